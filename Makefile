@@ -1,0 +1,83 @@
+# Everything below works from a bare checkout with Python 3.11 or newer and make.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# Set PYTHON to choose the interpreter of .venv yourself.
+PYTHON ?=
+UV ?= uv
+PYTEST_WORKERS ?= 2
+ARGS ?=
+
+BIN := .venv/bin
+READY := .venv/.ready
+PYTEST := $(BIN)/python -m pytest -q -n $(PYTEST_WORKERS)
+UV_COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(READY) ## make .venv: the locked dependencies, and the project as an editable install
+
+# A rebuilt .venv holds what the lock file says and nothing left over from an older one.
+$(READY): requirements-dev.lock pyproject.toml
+	@set -e; python=; \
+	for name in $(if $(PYTHON),'$(PYTHON)',python3.13 python3.12 python3.11 python3); do \
+		if "$$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then python=$$name; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "make: no $(or $(PYTHON),python3) here is Python 3.11 or newer with its venv and ensurepip modules; install one, or name it: make PYTHON=/path/to/python" >&2; \
+		exit 1; \
+	fi; \
+	echo "setting up .venv with $$("$$python" --version) …"; \
+	"$$python" -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: demo
+demo: $(READY) ## sandbox and gateway on SQLite: one task of every kind, watched to its end
+	@$(BIN)/tempolor-gateway demo
+
+.PHONY: run
+run: $(READY) ## the gateway on SQLite against the sandbox; prints the admin key and a curl line
+	@$(BIN)/python -m app.sandbox.playground
+
+.PHONY: test
+test: $(READY) ## the everyday suite, on SQLite and PostgreSQL (ARGS='-k callback' chooses)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+.PHONY: test-all
+test-all: $(READY) ## every test, the heavy ones too
+	$(PYTEST) $(ARGS)
+
+.PHONY: check
+check: $(READY) ## format, lint, types, layers, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(PYTEST) -m "not slow" $(ARGS)
+
+.PHONY: bench
+bench: $(READY) ## the benchmarks
+	@$(BIN)/python -m benchmarks
+
+.PHONY: format
+format: $(READY) ## format, and apply the safe fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# The present pins are kept where they still fit; ARGS=--upgrade moves them all.
+.PHONY: lock
+lock: ## write the lock files anew from pyproject.toml (needs uv)
+	@command -v $(UV) >/dev/null || { echo "make: 'make lock' needs uv; install it, or name it: make lock UV=/path/to/uv" >&2; exit 1; }
+	$(UV_COMPILE) --group build $(ARGS) pyproject.toml --output-file requirements.lock
+	$(UV_COMPILE) --group dev --constraint requirements.lock $(ARGS) pyproject.toml --output-file requirements-dev.lock
+
+.PHONY: clean
+clean: ## remove .venv, caches and build leftovers (no database)
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
