@@ -1,0 +1,1 @@
+"""The TemPolor Gateway: one container between a company's services and TemPolor's music API."""

@@ -1,0 +1,14 @@
+"""An internal caller, known by its API key."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """An internal caller, without its secrets."""
+
+    name: str
+    is_admin: bool
+    created_at: datetime
+    revoked_at: datetime | None

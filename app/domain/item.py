@@ -1,0 +1,192 @@
+"""The state of an item is a join of observations: commutative, associative, idempotent.
+
+So order, repeats and races cannot matter (G2). Per field: an ordered status takes the maximum; a URL joins a
+map {url: first seen}; any other value is last-writer-wins on (observed, canonical JSON), and an empty
+value never takes part. The gateway's own verdicts are derived elsewhere and never enter the state.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from app.domain.observation import Observation
+from app.domain.status import later_status
+
+LARGE_BYTES: Final = 512
+"""A value whose JSON is longer lives apart from the row that every callback rewrites."""
+MOST_URLS: Final = 64
+"""URLs kept per field, the latest first seen; only a flood of forged ones under a leaked token reaches it."""
+MOST_EVENTS: Final = 16
+MOST_FIELDS: Final = 256
+"""Distinct vendor fields kept per item; the documented ones are two dozen."""
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys: equal values have equal texts."""
+    return msgspec.json.encode(value, order="sorted").decode()
+
+
+def digest(text: str) -> str:
+    """Stands for a large value's text where texts are compared."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class ItemState:
+    """What is known of an item. Times are microseconds since the epoch.
+
+    ``values``: field → [observed, value]; ``large``: field → [observed, digest of the JSON], the value itself
+    is stored apart. A field is in one of the two. ``events``: event → first arrival.
+    """
+
+    statuses: dict[str, str] = field(default_factory=dict)
+    urls: dict[str, dict[str, int]] = field(default_factory=dict)
+    values: dict[str, list[Any]] = field(default_factory=dict)
+    large: dict[str, list[Any]] = field(default_factory=dict)
+    events: dict[str, int] = field(default_factory=dict)
+    sighted_us: int | None = None
+    unknown_us: int | None = None
+
+    def copy(self) -> "ItemState":
+        return ItemState(
+            dict(self.statuses),
+            {name: dict(urls) for name, urls in self.urls.items()},
+            dict(self.values),
+            dict(self.large),
+            dict(self.events),
+            self.sighted_us,
+            self.unknown_us,
+        )
+
+    def latest_url(self, name: str) -> tuple[str, int] | None:
+        """The URL of a field that was first seen last, with when; ties go to the greater text."""
+        urls = self.urls.get(name)
+        if not urls:
+            return None
+        url, seen = max(urls.items(), key=lambda pair: (pair[1], pair[0]))
+        return url, seen
+
+    def value(self, name: str) -> Any:
+        """A small value, or None."""
+        found = self.values.get(name)
+        return found[1] if found else None
+
+    def has(self, name: str) -> bool:
+        return name in self.values or name in self.large
+
+
+@dataclass(slots=True)
+class Joined:
+    """The state after a join, and what the join did.
+
+    ``changed``: visible fields with (before, after), large values as digests; ``touched``: anything at all
+    must be stored; ``large``: values to be written apart; ``first_event``: the event arrived for the first
+    time, and how many microseconds after the event before it (None: it is the first of all).
+    """
+
+    state: ItemState
+    changed: dict[str, tuple[Any, Any]]
+    touched: bool
+    large: dict[str, Any]
+    first_event: bool = False
+    since_event_us: int | None = None
+
+
+def join(before: ItemState, seen: Observation) -> Joined:
+    """Join one observation into a state. Pure: ``before`` is not changed; nothing the vendor says raises."""
+    state = before.copy()
+    out = Joined(state, {}, False, {})
+    _join_sightings(out, seen)
+    if not seen.unknown:
+        _join_statuses(out, seen)
+        _join_urls(out, seen)
+        _join_values(out, seen)
+        _join_event(out, seen)
+    out.touched = out.touched or bool(out.changed)
+    return out
+
+
+def _join_sightings(out: Joined, seen: Observation) -> None:
+    state, at = out.state, seen.observed_us
+    if seen.unknown:
+        if state.unknown_us is None or at > state.unknown_us:
+            state.unknown_us, out.touched = at, True
+    elif seen.sighted and (state.sighted_us is None or at > state.sighted_us):
+        state.sighted_us, out.touched = at, True
+
+
+def _join_statuses(out: Joined, seen: Observation) -> None:
+    for name, theirs in seen.reading.statuses.items():
+        ours = out.state.statuses.get(name)
+        best = later_status(name, ours, theirs)
+        if best != ours:
+            out.state.statuses[name] = best
+            out.changed[name] = (ours, best)
+
+
+def _join_urls(out: Joined, seen: Observation) -> None:
+    for name, url in seen.reading.urls.items():
+        shown = out.state.latest_url(name)
+        urls = out.state.urls.setdefault(name, {})
+        first = urls.get(url)
+        if first is not None and first <= seen.observed_us:
+            continue
+        urls[url] = seen.observed_us
+        out.touched = True
+        while len(urls) > MOST_URLS:
+            del urls[min(urls, key=lambda text: (urls[text], text))]
+        now_shown = out.state.latest_url(name)
+        if now_shown != shown:
+            out.changed[name] = (shown and shown[0], now_shown and now_shown[0])
+
+
+def _join_values(out: Joined, seen: Observation) -> None:
+    state, at = out.state, seen.observed_us
+    for name, value in seen.reading.values.items():
+        text = canonical(value)
+        large = len(text) > LARGE_BYTES
+        theirs = digest(text) if large else text
+        ours_at, ours = _held(state, name)
+        if ours is not None and (at, large, theirs) <= (ours_at, name in state.large, ours):
+            continue
+        if ours is None and len(state.values) + len(state.large) >= MOST_FIELDS:
+            continue
+        state.values.pop(name, None)
+        state.large.pop(name, None)
+        out.touched = True
+        if large:
+            state.large[name] = [at, theirs]
+            out.large[name] = value
+        else:
+            state.values[name] = [at, value]
+            out.large.pop(name, None)
+        if theirs != ours:
+            out.changed[name] = (ours, theirs)
+
+
+def _held(state: ItemState, name: str) -> tuple[int, str | None]:
+    if name in state.large:
+        at, text = state.large[name]
+        return at, text
+    if name in state.values:
+        at, value = state.values[name]
+        return at, canonical(value)
+    return 0, None
+
+
+def _join_event(out: Joined, seen: Observation) -> None:
+    if seen.reading.event is None:
+        return
+    events, event, at = out.state.events, seen.reading.event, seen.observed_us
+    known = events.get(event)
+    if known is not None and known <= at:
+        return
+    if known is None:
+        if len(events) >= MOST_EVENTS:
+            return
+        out.first_event = True
+        out.since_event_us = at - max(events.values()) if events else None
+    events[event] = at
+    out.touched = True

@@ -1,0 +1,85 @@
+"""An observation: what somebody says about one item, at one instant. Three producers, one type."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum, StrEnum
+from typing import Any, Final
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def to_us(at: datetime) -> int:
+    """Microseconds since the epoch: the form of times inside an item's state."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def from_us(us: int) -> datetime:
+    """The inverse of ``to_us``."""
+    return _EPOCH + timedelta(microseconds=us)
+
+
+class Source(StrEnum):
+    SUBMIT = "submit"
+    CALLBACK = "callback"
+    QUERY = "query"
+
+
+class NamedBy(IntEnum):
+    """How strongly an observation binds an item to a task; a higher rank takes the item over."""
+
+    NOBODY = 0
+    """A query's answer: it speaks of items that are known, and binds none."""
+    UNBOUND_TOKEN = 1
+    BOUND_TOKEN = 2
+    SUBMIT_ANSWER = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The readable part of one vendor item, cleaned. Absent, null and wrongly typed fields are not in it.
+
+    ``statuses``: raw texts of the ordered fields. ``urls``: for each artifact field its URL, or the
+    canonical JSON of a list or object that holds URLs. ``values``: every other field that is not empty.
+    """
+
+    item_id: str
+    statuses: dict[str, str] = field(default_factory=dict)
+    urls: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+    event: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A reading with its source and its own time, fixed once.
+
+    ``observed_us`` is when the first copy of a callback was received, when the request of a query was
+    sent, or when a submission was sent; a repeat must carry the time of the first, or it would look new.
+    ``sighted`` is false where the vendor did not show the item: the answer to a submission (it only
+    names it) and, with ``unknown``, a query that the vendor answered without it.
+    ``fresh`` is false for replays: their arrival says nothing about the vendor's timing.
+    """
+
+    family: str
+    reading: Reading
+    source: Source
+    observed_us: int
+    named_by: NamedBy = NamedBy.NOBODY
+    sighted: bool = True
+    unknown: bool = False
+    fresh: bool = True
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return (self.family, self.reading.item_id)
+
+
+class Disposition(StrEnum):
+    """What became of a callback."""
+
+    APPLIED = "applied"
+    MALFORMED = "malformed"
+    MISMATCHED = "mismatched"
+    ORPHAN = "orphan"
+    POISONED = "poisoned"

@@ -1,0 +1,161 @@
+"""The submission of a task: a small guarded machine, with what each outcome of a send may still change.
+
+The fence is ``submit_id``: each claim writes a fresh one, and an outcome that carries an older one is
+late. ``Accepted`` is always applied, since the vendor has the task whatever we believed meanwhile.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from app.domain.policy import Policy
+from app.domain.task import Failure, Submission, Task
+from app.domain.timing import later
+
+UNKNOWN_OUTCOME: Final = "submit_outcome_unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A sender takes the task, to send it at once."""
+
+    submit_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBack:
+    """The sender did not send after all (it woke too late, or is shutting down)."""
+
+    submit_id: UUID
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WasAccepted:
+    """The vendor named the items."""
+
+    submit_id: UUID
+    item_ids: tuple[str, ...]
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WasRefused:
+    """Certainly not taken. ``again_at`` is None for a refusal that is permanent for this task."""
+
+    submit_id: UUID
+    failure: Failure
+    again_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class WasUnknown:
+    """Sent, and what became of it cannot be known (G5)."""
+
+    submit_id: UUID
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Canceled:
+    """The client takes it back before it was sent."""
+
+
+SubmissionEvent = Claimed | GivenBack | WasAccepted | WasRefused | WasUnknown | Canceled
+
+
+def advance(task: Task, event: SubmissionEvent, at: datetime, named: bool, policy: Policy) -> bool:
+    """Apply an event to the task's submission; false if the guard does not let it.
+
+    ``named``: an item of the task is known, so the vendor has it; then nothing queues or fails it.
+    """
+    match event:
+        case Claimed(submit_id):
+            if task.submission is not Submission.QUEUED or named:
+                return False
+            task.submission, task.submit_id, task.claimed_at = Submission.SENDING, submit_id, at
+            task.submit_attempts += 1
+        case WasAccepted():
+            _accept(task, at, policy)
+        case WasRefused(submit_id, failure, again_at):
+            if task.submit_id != submit_id or task.submission not in _OUTCOME_OPEN or named:
+                return _close_if_named(task, submit_id, named, at, policy)
+            _refuse(task, failure, again_at)
+        case GivenBack(submit_id):
+            if task.submit_id != submit_id or task.submission not in _OUTCOME_OPEN or named:
+                return _close_if_named(task, submit_id, named, at, policy)
+            task.submission, task.not_before_at, task.deadline_at = Submission.QUEUED, None, None
+        case WasUnknown(submit_id):
+            if task.submit_id != submit_id or task.submission is not Submission.SENDING:
+                return False
+            _lose(task, at, policy)
+        case Canceled():
+            if task.submission is not Submission.QUEUED or named:
+                return False
+            task.submission = Submission.CANCELED
+    return True
+
+
+_OUTCOME_OPEN: Final = (Submission.SENDING, Submission.UNKNOWN, Submission.LAPSED)
+
+
+def _accept(task: Task, at: datetime, policy: Policy) -> None:
+    if task.submission is not Submission.ACCEPTED:
+        task.submission, task.failure = Submission.ACCEPTED, None
+        task.submitted_at = at
+        task.deadline_at = later(at, policy.deadline_s)
+        # The deadline counts from the acceptance: a verdict on an earlier one does not hold any more.
+        task.expired_at = None
+
+
+def _refuse(task: Task, failure: Failure, again_at: datetime | None) -> None:
+    if again_at is None:
+        task.submission, task.failure = Submission.REFUSED, failure
+    else:
+        task.submission, task.not_before_at, task.deadline_at = Submission.QUEUED, again_at, None
+
+
+def _close_if_named(task: Task, submit_id: UUID, named: bool, at: datetime, policy: Policy) -> bool:
+    # The send was refused or withdrawn, yet an item is known: somebody's submission of it exists. The
+    # outcome is closed as unknown, so that the items decide and it is never sent again.
+    if named and task.submit_id == submit_id and task.submission is Submission.SENDING:
+        _lose(task, at, policy)
+        return True
+    return False
+
+
+def _lose(task: Task, at: datetime, policy: Policy) -> None:
+    task.submission, task.unconfirmed_at = Submission.UNKNOWN, at
+    claimed_at = task.claimed_at or task.created_at
+    if task.deadline_at is None:
+        task.deadline_at = later(claimed_at, policy.deadline_s)
+
+
+def lapse(task: Task, at: datetime, named: bool, policy: Policy) -> str | None:
+    """What time alone does to a submission: a lapsed lease is an unknown outcome, and an unknown outcome
+    that nothing confirmed within ``submit_confirm_s`` is a failure. The timeline entry's type, or None."""
+    due = submission_due_at(task, named, policy)
+    if due is None or at < due:
+        return None
+    if task.submission is Submission.SENDING:
+        _lose(task, at, policy)
+        return "lease_lapsed"
+    if task.submission is Submission.UNKNOWN:
+        task.submission = Submission.LAPSED
+        task.failure = Failure(
+            UNKNOWN_OUTCOME,
+            "The submission was sent, and neither an answer nor a callback told what became of it.",
+            retryable=False,
+        )
+        return "not_confirmed"
+    return None
+
+
+def submission_due_at(task: Task, named: bool, policy: Policy) -> datetime | None:
+    """When time alone will change the submission next, if it will."""
+    if task.submission is Submission.SENDING and task.claimed_at is not None:
+        return later(task.claimed_at, policy.submit_lease_s)
+    if task.submission is Submission.UNKNOWN and not named and task.unconfirmed_at is not None:
+        return later(task.unconfirmed_at, policy.submit_confirm_s)
+    return None

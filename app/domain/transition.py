@@ -1,0 +1,231 @@
+"""One change, applied: observations joined into items, the submission advanced, the tasks derived anew.
+
+Every change of state in the product goes through ``step``: answers to submissions, callbacks, answers to
+queries, the passing of time, cancellation. It is pure: it changes the board in memory, and says what happened.
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from app.domain.board import Arrival, Board, Moved, Rules
+from app.domain.derive import derive, fingerprint
+from app.domain.item import join
+from app.domain.observation import NamedBy, Observation, Source, from_us, to_us
+from app.domain.schedule import heard, queried
+from app.domain.submission import SubmissionEvent, advance, lapse
+from app.domain.task import Entry, Item, Submission, Task
+
+
+class Verdict(StrEnum):
+    """What became of one observation."""
+
+    APPLIED = "applied"
+    MISMATCHED = "mismatched"
+    """The item belongs to another task, which named it at least as strongly; it was not touched."""
+    UNKNOWN_ITEM = "unknown_item"
+    """A query's answer about an item that is not ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that happened, at ``at``. ``entry`` is its type in the timeline and ``detail`` what it says there.
+
+    ``task_id`` is None where the observations alone say whose they are (a query's answer, an unbound token).
+    ``entry`` is None for what leaves a row only if it changed the status (a tick of the clock).
+    """
+
+    at: datetime
+    entry: str | None
+    task_id: UUID | None = None
+    observations: tuple[Observation, ...] = ()
+    event: SubmissionEvent | None = None
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """``verdicts``: one for each observation, in order. ``guarded``: the submission's guard refused the event.
+    ``task_ids``: the tasks that the change reached."""
+
+    verdicts: tuple[Verdict, ...]
+    guarded: bool
+    task_ids: tuple[UUID, ...]
+
+
+def step(board: Board, change: Change, rules: Rules) -> Outcome:
+    """Apply one change to the board. The tasks that it names and the owners of its items must be on it."""
+    touched: dict[UUID, list[dict[str, Any]]] = {}
+    guarded = False
+    if change.task_id is not None and (task := board.tasks.get(change.task_id)):
+        _touch(board, task, rules, touched)
+        guarded = _advance(board, task, change, rules)
+    verdicts = tuple(_observe(board, change, seen, rules, touched) for seen in change.observations)
+    for task_id, notes in touched.items():
+        if task_id not in board.removed:
+            detail = {**change.detail, "late": True} if guarded and task_id == change.task_id else change.detail
+            _conclude(board, board.tasks[task_id], replace(change, detail=detail), notes, rules)
+    return Outcome(verdicts, guarded, tuple(touched))
+
+
+def _touch(board: Board, task: Task, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]) -> None:
+    touched.setdefault(task.id, [])
+    if task.id not in board.prints:
+        board.prints[task.id] = fingerprint(board, task, rules)
+
+
+def _advance(board: Board, task: Task, change: Change, rules: Rules) -> bool:
+    if change.event is None:
+        return False
+    named = bool(board.items_of(task))
+    return not advance(task, change.event, change.at, named, rules.policy)
+
+
+def _observe(
+    board: Board, change: Change, seen: Observation, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]
+) -> Verdict:
+    item, verdict = _find_or_bind(board, change, seen, rules, touched)
+    if item is None:
+        return verdict
+    task = board.tasks[item.task_id]
+    _touch(board, task, rules, touched)
+    joined = join(item.state, seen)
+    if joined.first_event and seen.fresh and not task.external:
+        board.arrivals.append(_arrival(task, item, seen, joined.since_event_us))
+    item.state = joined.state
+    for name, value in joined.large.items():
+        board.large[(item.family, item.item_id, name)] = value
+    _note_contact(item, task, seen, bool(joined.changed), rules)
+    board.dirty_items.add(item.key)
+    note: dict[str, Any] = {"item_id": item.item_id}
+    if seen.reading.event is not None:
+        note["event"] = seen.reading.event
+    if seen.unknown:
+        note["unknown"] = True
+    note |= _describe(joined.changed)
+    if joined.changed and seen.source is Source.QUERY:
+        note["said"] = {**seen.reading.statuses, **seen.reading.urls, **seen.reading.values}
+    touched[task.id].append(note)
+    return verdict
+
+
+def _find_or_bind(
+    board: Board, change: Change, seen: Observation, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]
+) -> tuple[Item | None, Verdict]:
+    """The item that an observation speaks of, bound to the task that names it most strongly."""
+    item = board.items.get(seen.key)
+    if seen.named_by is NamedBy.NOBODY:
+        return (item, Verdict.APPLIED) if item else (None, Verdict.UNKNOWN_ITEM)
+    claimant = board.tasks.get(change.task_id) if change.task_id else None
+    if item is None:
+        task = claimant or _new_external(board, change.at, seen.family, rules)
+        _touch(board, task, rules, touched)
+        item = board.new_item(seen.family, seen.reading.item_id, task, seen.named_by)
+        item.created_at = change.at
+        if task.submission in _NOT_SENT:
+            touched[task.id].append({"item_id": item.item_id, "flag": f"named_while_{task.submission}"})
+        return item, Verdict.APPLIED
+    owner = board.tasks[item.task_id]
+    if claimant is None:
+        return (item, Verdict.APPLIED) if owner.external else (None, Verdict.MISMATCHED)
+    if owner.id == claimant.id:
+        item.named_by = max(item.named_by, seen.named_by)
+        return item, Verdict.APPLIED
+    if seen.named_by <= item.named_by:
+        return None, Verdict.MISMATCHED
+    _take_over(board, item, owner, claimant, seen.named_by, rules, touched)
+    return item, Verdict.APPLIED
+
+
+_NOT_SENT = (Submission.QUEUED, Submission.REFUSED, Submission.CANCELED)
+"""An item of such a task contradicts what we believe of its submission; the contradiction is flagged."""
+
+
+def _take_over(
+    board: Board,
+    item: Item,
+    owner: Task,
+    claimant: Task,
+    named_by: int,
+    rules: Rules,
+    touched: dict[UUID, list[dict[str, Any]]],
+) -> None:
+    _touch(board, owner, rules, touched)
+    _touch(board, claimant, rules, touched)
+    board.move_item(item, claimant.id)
+    item.named_by = named_by
+    touched[owner.id].append({"item_id": item.item_id, "taken_over_by": str(claimant.id)})
+    touched[claimant.id].append({"item_id": item.item_id, "taken_over_from": str(owner.id)})
+    if owner.external and not board.items_of(owner):
+        board.removed.add(owner.id)
+
+
+def _new_external(board: Board, at: datetime, family: str, rules: Rules) -> Task:
+    task = Task(
+        id=rules.new_id(),
+        kind=f"{family}.external",
+        family=family,
+        client_name="external",
+        sung=rules.shape_of(family).sections_field is not None,
+        created_at=at,
+        submission=Submission.EXTERNAL,
+        updated_at=at,
+        version=0,
+        new=True,
+    )
+    board.add_task(task)
+    return task
+
+
+def _arrival(task: Task, item: Item, seen: Observation, since_event_us: int | None) -> Arrival:
+    stage = len(item.state.events)
+    if since_event_us is None:
+        since_event_us = seen.observed_us - to_us(task.claimed_at or task.created_at)
+    return Arrival(task.kind, stage, max(since_event_us, 0) / 1_000_000)
+
+
+def _note_contact(item: Item, task: Task, seen: Observation, news: bool, rules: Rules) -> None:
+    """Record when the vendor was last in contact about an item, and when to ask next."""
+    at = from_us(seen.observed_us)
+    if seen.source is Source.CALLBACK:
+        item.last_callback_at = max(item.last_callback_at or at, at)
+        heard(item, task, at, rules)
+    elif seen.source is Source.QUERY:
+        item.last_query_at = max(item.last_query_at or at, at)
+        queried(item, at, news=news, unknown=seen.unknown, rules=rules)
+    elif item.new:
+        heard(item, task, at, rules)
+
+
+def _describe(changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """Statuses with before and after, other fields by name: values can be large, and URLs are signed."""
+    moves = {name: list(pair) for name, pair in changed.items() if name.endswith("status")}
+    names = sorted(name for name in changed if name not in moves)
+    return ({"statuses": moves} if moves else {}) | ({"fields": names} if names else {})
+
+
+def _conclude(board: Board, task: Task, change: Change, notes: list[dict[str, Any]], rules: Rules) -> None:
+    """Let time act, derive the task, and write its timeline: one row for the change, with its effects inside."""
+    lapsed = lapse(task, change.at, bool(board.items_of(task)), rules.policy)
+    before = task.status
+    after_print, expired = derive(board, task, change.at, rules)
+    visible = after_print != board.prints[task.id] or (task.new and not task.version)
+    board.prints[task.id] = after_print
+    if visible:
+        task.version += 1
+        task.updated_at = change.at
+    board.dirty_tasks.add(task.id)
+    moved = {"status": [before, task.status]} if task.status is not before else {}
+    types = [name for name in (change.entry, lapsed, "expired" if expired else None) if name]
+    if moved and not types:
+        types = ["changed"]
+    for position, name in enumerate(types):
+        first, last = position == 0, position == len(types) - 1
+        detail: dict[str, Any] = dict(change.detail) if first and change.entry else {}
+        if first and notes:
+            detail["items"] = notes
+        board.entries.setdefault(task.id, []).append(Entry(change.at, name, detail | (moved if last else {})))
+    if moved:
+        board.moves.append(Moved(task, before, task.status, change.entry or "time"))

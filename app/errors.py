@@ -1,0 +1,73 @@
+"""What can go wrong, with no HTTP in it. What the vendor does wrong is data, not an exception."""
+
+
+class GatewayError(Exception):
+    """Base of all errors that a caller of the gateway can cause or meet. ``detail`` is safe to show."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class InvalidRequest(GatewayError):
+    """The request is well-formed but says something impossible. ``faults``: one (path, message) each."""
+
+    def __init__(self, detail: str, faults: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(detail)
+        self.faults = faults
+
+
+class BadCursor(GatewayError):
+    """The cursor cannot be read, or was made for other filters."""
+
+
+class NotFound(GatewayError):
+    """There is no such thing, or it is not the caller's."""
+
+
+class Unauthenticated(GatewayError):
+    """No API key, or one that nobody has."""
+
+
+class Forbidden(GatewayError):
+    """A right key, but the route is an admin's."""
+
+
+class TooManyFailures(GatewayError):
+    """Too many wrong keys from one address."""
+
+    def __init__(self, detail: str, retry_after_s: float) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class Conflict(GatewayError):
+    """The thing is not in a state that allows this."""
+
+
+class PayloadTooLarge(GatewayError):
+    """The body is over the limit."""
+
+
+class IdempotencyMismatch(GatewayError):
+    """The idempotency key was used with another body."""
+
+
+class Unavailable(GatewayError):
+    """Not now: over capacity, the database is away, or the vendor is paused."""
+
+    def __init__(self, detail: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class VendorFailed(GatewayError):
+    """The vendor answered a read (the account) with an error or not at all."""
+
+
+class SchemaNotAtHead(GatewayError):
+    """The database's schema is not the one that this release needs."""
+
+
+class DatabaseInUse(GatewayError):
+    """Another process serves this SQLite file."""

@@ -1,0 +1,78 @@
+"""Callback tokens: the last part of a callback URL, which binds one task (or nobody) and one family by HMAC.
+
+The vendor does not sign its callbacks, so a URL that nobody can guess is what tells them from forgeries (G7).
+A token is the base64url text of key id (3 bytes), task id (16) and MAC (20): 39 bytes, so there is no padding
+and exactly one text for each token; it is compared as text.
+"""
+
+import base64
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+from uuid import UUID
+
+_NOBODY: Final = UUID(int=0)
+_KEY_ID_BYTES: Final = 3
+_MAC_BYTES: Final = 20
+_TOKEN_CHARS: Final = 52
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A valid token. ``task_id`` is None for the unbound token, made for tasks submitted elsewhere."""
+
+    task_id: UUID | None
+
+
+class Tokens:
+    """Signs with the first secret, verifies with all of them (rotation)."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        if not secrets:
+            raise ValueError("at least one callback secret is needed")
+        self._secrets = {_key_id(secret): secret.encode() for secret in reversed(secrets)}
+        self._first = _key_id(secrets[0])
+
+    @property
+    def key_ids(self) -> frozenset[str]:
+        """Key ids (hex) that verify. A task whose token has another one cannot be called back any more."""
+        return frozenset(key_id.hex() for key_id in self._secrets)
+
+    @property
+    def signing_key_id(self) -> str:
+        return self._first.hex()
+
+    def sign(self, family: str, task_id: UUID | None) -> str:
+        """The token for callbacks of one family to one task, or to nobody."""
+        return self._text(self._first, family, task_id or _NOBODY)
+
+    def verify(self, family: str, text: str) -> Token | None:
+        """The token, or None for anything else, in a time that does not depend on where it differs."""
+        try:
+            raw = base64.urlsafe_b64decode(text) if len(text) == _TOKEN_CHARS and text.isascii() else b""
+        except ValueError:
+            raw = b""
+        if len(raw) != _KEY_ID_BYTES + 16 + _MAC_BYTES:
+            return None
+        key_id, task_id = raw[:_KEY_ID_BYTES], UUID(bytes=raw[_KEY_ID_BYTES : _KEY_ID_BYTES + 16])
+        known = key_id in self._secrets
+        expected = self._text(key_id if known else self._first, family, task_id)
+        if not hmac.compare_digest(expected.encode(), text.encode()) or not known:
+            return None
+        return Token(None if task_id == _NOBODY else task_id)
+
+    def _text(self, key_id: bytes, family: str, task_id: UUID) -> str:
+        message = b"callback\x00" + family.encode() + b"\x00" + task_id.bytes
+        mac = hmac.digest(self._secrets[key_id], message, "sha256")[:_MAC_BYTES]
+        return base64.urlsafe_b64encode(key_id + task_id.bytes + mac).decode()
+
+
+def callback_url(public_url: str, family: str, token: str) -> str:
+    """Where the vendor is to call: ``{public_url}/callbacks/{family}/{token}``."""
+    return f"{public_url.rstrip('/')}/callbacks/{family}/{token}"
+
+
+def _key_id(secret: str) -> bytes:
+    return sha256(b"callback key id\x00" + secret.encode()).digest()[:_KEY_ID_BYTES]

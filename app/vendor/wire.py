@@ -1,0 +1,221 @@
+"""Lenient reading of what the vendor sends: one untyped decode, cleaning, then a ``Reading`` for each item.
+
+Unknown fields are kept, a wrong type becomes "absent" and is counted, nothing raises for one bad field.
+A typed decoder would skip over faults in fields that it does not know, and drop those fields.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import msgspec
+
+from app.domain.item import canonical
+from app.domain.observation import Reading
+from app.domain.shape import Shape
+from app.vendor.kinds import Family
+
+MOST_ID_CHARS: Final = 200
+MOST_STATUS_CHARS: Final = 64
+MOST_URL_CHARS: Final = 8192
+MOST_DEPTH: Final = 32
+"""Deeper values of unknown fields are dropped: they would overflow the recursion of whoever encodes them again."""
+MOST_INT_DIGITS: Final = 40
+
+_TEXT_FIELDS: Final = frozenset({"event", "model", "title", "style", "prompt", "lyrics", "lyric", "err_msg", "error"})
+_NUMBER_FIELDS: Final = frozenset({"duration", "created_at", "finished_at"})
+_LIST_FIELDS: Final = frozenset({"lyrics_sections"})
+_REPLACEMENT: Final = "\ufffd"
+_ABSENT: Final = object()
+
+
+class Malformed(Exception):
+    """The body is not JSON, or not of the documented shape. The message is safe to show."""
+
+
+@dataclass(slots=True)
+class Body:
+    """What a body says. ``oddities`` counts what was passed over, by kind of fault."""
+
+    readings: list[Reading] = field(default_factory=list)
+    oddities: Counter[str] = field(default_factory=Counter)
+
+
+def decode(raw: bytes) -> Any:
+    """Decode JSON. Raises ``Malformed``.
+
+    What only msgspec refuses (a lone surrogate, 1e400) gets one retry through the standard library: a song
+    must not be lost over one broken emoji.
+    """
+    try:
+        return msgspec.json.decode(raw)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(_why(error)) from None
+    except msgspec.MsgspecError:
+        try:
+            return json.loads(raw)
+        except (ValueError, RecursionError) as error:
+            raise Malformed(_why(error)) from None
+
+
+def read_callback(raw: bytes, family: Family) -> Body:
+    """Read a callback: ``{"<list key>": [item, …]}``, without an envelope. Raises ``Malformed`` where it is not
+    that, or where it has items and not one of them is usable. An empty list is fine."""
+    document = decode(raw)
+    if not isinstance(document, dict):
+        raise Malformed("the body is not a JSON object")
+    items = document.get(family.list_key)
+    if not isinstance(items, list):
+        raise Malformed(f"the body has no list {family.list_key!r}")
+    body = read_items(items, family, of_callback=True)
+    if items and not body.readings:
+        raise Malformed("no item of the body is usable")
+    return body
+
+
+def read_items(items: list[Any], family: Family, *, of_callback: bool = False) -> Body:
+    """Read a list of vendor items; an item without a usable id is counted and passed over.
+
+    Only a callback is an event: one without a name (lyrics, stems, midi) has the event ``""``, and what a
+    query's item says of events is dropped."""
+    body = Body()
+    for item in items:
+        reading = read_item(item, family.shape, body.oddities)
+        if reading is not None:
+            event = (reading.event or "") if of_callback else None
+            body.readings.append(replace(reading, event=event))
+    return body
+
+
+def read_item(item: Any, shape: Shape, oddities: Counter[str]) -> Reading | None:
+    """Read one vendor item, or None (counted) if it is no object or has no usable id."""
+    if not isinstance(item, dict):
+        oddities["item_not_object"] += 1
+        return None
+    item_id = read_item_id(item.get("item_id"))
+    if item_id is None:
+        oddities["item_without_id"] += 1
+        return None
+    reading = Reading(item_id)
+    event: str | None = None
+    for raw_name, raw_value in item.items():
+        if raw_value is None or raw_name == "item_id":
+            continue
+        name = clean_text(raw_name)[:MOST_ID_CHARS]
+        value = clean(raw_value, oddities)
+        if value is _ABSENT or value in ("", [], {}):
+            continue
+        if name == "event":
+            event = _read_event(value, oddities)
+        else:
+            _read_field(reading, name, value, shape, oddities)
+    return replace(reading, event=event)
+
+
+def read_item_id(value: Any) -> str | None:
+    """An item id: 1–200 characters, a whole number as its decimal text; else None."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        if abs(value) >= 10**MOST_INT_DIGITS:
+            return None
+        value = str(value)
+    if not isinstance(value, str) or not 1 <= len(value) <= MOST_ID_CHARS:
+        return None
+    return clean_text(value)
+
+
+def clean_text(text: str) -> str:
+    """NUL and lone surrogates become U+FFFD: both databases refuse them."""
+    if "\x00" in text:
+        text = text.replace("\x00", _REPLACEMENT)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = "".join(_REPLACEMENT if 0xD800 <= ord(char) <= 0xDFFF else char for char in text)
+    return text
+
+
+def clean(value: Any, oddities: Counter[str], depth: int = 0) -> Any:
+    """A value that both databases and any JSON encoder take; what cannot be kept is absent and counted."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        oddities["number_out_of_range"] += 1
+        return _ABSENT
+    if isinstance(value, int):
+        if isinstance(value, bool) or abs(value) < 10**MOST_INT_DIGITS:
+            return value
+        oddities["number_out_of_range"] += 1
+        return _ABSENT
+    if value is None:
+        return None
+    if depth >= MOST_DEPTH:
+        oddities["too_deep"] += 1
+        return _ABSENT
+    if isinstance(value, list):
+        return [kept for one in value if (kept := clean(one, oddities, depth + 1)) is not _ABSENT]
+    return {
+        clean_text(str(name)): kept
+        for name, one in value.items()
+        if (kept := clean(one, oddities, depth + 1)) is not _ABSENT
+    }
+
+
+def _read_event(value: Any, oddities: Counter[str]) -> str | None:
+    if isinstance(value, str) and len(value) <= MOST_STATUS_CHARS:
+        return value
+    oddities["wrong_type"] += 1
+    return None
+
+
+def _read_field(reading: Reading, name: str, value: Any, shape: Shape, oddities: Counter[str]) -> None:
+    if name in shape.status_fields:
+        if isinstance(value, str) and len(value) <= MOST_STATUS_CHARS:
+            reading.statuses[name] = value
+        else:
+            oddities["wrong_type"] += 1
+    elif name in shape.url_fields:
+        url = _read_url(value)
+        if url is None:
+            oddities["wrong_type"] += 1
+        else:
+            reading.urls[name] = url
+    elif _rightly_typed(name, value):
+        reading.values[name] = value
+    else:
+        oddities["wrong_type"] += 1
+
+
+def _read_url(value: Any) -> str | None:
+    """An http(s) URL exactly as given; stems may also bring a list or an object of them, kept as its JSON."""
+    if isinstance(value, str):
+        return value if value.startswith(("http://", "https://")) and len(value) <= MOST_URL_CHARS else None
+    if isinstance(value, (list, dict)):
+        parts = value.values() if isinstance(value, Mapping) else value
+        if any(isinstance(part, str) and _read_url(part) for part in parts):
+            return canonical(value)
+    return None
+
+
+def _rightly_typed(name: str, value: Any) -> bool:
+    if name in _TEXT_FIELDS:
+        return isinstance(value, str)
+    if name in _NUMBER_FIELDS:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if name in _LIST_FIELDS:
+        return isinstance(value, list)
+    return True
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "the JSON is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "the body is not valid UTF-8"
+    return "the body is not valid JSON"
