@@ -1,0 +1,70 @@
+"""Clients and their API keys. A key is stored as its SHA-256: it is random and long, so a slow hash gains nothing."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.domain.client import Client
+from app.storage import dialect
+from app.storage.tables import clients
+
+
+def key_digest(api_key: str) -> bytes:
+    return hashlib.sha256(api_key.encode()).digest()
+
+
+def add(conn: sa.Connection, name: str, api_key: str, webhook_secret: str, *, is_admin: bool, now: datetime) -> bool:
+    """Add a client; false if the name or the key is taken (also by a revoked client)."""
+    row = {
+        "name": name,
+        "key_digest": key_digest(api_key),
+        "is_admin": is_admin,
+        "webhook_secret": webhook_secret,
+        "created_at": now,
+        "revoked_at": None,
+    }
+    taken = sa.or_(clients.c.name == name, clients.c.key_digest == row["key_digest"])
+    if conn.scalar(sa.select(clients.c.name).where(taken)) is not None:
+        return False
+    added = dialect.insert_rows(conn, clients, [row], conflict=("name",), returning=[clients.c.name])
+    return bool(added)
+
+
+def restore(
+    conn: sa.Connection, name: str, api_key: str, webhook_secret: str, *, is_admin: bool, now: datetime
+) -> None:
+    """Make sure that a client exists with this key: added, or un-revoked and given the key."""
+    conn.execute(clients.delete().where(clients.c.key_digest == key_digest(api_key), clients.c.name != name))
+    if not add(conn, name, api_key, webhook_secret, is_admin=is_admin, now=now):
+        values = {"key_digest": key_digest(api_key), "is_admin": is_admin, "revoked_at": None}
+        conn.execute(clients.update().where(clients.c.name == name).values(**values))
+
+
+def drop_expired_name(conn: sa.Connection, name: str, revoked_before: datetime) -> None:
+    """Free the name of a client that was revoked long ago."""
+    conn.execute(clients.delete().where(clients.c.name == name, clients.c.revoked_at < revoked_before))
+
+
+def find_by_key(conn: sa.Connection, api_key: str) -> Client | None:
+    """The client that has this key and was not revoked."""
+    matches = sa.and_(clients.c.key_digest == key_digest(api_key), clients.c.revoked_at.is_(None))
+    row = conn.execute(sa.select(clients).where(matches)).one_or_none()
+    return _client(row) if row else None
+
+
+def list_all(conn: sa.Connection) -> Sequence[Client]:
+    """All clients by name, the revoked ones too."""
+    return [_client(row) for row in conn.execute(sa.select(clients).order_by(clients.c.name))]
+
+
+def revoke(conn: sa.Connection, name: str, now: datetime) -> bool:
+    """End a client's key; false if there is no such client, or it was revoked already."""
+    matches = sa.and_(clients.c.name == name, clients.c.revoked_at.is_(None))
+    return conn.execute(clients.update().where(matches).values(revoked_at=now)).rowcount == 1
+
+
+def _client(row: Any) -> Client:
+    return Client(row.name, row.is_admin, row.created_at, row.revoked_at)

@@ -1,0 +1,36 @@
+"""From ``GATEWAY_DATABASE_URL`` to a database."""
+
+import sqlalchemy as sa
+
+from app.errors import InvalidRequest
+from app.storage.database import Database
+from app.storage.postgres import PostgresBackend
+from app.storage.sqlite import SqliteBackend
+
+
+def open_database(url: str) -> Database:
+    """Open the database of a URL; no connection is made yet. Raises ``InvalidRequest``."""
+    parsed = parse_url(url)
+    if is_sqlite(parsed):
+        return Database(SqliteBackend(parsed))
+    return Database(PostgresBackend(parsed))
+
+
+def parse_url(url: str) -> sa.URL:
+    """The URL with our own driver, whatever suffix it came with. Raises ``InvalidRequest``."""
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        raise InvalidRequest("it is not a database URL") from None
+    backend = parsed.drivername.partition("+")[0]
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+asyncpg")
+    if backend == "sqlite":
+        if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
+            raise InvalidRequest("SQLite needs the path of a file, as in sqlite+aiosqlite:///./gateway.db")
+        return parsed.set(drivername="sqlite", query={})
+    raise InvalidRequest("only sqlite and postgresql are supported")
+
+
+def is_sqlite(url: sa.URL) -> bool:
+    return url.get_backend_name() == "sqlite"

@@ -1,0 +1,122 @@
+"""The database as the flows see it: ``await db.write(fn, …)`` and ``await db.read(fn, …)``, each one transaction.
+
+``fn(conn, …)`` is a synchronous storage function (or a composition of them), so nothing in it can wait for the
+network; it may be run again after a deadlock, so it must have no effect but on its connection and its result.
+The transaction is committed when the call returns, and rolled back when it raises or is canceled.
+"""
+
+import asyncio
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from app.errors import Unavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+RETRIES: Final = 4
+"""Runs of one transaction that PostgreSQL ended as a deadlock's victim or for serialisation."""
+_AGAIN: Final = frozenset({"40P01", "40001"})
+_AWAY_CLASSES: Final = ("08", "53", "57", "55")
+"""SQLSTATE classes: connection, resources, operator intervention (shutdown, time-out), lock not available."""
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODER: Final = msgspec.json.Decoder()
+
+
+def dumps(value: Any) -> str:
+    """JSON for a column; both engines write with this."""
+    return _ENCODER.encode(value).decode()
+
+
+def loads(text: str | bytes) -> Any:
+    """JSON from a column."""
+    return _DECODER.decode(text)
+
+
+class Lane(IntEnum):
+    """Who uses the database. Each lane has connections of its own; the SQLite writer serves the lower first."""
+
+    CALLBACKS = 0
+    API = 1
+    LOOPS = 2
+
+
+class Backend(Protocol):
+    """One of the two databases. ``run`` runs a function in one transaction and commits it."""
+
+    async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool) -> T: ...
+
+    async def close(self) -> None: ...
+
+
+class Conflicted(Exception):
+    """Raised inside a transaction whose reading is stale: it is rolled back and run again."""
+
+
+class Database:
+    """One lane of a backend."""
+
+    def __init__(self, backend: Backend, lane: Lane = Lane.API) -> None:
+        self._backend = backend
+        self._lane = lane
+
+    def on(self, lane: Lane) -> "Database":
+        """The same database on another lane."""
+        return Database(self._backend, lane)
+
+    async def write(self, fn: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``fn`` in one writing transaction; durable when this returns. Raises ``Unavailable`` when the
+        database cannot be reached or does not answer in time."""
+        for attempt in range(RETRIES):
+            try:
+                return await self._run(lambda conn: fn(conn, *args, **kwargs), write=True)
+            except Conflicted:
+                if attempt == RETRIES - 1:
+                    raise Unavailable("the same rows are being changed by too many at once") from None
+            except sa.exc.DBAPIError as error:
+                if sqlstate(error) not in _AGAIN or attempt == RETRIES - 1:
+                    raise
+            await asyncio.sleep(0.01 * attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def read(self, fn: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``fn`` in one reading transaction. Raises ``Unavailable`` as ``write`` does."""
+        return await self._run(lambda conn: fn(conn, *args, **kwargs), write=False)
+
+    async def close(self) -> None:
+        """Close the backend, for all its lanes."""
+        await self._backend.close()
+
+    async def _run(self, fn: Callable[[sa.Connection], T], *, write: bool) -> T:
+        try:
+            return await self._backend.run(self._lane, fn, write=write)
+        except (OSError, TimeoutError, sa.exc.TimeoutError) as error:
+            raise Unavailable("the database is not available") from error
+        except sa.exc.DBAPIError as error:
+            if is_away(error):
+                raise Unavailable("the database is not available") from error
+            raise
+
+
+def sqlstate(error: sa.exc.DBAPIError) -> str:
+    """PostgreSQL's SQLSTATE of an error, or ""."""
+    return str(getattr(error.orig, "sqlstate", None) or "")
+
+
+def is_away(error: sa.exc.DBAPIError) -> bool:
+    """Whether the fault is the database's (away, full, locked for too long), not the statement's or its data's."""
+    if error.connection_invalidated:
+        return True
+    state = sqlstate(error)
+    if state:
+        return state[:2] in _AWAY_CLASSES
+    if isinstance(error, sa.exc.InterfaceError):
+        return True
+    text = str(error.orig)
+    return isinstance(error, sa.exc.OperationalError) and any(word in text for word in ("locked", "full", "disk I/O"))

@@ -1,0 +1,38 @@
+"""How long callbacks took: counts per (kind, stage, bucket), shared by all replicas and kept over restarts."""
+
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+
+from app.storage import dialect
+from app.storage.tables import delays
+
+Stage = tuple[str, int]
+
+
+def add(conn: sa.Connection, counts: Mapping[tuple[str, int, int], int], most: int) -> None:
+    """Add counts per (kind, stage, bucket); where a stage has more than ``most``, its counts are halved."""
+    rows = [
+        {"kind": kind, "stage": stage, "bucket": bucket, "n": n} for (kind, stage, bucket), n in sorted(counts.items())
+    ]
+    update = {"n": delays.c.n + dialect.excluded(conn, delays, "n")}
+    dialect.insert_rows(conn, delays, rows, conflict=("kind", "stage", "bucket"), update=update)
+    touched = {(kind, stage) for kind, stage, _ in counts}
+    for kind, stage in sorted(touched):
+        _halve(conn, kind, stage, most)
+
+
+def load(conn: sa.Connection) -> dict[Stage, dict[int, int]]:
+    """All counts: by (kind, stage), then by bucket."""
+    found: dict[Stage, dict[int, int]] = {}
+    for row in conn.execute(sa.select(delays)):
+        found.setdefault((row.kind, row.stage), {})[row.bucket] = row.n
+    return found
+
+
+def _halve(conn: sa.Connection, kind: str, stage: int, most: int) -> None:
+    mine = sa.and_(delays.c.kind == kind, delays.c.stage == stage)
+    total = conn.scalar(sa.select(sa.func.sum(delays.c.n)).where(mine)) or 0
+    if total > most:
+        conn.execute(delays.update().where(mine).values(n=delays.c.n // 2))
+        conn.execute(delays.delete().where(mine, delays.c.n == 0))

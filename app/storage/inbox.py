@@ -1,0 +1,150 @@
+"""The inbound log: every callback with a valid token, as it came, once per (task, body) with a count."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from app.domain.observation import Disposition
+from app.storage import dialect
+from app.storage.tables import callbacks
+
+MOST_BODIES: Final = 200
+"""Bodies stored per task; later ones are only counted, so that a leaked token cannot fill the disk."""
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One callback to be recorded. ``digest`` is the key: of (task or nobody, family, body)."""
+
+    id: UUID
+    digest: bytes
+    task_id: UUID | None
+    family: str
+    body: bytes
+    received_at: datetime
+    address: str | None
+    disposition: Disposition
+    detail: str | None = None
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A recorded callback. ``received_at`` is that of its first copy; ``times`` counts all copies."""
+
+    id: UUID
+    received_at: datetime
+    times: int
+    disposition: Disposition
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A row of the log, for reading."""
+
+    id: UUID
+    task_id: UUID | None
+    family: str
+    disposition: str
+    body: bytes
+    received_at: datetime
+    last_received_at: datetime
+    times: int
+    address: str | None
+    detail: str | None
+
+
+def digest_of(task_id: UUID | None, family: str, body: bytes) -> bytes:
+    """One key that is never null, so that it can be unique also for callbacks that are bound to nobody."""
+    bound = task_id.bytes if task_id else b""
+    return hashlib.sha256(b"\x00".join((bound.hex().encode(), family.encode(), body))).digest()
+
+
+def record(conn: sa.Connection, deliveries: Sequence[Delivery]) -> dict[bytes, Receipt]:
+    """Add callbacks, or count them again. At most one of each digest; rows are written in the order of their
+    keys, or two replicas would deadlock. Returns by digest."""
+    rows = [
+        {
+            "id": one.id,
+            "digest": one.digest,
+            "task_id": one.task_id,
+            "family": one.family,
+            "disposition": one.disposition.value,
+            "body": one.body,
+            "received_at": one.received_at,
+            "last_received_at": one.received_at,
+            "times": one.times,
+            "address": one.address,
+            "detail": one.detail,
+        }
+        for one in sorted(deliveries, key=lambda each: each.digest)
+    ]
+    table = callbacks.c
+    stored = dialect.insert_rows(
+        conn,
+        callbacks,
+        rows,
+        conflict=("digest",),
+        update={
+            "times": table.times + dialect.excluded(conn, callbacks, "times"),
+            "last_received_at": dialect.excluded(conn, callbacks, "last_received_at"),
+        },
+        returning=[table.digest, table.id, table.received_at, table.times, table.disposition],
+    )
+    return {row.digest: Receipt(row.id, row.received_at, row.times, Disposition(row.disposition)) for row in stored}
+
+
+def known(conn: sa.Connection, digests: Sequence[bytes]) -> set[bytes]:
+    """Which of these callbacks are in the log."""
+    if not digests:
+        return set()
+    wanted = dialect.any_of(conn, callbacks.c.digest, sorted(digests))
+    return set(conn.scalars(sa.select(callbacks.c.digest).where(wanted)))
+
+
+def settle(conn: sa.Connection, verdicts: dict[UUID, tuple[Disposition, str | None]]) -> None:
+    """Say what became of callbacks, once the join has told."""
+    rows = [
+        {"id": callback_id, "disposition": disposition.value, "detail": detail}
+        for callback_id, (disposition, detail) in sorted(verdicts.items())
+    ]
+    dialect.update_rows(conn, callbacks, ("id",), rows)
+
+
+def find(conn: sa.Connection, callback_id: UUID) -> Logged | None:
+    row = conn.execute(sa.select(callbacks).where(callbacks.c.id == callback_id)).one_or_none()
+    return _logged(row) if row else None
+
+
+def list_page(
+    conn: sa.Connection, *, task_id: UUID | None, disposition: str | None, before_id: UUID | None, limit: int
+) -> list[Logged]:
+    """The newest callbacks that match, at most ``limit``."""
+    statement = sa.select(callbacks).order_by(callbacks.c.id.desc()).limit(limit)
+    if task_id is not None:
+        statement = statement.where(callbacks.c.task_id == task_id)
+    if disposition is not None:
+        statement = statement.where(callbacks.c.disposition == disposition)
+    if before_id is not None:
+        statement = statement.where(callbacks.c.id < before_id)
+    return [_logged(row) for row in conn.execute(statement)]
+
+
+def _logged(row: Any) -> Logged:
+    return Logged(
+        row.id,
+        row.task_id,
+        row.family,
+        row.disposition,
+        row.body,
+        row.received_at,
+        row.last_received_at,
+        row.times,
+        row.address,
+        row.detail,
+    )

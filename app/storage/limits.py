@@ -1,0 +1,48 @@
+"""Limits shared by all replicas: a row's lock is the permit to decide. Locked before anything else."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+import sqlalchemy as sa
+
+from app.domain.standing import Standing, dump, load
+from app.storage import dialect
+from app.storage.tables import limits
+
+
+class Limit(StrEnum):
+    """In the order in which they are locked."""
+
+    QUERY = "query"
+    SUBMIT = "submit"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """``not_before_at``: the next time that a query may be made (queries only)."""
+
+    standing: Standing
+    not_before_at: datetime | None = None
+
+
+ALL: Final = tuple(Limit)
+
+
+def lock(conn: sa.Connection, names: tuple[Limit, ...]) -> dict[Limit, State]:
+    """Lock limits, in their order."""
+    statement = sa.select(limits).where(limits.c.name.in_([name.value for name in names])).order_by(limits.c.name)
+    rows = conn.execute(dialect.locked(statement, of=limits, skip=False))
+    return {Limit(row.name): State(load(row.state), row.not_before_at) for row in rows}
+
+
+def read(conn: sa.Connection) -> dict[Limit, State]:
+    """All limits, without locks."""
+    return {Limit(row.name): State(load(row.state), row.not_before_at) for row in conn.execute(sa.select(limits))}
+
+
+def save(conn: sa.Connection, name: Limit, state: State) -> None:
+    """Write a locked limit."""
+    statement = limits.update().where(limits.c.name == name.value)
+    conn.execute(statement.values(not_before_at=state.not_before_at, state=dump(state.standing)))

@@ -1,0 +1,128 @@
+"""Bring the schema to head, and tell whether it is there. One Alembic history for both databases."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from app.errors import SchemaNotAtHead
+from app.storage.connect import is_sqlite, parse_url
+from app.storage.postgres import create_engine as create_postgres_engine
+from app.storage.postgres import driver_arguments
+from app.storage.sqlite import FileLock
+from app.storage.sqlite import create_engine as create_sqlite_engine
+
+ROOT: Final = Path(__file__).parents[2]
+_LOCK_KEY: Final = 0x7E3D_0106
+_LOCK_WAIT_S: Final = 0.2
+
+
+def alembic_config() -> Config:
+    """Alembic's configuration, with paths that hold wherever the process was started."""
+    config = Config(ROOT / "alembic.ini")
+    config.set_main_option("script_location", str(ROOT / "migrations").replace("%", "%%"))
+    return config
+
+
+@cache
+def head() -> str:
+    """The revision that this release needs."""
+    revision = ScriptDirectory.from_config(alembic_config()).get_current_head()
+    return revision or ""
+
+
+def check_at_head(conn: sa.Connection) -> None:
+    """Raises ``SchemaNotAtHead`` if the database is at another revision, or at none."""
+    current = MigrationContext.configure(conn).get_current_revision()
+    if current != head():
+        raise SchemaNotAtHead(
+            f"the schema is at {current or 'no revision'}, this release needs {head()}: run 'tempolor-gateway migrate'"
+        )
+
+
+def migrate(url: str, revision: str = "head") -> None:
+    """Upgrade (or downgrade, for tests) to a revision. Safe when several processes do it at once."""
+    parsed = parse_url(url)
+    if is_sqlite(parsed):
+        _migrate_sqlite(parsed, revision)
+    else:
+        _run_apart(lambda: asyncio.run(_migrate_postgres(parsed, revision)))
+
+
+def _migrate_sqlite(url: sa.URL, revision: str) -> None:
+    lock = FileLock(url, ".migrate.lock")
+    lock.acquire(wait=True)
+    engine = create_sqlite_engine(url, begin="BEGIN IMMEDIATE", pool_size=1)
+    try:
+        with engine.connect() as conn:
+            # A table is changed by copying it, and dropping the old one must not cascade into its children.
+            conn.exec_driver_sql("COMMIT")
+            conn.exec_driver_sql("PRAGMA foreign_keys = OFF")
+            conn.exec_driver_sql("BEGIN IMMEDIATE")
+            _alembic(conn, revision)
+            conn.commit()
+    finally:
+        engine.dispose()
+        lock.release()
+
+
+async def _migrate_postgres(url: sa.URL, revision: str) -> None:
+    plain_url, arguments = driver_arguments(url)
+    arguments["server_settings"] |= {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+    engine = create_postgres_engine(plain_url, arguments, poolclass=sa.NullPool)
+    try:
+        async with engine.connect() as conn:
+            await conn.run_sync(_migrate_alone, revision)
+    finally:
+        await engine.dispose()
+
+
+def _migrate_alone(conn: sa.Connection, revision: str) -> None:
+    # Tried in a loop: a session that waits for an advisory lock holds a snapshot, and would deadlock with an
+    # index that is being built concurrently.
+    while not conn.scalar(sa.select(sa.func.pg_try_advisory_lock(_LOCK_KEY))):
+        conn.rollback()
+        time.sleep(_LOCK_WAIT_S)
+    conn.commit()
+    try:
+        _alembic(conn, revision)
+        conn.commit()
+    finally:
+        conn.rollback()
+        conn.scalar(sa.select(sa.func.pg_advisory_unlock(_LOCK_KEY)))
+        conn.commit()
+
+
+def _alembic(conn: sa.Connection, revision: str) -> None:
+    config = alembic_config()
+    config.attributes["connection"] = conn
+    if revision == "base" or revision.startswith("-"):
+        command.downgrade(config, revision)
+    else:
+        command.upgrade(config, revision)
+
+
+def _run_apart(work: Callable[[], Any]) -> None:
+    """Run in a thread of its own, since the caller may have an event loop running."""
+    fault: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            fault.append(error)
+
+    thread = threading.Thread(target=run, name="migrate")
+    thread.start()
+    thread.join()
+    if fault:
+        raise fault[0]

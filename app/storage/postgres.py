@@ -1,0 +1,84 @@
+"""PostgreSQL through asyncpg: one small pool for each lane, so that none can starve another of connections."""
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from app.errors import InvalidRequest
+from app.storage.database import Lane, dumps, loads
+
+T = TypeVar("T")
+
+POOL_SIZES: Final = {Lane.CALLBACKS: 2, Lane.API: 8, Lane.LOOPS: 6}
+CONNECT_TIMEOUT_S: Final = 5.0
+_SERVER_SETTINGS: Final = {
+    "application_name": "tempolor-gateway",
+    # Our statements are short; compiling them costs more than it saves.
+    "jit": "off",
+    "lock_timeout": "5s",
+    "statement_timeout": "5s",
+    "idle_in_transaction_session_timeout": "5s",
+}
+
+
+class PostgresBackend:
+    """Connections to one PostgreSQL."""
+
+    def __init__(self, url: sa.URL) -> None:
+        self._url, self._connect_args = driver_arguments(url)
+        self._engines: dict[Lane, AsyncEngine] = {}
+
+    async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool) -> T:
+        """See ``Backend``. A reading transaction is one of the same kind: a snapshot for each statement."""
+        async with self._engine(lane).begin() as conn:
+            return await conn.run_sync(fn)
+
+    async def close(self) -> None:
+        for engine in self._engines.values():
+            await engine.dispose()
+
+    def _engine(self, lane: Lane) -> AsyncEngine:
+        engine = self._engines.get(lane)
+        if engine is None:
+            engine = self._engines[lane] = create_engine(
+                self._url,
+                self._connect_args,
+                pool_size=POOL_SIZES[lane],
+                max_overflow=0,
+                pool_timeout=CONNECT_TIMEOUT_S,
+                # A connection that the server closed meanwhile is noticed before it is used; the callback
+                # writer saves that turn, since it repeats a failed group by itself.
+                pool_pre_ping=lane is not Lane.CALLBACKS,
+            )
+        return engine
+
+
+def create_engine(url: sa.URL, connect_args: dict[str, Any], **options: Any) -> AsyncEngine:
+    """An engine with our JSON and our driver arguments."""
+    return create_async_engine(
+        url, connect_args=connect_args, hide_parameters=True, json_serializer=dumps, json_deserializer=loads, **options
+    )
+
+
+def driver_arguments(url: sa.URL) -> tuple[sa.URL, dict[str, Any]]:
+    """Take libpq's query parameters out of the URL and say them in the driver's words. Raises ``InvalidRequest``."""
+    query = {name: value if isinstance(value, str) else value[0] for name, value in url.query.items()}
+    settings = dict(_SERVER_SETTINGS)
+    arguments: dict[str, Any] = {"timeout": CONNECT_TIMEOUT_S, "server_settings": settings}
+    for name, value in query.items():
+        match name:
+            case "host" | "port" | "user" | "password":
+                arguments[name] = int(value) if name == "port" else value
+            case "dbname" | "database":
+                arguments["database"] = value
+            case "sslmode" | "ssl":
+                arguments["ssl"] = value
+            case "application_name" | "search_path":
+                settings[name] = value
+            case "connect_timeout":
+                arguments["timeout"] = float(value)
+            case _:
+                raise InvalidRequest(f"the parameter {name!r} of the database URL is not supported")
+    return url.set(query={}), arguments

@@ -1,0 +1,44 @@
+"""Numbers for those who run the gateway, each over a partial index of open work."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from app.domain.status import TASK_FINAL, TaskStatus
+from app.storage.tables import items, tasks
+
+MOST: Final = 10_000
+"""Counted no further: whoever reads the number acts long before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """Work that was due before a time and was not picked up; each is counted up to ``MOST``."""
+
+    queries: int
+    submissions: int
+    timers: int
+
+
+def overdue(conn: sa.Connection, before: datetime) -> Overdue:
+    """What should have been picked up by ``before``."""
+    return Overdue(
+        _count(conn, items.c.query_due_at < before),
+        _count(conn, tasks.c.dispatch_due_at < before),
+        _count(conn, tasks.c.timer_due_at < before),
+    )
+
+
+def open_tasks(conn: sa.Connection) -> dict[str, int]:
+    """How many tasks are in each status that is not final."""
+    still_open = sa.or_(tasks.c.slot_until.is_not(None), tasks.c.dispatch_due_at.is_not(None))
+    statement = sa.select(tasks.c.status, sa.func.count().label("n")).where(still_open).group_by(tasks.c.status)
+    counts = {status.value: 0 for status in TaskStatus if status not in TASK_FINAL}
+    return counts | {row.status: row.n for row in conn.execute(statement)}
+
+
+def _count(conn: sa.Connection, condition: sa.ColumnElement[Any]) -> int:
+    some = sa.select(sa.literal(1)).where(condition).limit(MOST).subquery()
+    return conn.scalar(sa.select(sa.func.count()).select_from(some)) or 0

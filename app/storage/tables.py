@@ -1,0 +1,207 @@
+"""The tables. Migrations are the schema's history; a test holds these definitions against them.
+
+No database enum of kinds or statuses: a new one must not need a migration. A ``*_due_at`` column is null while
+nothing is due and has one partial index each, so that a scan for due rows touches only due rows, and a claim
+takes a row out of the range by moving its due time to the lease's end.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.types import TypeDecorator
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A time with its offset, always UTC. SQLite would drop an offset silently; a naive time is refused."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive time cannot be stored")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        return value if value is None or value.tzinfo is not None else value.replace(tzinfo=UTC)
+
+
+Json = sa.JSON(none_as_null=True)
+"""``json`` on PostgreSQL, not ``jsonb``: that one refuses NUL and reorders keys; nothing queries inside."""
+
+
+def _column(name: str, type_: Any, *args: Any, **kwargs: Any) -> sa.Column[Any]:
+    kwargs.setdefault("nullable", False)
+    return sa.Column(name, type_, *args, **kwargs)
+
+
+def _optional(name: str, type_: Any, *args: Any) -> sa.Column[Any]:
+    return sa.Column(name, type_, *args, nullable=True)
+
+
+def _due_index(table: sa.Table, *columns: str, where: str) -> None:
+    predicate = table.c[where].is_not(None)
+    sa.Index(None, *(table.c[name] for name in columns), sqlite_where=predicate, postgresql_where=predicate)
+
+
+clients = sa.Table(
+    "clients",
+    metadata,
+    _column("name", sa.String(100), primary_key=True),
+    _column("key_digest", sa.LargeBinary(32)),
+    _column("is_admin", sa.Boolean),
+    _column("webhook_secret", sa.String(100)),
+    _column("created_at", UtcDateTime),
+    _optional("revoked_at", UtcDateTime),
+    sa.UniqueConstraint("key_digest"),
+)
+
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    _column("id", sa.Uuid, primary_key=True),
+    _column("kind", sa.String(64)),
+    _column("family", sa.String(32)),
+    _column("client_name", sa.String(100)),
+    _optional("reference", sa.String(255)),
+    _column("metadata", Json, key="metadata_"),
+    _column("params", Json),
+    _optional("webhook_url", sa.Text),
+    _optional("retry_of", sa.Uuid),
+    _column("sung", sa.Boolean),
+    _column("submission", sa.String(16)),
+    _optional("submit_id", sa.Uuid),
+    _column("submit_attempts", sa.Integer),
+    _optional("callback_key_id", sa.String(16)),
+    _optional("claimed_at", UtcDateTime),
+    _optional("unconfirmed_at", UtcDateTime),
+    _optional("submitted_at", UtcDateTime),
+    _optional("not_before_at", UtcDateTime),
+    _optional("expired_at", UtcDateTime),
+    _optional("deadline_at", UtcDateTime),
+    _optional("failure", Json),
+    _column("status", sa.String(16)),
+    _column("version", sa.Integer),
+    _optional("playable_at", UtcDateTime),
+    _optional("finished_at", UtcDateTime),
+    _column("created_at", UtcDateTime),
+    _column("updated_at", UtcDateTime),
+    _optional("dispatch_due_at", UtcDateTime),
+    _optional("timer_due_at", UtcDateTime),
+    _optional("slot_until", UtcDateTime),
+    _column("timeline_seq", sa.Integer),
+    _column("stored_bodies", sa.Integer),
+)
+sa.Index(None, tasks.c.client_name, tasks.c.id)
+sa.Index(None, tasks.c.status, tasks.c.id)
+sa.Index(None, tasks.c.reference, tasks.c.id)
+_due_index(tasks, "dispatch_due_at", "id", where="dispatch_due_at")
+_due_index(tasks, "timer_due_at", "id", where="timer_due_at")
+_due_index(tasks, "slot_until", where="slot_until")
+
+items = sa.Table(
+    "items",
+    metadata,
+    _column("family", sa.String(32), primary_key=True),
+    _column("item_id", sa.String(200), primary_key=True),
+    _column("task_id", sa.Uuid, sa.ForeignKey("tasks.id", ondelete="CASCADE")),
+    _column("named_by", sa.SmallInteger),
+    _column("position", sa.Integer),
+    _column("status", sa.String(16)),
+    _column("state", Json),
+    _column("created_at", UtcDateTime),
+    _column("follow_ups", sa.Integer),
+    _optional("last_callback_at", UtcDateTime),
+    _optional("last_query_at", UtcDateTime),
+    _optional("query_due_at", UtcDateTime),
+    _optional("query_leased_until", UtcDateTime),
+    _column("query_attempts", sa.Integer),
+    _column("query_group", sa.String(40)),
+)
+sa.Index(None, items.c.task_id)
+sa.Index(None, items.c.item_id)
+_due_index(items, "query_due_at", where="query_due_at")
+_due_index(items, "family", "query_group", "query_due_at", where="query_due_at")
+
+item_values = sa.Table(
+    "item_values",
+    metadata,
+    _column("family", sa.String(32), primary_key=True),
+    _column("item_id", sa.String(200), primary_key=True),
+    _column("field", sa.String(200), primary_key=True),
+    _column("value", Json),
+    sa.ForeignKeyConstraint(["family", "item_id"], ["items.family", "items.item_id"], ondelete="CASCADE"),
+)
+
+callbacks = sa.Table(
+    "callbacks",
+    metadata,
+    _column("id", sa.Uuid, primary_key=True),
+    _column("digest", sa.LargeBinary(32)),
+    _optional("task_id", sa.Uuid),
+    _column("family", sa.String(32)),
+    _column("disposition", sa.String(16)),
+    _column("body", sa.LargeBinary),
+    _column("received_at", UtcDateTime),
+    _column("last_received_at", UtcDateTime),
+    _column("count", sa.Integer, key="times"),
+    _optional("address", sa.String(64)),
+    _optional("detail", sa.Text),
+    sa.UniqueConstraint("digest"),
+)
+sa.Index(None, callbacks.c.task_id)
+
+timeline = sa.Table(
+    "timeline",
+    metadata,
+    _column("task_id", sa.Uuid, sa.ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    _column("seq", sa.Integer, primary_key=True),
+    _column("at", UtcDateTime),
+    _column("type", sa.String(32)),
+    _column("version", sa.Integer),
+    _column("detail", Json),
+)
+
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    metadata,
+    _column("client_name", sa.String(100), primary_key=True),
+    _column("route", sa.String(64), primary_key=True),
+    _column("key", sa.String(255), primary_key=True),
+    _column("digest", sa.LargeBinary(32)),
+    _column("task_ids", Json),
+    _column("created_at", UtcDateTime),
+)
+sa.Index(None, idempotency_keys.c.created_at)
+
+limits = sa.Table(
+    "limits",
+    metadata,
+    _column("name", sa.String(32), primary_key=True),
+    _optional("not_before_at", UtcDateTime),
+    _column("state", Json),
+)
+"""Shared by all replicas: one row for submissions, one for queries. A row's lock is the permit."""
+
+delays = sa.Table(
+    "delays",
+    metadata,
+    _column("kind", sa.String(64), primary_key=True),
+    _column("stage", sa.SmallInteger, primary_key=True),
+    _column("bucket", sa.SmallInteger, primary_key=True),
+    _column("n", sa.Integer),
+)

@@ -1,0 +1,213 @@
+"""Tasks: locked and saved by the flows, read by the API. Every function runs in its caller's transaction."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from app.domain.filters import Filters, first_id_of
+from app.domain.status import TaskStatus
+from app.domain.task import Failure, Submission, Task
+from app.storage import dialect
+from app.storage.tables import tasks
+
+_FACTS: Final = (
+    "id",
+    "kind",
+    "family",
+    "client_name",
+    "sung",
+    "created_at",
+    "submission",
+    "submit_id",
+    "submit_attempts",
+    "claimed_at",
+    "unconfirmed_at",
+    "submitted_at",
+    "not_before_at",
+    "expired_at",
+    "deadline_at",
+    "failure",
+    "status",
+    "version",
+    "playable_at",
+    "finished_at",
+    "updated_at",
+    "dispatch_due_at",
+    "timer_due_at",
+    "slot_until",
+    "timeline_seq",
+    "stored_bodies",
+)
+_FACT_COLUMNS: Final = tuple(tasks.c[name] for name in _FACTS)
+_FIXED: Final = frozenset({"id", "kind", "family", "client_name", "sung", "created_at"})
+_CHANGING: Final = tuple(name for name in _FACTS if name not in _FIXED)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the client sent with a task, which nothing changes afterwards."""
+
+    params: dict[str, Any]
+    metadata: dict[str, Any]
+    reference: str | None = None
+    webhook_url: str | None = None
+    retry_of: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A task as it is stored: its facts and what the client sent."""
+
+    task: Task
+    given: Given
+
+
+def insert(conn: sa.Connection, records: Sequence[Record]) -> None:
+    """Add new tasks."""
+    dialect.insert_rows(conn, tasks, [_row(record) for record in records])
+
+
+def lock(conn: sa.Connection, ids: Iterable[UUID], *, skip: bool) -> list[Task]:
+    """Lock tasks in the order of their ids, and return those that exist. With ``skip`` the ones that another
+    transaction holds are left out; without, it waits for them up to the lock time-out."""
+    wanted = sorted(set(ids))
+    if not wanted:
+        return []
+    statement = sa.select(*_FACT_COLUMNS).where(dialect.any_of(conn, tasks.c.id, wanted)).order_by(tasks.c.id)
+    return [_task(row) for row in conn.execute(dialect.locked(statement, of=tasks, skip=skip))]
+
+
+def existing(conn: sa.Connection, ids: Iterable[UUID]) -> set[UUID]:
+    """Which of the ids are tasks."""
+    wanted = sorted(set(ids))
+    if not wanted:
+        return set()
+    return set(conn.scalars(sa.select(tasks.c.id).where(dialect.any_of(conn, tasks.c.id, wanted))))
+
+
+def save(conn: sa.Connection, changed: Sequence[Task]) -> None:
+    """Write the facts of locked tasks, and add those that are new (external ones, with nothing given)."""
+    new = [task for task in changed if task.new]
+    insert(conn, [Record(task, Given({}, {})) for task in new])
+    rows = [{"id": task.id} | {name: _stored(task, name) for name in _CHANGING} for task in changed if not task.new]
+    dialect.update_rows(conn, tasks, ("id",), rows)
+
+
+def delete(conn: sa.Connection, ids: Iterable[UUID]) -> None:
+    """Remove tasks with their items and timelines."""
+    doomed = sorted(set(ids))
+    if doomed:
+        conn.execute(tasks.delete().where(dialect.any_of(conn, tasks.c.id, doomed)))
+
+
+def find(conn: sa.Connection, task_id: UUID, client_name: str | None) -> Record | None:
+    """One task, if it is this client's (None: anybody's)."""
+    statement = sa.select(tasks).where(tasks.c.id == task_id)
+    if client_name is not None:
+        statement = statement.where(tasks.c.client_name == client_name)
+    row = conn.execute(statement).one_or_none()
+    return _record(row) if row else None
+
+
+def find_many(conn: sa.Connection, ids: Sequence[UUID]) -> list[Record]:
+    """Some tasks, in the order of ``ids``; those that do not exist are left out."""
+    rows = conn.execute(sa.select(tasks).where(dialect.any_of(conn, tasks.c.id, list(ids)))).all()
+    found = {row.id: _record(row) for row in rows}
+    return [found[task_id] for task_id in ids if task_id in found]
+
+
+def list_page(conn: sa.Connection, filters: Filters, limit: int) -> list[Record]:
+    """The newest tasks that match, at most ``limit``: keyset by id, which is by time."""
+    statement = sa.select(tasks).order_by(tasks.c.id.desc()).limit(limit)
+    equal = {"client_name": filters.client_name, "kind": filters.kind, "reference": filters.reference}
+    for name, value in equal.items():
+        if value is not None:
+            statement = statement.where(tasks.c[name] == value)
+    if filters.statuses:
+        statement = statement.where(tasks.c.status.in_(filters.statuses))
+    if filters.created_after is not None:
+        # The id's bound is what the index serves; the exact time decides within its millisecond.
+        after = tasks.c.id >= first_id_of(filters.created_after)
+        statement = statement.where(after, tasks.c.created_at > filters.created_after)
+    if filters.created_before is not None:
+        before = tasks.c.id < first_id_of(filters.created_before + timedelta(milliseconds=1))
+        statement = statement.where(before, tasks.c.created_at < filters.created_before)
+    if filters.before_id is not None:
+        statement = statement.where(tasks.c.id < filters.before_id)
+    return [_record(row) for row in conn.execute(statement)]
+
+
+def lock_queued(conn: sa.Connection, now: datetime, limit: int) -> list[Record]:
+    """Lock the queued tasks that have been due longest. Tasks that another transaction holds are passed over."""
+    statement = (
+        sa.select(tasks)
+        .where(tasks.c.dispatch_due_at <= now)
+        .order_by(tasks.c.dispatch_due_at, tasks.c.id)
+        .limit(limit)
+    )
+    return [_record(row) for row in conn.execute(dialect.locked(statement, of=tasks, skip=True))]
+
+
+def set_callback_key(conn: sa.Connection, ids: Sequence[UUID], key_id: str) -> None:
+    """Note which callback secret signs the URLs of these tasks."""
+    conn.execute(tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids))).values(callback_key_id=key_id))
+
+
+def due_timers(conn: sa.Connection, now: datetime, limit: int) -> list[UUID]:
+    """Tasks that the clock has to look at, the most overdue first."""
+    statement = (
+        sa.select(tasks.c.id).where(tasks.c.timer_due_at <= now).order_by(tasks.c.timer_due_at, tasks.c.id).limit(limit)
+    )
+    return list(conn.scalars(statement))
+
+
+def in_flight(conn: sa.Connection, now: datetime) -> int:
+    """How many tasks the vendor may have. Ask in a statement of its own, after the lock on the limit."""
+    return conn.scalar(sa.select(sa.func.count()).select_from(tasks).where(tasks.c.slot_until > now)) or 0
+
+
+def count_open_signed_otherwise(conn: sa.Connection, key_ids: Iterable[str]) -> int:
+    """Open tasks whose callback URL was signed with a secret that is not among these (0–1000, counted no further)."""
+    open_tasks = (
+        sa.select(tasks.c.id)
+        .where(tasks.c.timer_due_at.is_not(None), tasks.c.callback_key_id.not_in(list(key_ids)))
+        .limit(1000)
+    )
+    return conn.scalar(sa.select(sa.func.count()).select_from(open_tasks.subquery())) or 0
+
+
+def _row(record: Record) -> dict[str, Any]:
+    given = record.given
+    return {name: _stored(record.task, name) for name in _FACTS} | {
+        "params": given.params,
+        "metadata_": given.metadata,
+        "reference": given.reference,
+        "webhook_url": given.webhook_url,
+        "retry_of": given.retry_of,
+    }
+
+
+def _stored(task: Task, name: str) -> Any:
+    value = getattr(task, name)
+    if name == "failure":
+        return asdict(value) if value is not None else None
+    if name == "updated_at":
+        return value or task.created_at
+    return value.value if isinstance(value, (TaskStatus, Submission)) else value
+
+
+def _task(row: Any) -> Task:
+    values = {name: getattr(row, name) for name in _FACTS}
+    values["submission"] = Submission(values["submission"])
+    values["status"] = TaskStatus(values["status"])
+    values["failure"] = Failure(**values["failure"]) if values["failure"] else None
+    return Task(**values)
+
+
+def _record(row: Any) -> Record:
+    given = Given(row.params, row.metadata_, row.reference, row.webhook_url, row.retry_of)
+    return Record(_task(row), given)

@@ -1,0 +1,56 @@
+"""The timeline of a task: insert-only, one row for each thing that happened, its effects inside."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from app.domain.task import Entry, Task
+from app.storage import dialect
+from app.storage.tables import timeline
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """One stored entry. ``version`` is the task's after it."""
+
+    seq: int
+    at: datetime
+    type: str
+    version: int
+    detail: dict[str, Any]
+
+
+def append(conn: sa.Connection, entries: Sequence[tuple[Task, Entry]]) -> None:
+    """Add entries in order; the last of a task gets the number ``timeline_seq``, which the caller has moved on."""
+    left: dict[UUID, int] = {}
+    for task, _ in entries:
+        left[task.id] = left.get(task.id, 0) + 1
+    rows = []
+    for task, entry in entries:
+        left[task.id] -= 1
+        rows.append(
+            {
+                "task_id": task.id,
+                "seq": task.timeline_seq - left[task.id],
+                "at": entry.at,
+                "type": entry.type,
+                "version": task.version,
+                "detail": entry.detail,
+            }
+        )
+    dialect.insert_rows(conn, timeline, rows)
+
+
+def of_task(conn: sa.Connection, task_id: UUID, after_seq: int = 0, limit: int = 10_000) -> list[Happened]:
+    """What happened to a task, oldest first."""
+    statement = (
+        sa.select(timeline)
+        .where(timeline.c.task_id == task_id, timeline.c.seq > after_seq)
+        .order_by(timeline.c.seq)
+        .limit(limit)
+    )
+    return [Happened(row.seq, row.at, row.type, row.version, row.detail) for row in conn.execute(statement)]
