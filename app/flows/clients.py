@@ -1,0 +1,82 @@
+"""Clients: made, listed, ended. A key and a webhook secret are shown once, when they are made."""
+
+import base64
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import sqlalchemy as sa
+
+from app.domain.client import Client
+from app.errors import Conflict, InvalidRequest, NotFound
+from app.flows.clock import Clock
+from app.storage import clients
+from app.storage.database import Database
+
+BOOTSTRAP: Final = "bootstrap"
+EXTERNAL: Final = "external"
+"""The client of tasks that nobody submitted through us."""
+NAME_RESTS: Final = timedelta(days=30)
+"""A name is not given again so soon after its client was revoked."""
+MOST_NAME_CHARS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class NewClient:
+    """A client with its secrets, this once."""
+
+    client: Client
+    api_key: str
+    webhook_secret: str
+
+
+def check_name(name: str) -> None:
+    """Raises ``InvalidRequest`` for a name that cannot be a client's."""
+    usable = 1 <= len(name) <= MOST_NAME_CHARS and name.isprintable() and name == name.strip() and "/" not in name
+    if not usable:
+        raise InvalidRequest("a client's name has 1 to 100 printable characters and no '/'")
+    if name in (EXTERNAL, BOOTSTRAP):
+        raise InvalidRequest(f"the name {name!r} is reserved")
+
+
+async def create(db: Database, clock: Clock, name: str, *, is_admin: bool) -> NewClient:
+    """Make a client. Raises ``InvalidRequest``, ``Conflict`` if the name is taken."""
+    check_name(name)
+    api_key = f"tpg_{secrets.token_urlsafe(32)}"
+    webhook_secret = new_webhook_secret()
+    now = clock.now()
+    if not await db.write(_create, name, api_key, webhook_secret, is_admin, now):
+        raise Conflict(f"the name {name!r} is taken, or was until less than {NAME_RESTS.days} days ago")
+    return NewClient(Client(name, is_admin, now, None), api_key, webhook_secret)
+
+
+async def list_all(db: Database) -> list[Client]:
+    """All clients by name, the revoked ones too."""
+    return list(await db.read(clients.list_all))
+
+
+async def revoke(db: Database, clock: Clock, name: str) -> None:
+    """End a client's key at once; its tasks run to their end. Raises ``NotFound``."""
+    if not await db.write(clients.revoke, name, clock.now()):
+        raise NotFound("there is no such client")
+
+
+async def find_by_key(db: Database, api_key: str) -> Client | None:
+    """Whose key it is, if anybody's."""
+    return await db.read(clients.find_by_key, api_key)
+
+
+async def ensure_bootstrap(db: Database, clock: Clock, api_key: str) -> None:
+    """Make sure that the admin ``bootstrap`` exists with this key."""
+    await db.write(clients.restore, BOOTSTRAP, api_key, new_webhook_secret(), is_admin=True, now=clock.now())
+
+
+def new_webhook_secret() -> str:
+    """A secret in the form of Standard Webhooks."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def _create(conn: sa.Connection, name: str, api_key: str, webhook_secret: str, is_admin: bool, now: datetime) -> bool:
+    clients.drop_expired_name(conn, name, now - NAME_RESTS)
+    return clients.add(conn, name, api_key, webhook_secret, is_admin=is_admin, now=now)

@@ -1,0 +1,67 @@
+"""What every flow works with: the database, the vendor, the rules, the clock. Made once by the root of a process."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from app.domain.board import Rules
+from app.domain.policy import Policy
+from app.flows.apply import Applied
+from app.flows.clock import Clock, Ids
+from app.flows.learn import Delays
+from app.storage.database import Database, Lane
+from app.vendor.client import VendorClient
+from app.vendor.kinds import FAMILIES
+from app.vendor.tokens import Tokens
+
+
+@dataclass(slots=True)
+class Wakes:
+    """Set when a loop has something to do before its sleep would end; only for the loops of this process."""
+
+    dispatch: asyncio.Event = field(default_factory=asyncio.Event)
+    reconcile: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(slots=True)
+class Context:
+    """``applied`` is told of each committed transaction that changed tasks: the place for what follows a commit."""
+
+    db: Database
+    vendor: VendorClient
+    tokens: Tokens
+    public_url: str
+    policy: Policy
+    clock: Clock
+    ids: Callable[[], UUID]
+    delays: Delays
+    rules: Rules
+    wakes: Wakes = field(default_factory=Wakes)
+
+    def committed(self, applied: Applied) -> None:
+        """Follow up on a committed transaction."""
+        self.delays.note(applied.arrivals)
+        if any(moved.task.slot_until is None for moved in applied.moves):
+            self.wakes.dispatch.set()
+
+    def loops_db(self) -> Database:
+        return self.db.on(Lane.LOOPS)
+
+
+def make_context(
+    db: Database, vendor: VendorClient, tokens: Tokens, public_url: str, policy: Policy, clock: Clock | None = None
+) -> Context:
+    """A context with the parts that follow from the others."""
+    clock = clock or Clock()
+    ids = Ids(clock.now)
+    delays = Delays()
+    rules = Rules(
+        policy=policy,
+        shape_of=lambda family: FAMILIES[family].shape,
+        overdue_s=delays.overdue_s,
+        jitter=lambda: random.uniform(-1, 1),
+        new_id=ids,
+    )
+    return Context(db, vendor, tokens, public_url, policy, clock, ids, delays, rules)

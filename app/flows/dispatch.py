@@ -1,0 +1,286 @@
+"""Sending: claim queued tasks within the limits, submit each, settle what came of it.
+
+Transaction → call → transaction. A claim is made only to be sent at once; each writes a fresh ``submit_id``, the
+fence by which a late outcome is told from a current one.
+"""
+
+import asyncio
+import random
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+import structlog
+
+from app.domain import standing as standings
+from app.domain.observation import NamedBy, Observation, Reading, Source, to_us
+from app.domain.standing import Reason, Standing
+from app.domain.submission import Claimed, GivenBack, SubmissionEvent, WasAccepted, WasRefused, WasUnknown
+from app.domain.task import Failure
+from app.domain.timing import later
+from app.domain.transition import Change
+from app.flows.apply import Applied, apply
+from app.flows.context import Context
+from app.storage import items, limits, tasks
+from app.storage.limits import Limit, State
+from app.vendor.client import Accepted, Refused, SubmitAnswer, Unknown
+from app.vendor.codes import Remedy
+from app.vendor.kinds import KINDS
+from app.vendor.tokens import callback_url
+
+SENDERS: Final = 64
+"""Submissions that one process has under way at most."""
+BACK_OFF_S: Final = (2.0, 30.0)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A task that this process sends now. ``started``: the monotonic clock at the claim."""
+
+    task_id: UUID
+    submit_id: UUID
+    kind: str
+    params: dict[str, Any]
+    created_at: datetime
+    claimed_at: datetime
+    attempt: int
+    started: float
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    claims: tuple[Claim, ...]
+    applied: Applied
+
+
+class Dispatcher:
+    """Claims and sends. ``step`` is called by its loop; sends go on beside it."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._db = context.loops_db()
+        self._sending: set[asyncio.Task[None]] = set()
+        self.stopping = False
+
+    async def step(self) -> float | None:
+        """Claim what can be sent now and start sending it. Returns 0 if there may be more."""
+        free = SENDERS - len(self._sending)
+        if self.stopping or free <= 0:
+            return None
+        context = self._context
+        started = context.clock.monotonic()
+        found = await self._db.write(claim, context, free, context.clock.now(), started)
+        context.committed(found.applied)
+        for one in found.claims:
+            task = asyncio.create_task(self._send(one), name=f"submit {one.task_id}")
+            self._sending.add(task)
+            task.add_done_callback(self._sent)
+        return 0 if found.claims else None
+
+    async def finish(self, timeout_s: float) -> None:
+        """Stop claiming, and wait for what is being sent, at most so long."""
+        self.stopping = True
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=timeout_s)
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        self._context.wakes.dispatch.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("submit.crashed", exc_info=error)
+
+    async def _send(self, claim: Claim) -> None:
+        context = self._context
+        elapsed = max(
+            context.clock.monotonic() - claim.started, (context.clock.now() - claim.claimed_at).total_seconds()
+        )
+        if elapsed > context.policy.submit_lease_s / 2 or self.stopping:
+            # Frozen meanwhile, or ending: somebody else may soon take the lease for lapsed.
+            await self._settle(claim, None)
+            return
+        kind = KINDS[claim.kind]
+        token = context.tokens.sign(kind.family.name, claim.task_id)
+        url = callback_url(context.public_url, kind.family.name, token)
+        answer = await context.vendor.submit(kind, claim.params, url, context.policy.submit_timeout_s)
+        await self._settle(claim, answer)
+
+    async def _settle(self, claim: Claim, answer: SubmitAnswer | None) -> None:
+        """Commit an outcome. It exists only here, so its commit is tried until the process ends."""
+        pause_s = 0.1
+        while True:
+            try:
+                applied = await self._db.write(settle, self._context, claim, answer, self._context.clock.now())
+            except Exception as error:
+                log.warning("submit.settle_failed", task_id=str(claim.task_id), error=type(error).__name__)
+                await self._context.clock.sleep(pause_s)
+                pause_s = min(pause_s * 2, 5.0)
+            else:
+                self._context.committed(applied)
+                self._context.wakes.dispatch.set()
+                return
+
+
+def claim(conn: sa.Connection, context: Context, free: int, now: datetime, started: float) -> Claims:
+    """Claim the oldest queued tasks, as many as the limits let go now.
+
+    The limit's row is locked first, and what is in flight is counted in a second statement: one statement would
+    count by a snapshot from before the lock, and overshoot.
+    """
+    limit = limits.lock(conn, (Limit.SUBMIT,))[Limit.SUBMIT]
+    standing = limit.standing
+    if standing.unknown_tasks and items.any_named(conn, [UUID(text) for text in standing.unknown_tasks]):
+        standing = standings.confirmed(standing)
+    in_flight = tasks.in_flight(conn, now)
+    room = min(free, max(context.policy.max_in_flight - in_flight, 0))
+    allowed = standings.allowed(standing, now, in_flight)
+    room = room if allowed is None else min(room, allowed)
+    records = tasks.lock_queued(conn, now, room) if room else []
+    changes = [
+        Change(now, "submitting", record.task.id, event=Claimed(context.ids()), detail={"attempt": attempt})
+        for record in records
+        for attempt in (record.task.submit_attempts + 1,)
+    ]
+    applied = apply(conn, changes, context.rules)
+    claims = tuple(
+        Claim(
+            record.task.id,
+            change.event.submit_id,
+            record.task.kind,
+            record.given.params,
+            record.task.created_at,
+            now,
+            record.task.submit_attempts + 1,
+            started,
+        )
+        for record, change, outcome in zip(records, changes, applied.outcomes, strict=True)
+        if outcome is not None and not outcome.guarded and isinstance(change.event, Claimed)
+    )
+    if claims:
+        tasks.set_callback_key(conn, [one.task_id for one in claims], context.tokens.signing_key_id)
+        if allowed is not None:
+            standing = standings.probing(standing, later(now, context.policy.submit_lease_s))
+    if standing != limit.standing:
+        limits.save(conn, Limit.SUBMIT, State(standing))
+    return Claims(claims, applied)
+
+
+def settle(conn: sa.Connection, context: Context, claim: Claim, answer: SubmitAnswer | None, now: datetime) -> Applied:
+    """Apply the outcome of one send, and let it start or end the standing still. None: it was given back unsent."""
+    held = limits.lock(conn, limits.ALL)
+    before = held[Limit.SUBMIT].standing
+    applied = apply(conn, [_change(context, claim, answer, now)], context.rules)
+    named = items.any_named(conn, [claim.task_id])
+    after = _standing_after(conn, before, claim, answer, now, named)
+    if after != before:
+        _log_standing(before, after)
+        limits.save(conn, Limit.SUBMIT, State(after))
+    query = held[Limit.QUERY]
+    query_standing = _queries_after(query.standing, answer, now)
+    if query_standing != query.standing:
+        limits.save(conn, Limit.QUERY, State(query_standing, query.not_before_at))
+    return applied
+
+
+def _change(context: Context, claim: Claim, answer: SubmitAnswer | None, now: datetime) -> Change:
+    """What an outcome says of the task."""
+    event: SubmissionEvent
+    match answer:
+        case None:
+            event = GivenBack(claim.submit_id, "not sent in time")
+            return Change(now, "given_back", claim.task_id, event=event)
+        case Accepted(item_ids, request_id):
+            event = WasAccepted(claim.submit_id, item_ids, request_id)
+            observations = tuple(_named(KINDS[claim.kind].family.name, item_id, claim) for item_id in item_ids)
+            detail: dict[str, Any] = {"item_ids": list(item_ids), "vendor_request_id": request_id}
+            return Change(now, "submitted", claim.task_id, observations, event, detail)
+        case Refused():
+            failure = Failure(
+                answer.meaning.code, answer.message, answer.meaning.retryable, answer.status, answer.request_id
+            )
+            again_at = _again_at(claim, answer, now)
+            event = WasRefused(claim.submit_id, failure, again_at)
+            detail = {"code": failure.code, "message": failure.message, "vendor_status": failure.vendor_status}
+            detail["vendor_request_id"] = failure.vendor_request_id
+            if again_at is not None:
+                detail["again_at"] = max(again_at, now).isoformat()
+            return Change(now, "refused", claim.task_id, event=event, detail=detail)
+        case Unknown(reason):
+            event = WasUnknown(claim.submit_id, reason)
+            return Change(now, "outcome_unknown", claim.task_id, event=event, detail={"reason": reason})
+
+
+def _named(family: str, item_id: str, claim: Claim) -> Observation:
+    return Observation(
+        family,
+        Reading(item_id),
+        Source.SUBMIT,
+        to_us(claim.claimed_at),
+        NamedBy.SUBMIT_ANSWER,
+        sighted=False,
+    )
+
+
+def _again_at(claim: Claim, answer: Refused, now: datetime) -> datetime | None:
+    """When a refused task may be sent again. Where everybody waits, it keeps its place as the oldest."""
+    match answer.meaning.remedy:
+        case Remedy.FAIL:
+            return None
+        case Remedy.BACK_OFF:
+            first_s, most_s = BACK_OFF_S
+            wait_s = min(first_s * 2 ** min(claim.attempt - 1, 10), most_s)
+            jittered_s = wait_s * random.uniform(0.8, 1.2)
+            jittered_s = min(max(jittered_s, first_s), most_s)
+            return later(now, jittered_s if answer.retry_after_s is None else answer.retry_after_s)
+        case _:
+            return claim.created_at
+
+
+_REASONS: Final = {
+    Remedy.FIX_KEY: Reason.KEY_REJECTED,
+    Remedy.BUY_POINTS: Reason.NO_POINTS,
+    Remedy.WAIT_FOR_SLOT: Reason.QUEUE_FULL,
+    Remedy.SLOW_DOWN: Reason.RATE_LIMITED,
+}
+
+
+def _standing_after(
+    conn: sa.Connection, before: Standing, claim: Claim, answer: SubmitAnswer | None, now: datetime, named: bool
+) -> Standing:
+    if isinstance(answer, Accepted) or (isinstance(answer, Unknown) and named):
+        return standings.answered(before, claim.claimed_at)
+    if isinstance(answer, Unknown):
+        return standings.lost(before, str(claim.task_id), now)
+    if answer is None:
+        return standings.inconclusive(before, now)
+    reason = _REASONS.get(answer.meaning.remedy)
+    if reason is not None:
+        in_flight = tasks.in_flight(conn, now) if reason is Reason.QUEUE_FULL else None
+        wait_s = answer.retry_after_s if reason is Reason.RATE_LIMITED else None
+        known = Standing(before.hold, before.by_hand, before.by_hand_since)
+        return standings.hold(known, reason, now, detail=answer.message, wait_s=wait_s, in_flight=in_flight)
+    if answer.meaning.remedy is Remedy.FAIL:
+        return standings.refused(before, now)
+    vendor_spoke = answer.status is not None
+    if vendor_spoke and (before.hold is None or before.hold.reason is Reason.BREAKER):
+        return standings.refused(before, now)
+    return standings.inconclusive(before, now)
+
+
+def _queries_after(before: Standing, answer: SubmitAnswer | None, now: datetime) -> Standing:
+    """A rejected key stops queries too; an accepted submission shows that the key is right again."""
+    if isinstance(answer, Accepted) and before.hold is not None and before.hold.reason is Reason.KEY_REJECTED:
+        return Standing(None, before.by_hand, before.by_hand_since)
+    if isinstance(answer, Refused) and answer.meaning.remedy is Remedy.FIX_KEY:
+        return standings.hold(before, Reason.KEY_REJECTED, now, detail=answer.message)
+    return before
+
+
+def _log_standing(before: Standing, after: Standing) -> None:
+    if after.hold is not None and (before.hold is None or before.hold.reason is not after.hold.reason):
+        log.error("submissions.held", reason=after.hold.reason.value, detail=after.hold.detail)
+    elif before.hold is not None and after.hold is None:
+        log.warning("submissions.released", reason=before.hold.reason.value)

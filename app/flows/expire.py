@@ -1,0 +1,30 @@
+"""The clock's story: lapsed leases, unconfirmed submissions, passed deadlines. What time does to each is decided
+in the domain; here the due tasks are found and the change is applied."""
+
+from datetime import datetime
+from typing import Final
+
+import sqlalchemy as sa
+
+from app.domain.transition import Change
+from app.flows.apply import Applied, apply
+from app.flows.context import Context
+from app.storage import tasks
+
+BATCH: Final = 100
+
+
+async def step(context: Context) -> float | None:
+    """Let time act on the tasks whose timers are due. Returns 0 if there may be more, None to idle."""
+    now = context.clock.now()
+    applied = await context.loops_db().write(tick, context, now)
+    context.committed(applied)
+    if applied.changed:
+        context.wakes.reconcile.set()
+    return 0 if len(applied.outcomes) == BATCH else None
+
+
+def tick(conn: sa.Connection, context: Context, now: datetime) -> Applied:
+    """Apply the passing of time to at most a batch of due tasks; those that others hold are left for later."""
+    due = tasks.due_timers(conn, now, BATCH)
+    return apply(conn, [Change(now, None, task_id) for task_id in due], context.rules, skip_locked=True)

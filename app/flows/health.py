@@ -1,0 +1,84 @@
+"""How the process and its work are: alive, ready, stuck."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from app.errors import SchemaNotAtHead, Unavailable
+from app.flows.context import Context
+from app.storage import limits, survey
+from app.storage.migrate import check_at_head
+from app.telemetry import metrics
+
+STALLED_S: Final = 30.0
+OVERDUE_S: Final = 120.0
+"""Work that should have been picked up this long ago is stuck."""
+SURVEY_S: Final = 10.0
+
+
+@dataclass(slots=True)
+class Health:
+    """``loop_ages_s``: seconds since each loop of this process last ended a turn well."""
+
+    context: Context
+    loop_ages_s: Callable[[], dict[str, float]]
+    draining: bool = False
+
+    async def readiness(self) -> dict[str, Any]:
+        """``ready``, and what each check found."""
+        checks = {"draining": "yes" if self.draining else "no", "database": "ok", "schema": "ok"}
+        try:
+            await self.context.db.read(check_at_head)
+        except SchemaNotAtHead:
+            checks["schema"] = "not at head"
+        except Unavailable:
+            checks["database"] = "unreachable"
+        ready = not self.draining and checks["database"] == checks["schema"] == "ok"
+        return {"ready": ready, "checks": checks}
+
+    async def backlog(self) -> dict[str, Any]:
+        """``stuck``, and the numbers: what is overdue, and which loops of this process do not turn."""
+        before = self.context.clock.now() - timedelta(seconds=OVERDUE_S)
+        overdue = await self.context.db.read(survey.overdue, before)
+        stalled = sorted(name for name, age_s in self.loop_ages_s().items() if age_s > STALLED_S)
+        still = await self.context.db.read(_standing)
+        # While something stands still on purpose, what it holds is late but not stuck.
+        counted = {
+            "overdue_queries": 0 if "query" in still else overdue.queries,
+            "overdue_submissions": 0 if "submit" in still else overdue.submissions,
+            "overdue_timers": overdue.timers,
+        }
+        stuck = bool(stalled) or any(counted.values())
+        return {"stuck": stuck, **counted, "stalled_loops": stalled, "standing_still": still}
+
+    def note_loops(self) -> None:
+        """Bring the loops' gauge up to date."""
+        for name, age_s in self.loop_ages_s().items():
+            metrics.loop_heartbeat_age.labels(name).set(age_s)
+
+    async def survey(self) -> float | None:
+        """Count what is open, for the gauges. A turn of a loop."""
+        counts = await self.context.loops_db().read(survey.open_tasks)
+        for status, count in counts.items():
+            metrics.tasks.labels(status).set(count)
+        still = await self.context.loops_db().read(_standing)
+        metrics.standing_still.clear()
+        for what, one in still.items():
+            metrics.standing_still.labels(what, one["reason"]).set(1)
+        return SURVEY_S
+
+
+def _standing(conn: sa.Connection) -> dict[str, dict[str, Any]]:
+    """What stands still, why and since when."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, state in limits.read(conn).items():
+        standing = state.standing
+        if standing.by_hand is not None:
+            found[name.value] = {"reason": "held_by_hand", "since": standing.by_hand_since}
+        elif standing.hold is not None:
+            hold = standing.hold
+            found[name.value] = {"reason": hold.reason.value, "since": hold.since, "until": hold.until}
+    return found

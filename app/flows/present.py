@@ -1,0 +1,163 @@
+"""A task as clients see it: the JSON of the product contract, derived from what is stored."""
+
+import base64
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from app.domain.item import ItemState
+from app.domain.policy import Policy
+from app.domain.shape import Shape
+from app.domain.status import TaskStatus
+from app.domain.task import Failure, Item, Task
+from app.domain.view import ItemView, view_item
+from app.storage import items
+from app.storage.inbox import Logged
+from app.storage.tasks import Record
+from app.storage.timeline import Happened
+from app.vendor.kinds import FAMILIES
+
+Document = dict[str, Any]
+
+
+def documents(conn: sa.Connection, records: list[Record], policy: Policy) -> list[Document]:
+    """The JSON of some tasks with their items: two statements, however many there are."""
+    found = items.of_tasks(conn, [record.task.id for record in records])
+    values = items.values_of(conn, [item.key for item in found if item.state.large])
+    by_task: dict[UUID, list[Item]] = {}
+    for item in found:
+        by_task.setdefault(item.task_id, []).append(item)
+    return [task_document(record, by_task.get(record.task.id, []), values, policy) for record in records]
+
+
+def task_document(
+    record: Record, own: list[Item], values: dict[tuple[str, str], dict[str, Any]], policy: Policy
+) -> Document:
+    """One task. ``values``: the large values of its items."""
+    task, given = record.task, record.given
+    shape = FAMILIES[task.family].shape
+    views = [(item, view_item(item, task, shape, policy)) for item in own]
+    failure = _failure(task, views)
+    return {
+        "id": str(task.id),
+        "kind": task.kind,
+        "status": task.status.value,
+        "client": task.client_name,
+        "reference": given.reference,
+        "metadata": given.metadata,
+        "params": given.params,
+        "webhook_url": given.webhook_url,
+        "retry_of": str(given.retry_of) if given.retry_of else None,
+        "items": [_item_document(item, view, values.get(item.key, {}), shape) for item, view in views],
+        "error": _error_document(failure) if failure else None,
+        "version": task.version,
+        "created_at": rfc3339(task.created_at),
+        "submitted_at": rfc3339(task.submitted_at),
+        "playable_at": rfc3339(task.playable_at),
+        "finished_at": rfc3339(task.finished_at),
+        "updated_at": rfc3339(task.updated_at),
+        "deadline_at": rfc3339(task.deadline_at),
+    }
+
+
+def timeline_documents(entries: list[Happened]) -> list[Document]:
+    """What happened, oldest first. A change of status is told as an entry of its own, after what caused it."""
+    shown = []
+    for entry in entries:
+        detail = dict(entry.detail)
+        moved = detail.pop("status", None)
+        place = {"seq": entry.seq, "at": rfc3339(entry.at)}
+        if entry.type != "changed":
+            shown.append({**place, "type": entry.type, "version": entry.version, "detail": detail})
+        if moved:
+            before, after = moved
+            status = {"from": before, "to": after}
+            shown.append({**place, "type": "status", "version": entry.version, "detail": status})
+    return shown
+
+
+def callback_document(logged: Logged) -> Document:
+    """A row of the inbound log, without its body."""
+    return {
+        "id": str(logged.id),
+        "task_id": str(logged.task_id) if logged.task_id else None,
+        "family": logged.family,
+        "disposition": logged.disposition,
+        "detail": logged.detail,
+        "received_at": rfc3339(logged.received_at),
+        "last_received_at": rfc3339(logged.last_received_at),
+        "count": logged.times,
+        "address": logged.address,
+        "size": len(logged.body),
+    }
+
+
+def body_document(body: bytes) -> Document:
+    """The raw body as text, and in base64 where it is not UTF-8."""
+    try:
+        return {"body": body.decode(), "body_base64": None}
+    except UnicodeDecodeError:
+        return {"body": None, "body_base64": base64.b64encode(body).decode()}
+
+
+def rfc3339(at: datetime | None) -> str | None:
+    """A UTC time with microseconds, or None."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z") if at else None
+
+
+def _item_document(item: Item, view: ItemView, large: dict[str, Any], shape: Shape) -> Document:
+    state = item.state
+    values = {name: held[1] for name, held in state.values.items()}
+    values |= {name: large[name] for name in state.large if name in large}
+    sections = values.get(shape.sections_field) if shape.sections_field else None
+    return {
+        "item_id": item.item_id,
+        "status": view.status.value,
+        "title": values.get("title"),
+        "style": values.get("style"),
+        "model": values.get("model"),
+        "duration_s": values.get("duration"),
+        "lyrics": next((values[name] for name in shape.lyrics_fields if name in values), None),
+        "lyrics_sections": sections,
+        "artifacts": {
+            name: {"status": one.status.value, "url": one.url, "expires_at": rfc3339(one.expires_at)}
+            for name, one in view.artifacts.items()
+        },
+        "vendor": _vendor_document(item.item_id, state, values),
+        "last_callback_at": rfc3339(item.last_callback_at),
+        "last_query_at": rfc3339(item.last_query_at),
+    }
+
+
+def _vendor_document(item_id: str, state: ItemState, values: Document) -> Document:
+    """The merged vendor item, in the vendor's own names."""
+    urls = {name: latest[0] for name in state.urls if (latest := state.latest_url(name))}
+    return {"item_id": item_id, **state.statuses, **values, **urls}
+
+
+def _failure(task: Task, views: list[tuple[Item, ItemView]]) -> Failure | None:
+    """Why a task ended without a usable result."""
+    if task.status is TaskStatus.EXPIRED:
+        return Failure("expired", "The deadline passed without a final word from the vendor.", retryable=True)
+    if task.status is not TaskStatus.FAILED:
+        return None
+    if not views:
+        return task.failure
+    if all(view.unknown_to_vendor for _, view in views):
+        message = "The vendor does not know the items that it named."
+        return Failure("item_unknown_to_vendor", message, retryable=True)
+    words = (item.state.value(name) for item, _ in views for name in ("err_msg", "error"))
+    message = next((word for word in words if isinstance(word, str)), "The vendor could not make it.")
+    return Failure("generation_failed", message, retryable=True)
+
+
+def _error_document(failure: Failure) -> Document:
+    return {
+        "code": failure.code,
+        "message": failure.message,
+        "retryable": failure.retryable,
+        "vendor_status": failure.vendor_status,
+        "vendor_request_id": failure.vendor_request_id,
+    }

@@ -1,0 +1,206 @@
+"""Asking: when a callback is overdue, query the vendor, in full calls, within the rate, one asker an item.
+
+A question that fails because of one bad id is halved until the bad one is alone; the others go on.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import sqlalchemy as sa
+import structlog
+
+from app.domain import standing as standings
+from app.domain.observation import Observation, Reading, Source, to_us
+from app.domain.schedule import SUSPECT
+from app.domain.standing import Reason, Standing
+from app.domain.timing import interval_s, later
+from app.domain.transition import Change
+from app.flows.apply import apply
+from app.flows.context import Context
+from app.storage import items, limits, tasks
+from app.storage.items import Asked, Postponed
+from app.storage.limits import Limit, State
+from app.telemetry import metrics
+from app.vendor.client import Answered, QueryAnswer, Spoiled, Unanswered
+from app.vendor.kinds import FAMILIES, QUERY_BATCH
+
+ASKERS: Final = 8
+"""Questions that one process has under way at most; the rate over all replicas is the limit's."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Items of one family, claimed until ``leased_until``."""
+
+    family: str
+    asked: tuple[Asked, ...]
+    asked_at: datetime
+    leased_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A claimed question, or how many seconds until one may be claimed (None: nothing is due)."""
+
+    question: Question | None
+    wait_s: float | None = None
+
+
+class Reconciler:
+    """Claims and asks. ``step`` is called by its loop; questions go on beside it."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._db = context.loops_db()
+        self._asking: set[asyncio.Task[None]] = set()
+
+    async def step(self) -> float | None:
+        """Claim one question and start asking it. Returns seconds until the next turn, None to idle."""
+        if len(self._asking) >= ASKERS:
+            await asyncio.wait(self._asking, return_when=asyncio.FIRST_COMPLETED)
+        turn = await self._db.write(claim, self._context, self._context.clock.now())
+        if turn.question is None:
+            return turn.wait_s
+        task = asyncio.create_task(self._ask(turn.question), name=f"query {turn.question.family}")
+        self._asking.add(task)
+        task.add_done_callback(self._asked)
+        return 0
+
+    async def finish(self, timeout_s: float) -> None:
+        """Wait for the questions under way, at most so long."""
+        if self._asking:
+            await asyncio.wait(self._asking, timeout=timeout_s)
+
+    def _asked(self, task: asyncio.Task[None]) -> None:
+        self._asking.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("query.crashed", exc_info=error)
+
+    async def _ask(self, question: Question) -> None:
+        context = self._context
+        answer = await context.vendor.query(FAMILIES[question.family], [one.item_id for one in question.asked])
+        now = context.clock.now()
+        metrics.queries.labels(question.family, type(answer).__name__.lower()).inc()
+        await self._db.write(note_answer, context, answer, now)
+        if isinstance(answer, Answered):
+            await self._apply(_observations(question, answer), now)
+        elif isinstance(answer, Spoiled) and answer.no_such_work and len(question.asked) == 1:
+            await self._apply([_unknown(question, question.asked[0])], now)
+        else:
+            await self._db.write(postpone, context, question, answer, now)
+            context.wakes.reconcile.set()
+
+    async def _apply(self, observations: Sequence[Observation], now: datetime) -> None:
+        """Apply an answer; items whose task is locked are applied by themselves, so that they delay no other."""
+        context = self._context
+        changes = [Change(now, "query", observations=(seen,)) for seen in observations]
+        applied = await self._db.write(apply, changes, context.rules, skip_locked=True)
+        context.committed(applied)
+        for change, outcome in zip(changes, applied.outcomes, strict=True):
+            if outcome is None:
+                context.committed(await self._db.write(apply, [change], context.rules))
+
+
+def claim(conn: sa.Connection, context: Context, now: datetime) -> Turn:
+    """Claim a question, if the rate and the standing allow one and something is due.
+
+    The lock on the limit's row makes all of it one decision: the rate, full calls, and no idle permits.
+    """
+    limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
+    if standings.allowed(limit.standing, now, 0) == 0:
+        return Turn(None)
+    if limit.not_before_at is not None and limit.not_before_at > now:
+        return Turn(None, (limit.not_before_at - now).total_seconds())
+    policy = context.policy
+    leased_until = later(now, policy.lease_s)
+    asked = items.claim_due(conn, now, later(now, policy.interval_s / 5), leased_until, QUERY_BATCH)
+    if not asked:
+        return Turn(None)
+    standing = standings.probing(limit.standing, leased_until)
+    limits.save(conn, Limit.QUERY, State(standing, later(now, 1 / policy.query_rate_per_s)))
+    return Turn(Question(asked[0].family, tuple(asked), now, leased_until))
+
+
+def note_answer(conn: sa.Connection, context: Context, answer: QueryAnswer, now: datetime) -> None:
+    """What an answer says of asking as such: the key, the rate, the vendor's health. Locks the limits alone."""
+    held = limits.read(conn)
+    query, submit = held[Limit.QUERY].standing, held[Limit.SUBMIT].standing
+    if query.hold is None and not _holds_back(answer):
+        return
+    held = limits.lock(conn, limits.ALL)
+    query, submit = held[Limit.QUERY].standing, held[Limit.SUBMIT].standing
+    not_before_at = held[Limit.QUERY].not_before_at
+    if isinstance(answer, Unanswered) and answer.key_rejected:
+        log.error("queries.held", reason=Reason.KEY_REJECTED.value)
+        query = standings.hold(query, Reason.KEY_REJECTED, now, detail=answer.reason)
+        submit = _with_key_rejected(submit, now, answer.reason)
+    elif isinstance(answer, Unanswered):
+        query = standings.inconclusive(query, now)
+        if answer.retry_after_s is not None:
+            not_before_at = max(not_before_at or now, later(now, answer.retry_after_s))
+    elif query.hold is not None:
+        query = standings.GOING
+        if submit.hold is not None and submit.hold.reason is Reason.KEY_REJECTED:
+            submit = standings.refused(submit, now)
+    limits.save(conn, Limit.QUERY, State(query, not_before_at))
+    if submit != held[Limit.SUBMIT].standing:
+        limits.save(conn, Limit.SUBMIT, State(submit))
+
+
+def _holds_back(answer: QueryAnswer) -> bool:
+    return isinstance(answer, Unanswered) and (answer.key_rejected or answer.retry_after_s is not None)
+
+
+def _with_key_rejected(submit: Standing, now: datetime, detail: str) -> Standing:
+    if submit.hold is not None and submit.hold.reason is Reason.KEY_REJECTED:
+        return submit
+    return standings.hold(submit, Reason.KEY_REJECTED, now, detail=detail)
+
+
+def postpone(conn: sa.Connection, context: Context, question: Question, answer: QueryAnswer, now: datetime) -> None:
+    """Ask again: in halves and at once where one bad id may have spoiled the call, else after an interval."""
+    keys = [one.key for one in question.asked]
+    tasks.lock(conn, set(items.owners(conn, keys).values()), skip=False)
+    if isinstance(answer, Spoiled) and len(question.asked) > 1:
+        postponed = _halves(context, question, now)
+    else:
+        group = SUSPECT if isinstance(answer, Spoiled) else ""
+        postponed = [
+            Postponed(one.key, _next_try(context, one, now), group, one.attempts + 1) for one in question.asked
+        ]
+    items.postpone(conn, postponed, question.leased_until)
+
+
+def _halves(context: Context, question: Question, now: datetime) -> list[Postponed]:
+    middle = (len(question.asked) + 1) // 2
+    return [
+        Postponed(one.key, now, str(group), one.attempts)
+        for half in (question.asked[:middle], question.asked[middle:])
+        for group in (context.ids(),)
+        for one in half
+    ]
+
+
+def _next_try(context: Context, asked: Asked, now: datetime) -> datetime:
+    return later(now, interval_s(asked.attempts + 1, context.rules.jitter(), context.policy))
+
+
+def _observations(question: Question, answer: Answered) -> list[Observation]:
+    """One for each item that was asked about: as it was shown, or as unknown. What was not asked is passed over."""
+    shown = {reading.item_id: reading for reading in answer.readings}
+    return [
+        Observation(question.family, shown[one.item_id], Source.QUERY, to_us(question.asked_at))
+        if one.item_id in shown
+        else _unknown(question, one)
+        for one in question.asked
+    ]
+
+
+def _unknown(question: Question, asked: Asked) -> Observation:
+    at_us = to_us(question.asked_at)
+    return Observation(question.family, Reading(asked.item_id), Source.QUERY, at_us, sighted=False, unknown=True)

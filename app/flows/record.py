@@ -1,0 +1,189 @@
+"""The transaction of a group of callbacks: lock their tasks, log them, join what is new.
+
+Locks: tasks → inbox → items → timeline. A repeat of an applied body is counted and goes no further; its first
+copy's time stays its time, or an old callback would look new.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from app.domain.board import Board, Rules
+from app.domain.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
+from app.domain.transition import Change, Outcome, Verdict
+from app.flows.apply import Applied, Locked, apply_locked, lock_tasks
+from app.storage import inbox, tasks
+from app.storage.database import Conflicted
+from app.storage.inbox import Delivery, Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A callback with a valid token, read. ``fault`` says why it is malformed, and then it has no readings.
+    ``times`` is above 1 where several copies were collapsed. ``fresh``: not a replay."""
+
+    id: UUID
+    digest: bytes
+    task_id: UUID | None
+    family: str
+    body: bytes
+    received_at: datetime
+    address: str | None
+    readings: tuple[Reading, ...]
+    fault: str | None = None
+    times: int = 1
+    fresh: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What became of a callback. ``usable``: something of it was applied, or there was nothing to apply."""
+
+    disposition: Disposition
+    usable: bool
+    repeated: bool = False
+
+
+@dataclass(slots=True)
+class Committed:
+    """``rulings`` matches the group; None for a callback whose task another transaction holds."""
+
+    rulings: list[Ruling | None] = field(default_factory=list)
+    applied: Applied = field(default_factory=Applied)
+
+
+def commit_group(
+    conn: sa.Connection, group: Sequence[Received], rules: Rules, *, skip_locked: bool = True
+) -> Committed:
+    """Store and apply a group of callbacks, in the caller's transaction."""
+    unique = _collapse(group)
+    locked = lock_tasks(conn, [_change(one, one.received_at) for one in unique], skip_locked=skip_locked)
+    orphans = _orphans(conn, locked.board, unique)
+    ready = [one for one in unique if _is_ready(one, locked, orphans)]
+    unstored = _beyond_limit(conn, locked.board, ready)
+    receipts = inbox.record(conn, [_delivery(one, orphans) for one in ready if one.digest not in unstored])
+    rulings = {one.digest: _known_ruling(one, receipts.get(one.digest), orphans) for one in ready}
+    fresh = [one for one in ready if rulings[one.digest] is None]
+    applied = _apply(conn, locked.board, fresh, receipts, rules)
+    verdicts = {one.digest: _ruling(one, outcome) for one, outcome in zip(fresh, applied.outcomes, strict=True)}
+    inbox.settle(
+        conn,
+        {
+            receipts[digest].id: (ruling.disposition, None)
+            for digest, ruling in verdicts.items()
+            if digest in receipts and ruling.disposition is not receipts[digest].disposition
+        },
+    )
+    rulings |= verdicts
+    return Committed([rulings.get(one.digest) for one in group], applied)
+
+
+def store_poisoned(conn: sa.Connection, received: Received, why: str) -> None:
+    """Keep a callback that could not be applied, in a transaction of its own."""
+    delivery = _delivery(received, frozenset())
+    delivery.disposition, delivery.detail = Disposition.POISONED, why
+    inbox.record(conn, [delivery])
+
+
+def _collapse(group: Sequence[Received]) -> list[Received]:
+    """One of each key: the same key twice in one statement fails the whole group."""
+    unique: dict[bytes, Received] = {}
+    for one in group:
+        first = unique.get(one.digest)
+        unique[one.digest] = one if first is None else replace(first, times=first.times + one.times)
+    return list(unique.values())
+
+
+def _change(one: Received, observed_at: datetime, *, quiet: bool = False) -> Change:
+    named_by = NamedBy.UNBOUND_TOKEN if one.task_id is None else NamedBy.BOUND_TOKEN
+    observed_us = to_us(observed_at)
+    observations = tuple(
+        Observation(one.family, reading, Source.CALLBACK, observed_us, named_by, fresh=one.fresh)
+        for reading in one.readings
+    )
+    detail = {"callback_id": str(one.id)} | ({"malformed": one.fault} if one.fault else {})
+    return Change(one.received_at, None if quiet else "callback", one.task_id, observations, detail=detail)
+
+
+def _orphans(conn: sa.Connection, board: Board, group: Iterable[Received]) -> frozenset[UUID]:
+    """Tasks that callbacks name and that are no more (purged): nothing can be applied to them."""
+    missing = {one.task_id for one in group if one.task_id is not None} - board.tasks.keys()
+    return frozenset(missing - tasks.existing(conn, missing))
+
+
+def _is_ready(one: Received, locked: Locked, orphans: frozenset[UUID]) -> bool:
+    """Whether every task that the callback reaches is locked by us."""
+    if one.task_id in orphans:
+        return True
+    reached = {locked.owners.get((one.family, reading.item_id), one.task_id) for reading in one.readings}
+    reached.add(one.task_id)
+    return all(task_id is None or task_id in locked.board.tasks for task_id in reached)
+
+
+def _beyond_limit(conn: sa.Connection, board: Board, group: Iterable[Received]) -> set[bytes]:
+    """Callbacks of tasks that have had too many different ones: applied, counted, but not kept."""
+    over = [
+        one.digest
+        for one in group
+        if one.task_id in board.tasks and board.tasks[one.task_id].stored_bodies >= inbox.MOST_BODIES
+    ]
+    return set(over) - inbox.known(conn, over)
+
+
+def _delivery(one: Received, orphans: frozenset[UUID]) -> Delivery:
+    disposition = Disposition.MALFORMED if one.fault else Disposition.APPLIED
+    if one.task_id in orphans:
+        disposition = Disposition.ORPHAN
+    return Delivery(
+        one.id,
+        one.digest,
+        one.task_id,
+        one.family,
+        one.body,
+        one.received_at,
+        one.address,
+        disposition,
+        one.fault,
+        one.times,
+    )
+
+
+def _known_ruling(one: Received, receipt: Receipt | None, orphans: frozenset[UUID]) -> Ruling | None:
+    """The ruling that needs no join: an orphan's, or that of the first copy. None: to be applied."""
+    if one.task_id in orphans:
+        return Ruling(Disposition.ORPHAN, usable=True)
+    if receipt is None or receipt.id == one.id or receipt.disposition is Disposition.MISMATCHED:
+        return None
+    usable = receipt.disposition in (Disposition.APPLIED, Disposition.ORPHAN)
+    return Ruling(receipt.disposition, usable, repeated=True)
+
+
+def _apply(
+    conn: sa.Connection,
+    board: Board,
+    fresh: Sequence[Received],
+    receipts: dict[bytes, Receipt],
+    rules: Rules,
+) -> Applied:
+    changes = []
+    for one in fresh:
+        receipt = receipts.get(one.digest)
+        if one.task_id is not None:
+            board.tasks[one.task_id].stored_bodies += 1
+        observed_at = receipt.received_at if receipt else one.received_at
+        changes.append(_change(one, observed_at, quiet=receipt is None))
+    return apply_locked(conn, board, changes, rules)
+
+
+def _ruling(one: Received, outcome: Outcome | None) -> Ruling:
+    if outcome is None:
+        # An owner changed between the two readings: what was logged must not stay without its effect.
+        raise Conflicted
+    if one.fault is not None:
+        return Ruling(Disposition.MALFORMED, usable=False)
+    usable = not outcome.verdicts or Verdict.APPLIED in outcome.verdicts
+    mismatched = Verdict.MISMATCHED in outcome.verdicts
+    return Ruling(Disposition.MISMATCHED if mismatched else Disposition.APPLIED, usable)

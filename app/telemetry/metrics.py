@@ -1,0 +1,36 @@
+"""The metric objects. Label values come from closed sets: families, dispositions, codes, statuses, loop names."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+callbacks: Final = Counter("gateway_callbacks", "Callbacks by family and disposition", ["family", "disposition"])
+callback_oddities: Final = Counter(
+    "gateway_callback_oddities", "Fields and items of callbacks that were passed over", ["fault"]
+)
+acknowledge_seconds: Final = Histogram(
+    "gateway_acknowledge_seconds",
+    "From the first byte of a callback to its answer",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15),
+)
+group_sizes: Final = Histogram(
+    "gateway_callback_group_size", "Callbacks in one transaction", buckets=(1, 2, 4, 8, 16, 32, 64)
+)
+queries: Final = Counter("gateway_queries", "Query calls by family and kind of answer", ["family", "answer"])
+notifications: Final = Counter("gateway_notifications", "Notifications by outcome", ["outcome"])
+vendor_calls: Final = Counter(
+    "gateway_vendor_calls", "Calls to the vendor by operation and code", ["operation", "code"]
+)
+vendor_call_seconds: Final = Histogram("gateway_vendor_call_seconds", "Duration of calls to the vendor", ["operation"])
+tasks: Final = Gauge("gateway_tasks", "Open tasks by status", ["status"])
+standing_still: Final = Gauge("gateway_standing_still", "1 while submissions or queries hold", ["what", "reason"])
+loop_heartbeat_age: Final = Gauge(
+    "gateway_loop_heartbeat_age_seconds", "Since each loop last finished a turn", ["loop"]
+)
+loop_restarts: Final = Counter("gateway_loop_restarts", "Times a loop ended with an exception", ["loop"])
+
+
+def note_vendor_call(operation: str, code: str, seconds: float) -> None:
+    """Count one call to the vendor."""
+    vendor_calls.labels(operation, code).inc()
+    vendor_call_seconds.labels(operation).observe(seconds)
