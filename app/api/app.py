@@ -1,0 +1,51 @@
+"""The HTTP application: the callback endpoint beside everything else."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api import clients, health, inbox, problems, tasks
+from app.api.callbacks import PREFIX, WEBHOOK_DOCUMENT, CallbackEndpoint
+from app.api.services import Services
+
+
+def make_app(services: Services, callbacks: CallbackEndpoint, version: str) -> ASGIApp:
+    """All of HTTP as one ASGI application."""
+    app = make_fastapi(services, version)
+
+    async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
+        # The hot path goes around the framework's middleware and routing.
+        if scope["type"] == "http" and scope["path"].startswith(PREFIX):
+            await callbacks(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    return gateway
+
+
+def make_fastapi(services: Services, version: str) -> FastAPI:
+    """The internal REST API."""
+    app = FastAPI(
+        title="TemPolor Gateway",
+        version=version,
+        summary="Submit music-generation tasks to TemPolor and read what became of them.",
+        redoc_url=None,
+    )
+    app.state.services = services
+    for router in (tasks.router, inbox.router, clients.router, health.router):
+        app.include_router(router)
+    problems.install(app)
+    _document_webhook(app)
+    return app
+
+
+def _document_webhook(app: FastAPI) -> None:
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = made()
+        document["webhooks"] = {"callback": WEBHOOK_DOCUMENT}
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

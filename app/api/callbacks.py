@@ -1,0 +1,155 @@
+"""The endpoint that TemPolor calls: plain ASGI, since it is the hot path, and the only one the internet reaches.
+
+In this order: token, address, size, body (G7), and ``success`` only after the commit (G1).
+"""
+
+import ipaddress
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from app.api.meter import FailureMeter
+from app.api.problems import Problem, of_error
+from app.errors import GatewayError, PayloadTooLarge
+from app.flows.ingest import Address, Ingest
+from app.telemetry import metrics
+from app.vendor.kinds import FAMILIES
+
+PREFIX: Final = "/callbacks/"
+_SUCCESS: Final = "success"
+
+
+class _Gone(Exception):
+    """The sender went away before its body had ended."""
+
+
+class CallbackEndpoint:
+    """``POST /callbacks/{family}/{token}``. ``allowed``: networks that may call, all if empty."""
+
+    def __init__(self, ingest: Ingest, meter: FailureMeter, most_bytes: int, allowed: Sequence[str]) -> None:
+        self._ingest = ingest
+        self._meter = meter
+        self._most_bytes = most_bytes
+        self._allowed = [ipaddress.ip_network(one, strict=False) for one in allowed]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        family, _, token = scope["path"].removeprefix(PREFIX).partition("/")
+        try:
+            response, disposition = await self._answer(scope, receive, family, token)
+        except _Gone:
+            return
+        label = family if family in FAMILIES else "other"
+        metrics.callbacks.labels(label, disposition).inc()
+        if response.status_code == 200:
+            metrics.acknowledge_seconds.observe(time.perf_counter() - started)
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, family: str, token: str) -> tuple[Response, str]:
+        if scope["method"] != "POST":
+            return Problem(405, "method_not_allowed", "Callbacks are posted.", {"Allow": "POST"}), "method"
+        client = scope.get("client")
+        address = client[0] if client else None
+        to = self._ingest.open(family, token)
+        if to is None:
+            try:
+                self._meter.fail(address)
+            except GatewayError as error:
+                return of_error(error), "forbidden"
+            return Problem(403, "forbidden", "The token is not valid."), "forbidden"
+        if self._allowed and not self._is_allowed(address):
+            return Problem(403, "forbidden", "Callbacks from this address are not allowed."), "forbidden"
+        return await self._take(scope, receive, to, address)
+
+    async def _take(self, scope: Scope, receive: Receive, to: Address, address: str | None) -> tuple[Response, str]:
+        admission = self._ingest.admission
+        try:
+            admission.enter()
+        except GatewayError as error:
+            return of_error(error), "unavailable"
+        body = bytearray()
+        try:
+            await self._read(scope, receive, body)
+            ruling = await self._ingest.receive(to, bytes(body), address)
+        except PayloadTooLarge as error:
+            return of_error(error), "too_large"
+        except GatewayError as error:
+            return of_error(error), "unavailable"
+        finally:
+            admission.leave(len(body))
+        return _response(ruling.disposition.value, ruling.usable), (
+            "duplicate" if ruling.repeated else ruling.disposition.value
+        )
+
+    async def _read(self, scope: Scope, receive: Receive, body: bytearray) -> None:
+        """Read the body, bounded also where its length was not announced."""
+        too_large = PayloadTooLarge(f"the body is over {self._most_bytes} bytes")
+        if _announced(scope) > self._most_bytes:
+            raise too_large
+        more = True
+        while more:
+            message: Any = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Gone
+            chunk = message.get("body", b"")
+            if len(body) + len(chunk) > self._most_bytes:
+                raise too_large
+            self._ingest.admission.hold(len(chunk))
+            body += chunk
+            more = message.get("more_body", False)
+
+    def _is_allowed(self, address: str | None) -> bool:
+        try:
+            found = ipaddress.ip_address(address or "")
+        except ValueError:
+            return False
+        mapped = getattr(found, "ipv4_mapped", None)
+        return any((mapped or found) in network for network in self._allowed)
+
+
+def _announced(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
+
+
+def _response(disposition: str, usable: bool) -> Response:
+    if usable:
+        return PlainTextResponse(_SUCCESS)
+    if disposition == "mismatched":
+        return Problem(403, "forbidden", "The items of this body belong to another task.")
+    return Problem(400, disposition, "The body is kept in the log; nothing of it could be applied.")
+
+
+WEBHOOK_DOCUMENT: Final[dict[str, Any]] = {
+    "post": {
+        "summary": "TemPolor calls back",
+        "description": "Posted to `/callbacks/{family}/{token}`, the URL that the gateway gave at the submission. "
+        "Not signed: the token in the URL is what is checked. Answered only after the callback and its effect "
+        "are committed.",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "description": "The family's list key with a list of items.",
+                        "additionalProperties": {"type": "array", "items": {"type": "object"}},
+                    }
+                }
+            },
+        },
+        "responses": {
+            "200": {"description": "Stored and applied", "content": {"text/plain": {"example": _SUCCESS}}},
+            "400": {"description": "Malformed; kept in the log"},
+            "403": {"description": "Bad token, or items of another task"},
+            "413": {"description": "Too large"},
+            "503": {"description": "Not stored; see Retry-After"},
+        },
+    }
+}
+"""The callback in OpenAPI's ``webhooks`` section, since its endpoint is not a FastAPI route."""

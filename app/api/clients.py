@@ -1,0 +1,50 @@
+"""Clients and their keys, for admins."""
+
+from fastapi import APIRouter, Request, Response
+
+from app.api.answers import PROBLEMS, json_answer
+from app.api.bodies import documented, parse, read_json
+from app.api.schemas import ClientPage, ClientRequest, NewClient
+from app.api.services import Admin, TheServices
+from app.domain.client import Client
+from app.flows import clients
+
+router = APIRouter(prefix="/v1/clients", responses=PROBLEMS)
+
+
+@router.get("", response_model=ClientPage, summary="List clients")
+async def list_clients(_admin: Admin, given: TheServices) -> Response:
+    """All clients by name, the revoked ones too."""
+    found = await clients.list_all(given.context.db)
+    return json_answer({"data": [_document(one) for one in found], "next_cursor": None})
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=NewClient,
+    openapi_extra=documented(ClientRequest, {"name": "studio"}),
+    summary="Make a client",
+)
+async def create_client(request: Request, _admin: Admin, given: TheServices) -> Response:
+    """Make a client. Its key and its webhook secret are shown this once."""
+    asked = parse(ClientRequest, await read_json(request))
+    made = await clients.create(given.context.db, given.context.clock, asked.name, is_admin=asked.admin)
+    secrets = {"api_key": made.api_key, "webhook_secret": made.webhook_secret}
+    return json_answer({**_document(made.client), **secrets}, 201)
+
+
+@router.delete("/{name}", status_code=204, summary="Revoke a client")
+async def revoke_client(name: str, _admin: Admin, given: TheServices) -> Response:
+    """End a client's key at once. Its tasks run to their end."""
+    await clients.revoke(given.context.db, given.context.clock, name)
+    return Response(status_code=204)
+
+
+def _document(client: Client) -> dict[str, object]:
+    return {
+        "name": client.name,
+        "admin": client.is_admin,
+        "created_at": client.created_at,
+        "revoked_at": client.revoked_at,
+    }

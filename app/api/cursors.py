@@ -1,0 +1,38 @@
+"""Cursors: where a page ended, bound to the filters that it was made with."""
+
+import base64
+import hashlib
+from typing import Any
+from uuid import UUID
+
+from app.errors import BadCursor
+
+_DIGEST_BYTES = 8
+
+
+def make(last_id: str, filters: Any) -> str:
+    """A cursor after ``last_id``, for these filters only."""
+    return base64.urlsafe_b64encode(UUID(last_id).bytes + _digest(filters)).decode().rstrip("=")
+
+
+def read(cursor: str, filters: Any) -> UUID:
+    """The id at which the page before ended. Raises ``BadCursor``."""
+    try:
+        raw = base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
+    except ValueError:
+        raise BadCursor("the cursor cannot be read") from None
+    if len(raw) != 16 + _DIGEST_BYTES:
+        raise BadCursor("the cursor cannot be read")
+    if raw[16:] != _digest(filters):
+        raise BadCursor("the cursor belongs to other filters")
+    return UUID(bytes=raw[:16])
+
+
+def page(found: list[dict[str, Any]], limit: int, filters: Any) -> dict[str, Any]:
+    """A page of ``limit`` of which one more was read, to know whether there is a next one."""
+    shown = found[:limit]
+    return {"data": shown, "next_cursor": make(shown[-1]["id"], filters) if len(found) > limit else None}
+
+
+def _digest(filters: Any) -> bytes:
+    return hashlib.sha256(repr(filters).encode()).digest()[:_DIGEST_BYTES]

@@ -1,0 +1,36 @@
+"""For those who run the gateway, without a key: alive, ready, stuck, metrics."""
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from app.api.answers import json_answer
+from app.api.services import TheServices
+
+router = APIRouter()
+
+
+@router.get("/healthz", summary="Alive")
+async def healthz() -> Response:
+    """The process answers. Touches nothing."""
+    return json_answer({"status": "ok"})
+
+
+@router.get("/readyz", summary="Ready", responses={503: {"description": "Not ready: send nothing here"}})
+async def readyz(given: TheServices) -> Response:
+    """The database is reachable, the schema is at head, and the process is not draining."""
+    found = await given.health.readiness()
+    return json_answer(found, 200 if found["ready"] else 503)
+
+
+@router.get("/backlog", summary="Stuck work", responses={503: {"description": "Work is stuck"}})
+async def backlog(given: TheServices) -> Response:
+    """503 when work is stuck, with the numbers."""
+    found = await given.health.backlog()
+    return json_answer(found, 503 if found["stuck"] else 200)
+
+
+@router.get("/metrics", summary="Prometheus metrics")
+async def metrics(given: TheServices) -> Response:
+    """Metrics in Prometheus' text format."""
+    given.health.note_loops()
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,102 @@
+"""The one table from an error to its HTTP answer: RFC 9457 ``application/problem+json`` with a stable ``code``."""
+
+import json
+import math
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from app import errors
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+TABLE: Final[dict[type[errors.GatewayError], tuple[int, str]]] = {
+    errors.InvalidRequest: (422, "invalid_request"),
+    errors.BadCursor: (400, "bad_cursor"),
+    errors.NotFound: (404, "not_found"),
+    errors.Unauthenticated: (401, "unauthenticated"),
+    errors.Forbidden: (403, "forbidden"),
+    errors.TooManyFailures: (429, "too_many_failures"),
+    errors.Conflict: (409, "conflict"),
+    errors.PayloadTooLarge: (413, "payload_too_large"),
+    errors.IdempotencyMismatch: (422, "idempotency_mismatch"),
+    errors.Unavailable: (503, "unavailable"),
+    errors.VendorFailed: (502, "vendor_failed"),
+    errors.SchemaNotAtHead: (503, "schema_not_at_head"),
+    errors.DatabaseInUse: (503, "database_in_use"),
+}
+_BY_STATUS: Final = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large", 401: "unauthenticated"}
+
+
+class Problem(Response):
+    """A problem document. ``code`` is stable; ``detail`` is for people."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(
+        self, status: int, code: str, detail: str, headers: dict[str, str] | None = None, **extra: Any
+    ) -> None:
+        document = {
+            "type": "about:blank",
+            "title": HTTPStatus(status).phrase,
+            "status": status,
+            "code": code,
+            "detail": detail,
+            **extra,
+        }
+        super().__init__(json.dumps(document), status, headers)
+
+
+def of_error(error: errors.GatewayError) -> Problem:
+    """The answer to one of our errors."""
+    status, code = TABLE[type(error)]
+    headers: dict[str, str] = {}
+    extra: dict[str, Any] = {}
+    match error:
+        case errors.Unavailable() | errors.TooManyFailures():
+            headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+        case errors.Unauthenticated():
+            headers["WWW-Authenticate"] = "Bearer"
+        case errors.InvalidRequest() if error.faults:
+            extra["errors"] = [{"path": path, "message": message} for path, message in error.faults]
+    return Problem(status, code, error.detail, headers, **extra)
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of the app answered as a problem."""
+
+    @app.exception_handler(errors.GatewayError)
+    async def ours(_request: Request, error: errors.GatewayError) -> Response:
+        return of_error(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> Response:
+        faults = tuple((path_of(one["loc"]), str(one["msg"])) for one in error.errors())
+        return of_error(errors.InvalidRequest("the request is not valid", faults))
+
+    @app.exception_handler(HTTPException)
+    async def http(_request: Request, error: HTTPException) -> Response:
+        code = _BY_STATUS.get(error.status_code, "http_error")
+        return Problem(error.status_code, code, str(error.detail), dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> Response:
+        log.error("request.failed", method=request.method, route=_route(request), exc_info=error)
+        return Problem(500, "internal_error", "The gateway failed to answer this; it is in its log.")
+
+
+def path_of(place: tuple[Any, ...] | list[Any]) -> str:
+    """Where a fault is, as in ``params.prompt``."""
+    return ".".join(str(part) for part in place if part not in ("body",))
+
+
+def _route(request: Request) -> str:
+    """The route's template: a path as it came may hold a token."""
+    return str(getattr(request.scope.get("route"), "path", "unknown"))

@@ -1,0 +1,196 @@
+"""The shapes of the product contract, for checking requests and for the OpenAPI document."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, StrictStr, field_validator
+
+from app.domain.status import ItemStatus, TaskStatus
+from app.vendor.kinds import KINDS
+
+MOST_WEBHOOK_URL_CHARS = 2048
+
+
+class TaskRequest(BaseModel):
+    """A task to be submitted. ``params`` are the vendor's, checked per kind; unknown fields of it are passed on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Annotated[StrictStr, Field(json_schema_extra={"enum": sorted(KINDS)})]
+    params: dict[str, Any]
+    reference: Annotated[StrictStr, Field(min_length=1, max_length=255)] | None = None
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    webhook_url: Annotated[StrictStr, Field(max_length=MOST_WEBHOOK_URL_CHARS)] | None = None
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in KINDS:
+            raise ValueError(f"it must be one of {', '.join(sorted(KINDS))}")
+        return value
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            AnyHttpUrl(value)
+        return value
+
+
+class Artifact(BaseModel):
+    """A result file. ``url`` is signed and dies at ``expires_at``."""
+
+    status: Annotated[str, Field(json_schema_extra={"enum": ["pending", "ready", "failed"]})]
+    url: Any = None
+    expires_at: datetime | None = None
+
+
+class Item(BaseModel):
+    """One work that the vendor makes of a task. ``vendor`` is the merged vendor item, as it came."""
+
+    item_id: str
+    status: ItemStatus
+    title: str | None = None
+    style: str | None = None
+    model: str | None = None
+    duration_s: float | None = None
+    lyrics: str | None = None
+    lyrics_sections: list[Any] | None = None
+    artifacts: dict[str, Artifact]
+    vendor: dict[str, Any]
+    last_callback_at: datetime | None = None
+    last_query_at: datetime | None = None
+
+
+class TaskError(BaseModel):
+    """Why a task has no usable result."""
+
+    code: str
+    message: str
+    retryable: bool
+    vendor_status: int | None = None
+    vendor_request_id: str | None = None
+
+
+class Task(BaseModel):
+    """A task. ``version`` grows at each visible change: drop what is older than what you have."""
+
+    id: str
+    kind: str
+    status: TaskStatus
+    client: str
+    reference: str | None = None
+    metadata: dict[str, Any]
+    params: dict[str, Any]
+    webhook_url: str | None = None
+    retry_of: str | None = None
+    items: list[Item]
+    error: TaskError | None = None
+    version: int
+    created_at: datetime
+    submitted_at: datetime | None = None
+    playable_at: datetime | None = None
+    finished_at: datetime | None = None
+    updated_at: datetime
+    deadline_at: datetime | None = None
+
+
+class TaskPage(BaseModel):
+    data: list[Task]
+    next_cursor: str | None = None
+
+
+class TimelineEntry(BaseModel):
+    """One thing that happened. ``version`` is the task's after it; entries of one ``seq`` happened together."""
+
+    seq: int
+    at: datetime
+    type: str
+    version: int
+    detail: dict[str, Any]
+
+
+class Timeline(BaseModel):
+    data: list[TimelineEntry]
+    next_cursor: str | None = None
+
+
+class Account(BaseModel):
+    """The vendor's account, at most a minute old."""
+
+    balance: float | None = None
+    vendor: dict[str, Any]
+    as_of: datetime
+
+
+class LoggedCallback(BaseModel):
+    """A row of the inbound log."""
+
+    id: str
+    task_id: str | None = None
+    family: str
+    disposition: str
+    detail: str | None = None
+    received_at: datetime
+    last_received_at: datetime
+    count: int
+    address: str | None = None
+    size: int
+
+
+class CallbackPage(BaseModel):
+    data: list[LoggedCallback]
+    next_cursor: str | None = None
+
+
+class CallbackWithBody(LoggedCallback):
+    """``body`` is null and ``body_base64`` set where the body is not UTF-8."""
+
+    body: str | None = None
+    body_base64: str | None = None
+
+
+class ClientRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+    admin: bool = False
+
+
+class Client(BaseModel):
+    name: str
+    admin: bool
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
+class ClientPage(BaseModel):
+    data: list[Client]
+    next_cursor: str | None = None
+
+
+class NewClient(BaseModel):
+    """A client with its two secrets, which are shown this once."""
+
+    name: str
+    admin: bool
+    created_at: datetime
+    api_key: str
+    webhook_secret: str
+
+
+class Problem(BaseModel):
+    """RFC 9457. ``code`` is stable."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+
+
+EXAMPLE_REQUEST: dict[str, Any] = {
+    "kind": "song.generate",
+    "params": {"prompt": "slow pop ballad, piano", "model": "TemPolor v4.5"},
+    "reference": "order-17",
+}

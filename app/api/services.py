@@ -1,0 +1,71 @@
+"""What the routes work with, and who is asking. Hung on the app by the root; routes get it by dependency."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+
+from app.api.meter import FailureMeter
+from app.domain.client import Client
+from app.errors import Forbidden, Unauthenticated
+from app.flows import clients
+from app.flows.context import Context
+from app.flows.health import Health
+from app.flows.read import Account
+
+
+@dataclass(slots=True)
+class Services:
+    """One process's flows, as the routes use them."""
+
+    context: Context
+    account: Account
+    health: Health
+    meter: FailureMeter = field(default_factory=FailureMeter)
+
+
+def services(request: Request) -> Services:
+    """The process's services."""
+    found: Services = request.app.state.services
+    return found
+
+
+TheServices = Annotated[Services, Depends(services)]
+_bearer = HTTPBearer(auto_error=False, description="An API key, as `clients create` shows it once.")
+
+
+async def caller(request: Request, given: TheServices, _documented: Annotated[object, Depends(_bearer)]) -> Client:
+    """The client whose key the request carries. Raises ``Unauthenticated``, ``TooManyFailures``."""
+    api_key = _bearer_key(request)
+    client = await clients.find_by_key(given.context.db, api_key) if api_key else None
+    if client is None:
+        given.meter.fail(request.client.host if request.client else None)
+        raise Unauthenticated("the request carries no API key" if not api_key else "nobody has this API key")
+    return client
+
+
+async def admin(client: Annotated[Client, Depends(caller)]) -> Client:
+    """The caller, who must be an admin. Raises ``Forbidden``."""
+    if not client.is_admin:
+        raise Forbidden("this is an admin's")
+    return client
+
+
+Caller = Annotated[Client, Depends(caller)]
+Admin = Annotated[Client, Depends(admin)]
+
+
+def scope_of(client: Client) -> str | None:
+    """Whose tasks a client sees: its own, or (None) all."""
+    return None if client.is_admin else client.name
+
+
+def _bearer_key(request: Request) -> str | None:
+    # Keys are any printable text, so the header is read as bytes, which the framework takes for Latin-1.
+    for name, value in request.scope["headers"]:
+        if name == b"authorization":
+            scheme, _, key = value.strip().partition(b" ")
+            if scheme.lower() == b"bearer":
+                return key.strip().decode("utf-8", "replace") or None
+    return None

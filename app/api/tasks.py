@@ -1,0 +1,153 @@
+"""The routes of tasks: submit, read, list, follow. Handlers hold no transaction; the answer follows the commit."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import AwareDatetime, ValidationError
+
+from app.api import cursors
+from app.api.answers import PROBLEMS, json_answer
+from app.api.bodies import documented, parse, read_json
+from app.api.problems import path_of
+from app.api.schemas import EXAMPLE_REQUEST, Account, Task, TaskPage, TaskRequest, Timeline
+from app.api.services import Caller, TheServices, scope_of
+from app.domain.filters import Filters
+from app.domain.item import canonical
+from app.domain.status import TaskStatus
+from app.errors import Forbidden, InvalidRequest, NotFound
+from app.flows import read
+from app.flows.accept import Idempotency, NewTask, accept, digest_of
+from app.vendor.kinds import KINDS
+
+MOST_GIVEN_BYTES: Final = 64 * 1024
+router = APIRouter(prefix="/v1", responses=PROBLEMS)
+
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", description="1 to 255 characters")]
+
+
+@router.post(
+    "/tasks",
+    status_code=202,
+    response_model=Task,
+    openapi_extra=documented(TaskRequest, EXAMPLE_REQUEST),
+    summary="Submit a task",
+)
+async def submit(
+    request: Request, client: Caller, given: TheServices, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Take a task. It is durable when 202 answers, and sent to the vendor soon after. The same `Idempotency-Key`
+    and body again answer 200 and the same task as it is now."""
+    document = await read_json(request)
+    new = check_task(document)
+    accepted = await accept(given.context, client.name, [new], _once("POST /v1/tasks", idempotency_key, document))
+    task = (await read.some_tasks(given.context, accepted.task_ids))[:1]
+    if not task:
+        raise NotFound("the task of this Idempotency-Key was purged")
+    headers = {"Location": f"/v1/tasks/{task[0]['id']}"}
+    if accepted.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return json_answer(task[0], 200 if accepted.replayed else 202, headers)
+
+
+@router.get("/tasks", response_model=TaskPage, summary="List tasks")
+async def list_tasks(
+    client: Caller,
+    given: TheServices,
+    status: Annotated[list[TaskStatus] | None, Query()] = None,
+    kind: str | None = None,
+    reference: str | None = None,
+    of_client: Annotated[str | None, Query(alias="client", description="for admins")] = None,
+    created_after: AwareDatetime | None = None,
+    created_before: AwareDatetime | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: str | None = None,
+) -> Response:
+    """Tasks, newest first. A cursor belongs to its filters."""
+    scope = _scope(scope_of(client), of_client)
+    statuses = tuple(sorted(one.value for one in status or ()))
+    filters = _filters(scope, statuses, (kind, reference), created_after, created_before)
+    before_id = cursors.read(cursor, filters) if cursor is not None else None
+    wanted = Filters(scope, statuses, kind, reference, filters.created_after, filters.created_before, before_id)
+    found = await read.task_list(given.context, wanted, limit + 1)
+    return json_answer(cursors.page(found, limit, filters))
+
+
+@router.get("/tasks/{task_id}", response_model=Task, summary="Read a task")
+async def get_task(task_id: str, client: Caller, given: TheServices) -> Response:
+    """One task with its items."""
+    return json_answer(await read.task(given.context, uuid_of(task_id), scope_of(client)))
+
+
+@router.get("/tasks/{task_id}/timeline", response_model=Timeline, summary="What happened to a task")
+async def get_timeline(task_id: str, client: Caller, given: TheServices) -> Response:
+    """Everything that happened, oldest first."""
+    found = await read.task_timeline(given.context, uuid_of(task_id), scope_of(client))
+    return json_answer({"data": found, "next_cursor": None})
+
+
+@router.get("/items/{item_id}", response_model=Task, summary="The task that holds an item")
+async def get_item(item_id: str, client: Caller, given: TheServices) -> Response:
+    """The task of an item, by the vendor's item id."""
+    return json_answer(await read.item(given.context, item_id, scope_of(client)))
+
+
+@router.get("/account", response_model=Account, summary="The vendor's account")
+async def get_account(_client: Caller, given: TheServices) -> Response:
+    """The vendor's balance, at most a minute old."""
+    found = await given.account.get()
+    return json_answer(found)
+
+
+def uuid_of(text: str) -> UUID:
+    """An id in a path; what is no id names nothing. Raises ``NotFound``."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise NotFound("there is no such task") from None
+
+
+def check_task(document: Any, place: tuple[str | int, ...] = ()) -> NewTask:
+    """A request as a new task, its params checked by its kind. Raises ``InvalidRequest`` with every fault."""
+    asked = parse(TaskRequest, document, place)
+    faults: Sequence[tuple[str, str]] = ()
+    if "callback_url" in asked.params:
+        faults = ((path_of([*place, "params", "callback_url"]), "the gateway sets it"),)
+    else:
+        try:
+            KINDS[asked.kind].params.model_validate(asked.params)
+        except ValidationError as error:
+            faults = tuple((path_of([*place, "params", *one["loc"]]), one["msg"]) for one in error.errors())
+    if faults:
+        raise InvalidRequest("the request is not valid", tuple(faults))
+    if len(canonical(asked.params).encode()) + len(canonical(asked.metadata).encode()) > MOST_GIVEN_BYTES:
+        raise InvalidRequest(f"params and metadata are over {MOST_GIVEN_BYTES} bytes together")
+    return NewTask(asked.kind, asked.params, asked.metadata, asked.reference, asked.webhook_url)
+
+
+def _once(route: str, key: str | None, document: Any) -> Idempotency | None:
+    if key is None:
+        return None
+    if not 1 <= len(key) <= 255:
+        raise InvalidRequest("an Idempotency-Key has 1 to 255 characters")
+    return Idempotency(route, key, digest_of(document))
+
+
+def _scope(own: str | None, asked: str | None) -> str | None:
+    if own is not None and asked not in (None, own):
+        raise Forbidden("only an admin sees other clients' tasks")
+    return own if own is not None else asked
+
+
+def _filters(
+    scope: str | None,
+    statuses: tuple[str, ...],
+    equal: tuple[str | None, str | None],
+    after: datetime | None,
+    before: datetime | None,
+) -> Filters:
+    if any(text is not None and "\x00" in text for text in (*equal, scope)):
+        raise InvalidRequest("a text must not contain NUL")
+    return Filters(scope, statuses, equal[0], equal[1], after, before)

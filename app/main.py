@@ -1,0 +1,242 @@
+"""The processes: settings → database → vendor → flows → HTTP; started, drained, and ended in order."""
+
+import asyncio
+import contextlib
+import gc
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+
+from app.api.app import make_app
+from app.api.callbacks import CallbackEndpoint
+from app.api.services import Services
+from app.flows import clients, expire
+from app.flows.clock import Clock
+from app.flows.context import Context, make_context
+from app.flows.dispatch import Dispatcher
+from app.flows.health import Health
+from app.flows.ingest import Ingest
+from app.flows.learn import FLUSH_S
+from app.flows.loops import Loop, Supervisor
+from app.flows.read import Account
+from app.flows.reconcile import Reconciler
+from app.settings import Settings
+from app.storage import tasks
+from app.storage.connect import is_sqlite, open_database, parse_url
+from app.storage.migrate import check_at_head, migrate
+from app.storage.sqlite import FileLock
+from app.telemetry.metrics import note_vendor_call
+from app.vendor.client import VendorClient
+from app.vendor.tokens import Tokens
+
+FINISH_S: Final = 5.0
+"""How long a stopping process waits for the vendor's answers that it still expects."""
+
+log = structlog.get_logger(__name__)
+
+
+def release() -> str:
+    """The version of this package."""
+    try:
+        return version("tempolor-gateway")
+    except PackageNotFoundError:
+        return "0"
+
+
+@dataclass(slots=True)
+class Gateway:
+    """Everything that one process runs. ``start`` it, serve ``app``, ``drain`` it, ``stop`` it."""
+
+    settings: Settings
+    context: Context
+    ingest: Ingest
+    supervisor: Supervisor
+    health: Health
+    dispatcher: Dispatcher | None = None
+    file_lock: FileLock | None = None
+    services: Services = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.services = Services(self.context, Account(self.context), self.health)
+
+    async def start(self) -> None:
+        """Check the database, and start the loops. Raises ``SchemaNotAtHead``, ``DatabaseInUse``, ``Unavailable``."""
+        settings, context = self.settings, self.context
+        url = settings.database_url.get_secret_value()
+        if self.file_lock is not None:
+            self.file_lock.acquire(wait=False)
+            await asyncio.to_thread(migrate, url)
+        await context.db.read(check_at_head)
+        if settings.bootstrap_admin_key is not None:
+            await clients.ensure_bootstrap(context.db, context.clock, settings.bootstrap_admin_key.get_secret_value())
+        await self._warn_of_lost_secrets()
+        await context.delays.flush(context.loops_db())
+        self._start_loops()
+        # What start-up made lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+
+    def app(self) -> ASGIApp:
+        """The HTTP application."""
+        settings = self.settings
+        endpoint = CallbackEndpoint(
+            self.ingest, self.services.meter, settings.callback_max_bytes, settings.callback_allow_cidrs
+        )
+        return make_app(self.services, endpoint, release())
+
+    def drain(self) -> None:
+        """Say not ready and claim nothing more; everything else goes on."""
+        self.health.draining = True
+        if self.dispatcher is not None:
+            self.dispatcher.stopping = True
+
+    async def stop(self) -> None:
+        """End in order: what was sent is settled, the loops end, the writer of callbacks last."""
+        self.drain()
+        if self.dispatcher is not None:
+            await self.dispatcher.finish(FINISH_S)
+        await self.supervisor.stop()
+        self.ingest.fail_all()
+        await self.context.vendor.close()
+        await self.context.db.close()
+        if self.file_lock is not None:
+            self.file_lock.release()
+
+    def _start_loops(self) -> None:
+        context, idle_s, run = self.context, self.settings.loop_idle_s, self.supervisor.start
+
+        async def flush() -> float | None:
+            await context.delays.flush(context.loops_db())
+            return FLUSH_S
+
+        run(Loop("callbacks", self.ingest.step, idle_s, self.ingest.arrived))
+        run(Loop("learn", flush, FLUSH_S))
+        run(Loop("survey", self.health.survey, FLUSH_S))
+        if self.dispatcher is not None:
+            run(Loop("dispatch", self.dispatcher.step, idle_s, context.wakes.dispatch))
+            run(Loop("reconcile", Reconciler(context).step, idle_s, context.wakes.reconcile))
+            run(Loop("clock", lambda: expire.step(context), idle_s))
+
+    async def _warn_of_lost_secrets(self) -> None:
+        lost = await self.context.db.read(tasks.count_open_signed_otherwise, self.context.tokens.key_ids)
+        if lost:
+            log.warning("callback_secrets.missing", open_tasks=lost)
+
+
+def build(settings: Settings, *, workers: bool, clock: Clock | None = None) -> Gateway:
+    """Put a process together; nothing is opened yet. ``workers``: run the background loops too."""
+    url = settings.database_url.get_secret_value()
+    parsed = parse_url(url)
+    context = make_context(
+        open_database(url),
+        VendorClient(settings.tempolor_base_url, settings.tempolor_api_key.get_secret_value(), note_vendor_call),
+        Tokens([secret.get_secret_value() for secret in settings.callback_secrets]),
+        settings.public_url,
+        settings.policy(),
+        clock,
+    )
+    supervisor = Supervisor(context.clock)
+    return Gateway(
+        settings,
+        context,
+        Ingest(context),
+        supervisor,
+        Health(context, supervisor.ages_s),
+        Dispatcher(context) if workers else None,
+        FileLock(parsed, ".lock") if is_sqlite(parsed) else None,
+    )
+
+
+class Server(uvicorn.Server):
+    """Uvicorn without its signal handlers: it would close the listening socket at the first signal, so that
+    nobody ever saw that the process is not ready, and a rolling restart dropped callbacks."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def make_server(app: ASGIApp, *, host: str, port: int) -> Server:
+    """A server for the application."""
+    return Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=10,
+        )
+    )
+
+
+async def serve(settings: Settings, host: str, port: int, *, workers: bool) -> None:
+    """Serve HTTP, with the background loops unless they are off, until a signal."""
+    gateway = build(settings, workers=workers)
+    listener = listen(host, port)
+    try:
+        await gateway.start()
+        server = make_server(gateway.app(), host=host, port=port)
+        stopping = _on_signals(gateway.drain)
+        serving = asyncio.create_task(server.serve([listener]), name="http")
+        log.info("serving", host=host, port=listener.getsockname()[1], workers=workers, release=release())
+        stop = asyncio.create_task(stopping.wait())
+        await asyncio.wait([serving, stop], return_when=asyncio.FIRST_COMPLETED)
+        if not serving.done():
+            log.info("draining", seconds=settings.drain_s)
+            await asyncio.wait([serving], timeout=settings.drain_s)
+        server.should_exit = True
+        await serving
+    finally:
+        await gateway.stop()
+        log.info("stopped")
+
+
+async def work(settings: Settings) -> None:
+    """Run the background loops alone, until a signal."""
+    gateway = build(settings, workers=True)
+    try:
+        await gateway.start()
+        stopping = _on_signals(gateway.drain)
+        log.info("working", release=release())
+        await stopping.wait()
+    finally:
+        await gateway.stop()
+        log.info("stopped")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, so that a port in use is told before anything starts."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    listener.listen(2048)
+    listener.setblocking(False)
+    return listener
+
+
+def _on_signals(begin: Callable[[], None]) -> asyncio.Event:
+    stopping = asyncio.Event()
+
+    def on_signal() -> None:
+        if stopping.is_set():
+            raise SystemExit(1)
+        begin()
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, on_signal)
+    return stopping
