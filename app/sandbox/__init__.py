@@ -1,0 +1,1 @@
+"""A local stand-in for TemPolor over real HTTP: its API, its habits, and its faults on demand."""

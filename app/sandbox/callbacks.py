@@ -1,0 +1,261 @@
+"""Callbacks: made when their time has come, in the order of their item, by a bounded number of senders."""
+
+import asyncio
+import functools
+import hashlib
+import ssl
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
+
+import httpx
+
+from app.sandbox.config import Delivery
+
+ACKNOWLEDGEMENT: Final = b"success"
+
+_REUSE_S: Final = 2.0
+"""Real seconds that an idle connection is kept; receivers often close theirs after 5, and would cut a callback."""
+
+
+class Lane:
+    """Callbacks that go out one after the other: those of one item. So nothing but faults changes their order."""
+
+    __slots__ = ("busy", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: deque[Callback] = deque()
+        self.busy = False
+
+
+@dataclass(slots=True, eq=False)
+class Callback:
+    """One callback to make. Its body is made when it is sent, and is the same each time."""
+
+    n: int | None
+    item_id: str | None
+    event: str | None
+    url: str
+    make_body: Callable[[], bytes]
+    headers: dict[str, str] = field(default_factory=dict)
+    lane: Lane = field(default_factory=Lane)
+    tries: int = 0
+    done: asyncio.Future[None] | None = None
+
+
+class Attempt(NamedTuple):
+    """One delivery that was tried. Times are epoch seconds; ``digest`` is the SHA-256 of the body."""
+
+    number: int
+    at: float
+    ended_at: float
+    n: int | None
+    item_id: str | None
+    event: str | None
+    url: str
+    digest: str
+    http_status: int | None
+    error: str | None
+    acknowledged: bool
+    callback: Callback
+
+
+class AttemptLog:
+    """The newest attempts, and counters that forget nothing."""
+
+    def __init__(self, log_limit: int) -> None:
+        self.entries: deque[Attempt] = deque(maxlen=log_limit)
+        self.total = 0
+        self.acknowledged = 0
+        self.by_answer: Counter[str] = Counter()
+
+    def add(self, callback: Callback, at: float, body: bytes, answer: tuple[int | None, str | None, bool]) -> Attempt:
+        """Note a delivery that was tried; ``answer`` is HTTP status, error, acknowledged."""
+        http_status, error, acknowledged = answer
+        self.total += 1
+        self.acknowledged += acknowledged
+        self.by_answer["error" if http_status is None else str(http_status)] += 1
+        attempt = Attempt(
+            number=self.total,
+            at=at,
+            ended_at=time.time(),
+            n=callback.n,
+            item_id=callback.item_id,
+            event=callback.event,
+            url=callback.url,
+            digest=hashlib.sha256(body).hexdigest(),
+            http_status=http_status,
+            error=error,
+            acknowledged=acknowledged,
+            callback=callback,
+        )
+        self.entries.append(attempt)
+        return attempt
+
+
+class Deliveries:
+    """Holds callbacks until they are due, sends them, and remembers in ``log`` how that went."""
+
+    def __init__(self, settings: Delivery, scale: float, log_limit: int) -> None:
+        self.log = AttemptLog(log_limit)
+        self._settings = settings
+        self._scale = scale
+        self._idle: list[httpx.AsyncClient] = []
+        self._due: dict[Callback, asyncio.TimerHandle] = {}
+        self._ready: deque[Lane] = deque()
+        self._sending: set[Lane] = set()
+        self._senders: set[asyncio.Task[None]] = set()
+
+    def __iter__(self) -> Iterator[Attempt]:
+        return iter(self.log.entries)
+
+    def __len__(self) -> int:
+        return len(self.log.entries)
+
+    @property
+    def pending(self) -> int:
+        """Callbacks that are waiting for their time, plus senders at work."""
+        return len(self._due) + len(self._ready) + len(self._senders)
+
+    def configure(self, settings: Delivery, scale: float) -> None:
+        """Take new settings for what is sent from now on."""
+        self._settings, self._scale = settings, scale
+
+    def schedule(self, callback: Callback, at: float) -> None:
+        """Send a callback at an instant (epoch seconds), or now if that has passed."""
+        wait_s = at - time.time()
+        if wait_s <= 0:
+            self._send(callback)
+        else:
+            self._due[callback] = asyncio.get_running_loop().call_later(wait_s, self._send, callback)
+
+    def hasten(self) -> None:
+        """Send everything that waits now, in the order in which it was due."""
+        for callback, handle in sorted(self._due.items(), key=lambda due: due[1].when()):
+            handle.cancel()
+            self._send(callback)
+
+    def drop(self) -> None:
+        """Forget what is not being sent yet."""
+        for handle in self._due.values():
+            handle.cancel()
+        self._due.clear()
+        for lane in (*self._ready, *self._sending):
+            for callback in lane.waiting:
+                _resolve(callback)
+            lane.waiting.clear()
+
+    def reset(self, log_limit: int) -> None:
+        """Forget what is not being sent yet, and begin the log anew."""
+        self.drop()
+        self.log = AttemptLog(log_limit)
+
+    async def stop(self) -> None:
+        """Forget what is not sent, and break off what is being sent."""
+        self.drop()
+        for sender in self._senders:
+            sender.cancel()
+        await asyncio.gather(*self._senders, return_exceptions=True)
+        for client in self._idle:
+            await client.aclose()
+
+    async def redeliver(self, number: int) -> Attempt | None:
+        """Send the callback of an attempt again, byte for byte; None if the log does not hold it."""
+        found = next((attempt for attempt in self if attempt.number == number), None)
+        if found is None:
+            return None
+        return await self._try(replace(found.callback, lane=Lane(), tries=0, done=None))
+
+    async def send_raw(self, url: str, body: bytes, headers: dict[str, str]) -> Attempt:
+        """Send a body of the caller's own making at once."""
+        return await self._try(Callback(None, None, None, url, lambda: body, headers))
+
+    def _send(self, callback: Callback) -> None:
+        self._due.pop(callback, None)
+        lane = callback.lane
+        lane.waiting.append(callback)
+        if lane.busy:
+            return
+        lane.busy = True
+        if len(self._senders) < self._settings.concurrency:
+            self._start_sender(lane)
+        else:
+            self._ready.append(lane)
+
+    def _start_sender(self, lane: Lane) -> None:
+        sender = asyncio.get_running_loop().create_task(self._empty(lane))
+        self._senders.add(sender)
+        sender.add_done_callback(self._senders.discard)
+
+    async def _empty(self, lane: Lane) -> None:
+        """Send what is in a lane, then in the lanes that wait for a sender."""
+        while True:
+            self._sending.add(lane)
+            while lane.waiting:
+                await self._try_and_repeat(lane.waiting.popleft())
+            self._sending.discard(lane)
+            lane.busy = False
+            if not self._ready:
+                return
+            lane = self._ready.popleft()
+
+    async def _try_and_repeat(self, callback: Callback) -> None:
+        log = self.log
+        try:
+            attempt = await self._try(callback)
+        finally:
+            _resolve(callback)
+        if not attempt.acknowledged and callback.tries < self._settings.retries and self.log is log:
+            again = replace(callback, tries=callback.tries + 1, done=None)
+            self.schedule(again, time.time() + self._settings.retry_after_s / self._scale)
+
+    async def _try(self, callback: Callback) -> Attempt:
+        log = self.log
+        body = callback.make_body()
+        at = time.time()
+        http_status: int | None = None
+        error: str | None = None
+        acknowledged = False
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                answer = await self._post(callback, body)
+            http_status = answer.status_code
+            acknowledged = http_status == 200 and answer.content == ACKNOWLEDGEMENT
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as fault:
+            error = f"{type(fault).__name__}: {fault}".rstrip(": ")
+        return log.add(callback, at, body, (http_status, error, acknowledged))
+
+    async def _post(self, callback: Callback, body: bytes) -> httpx.Response:
+        # One client per sender: a pool searches all its connections for each request, which at 64 senders takes
+        # more time than everything else about a callback.
+        client = self._idle.pop() if self._idle else _make_client()
+        try:
+            headers = {"Content-Type": "application/json", **callback.headers}
+            return await client.post(callback.url, content=body, headers=headers)
+        finally:
+            self._idle.append(client)
+
+
+def _resolve(callback: Callback) -> None:
+    if callback.done is not None and not callback.done.done():
+        callback.done.set_result(None)
+
+
+@functools.cache
+def _trust() -> ssl.SSLContext:
+    """Loading the certificates takes longer than starting a sandbox, so it is done once."""
+    return ssl.create_default_context()
+
+
+def _make_client() -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=2, max_keepalive_connections=1, keepalive_expiry=_REUSE_S)
+    # The time-out of a delivery is one over all its phases, and stands around the call.
+    return httpx.AsyncClient(
+        verify=_trust(),
+        timeout=None,  # noqa: S113
+        limits=limits,
+        trust_env=False,
+        follow_redirects=False,
+    )

@@ -1,0 +1,122 @@
+"""Answers of the vendor's API: the envelope, the codes and their words, and the ways in which an answer goes wrong."""
+
+import random
+import uuid
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from app.sandbox.config import CallFaults
+from app.sandbox.script import Answer
+
+SUCCESS: Final = 200000
+MESSAGES: Final = {
+    SUCCESS: "success",
+    400001: "internal server error",
+    400002: "invalid api key",
+    400003: "parameter error",
+    400004: "content violation",
+    400005: "insufficient points",
+    400006: "server busy",
+    400007: "the limit of parallel tasks is exceeded",
+    400008: "the work does not exist",
+    400009: "the status of the work is abnormal",
+    400010: "the model does not support this feature",
+    400011: "the work cannot be extended",
+}
+"""Source: the vendor's table of status codes."""
+
+_JSON: Final = "application/json; charset=utf-8"
+_HTML: Final = "text/html"
+_BAD_GATEWAY: Final = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
+_WELCOME: Final = b"<!doctype html><html><body><p>We will be back soon.</p></body></html>"
+
+
+class Refused(Exception):
+    """A business error: code and words."""
+
+    def __init__(self, status: int, message: str | None = None) -> None:
+        super().__init__(status, message)
+        self.status = status
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What goes over the wire. ``fault`` names what was done to it; ``cut``: the connection is reset instead."""
+
+    http_status: int = 200
+    body: bytes = b""
+    media_type: str = _JSON
+    headers: dict[str, str] = field(default_factory=dict)
+    status: int | None = None
+    request_id: str = ""
+    fault: str | None = None
+    cut: bool = False
+
+
+def enclose(status: int, message: str | None, content: dict[str, Any], http_status: int = 200) -> Reply:
+    """The vendor's envelope. HTTP is 200 for business errors too."""
+    request_id = str(uuid.uuid4())
+    words = message if message is not None else MESSAGES.get(status, "unknown error")
+    envelope = {"status": status, "message": words, "request_id": request_id, "data": content}
+    return Reply(http_status, msgspec.json.encode(envelope), status=status, request_id=request_id)
+
+
+def spoil(answer: Answer, content: dict[str, Any]) -> Reply:
+    """The reply that an answer asks for, where ``content`` would have been the usual ``data``."""
+    if answer.reset or answer.hang_s is not None:
+        return Reply(0, fault="hang" if answer.hang_s is not None else "reset", cut=True)
+    if answer.garbage is not None:
+        return _garble(answer.garbage, content)
+    headers = {} if answer.retry_after_s is None else {"Retry-After": str(answer.retry_after_s)}
+    http_status = answer.http_status or 200
+    if answer.status is None and http_status >= 300:
+        words = answer.message or ("too many requests" if http_status == 429 else "upstream error")
+        return Reply(http_status, words.encode(), "text/plain", headers, fault=f"http_{http_status}")
+    status = SUCCESS if answer.status is None else answer.status
+    whole = enclose(status, answer.message, content if status == SUCCESS else {}, http_status)
+    return Reply(http_status, whole.body, _JSON, headers, status, whole.request_id)
+
+
+def draw(faults: CallFaults, rng: random.Random) -> Answer:
+    """What chance has for one call."""
+    late_s = rng.uniform(*faults.late_s) if rng.random() < faults.late else 0.0
+    drawn, accept, polite = rng.random(), rng.random() < faults.accepted, rng.random() < faults.retry_after
+    kind = rng.choice(faults.garbage_kinds)
+    answers: list[tuple[float, Answer]] = [
+        (faults.hang, Answer(hang_s=faults.hang_s, accept=accept)),
+        (faults.reset, Answer(reset=True, accept=accept, delay_s=late_s)),
+        (faults.garbage, Answer(garbage=kind, accept=accept, delay_s=late_s)),
+    ]
+    answers += [(chance, Answer(status=code, delay_s=late_s)) for code, chance in faults.codes.items()]
+    retry_after_s = faults.retry_after_s if polite else None
+    answers += [
+        (
+            chance,
+            Answer(
+                http_status=http_status,
+                retry_after_s=retry_after_s,
+                accept=accept and http_status >= 500,
+                delay_s=late_s,
+            ),
+        )
+        for http_status, chance in faults.http.items()
+    ]
+    for chance, answer in answers:
+        if drawn < chance:
+            return answer
+        drawn -= chance
+    return Answer(delay_s=late_s)
+
+
+def _garble(kind: str, content: dict[str, Any]) -> Reply:
+    whole = enclose(SUCCESS, None, content)
+    return {
+        "html_200": Reply(200, _WELCOME, _HTML, fault=kind),
+        "html_502": Reply(502, _BAD_GATEWAY, _HTML, fault=kind),
+        "empty": Reply(200, b"", fault=kind),
+        "no_ids": Reply(200, enclose(SUCCESS, None, {}).body, status=SUCCESS, fault=kind),
+        "truncated": Reply(200, whole.body[: len(whole.body) * 2 // 3], fault=kind),
+    }[kind]

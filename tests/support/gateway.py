@@ -1,0 +1,130 @@
+"""A gateway on the running loop, over real sockets, with a client that speaks to it."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from app.flows.clock import Clock
+from app.main import Gateway, build, listen, make_server
+from app.settings import Settings
+
+ADMIN_KEY = "admin-key-0123456789abcdef0123456789abcdef"
+SECRET = "callback-secret-0123456789abcdef0123456789"
+SONG = {"prompt": "slow pop ballad, piano", "model": "TemPolor v4.5"}
+PARAMS: dict[str, dict[str, Any]] = {
+    "song.generate": SONG,
+    "song.extend": {"item_id": "t2m_1", "start_time": 30},
+    "instrumental.generate": {"prompt": "house, 120 BPM", "model": "TemPolor i4"},
+    "instrumental.extend": {"item_id": "123", "start_time": 10},
+    "lyrics.generate": {"prompt": "rain"},
+    "stems.create": {"url": "https://files.example/a.mp3"},
+    "midi.create": {"url": "https://files.example/a.mp3"},
+}
+
+
+@dataclass
+class Running:
+    """A started gateway. ``api`` carries the admin's key."""
+
+    gateway: Gateway
+    url: str
+    api: httpx.AsyncClient
+    settings: Settings
+    posted: list[str] = field(default_factory=list)
+
+    async def submit(self, kind: str = "song.generate", **more: Any) -> dict[str, Any]:
+        """Submit one task, and return it as it was accepted."""
+        body = {"kind": kind, "params": PARAMS[kind]} | more
+        answer = await self.api.post("/v1/tasks", json=body)
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    async def task(self, task_id: str) -> dict[str, Any]:
+        answer = await self.api.get(f"/v1/tasks/{task_id}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def timeline(self, task_id: str) -> list[dict[str, Any]]:
+        answer = await self.api.get(f"/v1/tasks/{task_id}/timeline")
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]
+
+    async def until(self, task_id: str, *statuses: str, timeout_s: float = 15) -> dict[str, Any]:
+        """Wait until a task has one of these statuses."""
+
+        async def found() -> dict[str, Any] | None:
+            task = await self.task(task_id)
+            return task if task["status"] in statuses else None
+
+        try:
+            return await eventually(found, timeout_s)
+        except TimeoutError:
+            task = await self.task(task_id)
+            events = [(one["type"], one["detail"]) for one in await self.timeline(task_id)]
+            raise AssertionError(f"still {task['status']}, not {statuses}: {task} {events}") from None
+
+    def callback_url(self, family: str, task_id: Any = None) -> str:
+        """The URL of a callback, as the vendor would have it."""
+        return f"{self.url}/callbacks/{family}/{self.gateway.context.tokens.sign(family, task_id)}"
+
+    async def call_back(self, family: str, body: Any, task_id: Any = None) -> httpx.Response:
+        """Post a callback. ``body``: bytes as they are, else JSON."""
+        content = {"content": body} if isinstance(body, bytes) else {"json": body}
+        return await self.api.post(self.callback_url(family, task_id), **content)
+
+
+async def eventually(check: Callable[[], Awaitable[Any]], timeout_s: float = 15, every_s: float = 0.02) -> Any:
+    """The first true result of ``check``. Raises TimeoutError."""
+    end = time.monotonic() + timeout_s
+    while True:
+        if found := await check():
+            return found
+        if time.monotonic() > end:
+            raise TimeoutError
+        await asyncio.sleep(every_s)
+
+
+def make_settings(database_url: str, **given: Any) -> Settings:
+    """Settings for a test: quick loops, everything else as by default."""
+    values: dict[str, Any] = {
+        "database_url": database_url,
+        "public_url": "http://127.0.0.1:9",
+        "callback_secrets": SECRET,
+        "tempolor_api_key": "Tempo-sandbox-0123456789abcdef0123456789abcdef",
+        "tempolor_base_url": "http://127.0.0.1:9",
+        "bootstrap_admin_key": ADMIN_KEY,
+        "loop_idle_s": 0.05,
+        "drain_s": 0.1,
+    }
+    return Settings(_env_file=None, **(values | given))
+
+
+@asynccontextmanager
+async def running_gateway(
+    database_url: str, *, workers: bool = True, clock: Clock | None = None, **given: Any
+) -> AsyncIterator[Running]:
+    """A gateway that serves on a free port, and is stopped at the end."""
+    listener = listen("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    settings = make_settings(database_url, public_url=url, **given)
+    gateway = build(settings, workers=workers, clock=clock)
+    await gateway.start()
+    server = make_server(gateway.app(), host="127.0.0.1", port=0)
+    serving = asyncio.create_task(server.serve([listener]))
+    headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
+    try:
+        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20, trust_env=False) as api:
+            while not server.started:
+                await asyncio.sleep(0.001)
+            yield Running(gateway, url, api, settings)
+    finally:
+        server.should_exit = True
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+        await gateway.stop()
