@@ -7,14 +7,18 @@ from typing import Annotated, NoReturn, TypeVar
 
 import typer
 import uvloop
+from pydantic import ValidationError
 
 from app import settings as settings_module
+from app.demo import play
 from app.errors import GatewayError
 from app.flows import clients as client_flows
 from app.flows.clock import Clock
 from app.flows.present import rfc3339
 from app.main import serve as serve_process
 from app.main import work as work_process
+from app.sandbox import run as sandbox_process
+from app.sandbox.config import load_config
 from app.settings import BadSettings, Settings, load_settings
 from app.storage.connect import is_sqlite, open_database, parse_url
 from app.storage.database import Database
@@ -69,6 +73,32 @@ def migrate() -> None:
     """Bring the schema to head. Safe when several do it at once."""
     migrate_schema(settings_module.database_url())
     typer.echo("The schema is at head.")
+
+
+@app.command()
+def sandbox(
+    host: Host = "127.0.0.1",
+    port: Port = 9000,
+    scale: Annotated[float | None, typer.Option(help="Vendor seconds per real second; 1 if not given.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed and order of submissions: same decisions.")] = None,
+    key: Annotated[str | None, typer.Option(help="The API key that it accepts; printed if not given.")] = None,
+    faults: Annotated[str | None, typer.Option(help="'all', a JSON object, or a file with one.")] = None,
+) -> None:
+    """Run a local stand-in for TemPolor, with faults on demand."""
+    try:
+        config = load_config(faults, scale=scale, seed=seed, api_key=key)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        _fail("The sandbox cannot be configured so:\n  " + "\n  ".join(lines))
+    except ValueError as error:
+        _fail(str(error))
+    sandbox_process.main(host, port, config)
+
+
+@app.command()
+def demo() -> None:
+    """Run a sandbox and a gateway, and watch one task of every kind to its end. Exit code 0 if all went well."""
+    raise SystemExit(play.main())
 
 
 @app.command("callback-url")

@@ -13,10 +13,12 @@ from app.sandbox.config import SandboxConfig
 from app.sandbox.run import running as running_sandbox
 from app.sandbox.state import Sandbox
 from app.storage.migrate import migrate
+from app.telemetry.logs import set_up
 from tests.support.gateway import Running, running_gateway
 from tests.support.postgres import PostgresServer
 
 BOTH = ("sqlite", "postgresql")
+set_up("console", "warning")
 
 
 @pytest.fixture(scope="session")

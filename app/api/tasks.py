@@ -1,12 +1,12 @@
 """The routes of tasks: submit, read, list, follow. Handlers hold no transaction; the answer follows the commit."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import replace
 from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import AwareDatetime, ValidationError
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError, field_validator
 
 from app.api import cursors
 from app.api.answers import PROBLEMS, json_answer
@@ -52,27 +52,40 @@ async def submit(
     return json_answer(task[0], 200 if accepted.replayed else 202, headers)
 
 
+class ListQuery(BaseModel):
+    """What narrows a list of tasks."""
+
+    status: list[TaskStatus] = Field(default_factory=list)
+    kind: str | None = None
+    reference: str | None = None
+    client: Annotated[str | None, Field(description="for admins")] = None
+    created_after: AwareDatetime | None = None
+    created_before: AwareDatetime | None = None
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    cursor: str | None = None
+
+    @field_validator("kind", "reference", "client")
+    @classmethod
+    def _storable(cls, value: str | None) -> str | None:
+        if value is not None and "\x00" in value:
+            raise ValueError("a text must not contain NUL")
+        return value
+
+
 @router.get("/tasks", response_model=TaskPage, summary="List tasks")
-async def list_tasks(
-    client: Caller,
-    given: TheServices,
-    status: Annotated[list[TaskStatus] | None, Query()] = None,
-    kind: str | None = None,
-    reference: str | None = None,
-    of_client: Annotated[str | None, Query(alias="client", description="for admins")] = None,
-    created_after: AwareDatetime | None = None,
-    created_before: AwareDatetime | None = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: str | None = None,
-) -> Response:
+async def list_tasks(query: Annotated[ListQuery, Query()], client: Caller, given: TheServices) -> Response:
     """Tasks, newest first. A cursor belongs to its filters."""
-    scope = _scope(scope_of(client), of_client)
-    statuses = tuple(sorted(one.value for one in status or ()))
-    filters = _filters(scope, statuses, (kind, reference), created_after, created_before)
-    before_id = cursors.read(cursor, filters) if cursor is not None else None
-    wanted = Filters(scope, statuses, kind, reference, filters.created_after, filters.created_before, before_id)
-    found = await read.task_list(given.context, wanted, limit + 1)
-    return json_answer(cursors.page(found, limit, filters))
+    filters = Filters(
+        _scope(scope_of(client), query.client),
+        tuple(sorted(one.value for one in query.status)),
+        query.kind,
+        query.reference,
+        query.created_after,
+        query.created_before,
+    )
+    before_id = cursors.read(query.cursor, filters) if query.cursor is not None else None
+    found = await read.task_list(given.context, replace(filters, before_id=before_id), query.limit + 1)
+    return json_answer(cursors.page(found, query.limit, filters))
 
 
 @router.get("/tasks/{task_id}", response_model=Task, summary="Read a task")
@@ -139,15 +152,3 @@ def _scope(own: str | None, asked: str | None) -> str | None:
     if own is not None and asked not in (None, own):
         raise Forbidden("only an admin sees other clients' tasks")
     return own if own is not None else asked
-
-
-def _filters(
-    scope: str | None,
-    statuses: tuple[str, ...],
-    equal: tuple[str | None, str | None],
-    after: datetime | None,
-    before: datetime | None,
-) -> Filters:
-    if any(text is not None and "\x00" in text for text in (*equal, scope)):
-        raise InvalidRequest("a text must not contain NUL")
-    return Filters(scope, statuses, equal[0], equal[1], after, before)

@@ -72,29 +72,22 @@ def advance(task: Task, event: SubmissionEvent, at: datetime, named: bool, polic
     """
     match event:
         case Claimed(submit_id):
-            if task.submission is not Submission.QUEUED or named:
-                return False
-            task.submission, task.submit_id, task.claimed_at = Submission.SENDING, submit_id, at
-            task.submit_attempts += 1
+            return _claim(task, submit_id, at, named)
         case WasAccepted():
             _accept(task, at, policy)
-        case WasRefused(submit_id, failure, again_at):
-            if task.submit_id != submit_id or task.submission not in _OUTCOME_OPEN or named:
-                return _close_if_named(task, submit_id, named, at, policy)
-            _refuse(task, failure, again_at)
-        case GivenBack(submit_id):
-            if task.submit_id != submit_id or task.submission not in _OUTCOME_OPEN or named:
-                return _close_if_named(task, submit_id, named, at, policy)
-            task.submission, task.not_before_at, task.deadline_at = Submission.QUEUED, None, None
+            return True
+        case WasRefused() | GivenBack():
+            return _return(task, event, at, named, policy)
         case WasUnknown(submit_id):
             if task.submit_id != submit_id or task.submission is not Submission.SENDING:
                 return False
             _lose(task, at, policy)
+            return True
         case Canceled():
             if task.submission is not Submission.QUEUED or named:
                 return False
             task.submission = Submission.CANCELED
-    return True
+            return True
 
 
 _OUTCOME_OPEN: Final = (Submission.SENDING, Submission.UNKNOWN, Submission.LAPSED)
@@ -109,20 +102,32 @@ def _accept(task: Task, at: datetime, policy: Policy) -> None:
         task.expired_at = None
 
 
-def _refuse(task: Task, failure: Failure, again_at: datetime | None) -> None:
-    if again_at is None:
-        task.submission, task.failure = Submission.REFUSED, failure
+def _claim(task: Task, submit_id: UUID, at: datetime, named: bool) -> bool:
+    if task.submission is not Submission.QUEUED or named:
+        return False
+    task.submission, task.submit_id, task.claimed_at = Submission.SENDING, submit_id, at
+    task.submit_attempts += 1
+    return True
+
+
+def _return(task: Task, event: WasRefused | GivenBack, at: datetime, named: bool, policy: Policy) -> bool:
+    """The vendor certainly does not have this send: the task fails or is queued again, unless the outcome is
+    another claim's by now, or an item is known."""
+    if task.submit_id != event.submit_id or task.submission not in _OUTCOME_OPEN:
+        return False
+    if named:
+        # Refused or withdrawn, yet an item exists: somebody's submission of it was taken. The outcome is closed
+        # as unknown, so that the items decide and it is never sent again.
+        if task.submission is Submission.SENDING:
+            _lose(task, at, policy)
+        return False
+    if isinstance(event, WasRefused) and event.again_at is None:
+        task.submission, task.failure = Submission.REFUSED, event.failure
     else:
-        task.submission, task.not_before_at, task.deadline_at = Submission.QUEUED, again_at, None
-
-
-def _close_if_named(task: Task, submit_id: UUID, named: bool, at: datetime, policy: Policy) -> bool:
-    # The send was refused or withdrawn, yet an item is known: somebody's submission of it exists. The
-    # outcome is closed as unknown, so that the items decide and it is never sent again.
-    if named and task.submit_id == submit_id and task.submission is Submission.SENDING:
-        _lose(task, at, policy)
-        return True
-    return False
+        again_at = event.again_at if isinstance(event, WasRefused) else None
+        task.submission, task.not_before_at, task.failure = Submission.QUEUED, again_at, None
+        task.deadline_at = task.unconfirmed_at = None
+    return True
 
 
 def _lose(task: Task, at: datetime, policy: Policy) -> None:

@@ -1,11 +1,12 @@
 """Where the two databases differ: sets of rows, and the lock clause. Nothing else may ask which one it is."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+
+from app.storage.database import dumps
 
 Rows = Sequence[dict[str, Any]]
 
@@ -33,7 +34,7 @@ def keys_in(conn: sa.Connection, columns: Sequence[sa.Column[Any]], keys: Sequen
     """A composite key is one of ``keys``."""
     if is_postgresql(conn):
         given = _unnest(columns, [[key[i] for key in keys] for i in range(len(columns))])
-        return sa.tuple_(*columns).in_(sa.select(*given.c))
+        return sa.tuple_(*columns).in_(sa.select(*given.values()))
     return sa.tuple_(*columns).in_(keys)
 
 
@@ -56,7 +57,7 @@ def insert_rows(
     names = tuple(rows[0])
     if is_postgresql(conn):
         given = _unnest([table.c[name] for name in names], [[row[name] for row in rows] for name in names])
-        statement: Any = postgresql.insert(table).from_select(list(names), sa.select(*given.c))
+        statement: Any = postgresql.insert(table).from_select(list(names), sa.select(*given.values()))
     else:
         statement = sqlite.insert(table)
     if conflict:
@@ -81,8 +82,8 @@ def update_rows(conn: sa.Connection, table: sa.Table, keys: Sequence[str], rows:
         given = _unnest([table.c[name] for name in names], [[row[name] for row in rows] for name in names])
         statement = (
             table.update()
-            .values({table.c[name]: given.c[f"g_{name}"] for name in values})
-            .where(*(table.c[name] == given.c[f"g_{name}"] for name in keys))
+            .values({table.c[name]: given[name] for name in values})
+            .where(*(table.c[name] == given[name] for name in keys))
         )
         conn.execute(statement)
         return
@@ -107,15 +108,25 @@ def _by_name(table: sa.Table, values: dict[str, Any]) -> dict[Any, Any]:
     return {table.c[name]: value for name, value in values.items()}
 
 
-def _unnest(columns: Sequence[sa.Column[Any]], arrays: Sequence[list[Any]]) -> Any:
+def _unnest(columns: Sequence[sa.Column[Any]], arrays: Sequence[list[Any]]) -> dict[str, sa.ColumnElement[Any]]:
+    """Arrays as the columns of one table, by column key."""
+    types = [sa.Text() if _is_json(column) else column.type for column in columns]
     bound = [
-        sa.literal(values, postgresql.ARRAY(_array_item(column.type)))
-        for column, values in zip(columns, arrays, strict=True)
+        # JSON travels as text: a list in an array of JSON would be taken for one more dimension of the array.
+        sa.literal([_dumped(value) for value in values] if _is_json(column) else values, postgresql.ARRAY(type_))
+        for column, type_, values in zip(columns, types, arrays, strict=True)
     ]
-    names = [sa.column(f"g_{column.key}", column.type) for column in columns]
-    return sa.func.unnest(*bound).table_valued(*names, name="given").render_derived()
+    names = [sa.column(f"g_{column.key}", type_) for column, type_ in zip(columns, types, strict=True)]
+    given = sa.func.unnest(*bound).table_valued(*names, name="given").render_derived()
+    return {
+        column.key: sa.cast(given.c[name.name], column.type) if _is_json(column) else given.c[name.name]
+        for column, name in zip(columns, names, strict=True)
+    }
 
 
-@lru_cache
-def _array_item(type_: Any) -> Any:
-    return type_
+def _is_json(column: sa.Column[Any]) -> bool:
+    return isinstance(column.type, sa.JSON)
+
+
+def _dumped(value: Any) -> str | None:
+    return None if value is None else dumps(value)

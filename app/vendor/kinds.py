@@ -104,7 +104,7 @@ KINDS: Final = {
 
 
 def overdue_default_s(kind_name: str) -> float:
-    """Seconds until a callback counts as overdue while too few of its kind were timed; external kinds as their family."""
+    """Seconds until a callback is overdue while too few of its kind were timed; external kinds as their family."""
     kind = KINDS.get(kind_name)
     if kind is not None:
         return kind.overdue_s

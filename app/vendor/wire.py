@@ -143,18 +143,13 @@ def clean(value: Any, oddities: Counter[str], depth: int = 0) -> Any:
     """A value that both databases and any JSON encoder take; what cannot be kept is absent and counted."""
     if isinstance(value, str):
         return clean_text(value)
-    if isinstance(value, float):
-        if math.isfinite(value):
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, (int, float)):
+        if math.isfinite(value) and abs(value) < 10**MOST_INT_DIGITS:
             return value
         oddities["number_out_of_range"] += 1
         return _ABSENT
-    if isinstance(value, int):
-        if isinstance(value, bool) or abs(value) < 10**MOST_INT_DIGITS:
-            return value
-        oddities["number_out_of_range"] += 1
-        return _ABSENT
-    if value is None:
-        return None
     if depth >= MOST_DEPTH:
         oddities["too_deep"] += 1
         return _ABSENT

@@ -6,12 +6,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx
 
 from app.flows.clock import Clock
-from app.main import Gateway, build, listen, make_server
+from app.main import Gateway, Server, build, listen, make_server
 from app.settings import Settings
 
 ADMIN_KEY = "admin-key-0123456789abcdef0123456789abcdef"
@@ -90,6 +91,10 @@ async def eventually(check: Callable[[], Awaitable[Any]], timeout_s: float = 15,
         await asyncio.sleep(every_s)
 
 
+async def _is(server: Server) -> bool:
+    return bool(server.started)
+
+
 def make_settings(database_url: str, **given: Any) -> Settings:
     """Settings for a test: quick loops, everything else as by default."""
     values: dict[str, Any] = {
@@ -120,8 +125,7 @@ async def running_gateway(
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     try:
         async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20, trust_env=False) as api:
-            while not server.started:
-                await asyncio.sleep(0.001)
+            await eventually(partial(_is, server), every_s=0.001)
             yield Running(gateway, url, api, settings)
     finally:
         server.should_exit = True

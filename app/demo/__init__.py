@@ -1,0 +1,1 @@
+"""The gateway and the sandbox as processes of their own, for people who want to see it work."""

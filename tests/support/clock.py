@@ -1,0 +1,33 @@
+"""A clock that runs faster, so that the vendor's minutes pass in seconds and every rule keeps its own numbers."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+
+from app.flows.clock import Clock
+
+
+class ScaledClock(Clock):
+    """``scale`` seconds pass in one. ``skip`` moves it forward at once."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        self.scale = scale
+        self._origin = time.monotonic()
+        self._start = datetime.now(UTC)
+        self._skipped = 0.0
+
+    def now(self) -> datetime:
+        return self._start + timedelta(seconds=self.monotonic())
+
+    def monotonic(self) -> float:
+        return (time.monotonic() - self._origin) * self.scale + self._skipped
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / self.scale)
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> bool:
+        return await super().wait(event, seconds / self.scale)
+
+    def skip(self, seconds: float) -> None:
+        """Let time pass at once."""
+        self._skipped += seconds
