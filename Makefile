@@ -43,7 +43,7 @@ demo: $(READY) ## sandbox and gateway on SQLite: one task of every kind, watched
 
 .PHONY: run
 run: $(READY) ## the gateway on SQLite against the sandbox; prints the admin key and a curl line
-	@$(BIN)/python -m app.sandbox.playground
+	@$(BIN)/python -m app.demo.playground $(ARGS)
 
 .PHONY: test
 test: $(READY) ## the everyday suite, on SQLite and PostgreSQL (ARGS='-k callback' chooses)

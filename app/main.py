@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -36,8 +37,9 @@ from app.telemetry.metrics import note_vendor_call
 from app.vendor.client import VendorClient
 from app.vendor.tokens import Tokens
 
-FINISH_S: Final = 5.0
-"""How long a stopping process waits for the vendor's answers that it still expects."""
+MOST_FINISH_S: Final = 30.0
+"""How long a stopping process waits at most for the vendor's answers that it still expects: a submission whose
+answer is not read becomes unconfirmed."""
 
 log = structlog.get_logger(__name__)
 
@@ -101,7 +103,7 @@ class Gateway:
         """End in order: what was sent is settled, the loops end, the writer of callbacks last."""
         self.drain()
         if self.dispatcher is not None:
-            await self.dispatcher.finish(FINISH_S)
+            await self.dispatcher.finish(min(self.context.policy.submit_timeout_s, MOST_FINISH_S))
         await self.supervisor.stop()
         self.ingest.fail_all()
         await self.context.vendor.close()
@@ -176,6 +178,8 @@ def make_server(app: ASGIApp, *, host: str, port: int) -> Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            # Forwarding headers are believed only where the operator says from whom (FORWARDED_ALLOW_IPS).
+            proxy_headers=bool(os.environ.get("FORWARDED_ALLOW_IPS")),
             timeout_graceful_shutdown=10,
         )
     )

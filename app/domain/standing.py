@@ -126,6 +126,12 @@ def refused(standing: Standing, now: datetime) -> Standing:
     return replace(standing, hold=replace(before, until=now, probe_until=None), unknown_tasks=())
 
 
+def proved(standing: Standing, reason: Reason) -> Standing:
+    """Something else showed that a reason is over."""
+    over = standing.hold is not None and standing.hold.reason is reason
+    return replace(standing, hold=None) if over else standing
+
+
 def inconclusive(standing: Standing, now: datetime) -> Standing:
     """A probe came to nothing (busy, unreachable, given back): wait as long again."""
     before = standing.hold

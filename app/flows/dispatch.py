@@ -272,8 +272,8 @@ def _standing_after(
 
 def _queries_after(before: Standing, answer: SubmitAnswer | None, now: datetime) -> Standing:
     """A rejected key stops queries too; an accepted submission shows that the key is right again."""
-    if isinstance(answer, Accepted) and before.hold is not None and before.hold.reason is Reason.KEY_REJECTED:
-        return Standing(None, before.by_hand, before.by_hand_since)
+    if isinstance(answer, Accepted):
+        return standings.proved(before, Reason.KEY_REJECTED)
     if isinstance(answer, Refused) and answer.meaning.remedy is Remedy.FIX_KEY:
         return standings.hold(before, Reason.KEY_REJECTED, now, detail=answer.message)
     return before

@@ -128,9 +128,7 @@ def claim(conn: sa.Connection, context: Context, now: datetime) -> Turn:
 
 def note_answer(conn: sa.Connection, context: Context, answer: QueryAnswer, now: datetime) -> None:
     """What an answer says of asking as such: the key, the rate, the vendor's health. Locks the limits alone."""
-    held = limits.read(conn)
-    query, submit = held[Limit.QUERY].standing, held[Limit.SUBMIT].standing
-    if query.hold is None and not _holds_back(answer):
+    if limits.read(conn)[Limit.QUERY].standing.hold is None and not _holds_back(answer):
         return
     held = limits.lock(conn, limits.ALL)
     query, submit = held[Limit.QUERY].standing, held[Limit.SUBMIT].standing
@@ -143,10 +141,9 @@ def note_answer(conn: sa.Connection, context: Context, answer: QueryAnswer, now:
         query = standings.inconclusive(query, now)
         if answer.retry_after_s is not None:
             not_before_at = max(not_before_at or now, later(now, answer.retry_after_s))
-    elif query.hold is not None:
-        query = standings.GOING
-        if submit.hold is not None and submit.hold.reason is Reason.KEY_REJECTED:
-            submit = standings.refused(submit, now)
+    else:
+        query = standings.proved(query, Reason.KEY_REJECTED)
+        submit = standings.proved(submit, Reason.KEY_REJECTED)
     limits.save(conn, Limit.QUERY, State(query, not_before_at))
     if submit != held[Limit.SUBMIT].standing:
         limits.save(conn, Limit.SUBMIT, State(submit))

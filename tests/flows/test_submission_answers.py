@@ -1,6 +1,7 @@
 """What each answer to a submission means: fail, wait, try again, never twice."""
 
 import pytest
+
 from tests.support.gateway import eventually
 
 PERMANENT = {

@@ -1,0 +1,92 @@
+"""The README keeps up with the code: settings and their defaults, tests, commands, metrics, files."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+from pydantic import SecretStr
+from pydantic_core import PydanticUndefined
+from typer.main import get_command
+
+from app.cli import app
+from app.settings import PREFIX, Settings
+from app.telemetry import metrics
+from app.vendor.kinds import KINDS
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+ENV_EXAMPLE = (ROOT / ".env.example").read_text()
+
+
+def told(default: Any) -> str:
+    """A default as the documents write it."""
+    if default is PydanticUndefined:
+        return "required"
+    if default is None or default == []:
+        return "none"
+    if isinstance(default, SecretStr):
+        return default.get_secret_value()
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def defaults() -> dict[str, str]:
+    return {f"{PREFIX}{name.upper()}": told(field.default) for name, field in Settings.model_fields.items()}
+
+
+def test_the_settings_table_names_every_setting_with_its_default():
+    rows = re.findall(rf"^\| `({PREFIX}\w+)` \| `?([^|`]+?)`? \| \S", README, re.MULTILINE)
+    assert dict(rows) == defaults()
+    assert len(rows) == len(Settings.model_fields)
+
+
+def test_the_example_environment_names_every_setting_with_its_default():
+    lines = dict(re.findall(rf"^#?({PREFIX}\w+)=(.*)$", ENV_EXAMPLE, re.MULTILINE))
+    assert {
+        name: value or ("required" if defaults()[name] == "required" else "none") for name, value in lines.items()
+    } == (defaults())
+
+
+def test_what_the_example_environment_leaves_open_is_what_is_required():
+    active = re.findall(rf"^({PREFIX}\w+)=$", ENV_EXAMPLE, re.MULTILINE)
+    assert sorted(active) == sorted(name for name, default in defaults().items() if default == "required")
+
+
+def test_every_guarantee_names_tests_that_exist():
+    rows = re.findall(r"^\| (G\d+) \|.*\| (.+) \|$", README, re.MULTILINE)
+    assert [name for name, _ in rows] == [f"G{n}" for n in range(1, 13)]
+    for name, proof in rows:
+        paths = re.findall(r"`(tests/[^`]+)`", proof)
+        assert paths, name
+        assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_every_command_is_in_the_table():
+    table = README.partition("## Commands")[2].partition("## ")[0]
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    assert [name for name in commands if not re.search(rf"`{name}\b", table)] == []
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_kind_is_named(kind):
+    assert f"`{kind}`" in README
+
+
+def test_the_metrics_that_others_rely_on_exist():
+    table = README.partition("## Watch it")[2].partition("## ")[0]
+    named = dict(re.findall(r"^\| `(gateway_\w+)\{([\w,]+)\}`", table, re.MULTILINE))
+    found = {
+        (f"{one._name}_total" if one._type == "counter" else one._name): ",".join(one._labelnames)
+        for one in vars(metrics).values()
+        if hasattr(one, "_labelnames")
+    }
+    assert named
+    assert {name: found.get(name) for name in named} == named
+    assert {f.name for f in REGISTRY.collect()} >= {name.removesuffix("_total") for name in named}
+
+
+def test_links_lead_to_files():
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []

@@ -1,0 +1,95 @@
+"""The demo's verdict: what is not as it should be fails it, also a fault that did not strike."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.demo.evidence import Evidence
+from app.demo.history import Step, read_steps, tell
+from app.demo.story import EARLY_CALLBACK, LOST_ANSWER, LOST_CALLBACK, STORY
+from app.demo.verdict import faults_in
+from app.vendor.kinds import KINDS
+
+CALLBACK = {"acknowledged": True, "item_id": "1"}
+QUERY = {"number": 9, "operation": "query"}
+
+
+def moved(at_s: float, type_: str, before: str, after: str) -> Step:
+    return Step(at_s, type_, [], (before, after))
+
+
+def evidence(fault: str | None = None, **changes: Any) -> Evidence:
+    """A part that went as it should."""
+    part = next(part for part in STORY if part.fault == fault)
+    steps = {
+        None: [Step(0, "submitted"), moved(1, "callback", "running", "succeeded")],
+        LOST_CALLBACK: [Step(0, "submitted"), moved(1, "query", "running", "succeeded")],
+        EARLY_CALLBACK: [Step(0, "callback", ["audio_complete"]), Step(1, "submitted")],
+        LOST_ANSWER: [
+            moved(0, "outcome_unknown", "submitting", "unconfirmed"),
+            moved(1, "callback", "unconfirmed", "succeeded"),
+        ],
+    }[fault]
+    lost = fault == LOST_CALLBACK
+    made = Evidence(
+        part,
+        {"status": "succeeded", "error": None, "items": [{"artifacts": {"audio": {"status": "ready"}}}]},
+        steps,
+        [{"items": [{"dropped": ["complete"] if lost else []}]}],
+        [{"fault": "reset" if fault == LOST_ANSWER else None}],
+        [QUERY] if lost else [],
+        [] if lost else [CALLBACK],
+    )
+    return replace(made, **changes)
+
+
+def test_the_story_has_one_task_of_every_kind_and_three_faults():
+    assert sorted(part.kind for part in STORY) == sorted(KINDS)
+    assert sorted(part.fault for part in STORY if part.fault) == sorted([LOST_CALLBACK, EARLY_CALLBACK, LOST_ANSWER])
+
+
+@pytest.mark.parametrize("fault", [None, LOST_CALLBACK, EARLY_CALLBACK, LOST_ANSWER])
+def test_what_went_as_it_should_is_no_fault(fault):
+    assert faults_in([evidence(fault)]) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "changes", "words"),
+    [
+        (None, {"task": {"status": "failed", "error": {"message": "no such voice"}, "items": []}}, "no such voice"),
+        (None, {"submissions": [{"fault": None}, {"fault": None}]}, "2 submissions"),
+        (None, {"works": []}, "took 0"),
+        (None, {"callbacks": [{**CALLBACK, "acknowledged": False}]}, "not acknowledged"),
+        (
+            None,
+            {"task": {"status": "succeeded", "error": None, "items": [{"artifacts": {"a": {"status": "failed"}}}]}},
+            "not ready: a",
+        ),
+        (LOST_CALLBACK, {"works": [{"items": [{"dropped": []}]}]}, "lost no callback"),
+        (LOST_CALLBACK, {"queries": []}, "not a query"),
+        (LOST_CALLBACK, {"steps": [moved(1, "callback", "running", "succeeded")]}, "a callback arrived"),
+        (EARLY_CALLBACK, {"steps": [Step(0, "submitted"), Step(1, "callback", ["a"])]}, "the answer came first"),
+        (EARLY_CALLBACK, {"steps": [Step(0, "submitted")]}, "no callback"),
+        (LOST_ANSWER, {"submissions": [{"fault": None}]}, "the vendor answered"),
+        (LOST_ANSWER, {"steps": [Step(0, "submitted")]}, "the gateway got an answer"),
+        (LOST_ANSWER, {"steps": [moved(0, "outcome_unknown", "submitting", "unconfirmed")]}, "settled it"),
+    ],
+)
+def test_what_did_not_go_as_it_should_is_told(fault, changes, words):
+    assert any(words in line for line in faults_in([evidence(fault, **changes)]))
+
+
+def test_a_timeline_is_told_in_steps():
+    entries = [
+        {"seq": 1, "at": "2026-01-01T00:00:00Z", "type": "accepted", "detail": {}},
+        {
+            "seq": 2,
+            "at": "2026-01-01T00:00:02.5Z",
+            "type": "callback",
+            "detail": {"items": [{"event": "wav_complete"}]},
+        },
+        {"seq": 2, "at": "2026-01-01T00:00:02.5Z", "type": "status", "detail": {"from": "running", "to": "succeeded"}},
+    ]
+    told = tell("song.generate", read_steps(entries))
+    assert told == "song.generate\n    0.00 accepted · 2.50 callback wav_complete → succeeded"
