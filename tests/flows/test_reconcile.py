@@ -137,6 +137,7 @@ async def test_a_rejected_key_stops_queries_and_submissions_and_a_probe_goes_on(
 
     still = await eventually(held)
     assert still["query"]["reason"] == still["submit"]["reason"] == "vendor_key_rejected"
+    sandbox.add_rules(answers=[{"operation": "submit", "status": 400002}])
     second = await gateway.submit()
     await asyncio.sleep(0.5)
     assert len(queries(sandbox)) == 1
