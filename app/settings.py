@@ -47,7 +47,10 @@ def _split(value: Any) -> Any:
 
 
 def _network(value: str) -> str:
-    ipaddress.ip_network(value, strict=False)
+    try:
+        ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError("it must be a comma-separated list of networks, as in 203.0.113.0/24") from None
     return value
 
 

@@ -6,6 +6,7 @@ from app.api.answers import PROBLEMS, json_answer
 from app.api.bodies import documented, parse, read_json
 from app.api.schemas import ClientPage, ClientRequest, NewClient
 from app.api.services import Admin, TheServices
+from app.api.tasks import storable
 from app.domain.client import Client
 from app.flows import clients
 
@@ -37,7 +38,7 @@ async def create_client(request: Request, _admin: Admin, given: TheServices) -> 
 @router.delete("/{name}", status_code=204, summary="Revoke a client")
 async def revoke_client(name: str, _admin: Admin, given: TheServices) -> Response:
     """End a client's key at once. Its tasks run to their end."""
-    await clients.revoke(given.context.db, given.context.clock, name)
+    await clients.revoke(given.context.db, given.context.clock, storable(name))
     return Response(status_code=204)
 
 

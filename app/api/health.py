@@ -5,6 +5,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.api.answers import json_answer
 from app.api.services import TheServices
+from app.telemetry.metrics import registry as metrics_registry
 
 router = APIRouter()
 
@@ -33,4 +34,4 @@ async def backlog(given: TheServices) -> Response:
 async def metrics(given: TheServices) -> Response:
     """Metrics in Prometheus' text format."""
     given.health.note_loops()
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(metrics_registry), media_type=CONTENT_TYPE_LATEST)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -64,6 +65,14 @@ class ListQuery(BaseModel):
     limit: Annotated[int, Field(ge=1, le=200)] = 50
     cursor: str | None = None
 
+    @field_validator("created_after", "created_before")
+    @classmethod
+    def _in_utc(cls, value: datetime | None) -> datetime | None:
+        try:
+            return value.astimezone(UTC) if value is not None else None
+        except OverflowError:
+            raise ValueError("the time is out of range") from None
+
     @field_validator("kind", "reference", "client")
     @classmethod
     def _storable(cls, value: str | None) -> str | None:
@@ -101,10 +110,10 @@ async def get_timeline(task_id: str, client: Caller, given: TheServices) -> Resp
     return json_answer({"data": found, "next_cursor": None})
 
 
-@router.get("/items/{item_id}", response_model=Task, summary="The task that holds an item")
+@router.get("/items/{item_id:path}", response_model=Task, summary="The task that holds an item")
 async def get_item(item_id: str, client: Caller, given: TheServices) -> Response:
     """The task of an item, by the vendor's item id."""
-    return json_answer(await read.item(given.context, item_id, scope_of(client)))
+    return json_answer(await read.item(given.context, storable(item_id), scope_of(client)))
 
 
 @router.get("/account", response_model=Account, summary="The vendor's account")
@@ -120,6 +129,13 @@ def uuid_of(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise NotFound("there is no such task") from None
+
+
+def storable(text: str) -> str:
+    """A name in a path; what cannot be stored names nothing. Raises ``NotFound``."""
+    if "\x00" in text:
+        raise NotFound("there is no such thing")
+    return text
 
 
 def check_task(document: Any, place: tuple[str | int, ...] = ()) -> NewTask:

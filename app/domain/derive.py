@@ -1,7 +1,7 @@
 """A task derived from its facts and its items: status, times, what is due when, and what a client can see."""
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from app.domain.board import Board, Rules
 from app.domain.policy import Policy
@@ -14,6 +14,17 @@ from app.domain.view import ItemView, view_item
 
 LAST_QUERY_RETRY = timedelta(seconds=5)
 """How soon the clock looks again at a task whose last query is still outstanding; its answer expires it at once."""
+
+
+_NOT_TAKEN: Final = (
+    Submission.QUEUED,
+    Submission.SENDING,
+    Submission.REFUSED,
+    Submission.UNKNOWN,
+    Submission.LAPSED,
+    Submission.CANCELED,
+)
+"""While no item is known of such a task, nothing shows that the vendor has it."""
 
 
 def fingerprint(board: Board, task: Task, rules: Rules) -> Any:
@@ -65,8 +76,13 @@ def derive(board: Board, task: Task, at: datetime, rules: Rules) -> tuple[Any, b
 
 
 def _note_possession(task: Task, items: list[Item], at: datetime, policy: Policy) -> None:
-    """An item is known: the vendor has the task, and its deadline runs."""
+    """An item is known: the vendor has the task, and its deadline runs. An item that turned out to be another
+    task's proves nothing: the task is as if it had never been named."""
     if not items:
+        if task.submission in _NOT_TAKEN:
+            task.submitted_at = task.expired_at = task.playable_at = None
+            lost = task.submission in (Submission.UNKNOWN, Submission.LAPSED)
+            task.deadline_at = later(task.claimed_at, policy.deadline_s) if lost and task.claimed_at else None
         return
     if task.submitted_at is None:
         task.submitted_at = at
@@ -79,9 +95,11 @@ def _note_possession(task: Task, items: list[Item], at: datetime, policy: Policy
 def _expire(task: Task, views: list[tuple[Item, ItemView]], at: datetime, policy: Policy) -> bool:
     """Whether the deadline ends the task now: it has passed, and the last query of each open item was answered
     (or could not be for as long again). A task that has ended only stops waiting for what is missing."""
-    if task.expired_at is not None or task.deadline_at is None or at < task.deadline_at or not views:
+    if task.expired_at is not None or task.deadline_at is None or at < task.deadline_at:
         return False
-    if task.submission is Submission.SENDING or all(view.settled for _, view in views):
+    if task.submission in _NOT_TAKEN and not views:
+        return False
+    if task.submission is Submission.SENDING or (views and all(view.settled for _, view in views)):
         return False
     deadline = task.deadline_at
     open_items = [item for item, view in views if not view.final]
@@ -89,7 +107,7 @@ def _expire(task: Task, views: list[tuple[Item, ItemView]], at: datetime, policy
     if not answered and at < later(deadline, policy.deadline_s):
         return False
     task.expired_at = at
-    return bool(open_items)
+    return bool(open_items) or not views
 
 
 def _note_times(task: Task, at: datetime) -> None:
@@ -110,7 +128,9 @@ def _plan(task: Task, views: list[tuple[Item, ItemView]], at: datetime, policy: 
 
 
 def _deadline_due(task: Task, views: list[tuple[Item, ItemView]], at: datetime) -> datetime | None:
-    if task.expired_at is not None or not views or all(view.settled for _, view in views):
+    if task.expired_at is not None or (views and all(view.settled for _, view in views)):
+        return None
+    if task.submission in _NOT_TAKEN and not views:
         return None
     if task.deadline_at is None or at < task.deadline_at:
         return task.deadline_at

@@ -23,6 +23,6 @@ def milliseconds(at: datetime) -> int:
     return int(at.timestamp() * 1000)
 
 
-def first_id_of(at: datetime) -> UUID:
-    """The smallest UUIDv7 of a millisecond: a bound for lists by time."""
-    return UUID(int=max(milliseconds(at), 0) << 80)
+def first_id_of(at: datetime, slack_s: float = 0) -> UUID:
+    """The smallest UUIDv7 of a millisecond, ``slack_s`` later: a bound for lists by time."""
+    return UUID(int=max(milliseconds(at) + int(slack_s * 1000), 0) << 80)

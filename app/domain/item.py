@@ -19,6 +19,7 @@ LARGE_BYTES: Final = 512
 MOST_URLS: Final = 64
 """URLs kept per field, the latest first seen; only a flood of forged ones under a leaked token reaches it."""
 MOST_EVENTS: Final = 16
+"""Distinct events kept per item, the earliest; the documented ones are four."""
 MOST_FIELDS: Final = 256
 """Distinct vendor fields kept per item; the documented ones are two dozen."""
 
@@ -151,8 +152,6 @@ def _join_values(out: Joined, seen: Observation) -> None:
         ours_at, ours = _held(state, name)
         if ours is not None and (at, large, theirs) <= (ours_at, name in state.large, ours):
             continue
-        if ours is None and len(state.values) + len(state.large) >= MOST_FIELDS:
-            continue
         state.values.pop(name, None)
         state.large.pop(name, None)
         out.touched = True
@@ -164,6 +163,16 @@ def _join_values(out: Joined, seen: Observation) -> None:
             out.large.pop(name, None)
         if theirs != ours:
             out.changed[name] = (ours, theirs)
+    _drop_excess_fields(out)
+
+
+def _drop_excess_fields(out: Joined) -> None:
+    """Keep the least names: what is kept of a set of fields must not depend on their order either."""
+    state = out.state
+    excess = len(state.values) + len(state.large) - MOST_FIELDS
+    for name in sorted([*state.values, *state.large], reverse=True)[: max(excess, 0)]:
+        for kept in (state.values, state.large, out.large, out.changed):
+            kept.pop(name, None)
 
 
 def _held(state: ItemState, name: str) -> tuple[int, str | None]:
@@ -184,9 +193,9 @@ def _join_event(out: Joined, seen: Observation) -> None:
     if known is not None and known <= at:
         return
     if known is None:
-        if len(events) >= MOST_EVENTS:
-            return
         out.first_event = True
         out.since_event_us = at - max(events.values()) if events else None
     events[event] = at
+    while len(events) > MOST_EVENTS:
+        del events[max(events, key=lambda name: (events[name], name))]
     out.touched = True

@@ -55,7 +55,7 @@ async def accept(
 ) -> AcceptedTasks:
     """Store tasks to be sent: all or none, durable when this returns. The same idempotency key and request give
     the first ones again. Raises ``IdempotencyMismatch``, ``Unavailable``."""
-    accepted = await context.db.write(_accept, context, client_name, new, once, context.clock.now())
+    accepted = await context.db.write(_accept, context, client_name, new, once)
     context.wakes.dispatch.set()
     return accepted
 
@@ -66,8 +66,8 @@ def _accept(
     client_name: str,
     new: Sequence[NewTask],
     once: Idempotency | None,
-    now: datetime,
 ) -> AcceptedTasks:
+    now = context.clock.now()
     records = [_record(context.ids(), client_name, one, now) for one in new]
     task_ids = tuple(record.task.id for record in records)
     if once is not None:

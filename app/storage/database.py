@@ -21,8 +21,15 @@ T = TypeVar("T")
 RETRIES: Final = 4
 """Runs of one transaction that PostgreSQL ended as a deadlock's victim or for serialisation."""
 _AGAIN: Final = frozenset({"40P01", "40001"})
-_AWAY_CLASSES: Final = ("08", "53", "57", "55")
-"""SQLSTATE classes: connection, resources, operator intervention (shutdown, time-out), lock not available."""
+_AWAY: Final = {
+    "08": "the connection broke",
+    "28": "it refused our user or password",
+    "3D": "there is no such database",
+    "53": "it is short of resources",
+    "55": "a lock was held for too long",
+    "57": "it is stopping, or took too long",
+}
+"""SQLSTATE classes that are the database's fault, not the statement's or its data's."""
 
 
 _ENCODER: Final = msgspec.json.Encoder()
@@ -96,27 +103,29 @@ class Database:
     async def _run(self, fn: Callable[[sa.Connection], T], *, write: bool) -> T:
         try:
             return await self._backend.run(self._lane, fn, write=write)
-        except (OSError, TimeoutError, sa.exc.TimeoutError) as error:
-            raise Unavailable("the database is not available") from error
-        except sa.exc.DBAPIError as error:
-            if is_away(error):
-                raise Unavailable("the database is not available") from error
-            raise
+        except Exception as error:
+            reason = why_away(error)
+            if reason is None:
+                raise
+            raise Unavailable(f"the database is not available: {reason}") from error
 
 
-def sqlstate(error: sa.exc.DBAPIError) -> str:
-    """PostgreSQL's SQLSTATE of an error, or ""."""
-    return str(getattr(error.orig, "sqlstate", None) or "")
+def sqlstate(error: BaseException) -> str:
+    """PostgreSQL's SQLSTATE of an error, or "". A connection that is refused raises the driver's own error."""
+    return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
 
 
-def is_away(error: sa.exc.DBAPIError) -> bool:
-    """Whether the fault is the database's (away, full, locked for too long), not the statement's or its data's."""
-    if error.connection_invalidated:
-        return True
+def why_away(error: BaseException) -> str | None:
+    """What is wrong with the database itself (away, full, locked for too long); None for any other fault."""
     state = sqlstate(error)
     if state:
-        return state[:2] in _AWAY_CLASSES
-    if isinstance(error, sa.exc.InterfaceError):
-        return True
-    text = str(error.orig)
-    return isinstance(error, sa.exc.OperationalError) and any(word in text for word in ("locked", "full", "disk I/O"))
+        return _AWAY.get(state[:2])
+    if isinstance(error, (OSError, TimeoutError, sa.exc.TimeoutError)):
+        return "it cannot be reached"
+    if isinstance(error, sa.exc.DBAPIError):
+        if error.connection_invalidated or isinstance(error, sa.exc.InterfaceError):
+            return "the connection broke"
+        text = str(error.orig)
+        if isinstance(error, sa.exc.OperationalError) and any(word in text for word in ("locked", "full", "I/O")):
+            return "its file is locked, or cannot be written"
+    return None

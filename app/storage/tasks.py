@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,6 +13,9 @@ from app.domain.status import TaskStatus
 from app.domain.task import Failure, Submission, Task
 from app.storage import dialect
 from app.storage.tables import tasks
+
+ID_LATER_S: Final = 60.0
+"""An id is made after its task's ``created_at``, by no more than a transaction may last."""
 
 _FACTS: Final = (
     "id",
@@ -130,11 +133,11 @@ def list_page(conn: sa.Connection, filters: Filters, limit: int) -> list[Record]
     if filters.statuses:
         statement = statement.where(tasks.c.status.in_(filters.statuses))
     if filters.created_after is not None:
-        # The id's bound is what the index serves; the exact time decides within its millisecond.
+        # The id's bound is what the index serves; the exact time decides.
         after = tasks.c.id >= first_id_of(filters.created_after)
         statement = statement.where(after, tasks.c.created_at > filters.created_after)
     if filters.created_before is not None:
-        before = tasks.c.id < first_id_of(filters.created_before + timedelta(milliseconds=1))
+        before = tasks.c.id < first_id_of(filters.created_before, ID_LATER_S)
         statement = statement.where(before, tasks.c.created_at < filters.created_before)
     if filters.before_id is not None:
         statement = statement.where(tasks.c.id < filters.before_id)

@@ -2,32 +2,46 @@
 
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-callbacks: Final = Counter("gateway_callbacks", "Callbacks by family and disposition", ["family", "disposition"])
+registry: Final = CollectorRegistry()
+"""Ours alone: every name in it begins with ``gateway_``."""
+
+callbacks: Final = Counter(
+    "gateway_callbacks", "Callbacks by family and disposition", ["family", "disposition"], registry=registry
+)
 callback_oddities: Final = Counter(
-    "gateway_callback_oddities", "Fields and items of callbacks that were passed over", ["fault"]
+    "gateway_callback_oddities", "Fields and items of callbacks that were passed over", ["fault"], registry=registry
 )
 acknowledge_seconds: Final = Histogram(
     "gateway_acknowledge_seconds",
     "From the first byte of a callback to its answer",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15),
+    registry=registry,
 )
 group_sizes: Final = Histogram(
-    "gateway_callback_group_size", "Callbacks in one transaction", buckets=(1, 2, 4, 8, 16, 32, 64)
+    "gateway_callback_group_size", "Callbacks in one transaction", buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry
 )
-queries: Final = Counter("gateway_queries", "Query calls by family and kind of answer", ["family", "answer"])
-notifications: Final = Counter("gateway_notifications", "Notifications by outcome", ["outcome"])
+queries: Final = Counter(
+    "gateway_queries", "Query calls by family and kind of answer", ["family", "answer"], registry=registry
+)
+notifications: Final = Counter("gateway_notifications", "Notifications by outcome", ["outcome"], registry=registry)
 vendor_calls: Final = Counter(
-    "gateway_vendor_calls", "Calls to the vendor by operation and code", ["operation", "code"]
+    "gateway_vendor_calls", "Calls to the vendor by operation and code", ["operation", "code"], registry=registry
 )
-vendor_call_seconds: Final = Histogram("gateway_vendor_call_seconds", "Duration of calls to the vendor", ["operation"])
-tasks: Final = Gauge("gateway_tasks", "Open tasks by status", ["status"])
-standing_still: Final = Gauge("gateway_standing_still", "1 while submissions or queries hold", ["what", "reason"])
+vendor_call_seconds: Final = Histogram(
+    "gateway_vendor_call_seconds", "Duration of calls to the vendor", ["operation"], registry=registry
+)
+tasks: Final = Gauge("gateway_tasks", "Open tasks by status", ["status"], registry=registry)
+standing_still: Final = Gauge(
+    "gateway_standing_still", "1 while submissions or queries hold", ["what", "reason"], registry=registry
+)
 loop_heartbeat_age: Final = Gauge(
-    "gateway_loop_heartbeat_age_seconds", "Since each loop last finished a turn", ["loop"]
+    "gateway_loop_heartbeat_age_seconds", "Since each loop last finished a turn", ["loop"], registry=registry
 )
-loop_restarts: Final = Counter("gateway_loop_restarts", "Times a loop ended with an exception", ["loop"])
+loop_restarts: Final = Counter(
+    "gateway_loop_restarts", "Times a loop ended with an exception", ["loop"], registry=registry
+)
 
 
 def note_vendor_call(operation: str, code: str, seconds: float) -> None:

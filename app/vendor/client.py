@@ -7,9 +7,10 @@ being billed twice (G5), so every answer that is not plainly one or the other is
 import asyncio
 import email.utils
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import httpx
@@ -156,7 +157,7 @@ class VendorClient:
         elif found.status != codes.SUCCESS or not isinstance(found.data, dict):
             result = Unanswered(found.message or "no account in the answer", found.status)
         else:
-            result = found.data
+            result = wire.clean(found.data, Counter())
         outcome = _result_of(result) if isinstance(result, Unanswered) else str(codes.SUCCESS)
         self._observer("account", outcome, time.perf_counter() - started)
         return result
@@ -227,14 +228,15 @@ def read_submit_answer(response: httpx.Response, content: bytes) -> SubmitAnswer
     """Sort an answer to a submission into accepted, refused, and unknown.
 
     Ids in the answer make it accepted whatever its code says: a task that the vendor named must not be sent
-    again. A refusal must be plain: a 4xx, or an envelope with a refusing code.
+    again. A refusal must be plain: a 4xx, or an envelope with a refusing code, and no ids.
     """
     http_status = response.status_code
     retry_after_s = read_retry_after(response)
     envelope = read_envelope(content)
-    item_ids = _item_ids(envelope) if envelope and http_status < 300 else ()
+    item_ids = _item_ids(envelope) if envelope else ()
     if envelope and item_ids:
-        return Accepted(item_ids, envelope.request_id)
+        named = Accepted(item_ids, envelope.request_id)
+        return named if http_status < 300 else Unknown(f"http_{http_status}_with_ids")
     if 400 <= http_status < 500:
         return _refused_http(http_status, envelope, retry_after_s)
     if http_status >= 300:
@@ -297,8 +299,11 @@ def read_retry_after(response: httpx.Response, now: datetime | None = None) -> f
         return float(min(int(text[:9]), 86_400))
     try:
         at = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
+    if at.tzinfo is None:
+        # A date whose zone is not told is UTC, as every date in HTTP is.
+        at = at.replace(tzinfo=UTC)
     return min(max((at - (now or datetime.now(at.tzinfo))).total_seconds(), 0.0), 86_400.0)
 
 

@@ -55,10 +55,10 @@ class InstrumentalGenerate(_Params):
 
 
 class InstrumentalExtend(_Params):
-    """More of an instrumental that exists, from ``start_time`` on."""
+    """More of an instrumental that exists, from ``start_time`` on, for which no range is documented."""
 
     item_id: Annotated[StrictStr, Field(min_length=1, max_length=200)]
-    start_time: StartTime
+    start_time: Annotated[StrictInt | StrictFloat, Field(ge=0, description="seconds")]
 
 
 class LyricsGenerate(_Params):

@@ -7,7 +7,6 @@ A typed decoder would skip over faults in fields that it does not know, and drop
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -24,6 +23,7 @@ MOST_URL_CHARS: Final = 8192
 MOST_DEPTH: Final = 32
 """Deeper values of unknown fields are dropped: they would overflow the recursion of whoever encodes them again."""
 MOST_INT_DIGITS: Final = 40
+"""A larger number is dropped, except as an item id."""
 
 _TEXT_FIELDS: Final = frozenset({"event", "model", "title", "style", "prompt", "lyrics", "lyric", "err_msg", "error"})
 _NUMBER_FIELDS: Final = frozenset({"duration", "created_at", "finished_at"})
@@ -56,7 +56,7 @@ def decode(raw: bytes) -> Any:
         raise Malformed(_why(error)) from None
     except msgspec.MsgspecError:
         try:
-            return json.loads(raw)
+            return json.loads(raw, parse_int=_parse_int)
         except (ValueError, RecursionError) as error:
             raise Malformed(_why(error)) from None
 
@@ -120,7 +120,7 @@ def read_item_id(value: Any) -> str | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
-        if abs(value) >= 10**MOST_INT_DIGITS:
+        if abs(value) >= 10**MOST_ID_CHARS:
             return None
         value = str(value)
     if not isinstance(value, str) or not 1 <= len(value) <= MOST_ID_CHARS:
@@ -146,7 +146,7 @@ def clean(value: Any, oddities: Counter[str], depth: int = 0) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, (int, float)):
-        if math.isfinite(value) and abs(value) < 10**MOST_INT_DIGITS:
+        if -(10**MOST_INT_DIGITS) < value < 10**MOST_INT_DIGITS:
             return value
         oddities["number_out_of_range"] += 1
         return _ABSENT
@@ -190,12 +190,20 @@ def _read_field(reading: Reading, name: str, value: Any, shape: Shape, oddities:
 def _read_url(value: Any) -> str | None:
     """An http(s) URL exactly as given; stems may also bring a list or an object of them, kept as its JSON."""
     if isinstance(value, str):
-        return value if value.startswith(("http://", "https://")) and len(value) <= MOST_URL_CHARS else None
+        return value if _is_url(value) else None
+    return canonical(value) if _holds_url(value) else None
+
+
+def _is_url(text: str) -> bool:
+    return text.startswith(("http://", "https://")) and len(text) <= MOST_URL_CHARS
+
+
+def _holds_url(value: Any) -> bool:
+    if isinstance(value, str):
+        return _is_url(value)
     if isinstance(value, (list, dict)):
-        parts = value.values() if isinstance(value, Mapping) else value
-        if any(isinstance(part, str) and _read_url(part) for part in parts):
-            return canonical(value)
-    return None
+        return any(_holds_url(part) for part in (value.values() if isinstance(value, dict) else value))
+    return False
 
 
 def _rightly_typed(name: str, value: Any) -> bool:
@@ -206,6 +214,11 @@ def _rightly_typed(name: str, value: Any) -> bool:
     if name in _LIST_FIELDS:
         return isinstance(value, list)
     return True
+
+
+def _parse_int(text: str) -> float:
+    """A whole number, or infinity for one with so many digits that Python refuses it; cleaning drops that."""
+    return int(text) if len(text) <= MOST_ID_CHARS else math.inf
 
 
 def _why(error: Exception) -> str:

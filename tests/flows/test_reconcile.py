@@ -145,6 +145,7 @@ async def test_a_rejected_key_stops_queries_and_submissions_and_a_probe_goes_on(
     for asked in (2, 3):
         clock.skip(31)
         await eventually(lambda asked=asked: _some(len(queries(sandbox)) >= asked))
+        await asyncio.sleep(0.3)
     for one in (task, second):
         await gateway.until(one["id"], "succeeded", timeout_s=40)
     assert await held() == {}

@@ -1,0 +1,59 @@
+"""Callback bodies, and what the log says of them."""
+
+import base64
+from typing import Any
+
+from tests.support.gateway import Running
+
+
+def song(item_id: Any = "t2m_1", status: str = "running", **fields: Any) -> dict[str, Any]:
+    """A callback about one song."""
+    return {"songs": [{"item_id": item_id, "status": status, **fields}]}
+
+
+def done(item_id: str = "t2m_1", **fields: Any) -> dict[str, Any]:
+    """A callback about a song of which everything is there."""
+    return song(
+        item_id,
+        "succeeded",
+        audio_hi_status="sub_succeeded",
+        lyrics_sections_status="sub_succeeded",
+        audio_url="https://cdn.example/a.mp3?auth_key=1",
+        audio_hi_url="https://cdn.example/a.wav?auth_key=1",
+        lyrics_sections=[{"start": 0.5, "end": 2.5, "text": "la"}],
+        **fields,
+    )
+
+
+async def logged(gateway: Running, task_id: str | None = None) -> list[dict[str, Any]]:
+    """The inbound log, oldest first."""
+    params = {"limit": "200"} | ({"task_id": task_id} if task_id else {})
+    answer = await gateway.api.get("/v1/callbacks", params=params)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["next_cursor"] is None
+    return answer.json()["data"][::-1]
+
+
+async def raw_body(gateway: Running, callback_id: str) -> bytes:
+    """The body that the log kept of a callback."""
+    answer = await gateway.api.get(f"/v1/callbacks/{callback_id}")
+    assert answer.status_code == 200, answer.text
+    kept = answer.json()
+    if kept["body"] is not None:
+        assert kept["body_base64"] is None
+        return kept["body"].encode()
+    return base64.b64decode(kept["body_base64"])
+
+
+def assert_problem(answer: Any, status: int, code: str | None = None) -> dict[str, Any]:
+    """The answer is an RFC 9457 document of this status and code; returns it."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"].partition(";")[0] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == status
+    assert {"type", "title", "status", "code", "detail"} <= problem.keys()
+    assert problem["code"].replace("_", "").isalnum()
+    assert problem["code"] == problem["code"].lower()
+    if code is not None:
+        assert problem["code"] == code
+    return problem

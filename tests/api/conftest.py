@@ -1,0 +1,21 @@
+"""A gateway without background loops: nothing is sent or queried behind a test's back."""
+
+from typing import Any
+
+import pytest
+
+from tests.api.direct import Direct
+from tests.support.gateway import Running
+
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For what does not hang on the database."""
+
+
+@pytest.fixture
+def db(database_url: str) -> Direct:
+    return Direct(database_url)
+
+
+@pytest.fixture
+async def gateway(start_gateway: Any) -> Running:
+    return await start_gateway(workers=False)

@@ -1,0 +1,128 @@
+"""Bodies over the limit are refused before they are read to their end, announced or not, and nothing is stored."""
+
+import asyncio
+import json
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import pytest
+
+from tests.api.bodies import assert_problem, logged, song
+from tests.api.conftest import on_sqlite
+
+LIMIT = 4096
+
+
+@pytest.fixture
+async def gateway(start_gateway):
+    return await start_gateway(workers=False, callback_max_bytes=LIMIT)
+
+
+def _body(size: int) -> bytes:
+    """A good callback of this many bytes."""
+    return json.dumps(song()).encode().ljust(size)
+
+
+async def _chunks(body: bytes, size: int = 1000):
+    for start in range(0, len(body), size):
+        yield body[start : start + size]
+
+
+async def _send(url: str, *parts: bytes, wait_s: float = 5) -> bytes:
+    """Write bytes to the gateway's socket, and read until it has answered or closed."""
+    parts_of_url = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts_of_url.hostname, parts_of_url.port)
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        return await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), wait_s) if wait_s else b""
+    finally:
+        writer.close()
+
+
+def _head(url: str, *headers: str) -> bytes:
+    return "\r\n".join([f"POST {urlsplit(url).path} HTTP/1.1", "Host: gateway", *headers, "", ""]).encode()
+
+
+async def test_a_body_over_the_limit_is_413_and_nothing_is_stored(gateway, db):
+    task_id = UUID((await gateway.submit())["id"])
+    url = gateway.callback_url("song", task_id)
+    before = await db.everything()
+    for content in (_body(LIMIT + 1), _body(50 * LIMIT), _chunks(_body(LIMIT + 1)), _chunks(_body(50 * LIMIT))):
+        answer = await gateway.api.post(url, content=content)
+        assert_problem(answer, 413, "payload_too_large")
+    assert await db.everything() == before
+    # Exactly the limit is fine, both ways.
+    for content in (_body(LIMIT), _chunks(_body(LIMIT))):
+        assert (await gateway.api.post(url, content=content)).status_code == 200
+    assert [(one["size"], one["count"]) for one in await logged(gateway)] == [(LIMIT, 2)]
+
+
+@on_sqlite
+async def test_an_announced_length_is_refused_before_the_body_comes(gateway, db):
+    url = gateway.callback_url("song", UUID((await gateway.submit())["id"]))
+    before = await db.everything()
+    assert b" 413 " in await _send(url, _head(url, f"Content-Length: {10**12}"))
+    assert b" 413 " in await _send(url, _head(url, f"Content-Length: {LIMIT + 1}"))
+    # A wrong token is refused first, also without its body.
+    assert b" 403 " in await _send(url, _head(url[:-1], "Content-Length: 100000"))
+    assert await db.everything() == before
+
+
+@on_sqlite
+async def test_an_endless_chunked_body_is_answered_at_the_limit(gateway, db):
+    url = gateway.callback_url("song", UUID((await gateway.submit())["id"]))
+    before = await db.everything()
+    chunk = b"400\r\n" + b" " * 1024 + b"\r\n"
+    answer = await _send(url, _head(url, "Transfer-Encoding: chunked"), *[chunk] * 5)
+    assert b" 413 " in answer
+    assert await db.everything() == before
+
+
+@on_sqlite
+async def test_a_sender_that_breaks_off_leaves_nothing_and_holds_no_place(gateway, db):
+    url = gateway.callback_url("song", UUID((await gateway.submit())["id"]))
+    before = await db.everything()
+    half = b'{"songs":[{"item_id":"t2m_1","status":"succeeded"}]}'
+    for _ in range(12):
+        await asyncio.gather(
+            *(_send(url, _head(url, "Content-Length: 1000"), half, wait_s=0) for _ in range(30)),
+            *(
+                _send(url, _head(url, "Transfer-Encoding: chunked"), b"30\r\n" + half[:48] + b"\r\n", wait_s=0)
+                for _ in range(30)
+            ),
+        )
+    assert await db.everything() == before
+    assert (await gateway.api.post(url, content=half)).status_code == 200
+
+
+@on_sqlite
+async def test_over_capacity_is_503_at_once_and_ends_with_the_load(gateway, db):
+    """Senders that dribble hold their places; whoever comes then is told when to come again."""
+    url = gateway.callback_url("song", UUID((await gateway.submit())["id"]))
+    place = urlsplit(url)
+    held = [await asyncio.open_connection(place.hostname, place.port) for _ in range(520)]
+    for _, writer in held:
+        writer.write(_head(url, "Content-Length: 100") + b"{")
+    await asyncio.sleep(0.5)
+    answer = await gateway.api.post(url, json=song())
+    assert_problem(answer, 503, "unavailable")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert await logged(gateway) == []
+    # The rest of the API does not suffer.
+    assert (await gateway.api.get("/healthz")).status_code == 200
+    for _, writer in held:
+        writer.close()
+    for _ in range(100):
+        answer = await gateway.api.post(url, json=song())
+        if answer.status_code == 200:
+            break
+        await asyncio.sleep(0.02)
+    assert answer.status_code == 200
+
+
+@on_sqlite
+async def test_the_limit_does_not_touch_other_requests(gateway):
+    task = await gateway.submit(metadata={"note": "x" * (2 * LIMIT)})
+    assert len((await gateway.task(task["id"]))["metadata"]["note"]) == 2 * LIMIT

@@ -1,0 +1,192 @@
+"""Whatever is asked: an answer of the documented form, never a 500, and no secret or value in it."""
+
+import json
+
+from tests.api.bodies import assert_problem
+from tests.api.conftest import on_sqlite
+from tests.support.gateway import SONG
+
+CANARY = "canary-5f2b9c"
+
+
+@on_sqlite
+async def test_every_error_is_a_problem_with_a_stable_code(gateway):
+    api = gateway.api
+    key = {"Authorization": "Bearer wrong"}
+    expected = [
+        (await api.get("/nowhere"), 404, "not_found"),
+        (await api.get("/v1"), 404, "not_found"),
+        (await api.post("/v1/nowhere", json={}), 404, "not_found"),
+        (await api.get("/v1/tasks/0192aaaa-0000-7000-8000-000000000000"), 404, "not_found"),
+        (await api.get("/v1/tasks/not-an-id"), 404, "not_found"),
+        (await api.get("/v1/tasks/not-an-id/timeline"), 404, "not_found"),
+        (await api.get("/v1/items/nobody"), 404, "not_found"),
+        (await api.get("/v1/callbacks/not-an-id"), 404, "not_found"),
+        (await api.delete("/v1/clients/nobody"), 404, "not_found"),
+        (await api.put("/v1/tasks", json={}), 405, "method_not_allowed"),
+        (await api.delete("/healthz"), 405, "method_not_allowed"),
+        (await api.get("/v1/tasks", headers=key), 401, "unauthenticated"),
+        (await api.post("/v1/tasks", json={"kind": "x", "params": {}}), 422, "invalid_request"),
+        (await api.post("/v1/tasks", content=b"{"), 422, "invalid_request"),
+        (await api.get("/v1/tasks", params={"cursor": "nonsense"}), 400, "bad_cursor"),
+        (await api.get("/v1/tasks", params={"limit": "0"}), 422, "invalid_request"),
+        (await api.get("/v1/callbacks", params={"cursor": "=" * 9}), 400, "bad_cursor"),
+        (await api.post("/v1/clients", json={"name": "bootstrap"}), 422, "invalid_request"),
+    ]
+    for answer, status, code in expected:
+        problem = assert_problem(answer, status, code)
+        assert problem["detail"]
+    assert expected[11][0].headers["www-authenticate"].startswith("Bearer")
+    assert "GET" in expected[10][0].headers["allow"]
+
+
+@on_sqlite
+async def test_no_error_repeats_what_it_was_given(gateway):
+    body = {"kind": CANARY, "params": {"prompt": {CANARY: 1}}, "reference": [CANARY], "webhook_url": f"x:{CANARY}"}
+    answers = [
+        await gateway.api.post("/v1/tasks", json=body),
+        await gateway.api.post("/v1/tasks", json={"kind": "song.generate", "params": {"prompt": [CANARY], "model": 1}}),
+        await gateway.api.post("/v1/tasks", json={"kind": "stems.create", "params": {"url": f"no url {CANARY}"}}),
+        await gateway.api.post("/v1/tasks", content=f'{{"{CANARY}'.encode()),
+        await gateway.api.post("/v1/clients", json={"name": "x", "admin": CANARY}),
+        await gateway.api.get("/v1/tasks", headers={"Authorization": f"Bearer {CANARY}"}),
+        await gateway.api.get("/v1/tasks", params={"status": CANARY, "limit": CANARY, "created_after": CANARY}),
+        await gateway.api.get("/v1/tasks", params={"cursor": CANARY}),
+        await gateway.api.get(f"/v1/tasks/{CANARY}"),
+        await gateway.api.get(f"/v1/items/{CANARY}"),
+        await gateway.api.post(f"/callbacks/song/{CANARY}", json={}),
+        await gateway.api.get(f"/{CANARY}"),
+    ]
+    assert {answer.status_code for answer in answers} <= {400, 401, 403, 404, 422}
+    assert [answer.text for answer in answers if CANARY in answer.text] == []
+
+
+async def test_odd_requests_are_refused_and_never_crash(gateway, db):
+    """On both databases, since what one refuses in a statement the other may take."""
+    ok = {"kind": "song.generate", "params": SONG}
+    before = await db.everything()
+    deep = 100_000
+    posts = {
+        "empty": b"",
+        "not JSON": b"kind=song",
+        "truncated": json.dumps(ok).encode()[:-3],
+        "invalid UTF-8": b'{"kind":"song.generate","params":{"prompt":"\xff","model":"m"}}',
+        "deep": b"[" * deep,
+        "deep inside": b'{"kind":"song.generate","params":{"prompt":"x","model":"m","x":' + b"[" * deep + b"]" * deep,
+        "rather deep": json.dumps(ok).encode()[:-2] + b',"x":' + b"[" * 60 + b"]" * 60 + b"}}",
+        "NUL": json.dumps({**ok, "metadata": {"a": "x\x00y"}}).encode(),
+        "NUL in a name": json.dumps({**ok, "metadata": {"a\x00": 1}}).encode(),
+        "NUL in the reference": json.dumps({**ok, "reference": "\x00"}).encode(),
+        "surrogate": json.dumps({**ok, "metadata": {"a": "\ud800"}}).encode(),
+        "surrogate in a name": json.dumps({**ok, "metadata": {"\udfff": 1}}).encode(),
+        "infinity": b'{"kind":"song.generate","params":{"prompt":"x","model":"m","x":1e400}}',
+        "NaN": b'{"kind":"song.generate","params":{"prompt":"x","model":"m","x":NaN}}',
+        "UTF-16": json.dumps(ok).encode("utf-16"),
+    }
+    answers = {name: await gateway.api.post("/v1/tasks", content=content) for name, content in posts.items()}
+    assert {name: answer.status_code for name, answer in answers.items()} == dict.fromkeys(posts, 422)
+    for answer in answers.values():
+        assert_problem(answer, 422)
+    assert await db.everything() == before
+
+
+async def test_large_numbers_in_a_request_are_taken_or_refused(gateway):
+    for number in (2**63, 2**64, -(2**63) - 1, 10**30, 10**300, 1e308, 5e-324, -0.0):
+        body = {"kind": "song.generate", "params": SONG, "metadata": {"n": number}}
+        answer = await gateway.api.post("/v1/tasks", json=body)
+        assert answer.status_code in (202, 422), (number, answer.text)
+        if answer.status_code == 202:
+            assert answer.json()["metadata"] == {"n": number}
+            assert await gateway.task(answer.json()["id"]) == answer.json()
+    assert (await gateway.api.get("/v1/tasks")).status_code == 200
+
+
+async def test_odd_query_strings_are_answered_and_never_crash(gateway):
+    await gateway.submit()
+    queries = {
+        "limit=0": 422,
+        "limit=201": 422,
+        "limit=-1": 422,
+        "limit=1e2": 422,
+        f"limit={10**40}": 422,
+        "limit=": 422,
+        "limit=%00": 422,
+        "limit=5&limit=7": 200,
+        "status=nonsense": 422,
+        "status=queued&status=running": 200,
+        "status=%00": 422,
+        "kind=nonsense": 200,
+        "kind=%00": 422,
+        "reference=%00": 422,
+        "reference=%ff%fe": 200,
+        "reference=%ed%a0%80": 200,
+        f"reference={'x' * 5000}": 200,
+        "client=nobody": 200,
+        "client=%00": 422,
+        "client=%ed%a0%80": 200,
+        "created_after=yesterday": 422,
+        "created_after=2026-01-01": 422,
+        "created_after=2026-01-01T00:00:00": 422,
+        "created_after=2026-01-01T00:00:00Z": 200,
+        "created_after=0001-01-01T00:00:00Z": 200,
+        "created_before=9999-12-31T23:59:59Z": 200,
+        "created_before=9999-12-31T23:59:59-12:00": None,
+        "created_after=0001-01-01T00:00:00%2B14:00": None,
+        "created_after=1e30": None,
+        "created_after=-99999999999": None,
+        "cursor=": 400,
+        "cursor=%00": 400,
+        "cursor=%C3%A9": 400,
+        f"cursor={'A' * 32}": 400,
+        f"cursor={'A' * 10_000}": 400,
+        "nonsense=1": 200,
+        "&&&=": 200,
+    }
+    found = {query: (await gateway.api.get(f"/v1/tasks?{query}")).status_code for query in queries}
+    assert {query: status for query, status in found.items() if queries[query] not in (status, None)} == {}
+    assert {query: status for query, status in found.items() if status >= 500} == {}
+
+
+async def test_odd_paths_are_answered_and_never_crash(gateway):
+    odd = ["%00", "a%00b", "%ff", "%ed%a0%80", "x" * 5000, "%2e%2e", "..%2f..", "%C3%A9", "{}", "0" * 32, "null", "%20"]
+    found = {}
+    for text in odd:
+        for path in (f"/v1/tasks/{text}", f"/v1/tasks/{text}/timeline", f"/v1/items/{text}", f"/v1/callbacks/{text}"):
+            found[path[:60]] = (await gateway.api.get(path)).status_code
+        found[f"DELETE {text[:40]}"] = (await gateway.api.delete(f"/v1/clients/{text}")).status_code
+    assert {path: status for path, status in found.items() if status not in (404, 405, 422)} == {}
+
+
+async def test_odd_client_names_are_refused_or_work(gateway):
+    for name in ("", " ", " a", "a ", "a/b", "a\x00", "\ud800", "a\nb", "x" * 101, "external", "bootstrap", 7, None):
+        content = json.dumps({"name": name}).encode()
+        answer = await gateway.api.post("/v1/clients", content=content)
+        assert_problem(answer, 422)
+    for name in ("x" * 100, "Zoë's studio", "a.b-c_d", "🎵"):
+        assert (await gateway.api.post("/v1/clients", json={"name": name})).status_code == 201
+        assert (await gateway.api.delete(f"/v1/clients/{name}")).status_code == 204
+
+
+@on_sqlite
+async def test_a_content_type_does_not_decide(gateway):
+    content = json.dumps({"kind": "song.generate", "params": SONG}).encode()
+    for kind in ("application/json", "text/plain", "application/x-www-form-urlencoded", "nonsense", ""):
+        answer = await gateway.api.post("/v1/tasks", content=content, headers={"Content-Type": kind})
+        assert answer.status_code in (202, 415, 422), kind
+    assert (await gateway.api.post("/v1/tasks", data={"kind": "song.generate"})).status_code in (415, 422)
+
+
+@on_sqlite
+async def test_odd_authorization_headers_are_401(gateway):
+    odd = [
+        b"",
+        b"Bearer",
+        b"Basic YTpi",
+        b"Bearer \xff\xfe",
+        b"Bearer a b",
+        b"bearer\tx",
+        b"Bearer " + b"k" * 9000,
+    ]
+    for value in odd:
+        answer = await gateway.api.get("/v1/tasks", headers=[(b"authorization", value)])
+        assert (value[:20], answer.status_code) == (value[:20], 401)

@@ -1,0 +1,125 @@
+"""The command line as a process of its own, as an operator would start it."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.support.gateway import ADMIN_KEY, SECRET, eventually
+
+VENDOR_KEY = "Tempo-sandbox-0123456789abcdef0123456789abcdef"
+START_S = 30.0
+
+
+def environment(database_url: str | None, /, **settings: Any) -> dict[str, str]:
+    """What a process sees: these settings, and nothing of the test's own environment. None leaves a setting out."""
+    given: dict[str, Any] = {
+        "database_url": database_url,
+        "public_url": "http://127.0.0.1:9",
+        "callback_secrets": SECRET,
+        "tempolor_api_key": VENDOR_KEY,
+        "tempolor_base_url": "http://127.0.0.1:9",
+        "bootstrap_admin_key": ADMIN_KEY,
+        "loop_idle_s": 0.05,
+        "drain_s": 0.1,
+        **settings,
+    }
+    named = {f"GATEWAY_{name.upper()}": str(value) for name, value in given.items() if value is not None}
+    return {"PATH": os.defpath, "NO_COLOR": "1", **named}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended. ``text`` is all that it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+async def run(*arguments: str, env: dict[str, str], cwd: Path, timeout_s: float = START_S) -> Ended:
+    """Run a command to its end."""
+    process = await _spawn(arguments, env, cwd, asyncio.subprocess.PIPE)
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), timeout_s)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return Ended(process.returncode, out.decode(), err.decode())
+
+
+class Running:
+    """A process that goes on. ``api`` carries the admin's key; ``url`` is where it listens."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path, url: str) -> None:
+        self.process = process
+        self.log = log
+        self.url = url
+        headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
+        self.api = httpx.AsyncClient(base_url=url, headers=headers, timeout=20, trust_env=False)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The log so far; each line must be JSON."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    async def kill(self) -> None:
+        """End it as a power cut would."""
+        self.process.kill()
+        await self.process.wait()
+
+    async def terminate(self, timeout_s: float = 20) -> int:
+        """SIGTERM; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return await asyncio.wait_for(self.process.wait(), timeout_s)
+
+
+@asynccontextmanager
+async def running(*arguments: str, env: dict[str, str], cwd: Path) -> AsyncIterator[Running]:
+    """A serve (on a free port) or a worker that has started, and is ended with the block."""
+    log = cwd / f"{uuid.uuid4().hex}.log"
+    arguments = (*arguments, "--host", "127.0.0.1", "--port", "0") if arguments[0] == "serve" else arguments
+    with log.open("wb") as file:
+        process = await _spawn(arguments, env, cwd, file)
+    started: Running | None = None
+    try:
+        port = await eventually(partial(_port, process, log), START_S)
+        started = Running(process, log, f"http://127.0.0.1:{port}")
+        yield started
+    finally:
+        if started is not None:
+            await started.api.aclose()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def _port(process: asyncio.subprocess.Process, log: Path) -> int | None:
+    text = log.read_text()  # noqa: ASYNC240 - a short file, and nothing else runs here
+    assert process.returncode is None, text
+    for line in text.splitlines():
+        said = json.loads(line) if line.startswith("{") and line.endswith("}") else {}
+        if said.get("event") in ("serving", "working"):
+            return int(said.get("port", 9))
+    return None
+
+
+async def _spawn(arguments: tuple[str, ...], env: dict[str, str], cwd: Path, output: Any) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "app", *arguments, env=env, cwd=cwd, stdout=output, stderr=output
+    )

@@ -1,0 +1,201 @@
+"""What an answer to a submission means: certainly accepted, certainly refused, or unknown (G5)."""
+
+import email.utils
+import json
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.vendor.client import Accepted, Refused, Unknown, read_envelope, read_retry_after, read_submit_answer
+from app.vendor.codes import Remedy
+
+EVERYDAY = settings(max_examples=150, deadline=None)
+
+
+def envelope(status=200000, data=None, **more):
+    return {"status": status, "message": "m", "request_id": "req-1", "data": data, **more}
+
+
+def answer(http_status, document, **headers):
+    content = document if isinstance(document, bytes) else json.dumps(document).encode()
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    return read_submit_answer(httpx.Response(http_status, headers=headers), content)
+
+
+def test_ids_make_it_accepted():
+    assert answer(200, envelope(data={"item_ids": ["t2m_1", "t2m_2"]})) == Accepted(("t2m_1", "t2m_2"), "req-1")
+
+
+def test_ids_are_read_leniently_and_once_each():
+    found = answer(200, envelope(data={"item_ids": [7, "a", None, "", "a", True, ["b"], "x" * 201, "c\x00"]}))
+    assert found.item_ids == ("7", "a", "c\ufffd")
+
+
+@pytest.mark.parametrize("status", [400001, 400007, 499999, 0, 200001])
+def test_ids_make_it_accepted_whatever_the_code_says(status):
+    assert isinstance(answer(200, envelope(status, {"item_ids": ["t2m_1"]})), Accepted)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [None, {}, [], "t2m_1", {"item_ids": []}, {"item_ids": None}, {"item_ids": "t2m_1"}, {"item_ids": [None, ""]}],
+)
+def test_success_without_a_readable_id_is_unknown(data):
+    assert answer(200, envelope(data=data)) == Unknown("no_item_ids")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"ok",
+        b"<html>busy</html>",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"status":null}',
+        b'{"status":"200000"}',
+        b'{"status":true}',
+        b'{"status":200000.0}',
+        b'{"code":400001}',
+        b'{"status":200000,"data":{"item_ids":["t2m',
+        b"\xff\xfe",
+        b"[" * 100_000,
+    ],
+)
+def test_a_body_that_is_no_envelope_is_unknown(content):
+    assert answer(200, content) == Unknown("no_envelope")
+
+
+@pytest.mark.parametrize("http_status", [300, 301, 302, 307, 308, 500, 502, 503, 504, 599])
+@pytest.mark.parametrize("document", [b"", envelope(400006), envelope(400003)])
+def test_3xx_and_5xx_are_unknown_whatever_they_carry(http_status, document):
+    assert answer(http_status, document) == Unknown(f"http_{http_status}")
+    assert isinstance(answer(http_status, document, retry_after="5"), Unknown)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "remedy", "retryable"),
+    [
+        (400001, "vendor_error", Remedy.BACK_OFF, True),
+        (400002, "vendor_key_rejected", Remedy.FIX_KEY, True),
+        (400003, "bad_parameter", Remedy.FAIL, False),
+        (400004, "content_violation", Remedy.FAIL, False),
+        (400005, "insufficient_points", Remedy.BUY_POINTS, True),
+        (400006, "vendor_busy", Remedy.BACK_OFF, True),
+        (400007, "vendor_queue_full", Remedy.WAIT_FOR_SLOT, True),
+        (400008, "work_not_found", Remedy.FAIL, False),
+        (400009, "work_status_abnormal", Remedy.FAIL, False),
+        (400010, "model_unsupported", Remedy.FAIL, False),
+        (400011, "work_not_extendable", Remedy.FAIL, False),
+        (400012, "vendor_refused", Remedy.FAIL, False),
+        (500000, "vendor_refused", Remedy.FAIL, False),
+        (0, "vendor_refused", Remedy.FAIL, False),
+    ],
+)
+@pytest.mark.parametrize("http_status", [200, 201, 400, 404, 422])
+def test_a_refusing_code_is_refused_with_its_remedy(http_status, status, code, remedy, retryable):
+    found = answer(http_status, envelope(status, message="callback_url not blank"))
+    assert isinstance(found, Refused)
+    assert (found.meaning.code, found.meaning.remedy, found.meaning.retryable) == (code, remedy, retryable)
+    assert (found.status, found.message, found.request_id) == (status, "callback_url not blank", "req-1")
+
+
+@pytest.mark.parametrize("http_status", [401, 403])
+@pytest.mark.parametrize("document", [b"denied", envelope(400003), envelope(400002)])
+def test_401_and_403_count_as_a_rejected_key(http_status, document):
+    assert answer(http_status, document).meaning.remedy is Remedy.FIX_KEY
+
+
+@pytest.mark.parametrize("document", [b"", b"slow down", envelope(400003), envelope(200000)])
+def test_429_is_refused_and_slows_everybody_down(document):
+    found = answer(429, document, retry_after="7")
+    assert (found.meaning.remedy, found.retry_after_s) == (Remedy.SLOW_DOWN, 7)
+
+
+@pytest.mark.parametrize("http_status", [400, 404, 405, 410, 422, 451])
+@pytest.mark.parametrize("document", [b"nope", envelope(200000)])
+def test_any_other_4xx_is_refused_for_good(http_status, document):
+    found = answer(http_status, document)
+    assert (found.meaning.code, found.meaning.remedy) == ("vendor_refused", Remedy.FAIL)
+    assert str(http_status) in found.message
+
+
+def test_the_vendors_words_are_cleaned_and_bounded():
+    found = answer(200, envelope(400003, message="a\x00\ud800" + "b" * 9000, request_id=5))
+    assert found.message[:3] == "a\ufffd\ufffd"
+    assert len(found.message) == 500
+    assert found.request_id is None
+
+
+@EVERYDAY
+@given(st.integers(200, 599), st.binary(max_size=80), st.text(st.characters(codec="latin-1"), max_size=20))
+def test_any_answer_is_sorted_and_never_accepted_without_ids(http_status, content, words):
+    response = httpx.Response(http_status, headers={"retry-after": words.encode("latin-1")})
+    assert isinstance(read_submit_answer(response, content), Refused | Unknown)
+
+
+@pytest.mark.parametrize("number", ["1" * 5000, "1e999", "-1", "1" * 30])
+def test_an_envelope_with_an_odd_number_is_no_success(number):
+    found = answer(200, b'{"status":%s,"data":null}' % number.encode())
+    assert isinstance(found, Refused | Unknown)
+
+
+def test_an_envelope_keeps_its_data_as_it_came():
+    found = read_envelope(json.dumps(envelope(data={"balance": 776.56}, extra=1)).encode())
+    assert (found.status, found.message, found.request_id, found.data) == (200000, "m", "req-1", {"balance": 776.56})
+
+
+def retry_after(text, now=None):
+    return read_retry_after(httpx.Response(429, headers={"retry-after": text}), now)
+
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0),
+        ("5", 5),
+        (" 30 ", 30),
+        ("86400", 86_400),
+        ("86401", 86_400),
+        ("9" * 400, 86_400),
+        (email.utils.format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90),
+        (email.utils.format_datetime(NOW - timedelta(seconds=90), usegmt=True), 0),
+        (email.utils.format_datetime(NOW + timedelta(days=900), usegmt=True), 86_400),
+        ("Sun, 01 Mar 2026 13:01:00 +0100", 60),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_within_a_day(text, seconds):
+    assert retry_after(text, NOW) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "  ", "soon", "-5", "1.5", "1e9", "0x10", "Sun, 32 Mar 2026 12:00:00 GMT", ","])
+def test_an_unreadable_retry_after_is_none(text):
+    assert retry_after(text, NOW) is None
+
+
+def test_no_retry_after_is_none():
+    assert read_retry_after(httpx.Response(429)) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Wed, 21 Oct 99999999999999999999 07:28:00 GMT",
+        "Wed, 21 Oct 2099 07:28:00 +99999999999999",
+        "Wed, 99999999999999999999 Oct 2026 07:28:00 GMT",
+    ],
+)
+def test_no_retry_after_raises(text):
+    assert retry_after(text, NOW) in (None, 0, 86_400)
+
+
+@pytest.mark.parametrize("zone", ["", " -0000"])
+def test_a_retry_after_date_without_a_zone_is_utc_or_unreadable(zone):
+    assert retry_after(f"Sun, 01 Mar 2026 12:01:30{zone}", NOW) in (None, 90)

@@ -1,0 +1,140 @@
+"""Callback tokens: one text binds one task (or nobody) and one family, and nothing else passes (G7)."""
+
+import base64
+import string
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.vendor.kinds import FAMILIES
+from app.vendor.tokens import Token, Tokens, callback_url
+
+FIRST, SECOND, OTHER = "first-" + "a" * 32, "second-" + "b" * 32, "other-" + "c" * 32
+TASK = UUID("01920000-0000-7000-8000-000000000001")
+TOKENS = Tokens([FIRST])
+GOOD = TOKENS.sign("song", TASK)
+URL_SAFE = string.ascii_letters + string.digits + "-_"
+EVERYDAY = settings(max_examples=150, deadline=None)
+
+
+@EVERYDAY
+@given(st.uuids(), st.sampled_from(sorted(FAMILIES)))
+def test_a_token_verifies_for_its_family_and_names_its_task(task_id, family):
+    text = TOKENS.sign(family, task_id)
+    assert TOKENS.verify(family, text) == Token(task_id)
+    assert len(text) == 52
+    assert set(text) <= set(URL_SAFE)
+    assert TOKENS.sign(family, task_id) == text
+
+
+def test_the_unbound_token_names_nobody():
+    text = TOKENS.sign("song", None)
+    assert TOKENS.verify("song", text) == Token(None)
+    assert text != GOOD
+
+
+@pytest.mark.parametrize("family", [*sorted(FAMILIES.keys() - {"song"}), "", "SONG", "song\x00", "nothing"])
+@pytest.mark.parametrize("task_id", [TASK, None], ids=["bound", "unbound"])
+def test_a_token_is_no_good_for_another_family(family, task_id):
+    assert TOKENS.verify(family, TOKENS.sign("song", task_id)) is None
+
+
+def test_the_first_secret_signs_and_all_verify():
+    old, rotated = Tokens([SECOND]), Tokens([FIRST, SECOND])
+    assert rotated.sign("song", TASK) == GOOD
+    assert rotated.verify("song", old.sign("song", TASK)) == Token(TASK)
+    assert old.verify("song", rotated.sign("song", TASK)) is None
+    assert rotated.signing_key_id == TOKENS.signing_key_id
+    assert rotated.key_ids == TOKENS.key_ids | old.key_ids
+
+
+def test_a_secret_taken_away_verifies_no_more():
+    assert Tokens([SECOND]).verify("song", GOOD) is None
+    assert TOKENS.signing_key_id not in Tokens([SECOND]).key_ids
+
+
+def test_a_forger_without_a_secret_of_ours_gets_nowhere():
+    assert TOKENS.verify("song", Tokens([OTHER]).sign("song", TASK)) is None
+
+
+def test_a_swapped_task_is_refused():
+    theirs = base64.urlsafe_b64decode(TOKENS.sign("song", UUID(int=TASK.int + 1)))
+    ours = base64.urlsafe_b64decode(GOOD)
+    for mixed in (ours[:19] + theirs[19:], theirs[:19] + ours[19:]):
+        assert TOKENS.verify("song", base64.urlsafe_b64encode(mixed).decode()) is None
+
+
+def test_a_bound_token_cannot_be_made_unbound():
+    raw = base64.urlsafe_b64decode(GOOD)
+    assert TOKENS.verify("song", base64.urlsafe_b64encode(raw[:3] + bytes(16) + raw[19:]).decode()) is None
+
+
+def test_a_key_id_of_another_secret_is_refused():
+    rotated = Tokens([FIRST, SECOND])
+    raw = base64.urlsafe_b64decode(GOOD)
+    other = base64.urlsafe_b64decode(Tokens([SECOND]).sign("song", TASK))
+    assert rotated.verify("song", base64.urlsafe_b64encode(other[:3] + raw[3:]).decode()) is None
+
+
+@pytest.mark.parametrize("bit", range(39 * 8))
+def test_any_flipped_bit_is_refused(bit):
+    raw = bytearray(base64.urlsafe_b64decode(GOOD))
+    raw[bit // 8] ^= 1 << bit % 8
+    assert TOKENS.verify("song", base64.urlsafe_b64encode(raw).decode()) is None
+
+
+@pytest.mark.parametrize("length", range(52))
+def test_any_truncation_is_refused(length):
+    assert TOKENS.verify("song", GOOD[:length]) is None
+    assert TOKENS.verify("song", GOOD[:length] + "=" * (52 - length)) is None
+
+
+def tokens_with_both_special_characters():
+    """A token whose text has both characters that another base64 alphabet spells differently."""
+    texts = (TOKENS.sign("song", UUID(int=n)) for n in range(1, 2000))
+    return next(text for text in texts if "-" in text and "_" in text)
+
+
+def test_another_spelling_of_the_same_bytes_is_refused():
+    text = tokens_with_both_special_characters()
+    assert TOKENS.verify("song", text) is not None
+    spellings = {
+        text.replace("-", "+"),
+        text.replace("_", "/"),
+        text.replace("-", "+").replace("_", "/"),
+        text + "=",
+        text + "==",
+        text + "\n",
+        " " + text,
+        text[:26] + "\n" + text[26:],
+        text[:51] + "%" + hex(ord(text[51]))[2:],
+    }
+    for other in spellings:
+        assert TOKENS.verify("song", other) is None
+
+
+@pytest.mark.parametrize("place", [0, 25, 51])
+@pytest.mark.parametrize("char", ["é", "\u0430", "\x00", "🎵", "\ud800", "=", ".", " ", "+"])
+def test_odd_characters_are_refused_and_do_not_raise(place, char):
+    assert TOKENS.verify("song", GOOD[:place] + char + GOOD[place + 1 :]) is None
+
+
+@EVERYDAY
+@given(st.text(st.characters(codec=None), max_size=60) | st.text(URL_SAFE, min_size=52, max_size=52))
+def test_no_other_text_verifies(text):
+    assert TOKENS.verify("song", text) is None
+
+
+def test_case_matters():
+    assert TOKENS.verify("song", GOOD.swapcase()) is None
+
+
+def test_tokens_need_a_secret():
+    with pytest.raises(ValueError, match="secret"):
+        Tokens([])
+
+
+def test_a_callback_url_is_made_of_its_parts():
+    assert callback_url("https://gw.example/base/", "song", "tok") == "https://gw.example/base/callbacks/song/tok"

@@ -1,0 +1,137 @@
+"""Whatever arrives: reading raises nothing but ``Malformed``, and what it yields can be encoded and stored."""
+
+import json
+from collections import Counter
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from app.domain.item import ItemState, canonical, join
+from app.domain.observation import Observation, Reading, Source
+from app.vendor import wire
+from app.vendor.client import read_envelope
+from app.vendor.kinds import FAMILIES
+
+EVERYDAY = settings(max_examples=120, deadline=None)
+DEEP = settings(max_examples=5000, deadline=None)
+
+families = st.sampled_from(list(FAMILIES.values()))
+anything = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.integers(-(10**60), 10**60),
+        st.floats(),
+        st.text(st.characters(codec=None), max_size=12),
+        st.sampled_from(["https://cdn.example/a", "succeeded", "\x00", "\ud800", "x" * 300, 10**400, -(10**400)]),
+    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=12,
+)
+known_fields = st.sampled_from(
+    sorted(
+        {"item_id", "event", "title", "lyric", "lyrics", "lyrics_sections", "duration", "created_at", "error"}.union(
+            *(family.shape.status_fields | family.shape.url_fields for family in FAMILIES.values())
+        )
+    )
+)
+ids = st.sampled_from(["i1", "x" * 200, 7, 10**39, "a\x00"]) | anything
+items = st.builds(
+    lambda fields, item_id: {**fields, "item_id": item_id},
+    st.dictionaries(known_fields | st.text(st.characters(codec=None), max_size=5), anything, max_size=6),
+    ids,
+)
+
+
+def is_storable(value):
+    """Both databases refuse NUL and lone surrogates, and JSON knows no NaN."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    text.encode("utf-8")
+    return "\\u0000" not in text and "\x00" not in text
+
+
+def check(reading: Reading) -> None:
+    assert 1 <= len(reading.item_id) <= 200
+    parts = [reading.item_id, reading.event, reading.statuses, reading.urls, reading.values]
+    assert is_storable(parts)
+    assert msgspec.json.decode(msgspec.json.encode(parts)) == parts
+    assert all(isinstance(text, str) and text for text in reading.statuses.values())
+    assert all(url.startswith(("http://", "https://", "[", "{")) for url in reading.urls.values())
+    assert all(canonical(value) not in ('""', "[]", "{}", "null") for value in reading.values.values())
+    state = join(ItemState(), Observation("song", reading, Source.CALLBACK, 1)).state
+    assert is_storable([state.statuses, state.urls, state.values, state.large, state.events])
+
+
+def survives(raw: bytes, family) -> None:
+    try:
+        found = wire.read_callback(raw, family)
+    except wire.Malformed:
+        return
+    for reading in found.readings:
+        check(reading)
+
+
+@EVERYDAY
+@given(st.binary(max_size=60), families)
+@example(b"\xef\xbb\xbf{}", FAMILIES["song"])
+@example(b"1" * 5000, FAMILIES["song"])
+@example(b"-", FAMILIES["song"])
+def test_any_bytes_are_read_or_malformed(raw, family):
+    survives(raw, family)
+    assert read_envelope(raw) is None
+
+
+@EVERYDAY
+@given(anything, families)
+def test_any_json_is_read_or_malformed(document, family):
+    survives(json.dumps(document).encode(), family)
+    survives(json.dumps({family.list_key: document}).encode(), family)
+
+
+@EVERYDAY
+@given(st.lists(items, max_size=4), families, st.booleans())
+def test_any_items_are_read_or_counted(listed, family, ascii_only):
+    raw = json.dumps({family.list_key: listed}, ensure_ascii=ascii_only).encode(errors="surrogatepass")
+    survives(raw, family)
+
+
+@EVERYDAY
+@given(st.lists(items, max_size=4), families)
+def test_each_item_of_a_list_gives_one_reading_or_one_oddity(listed, family):
+    found = wire.read_items(listed, family)
+    passed_over = found.oddities["item_not_object"] + found.oddities["item_without_id"]
+    assert len(found.readings) + passed_over == len(listed)
+    for reading in found.readings:
+        check(reading)
+
+
+@pytest.mark.slow
+@DEEP
+@given(st.lists(items, max_size=6), families, st.binary(max_size=8), st.integers(0, 10**6))
+def test_any_bytes_in_the_middle_of_a_body_are_survived(listed, family, noise, place):
+    raw = json.dumps({family.list_key: listed}).encode()
+    place %= len(raw) + 1
+    survives(raw[:place] + noise + raw[place:], family)
+    survives(raw[:place], family)
+
+
+@EVERYDAY
+@given(anything)
+def test_cleaning_twice_is_cleaning_once(value):
+    once = wire.clean([value], Counter())
+    oddities: Counter[str] = Counter()
+    assert canonical(wire.clean(once, oddities)) == canonical(once)
+    assert not oddities
+
+
+@EVERYDAY
+@given(st.text(st.characters(codec=None)))
+def test_cleaned_text_is_storable_and_good_text_is_untouched(text):
+    cleaned = wire.clean_text(text)
+    assert is_storable(cleaned)
+    assert len(cleaned) == len(text)
+    for before, after in zip(text, cleaned, strict=True):
+        assert after == ("\ufffd" if before == "\x00" or 0xD800 <= ord(before) <= 0xDFFF else before)

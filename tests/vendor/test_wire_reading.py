@@ -1,0 +1,273 @@
+"""Reading what the vendor sends: what is kept, what becomes absent, and what makes a body malformed."""
+
+import json
+from collections import Counter
+
+import msgspec
+import pytest
+
+from app.vendor import wire
+from app.vendor.kinds import FAMILIES, INSTRUMENTAL, LYRICS, MIDI, SONG, STEMS
+from tests.vendor.samples import AUDIO_COMPLETE, MP3, SECTIONS, STEMS_ANSWER, WAV, WAV_COMPLETE_WITHOUT_MP3
+
+
+def body(*items, family=SONG):
+    return json.dumps({family.list_key: list(items)}).encode()
+
+
+def read(raw, family=SONG):
+    return wire.read_callback(raw, family)
+
+
+def read_one(item, family=SONG):
+    """One item that is read as it is, with an id, and what was passed over in it."""
+    found = read(body({"item_id": "i1", **item}, family=family), family)
+    return found.readings[0], found.oddities
+
+
+def test_a_song_whose_mp3_is_ready():
+    reading, oddities = read_one(AUDIO_COMPLETE)
+    assert reading.item_id == "t2m_4c1d"
+    assert reading.event == "audio_complete"
+    assert reading.statuses == {
+        "status": "main_succeeded",
+        "audio_hi_status": "running",
+        "lyrics_sections_status": "waiting",
+    }
+    assert reading.urls == {"audio_url": MP3}
+    assert reading.values == {
+        "model": "TemPolor v4.5",
+        "title": "Paper Lanterns",
+        "style": "Folk",
+        "prompt": "gentle folk, two guitars",
+        "duration": 187,
+        "created_at": 1747207597,
+        "finished_at": 1747207721,
+    }
+    assert not oddities
+
+
+def test_a_final_instrumental_that_brings_no_mp3_says_nothing_of_it():
+    reading, oddities = read_one(WAV_COMPLETE_WITHOUT_MP3, INSTRUMENTAL)
+    assert reading.statuses == {"status": "succeeded", "audio_hi_status": "sub_succeeded"}
+    assert reading.urls == {"audio_hi_url": WAV}
+    assert reading.values["finished_at"] == 1747278158000
+    assert not oddities
+
+
+def test_a_querys_answer_is_read_by_its_list_and_is_no_event():
+    items = STEMS_ANSWER["data"]["stems"]
+    found = wire.read_items([*items, {"item_id": "mss_10", "event": "wav_complete"}], STEMS)
+    assert [one.item_id for one in found.readings] == ["mss_9", "mss_10"]
+    assert found.readings[0].urls == {"stems_url": "https://cdn.example/s.zip?auth_key=1"}
+    assert [one.event for one in found.readings] == [None, None]
+
+
+@pytest.mark.parametrize("family", [LYRICS, STEMS, MIDI], ids=lambda family: family.name)
+def test_a_callback_without_a_named_event_is_one_event_still(family):
+    assert read_one({"status": "succeeded"}, family)[0].event == ""
+
+
+def test_aligned_lyrics_are_kept_as_they_came():
+    assert read_one({"lyrics_sections": SECTIONS})[0].values == {"lyrics_sections": SECTIONS}
+
+
+@pytest.mark.parametrize("nothing", [None, "", [], {}])
+@pytest.mark.parametrize("field", ["title", "status", "audio_url", "lyrics_sections", "event", "news"])
+def test_empty_values_are_absent_and_no_oddity(field, nothing):
+    reading, oddities = read_one({field: nothing})
+    assert (reading.statuses, reading.urls, reading.values, reading.event) == ({}, {}, {}, "")
+    assert not oddities
+
+
+@pytest.mark.parametrize("kept", [0, False, 0.0, "0", [None], {"a": None}])
+def test_values_that_only_look_empty_are_kept(kept):
+    assert read_one({"news": kept})[0].values == {"news": kept}
+
+
+def test_unknown_fields_statuses_and_events_are_kept():
+    reading, oddities = read_one({"mood": {"valence": 0.4}, "status": "archived", "event": "cover_complete"})
+    assert reading.values == {"mood": {"valence": 0.4}}
+    assert reading.statuses == {"status": "archived"}
+    assert reading.event == "cover_complete"
+    assert not oddities
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"status": 3},
+        {"status": "s" * 65},
+        {"title": 17},
+        {"duration": "187"},
+        {"duration": True},
+        {"audio_url": 5},
+        {"audio_url": "ftp://cdn.example/a.mp3"},
+        {"audio_url": "pending"},
+        {"audio_url": "https://" + "a" * 8192},
+        {"lyrics_sections": "soon"},
+        {"audio_hi_status": ["running"]},
+        {"event": 4},
+        {"event": "e" * 65},
+        {"created_at": "2025-05-14"},
+    ],
+    ids=lambda item: next(iter(item)),
+)
+def test_a_wrong_type_is_absent_and_counted_and_the_rest_is_read(wrong):
+    reading, oddities = read_one({**wrong, "style": "Folk"})
+    assert reading.values == {"style": "Folk"}
+    assert (reading.statuses, reading.urls, reading.event) == ({}, {}, "")
+    assert oddities == {"wrong_type": 1}
+
+
+def test_a_url_is_kept_exactly_as_given():
+    url = "http://data-sz.tianpuyue.cn/a b.mp3?auth_key=1-0-%2f&x=#f"
+    assert read_one({"audio_url": url})[0].urls == {"audio_url": url}
+
+
+@pytest.mark.parametrize("name", ["streamAudioUrl", "stream_audio_url", "stream_url"])
+def test_a_stream_is_found_under_any_of_its_names(name):
+    assert read_one({name: MP3})[0].urls == {name: MP3}
+
+
+@pytest.mark.parametrize(
+    "several",
+    [
+        ["https://cdn.example/drums.flac", "https://cdn.example/bass.flac"],
+        {"drums": "https://cdn.example/drums.flac", "bass": None},
+        [{"name": "drums", "url": "https://cdn.example/drums.flac"}],
+        {"drums": {"url": "https://cdn.example/drums.flac", "size": 3}},
+    ],
+    ids=["list", "object", "list of objects", "object of objects"],
+)
+def test_stems_as_a_list_or_an_object_are_kept_as_they_come(several):
+    reading, oddities = read_one({"status": "succeeded", "stems_url": several}, STEMS)
+    assert not oddities
+    assert json.loads(reading.urls["stems_url"]) == several
+
+
+def test_stems_that_name_no_url_are_absent():
+    reading, oddities = read_one({"stems_url": ["soon", 3]}, STEMS)
+    assert (reading.urls, oddities) == ({}, {"wrong_type": 1})
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("t2m_81f0", "t2m_81f0"),
+        ("x" * 200, "x" * 200),
+        (123, "123"),
+        (0, "0"),
+        (-5, "-5"),
+        (2**70, str(2**70)),
+        ("a\x00b", "a\ufffdb"),
+        ("a\ud800b", "a\ufffdb"),
+        ("", None),
+        ("x" * 201, None),
+        (None, None),
+        (True, None),
+        (1.0, None),
+        (10**40, None),
+        (["i1"], None),
+        ({}, None),
+    ],
+)
+def test_item_ids_are_texts_of_1_to_200_characters_or_whole_numbers(given, read):
+    assert wire.read_item_id(given) == read
+
+
+def test_one_bad_item_does_not_spoil_the_good_ones():
+    found = read(
+        body({"status": "failed"}, 7, None, "x", [], {"item_id": ""}, {"item_id": "good", "status": "running"})
+    )
+    assert [one.item_id for one in found.readings] == ["good"]
+    assert found.oddities == Counter(item_not_object=4, item_without_id=2)
+
+
+def test_an_empty_list_is_fine():
+    assert read(body()).readings == []
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b" ",
+        b"success",
+        b"\xff\xfe\x00",
+        b'{"songs":[{"item_id":"i1","title":"\xff"}]}',
+        b'{"songs":[{"item_id":"i1"}',
+        b'{"songs":null}',
+        b'{"songs":{}}',
+        b'{"songs":"i1"}',
+        b'{"instrumentals":[{"item_id":"i1"}]}',
+        b'{"Songs":[{"item_id":"i1"}]}',
+        b"{}",
+        b"[]",
+        b'[{"item_id":"i1"}]',
+        b"null",
+        b"7",
+        b'"songs"',
+        b'{"songs":[{}]}',
+        b'{"songs":[{"status":"succeeded"},{"item_id":null}]}',
+        b"[" * 200_000,
+        b'{"songs":' * 5000,
+        b'{"songs":[{"item_id":"i1","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}]}",
+    ],
+    ids=lambda raw: raw[:40].decode("latin-1"),
+)
+def test_what_is_not_json_or_not_the_documented_shape_is_malformed(raw):
+    with pytest.raises(wire.Malformed) as caught:
+        read(raw)
+    assert len(str(caught.value)) < 80
+
+
+def test_what_malformed_says_is_safe_to_show():
+    with pytest.raises(wire.Malformed) as caught:
+        read(b'{"songs": [{"item_id": "tempo-secret"')
+    assert "secret" not in str(caught.value)
+
+
+def test_nul_and_lone_surrogates_become_replacement_characters():
+    raw = b'{"songs":[{"item_id":"i1","title":"a\\u0000b\\ud83dc","m\\u0000d":["\\udc00"],"prompt":"\\ud83c\\udfb5"}]}'
+    reading = read(raw).readings[0]
+    assert reading.values == {"title": "a\ufffdb\ufffdc", "m\ufffdd": ["\ufffd"], "prompt": "🎵"}
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity", "1" * 41, "-" + "1" * 4000])
+def test_numbers_out_of_range_are_absent_and_counted_and_the_song_is_kept(number):
+    raw = b'{"songs":[{"item_id":"i1","status":"succeeded","odd":%s,"list":[1,%s]}]}' % ((number.encode(),) * 2)
+    found = read(raw)
+    assert found.readings[0].statuses == {"status": "succeeded"}
+    assert found.readings[0].values == {"list": [1]}
+    assert found.oddities["number_out_of_range"] == 2
+
+
+def test_a_song_is_not_lost_over_one_number_of_five_thousand_digits():
+    raw = b'{"songs":[{"item_id":"i1","status":"succeeded","odd":%s}]}' % (b"1" * 5000)
+    found = read(raw)
+    assert found.readings[0].statuses == {"status": "succeeded"}
+    assert found.oddities["number_out_of_range"] == 1
+
+
+def test_long_integers_within_the_bound_are_kept_to_the_digit():
+    assert read_one({"seed": 10**39})[0].values == {"seed": 10**39}
+
+
+def test_what_is_nested_too_deeply_is_dropped_and_counted_and_the_song_is_kept():
+    deep = b"[" * 500 + b"1" + b"]" * 500
+    found = read(b'{"songs":[{"item_id":"i1","status":"succeeded","odd":%s}]}' % deep)
+    assert found.readings[0].statuses == {"status": "succeeded"}
+    assert found.oddities["too_deep"] == 1
+    msgspec.json.encode(found.readings[0].values)
+
+
+def test_every_family_reads_its_own_list_and_no_other():
+    for family in FAMILIES.values():
+        raw = body({"item_id": "i1"}, family=family)
+        for other in FAMILIES.values():
+            if other is family:
+                assert len(read(raw, other).readings) == 1
+            else:
+                with pytest.raises(wire.Malformed):
+                    read(raw, other)
