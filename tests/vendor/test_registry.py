@@ -126,12 +126,18 @@ def test_lyrics_have_at_most_3000_characters_and_may_be_empty(kind):
     assert refused(kind, **LEAST[kind], lyrics="x" * 3001) == {"lyrics"}
 
 
-@pytest.mark.parametrize("kind", ["song.extend", "instrumental.extend"])
-def test_an_extension_starts_between_10_and_600_seconds(kind):
+def test_the_extension_of_a_song_starts_between_10_and_600_seconds():
     for start in (10, 10.5, 600, 600.0):
-        assert valid(kind, item_id="x", start_time=start)["start_time"] == start
+        assert valid("song.extend", item_id="x", start_time=start)["start_time"] == start
     for start in (9.99, 600.01, -1, 0, "30", True, None, float("nan"), float("inf"), 10**30):
-        assert refused(kind, item_id="x", start_time=start) == {"start_time"}
+        assert refused("song.extend", item_id="x", start_time=start) == {"start_time"}
+
+
+def test_the_extension_of_an_instrumental_starts_at_any_second():
+    for start in (0, 9.99, 30, 601):
+        assert valid("instrumental.extend", item_id="x", start_time=start)["start_time"] == start
+    for start in (-1, "30", True, None, float("nan")):
+        assert refused("instrumental.extend", item_id="x", start_time=start) == {"start_time"}
 
 
 @pytest.mark.parametrize("kind", ["song.extend", "instrumental.extend"])
