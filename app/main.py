@@ -81,9 +81,6 @@ class Gateway:
         await self._warn_of_lost_secrets()
         await context.delays.flush(context.loops_db())
         self._start_loops()
-        # What start-up made lives as long as the process: the collector need not look at it again.
-        gc.collect()
-        gc.freeze()
 
     def app(self) -> ASGIApp:
         """The HTTP application."""
@@ -192,6 +189,9 @@ async def serve(settings: Settings, host: str, port: int, *, workers: bool) -> N
     try:
         await gateway.start()
         server = make_server(gateway.app(), host=host, port=port)
+        # What start-up made lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
         stopping = _on_signals(gateway.drain)
         serving = asyncio.create_task(server.serve([listener]), name="http")
         log.info("serving", host=host, port=listener.getsockname()[1], workers=workers, release=release())
