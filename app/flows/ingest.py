@@ -83,6 +83,7 @@ class Ingest:
         self._db = context.db.on(Lane.CALLBACKS)
         self._queue: deque[_Waiting] = deque()
         self._alone: set[asyncio.Task[None]] = set()
+        self._patience = asyncio.Lock()
         self.arrived = asyncio.Event()
         self.admission = Admission()
 
@@ -199,11 +200,16 @@ class Ingest:
         if waiting.deferred_at is None:
             waiting.deferred_at = self._context.clock.monotonic()
         if self._is_patient(waiting):
-            task = asyncio.create_task(self._commit([waiting]))
+            task = asyncio.create_task(self._commit_alone(waiting))
             self._alone.add(task)
             task.add_done_callback(self._alone.discard)
         else:
             asyncio.get_running_loop().call_later(STEP_BACK_S, self._requeue, waiting)
+
+    async def _commit_alone(self, waiting: _Waiting) -> None:
+        # One at a time: each waits on a connection of the callbacks' lane, and the writer needs the other.
+        async with self._patience:
+            await self._commit([waiting])
 
     def _requeue(self, waiting: _Waiting) -> None:
         if not waiting.answer.done():
