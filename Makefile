@@ -61,10 +61,6 @@ check: $(READY) ## format, lint, types, layers, tests
 	$(BIN)/lint-imports --no-logo
 	$(PYTEST) -m "not slow" $(ARGS)
 
-.PHONY: bench
-bench: $(READY) ## the benchmarks
-	@$(BIN)/python -m benchmarks
-
 .PHONY: format
 format: $(READY) ## format, and apply the safe fixes
 	$(BIN)/ruff format .

@@ -5,6 +5,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Annotated, NoReturn, TypeVar
 
+import structlog
 import typer
 import uvloop
 from pydantic import ValidationError
@@ -140,6 +141,9 @@ def revoke_client(name: str) -> None:
 def _start() -> Settings:
     settings = load_settings()
     set_up(settings.log_format, settings.log_level)
+    unknown = settings_module.unknown_names()
+    if unknown:
+        structlog.get_logger(__name__).warning("settings.unknown", names=unknown)
     return settings
 
 

@@ -2,6 +2,7 @@
 
 import ipaddress
 import math
+import os
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -170,6 +171,12 @@ def load_settings() -> Settings:
     except ValidationError as error:
         faults = [_fault(one["loc"], one["msg"], one["type"]) for one in error.errors()]
         raise BadSettings(list(dict.fromkeys(faults))) from None
+
+
+def unknown_names() -> list[str]:
+    """Variables with our prefix that are no settings: most likely misspelt."""
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
 
 
 def database_url() -> str:

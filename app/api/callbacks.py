@@ -3,6 +3,7 @@
 In this order: token, address, size, body (G7), and ``success`` only after the commit (G1).
 """
 
+import asyncio
 import ipaddress
 import time
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from app.telemetry import metrics
 from app.vendor.kinds import FAMILIES
 
 PREFIX: Final = "/callbacks/"
+READ_TIMEOUT_S: Final = 10.0
+"""A body that does not come must not hold a place for ever."""
 _SUCCESS: Final = "success"
 
 
@@ -72,10 +75,13 @@ class CallbackEndpoint:
             return of_error(error), "unavailable"
         body = bytearray()
         try:
-            await self._read(scope, receive, body)
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                await self._read(scope, receive, body)
             ruling = await self._ingest.receive(to, bytes(body), address)
         except PayloadTooLarge as error:
             return of_error(error), "too_large"
+        except TimeoutError:
+            return Problem(408, "too_slow", "The body did not come in time.", {"Connection": "close"}), "too_slow"
         except GatewayError as error:
             return of_error(error), "unavailable"
         finally:

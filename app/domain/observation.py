@@ -69,6 +69,8 @@ class Observation:
     sighted: bool = True
     unknown: bool = False
     fresh: bool = True
+    leased_until: datetime | None = None
+    """Of a query's answer: the end of the lease under which it was asked."""
 
     @property
     def key(self) -> tuple[str, str]:

@@ -26,12 +26,17 @@ SUSPECT: Final = "suspect"
 """The group of items that the vendor did not know: asked among themselves, so that they do not spoil others."""
 
 
-def queried(item: Item, asked_at: datetime, *, news: bool, unknown: bool, rules: Rules) -> None:
+def queried(
+    item: Item, asked_at: datetime, leased_until: datetime | None, *, news: bool, unknown: bool, rules: Rules
+) -> None:
     """The vendor answered a question: the lease ends, and the next question is an interval away.
 
     An answer about an item that was final already is a follow-up: the vendor was asked for what is missing."""
     if item.status in ITEM_FINAL:
         item.follow_ups += 1
+    lease = item.query_leased_until
+    if lease is not None and lease != leased_until:
+        return  # a late answer: somebody else is asking by now, under a lease of their own
     item.query_leased_until = None
     item.query_group = SUSPECT if unknown else ""
     item.query_attempts = 1 if news else item.query_attempts + 1

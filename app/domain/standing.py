@@ -40,6 +40,10 @@ _STEPS: Final = {
 }
 
 
+_FAULTS: Final = (Reason.KEY_REJECTED, Reason.NO_POINTS)
+"""Faults of the account, which only a person can mend."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hold:
     """Why things stand still. ``until``: when the next probe may go; ``probe_until``: a probe is out, at most
@@ -100,6 +104,8 @@ def hold(
     """Stand still for a reason. Met again by a probe, the wait grows; ``wait_s`` is what the vendor asked for."""
     first, growth, most = _STEPS[reason]
     before = standing.hold
+    if before is not None and before.reason in _FAULTS and reason not in _FAULTS:
+        return inconclusive(standing, now)  # an account fault outlasts whatever else a straggler met
     if wait_s is None:
         again = before is not None and before.reason is reason and before.probe_until is not None
         wait_s = min(before.wait_s * growth, most) if again and before else first
@@ -117,12 +123,14 @@ def answered(standing: Standing, claimed_at: datetime) -> Standing:
     return replace(standing, hold=None, unknown_tasks=())
 
 
-def refused(standing: Standing, now: datetime) -> Standing:
+def refused(standing: Standing, claimed_at: datetime, now: datetime) -> Standing:
     """A definite refusal that blames the task alone: the vendor answers, so outcomes are known again, and the
     next task may probe at once."""
     before = standing.hold
     if before is None or before.reason is Reason.BREAKER:
         return replace(standing, hold=None, unknown_tasks=())
+    if claimed_at < before.since:
+        return replace(standing, unknown_tasks=())
     return replace(standing, hold=replace(before, until=now, probe_until=None), unknown_tasks=())
 
 

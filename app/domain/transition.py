@@ -18,6 +18,9 @@ from app.domain.schedule import heard, queried
 from app.domain.submission import SubmissionEvent, advance, lapse
 from app.domain.task import Entry, Item, Submission, Task
 
+MOST_ITEMS = 500
+"""Items of one task; only a flood under a leaked token reaches it."""
+
 
 class Verdict(StrEnum):
     """What became of one observation."""
@@ -119,6 +122,8 @@ def _find_or_bind(
     if seen.named_by is NamedBy.NOBODY:
         return (item, Verdict.APPLIED) if item else (None, Verdict.UNKNOWN_ITEM)
     claimant = board.tasks.get(change.task_id) if change.task_id else None
+    if item is None and claimant is not None and len(board.items_of(claimant)) >= MOST_ITEMS:
+        return None, Verdict.MISMATCHED
     if item is None:
         task = claimant or _new_external(board, change.at, seen.family, rules)
         _touch(board, task, rules, touched)
@@ -191,10 +196,11 @@ def _note_contact(item: Item, task: Task, seen: Observation, news: bool, rules: 
     at = from_us(seen.observed_us)
     if seen.source is Source.CALLBACK:
         item.last_callback_at = max(item.last_callback_at or at, at)
-        heard(item, task, at, rules)
+        if seen.fresh:
+            heard(item, task, at, rules)
     elif seen.source is Source.QUERY:
         item.last_query_at = max(item.last_query_at or at, at)
-        queried(item, at, news=news, unknown=seen.unknown, rules=rules)
+        queried(item, at, seen.leased_until, news=news, unknown=seen.unknown, rules=rules)
     elif item.new:
         heard(item, task, at, rules)
 

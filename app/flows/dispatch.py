@@ -106,6 +106,7 @@ class Dispatcher:
         token = context.tokens.sign(kind.family.name, claim.task_id)
         url = callback_url(context.public_url, kind.family.name, token)
         answer = await context.vendor.submit(kind, claim.params, url, context.policy.submit_timeout_s)
+        _log_answer(claim, answer)
         await self._settle(claim, answer)
 
     async def _settle(self, claim: Claim, answer: SubmitAnswer | None) -> None:
@@ -263,10 +264,10 @@ def _standing_after(
         known = Standing(before.hold, before.by_hand, before.by_hand_since)
         return standings.hold(known, reason, now, detail=answer.message, wait_s=wait_s, in_flight=in_flight)
     if answer.meaning.remedy is Remedy.FAIL:
-        return standings.refused(before, now)
+        return standings.refused(before, claim.claimed_at, now)
     vendor_spoke = answer.status is not None
     if vendor_spoke and (before.hold is None or before.hold.reason is Reason.BREAKER):
-        return standings.refused(before, now)
+        return standings.refused(before, claim.claimed_at, now)
     return standings.inconclusive(before, now)
 
 
@@ -277,6 +278,14 @@ def _queries_after(before: Standing, answer: SubmitAnswer | None, now: datetime)
     if isinstance(answer, Refused) and answer.meaning.remedy is Remedy.FIX_KEY:
         return standings.hold(before, Reason.KEY_REJECTED, now, detail=answer.message)
     return before
+
+
+def _log_answer(claim: Claim, answer: SubmitAnswer) -> None:
+    task_id = str(claim.task_id)
+    if isinstance(answer, Refused):
+        log.warning("submit.refused", task_id=task_id, code=answer.meaning.code, vendor_status=answer.status)
+    elif isinstance(answer, Unknown):
+        log.warning("submit.outcome_unknown", task_id=task_id, reason=answer.reason)
 
 
 def _log_standing(before: Standing, after: Standing) -> None:

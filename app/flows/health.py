@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from app.domain.standing import Reason
 from app.errors import SchemaNotAtHead, Unavailable
 from app.flows.context import Context
 from app.storage import limits, survey
@@ -17,6 +18,10 @@ STALLED_S: Final = 30.0
 OVERDUE_S: Final = 120.0
 """Work that should have been picked up this long ago is stuck."""
 SURVEY_S: Final = 10.0
+
+
+_ACCOUNT_FAULTS: Final = (Reason.KEY_REJECTED, Reason.NO_POINTS)
+"""These wait for a person: an alarm."""
 
 
 @dataclass(slots=True)
@@ -51,7 +56,8 @@ class Health:
             "overdue_submissions": 0 if "submit" in still else overdue.submissions,
             "overdue_timers": overdue.timers,
         }
-        stuck = bool(stalled) or any(counted.values())
+        account_fault = any(one["reason"] in _ACCOUNT_FAULTS for one in still.values())
+        stuck = bool(stalled) or any(counted.values()) or account_fault
         return {"stuck": stuck, **counted, "stalled_loops": stalled, "standing_still": still}
 
     def note_loops(self) -> None:

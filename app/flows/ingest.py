@@ -142,6 +142,10 @@ class Ingest:
         group: list[_Waiting] = []
         size = 0
         while self._queue and len(group) < GROUP_ENTRIES:
+            if self._queue[0].answer.done():
+                # Nobody waits any more: it was answered 503, and its place has been given to another.
+                self._queue.popleft()
+                continue
             size += len(self._queue[0].received.body)
             if group and size > GROUP_BYTES:
                 break
@@ -178,11 +182,10 @@ class Ingest:
         except Unavailable:
             await self._commit_once(group)
 
-    async def _commit_once(self, group: list[_Waiting]) -> None:
+    async def _commit_once(self, group: list[_Waiting], *, skip_locked: bool = True) -> None:
         context = self._context
-        patient = len(group) == 1 and self._is_patient(group[0])
         received = [waiting.received for waiting in group]
-        committed = await self._db.write(commit_group, received, context.rules, skip_locked=not patient)
+        committed = await self._db.write(commit_group, received, context.rules, skip_locked=skip_locked)
         metrics.group_sizes.observe(len(group))
         context.committed(committed.applied)
         for waiting, ruling in zip(group, committed.rulings, strict=True):
@@ -209,7 +212,12 @@ class Ingest:
     async def _commit_alone(self, waiting: _Waiting) -> None:
         # One at a time: each waits on a connection of the callbacks' lane, and the writer needs the other.
         async with self._patience:
-            await self._commit([waiting])
+            try:
+                await self._commit_once([waiting], skip_locked=False)
+            except Unavailable as error:
+                _fail(waiting, error)
+            except Exception as error:
+                await self._poison(waiting, error)
 
     def _requeue(self, waiting: _Waiting) -> None:
         if not waiting.answer.done():

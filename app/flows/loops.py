@@ -50,28 +50,38 @@ class Supervisor:
         now = self._clock.monotonic()
         return {loop.name: now - loop.beat_at for loop in self._loops}
 
-    async def stop(self) -> None:
-        """End all loops; a turn that is under way is canceled, and its transaction rolled back."""
+    async def stop(self, grace_s: float) -> None:
+        """End all loops. A turn that is under way may end within ``grace_s``, or what it has just claimed would
+        be left to its lease; then it is canceled, and its transaction rolled back."""
         self._stopping = True
+        for loop in self._loops:
+            loop.wake.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self, loop: Loop) -> None:
-        pause_s = BACK_OFF_S[0]
+        pause_s, waiting = BACK_OFF_S[0], False
         while not self._stopping:
             try:
                 loop.wake.clear()
                 wait_s = await loop.step()
             except Unavailable as error:
-                log.warning("loop.waits", loop=loop.name, reason=error.detail)
+                if not waiting:
+                    log.warning("loop.waits", loop=loop.name, reason=error.detail)
+                waiting = True
             except Exception as error:
                 metrics.loop_restarts.labels(loop.name).inc()
                 log.error("loop.failed", loop=loop.name, exc_info=error)
             else:
                 loop.beat_at = self._clock.monotonic()
                 pause_s = BACK_OFF_S[0]
-                if wait_s != 0:
+                if waiting:
+                    log.warning("loop.goes_on", loop=loop.name)
+                waiting = False
+                if wait_s != 0 and not self._stopping:
                     await self._clock.wait(loop.wake, loop.idle_s if wait_s is None else min(wait_s, loop.idle_s))
                 continue
             await self._clock.sleep(pause_s)

@@ -24,7 +24,7 @@ from app.storage import items, limits, tasks
 from app.storage.items import Asked, Postponed
 from app.storage.limits import Limit, State
 from app.telemetry import metrics
-from app.vendor.client import Answered, QueryAnswer, Spoiled, Unanswered
+from app.vendor.client import QUERY_TIMEOUT_S, Answered, QueryAnswer, Spoiled, Unanswered
 from app.vendor.kinds import FAMILIES, QUERY_BATCH
 
 ASKERS: Final = 8
@@ -66,7 +66,8 @@ class Reconciler:
         turn = await self._db.write(claim, self._context, self._context.clock.now())
         if turn.question is None:
             return turn.wait_s
-        task = asyncio.create_task(self._ask(turn.question), name=f"query {turn.question.family}")
+        started = self._context.clock.monotonic()
+        task = asyncio.create_task(self._ask(turn.question, started), name=f"query {turn.question.family}")
         self._asking.add(task)
         task.add_done_callback(self._asked)
         return 0
@@ -81,8 +82,10 @@ class Reconciler:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("query.crashed", exc_info=error)
 
-    async def _ask(self, question: Question) -> None:
+    async def _ask(self, question: Question, started: float) -> None:
         context = self._context
+        if context.clock.monotonic() - started > context.policy.lease_s - QUERY_TIMEOUT_S:
+            return  # frozen meanwhile: the lease could lapse under the call, and somebody else asks then
         answer = await context.vendor.query(FAMILIES[question.family], [one.item_id for one in question.asked])
         now = context.clock.now()
         metrics.queries.labels(question.family, type(answer).__name__.lower()).inc()
@@ -191,7 +194,13 @@ def _observations(question: Question, answer: Answered) -> list[Observation]:
     """One for each item that was asked about: as it was shown, or as unknown. What was not asked is passed over."""
     shown = {reading.item_id: reading for reading in answer.readings}
     return [
-        Observation(question.family, shown[one.item_id], Source.QUERY, to_us(question.asked_at))
+        Observation(
+            question.family,
+            shown[one.item_id],
+            Source.QUERY,
+            to_us(question.asked_at),
+            leased_until=question.leased_until,
+        )
         if one.item_id in shown
         else _unknown(question, one)
         for one in question.asked
@@ -199,5 +208,12 @@ def _observations(question: Question, answer: Answered) -> list[Observation]:
 
 
 def _unknown(question: Question, asked: Asked) -> Observation:
-    at_us = to_us(question.asked_at)
-    return Observation(question.family, Reading(asked.item_id), Source.QUERY, at_us, sighted=False, unknown=True)
+    return Observation(
+        question.family,
+        Reading(asked.item_id),
+        Source.QUERY,
+        to_us(question.asked_at),
+        sighted=False,
+        unknown=True,
+        leased_until=question.leased_until,
+    )

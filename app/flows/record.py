@@ -174,7 +174,9 @@ def _apply(
         if one.task_id is not None:
             board.tasks[one.task_id].stored_bodies += 1
         observed_at = receipt.received_at if receipt else one.received_at
-        changes.append(_change(one, observed_at, quiet=receipt is None))
+        repeated = receipt is not None and receipt.id != one.id
+        told = replace(one, fresh=False) if repeated else one
+        changes.append(_change(told, observed_at, quiet=repeated or receipt is None))
     return apply_locked(conn, board, changes, rules)
 
 

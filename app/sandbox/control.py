@@ -103,8 +103,13 @@ class ControlApi:
         return _answer(self._sandbox.config.model_dump())
 
     async def replace_config(self, request: Request) -> Response:
-        self._sandbox.configure(SandboxConfig.model_validate(await _json(request)))
+        self._sandbox.configure(self._whole(await _json(request)))
         return await self.config(request)
+
+    def _whole(self, given: Any) -> SandboxConfig:
+        """A whole config; the key and the address stay unless it names them, or its callers would be locked out."""
+        kept = {"api_key": self._sandbox.config.api_key, "public_url": self._sandbox.config.public_url}
+        return SandboxConfig.model_validate(kept | given if isinstance(given, dict) else given)
 
     async def change_config(self, request: Request) -> Response:
         self._sandbox.configure(merged(self._sandbox.config, await _json(request)))
@@ -112,7 +117,7 @@ class ControlApi:
 
     async def reset(self, request: Request) -> Response:
         given = await _json(request) if await request.body() else None
-        self._sandbox.reset(SandboxConfig.model_validate(given) if given is not None else None)
+        self._sandbox.reset(self._whole(given) if given is not None else None)
         return _answer(self._sandbox.truth())
 
     async def finish(self, request: Request) -> Response:

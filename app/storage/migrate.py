@@ -1,6 +1,7 @@
 """Bring the schema to head, and tell whether it is there. One Alembic history for both databases."""
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -61,6 +62,8 @@ def migrate(url: str, revision: str = "head") -> None:
 def _migrate_sqlite(url: sa.URL, revision: str) -> None:
     lock = FileLock(url, ".migrate.lock")
     lock.acquire(wait=True)
+    # What callers sent is nobody else's to read.
+    os.close(os.open(str(url.database), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     engine = create_sqlite_engine(url, begin="BEGIN IMMEDIATE", pool_size=1)
     try:
         with engine.connect() as conn:
@@ -78,6 +81,7 @@ def _migrate_sqlite(url: sa.URL, revision: str) -> None:
 async def _migrate_postgres(url: sa.URL, revision: str) -> None:
     plain_url, arguments = driver_arguments(url)
     arguments["server_settings"] |= {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+    arguments["command_timeout"] = None
     engine = create_postgres_engine(plain_url, arguments, poolclass=sa.NullPool)
     try:
         async with engine.connect() as conn:

@@ -13,6 +13,8 @@ T = TypeVar("T")
 
 POOL_SIZES: Final = {Lane.CALLBACKS: 2, Lane.API: 8, Lane.LOOPS: 6}
 CONNECT_TIMEOUT_S: Final = 5.0
+COMMAND_TIMEOUT_S: Final = 6.0
+"""Just above the server's own time-outs: a server that died without a word ends no statement by itself."""
 _SERVER_SETTINGS: Final = {
     "application_name": "tempolor-gateway",
     # Our statements are short; compiling them costs more than it saves.
@@ -66,7 +68,11 @@ def driver_arguments(url: sa.URL) -> tuple[sa.URL, dict[str, Any]]:
     """Take libpq's query parameters out of the URL and say them in the driver's words. Raises ``InvalidRequest``."""
     query = {name: value if isinstance(value, str) else value[0] for name, value in url.query.items()}
     settings = dict(_SERVER_SETTINGS)
-    arguments: dict[str, Any] = {"timeout": CONNECT_TIMEOUT_S, "server_settings": settings}
+    arguments: dict[str, Any] = {
+        "timeout": CONNECT_TIMEOUT_S,
+        "command_timeout": COMMAND_TIMEOUT_S,
+        "server_settings": settings,
+    }
     for name, value in query.items():
         match name:
             case "host" | "port" | "user" | "password":

@@ -9,7 +9,7 @@ import email.utils
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -124,6 +124,7 @@ class VendorClient:
 
     def __init__(self, base_url: str, api_key: str, observer: CallObserver = lambda *_: None) -> None:
         self._observer = observer
+        self._api_key = api_key
         # A kept connection that the vendor closes just as we write leaves the outcome unknown. A question can
         # be asked again, a submission cannot: each one gets a connection of its own.
         self._submissions = _http_client(base_url, api_key, keep_alive=0)
@@ -155,7 +156,7 @@ class VendorClient:
         if isinstance(found, Unanswered):
             result = found
         elif found.status != codes.SUCCESS or not isinstance(found.data, dict):
-            result = Unanswered(found.message or "no account in the answer", found.status)
+            result = Unanswered(self._redact(found.message) or "no account in the answer", found.status)
         else:
             result = wire.clean(found.data, Counter())
         outcome = _result_of(result) if isinstance(result, Unanswered) else str(codes.SUCCESS)
@@ -173,14 +174,19 @@ class VendorClient:
             return Refused(unreachable, f"The vendor could not be reached ({type(error).__name__}).")
         except (httpx.HTTPError, OSError, ValueError) as error:
             return Unknown(type(error).__name__)
-        return read_submit_answer(response, content)
+        answer = read_submit_answer(response, content)
+        return replace(answer, message=self._redact(answer.message)) if isinstance(answer, Refused) else answer
+
+    def _redact(self, words: str) -> str:
+        """The vendor's words without our key, which it may repeat: they are shown to clients and logged."""
+        return words.replace(self._api_key, "…")
 
     async def _query(self, family: Family, item_ids: list[str]) -> QueryAnswer:
         found = await self._read(family.query_path, {"item_ids": item_ids})
         if isinstance(found, Unanswered):
             return found
         if found.status in codes.SPOILS_BATCH:
-            return Spoiled(found.status, found.message)
+            return Spoiled(found.status, self._redact(found.message))
         if found.status != codes.SUCCESS:
             return Unanswered(str(found.status), found.status)
         items = found.data.get(family.list_key) if isinstance(found.data, dict) else None

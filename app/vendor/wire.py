@@ -6,6 +6,7 @@ A typed decoder would skip over faults in fields that it does not know, and drop
 
 import json
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -19,6 +20,8 @@ from app.vendor.kinds import Family
 
 MOST_ID_CHARS: Final = 200
 MOST_STATUS_CHARS: Final = 64
+MOST_ITEMS: Final = 200
+"""Items read of one body; the vendor sends a few."""
 MOST_URL_CHARS: Final = 8192
 MOST_DEPTH: Final = 32
 """Deeper values of unknown fields are dropped: they would overflow the recursion of whoever encodes them again."""
@@ -29,6 +32,7 @@ _TEXT_FIELDS: Final = frozenset({"event", "model", "title", "style", "prompt", "
 _NUMBER_FIELDS: Final = frozenset({"duration", "created_at", "finished_at"})
 _LIST_FIELDS: Final = frozenset({"lyrics_sections"})
 _REPLACEMENT: Final = "\ufffd"
+_CALLBACK_URL: Final = re.compile(r"(/callbacks/[a-z]+/)[A-Za-z0-9_-]{16,}")
 _ABSENT: Final = object()
 
 
@@ -82,7 +86,9 @@ def read_items(items: list[Any], family: Family, *, of_callback: bool = False) -
     Only a callback is an event: one without a name (lyrics, stems, midi) has the event ``""``, and what a
     query's item says of events is dropped."""
     body = Body()
-    for item in items:
+    if len(items) > MOST_ITEMS:
+        body.oddities["too_many_items"] += len(items) - MOST_ITEMS
+    for item in items[:MOST_ITEMS]:
         reading = read_item(item, family.shape, body.oddities)
         if reading is not None:
             event = (reading.event or "") if of_callback else None
@@ -129,7 +135,10 @@ def read_item_id(value: Any) -> str | None:
 
 
 def clean_text(text: str) -> str:
-    """NUL and lone surrogates become U+FFFD: both databases refuse them."""
+    """NUL and lone surrogates become U+FFFD: both databases refuse them. A callback URL that the vendor echoes
+    loses its token: what it says is shown to clients and logged."""
+    if "/callbacks/" in text:
+        text = _CALLBACK_URL.sub(r"\1…", text)
     if "\x00" in text:
         text = text.replace("\x00", _REPLACEMENT)
     try:

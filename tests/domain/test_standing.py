@@ -124,7 +124,7 @@ def test_an_acceptance_from_before_the_hold_proves_only_that_outcomes_are_known(
 
 
 def test_a_refusal_of_the_task_alone_lets_the_next_one_probe_at_once():
-    standing = refused(probed(hold(GOING, Reason.NO_POINTS, after(0)), 30), after(31))
+    standing = refused(probed(hold(GOING, Reason.NO_POINTS, after(0)), 30), after(30), after(31))
     assert standing.hold.reason is Reason.NO_POINTS
     assert may_send(standing, 31) == 1
 
@@ -151,7 +151,10 @@ def test_the_third_unknown_outcome_in_a_row_trips_the_breaker():
     assert (may_send(standing, 61.9), may_send(standing, 62)) == (0, 1)
 
 
-@pytest.mark.parametrize("definite", [lambda s: answered(s, after(2)), lambda s: refused(s, after(2)), confirmed])
+LOST_THEN = [lambda s: answered(s, after(2)), lambda s: refused(s, after(2), after(2)), confirmed]
+
+
+@pytest.mark.parametrize("definite", LOST_THEN)
 def test_a_definite_answer_between_unknown_ones_starts_the_count_anew(definite):
     standing = lost(lost(GOING, "a", after(0)), "b", after(1))
     standing = lost(lost(definite(standing), "c", after(3)), "d", after(4))
@@ -159,7 +162,9 @@ def test_a_definite_answer_between_unknown_ones_starts_the_count_anew(definite):
     assert lost(standing, "e", after(5)).hold.reason is Reason.BREAKER
 
 
-@pytest.mark.parametrize("definite", [lambda s: answered(s, after(62)), lambda s: refused(s, after(62)), confirmed])
+@pytest.mark.parametrize(
+    "definite", [lambda s: answered(s, after(62)), lambda s: refused(s, after(62), after(62)), confirmed]
+)
 def test_a_definite_answer_or_a_confirmation_opens_the_breaker(definite):
     standing = definite(probed(tripped(), 62))
     assert standing == GOING
@@ -206,7 +211,7 @@ def test_held_by_hand_sends_nothing_not_even_a_probe():
     "change",
     [
         lambda s: answered(s, after(99)),
-        lambda s: refused(s, after(9)),
+        lambda s: refused(s, after(9), after(9)),
         lambda s: inconclusive(s, after(9)),
         lambda s: lost(s, "x", after(9)),
         lambda s: probing(s, after(9)),
@@ -276,7 +281,7 @@ def test_submissions_always_go_on_by_themselves(steps):
             case "busy":
                 standing = inconclusive(standing, after(now))
             case "bad":
-                standing = refused(standing, after(now))
+                standing = refused(standing, after(now), after(now))
             case "confirm":
                 standing = confirmed(standing)
             case "rest":
@@ -284,3 +289,14 @@ def test_submissions_always_go_on_by_themselves(steps):
     assert may_send(standing, now + 300) in (1, None)
     if standing.hold is not None:
         assert answered(probing(standing, after(now + 400)), after(now + 300)) == GOING
+
+
+@pytest.mark.parametrize("straggler", [Reason.QUEUE_FULL, Reason.RATE_LIMITED])
+def test_an_account_fault_outlasts_what_a_straggler_met(straggler):
+    held = hold(GOING, Reason.KEY_REJECTED, after(0))
+    assert hold(held, straggler, after(1)).hold == held.hold
+
+
+def test_the_refusal_of_a_task_that_was_sent_before_the_hold_lets_no_probe_go_early():
+    held = hold(GOING, Reason.KEY_REJECTED, after(10))
+    assert refused(held, after(9), after(11)).hold == held.hold

@@ -54,7 +54,7 @@ async def test_a_held_lock_stops_nobody_but_its_own_task(own_postgres, start_san
         lock = asyncio.create_task(
             asyncio.to_thread(
                 own_postgres.execute,
-                f"BEGIN; SELECT 1 FROM tasks WHERE id = '{held['id']}' FOR UPDATE; SELECT pg_sleep(3); COMMIT",
+                f"BEGIN; SELECT 1 FROM tasks WHERE id = '{held['id']}' FOR UPDATE; SELECT pg_sleep(4); COMMIT",
                 "gateway",
             )
         )
@@ -67,7 +67,73 @@ async def test_a_held_lock_stops_nobody_but_its_own_task(own_postgres, start_san
             answer = await gateway.call_back("song", body, uuid.UUID(task["id"]))
             return answer.status_code, asyncio.get_running_loop().time() - started
 
-        (held_status, held_s), (free_status, free_s) = await asyncio.gather(call(held), call(free))
-        assert (held_status, free_status) == (200, 200)
-        assert free_s < 1 < held_s
+        waiting = [asyncio.create_task(call(held)) for _ in range(4)]
+        await asyncio.sleep(1.5)
+        free_status, free_s = await call(free)
+        assert (free_status, free_s < 1) == (200, True), free_s
+        assert all(held_s > 1 for _, held_s in await asyncio.gather(*waiting))
+        assert {status for status, _ in await asyncio.gather(*waiting)} == {200}
         await lock
+
+
+async def test_a_database_that_dies_without_a_word_is_left_behind(own_postgres, start_sandbox):
+    """A host that is lost sends no reset: the old connections are silent for ever, new ones reach the new host."""
+    silent = asyncio.Event()
+
+    async def relay(reader, writer):
+        # Each connection knows whether it was made before the silence; those go mute, later ones are passed on.
+        upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", own_postgres.port)
+        doomed = not silent.is_set()
+
+        async def pump(source, target):
+            while data := await source.read(65536):
+                if doomed and silent.is_set():
+                    await asyncio.sleep(3600)
+                target.write(data)
+
+        pumps = asyncio.gather(pump(reader, upstream_writer), pump(upstream_reader, writer), return_exceptions=True)
+        relays.append(pumps)
+        await pumps
+
+    relays = []
+    proxy = await asyncio.start_server(relay, "127.0.0.1", 0)
+    url = f"postgresql://postgres@127.0.0.1:{proxy.sockets[0].getsockname()[1]}/gateway"
+    try:
+        async with running_gateway(url) as gateway:
+            body = {"songs": [{"item_id": "t2m_1", "status": "running"}]}
+            assert (await gateway.call_back("song", body)).status_code == 200
+            silent.set()
+
+            async def taken():
+                return (await gateway.call_back("song", body | {"n": 2})).status_code == 200
+
+            await eventually(taken, timeout_s=20)
+            ages = gateway.gateway.supervisor.ages_s
+            await eventually(lambda: _true(max(ages().values()) < 12), timeout_s=20)
+    finally:
+        for one in relays:
+            one.cancel()
+        proxy.close()
+
+
+async def test_a_process_that_stops_while_it_claims_gives_the_tasks_back(own_postgres, start_sandbox):
+    sandbox = await start_sandbox(scale=100)
+    url = own_postgres.url("gateway")
+    async with running_gateway(url, tempolor_base_url=sandbox.base_url) as gateway:
+        lock = asyncio.create_task(
+            asyncio.to_thread(
+                own_postgres.execute, "BEGIN; SELECT 1 FROM limits FOR UPDATE; SELECT pg_sleep(2); COMMIT", "gateway"
+            )
+        )
+        await asyncio.sleep(0.5)
+        tasks = [await gateway.submit() for _ in range(4)]
+        await asyncio.sleep(0.3)
+    await lock
+    async with running_gateway(url, workers=False) as after:
+        shown = [await after.task(task["id"]) for task in tasks]
+        assert {task["status"] for task in shown} == {"queued"}
+    assert list(sandbox.works) == []
+
+
+async def _true(value):
+    return value

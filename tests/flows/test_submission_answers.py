@@ -123,3 +123,19 @@ async def _until_entry(gateway, task_id, entry_type):
         return entries if any(one["type"] == entry_type for one in entries) else None
 
     return await eventually(found)
+
+
+async def test_what_the_vendor_repeats_of_our_secrets_is_not_shown(start_gateway, start_sandbox, caplog):
+    sandbox = await start_sandbox(scale=200)
+    gateway = await start_gateway(sandbox, workers=True)
+    key = sandbox.config.api_key
+    token_url = gateway.callback_url("song")
+    sandbox.add_rules(
+        answers=[{"operation": "submit", "status": 400003, "message": f"key {key}: callback_url {token_url} is bad"}]
+    )
+    task = await gateway.submit()
+    failed = await gateway.until(task["id"], "failed")
+    told = f"{failed} {await gateway.timeline(task['id'])} {caplog.text}"
+    assert "callback_url" in failed["error"]["message"]
+    assert key not in told
+    assert token_url.rsplit("/", 1)[1] not in told
