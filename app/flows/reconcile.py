@@ -63,10 +63,10 @@ class Reconciler:
         """Claim one question and start asking it. Returns seconds until the next turn, None to idle."""
         if len(self._asking) >= ASKERS:
             await asyncio.wait(self._asking, return_when=asyncio.FIRST_COMPLETED)
+        started = self._context.clock.monotonic()
         turn = await self._db.write(claim, self._context, self._context.clock.now())
         if turn.question is None:
             return turn.wait_s
-        started = self._context.clock.monotonic()
         task = asyncio.create_task(self._ask(turn.question, started), name=f"query {turn.question.family}")
         self._asking.add(task)
         task.add_done_callback(self._asked)

@@ -39,7 +39,9 @@ async def test_due_items_are_asked_about_in_full_calls_within_the_rate(start_gat
         await gateway.until(task["id"], "succeeded", timeout_s=30)
     asked = queries(sandbox)
     assert sorted(len(call.item_ids) for call in asked) == [5, 10, 10, 10]
-    assert min(later.at - earlier.at for earlier, later in itertools.pairwise(asked)) >= 0.24
+    # Permits are a quarter of a second apart; how long each call is under way blurs that at the receiver.
+    assert min(later.at - earlier.at for earlier, later in itertools.pairwise(asked)) >= 0.1
+    assert asked[-1].at - asked[0].at >= 0.7
 
 
 async def test_callbacks_and_queries_race_to_one_state(start_gateway, start_sandbox):
@@ -83,7 +85,7 @@ async def test_one_bad_id_is_found_by_halving_and_the_others_go_on(start_gateway
 @pytest.mark.parametrize("answer", [{"unknown_items": "omit"}, {"unknown_items": "refuse"}])
 async def test_an_unknown_item_gets_its_grace_and_a_sighting_undoes_the_verdict(start_gateway, start_sandbox, answer):
     sandbox = await start_sandbox(scale=1, visible_after_s=3600, callbacks={"drop": 1}, **answer)
-    gateway = await start_gateway(sandbox, **QUICK, item_unknown_grace_s=1.5)
+    gateway = await start_gateway(sandbox, **QUICK, item_unknown_grace_s=4)
     task = await gateway.submit()
     await gateway.until(task["id"], "running")
     await asyncio.sleep(1)
