@@ -42,7 +42,6 @@ class Moved:
     task: Task
     before: str
     after: str
-    by: str
 
 
 @dataclass(slots=True)

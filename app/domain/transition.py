@@ -234,4 +234,4 @@ def _conclude(board: Board, task: Task, change: Change, notes: list[dict[str, An
             detail["items"] = notes
         board.entries.setdefault(task.id, []).append(Entry(change.at, name, detail | (moved if last else {})))
     if moved:
-        board.moves.append(Moved(task, before, task.status, change.entry or "time"))
+        board.moves.append(Moved(task, before, task.status))

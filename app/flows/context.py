@@ -27,7 +27,7 @@ class Wakes:
 
 @dataclass(slots=True)
 class Context:
-    """``applied`` is told of each committed transaction that changed tasks: the place for what follows a commit."""
+    """``committed`` is told of each transaction that changed tasks, once it is durable: the place for what follows."""
 
     db: Database
     vendor: VendorClient

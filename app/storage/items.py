@@ -191,22 +191,6 @@ def postpone(conn: sa.Connection, postponed: Sequence[Postponed], leased_until: 
         )
 
 
-def hurry(conn: sa.Connection, task_id: UUID, now: datetime) -> int:
-    """Make the open questions of a task due now, unless one is being asked. Returns how many are open."""
-    conn.execute(
-        items.update()
-        .where(
-            items.c.task_id == task_id,
-            items.c.query_due_at > now,
-            sa.or_(items.c.query_leased_until.is_(None), items.c.query_leased_until <= now),
-        )
-        .values(query_due_at=now)
-    )
-    open_items = items.c.query_due_at.is_not(None)
-    statement = sa.select(sa.func.count()).select_from(items).where(items.c.task_id == task_id, open_items)
-    return conn.scalar(statement) or 0
-
-
 def _row(item: Item) -> dict[str, Any]:
     row = {name: getattr(item, name) for name in _COLUMNS}
     row["status"] = item.status.value

@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -37,7 +37,6 @@ class Running:
     url: str
     api: httpx.AsyncClient
     settings: Settings
-    posted: list[str] = field(default_factory=list)
 
     async def submit(self, kind: str = "song.generate", **more: Any) -> dict[str, Any]:
         """Submit one task, and return it as it was accepted."""
