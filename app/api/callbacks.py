@@ -32,10 +32,19 @@ class _Gone(Exception):
 class CallbackEndpoint:
     """``POST /callbacks/{family}/{token}``. ``allowed``: networks that may call, all if empty."""
 
-    def __init__(self, ingest: Ingest, meter: FailureMeter, most_bytes: int, allowed: Sequence[str]) -> None:
+    def __init__(
+        self,
+        ingest: Ingest,
+        meter: FailureMeter,
+        most_bytes: int,
+        allowed: Sequence[str],
+        *,
+        read_timeout_s: float = READ_TIMEOUT_S,
+    ) -> None:
         self._ingest = ingest
         self._meter = meter
         self._most_bytes = most_bytes
+        self._read_timeout_s = read_timeout_s
         self._allowed = [ipaddress.ip_network(one, strict=False) for one in allowed]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,7 +84,7 @@ class CallbackEndpoint:
             return of_error(error), "unavailable"
         body = bytearray()
         try:
-            async with asyncio.timeout(READ_TIMEOUT_S):
+            async with asyncio.timeout(self._read_timeout_s):
                 await self._read(scope, receive, body)
             ruling = await self._ingest.receive(to, bytes(body), address)
         except PayloadTooLarge as error:

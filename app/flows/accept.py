@@ -13,7 +13,7 @@ from app.domain.item import canonical
 from app.domain.task import Entry, Task
 from app.errors import IdempotencyMismatch
 from app.flows.context import Context
-from app.storage import idempotency, tasks, timeline
+from app.storage import idempotency, sets, tasks, timeline
 from app.storage.tasks import Given, Record
 from app.vendor.kinds import KINDS
 
@@ -75,8 +75,8 @@ def _accept(
         # The insert waits for whoever has the same key under way; then one of the two finds it taken.
         if not idempotency.take(conn, key, once.digest, task_ids, now):
             return _replay(conn, key, once)
-    tasks.insert(conn, records)
-    timeline.append(conn, [(record.task, Entry(now, "accepted")) for record in records])
+    entries = [(record.task, Entry(now, "accepted")) for record in records]
+    sets.write(conn, [tasks.inserted(records), timeline.appended(entries)])
     return AcceptedTasks(task_ids)
 
 

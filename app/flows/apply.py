@@ -4,7 +4,7 @@ Submissions' answers, callbacks, queries' answers, the clock and cancellation al
 of locks (limits → tasks → inbox → items → timeline) and the bookkeeping have one place.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -12,7 +12,8 @@ import sqlalchemy as sa
 
 from app.domain.board import Arrival, Board, Moved, Rules
 from app.domain.transition import Change, Outcome, step
-from app.storage import items, tasks, timeline
+from app.storage import items, sets, tasks, timeline
+from app.storage.database import Conflicted
 
 
 @dataclass(slots=True)
@@ -26,69 +27,67 @@ class Applied:
     moves: list[Moved] = field(default_factory=list)
 
 
-def apply(conn: sa.Connection, changes: Sequence[Change], rules: Rules, *, skip_locked: bool = False) -> Applied:
-    """Apply changes, in order, in the caller's transaction. Waits for locked tasks unless ``skip_locked``."""
-    board = lock_tasks(conn, changes, skip_locked=skip_locked).board
-    return apply_locked(conn, board, changes, rules)
-
-
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """A board of locked tasks, and the owners that items had before the locks were taken."""
+    """A board of locked tasks with their items. ``strangers``: named items that belong to a task which is not on
+    it: another transaction holds that one, or has only now given the item to it."""
 
     board: Board
-    owners: dict[tuple[str, str], UUID]
+    strangers: Collection[tuple[str, str]]
+
+    def holds(self, change: Change) -> bool:
+        """Whether everything that a change reaches is on the board."""
+        if change.task_id is not None and change.task_id not in self.board.tasks:
+            return False
+        return not self.strangers or not any(seen.key in self.strangers for seen in change.observations)
 
 
-def lock_tasks(conn: sa.Connection, changes: Sequence[Change], *, skip_locked: bool) -> Locked:
-    """Lock the tasks that the changes name, and those that own the items they name."""
-    owners = items.owners(conn, {seen.key for change in changes for seen in change.observations})
-    wanted = set(owners.values())
-    wanted.update(change.task_id for change in changes if change.task_id is not None)
+def apply(conn: sa.Connection, changes: Sequence[Change], rules: Rules, *, skip_locked: bool = False) -> Applied:
+    """Apply changes, in order, in the caller's transaction. Waits for locked tasks unless ``skip_locked``."""
+    locked = lock(conn, changes, skip_locked=skip_locked)
+    applied = step_all(locked, changes, rules)
+    sets.write(conn, changed_rows(locked.board))
+    tasks.delete(conn, locked.board.removed)
+    return applied
+
+
+def lock(conn: sa.Connection, changes: Sequence[Change], *, skip_locked: bool) -> Locked:
+    """Lock the tasks that the changes name and those that own the items they name, and read their items, in a
+    second statement: the first one's snapshot may be older than its locks."""
+    keys = {seen.key for change in changes for seen in change.observations}
+    named = {change.task_id for change in changes if change.task_id is not None}
     board = Board()
-    for task in tasks.lock(conn, wanted, skip=skip_locked):
+    for task in tasks.lock(conn, named, keys, skip=skip_locked):
         board.add_task(task)
-    return Locked(board, owners)
-
-
-def apply_locked(conn: sa.Connection, board: Board, changes: Sequence[Change], rules: Rules) -> Applied:
-    """Apply changes to a board of locked tasks, and write it. Items are read again, under the locks."""
     for item in items.lock_of_tasks(conn, board.tasks):
         board.add_item(item)
-    strangers = _owned_elsewhere(conn, board, changes)
-    applied = Applied()
-    for change in changes:
-        ready = _is_ready(board, change, strangers)
-        applied.outcomes.append(step(board, change, rules) if ready else None)
-    _write(conn, board)
+    strangers = items.owners(conn, keys - board.items.keys())
+    if strangers and not skip_locked:
+        raise Conflicted  # an owner changed while we waited for its lock
+    return Locked(board, strangers)
+
+
+def step_all(locked: Locked, changes: Sequence[Change], rules: Rules) -> Applied:
+    """Apply changes to a locked board, in memory."""
+    board = locked.board
+    applied = Applied([step(board, change, rules) if locked.holds(change) else None for change in changes])
     applied.changed = board.dirty_tasks - board.removed
     applied.arrivals, applied.moves = board.arrivals, board.moves
     return applied
 
 
-def _owned_elsewhere(conn: sa.Connection, board: Board, changes: Sequence[Change]) -> set[tuple[str, str]]:
-    """Named items that belong to a task which is not on the board: it is locked, or became the owner just now."""
-    keys = {seen.key for change in changes for seen in change.observations}
-    return set(items.owners(conn, keys - board.items.keys()))
-
-
-def _is_ready(board: Board, change: Change, strangers: set[tuple[str, str]]) -> bool:
-    if change.task_id is not None and change.task_id not in board.tasks:
-        return False
-    return not any(seen.key in strangers for seen in change.observations)
-
-
-def _write(conn: sa.Connection, board: Board) -> None:
-    kept = [task_id for task_id in sorted(board.dirty_tasks) if task_id not in board.removed]
-    changed = [board.tasks[task_id] for task_id in kept]
-    entries = [(task, entry) for task in changed for entry in board.entries.get(task.id, ())]
-    for task in changed:
+def changed_rows(board: Board) -> list[sets.Change]:
+    """What must be written of a board, but for the tasks that are removed."""
+    kept = [board.tasks[task_id] for task_id in sorted(board.dirty_tasks) if task_id not in board.removed]
+    entries = [(task, entry) for task in kept for entry in board.entries.get(task.id, ())]
+    for task in kept:
         task.timeline_seq += len(board.entries.get(task.id, ()))
-    tasks.save(conn, changed)
-    items.save(conn, [board.items[key] for key in _live(board)])
-    items.save_values(conn, board.large)
-    timeline.append(conn, entries)
-    tasks.delete(conn, board.removed)
+    return [
+        *tasks.changed(kept),
+        *items.changed(board.items[key] for key in _live(board)),
+        items.changed_values(board.large),
+        timeline.appended(entries),
+    ]
 
 
 def _live(board: Board) -> Iterable[tuple[str, str]]:

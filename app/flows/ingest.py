@@ -78,8 +78,9 @@ class _Waiting:
 class Ingest:
     """The writer of callbacks; ``step`` is called by its loop, which ``arrived`` wakes."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self._context = context
+        self._answer_timeout_s = answer_timeout_s
         self._db = context.db.on(Lane.CALLBACKS)
         self._queue: deque[_Waiting] = deque()
         self._alone: set[asyncio.Task[None]] = set()
@@ -100,7 +101,7 @@ class Ingest:
         self._queue.append(waiting)
         self.arrived.set()
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            async with asyncio.timeout(self._answer_timeout_s):
                 return await waiting.answer
         except TimeoutError:
             raise Unavailable("the callback could not be stored in time") from None

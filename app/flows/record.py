@@ -14,9 +14,8 @@ import sqlalchemy as sa
 from app.domain.board import Board, Rules
 from app.domain.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
 from app.domain.transition import Change, Outcome, Verdict
-from app.flows.apply import Applied, Locked, apply_locked, lock_tasks
-from app.storage import inbox, tasks
-from app.storage.database import Conflicted
+from app.flows.apply import Applied, changed_rows, lock, step_all
+from app.storage import inbox, sets, tasks
 from app.storage.inbox import Delivery, Receipt
 
 
@@ -60,23 +59,27 @@ def commit_group(
 ) -> Committed:
     """Store and apply a group of callbacks, in the caller's transaction."""
     unique = _collapse(group)
-    locked = lock_tasks(conn, [_change(one, one.received_at) for one in unique], skip_locked=skip_locked)
+    changes = {one.digest: _change(one) for one in unique}
+    locked = lock(conn, list(changes.values()), skip_locked=skip_locked)
     orphans = _orphans(conn, locked.board, unique)
-    ready = [one for one in unique if _is_ready(one, locked, orphans)]
+    ready = [one for one in unique if one.task_id in orphans or locked.holds(changes[one.digest])]
     unstored = _beyond_limit(conn, locked.board, ready)
     receipts = inbox.record(conn, [_delivery(one, orphans) for one in ready if one.digest not in unstored])
     rulings = {one.digest: _known_ruling(one, receipts.get(one.digest), orphans) for one in ready}
     fresh = [one for one in ready if rulings[one.digest] is None]
-    applied = _apply(conn, locked.board, fresh, receipts, rules)
+    for one in fresh:
+        changes[one.digest] = _told(one, changes[one.digest], receipts.get(one.digest))
+        if one.task_id is not None:
+            locked.board.tasks[one.task_id].stored_bodies += 1
+    applied = step_all(locked, [changes[one.digest] for one in fresh], rules)
     verdicts = {one.digest: _ruling(one, outcome) for one, outcome in zip(fresh, applied.outcomes, strict=True)}
-    inbox.settle(
-        conn,
-        {
-            receipts[digest].id: (ruling.disposition, None)
-            for digest, ruling in verdicts.items()
-            if digest in receipts and ruling.disposition is not receipts[digest].disposition
-        },
-    )
+    settled = {
+        receipts[digest].id: ruling.disposition
+        for digest, ruling in verdicts.items()
+        if digest in receipts and ruling.disposition is not receipts[digest].disposition
+    }
+    sets.write(conn, [*changed_rows(locked.board), inbox.settled(settled)])
+    tasks.delete(conn, locked.board.removed)
     rulings |= verdicts
     return Committed([rulings.get(one.digest) for one in group], applied)
 
@@ -97,30 +100,33 @@ def _collapse(group: Sequence[Received]) -> list[Received]:
     return list(unique.values())
 
 
-def _change(one: Received, observed_at: datetime, *, quiet: bool = False) -> Change:
+def _change(one: Received) -> Change:
+    """What a callback says, as if this were its first copy."""
     named_by = NamedBy.UNBOUND_TOKEN if one.task_id is None else NamedBy.BOUND_TOKEN
-    observed_us = to_us(observed_at)
+    observed_us = to_us(one.received_at)
     observations = tuple(
         Observation(one.family, reading, Source.CALLBACK, observed_us, named_by, fresh=one.fresh)
         for reading in one.readings
     )
     detail = {"callback_id": str(one.id)} | ({"malformed": one.fault} if one.fault else {})
-    return Change(one.received_at, None if quiet else "callback", one.task_id, observations, detail=detail)
+    return Change(one.received_at, "callback", one.task_id, observations, detail=detail)
+
+
+def _told(one: Received, change: Change, receipt: Receipt | None) -> Change:
+    """The change of a callback that was perhaps told before, or is beyond what is kept: quiet, and as of the time
+    of its first copy."""
+    if receipt is not None and receipt.id == one.id:
+        return change
+    observed_us = to_us(receipt.received_at if receipt else one.received_at)
+    fresh = one.fresh and receipt is None
+    observations = tuple(replace(seen, observed_us=observed_us, fresh=fresh) for seen in change.observations)
+    return replace(change, entry=None, observations=observations)
 
 
 def _orphans(conn: sa.Connection, board: Board, group: Iterable[Received]) -> frozenset[UUID]:
     """Tasks that callbacks name and that are no more (purged): nothing can be applied to them."""
     missing = {one.task_id for one in group if one.task_id is not None} - board.tasks.keys()
     return frozenset(missing - tasks.existing(conn, missing))
-
-
-def _is_ready(one: Received, locked: Locked, orphans: frozenset[UUID]) -> bool:
-    """Whether every task that the callback reaches is locked by us."""
-    if one.task_id in orphans:
-        return True
-    reached = {locked.owners.get((one.family, reading.item_id), one.task_id) for reading in one.readings}
-    reached.add(one.task_id)
-    return all(task_id is None or task_id in locked.board.tasks for task_id in reached)
 
 
 def _beyond_limit(conn: sa.Connection, board: Board, group: Iterable[Received]) -> set[bytes]:
@@ -161,29 +167,9 @@ def _known_ruling(one: Received, receipt: Receipt | None, orphans: frozenset[UUI
     return Ruling(receipt.disposition, usable, repeated=True)
 
 
-def _apply(
-    conn: sa.Connection,
-    board: Board,
-    fresh: Sequence[Received],
-    receipts: dict[bytes, Receipt],
-    rules: Rules,
-) -> Applied:
-    changes = []
-    for one in fresh:
-        receipt = receipts.get(one.digest)
-        if one.task_id is not None:
-            board.tasks[one.task_id].stored_bodies += 1
-        observed_at = receipt.received_at if receipt else one.received_at
-        repeated = receipt is not None and receipt.id != one.id
-        told = replace(one, fresh=False) if repeated else one
-        changes.append(_change(told, observed_at, quiet=repeated or receipt is None))
-    return apply_locked(conn, board, changes, rules)
-
-
 def _ruling(one: Received, outcome: Outcome | None) -> Ruling:
     if outcome is None:
-        # An owner changed between the two readings: what was logged must not stay without its effect.
-        raise Conflicted
+        raise AssertionError("a ready callback's tasks are all on the board")
     if one.fault is not None:
         return Ruling(Disposition.MALFORMED, usable=False)
     usable = not outcome.verdicts or Verdict.APPLIED in outcome.verdicts

@@ -3,13 +3,20 @@
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from app.domain.client import Client
-from app.storage import dialect
+from app.storage import sets
 from app.storage.tables import clients
+
+_ADD: Final = sets.Insert(
+    clients,
+    ("name", "key_digest", "is_admin", "webhook_secret", "created_at"),
+    conflict=("name",),
+    returning=("name",),
+)
 
 
 def key_digest(api_key: str) -> bytes:
@@ -18,19 +25,11 @@ def key_digest(api_key: str) -> bytes:
 
 def add(conn: sa.Connection, name: str, api_key: str, webhook_secret: str, *, is_admin: bool, now: datetime) -> bool:
     """Add a client; false if the name or the key is taken (also by a revoked client)."""
-    row = {
-        "name": name,
-        "key_digest": key_digest(api_key),
-        "is_admin": is_admin,
-        "webhook_secret": webhook_secret,
-        "created_at": now,
-        "revoked_at": None,
-    }
-    taken = sa.or_(clients.c.name == name, clients.c.key_digest == row["key_digest"])
+    digest = key_digest(api_key)
+    taken = sa.or_(clients.c.name == name, clients.c.key_digest == digest)
     if conn.scalar(sa.select(clients.c.name).where(taken)) is not None:
         return False
-    added = dialect.insert_rows(conn, clients, [row], conflict=("name",), returning=[clients.c.name])
-    return bool(added)
+    return bool(sets.insert(conn, _ADD, [(name, digest, is_admin, webhook_secret, now)]))
 
 
 def restore(

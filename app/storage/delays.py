@@ -1,22 +1,22 @@
 """How long callbacks took: counts per (kind, stage, bucket), shared by all replicas and kept over restarts."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import sqlalchemy as sa
 
-from app.storage import dialect
+from app.storage import sets
 from app.storage.tables import delays
 
 Stage = tuple[str, int]
 
+_KEY: Final = ("kind", "stage", "bucket")
+_ADD: Final = sets.Insert(delays, (*_KEY, "n"), conflict=_KEY, add=("n",))
+
 
 def add(conn: sa.Connection, counts: Mapping[tuple[str, int, int], int], most: int) -> None:
     """Add counts per (kind, stage, bucket); where a stage has more than ``most``, its counts are halved."""
-    rows = [
-        {"kind": kind, "stage": stage, "bucket": bucket, "n": n} for (kind, stage, bucket), n in sorted(counts.items())
-    ]
-    update = {"n": delays.c.n + dialect.excluded(conn, delays, "n")}
-    dialect.insert_rows(conn, delays, rows, conflict=("kind", "stage", "bucket"), update=update)
+    sets.write(conn, [(_ADD, [(*key, n) for key, n in sorted(counts.items())])])
     touched = {(kind, stage) for kind, stage, _ in counts}
     for kind, stage in sorted(touched):
         _halve(conn, kind, stage, most)

@@ -1,6 +1,6 @@
-"""Where the two databases differ: sets of rows, and the lock clause. Nothing else may ask which one it is."""
+"""Where the two databases differ: how a set travels, and the lock clause. Nothing else may ask which one it is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -8,7 +8,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from app.storage.database import dumps
 
-Rows = Sequence[dict[str, Any]]
+Columns = Sequence[sa.Column[Any]]
+Convert = Callable[[Any], Any]
 
 
 def is_postgresql(conn: sa.Connection) -> bool:
@@ -30,98 +31,84 @@ def any_of(conn: sa.Connection, column: sa.ColumnElement[Any], values: Sequence[
     return column.in_(values)
 
 
-def keys_in(conn: sa.Connection, columns: Sequence[sa.Column[Any]], keys: Sequence[tuple[Any, ...]]) -> Any:
-    """A composite key is one of ``keys``."""
-    if is_postgresql(conn):
-        given = _unnest(columns, [[key[i] for key in keys] for i in range(len(columns))])
-        return sa.tuple_(*columns).in_(sa.select(*given.values()))
-    return sa.tuple_(*columns).in_(keys)
+def insert(conn: sa.Connection, table: sa.Table) -> Any:
+    """An insert that knows ``ON CONFLICT``."""
+    return postgresql.insert(table) if is_postgresql(conn) else sqlite.insert(table)
 
 
-def insert_rows(
-    conn: sa.Connection,
-    table: sa.Table,
-    rows: Rows,
-    *,
-    conflict: Sequence[str] = (),
-    update: dict[str, Any] | None = None,
-    returning: Sequence[sa.Column[Any]] = (),
-) -> list[Any]:
-    """Insert a set of rows in one statement. All rows have the same keys (column keys of the table).
-
-    ``conflict``: the unique columns; a row that is there already is left alone, or changed by ``update``
-    (column key → expression of the old row and ``excluded(table)``). Without ``conflict`` a repeat raises.
-    """
-    if not rows:
-        return []
-    names = tuple(rows[0])
-    if is_postgresql(conn):
-        given = _unnest([table.c[name] for name in names], [[row[name] for row in rows] for name in names])
-        statement: Any = postgresql.insert(table).from_select(list(names), sa.select(*given.values()))
-    else:
-        statement = sqlite.insert(table)
-    if conflict:
-        columns = [table.c[name] for name in conflict]
-        if update:
-            statement = statement.on_conflict_do_update(index_elements=columns, set_=_by_name(table, update))
-        else:
-            statement = statement.on_conflict_do_nothing(index_elements=columns)
-    if returning:
-        statement = statement.returning(*returning)
-    result = conn.execute(statement) if is_postgresql(conn) else conn.execute(statement, list(rows))
-    return list(result.all()) if returning else []
-
-
-def update_rows(conn: sa.Connection, table: sa.Table, keys: Sequence[str], rows: Rows) -> None:
-    """Update a set of rows, each found by its ``keys``; the other entries of a row are its new values."""
-    if not rows:
-        return
-    names = tuple(rows[0])
-    values = [name for name in names if name not in keys]
-    if is_postgresql(conn):
-        given = _unnest([table.c[name] for name in names], [[row[name] for row in rows] for name in names])
-        statement = (
-            table.update()
-            .values({table.c[name]: given[name] for name in values})
-            .where(*(table.c[name] == given[name] for name in keys))
-        )
-        conn.execute(statement)
-        return
-    matches = [table.c[name] == sa.bindparam(f"k_{name}", type_=table.c[name].type) for name in keys]
-    changes = {table.c[name]: sa.bindparam(f"v_{name}", type_=table.c[name].type) for name in values}
-    given_rows = [
-        {f"k_{name}": row[name] for name in keys} | {f"v_{name}": row[name] for name in values} for row in rows
-    ]
-    conn.execute(table.update().where(*matches).values(changes), given_rows)
-
-
-def excluded(conn: sa.Connection, table: sa.Table, name: str) -> sa.ColumnElement[Any]:
-    """The value that an insert proposed, inside ``update`` of ``insert_rows``."""
-    return sa.literal_column(f"excluded.{_quoted(conn, table.c[name].name)}", table.c[name].type)
-
-
-def _quoted(conn: sa.Connection, name: str) -> str:
-    return conn.dialect.identifier_preparer.quote(name)
-
-
-def _by_name(table: sa.Table, values: dict[str, Any]) -> dict[Any, Any]:
-    return {table.c[name]: value for name, value in values.items()}
-
-
-def _unnest(columns: Sequence[sa.Column[Any]], arrays: Sequence[list[Any]]) -> dict[str, sa.ColumnElement[Any]]:
-    """Arrays as the columns of one table, by column key."""
-    types = [sa.Text() if _is_json(column) else column.type for column in columns]
+def arrays(prefix: str, columns: Columns) -> dict[str, sa.ColumnElement[Any]]:
+    """Arrays as the columns of one table, by column key; their values are ``array_parameters``."""
     bound = [
-        # JSON travels as text: a list in an array of JSON would be taken for one more dimension of the array.
-        sa.literal([_dumped(value) for value in values] if _is_json(column) else values, postgresql.ARRAY(type_))
-        for column, type_, values in zip(columns, types, arrays, strict=True)
+        sa.bindparam(f"{prefix}_{place}", type_=postgresql.ARRAY(_element(column)))
+        for place, column in enumerate(columns)
     ]
-    names = [sa.column(f"g_{column.key}", type_) for column, type_ in zip(columns, types, strict=True)]
-    given = sa.func.unnest(*bound).table_valued(*names, name="given").render_derived()
+    names = [sa.column(f"g_{column.key}", _element(column)) for column in columns]
+    given = sa.func.unnest(*bound).table_valued(*names, name=f"{prefix}_given").render_derived()
     return {
         column.key: sa.cast(given.c[name.name], column.type) if _is_json(column) else given.c[name.name]
         for column, name in zip(columns, names, strict=True)
     }
+
+
+def array_parameters(prefix: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
+    """Rows as the arrays of ``arrays``. JSON travels as text: a list in an array of JSON would be taken for one
+    more dimension of the array."""
+    values = {}
+    for place, (column, array) in enumerate(zip(columns, zip(*rows, strict=True), strict=True)):
+        dump = _is_json(column)
+        values[f"{prefix}_{place}"] = [_dumped(value) for value in array] if dump else list(array)
+    return values
+
+
+def set_table(conn: sa.Connection, name: str, columns: Columns) -> sa.FromClause:
+    """A set of keys as a table with the columns' keys; its values are ``set_parameters``."""
+    if is_postgresql(conn):
+        given = arrays(name, columns)
+        return sa.select(*(value.label(key) for key, value in given.items())).subquery(f"{name}_set")
+    each = sa.func.json_each(sa.bindparam(name, type_=sa.Text)).table_valued("value", name=f"{name}_each")
+    if len(columns) == 1:
+        return sa.select(_typed(each.c.value, columns[0]).label(columns[0].key)).subquery(f"{name}_set")
+    parts = [
+        _typed(sa.func.json_extract(each.c.value, sa.literal_column(f"'$[{place}]'")), column).label(column.key)
+        for place, column in enumerate(columns)
+    ]
+    return sa.select(*parts).subquery(f"{name}_set")
+
+
+def set_parameters(conn: sa.Connection, name: str, columns: Columns, keys: Sequence[Any]) -> dict[str, Any]:
+    """The values of a set: rows, or plain values where it has one column."""
+    if is_postgresql(conn):
+        rows = [(key,) for key in keys] if len(columns) == 1 else keys
+        return array_parameters(name, columns, rows) if rows else {f"{name}_{i}": [] for i in range(len(columns))}
+    converts = to_driver(conn, columns)
+    if len(columns) == 1:
+        return {name: dumps([_through(converts[0], key) for key in keys])}
+    return {name: dumps([[_through(*pair) for pair in zip(converts, key, strict=True)] for key in keys])}
+
+
+def to_driver(conn: sa.Connection, columns: Columns) -> list[Convert | None]:
+    """What turns a value of each column into the driver's."""
+    return [column.type.dialect_impl(conn.dialect).bind_processor(conn.dialect) for column in columns]
+
+
+def from_driver(conn: sa.Connection, type_: sa.types.TypeEngine[Any]) -> Convert | None:
+    """What turns the driver's value into ours; PostgreSQL's driver gives ours as they are."""
+    if is_postgresql(conn):
+        return None
+    return type_.dialect_impl(conn.dialect).result_processor(conn.dialect, None)
+
+
+def _through(convert: Convert | None, value: Any) -> Any:
+    return value if convert is None or value is None else convert(value)
+
+
+def _typed(value: sa.ColumnElement[Any], column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    return sa.type_coerce(value, column.type)
+
+
+def _element(column: sa.Column[Any]) -> sa.types.TypeEngine[Any]:
+    # A cast to a bounded text would cut what is too long instead of refusing it.
+    return sa.Text() if isinstance(column.type, (sa.JSON, sa.String)) else column.type
 
 
 def _is_json(column: sa.Column[Any]) -> bool:

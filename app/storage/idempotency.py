@@ -3,12 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.storage import dialect
+from app.storage import sets
 from app.storage.tables import idempotency_keys
+
+_KEY: Final = ("client_name", "route", "key")
+_TAKE: Final = sets.Insert(
+    idempotency_keys, (*_KEY, "digest", "task_ids", "created_at"), conflict=_KEY, returning=("key",)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +26,8 @@ class Key:
 
 def take(conn: sa.Connection, key: Key, digest: bytes, task_ids: Sequence[UUID], now: datetime) -> bool:
     """Write a key, after whoever is writing it now; false if it was taken."""
-    row = {
-        "client_name": key.client_name,
-        "route": key.route,
-        "key": key.key,
-        "digest": digest,
-        "task_ids": [str(task_id) for task_id in task_ids],
-        "created_at": now,
-    }
-    names = ("client_name", "route", "key")
-    return bool(dialect.insert_rows(conn, idempotency_keys, [row], conflict=names, returning=[idempotency_keys.c.key]))
+    texts = [str(task_id) for task_id in task_ids]
+    return bool(sets.insert(conn, _TAKE, [(key.client_name, key.route, key.key, digest, texts, now)]))
 
 
 def find(conn: sa.Connection, key: Key) -> tuple[bytes, tuple[UUID, ...]]:

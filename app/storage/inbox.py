@@ -10,7 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.domain.observation import Disposition
-from app.storage import dialect
+from app.storage import dialect, sets
 from app.storage.tables import callbacks
 
 MOST_BODIES: Final = 200
@@ -59,6 +59,29 @@ class Logged:
     detail: str | None
 
 
+_RECORD: Final = sets.Insert(
+    callbacks,
+    (
+        "id",
+        "digest",
+        "task_id",
+        "family",
+        "disposition",
+        "body",
+        "received_at",
+        "last_received_at",
+        "times",
+        "address",
+        "detail",
+    ),
+    conflict=("digest",),
+    overwrite=("last_received_at",),
+    add=("times",),
+    returning=("digest", "id", "received_at", "times", "disposition"),
+)
+_SETTLE: Final = sets.Update(callbacks, ("id",), ("disposition", "detail"))
+
+
 def digest_of(task_id: UUID | None, family: str, body: bytes) -> bytes:
     """One key that is never null, so that it can be unique also for callbacks that are bound to nobody."""
     bound = task_id.bytes if task_id else b""
@@ -69,34 +92,25 @@ def record(conn: sa.Connection, deliveries: Sequence[Delivery]) -> dict[bytes, R
     """Add callbacks, or count them again. At most one of each digest; rows are written in the order of their
     keys, or two replicas would deadlock. Returns by digest."""
     rows = [
-        {
-            "id": one.id,
-            "digest": one.digest,
-            "task_id": one.task_id,
-            "family": one.family,
-            "disposition": one.disposition.value,
-            "body": one.body,
-            "received_at": one.received_at,
-            "last_received_at": one.received_at,
-            "times": one.times,
-            "address": one.address,
-            "detail": one.detail,
-        }
+        (
+            one.id,
+            one.digest,
+            one.task_id,
+            one.family,
+            one.disposition.value,
+            one.body,
+            one.received_at,
+            one.received_at,
+            one.times,
+            one.address,
+            one.detail,
+        )
         for one in sorted(deliveries, key=lambda each: each.digest)
     ]
-    table = callbacks.c
-    stored = dialect.insert_rows(
-        conn,
-        callbacks,
-        rows,
-        conflict=("digest",),
-        update={
-            "times": table.times + dialect.excluded(conn, callbacks, "times"),
-            "last_received_at": dialect.excluded(conn, callbacks, "last_received_at"),
-        },
-        returning=[table.digest, table.id, table.received_at, table.times, table.disposition],
-    )
-    return {row.digest: Receipt(row.id, row.received_at, row.times, Disposition(row.disposition)) for row in stored}
+    return {
+        digest: Receipt(callback_id, received_at, times, Disposition(disposition))
+        for digest, callback_id, received_at, times, disposition in sets.insert(conn, _RECORD, rows)
+    }
 
 
 def known(conn: sa.Connection, digests: Sequence[bytes]) -> set[bytes]:
@@ -107,13 +121,9 @@ def known(conn: sa.Connection, digests: Sequence[bytes]) -> set[bytes]:
     return set(conn.scalars(sa.select(callbacks.c.digest).where(wanted)))
 
 
-def settle(conn: sa.Connection, verdicts: dict[UUID, tuple[Disposition, str | None]]) -> None:
-    """Say what became of callbacks, once the join has told."""
-    rows = [
-        {"id": callback_id, "disposition": disposition.value, "detail": detail}
-        for callback_id, (disposition, detail) in sorted(verdicts.items())
-    ]
-    dialect.update_rows(conn, callbacks, ("id",), rows)
+def settled(verdicts: dict[UUID, Disposition]) -> sets.Change:
+    """What became of callbacks, once the join has told."""
+    return _SETTLE, [(callback_id, verdict.value, None) for callback_id, verdict in sorted(verdicts.items())]
 
 
 def find(conn: sa.Connection, callback_id: UUID) -> Logged | None:

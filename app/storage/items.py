@@ -1,37 +1,65 @@
 """Items: who owns them, what is known of them, and when to ask about them."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 import sqlalchemy as sa
 
 from app.domain.item import ItemState
 from app.domain.status import ItemStatus
 from app.domain.task import Item
-from app.storage import dialect
-from app.storage.database import Conflicted
+from app.storage import dialect, sets
+from app.storage.database import loads
 from app.storage.tables import item_values, items
 
 ItemKey = tuple[str, str]
 
 _KEY: Final = ("family", "item_id")
-_COLUMNS: Final = (
-    "family",
-    "item_id",
-    "task_id",
-    "named_by",
-    "position",
-    "created_at",
-    "follow_ups",
-    "last_callback_at",
-    "last_query_at",
-    "query_due_at",
-    "query_leased_until",
-    "query_attempts",
-    "query_group",
+_COLUMNS: Final = tuple(field.name for field in fields(Item) if field.name != "new")
+_STATE: Final = _COLUMNS.index("state")
+_values_of: Final = attrgetter(*_COLUMNS)
+_decode_state: Final = msgspec.json.Decoder(ItemState).decode
+
+
+def _of_tasks(given: sa.FromClause) -> sa.Select[Any]:
+    statement = sa.select(*sets.columns(items, _COLUMNS)).where(items.c.task_id.in_(sa.select(given.c.task_id)))
+    return statement.order_by(items.c.task_id, items.c.position, items.c.item_id)
+
+
+_OF_TASKS: Final = sets.Select({"tasks": (items.c.task_id,)}, _of_tasks)
+_LOCK: Final = sets.Select(
+    {"tasks": (items.c.task_id,)}, lambda given: dialect.locked(_of_tasks(given), of=items, skip=False)
+)
+
+
+def _owners(given: sa.FromClause) -> sa.Select[Any]:
+    named = sa.and_(items.c.family == given.c.family, items.c.item_id == given.c.item_id)
+    return sa.select(items.c.family, items.c.item_id, items.c.task_id).join(given, named)
+
+
+_OWNERS: Final = sets.Select({"keys": (items.c.family, items.c.item_id)}, _owners)
+
+
+def _values(given: sa.FromClause) -> sa.Select[Any]:
+    table = item_values.c
+    named = sa.and_(table.family == given.c.family, table.item_id == given.c.item_id)
+    return sa.select(*sets.columns(item_values, ("family", "item_id", "field", "value"))).join(given, named)
+
+
+_VALUES: Final = sets.Select({"keys": (item_values.c.family, item_values.c.item_id)}, _values)
+_INSERT: Final = sets.Insert(items, _COLUMNS, conflict=_KEY, all_new=True)
+_UPDATE: Final = sets.Update(items, _KEY, tuple(name for name in _COLUMNS if name not in _KEY))
+_LEASE: Final = sets.Update(items, _KEY, ("query_due_at", "query_leased_until"))
+_PUT_VALUE: Final = sets.Insert(
+    item_values,
+    ("family", "item_id", "field", "value"),
+    conflict=("family", "item_id", "field"),
+    overwrite=("value",),
 )
 
 
@@ -48,34 +76,26 @@ class Asked:
         return (self.family, self.item_id)
 
 
-def owners(conn: sa.Connection, keys: Iterable[ItemKey]) -> dict[ItemKey, UUID]:
+def owners(conn: sa.Connection, keys: Collection[ItemKey]) -> dict[ItemKey, UUID]:
     """Which task each item belongs to, read without a lock."""
-    wanted = sorted(set(keys))
-    if not wanted:
+    if not keys:
         return {}
-    statement = sa.select(items.c.family, items.c.item_id, items.c.task_id).where(
-        dialect.keys_in(conn, (items.c.family, items.c.item_id), wanted)
-    )
-    return {(row.family, row.item_id): row.task_id for row in conn.execute(statement)}
+    found = sets.select(conn, _OWNERS, keys=list(keys))
+    return {(family, item_id): task_id for family, item_id, task_id in found}
 
 
-def of_tasks(conn: sa.Connection, task_ids: Iterable[UUID]) -> list[Item]:
+def of_tasks(conn: sa.Connection, task_ids: Collection[UUID]) -> list[Item]:
     """All items of some tasks, in the order in which they were named."""
-    wanted = sorted(set(task_ids))
-    return [_item(row) for row in conn.execute(_of_tasks(conn, wanted))] if wanted else []
-
-
-def lock_of_tasks(conn: sa.Connection, task_ids: Iterable[UUID]) -> list[Item]:
-    """As ``of_tasks``, and locked: a question may be claimed without the task's lock, and must not be lost."""
-    wanted = sorted(set(task_ids))
-    if not wanted:
+    if not task_ids:
         return []
-    return [_item(row) for row in conn.execute(dialect.locked(_of_tasks(conn, wanted), of=items, skip=False))]
+    return [_item(row, _decode_state(row[_STATE])) for row in sets.select(conn, _OF_TASKS, tasks=list(task_ids))]
 
 
-def _of_tasks(conn: sa.Connection, task_ids: list[UUID]) -> sa.Select[Any]:
-    owned = dialect.any_of(conn, items.c.task_id, task_ids)
-    return sa.select(items).where(owned).order_by(items.c.task_id, items.c.position, items.c.item_id)
+def lock_of_tasks(conn: sa.Connection, task_ids: Collection[UUID]) -> list[Item]:
+    """As ``of_tasks``, and locked: a question may be claimed without the task's lock, and must not be lost."""
+    if not task_ids:
+        return []
+    return [_item(row, _decode_state(row[_STATE])) for row in sets.select(conn, _LOCK, tasks=list(task_ids))]
 
 
 def any_named(conn: sa.Connection, task_ids: Sequence[UUID]) -> bool:
@@ -86,36 +106,26 @@ def any_named(conn: sa.Connection, task_ids: Sequence[UUID]) -> bool:
     return conn.scalar(statement) is not None
 
 
-def save(conn: sa.Connection, changed: Sequence[Item]) -> None:
-    """Write items under the locks of their tasks. Raises ``Conflicted`` if somebody else named a new one first."""
-    ordered = sorted(changed, key=lambda item: item.key)
-    new = [_row(item) for item in ordered if item.new]
-    if new:
-        added = dialect.insert_rows(conn, items, new, conflict=_KEY, returning=[items.c.item_id])
-        if len(added) != len(new):
-            raise Conflicted
-    dialect.update_rows(conn, items, _KEY, [_row(item) for item in ordered if not item.new])
-
-
-def save_values(conn: sa.Connection, values: dict[tuple[str, str, str], Any]) -> None:
-    """Write large values of items, each in a row of its own."""
-    rows = [
-        {"family": family, "item_id": item_id, "field": field, "value": value}
-        for (family, item_id, field), value in sorted(values.items(), key=lambda pair: pair[0])
+def changed(some: Iterable[Item]) -> list[sets.Change]:
+    """Items under the locks of their tasks. Writing raises ``Conflicted`` if somebody else named a new one first."""
+    ordered = sorted(some, key=lambda item: item.key)
+    return [
+        (_INSERT, [_values_of(item) for item in ordered if item.new]),
+        (_UPDATE, [_values_of(item) for item in ordered if not item.new]),
     ]
-    update = {"value": dialect.excluded(conn, item_values, "value")}
-    dialect.insert_rows(conn, item_values, rows, conflict=("family", "item_id", "field"), update=update)
+
+
+def changed_values(values: dict[tuple[str, str, str], Any]) -> sets.Change:
+    """Large values of items, each in a row of its own."""
+    return _PUT_VALUE, [(*key, values[key]) for key in sorted(values)]
 
 
 def values_of(conn: sa.Connection, keys: Iterable[ItemKey]) -> dict[ItemKey, dict[str, Any]]:
     """The large values of items, by field."""
-    wanted = sorted(set(keys))
-    found: dict[ItemKey, dict[str, Any]] = {key: {} for key in wanted}
-    if wanted:
-        key_columns = (item_values.c.family, item_values.c.item_id)
-        statement = sa.select(item_values).where(dialect.keys_in(conn, key_columns, wanted))
-        for row in conn.execute(statement):
-            found[(row.family, row.item_id)][row.field] = row.value
+    found: dict[ItemKey, dict[str, Any]] = {key: {} for key in keys}
+    if found:
+        for family, item_id, name, value in sets.select(conn, _VALUES, keys=list(found)):
+            found[(family, item_id)][name] = loads(value)
     return found
 
 
@@ -152,11 +162,7 @@ def claim_due(conn: sa.Connection, now: datetime, soon: datetime, lease_until: d
 
 def lease(conn: sa.Connection, keys: Iterable[ItemKey], until: datetime) -> None:
     """Take items out of the due range until the lease ends."""
-    rows = [
-        {"family": family, "item_id": item_id, "query_due_at": until, "query_leased_until": until}
-        for family, item_id in sorted(keys)
-    ]
-    dialect.update_rows(conn, items, _KEY, rows)
+    sets.write(conn, [(_LEASE, [(family, item_id, until, until) for family, item_id in sorted(keys)])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,29 +197,8 @@ def postpone(conn: sa.Connection, postponed: Sequence[Postponed], leased_until: 
         )
 
 
-def _row(item: Item) -> dict[str, Any]:
-    row = {name: getattr(item, name) for name in _COLUMNS}
-    row["status"] = item.status.value
-    row["state"] = _dump(item.state)
-    return row
-
-
-def _item(row: Any) -> Item:
-    values = {name: getattr(row, name) for name in _COLUMNS}
-    return Item(**values, status=ItemStatus(row.status), state=_load(row.state))
-
-
-def _dump(state: ItemState) -> dict[str, Any]:
-    return {
-        "statuses": state.statuses,
-        "urls": state.urls,
-        "values": state.values,
-        "large": state.large,
-        "events": state.events,
-        "sighted_us": state.sighted_us,
-        "unknown_us": state.unknown_us,
-    }
-
-
-def _load(document: dict[str, Any]) -> ItemState:
-    return ItemState(**document)
+def _item(row: Sequence[Any], state: ItemState) -> Item:
+    item = Item(*row)
+    item.status = ItemStatus(item.status)
+    item.state = state
+    return item

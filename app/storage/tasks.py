@@ -1,8 +1,10 @@
 """Tasks: locked and saved by the flows, read by the API. Every function runs in its caller's transaction."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import partial
+from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,43 +13,19 @@ import sqlalchemy as sa
 from app.domain.filters import Filters, first_id_of
 from app.domain.status import TaskStatus
 from app.domain.task import Failure, Submission, Task
-from app.storage import dialect
-from app.storage.tables import tasks
+from app.storage import dialect, sets
+from app.storage.database import loads
+from app.storage.tables import items, tasks
 
 ID_LATER_S: Final = 60.0
 """An id is made after its task's ``created_at``, by no more than a transaction may last."""
 
-_FACTS: Final = (
-    "id",
-    "kind",
-    "family",
-    "client_name",
-    "sung",
-    "created_at",
-    "submission",
-    "submit_id",
-    "submit_attempts",
-    "claimed_at",
-    "unconfirmed_at",
-    "submitted_at",
-    "not_before_at",
-    "expired_at",
-    "deadline_at",
-    "failure",
-    "status",
-    "version",
-    "playable_at",
-    "finished_at",
-    "updated_at",
-    "dispatch_due_at",
-    "timer_due_at",
-    "slot_until",
-    "timeline_seq",
-    "stored_bodies",
-)
-_FACT_COLUMNS: Final = tuple(tasks.c[name] for name in _FACTS)
-_FIXED: Final = frozenset({"id", "kind", "family", "client_name", "sung", "created_at"})
-_CHANGING: Final = tuple(name for name in _FACTS if name not in _FIXED)
+_FACTS: Final = tuple(field.name for field in fields(Task) if field.name != "new")
+_FIXED: Final = _FACTS[: _FACTS.index("submission")]
+"""Facts that never change come first."""
+_FAILURE: Final = _FACTS.index("failure")
+_facts_of: Final = attrgetter(*_FACTS)
+_changing_of: Final = attrgetter("id", *_FACTS[len(_FIXED) :])
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +47,36 @@ class Record:
     given: Given
 
 
-def insert(conn: sa.Connection, records: Sequence[Record]) -> None:
-    """Add new tasks."""
-    dialect.insert_rows(conn, tasks, [_row(record) for record in records])
+def _owned(ids: sa.FromClause, keys: sa.FromClause, *, skip: bool) -> sa.Select[Any]:
+    named = sa.and_(items.c.family == keys.c.family, items.c.item_id == keys.c.item_id)
+    owners = sa.select(items.c.task_id).join(keys, named)
+    wanted = sa.union(sa.select(ids.c.id), owners)
+    statement = sa.select(*sets.columns(tasks, _FACTS)).where(tasks.c.id.in_(wanted)).order_by(tasks.c.id)
+    return dialect.locked(statement, of=tasks, skip=skip)
 
 
-def lock(conn: sa.Connection, ids: Iterable[UUID], *, skip: bool) -> list[Task]:
-    """Lock tasks in the order of their ids, and return those that exist. With ``skip`` the ones that another
-    transaction holds are left out; without, it waits for them up to the lock time-out."""
-    wanted = sorted(set(ids))
-    if not wanted:
+_SETS: Final = {"ids": (tasks.c.id,), "keys": (items.c.family, items.c.item_id)}
+_LOCK: Final = sets.Select(_SETS, partial(_owned, skip=False))
+_LOCK_FREE: Final = sets.Select(_SETS, partial(_owned, skip=True))
+_INSERT: Final = sets.Insert(tasks, (*_FACTS, "params", "metadata_", "reference", "webhook_url", "retry_of"))
+_UPDATE: Final = sets.Update(tasks, ("id",), _FACTS[len(_FIXED) :])
+
+
+def inserted(records: Sequence[Record]) -> sets.Change:
+    """New tasks."""
+    return _INSERT, [_row(record) for record in records]
+
+
+def lock(conn: sa.Connection, ids: Iterable[UUID], item_keys: Collection[tuple[str, str]], *, skip: bool) -> list[Task]:
+    """Lock the tasks of these ids, and those that own these items, in the order of their ids; returns those that
+    exist. With ``skip`` the ones that another transaction holds are left out; without, it waits for them up to the
+    lock time-out. Who owns an item may change until its task is locked: read the items again afterwards."""
+    wanted = list(set(ids))
+    if not wanted and not item_keys:
         return []
-    statement = sa.select(*_FACT_COLUMNS).where(dialect.any_of(conn, tasks.c.id, wanted)).order_by(tasks.c.id)
-    return [_task(row) for row in conn.execute(dialect.locked(statement, of=tasks, skip=skip))]
+    statement = _LOCK_FREE if skip else _LOCK
+    rows = sets.select(conn, statement, ids=wanted, keys=list(item_keys))
+    return [_task(row, loads(row[_FAILURE]) if row[_FAILURE] else None) for row in rows]
 
 
 def existing(conn: sa.Connection, ids: Iterable[UUID]) -> set[UUID]:
@@ -92,12 +87,12 @@ def existing(conn: sa.Connection, ids: Iterable[UUID]) -> set[UUID]:
     return set(conn.scalars(sa.select(tasks.c.id).where(dialect.any_of(conn, tasks.c.id, wanted))))
 
 
-def save(conn: sa.Connection, changed: Sequence[Task]) -> None:
-    """Write the facts of locked tasks, and add those that are new (external ones, with nothing given)."""
-    new = [task for task in changed if task.new]
-    insert(conn, [Record(task, Given({}, {})) for task in new])
-    rows = [{"id": task.id} | {name: _stored(task, name) for name in _CHANGING} for task in changed if not task.new]
-    dialect.update_rows(conn, tasks, ("id",), rows)
+def changed(some: Sequence[Task]) -> list[sets.Change]:
+    """The facts of locked tasks, and those that are new (external ones, with nothing given)."""
+    return [
+        inserted([Record(task, Given({}, {})) for task in some if task.new]),
+        (_UPDATE, [_changing_of(task) for task in some if not task.new]),
+    ]
 
 
 def delete(conn: sa.Connection, ids: Iterable[UUID]) -> None:
@@ -183,34 +178,20 @@ def count_open_signed_otherwise(conn: sa.Connection, key_ids: Iterable[str]) -> 
     return conn.scalar(sa.select(sa.func.count()).select_from(open_tasks.subquery())) or 0
 
 
-def _row(record: Record) -> dict[str, Any]:
+def _row(record: Record) -> tuple[Any, ...]:
     given = record.given
-    return {name: _stored(record.task, name) for name in _FACTS} | {
-        "params": given.params,
-        "metadata_": given.metadata,
-        "reference": given.reference,
-        "webhook_url": given.webhook_url,
-        "retry_of": given.retry_of,
-    }
+    facts = _facts_of(record.task)
+    return (*facts, given.params, given.metadata, given.reference, given.webhook_url, given.retry_of)
 
 
-def _stored(task: Task, name: str) -> Any:
-    value = getattr(task, name)
-    if name == "failure":
-        return asdict(value) if value is not None else None
-    if name == "updated_at":
-        return value or task.created_at
-    return value.value if isinstance(value, (TaskStatus, Submission)) else value
-
-
-def _task(row: Any) -> Task:
-    values = {name: getattr(row, name) for name in _FACTS}
-    values["submission"] = Submission(values["submission"])
-    values["status"] = TaskStatus(values["status"])
-    values["failure"] = Failure(**values["failure"]) if values["failure"] else None
-    return Task(**values)
+def _task(facts: Sequence[Any], failure: dict[str, Any] | None) -> Task:
+    task = Task(*facts)
+    task.submission = Submission(task.submission)
+    task.status = TaskStatus(task.status)
+    task.failure = Failure(**failure) if failure else None
+    return task
 
 
 def _record(row: Any) -> Record:
     given = Given(row.params, row.metadata_, row.reference, row.webhook_url, row.retry_of)
-    return Record(_task(row), given)
+    return Record(_task([getattr(row, name) for name in _FACTS], row.failure), given)

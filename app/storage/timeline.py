@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from app.domain.task import Entry, Task
-from app.storage import dialect
+from app.storage import sets
 from app.storage.tables import timeline
+
+_APPEND: Final = sets.Insert(timeline, ("task_id", "seq", "at", "type", "version", "detail"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,25 +26,16 @@ class Happened:
     detail: dict[str, Any]
 
 
-def append(conn: sa.Connection, entries: Sequence[tuple[Task, Entry]]) -> None:
-    """Add entries in order; the last of a task gets the number ``timeline_seq``, which the caller has moved on."""
+def appended(entries: Sequence[tuple[Task, Entry]]) -> sets.Change:
+    """New entries, in order; the last of a task gets the number ``timeline_seq``, which the caller has moved on."""
     left: dict[UUID, int] = {}
     for task, _ in entries:
         left[task.id] = left.get(task.id, 0) + 1
     rows = []
     for task, entry in entries:
         left[task.id] -= 1
-        rows.append(
-            {
-                "task_id": task.id,
-                "seq": task.timeline_seq - left[task.id],
-                "at": entry.at,
-                "type": entry.type,
-                "version": task.version,
-                "detail": entry.detail,
-            }
-        )
-    dialect.insert_rows(conn, timeline, rows)
+        rows.append((task.id, task.timeline_seq - left[task.id], entry.at, entry.type, task.version, entry.detail))
+    return _APPEND, rows
 
 
 def of_task(conn: sa.Connection, task_id: UUID, after_seq: int = 0, limit: int = 10_000) -> list[Happened]:

@@ -1,0 +1,1 @@
+"""Signed POSTs to clients: the only place that calls an address that somebody else chose."""

@@ -1,0 +1,51 @@
+"""What a receiver's URL must look like. One parser reads it here and for the call, so the two cannot disagree."""
+
+import ipaddress
+import re
+from typing import Final
+
+import httpx
+
+from app.errors import InvalidRequest
+
+MOST_URL_CHARS: Final = 2048
+_HOST_NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
+"""After IDNA. Underscores are no part of a host name by the book, but container networks have them."""
+
+
+def check_url(url: str) -> None:
+    """Refuse what can be no receiver's URL. Looks nothing up: where the name leads is checked at each call.
+
+    Raises ``InvalidRequest``; its detail does not repeat the URL.
+    """
+    read_url(url)
+
+
+def read_url(url: str) -> httpx.URL:
+    """The URL in its parts: http or https, a host, no user info, a usable port. Raises ``InvalidRequest``."""
+    if len(url) > MOST_URL_CHARS:
+        raise InvalidRequest(f"the URL is longer than {MOST_URL_CHARS} characters")
+    try:
+        read = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):
+        raise InvalidRequest("the URL cannot be read") from None
+    if read.scheme not in ("http", "https"):
+        raise InvalidRequest("the URL must begin with http:// or https://")
+    if read.userinfo:
+        # It would be sent as a password, shown wherever the URL is, and "https://good@evil" misleads readers.
+        raise InvalidRequest("the URL must not contain user information")
+    if not _is_host(read.raw_host.decode("ascii")):
+        raise InvalidRequest("the URL must name a host")
+    if read.port is not None and not 1 <= read.port <= 65535:
+        raise InvalidRequest("the URL's port must be between 1 and 65535")
+    return read
+
+
+def _is_host(host: str) -> bool:
+    if ":" not in host:
+        return _HOST_NAME.fullmatch(host) is not None
+    try:
+        # A zone ("%eth0") names an interface of ours, which is not a stranger's to choose.
+        return ipaddress.IPv6Address(host).scope_id is None
+    except ValueError:
+        return False

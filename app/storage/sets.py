@@ -1,0 +1,268 @@
+"""Sets of rows: read and written by statements that are compiled once, whatever the number of rows.
+
+SQLAlchemy's Core says what a statement is; its text is made at first use, kept, and sent to the driver as it is. To
+build, key and bind it again for every group of callbacks would cost several times what the database takes for it.
+A set travels as one array for each column (PostgreSQL), or row by row and as JSON (SQLite).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from app.storage import dialect
+from app.storage.database import Conflicted
+
+Row = Sequence[Any]
+Keys = Sequence[Any]
+"""Values of a set of one column; rows of a set of several."""
+
+MOST_ROWS: Final = 32
+"""Rows in one SQLite statement that returns something; more go in several."""
+
+
+@dataclass(frozen=True, eq=False)
+class Insert:
+    """Insert rows of ``columns``. A row whose ``conflict`` columns are there already is left alone, or, with
+    ``overwrite`` and ``add``, takes over resp. adds these columns; without ``conflict`` it raises.
+    ``all_new``: raises ``Conflicted`` if a row was there already."""
+
+    table: sa.Table
+    columns: tuple[str, ...]
+    conflict: tuple[str, ...] = ()
+    overwrite: tuple[str, ...] = ()
+    add: tuple[str, ...] = ()
+    returning: tuple[str, ...] = ()
+    all_new: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """Update the rows that ``keys`` find; a row of the set is the keys and then the new values of ``columns``."""
+
+    table: sa.Table
+    keys: tuple[str, ...]
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Select:
+    """Read by sets of keys. ``sets``: the columns of each by its name; ``build`` makes the statement from the sets,
+    which are tables with the columns' keys. What it selects are ``columns``."""
+
+    sets: dict[str, tuple[sa.Column[Any], ...]]
+    build: Callable[..., sa.Select[Any]]
+
+
+def columns(table: sa.Table, names: Sequence[str]) -> list[sa.ColumnElement[Any]]:
+    """Columns to select; JSON as text, to be read into its own type."""
+    chosen = [table.c[name] for name in names]
+    return [
+        sa.cast(column, sa.Text).label(column.key) if isinstance(column.type, sa.JSON) else column for column in chosen
+    ]
+
+
+Change = tuple[Insert | Update, Sequence[Row]]
+"""A statement and its rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """``order``: the parameters as the text has them. ``results``: what each column goes through."""
+
+    sql: str
+    order: tuple[str, ...]
+    results: tuple[Callable[[Any], Any] | None, ...] = ()
+
+
+_compiled: dict[tuple[Any, ...], _Compiled] = {}
+
+
+def write(conn: sa.Connection, changes: Sequence[Change]) -> None:
+    """Write several sets: one statement on PostgreSQL, where no two of them may touch the same row."""
+    filled = [(statement, rows) for statement, rows in changes if rows]
+    if not filled:
+        return
+    if dialect.is_postgresql(conn):
+        counts = _write_at_once(conn, filled)
+    else:
+        counts = [_run_many(conn, statement, rows) for statement, rows in filled]
+    for (statement, rows), count in zip(filled, counts, strict=True):
+        if isinstance(statement, Insert) and statement.all_new and count != len(rows):
+            raise Conflicted
+
+
+def insert(conn: sa.Connection, statement: Insert, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+    """Insert one set; what ``returning`` names, of the rows that were written."""
+    if not rows:
+        return []
+    if dialect.is_postgresql(conn):
+        return _fetch(conn, _compile(conn, (statement,), _insert_of_arrays), _arrays(statement, rows, "s0"))
+    found: list[tuple[Any, ...]] = []
+    for some in _powers_of_two(rows):
+        compiled = _compile(conn, (statement, len(some)), _insert_of_values)
+        found += _fetch(conn, compiled, _flat(conn, statement, some))
+    return found
+
+
+def select(conn: sa.Connection, statement: Select, **given: Keys) -> list[tuple[Any, ...]]:
+    """Read; ``given`` are the sets by their names, none of them empty or all."""
+    compiled = _compile(conn, (statement,), _select_of_sets)
+    values: dict[str, Any] = {}
+    for name, columns in statement.sets.items():
+        values |= dialect.set_parameters(conn, name, columns, given[name])
+    return _fetch(conn, compiled, values)
+
+
+def _compile(conn: sa.Connection, key: tuple[Any, ...], build: Callable[..., Any]) -> _Compiled:
+    """The compiled form of a statement, made once for each of the two databases."""
+    full_key = (conn.dialect.name, build, *key)
+    found = _compiled.get(full_key)
+    if found is None:
+        statement = build(conn, *key)
+        compiled = statement.compile(dialect=conn.dialect)
+        columns = getattr(statement, "exported_columns", ())
+        results = tuple(dialect.from_driver(conn, column.type) for column in columns)
+        found = _compiled[full_key] = _Compiled(str(compiled), tuple(compiled.positiontup or ()), results)
+    return found
+
+
+def _fetch(conn: sa.Connection, compiled: _Compiled, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+    result = conn.exec_driver_sql(compiled.sql, tuple(values[name] for name in compiled.order))
+    if not result.returns_rows:
+        return []
+    if not any(compiled.results):
+        return list(result.all())
+    return [
+        tuple(
+            value if convert is None or value is None else convert(value)
+            for convert, value in zip(compiled.results, row, strict=True)
+        )
+        for row in result.all()
+    ]
+
+
+def _run_many(conn: sa.Connection, statement: Insert | Update, rows: Sequence[Row]) -> int:
+    compiled = _compile(conn, (statement,), _one_row)
+    converts = dialect.to_driver(conn, [statement.table.c[name] for name in _columns(statement)])
+    # The order of the text is keys last in an UPDATE; a row has them first.
+    places = [int(name.removeprefix("p")) for name in compiled.order]
+    converted = [
+        tuple(
+            row[place] if (convert := converts[place]) is None or row[place] is None else convert(row[place])
+            for place in places
+        )
+        for row in rows
+    ]
+    return conn.exec_driver_sql(compiled.sql, converted).rowcount
+
+
+def _write_at_once(conn: sa.Connection, changes: Sequence[Change]) -> Sequence[int]:
+    compiled = _compile(conn, tuple(statement for statement, _ in changes), _all_in_one)
+    values: dict[str, Any] = {}
+    for place, (statement, rows) in enumerate(changes):
+        values |= _arrays(statement, rows, f"s{place}")
+    return _fetch(conn, compiled, values)[0]
+
+
+def _columns(statement: Insert | Update) -> tuple[str, ...]:
+    return statement.columns if isinstance(statement, Insert) else (*statement.keys, *statement.columns)
+
+
+def _arrays(statement: Insert | Update, rows: Sequence[Row], prefix: str) -> dict[str, list[Any]]:
+    columns = [statement.table.c[name] for name in _columns(statement)]
+    return dialect.array_parameters(prefix, columns, rows)
+
+
+def _flat(conn: sa.Connection, statement: Insert, rows: Sequence[Row]) -> dict[str, Any]:
+    converts = dialect.to_driver(conn, [statement.table.c[name] for name in statement.columns])
+    return {
+        f"p{number}_{place}": value if convert is None or value is None else convert(value)
+        for number, row in enumerate(rows)
+        for place, (convert, value) in enumerate(zip(converts, row, strict=True))
+    }
+
+
+def _powers_of_two(rows: Sequence[Row]) -> list[Sequence[Row]]:
+    """Parts of a few sizes only, so that each has its statement prepared."""
+    parts, start = [], 0
+    while start < len(rows):
+        size = min(1 << (len(rows) - start).bit_length() - 1, MOST_ROWS)
+        parts.append(rows[start : start + size])
+        start += size
+    return parts
+
+
+def _insert_of_arrays(conn: sa.Connection, statement: Insert, prefix: str = "s0") -> Any:
+    columns = [statement.table.c[name] for name in statement.columns]
+    given = dialect.arrays(prefix, columns)
+    rows = sa.select(*given.values())
+    made = dialect.insert(conn, statement.table).from_select(list(statement.columns), rows)
+    return _on_conflict(statement, made)
+
+
+def _insert_of_values(conn: sa.Connection, statement: Insert, size: int) -> Any:
+    rows = [
+        {
+            name: sa.bindparam(f"p{number}_{place}", type_=statement.table.c[name].type)
+            for place, name in enumerate(statement.columns)
+        }
+        for number in range(size)
+    ]
+    return _on_conflict(statement, dialect.insert(conn, statement.table).values(rows))
+
+
+def _update_of_arrays(statement: Update, prefix: str) -> Any:
+    table = statement.table
+    given = dialect.arrays(prefix, [table.c[name] for name in _columns(statement)])
+    return (
+        table.update()
+        .values({table.c[name]: given[name] for name in statement.columns})
+        .where(*(table.c[name] == given[name] for name in statement.keys))
+    )
+
+
+def _one_row(conn: sa.Connection, statement: Insert | Update) -> Any:
+    table = statement.table
+    bound = {
+        name: sa.bindparam(f"p{place}", type_=table.c[name].type) for place, name in enumerate(_columns(statement))
+    }
+    if isinstance(statement, Insert):
+        return _on_conflict(statement, dialect.insert(conn, table).values(bound))
+    matches = [table.c[name] == bound[name] for name in statement.keys]
+    return table.update().where(*matches).values({table.c[name]: bound[name] for name in statement.columns})
+
+
+def _on_conflict(statement: Insert, made: Any) -> Any:
+    table = statement.table
+    if statement.conflict:
+        columns = [table.c[name] for name in statement.conflict]
+        changes = {table.c[name]: made.excluded[name] for name in statement.overwrite}
+        changes |= {table.c[name]: table.c[name] + made.excluded[name] for name in statement.add}
+        if changes:
+            made = made.on_conflict_do_update(index_elements=columns, set_=changes)
+        else:
+            made = made.on_conflict_do_nothing(index_elements=columns)
+    if statement.returning:
+        made = made.returning(*(table.c[name] for name in statement.returning))
+    return made
+
+
+def _all_in_one(conn: sa.Connection, *statements: Insert | Update) -> Any:
+    """Each change as a common table expression of one statement, which tells how many rows each wrote."""
+    counts = []
+    for place, statement in enumerate(statements):
+        prefix = f"s{place}"
+        made = (
+            _insert_of_arrays(conn, statement, prefix)
+            if isinstance(statement, Insert)
+            else _update_of_arrays(statement, prefix)
+        )
+        written = made.returning(sa.literal_column("1").label("one")).cte(f"w{place}")
+        counts.append(sa.select(sa.func.count()).select_from(written).scalar_subquery().label(f"n{place}"))
+    return sa.select(*counts)
+
+
+def _select_of_sets(conn: sa.Connection, statement: Select) -> Any:
+    return statement.build(*(dialect.set_table(conn, name, columns) for name, columns in statement.sets.items()))
