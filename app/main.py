@@ -29,6 +29,7 @@ from app.flows.learn import FLUSH_S
 from app.flows.loops import Loop, Supervisor
 from app.flows.read import Account
 from app.flows.reconcile import Reconciler
+from app.flows.skew import MEASURE_S, SkewWatch
 from app.settings import Settings
 from app.storage import tasks
 from app.storage.connect import is_sqlite, open_database, parse_url
@@ -66,6 +67,8 @@ class Gateway:
     ingest: Ingest
     supervisor: Supervisor
     health: Health
+    skew: SkewWatch
+    watch_clock: bool = True
     dispatcher: Dispatcher | None = None
     reconciler: Reconciler | None = None
     file_lock: FileLock | None = None
@@ -86,6 +89,8 @@ class Gateway:
             await clients.ensure_bootstrap(context.db, context.clock, settings.bootstrap_admin_key.get_secret_value())
         await self._warn_of_lost_secrets()
         await context.delays.flush(context.loops_db())
+        if self.watch_clock:
+            await self.skew.step()
         self._start_loops()
 
     def app(self) -> ASGIApp:
@@ -120,19 +125,23 @@ class Gateway:
 
     def _start_loops(self) -> None:
         context, idle_s, run = self.context, self.settings.loop_idle_s, self.supervisor.start
+        paused = self.skew.stops_loops
 
         async def flush() -> float | None:
             await context.delays.flush(context.loops_db())
             return FLUSH_S
 
-        run(Loop("callbacks", self.ingest.step, idle_s, self.ingest.arrived))
+        for number, writer in enumerate(self.ingest.writers, start=1):
+            run(Loop(f"callbacks-{number}", writer.step, idle_s, writer.arrived))
         run(Loop("learn", flush, FLUSH_S))
         run(Loop("survey", self.health.survey, FLUSH_S))
+        if self.watch_clock:
+            run(Loop("skew", self.skew.step, MEASURE_S))
         if self.dispatcher is not None:
-            run(Loop("dispatch", self.dispatcher.step, idle_s, context.wakes.dispatch))
+            run(Loop("dispatch", self.dispatcher.step, idle_s, context.wakes.dispatch, paused))
         if self.reconciler is not None:
-            run(Loop("reconcile", self.reconciler.step, idle_s, context.wakes.reconcile))
-            run(Loop("clock", lambda: expire.step(context), idle_s))
+            run(Loop("reconcile", self.reconciler.step, idle_s, context.wakes.reconcile, paused))
+            run(Loop("clock", lambda: expire.step(context), idle_s, paused=paused))
 
     async def _warn_of_lost_secrets(self) -> None:
         lost = await self.context.db.read(tasks.count_open_signed_otherwise, self.context.tokens.key_ids)
@@ -140,8 +149,9 @@ class Gateway:
             log.warning("callback_secrets.missing", open_tasks=lost)
 
 
-def build(settings: Settings, *, workers: bool, clock: Clock | None = None) -> Gateway:
-    """Put a process together; nothing is opened yet. ``workers``: run the background loops too."""
+def build(settings: Settings, *, workers: bool, clock: Clock | None = None, watch_clock: bool = True) -> Gateway:
+    """Put a process together; nothing is opened yet. ``workers``: run the background loops too. ``watch_clock``:
+    hold the clock against the database's; off only for a clock that is made to run faster."""
     url = settings.database_url.get_secret_value()
     parsed = parse_url(url)
     context = make_context(
@@ -152,13 +162,15 @@ def build(settings: Settings, *, workers: bool, clock: Clock | None = None) -> G
         settings.policy(),
         clock,
     )
-    supervisor = Supervisor(context.clock)
+    supervisor, watch = Supervisor(context.clock), SkewWatch(context)
     return Gateway(
         settings,
         context,
         Ingest(context),
         supervisor,
-        Health(context, supervisor.ages_s),
+        Health(context, supervisor.ages_s, watch),
+        watch,
+        watch_clock,
         Dispatcher(context) if workers else None,
         Reconciler(context) if workers else None,
         FileLock(parsed, ".lock") if is_sqlite(parsed) else None,

@@ -21,6 +21,27 @@ BOTH = ("sqlite", "postgresql")
 set_up("console", "warning")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--crash-rounds``: how often the heavy crash tests kill."""
+    parser.addoption("--crash-rounds", type=int, default=20, help="kills of each heavy crash test (default: 20)")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests measured, however the run was split."""
+    told = [
+        f"{report.nodeid.rpartition('::')[2]}: {figures}"
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, figures in report.user_properties
+        if name == "figures"
+    ]
+    if told:
+        terminalreporter.section("figures")
+        for line in told:
+            terminalreporter.write_line(line)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server with a migrated database ``template``."""

@@ -8,6 +8,7 @@ from uuid import UUID
 from app.domain.item import ItemState
 from app.domain.policy import Policy
 from app.domain.shape import Shape
+from app.domain.shown import Shown
 from app.domain.task import Entry, Item, Task
 
 ItemKey = tuple[str, str]
@@ -58,7 +59,7 @@ class Board:
     removed: set[UUID] = field(default_factory=set)
     arrivals: list[Arrival] = field(default_factory=list)
     moves: list[Moved] = field(default_factory=list)
-    prints: dict[UUID, Any] = field(default_factory=dict)
+    shown: dict[UUID, Shown] = field(default_factory=dict)
 
     def add_task(self, task: Task) -> None:
         self.tasks[task.id] = task

@@ -6,6 +6,7 @@ value never takes part. The gateway's own verdicts are derived elsewhere and nev
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -22,6 +23,9 @@ MOST_EVENTS: Final = 16
 """Distinct events kept per item, the earliest; the documented ones are four."""
 MOST_FIELDS: Final = 256
 """Distinct vendor fields kept per item; the documented ones are two dozen."""
+
+
+_PLAIN: Final = frozenset({str, int, float, bool})
 
 
 def canonical(value: Any) -> str:
@@ -66,8 +70,13 @@ class ItemState:
         urls = self.urls.get(name)
         if not urls:
             return None
-        url, seen = max(urls.items(), key=lambda pair: (pair[1], pair[0]))
-        return url, seen
+        if len(urls) == 1:
+            return next(iter(urls.items()))
+        return max(urls.items(), key=lambda pair: (pair[1], pair[0]))
+
+    def has_url(self, names: Iterable[str]) -> bool:
+        """Whether a URL of any of these fields is known."""
+        return any(self.urls.get(name) for name in names)
 
     def value(self, name: str) -> Any:
         """A small value, or None."""
@@ -146,6 +155,11 @@ def _join_urls(out: Joined, seen: Observation) -> None:
 def _join_values(out: Joined, seen: Observation) -> None:
     state, at = out.state, seen.observed_us
     for name, value in seen.reading.values.items():
+        held = state.values.get(name)
+        if held is not None and _is_same(held[1], value):
+            if at > held[0]:
+                state.values[name], out.touched = [at, value], True
+            continue
         text = canonical(value)
         large = len(text) > LARGE_BYTES
         theirs = digest(text) if large else text
@@ -164,6 +178,12 @@ def _join_values(out: Joined, seen: Observation) -> None:
         if theirs != ours:
             out.changed[name] = (ours, theirs)
     _drop_excess_fields(out)
+
+
+def _is_same(ours: Any, theirs: Any) -> bool:
+    """Whether two plain values are equal, told without their JSON; false for what is not plain."""
+    kind = type(ours)
+    return kind is type(theirs) and kind in _PLAIN and bool(ours == theirs)
 
 
 def _drop_excess_fields(out: Joined) -> None:

@@ -9,7 +9,7 @@ from app.domain.policy import Policy
 from app.domain.status import ITEM_FINAL
 from app.domain.task import Item, Task
 from app.domain.timing import interval_s, later
-from app.domain.view import ItemView
+from app.domain.view import Progress
 
 
 def heard(item: Item, task: Task, at: datetime, rules: Rules) -> None:
@@ -43,15 +43,15 @@ def queried(
     item.query_due_at = later(asked_at, interval_s(item.query_attempts, rules.jitter(), rules.policy))
 
 
-def plan_query(item: Item, view: ItemView, task: Task, at: datetime, policy: Policy) -> None:
+def plan_query(item: Item, progress: Progress, task: Task, at: datetime, policy: Policy) -> None:
     """Hold the due time against what the item has become: nothing to ask, artifacts missing, deadline near."""
-    if view.settled or task.expired_at is not None:
+    if progress.settled or task.expired_at is not None:
         item.query_due_at = item.query_leased_until = None
         item.query_group = ""
         return
     if item.query_due_at is None:
         item.query_due_at = at
-    if view.final and item.query_attempts == 0:
+    if progress.final and item.query_attempts == 0:
         heard_at = item.last_callback_at or at
         due = later(heard_at, policy.settle_after_s)
         if item.query_due_at > due:

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.board import Arrival, Board, Moved, Rules
-from app.domain.derive import derive, fingerprint
+from app.domain.derive import derive, shown
 from app.domain.item import join
 from app.domain.observation import NamedBy, Observation, Source, from_us, to_us
 from app.domain.schedule import heard, queried
@@ -75,8 +75,8 @@ def step(board: Board, change: Change, rules: Rules) -> Outcome:
 
 def _touch(board: Board, task: Task, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]) -> None:
     touched.setdefault(task.id, [])
-    if task.id not in board.prints:
-        board.prints[task.id] = fingerprint(board, task, rules)
+    if task.id not in board.shown:
+        board.shown[task.id] = shown(board, task, rules)
 
 
 def _advance(board: Board, task: Task, change: Change, rules: Rules) -> bool:
@@ -216,9 +216,9 @@ def _conclude(board: Board, task: Task, change: Change, notes: list[dict[str, An
     """Let time act, derive the task, and write its timeline: one row for the change, with its effects inside."""
     lapsed = lapse(task, change.at, bool(board.items_of(task)), rules.policy)
     before = task.status
-    after_print, expired = derive(board, task, change.at, rules)
-    visible = after_print != board.prints[task.id] or (task.new and not task.version)
-    board.prints[task.id] = after_print
+    now_shown, expired = derive(board, task, change.at, rules)
+    visible = now_shown != board.shown[task.id] or (task.new and not task.version)
+    board.shown[task.id] = now_shown
     if visible:
         task.version += 1
         task.updated_at = change.at

@@ -4,10 +4,11 @@ Derived from the joined state and the gateway's own verdicts (unknown to the ven
 expired); the verdicts never flow back into the state.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -34,38 +35,67 @@ class ArtifactView:
     expires_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ItemView:
-    """``settled``: final, and nothing that is missing can still come or is still asked for."""
+class Progress(NamedTuple):
+    """How far an item is. ``lacking``: artifacts (and the aligned lyrics) that are not there, and whether they are
+    still to come. ``settled``: final, and nothing that is missing can still come or is still asked for."""
 
     status: ItemStatus
-    artifacts: dict[str, ArtifactView]
-    sections: ArtifactStatus | None
     unknown_to_vendor: bool
-    complete: bool
+    lacking: tuple[tuple[str, ArtifactStatus], ...]
     settled: bool
 
     @property
     def final(self) -> bool:
         return self.status in ITEM_FINAL
 
+    @property
+    def complete(self) -> bool:
+        """Final, and nothing is still to come."""
+        return self.final and _nothing_pending(self.lacking)
 
-def view_item(item: Item, task: Task, shape: Shape, policy: Policy) -> ItemView:
-    """Derive the view of one item. Pure; the same state and verdicts give the same view."""
+
+@dataclass(frozen=True, slots=True)
+class ItemView:
+    """An item with its artifacts. ``sections``: the aligned lyrics, None where the task has none."""
+
+    progress: Progress
+    artifacts: dict[str, ArtifactView]
+    sections: ArtifactStatus | None
+
+
+def progress_of(item: Item, task: Task, shape: Shape, policy: Policy) -> Progress:
+    """Derive how far an item is. Pure; the same state and verdicts give the same."""
+    state = item.state
     unknown = unknown_to_vendor(item, task, policy)
-    status = ItemStatus.FAILED if unknown else item_status(item.state.statuses.get("status"))
+    status = ItemStatus.FAILED if unknown else item_status(state.statuses.get("status"))
     final = status in ITEM_FINAL
     given_up = status is ItemStatus.FAILED or task.expired_at is not None
     exhausted = given_up or (final and item.follow_ups >= policy.follow_ups)
-    artifacts = {
-        artifact.name: shown
+    lacking = [
+        (artifact.name, _lack(state, exhausted, artifact.status_field))
         for artifact in shape.artifacts
-        if (shown := _view_artifact(artifact, item.state, exhausted)) is not None
-    }
-    sections = _view_sections(item.state, shape, exhausted) if task.sung else None
-    pending = [one.status for one in artifacts.values()] + ([sections] if sections else [])
-    complete = final and ArtifactStatus.PENDING not in pending
-    return ItemView(status, artifacts, sections, unknown, complete, final and (complete or exhausted))
+        if artifact.required and not state.has_url(artifact.fields)
+    ]
+    if task.sung and shape.sections_field is not None and not state.has(shape.sections_field):
+        lacking.append((shape.sections_field, _lack(state, exhausted, shape.sections_status)))
+    settled = final and (exhausted or _nothing_pending(lacking))
+    return Progress(status, unknown, tuple(lacking), settled)
+
+
+def view_item(item: Item, task: Task, shape: Shape, policy: Policy) -> ItemView:
+    """Derive what is shown of one item. Pure, as ``progress_of``."""
+    progress = progress_of(item, task, shape, policy)
+    lacking = dict(progress.lacking)
+    artifacts: dict[str, ArtifactView] = {}
+    for artifact in shape.artifacts:
+        ready = _ready(artifact, item.state)
+        if ready is not None:
+            artifacts[artifact.name] = ready
+        elif artifact.name in lacking:
+            artifacts[artifact.name] = ArtifactView(lacking[artifact.name])
+    field = shape.sections_field
+    sections = lacking.get(field, ArtifactStatus.READY) if task.sung and field is not None else None
+    return ItemView(progress, artifacts, sections)
 
 
 def unknown_to_vendor(item: Item, task: Task, policy: Policy) -> bool:
@@ -81,32 +111,23 @@ def unknown_to_vendor(item: Item, task: Task, policy: Policy) -> bool:
     return state.unknown_us - since >= policy.unknown_grace_s * 1_000_000
 
 
-def _view_artifact(artifact: Artifact, state: ItemState, exhausted: bool) -> ArtifactView | None:
+def _nothing_pending(lacking: Sequence[tuple[str, ArtifactStatus]]) -> bool:
+    return not any(lack is ArtifactStatus.PENDING for _, lack in lacking)
+
+
+def _lack(state: ItemState, exhausted: bool, status_field: str | None) -> ArtifactStatus:
+    sub_failed = status_field is not None and state.statuses.get(status_field) == SubStatus.SUB_FAILED
+    return ArtifactStatus.FAILED if exhausted or sub_failed else ArtifactStatus.PENDING
+
+
+def _ready(artifact: Artifact, state: ItemState) -> ArtifactView | None:
     latest = max(
         (found for name in artifact.fields if (found := state.latest_url(name))),
         key=lambda pair: (pair[1], pair[0]),
         default=None,
     )
-    if latest is not None:
-        text, seen = latest
-        url = msgspec.json.decode(text) if text[:1] in "[{" else text
-        return ArtifactView(ArtifactStatus.READY, url, from_us(seen) + artifact.lifetime)
-    if not artifact.required:
+    if latest is None:
         return None
-    if exhausted or _sub_failed(state, artifact.status_field):
-        return ArtifactView(ArtifactStatus.FAILED)
-    return ArtifactView(ArtifactStatus.PENDING)
-
-
-def _view_sections(state: ItemState, shape: Shape, exhausted: bool) -> ArtifactStatus | None:
-    if shape.sections_field is None:
-        return None
-    if state.has(shape.sections_field):
-        return ArtifactStatus.READY
-    if exhausted or _sub_failed(state, shape.sections_status):
-        return ArtifactStatus.FAILED
-    return ArtifactStatus.PENDING
-
-
-def _sub_failed(state: ItemState, field: str | None) -> bool:
-    return field is not None and state.statuses.get(field) == SubStatus.SUB_FAILED
+    text, seen = latest
+    url = msgspec.json.decode(text) if text[:1] in "[{" else text
+    return ArtifactView(ArtifactStatus.READY, url, from_us(seen) + artifact.lifetime)

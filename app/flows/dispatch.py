@@ -25,7 +25,7 @@ from app.flows.apply import Applied, apply
 from app.flows.context import Context
 from app.storage import items, limits, tasks
 from app.storage.limits import Limit, State
-from app.vendor.client import Accepted, Refused, SubmitAnswer, Unknown
+from app.vendor.answers import Accepted, Refused, SubmitAnswer, Unknown
 from app.vendor.codes import Remedy
 from app.vendor.kinds import KINDS
 from app.vendor.tokens import callback_url

@@ -10,7 +10,9 @@ import sqlalchemy as sa
 from app.domain.standing import Reason
 from app.errors import SchemaNotAtHead, Unavailable
 from app.flows.context import Context
+from app.flows.skew import SkewWatch
 from app.storage import limits, survey
+from app.storage.database import Database
 from app.storage.migrate import check_at_head
 from app.telemetry import metrics
 
@@ -20,8 +22,8 @@ OVERDUE_S: Final = 120.0
 SURVEY_S: Final = 10.0
 
 
-_ACCOUNT_FAULTS: Final = (Reason.KEY_REJECTED, Reason.NO_POINTS)
-"""These wait for a person: an alarm."""
+_FOR_A_PERSON: Final = (Reason.KEY_REJECTED, Reason.NO_POINTS, "clock_skew")
+"""These wait for somebody to mend them: an alarm."""
 
 
 @dataclass(slots=True)
@@ -30,6 +32,7 @@ class Health:
 
     context: Context
     loop_ages_s: Callable[[], dict[str, float]]
+    skew: SkewWatch
     draining: bool = False
 
     async def readiness(self) -> dict[str, Any]:
@@ -49,16 +52,22 @@ class Health:
         before = self.context.clock.now() - timedelta(seconds=OVERDUE_S)
         overdue = await self.context.db.read(survey.overdue, before)
         stalled = sorted(name for name, age_s in self.loop_ages_s().items() if age_s > STALLED_S)
-        still = await self.context.db.read(_standing)
+        still = await self._standing(self.context.db)
         # While something stands still on purpose, what it holds is late but not stuck.
         counted = {
             "overdue_queries": 0 if "query" in still else overdue.queries,
             "overdue_submissions": 0 if "submit" in still else overdue.submissions,
             "overdue_timers": overdue.timers,
         }
-        account_fault = any(one["reason"] in _ACCOUNT_FAULTS for one in still.values())
-        stuck = bool(stalled) or any(counted.values()) or account_fault
-        return {"stuck": stuck, **counted, "stalled_loops": stalled, "standing_still": still}
+        for_a_person = any(one["reason"] in _FOR_A_PERSON for one in still.values())
+        stuck = bool(stalled) or any(counted.values()) or for_a_person
+        return {
+            "stuck": stuck,
+            **counted,
+            "stalled_loops": stalled,
+            "standing_still": still,
+            "clock_skew_s": round(self.skew.skew_s, 3),
+        }
 
     def note_loops(self) -> None:
         """Bring the loops' gauge up to date."""
@@ -70,15 +79,21 @@ class Health:
         counts = await self.context.loops_db().read(survey.open_tasks)
         for status, count in counts.items():
             metrics.tasks.labels(status).set(count)
-        still = await self.context.loops_db().read(_standing)
+        still = await self._standing(self.context.loops_db())
         metrics.standing_still.clear()
         for what, one in still.items():
             metrics.standing_still.labels(what, one["reason"]).set(1)
         return SURVEY_S
 
+    async def _standing(self, db: Database) -> dict[str, dict[str, Any]]:
+        """What stands still: submissions and queries everywhere, or the loops of this process."""
+        found = await db.read(_held)
+        loops = self.skew.standing()
+        return found if loops is None else found | {"loops": loops}
 
-def _standing(conn: sa.Connection) -> dict[str, dict[str, Any]]:
-    """What stands still, why and since when."""
+
+def _held(conn: sa.Connection) -> dict[str, dict[str, Any]]:
+    """What is held for all processes, why and since when."""
     found: dict[str, dict[str, Any]] = {}
     for name, state in limits.read(conn).items():
         standing = state.standing

@@ -1,23 +1,17 @@
 """Callbacks: many at once into one transaction, and none acknowledged before it is committed (G1).
 
-A request puts its callback into a bounded queue and waits. One writer takes whatever is there, commits it as one
-group, and answers. There is no timer: a group forms by itself while the one before commits, so a lone callback
-pays nothing.
+A request is admitted, read, and handed to a writer; it waits until the writer's group is committed.
 """
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-import structlog
-
-from app.domain.observation import Disposition
 from app.errors import Unavailable
 from app.flows.context import Context
-from app.flows.record import Received, Ruling, commit_group, store_poisoned
-from app.storage.database import Lane
+from app.flows.record import Received, Ruling
+from app.flows.writer import Writer
 from app.storage.inbox import digest_of
 from app.telemetry import metrics
 from app.vendor import wire
@@ -25,14 +19,9 @@ from app.vendor.kinds import FAMILIES
 
 MOST_ENTRIES: Final = 512
 MOST_BYTES: Final = 32 * 1024 * 1024
-GROUP_ENTRIES: Final = 64
-GROUP_BYTES: Final = 1024 * 1024
-LOCK_PATIENCE_S: Final = 1.0
-"""How long a callback steps back for a locked task before it waits for the lock alone."""
-STEP_BACK_S: Final = 0.02
+WRITERS: Final = 2
+"""Groups in flight: while the database commits one, the next is joined."""
 ANSWER_TIMEOUT_S: Final = 15.0
-
-log = structlog.get_logger(__name__)
 
 
 class Admission:
@@ -68,24 +57,14 @@ class Address:
     task_id: UUID | None
 
 
-@dataclass(slots=True)
-class _Waiting:
-    received: Received
-    answer: asyncio.Future[Ruling]
-    deferred_at: float | None = None
-
-
 class Ingest:
-    """The writer of callbacks; ``step`` is called by its loop, which ``arrived`` wakes."""
+    """Takes callbacks in, and hands them to the writers: all of one task to the same, so that two never meet."""
 
     def __init__(self, context: Context, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self._context = context
         self._answer_timeout_s = answer_timeout_s
-        self._db = context.db.on(Lane.CALLBACKS)
-        self._queue: deque[_Waiting] = deque()
-        self._alone: set[asyncio.Task[None]] = set()
-        self._patience = asyncio.Lock()
-        self.arrived = asyncio.Event()
+        patience = asyncio.Lock()
+        self.writers = tuple(Writer(context, patience) for _ in range(WRITERS))
         self.admission = Admission()
 
     def open(self, family: str, token: str) -> Address | None:
@@ -97,26 +76,18 @@ class Ingest:
 
     async def receive(self, to: Address, body: bytes, client_address: str | None) -> Ruling:
         """Have one callback stored and applied; it is durable when this returns. Raises ``Unavailable``."""
-        waiting = _Waiting(self._read(to, body, client_address), asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
-        self.arrived.set()
+        writer = self.writers[to.task_id.int % WRITERS if to.task_id is not None else 0]
+        answer = writer.put(self._read(to, body, client_address))
         try:
             async with asyncio.timeout(self._answer_timeout_s):
-                return await waiting.answer
+                return await answer
         except TimeoutError:
             raise Unavailable("the callback could not be stored in time") from None
 
-    async def step(self) -> float | None:
-        """Commit one group of what waits. Returns 0 if there may be more, None to wait for an arrival."""
-        group = self._take()
-        if group:
-            await self._commit(group)
-        return 0 if self._queue else None
-
     def fail_all(self) -> None:
         """Answer everybody who waits with 503: the process ends."""
-        while self._queue:
-            _fail(self._queue.popleft(), Unavailable("the gateway is stopping"))
+        for writer in self.writers:
+            writer.fail_all()
 
     def _read(self, to: Address, body: bytes, client_address: str | None) -> Received:
         family = FAMILIES[to.family]
@@ -138,100 +109,3 @@ class Ingest:
             readings=tuple(readings.readings),
             fault=fault,
         )
-
-    def _take(self) -> list[_Waiting]:
-        group: list[_Waiting] = []
-        size = 0
-        while self._queue and len(group) < GROUP_ENTRIES:
-            if self._queue[0].answer.done():
-                # Nobody waits any more: it was answered 503, and its place has been given to another.
-                self._queue.popleft()
-                continue
-            size += len(self._queue[0].received.body)
-            if group and size > GROUP_BYTES:
-                break
-            group.append(self._queue.popleft())
-        return group
-
-    async def _commit(self, group: list[_Waiting]) -> None:
-        try:
-            await self._commit_or_halve(group)
-        except BaseException:
-            for waiting in group:
-                _fail(waiting, Unavailable("the callback could not be stored"))
-            raise
-
-    async def _commit_or_halve(self, group: list[_Waiting]) -> None:
-        try:
-            await self._commit_twice(group)
-        except Unavailable as error:
-            for waiting in group:
-                _fail(waiting, error)
-        except Exception as error:  # one poisonous callback must not fail its neighbours
-            if len(group) == 1:
-                await self._poison(group[0], error)
-                return
-            middle = len(group) // 2
-            await self._commit_or_halve(group[:middle])
-            await self._commit_or_halve(group[middle:])
-
-    async def _commit_twice(self, group: list[_Waiting]) -> None:
-        """Once more if the database was away: a connection that died while idle is found dead only by using it,
-        and a repeat is harmless also where only the answer to the commit was lost."""
-        try:
-            await self._commit_once(group)
-        except Unavailable:
-            await self._commit_once(group)
-
-    async def _commit_once(self, group: list[_Waiting], *, skip_locked: bool = True) -> None:
-        context = self._context
-        received = [waiting.received for waiting in group]
-        committed = await self._db.write(commit_group, received, context.rules, skip_locked=skip_locked)
-        metrics.group_sizes.observe(len(group))
-        context.committed(committed.applied)
-        for waiting, ruling in zip(group, committed.rulings, strict=True):
-            if ruling is None:
-                self._defer(waiting)
-            elif not waiting.answer.done():
-                waiting.answer.set_result(ruling)
-
-    def _is_patient(self, waiting: _Waiting) -> bool:
-        since = waiting.deferred_at
-        return since is not None and self._context.clock.monotonic() - since >= LOCK_PATIENCE_S
-
-    def _defer(self, waiting: _Waiting) -> None:
-        """Another transaction holds the task: step back, so that nobody else waits for that lock."""
-        if waiting.deferred_at is None:
-            waiting.deferred_at = self._context.clock.monotonic()
-        if self._is_patient(waiting):
-            task = asyncio.create_task(self._commit_alone(waiting))
-            self._alone.add(task)
-            task.add_done_callback(self._alone.discard)
-        else:
-            asyncio.get_running_loop().call_later(STEP_BACK_S, self._requeue, waiting)
-
-    async def _commit_alone(self, waiting: _Waiting) -> None:
-        # One at a time: each waits on a connection of the callbacks' lane, and the writer needs the other.
-        async with self._patience:
-            try:
-                await self._commit_once([waiting], skip_locked=False)
-            except Unavailable as error:
-                _fail(waiting, error)
-            except Exception as error:
-                await self._poison(waiting, error)
-
-    def _requeue(self, waiting: _Waiting) -> None:
-        if not waiting.answer.done():
-            self._queue.append(waiting)
-            self.arrived.set()
-
-    async def _poison(self, waiting: _Waiting, error: Exception) -> None:
-        log.error("callback.poisoned", exc_info=error)
-        await self._db.write(store_poisoned, waiting.received, f"{type(error).__name__} while it was applied")
-        if not waiting.answer.done():
-            waiting.answer.set_result(Ruling(Disposition.POISONED, usable=False))
-
-
-def _fail(waiting: _Waiting, error: Unavailable) -> None:
-    if not waiting.answer.done():
-        waiting.answer.set_exception(error)

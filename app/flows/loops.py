@@ -21,12 +21,14 @@ Step = Callable[[], Awaitable[float | None]]
 
 @dataclass(slots=True)
 class Loop:
-    """A story that repeats. ``beat_at``: the monotonic clock when a turn last ended well."""
+    """A story that repeats. ``beat_at``: the monotonic clock when a turn last ended well. While ``paused`` says so
+    it stands still, and is not stalled."""
 
     name: str
     step: Step
     idle_s: float
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    paused: Callable[[], bool] = lambda: False
     beat_at: float = 0.0
 
 
@@ -67,7 +69,7 @@ class Supervisor:
         while not self._stopping:
             try:
                 loop.wake.clear()
-                wait_s = await loop.step()
+                wait_s = None if loop.paused() else await loop.step()
             except Unavailable as error:
                 if not waiting:
                     log.warning("loop.waits", loop=loop.name, reason=error.detail)

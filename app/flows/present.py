@@ -114,7 +114,7 @@ def _item_document(item: Item, view: ItemView, large: dict[str, Any], shape: Sha
     sections = values.get(shape.sections_field) if shape.sections_field else None
     return {
         "item_id": item.item_id,
-        "status": view.status.value,
+        "status": view.progress.status.value,
         "title": values.get("title"),
         "style": values.get("style"),
         "model": values.get("model"),
@@ -145,7 +145,7 @@ def _failure(task: Task, views: list[tuple[Item, ItemView]]) -> Failure | None:
         return None
     if not views:
         return task.failure
-    if all(view.unknown_to_vendor for _, view in views):
+    if all(view.progress.unknown_to_vendor for _, view in views):
         message = "The vendor does not know the items that it named."
         return Failure("item_unknown_to_vendor", message, retryable=True)
     words = (item.state.value(name) for item, _ in views for name in ("err_msg", "error"))

@@ -13,7 +13,7 @@ from app.errors import NotFound, VendorFailed
 from app.flows.context import Context
 from app.flows.present import Document, body_document, callback_document, documents, timeline_documents
 from app.storage import inbox, items, tasks, timeline
-from app.vendor.client import Unanswered
+from app.vendor.answers import Unanswered
 
 ACCOUNT_FRESH = timedelta(seconds=60)
 

@@ -24,7 +24,8 @@ from app.storage import items, limits, tasks
 from app.storage.items import Asked, Postponed
 from app.storage.limits import Limit, State
 from app.telemetry import metrics
-from app.vendor.client import QUERY_TIMEOUT_S, Answered, QueryAnswer, Spoiled, Unanswered
+from app.vendor.answers import Answered, QueryAnswer, Spoiled, Unanswered
+from app.vendor.client import QUERY_TIMEOUT_S
 from app.vendor.kinds import FAMILIES, QUERY_BATCH
 
 ASKERS: Final = 8

@@ -11,7 +11,7 @@ from app.storage.database import Lane, dumps, loads
 
 T = TypeVar("T")
 
-POOL_SIZES: Final = {Lane.CALLBACKS: 2, Lane.API: 8, Lane.LOOPS: 6}
+POOL_SIZES: Final = {Lane.CALLBACKS: 3, Lane.API: 8, Lane.LOOPS: 6}
 CONNECT_TIMEOUT_S: Final = 5.0
 COMMAND_TIMEOUT_S: Final = 6.0
 """Just above the server's own time-outs: a server that died without a word ends no statement by itself."""

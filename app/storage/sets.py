@@ -134,13 +134,7 @@ def _fetch(conn: sa.Connection, compiled: _Compiled, values: dict[str, Any]) -> 
         return []
     if not any(compiled.results):
         return list(result.all())
-    return [
-        tuple(
-            value if convert is None or value is None else convert(value)
-            for convert, value in zip(compiled.results, row, strict=True)
-        )
-        for row in result.all()
-    ]
+    return dialect.converted(compiled.results, result.all())
 
 
 def _run_many(conn: sa.Connection, statement: Insert | Update, rows: Sequence[Row]) -> int:
@@ -148,14 +142,8 @@ def _run_many(conn: sa.Connection, statement: Insert | Update, rows: Sequence[Ro
     converts = dialect.to_driver(conn, [statement.table.c[name] for name in _columns(statement)])
     # The order of the text is keys last in an UPDATE; a row has them first.
     places = [int(name.removeprefix("p")) for name in compiled.order]
-    converted = [
-        tuple(
-            row[place] if (convert := converts[place]) is None or row[place] is None else convert(row[place])
-            for place in places
-        )
-        for row in rows
-    ]
-    return conn.exec_driver_sql(compiled.sql, converted).rowcount
+    ordered = [tuple(row[place] for place in places) for row in dialect.converted(converts, rows)]
+    return conn.exec_driver_sql(compiled.sql, ordered).rowcount
 
 
 def _write_at_once(conn: sa.Connection, changes: Sequence[Change]) -> Sequence[int]:
@@ -178,9 +166,9 @@ def _arrays(statement: Insert | Update, rows: Sequence[Row], prefix: str) -> dic
 def _flat(conn: sa.Connection, statement: Insert, rows: Sequence[Row]) -> dict[str, Any]:
     converts = dialect.to_driver(conn, [statement.table.c[name] for name in statement.columns])
     return {
-        f"p{number}_{place}": value if convert is None or value is None else convert(value)
-        for number, row in enumerate(rows)
-        for place, (convert, value) in enumerate(zip(converts, row, strict=True))
+        f"p{number}_{place}": value
+        for number, row in enumerate(dialect.converted(converts, rows))
+        for place, value in enumerate(row)
     }
 
 

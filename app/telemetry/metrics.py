@@ -42,6 +42,9 @@ loop_heartbeat_age: Final = Gauge(
 loop_restarts: Final = Counter(
     "gateway_loop_restarts", "Times a loop ended with an exception", ["loop"], registry=registry
 )
+clock_skew: Final = Gauge(
+    "gateway_clock_skew_seconds", "Our clock minus the database's, as last measured", registry=registry
+)
 
 
 def note_vendor_call(operation: str, code: str, seconds: float) -> None:

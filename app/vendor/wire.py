@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -95,14 +95,15 @@ def read_items(items: list[Any], family: Family, *, of_callback: bool = False, i
     if len(items) > MOST_ITEMS:
         body.oddities["too_many_items"] += len(items) - MOST_ITEMS
     for item in items[:MOST_ITEMS]:
-        reading = read_item(item, family.shape, body.oddities, is_clean=is_clean)
+        reading = read_item(item, family.shape, body.oddities, of_callback=of_callback, is_clean=is_clean)
         if reading is not None:
-            event = (reading.event or "") if of_callback else None
-            body.readings.append(replace(reading, event=event))
+            body.readings.append(reading)
     return body
 
 
-def read_item(item: Any, shape: Shape, oddities: Counter[str], *, is_clean: bool = False) -> Reading | None:
+def read_item(
+    item: Any, shape: Shape, oddities: Counter[str], *, of_callback: bool = False, is_clean: bool = False
+) -> Reading | None:
     """Read one vendor item, or None (counted) if it is no object or has no usable id."""
     if not isinstance(item, dict):
         oddities["item_not_object"] += 1
@@ -124,7 +125,9 @@ def read_item(item: Any, shape: Shape, oddities: Counter[str], *, is_clean: bool
             event = _read_event(value, oddities)
         else:
             _read_field(reading, name, value, shape, oddities)
-    return replace(reading, event=event)
+    if not of_callback:
+        return reading
+    return Reading(item_id, reading.statuses, reading.urls, reading.values, event or "")
 
 
 def read_item_id(value: Any) -> str | None:

@@ -4,8 +4,22 @@ import asyncio
 from datetime import datetime
 from uuid import UUID
 
+import pytest
+
 from tests.api.bodies import assert_problem, done, logged, raw_body, song
 from tests.api.direct import ids
+
+
+@pytest.fixture
+def learned(gateway, db):
+    """How many samples of timing there are by now."""
+
+    async def count():
+        context = gateway.gateway.context
+        await context.delays.flush(context.loops_db())
+        return sum(row["n"] for row in await db.rows("SELECT n FROM delays"))
+
+    return count
 
 
 def _at(text: str) -> datetime:
@@ -75,6 +89,33 @@ async def test_of_a_mixed_body_what_is_applicable_is_applied(gateway):
     [kept] = await logged(gateway, str(theirs))
     assert kept["disposition"] == "mismatched"
     assert b"t2m_mine" in await raw_body(gateway, kept["id"])
+
+
+async def test_a_repeat_of_a_mixed_body_is_applied_quietly(gateway, db, learned):
+    """What of it was another task's may have become applicable, so it is applied again: without a row in the
+    timeline, and not as a sample of how long callbacks take."""
+    mine, theirs = [UUID((await gateway.submit())["id"]) for _ in range(2)]
+    await gateway.call_back("song", song("t2m_mine", event="audio_complete"), mine)
+    mixed = song("t2m_theirs", "main_succeeded", event="audio_complete")
+    mixed["songs"] += song("t2m_mine", "main_succeeded", event="wav_complete")["songs"]
+    assert (await gateway.call_back("song", mixed, theirs)).status_code == 200
+    before, told = await gateway.task(str(theirs)), await gateway.timeline(str(theirs))
+    samples = await learned()
+    assert samples == 2
+    for _ in range(3):
+        assert (await gateway.call_back("song", mixed, theirs)).text == "success"
+    assert await gateway.task(str(theirs)) == before
+    assert await gateway.timeline(str(theirs)) == told
+    # The item's first owner is gone: now the body's second half is applicable, and an event of it is heard first.
+    await db.execute(f"DELETE FROM tasks WHERE id IN ({ids([str(mine)])})")
+    assert (await gateway.call_back("song", mixed, theirs)).text == "success"
+    after = await gateway.task(str(theirs))
+    assert [item["item_id"] for item in after["items"]] == ["t2m_theirs", "t2m_mine"]
+    assert after["version"] > before["version"]
+    assert await gateway.timeline(str(theirs)) == told
+    [kept] = await logged(gateway, str(theirs))
+    assert (kept["disposition"], kept["count"]) == ("applied", 5)
+    assert await learned() == samples
 
 
 async def test_the_log_is_listed_newest_first_filtered_and_in_pages(gateway):

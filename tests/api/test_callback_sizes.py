@@ -2,11 +2,16 @@
 
 import asyncio
 import json
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
 
+from app.api.callbacks import CallbackEndpoint
+from app.api.meter import FailureMeter
+from app.flows.ingest import MOST_ENTRIES
+from app.main import listen, make_server
 from tests.api.bodies import assert_problem, logged, song
 from tests.api.conftest import on_sqlite
 
@@ -120,6 +125,36 @@ async def test_over_capacity_is_503_at_once_and_ends_with_the_load(gateway, db):
             break
         await asyncio.sleep(0.02)
     assert answer.status_code == 200
+
+
+@asynccontextmanager
+async def _hasty(gateway, read_timeout_s: float):
+    """The gateway's callbacks on a port of their own, where a body must come within so long; the port's URL."""
+    listener = listen("127.0.0.1", 0)
+    endpoint = CallbackEndpoint(gateway.gateway.ingest, FailureMeter(), LIMIT, (), read_timeout_s=read_timeout_s)
+    server = make_server(endpoint, host="127.0.0.1", port=0)
+    serving = asyncio.create_task(server.serve([listener]))
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await serving
+
+
+@on_sqlite
+async def test_a_body_that_does_not_come_is_408_and_its_place_is_free_again(gateway, db):
+    path = urlsplit(gateway.callback_url("song", UUID((await gateway.submit())["id"]))).path
+    before = await db.everything()
+    async with _hasty(gateway, read_timeout_s=1.5) as url:
+        half = _head(f"{url}{path}", "Content-Length: 1000"), b'{"songs":[{"item_id":"t2m_1"}'
+        answers = await asyncio.gather(*(_send(url, *half) for _ in range(MOST_ENTRIES)))
+        assert {answer.partition(b"\r\n")[0].split()[1] for answer in answers} == {b"408"}
+        # The rest of the body would be taken for the next request.
+        assert all(b"connection: close" in answer.lower() for answer in answers)
+        assert await db.everything() == before
+        # All places were taken; and a whole body that follows finds one.
+        answer = await gateway.api.post(f"{url}{path}", json=song())
+        assert (answer.status_code, answer.text) == (200, "success")
 
 
 @on_sqlite

@@ -94,10 +94,10 @@ def test_the_version_grows_with_what_a_client_can_see_and_stays_for_what_it_know
     story = tell([ACCEPTED])
     for one in observed:
         if one.key in story.board.items:
-            shown = story.board.prints[story.task.id]
+            shown = story.board.shown[story.task.id]
             version = story.task.version
             story.happens(0, one, task=story.task)
-            assert (story.task.version > version) == (story.board.prints[story.task.id] != shown)
+            assert (story.task.version > version) == (story.board.shown[story.task.id] != shown)
             if one.source is Source.CALLBACK:
                 version = story.task.version
                 story.happens(0, one, task=story.task)
@@ -120,7 +120,7 @@ def test_deriving_again_changes_nothing(observed):
     story = tell(with_answer(observed))
     before = ending(story)
     shown, expired = derive(story.board, story.task, after(0), story.rules)
-    assert (shown, expired) == (story.board.prints[story.task.id], False)
+    assert (shown, expired) == (story.board.shown[story.task.id], False)
     assert ending(story) == before
 
 

@@ -161,7 +161,7 @@ def test_an_item_unknown_to_the_vendor_fails_after_its_grace_and_not_before():
     assert story.task.status == "running"
     story.queried(601, denies())
     assert story.task.status == "failed"
-    assert story.view().unknown_to_vendor
+    assert story.view().progress.unknown_to_vendor
 
 
 def test_the_grace_counts_from_the_last_sighting():
@@ -183,7 +183,7 @@ def test_any_later_sighting_undoes_unknown_to_the_vendor(again):
     else:
         story.queried(710, again)
     assert story.task.status == "running"
-    assert not story.view().unknown_to_vendor
+    assert not story.view().progress.unknown_to_vendor
     assert story.item().query_due_at is not None
 
 
@@ -192,7 +192,7 @@ def test_an_item_that_is_final_is_never_unknown_to_the_vendor():
     story.called_back(60, says(status="succeeded"))
     story.queried(5000, denies())
     assert story.task.status == "succeeded"
-    assert story.view().status == "succeeded"
+    assert story.view().progress.status == "succeeded"
 
 
 def test_a_task_that_never_saw_its_item_still_counts_the_grace_from_its_submission():

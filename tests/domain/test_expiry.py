@@ -87,7 +87,7 @@ def test_a_final_task_does_not_expire_but_stops_waiting_for_what_is_missing():
     story.called_back(60, says(status="succeeded", audio_url=MP3))
     story.ticks(DEADLINE)
     assert story.task.status == "succeeded"
-    assert story.view().settled
+    assert story.view().progress.settled
     assert story.item().query_due_at is None
     assert "expired" not in story.entry_types()
 

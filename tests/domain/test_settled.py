@@ -57,7 +57,7 @@ def test_stems_may_be_a_list_or_an_object():
 def test_a_whole_song_is_settled_and_nothing_more_is_asked():
     story = running_story()
     story.called_back(60, says(**WHOLE))
-    assert (story.view().settled, story.view().complete) == (True, True)
+    assert (story.view().progress.settled, story.view().progress.complete) == (True, True)
     assert story.item().query_due_at is None
     assert story.task.timer_due_at is None
 
@@ -67,14 +67,14 @@ def test_a_final_song_of_which_something_is_missing_is_not_settled_but_its_task_
     story = running_story()
     story.called_back(60, says(**{name: value for name, value in WHOLE.items() if name != missing}))
     assert story.task.status == "succeeded"
-    assert not story.view().settled
+    assert not story.view().progress.settled
     assert story.item().query_due_at == after(80)
 
 
 def test_an_instrumental_task_needs_no_aligned_lyrics():
     story = running_story(sung=False)
     story.called_back(60, says(status="succeeded", audio_url=MP3, audio_hi_url=WAV))
-    assert story.view().settled
+    assert story.view().progress.settled
 
 
 def test_a_failed_sub_status_is_as_good_as_a_value():
@@ -82,14 +82,14 @@ def test_a_failed_sub_status_is_as_good_as_a_value():
     story.called_back(
         60, says(status="part_failed", audio_url=MP3, audio_hi_status="sub_failed", lyrics_sections_status="sub_failed")
     )
-    assert story.view().settled
+    assert story.view().progress.settled
     assert artifact_statuses(story) == {"audio": "ready", "audio_hi": "failed"}
 
 
 def test_a_failed_item_is_settled_without_artifacts():
     story = running_story()
     story.called_back(60, says(status="failed"))
-    assert story.view().settled
+    assert story.view().progress.settled
     assert artifact_statuses(story) == {"audio": "failed", "audio_hi": "failed"}
 
 
@@ -101,7 +101,7 @@ def test_after_three_answered_follow_ups_what_is_missing_has_failed():
         assert story.item().follow_ups == follow_up
         story.queried(second, shows(status="succeeded"))
     assert artifact_statuses(story) == {"audio": "failed", "audio_hi": "ready"}
-    assert story.view().settled
+    assert story.view().progress.settled
     assert story.item().query_due_at is None
 
 
@@ -158,7 +158,7 @@ def test_whatever_is_said_an_unsettled_item_has_its_next_question_and_a_settled_
         seen = type(seen)("song", reading, seen.source, at, seen.named_by)
         story.happens(60 + n, seen, task=story.task)
         view = story.view()
-        assert (story.item().query_due_at is None) == view.settled
-        assert view.complete <= view.settled <= view.final
+        assert (story.item().query_due_at is None) == view.progress.settled
+        assert view.progress.complete <= view.progress.settled <= view.progress.final
         for one in view.artifacts.values():
             assert (one.status == "ready") == (one.url is not None) == (one.expires_at is not None)

@@ -1,6 +1,7 @@
 """When a callback counts as overdue, and how long until the next question."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.domain.policy import Policy
 from app.domain.timing import FAR, bucket_of, interval_s, later, overdue_s, upper_edge_s
-from tests.domain.scene import T0, after, running_story, says, shows
+from tests.domain.scene import T0, after, denies, running_story, says, shows
 from tests.domain.strategies import EVERYDAY
 
 delays = st.floats(0.001, 10 * 86400)
@@ -142,6 +143,31 @@ def test_a_lease_in_force_is_never_cut_short_by_a_callback():
     assert item.query_due_at == after(130)
     story.called_back(120, says(status="running"))
     assert item.query_due_at == after(140)
+
+
+def test_an_answer_under_the_lease_in_force_ends_it():
+    story = running_story()
+    item = story.item()
+    item.query_due_at = item.query_leased_until = after(330)
+    story.queried(300, replace(shows(status="running"), leased_until=after(330)))
+    assert (item.query_leased_until, item.query_due_at, item.query_attempts) == (None, after(315), 1)
+
+
+@pytest.mark.parametrize("late", [shows(status="running"), denies(), shows(status="main_succeeded")])
+def test_a_late_answer_does_not_end_the_lease_of_another_asker(late):
+    story = running_story()
+    item = story.item()
+    item.query_due_at = item.query_leased_until = after(400)
+    item.query_attempts, item.query_group = 3, "half"
+    # Its asker was frozen until its own lease had lapsed, and somebody else asked anew.
+    story.queried(300, replace(late, leased_until=after(330)))
+    assert (item.query_leased_until, item.query_due_at) == (after(400), after(400))
+    assert (item.query_attempts, item.query_group) == (3, "half")
+    # What it says is news all the same.
+    assert item.last_query_at == after(300)
+    story.queried(390, replace(shows(status="running"), leased_until=after(400)))
+    assert item.query_leased_until is None
+    assert item.query_due_at > after(390)
 
 
 def test_an_event_is_timed_once_since_the_one_before_it_or_since_the_claim():

@@ -111,13 +111,20 @@ def make_settings(database_url: str, **given: Any) -> Settings:
 
 @asynccontextmanager
 async def running_gateway(
-    database_url: str, *, workers: bool = True, clock: Clock | None = None, **given: Any
+    database_url: str,
+    *,
+    workers: bool = True,
+    clock: Clock | None = None,
+    watch_clock: bool | None = None,
+    **given: Any,
 ) -> AsyncIterator[Running]:
-    """A gateway that serves on a free port, and is stopped at the end."""
+    """A gateway that serves on a free port, and is stopped at the end. A clock of the test's is not held against
+    the database's unless ``watch_clock`` says so."""
     listener = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     settings = make_settings(database_url, public_url=url, **given)
-    gateway = build(settings, workers=workers, clock=clock)
+    watched = clock is None if watch_clock is None else watch_clock
+    gateway = build(settings, workers=workers, clock=clock, watch_clock=watched)
     await gateway.start()
     server = make_server(gateway.app(), host="127.0.0.1", port=0)
     serving = asyncio.create_task(server.serve([listener]))

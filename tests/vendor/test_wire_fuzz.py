@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.domain.item import ItemState, canonical, join
 from app.domain.observation import Observation, Reading, Source
 from app.vendor import wire
-from app.vendor.client import read_envelope
+from app.vendor.answers import read_envelope
 from app.vendor.kinds import FAMILIES
 
 EVERYDAY = settings(max_examples=120, deadline=None)

@@ -63,6 +63,13 @@ def test_a_querys_answer_is_read_by_its_list_and_is_no_event():
     assert [one.event for one in found.readings] == [None, None]
 
 
+@pytest.mark.parametrize(("sent", "over"), [(wire.MOST_ITEMS, 0), (wire.MOST_ITEMS + 1, 1), (1000, 800)])
+def test_a_body_is_read_up_to_two_hundred_items_and_the_rest_is_counted(sent, over):
+    found = read(body(*({"item_id": f"t2m_{n}"} for n in range(sent))))
+    assert [one.item_id for one in found.readings] == [f"t2m_{n}" for n in range(200)]
+    assert found.oddities == ({"too_many_items": over} if over else {})
+
+
 @pytest.mark.parametrize("family", [LYRICS, STEMS, MIDI], ids=lambda family: family.name)
 def test_a_callback_without_a_named_event_is_one_event_still(family):
     assert read_one({"status": "succeeded"}, family)[0].event == ""

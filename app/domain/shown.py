@@ -1,0 +1,43 @@
+"""What of a task a client can see and that can change, kept so that two moments can be compared."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from app.domain.item import ItemState
+from app.domain.task import Item, Task
+from app.domain.view import Progress
+
+Steps = Sequence[tuple[Item, Progress]]
+"""The items of a task, each with how far it is."""
+
+
+class Shown:
+    """What a task shows at one moment; equal where no client could tell the two apart. A state is never changed in
+    place, so it is looked into only where it was replaced."""
+
+    __slots__ = ("_items", "_task")
+
+    def __init__(self, task: Task, steps: Steps) -> None:
+        self._task = (task.status, task.failure, task.submitted_at, task.deadline_at)
+        self._items = [(item.item_id, progress, item.state) for item, progress in steps]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Shown):
+            return NotImplemented
+        if self._task != other._task or len(self._items) != len(other._items):
+            return False
+        return all(
+            ours[:2] == theirs[:2] and (ours[2] is theirs[2] or _look(ours[2]) == _look(theirs[2]))
+            for ours, theirs in zip(self._items, other._items, strict=True)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _look(state: ItemState) -> Any:
+    return (
+        state.statuses,
+        {name: state.latest_url(name) for name in state.urls},
+        {name: held[1] for name, held in state.values.items()},
+        {name: held[1] for name, held in state.large.items()},
+    )

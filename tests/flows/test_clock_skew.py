@@ -1,0 +1,168 @@
+"""A process whose clock is off from the database's: it is told, and with too much of it the loops claim nothing."""
+
+import asyncio
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+import structlog
+
+from app.storage import clock as database_clock
+from app.telemetry import metrics
+from tests.support.clock import ScaledClock
+from tests.support.gateway import running_gateway
+
+
+@pytest.fixture
+async def database_url(postgres):
+    """PostgreSQL alone: SQLite's clock is the process's own."""
+    name = f"test_{uuid.uuid4().hex}"
+    yield postgres.create_database(name, template="template")
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def off():
+    """Clocks that are off by so many seconds."""
+
+    def make(seconds):
+        clock = ScaledClock()
+        clock.skip(seconds)
+        return clock
+
+    return make
+
+
+def told(logs):
+    return [one["event"] for one in logs if one["event"].startswith("clock.")]
+
+
+async def backlog(gateway):
+    answer = await gateway.api.get("/backlog")
+    return answer.status_code, answer.json()
+
+
+def gauge():
+    return metrics.clock_skew._value.get()
+
+
+@pytest.mark.parametrize("seconds", [-300, -12, 0, 1.5, 12])
+async def test_the_skew_is_measured_at_the_start_to_its_sign(start_gateway, off, seconds):
+    gateway = await start_gateway(clock=off(seconds), watch_clock=True)
+    assert gauge() == pytest.approx(seconds, abs=0.3)
+    _, found = await backlog(gateway)
+    assert found["clock_skew_s"] == pytest.approx(seconds, abs=0.3)
+
+
+async def test_a_good_clock_is_not_spoken_of(start_gateway, off):
+    with structlog.testing.capture_logs() as logs:
+        gateway = await start_gateway(clock=off(1.5), watch_clock=True)
+        for _ in range(3):
+            await gateway.gateway.skew.step()
+    assert told(logs) == []
+    status, found = await backlog(gateway)
+    assert (status, found["standing_still"]) == (200, {})
+
+
+@pytest.mark.parametrize("seconds", [2.5, -2.5, 9])
+async def test_from_two_seconds_on_it_is_warned_of_once_and_the_loops_go_on(start_gateway, start_sandbox, off, seconds):
+    sandbox = await start_sandbox(scale=300)
+    with structlog.testing.capture_logs() as logs:
+        gateway = await start_gateway(sandbox, clock=off(seconds), watch_clock=True)
+        for _ in range(3):
+            await gateway.gateway.skew.step()
+        assert [(one["event"], one["log_level"]) for one in logs if one["event"] == "clock.off"] == [
+            ("clock.off", "warning")
+        ]
+        await gateway.until((await gateway.submit())["id"], "succeeded")
+        assert (await backlog(gateway))[0] == 200
+        gateway.gateway.context.clock.skip(-seconds)
+        await gateway.gateway.skew.step()
+    assert told(logs) == ["clock.off", "clock.good_again"]
+
+
+@pytest.mark.parametrize("seconds", [11, -11])
+async def test_from_ten_seconds_on_a_process_claims_nothing_until_its_clock_is_good(
+    start_gateway, start_sandbox, off, seconds
+):
+    sandbox = await start_sandbox(scale=300, callbacks={"drop": 1})
+    with structlog.testing.capture_logs() as logs:
+        gateway = await start_gateway(
+            sandbox, clock=off(seconds), watch_clock=True, query_first_after_s=0.1, query_interval_s=0.1
+        )
+        task = await (await start_gateway(workers=False)).submit()
+        # Callbacks are stored all the same; what they name would be asked about at once.
+        body = {"songs": [{"item_id": "t2m_stranger", "status": "running"}]}
+        assert (await gateway.call_back("song", body)).text == "success"
+        await asyncio.sleep(1)
+        assert list(sandbox.calls) == []
+        assert (await gateway.task(task["id"]))["status"] == "queued"
+        status, found = await backlog(gateway)
+        assert (status, found["stuck"], found["stalled_loops"]) == (503, True, [])
+        assert found["standing_still"]["loops"]["reason"] == "clock_skew"
+        assert (await gateway.api.get("/readyz")).status_code == 200
+        gateway.gateway.context.clock.skip(-seconds)
+        # Nobody tells it: the loop that measures finds out.
+        await gateway.until(task["id"], "succeeded")
+    assert {call.operation for call in sandbox.calls} == {"submit", "query"}
+    assert [one["log_level"] for one in logs if one["event"] == "clock.loops_stand_still"] == ["error"]
+    assert told(logs) == ["clock.loops_stand_still", "clock.good_again"]
+    status, found = await backlog(gateway)
+    assert (status, found["standing_still"]) == (200, {})
+
+
+async def test_a_clock_that_goes_wrong_stops_loops_that_run_and_another_process_does_the_work(
+    start_gateway, start_sandbox, off
+):
+    sandbox = await start_sandbox(scale=300)
+    clock = off(0)
+    wrong = await start_gateway(sandbox, clock=clock, watch_clock=True)
+    await wrong.until((await wrong.submit())["id"], "succeeded")
+    clock.skip(-3600)
+    assert await wrong.gateway.skew.step() <= 5, "it is looked at again soon"
+    before = len(list(sandbox.calls))
+    task = await wrong.submit()
+    await asyncio.sleep(0.5)
+    assert len(list(sandbox.calls)) == before
+    right = await start_gateway(sandbox)
+    await right.until(task["id"], "succeeded")
+
+
+async def test_what_time_does_to_leases_waits_for_a_good_clock(start_gateway, start_sandbox, off):
+    """A clock that is ahead would take the lease of a submission under way for lapsed."""
+    sandbox = await start_sandbox(scale=60)
+    sandbox.add_rules(answers=[{"operation": "submit", "delay_s": 1.5}])
+    sender = await start_gateway(sandbox)
+    task = await sender.submit()
+    await sender.until(task["id"], "submitting")
+    ahead = await start_gateway(sandbox, clock=off(100), watch_clock=True)
+    await sender.until(task["id"], "succeeded")
+    assert "lease_lapsed" not in [one["type"] for one in await ahead.timeline(task["id"])]
+
+
+async def test_the_quickest_of_three_readings_counts_and_half_its_round_trip_is_taken_off(start_gateway):
+    db = (await start_gateway()).gateway.context.db
+    began = datetime(2026, 3, 1, tzinfo=UTC)
+    ours = [began + timedelta(seconds=second) for second in (100, 101, 103, 103.4, 200, 205)]
+    found = await db.read(database_clock.compare, lambda: ours.pop(0))
+    assert (found.before, found.after) == (began + timedelta(seconds=103), began + timedelta(seconds=103.4))
+    middle = began + timedelta(seconds=103.2)
+    assert found.skew_s == pytest.approx((middle - found.at).total_seconds(), rel=0, abs=0.001)
+
+
+async def test_the_database_tells_the_time_of_now_not_of_when_the_transaction_began(start_gateway):
+    def compare_late(conn):
+        conn.execute(sa.text("SELECT pg_sleep(1)"))
+        return database_clock.compare(conn, lambda: datetime.now(UTC))
+
+    found = await (await start_gateway()).gateway.context.db.read(compare_late)
+    assert abs(found.skew_s) < 0.5
+
+
+async def test_on_sqlite_the_clock_is_the_databases_own(start_sandbox, tmp_path, off):
+    sandbox = await start_sandbox(scale=300)
+    url = f"sqlite:///{tmp_path}/gateway.db"
+    async with running_gateway(url, tempolor_base_url=sandbox.base_url, clock=off(3600), watch_clock=True) as gateway:
+        await gateway.until((await gateway.submit())["id"], "succeeded")
+        assert (await backlog(gateway))[1]["clock_skew_s"] == 0
