@@ -13,9 +13,9 @@ import httpx
 import structlog
 
 from app.caller.egress import EgressGuard, EgressRefused, NameNotResolved, Resolve
-from app.caller.retry_after import read_retry_after
 from app.caller.signing import Signed
 from app.caller.urls import read_url
+from app.domain.retry_after import parse_retry_after
 from app.errors import InvalidRequest
 
 log = structlog.get_logger(__name__)
@@ -170,7 +170,7 @@ class Caller:
             return Delivered(heard.status, text)
         if heard.status == 410:
             return Gone(text)
-        return Rejected(heard.status, read_retry_after(heard.retry_after, self._now()), text)
+        return Rejected(heard.status, parse_retry_after(heard.retry_after, self._now()), text)
 
 
 def shown(content: bytes) -> str:

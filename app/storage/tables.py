@@ -65,6 +65,8 @@ clients = sa.Table(
     _column("key_digest", sa.LargeBinary(32)),
     _column("is_admin", sa.Boolean),
     _column("webhook_secret", sa.String(100)),
+    _optional("previous_webhook_secret", sa.String(100)),
+    _optional("rotated_at", UtcDateTime),
     _column("created_at", UtcDateTime),
     _optional("revoked_at", UtcDateTime),
     sa.UniqueConstraint("key_digest"),
@@ -109,6 +111,7 @@ tasks = sa.Table(
 sa.Index(None, tasks.c.client_name, tasks.c.id)
 sa.Index(None, tasks.c.status, tasks.c.id)
 sa.Index(None, tasks.c.reference, tasks.c.id)
+_due_index(tasks, "client_name", "dispatch_due_at", "id", where="dispatch_due_at")
 _due_index(tasks, "dispatch_due_at", "id", where="dispatch_due_at")
 _due_index(tasks, "timer_due_at", "id", where="timer_due_at")
 _due_index(tasks, "slot_until", where="slot_until")
@@ -175,6 +178,33 @@ timeline = sa.Table(
     _column("version", sa.Integer),
     _column("detail", Json),
 )
+
+sa.Index(None, timeline.c.at)
+
+notifications = sa.Table(
+    "notifications",
+    metadata,
+    _column("id", sa.Uuid, primary_key=True),
+    _column("client_name", sa.String(100)),
+    _column("task_id", sa.Uuid),
+    _column("type", sa.String(32)),
+    _column("url", sa.Text),
+    _column("receiver", sa.String(300)),
+    _column("body", sa.LargeBinary),
+    _column("status", sa.String(16)),
+    _column("attempts", sa.Integer),
+    _column("created_at", UtcDateTime),
+    _optional("due_at", UtcDateTime),
+    _optional("last_attempt_at", UtcDateTime),
+    _optional("last_status", sa.Integer),
+    _optional("last_error", sa.Text),
+    _optional("ended_at", UtcDateTime),
+)
+"""The outbox: written with the change that it tells of. ``receiver`` is the origin of the URL."""
+sa.Index(None, notifications.c.client_name, notifications.c.id)
+sa.Index(None, notifications.c.task_id)
+_due_index(notifications, "receiver", "due_at", where="due_at")
+_due_index(notifications, "due_at", where="due_at")
 
 idempotency_keys = sa.Table(
     "idempotency_keys",

@@ -7,11 +7,9 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import settings
 
 from app.caller.post import Delivered, Failed, Forbidden, Gone, Rejected, shown
-from app.caller.retry_after import read_retry_after
 from tests.caller.receiver import MESSAGE, OK, Resolver, calling, endless, plain, raw, receiving
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -53,13 +51,6 @@ async def test_410_is_gone():
 async def test_retry_after_is_read_as_seconds_and_as_a_date(header, seconds):
     found = await answer_to(plain("503 Busy", header), now=lambda: NOW)
     assert found == Rejected(503, seconds)
-
-
-@EVERYDAY
-@given(st.text(max_size=60) | st.from_regex(r"[A-Z][a-z]{2}, \d{1,3} [A-Z][a-z]{2} \d{1,7} [\d:+ -]{0,14}"))
-def test_no_retry_after_is_too_odd_to_read(text):
-    found = read_retry_after(text, NOW)
-    assert found is None or 0 <= found <= 86_400
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See", "307 Temporary", "308 Permanent"])

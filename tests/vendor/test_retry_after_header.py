@@ -1,0 +1,27 @@
+"""What the vendor's ``Retry-After`` says reaches those who decide when to try again."""
+
+import pytest
+
+from app.vendor.client import VendorClient
+from app.vendor.kinds import FAMILIES, KINDS
+
+
+@pytest.fixture
+async def client(start_sandbox):
+    sandbox = await start_sandbox()
+    for operation in ("submit", "query"):
+        sandbox.add_rules(answers=[{"operation": operation, "http_status": 429, "retry_after_s": 7}])
+    client = VendorClient(sandbox.base_url, sandbox.config.api_key)
+    yield client
+    await client.close()
+
+
+async def test_of_a_submission(client):
+    params = {"prompt": "slow pop ballad", "model": "TemPolor v4.5"}
+    answer = await client.submit(KINDS["song.generate"], params, "http://127.0.0.1:9/callbacks/song/x", 5)
+    assert (answer.meaning.code, answer.retry_after_s) == ("vendor_rate_limited", 7)
+
+
+async def test_of_a_query(client):
+    answer = await client.query(FAMILIES["song"], ["t2m_1"])
+    assert (answer.reason, answer.retry_after_s) == ("http_429", 7)
