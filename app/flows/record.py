@@ -68,8 +68,9 @@ def commit_group(
     rulings = {one.digest: _known_ruling(one, receipts.get(one.digest), orphans) for one in ready}
     fresh = [one for one in ready if rulings[one.digest] is None]
     for one in fresh:
-        changes[one.digest] = _told(one, changes[one.digest], receipts.get(one.digest))
-        if one.task_id is not None:
+        receipt = receipts.get(one.digest)
+        changes[one.digest] = _told(one, changes[one.digest], receipt)
+        if one.task_id is not None and (receipt is None or receipt.id == one.id):
             locked.board.tasks[one.task_id].stored_bodies += 1
     applied = step_all(locked, [changes[one.digest] for one in fresh], rules)
     verdicts = {one.digest: _ruling(one, outcome) for one, outcome in zip(fresh, applied.outcomes, strict=True)}

@@ -54,10 +54,27 @@ class Lane(IntEnum):
     LOOPS = 2
 
 
+class Hearing(Protocol):
+    """A connection on which one hears what other processes announce. ``open`` and ``check`` (that it is still good)
+    raise ``Unavailable``."""
+
+    @property
+    def is_open(self) -> bool: ...
+
+    async def open(self) -> None: ...
+
+    async def check(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
 class Backend(Protocol):
-    """One of the two databases. ``run`` runs a function in one transaction and commits it."""
+    """One of the two databases. ``run`` runs a function in one transaction and commits it. ``listener`` is None
+    where one process alone serves."""
 
     async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool) -> T: ...
+
+    def listener(self, channel: str, heard: Callable[[str], None], lost: Callable[[], None]) -> Hearing | None: ...
 
     async def close(self) -> None: ...
 
@@ -95,6 +112,11 @@ class Database:
     async def read(self, fn: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``fn`` in one reading transaction. Raises ``Unavailable`` as ``write`` does."""
         return await self._run(lambda conn: fn(conn, *args, **kwargs), write=False)
+
+    def listener(self, channel: str, heard: Callable[[str], None], lost: Callable[[], None]) -> Hearing | None:
+        """A way to hear what other processes announce on a channel, not yet open; None where there are no others.
+        ``heard`` gets each payload, ``lost`` is called when the connection ends."""
+        return self._backend.listener(channel, heard, lost)
 
     async def close(self) -> None:
         """Close the backend, for all its lanes."""

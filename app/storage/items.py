@@ -27,13 +27,24 @@ _decode_state: Final = msgspec.json.Decoder(ItemState).decode
 
 
 def _of_tasks(given: sa.FromClause) -> sa.Select[Any]:
-    statement = sa.select(*sets.columns(items, _COLUMNS)).where(items.c.task_id.in_(sa.select(given.c.task_id)))
+    statement = sa.select(*(items.c[name] for name in _COLUMNS)).where(items.c.task_id.in_(sa.select(given.c.task_id)))
     return statement.order_by(items.c.task_id, items.c.position, items.c.item_id)
 
 
-_OF_TASKS: Final = sets.Select({"tasks": (items.c.task_id,)}, _of_tasks)
-_LOCK: Final = sets.Select(
-    {"tasks": (items.c.task_id,)}, lambda given: dialect.locked(_of_tasks(given), of=items, skip=False)
+def _lock_of_tasks(given: sa.FromClause) -> sa.Select[Any]:
+    return dialect.locked(_of_tasks(given), of=items, skip=False)
+
+
+def _of_row(row: sets.Row) -> Item:
+    item = Item(*row)
+    item.status = ItemStatus(item.status)
+    item.state = _decode_state(row[_STATE])
+    return item
+
+
+_OF_TASKS, _LOCK = (
+    sets.Select({"tasks": (items.c.task_id,)}, build, msgspec.json.Decoder(list[Item]).decode, _of_row)
+    for build in (_of_tasks, _lock_of_tasks)
 )
 
 
@@ -42,16 +53,41 @@ def _owners(given: sa.FromClause) -> sa.Select[Any]:
     return sa.select(items.c.family, items.c.item_id, items.c.task_id).join(given, named)
 
 
-_OWNERS: Final = sets.Select({"keys": (items.c.family, items.c.item_id)}, _owners)
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    family: str
+    item_id: str
+    task_id: UUID
+
+
+_OWNERS: Final = sets.Select(
+    {"keys": (items.c.family, items.c.item_id)},
+    _owners,
+    msgspec.json.Decoder(list[_Owner]).decode,
+    lambda row: _Owner(*row),
+)
 
 
 def _values(given: sa.FromClause) -> sa.Select[Any]:
     table = item_values.c
     named = sa.and_(table.family == given.c.family, table.item_id == given.c.item_id)
-    return sa.select(*sets.columns(item_values, ("family", "item_id", "field", "value"))).join(given, named)
+    return sa.select(table.family, table.item_id, table.field, table.value).join(given, named)
 
 
-_VALUES: Final = sets.Select({"keys": (item_values.c.family, item_values.c.item_id)}, _values)
+@dataclass(frozen=True, slots=True)
+class _Value:
+    family: str
+    item_id: str
+    field: str
+    value: Any
+
+
+_VALUES: Final = sets.Select(
+    {"keys": (item_values.c.family, item_values.c.item_id)},
+    _values,
+    msgspec.json.Decoder(list[_Value]).decode,
+    lambda row: _Value(row[0], row[1], row[2], loads(row[3])),
+)
 _INSERT: Final = sets.Insert(items, _COLUMNS, conflict=_KEY, all_new=True)
 _UPDATE: Final = sets.Update(items, _KEY, tuple(name for name in _COLUMNS if name not in _KEY))
 _LEASE: Final = sets.Update(items, _KEY, ("query_due_at", "query_leased_until"))
@@ -80,22 +116,21 @@ def owners(conn: sa.Connection, keys: Collection[ItemKey]) -> dict[ItemKey, UUID
     """Which task each item belongs to, read without a lock."""
     if not keys:
         return {}
-    found = sets.select(conn, _OWNERS, keys=list(keys))
-    return {(family, item_id): task_id for family, item_id, task_id in found}
+    return {(one.family, one.item_id): one.task_id for one in sets.select(conn, _OWNERS, keys=list(keys))}
 
 
 def of_tasks(conn: sa.Connection, task_ids: Collection[UUID]) -> list[Item]:
     """All items of some tasks, in the order in which they were named."""
     if not task_ids:
         return []
-    return [_item(row, _decode_state(row[_STATE])) for row in sets.select(conn, _OF_TASKS, tasks=list(task_ids))]
+    return _in_order(sets.select(conn, _OF_TASKS, tasks=list(task_ids)))
 
 
 def lock_of_tasks(conn: sa.Connection, task_ids: Collection[UUID]) -> list[Item]:
     """As ``of_tasks``, and locked: a question may be claimed without the task's lock, and must not be lost."""
     if not task_ids:
         return []
-    return [_item(row, _decode_state(row[_STATE])) for row in sets.select(conn, _LOCK, tasks=list(task_ids))]
+    return _in_order(sets.select(conn, _LOCK, tasks=list(task_ids)))
 
 
 def any_named(conn: sa.Connection, task_ids: Sequence[UUID]) -> bool:
@@ -124,8 +159,8 @@ def values_of(conn: sa.Connection, keys: Iterable[ItemKey]) -> dict[ItemKey, dic
     """The large values of items, by field."""
     found: dict[ItemKey, dict[str, Any]] = {key: {} for key in keys}
     if found:
-        for family, item_id, name, value in sets.select(conn, _VALUES, keys=list(found)):
-            found[(family, item_id)][name] = loads(value)
+        for one in sets.select(conn, _VALUES, keys=list(found)):
+            found[(one.family, one.item_id)][one.field] = one.value
     return found
 
 
@@ -137,12 +172,13 @@ def find_owners(conn: sa.Connection, item_id: str) -> list[UUID]:
 def claim_due(conn: sa.Connection, now: datetime, soon: datetime, lease_until: datetime, limit: int) -> list[Asked]:
     """Claim a full question: the item that is most overdue, and others of its family and group that are due by
     ``soon``. Call it under the lock of the query limit, so that no two claims see the same rows."""
-    first = conn.execute(
+    most_overdue = (
         sa.select(items.c.family, items.c.query_group)
         .where(items.c.query_due_at <= now)
         .order_by(items.c.query_due_at)
         .limit(1)
-    ).one_or_none()
+    )
+    first = conn.execute(dialect.locked(most_overdue, of=items, skip=True)).one_or_none()
     if first is None:
         return []
     statement = (
@@ -197,8 +233,5 @@ def postpone(conn: sa.Connection, postponed: Sequence[Postponed], leased_until: 
         )
 
 
-def _item(row: Sequence[Any], state: ItemState) -> Item:
-    item = Item(*row)
-    item.status = ItemStatus(item.status)
-    item.state = state
-    return item
+def _in_order(found: list[Item]) -> list[Item]:
+    return sorted(found, key=lambda item: (item.task_id, item.position, item.item_id))

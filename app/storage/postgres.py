@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.errors import InvalidRequest
 from app.storage.database import Lane, dumps, loads
+from app.storage.listen import Listener
 
 T = TypeVar("T")
 
@@ -36,6 +37,13 @@ class PostgresBackend:
         """See ``Backend``. A reading transaction is one of the same kind: a snapshot for each statement."""
         async with self._engine(lane).begin() as conn:
             return await conn.run_sync(fn)
+
+    def listener(self, channel: str, heard: Callable[[str], None], lost: Callable[[], None]) -> Listener:
+        """See ``Backend``. The connection is named for people who look at the server's list."""
+        arguments = self._url.translate_connect_args(username="user") | self._connect_args
+        settings = arguments["server_settings"]
+        named = {"application_name": f"{settings['application_name']} listener"}
+        return Listener(arguments | {"server_settings": settings | named}, channel, heard, lost)
 
     async def close(self) -> None:
         for engine in self._engines.values():

@@ -2,18 +2,19 @@
 
 SQLAlchemy's Core says what a statement is; its text is made at first use, kept, and sent to the driver as it is. To
 build, key and bind it again for every group of callbacks would cost several times what the database takes for it.
-A set travels as one array for each column (PostgreSQL), or row by row and as JSON (SQLite).
+A set travels as JSON or as one array for each column (PostgreSQL), or row by row (SQLite).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import sqlalchemy as sa
 
 from app.storage import dialect
 from app.storage.database import Conflicted
 
+T = TypeVar("T")
 Row = Sequence[Any]
 Keys = Sequence[Any]
 """Values of a set of one column; rows of a set of several."""
@@ -47,20 +48,16 @@ class Update:
 
 
 @dataclass(frozen=True, eq=False)
-class Select:
+class Select(Generic[T]):
     """Read by sets of keys. ``sets``: the columns of each by its name; ``build`` makes the statement from the sets,
-    which are tables with the columns' keys. What it selects are ``columns``."""
+    which are tables with the columns' keys. What it selects are ``columns``. ``of_json`` reads a JSON list of
+    objects with the columns' keys, ``of_row`` one row: PostgreSQL writes the rows as one JSON text, which is read
+    into our types sooner than the driver's rows would be."""
 
     sets: dict[str, tuple[sa.Column[Any], ...]]
     build: Callable[..., sa.Select[Any]]
-
-
-def columns(table: sa.Table, names: Sequence[str]) -> list[sa.ColumnElement[Any]]:
-    """Columns to select; JSON as text, to be read into its own type."""
-    chosen = [table.c[name] for name in names]
-    return [
-        sa.cast(column, sa.Text).label(column.key) if isinstance(column.type, sa.JSON) else column for column in chosen
-    ]
+    of_json: Callable[[str], list[T]]
+    of_row: Callable[[Row], T]
 
 
 Change = tuple[Insert | Update, Sequence[Row]]
@@ -98,7 +95,7 @@ def insert(conn: sa.Connection, statement: Insert, rows: Sequence[Row]) -> list[
     if not rows:
         return []
     if dialect.is_postgresql(conn):
-        return _fetch(conn, _compile(conn, (statement,), _insert_of_arrays), _arrays(statement, rows, "s0"))
+        return _fetch(conn, _compile(conn, (statement,), _insert_of_set), _parameters(statement, rows, "s0"))
     found: list[tuple[Any, ...]] = []
     for some in _powers_of_two(rows):
         compiled = _compile(conn, (statement, len(some)), _insert_of_values)
@@ -106,13 +103,16 @@ def insert(conn: sa.Connection, statement: Insert, rows: Sequence[Row]) -> list[
     return found
 
 
-def select(conn: sa.Connection, statement: Select, **given: Keys) -> list[tuple[Any, ...]]:
-    """Read; ``given`` are the sets by their names, none of them empty or all."""
+def select(conn: sa.Connection, statement: Select[T], **given: Keys) -> list[T]:
+    """Read, in no order; ``given`` are the sets by their names, none of them empty or all."""
     compiled = _compile(conn, (statement,), _select_of_sets)
     values: dict[str, Any] = {}
     for name, columns in statement.sets.items():
         values |= dialect.set_parameters(conn, name, columns, given[name])
-    return _fetch(conn, compiled, values)
+    rows = _fetch(conn, compiled, values)
+    if dialect.is_postgresql(conn):
+        return statement.of_json(rows[0][0]) if rows[0][0] is not None else []
+    return [statement.of_row(row) for row in rows]
 
 
 def _compile(conn: sa.Connection, key: tuple[Any, ...], build: Callable[..., Any]) -> _Compiled:
@@ -150,7 +150,7 @@ def _write_at_once(conn: sa.Connection, changes: Sequence[Change]) -> Sequence[i
     compiled = _compile(conn, tuple(statement for statement, _ in changes), _all_in_one)
     values: dict[str, Any] = {}
     for place, (statement, rows) in enumerate(changes):
-        values |= _arrays(statement, rows, f"s{place}")
+        values |= _parameters(statement, rows, f"s{place}")
     return _fetch(conn, compiled, values)[0]
 
 
@@ -158,9 +158,17 @@ def _columns(statement: Insert | Update) -> tuple[str, ...]:
     return statement.columns if isinstance(statement, Insert) else (*statement.keys, *statement.columns)
 
 
-def _arrays(statement: Insert | Update, rows: Sequence[Row], prefix: str) -> dict[str, list[Any]]:
+def _parameters(statement: Insert | Update, rows: Sequence[Row], prefix: str) -> dict[str, Any]:
     columns = [statement.table.c[name] for name in _columns(statement)]
-    return dialect.array_parameters(prefix, columns, rows)
+    if dialect.holds_bytes(columns):
+        return dialect.array_parameters(prefix, columns, rows)
+    return dict(dialect.record_parameters(prefix, columns, rows))
+
+
+def _given(statement: Insert | Update, prefix: str) -> dict[str, sa.ColumnElement[Any]]:
+    """The rows of a set as the columns of a table."""
+    columns = [statement.table.c[name] for name in _columns(statement)]
+    return (dialect.arrays if dialect.holds_bytes(columns) else dialect.records)(prefix, columns)
 
 
 def _flat(conn: sa.Connection, statement: Insert, rows: Sequence[Row]) -> dict[str, Any]:
@@ -182,10 +190,8 @@ def _powers_of_two(rows: Sequence[Row]) -> list[Sequence[Row]]:
     return parts
 
 
-def _insert_of_arrays(conn: sa.Connection, statement: Insert, prefix: str = "s0") -> Any:
-    columns = [statement.table.c[name] for name in statement.columns]
-    given = dialect.arrays(prefix, columns)
-    rows = sa.select(*given.values())
+def _insert_of_set(conn: sa.Connection, statement: Insert, prefix: str = "s0") -> Any:
+    rows = sa.select(*_given(statement, prefix).values())
     made = dialect.insert(conn, statement.table).from_select(list(statement.columns), rows)
     return _on_conflict(statement, made)
 
@@ -201,9 +207,9 @@ def _insert_of_values(conn: sa.Connection, statement: Insert, size: int) -> Any:
     return _on_conflict(statement, dialect.insert(conn, statement.table).values(rows))
 
 
-def _update_of_arrays(statement: Update, prefix: str) -> Any:
+def _update_of_set(statement: Update, prefix: str) -> Any:
     table = statement.table
-    given = dialect.arrays(prefix, [table.c[name] for name in _columns(statement)])
+    given = _given(statement, prefix)
     return (
         table.update()
         .values({table.c[name]: given[name] for name in statement.columns})
@@ -243,14 +249,15 @@ def _all_in_one(conn: sa.Connection, *statements: Insert | Update) -> Any:
     for place, statement in enumerate(statements):
         prefix = f"s{place}"
         made = (
-            _insert_of_arrays(conn, statement, prefix)
+            _insert_of_set(conn, statement, prefix)
             if isinstance(statement, Insert)
-            else _update_of_arrays(statement, prefix)
+            else _update_of_set(statement, prefix)
         )
         written = made.returning(sa.literal_column("1").label("one")).cte(f"w{place}")
         counts.append(sa.select(sa.func.count()).select_from(written).scalar_subquery().label(f"n{place}"))
     return sa.select(*counts)
 
 
-def _select_of_sets(conn: sa.Connection, statement: Select) -> Any:
-    return statement.build(*(dialect.set_table(conn, name, columns) for name, columns in statement.sets.items()))
+def _select_of_sets(conn: sa.Connection, statement: Select[Any]) -> Any:
+    made = statement.build(*(dialect.set_table(conn, name, columns) for name, columns in statement.sets.items()))
+    return dialect.as_json(made) if dialect.is_postgresql(conn) else made

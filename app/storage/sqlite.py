@@ -53,6 +53,10 @@ class SqliteBackend:
             self._writer.start()
         return await done
 
+    def listener(self, _channel: str, _heard: Callable[[str], None], _lost: Callable[[], None]) -> None:
+        """See ``Backend``: a file belongs to one process."""
+        return
+
     async def close(self) -> None:
         self._closed = True
         if self._writer is not None:

@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 import sqlalchemy as sa
 
 from app.domain.filters import Filters, first_id_of
@@ -51,13 +52,23 @@ def _owned(ids: sa.FromClause, keys: sa.FromClause, *, skip: bool) -> sa.Select[
     named = sa.and_(items.c.family == keys.c.family, items.c.item_id == keys.c.item_id)
     owners = sa.select(items.c.task_id).join(keys, named)
     wanted = sa.union(sa.select(ids.c.id), owners)
-    statement = sa.select(*sets.columns(tasks, _FACTS)).where(tasks.c.id.in_(wanted)).order_by(tasks.c.id)
+    statement = sa.select(*(tasks.c[name] for name in _FACTS)).where(tasks.c.id.in_(wanted)).order_by(tasks.c.id)
     return dialect.locked(statement, of=tasks, skip=skip)
 
 
-_SETS: Final = {"ids": (tasks.c.id,), "keys": (items.c.family, items.c.item_id)}
-_LOCK: Final = sets.Select(_SETS, partial(_owned, skip=False))
-_LOCK_FREE: Final = sets.Select(_SETS, partial(_owned, skip=True))
+def _of_row(facts: sets.Row) -> Task:
+    return _task(facts, loads(facts[_FAILURE]) if facts[_FAILURE] else None)
+
+
+_LOCK, _LOCK_FREE = (
+    sets.Select(
+        {"ids": (tasks.c.id,), "keys": (items.c.family, items.c.item_id)},
+        partial(_owned, skip=skip),
+        msgspec.json.Decoder(list[Task]).decode,
+        _of_row,
+    )
+    for skip in (False, True)
+)
 _INSERT: Final = sets.Insert(tasks, (*_FACTS, "params", "metadata_", "reference", "webhook_url", "retry_of"))
 _UPDATE: Final = sets.Update(tasks, ("id",), _FACTS[len(_FIXED) :])
 
@@ -69,14 +80,13 @@ def inserted(records: Sequence[Record]) -> sets.Change:
 
 def lock(conn: sa.Connection, ids: Iterable[UUID], item_keys: Collection[tuple[str, str]], *, skip: bool) -> list[Task]:
     """Lock the tasks of these ids, and those that own these items, in the order of their ids; returns those that
-    exist. With ``skip`` the ones that another transaction holds are left out; without, it waits for them up to the
-    lock time-out. Who owns an item may change until its task is locked: read the items again afterwards."""
+    exist, in any order. With ``skip`` the ones that another transaction holds are left out; without, it waits for
+    them up to the lock time-out. Who owns an item may change until its task is locked: read the items afterwards."""
     wanted = list(set(ids))
     if not wanted and not item_keys:
         return []
     statement = _LOCK_FREE if skip else _LOCK
-    rows = sets.select(conn, statement, ids=wanted, keys=list(item_keys))
-    return [_task(row, loads(row[_FAILURE]) if row[_FAILURE] else None) for row in rows]
+    return sets.select(conn, statement, ids=wanted, keys=list(item_keys))
 
 
 def existing(conn: sa.Connection, ids: Iterable[UUID]) -> set[UUID]:

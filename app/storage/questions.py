@@ -1,0 +1,90 @@
+"""Questions about items that somebody wants to know of now, whenever they are due."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from app.domain.status import ITEM_FINAL
+from app.storage import dialect
+from app.storage.items import Asked, ItemKey, lease
+from app.storage.tables import items
+
+_FINAL: Final = [status.value for status in ITEM_FINAL]
+
+
+def claim_some(
+    conn: sa.Connection, keys: Collection[ItemKey], now: datetime, soon: datetime, lease_until: datetime, limit: int
+) -> list[Asked]:
+    """Claim a full question about some of these items of one family, due or not: those of one group that are open
+    and that nobody asks about, and others of their family and group that are due by ``soon``. Call it under the
+    lock of the query limit, as every claim."""
+    columns = (items.c.family, items.c.item_id, items.c.query_attempts, items.c.query_group)
+    wanted = (
+        sa.select(*columns)
+        .where(_named(conn, keys), items.c.query_due_at.is_not(None), unleased(now))
+        .order_by(items.c.query_group, items.c.item_id)
+    )
+    rows = conn.execute(dialect.locked(wanted, of=items, skip=True)).all()
+    if not rows:
+        return []
+    first = rows[0]
+    rows = [row for row in rows if row.query_group == first.query_group][:limit]
+    others = (
+        sa.select(*columns)
+        .where(
+            items.c.family == first.family,
+            items.c.query_group == first.query_group,
+            items.c.query_due_at <= soon,
+            unleased(now),
+        )
+        .order_by(items.c.query_due_at)
+        .limit(limit)
+    )
+    found = {(row.family, row.item_id): row for row in rows}
+    for row in conn.execute(dialect.locked(others, of=items, skip=True)):
+        if len(found) < limit:
+            found.setdefault((row.family, row.item_id), row)
+    lease(conn, found, lease_until)
+    return [Asked(row.family, row.item_id, row.query_attempts) for row in found.values()]
+
+
+def unanswered(conn: sa.Connection, known: Mapping[ItemKey, datetime | None]) -> set[ItemKey]:
+    """Which of some items of one family are open, and have had no answer since that of ``known``."""
+    statement = sa.select(items.c.family, items.c.item_id, items.c.last_query_at).where(
+        _named(conn, known), items.c.query_due_at.is_not(None)
+    )
+    return {
+        (row.family, row.item_id)
+        for row in conn.execute(statement)
+        if row.last_query_at == known[(row.family, row.item_id)]
+    }
+
+
+def put_off(conn: sa.Connection, planned: Mapping[ItemKey, datetime]) -> None:
+    """Go back to the plan: items that were asked about before their time are due again when they would have been.
+    One that is final by now, or that somebody asks about, is left alone."""
+    for (family, item_id), due_at in sorted(planned.items()):
+        conn.execute(
+            items.update()
+            .where(
+                items.c.family == family,
+                items.c.item_id == item_id,
+                items.c.query_due_at < due_at,
+                items.c.query_leased_until.is_(None),
+                items.c.status.not_in(_FINAL),
+            )
+            .values(query_due_at=due_at)
+        )
+
+
+def unleased(now: datetime) -> sa.ColumnElement[bool]:
+    """Nobody asks about the item now."""
+    return sa.or_(items.c.query_leased_until.is_(None), items.c.query_leased_until <= now)
+
+
+def _named(conn: sa.Connection, keys: Collection[ItemKey]) -> sa.ColumnElement[Any]:
+    """Items of one family by their keys."""
+    [family] = {family for family, _ in keys}
+    return sa.and_(items.c.family == family, dialect.any_of(conn, items.c.item_id, sorted(one for _, one in keys)))
