@@ -61,6 +61,14 @@ class Unavailable(GatewayError):
         self.retry_after_s = retry_after_s
 
 
+class VendorPaused(Unavailable):
+    """The vendor is not asked now: its key was rejected, or it wants to be left alone for a while."""
+
+
+class NotRefreshed(Unavailable):
+    """The vendor was asked, or was to be asked, and no answer came in time."""
+
+
 class VendorFailed(GatewayError):
     """The vendor answered a read (the account) with an error or not at all."""
 

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from app.api.app import make_app
 from app.api.callbacks import CallbackEndpoint
 from app.api.services import Services
+from app.caller.post import Caller
 from app.flows import clients, expire
 from app.flows.clock import Clock
 from app.flows.context import Context, make_context
@@ -27,9 +28,12 @@ from app.flows.health import Health
 from app.flows.ingest import Ingest
 from app.flows.learn import FLUSH_S
 from app.flows.loops import Loop, Supervisor
+from app.flows.notify import Notifier
 from app.flows.read import Account
 from app.flows.reconcile import Reconciler
+from app.flows.refresh import Refresher
 from app.flows.skew import MEASURE_S, SkewWatch
+from app.flows.watch import Watch
 from app.settings import Settings
 from app.storage import tasks
 from app.storage.connect import is_sqlite, open_database, parse_url
@@ -68,14 +72,18 @@ class Gateway:
     supervisor: Supervisor
     health: Health
     skew: SkewWatch
+    caller: Caller
     watch_clock: bool = True
     dispatcher: Dispatcher | None = None
     reconciler: Reconciler | None = None
+    notifier: Notifier | None = None
     file_lock: FileLock | None = None
     services: Services = field(init=False)
 
     def __post_init__(self) -> None:
-        self.services = Services(self.context, Account(self.context), self.health)
+        refresher = Refresher(self.context, self.skew.stops_loops)
+        watch = Watch(self.context)
+        self.services = Services(self.context, Account(self.context), self.health, refresher, watch, self.caller)
 
     async def start(self) -> None:
         """Check the database, and start the loops. Raises ``SchemaNotAtHead``, ``DatabaseInUse``, ``Unavailable``."""
@@ -102,19 +110,27 @@ class Gateway:
         return make_app(self.services, endpoint, release())
 
     def drain(self) -> None:
-        """Say not ready and claim nothing more; everything else goes on."""
+        """Say not ready, claim nothing more, end waits and streams; everything else goes on."""
         self.health.draining = True
+        self.services.watch.drain()
         if self.dispatcher is not None:
             self.dispatcher.stopping = True
+        if self.notifier is not None:
+            self.notifier.stopping = True
 
     async def stop(self) -> None:
         """End in order: what was sent is settled, the loops end, the writer of callbacks last."""
         self.drain()
         await self.supervisor.stop(TURN_S)
+        await self.services.watch.close()
         if self.dispatcher is not None:
             await self.dispatcher.finish(min(self.context.policy.submit_timeout_s, MOST_FINISH_S))
         if self.reconciler is not None:
             await self.reconciler.finish(TURN_S)
+        if self.notifier is not None:
+            await self.notifier.finish(TURN_S)
+        self.caller.close()
+        await self.services.refresher.finish(TURN_S)
         self.ingest.fail_all()
         await self.context.vendor.close()
         with contextlib.suppress(TimeoutError):
@@ -133,6 +149,8 @@ class Gateway:
 
         for number, writer in enumerate(self.ingest.writers, start=1):
             run(Loop(f"callbacks-{number}", writer.step, idle_s, writer.arrived))
+        for loop in self.services.watch.loops():
+            run(loop)
         run(Loop("learn", flush, FLUSH_S))
         run(Loop("survey", self.health.survey, FLUSH_S))
         if self.watch_clock:
@@ -142,6 +160,8 @@ class Gateway:
         if self.reconciler is not None:
             run(Loop("reconcile", self.reconciler.step, idle_s, context.wakes.reconcile, paused))
             run(Loop("clock", lambda: expire.step(context), idle_s, paused=paused))
+        if self.notifier is not None:
+            run(Loop("notify", self.notifier.step, idle_s, context.wakes.notify, paused))
 
     async def _warn_of_lost_secrets(self) -> None:
         lost = await self.context.db.read(tasks.count_open_signed_otherwise, self.context.tokens.key_ids)
@@ -163,6 +183,7 @@ def build(settings: Settings, *, workers: bool, clock: Clock | None = None, watc
         clock,
     )
     supervisor, watch = Supervisor(context.clock), SkewWatch(context)
+    caller = Caller(allow_private=settings.egress_allow_private, now=context.clock.now)
     return Gateway(
         settings,
         context,
@@ -170,9 +191,11 @@ def build(settings: Settings, *, workers: bool, clock: Clock | None = None, watc
         supervisor,
         Health(context, supervisor.ages_s, watch),
         watch,
+        caller,
         watch_clock,
         Dispatcher(context) if workers else None,
         Reconciler(context) if workers else None,
+        Notifier(context, caller) if workers else None,
         FileLock(parsed, ".lock") if is_sqlite(parsed) else None,
     )
 

@@ -22,8 +22,12 @@ def _encode(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no place in an answer")
 
 
+def _problem(text: str) -> dict[str, Any]:
+    return {"model": Problem, "description": text, "content": {"application/problem+json": {}}}
+
+
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": Problem, "description": text, "content": {"application/problem+json": {}}}
+    status: _problem(text)
     for status, text in {
         401: "No API key, or one that nobody has",
         403: "Not allowed to this client",
@@ -33,3 +37,4 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
         503: "Over capacity, or the database is away",
     }.items()
 }
+CONFLICT: Final[dict[int | str, dict[str, Any]]] = {409: _problem("The task is not in a state that allows this")}

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api import clients, health, inbox, problems, tasks
+from app.api import actions, clients, health, inbox, notifications, problems, streams, tasks
 from app.api.callbacks import PREFIX, WEBHOOK_DOCUMENT, CallbackEndpoint
 from app.api.services import Services
 
@@ -33,7 +33,15 @@ def make_fastapi(services: Services, version: str) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
-    for router in (tasks.router, inbox.router, clients.router, health.router):
+    for router in (
+        tasks.router,
+        streams.router,
+        actions.router,
+        inbox.router,
+        clients.router,
+        health.router,
+        notifications.router,
+    ):
         app.include_router(router)
     problems.install(app)
     _document_webhook(app)

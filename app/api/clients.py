@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.api.answers import PROBLEMS, json_answer
 from app.api.bodies import documented, parse, read_json
-from app.api.schemas import ClientPage, ClientRequest, NewClient
+from app.api.schemas import ClientPage, ClientRequest, NewClient, RotatedSecret
 from app.api.services import Admin, TheServices
 from app.api.tasks import storable
 from app.domain.client import Client
@@ -33,6 +33,13 @@ async def create_client(request: Request, _admin: Admin, given: TheServices) -> 
     made = await clients.create(given.context.db, given.context.clock, asked.name, is_admin=asked.admin)
     secrets = {"api_key": made.api_key, "webhook_secret": made.webhook_secret}
     return json_answer({**_document(made.client), **secrets}, 201)
+
+
+@router.post("/{name}/webhook-secret", response_model=RotatedSecret, summary="Rotate a client's webhook secret")
+async def rotate_webhook_secret(name: str, _admin: Admin, given: TheServices) -> Response:
+    """Make a new webhook secret, shown this once. The old one signs beside it for a day."""
+    secret = await clients.rotate_webhook_secret(given.context.db, given.context.clock, storable(name))
+    return json_answer({"name": name, "webhook_secret": secret})
 
 
 @router.delete("/{name}", status_code=204, summary="Revoke a client")

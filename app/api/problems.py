@@ -28,6 +28,8 @@ TABLE: Final[dict[type[errors.GatewayError], tuple[int, str]]] = {
     errors.PayloadTooLarge: (413, "payload_too_large"),
     errors.IdempotencyMismatch: (422, "idempotency_mismatch"),
     errors.Unavailable: (503, "unavailable"),
+    errors.VendorPaused: (503, "vendor_paused"),
+    errors.NotRefreshed: (503, "not_refreshed"),
     errors.VendorFailed: (502, "vendor_failed"),
     errors.SchemaNotAtHead: (503, "schema_not_at_head"),
     errors.DatabaseInUse: (503, "database_in_use"),

@@ -3,12 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, StrictStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, field_validator
 
 from app.domain.status import ItemStatus, TaskStatus
-from app.vendor.kinds import KINDS
+from app.vendor.kinds import FAMILIES, KINDS
 
 MOST_WEBHOOK_URL_CHARS = 2048
+MOST_BATCHED = 100
+MOST_ADOPTED = 50
 
 
 class TaskRequest(BaseModel):
@@ -29,11 +31,37 @@ class TaskRequest(BaseModel):
             raise ValueError(f"it must be one of {', '.join(sorted(KINDS))}")
         return value
 
-    @field_validator("webhook_url")
+
+def _told_apart(schema: dict[str, Any]) -> None:
+    schema["properties"]["tasks"]["items"] = TaskRequest.model_json_schema()
+
+
+class BatchRequest(BaseModel):
+    """Tasks to be submitted together: all of them or none. Each is checked by itself, so that its faults are told
+    with its index."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_told_apart)
+
+    tasks: Annotated[list[Any], Field(min_length=1, max_length=MOST_BATCHED)]
+
+
+ItemId = Annotated[StrictStr, Field(min_length=1, max_length=200)] | StrictInt
+"""An integer stands for its decimal text."""
+
+
+class AdoptRequest(BaseModel):
+    """Items that another system had the vendor make, to be followed from now on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    family: Annotated[StrictStr, Field(json_schema_extra={"enum": sorted(FAMILIES)})]
+    item_ids: Annotated[list[ItemId], Field(min_length=1, max_length=MOST_ADOPTED)]
+
+    @field_validator("family")
     @classmethod
-    def _web_address(cls, value: str | None) -> str | None:
-        if value is not None:
-            AnyHttpUrl(value)
+    def _known(cls, value: str) -> str:
+        if value not in FAMILIES:
+            raise ValueError(f"it must be one of {', '.join(sorted(FAMILIES))}")
         return value
 
 
@@ -176,6 +204,13 @@ class NewClient(BaseModel):
     admin: bool
     created_at: datetime
     api_key: str
+    webhook_secret: str
+
+
+class RotatedSecret(BaseModel):
+    """A new webhook secret, this once."""
+
+    name: str
     webhook_secret: str
 
 

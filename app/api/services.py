@@ -7,21 +7,28 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
 from app.api.meter import FailureMeter
+from app.caller.post import Caller as Poster
 from app.domain.client import Client
 from app.errors import Forbidden, Unauthenticated
 from app.flows import clients
 from app.flows.context import Context
 from app.flows.health import Health
 from app.flows.read import Account
+from app.flows.refresh import Refresher
+from app.flows.watch import Watch
 
 
 @dataclass(slots=True)
 class Services:
-    """One process's flows, as the routes use them."""
+    """One process's flows, as the routes use them. ``heartbeat_s``: between two signs of life of a quiet stream."""
 
     context: Context
     account: Account
     health: Health
+    refresher: Refresher
+    watch: Watch
+    caller: Poster
+    heartbeat_s: float = 15.0
     meter: FailureMeter = field(default_factory=FailureMeter)
 
 

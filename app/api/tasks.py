@@ -1,32 +1,28 @@
 """The routes of tasks: submit, read, list, follow. Handlers hold no transaction; the answer follows the commit."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, Field, ValidationError, field_validator
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import AwareDatetime, BaseModel, Field, field_validator
 
 from app.api import cursors
 from app.api.answers import PROBLEMS, json_answer
-from app.api.bodies import documented, parse, read_json
-from app.api.problems import path_of
+from app.api.bodies import documented, read_json
+from app.api.intake import IdempotencyKey, answer_one, check_task, once
 from app.api.schemas import EXAMPLE_REQUEST, Account, Task, TaskPage, TaskRequest, Timeline
 from app.api.services import Caller, TheServices, scope_of
+from app.api.waiting import UntilWhat, WaitS, held_answer
 from app.domain.filters import Filters
-from app.domain.item import canonical
 from app.domain.status import TaskStatus
-from app.errors import Forbidden, InvalidRequest, NotFound
+from app.errors import Forbidden, NotFound
 from app.flows import read
-from app.flows.accept import Idempotency, NewTask, accept, digest_of
-from app.vendor.kinds import KINDS
+from app.flows.accept import accept
+from app.flows.waits import Until
 
-MOST_GIVEN_BYTES: Final = 64 * 1024
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
-
-IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", description="1 to 255 characters")]
 
 
 @router.post(
@@ -43,14 +39,8 @@ async def submit(
     and body again answer 200 and the same task as it is now."""
     document = await read_json(request)
     new = check_task(document)
-    accepted = await accept(given.context, client.name, [new], _once("POST /v1/tasks", idempotency_key, document))
-    task = (await read.some_tasks(given.context, accepted.task_ids))[:1]
-    if not task:
-        raise NotFound("the task of this Idempotency-Key was purged")
-    headers = {"Location": f"/v1/tasks/{task[0]['id']}"}
-    if accepted.replayed:
-        headers["Idempotent-Replayed"] = "true"
-    return json_answer(task[0], 200 if accepted.replayed else 202, headers)
+    accepted = await accept(given.context, client.name, [new], once("POST /v1/tasks", idempotency_key, document))
+    return await answer_one(given.context, accepted)
 
 
 class ListQuery(BaseModel):
@@ -98,8 +88,18 @@ async def list_tasks(query: Annotated[ListQuery, Query()], client: Caller, given
 
 
 @router.get("/tasks/{task_id}", response_model=Task, summary="Read a task")
-async def get_task(task_id: str, client: Caller, given: TheServices) -> Response:
-    """One task with its items."""
+async def get_task(
+    request: Request,
+    task_id: str,
+    client: Caller,
+    given: TheServices,
+    wait: WaitS = 0,
+    until: UntilWhat = Until.FINAL,
+) -> Response:
+    """One task with its items. With `wait` the answer is held until the task is final, or with `until=playable` until
+    it can be played; when the time is up it is the task as it is."""
+    if wait:
+        return await held_answer(request, given.watch, uuid_of(task_id), client, wait, until)
     return json_answer(await read.task(given.context, uuid_of(task_id), scope_of(client)))
 
 
@@ -136,32 +136,6 @@ def storable(text: str) -> str:
     if "\x00" in text:
         raise NotFound("there is no such thing")
     return text
-
-
-def check_task(document: Any, place: tuple[str | int, ...] = ()) -> NewTask:
-    """A request as a new task, its params checked by its kind. Raises ``InvalidRequest`` with every fault."""
-    asked = parse(TaskRequest, document, place)
-    faults: Sequence[tuple[str, str]] = ()
-    if "callback_url" in asked.params:
-        faults = ((path_of([*place, "params", "callback_url"]), "the gateway sets it"),)
-    else:
-        try:
-            KINDS[asked.kind].params.model_validate(asked.params)
-        except ValidationError as error:
-            faults = tuple((path_of([*place, "params", *one["loc"]]), one["msg"]) for one in error.errors())
-    if faults:
-        raise InvalidRequest("the request is not valid", tuple(faults))
-    if len(canonical(asked.params).encode()) + len(canonical(asked.metadata).encode()) > MOST_GIVEN_BYTES:
-        raise InvalidRequest(f"params and metadata are over {MOST_GIVEN_BYTES} bytes together")
-    return NewTask(asked.kind, asked.params, asked.metadata, asked.reference, asked.webhook_url)
-
-
-def _once(route: str, key: str | None, document: Any) -> Idempotency | None:
-    if key is None:
-        return None
-    if not 1 <= len(key) <= 255:
-        raise InvalidRequest("an Idempotency-Key has 1 to 255 characters")
-    return Idempotency(route, key, digest_of(document))
 
 
 def _scope(own: str | None, asked: str | None) -> str | None:

@@ -41,6 +41,16 @@ def read_url(url: str) -> httpx.URL:
     return read
 
 
+def origin_of(url: str) -> str:
+    """Who receives what is posted to a URL: its scheme, host and port. One that cannot be read has an empty one."""
+    try:
+        read = read_url(url)
+    except InvalidRequest:
+        return ""
+    default = {"http": 80, "https": 443}[read.scheme]
+    return f"{read.scheme}://{read.host}:{read.port or default}"
+
+
 def _is_host(host: str) -> bool:
     if ":" not in host:
         return _HOST_NAME.fullmatch(host) is not None

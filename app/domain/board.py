@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -45,6 +46,15 @@ class Moved:
     after: str
 
 
+@dataclass(frozen=True, slots=True)
+class Milestone:
+    """Something of a task that its client is to be told: ``running``, ``playable``, or how it ended."""
+
+    task_id: UUID
+    name: str
+    at: datetime
+
+
 @dataclass(slots=True)
 class Board:
     """Loaded under the tasks' locks; ``dirty_*`` and ``entries`` are what must be written back."""
@@ -59,6 +69,7 @@ class Board:
     removed: set[UUID] = field(default_factory=set)
     arrivals: list[Arrival] = field(default_factory=list)
     moves: list[Moved] = field(default_factory=list)
+    milestones: list[Milestone] = field(default_factory=list)
     shown: dict[UUID, Shown] = field(default_factory=dict)
 
     def add_task(self, task: Task) -> None:

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
+
+EXTERNAL: Final = "external"
+"""The client of tasks that nobody submitted through us."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,11 @@ def allowed(standing: Standing, now: datetime, in_flight: int) -> int | None:
     return 1 if now >= hold.until or slot_freed else 0
 
 
+def waits_for_slot(standing: Standing) -> bool:
+    """Whether it holds only because the vendor's queue is full."""
+    return standing.hold is not None and standing.hold.reason is Reason.QUEUE_FULL
+
+
 def probing(standing: Standing, until: datetime) -> Standing:
     """A probe is sent: nothing else goes until it is answered, or ``until``."""
     if standing.hold is None:

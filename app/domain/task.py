@@ -79,6 +79,7 @@ class Task:
     client_name: str
     sung: bool
     created_at: datetime
+    webhook_url: str | None = None
     submission: Submission = Submission.QUEUED
     submit_id: UUID | None = None
     submit_attempts: int = 0

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from app.domain.board import Arrival, Board, Moved, Rules
+from app.domain.board import Arrival, Board, Milestone, Moved, Rules
 from app.domain.derive import derive, shown
 from app.domain.item import join
 from app.domain.observation import NamedBy, Observation, Source, from_us, to_us
@@ -214,14 +214,19 @@ def _describe(changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
 
 def _conclude(board: Board, task: Task, change: Change, notes: list[dict[str, Any]], rules: Rules) -> None:
     """Let time act, derive the task, and write its timeline: one row for the change, with its effects inside."""
-    lapsed = lapse(task, change.at, bool(board.items_of(task)), rules.policy)
+    # What was measured before a lock was waited for may be older than what was written meanwhile.
+    at = max(change.at, task.updated_at or change.at)
+    lapsed = lapse(task, at, bool(board.items_of(task)), rules.policy)
     before = task.status
-    now_shown, expired = derive(board, task, change.at, rules)
-    visible = now_shown != board.shown[task.id] or (task.new and not task.version)
-    board.shown[task.id] = now_shown
+    now_shown, expired = derive(board, task, at, rules)
+    shown_before, board.shown[task.id] = board.shown[task.id], now_shown
+    visible = now_shown != shown_before or (task.new and not task.version)
+    if task.webhook_url is not None:
+        passed = shown_before.milestones_to(now_shown)
+        board.milestones += (Milestone(task.id, name, at) for name in passed)
     if visible:
         task.version += 1
-        task.updated_at = change.at
+        task.updated_at = at
     board.dirty_tasks.add(task.id)
     moved = {"status": [before, task.status]} if task.status is not before else {}
     types = [name for name in (change.entry, lapsed, "expired" if expired else None) if name]
@@ -232,6 +237,6 @@ def _conclude(board: Board, task: Task, change: Change, notes: list[dict[str, An
         detail: dict[str, Any] = dict(change.detail) if first and change.entry else {}
         if first and notes:
             detail["items"] = notes
-        board.entries.setdefault(task.id, []).append(Entry(change.at, name, detail | (moved if last else {})))
+        board.entries.setdefault(task.id, []).append(Entry(at, name, detail | (moved if last else {})))
     if moved:
         board.moves.append(Moved(task, before, task.status))

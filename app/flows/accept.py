@@ -10,8 +10,9 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.domain.item import canonical
+from app.domain.status import TASK_FINAL
 from app.domain.task import Entry, Task
-from app.errors import IdempotencyMismatch
+from app.errors import Conflict, IdempotencyMismatch, NotFound
 from app.flows.context import Context
 from app.storage import idempotency, sets, tasks, timeline
 from app.storage.tasks import Given, Record
@@ -56,8 +57,47 @@ async def accept(
     """Store tasks to be sent: all or none, durable when this returns. The same idempotency key and request give
     the first ones again. Raises ``IdempotencyMismatch``, ``Unavailable``."""
     accepted = await context.db.write(_accept, context, client_name, new, once)
+    context.announce(() if accepted.replayed else accepted.task_ids)
     context.wakes.dispatch.set()
     return accepted
+
+
+async def retry(
+    context: Context, client_name: str, scope: str | None, task_id: UUID, once: Idempotency | None = None
+) -> AcceptedTasks:
+    """Store a new task like one that has ended, for the client whose that is. ``client_name`` asks, and sees the
+    tasks of ``scope`` (None: all). Raises ``NotFound``, ``Conflict``, ``IdempotencyMismatch``, ``Unavailable``."""
+    accepted = await context.db.write(_retry, context, client_name, scope, task_id, once)
+    context.announce(() if accepted.replayed else accepted.task_ids)
+    context.wakes.dispatch.set()
+    return accepted
+
+
+def _retry(
+    conn: sa.Connection,
+    context: Context,
+    client_name: str,
+    scope: str | None,
+    task_id: UUID,
+    once: Idempotency | None,
+) -> AcceptedTasks:
+    now = context.clock.now()
+    new_id = context.ids()
+    # Before the task is looked at: a retry that was made stays made, also where the task has been reopened since.
+    replayed = _taken(conn, client_name, once, (new_id,), now)
+    if replayed is not None:
+        return replayed
+    found = tasks.find(conn, task_id, scope)
+    if found is None:
+        raise NotFound("there is no such task")
+    task, given = found.task, found.given
+    if task.external:
+        raise Conflict("the task was submitted elsewhere, and cannot be submitted again from here")
+    if task.status not in TASK_FINAL:
+        raise Conflict(f"the task is {task.status}; only one that has ended can be retried")
+    again = NewTask(task.kind, given.params, given.metadata, given.reference, task.webhook_url, retry_of=task.id)
+    _store(conn, [_record(new_id, task.client_name, again, now)], now)
+    return AcceptedTasks((new_id,))
 
 
 def _accept(
@@ -70,21 +110,32 @@ def _accept(
     now = context.clock.now()
     records = [_record(context.ids(), client_name, one, now) for one in new]
     task_ids = tuple(record.task.id for record in records)
-    if once is not None:
-        key = idempotency.Key(client_name, once.route, once.key)
-        # The insert waits for whoever has the same key under way; then one of the two finds it taken.
-        if not idempotency.take(conn, key, once.digest, task_ids, now):
-            return _replay(conn, key, once)
-    entries = [(record.task, Entry(now, "accepted")) for record in records]
-    sets.write(conn, [tasks.inserted(records), timeline.appended(entries)])
+    replayed = _taken(conn, client_name, once, task_ids, now)
+    if replayed is not None:
+        return replayed
+    _store(conn, records, now)
     return AcceptedTasks(task_ids)
 
 
-def _replay(conn: sa.Connection, key: idempotency.Key, once: Idempotency) -> AcceptedTasks:
-    digest, task_ids = idempotency.find(conn, key)
+def _taken(
+    conn: sa.Connection, client_name: str, once: Idempotency | None, task_ids: tuple[UUID, ...], now: datetime
+) -> AcceptedTasks | None:
+    """Take an idempotency key for new tasks; what it made before if it was taken. Raises ``IdempotencyMismatch``."""
+    if once is None:
+        return None
+    key = idempotency.Key(client_name, once.route, once.key)
+    # The insert waits for whoever has the same key under way; then one of the two finds it taken.
+    if idempotency.take(conn, key, once.digest, task_ids, now):
+        return None
+    digest, first_ids = idempotency.find(conn, key)
     if digest != once.digest:
         raise IdempotencyMismatch("this Idempotency-Key was used with another request")
-    return AcceptedTasks(task_ids, replayed=True)
+    return AcceptedTasks(first_ids, replayed=True)
+
+
+def _store(conn: sa.Connection, records: Sequence[Record], now: datetime) -> None:
+    entries = [(record.task, Entry(now, "accepted")) for record in records]
+    sets.write(conn, [tasks.inserted(records), timeline.appended(entries)])
 
 
 def _record(task_id: UUID, client_name: str, new: NewTask, now: datetime) -> Record:
@@ -96,8 +147,9 @@ def _record(task_id: UUID, client_name: str, new: NewTask, now: datetime) -> Rec
         client_name=client_name,
         sung=kind.family.shape.sections_field is not None and not new.params.get("instrumental"),
         created_at=now,
+        webhook_url=new.webhook_url,
         updated_at=now,
         dispatch_due_at=now,
         timeline_seq=1,
     )
-    return Record(task, Given(new.params, new.metadata, new.reference, new.webhook_url, new.retry_of))
+    return Record(task, Given(new.params, new.metadata, new.reference, new.retry_of))

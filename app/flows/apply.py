@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from app.domain.board import Arrival, Board, Moved, Rules
 from app.domain.transition import Change, Outcome, step
+from app.flows.letters import written
 from app.storage import items, sets, tasks, timeline
 from app.storage.database import Conflicted
 
@@ -25,6 +26,7 @@ class Applied:
     changed: set[UUID] = field(default_factory=set)
     arrivals: list[Arrival] = field(default_factory=list)
     moves: list[Moved] = field(default_factory=list)
+    notifies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,7 @@ def apply(conn: sa.Connection, changes: Sequence[Change], rules: Rules, *, skip_
     """Apply changes, in order, in the caller's transaction. Waits for locked tasks unless ``skip_locked``."""
     locked = lock(conn, changes, skip_locked=skip_locked)
     applied = step_all(locked, changes, rules)
-    sets.write(conn, changed_rows(locked.board))
-    tasks.delete(conn, locked.board.removed)
+    write_back(conn, locked.board, rules)
     return applied
 
 
@@ -73,11 +74,17 @@ def step_all(locked: Locked, changes: Sequence[Change], rules: Rules) -> Applied
     applied = Applied([step(board, change, rules) if locked.holds(change) else None for change in changes])
     applied.changed = board.dirty_tasks - board.removed
     applied.arrivals, applied.moves = board.arrivals, board.moves
+    applied.notifies = bool(board.milestones)
     return applied
 
 
-def changed_rows(board: Board) -> list[sets.Change]:
-    """What must be written of a board, but for the tasks that are removed."""
+def write_back(conn: sa.Connection, board: Board, rules: Rules, *beside: sets.Change) -> None:
+    """Write what has changed on a board, the notifications of it, and what is to be written ``beside``."""
+    sets.write(conn, [*_changed_rows(board), written(conn, board, rules), *beside])
+    tasks.delete(conn, board.removed)
+
+
+def _changed_rows(board: Board) -> list[sets.Change]:
     kept = [board.tasks[task_id] for task_id in sorted(board.dirty_tasks) if task_id not in board.removed]
     entries = [(task, entry) for task in kept for entry in board.entries.get(task.id, ())]
     for task in kept:

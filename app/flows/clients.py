@@ -8,17 +8,17 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from app.domain.client import Client
+from app.domain.client import EXTERNAL, Client
 from app.errors import Conflict, InvalidRequest, NotFound
 from app.flows.clock import Clock
-from app.storage import clients
+from app.storage import clients, outbox
 from app.storage.database import Database
 
 BOOTSTRAP: Final = "bootstrap"
-EXTERNAL: Final = "external"
-"""The client of tasks that nobody submitted through us."""
 NAME_RESTS: Final = timedelta(days=30)
 """A name is not given again so soon after its client was revoked."""
+ROTATION: Final = timedelta(hours=24)
+"""How long the secret before signs beside a new one."""
 MOST_NAME_CHARS: Final = 100
 
 
@@ -57,9 +57,19 @@ async def list_all(db: Database) -> list[Client]:
 
 
 async def revoke(db: Database, clock: Clock, name: str) -> None:
-    """End a client's key at once; its tasks run to their end. Raises ``NotFound``."""
-    if not await db.write(clients.revoke, name, clock.now()):
+    """End a client's key at once; its tasks run to their end, and what is pending for it is dead. Raises
+    ``NotFound``."""
+    if not await db.write(_revoke, name, clock.now()):
         raise NotFound("there is no such client")
+
+
+async def rotate_webhook_secret(db: Database, clock: Clock, name: str) -> str:
+    """Give a client a new webhook secret, shown this once; the old one signs beside it for ``ROTATION``. Raises
+    ``NotFound``."""
+    secret = new_webhook_secret()
+    if not await db.write(clients.rotate_webhook_secret, name, secret, clock.now()):
+        raise NotFound("there is no such client")
+    return secret
 
 
 async def find_by_key(db: Database, api_key: str) -> Client | None:
@@ -75,6 +85,13 @@ async def ensure_bootstrap(db: Database, clock: Clock, api_key: str) -> None:
 def new_webhook_secret() -> str:
     """A secret in the form of Standard Webhooks."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def _revoke(conn: sa.Connection, name: str, now: datetime) -> bool:
+    if not clients.revoke(conn, name, now):
+        return False
+    outbox.end_of_client(conn, name, now)
+    return True
 
 
 def _create(conn: sa.Connection, name: str, api_key: str, webhook_secret: str, is_admin: bool, now: datetime) -> bool:

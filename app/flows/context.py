@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -23,11 +23,13 @@ class Wakes:
 
     dispatch: asyncio.Event = field(default_factory=asyncio.Event)
     reconcile: asyncio.Event = field(default_factory=asyncio.Event)
+    notify: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(slots=True)
 class Context:
-    """``committed`` is told of each transaction that changed tasks, once it is durable: the place for what follows."""
+    """``committed`` is told of each transaction that changed tasks, once it is durable: the place for what follows.
+    ``watchers`` are told which tasks those were."""
 
     db: Database
     vendor: VendorClient
@@ -39,12 +41,22 @@ class Context:
     delays: Delays
     rules: Rules
     wakes: Wakes = field(default_factory=Wakes)
+    watchers: list[Callable[[Collection[UUID]], None]] = field(default_factory=list)
 
     def committed(self, applied: Applied) -> None:
         """Follow up on a committed transaction."""
+        self.announce(applied.changed)
         self.delays.note(applied.arrivals)
         if any(moved.task.slot_until is None for moved in applied.moves):
             self.wakes.dispatch.set()
+        if applied.notifies:
+            self.wakes.notify.set()
+
+    def announce(self, task_ids: Collection[UUID]) -> None:
+        """Tell those who watch that these tasks were made or changed, durably."""
+        if task_ids:
+            for tell in self.watchers:
+                tell(task_ids)
 
     def loops_db(self) -> Database:
         return self.db.on(Lane.LOOPS)

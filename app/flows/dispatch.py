@@ -23,6 +23,7 @@ from app.domain.timing import later
 from app.domain.transition import Change
 from app.flows.apply import Applied, apply
 from app.flows.context import Context
+from app.flows.turns import lock_next
 from app.storage import items, limits, tasks
 from app.storage.limits import Limit, State
 from app.vendor.answers import Accepted, Refused, SubmitAnswer, Unknown
@@ -126,7 +127,7 @@ class Dispatcher:
 
 
 def claim(conn: sa.Connection, context: Context, free: int, now: datetime, started: float) -> Claims:
-    """Claim the oldest queued tasks, as many as the limits let go now.
+    """Claim queued tasks, as many as the limits let go now, in turns between the clients.
 
     The limit's row is locked first, and what is in flight is counted in a second statement: one statement would
     count by a snapshot from before the lock, and overshoot.
@@ -135,11 +136,16 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
     standing = limit.standing
     if standing.unknown_tasks and items.any_named(conn, [UUID(text) for text in standing.unknown_tasks]):
         standing = standings.confirmed(standing)
-    in_flight = tasks.in_flight(conn, now)
+    own_in_flight = tasks.in_flight(conn, now)
+    in_flight = sum(own_in_flight.values())
     room = min(free, max(context.policy.max_in_flight - in_flight, 0))
     allowed = standings.allowed(standing, now, in_flight)
     room = room if allowed is None else min(room, allowed)
-    records = tasks.lock_queued(conn, now, room) if room else []
+    # A probe is the oldest task of all; but one that only tries whether a slot is free takes it, in its turn.
+    in_turn = allowed is None or standings.waits_for_slot(standing)
+    records = (
+        (lock_next(conn, now, room, own_in_flight) if in_turn else tasks.lock_queued(conn, now, room)) if room else []
+    )
     changes = [
         Change(now, "submitting", record.task.id, event=Claimed(context.ids()), detail={"attempt": attempt})
         for record in records
@@ -259,7 +265,7 @@ def _standing_after(
         return standings.inconclusive(before, now)
     reason = _REASONS.get(answer.meaning.remedy)
     if reason is not None:
-        in_flight = tasks.in_flight(conn, now) if reason is Reason.QUEUE_FULL else None
+        in_flight = sum(tasks.in_flight(conn, now).values()) if reason is Reason.QUEUE_FULL else None
         wait_s = answer.retry_after_s if reason is Reason.RATE_LIMITED else None
         known = Standing(before.hold, before.by_hand, before.by_hand_since)
         return standings.hold(known, reason, now, detail=answer.message, wait_s=wait_s, in_flight=in_flight)

@@ -48,7 +48,7 @@ def task_document(
         "reference": given.reference,
         "metadata": given.metadata,
         "params": given.params,
-        "webhook_url": given.webhook_url,
+        "webhook_url": task.webhook_url,
         "retry_of": str(given.retry_of) if given.retry_of else None,
         "items": [_item_document(item, view, values.get(item.key, {}), shape) for item, view in views],
         "error": _error_document(failure) if failure else None,

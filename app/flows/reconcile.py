@@ -20,7 +20,8 @@ from app.domain.timing import interval_s, later
 from app.domain.transition import Change
 from app.flows.apply import apply
 from app.flows.context import Context
-from app.storage import items, limits, tasks
+from app.storage import items, limits, questions, tasks
+from app.storage.database import Database
 from app.storage.items import Asked, Postponed
 from app.storage.limits import Limit, State
 from app.telemetry import metrics
@@ -46,10 +47,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A claimed question, or how many seconds until one may be claimed (None: nothing is due)."""
+    """A claimed question, or how many seconds until one may be claimed (None: nothing is due). ``held``: why none
+    may be."""
 
     question: Question | None
     wait_s: float | None = None
+    held: Standing | None = None
 
 
 class Reconciler:
@@ -58,7 +61,7 @@ class Reconciler:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._db = context.loops_db()
-        self._asking: set[asyncio.Task[None]] = set()
+        self._asking: set[asyncio.Task[QueryAnswer | None]] = set()
 
     async def step(self) -> float | None:
         """Claim one question and start asking it. Returns seconds until the next turn, None to idle."""
@@ -68,7 +71,8 @@ class Reconciler:
         turn = await self._db.write(claim, self._context, self._context.clock.now())
         if turn.question is None:
             return turn.wait_s
-        task = asyncio.create_task(self._ask(turn.question, started), name=f"query {turn.question.family}")
+        asking = ask(self._context, self._db, turn.question, started)
+        task = asyncio.create_task(asking, name=f"query {turn.question.family}")
         self._asking.add(task)
         task.add_done_callback(self._asked)
         return 0
@@ -78,51 +82,59 @@ class Reconciler:
         if self._asking:
             await asyncio.wait(self._asking, timeout=timeout_s)
 
-    def _asked(self, task: asyncio.Task[None]) -> None:
+    def _asked(self, task: asyncio.Task[QueryAnswer | None]) -> None:
         self._asking.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("query.crashed", exc_info=error)
 
-    async def _ask(self, question: Question, started: float) -> None:
-        context = self._context
-        if context.clock.monotonic() - started > context.policy.lease_s - QUERY_TIMEOUT_S:
-            return  # frozen meanwhile: the lease could lapse under the call, and somebody else asks then
-        answer = await context.vendor.query(FAMILIES[question.family], [one.item_id for one in question.asked])
-        now = context.clock.now()
-        metrics.queries.labels(question.family, type(answer).__name__.lower()).inc()
-        await self._db.write(note_answer, context, answer, now)
-        if isinstance(answer, Answered):
-            await self._apply(_observations(question, answer), now)
-        elif isinstance(answer, Spoiled) and answer.no_such_work and len(question.asked) == 1:
-            await self._apply([_unknown(question, question.asked[0])], now)
-        else:
-            await self._db.write(postpone, context, question, answer, now)
-            context.wakes.reconcile.set()
 
-    async def _apply(self, observations: Sequence[Observation], now: datetime) -> None:
-        """Apply an answer; items whose task is locked are applied by themselves, so that they delay no other."""
-        context = self._context
-        changes = [Change(now, "query", observations=(seen,)) for seen in observations]
-        applied = await self._db.write(apply, changes, context.rules, skip_locked=True)
-        context.committed(applied)
-        for change, outcome in zip(changes, applied.outcomes, strict=True):
-            if outcome is None:
-                context.committed(await self._db.write(apply, [change], context.rules))
+async def ask(context: Context, db: Database, question: Question, started: float) -> QueryAnswer | None:
+    """Ask a claimed question and apply what the vendor says; its answer, or None if it came too late to ask.
+    ``started``: the monotonic clock at the claim. A refusal or a silence puts the items off."""
+    if context.clock.monotonic() - started > context.policy.lease_s - QUERY_TIMEOUT_S:
+        return None  # frozen meanwhile: the lease could lapse under the call, and somebody else asks then
+    answer = await context.vendor.query(FAMILIES[question.family], [one.item_id for one in question.asked])
+    now = context.clock.now()
+    metrics.queries.labels(question.family, type(answer).__name__.lower()).inc()
+    await db.write(note_answer, context, answer, now)
+    if isinstance(answer, Answered):
+        await _apply(context, db, _observations(question, answer), now)
+    elif isinstance(answer, Spoiled) and answer.no_such_work and len(question.asked) == 1:
+        await _apply(context, db, [_unknown(question, question.asked[0])], now)
+    else:
+        await db.write(postpone, context, question, answer, now)
+        context.wakes.reconcile.set()
+    return answer
 
 
-def claim(conn: sa.Connection, context: Context, now: datetime) -> Turn:
-    """Claim a question, if the rate and the standing allow one and something is due.
+async def _apply(context: Context, db: Database, observations: Sequence[Observation], now: datetime) -> None:
+    """Apply an answer; items whose task is locked are applied by themselves, so that they delay no other."""
+    changes = [Change(now, "query", observations=(seen,)) for seen in observations]
+    applied = await db.write(apply, changes, context.rules, skip_locked=True)
+    context.committed(applied)
+    for change, outcome in zip(changes, applied.outcomes, strict=True):
+        if outcome is None:
+            context.committed(await db.write(apply, [change], context.rules))
+
+
+def claim(conn: sa.Connection, context: Context, now: datetime, wanted: questions.Known | None = None) -> Turn:
+    """Claim a question, if the rate and the standing allow one and something is due; or one about the items that
+    are ``wanted`` (of one family), due or not.
 
     The lock on the limit's row makes all of it one decision: the rate, full calls, and no idle permits.
     """
     limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
     if standings.allowed(limit.standing, now, 0) == 0:
-        return Turn(None)
+        return Turn(None, held=limit.standing)
     if limit.not_before_at is not None and limit.not_before_at > now:
         return Turn(None, (limit.not_before_at - now).total_seconds())
     policy = context.policy
     leased_until = later(now, policy.lease_s)
-    asked = items.claim_due(conn, now, later(now, policy.interval_s / 5), leased_until, QUERY_BATCH)
+    soon = later(now, policy.interval_s / 5)
+    if wanted:
+        asked = questions.claim_some(conn, wanted, now, soon, leased_until, QUERY_BATCH)
+    else:
+        asked = items.claim_due(conn, now, soon, leased_until, QUERY_BATCH)
     if not asked:
         return Turn(None)
     standing = standings.probing(limit.standing, leased_until)

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from app.domain.board import Board, Rules
 from app.domain.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
 from app.domain.transition import Change, Outcome, Verdict
-from app.flows.apply import Applied, changed_rows, lock, step_all
-from app.storage import inbox, sets, tasks
+from app.flows.apply import Applied, lock, step_all, write_back
+from app.storage import inbox, tasks
 from app.storage.inbox import Delivery, Receipt
 
 
@@ -79,8 +79,7 @@ def commit_group(
         for digest, ruling in verdicts.items()
         if digest in receipts and ruling.disposition is not receipts[digest].disposition
     }
-    sets.write(conn, [*changed_rows(locked.board), inbox.settled(settled)])
-    tasks.delete(conn, locked.board.removed)
+    write_back(conn, locked.board, rules, inbox.settled(settled))
     rulings |= verdicts
     return Committed([rulings.get(one.digest) for one in group], applied)
 

@@ -59,6 +59,25 @@ def list_all(conn: sa.Connection) -> Sequence[Client]:
     return [_client(row) for row in conn.execute(sa.select(clients).order_by(clients.c.name))]
 
 
+def webhook_secrets(conn: sa.Connection, name: str) -> tuple[str, ...]:
+    """The secrets that sign for a client now: two during a rotation."""
+    chosen = sa.select(clients.c.webhook_secret, clients.c.previous_webhook_secret).where(clients.c.name == name)
+    return tuple(one for one in conn.execute(chosen).one() if one is not None)
+
+
+def rotate_webhook_secret(conn: sa.Connection, name: str, secret: str, now: datetime) -> bool:
+    """Give a client a new secret and keep the old one beside it; false if there is no such client."""
+    matches = sa.and_(clients.c.name == name, clients.c.revoked_at.is_(None))
+    values = {"webhook_secret": secret, "previous_webhook_secret": clients.c.webhook_secret, "rotated_at": now}
+    return conn.execute(clients.update().where(matches).values(**values)).rowcount == 1
+
+
+def end_rotations(conn: sa.Connection, rotated_before: datetime) -> int:
+    """Forget the secrets that were replaced before a time. Returns how many."""
+    over = sa.and_(clients.c.previous_webhook_secret.is_not(None), clients.c.rotated_at < rotated_before)
+    return conn.execute(clients.update().where(over).values(previous_webhook_secret=None)).rowcount
+
+
 def revoke(conn: sa.Connection, name: str, now: datetime) -> bool:
     """End a client's key; false if there is no such client, or it was revoked already."""
     matches = sa.and_(clients.c.name == name, clients.c.revoked_at.is_(None))

@@ -30,6 +30,14 @@ _AWAY: Final = {
     "57": "it is stopping, or took too long",
 }
 """SQLSTATE classes that are the database's fault, not the statement's or its data's."""
+_AWAY_STATES: Final = {
+    "25006": "it takes no writes",
+    "25P03": "a transaction stood idle for too long",
+    "25P04": "a transaction took too long",
+    "58030": "it cannot read or write its files",
+}
+"""The same, of classes that hold faults of ours as well. A server is read-only after a failover, for a while."""
+_SQLITE_AWAY: Final = ("locked", "full", "I/O", "readonly", "unable to open")
 
 
 _ENCODER: Final = msgspec.json.Encoder()
@@ -141,13 +149,13 @@ def why_away(error: BaseException) -> str | None:
     """What is wrong with the database itself (away, full, locked for too long); None for any other fault."""
     state = sqlstate(error)
     if state:
-        return _AWAY.get(state[:2])
+        return _AWAY_STATES.get(state) or _AWAY.get(state[:2])
     if isinstance(error, (OSError, TimeoutError, sa.exc.TimeoutError)):
         return "it cannot be reached"
     if isinstance(error, sa.exc.DBAPIError):
         if error.connection_invalidated or isinstance(error, sa.exc.InterfaceError):
             return "the connection broke"
         text = str(error.orig)
-        if isinstance(error, sa.exc.OperationalError) and any(word in text for word in ("locked", "full", "I/O")):
+        if isinstance(error, sa.exc.OperationalError) and any(word in text for word in _SQLITE_AWAY):
             return "its file is locked, or cannot be written"
     return None

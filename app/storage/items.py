@@ -187,6 +187,8 @@ def claim_due(conn: sa.Connection, now: datetime, soon: datetime, lease_until: d
             items.c.family == first.family,
             items.c.query_group == first.query_group,
             items.c.query_due_at <= soon,
+            # One that is being asked about comes within reach of a long ``soon`` before its lease has ended.
+            unleased(now),
         )
         .order_by(items.c.query_due_at)
         .limit(limit)
@@ -194,6 +196,11 @@ def claim_due(conn: sa.Connection, now: datetime, soon: datetime, lease_until: d
     rows = conn.execute(dialect.locked(statement, of=items, skip=True)).all()
     lease(conn, [(row.family, row.item_id) for row in rows], lease_until)
     return [Asked(row.family, row.item_id, row.query_attempts) for row in rows]
+
+
+def unleased(now: datetime) -> sa.ColumnElement[bool]:
+    """Nobody asks about the item now."""
+    return sa.or_(items.c.query_leased_until.is_(None), items.c.query_leased_until <= now)
 
 
 def lease(conn: sa.Connection, keys: Iterable[ItemKey], until: datetime) -> None:

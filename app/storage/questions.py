@@ -8,25 +8,28 @@ import sqlalchemy as sa
 
 from app.domain.status import ITEM_FINAL
 from app.storage import dialect
-from app.storage.items import Asked, ItemKey, lease
+from app.storage.items import Asked, ItemKey, lease, unleased
 from app.storage.tables import items
+
+Known = Mapping[ItemKey, datetime | None]
+"""Items, each with when it was asked about last, as far as the asker knows."""
 
 _FINAL: Final = [status.value for status in ITEM_FINAL]
 
 
 def claim_some(
-    conn: sa.Connection, keys: Collection[ItemKey], now: datetime, soon: datetime, lease_until: datetime, limit: int
+    conn: sa.Connection, known: Known, now: datetime, soon: datetime, lease_until: datetime, limit: int
 ) -> list[Asked]:
-    """Claim a full question about some of these items of one family, due or not: those of one group that are open
-    and that nobody asks about, and others of their family and group that are due by ``soon``. Call it under the
-    lock of the query limit, as every claim."""
-    columns = (items.c.family, items.c.item_id, items.c.query_attempts, items.c.query_group)
+    """Claim a full question about some of these items of one family, due or not: those of one group that are open,
+    that nobody asks about, and that have had no answer since that of ``known``; and others of their family and
+    group that are due by ``soon``. Call it under the lock of the query limit, as every claim."""
+    columns = (items.c.family, items.c.item_id, items.c.query_attempts, items.c.query_group, items.c.last_query_at)
     wanted = (
         sa.select(*columns)
-        .where(_named(conn, keys), items.c.query_due_at.is_not(None), unleased(now))
+        .where(_named(conn, known), items.c.query_due_at.is_not(None), unleased(now))
         .order_by(items.c.query_group, items.c.item_id)
     )
-    rows = conn.execute(dialect.locked(wanted, of=items, skip=True)).all()
+    rows = [row for row in conn.execute(dialect.locked(wanted, of=items, skip=True)) if _is_open(row, known)]
     if not rows:
         return []
     first = rows[0]
@@ -50,16 +53,17 @@ def claim_some(
     return [Asked(row.family, row.item_id, row.query_attempts) for row in found.values()]
 
 
-def unanswered(conn: sa.Connection, known: Mapping[ItemKey, datetime | None]) -> set[ItemKey]:
+def unanswered(conn: sa.Connection, known: Known) -> set[ItemKey]:
     """Which of some items of one family are open, and have had no answer since that of ``known``."""
     statement = sa.select(items.c.family, items.c.item_id, items.c.last_query_at).where(
         _named(conn, known), items.c.query_due_at.is_not(None)
     )
-    return {
-        (row.family, row.item_id)
-        for row in conn.execute(statement)
-        if row.last_query_at == known[(row.family, row.item_id)]
-    }
+    return {(row.family, row.item_id) for row in conn.execute(statement) if _is_open(row, known)}
+
+
+def _is_open(row: Any, known: Known) -> bool:
+    """Nobody has answered about the item meanwhile."""
+    return bool(row.last_query_at == known[(row.family, row.item_id)])
 
 
 def put_off(conn: sa.Connection, planned: Mapping[ItemKey, datetime]) -> None:
@@ -77,11 +81,6 @@ def put_off(conn: sa.Connection, planned: Mapping[ItemKey, datetime]) -> None:
             )
             .values(query_due_at=due_at)
         )
-
-
-def unleased(now: datetime) -> sa.ColumnElement[bool]:
-    """Nobody asks about the item now."""
-    return sa.or_(items.c.query_leased_until.is_(None), items.c.query_leased_until <= now)
 
 
 def _named(conn: sa.Connection, keys: Collection[ItemKey]) -> sa.ColumnElement[Any]:

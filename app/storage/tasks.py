@@ -36,7 +36,6 @@ class Given:
     params: dict[str, Any]
     metadata: dict[str, Any]
     reference: str | None = None
-    webhook_url: str | None = None
     retry_of: UUID | None = None
 
 
@@ -69,7 +68,7 @@ _LOCK, _LOCK_FREE = (
     )
     for skip in (False, True)
 )
-_INSERT: Final = sets.Insert(tasks, (*_FACTS, "params", "metadata_", "reference", "webhook_url", "retry_of"))
+_INSERT: Final = sets.Insert(tasks, (*_FACTS, "params", "metadata_", "reference", "retry_of"))
 _UPDATE: Final = sets.Update(tasks, ("id",), _FACTS[len(_FIXED) :])
 
 
@@ -103,6 +102,12 @@ def changed(some: Sequence[Task]) -> list[sets.Change]:
         inserted([Record(task, Given({}, {})) for task in some if task.new]),
         (_UPDATE, [_changing_of(task) for task in some if not task.new]),
     ]
+
+
+def give(conn: sa.Connection, ids: Sequence[UUID], client_name: str) -> None:
+    """Make locked tasks this client's."""
+    if ids:
+        conn.execute(tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids))).values(client_name=client_name))
 
 
 def delete(conn: sa.Connection, ids: Iterable[UUID]) -> None:
@@ -149,15 +154,40 @@ def list_page(conn: sa.Connection, filters: Filters, limit: int) -> list[Record]
     return [_record(row) for row in conn.execute(statement)]
 
 
-def lock_queued(conn: sa.Connection, now: datetime, limit: int) -> list[Record]:
-    """Lock the queued tasks that have been due longest. Tasks that another transaction holds are passed over."""
+def lock_queued(conn: sa.Connection, now: datetime, limit: int, client_name: str | None = None) -> list[Record]:
+    """Lock the queued tasks, of one client or of all, that have been due longest. Tasks that another transaction
+    holds are passed over."""
     statement = (
         sa.select(tasks)
         .where(tasks.c.dispatch_due_at <= now)
         .order_by(tasks.c.dispatch_due_at, tasks.c.id)
         .limit(limit)
     )
+    if client_name is not None:
+        statement = statement.where(tasks.c.client_name == client_name)
     return [_record(row) for row in conn.execute(dialect.locked(statement, of=tasks, skip=True))]
+
+
+def _waiting() -> sa.Select[Any]:
+    """From one client to the next along the index, so that their tasks are not looked at; each with its oldest."""
+    queued = tasks.c.dispatch_due_at.is_not(None)
+    first = sa.select(sa.func.min(tasks.c.client_name).label("client_name")).where(queued)
+    found = first.cte("waiting", recursive=True)
+    following = sa.select(sa.func.min(tasks.c.client_name)).where(queued, tasks.c.client_name > found.c.client_name)
+    found = found.union_all(sa.select(following.scalar_subquery()).where(found.c.client_name.is_not(None)))
+    oldest = sa.select(sa.func.min(tasks.c.dispatch_due_at)).where(queued, tasks.c.client_name == found.c.client_name)
+    return sa.select(found.c.client_name, oldest.scalar_subquery().label("oldest_at")).where(
+        found.c.client_name.is_not(None)
+    )
+
+
+_WAITING: Final = _waiting()
+
+
+def waiting(conn: sa.Connection, now: datetime) -> list[str]:
+    """The clients that have a queued task that is due; whose oldest has been due longest comes first."""
+    rows = [row for row in conn.execute(_WAITING) if row.oldest_at is not None and row.oldest_at <= now]
+    return [row.client_name for row in sorted(rows, key=lambda row: (row.oldest_at, row.client_name))]
 
 
 def set_callback_key(conn: sa.Connection, ids: Sequence[UUID], key_id: str) -> None:
@@ -173,9 +203,11 @@ def due_timers(conn: sa.Connection, now: datetime, limit: int) -> list[UUID]:
     return list(conn.scalars(statement))
 
 
-def in_flight(conn: sa.Connection, now: datetime) -> int:
-    """How many tasks the vendor may have. Ask in a statement of its own, after the lock on the limit."""
-    return conn.scalar(sa.select(sa.func.count()).select_from(tasks).where(tasks.c.slot_until > now)) or 0
+def in_flight(conn: sa.Connection, now: datetime) -> dict[str, int]:
+    """How many tasks of each client the vendor may have. Ask in a statement of its own, after the lock on the
+    limit."""
+    counted = sa.select(tasks.c.client_name, sa.func.count()).where(tasks.c.slot_until > now)
+    return {name: count for name, count in conn.execute(counted.group_by(tasks.c.client_name))}
 
 
 def count_open_signed_otherwise(conn: sa.Connection, key_ids: Iterable[str]) -> int:
@@ -191,7 +223,7 @@ def count_open_signed_otherwise(conn: sa.Connection, key_ids: Iterable[str]) -> 
 def _row(record: Record) -> tuple[Any, ...]:
     given = record.given
     facts = _facts_of(record.task)
-    return (*facts, given.params, given.metadata, given.reference, given.webhook_url, given.retry_of)
+    return (*facts, given.params, given.metadata, given.reference, given.retry_of)
 
 
 def _task(facts: Sequence[Any], failure: dict[str, Any] | None) -> Task:
@@ -203,5 +235,5 @@ def _task(facts: Sequence[Any], failure: dict[str, Any] | None) -> Task:
 
 
 def _record(row: Any) -> Record:
-    given = Given(row.params, row.metadata_, row.reference, row.webhook_url, row.retry_of)
+    given = Given(row.params, row.metadata_, row.reference, row.retry_of)
     return Record(_task([getattr(row, name) for name in _FACTS], row.failure), given)

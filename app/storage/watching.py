@@ -61,9 +61,7 @@ def is_over(status: TaskStatus, timer_due_at: datetime | None) -> bool:
     return status in TASK_FINAL and timer_due_at is None
 
 
-def changed_between(
-    conn: sa.Connection, lately: datetime, since: datetime, until: datetime
-) -> dict[UUID, int]:
+def changed_between(conn: sa.Connection, lately: datetime, since: datetime, until: datetime) -> dict[UUID, int]:
     """Tasks with timeline rows from ``lately`` on, or from ``since`` to (exclusive) ``until``, and the highest
     version that these rows tell of."""
     at = timeline.c.at

@@ -9,6 +9,8 @@ import structlog
 _QUIET = {
     # Its lines hold whole request lines, and so callback tokens.
     "uvicorn.access": logging.CRITICAL,
+    # It tells each event that it sends, and so signed URLs.
+    "sse_starlette": logging.WARNING,
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
     "alembic": logging.WARNING,

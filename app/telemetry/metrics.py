@@ -42,6 +42,9 @@ loop_heartbeat_age: Final = Gauge(
 loop_restarts: Final = Counter(
     "gateway_loop_restarts", "Times a loop ended with an exception", ["loop"], registry=registry
 )
+watchers: Final = Gauge(
+    "gateway_watchers", "Requests that wait, and streams that are open", ["what"], registry=registry
+)
 clock_skew: Final = Gauge(
     "gateway_clock_skew_seconds", "Our clock minus the database's, as last measured", registry=registry
 )

@@ -39,7 +39,7 @@ def test_part_failed_is_usable_and_keeps_its_artifacts():
     story.called_back(60, says(status="main_succeeded", audio_url=MP3, title="Harbour Lights"))
     story.called_back(90, says(status="part_failed", audio_hi_status="sub_failed", lyrics_sections_status="sub_failed"))
     view = story.view()
-    assert view.status in ITEM_USABLE
+    assert view.progress.status in ITEM_USABLE
     assert view.artifacts["audio"].url == MP3
     assert view.artifacts["audio_hi"].status == "failed"
     assert story.item().state.value("title") == "Harbour Lights"

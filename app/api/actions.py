@@ -1,0 +1,85 @@
+"""The routes that do something with tasks: submit many, adopt, cancel, retry, refresh."""
+
+from fastapi import APIRouter, Request, Response
+
+from app.api.answers import CONFLICT, PROBLEMS, json_answer
+from app.api.bodies import documented, parse, read_json
+from app.api.intake import IdempotencyKey, answer_many, answer_one, check_batch, once
+from app.api.schemas import EXAMPLE_REQUEST, AdoptRequest, BatchRequest, Task, TaskPage
+from app.api.services import Caller, TheServices, scope_of
+from app.api.tasks import uuid_of
+from app.flows import read
+from app.flows.accept import accept, retry
+from app.flows.adopt import adopt
+from app.flows.cancel import cancel
+
+router = APIRouter(prefix="/v1/tasks", responses=PROBLEMS)
+
+
+@router.post(
+    "/batch",
+    status_code=202,
+    response_model=TaskPage,
+    openapi_extra=documented(BatchRequest, {"tasks": [EXAMPLE_REQUEST]}),
+    summary="Submit up to 100 tasks",
+)
+async def submit_batch(
+    request: Request, client: Caller, given: TheServices, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Take all of the tasks, or none; they are durable when 202 answers, and told in their order. The same
+    `Idempotency-Key` and body again answer 200 and the same tasks as they are now."""
+    document = await read_json(request)
+    new = check_batch(document)
+    key = once("POST /v1/tasks/batch", idempotency_key, document)
+    return await answer_many(given.context, await accept(given.context, client.name, new, key))
+
+
+@router.post(
+    "/adopt",
+    status_code=202,
+    response_model=TaskPage,
+    responses=CONFLICT,
+    openapi_extra=documented(AdoptRequest, {"family": "song", "item_ids": ["t2m_81f0"]}),
+    summary="Follow items that another system submitted",
+)
+async def adopt_items(request: Request, client: Caller, given: TheServices) -> Response:
+    """Follow up to 50 items of a family from now on, by callbacks to the unbound URL (`callback-url`) and by
+    queries: one task of the kind `<family>.external` for each, told in the order of the ids. An id that this client
+    has already gives its task as it is; one that only a callback named so far is taken over with its state. 409
+    names the ids that are another client's, and then none is adopted."""
+    asked = parse(AdoptRequest, await read_json(request))
+    item_ids = [str(item_id) for item_id in asked.item_ids]
+    return await answer_many(given.context, await adopt(given.context, client.name, asked.family, item_ids))
+
+
+@router.post("/{task_id}/cancel", response_model=Task, responses=CONFLICT, summary="Cancel a queued task")
+async def cancel_task(task_id: str, client: Caller, given: TheServices) -> Response:
+    """End a task that is `queued`. One that is being sent, or was sent, runs on: 409."""
+    wanted, scope = uuid_of(task_id), scope_of(client)
+    await cancel(given.context, wanted, scope)
+    return json_answer(await read.task(given.context, wanted, scope))
+
+
+@router.post(
+    "/{task_id}/retry", status_code=202, response_model=Task, responses=CONFLICT, summary="Submit an ended task again"
+)
+async def retry_task(
+    task_id: str, client: Caller, given: TheServices, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Make a new task with the same params, reference, metadata and webhook; its `retry_of` names this one, which
+    must have ended. The same `Idempotency-Key` for the same task again answers 200 and the first new task."""
+    wanted = uuid_of(task_id)
+    key = once("POST /v1/tasks/{id}/retry", idempotency_key, {"retry_of": str(wanted)})
+    accepted = await retry(given.context, client.name, scope_of(client), wanted, key)
+    return await answer_one(given.context, accepted)
+
+
+@router.post("/{task_id}/refresh", response_model=Task, responses=CONFLICT, summary="Ask the vendor now")
+async def refresh_task(task_id: str, client: Caller, given: TheServices) -> Response:
+    """Ask the vendor about the task's open items, and answer the task as it is then. A task that has ended, or of
+    which the vendor has named no item yet (`submitting`, `unconfirmed`), is answered without a call: there is
+    nothing to ask about. 409 while it is `queued`; 503 with `Retry-After` while the vendor is not asked
+    (`vendor_paused`), or if its answer does not come in time (`not_refreshed`)."""
+    wanted, scope = uuid_of(task_id), scope_of(client)
+    await given.refresher.refresh(wanted, scope)
+    return json_answer(await read.task(given.context, wanted, scope))

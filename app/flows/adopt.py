@@ -1,0 +1,42 @@
+"""Taking on items that another system submitted to the vendor: followed from now on by callbacks and queries."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from app.domain import adoption
+from app.domain.observation import Observation, Reading, Source, to_us
+from app.domain.transition import Change
+from app.errors import Conflict
+from app.flows.accept import AcceptedTasks
+from app.flows.apply import Applied, lock, step_all, write_back
+from app.flows.context import Context
+from app.storage import tasks
+
+
+async def adopt(context: Context, client_name: str, family: str, item_ids: Sequence[str]) -> AcceptedTasks:
+    """The tasks that follow these items for this client, one for each id in order; durable when this returns. All
+    are adopted or none: raises ``Conflict``, naming them, if some are another client's; and ``Unavailable``."""
+    now = context.clock.now()
+    task_ids, applied = await context.db.write(_adopt, context, client_name, family, item_ids, now)
+    context.committed(applied)
+    context.wakes.reconcile.set()
+    return AcceptedTasks(task_ids)
+
+
+def _adopt(
+    conn: sa.Connection, context: Context, client_name: str, family: str, item_ids: Sequence[str], now: datetime
+) -> tuple[tuple[UUID, ...], Applied]:
+    wanted = tuple(Observation(family, Reading(item_id), Source.SUBMIT, to_us(now)) for item_id in item_ids)
+    locked = lock(conn, [Change(now, None, observations=wanted)], skip_locked=False)
+    board = locked.board
+    strange = [seen.reading.item_id for seen in wanted if adoption.strange(board, seen.key, client_name)]
+    if strange:
+        raise Conflict(f"these items are another client's: {', '.join(strange)}")
+    followed = [adoption.adopt(board, seen.key, client_name, now, context.rules) for seen in wanted]
+    applied = step_all(locked, (), context.rules)
+    write_back(conn, board, context.rules)
+    tasks.give(conn, [task.id for task in followed if not task.new], client_name)
+    return tuple(task.id for task in followed), applied

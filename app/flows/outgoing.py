@@ -1,0 +1,107 @@
+"""The outbound log as clients see it: list, send again, and try a receiver."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from app.caller.post import Caller, Delivered, Gone, Rejected
+from app.caller.signing import sign
+from app.caller.urls import check_url
+from app.domain.client import Client
+from app.errors import NotFound
+from app.flows.context import Context
+from app.flows.notify import outcome_of
+from app.flows.present import Document, rfc3339
+from app.storage import clients, outbox
+from app.storage.database import dumps
+
+PING = "gateway.ping"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which notifications a list shows; None shows all."""
+
+    client_name: str | None = None
+    task_id: UUID | None = None
+    status: str | None = None
+    before_id: UUID | None = None
+
+
+def check_receiver(url: str) -> None:
+    """Refuse what can be no receiver's URL. Raises ``InvalidRequest``; its detail does not repeat the URL."""
+    check_url(url)
+
+
+async def notification_list(context: Context, chosen: Chosen, limit: int) -> list[Document]:
+    """A page of notifications, newest first, without their bodies."""
+    found = await context.db.read(
+        outbox.list_page,
+        client_name=chosen.client_name,
+        task_id=chosen.task_id,
+        status=chosen.status,
+        before_id=chosen.before_id,
+        limit=limit,
+    )
+    return [_document(row) for row in found]
+
+
+async def redeliver(context: Context, notification_id: UUID, client_name: str | None) -> Document:
+    """Send one again, with the whole schedule before it. Raises ``NotFound``."""
+    found = await context.db.write(_redeliver, notification_id, client_name, context.clock.now())
+    if found is None:
+        raise NotFound("there is no such notification")
+    context.wakes.notify.set()
+    return _document(found)
+
+
+async def redeliver_dead(context: Context, client_name: str, since: datetime, *, dry_run: bool) -> int:
+    """Send all dead ones of a client again that were written since a time. Returns how many there are."""
+    count = await context.db.write(outbox.redeliver_dead, client_name, since, context.clock.now(), dry_run=dry_run)
+    context.wakes.notify.set()
+    return count
+
+
+async def ping(context: Context, caller: Caller, client: Client, url: str) -> Document:
+    """Post a signed ``gateway.ping`` to a URL, as notifications are posted, and tell the answer. Nothing is stored.
+    Raises ``InvalidRequest`` for what can be no receiver's URL."""
+    check_receiver(url)
+    secrets = await context.db.read(clients.webhook_secrets, client.name)
+    webhook_id, now = context.ids(), context.clock.now()
+    body = dumps({"type": PING, "timestamp": rfc3339(now), "data": {"client": client.name}}).encode()
+    answer = await caller.post(url, sign(str(webhook_id), body, secrets, now))
+    heard = isinstance(answer, (Delivered, Gone, Rejected))
+    return {
+        "webhook_id": str(webhook_id),
+        "delivered": isinstance(answer, Delivered),
+        "outcome": outcome_of(answer),
+        "status": 410 if isinstance(answer, Gone) else getattr(answer, "status", None),
+        "answer": getattr(answer, "text", None) if heard else None,
+    }
+
+
+def _redeliver(conn: sa.Connection, notification_id: UUID, client_name: str | None, now: datetime) -> Any | None:
+    if not outbox.redeliver(conn, notification_id, client_name, now):
+        return None
+    return outbox.find(conn, notification_id, client_name)
+
+
+def _document(row: Any) -> Document:
+    return {
+        "id": str(row.id),
+        "client": row.client_name,
+        "task_id": str(row.task_id),
+        "type": row.type,
+        "url": row.url,
+        "status": row.status,
+        "attempts": row.attempts,
+        "created_at": rfc3339(row.created_at),
+        "next_attempt_at": rfc3339(row.due_at),
+        "last_attempt_at": rfc3339(row.last_attempt_at),
+        "last_status": row.last_status,
+        "last_error": row.last_error,
+        "ended_at": rfc3339(row.ended_at),
+    }

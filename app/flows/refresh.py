@@ -1,0 +1,147 @@
+"""Asking now: a client wants to know how a task is, whether or not a question is due.
+
+A refresh goes through the same door as the reconciler's claim: the rate, the standing still, and the lease by which
+no item is asked about by two at once. It needs no reconciler in this process, and works beside any number.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import sqlalchemy as sa
+import structlog
+
+from app.domain import standing as standings
+from app.domain.standing import Standing
+from app.domain.status import TASK_FINAL, TaskStatus
+from app.errors import Conflict, NotFound, NotRefreshed, Unavailable, VendorPaused
+from app.flows.context import Context
+from app.flows.reconcile import Question, ask, claim
+from app.storage import items, limits, questions, tasks
+from app.storage.items import ItemKey
+from app.storage.limits import Limit
+from app.vendor.answers import QueryAnswer, Spoiled, Unanswered
+
+PATIENCE_S: Final = 10.0
+"""How long a caller waits for the vendor's answer."""
+POLL_S: Final = 0.1
+"""How often to look whether somebody else's question is answered."""
+HELD_S: Final = 30.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """An item about which the vendor can be asked: when it was last, and when it would be next."""
+
+    last_query_at: datetime | None
+    planned_at: datetime
+
+
+class Refresher:
+    """Asks the vendor for callers. ``paused`` says when this process's clock is too wrong to ask."""
+
+    def __init__(self, context: Context, paused: Callable[[], bool]) -> None:
+        self._context = context
+        self._paused = paused
+        self._asking: set[asyncio.Task[QueryAnswer | None]] = set()
+
+    async def refresh(self, task_id: UUID, client_name: str | None) -> None:
+        """Have the vendor answer for each open item of a task of this client's (None: anybody's); what it said is
+        applied when this returns. Nothing is asked about a task that has ended, or of which no item is known yet.
+        Raises ``NotFound``, ``Conflict`` while it is queued, ``VendorPaused``, ``NotRefreshed``, ``Unavailable``.
+        """
+        context = self._context
+        known = await context.db.read(_open_items, task_id, client_name)
+        if known and self._paused():
+            raise Unavailable("the clock of this process is not right", HELD_S)
+        end = context.clock.monotonic() + PATIENCE_S
+        pending = {key: one.last_query_at for key, one in known.items()}
+        while pending:
+            left_s = end - context.clock.monotonic()
+            if left_s <= 0:
+                raise NotRefreshed("the vendor's answer did not come in time", context.policy.interval_s)
+            wait_s = await self._turn(pending, known, left_s)
+            if wait_s > 0:
+                await context.clock.sleep(min(wait_s, left_s))
+            left = await context.db.read(questions.unanswered, pending)
+            pending = {key: pending[key] for key in left}
+
+    async def finish(self, timeout_s: float) -> None:
+        """Wait for the questions under way, at most so long."""
+        if self._asking:
+            await asyncio.wait(self._asking, timeout=timeout_s)
+
+    async def _turn(self, pending: questions.Known, known: dict[ItemKey, Open], left_s: float) -> float:
+        """Ask about what nobody asks about yet, if the rate allows it. Returns seconds until the next turn."""
+        context = self._context
+        started, now = context.clock.monotonic(), context.clock.now()
+        turn = await context.db.write(claim, context, now, pending)
+        if turn.held is not None:
+            raise _paused_by(turn.held, now)
+        if turn.question is None:
+            return POLL_S if turn.wait_s is None else turn.wait_s
+        planned = {key: one.planned_at for key, one in known.items() if one.planned_at > now}
+        done = asyncio.Event()
+        asking = asyncio.create_task(self._ask(turn.question, started, planned), name=f"refresh {turn.question.family}")
+        self._asking.add(asking)
+        asking.add_done_callback(self._asked)
+        asking.add_done_callback(lambda _task: done.set())
+        # A caller whose patience ends leaves the question to be answered: its lease is taken, its permit spent.
+        if not await context.clock.wait(done, left_s):
+            return 0
+        await self._check(asking.result(), turn.question)
+        return 0
+
+    async def _ask(self, question: Question, started: float, planned: dict[ItemKey, datetime]) -> QueryAnswer | None:
+        answer = await ask(self._context, self._context.db, question, started)
+        # Callbacks may come as they should: one early question must not begin a series of them.
+        asked = {one.key for one in question.asked}
+        await self._context.db.write(questions.put_off, {key: at for key, at in planned.items() if key in asked})
+        return answer
+
+    async def _check(self, answer: QueryAnswer | None, question: Question) -> None:
+        """Raise if an answer tells nothing about the items, and to ask again at once would not help."""
+        alone = isinstance(answer, Spoiled) and not answer.no_such_work and len(question.asked) == 1
+        if not alone and not isinstance(answer, Unanswered):
+            return
+        context = self._context
+        now = context.clock.now()
+        standing = (await context.db.read(limits.read))[Limit.QUERY].standing
+        if standings.allowed(standing, now, 0) == 0:
+            raise _paused_by(standing, now)
+        wait_s = answer.retry_after_s if isinstance(answer, Unanswered) else None
+        raise NotRefreshed("the vendor did not answer the question", wait_s or context.policy.interval_s)
+
+    def _asked(self, task: asyncio.Task[QueryAnswer | None]) -> None:
+        self._asking.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("refresh.failed", error=type(error).__name__)
+
+
+def _open_items(conn: sa.Connection, task_id: UUID, client_name: str | None) -> dict[ItemKey, Open]:
+    found = tasks.find(conn, task_id, client_name)
+    if found is None:
+        raise NotFound("there is no such task")
+    if found.task.status is TaskStatus.QUEUED:
+        raise Conflict("the task is queued: the vendor does not have it yet")
+    if found.task.status in TASK_FINAL:
+        return {}
+    return {
+        item.key: Open(item.last_query_at, item.query_due_at)
+        for item in items.of_tasks(conn, [task_id])
+        if item.query_due_at is not None
+    }
+
+
+def _paused_by(standing: Standing, now: datetime) -> VendorPaused:
+    hold = standing.hold
+    if hold is None:
+        return VendorPaused("no questions are asked: they are held", HELD_S)
+    probed_until = hold.probe_until if hold.probe_until is not None and hold.probe_until > now else hold.until
+    wait_s = (max(probed_until, hold.until) - now).total_seconds()
+    return VendorPaused(f"no questions are asked now ({hold.reason})", max(wait_s, 1.0))

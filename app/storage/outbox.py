@@ -1,0 +1,247 @@
+"""The outbox: notifications, written with the change that they tell of, claimed by due time, kept as a log."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from app.storage import dialect, sets
+from app.storage.tables import clients, notifications
+
+MOST_RECEIVERS: Final = 2000
+"""Receivers looked at in one claim, the first by name after the last one served."""
+
+
+class NotificationStatus(StrEnum):
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A notification that is due. ``leased_until`` is the fence of this claim; ``attempts`` were made before.
+    ``secrets`` are those of its client that sign now, none if the client was revoked."""
+
+    id: UUID
+    task_id: UUID
+    client_name: str
+    type: str
+    url: str
+    receiver: str
+    body: bytes
+    attempts: int
+    leased_until: datetime
+    secrets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of one attempt. ``due_at`` is None where it was the last."""
+
+    status: NotificationStatus
+    at: datetime
+    due_at: datetime | None
+    http_status: int | None
+    error: str | None
+
+
+_NEW: Final = sets.Insert(
+    notifications,
+    (
+        "id",
+        "client_name",
+        "task_id",
+        "type",
+        "url",
+        "receiver",
+        "body",
+        "status",
+        "attempts",
+        "created_at",
+        "due_at",
+    ),
+)
+_LEASE: Final = sets.Update(notifications, ("id",), ("due_at",))
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """A notification to be written."""
+
+    id: UUID
+    client_name: str
+    task_id: UUID
+    type: str
+    url: str
+    receiver: str
+    body: bytes
+    created_at: datetime
+
+
+def added(some: Sequence[New]) -> sets.Change:
+    """New notifications, due at once."""
+    rows = [
+        (
+            one.id,
+            one.client_name,
+            one.task_id,
+            one.type,
+            one.url,
+            one.receiver,
+            one.body,
+            NotificationStatus.PENDING.value,
+            0,
+            one.created_at,
+            one.created_at,
+        )
+        for one in some
+    ]
+    return _NEW, rows
+
+
+def due_receivers(conn: sa.Connection, now: datetime) -> list[str]:
+    """Receivers with something due, the most overdue first: one probe of the index for each that has anything
+    pending, however much that is."""
+    table = notifications.c
+    pending = table.due_at.is_not(None)
+
+    def next_after(name: Any) -> Any:
+        return sa.select(sa.func.min(table.receiver)).where(pending, table.receiver > name).scalar_subquery()
+
+    first = sa.select(sa.func.min(table.receiver).label("receiver")).where(pending)
+    hops = first.cte("hops", recursive=True)
+    hops = hops.union_all(sa.select(next_after(hops.c.receiver)).where(hops.c.receiver.is_not(None)))
+    earliest = sa.select(sa.func.min(table.due_at)).where(pending, table.receiver == hops.c.receiver).scalar_subquery()
+    each = sa.select(hops.c.receiver, earliest.label("due_at")).where(hops.c.receiver.is_not(None))
+    rows = conn.execute(each.limit(MOST_RECEIVERS)).all()
+    return [row.receiver for row in sorted(rows, key=lambda row: row.due_at) if row.due_at <= now]
+
+
+def claim(conn: sa.Connection, receiver: str, now: datetime, lease_until: datetime, limit: int) -> list[Letter]:
+    """Claim what is due for one receiver, the oldest first. Each is taken out of the due range until the lease ends."""
+    table = notifications.c
+    due = (
+        sa.select(notifications)
+        .where(table.receiver == receiver, table.due_at <= now)
+        .order_by(table.due_at, table.id)
+        .limit(limit)
+    )
+    rows = conn.execute(dialect.locked(due, of=notifications, skip=True)).all()
+    secrets = _secrets(conn, {row.client_name for row in rows})
+    sets.write(conn, [(_LEASE, [(row.id, lease_until) for row in rows])])
+    return [
+        Letter(
+            row.id,
+            row.task_id,
+            row.client_name,
+            row.type,
+            row.url,
+            row.receiver,
+            row.body,
+            row.attempts,
+            lease_until,
+            secrets.get(row.client_name, ()),
+        )
+        for row in rows
+    ]
+
+
+def settle(conn: sa.Connection, letter: Letter, attempt: Attempt) -> bool:
+    """Note what came of an attempt; false if its lease had passed to somebody else, or it has ended since."""
+    table = notifications.c
+    held = sa.and_(table.id == letter.id, table.due_at == letter.leased_until)
+    values = {
+        "status": attempt.status.value,
+        "attempts": table.attempts + 1,
+        "due_at": attempt.due_at,
+        "last_attempt_at": attempt.at,
+        "last_status": attempt.http_status,
+        "last_error": attempt.error,
+        "ended_at": attempt.at if attempt.due_at is None else None,
+    }
+    return conn.execute(notifications.update().where(held).values(**values)).rowcount == 1
+
+
+def give_back(conn: sa.Connection, letters: Collection[Letter], now: datetime) -> None:
+    """End leases unused: what was claimed and not sent is due at once."""
+    for letter in letters:
+        held = sa.and_(notifications.c.id == letter.id, notifications.c.due_at == letter.leased_until)
+        conn.execute(notifications.update().where(held).values(due_at=now))
+
+
+def end_of_client(conn: sa.Connection, client_name: str, now: datetime) -> int:
+    """What is pending for a client becomes dead. Returns how many."""
+    pending = sa.and_(
+        notifications.c.client_name == client_name, notifications.c.status == NotificationStatus.PENDING.value
+    )
+    dead = {"status": NotificationStatus.DEAD.value, "due_at": None, "ended_at": now, "last_error": "client_revoked"}
+    return conn.execute(notifications.update().where(pending).values(**dead)).rowcount
+
+
+def redeliver(conn: sa.Connection, notification_id: UUID, client_name: str | None, now: datetime) -> bool:
+    """Make one due now, whatever became of it, with the whole schedule before it. False if there is none such."""
+    chosen = notifications.c.id == notification_id
+    if client_name is not None:
+        chosen = sa.and_(chosen, notifications.c.client_name == client_name)
+    return conn.execute(notifications.update().where(chosen).values(**_anew(now))).rowcount == 1
+
+
+def redeliver_dead(conn: sa.Connection, client_name: str, since: datetime, now: datetime, *, dry_run: bool) -> int:
+    """Make all dead ones of a client due that were written since a time; with ``dry_run`` only count them."""
+    dead = sa.and_(
+        notifications.c.client_name == client_name,
+        notifications.c.status == NotificationStatus.DEAD.value,
+        notifications.c.created_at >= since,
+    )
+    if dry_run:
+        return conn.scalar(sa.select(sa.func.count()).select_from(notifications).where(dead)) or 0
+    return conn.execute(notifications.update().where(dead).values(**_anew(now))).rowcount
+
+
+def find(conn: sa.Connection, notification_id: UUID, client_name: str | None) -> Any | None:
+    """One row without its body, if it is this client's (None: anybody's)."""
+    statement = sa.select(*_SHOWN).where(notifications.c.id == notification_id)
+    if client_name is not None:
+        statement = statement.where(notifications.c.client_name == client_name)
+    return conn.execute(statement).one_or_none()
+
+
+def list_page(
+    conn: sa.Connection,
+    *,
+    client_name: str | None,
+    task_id: UUID | None,
+    status: str | None,
+    before_id: UUID | None,
+    limit: int,
+) -> list[Any]:
+    """The newest rows that match, without their bodies, at most ``limit``."""
+    table = notifications.c
+    statement = sa.select(*_SHOWN).order_by(table.id.desc()).limit(limit)
+    for column, value in ((table.client_name, client_name), (table.task_id, task_id), (table.status, status)):
+        if value is not None:
+            statement = statement.where(column == value)
+    if before_id is not None:
+        statement = statement.where(table.id < before_id)
+    return list(conn.execute(statement))
+
+
+_SHOWN: Final = tuple(column for column in notifications.c if column.key not in ("body", "receiver"))
+
+
+def _anew(now: datetime) -> dict[str, Any]:
+    return {"status": NotificationStatus.PENDING.value, "attempts": 0, "due_at": now, "ended_at": None}
+
+
+def _secrets(conn: sa.Connection, names: Collection[str]) -> dict[str, tuple[str, ...]]:
+    if not names:
+        return {}
+    wanted = dialect.any_of(conn, clients.c.name, sorted(names))
+    found = sa.select(clients.c.name, clients.c.webhook_secret, clients.c.previous_webhook_secret)
+    rows = conn.execute(found.where(wanted, clients.c.revoked_at.is_(None)))
+    return {row.name: tuple(one for one in row[1:] if one is not None) for row in rows}
