@@ -61,6 +61,10 @@ check: $(READY) ## format, lint, types, layers, tests
 	$(BIN)/lint-imports --no-logo
 	$(PYTEST) -m "not slow" $(ARGS)
 
+.PHONY: bench
+bench: $(READY) ## measure: ARGS='all --write' (callbacks steady overload curve sizes memory)
+	$(BIN)/python -m benchmarks $(ARGS)
+
 .PHONY: format
 format: $(READY) ## format, and apply the safe fixes
 	$(BIN)/ruff format .

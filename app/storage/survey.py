@@ -32,11 +32,14 @@ def overdue(conn: sa.Connection, before: datetime) -> Overdue:
 
 
 def open_tasks(conn: sa.Connection) -> dict[str, int]:
-    """How many tasks are in each status that is not final."""
-    still_open = sa.or_(tasks.c.slot_until.is_not(None), tasks.c.dispatch_due_at.is_not(None))
-    statement = sa.select(tasks.c.status, sa.func.count().label("n")).where(still_open).group_by(tasks.c.status)
+    """How many tasks are in each status that is not final: those that count as in flight and those that are queued.
+    Two statements, since SQLite would serve an OR of the two conditions by a scan of all tasks."""
     counts = {status.value: 0 for status in TaskStatus if status not in TASK_FINAL}
-    return counts | {row.status: row.n for row in conn.execute(statement)}
+    for due in (tasks.c.slot_until, tasks.c.dispatch_due_at):
+        statement = sa.select(tasks.c.status, sa.func.count().label("n")).where(due.is_not(None))
+        for row in conn.execute(statement.group_by(tasks.c.status)):
+            counts[row.status] = counts.get(row.status, 0) + row.n
+    return counts
 
 
 def _count(conn: sa.Connection, condition: sa.ColumnElement[Any]) -> int:

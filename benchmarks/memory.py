@@ -1,0 +1,149 @@
+"""How much memory a gateway takes: at rest, with many callbacks at once, with half-sent bodies, with many tasks."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import psutil  # type: ignore[import-untyped]
+
+from app.storage.migrate import migrate
+from app.vendor.tokens import Tokens
+from benchmarks import bodies, crowd
+from benchmarks.bodies import SECRET
+from benchmarks.load import HOST, Spec, run_load
+from benchmarks.plan import Plan
+from benchmarks.report import Section, Table, say, verdict
+from benchmarks.subjects import KINDS, Kind, Lab, Subject
+
+CONNECTIONS: Final = 400
+BODY: Final = 1024 * 1024
+HOLD_S: Final = 4.0
+REST_S: Final = 3.0
+REST_MIB: Final = 128.0
+LOAD_MIB: Final = 256.0
+MANY: Final = 1_000_000
+MANY_MIX: Final = {"waiting": 0.5, "queued": 0.5}
+
+
+class Peak:
+    """The largest resident set of a process while the block runs, in MiB."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+        self.mib = 0.0
+
+    def look(self) -> None:
+        self.mib = max(self.mib, self._process.memory_info().rss / 2**20)
+
+
+@contextlib.contextmanager
+def watching(pid: int) -> Iterator[Peak]:
+    """Look at a process every 20 ms."""
+    peak, done = Peak(pid), threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            peak.look()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        thread.join()
+        peak.look()
+
+
+def measure(lab: Lab, plan: Plan) -> Section:
+    """A gateway with its loops on each database, and one with very many tasks on PostgreSQL."""
+    rows: list[list[str]] = []
+    for kind in KINDS:
+        url = lab.database(kind, "memory")
+        migrate(url)
+        subject = lab.serve_gateway(f"memory {kind}", url).start()
+        try:
+            rows += _measure_one(lab, plan, subject, kind)
+        finally:
+            subject.stop()
+            lab.drop(kind, "memory")
+    if not plan.quick:
+        rows.append(_with_many(lab))
+    how = (
+        "Resident set (RSS) of `serve` with its loops on, the largest value seen at looks 20 ms apart. Under load: "
+        f"{CONNECTIONS} connections in a closed loop. Half-sent: {CONNECTIONS} connections that announce a body of "
+        f"1 MiB, send all but its last byte, and hold for {HOLD_S:g} s. Targets: under {REST_MIB:g} MiB at rest, under "
+        f"{LOAD_MIB:g} MiB with {CONNECTIONS} connections."
+    )
+    return Section("memory", "Memory", how, [Table(["", "RSS, MiB", "target"], rows)])
+
+
+def _measure_one(lab: Lab, plan: Plan, subject: Subject, kind: Kind) -> list[list[str]]:
+    with watching(subject.pid) as rest:
+        time.sleep(REST_S)
+    batch = lab.batch(bodies.tasks_for(int(4000 * (plan.warm_s + plan.rate_s))))
+    subject.seed(batch)
+    with watching(subject.pid) as load:
+        seen = run_load(Spec(subject.port, batch, CONNECTIONS, plan.warm_s, plan.rate_s))
+    with watching(subject.pid) as half:
+        answered = asyncio.run(_half_send(subject.port))
+    with watching(subject.pid) as after:
+        time.sleep(REST_S)
+    say(f"  {kind}: {seen.accepted_per_s:.0f}/s under load {seen.statuses}; {answered} half-sent bodies were answered")
+    return [
+        _row(f"{kind}, at rest", rest.mib, REST_MIB),
+        _row(f"{kind}, {CONNECTIONS} connections", load.mib, LOAD_MIB),
+        _row(f"{kind}, {CONNECTIONS} half-sent bodies of 1 MiB", half.mib, LOAD_MIB),
+        _row(f"{kind}, at rest again", after.mib, LOAD_MIB),
+    ]
+
+
+def _with_many(lab: Lab) -> list[str]:
+    url = lab.database("postgresql", "many")
+    migrate(url)
+    started = time.monotonic()
+    crowd.seed(url, MANY, MANY_MIX)
+    say(f"  postgresql: {MANY:,} waiting tasks seeded in {time.monotonic() - started:.0f} s")
+    subject = lab.serve_gateway("memory many", url).start()
+    try:
+        with watching(subject.pid) as peak:
+            time.sleep(3 * REST_S)
+    finally:
+        subject.stop()
+        lab.drop("postgresql", "many")
+    return _row(f"postgresql, {MANY:,} waiting tasks (half queued), loops running", peak.mib, LOAD_MIB)
+
+
+def _row(name: str, mib: float, target: float) -> list[str]:
+    say(f"  {name}: {mib:.0f} MiB")
+    return [name, f"{mib:.0f}", verdict(mib, target)]
+
+
+async def _half_send(port: int) -> int:
+    """Send bodies but for their last byte, and hold them. Returns how many were answered all the same."""
+    path = f"/callbacks/{bodies.FAMILY}/{Tokens([SECRET]).sign(bodies.FAMILY, None)}"
+    head = f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {BODY}\r\n\r\n".encode()
+    part = b"x" * 65_536
+
+    async def send() -> bool:
+        reader, writer = await asyncio.open_connection(HOST, port)
+        answered = False
+        try:
+            writer.write(head)
+            left = BODY - 1
+            async with asyncio.timeout(HOLD_S):
+                while left:
+                    writer.write(part[:left])
+                    await writer.drain()
+                    left -= min(left, len(part))
+                answered = bool(await reader.read(64))
+        except (TimeoutError, OSError):
+            pass
+        finally:
+            writer.transport.abort()
+        return answered
+
+    return sum(await asyncio.gather(*(send() for _ in range(CONNECTIONS))))
