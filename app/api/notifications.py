@@ -1,10 +1,10 @@
 """The routes of notifications: what was told to a client, sent again, or tried."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, StrictStr
+from pydantic import AwareDatetime, BaseModel, ConfigDict, StrictStr, field_validator
 
 from app.api import cursors
 from app.api.answers import PROBLEMS, json_answer
@@ -66,6 +66,14 @@ class RedeliverRequest(BaseModel):
     since: AwareDatetime
     client: StrictStr | None = None
     dry_run: bool = False
+
+    @field_validator("since")
+    @classmethod
+    def _in_utc(cls, value: datetime) -> datetime:
+        try:
+            return value.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("the time is out of range") from None
 
 
 class Redelivered(BaseModel):

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
+from app.client import AsyncGatewayClient, Task
 from app.demo.history import Step, read_steps
 from app.demo.story import STORY, Part
-from app.demo.talk import Gateway, Vendor
-
-Document = dict[str, Any]
+from app.demo.talk import Document, Vendor
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +27,9 @@ class Evidence:
         return [event for work in self.works for item in work["items"] for event in item["dropped"]]
 
 
-async def gather(gateway: Gateway, vendor: Vendor, tasks: Iterable[Document]) -> list[Evidence]:
+async def gather(gateway: AsyncGatewayClient, vendor: Vendor, tasks: Iterable[Task]) -> list[Evidence]:
     """The evidence of all tasks, in the order of the story."""
-    by_kind = {task["kind"]: task for task in tasks}
+    by_kind = {task.kind: task for task in tasks}
     works = await vendor.truth("works")
     calls = await vendor.truth("calls")
     callbacks = await vendor.truth("callbacks")
@@ -43,8 +41,8 @@ async def gather(gateway: Gateway, vendor: Vendor, tasks: Iterable[Document]) ->
         found.append(
             Evidence(
                 part,
-                task,
-                read_steps(await gateway.timeline(task["id"])),
+                task.raw,
+                read_steps(entry.raw for entry in await gateway.timeline(task.id)),
                 own,
                 [call for call in calls if call["operation"] == "submit" and call["kind"] == part.kind],
                 [call for call in calls if call["operation"] == "query" and item_ids & set(call["item_ids"])],

@@ -4,11 +4,12 @@ import asyncio
 import json
 import os
 import time
-from typing import Any, Final
+from typing import Final
 
 import httpx
 from rich.console import Console
 
+from app.client import AsyncGatewayClient, GatewayError, Task
 from app.demo import processes
 from app.demo.evidence import Evidence, gather
 from app.demo.history import WIDTH, tell
@@ -16,7 +17,7 @@ from app.demo.processes import Broken
 from app.demo.screen import screen_for
 from app.demo.stage import Stage, stage
 from app.demo.story import FIRST_QUERY_S, SCALE, STORY
-from app.demo.talk import Gateway, Vendor
+from app.demo.talk import Vendor, gateway_at, tasks_of
 from app.demo.verdict import faults_in, summary
 
 LIMIT_S: Final = 60.0
@@ -39,7 +40,7 @@ async def _play(console: Console) -> int:
     try:
         async with stage(env=env, sandbox_arguments=("--scale", str(SCALE), "--faults", steady)) as on_stage:
             wrong = await _perform(on_stage, console)
-    except (Broken, httpx.HTTPError) as error:
+    except (Broken, GatewayError, httpx.HTTPError) as error:
         wrong = [str(error) or type(error).__name__]
     for line in wrong:
         console.print(f"FAILED  {line}", markup=False)
@@ -51,12 +52,11 @@ async def _play(console: Console) -> int:
 
 async def _perform(on_stage: Stage, console: Console) -> list[str]:
     """Submit, watch, tell. Returns what went wrong."""
-    headers = {"Authorization": f"Bearer {on_stage.admin_key}"}
     async with (
-        httpx.AsyncClient(base_url=on_stage.gateway_url, headers=headers, trust_env=False, timeout=10) as rest,
+        gateway_at(on_stage.gateway_url, on_stage.admin_key) as gateway,
         httpx.AsyncClient(base_url=on_stage.sandbox_url, trust_env=False, timeout=10) as control,
     ):
-        gateway, vendor = Gateway(rest), Vendor(control)
+        vendor = Vendor(control)
         for part in STORY:
             await vendor.script(part.rules)
         console.print(f"Submitting one task of each kind; {SCALE} seconds of the vendor pass in one.\n")
@@ -70,24 +70,19 @@ async def _perform(on_stage: Stage, console: Console) -> list[str]:
     return faults_in(found)
 
 
-async def _watch(on_stage: Stage, gateway: Gateway, console: Console) -> list[dict[str, Any]]:
+async def _watch(on_stage: Stage, gateway: AsyncGatewayClient, console: Console) -> list[Task]:
     """Show the tasks until all have ended and nothing more is to come, or the time is up; the tasks as they are."""
     began = time.monotonic()
     with screen_for(console) as screen:
         while True:
             on_stage.gateway.check()
             on_stage.sandbox.check()
-            tasks = await gateway.tasks()
+            tasks = await tasks_of(gateway)
             at_s = time.monotonic() - began
             screen.show(tasks, at_s)
-            if all(_has_ended(task) for task in tasks) or at_s > LIMIT_S:
+            if all(task.complete for task in tasks) or at_s > LIMIT_S:
                 return tasks
             await asyncio.sleep(_STEP_S)
-
-
-def _has_ended(task: dict[str, Any]) -> bool:
-    files = [file for item in task["items"] for file in item["artifacts"].values()]
-    return task["finished_at"] is not None and all(file["status"] != "pending" for file in files)
 
 
 def _tell(found: list[Evidence], console: Console) -> None:

@@ -2,13 +2,14 @@
 
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from app.client import Task
 from app.demo.story import STORY
 
 _MARKS: Final = {"ready": "✓", "pending": "…", "failed": "✗"}
@@ -26,7 +27,7 @@ _FAULTS: Final = {part.kind: part.fault or "" for part in STORY}
 class Screen(Protocol):
     """Something that is told of the tasks again and again."""
 
-    def show(self, tasks: list[dict[str, Any]], at_s: float) -> None:
+    def show(self, tasks: list[Task], at_s: float) -> None:
         """``at_s``: seconds since the demo's first task."""
 
 
@@ -43,13 +44,13 @@ class Lines:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         return None
 
-    def show(self, tasks: list[dict[str, Any]], at_s: float) -> None:
+    def show(self, tasks: list[Task], at_s: float) -> None:
         for task in tasks:
-            now = (task["status"], _results(task))
-            if self._shown.get(task["id"]) == now:
+            now = (task.status, _results(task))
+            if self._shown.get(task.id) == now:
                 continue
-            self._shown[task["id"]] = now
-            self._console.print(f"{at_s:6.2f}  {task['kind']:<22} {now[0]:<15} {now[1]}".rstrip())
+            self._shown[task.id] = now
+            self._console.print(f"{at_s:6.2f}  {task.kind:<22} {now[0]:<15} {now[1]}".rstrip())
 
 
 class LiveTable:
@@ -65,14 +66,14 @@ class LiveTable:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._live.stop()
 
-    def show(self, tasks: list[dict[str, Any]], at_s: float) -> None:
+    def show(self, tasks: list[Task], at_s: float) -> None:
         table = Table(box=SIMPLE, caption=f"{at_s:.0f} s", caption_justify="left")
         for heading, least in (("kind", 21), ("status", 14), ("results", 8), ("fault", 14)):
             table.add_column(heading, min_width=least, no_wrap=heading != "results")
         for task in tasks:
-            status = task["status"]
+            status = task.status
             style = _STYLES.get(status, "red")
-            table.add_row(task["kind"], f"[{style}]{status}[/]", _results(task), _FAULTS.get(task["kind"], ""))
+            table.add_row(task.kind, f"[{style}]{status}[/]", _results(task), _FAULTS.get(task.kind, ""))
         self._live.update(table)
 
 
@@ -81,13 +82,13 @@ def screen_for(console: Console) -> AbstractContextManager[Screen]:
     return LiveTable(console) if console.is_terminal else Lines(console)
 
 
-def _results(task: dict[str, Any]) -> str:
+def _results(task: Task) -> str:
     """What has been made, and what is still to come."""
     shown = []
-    for item in task["items"]:
-        shown += [f"{_MARKS[file['status']]}{name}" for name, file in item["artifacts"].items()]
-        if item["lyrics"] is not None:
+    for item in task.items:
+        shown += [f"{_MARKS[file.status]}{name}" for name, file in item.artifacts.items()]
+        if item.lyrics is not None:
             shown.append("✓lyrics")
-        if item["lyrics_sections"] is not None:
+        if item.lyrics_sections is not None:
             shown.append("✓aligned")
     return "  ".join(shown)

@@ -1,30 +1,22 @@
-"""Two conversations over HTTP: with the gateway, as any client has it, and with the sandbox that knows the truth."""
+"""The conversations: with the gateway by its client, as anybody has it, and with the sandbox that knows the truth."""
 
 from typing import Any
 
 import httpx
 
+from app.client import AsyncGatewayClient, Retries, Task
+
 Document = dict[str, Any]
 
 
-class Gateway:
-    """The gateway's REST API."""
+def gateway_at(url: str, api_key: str) -> AsyncGatewayClient:
+    """The gateway's client. Nothing is tried again: a gateway of the demo that is away has failed."""
+    return AsyncGatewayClient(url, api_key, retries=Retries(total_s=0), trust_env=False)
 
-    def __init__(self, http: httpx.AsyncClient) -> None:
-        self._http = http
 
-    async def submit(self, kind: str, params: Document) -> Document:
-        """Submit a task; the task as it was accepted."""
-        return _content(await self._http.post("/v1/tasks", json={"kind": kind, "params": params}))
-
-    async def tasks(self) -> list[Document]:
-        """All tasks, oldest first."""
-        page = _content(await self._http.get("/v1/tasks", params={"limit": 200}))
-        return list(reversed(page["data"]))
-
-    async def timeline(self, task_id: str) -> list[Document]:
-        """What happened to a task, oldest first."""
-        return list(_content(await self._http.get(f"/v1/tasks/{task_id}/timeline"))["data"])
+async def tasks_of(gateway: AsyncGatewayClient) -> list[Task]:
+    """All tasks, oldest first."""
+    return [task async for task in gateway.list()][::-1]
 
 
 class Vendor:

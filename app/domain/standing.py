@@ -86,7 +86,8 @@ def allowed(standing: Standing, now: datetime, in_flight: int) -> int | None:
 
 
 def waits_for_slot(standing: Standing) -> bool:
-    """Whether it holds only because the vendor's queue is full."""
+    """Whether it holds only because the vendor's queue is full. What goes out then takes a slot, and the clients
+    take turns at slots; any other probe is the oldest queued task of all."""
     return standing.hold is not None and standing.hold.reason is Reason.QUEUE_FULL
 
 

@@ -4,16 +4,19 @@ import heapq
 from collections.abc import Mapping, Sequence
 
 
-def share(room: int, in_flight: Mapping[str, int], waiting: Sequence[str]) -> dict[str, int]:
-    """How many slots each of the waiting clients gets: one after the other to who has the fewest tasks in flight by
-    then; among equals to who stands first."""
-    if not waiting:
-        return {}
+def in_turn(names: Sequence[str], last: str | None) -> list[str]:
+    """Clients in the order of their turns: by name, beginning after the one that came last."""
+    return sorted(names, key=lambda name: (last is not None and name <= last, name))
+
+
+def share(room: int, in_flight: Mapping[str, int], waiting: Sequence[str]) -> list[str]:
+    """Who gets each of the slots, one after the other: the client with the fewest tasks in flight by then, among
+    equals the one that stands first in ``waiting``."""
     turns = [(in_flight.get(name, 0), place) for place, name in enumerate(waiting)]
     heapq.heapify(turns)
-    shares: dict[str, int] = {}
-    for _ in range(room):
+    served = []
+    for _ in range(room if turns else 0):
         count, place = turns[0]
         heapq.heapreplace(turns, (count + 1, place))
-        shares[waiting[place]] = shares.get(waiting[place], 0) + 1
-    return shares
+        served.append(waiting[place])
+    return served

@@ -6,7 +6,7 @@ fence by which a late outcome is told from a current one.
 
 import asyncio
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -141,14 +141,11 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
     room = min(free, max(context.policy.max_in_flight - in_flight, 0))
     allowed = standings.allowed(standing, now, in_flight)
     room = room if allowed is None else min(room, allowed)
-    # A probe is the oldest task of all; but one that only tries whether a slot is free takes it, in its turn.
-    in_turn = allowed is None or standings.waits_for_slot(standing)
-    records = (
-        (lock_next(conn, now, room, own_in_flight) if in_turn else tasks.lock_queued(conn, now, room)) if room else []
-    )
+    probes = allowed is not None and not standings.waits_for_slot(standing)
+    taken = lock_next(conn, now, room, own_in_flight, limit.last_client, oldest=probes)
     changes = [
         Change(now, "submitting", record.task.id, event=Claimed(context.ids()), detail={"attempt": attempt})
-        for record in records
+        for record in taken.records
         for attempt in (record.task.submit_attempts + 1,)
     ]
     applied = apply(conn, changes, context.rules)
@@ -163,15 +160,16 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
             record.task.submit_attempts + 1,
             started,
         )
-        for record, change, outcome in zip(records, changes, applied.outcomes, strict=True)
+        for record, change, outcome in zip(taken.records, changes, applied.outcomes, strict=True)
         if outcome is not None and not outcome.guarded and isinstance(change.event, Claimed)
     )
     if claims:
         tasks.set_callback_key(conn, [one.task_id for one in claims], context.tokens.signing_key_id)
         if allowed is not None:
             standing = standings.probing(standing, later(now, context.policy.submit_lease_s))
-    if standing != limit.standing:
-        limits.save(conn, Limit.SUBMIT, State(standing))
+    after = replace(limit, standing=standing, last_client=taken.last_client)
+    if after != limit:
+        limits.save(conn, Limit.SUBMIT, after)
     return Claims(claims, applied)
 
 
@@ -184,7 +182,7 @@ def settle(conn: sa.Connection, context: Context, claim: Claim, answer: SubmitAn
     after = _standing_after(conn, before, claim, answer, now, named)
     if after != before:
         _log_standing(before, after)
-        limits.save(conn, Limit.SUBMIT, State(after))
+        limits.save(conn, Limit.SUBMIT, replace(held[Limit.SUBMIT], standing=after))
     query = held[Limit.QUERY]
     query_standing = _queries_after(query.standing, answer, now)
     if query_standing != query.standing:

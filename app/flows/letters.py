@@ -1,8 +1,5 @@
 """Writing notifications: each milestone becomes a row of the outbox, in the transaction of the change itself."""
 
-from dataclasses import replace
-from uuid import UUID
-
 import sqlalchemy as sa
 
 from app.caller.urls import origin_of
@@ -19,7 +16,8 @@ def written(conn: sa.Connection, board: Board, rules: Rules) -> sets.Change:
     passed = [one for one in board.milestones if one.task_id not in board.removed]
     if not passed:
         return outbox.added([])
-    records = _records(conn, board, {one.task_id for one in passed})
+    given = tasks.given_of(conn, {one.task_id for one in passed})
+    records = {task_id: Record(board.tasks[task_id], sent) for task_id, sent in given.items()}
     own = {task_id: board.items_of(record.task) for task_id, record in records.items()}
     values = items.values_of(conn, [item.key for some in own.values() for item in some if item.state.large])
     for (family, item_id, field), value in board.large.items():
@@ -32,11 +30,3 @@ def written(conn: sa.Connection, board: Board, rules: Rules) -> sets.Change:
         body = dumps({"type": kind, "timestamp": rfc3339(one.at), "data": shown[task.id]}).encode()
         rows.append(outbox.New(rules.new_id(), task.client_name, task.id, kind, url, origin_of(url), body, one.at))
     return outbox.added(rows)
-
-
-def _records(conn: sa.Connection, board: Board, task_ids: set[UUID]) -> dict[UUID, Record]:
-    """The tasks as the board has them, with what their clients sent."""
-    return {
-        record.task.id: replace(record, task=board.tasks[record.task.id])
-        for record in tasks.find_many(conn, sorted(task_ids))
-    }

@@ -19,7 +19,8 @@ from app.caller.post import Answer, Caller, Delivered, Failed, Forbidden, Gone, 
 from app.caller.signing import sign
 from app.domain.timing import JITTER, later
 from app.domain.transition import Change
-from app.flows.apply import apply
+from app.errors import Unavailable
+from app.flows.apply import Applied, apply
 from app.flows.clients import ROTATION
 from app.flows.context import Context
 from app.storage import clients, outbox
@@ -31,8 +32,39 @@ SCHEDULE_S: Final = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0, 86_400.0)
 SENDERS: Final = 64
 """Posts that one process has under way at most."""
 PER_RECEIVER: Final = 4
+OPEN_TO_ALL: Final = SENDERS // 2
+"""Places that any receiver may take. The rest are kept for receivers that have nothing under way, or a few dead ones
+would take all of them."""
+PROMPT_ATTEMPTS: Final = 3
+"""After so many attempts a receiver can only ask for later than the schedule has it: a short ``Retry-After`` at each
+attempt would use up a schedule of a day within seconds."""
+SETTLE_RETRY_S: Final = 1.0
 
 log = structlog.get_logger(__name__)
+
+
+class Turns:
+    """Whose turn it is. ``first``: where to go on among more receivers than can be looked at in one claim."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+        self._count = 0
+        self.first = ""
+
+    def took(self, letters: list[Letter], first: str) -> None:
+        """These were claimed; the next claim begins at ``first``."""
+        self.first = first
+        for letter in letters:
+            self._count += 1
+            self._last.pop(letter.receiver, None)
+            self._last[letter.receiver] = self._count
+        while len(self._last) > outbox.MOST_RECEIVERS:
+            del self._last[next(iter(self._last))]
+
+    def ordered(self, receivers: list[str], busy: Counter[str]) -> list[str]:
+        """Those that have the least under way first, then those that were served longest ago: by due time alone a
+        few dead receivers, whose backlog is the oldest, would take each place that becomes free."""
+        return sorted(receivers, key=lambda one: (busy[one], self._last.get(one, 0)))
 
 
 class Notifier:
@@ -43,6 +75,7 @@ class Notifier:
         self._caller = caller
         self._db = context.loops_db()
         self._posting: dict[asyncio.Task[None], str] = {}
+        self._turns = Turns()
         self.stopping = False
 
     async def step(self) -> float | None:
@@ -51,18 +84,24 @@ class Notifier:
         if self.stopping or places <= 0:
             return None
         busy = Counter(self._posting.values())
-        letters = await self._db.write(claim, self._context, busy, places, self._context.clock.now())
+        now = self._context.clock.now()
+        letters, go_on = await self._db.write(claim, self._context, self._turns, busy, places, now)
+        self._turns.took(letters, go_on)
         for letter in letters:
             task = asyncio.create_task(self._post(letter), name=f"notify {letter.id}")
             self._posting[task] = letter.receiver
             task.add_done_callback(self._posted)
-        return 0 if letters else None
+        return 0 if letters or go_on else None
 
     async def finish(self, timeout_s: float) -> None:
-        """Stop claiming, and wait for what is being posted, at most so long."""
+        """Stop claiming, and wait for what is being posted, at most so long; what is left is given up to its lease."""
         self.stopping = True
-        if self._posting:
-            await asyncio.wait(self._posting, timeout=timeout_s)
+        posting = list(self._posting)
+        if posting:
+            await asyncio.wait(posting, timeout=timeout_s)
+        for task in posting:
+            task.cancel()
+        await asyncio.gather(*posting, return_exceptions=True)
 
     def _posted(self, task: asyncio.Task[None]) -> None:
         self._posting.pop(task, None)
@@ -72,7 +111,8 @@ class Notifier:
 
     async def _post(self, letter: Letter) -> None:
         context = self._context
-        if self.stopping or context.clock.now() >= letter.leased_until:
+        # A post must end within the lease, or another sender posts the same beside it: who begins late gives it back.
+        if self.stopping or later(context.clock.now(), context.policy.lease_s / 2) >= letter.leased_until:
             await self._db.write(outbox.give_back, [letter], context.clock.now())
             return
         answer: Answer | None = None
@@ -91,7 +131,25 @@ class Notifier:
                 attempts=letter.attempts + 1,
                 dead=attempt.due_at is None,
             )
-        await self._db.write(settle, context, letter, attempt)
+        await self._settle(letter, attempt)
+
+    async def _settle(self, letter: Letter, attempt: Attempt) -> None:
+        """Note what came of a post, again and again while the database is away and the lease lasts: what is not
+        noted is posted once more."""
+        context = self._context
+        while True:
+            try:
+                context.committed(await self._db.write(settle, context, letter, attempt))
+                return
+            except Unavailable:
+                if context.clock.now() >= letter.leased_until:
+                    raise
+                await context.clock.sleep(SETTLE_RETRY_S)
+            except Exception as error:
+                # A task whose timeline cannot be written must not have its notification posted for ever.
+                log.error("notification.not_told", notification_id=str(letter.id), exc_info=error)
+                await self._db.write(outbox.settle, letter, attempt)
+                return
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +161,22 @@ class _Said:
     retry_after_s: float | None = None
 
 
-def claim(conn: sa.Connection, context: Context, busy: Counter[str], places: int, now: datetime) -> list[Letter]:
-    """Claim what is due, at most ``places``, and of each receiver no more than it has places left."""
+def claim(
+    conn: sa.Connection, context: Context, turns: Turns, busy: Counter[str], places: int, now: datetime
+) -> tuple[list[Letter], str]:
+    """Claim what is due, at most ``places``, and of each receiver no more than it has places left. Also returns at
+    which receiver to go on."""
     lease_until = later(now, context.policy.lease_s)
     clients.end_rotations(conn, now - ROTATION)
     letters: list[Letter] = []
-    for receiver in outbox.due_receivers(conn, now):
-        room = min(PER_RECEIVER - busy[receiver], places - len(letters))
+    due, go_on = outbox.due_receivers(conn, now, turns.first)
+    for receiver in turns.ordered(due, busy):
+        left = places - len(letters)
+        shared = left - (SENDERS - OPEN_TO_ALL)
+        room = min(PER_RECEIVER - busy[receiver], max(shared, 0 if busy[receiver] else min(left, 1)))
         if room > 0:
             letters += outbox.claim(conn, receiver, now, lease_until, room)
-        if len(letters) >= places:
-            break
-    return letters
+    return letters, go_on
 
 
 def judge(attempts: int, answer: Answer | None, now: datetime) -> Attempt:
@@ -125,21 +187,23 @@ def judge(attempts: int, answer: Answer | None, now: datetime) -> Attempt:
     if answer is None or isinstance(answer, Gone) or attempts >= len(SCHEDULE_S):
         return Attempt(NotificationStatus.DEAD, now, None, said.http_status, said.error)
     wait_s = SCHEDULE_S[attempts] * (1 + JITTER * random.uniform(-1, 1))
-    due_at = later(now, wait_s if said.retry_after_s is None else max(said.retry_after_s, 1.0))
+    if said.retry_after_s is not None:
+        wait_s = max(said.retry_after_s, 1.0 if attempts < PROMPT_ATTEMPTS else wait_s)
+    due_at = later(now, wait_s)
     return Attempt(NotificationStatus.PENDING, now, due_at, said.http_status, said.error)
 
 
-def settle(conn: sa.Connection, context: Context, letter: Letter, attempt: Attempt) -> None:
+def settle(conn: sa.Connection, context: Context, letter: Letter, attempt: Attempt) -> Applied:
     """Note what came of an attempt; its end is told in the task's timeline too."""
     if not outbox.settle(conn, letter, attempt) or attempt.due_at is not None:
-        return
+        return Applied()
     detail = {
         "notification_id": str(letter.id),
         "notification": letter.type,
         "outcome": attempt.status.value,
         "attempts": letter.attempts + 1,
     }
-    apply(conn, [Change(attempt.at, "notification", letter.task_id, detail=detail)], context.rules)
+    return apply(conn, [Change(attempt.at, "notification", letter.task_id, detail=detail)], context.rules)
 
 
 def outcome_of(answer: Answer | None) -> str:

@@ -11,7 +11,7 @@ from app.caller.post import Caller, Delivered, Gone, Rejected
 from app.caller.signing import sign
 from app.caller.urls import check_url
 from app.domain.client import Client
-from app.errors import NotFound
+from app.errors import InvalidRequest, NotFound
 from app.flows.context import Context
 from app.flows.notify import outcome_of
 from app.flows.present import Document, rfc3339
@@ -68,7 +68,10 @@ async def redeliver_dead(context: Context, client_name: str, since: datetime, *,
 async def ping(context: Context, caller: Caller, client: Client, url: str) -> Document:
     """Post a signed ``gateway.ping`` to a URL, as notifications are posted, and tell the answer. Nothing is stored.
     Raises ``InvalidRequest`` for what can be no receiver's URL."""
-    check_receiver(url)
+    try:
+        check_receiver(url)
+    except InvalidRequest as error:
+        raise InvalidRequest("the request is not valid", (("url", error.detail),)) from None
     secrets = await context.db.read(clients.webhook_secrets, client.name)
     webhook_id, now = context.ids(), context.clock.now()
     body = dumps({"type": PING, "timestamp": rfc3339(now), "data": {"client": client.name}}).encode()

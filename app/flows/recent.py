@@ -21,17 +21,18 @@ TRANSACTION_S: Final = 25.0
 OVERLAP_S: Final = ANSWER_TIMEOUT_S + 2 * TRANSACTION_S + STOP_S
 """How much later than its ``at`` a row may become visible: a callback waits to be answered, its group is committed,
 perhaps twice; and the clock of the process may be off by as much as lets its loops turn."""
-LATELY_S: Final = 5.0
+LATELY: Final = timedelta(seconds=5)
 MOST_TOLD: Final = 50_000
 OVERLAP: Final = timedelta(seconds=OVERLAP_S)
 
 
 class Recent:
     """Knows what the streams of this process were told. ``start`` it before the first stream, ``forget`` after the
-    last."""
+    last. ``overlap``: how late a row may become visible at most."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, overlap: timedelta = OVERLAP) -> None:
         self._context = context
+        self.overlap = overlap
         self._told: dict[UUID, int] = {}
         self._told_before: dict[UUID, int] = {}
         self._turned_at = self._checked_at = self._certain_until = context.clock.now()
@@ -39,18 +40,18 @@ class Recent:
 
     @property
     def position(self) -> datetime:
-        """Everything that happened more than ``OVERLAP`` before this is known."""
-        return self._certain_until + OVERLAP
+        """Everything that happened more than ``overlap`` before this is known."""
+        return self._certain_until + self.overlap
 
     async def start(self) -> None:
         """Take note of what is there, so that only what comes after is new. Raises ``Unavailable``."""
         now = self._context.clock.now()
         self._told, self._told_before = {}, {}
-        found = await self._context.db.read(watching.changed_between, now - OVERLAP, now, now)
+        found = await self._context.db.read(watching.changed_between, now - self.overlap, now, now)
         for task_id, version in found.items():
             self.note(task_id, version)
         self._turned_at = self._checked_at = now
-        self._certain_until = now - OVERLAP
+        self._certain_until = now - self.overlap
         self.started = True
 
     def forget(self) -> None:
@@ -62,12 +63,12 @@ class Recent:
         look that each stream had better read on by itself. ``everywhere``: over the whole overlap, since others'
         changes were perhaps not heard. Raises ``Unavailable``."""
         now = self._context.clock.now()
-        if now - self._checked_at > OVERLAP or now < self._checked_at - OVERLAP:
+        if now - self._checked_at > self.overlap or now < self._checked_at - self.overlap:
             await self.start()
             return None
-        reach = OVERLAP_S if everywhere else LATELY_S
-        lately = min(self._checked_at, now) - timedelta(seconds=reach)
-        certain_until = max(self._certain_until, now - OVERLAP)
+        reach = self.overlap if everywhere else min(LATELY, self.overlap)
+        lately = min(self._checked_at, now) - reach
+        certain_until = max(self._certain_until, now - self.overlap)
         found = await self._context.db.read(watching.changed_between, lately, self._certain_until, certain_until)
         self._checked_at, self._certain_until = now, certain_until
         self._turn(now)
@@ -82,6 +83,6 @@ class Recent:
 
     def _turn(self, now: datetime) -> None:
         """Forget what no look reaches any more; too many are forgotten early, and then told once more."""
-        if now - self._turned_at > 2 * OVERLAP or len(self._told) > MOST_TOLD:
+        if now - self._turned_at > 2 * self.overlap or len(self._told) > MOST_TOLD:
             self._told, self._told_before = {}, self._told
             self._turned_at = now

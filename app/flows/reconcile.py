@@ -5,7 +5,7 @@ A question that fails because of one bad id is halved until the bad one is alone
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -162,7 +162,7 @@ def note_answer(conn: sa.Connection, context: Context, answer: QueryAnswer, now:
         submit = standings.proved(submit, Reason.KEY_REJECTED)
     limits.save(conn, Limit.QUERY, State(query, not_before_at))
     if submit != held[Limit.SUBMIT].standing:
-        limits.save(conn, Limit.SUBMIT, State(submit))
+        limits.save(conn, Limit.SUBMIT, replace(held[Limit.SUBMIT], standing=submit))
 
 
 def _holds_back(answer: QueryAnswer) -> bool:

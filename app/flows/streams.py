@@ -17,7 +17,6 @@ from app.domain.observation import from_us, to_us
 from app.errors import InvalidRequest, Unavailable
 from app.flows.context import Context
 from app.flows.current import Current, Shown
-from app.flows.recent import OVERLAP
 from app.storage import watching
 
 MOST_PENDING: Final = 1_000
@@ -111,10 +110,13 @@ class TaskStream(Stream):
 
 class ClientStream(Stream):
     """All tasks that a client may see. Ids are positions in time, in microseconds: everything that happened more than
-    ``OVERLAP`` before one was sent before it. ``resume_at``: the position to go on from; None: from now on."""
+    ``overlap`` before one was sent before it. ``resume_at``: the position to go on from; None: from now on."""
 
-    def __init__(self, client: Client, context: Context, current: Current, resume_at: datetime | None) -> None:
+    def __init__(
+        self, client: Client, context: Context, current: Current, overlap: timedelta, resume_at: datetime | None
+    ) -> None:
         super().__init__(client)
+        self._overlap = overlap
         self._context = context
         self._current = current
         now = context.clock.now()
@@ -127,8 +129,7 @@ class ClientStream(Stream):
 
     @property
     def position(self) -> str:
-        idle = not (self._sending or self._pending or self._behind)
-        return str(to_us(max(self._position, self._reached) if idle else self._position))
+        return str(to_us(self._done_until()))
 
     @property
     def pending(self) -> int:
@@ -145,6 +146,7 @@ class ClientStream(Stream):
 
     def read_anew(self) -> None:
         """Something was perhaps not offered: read everything since the position."""
+        self._position = self._done_until()
         self._pending.clear()
         self._behind = True
         self._news.set()
@@ -169,6 +171,10 @@ class ClientStream(Stream):
         except Unavailable:
             return
 
+    def _done_until(self) -> datetime:
+        idle = not (self._sending or self._pending or self._behind)
+        return max(self._position, self._reached) if idle else self._position
+
     async def _send_pending(self) -> AsyncIterator[Event]:
         pending, self._pending = self._pending, {}
         reached = self._reached
@@ -181,13 +187,13 @@ class ClientStream(Stream):
         """Read what changed since the position, by pages. What changes meanwhile is offered all the same."""
         self._behind = False
         self._sending = True
-        after = self._position - OVERLAP - timedelta(microseconds=1)
+        after = self._position - self._overlap - timedelta(microseconds=1)
         until: datetime | None = after
         while until is not None and not self.closed.is_set():
             now = self._context.clock.now()
             page = await self._context.db.read(watching.changed_after, after, self.scope)
             until = page.until
-            position = now if until is None else min(until + OVERLAP, now)
+            position = now if until is None else min(until + self._overlap, now)
             async for event in self._send(dict.fromkeys(page.task_ids), position):
                 yield event
             after = until or after

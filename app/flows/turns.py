@@ -1,32 +1,58 @@
 """Who is sent next: the clients take turns, and each one's oldest task goes first."""
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 
-from app.domain.turns import share
+from app.domain.turns import in_turn, share
 from app.storage import tasks
 from app.storage.tasks import Record
 
 
-def lock_next(conn: sa.Connection, now: datetime, room: int, in_flight: Mapping[str, int]) -> list[Record]:
-    """Lock at most ``room`` queued tasks that are due, shared out between the clients by what each has in flight.
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Locked tasks, and whose turn came last."""
+
+    records: list[Record]
+    last_client: str | None
+
+
+def lock_next(
+    conn: sa.Connection,
+    now: datetime,
+    room: int,
+    in_flight: Mapping[str, int],
+    last_client: str | None,
+    *,
+    oldest: bool = False,
+) -> Taken:
+    """Lock at most ``room`` queued tasks that are due, shared out between the clients by what each has in flight,
+    and among equals by turns; or (``oldest``) those that have been due longest, whosever they are.
+
     Call it under the lock of the limit. Tasks that another transaction holds are passed over. The cost grows with
-    the clients that wait and with ``room``, not with the tasks that wait."""
-    waiting = tasks.waiting(conn, now)
+    the clients that wait and with ``room``, not with the tasks that wait.
+    """
+    if room <= 0:
+        return Taken([], last_client)
+    if oldest:
+        return Taken(tasks.lock_queued(conn, now, room), last_client)
+    waiting = in_turn(tasks.waiting(conn, now), last_client)
     found: dict[str, list[Record]] = {}
     exhausted: set[str] = set()
     while True:
         others = [name for name in waiting if name not in exhausted]
-        left = room - sum(len(found[name]) for name in exhausted)
+        served = share(room - sum(len(found[name]) for name in exhausted), in_flight, others)
         short = set()
-        for name, size in share(left, in_flight, others).items():
+        for name, size in Counter(served).items():
             if len(found.get(name, ())) < size:
                 # Rows that this transaction has locked already are found again: the larger set holds them.
                 found[name] = tasks.lock_queued(conn, now, size, name)
                 if len(found[name]) < size:
                     short.add(name)
         if not short:
-            return [record for records in found.values() for record in records]
+            records = [record for records in found.values() for record in records]
+            return Taken(records, served[-1] if served else last_client)
         exhausted |= short

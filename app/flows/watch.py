@@ -46,7 +46,7 @@ class Watch:
         self._opening = asyncio.Lock()
         self._current = Current(context)
         self._waits = Waits(self._current, waits or Places("waits", 5000, 0.5), self._look_up)
-        self._recent = Recent(context)
+        self.recent = Recent(context)
         self.wake = asyncio.Event()
         self.announcements = Announcements(context, self.tell, self.look_everywhere)
         context.watchers.append(self.tell)
@@ -82,13 +82,14 @@ class Watch:
     async def open_client(self, client: Client, last_event_id: str | None) -> ClientStream:
         """A stream of all tasks that the client may see, to be given to ``close_stream``. What changes after this
         has returned is in it. Raises ``InvalidRequest``, ``Unavailable``."""
-        stream = ClientStream(client, self._context, self._current, read_position(last_event_id))
+        resume_at = read_position(last_event_id)
+        stream = ClientStream(client, self._context, self._current, self.recent.overlap, resume_at)
         self._enter(stream)
         self._client_streams.add(stream)
         try:
             async with self._opening:
-                if not self._recent.started:
-                    await self._recent.start()
+                if not self.recent.started:
+                    await self.recent.start()
         except BaseException:
             self.close_stream(stream)
             raise
@@ -105,7 +106,7 @@ class Watch:
         elif isinstance(stream, ClientStream):
             self._client_streams.discard(stream)
             if not self._client_streams:
-                self._recent.forget()
+                self.recent.forget()
         self._places.leave(stream.client.name)
 
     def tell(self, task_ids: Collection[UUID]) -> None:
@@ -146,7 +147,7 @@ class Watch:
         try:
             if time.monotonic() - self._checked_at >= CHECK_S:
                 woken |= await self._check()
-            horizon = self._recent.position
+            horizon = self.recent.position
             if woken:
                 found = await self._context.db.read(watching.heads, woken)
                 heads = {head.task_id: head for head in found}
@@ -177,9 +178,9 @@ class Watch:
         """What to look up although nobody told of a change. Raises ``Unavailable``."""
         self._checked_at = time.monotonic()
         found = {*self._waits.task_ids, *self._task_streams}
-        if self._client_streams and self._recent.started:
+        if self._client_streams and self.recent.started:
             everywhere = self._everywhere or self.announcements.deaf
-            changed = await self._recent.look(everywhere=everywhere)
+            changed = await self.recent.look(everywhere=everywhere)
             if changed is None:
                 self._read_anew()
             found.update(changed or ())
@@ -220,7 +221,7 @@ class Watch:
                     reader.offer(head.task_id, head.version)
         if readers:
             for head in heads.values():
-                self._recent.note(head.task_id, head.version)
+                self.recent.note(head.task_id, head.version)
 
     def _enter(self, stream: Stream) -> None:
         if self._draining:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -21,10 +21,12 @@ class Limit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """``not_before_at``: the next time that a query may be made (queries only)."""
+    """``not_before_at``: the next time that a query may be made (queries only). ``last_client``: whose turn to
+    submit came last (submissions only)."""
 
     standing: Standing
     not_before_at: datetime | None = None
+    last_client: str | None = None
 
 
 ALL: Final = tuple(Limit)
@@ -34,15 +36,20 @@ def lock(conn: sa.Connection, names: tuple[Limit, ...]) -> dict[Limit, State]:
     """Lock limits, in their order."""
     statement = sa.select(limits).where(limits.c.name.in_([name.value for name in names])).order_by(limits.c.name)
     rows = conn.execute(dialect.locked(statement, of=limits, skip=False))
-    return {Limit(row.name): State(load(row.state), row.not_before_at) for row in rows}
+    return {Limit(row.name): _state(row) for row in rows}
 
 
 def read(conn: sa.Connection) -> dict[Limit, State]:
     """All limits, without locks."""
-    return {Limit(row.name): State(load(row.state), row.not_before_at) for row in conn.execute(sa.select(limits))}
+    return {Limit(row.name): _state(row) for row in conn.execute(sa.select(limits))}
 
 
 def save(conn: sa.Connection, name: Limit, state: State) -> None:
     """Write a locked limit."""
     statement = limits.update().where(limits.c.name == name.value)
-    conn.execute(statement.values(not_before_at=state.not_before_at, state=dump(state.standing)))
+    document = dump(state.standing) | {"last_client": state.last_client}
+    conn.execute(statement.values(not_before_at=state.not_before_at, state=document))
+
+
+def _state(row: Any) -> State:
+    return State(load(row.state), row.not_before_at, row.state.get("last_client"))

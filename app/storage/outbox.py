@@ -13,7 +13,7 @@ from app.storage import dialect, sets
 from app.storage.tables import clients, notifications
 
 MOST_RECEIVERS: Final = 2000
-"""Receivers looked at in one claim, the first by name after the last one served."""
+"""Receivers looked at in one claim; the next one goes on after them."""
 
 
 class NotificationStatus(StrEnum):
@@ -104,22 +104,24 @@ def added(some: Sequence[New]) -> sets.Change:
     return _NEW, rows
 
 
-def due_receivers(conn: sa.Connection, now: datetime) -> list[str]:
-    """Receivers with something due, the most overdue first: one probe of the index for each that has anything
-    pending, however much that is."""
+def due_receivers(conn: sa.Connection, now: datetime, first: str = "") -> tuple[list[str], str]:
+    """Receivers with something due, the most overdue first: two probes of the index for each that has anything
+    pending, however much that is. Looks at ``MOST_RECEIVERS`` by name from ``first`` on; also returns where to go on,
+    "" after the last one."""
     table = notifications.c
     pending = table.due_at.is_not(None)
 
     def next_after(name: Any) -> Any:
         return sa.select(sa.func.min(table.receiver)).where(pending, table.receiver > name).scalar_subquery()
 
-    first = sa.select(sa.func.min(table.receiver).label("receiver")).where(pending)
-    hops = first.cte("hops", recursive=True)
+    beginning = sa.select(sa.func.min(table.receiver).label("receiver")).where(pending, table.receiver >= first)
+    hops = beginning.cte("hops", recursive=True)
     hops = hops.union_all(sa.select(next_after(hops.c.receiver)).where(hops.c.receiver.is_not(None)))
     earliest = sa.select(sa.func.min(table.due_at)).where(pending, table.receiver == hops.c.receiver).scalar_subquery()
     each = sa.select(hops.c.receiver, earliest.label("due_at")).where(hops.c.receiver.is_not(None))
     rows = conn.execute(each.limit(MOST_RECEIVERS)).all()
-    return [row.receiver for row in sorted(rows, key=lambda row: row.due_at) if row.due_at <= now]
+    go_on = rows[-1].receiver if len(rows) == MOST_RECEIVERS else ""
+    return [row.receiver for row in sorted(rows, key=lambda row: row.due_at) if row.due_at <= now], go_on
 
 
 def claim(conn: sa.Connection, receiver: str, now: datetime, lease_until: datetime, limit: int) -> list[Letter]:

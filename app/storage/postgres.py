@@ -20,6 +20,11 @@ _SERVER_SETTINGS: Final = {
     "application_name": "tempolor-gateway",
     # Our statements are short; compiling them costs more than it saves.
     "jit": "off",
+    # Every statement is served by an index, joined row by row. A plan that was made while a table was small or had
+    # no statistics, and is kept with the prepared statement, would scan it for as long as the connection lives.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
     "lock_timeout": "5s",
     "statement_timeout": "5s",
     "idle_in_transaction_session_timeout": "5s",

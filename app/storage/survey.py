@@ -1,7 +1,7 @@
 """Numbers for those who run the gateway, each over a partial index of open work."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from app.domain.status import TASK_FINAL, TaskStatus
 from app.storage.tables import items, tasks
 
+_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MOST: Final = 10_000
 """Counted no further: whoever reads the number acts long before."""
 
@@ -33,10 +34,10 @@ def overdue(conn: sa.Connection, before: datetime) -> Overdue:
 
 def open_tasks(conn: sa.Connection) -> dict[str, int]:
     """How many tasks are in each status that is not final: those that count as in flight and those that are queued.
-    Two statements, since SQLite would serve an OR of the two conditions by a scan of all tasks."""
+    Two statements with a range each: SQLite would serve an OR, or an "is not null", by a scan of all tasks."""
     counts = {status.value: 0 for status in TaskStatus if status not in TASK_FINAL}
     for due in (tasks.c.slot_until, tasks.c.dispatch_due_at):
-        statement = sa.select(tasks.c.status, sa.func.count().label("n")).where(due.is_not(None))
+        statement = sa.select(tasks.c.status, sa.func.count().label("n")).where(due > _EVER)
         for row in conn.execute(statement.group_by(tasks.c.status)):
             counts[row.status] = counts.get(row.status, 0) + row.n
     return counts

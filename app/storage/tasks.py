@@ -68,6 +68,28 @@ _LOCK, _LOCK_FREE = (
     )
     for skip in (False, True)
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _GivenOf:
+    id: UUID
+    params: dict[str, Any]
+    metadata: dict[str, Any]
+    reference: str | None
+    retry_of: UUID | None
+
+
+def _given_of_row(row: sets.Row) -> _GivenOf:
+    return _GivenOf(row[0], loads(row[1]), loads(row[2]), row[3], row[4])
+
+
+def _given(ids: sa.FromClause) -> sa.Select[Any]:
+    table = tasks.c
+    metadata = table.metadata_.label("metadata")
+    return sa.select(table.id, table.params, metadata, table.reference, table.retry_of).join(ids, ids.c.id == table.id)
+
+
+_GIVEN: Final = sets.Select({"ids": (tasks.c.id,)}, _given, msgspec.json.Decoder(list[_GivenOf]).decode, _given_of_row)
 _INSERT: Final = sets.Insert(tasks, (*_FACTS, "params", "metadata_", "reference", "retry_of"))
 _UPDATE: Final = sets.Update(tasks, ("id",), _FACTS[len(_FIXED) :])
 
@@ -133,6 +155,14 @@ def find_many(conn: sa.Connection, ids: Sequence[UUID]) -> list[Record]:
     return [found[task_id] for task_id in ids if task_id in found]
 
 
+def given_of(conn: sa.Connection, ids: Collection[UUID]) -> dict[UUID, Given]:
+    """What clients sent with some tasks."""
+    if not ids:
+        return {}
+    found = sets.select(conn, _GIVEN, ids=list(ids))
+    return {one.id: Given(one.params, one.metadata, one.reference, one.retry_of) for one in found}
+
+
 def list_page(conn: sa.Connection, filters: Filters, limit: int) -> list[Record]:
     """The newest tasks that match, at most ``limit``: keyset by id, which is by time."""
     statement = sa.select(tasks).order_by(tasks.c.id.desc()).limit(limit)
@@ -185,9 +215,9 @@ _WAITING: Final = _waiting()
 
 
 def waiting(conn: sa.Connection, now: datetime) -> list[str]:
-    """The clients that have a queued task that is due; whose oldest has been due longest comes first."""
-    rows = [row for row in conn.execute(_WAITING) if row.oldest_at is not None and row.oldest_at <= now]
-    return [row.client_name for row in sorted(rows, key=lambda row: (row.oldest_at, row.client_name))]
+    """The clients that have a queued task that is due."""
+    rows = conn.execute(_WAITING)
+    return [row.client_name for row in rows if row.oldest_at is not None and row.oldest_at <= now]
 
 
 def set_callback_key(conn: sa.Connection, ids: Sequence[UUID], key_id: str) -> None:
@@ -206,8 +236,8 @@ def due_timers(conn: sa.Connection, now: datetime, limit: int) -> list[UUID]:
 def in_flight(conn: sa.Connection, now: datetime) -> dict[str, int]:
     """How many tasks of each client the vendor may have. Ask in a statement of its own, after the lock on the
     limit."""
-    counted = sa.select(tasks.c.client_name, sa.func.count()).where(tasks.c.slot_until > now)
-    return {name: count for name, count in conn.execute(counted.group_by(tasks.c.client_name))}
+    counted = sa.select(tasks.c.client_name, sa.func.count().label("n")).where(tasks.c.slot_until > now)
+    return {row.client_name: row.n for row in conn.execute(counted.group_by(tasks.c.client_name))}
 
 
 def count_open_signed_otherwise(conn: sa.Connection, key_ids: Iterable[str]) -> int:

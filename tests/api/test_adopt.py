@@ -1,11 +1,12 @@
 """Items that another system submitted to the vendor, followed for a client from now on."""
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 
+from app.storage import items
 from tests.api.bodies import assert_problem, done, song
 from tests.api.conftest import on_sqlite
 from tests.api.direct import Direct, ids
@@ -154,6 +155,22 @@ async def test_a_finished_item_is_asked_about_soon_and_a_wrong_id_spoils_no_othe
     failed = await gateway.until(bad["id"], "failed", timeout_s=40)
     assert failed["error"]["code"] == "item_unknown_to_vendor"
     assert own["item_id"] not in [one for call in sandbox.calls if call.operation == "query" for one in call.item_ids]
+
+
+async def test_what_nobody_has_seen_yet_is_asked_about_apart_from_what_is_known(gateway):
+    """At once; and a wrong id spoils no question about others."""
+    await gateway.call_back("song", song("t2m_known"))
+    await adopted(gateway, "t2m_a", "t2m_b")
+    db = gateway.gateway.context.db
+    now = datetime.now(UTC)
+    lease_end = now + timedelta(days=9)
+    due = [(await db.write(items.claim_due, at, at, lease_end, 10)) for at in (now, now + timedelta(days=1))]
+    assert [sorted(one.item_id for one in asked) for asked in due] == [["t2m_a", "t2m_b"], ["t2m_known"]]
+    # Heard of, an item is asked about with the others.
+    await adopted(gateway, "t2m_c")
+    await gateway.call_back("song", {"songs": [song(f"t2m_{name}")["songs"][0] for name in "cd"]})
+    together = await db.write(items.claim_due, now + timedelta(days=1), now + timedelta(days=1), lease_end, 10)
+    assert sorted(one.item_id for one in together) == ["t2m_c", "t2m_d"]
 
 
 async def test_an_adopted_task_expires_and_an_expired_one_that_is_adopted_is_followed_anew(database_url, start_sandbox):

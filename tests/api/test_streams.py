@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from app.flows import streams
 from tests.api.bodies import assert_problem, done, song
 from tests.api.conftest import on_sqlite
+from tests.api.direct import ids
 from tests.support.events import stream
 from tests.support.gateway import SONG, eventually
 
@@ -125,10 +125,16 @@ async def test_a_clients_stream_resumes_where_it_ended_and_misses_nothing(gatewa
         assert (await _next(events))["id"] == tasks[4]["id"]
 
 
-@on_sqlite
-async def test_a_long_absence_is_read_by_pages(gateway, monkeypatch):
-    monkeypatch.setattr(streams.watching.changed_after, "__defaults__", (3,))
+async def test_a_long_absence_is_read_by_pages(gateway, db):
     tasks = [await gateway.submit() for _ in range(10)]
+    # Between the others thousands of rows of one task, which the pages have to pass.
+    busy = ids([tasks[4]["id"]])
+    filler = (
+        "INSERT INTO timeline (task_id, seq, at, type, version, detail) WITH RECURSIVE n(i) AS "
+        "(SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) "
+        f"SELECT task_id, seq + i, at, type, version, detail FROM timeline, n WHERE task_id IN ({busy})"
+    )
+    await db.execute(filler, f"UPDATE tasks SET timeline_seq = 5001 WHERE id IN ({busy})")
     async with stream(gateway.api, "/v1/stream", "1000000") as events:
         shown = [await _next(events, 5) for _ in range(10)]
     assert [one["id"] for one in shown] == [task["id"] for task in tasks]
