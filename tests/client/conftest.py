@@ -1,0 +1,33 @@
+"""Clients of a gateway that runs on the test's own loop."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+
+from app.client import AsyncGatewayClient, Retries
+from tests.support.gateway import ADMIN_KEY
+
+QUICK = Retries(total_s=30, first_s=0.02, most_s=0.2)
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For what does not hang on the database."""
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Callable[..., AsyncGatewayClient]]:
+    """Clients of a URL (``connect(url, api_key=…)``), closed with the test."""
+    async with AsyncExitStack() as stack:
+
+        def make(url: str, api_key: str = ADMIN_KEY, **given: object) -> AsyncGatewayClient:
+            client = AsyncGatewayClient(url, api_key, **{"retries": QUICK, "trust_env": False, **given})
+            stack.push_async_callback(client.close)
+            return client
+
+        yield make
+
+
+@pytest.fixture
+async def studio(start_gateway, start_sandbox, connect):
+    """A gateway that works, in front of a quick vendor, and its client."""
+    gateway = await start_gateway(await start_sandbox(scale=400), egress_allow_private=True)
+    return gateway, connect(gateway.url)
