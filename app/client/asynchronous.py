@@ -1,0 +1,221 @@
+"""The client for programs that have an event loop."""
+
+import asyncio
+import ssl
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import quote
+
+from app.client import results
+from app.client.errors import Conflict, WaitTimeout
+from app.client.follow import follow
+from app.client.requests import NewTask, Until
+from app.client.results import Document, LoggedNotification, Made, Task, TimelineEntry
+from app.client.retries import Retries
+from app.client.transport import Transport
+
+MOST_HOLD_S: Final = 60.0
+"""The gateway holds an answer no longer than this."""
+GRACE_S: Final = 1.0
+"""How much later than the gateway the client ends a wait, so that the last state still arrives."""
+_PAUSE_S: Final = 0.5
+
+
+class AsyncGatewayClient:
+    """The gateway as one of its clients sees it.
+
+    ``base_url``: as in ``http://gateway:8000``; ``timeout_s``: of one attempt of a call. Every call is repeated while
+    the gateway cannot be reached, does not answer in time or says 429, 502, 503 or 504, as ``retries`` allows; all of
+    them may arrive twice without harm. Every call raises ``GatewayError``, and ``Unavailable`` after the last repeat.
+    ``trust_env``: whether proxies of the environment are used; ``tls``: for an authority of your own.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        *,
+        timeout_s: float = 10.0,
+        retries: Retries | None = None,
+        trust_env: bool = True,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._transport = Transport(
+            base_url, api_key, timeout_s=timeout_s, retries=retries or Retries(), trust_env=trust_env, tls=tls
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._transport.close()
+
+    async def submit(
+        self,
+        kind: str,
+        params: Mapping[str, Any],
+        *,
+        reference: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        webhook_url: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Task:
+        """Submit a task; it is durable when this returns, and made once however often it is repeated.
+
+        ``kind``: as in ``song.generate``; ``params``: the vendor's; ``idempotency_key``: 1 to 255 ASCII characters,
+        for a submission that may be repeated by another process or after a restart; else one is made for this call.
+        Raises ``InvalidRequest``, and ``IdempotencyMismatch`` for a key that stands for another request."""
+        new = NewTask(kind=kind, params=params, reference=reference, metadata=metadata, webhook_url=webhook_url)
+        key = idempotency_key or str(uuid.uuid4())
+        found = await self._transport.post("/v1/tasks", new.document(), idempotency_key=key)
+        return results.read(results.task, found)
+
+    async def submit_many(self, tasks: Sequence[NewTask], *, idempotency_key: str | None = None) -> tuple[Task, ...]:
+        """Submit up to 100 tasks, all or none; the tasks in their order. Raises as ``submit`` does, with the faults of
+        every bad one."""
+        body = {"tasks": [one.document() for one in tasks]}
+        key = idempotency_key or str(uuid.uuid4())
+        return results.read_all(results.task, await self._transport.post("/v1/tasks/batch", body, idempotency_key=key))
+
+    async def adopt(self, family: str, item_ids: Sequence[str]) -> tuple[Task, ...]:
+        """Follow up to 50 items that another system submitted; a task for each, in their order. Raises ``Conflict``
+        if one is another client's."""
+        body = {"family": family, "item_ids": list(item_ids)}
+        return results.read_all(results.task, await self._transport.post("/v1/tasks/adopt", body))
+
+    async def get(self, task_id: str) -> Task:
+        """A task as it is. Raises ``NotFound``."""
+        return results.read(results.task, await self._transport.get(_path(task_id)))
+
+    async def wait(self, task_id: str, until: Until = "final", timeout_s: float | None = None) -> Task:
+        """The task as soon as it has ended or, with ``until="playable"``, can be played. It lives through restarts of
+        the gateway. Raises ``WaitTimeout`` after ``timeout_s`` (None: never), ``NotFound``."""
+        task: Task | None = None
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        try:
+            async with asyncio.timeout(None if timeout_s is None else timeout_s + GRACE_S):
+                while True:
+                    hold_s = MOST_HOLD_S if end is None else min(MOST_HOLD_S, max(0.0, end - time.monotonic()))
+                    task = await self._hold(task_id, until, hold_s)
+                    if task.ended or (until == "playable" and task.playable):
+                        return task
+                    if end is not None and time.monotonic() >= end:
+                        break
+                    # A gateway that is about to stop answers at once.
+                    await asyncio.sleep(_PAUSE_S)
+        except TimeoutError:
+            pass
+        state = f"it is {task.status}" if task else "it could not be read"
+        raise WaitTimeout(f"task {task_id} is not {until} after {timeout_s:g} s: {state}", task)
+
+    def stream(self, task_id: str) -> AsyncGenerator[Task, None]:
+        """The task as it is, then at each change; ends when the task has ended and nothing is still to come. Each
+        version is told once, changes in quick succession as one. Raises ``NotFound``."""
+        return follow(self._transport, f"{_path(task_id)}/stream")
+
+    def stream_all(self) -> AsyncGenerator[Task, None]:
+        """All of the client's tasks (an admin's: everybody's) at each change, for ever, beginning when the first is
+        asked for. Each version is told once, changes in quick succession as one."""
+        return follow(self._transport, "/v1/stream")
+
+    async def timeline(self, task_id: str) -> tuple[TimelineEntry, ...]:
+        """Everything that happened to a task, oldest first. Raises ``NotFound``."""
+        return results.read_all(results.timeline_entry, await self._transport.get(f"{_path(task_id)}/timeline"))
+
+    async def cancel(self, task_id: str) -> Task:
+        """End a task that is still queued; one that is canceled stays so. Raises ``Conflict`` for any other,
+        ``NotFound``."""
+        try:
+            return await self._do(task_id, "cancel")
+        except Conflict:
+            # Perhaps it was this call that canceled it, and its first answer was lost.
+            task = await self.get(task_id)
+            if task.status == "canceled":
+                return task
+            raise
+
+    async def retry(self, task_id: str, *, idempotency_key: str | None = None) -> Task:
+        """Submit an ended task again; the new task, whose ``retry_of`` names this one. ``idempotency_key``: as for
+        ``submit``. Raises ``Conflict`` for one that has not ended, ``NotFound``."""
+        return await self._do(task_id, "retry", idempotency_key or str(uuid.uuid4()))
+
+    async def refresh(self, task_id: str) -> Task:
+        """Have the gateway ask the vendor now; the task as it is then. Raises ``Conflict`` while it is queued,
+        ``NotFound``; ``Unavailable`` while the vendor cannot be asked."""
+        return await self._do(task_id, "refresh")
+
+    def notifications(
+        self, *, task_id: str | None = None, status: str | None = None, page_size: int = 100
+    ) -> AsyncGenerator[LoggedNotification, None]:
+        """The outbound log, newest first, read page by page. ``status``: ``pending``, ``delivered`` or ``dead``."""
+        return self._pages(
+            "/v1/notifications",
+            {"task_id": task_id, "status": status, "limit": page_size},
+            results.logged_notification,
+        )
+
+    async def redeliver(self, notification_id: str) -> LoggedNotification:
+        """Send a notification again, under the same id. Raises ``NotFound``."""
+        found = await self._transport.post(f"/v1/notifications/{_segment(notification_id)}/redeliver")
+        return results.read(results.logged_notification, found)
+
+    def list(
+        self,
+        *,
+        status: str | Sequence[str] | None = None,
+        kind: str | None = None,
+        reference: str | None = None,
+        client: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        page_size: int = 100,
+    ) -> AsyncGenerator[Task, None]:
+        """Tasks, newest first, read page by page as they are asked for. ``status``: one or several; ``client``: for
+        admins; times must be aware; ``page_size``: up to 200. Raises ``InvalidRequest``."""
+        query = {
+            "status": [status] if isinstance(status, str) else status,
+            "kind": kind,
+            "reference": reference,
+            "client": client,
+            "created_after": created_after.isoformat() if created_after else None,
+            "created_before": created_before.isoformat() if created_before else None,
+            "limit": page_size,
+        }
+        return self._pages("/v1/tasks", query, results.task)
+
+    async def _hold(self, task_id: str, until: Until, hold_s: float) -> Task:
+        query = {"wait": f"{hold_s:.3f}", "until": until}
+        return results.read(results.task, await self._transport.get(_path(task_id), query, hold_s=hold_s))
+
+    async def _do(self, task_id: str, action: str, idempotency_key: str | None = None) -> Task:
+        found = await self._transport.post(f"{_path(task_id)}/{action}", idempotency_key=idempotency_key)
+        return results.read(results.task, found)
+
+    async def _pages(self, path: str, query: Document, make: Callable[[Document], Made]) -> AsyncGenerator[Made, None]:
+        given = {name: value for name, value in query.items() if value is not None}
+        while True:
+            page = await self._transport.get(path, given)
+            for one in results.read_all(make, page):
+                yield one
+            if not page.get("next_cursor"):
+                return
+            given["cursor"] = page["next_cursor"]
+
+
+def _path(task_id: str) -> str:
+    return f"/v1/tasks/{_segment(task_id)}"
+
+
+def _segment(text: str) -> str:
+    # Dots too: a segment that consists of them would climb.
+    return quote(text, safe="").replace(".", "%2E")

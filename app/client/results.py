@@ -1,0 +1,252 @@
+"""What the gateway answers, typed. Fields that this client does not know are kept in ``raw``, the JSON as it came."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+from app.client.errors import UnexpectedAnswer
+
+Document = dict[str, Any]
+Made = TypeVar("Made")
+
+_ENDED: Final = frozenset({"succeeded", "part_failed", "failed", "expired", "canceled"})
+_USABLE: Final = frozenset({"succeeded", "part_failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A result file. ``status``: ``pending``, ``ready`` or ``failed``; ``url``: signed, and dead after
+    ``expires_at``, so it is not shown by ``repr``."""
+
+    status: str
+    url: Any = field(repr=False)
+    expires_at: datetime | None
+    raw: Document = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One work that the vendor made of a task. ``artifacts``: by name (``stream``, ``audio``, ``audio_hi``,
+    ``stems``, ``midi``); ``vendor``: the vendor's own fields, merged."""
+
+    item_id: str
+    status: str
+    title: str | None
+    style: str | None
+    model: str | None
+    duration_s: float | None
+    lyrics: str | None = field(repr=False)
+    lyrics_sections: list[Any] | None = field(repr=False)
+    artifacts: dict[str, Artifact]
+    vendor: Document = field(repr=False)
+    last_callback_at: datetime | None
+    last_query_at: datetime | None
+    raw: Document = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskError:
+    """Why a task has no usable result."""
+
+    code: str
+    message: str
+    retryable: bool
+    vendor_status: int | None
+    vendor_request_id: str | None
+    raw: Document = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as it was at one moment; of two, the one with the greater ``version`` is newer. Times are aware."""
+
+    id: str
+    kind: str
+    status: str
+    client: str
+    reference: str | None
+    metadata: Document
+    params: Document
+    webhook_url: str | None
+    retry_of: str | None
+    items: tuple[Item, ...]
+    error: TaskError | None
+    version: int
+    created_at: datetime
+    submitted_at: datetime | None
+    playable_at: datetime | None
+    finished_at: datetime | None
+    updated_at: datetime
+    deadline_at: datetime | None
+    raw: Document = field(repr=False, compare=False)
+
+    @property
+    def ended(self) -> bool:
+        """It has a final status. (Only a late word of the vendor's changes that.)"""
+        return self.status in _ENDED
+
+    @property
+    def playable(self) -> bool:
+        """There is a result to use now; extras may still be to come."""
+        return self.usable or (self.status == "main_succeeded" and self.playable_at is not None)
+
+    @property
+    def usable(self) -> bool:
+        """It has ended with a result: ``succeeded``, or ``part_failed``, of which something is missing."""
+        return self.status in _USABLE
+
+    @property
+    def complete(self) -> bool:
+        """It has ended, and no file is still to come."""
+        files = [file for item in self.items for file in item.artifacts.values()]
+        return self.ended and all(file.status != "pending" for file in files)
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """One thing that happened to a task. ``version``: the task's after it; entries of one ``seq`` happened together."""
+
+    seq: int
+    at: datetime
+    type: str
+    version: int
+    detail: Document
+    raw: Document = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedNotification:
+    """A notification in the gateway's outbound log. ``status``: ``pending``, ``delivered`` or ``dead``;
+    ``last_status``: the receiver's HTTP status at the last attempt; ``next_attempt_at``: None once it has ended."""
+
+    id: str
+    client: str
+    task_id: str
+    type: str
+    url: str
+    status: str
+    attempts: int
+    created_at: datetime
+    next_attempt_at: datetime | None
+    last_attempt_at: datetime | None
+    last_status: int | None
+    last_error: str | None
+    ended_at: datetime | None
+    raw: Document = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A notification as a receiver gets it. ``id``: the same at every repeat; ``type``: as in ``task.succeeded``;
+    ``timestamp``: of the change; ``task``: as it was then, None where the type is not about a task (a ping)."""
+
+    id: str
+    type: str
+    timestamp: datetime
+    task: Task | None
+    raw: Document = field(repr=False, compare=False)
+
+
+def read(make: Callable[[Document], Made], document: Any) -> Made:
+    """A result from its JSON. Raises ``UnexpectedAnswer``."""
+    try:
+        return make(document)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UnexpectedAnswer(f"the answer is not of the known shape: {error!r}", code="unexpected_answer") from error
+
+
+def read_all(make: Callable[[Document], Made], page: Any) -> tuple[Made, ...]:
+    """The results of a list's answer. Raises ``UnexpectedAnswer``."""
+    return read(lambda document: tuple(make(one) for one in document["data"]), page)
+
+
+def task(document: Document) -> Task:
+    """A task from its JSON. This and its likes raise what ``read`` turns into ``UnexpectedAnswer``."""
+    failure = document.get("error")
+    return Task(
+        id=document["id"],
+        kind=document["kind"],
+        status=document["status"],
+        version=document["version"],
+        client=document["client"],
+        metadata=document.get("metadata") or {},
+        params=document.get("params") or {},
+        items=tuple(_item(one) for one in document.get("items") or ()),
+        error=_task_error(failure) if failure else None,
+        created_at=_time(document["created_at"]),
+        updated_at=_time(document["updated_at"]),
+        **_times(document, ("submitted_at", "playable_at", "finished_at", "deadline_at")),
+        **_optional(document, ("reference", "webhook_url", "retry_of")),
+        raw=document,
+    )
+
+
+def timeline_entry(document: Document) -> TimelineEntry:
+    """An entry of a timeline from its JSON."""
+    return TimelineEntry(
+        seq=document["seq"],
+        at=_time(document["at"]),
+        type=document["type"],
+        version=document["version"],
+        detail=document.get("detail") or {},
+        raw=document,
+    )
+
+
+def logged_notification(document: Document) -> LoggedNotification:
+    """A row of the outbound log from its JSON."""
+    return LoggedNotification(
+        **{name: document[name] for name in ("id", "client", "task_id", "type", "url", "status", "attempts")},
+        created_at=_time(document["created_at"]),
+        **_times(document, ("next_attempt_at", "last_attempt_at", "ended_at")),
+        **_optional(document, ("last_status", "last_error")),
+        raw=document,
+    )
+
+
+def notification(webhook_id: str, document: Document) -> Notification:
+    """A notification from its body."""
+    kind = document["type"]
+    about = task(document["data"]) if kind.startswith("task.") else None
+    return Notification(webhook_id, kind, _time(document["timestamp"]), about, document)
+
+
+def _item(document: Document) -> Item:
+    artifacts = document.get("artifacts") or {}
+    return Item(
+        item_id=document["item_id"],
+        status=document["status"],
+        artifacts={name: _artifact(one) for name, one in artifacts.items()},
+        vendor=document.get("vendor") or {},
+        **_times(document, ("last_callback_at", "last_query_at")),
+        **_optional(document, ("title", "style", "model", "duration_s", "lyrics", "lyrics_sections")),
+        raw=document,
+    )
+
+
+def _artifact(document: Document) -> Artifact:
+    return Artifact(document["status"], document.get("url"), **_times(document, ("expires_at",)), raw=document)
+
+
+def _task_error(document: Document) -> TaskError:
+    return TaskError(
+        code=document["code"],
+        message=document["message"],
+        retryable=bool(document.get("retryable")),
+        **_optional(document, ("vendor_status", "vendor_request_id")),
+        raw=document,
+    )
+
+
+def _optional(document: Document, names: Iterable[str]) -> Document:
+    return {name: document.get(name) for name in names}
+
+
+def _times(document: Document, names: Iterable[str]) -> dict[str, Any]:
+    return {name: _time(document[name]) if document.get(name) else None for name in names}
+
+
+def _time(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

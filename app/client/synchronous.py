@@ -1,0 +1,140 @@
+"""The client for plain programs: the same methods, which wait for their results."""
+
+import ssl
+from collections.abc import Generator, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from app.client.asynchronous import AsyncGatewayClient
+from app.client.loop_thread import LoopThread
+from app.client.requests import NewTask, Until
+from app.client.results import LoggedNotification, Task, TimelineEntry
+from app.client.retries import Retries
+
+
+class GatewayClient:
+    """``AsyncGatewayClient`` without ``await``: its methods, arguments and errors. May be used by several threads at
+    once, each iterator by one. A thread of its own does the work; ``close`` ends it, and every call raises
+    ``RuntimeError`` from then on."""
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        *,
+        timeout_s: float = 10.0,
+        retries: Retries | None = None,
+        trust_env: bool = True,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._client = AsyncGatewayClient(
+            base_url, api_key, timeout_s=timeout_s, retries=retries, trust_env=trust_env, tls=tls
+        )
+        self._thread = LoopThread()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what still runs, and close all connections. A second call does nothing."""
+        self._thread.stop(self._client.close())
+
+    def submit(
+        self,
+        kind: str,
+        params: Mapping[str, Any],
+        *,
+        reference: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        webhook_url: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Task:
+        """Submit a task; it is durable when this returns."""
+        return self._thread.run(
+            self._client.submit(
+                kind,
+                params,
+                reference=reference,
+                metadata=metadata,
+                webhook_url=webhook_url,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def submit_many(self, tasks: Sequence[NewTask], *, idempotency_key: str | None = None) -> tuple[Task, ...]:
+        """Submit up to 100 tasks, all or none."""
+        return self._thread.run(self._client.submit_many(tasks, idempotency_key=idempotency_key))
+
+    def adopt(self, family: str, item_ids: Sequence[str]) -> tuple[Task, ...]:
+        """Follow items that another system submitted."""
+        return self._thread.run(self._client.adopt(family, item_ids))
+
+    def get(self, task_id: str) -> Task:
+        """A task as it is."""
+        return self._thread.run(self._client.get(task_id))
+
+    def wait(self, task_id: str, until: Until = "final", timeout_s: float | None = None) -> Task:
+        """The task as soon as it is ``until``."""
+        return self._thread.run(self._client.wait(task_id, until, timeout_s))
+
+    def stream(self, task_id: str) -> Generator[Task, None, None]:
+        """The task as it is, then at each change, until it has ended."""
+        return self._thread.iterate(self._client.stream(task_id))
+
+    def stream_all(self) -> Generator[Task, None, None]:
+        """All tasks at each change, for ever."""
+        return self._thread.iterate(self._client.stream_all())
+
+    def timeline(self, task_id: str) -> tuple[TimelineEntry, ...]:
+        """Everything that happened to a task, oldest first."""
+        return self._thread.run(self._client.timeline(task_id))
+
+    def cancel(self, task_id: str) -> Task:
+        """End a task that is still queued."""
+        return self._thread.run(self._client.cancel(task_id))
+
+    def retry(self, task_id: str, *, idempotency_key: str | None = None) -> Task:
+        """Submit an ended task again; the new task."""
+        return self._thread.run(self._client.retry(task_id, idempotency_key=idempotency_key))
+
+    def refresh(self, task_id: str) -> Task:
+        """Have the gateway ask the vendor now."""
+        return self._thread.run(self._client.refresh(task_id))
+
+    def notifications(
+        self, *, task_id: str | None = None, status: str | None = None, page_size: int = 100
+    ) -> Generator[LoggedNotification, None, None]:
+        """The outbound log, newest first."""
+        return self._thread.iterate(self._client.notifications(task_id=task_id, status=status, page_size=page_size))
+
+    def redeliver(self, notification_id: str) -> LoggedNotification:
+        """Send a notification again."""
+        return self._thread.run(self._client.redeliver(notification_id))
+
+    def list(
+        self,
+        *,
+        status: str | Sequence[str] | None = None,
+        kind: str | None = None,
+        reference: str | None = None,
+        client: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        page_size: int = 100,
+    ) -> Generator[Task, None, None]:
+        """Tasks, newest first."""
+        return self._thread.iterate(
+            self._client.list(
+                status=status,
+                kind=kind,
+                reference=reference,
+                client=client,
+                created_after=created_after,
+                created_before=created_before,
+                page_size=page_size,
+            )
+        )

@@ -1,0 +1,136 @@
+"""One conversation over HTTP: a call with its retries, or an open stream."""
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import httpx
+
+from app.client.errors import Unavailable, UnexpectedAnswer, error_of
+from app.client.retries import Outage, Retries
+from app.client.sse import Event, read_events
+
+QUIET_S: Final = 60.0
+"""A stream that is silent for so long is dead: the gateway sends a heartbeat every 15 s."""
+_NO_CONTENT: Final = 204
+_BROKEN: Final = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError)
+
+Query = Mapping[str, Any]
+
+
+class Transport:
+    """Speaks to one gateway with one API key. ``timeout_s``: of one attempt, from its beginning to its answer."""
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        *,
+        timeout_s: float,
+        retries: Retries,
+        trust_env: bool,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        if not base_url.startswith(("http://", "https://")):
+            raise ValueError("the base URL must begin with http:// or https://")
+        self.retries = retries
+        self._timeout_s = timeout_s
+        self._http = httpx.AsyncClient(
+            base_url=base_url,
+            # Keys are any printable text, and the gateway reads them as UTF-8.
+            headers={b"authorization": b"Bearer " + api_key.encode(), b"user-agent": b"tempolor-gateway-client"},
+            # Waits and streams hold a connection each; how many there may be is the gateway's to say.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+            trust_env=trust_env,
+            verify=tls or True,
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def get(self, path: str, query: Query | None = None, *, hold_s: float = 0.0) -> Any:
+        """The JSON of a GET. ``hold_s``: how long the gateway may hold the answer. Raises ``GatewayError``."""
+        return await self._call("GET", path, params=query or {}, hold_s=hold_s)
+
+    async def post(self, path: str, document: Any = None, *, idempotency_key: str | None = None) -> Any:
+        """The JSON of a POST. It is repeated like a GET, so it must be one that may arrive twice. Raises
+        ``GatewayError``."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else {}
+        if document is None:
+            return await self._call("POST", path, headers=headers)
+        content = json.dumps(document, allow_nan=False).encode()
+        headers["Content-Type"] = "application/json"
+        return await self._call("POST", path, headers=headers, content=content)
+
+    async def _call(self, method: str, path: str, *, hold_s: float = 0.0, **given: Any) -> Any:
+        outage: Outage | None = None
+        while True:
+            try:
+                return await self._attempt(method, path, self._timeout_s + hold_s, **given)
+            except Unavailable as error:
+                outage = outage or Outage(self.retries)
+                await outage.pause(error)
+
+    async def _attempt(self, method: str, path: str, limit_s: float, **given: Any) -> Any:
+        request = self._http.build_request(method, path, timeout=limit_s, **given)
+        with _translated():
+            async with asyncio.timeout(limit_s):
+                answer = await self._http.send(request)
+        if not answer.is_success:
+            raise error_of(answer.status_code, answer.headers, answer.content)
+        try:
+            return answer.json()
+        except ValueError:
+            raise UnexpectedAnswer(
+                "the answer is not JSON", status=answer.status_code, code="unexpected_answer"
+            ) from None
+
+    @asynccontextmanager
+    async def stream(self, path: str, last_event_id: str | None) -> AsyncIterator[AsyncIterator[Event] | None]:
+        """An open stream, in one attempt; None if there is nothing more to come. Raises ``GatewayError``; the
+        iteration raises ``Unavailable`` when the connection breaks."""
+        headers = {"Accept": "text/event-stream"}
+        if last_event_id:
+            headers["Last-Event-ID"] = last_event_id
+        request = self._http.build_request(
+            "GET", path, headers=headers, timeout=httpx.Timeout(self._timeout_s, read=QUIET_S)
+        )
+        with _translated():
+            async with asyncio.timeout(self._timeout_s):
+                answer = await self._http.send(request, stream=True)
+        try:
+            if not answer.is_success:
+                with _translated():
+                    raise error_of(answer.status_code, answer.headers, await answer.aread())
+            if answer.status_code == _NO_CONTENT:
+                yield None
+            else:
+                async with aclosing(_events_of(answer)) as events:
+                    yield events
+        finally:
+            await answer.aclose()
+
+
+async def _events_of(answer: httpx.Response) -> AsyncGenerator[Event, None]:
+    if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+        raise UnexpectedAnswer("the answer is no event stream", status=answer.status_code, code="unexpected_answer")
+    with _translated():
+        async with aclosing(read_events(answer.aiter_bytes())) as events:
+            async for event in events:
+                yield event
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """What passes by itself becomes ``Unavailable``; what a repeat cannot mend goes through."""
+    try:
+        yield
+    except (TimeoutError, httpx.TimeoutException) as error:
+        raise Unavailable("the gateway did not answer in time", code="timed_out") from error
+    except _BROKEN as error:
+        detail = f"the connection to the gateway failed: {str(error) or type(error).__name__}"
+        raise Unavailable(detail, code="unreachable") from error
