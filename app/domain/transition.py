@@ -230,7 +230,8 @@ def _conclude(board: Board, task: Task, change: Change, notes: list[dict[str, An
     board.dirty_tasks.add(task.id)
     moved = {"status": [before, task.status]} if task.status is not before else {}
     types = [name for name in (change.entry, lapsed, "expired" if expired else None) if name]
-    if moved and not types:
+    if (moved or visible) and not types:
+        # Whoever reads on from a time finds each change by its row.
         types = ["changed"]
     for position, name in enumerate(types):
         first, last = position == 0, position == len(types) - 1

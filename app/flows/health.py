@@ -58,6 +58,7 @@ class Health:
             "overdue_queries": 0 if "query" in still else overdue.queries,
             "overdue_submissions": 0 if "submit" in still else overdue.submissions,
             "overdue_timers": overdue.timers,
+            "undelivered_notifications": overdue.notifications,
         }
         for_a_person = any(one["reason"] in _FOR_A_PERSON for one in still.values())
         stuck = bool(stalled) or any(counted.values()) or for_a_person

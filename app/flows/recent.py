@@ -15,6 +15,7 @@ from app.flows.context import Context
 from app.flows.ingest import ANSWER_TIMEOUT_S
 from app.flows.skew import STOP_S
 from app.storage import watching
+from app.storage.watching import Head
 
 TRANSACTION_S: Final = 25.0
 """Longer than a transaction takes: a connection to be made and a few statements, each with a time-out of 5 s."""
@@ -73,6 +74,10 @@ class Recent:
         self._checked_at, self._certain_until = now, certain_until
         self._turn(now)
         return {task_id: version for task_id, version in found.items() if version > self._known(task_id)}
+
+    def is_news(self, head: Head) -> bool:
+        """Whether the streams were not told of this version."""
+        return head.version > self._known(head.task_id)
 
     def note(self, task_id: UUID, version: int) -> None:
         """The streams were told of this version."""

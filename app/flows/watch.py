@@ -41,6 +41,7 @@ class Watch:
         self._task_streams: dict[UUID, set[TaskStream]] = {}
         self._client_streams: set[ClientStream] = set()
         self._woken: set[UUID] = set()
+        self._changed: set[UUID] = set()
         self._everywhere = self._draining = False
         self._turned_at = self._checked_at = 0.0
         self._opening = asyncio.Lock()
@@ -116,9 +117,9 @@ class Watch:
             task_ids = [task_id for task_id in task_ids if task_id in waited or task_id in streamed]
         if not task_ids:
             return
-        self._woken.update(task_ids)
-        if len(self._woken) > MOST_WOKEN:
-            self._woken.clear()
+        self._changed.update(task_ids)
+        if len(self._changed) > MOST_WOKEN:
+            self._changed.clear()
             self._read_anew()
             self._checked_at = 0.0
         self.wake.set()
@@ -143,18 +144,20 @@ class Watch:
     async def step(self) -> float | None:
         """Look up the tasks that changed, and wake who waits for them. A turn of a loop."""
         await self._pace()
-        woken, self._woken = self._woken, set()
+        changed, self._changed = self._changed, set()
+        woken, self._woken = self._woken | changed, set()
         try:
             if time.monotonic() - self._checked_at >= CHECK_S:
-                woken |= await self._check()
+                changed |= await self._check()
+                woken |= {*changed, *self._waits.task_ids, *self._task_streams}
             horizon = self.recent.position
             if woken:
                 found = await self._context.db.read(watching.heads, woken)
                 heads = {head.task_id: head for head in found}
                 await self._waits.answer(woken, heads)
-                await self._offer(woken, heads)
+                await self._offer(woken, changed, heads)
         except BaseException as error:
-            self._resume_later(woken, error)
+            self._resume_later(woken, changed, error)
             if isinstance(error, Unavailable):
                 return AWAY_S
             raise
@@ -162,10 +165,10 @@ class Watch:
             stream.reach(horizon)
         return None
 
-    def _resume_later(self, woken: set[UUID], error: BaseException) -> None:
+    def _resume_later(self, woken: set[UUID], changed: set[UUID], error: BaseException) -> None:
         self._waits.fail(woken, error if isinstance(error, Unavailable) else Unavailable("the task cannot be read"))
         if self._client_streams:
-            self._woken |= woken
+            self._changed |= changed
         self._everywhere, self._checked_at = True, 0.0
 
     async def _pace(self) -> None:
@@ -175,9 +178,9 @@ class Watch:
         self._turned_at = time.monotonic()
 
     async def _check(self) -> set[UUID]:
-        """What to look up although nobody told of a change. Raises ``Unavailable``."""
+        """What changed, as far as the streams were not told. Raises ``Unavailable``."""
         self._checked_at = time.monotonic()
-        found = {*self._waits.task_ids, *self._task_streams}
+        found: set[UUID] = set()
         if self._client_streams and self.recent.started:
             everywhere = self._everywhere or self.announcements.deaf
             changed = await self.recent.look(everywhere=everywhere)
@@ -199,29 +202,33 @@ class Watch:
                 if stream.client.name in ended:
                     stream.close()
 
-    async def _offer(self, woken: set[UUID], heads: Mapping[UUID, Head]) -> None:
-        """Tell the streams what there is for them, with the documents at hand. Raises ``Unavailable``."""
-        readers: dict[str | None, list[ClientStream]] = {}
-        for stream in self._client_streams:
-            readers.setdefault(stream.scope, []).append(stream)
+    async def _offer(self, woken: set[UUID], changed: set[UUID], heads: Mapping[UUID, Head]) -> None:
+        """Tell the streams what there is for them, with the documents at hand. What was only looked up because
+        somebody waits for it is no news to the clients' streams. Raises ``Unavailable``."""
         for task_id in woken - heads.keys():
             for own in self._task_streams.get(task_id, ()):
                 own.close()
-        interesting = (
-            head
-            for head in heads.values()
-            if head.task_id in self._task_streams or None in readers or head.client_name in readers
-        )
-        while some := list(islice(interesting, BATCH)):
-            await self._current.at_least({head.task_id: head.version for head in some})
-            for head in some:
+        news = {task_id for task_id in changed if task_id in heads and self.recent.is_news(heads[task_id])}
+        readers = self._readers_by_scope() if news else {}
+        followed = (head for head in heads.values() if head.task_id in self._task_streams or head.task_id in news)
+        pairs = ((head, _of(readers, head) if head.task_id in news else []) for head in followed)
+        wanted = ((head, some) for head, some in pairs if some or head.task_id in self._task_streams)
+        while batch := list(islice(wanted, BATCH)):
+            await self._current.at_least({head.task_id: head.version for head, _ in batch})
+            for head, some in batch:
                 for own in self._task_streams.get(head.task_id, ()):
                     own.offer(head.version, ended=head.ended)
-                for reader in (*readers.get(None, ()), *readers.get(head.client_name, ())):
+                for reader in some:
                     reader.offer(head.task_id, head.version)
-        if readers:
-            for head in heads.values():
-                self.recent.note(head.task_id, head.version)
+        if self.recent.started:
+            for task_id in news:
+                self.recent.note(task_id, heads[task_id].version)
+
+    def _readers_by_scope(self) -> dict[str | None, list[ClientStream]]:
+        readers: dict[str | None, list[ClientStream]] = {}
+        for stream in self._client_streams:
+            readers.setdefault(stream.scope, []).append(stream)
+        return readers
 
     def _enter(self, stream: Stream) -> None:
         if self._draining:
@@ -240,3 +247,8 @@ class Watch:
     def _streams(self) -> list[Stream]:
         own = [stream for streams in self._task_streams.values() for stream in streams]
         return [*own, *self._client_streams]
+
+
+def _of(readers: Mapping[str | None, list[ClientStream]], head: Head) -> list[ClientStream]:
+    """The streams that a task is for: its client's, and the admins'."""
+    return [*readers.get(head.client_name, ()), *readers.get(None, ())]

@@ -137,6 +137,8 @@ class Writer:
     async def _commit_alone(self, waiting: _Waiting) -> None:
         # One at a time: each waits on a connection of the callbacks' lane, and the writers need the others.
         async with self._patience:
+            if waiting.answer.done():
+                return  # it was answered 503 meanwhile
             try:
                 await self._commit_once([waiting], skip_locked=False)
             except Unavailable as error:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from app.domain.status import TASK_FINAL, TaskStatus
-from app.storage.tables import items, tasks
+from app.storage.tables import items, notifications, tasks
 
 MOST_OPEN: Final = 1_000_000
 MOST: Final = 10_000
@@ -21,6 +21,7 @@ class Overdue:
     queries: int
     submissions: int
     timers: int
+    notifications: int
 
 
 def overdue(conn: sa.Connection, before: datetime) -> Overdue:
@@ -29,6 +30,7 @@ def overdue(conn: sa.Connection, before: datetime) -> Overdue:
         _count(conn, items.c.query_due_at < before),
         _count(conn, tasks.c.dispatch_due_at < before),
         _count(conn, tasks.c.timer_due_at < before),
+        _count(conn, notifications.c.due_at < before),
     )
 
 

@@ -108,6 +108,16 @@ async def test_a_clients_stream_tells_from_now_on_of_all_its_tasks_and_of_no_oth
         waiting.cancel()
 
 
+async def test_that_somebody_waits_for_a_task_is_no_news_of_it(gateway):
+    task = await gateway.submit()
+    waiting = asyncio.create_task(gateway.api.get(f"/v1/tasks/{task['id']}?wait=2.5"))
+    await asyncio.sleep(0.2)
+    async with stream(gateway.api, "/v1/stream") as events, stream(gateway.api, f"/v1/tasks/{task['id']}/stream"):
+        with pytest.raises(TimeoutError):
+            await _next(events, 2)
+        assert (await waiting).json() == task
+
+
 async def test_a_clients_stream_resumes_where_it_ended_and_misses_nothing(gateway):
     keys = await _clients(gateway, "studio", "radio")
     tasks = [await _submit(gateway, keys["studio"]) for _ in range(5)]
