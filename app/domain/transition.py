@@ -68,8 +68,9 @@ def step(board: Board, change: Change, rules: Rules) -> Outcome:
     verdicts = tuple(_observe(board, change, seen, rules, touched) for seen in change.observations)
     for task_id, notes in touched.items():
         if task_id not in board.removed:
-            detail = {**change.detail, "late": True} if guarded and task_id == change.task_id else change.detail
-            _conclude(board, board.tasks[task_id], replace(change, detail=detail), notes, rules)
+            late = guarded and task_id == change.task_id
+            told = replace(change, detail={**change.detail, "late": True}) if late else change
+            _conclude(board, board.tasks[task_id], told, notes, rules)
     return Outcome(verdicts, guarded, tuple(touched))
 
 

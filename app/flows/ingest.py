@@ -19,8 +19,6 @@ from app.vendor.kinds import FAMILIES
 
 MOST_ENTRIES: Final = 512
 MOST_BYTES: Final = 32 * 1024 * 1024
-WRITERS: Final = 2
-"""Groups in flight: while the database commits one, the next is joined."""
 ANSWER_TIMEOUT_S: Final = 15.0
 
 
@@ -64,7 +62,7 @@ class Ingest:
         self._context = context
         self._answer_timeout_s = answer_timeout_s
         patience = asyncio.Lock()
-        self.writers = tuple(Writer(context, patience) for _ in range(WRITERS))
+        self.writers = tuple(Writer(context, patience) for _ in range(context.db.groups_at_once))
         self.admission = Admission()
 
     def open(self, family: str, token: str) -> Address | None:
@@ -76,7 +74,7 @@ class Ingest:
 
     async def receive(self, to: Address, body: bytes, client_address: str | None) -> Ruling:
         """Have one callback stored and applied; it is durable when this returns. Raises ``Unavailable``."""
-        writer = self.writers[to.task_id.int % WRITERS if to.task_id is not None else 0]
+        writer = self.writers[to.task_id.int % len(self.writers) if to.task_id is not None else 0]
         answer = writer.put(self._read(to, body, client_address))
         try:
             async with asyncio.timeout(self._answer_timeout_s):

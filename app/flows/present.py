@@ -104,7 +104,10 @@ def body_document(body: bytes) -> Document:
 
 def rfc3339(at: datetime | None) -> str | None:
     """A UTC time with microseconds, or None."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z") if at else None
+    if at is None:
+        return None
+    # Stored times are UTC already; the offset that is cut off is "+00:00".
+    return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def _item_document(item: Item, view: ItemView, large: dict[str, Any], shape: Shape) -> Document:

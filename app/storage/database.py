@@ -78,7 +78,9 @@ class Hearing(Protocol):
 
 class Backend(Protocol):
     """One of the two databases. ``run`` runs a function in one transaction and commits it. ``listener`` is None
-    where one process alone serves."""
+    where one process alone serves. ``groups_at_once``: see ``Database``."""
+
+    groups_at_once: int
 
     async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool) -> T: ...
 
@@ -120,6 +122,12 @@ class Database:
     async def read(self, fn: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``fn`` in one reading transaction. Raises ``Unavailable`` as ``write`` does."""
         return await self._run(lambda conn: fn(conn, *args, **kwargs), write=False)
+
+    @property
+    def groups_at_once(self) -> int:
+        """How many groups of callbacks are worth having in flight: while PostgreSQL commits one, the next is
+        joined; SQLite has one writer, and a second group would only make both smaller."""
+        return self._backend.groups_at_once
 
     def listener(self, channel: str, heard: Callable[[str], None], lost: Callable[[], None]) -> Hearing | None:
         """A way to hear what other processes announce on a channel, not yet open; None where there are no others.

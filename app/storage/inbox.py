@@ -84,8 +84,10 @@ _SETTLE: Final = sets.Update(callbacks, ("id",), ("disposition", "detail"))
 
 def digest_of(task_id: UUID | None, family: str, body: bytes) -> bytes:
     """One key that is never null, so that it can be unique also for callbacks that are bound to nobody."""
-    bound = task_id.bytes if task_id else b""
-    return hashlib.sha256(b"\x00".join((bound.hex().encode(), family.encode(), body))).digest()
+    bound = task_id.hex if task_id else ""
+    found = hashlib.sha256(f"{bound}\x00{family}\x00".encode())
+    found.update(body)
+    return found.digest()
 
 
 def record(conn: sa.Connection, deliveries: Sequence[Delivery]) -> dict[bytes, Receipt]:

@@ -34,6 +34,8 @@ _SERVER_SETTINGS: Final = {
 class PostgresBackend:
     """Connections to one PostgreSQL."""
 
+    groups_at_once = 2
+
     def __init__(self, url: sa.URL) -> None:
         self._url, self._connect_args = driver_arguments(url)
         self._engines: dict[Lane, AsyncEngine] = {}

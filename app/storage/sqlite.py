@@ -30,6 +30,8 @@ BUSY_TIMEOUT_S: Final = 5.0
 class SqliteBackend:
     """Connections to one SQLite file."""
 
+    groups_at_once = 1
+
     def __init__(self, url: sa.URL) -> None:
         self._writer_engine = create_engine(url, begin="BEGIN IMMEDIATE", pool_size=1)
         self._reader_engine = create_engine(url, begin="BEGIN", pool_size=READERS)

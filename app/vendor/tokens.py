@@ -7,6 +7,7 @@ and exactly one text for each token; it is compared as text.
 
 import base64
 import hmac
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,7 +17,7 @@ from uuid import UUID
 _NOBODY: Final = UUID(int=0)
 _KEY_ID_BYTES: Final = 3
 _MAC_BYTES: Final = 20
-_TOKEN_CHARS: Final = 52
+_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{52}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +51,25 @@ class Tokens:
 
     def verify(self, family: str, text: str) -> Token | None:
         """The token, or None for anything else, in a time that does not depend on where it differs."""
-        try:
-            raw = base64.urlsafe_b64decode(text) if len(text) == _TOKEN_CHARS and text.isascii() else b""
-        except ValueError:
-            raw = b""
-        if len(raw) != _KEY_ID_BYTES + 16 + _MAC_BYTES:
+        # Each text of this length and alphabet is one sequence of bytes and the other way round, so that to compare
+        # the bytes is to compare the text.
+        if _TEXT.fullmatch(text) is None:
             return None
-        key_id, task_id = raw[:_KEY_ID_BYTES], UUID(bytes=raw[_KEY_ID_BYTES : _KEY_ID_BYTES + 16])
+        raw = base64.urlsafe_b64decode(text)
+        key_id, task_bytes, mac = raw[:_KEY_ID_BYTES], raw[_KEY_ID_BYTES:-_MAC_BYTES], raw[-_MAC_BYTES:]
         known = key_id in self._secrets
-        expected = self._text(key_id if known else self._first, family, task_id)
-        if not hmac.compare_digest(expected.encode(), text.encode()) or not known:
+        expected = self._mac(key_id if known else self._first, family, task_bytes)
+        if not hmac.compare_digest(expected, mac) or not known:
             return None
-        return Token(None if task_id == _NOBODY else task_id)
+        return Token(None if task_bytes == _NOBODY.bytes else UUID(bytes=task_bytes))
 
     def _text(self, key_id: bytes, family: str, task_id: UUID) -> str:
-        message = b"callback\x00" + family.encode() + b"\x00" + task_id.bytes
-        mac = hmac.digest(self._secrets[key_id], message, "sha256")[:_MAC_BYTES]
+        mac = self._mac(key_id, family, task_id.bytes)
         return base64.urlsafe_b64encode(key_id + task_id.bytes + mac).decode()
+
+    def _mac(self, key_id: bytes, family: str, task_bytes: bytes) -> bytes:
+        message = b"callback\x00" + family.encode() + b"\x00" + task_bytes
+        return hmac.digest(self._secrets[key_id], message, "sha256")[:_MAC_BYTES]
 
 
 def callback_url(public_url: str, family: str, token: str) -> str:
