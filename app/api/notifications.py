@@ -114,7 +114,8 @@ async def try_receiver(request: Request, client: Caller, given: TheServices) -> 
     """Post a signed `gateway.ping` to a URL, by the code and the egress rules that notifications go by, and show
     the answer."""
     asked = parse(PingRequest, await read_json(request))
-    return json_answer(await outgoing.ping(given.context, given.caller, client, asked.url))
+    with given.pings.place(client.name):
+        return json_answer(await outgoing.ping(given.context, given.caller, client, asked.url))
 
 
 @router.post(

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, field_validator
 
 from app.domain.status import ItemStatus, TaskStatus
 from app.vendor.kinds import FAMILIES, KINDS
@@ -11,6 +11,7 @@ from app.vendor.kinds import FAMILIES, KINDS
 MOST_WEBHOOK_URL_CHARS = 2048
 MOST_BATCHED = 100
 MOST_ADOPTED = 50
+MOST_ITEM_ID_CHARS = 200
 
 
 class TaskRequest(BaseModel):
@@ -45,7 +46,17 @@ class BatchRequest(BaseModel):
     tasks: Annotated[list[Any], Field(min_length=1, max_length=MOST_BATCHED)]
 
 
-ItemId = Annotated[StrictStr, Field(min_length=1, max_length=200)] | StrictInt
+def _short(value: int) -> int:
+    # The bound first: Python refuses to write out a number of thousands of digits.
+    if abs(value) >= 10**MOST_ITEM_ID_CHARS or len(str(value)) > MOST_ITEM_ID_CHARS:
+        raise ValueError(f"an item id has at most {MOST_ITEM_ID_CHARS} characters")
+    return value
+
+
+ItemId = (
+    Annotated[StrictStr, Field(min_length=1, max_length=MOST_ITEM_ID_CHARS)]
+    | Annotated[StrictInt, AfterValidator(_short)]
+)
 """An integer stands for its decimal text."""
 
 

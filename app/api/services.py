@@ -13,6 +13,7 @@ from app.errors import Forbidden, Unauthenticated
 from app.flows import clients
 from app.flows.context import Context
 from app.flows.health import Health
+from app.flows.places import Places
 from app.flows.read import Account
 from app.flows.refresh import Refresher
 from app.flows.watch import Watch
@@ -29,6 +30,7 @@ class Services:
     watch: Watch
     caller: Poster
     heartbeat_s: float = 15.0
+    pings: Places = field(default_factory=lambda: Places("pings", 8, 0.25))
     meter: FailureMeter = field(default_factory=FailureMeter)
 
 

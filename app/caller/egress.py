@@ -21,7 +21,8 @@ log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT_S: Final = 5.0
 """Where the call sets no limit of its own: for looking up and connecting together."""
-_RESOLVER_THREADS: Final = 16
+_RESOLVER_THREADS: Final = 80
+"""More than all posts that a process has under way, so that none waits for another's slow name server."""
 
 Address = IPv4Address | IPv6Address
 Resolve = Callable[..., Sequence[tuple[Any, Any, Any, Any, Any]]]

@@ -38,8 +38,10 @@ def derive(board: Board, task: Task, at: datetime, rules: Rules) -> tuple[Shown,
     policy = rules.policy
     _note_possession(task, board.items_of(task), at, policy)
     steps = _steps(board, task, rules)
+    expired_before = task.expired_at
     expired = _expire(task, steps, at, policy)
-    if expired:
+    if task.expired_at != expired_before:
+        # What was still to come has failed now, also of a task that had ended before its deadline.
         steps = _steps(board, task, rules)
     task.status = derive_status(task.submission, task.expired_at is not None, [step.status for _, step in steps])
     _note_times(task, at)

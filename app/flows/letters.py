@@ -28,5 +28,16 @@ def written(conn: sa.Connection, board: Board, rules: Rules) -> sets.Change:
         task = records[one.task_id].task
         kind, url = f"task.{one.name}", task.webhook_url or ""
         body = dumps({"type": kind, "timestamp": rfc3339(one.at), "data": shown[task.id]}).encode()
-        rows.append(outbox.New(rules.new_id(), task.client_name, task.id, kind, url, origin_of(url), body, one.at))
+        rows.append(
+            outbox.New(
+                rules.new_id(),
+                task.client_name,
+                task.id,
+                kind,
+                url,
+                outbox.receiver_of(task.client_name, origin_of(url)),
+                body,
+                one.at,
+            )
+        )
     return outbox.added(rows)

@@ -23,7 +23,7 @@ from app.errors import Unavailable
 from app.flows.apply import Applied, apply
 from app.flows.clients import ROTATION
 from app.flows.context import Context
-from app.storage import clients, outbox
+from app.storage import clients, outbox, tasks
 from app.storage.outbox import Attempt, Letter, NotificationStatus
 from app.telemetry import metrics
 
@@ -32,6 +32,7 @@ SCHEDULE_S: Final = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0, 86_400.0)
 SENDERS: Final = 64
 """Posts that one process has under way at most."""
 PER_RECEIVER: Final = 4
+PER_CLIENT: Final = SENDERS * 3 // 4
 OPEN_TO_ALL: Final = SENDERS // 2
 """Places that any receiver may take. The rest are kept for receivers that have nothing under way, or a few dead ones
 would take all of them."""
@@ -62,9 +63,15 @@ class Turns:
             del self._last[next(iter(self._last))]
 
     def ordered(self, receivers: list[str], busy: Counter[str]) -> list[str]:
-        """Those that have the least under way first, then those that were served longest ago: by due time alone a
-        few dead receivers, whose backlog is the oldest, would take each place that becomes free."""
-        return sorted(receivers, key=lambda one: (busy[one], self._last.get(one, 0)))
+        """Clients in turns, those with the least under way first; of each its receivers with the least under way
+        first, then those that were served longest ago. By due time alone a few dead receivers, whose backlog is the
+        oldest, would take each place that becomes free; and a client with many receivers all of them."""
+        of_client: dict[str, list[str]] = {}
+        for one in sorted(receivers, key=lambda each: (busy[each], self._last.get(each, 0))):
+            of_client.setdefault(outbox.client_of(one), []).append(one)
+        held = _by_client(busy)
+        ranked = [(held[name] + rank, one) for name, own in of_client.items() for rank, one in enumerate(own)]
+        return [one for _, one in sorted(ranked, key=lambda pair: pair[0])]
 
 
 class Notifier:
@@ -169,14 +176,27 @@ def claim(
     lease_until = later(now, context.policy.lease_s)
     clients.end_rotations(conn, now - ROTATION)
     letters: list[Letter] = []
+    held = _by_client(busy)
     due, go_on = outbox.due_receivers(conn, now, turns.first)
     for receiver in turns.ordered(due, busy):
         left = places - len(letters)
         shared = left - (SENDERS - OPEN_TO_ALL)
+        client_name = outbox.client_of(receiver)
         room = min(PER_RECEIVER - busy[receiver], max(shared, 0 if busy[receiver] else min(left, 1)))
+        room = min(room, PER_CLIENT - held[client_name])
         if room > 0:
-            letters += outbox.claim(conn, receiver, now, lease_until, room)
+            found = outbox.claim(conn, receiver, now, lease_until, room)
+            held[client_name] += len(found)
+            letters += found
     return letters, go_on
+
+
+def _by_client(busy: Counter[str]) -> Counter[str]:
+    """How much each client has under way."""
+    held: Counter[str] = Counter()
+    for receiver, count in busy.items():
+        held[outbox.client_of(receiver)] += count
+    return held
 
 
 def judge(attempts: int, answer: Answer | None, now: datetime) -> Attempt:
@@ -195,6 +215,8 @@ def judge(attempts: int, answer: Answer | None, now: datetime) -> Attempt:
 
 def settle(conn: sa.Connection, context: Context, letter: Letter, attempt: Attempt) -> Applied:
     """Note what came of an attempt; its end is told in the task's timeline too."""
+    # The task's lock comes before the outbox everywhere.
+    tasks.lock(conn, [letter.task_id], (), skip=False)
     if not outbox.settle(conn, letter, attempt) or attempt.due_at is not None:
         return Applied()
     detail = {

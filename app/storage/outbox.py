@@ -16,6 +16,16 @@ MOST_RECEIVERS: Final = 2000
 """Receivers looked at in one claim; the next one goes on after them."""
 
 
+def receiver_of(client_name: str, origin: str) -> str:
+    """Who has places of its own: a client at one origin (scheme, host and port of its URL)."""
+    return f"{client_name}\n{origin}"
+
+
+def client_of(receiver: str) -> str:
+    """The client of a receiver."""
+    return receiver.partition("\n")[0]
+
+
 class NotificationStatus(StrEnum):
     PENDING = "pending"
     DELIVERED = "delivered"

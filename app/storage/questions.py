@@ -7,7 +7,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from app.domain.status import ITEM_FINAL
-from app.storage import dialect
+from app.storage import dialect, tasks
 from app.storage.items import Asked, ItemKey, lease, unleased
 from app.storage.tables import items
 
@@ -69,6 +69,8 @@ def _is_open(row: Any, known: Known) -> bool:
 def put_off(conn: sa.Connection, planned: Mapping[ItemKey, datetime]) -> None:
     """Go back to the plan: items that were asked about before their time are due again when they would have been.
     One that is final by now, or that somebody asks about, is left alone."""
+    # As every change of several items of a task: under the task's lock, or a callback could meet it half-way.
+    tasks.lock(conn, (), list(planned), skip=False)
     for (family, item_id), due_at in sorted(planned.items()):
         conn.execute(
             items.update()

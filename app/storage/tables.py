@@ -189,7 +189,7 @@ notifications = sa.Table(
     _column("task_id", sa.Uuid),
     _column("type", sa.String(32)),
     _column("url", sa.Text),
-    _column("receiver", sa.String(300)),
+    _column("receiver", sa.String(400)),
     _column("body", sa.LargeBinary),
     _column("status", sa.String(16)),
     _column("attempts", sa.Integer),
@@ -200,7 +200,7 @@ notifications = sa.Table(
     _optional("last_error", sa.Text),
     _optional("ended_at", UtcDateTime),
 )
-"""The outbox: written with the change that it tells of. ``receiver`` is the origin of the URL."""
+"""The outbox: written with the change that it tells of. ``receiver``: see ``storage/outbox``."""
 sa.Index(None, notifications.c.client_name, notifications.c.id)
 sa.Index(None, notifications.c.task_id)
 _due_index(notifications, "receiver", "due_at", where="due_at")

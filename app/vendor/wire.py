@@ -181,6 +181,7 @@ def clean(value: Any, oddities: Counter[str], depth: int = 0) -> Any:
 
 
 _ESCAPED_ASCII: Final = tuple(b"\\u00%x" % digit for digit in range(8))
+_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _DIGITS_ALIKE: Final = bytes.maketrans(b"123456789", b"000000000")
 
@@ -192,13 +193,13 @@ def _is_clean(raw: bytes) -> bool:
         return False
     if b"\\u00" in raw and any(escaped in raw for escaped in _ESCAPED_ASCII):
         return False
-    brackets = raw.translate(None, _NOT_BRACKETS)
-    for _ in range(MOST_DEPTH):
-        # Each pass takes away the innermost pairs. Brackets inside texts may leave something over: not sure.
+    if raw.count(b"[") + raw.count(b"{") <= MOST_DEPTH:
+        return True
+    brackets = _STRING.sub(b"", raw).translate(None, _NOT_BRACKETS)
+    for _ in range(MOST_DEPTH // 2):
+        # Each pass takes away the innermost pairs: one level, or two where the kinds alternate.
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-        if not brackets:
-            return True
-    return False
+    return not brackets
 
 
 def _read_event(value: Any, oddities: Counter[str]) -> str | None:

@@ -92,6 +92,19 @@ def test_a_final_task_does_not_expire_but_stops_waiting_for_what_is_missing():
     assert "expired" not in story.entry_types()
 
 
+def test_what_a_final_task_stops_waiting_for_is_a_visible_change_with_a_row():
+    story = running_story()
+    story.task.webhook_url = "https://studio.example/hook"
+    story.called_back(60, says(status="succeeded", audio_url=MP3))
+    version = story.task.version
+    assert story.view().artifacts["audio_hi"].status == "pending"
+    story.ticks(DEADLINE)
+    assert story.view().artifacts["audio_hi"].status == "failed"
+    assert story.task.version == version + 1
+    assert story.entry_types()[-1] == "changed"
+    assert [one.name for one in story.board.milestones] == ["running", "playable", "succeeded", "succeeded"][-3:]
+
+
 def test_a_task_being_sent_does_not_expire():
     story = Story(new_task(submission=Submission.SENDING, claimed_at=after(DEADLINE), submit_id=None))
     story.called_back(1, says(status="running"))

@@ -135,3 +135,15 @@ def test_cleaned_text_is_storable_and_good_text_is_untouched(text):
     assert len(cleaned) == len(text)
     for before, after in zip(text, cleaned, strict=True):
         assert after == ("\ufffd" if before == "\x00" or 0xD800 <= ord(before) <= 0xDFFF else before)
+
+
+@EVERYDAY
+@example(items=[{"item_id": "i1", "odd": "/callbacks/song/" + "A" * 52, "n": 10**45}])
+@given(items=st.lists(st.dictionaries(st.text(max_size=6) | known_fields, anything, max_size=5), max_size=3))
+def test_what_passes_for_clean_is_what_cleaning_would_leave(items):
+    try:
+        raw = msgspec.json.encode({"songs": [{**item, "item_id": "i1"} for item in items]})
+    except (ValueError, OverflowError, UnicodeEncodeError):
+        return
+    uncleaned = msgspec.json.decode(raw)["songs"]
+    assert wire.read_callback(raw, FAMILIES["song"]) == wire.read_items(uncleaned, FAMILIES["song"], of_callback=True)

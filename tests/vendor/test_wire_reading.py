@@ -279,3 +279,19 @@ def test_every_family_reads_its_own_list_and_no_other():
             else:
                 with pytest.raises(wire.Malformed):
                     read(raw, other)
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing"),
+    [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]"), ('["]",', ',"["]'), ('{"]}":', "}")],
+    ids=["lists", "objects", "both", "brackets in texts", "brackets in names"],
+)
+@pytest.mark.parametrize("times", [20, 40, 300])
+def test_depth_is_seen_whatever_the_brackets(opening, closing, times):
+    nested = opening * times + "1" + closing * times
+    found = wire.read_callback(
+        f'{{"songs":[{{"item_id":"a","odd":{nested},"title":"kept"}}]}}'.encode(), FAMILIES["song"]
+    )
+    depth = times * (2 if opening.startswith("[{") else 1)
+    assert found.readings[0].values["title"] == "kept"
+    assert (found.oddities["too_deep"] > 0) == (depth > 32)
