@@ -184,6 +184,7 @@ async def until_all_end(api, number):
     return tasks
 
 
+@pytest.mark.slow
 async def test_a_hundred_tasks_end_although_a_worker_is_killed(tmp_path, database_url, start_sandbox, tell):
     await chaos(100, tmp_path, database_url, start_sandbox, tell)
 
