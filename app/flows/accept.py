@@ -14,6 +14,7 @@ from app.domain.status import TASK_FINAL
 from app.domain.task import Entry, Task
 from app.errors import Conflict, IdempotencyMismatch, NotFound
 from app.flows.context import Context
+from app.flows.present import Document, task_document
 from app.storage import idempotency, sets, tasks, timeline
 from app.storage.tasks import Given, Record
 from app.vendor.kinds import KINDS
@@ -42,8 +43,11 @@ class Idempotency:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedTasks:
+    """``documents``: new tasks as they were stored; a replayed one is to be read as it is now."""
+
     task_ids: tuple[UUID, ...]
     replayed: bool = False
+    documents: tuple[Document, ...] = ()
 
 
 def digest_of(document: Any) -> bytes:
@@ -96,8 +100,7 @@ def _retry(
     if task.status not in TASK_FINAL:
         raise Conflict(f"the task is {task.status}; only one that has ended can be retried")
     again = NewTask(task.kind, given.params, given.metadata, given.reference, task.webhook_url, retry_of=task.id)
-    _store(conn, [_record(new_id, task.client_name, again, now)], now)
-    return AcceptedTasks((new_id,))
+    return _store(conn, context, [_record(new_id, task.client_name, again, now)], now)
 
 
 def _accept(
@@ -113,8 +116,7 @@ def _accept(
     replayed = _taken(conn, client_name, once, task_ids, now)
     if replayed is not None:
         return replayed
-    _store(conn, records, now)
-    return AcceptedTasks(task_ids)
+    return _store(conn, context, records, now)
 
 
 def _taken(
@@ -133,9 +135,11 @@ def _taken(
     return AcceptedTasks(first_ids, replayed=True)
 
 
-def _store(conn: sa.Connection, records: Sequence[Record], now: datetime) -> None:
+def _store(conn: sa.Connection, context: Context, records: Sequence[Record], now: datetime) -> AcceptedTasks:
     entries = [(record.task, Entry(now, "accepted")) for record in records]
     sets.write(conn, [tasks.inserted(records), timeline.appended(entries)])
+    documents = tuple(task_document(record, [], {}, context.policy) for record in records)
+    return AcceptedTasks(tuple(record.task.id for record in records), documents=documents)
 
 
 def _record(task_id: UUID, client_name: str, new: NewTask, now: datetime) -> Record:
