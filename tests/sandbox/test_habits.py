@@ -145,7 +145,7 @@ async def test_times_are_seconds_or_milliseconds(start):
 
 
 async def test_statuses_pass_from_waiting_to_succeeded(start):
-    caller = await start(scale=200)
+    caller = await start(scale=40)
     (song,) = await caller.submit()
     seen = []
     while not seen or seen[-1] != "succeeded":
