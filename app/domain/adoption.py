@@ -8,9 +8,9 @@ from app.domain.derive import shown
 from app.domain.observation import NamedBy, Observation, Reading, Source, to_us
 from app.domain.schedule import SUSPECT
 from app.domain.status import TASK_FINAL, TaskStatus
-from app.domain.task import Submission, Task
+from app.domain.task import Task
 from app.domain.timing import later
-from app.domain.transition import Change, step
+from app.domain.transition import Change, new_external, step
 
 
 def strange(board: Board, key: ItemKey, client_name: str) -> bool:
@@ -34,19 +34,7 @@ def adopt(board: Board, key: ItemKey, client_name: str, at: datetime, rules: Rul
 def _follow(board: Board, key: ItemKey, client_name: str, at: datetime, rules: Rules) -> Task:
     """A new external task. Its item is asked about at once: what was called back before came to nobody."""
     family, item_id = key
-    task = Task(
-        id=rules.new_id(),
-        kind=f"{family}.external",
-        family=family,
-        client_name=client_name,
-        sung=rules.shape_of(family).sections_field is not None,
-        created_at=at,
-        submission=Submission.EXTERNAL,
-        updated_at=at,
-        version=0,
-        new=True,
-    )
-    board.add_task(task)
+    task = new_external(board, at, family, client_name, rules)
     # Named as weakly as by an unbound token: who submitted it through us still gets it.
     named = Observation(
         family, Reading(item_id), Source.SUBMIT, to_us(at), NamedBy.UNBOUND_TOKEN, sighted=False, fresh=False

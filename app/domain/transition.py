@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.board import Arrival, Board, Milestone, Moved, Rules
+from app.domain.client import EXTERNAL
 from app.domain.derive import derive, shown
 from app.domain.item import join
 from app.domain.observation import NamedBy, Observation, Source, from_us, to_us
@@ -126,7 +127,7 @@ def _find_or_bind(
     if item is None and claimant is not None and len(board.items_of(claimant)) >= MOST_ITEMS:
         return None, Verdict.MISMATCHED
     if item is None:
-        task = claimant or _new_external(board, change.at, seen.family, rules)
+        task = claimant or new_external(board, change.at, seen.family, EXTERNAL, rules)
         _touch(board, task, rules, touched)
         item = board.new_item(seen.family, seen.reading.item_id, task, seen.named_by)
         item.created_at = change.at
@@ -168,12 +169,13 @@ def _take_over(
         board.removed.add(owner.id)
 
 
-def _new_external(board: Board, at: datetime, family: str, rules: Rules) -> Task:
+def new_external(board: Board, at: datetime, family: str, client_name: str, rules: Rules) -> Task:
+    """A new task for an item that nobody submitted through us, on the board."""
     task = Task(
         id=rules.new_id(),
         kind=f"{family}.external",
         family=family,
-        client_name="external",
+        client_name=client_name,
         sung=rules.shape_of(family).sections_field is not None,
         created_at=at,
         submission=Submission.EXTERNAL,

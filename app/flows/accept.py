@@ -60,10 +60,7 @@ async def accept(
 ) -> AcceptedTasks:
     """Store tasks to be sent: all or none, durable when this returns. The same idempotency key and request give
     the first ones again. Raises ``IdempotencyMismatch``, ``Unavailable``."""
-    accepted = await context.db.write(_accept, context, client_name, new, once)
-    context.announce(() if accepted.replayed else accepted.task_ids)
-    context.wakes.dispatch.set()
-    return accepted
+    return _told(context, await context.db.write(_accept, context, client_name, new, once))
 
 
 async def retry(
@@ -71,8 +68,13 @@ async def retry(
 ) -> AcceptedTasks:
     """Store a new task like one that has ended, for the client whose that is. ``client_name`` asks, and sees the
     tasks of ``scope`` (None: all). Raises ``NotFound``, ``Conflict``, ``IdempotencyMismatch``, ``Unavailable``."""
-    accepted = await context.db.write(_retry, context, client_name, scope, task_id, once)
-    context.announce(() if accepted.replayed else accepted.task_ids)
+    return _told(context, await context.db.write(_retry, context, client_name, scope, task_id, once))
+
+
+def _told(context: Context, accepted: AcceptedTasks) -> AcceptedTasks:
+    """Tell of new tasks that they are there, once they are durable."""
+    if not accepted.replayed:
+        context.announce(accepted.task_ids)
     context.wakes.dispatch.set()
     return accepted
 

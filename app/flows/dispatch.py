@@ -4,7 +4,6 @@ Transaction → call → transaction. A claim is made only to be sent at once; e
 fence by which a late outcome is told from a current one.
 """
 
-import asyncio
 import random
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,6 +21,7 @@ from app.domain.task import Failure
 from app.domain.timing import later
 from app.domain.transition import Change
 from app.flows.apply import Applied, apply
+from app.flows.background import Background
 from app.flows.context import Context
 from app.flows.turns import lock_next
 from app.storage import items, limits, tasks
@@ -64,7 +64,7 @@ class Dispatcher:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._db = context.loops_db()
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending = Background[None](_crashed, context.wakes.dispatch.set)
         self.stopping = False
 
     async def step(self) -> float | None:
@@ -77,22 +77,13 @@ class Dispatcher:
         found = await self._db.write(claim, context, free, context.clock.now(), started)
         context.committed(found.applied)
         for one in found.claims:
-            task = asyncio.create_task(self._send(one), name=f"submit {one.task_id}")
-            self._sending.add(task)
-            task.add_done_callback(self._sent)
+            self._sending.start(self._send(one), f"submit {one.task_id}")
         return 0 if found.claims else None
 
     async def finish(self, timeout_s: float) -> None:
         """Stop claiming, and wait for what is being sent, at most so long."""
         self.stopping = True
-        if self._sending:
-            await asyncio.wait(self._sending, timeout=timeout_s)
-
-    def _sent(self, task: asyncio.Task[None]) -> None:
-        self._sending.discard(task)
-        self._context.wakes.dispatch.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("submit.crashed", exc_info=error)
+        await self._sending.finish(timeout_s)
 
     async def _send(self, claim: Claim) -> None:
         context = self._context
@@ -282,6 +273,10 @@ def _queries_after(before: Standing, answer: SubmitAnswer | None, now: datetime)
     if isinstance(answer, Refused) and answer.meaning.remedy is Remedy.FIX_KEY:
         return standings.hold(before, Reason.KEY_REJECTED, now, detail=answer.message)
     return before
+
+
+def _crashed(error: BaseException) -> None:
+    log.error("submit.crashed", exc_info=error)
 
 
 def _log_answer(claim: Claim, answer: SubmitAnswer) -> None:

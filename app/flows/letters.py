@@ -35,7 +35,7 @@ def written(conn: sa.Connection, board: Board, rules: Rules) -> sets.Change:
                 task.id,
                 kind,
                 url,
-                outbox.receiver_of(task.client_name, origin_of(url)),
+                origin_of(url),
                 body,
                 one.at,
             )

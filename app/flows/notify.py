@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import sqlalchemy as sa
@@ -20,10 +21,11 @@ from app.caller.signing import sign
 from app.domain.timing import JITTER, later
 from app.domain.transition import Change
 from app.errors import Unavailable
-from app.flows.apply import Applied, apply
+from app.flows.apply import Applied, lock, step_all, write_back
+from app.flows.background import Background
 from app.flows.clients import ROTATION
 from app.flows.context import Context
-from app.storage import clients, outbox, tasks
+from app.storage import outbox
 from app.storage.outbox import Attempt, Letter, NotificationStatus
 from app.telemetry import metrics
 
@@ -81,7 +83,8 @@ class Notifier:
         self._context = context
         self._caller = caller
         self._db = context.loops_db()
-        self._posting: dict[asyncio.Task[None], str] = {}
+        self._posting = Background[None](_crashed, context.wakes.notify.set)
+        self._busy: Counter[str] = Counter()
         self._turns = Turns()
         self.stopping = False
 
@@ -90,37 +93,34 @@ class Notifier:
         places = SENDERS - len(self._posting)
         if self.stopping or places <= 0:
             return None
-        busy = Counter(self._posting.values())
         now = self._context.clock.now()
-        letters, go_on = await self._db.write(claim, self._context, self._turns, busy, places, now)
+        letters, go_on = await self._db.write(claim, self._context, self._turns, self._busy.copy(), places, now)
         self._turns.took(letters, go_on)
         for letter in letters:
-            task = asyncio.create_task(self._post(letter), name=f"notify {letter.id}")
-            self._posting[task] = letter.receiver
-            task.add_done_callback(self._posted)
+            self._busy[letter.receiver] += 1
+            task = self._posting.start(self._post(letter), f"notify {letter.id}")
+            task.add_done_callback(partial(self._posted, letter.receiver))
         return 0 if letters or go_on else None
 
     async def finish(self, timeout_s: float) -> None:
         """Stop claiming, and wait for what is being posted, at most so long; what is left is given up to its lease."""
         self.stopping = True
         posting = list(self._posting)
-        if posting:
-            await asyncio.wait(posting, timeout=timeout_s)
+        await self._posting.finish(timeout_s)
         for task in posting:
             task.cancel()
         await asyncio.gather(*posting, return_exceptions=True)
 
-    def _posted(self, task: asyncio.Task[None]) -> None:
-        self._posting.pop(task, None)
-        self._context.wakes.notify.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("notification.crashed", exc_info=error)
+    def _posted(self, receiver: str, _task: asyncio.Task[None]) -> None:
+        self._busy[receiver] -= 1
+        if not self._busy[receiver]:
+            del self._busy[receiver]
 
     async def _post(self, letter: Letter) -> None:
         context = self._context
         # A post must end within the lease, or another sender posts the same beside it: who begins late gives it back.
         if self.stopping or later(context.clock.now(), context.policy.lease_s / 2) >= letter.leased_until:
-            await self._db.write(outbox.give_back, [letter], context.clock.now())
+            await self._db.write(outbox.give_back, letter, context.clock.now())
             return
         answer: Answer | None = None
         if letter.secrets:
@@ -174,7 +174,6 @@ def claim(
     """Claim what is due, at most ``places``, and of each receiver no more than it has places left. Also returns at
     which receiver to go on."""
     lease_until = later(now, context.policy.lease_s)
-    clients.end_rotations(conn, now - ROTATION)
     letters: list[Letter] = []
     held = _by_client(busy)
     due, go_on = outbox.due_receivers(conn, now, turns.first)
@@ -185,7 +184,7 @@ def claim(
         room = min(PER_RECEIVER - busy[receiver], max(shared, 0 if busy[receiver] else min(left, 1)))
         room = min(room, PER_CLIENT - held[client_name])
         if room > 0:
-            found = outbox.claim(conn, receiver, now, lease_until, room)
+            found = outbox.claim(conn, receiver, now, lease_until, room, rotated_after=now - ROTATION)
             held[client_name] += len(found)
             letters += found
     return letters, go_on
@@ -215,9 +214,8 @@ def judge(attempts: int, answer: Answer | None, now: datetime) -> Attempt:
 
 def settle(conn: sa.Connection, context: Context, letter: Letter, attempt: Attempt) -> Applied:
     """Note what came of an attempt; its end is told in the task's timeline too."""
-    # The task's lock comes before the outbox everywhere.
-    tasks.lock(conn, [letter.task_id], (), skip=False)
-    if not outbox.settle(conn, letter, attempt) or attempt.due_at is not None:
+    if attempt.due_at is not None:
+        outbox.settle(conn, letter, attempt)
         return Applied()
     detail = {
         "notification_id": str(letter.id),
@@ -225,7 +223,18 @@ def settle(conn: sa.Connection, context: Context, letter: Letter, attempt: Attem
         "outcome": attempt.status.value,
         "attempts": letter.attempts + 1,
     }
-    return apply(conn, [Change(attempt.at, "notification", letter.task_id, detail=detail)], context.rules)
+    changes = [Change(attempt.at, "notification", letter.task_id, detail=detail)]
+    # The task's lock comes before the outbox everywhere.
+    locked = lock(conn, changes, skip_locked=False)
+    if not outbox.settle(conn, letter, attempt):
+        return Applied()
+    applied = step_all(locked, changes, context.rules)
+    write_back(conn, locked.board, context.rules)
+    return applied
+
+
+def _crashed(error: BaseException) -> None:
+    log.error("notification.crashed", exc_info=error)
 
 
 def outcome_of(answer: Answer | None) -> str:

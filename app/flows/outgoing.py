@@ -11,7 +11,8 @@ from app.caller.post import Caller, Delivered, Gone, Rejected
 from app.caller.signing import sign
 from app.caller.urls import check_url
 from app.domain.client import Client
-from app.errors import InvalidRequest, NotFound
+from app.errors import InvalidRequest, NotFound, Unauthenticated
+from app.flows.clients import ROTATION
 from app.flows.context import Context
 from app.flows.notify import outcome_of
 from app.flows.present import Document, rfc3339
@@ -72,10 +73,12 @@ async def ping(context: Context, caller: Caller, client: Client, url: str) -> Do
         check_receiver(url)
     except InvalidRequest as error:
         raise InvalidRequest("the request is not valid", (("url", error.detail),)) from None
-    secrets = await context.db.read(clients.webhook_secrets, client.name)
     webhook_id, now = context.ids(), context.clock.now()
+    found = await context.db.read(clients.webhook_secrets, [client.name], rotated_after=now - ROTATION)
+    if client.name not in found:
+        raise Unauthenticated("nobody has this API key")
     body = dumps({"type": PING, "timestamp": rfc3339(now), "data": {"client": client.name}}).encode()
-    answer = await caller.post(url, sign(str(webhook_id), body, secrets, now))
+    answer = await caller.post(url, sign(str(webhook_id), body, found[client.name], now))
     heard = isinstance(answer, (Delivered, Gone, Rejected))
     return {
         "webhook_id": str(webhook_id),

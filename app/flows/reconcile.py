@@ -3,7 +3,6 @@
 A question that fails because of one bad id is halved until the bad one is alone; the others go on.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,6 +18,7 @@ from app.domain.standing import Reason, Standing
 from app.domain.timing import interval_s, later
 from app.domain.transition import Change
 from app.flows.apply import apply
+from app.flows.background import Background
 from app.flows.context import Context
 from app.storage import items, limits, questions, tasks
 from app.storage.database import Database
@@ -61,31 +61,26 @@ class Reconciler:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._db = context.loops_db()
-        self._asking: set[asyncio.Task[QueryAnswer | None]] = set()
+        self._asking = Background[QueryAnswer | None](_crashed)
 
     async def step(self) -> float | None:
         """Claim one question and start asking it. Returns seconds until the next turn, None to idle."""
         if len(self._asking) >= ASKERS:
-            await asyncio.wait(self._asking, return_when=asyncio.FIRST_COMPLETED)
+            await self._asking.any_ended()
         started = self._context.clock.monotonic()
         turn = await self._db.write(claim, self._context, self._context.clock.now())
         if turn.question is None:
             return turn.wait_s
-        asking = ask(self._context, self._db, turn.question, started)
-        task = asyncio.create_task(asking, name=f"query {turn.question.family}")
-        self._asking.add(task)
-        task.add_done_callback(self._asked)
+        self._asking.start(ask(self._context, self._db, turn.question, started), f"query {turn.question.family}")
         return 0
 
     async def finish(self, timeout_s: float) -> None:
         """Wait for the questions under way, at most so long."""
-        if self._asking:
-            await asyncio.wait(self._asking, timeout=timeout_s)
+        await self._asking.finish(timeout_s)
 
-    def _asked(self, task: asyncio.Task[QueryAnswer | None]) -> None:
-        self._asking.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("query.crashed", exc_info=error)
+
+def _crashed(error: BaseException) -> None:
+    log.error("query.crashed", exc_info=error)
 
 
 async def ask(context: Context, db: Database, question: Question, started: float) -> QueryAnswer | None:

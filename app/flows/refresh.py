@@ -18,6 +18,7 @@ from app.domain import standing as standings
 from app.domain.standing import Standing
 from app.domain.status import TASK_FINAL, TaskStatus
 from app.errors import Conflict, NotFound, NotRefreshed, Unavailable, VendorPaused
+from app.flows.background import Background
 from app.flows.context import Context
 from app.flows.reconcile import Question, ask, claim
 from app.storage import items, limits, questions, tasks
@@ -48,7 +49,7 @@ class Refresher:
     def __init__(self, context: Context, paused: Callable[[], bool]) -> None:
         self._context = context
         self._paused = paused
-        self._asking: set[asyncio.Task[QueryAnswer | None]] = set()
+        self._asking = Background[QueryAnswer | None](_failed)
 
     async def refresh(self, task_id: UUID, client_name: str | None) -> None:
         """Have the vendor answer for each open item of a task of this client's (None: anybody's); what it said is
@@ -73,8 +74,7 @@ class Refresher:
 
     async def finish(self, timeout_s: float) -> None:
         """Wait for the questions under way, at most so long."""
-        if self._asking:
-            await asyncio.wait(self._asking, timeout=timeout_s)
+        await self._asking.finish(timeout_s)
 
     async def _turn(self, pending: questions.Known, known: dict[ItemKey, Open], left_s: float) -> float:
         """Ask about what nobody asks about yet, if the rate allows it. Returns seconds until the next turn."""
@@ -87,9 +87,7 @@ class Refresher:
             return POLL_S if turn.wait_s is None else turn.wait_s
         planned = {key: one.planned_at for key, one in known.items() if one.planned_at > now}
         done = asyncio.Event()
-        asking = asyncio.create_task(self._ask(turn.question, started, planned), name=f"refresh {turn.question.family}")
-        self._asking.add(asking)
-        asking.add_done_callback(self._asked)
+        asking = self._asking.start(self._ask(turn.question, started, planned), f"refresh {turn.question.family}")
         asking.add_done_callback(lambda _task: done.set())
         # A caller whose patience ends leaves the question to be answered: its lease is taken, its permit spent.
         if not await context.clock.wait(done, left_s):
@@ -117,10 +115,9 @@ class Refresher:
         wait_s = answer.retry_after_s if isinstance(answer, Unanswered) else None
         raise NotRefreshed("the vendor did not answer the question", wait_s or context.policy.interval_s)
 
-    def _asked(self, task: asyncio.Task[QueryAnswer | None]) -> None:
-        self._asking.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.warning("refresh.failed", error=type(error).__name__)
+
+def _failed(error: BaseException) -> None:
+    log.warning("refresh.failed", error=type(error).__name__)
 
 
 def _open_items(conn: sa.Connection, task_id: UUID, client_name: str | None) -> dict[ItemKey, Open]:

@@ -5,6 +5,7 @@ more room. One that falls far behind is read for anew, from the position up to w
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -35,7 +36,7 @@ class Event:
     body: bytes | None
 
 
-class Stream:
+class Stream(ABC):
     """What is open for one reader of this client. ``events`` ends when the stream is closed, or by itself."""
 
     def __init__(self, client: Client) -> None:
@@ -49,12 +50,13 @@ class Stream:
         return None if self.client.is_admin else self.client.name
 
     @property
+    @abstractmethod
     def position(self) -> str:
         """The id from which a reader that has read everything sent so far may resume now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def events(self) -> AsyncIterator[Event]:
-        raise NotImplementedError
+        """What is to be sent, as it comes."""
 
     def close(self) -> None:
         """End the stream; the reader may resume elsewhere."""

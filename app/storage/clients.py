@@ -1,14 +1,14 @@
 """Clients and their API keys. A key is stored as its SHA-256: it is random and long, so a slow hash gains nothing."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from app.domain.client import Client
-from app.storage import sets
+from app.storage import dialect, sets
 from app.storage.tables import clients
 
 _ADD: Final = sets.Insert(
@@ -59,10 +59,22 @@ def list_all(conn: sa.Connection) -> Sequence[Client]:
     return [_client(row) for row in conn.execute(sa.select(clients).order_by(clients.c.name))]
 
 
-def webhook_secrets(conn: sa.Connection, name: str) -> tuple[str, ...]:
-    """The secrets that sign for a client now: two during a rotation."""
-    chosen = sa.select(clients.c.webhook_secret, clients.c.previous_webhook_secret).where(clients.c.name == name)
-    return tuple(one for one in conn.execute(chosen).one() if one is not None)
+def webhook_secrets(
+    conn: sa.Connection, names: Collection[str], *, rotated_after: datetime
+) -> dict[str, tuple[str, ...]]:
+    """The secrets that sign for some clients: the one before too where it was replaced after a time. A client that
+    was revoked has none and is left out."""
+    if not names:
+        return {}
+    wanted = sa.and_(dialect.any_of(conn, clients.c.name, sorted(names)), clients.c.revoked_at.is_(None))
+    chosen = sa.select(
+        clients.c.name, clients.c.webhook_secret, clients.c.previous_webhook_secret, clients.c.rotated_at
+    )
+    found: dict[str, tuple[str, ...]] = {}
+    for row in conn.execute(chosen.where(wanted)):
+        rotating = row.rotated_at is not None and row.rotated_at >= rotated_after
+        found[row.name] = (row.webhook_secret, row.previous_webhook_secret) if rotating else (row.webhook_secret,)
+    return found
 
 
 def rotate_webhook_secret(conn: sa.Connection, name: str, secret: str, now: datetime) -> bool:
@@ -70,12 +82,6 @@ def rotate_webhook_secret(conn: sa.Connection, name: str, secret: str, now: date
     matches = sa.and_(clients.c.name == name, clients.c.revoked_at.is_(None))
     values = {"webhook_secret": secret, "previous_webhook_secret": clients.c.webhook_secret, "rotated_at": now}
     return conn.execute(clients.update().where(matches).values(**values)).rowcount == 1
-
-
-def end_rotations(conn: sa.Connection, rotated_before: datetime) -> int:
-    """Forget the secrets that were replaced before a time. Returns how many."""
-    over = sa.and_(clients.c.previous_webhook_secret.is_not(None), clients.c.rotated_at < rotated_before)
-    return conn.execute(clients.update().where(over).values(previous_webhook_secret=None)).rowcount
 
 
 def revoke(conn: sa.Connection, name: str, now: datetime) -> bool:

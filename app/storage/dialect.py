@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -76,7 +77,7 @@ def records(prefix: str, columns: Columns) -> dict[str, sa.ColumnElement[Any]]:
     return {name.name: derived.c[name.name] for name in names}
 
 
-def record_parameters(prefix: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
+def record_parameters(prefix: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
     """Rows as the JSON of ``records``."""
     names = [column.key for column in columns]
     return {prefix: dumps([dict(zip(names, row, strict=True)) for row in rows])}
@@ -112,14 +113,14 @@ def set_parameters(conn: sa.Connection, name: str, columns: Columns, keys: Seque
     """The values of a set: rows, or plain values where it has one column."""
     rows = [(key,) for key in keys] if len(columns) == 1 else keys
     if is_postgresql(conn):
-        return dict(record_parameters(name, columns, rows))
+        return record_parameters(name, columns, rows)
     plain = converted(to_driver(conn, columns), rows)
     return {name: dumps([row[0] for row in plain] if len(columns) == 1 else plain)}
 
 
-def to_driver(conn: sa.Connection, columns: Columns) -> list[Convert | None]:
+def to_driver(conn: sa.Connection, columns: Columns) -> Sequence[Convert | None]:
     """What turns a value of each column into the driver's."""
-    return [_to_sqlite(column.type, conn.dialect) for column in columns]
+    return _to_sqlite_all(tuple(columns), conn.dialect)
 
 
 def from_driver(conn: sa.Connection, type_: sa.types.TypeEngine[Any]) -> Convert | None:
@@ -140,6 +141,11 @@ def converted(converts: Sequence[Convert | None], rows: Sequence[Sequence[Any]])
         if convert is not None and columns:
             columns[place] = [None if value is None else convert(value) for value in columns[place]]
     return list(zip(*columns, strict=True))
+
+
+@lru_cache(maxsize=256)
+def _to_sqlite_all(columns: tuple[sa.Column[Any], ...], sqlite_dialect: sa.Dialect) -> tuple[Convert | None, ...]:
+    return tuple(_to_sqlite(column.type, sqlite_dialect) for column in columns)
 
 
 def _to_sqlite(type_: sa.types.TypeEngine[Any], sqlite_dialect: sa.Dialect) -> Convert | None:

@@ -181,11 +181,21 @@ def claim_due(conn: sa.Connection, now: datetime, soon: datetime, lease_until: d
     first = conn.execute(dialect.locked(most_overdue, of=items, skip=True)).one_or_none()
     if first is None:
         return []
+    asked = lock_due(conn, first.family, first.query_group, now, soon, limit)
+    lease(conn, [one.key for one in asked], lease_until)
+    return asked
+
+
+def lock_due(
+    conn: sa.Connection, family: str, query_group: str, now: datetime, soon: datetime, limit: int
+) -> list[Asked]:
+    """Lock the items of a family and group that are due by ``soon`` and that nobody asks about, the most overdue
+    first; those that another transaction holds are passed over."""
     statement = (
         sa.select(items.c.family, items.c.item_id, items.c.query_attempts)
         .where(
-            items.c.family == first.family,
-            items.c.query_group == first.query_group,
+            items.c.family == family,
+            items.c.query_group == query_group,
             items.c.query_due_at <= soon,
             # One that is being asked about comes within reach of a long ``soon`` before its lease has ended.
             unleased(now),
@@ -193,8 +203,7 @@ def claim_due(conn: sa.Connection, now: datetime, soon: datetime, lease_until: d
         .order_by(items.c.query_due_at)
         .limit(limit)
     )
-    rows = conn.execute(dialect.locked(statement, of=items, skip=True)).all()
-    lease(conn, [(row.family, row.item_id) for row in rows], lease_until)
+    rows = conn.execute(dialect.locked(statement, of=items, skip=True))
     return [Asked(row.family, row.item_id, row.query_attempts) for row in rows]
 
 

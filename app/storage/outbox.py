@@ -1,6 +1,6 @@
 """The outbox: notifications, written with the change that they tell of, claimed by due time, kept as a log."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -10,7 +10,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.storage import dialect, sets
-from app.storage.tables import clients, notifications
+from app.storage.clients import webhook_secrets
+from app.storage.tables import notifications
 
 MOST_RECEIVERS: Final = 2000
 """Receivers looked at in one claim; the next one goes on after them."""
@@ -81,14 +82,14 @@ _LEASE: Final = sets.Update(notifications, ("id",), ("due_at",))
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """A notification to be written."""
+    """A notification to be written. ``origin``: of its URL."""
 
     id: UUID
     client_name: str
     task_id: UUID
     type: str
     url: str
-    receiver: str
+    origin: str
     body: bytes
     created_at: datetime
 
@@ -102,7 +103,7 @@ def added(some: Sequence[New]) -> sets.Change:
             one.task_id,
             one.type,
             one.url,
-            one.receiver,
+            receiver_of(one.client_name, one.origin),
             one.body,
             NotificationStatus.PENDING.value,
             0,
@@ -134,8 +135,11 @@ def due_receivers(conn: sa.Connection, now: datetime, first: str = "") -> tuple[
     return [row.receiver for row in sorted(rows, key=lambda row: row.due_at) if row.due_at <= now], go_on
 
 
-def claim(conn: sa.Connection, receiver: str, now: datetime, lease_until: datetime, limit: int) -> list[Letter]:
-    """Claim what is due for one receiver, the oldest first. Each is taken out of the due range until the lease ends."""
+def claim(
+    conn: sa.Connection, receiver: str, now: datetime, lease_until: datetime, limit: int, *, rotated_after: datetime
+) -> list[Letter]:
+    """Claim what is due for one receiver, the oldest first. Each is taken out of the due range until the lease ends.
+    ``rotated_after``: see ``webhook_secrets``."""
     table = notifications.c
     due = (
         sa.select(notifications)
@@ -144,7 +148,7 @@ def claim(conn: sa.Connection, receiver: str, now: datetime, lease_until: dateti
         .limit(limit)
     )
     rows = conn.execute(dialect.locked(due, of=notifications, skip=True)).all()
-    secrets = _secrets(conn, {row.client_name for row in rows})
+    secrets = webhook_secrets(conn, {row.client_name for row in rows}, rotated_after=rotated_after)
     sets.write(conn, [(_LEASE, [(row.id, lease_until) for row in rows])])
     return [
         Letter(
@@ -165,25 +169,21 @@ def claim(conn: sa.Connection, receiver: str, now: datetime, lease_until: dateti
 
 def settle(conn: sa.Connection, letter: Letter, attempt: Attempt) -> bool:
     """Note what came of an attempt; false if its lease had passed to somebody else, or it has ended since."""
-    table = notifications.c
-    held = sa.and_(table.id == letter.id, table.due_at == letter.leased_until)
     values = {
         "status": attempt.status.value,
-        "attempts": table.attempts + 1,
+        "attempts": notifications.c.attempts + 1,
         "due_at": attempt.due_at,
         "last_attempt_at": attempt.at,
         "last_status": attempt.http_status,
         "last_error": attempt.error,
         "ended_at": attempt.at if attempt.due_at is None else None,
     }
-    return conn.execute(notifications.update().where(held).values(**values)).rowcount == 1
+    return conn.execute(notifications.update().where(_held(letter)).values(**values)).rowcount == 1
 
 
-def give_back(conn: sa.Connection, letters: Collection[Letter], now: datetime) -> None:
-    """End leases unused: what was claimed and not sent is due at once."""
-    for letter in letters:
-        held = sa.and_(notifications.c.id == letter.id, notifications.c.due_at == letter.leased_until)
-        conn.execute(notifications.update().where(held).values(due_at=now))
+def give_back(conn: sa.Connection, letter: Letter, now: datetime) -> None:
+    """End a lease unused: what was claimed and not sent is due at once."""
+    conn.execute(notifications.update().where(_held(letter)).values(due_at=now))
 
 
 def end_of_client(conn: sa.Connection, client_name: str, now: datetime) -> int:
@@ -246,14 +246,10 @@ def list_page(
 _SHOWN: Final = tuple(column for column in notifications.c if column.key not in ("body", "receiver"))
 
 
+def _held(letter: Letter) -> sa.ColumnElement[bool]:
+    """The lease of this claim is still in force."""
+    return sa.and_(notifications.c.id == letter.id, notifications.c.due_at == letter.leased_until)
+
+
 def _anew(now: datetime) -> dict[str, Any]:
     return {"status": NotificationStatus.PENDING.value, "attempts": 0, "due_at": now, "ended_at": None}
-
-
-def _secrets(conn: sa.Connection, names: Collection[str]) -> dict[str, tuple[str, ...]]:
-    if not names:
-        return {}
-    wanted = dialect.any_of(conn, clients.c.name, sorted(names))
-    found = sa.select(clients.c.name, clients.c.webhook_secret, clients.c.previous_webhook_secret)
-    rows = conn.execute(found.where(wanted, clients.c.revoked_at.is_(None)))
-    return {row.name: tuple(one for one in row[1:] if one is not None) for row in rows}

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from app.domain.status import ITEM_FINAL
 from app.storage import dialect, tasks
-from app.storage.items import Asked, ItemKey, lease, unleased
+from app.storage.items import Asked, ItemKey, lease, lock_due, unleased
 from app.storage.tables import items
 
 Known = Mapping[ItemKey, datetime | None]
@@ -34,23 +34,12 @@ def claim_some(
         return []
     first = rows[0]
     rows = [row for row in rows if row.query_group == first.query_group][:limit]
-    others = (
-        sa.select(*columns)
-        .where(
-            items.c.family == first.family,
-            items.c.query_group == first.query_group,
-            items.c.query_due_at <= soon,
-            unleased(now),
-        )
-        .order_by(items.c.query_due_at)
-        .limit(limit)
-    )
-    found = {(row.family, row.item_id): row for row in rows}
-    for row in conn.execute(dialect.locked(others, of=items, skip=True)):
+    found = {(row.family, row.item_id): Asked(row.family, row.item_id, row.query_attempts) for row in rows}
+    for one in lock_due(conn, first.family, first.query_group, now, soon, limit):
         if len(found) < limit:
-            found.setdefault((row.family, row.item_id), row)
+            found.setdefault(one.key, one)
     lease(conn, found, lease_until)
-    return [Asked(row.family, row.item_id, row.query_attempts) for row in found.values()]
+    return list(found.values())
 
 
 def unanswered(conn: sa.Connection, known: Known) -> set[ItemKey]:

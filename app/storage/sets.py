@@ -162,7 +162,7 @@ def _parameters(statement: Insert | Update, rows: Sequence[Row], prefix: str) ->
     columns = [statement.table.c[name] for name in _columns(statement)]
     if dialect.holds_bytes(columns):
         return dialect.array_parameters(prefix, columns, rows)
-    return dict(dialect.record_parameters(prefix, columns, rows))
+    return dialect.record_parameters(prefix, columns, rows)
 
 
 def _given(statement: Insert | Update, prefix: str) -> dict[str, sa.ColumnElement[Any]]:

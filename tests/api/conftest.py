@@ -7,9 +7,6 @@ import pytest
 from tests.api.direct import Direct
 from tests.support.gateway import Running
 
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-"""For what does not hang on the database."""
-
 
 @pytest.fixture
 def db(database_url: str) -> Direct:

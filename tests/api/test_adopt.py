@@ -8,9 +8,9 @@ import pytest
 
 from app.storage import items
 from tests.api.bodies import assert_problem, done, song
-from tests.api.conftest import on_sqlite
 from tests.api.direct import Direct, ids
 from tests.support.clock import ScaledClock
+from tests.support.databases import on_sqlite
 from tests.support.gateway import running_gateway
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.api.bodies import assert_problem
-from tests.api.conftest import on_sqlite
+from tests.support.databases import on_sqlite
 from tests.support.gateway import PARAMS, SONG
 
 KEY = {"Idempotency-Key": "month-17"}

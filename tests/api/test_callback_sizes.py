@@ -13,7 +13,7 @@ from app.api.meter import FailureMeter
 from app.flows.ingest import MOST_ENTRIES
 from app.main import listen, make_server
 from tests.api.bodies import assert_problem, logged, song
-from tests.api.conftest import on_sqlite
+from tests.support.databases import on_sqlite
 
 LIMIT = 4096
 

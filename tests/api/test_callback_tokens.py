@@ -7,7 +7,7 @@ import pytest
 
 from app.vendor.tokens import Tokens
 from tests.api.bodies import assert_problem, done, logged, song
-from tests.api.conftest import on_sqlite
+from tests.support.databases import on_sqlite
 from tests.support.gateway import SECRET
 
 OTHER_SECRET = "another-secret-0123456789abcdef0123456789"

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from tests.api.bodies import assert_problem, done, song
-from tests.api.conftest import on_sqlite
+from tests.support.databases import on_sqlite
 from tests.support.gateway import SONG, running_gateway
 
 NOBODY = "0192aaaa-0000-7000-8000-000000000000"

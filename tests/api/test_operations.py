@@ -5,7 +5,7 @@ import re
 from uuid import UUID
 
 from tests.api.bodies import assert_problem, done, song
-from tests.api.conftest import on_sqlite
+from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, SECRET, eventually
 
 RELIED_ON = (

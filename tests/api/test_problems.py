@@ -3,7 +3,7 @@
 import json
 
 from tests.api.bodies import assert_problem
-from tests.api.conftest import on_sqlite
+from tests.support.databases import on_sqlite
 from tests.support.gateway import SONG
 
 CANARY = "canary-5f2b9c"

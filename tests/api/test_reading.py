@@ -8,7 +8,7 @@ from itertools import pairwise
 from uuid import UUID
 
 from tests.api.bodies import assert_problem, done, song
-from tests.api.conftest import on_sqlite
+from tests.support.databases import on_sqlite
 from tests.support.gateway import SONG
 
 

@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 
 from tests.api.bodies import assert_problem, done, song
-from tests.api.conftest import on_sqlite
 from tests.api.direct import ids
+from tests.support.databases import on_sqlite
 from tests.support.events import stream
 from tests.support.gateway import SONG, eventually
 

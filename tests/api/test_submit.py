@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from tests.api.bodies import assert_problem
-from tests.api.conftest import on_sqlite
+from tests.support.databases import on_sqlite
 from tests.support.gateway import PARAMS, SONG, eventually
 
 URL = "https://files.example/a.mp3"

@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from tests.api.bodies import assert_problem, done
-from tests.api.conftest import on_sqlite
+from tests.support.databases import on_sqlite
 from tests.support.gateway import SONG, running_gateway
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from tests.api.bodies import assert_problem, done, song
-from tests.api.conftest import on_sqlite
+from tests.support.databases import on_sqlite
 from tests.support.gateway import eventually
 
 SOON_S = 0.9

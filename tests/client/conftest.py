@@ -9,8 +9,6 @@ from app.client import AsyncGatewayClient, Retries
 from tests.support.gateway import ADMIN_KEY
 
 QUICK = Retries(total_s=30, first_s=0.02, most_s=0.2)
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-"""For what does not hang on the database."""
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from app.client import (
     WaitTimeout,
 )
 from tests.api.bodies import done, song
-from tests.client.conftest import on_sqlite
+from tests.support.databases import on_sqlite
 from tests.support.gateway import PARAMS, SONG
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.caller.signing import sign
 from app.client import AsyncGatewayClient
-from tests.client.conftest import on_sqlite
+from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY
 
 ROOT = Path(__file__).parents[2]

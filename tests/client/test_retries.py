@@ -9,8 +9,8 @@ import pytest
 
 from app.client import Conflict, GatewayError, NewTask, Retries, Unavailable, UnexpectedAnswer
 from app.client.errors import read_retry_after
-from tests.client.conftest import on_sqlite
 from tests.client.proxy import answer, answering, proxied
+from tests.support.databases import on_sqlite
 from tests.support.gateway import SONG, running_gateway
 
 PROBLEM = '{"code": "unavailable", "detail": "over capacity", "status": 503}'

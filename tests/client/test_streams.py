@@ -12,8 +12,8 @@ from app.client.follow import Seen
 from app.client.results import read, task
 from app.client.sse import Event, read_events
 from tests.api.bodies import done, song
-from tests.client.conftest import on_sqlite
 from tests.client.proxy import answering, proxied
+from tests.support.databases import on_sqlite
 from tests.support.gateway import SONG, eventually, running_gateway
 
 

@@ -8,8 +8,9 @@ import time
 import pytest
 
 from app.client import GatewayClient, NotFound, Retries, Unavailable, WaitTimeout
-from tests.client.conftest import QUICK, on_sqlite
+from tests.client.conftest import QUICK
 from tests.client.proxy import proxied
+from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, SONG
 
 

@@ -1,7 +1,6 @@
 """A question is claimed past items that somebody holds: a locked row costs nobody else a turn."""
 
 import contextlib
-import uuid
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -10,18 +9,14 @@ import pytest
 from app.main import build
 from app.storage import items
 from tests.api.direct import Direct
+from tests.support.databases import on_postgresql
 from tests.support.gateway import make_settings, running_gateway
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LEASE_END = NOW + timedelta(seconds=30)
 
 
-@pytest.fixture
-async def database_url(postgres):
-    """PostgreSQL alone: SQLite has one writer and no row locks."""
-    name = f"test_{uuid.uuid4().hex}"
-    yield postgres.create_database(name, template="template")
-    postgres.drop_database(name)
+pytestmark = on_postgresql  # SQLite has one writer and no row locks
 
 
 @pytest.fixture

@@ -1,22 +1,17 @@
 """One idempotency key at once over several processes on one database: one task (G5, G8)."""
 
 import asyncio
-import uuid
 
 import pytest
 
 from tests.api.direct import Direct
+from tests.support.databases import on_postgresql
 from tests.support.gateway import SONG
 
 BODY = {"kind": "song.generate", "params": SONG, "reference": "order-17"}
 
 
-@pytest.fixture
-async def database_url(postgres):
-    """PostgreSQL alone: SQLite takes one process."""
-    name = f"test_{uuid.uuid4().hex}"
-    yield postgres.create_database(name, template="template")
-    postgres.drop_database(name)
+pytestmark = on_postgresql  # SQLite takes one process
 
 
 @pytest.fixture

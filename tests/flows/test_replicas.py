@@ -4,18 +4,11 @@ import asyncio
 import random
 import uuid
 
-import pytest
-
 from tests.support.clock import ScaledClock
+from tests.support.databases import on_postgresql
 from tests.support.gateway import running_gateway
 
-
-@pytest.fixture
-async def database_url(postgres):
-    """PostgreSQL alone: SQLite takes one process."""
-    name = f"test_{uuid.uuid4().hex}"
-    yield postgres.create_database(name, template="template")
-    postgres.drop_database(name)
+pytestmark = on_postgresql  # SQLite takes one process
 
 
 async def test_three_replicas_share_the_limits_and_do_nothing_twice(start_gateway, start_sandbox):

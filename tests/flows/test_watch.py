@@ -14,8 +14,8 @@ from app.flows.clock import Clock, Ids
 from app.flows.waits import Until
 from app.storage.listen import MOST_PAYLOAD_BYTES
 from tests.api.bodies import done, song
-from tests.api.conftest import on_sqlite
 from tests.api.direct import Direct
+from tests.support.databases import on_sqlite
 from tests.support.gateway import eventually
 from tests.support.watching import ADMIN, Stopwatch, counted_statements, figures, submit_many
 

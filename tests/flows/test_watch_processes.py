@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 
 from app.vendor.tokens import Tokens
-from tests.api.conftest import on_sqlite
 from tests.processes.commands import environment, running
+from tests.support.databases import on_sqlite
 from tests.support.events import stream
 from tests.support.gateway import ADMIN_KEY, SECRET, SONG
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-import uuid
 from uuid import UUID
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from app.flows.waits import Until
 from tests.api.bodies import done, song
 from tests.api.direct import Direct
+from tests.support.databases import on_postgresql
 from tests.support.events import stream
 from tests.support.gateway import eventually
 from tests.support.watching import ADMIN, Stopwatch, figures, submit_many
@@ -18,12 +18,7 @@ LISTENERS = "application_name = 'tempolor-gateway listener' AND datname = curren
 KILL = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {LISTENERS}"
 
 
-@pytest.fixture
-async def database_url(postgres):
-    """PostgreSQL alone: SQLite takes one process."""
-    name = f"test_{uuid.uuid4().hex}"
-    yield postgres.create_database(name, template="template")
-    postgres.drop_database(name)
+pytestmark = on_postgresql  # SQLite takes one process
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import uuid
 import httpx
 import pytest
 
-from tests.api.conftest import on_sqlite
 from tests.processes.commands import environment, run, running
+from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, SECRET
 
 CANARY = "canary5f2b9c"

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import random
 import socket
 import sys
@@ -15,9 +14,9 @@ from typing import Any
 
 import httpx
 
-from tests.support.gateway import ADMIN_KEY, SECRET, eventually
+from tests.processes.commands import environment
+from tests.support.gateway import ADMIN_KEY, eventually
 
-VENDOR_KEY = "Tempo-sandbox-0123456789abcdef0123456789abcdef"
 START_S = 60.0
 # Below the range from which the kernel takes ports for outgoing connections: nobody takes one while its owner is dead.
 _PORTS = range(10_000, 15_000)
@@ -40,20 +39,7 @@ class Process:
         self.url = f"http://127.0.0.1:{port}"
         self.kills = 0
         self._arguments = arguments if port is None else (*arguments, "--host", "127.0.0.1", "--port", str(port))
-        given = {
-            "database_url": database_url,
-            "public_url": self.url,
-            "callback_secrets": SECRET,
-            "tempolor_api_key": VENDOR_KEY,
-            "tempolor_base_url": "http://127.0.0.1:9",
-            "bootstrap_admin_key": ADMIN_KEY,
-            "loop_idle_s": 0.05,
-            "drain_s": 0.1,
-            "log_level": "warning",
-            **settings,
-        }
-        named = {f"GATEWAY_{name.upper()}": str(value) for name, value in given.items()}
-        self._env = {"PATH": os.defpath, "NO_COLOR": "1", **named}
+        self._env = environment(database_url, **{"public_url": self.url, "log_level": "warning", **settings})
         self._cwd = cwd
         self.log = cwd / f"{arguments[0]}-{port or id(self)}.log"
         self._process: asyncio.subprocess.Process | None = None

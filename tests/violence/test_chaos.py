@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from app.sandbox.config import all_faults
+from tests.support.databases import on_postgresql
 from tests.support.gateway import PARAMS
 from tests.violence.front import fronting
 from tests.violence.processes import Process, client, free_port, holds, pages
@@ -44,12 +45,7 @@ LAPSE_S = 32
 """A submission of a killed process is given up this long after its claim."""
 
 
-@pytest.fixture
-async def database_url(postgres):
-    """PostgreSQL alone: SQLite takes one process."""
-    name = f"chaos_{uuid.uuid4().hex}"
-    yield postgres.create_database(name, template="template")
-    postgres.drop_database(name)
+pytestmark = on_postgresql  # SQLite takes one process
 
 
 async def submit_one(apis, kind):

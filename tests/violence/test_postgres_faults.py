@@ -5,10 +5,10 @@ import asyncio
 import time
 
 from app.storage.migrate import migrate
-from tests.violence.disks import fill, tiny_disk
+from tests.violence.disks import tiny_disk
 from tests.violence.load import Load, assert_kept, submit
 from tests.violence.processes import client, holds, serving
-from tests.violence.watching import assert_all_is_well, until_answered
+from tests.violence.watching import assert_all_is_well, crowded, until_answered
 
 
 async def test_the_server_ends_in_every_way_and_comes_back(own_postgres, tmp_path, start_sandbox, tell):
@@ -135,11 +135,7 @@ async def test_a_full_disk_is_a_503_and_its_space_is_taken_up_again(own_postgres
         async with serving(url, tmp_path) as served, client(served.url) as api:
             async with Load(served.url, padding=8000) as load:
                 await load.goes_on()
-                ballast = await asyncio.to_thread(fill, place)
-                await until_answered(load, 503, 20)
-                await asyncio.sleep(2)
-                ballast.unlink()
-                recovered = await load.goes_on()
+                recovered = await crowded(load, place)
             load.assert_only(200, 503)
             await assert_kept(api, load.acknowledged)
             await assert_all_is_well(api)

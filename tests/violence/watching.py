@@ -1,11 +1,14 @@
 """Whether a gateway is well after all, and how it answers meanwhile."""
 
+import asyncio
 import re
 import time
+from pathlib import Path
 from typing import Final
 
 import httpx
 
+from tests.violence.disks import fill
 from tests.violence.load import Load
 from tests.violence.processes import holds
 
@@ -27,6 +30,16 @@ async def assert_all_is_well(api: httpx.AsyncClient) -> None:
 
     told: list[object] = []
     await holds(well, TURN_S, lambda: told)
+
+
+async def crowded(load: Load, disk: Path) -> float:
+    """Fill the disk of a server under load until it says 503, and empty it again: how long callbacks took to be
+    acknowledged from then on, in seconds."""
+    ballast = await asyncio.to_thread(fill, disk)
+    await until_answered(load, 503, 20)
+    await asyncio.sleep(2)
+    ballast.unlink()
+    return await load.goes_on()
 
 
 async def until_answered(load: Load, status: int, timeout_s: float) -> None:

@@ -3,31 +3,13 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import pytest
 from standardwebhooks import Webhook
 
-from app.flows.notify import Notifier
 from app.telemetry import metrics
 from tests.api.bodies import done, song
 from tests.caller.receiver import OK, plain
-from tests.support.clock import ScaledClock
 from tests.support.gateway import eventually
 from tests.support.notifications import BUSY, client_of, deliver, reset, signed_by, watching
-
-
-@pytest.fixture
-def clock():
-    return ScaledClock()
-
-
-@pytest.fixture
-async def gateway(start_gateway, clock):
-    return await start_gateway(workers=False, egress_allow_private=True, clock=clock)
-
-
-@pytest.fixture
-def notifier(gateway):
-    return Notifier(gateway.gateway.context, gateway.gateway.caller)
 
 
 def read(receiver, secret):

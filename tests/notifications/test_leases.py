@@ -10,7 +10,6 @@ from app.flows import notify
 from app.flows.notify import Notifier
 from app.storage import outbox
 from tests.caller.receiver import OK
-from tests.support.clock import ScaledClock
 from tests.support.gateway import eventually
 from tests.support.notifications import (
     BUSY,
@@ -24,16 +23,6 @@ from tests.support.notifications import (
     write,
     written,
 )
-
-
-@pytest.fixture
-def clock():
-    return ScaledClock()
-
-
-@pytest.fixture
-async def gateway(start_gateway, clock):
-    return await start_gateway(workers=False, egress_allow_private=True, clock=clock)
 
 
 @pytest.fixture
@@ -239,7 +228,7 @@ async def test_a_lease_that_passed_on_settles_nothing(gateway, clock):
     assert (first.id, first.attempts) == (second.id, second.attempts)
     ok = outbox.Attempt(outbox.NotificationStatus.DELIVERED, clock.now(), None, 200, None)
     assert not await context.db.write(outbox.settle, first, ok)
-    await context.db.write(outbox.give_back, [first], clock.now())
+    await context.db.write(outbox.give_back, first, clock.now())
     assert await claim() == []
     assert await context.db.write(outbox.settle, second, ok)
     assert not await context.db.write(outbox.settle, second, ok)

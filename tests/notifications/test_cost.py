@@ -32,7 +32,7 @@ async def fill(gateway, rows_each, receivers=RECEIVERS):
         await write(gateway, rows[start : start + 2000])
 
 
-async def statements(gateway, fn, *args):
+async def statements(gateway, fn, *args, **more):
     """What a storage function sends to the database: texts and parameters."""
     sent = []
 
@@ -42,7 +42,7 @@ async def statements(gateway, fn, *args):
 
         sa.event.listen(conn, "before_cursor_execute", note)
         try:
-            result = fn(conn, *args)
+            result = fn(conn, *args, **more)
         finally:
             sa.event.remove(conn, "before_cursor_execute", note)
         return result
@@ -112,7 +112,13 @@ async def test_what_is_due_for_a_receiver_is_found_by_the_index(gateway, db, ana
         await analyze(db)
     now = gateway.gateway.context.clock.now()
     letters, sent = await statements(
-        gateway, outbox.claim, "https://007.hooks.example:443", now, now.replace(year=9000), 4
+        gateway,
+        outbox.claim,
+        outbox.receiver_of("studio", "https://007.hooks.example:443"),
+        now,
+        now.replace(year=9000),
+        4,
+        rotated_after=now,
     )
     assert len(letters) == 4
     plans = await explained(gateway, [one for one in sent if "FROM notifications" in one[0]])

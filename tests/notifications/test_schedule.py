@@ -8,26 +8,10 @@ import pytest
 from app.caller.post import Caller, Delivered, Failed, Forbidden, Gone, Rejected
 from app.flows.notify import SCHEDULE_S, Notifier, judge
 from tests.caller.receiver import OK, endless, plain, usual_authorities
-from tests.support.clock import ScaledClock
 from tests.support.notifications import BUSY, client_of, deliver, silence, watching
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 BEFORE_IT_IS_DUE_S = 1.5
-
-
-@pytest.fixture
-def clock():
-    return ScaledClock()
-
-
-@pytest.fixture
-async def gateway(start_gateway, clock):
-    return await start_gateway(workers=False, egress_allow_private=True, clock=clock)
-
-
-@pytest.fixture
-def notifier(gateway):
-    return Notifier(gateway.gateway.context, gateway.gateway.caller)
 
 
 def seconds(notification):

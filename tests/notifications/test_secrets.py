@@ -1,27 +1,9 @@
 """The secrets that sign notifications: rotated without a gap, shown once, and gone with their client."""
 
-import pytest
 from standardwebhooks import Webhook
 
-from app.flows.notify import Notifier
 from tests.api.bodies import assert_problem
-from tests.support.clock import ScaledClock
 from tests.support.notifications import client_of, deliver, signed_by, watching
-
-
-@pytest.fixture
-def clock():
-    return ScaledClock()
-
-
-@pytest.fixture
-async def gateway(start_gateway, clock):
-    return await start_gateway(workers=False, egress_allow_private=True, clock=clock)
-
-
-@pytest.fixture
-def notifier(gateway):
-    return Notifier(gateway.gateway.context, gateway.gateway.caller)
 
 
 async def listed(gateway, **params):

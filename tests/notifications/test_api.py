@@ -5,11 +5,9 @@ from datetime import datetime, timedelta
 import pytest
 from standardwebhooks import Webhook
 
-from app.flows.notify import Notifier
 from tests.api.bodies import assert_problem
-from tests.api.conftest import on_sqlite
 from tests.caller.receiver import OK, endless, plain
-from tests.support.clock import ScaledClock
+from tests.support.databases import on_sqlite
 from tests.support.notifications import BUSY, client_of, deliver, watching
 
 GONE = plain("410 Gone")
@@ -29,21 +27,6 @@ SHOWN = {
     "ended_at",
 }
 NOBODYS = "0192aaaa-0000-7000-8000-000000000000"
-
-
-@pytest.fixture
-def clock():
-    return ScaledClock()
-
-
-@pytest.fixture
-async def gateway(start_gateway, clock):
-    return await start_gateway(workers=False, egress_allow_private=True, clock=clock)
-
-
-@pytest.fixture
-def notifier(gateway):
-    return Notifier(gateway.gateway.context, gateway.gateway.caller)
 
 
 async def listed(gateway, headers=None, **params):

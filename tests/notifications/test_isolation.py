@@ -108,7 +108,9 @@ async def test_half_of_the_places_are_for_receivers_that_have_nothing_under_way(
     second = await claimed(gateway, SENDERS - OPEN_TO_ALL, first)
     assert second == {}, "what is left is for those that come later"
     await write(gateway, written(gateway, "http://127.0.0.1:99/", 10))
-    assert await claimed(gateway, SENDERS - OPEN_TO_ALL, first) == {"http://127.0.0.1:99": 1}
+    assert await claimed(gateway, SENDERS - OPEN_TO_ALL, first) == {
+        outbox.receiver_of("studio", "http://127.0.0.1:99"): 1
+    }
 
 
 async def test_more_receivers_than_are_looked_at_in_one_claim_all_get_their_turn(gateway, monkeypatch):
@@ -124,7 +126,7 @@ async def test_more_receivers_than_are_looked_at_in_one_claim_all_get_their_turn
         letters, go_on = await context.db.write(notify.claim, context, turns, Counter(), 64, context.clock.now())
         turns.took(letters, go_on)
         found.update(letter.receiver for letter in letters)
-    assert found == {"http://127.0.0.1:27": 1}
+    assert found == {outbox.receiver_of("studio", "http://127.0.0.1:27"): 1}
 
 
 def test_whoever_was_served_longest_ago_comes_first_among_equals():
