@@ -57,7 +57,8 @@ class Milestone:
 
 @dataclass(slots=True)
 class Board:
-    """Loaded under the tasks' locks; ``dirty_*`` and ``entries`` are what must be written back."""
+    """Loaded under the tasks' locks; ``dirty_*`` and ``entries`` are what must be written back. ``large``: new large
+    values by family, item and digest."""
 
     tasks: dict[UUID, Task] = field(default_factory=dict)
     items: dict[ItemKey, Item] = field(default_factory=dict)

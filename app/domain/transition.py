@@ -101,7 +101,7 @@ def _observe(
         board.arrivals.append(_arrival(task, item, seen, joined.since_event_us))
     item.state = joined.state
     for name, value in joined.large.items():
-        board.large[(item.family, item.item_id, name)] = value
+        board.large[(item.family, item.item_id, joined.state.large[name][1])] = value
     _note_contact(item, task, seen, bool(joined.changed), rules)
     board.dirty_items.add(item.key)
     note: dict[str, Any] = {"item_id": item.item_id}

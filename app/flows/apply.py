@@ -80,7 +80,7 @@ def step_all(locked: Locked, changes: Sequence[Change], rules: Rules) -> Applied
 
 def write_back(conn: sa.Connection, board: Board, rules: Rules, *beside: sets.Change) -> None:
     """Write what has changed on a board, the notifications of it, and what is to be written ``beside``."""
-    sets.write(conn, [*_changed_rows(board), written(conn, board, rules), *beside])
+    sets.write(conn, [*_changed_rows(board), written(board, rules), *beside])
     tasks.delete(conn, board.removed)
 
 
@@ -92,7 +92,7 @@ def _changed_rows(board: Board) -> list[sets.Change]:
     return [
         *tasks.changed(kept),
         *items.changed(board.items[key] for key in _live(board)),
-        items.changed_values(board.large),
+        items.new_values(board.large),
         timeline.appended(entries),
     ]
 

@@ -1,43 +1,63 @@
-"""Writing notifications: each milestone becomes a row of the outbox, in the transaction of the change itself."""
+"""Notifications: each milestone becomes a row of the outbox, in the transaction of the change itself.
 
+What a client is told is frozen there as a snapshot: the task and its items as the change left them. What never
+changes (params, metadata, a large value under its digest) is not copied, but read when the notification is sent; so
+a callback does not pay for the ten kilobytes that its client will see.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
 import sqlalchemy as sa
 
 from app.caller.urls import origin_of
 from app.domain.board import Board, Rules
+from app.domain.policy import Policy
+from app.domain.task import Item, Task
 from app.flows.present import rfc3339, task_document
 from app.storage import items, outbox, sets, tasks
 from app.storage.database import dumps
-from app.storage.tasks import Record
+from app.storage.outbox import Letter
+from app.storage.tasks import Given, Record
 
 
-def written(conn: sa.Connection, board: Board, rules: Rules) -> sets.Change:
-    """The outbox rows for what the tasks of a board have passed. The body is frozen here: the task as this
-    transaction leaves it. Costs two reads where there is any, none where nobody is to be told."""
-    passed = [one for one in board.milestones if one.task_id not in board.removed]
-    if not passed:
-        return outbox.added([])
-    given = tasks.given_of(conn, {one.task_id for one in passed})
-    records = {task_id: Record(board.tasks[task_id], sent) for task_id, sent in given.items()}
-    own = {task_id: board.items_of(record.task) for task_id, record in records.items()}
-    values = items.values_of(conn, [item.key for some in own.values() for item in some if item.state.large])
-    for (family, item_id, field), value in board.large.items():
-        values.setdefault((family, item_id), {})[field] = value
-    shown = {task_id: task_document(record, own[task_id], values, rules.policy) for task_id, record in records.items()}
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A task at one moment, as it is kept in the outbox."""
+
+    task: Task
+    items: list[Item]
+
+
+def written(board: Board, rules: Rules) -> sets.Change:
+    """The outbox rows for what the tasks of a board have passed, frozen as this transaction leaves them."""
     rows = []
-    for one in passed:
-        task = records[one.task_id].task
-        kind, url = f"task.{one.name}", task.webhook_url or ""
-        body = dumps({"type": kind, "timestamp": rfc3339(one.at), "data": shown[task.id]}).encode()
+    for one in board.milestones:
+        if one.task_id in board.removed:
+            continue
+        task = board.tasks[one.task_id]
+        url = task.webhook_url or ""
+        snapshot = Snapshot(task, board.items_of(task))
         rows.append(
             outbox.New(
-                rules.new_id(),
-                task.client_name,
-                task.id,
-                kind,
-                url,
-                origin_of(url),
-                body,
-                one.at,
+                rules.new_id(), task.client_name, task.id, f"task.{one.name}", url, origin_of(url), snapshot, one.at
             )
         )
     return outbox.added(rows)
+
+
+def rendered(conn: sa.Connection, letters: Sequence[Letter], policy: Policy) -> list[bytes]:
+    """The bodies of notifications, in their order; the same at each attempt. Reads in the caller's transaction: two
+    statements, however many there are."""
+    snapshots = [msgspec.convert(letter.snapshot, Snapshot) for letter in letters]
+    given = tasks.given_of(conn, {letter.task_id for letter in letters})
+    values = items.values_of(conn, (item for snapshot in snapshots for item in snapshot.items))
+    bodies = []
+    for letter, snapshot in zip(letters, snapshots, strict=True):
+        # A task that was purged meanwhile is still told of, without what its client sent.
+        record = Record(snapshot.task, given.get(letter.task_id, Given({}, {})))
+        document = task_document(record, snapshot.items, values, policy)
+        body = {"type": letter.type, "timestamp": rfc3339(letter.created_at), "data": document}
+        bodies.append(dumps(body).encode())
+    return bodies

@@ -25,6 +25,7 @@ from app.flows.apply import Applied, lock, step_all, write_back
 from app.flows.background import Background
 from app.flows.clients import ROTATION
 from app.flows.context import Context
+from app.flows.letters import rendered
 from app.storage import outbox
 from app.storage.outbox import Attempt, Letter, NotificationStatus
 from app.telemetry import metrics
@@ -94,11 +95,12 @@ class Notifier:
         if self.stopping or places <= 0:
             return None
         now = self._context.clock.now()
-        letters, go_on = await self._db.write(claim, self._context, self._turns, self._busy.copy(), places, now)
+        claimed = await self._db.write(claim, self._context, self._turns, self._busy.copy(), places, now)
+        letters, go_on = claimed.letters, claimed.go_on
         self._turns.took(letters, go_on)
-        for letter in letters:
+        for letter, body in zip(letters, claimed.bodies, strict=True):
             self._busy[letter.receiver] += 1
-            task = self._posting.start(self._post(letter), f"notify {letter.id}")
+            task = self._posting.start(self._post(letter, body), f"notify {letter.id}")
             task.add_done_callback(partial(self._posted, letter.receiver))
         return 0 if letters or go_on else None
 
@@ -116,7 +118,7 @@ class Notifier:
         if not self._busy[receiver]:
             del self._busy[receiver]
 
-    async def _post(self, letter: Letter) -> None:
+    async def _post(self, letter: Letter, body: bytes) -> None:
         context = self._context
         # A post must end within the lease, or another sender posts the same beside it: who begins late gives it back.
         if self.stopping or later(context.clock.now(), context.policy.lease_s / 2) >= letter.leased_until:
@@ -124,7 +126,7 @@ class Notifier:
             return
         answer: Answer | None = None
         if letter.secrets:
-            message = sign(str(letter.id), letter.body, letter.secrets, context.clock.now())
+            message = sign(str(letter.id), body, letter.secrets, context.clock.now())
             answer = await self._caller.post(letter.url, message)
         attempt = judge(letter.attempts, answer, context.clock.now())
         metrics.notifications.labels(outcome_of(answer)).inc()
@@ -168,11 +170,19 @@ class _Said:
     retry_after_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """``bodies`` matches the letters. ``go_on``: the receiver at which the next claim begins."""
+
+    letters: list[Letter]
+    bodies: list[bytes]
+    go_on: str
+
+
 def claim(
     conn: sa.Connection, context: Context, turns: Turns, busy: Counter[str], places: int, now: datetime
-) -> tuple[list[Letter], str]:
-    """Claim what is due, at most ``places``, and of each receiver no more than it has places left. Also returns at
-    which receiver to go on."""
+) -> Claimed:
+    """Claim what is due, at most ``places``, and of each receiver no more than it has places left."""
     lease_until = later(now, context.policy.lease_s)
     letters: list[Letter] = []
     held = _by_client(busy)
@@ -187,7 +197,7 @@ def claim(
             found = outbox.claim(conn, receiver, now, lease_until, room, rotated_after=now - ROTATION)
             held[client_name] += len(found)
             letters += found
-    return letters, go_on
+    return Claimed(letters, rendered(conn, letters, context.policy), go_on)
 
 
 def _by_client(busy: Counter[str]) -> Counter[str]:

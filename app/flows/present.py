@@ -25,17 +25,15 @@ Document = dict[str, Any]
 def documents(conn: sa.Connection, records: list[Record], policy: Policy) -> list[Document]:
     """The JSON of some tasks with their items: two statements, however many there are."""
     found = items.of_tasks(conn, [record.task.id for record in records])
-    values = items.values_of(conn, [item.key for item in found if item.state.large])
+    values = items.values_of(conn, found)
     by_task: dict[UUID, list[Item]] = {}
     for item in found:
         by_task.setdefault(item.task_id, []).append(item)
     return [task_document(record, by_task.get(record.task.id, []), values, policy) for record in records]
 
 
-def task_document(
-    record: Record, own: list[Item], values: dict[tuple[str, str], dict[str, Any]], policy: Policy
-) -> Document:
-    """One task. ``values``: the large values of its items."""
+def task_document(record: Record, own: list[Item], values: dict[str, Any], policy: Policy) -> Document:
+    """One task. ``values``: the large values of its items, by digest."""
     task, given = record.task, record.given
     shape = FAMILIES[task.family].shape
     views = [(item, view_item(item, task, shape, policy)) for item in own]
@@ -50,7 +48,7 @@ def task_document(
         "params": given.params,
         "webhook_url": task.webhook_url,
         "retry_of": str(given.retry_of) if given.retry_of else None,
-        "items": [_item_document(item, view, values.get(item.key, {}), shape) for item, view in views],
+        "items": [_item_document(item, view, values, shape) for item, view in views],
         "error": _error_document(failure) if failure else None,
         "version": task.version,
         "created_at": rfc3339(task.created_at),
@@ -113,7 +111,7 @@ def rfc3339(at: datetime | None) -> str | None:
 def _item_document(item: Item, view: ItemView, large: dict[str, Any], shape: Shape) -> Document:
     state = item.state
     values = {name: held[1] for name, held in state.values.items()}
-    values |= {name: large[name] for name in state.large if name in large}
+    values |= {name: large[digest] for name, (_, digest) in state.large.items() if digest in large}
     sections = values.get(shape.sections_field) if shape.sections_field else None
     return {
         "item_id": item.item_id,

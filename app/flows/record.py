@@ -13,9 +13,10 @@ import sqlalchemy as sa
 
 from app.domain.board import Board, Rules
 from app.domain.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
+from app.domain.task import Item
 from app.domain.transition import Change, Outcome, Verdict
 from app.flows.apply import Applied, lock, step_all, write_back
-from app.storage import inbox, tasks
+from app.storage import inbox, items, tasks
 from app.storage.inbox import Delivery, Receipt
 
 
@@ -80,6 +81,7 @@ def commit_group(
         if digest in receipts and ruling.disposition is not receipts[digest].disposition
     }
     write_back(conn, locked.board, rules, inbox.settled(settled))
+    items.drop_old_values(conn, _flooded(locked.board))
     rulings |= verdicts
     return Committed([rulings.get(one.digest) for one in group], applied)
 
@@ -137,6 +139,16 @@ def _beyond_limit(conn: sa.Connection, board: Board, group: Iterable[Received]) 
         if one.task_id in board.tasks and board.tasks[one.task_id].stored_bodies >= inbox.MOST_BODIES
     ]
     return set(over) - inbox.known(conn, over)
+
+
+def _flooded(board: Board) -> list[Item]:
+    """Items with new large values, of tasks that have had too many bodies: their old values are not kept either."""
+    keys = {key[:2] for key in board.large}
+    return [
+        item
+        for item in (board.items[key] for key in sorted(keys))
+        if item.task_id not in board.removed and board.tasks[item.task_id].stored_bodies >= inbox.MOST_BODIES
+    ]
 
 
 def _delivery(one: Received, orphans: frozenset[UUID]) -> Delivery:

@@ -71,31 +71,26 @@ _OWNERS: Final = sets.Select(
 def _values(given: sa.FromClause) -> sa.Select[Any]:
     table = item_values.c
     named = sa.and_(table.family == given.c.family, table.item_id == given.c.item_id)
-    return sa.select(table.family, table.item_id, table.field, table.value).join(given, named)
+    return sa.select(table.digest, table.value).join(given, sa.and_(named, table.digest == given.c.digest))
 
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    family: str
-    item_id: str
-    field: str
+    digest: str
     value: Any
 
 
 _VALUES: Final = sets.Select(
-    {"keys": (item_values.c.family, item_values.c.item_id)},
+    {"keys": (item_values.c.family, item_values.c.item_id, item_values.c.digest)},
     _values,
     msgspec.json.Decoder(list[_Value]).decode,
-    lambda row: _Value(row[0], row[1], row[2], loads(row[3])),
+    lambda row: _Value(row[0], loads(row[1])),
 )
 _INSERT: Final = sets.Insert(items, _COLUMNS, conflict=_KEY, all_new=True)
 _UPDATE: Final = sets.Update(items, _KEY, tuple(name for name in _COLUMNS if name not in _KEY))
 _LEASE: Final = sets.Update(items, _KEY, ("query_due_at", "query_leased_until"))
 _PUT_VALUE: Final = sets.Insert(
-    item_values,
-    ("family", "item_id", "field", "value"),
-    conflict=("family", "item_id", "field"),
-    overwrite=("value",),
+    item_values, ("family", "item_id", "digest", "value"), conflict=("family", "item_id", "digest")
 )
 
 
@@ -150,18 +145,25 @@ def changed(some: Iterable[Item]) -> list[sets.Change]:
     ]
 
 
-def changed_values(values: dict[tuple[str, str, str], Any]) -> sets.Change:
-    """Large values of items, each in a row of its own."""
+def new_values(values: dict[tuple[str, str, str], Any]) -> sets.Change:
+    """Large values by family, item and digest, each in a row of its own."""
     return _PUT_VALUE, [(*key, values[key]) for key in sorted(values)]
 
 
-def values_of(conn: sa.Connection, keys: Iterable[ItemKey]) -> dict[ItemKey, dict[str, Any]]:
-    """The large values of items, by field."""
-    found: dict[ItemKey, dict[str, Any]] = {key: {} for key in keys}
-    if found:
-        for one in sets.select(conn, _VALUES, keys=list(found)):
-            found[(one.family, one.item_id)][one.field] = one.value
-    return found
+def values_of(conn: sa.Connection, some: Iterable[Item]) -> dict[str, Any]:
+    """The large values of items as their states name them, by digest."""
+    keys = {(*item.key, held[1]) for item in some for held in item.state.large.values()}
+    if not keys:
+        return {}
+    return {one.digest: one.value for one in sets.select(conn, _VALUES, keys=sorted(keys))}
+
+
+def drop_old_values(conn: sa.Connection, some: Iterable[Item]) -> None:
+    """Keep of items' large values those that their states name. Under the locks of their tasks."""
+    for item in some:
+        table, kept = item_values.c, [held[1] for held in item.state.large.values()]
+        own = sa.and_(table.family == item.family, table.item_id == item.item_id)
+        conn.execute(item_values.delete().where(own, table.digest.not_in(kept)))
 
 
 def find_owners(conn: sa.Connection, item_id: str) -> list[UUID]:

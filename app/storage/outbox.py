@@ -36,7 +36,8 @@ class NotificationStatus(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Letter:
     """A notification that is due. ``leased_until`` is the fence of this claim; ``attempts`` were made before.
-    ``secrets`` are those of its client that sign now, none if the client was revoked."""
+    ``secrets`` are those of its client that sign now, none if the client was revoked. ``snapshot``: as in ``New``,
+    decoded JSON."""
 
     id: UUID
     task_id: UUID
@@ -44,7 +45,8 @@ class Letter:
     type: str
     url: str
     receiver: str
-    body: bytes
+    snapshot: Any
+    created_at: datetime
     attempts: int
     leased_until: datetime
     secrets: tuple[str, ...]
@@ -70,7 +72,7 @@ _NEW: Final = sets.Insert(
         "type",
         "url",
         "receiver",
-        "body",
+        "snapshot",
         "status",
         "attempts",
         "created_at",
@@ -82,7 +84,7 @@ _LEASE: Final = sets.Update(notifications, ("id",), ("due_at",))
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """A notification to be written. ``origin``: of its URL."""
+    """A notification to be written. ``origin``: of its URL. ``snapshot``: what its body is made of, as JSON."""
 
     id: UUID
     client_name: str
@@ -90,7 +92,7 @@ class New:
     type: str
     url: str
     origin: str
-    body: bytes
+    snapshot: Any
     created_at: datetime
 
 
@@ -104,7 +106,7 @@ def added(some: Sequence[New]) -> sets.Change:
             one.type,
             one.url,
             receiver_of(one.client_name, one.origin),
-            one.body,
+            one.snapshot,
             NotificationStatus.PENDING.value,
             0,
             one.created_at,
@@ -158,7 +160,8 @@ def claim(
             row.type,
             row.url,
             row.receiver,
-            row.body,
+            row.snapshot,
+            row.created_at,
             row.attempts,
             lease_until,
             secrets.get(row.client_name, ()),
@@ -216,7 +219,7 @@ def redeliver_dead(conn: sa.Connection, client_name: str, since: datetime, now: 
 
 
 def find(conn: sa.Connection, notification_id: UUID, client_name: str | None) -> Any | None:
-    """One row without its body, if it is this client's (None: anybody's)."""
+    """One row without its snapshot, if it is this client's (None: anybody's)."""
     statement = sa.select(*_SHOWN).where(notifications.c.id == notification_id)
     if client_name is not None:
         statement = statement.where(notifications.c.client_name == client_name)
@@ -232,7 +235,7 @@ def list_page(
     before_id: UUID | None,
     limit: int,
 ) -> list[Any]:
-    """The newest rows that match, without their bodies, at most ``limit``."""
+    """The newest rows that match, without their snapshots, at most ``limit``."""
     table = notifications.c
     statement = sa.select(*_SHOWN).order_by(table.id.desc()).limit(limit)
     for column, value in ((table.client_name, client_name), (table.task_id, task_id), (table.status, status)):
@@ -243,7 +246,7 @@ def list_page(
     return list(conn.execute(statement))
 
 
-_SHOWN: Final = tuple(column for column in notifications.c if column.key not in ("body", "receiver"))
+_SHOWN: Final = tuple(column for column in notifications.c if column.key not in ("snapshot", "receiver"))
 
 
 def _held(letter: Letter) -> sa.ColumnElement[bool]:

@@ -145,10 +145,12 @@ item_values = sa.Table(
     metadata,
     _column("family", sa.String(32), primary_key=True),
     _column("item_id", sa.String(200), primary_key=True),
-    _column("field", sa.String(200), primary_key=True),
+    _column("digest", sa.String(64), primary_key=True),
     _column("value", Json),
     sa.ForeignKeyConstraint(["family", "item_id"], ["items.family", "items.item_id"], ondelete="CASCADE"),
 )
+"""Large values by the digest of their JSON, which is what the item's state holds. A row never changes, so that what
+was frozen with the digest in it (a notification) is read later as it was."""
 
 callbacks = sa.Table(
     "callbacks",
@@ -190,7 +192,7 @@ notifications = sa.Table(
     _column("type", sa.String(32)),
     _column("url", sa.Text),
     _column("receiver", sa.String(400)),
-    _column("body", sa.LargeBinary),
+    _column("snapshot", Json),
     _column("status", sa.String(16)),
     _column("attempts", sa.Integer),
     _column("created_at", UtcDateTime),
@@ -200,7 +202,8 @@ notifications = sa.Table(
     _optional("last_error", sa.Text),
     _optional("ended_at", UtcDateTime),
 )
-"""The outbox: written with the change that it tells of. ``receiver``: see ``storage/outbox``."""
+"""The outbox: written with the change that it tells of. ``receiver``: see ``storage/outbox``; ``snapshot``: see
+``flows/letters``."""
 sa.Index(None, notifications.c.client_name, notifications.c.id)
 sa.Index(None, notifications.c.task_id)
 _due_index(notifications, "receiver", "due_at", where="due_at")

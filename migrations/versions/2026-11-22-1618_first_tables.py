@@ -189,7 +189,7 @@ def upgrade() -> None:
         "item_values",
         sa.Column("family", sa.String(length=32), nullable=False),
         sa.Column("item_id", sa.String(length=200), nullable=False),
-        sa.Column("field", sa.String(length=200), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("value", sa.JSON(none_as_null=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["family", "item_id"],
@@ -197,7 +197,7 @@ def upgrade() -> None:
             name=op.f("fk_item_values_family_item_id_items"),
             ondelete="CASCADE",
         ),
-        sa.PrimaryKeyConstraint("family", "item_id", "field", name=op.f("pk_item_values")),
+        sa.PrimaryKeyConstraint("family", "item_id", "digest", name=op.f("pk_item_values")),
     )
     limits = sa.table("limits", sa.column("name", sa.String), sa.column("state", sa.JSON))
     op.bulk_insert(limits, [{"name": name, "state": {}} for name in ("query", "submit")])

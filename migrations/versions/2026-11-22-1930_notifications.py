@@ -29,7 +29,7 @@ def upgrade() -> None:
         sa.Column("type", sa.String(length=32), nullable=False),
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("receiver", sa.String(length=400), nullable=False),
-        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("snapshot", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -50,7 +50,7 @@ def upgrade() -> None:
 
     if op.get_bind().dialect.name == "postgresql":
         # Bodies are written with the callback that waits for them, and seldom read: not worth compressing.
-        op.execute("ALTER TABLE notifications ALTER COLUMN body SET STORAGE EXTERNAL")
+        op.execute("ALTER TABLE notifications ALTER COLUMN snapshot SET STORAGE EXTERNAL")
         op.execute("ALTER TABLE callbacks ALTER COLUMN body SET STORAGE EXTERNAL")
 
     with op.batch_alter_table("clients", schema=None) as batch_op:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from app.storage import inbox
 from tests.api.bodies import assert_problem, done, logged, raw_body, song
 from tests.api.direct import ids
 
@@ -207,3 +208,14 @@ async def test_bodies_beyond_two_hundred_of_a_task_are_applied_and_not_kept(gate
     assert (await gateway.call_back("song", done(title="The last"), task_id)).status_code == 200
     task = await gateway.task(str(task_id))
     assert (task["status"], task["items"][0]["title"]) == ("succeeded", "The last")
+
+
+async def test_large_values_of_a_task_that_is_flooded_are_not_kept_without_end(gateway, db, monkeypatch):
+    monkeypatch.setattr(inbox, "MOST_BODIES", 5)
+    task_id = UUID((await gateway.submit())["id"])
+    for n in range(12):
+        lyrics = f"line {n} " * 200
+        assert (await gateway.call_back("song", song("t2m_1", lyrics=lyrics), task_id)).status_code == 200
+    [kept] = await db.rows("SELECT count(*) AS n FROM item_values")
+    assert kept["n"] <= 5
+    assert (await gateway.task(str(task_id)))["items"][0]["lyrics"] == "line 11 " * 200

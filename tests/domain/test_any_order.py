@@ -54,7 +54,8 @@ def ending(story: Story) -> Any:
         key: (item.state, item.status, item.named_by, item.task_id == story.task.id)
         for key, item in board.items.items()
     }
-    large = {key: value for key, value in board.large.items() if key[2] in board.items[key[:2]].state.large}
+    named = {key: {digest for _, digest in item.state.large.values()} for key, item in board.items.items()}
+    large = {key: value for key, value in board.large.items() if key[2] in named[key[:2]]}
     return items, large, story.task.status, story.task.submission, story.task.submitted_at, story.task.deadline_at
 
 

@@ -92,10 +92,10 @@ async def test_a_receiver_has_a_few_at_once_and_all_of_its_own(gateway, sending)
 
 async def claimed(gateway, places, busy=(), turns=None):
     context = gateway.gateway.context
-    letters, _ = await context.db.write(
+    found = await context.db.write(
         notify.claim, context, turns or Turns(), Counter(dict(busy)), places, context.clock.now()
     )
-    return Counter(letter.receiver for letter in letters)
+    return Counter(letter.receiver for letter in found.letters)
 
 
 async def test_half_of_the_places_are_for_receivers_that_have_nothing_under_way(gateway):
@@ -123,9 +123,9 @@ async def test_more_receivers_than_are_looked_at_in_one_claim_all_get_their_turn
     await write(gateway, written(gateway, urls[-1], 1))
     turns, found = Turns(), Counter()
     for _ in range(5):
-        letters, go_on = await context.db.write(notify.claim, context, turns, Counter(), 64, context.clock.now())
-        turns.took(letters, go_on)
-        found.update(letter.receiver for letter in letters)
+        claimed = await context.db.write(notify.claim, context, turns, Counter(), 64, context.clock.now())
+        turns.took(claimed.letters, claimed.go_on)
+        found.update(letter.receiver for letter in claimed.letters)
     assert found == {outbox.receiver_of("studio", "http://127.0.0.1:27"): 1}
 
 
@@ -133,7 +133,7 @@ def test_whoever_was_served_longest_ago_comes_first_among_equals():
     turns = Turns()
 
     def took(*names):
-        turns.took([outbox.Letter(None, None, "", "", "", name, b"", 0, None, ()) for name in names], "")
+        turns.took([outbox.Letter(None, None, "", "", "", name, None, None, 0, None, ()) for name in names], "")
 
     took("a", "b", "c")
     took("a")

@@ -66,11 +66,11 @@ async def test_who_begins_late_gives_it_back_unsent(gateway, sender, clock):
     notifier = sender()
     async with watching() as receiver:
         await studio.canceled(receiver.url())
-        letters, _ = await gateway.gateway.context.db.write(
+        claimed = await gateway.gateway.context.db.write(
             notify.claim, gateway.gateway.context, notify.Turns(), notify.Counter(), 64, clock.now()
         )
         clock.skip(16)
-        await notifier._post(letters[0])
+        await notifier._post(claimed.letters[0], claimed.bodies[0])
         assert receiver.connections == 0
         found = await studio.one()
         assert (found["status"], found["attempts"]) == ("pending", 0)
@@ -218,8 +218,8 @@ async def test_a_lease_that_passed_on_settles_nothing(gateway, clock):
     await write(gateway, written(gateway, "http://127.0.0.1:9/", 1))
 
     async def claim():
-        letters, _ = await context.db.write(notify.claim, context, notify.Turns(), notify.Counter(), 64, clock.now())
-        return letters
+        found = await context.db.write(notify.claim, context, notify.Turns(), notify.Counter(), 64, clock.now())
+        return found.letters
 
     [first] = await claim()
     assert await claim() == []

@@ -80,6 +80,33 @@ async def test_one_callback_that_ends_a_queued_task_tells_three_things_of_one_do
     assert document["items"][0]["lyrics"] == "la " * 800
 
 
+async def test_large_values_are_told_as_they_were_also_when_new_ones_came_before_the_first_attempt(
+    gateway, notifier, clock
+):
+    studio = await client_of(gateway)
+    early, late = "la " * 800, "lo " * 900
+    playable = song(status="main_succeeded", audio_url="https://cdn.example/a?auth_key=1", lyrics=early)
+    async with watching(BUSY, BUSY, BUSY, OK) as receiver:
+        task = await studio.submit(receiver.url(), metadata={"n": 1})
+        await gateway.call_back("song", playable, UUID(task["id"]))
+        clock.skip(1)
+        await gateway.call_back("song", done(lyrics=late), UUID(task["id"]))
+        await deliver(notifier)
+        clock.skip(10)
+        # Replaced once more between two attempts.
+        await gateway.call_back("song", done(lyrics="le " * 700), UUID(task["id"]))
+        await deliver(notifier)
+        told = {one["type"]: one["data"] for one in read(receiver, studio.secret)}
+        bodies = {}
+        for headers, body in zip(receiver.headers, receiver.bodies, strict=True):
+            bodies.setdefault(headers["webhook-id"], set()).add(body)
+    assert told["task.playable"]["items"][0]["lyrics"] == early
+    assert told["task.succeeded"]["items"][0]["lyrics"] == late
+    assert (await gateway.task(task["id"]))["items"][0]["lyrics"] == "le " * 700
+    assert {len(of_one) for of_one in bodies.values()} == {1}, "every attempt says the same"
+    assert len(receiver.bodies) > len(bodies)
+
+
 async def test_repeats_and_tasks_without_a_receiver_write_nothing(gateway, notifier):
     studio = await client_of(gateway)
     async with watching() as receiver:

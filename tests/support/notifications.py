@@ -1,7 +1,6 @@
 """Clients that are told of their tasks, a sender of notifications that a test turns by hand, and receivers."""
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,6 +11,8 @@ from typing import Any
 from standardwebhooks import Webhook
 
 from app.caller.urls import origin_of
+from app.domain.task import Task
+from app.flows.letters import Snapshot
 from app.flows.notify import Notifier
 from app.storage import outbox, sets
 from tests.caller.receiver import OK, Receiver, Reply, plain
@@ -85,9 +86,10 @@ def written(
     """Notifications as a change would have written them, of tasks that do not exist any more."""
     context = gateway.gateway.context
     at = at or context.clock.now()
-    body = json.dumps({"type": "task.succeeded", "data": {}}).encode()
+    task = Task(context.ids(), "song.generate", "song", name, True, at, webhook_url=url, updated_at=at)
+    snapshot = Snapshot(task, [])
     return [
-        outbox.New(context.ids(), name, context.ids(), "task.succeeded", url, origin_of(url), body, at)
+        outbox.New(context.ids(), name, task.id, "task.succeeded", url, origin_of(url), snapshot, at)
         for _ in range(count)
     ]
 
