@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Final
 
 import httpx
@@ -41,6 +42,7 @@ def read_url(url: str) -> httpx.URL:
     return read
 
 
+@lru_cache(maxsize=1024)
 def origin_of(url: str) -> str:
     """Who receives what is posted to a URL: its scheme, host and port. One that cannot be read has an empty one."""
     try:

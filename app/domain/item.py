@@ -92,7 +92,7 @@ class Joined:
     """The state after a join, and what the join did.
 
     ``changed``: visible fields with (before, after), large values as digests; ``touched``: anything at all
-    must be stored; ``large``: values to be written apart; ``first_event``: the event arrived for the first
+    must be stored; ``large``: new values to be written apart; ``first_event``: the event arrived for the first
     time, and how many microseconds after the event before it (None: it is the first of all).
     """
 
@@ -171,7 +171,8 @@ def _join_values(out: Joined, seen: Observation) -> None:
         out.touched = True
         if large:
             state.large[name] = [at, theirs]
-            out.large[name] = value
+            if theirs != ours:
+                out.large[name] = value
         else:
             state.values[name] = [at, value]
             out.large.pop(name, None)
@@ -190,7 +191,9 @@ def _drop_excess_fields(out: Joined) -> None:
     """Keep the least names: what is kept of a set of fields must not depend on their order either."""
     state = out.state
     excess = len(state.values) + len(state.large) - MOST_FIELDS
-    for name in sorted([*state.values, *state.large], reverse=True)[: max(excess, 0)]:
+    if excess <= 0:
+        return
+    for name in sorted([*state.values, *state.large], reverse=True)[:excess]:
         for kept in (state.values, state.large, out.large, out.changed):
             kept.pop(name, None)
 

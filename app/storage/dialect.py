@@ -41,50 +41,41 @@ def insert(conn: sa.Connection, table: sa.Table) -> Any:
     return postgresql.insert(table) if is_postgresql(conn) else sqlite.insert(table)
 
 
-def arrays(prefix: str, columns: Columns) -> dict[str, sa.ColumnElement[Any]]:
-    """Arrays as the columns of one table, by column key; their values are ``array_parameters``."""
-    bound = [
-        sa.bindparam(f"{prefix}_{place}", type_=postgresql.ARRAY(_element(column)))
-        for place, column in enumerate(columns)
-    ]
-    names = [sa.column(f"g_{column.key}", _element(column)) for column in columns]
-    given = sa.func.unnest(*bound).table_valued(*names, name=f"{prefix}_given").render_derived()
-    return {
-        column.key: sa.cast(given.c[name.name], column.type) if _is_json(column) else given.c[name.name]
-        for column, name in zip(columns, names, strict=True)
-    }
-
-
-def array_parameters(prefix: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
-    """Rows as the arrays of ``arrays``. JSON travels as text: a list in an array of JSON would be taken for one
-    more dimension of the array."""
-    values = {}
-    for place, (column, array) in enumerate(zip(columns, zip(*rows, strict=True), strict=True)):
-        dump = _is_json(column)
-        values[f"{prefix}_{place}"] = [_dumped(value) for value in array] if dump else list(array)
-    return values
+_PLACE: Final = "g_place"
 
 
 def records(prefix: str, columns: Columns) -> dict[str, sa.ColumnElement[Any]]:
-    """One JSON text as the columns of a table, by column key; its value is ``record_parameters``. The driver takes
-    longer to bind an array for each column than PostgreSQL to read the JSON. Bytes cannot travel so."""
-    names = [
-        sa.column(column.key, sa.Text() if isinstance(column.type, sa.String) else column.type) for column in columns
-    ]
+    """One JSON text as the columns of a table, by column key; its values are ``record_parameters``. The driver takes
+    longer to bind an array for each column than PostgreSQL to read the JSON. Bytes cannot travel so, and JSON would
+    be parsed three times: such a column has an array of its own, which each row reads at its place."""
+    names = [sa.column(column.key, _element(column)) for column in columns if not _is_apart(column)]
+    names.append(sa.column(_PLACE, sa.Integer()))
     text = sa.cast(sa.bindparam(prefix, type_=sa.Text), sa.JSON)
     given = sa.func.json_to_recordset(text).table_valued(*names, name=f"{prefix}_given")
     derived = given.render_derived(with_types=True)
-    return {name.name: derived.c[name.name] for name in names}
+
+    def value_of(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        if not _is_apart(column):
+            return derived.c[column.key]
+        array = sa.bindparam(f"{prefix}_{column.key}", type_=postgresql.ARRAY(_element(column)))
+        # In brackets, or the index would belong to the cast that is written behind the parameter.
+        one = sa.sql.elements.Grouping(array)[derived.c[_PLACE]]
+        return sa.cast(one, column.type) if _is_json(column) else one
+
+    return {column.key: value_of(column) for column in columns}
 
 
 def record_parameters(prefix: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    """Rows as the JSON of ``records``."""
-    names = [column.key for column in columns]
-    return {prefix: dumps([dict(zip(names, row, strict=True)) for row in rows])}
-
-
-def holds_bytes(columns: Columns) -> bool:
-    return any(isinstance(column.type, sa.LargeBinary) for column in columns)
+    """Rows as the JSON and the arrays of ``records``."""
+    plain = [(place, column.key) for place, column in enumerate(columns) if not _is_apart(column)]
+    found: dict[str, Any] = {
+        f"{prefix}_{column.key}": [_dumped(row[place]) if _is_json(column) else row[place] for row in rows]
+        for place, column in enumerate(columns)
+        if _is_apart(column)
+    }
+    texts = [{_PLACE: number} | {name: row[place] for place, name in plain} for number, row in enumerate(rows, start=1)]
+    found[prefix] = dumps(texts)
+    return found
 
 
 def set_table(conn: sa.Connection, name: str, columns: Columns) -> sa.FromClause:
@@ -156,13 +147,15 @@ def _to_sqlite(type_: sa.types.TypeEngine[Any], sqlite_dialect: sa.Dialect) -> C
 
 def _text_of(at: datetime) -> str:
     """As SQLAlchemy writes a time, at a fifth of its price: a row has a dozen."""
-    if at.tzinfo is None:
-        raise ValueError("a naive time cannot be stored")
-    return at.astimezone(UTC).isoformat(" ", "microseconds")[:_TIME_CHARS]
+    if at.tzinfo is not UTC:
+        if at.tzinfo is None:
+            raise ValueError("a naive time cannot be stored")
+        at = at.astimezone(UTC)
+    return at.isoformat(" ", "microseconds")[:_TIME_CHARS]
 
 
 def _time_of(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    return datetime.fromisoformat(f"{text}+00:00")
 
 
 def _typed(value: sa.ColumnElement[Any], column: sa.Column[Any]) -> sa.ColumnElement[Any]:
@@ -172,6 +165,11 @@ def _typed(value: sa.ColumnElement[Any], column: sa.Column[Any]) -> sa.ColumnEle
 def _element(column: sa.Column[Any]) -> sa.types.TypeEngine[Any]:
     # A cast to a bounded text would cut what is too long instead of refusing it.
     return sa.Text() if isinstance(column.type, (sa.JSON, sa.String)) else column.type
+
+
+def _is_apart(column: sa.Column[Any]) -> bool:
+    """Whether the values of a column do not travel in the JSON of their rows."""
+    return isinstance(column.type, (sa.JSON, sa.LargeBinary))
 
 
 def _is_json(column: sa.Column[Any]) -> bool:

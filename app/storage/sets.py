@@ -2,7 +2,7 @@
 
 SQLAlchemy's Core says what a statement is; its text is made at first use, kept, and sent to the driver as it is. To
 build, key and bind it again for every group of callbacks would cost several times what the database takes for it.
-A set travels as JSON or as one array for each column (PostgreSQL), or row by row (SQLite).
+A set travels as JSON, with arrays beside it (PostgreSQL), or row by row (SQLite).
 """
 
 from collections.abc import Callable, Sequence
@@ -159,16 +159,12 @@ def _columns(statement: Insert | Update) -> tuple[str, ...]:
 
 
 def _parameters(statement: Insert | Update, rows: Sequence[Row], prefix: str) -> dict[str, Any]:
-    columns = [statement.table.c[name] for name in _columns(statement)]
-    if dialect.holds_bytes(columns):
-        return dialect.array_parameters(prefix, columns, rows)
-    return dialect.record_parameters(prefix, columns, rows)
+    return dialect.record_parameters(prefix, [statement.table.c[name] for name in _columns(statement)], rows)
 
 
 def _given(statement: Insert | Update, prefix: str) -> dict[str, sa.ColumnElement[Any]]:
     """The rows of a set as the columns of a table."""
-    columns = [statement.table.c[name] for name in _columns(statement)]
-    return (dialect.arrays if dialect.holds_bytes(columns) else dialect.records)(prefix, columns)
+    return dialect.records(prefix, [statement.table.c[name] for name in _columns(statement)])
 
 
 def _flat(conn: sa.Connection, statement: Insert, rows: Sequence[Row]) -> dict[str, Any]:
