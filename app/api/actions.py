@@ -6,7 +6,7 @@ from app.api.answers import CONFLICT, PROBLEMS, json_answer
 from app.api.bodies import documented, parse, read_json
 from app.api.intake import IdempotencyKey, answer_many, answer_one, check_batch, once
 from app.api.schemas import EXAMPLE_REQUEST, AdoptRequest, BatchRequest, Task, TaskPage
-from app.api.services import Caller, TheServices, scope_of
+from app.api.services import Admin, Caller, TheServices, scope_of
 from app.api.tasks import uuid_of
 from app.flows import read
 from app.flows.accept import accept, retry
@@ -39,17 +39,19 @@ async def submit_batch(
     status_code=202,
     response_model=TaskPage,
     responses=CONFLICT,
-    openapi_extra=documented(AdoptRequest, {"family": "song", "item_ids": ["t2m_81f0"]}),
+    openapi_extra=documented(AdoptRequest, {"family": "song", "item_ids": ["t2m_81f0"], "client": "studio"}),
     summary="Follow items that another system submitted",
 )
-async def adopt_items(request: Request, client: Caller, given: TheServices) -> Response:
-    """Follow up to 50 items of a family from now on, by callbacks to the unbound URL (`callback-url`) and by
-    queries: one task of the kind `<family>.external` for each, told in the order of the ids. An id that this client
-    has already gives its task as it is; one that only a callback named so far is taken over with its state. 409
-    names the ids that are another client's, and then none is adopted."""
+async def adopt_items(request: Request, admin: Admin, given: TheServices) -> Response:
+    """For admins, since it reaches any item of the vendor's account. Follow up to 50 items of a family from now on,
+    by callbacks to the unbound URL (`callback-url`) and by queries: one task of the kind `<family>.external` for
+    each, told in the order of the ids. They are the tasks of `client`, or the admin's own. An id that the client has
+    already gives its task as it is; one that only a callback named so far is taken over with its state. 409 names the
+    ids that are another client's, and then none is adopted."""
     asked = parse(AdoptRequest, await read_json(request))
     item_ids = [str(item_id) for item_id in asked.item_ids]
-    return await answer_many(given.context, await adopt(given.context, client.name, asked.family, item_ids))
+    name = asked.client if asked.client is not None else admin.name
+    return await answer_many(given.context, await adopt(given.context, name, asked.family, item_ids))
 
 
 @router.post("/{task_id}/cancel", response_model=Task, responses=CONFLICT, summary="Cancel a queued task")

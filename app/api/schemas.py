@@ -61,12 +61,14 @@ ItemId = (
 
 
 class AdoptRequest(BaseModel):
-    """Items that another system had the vendor make, to be followed from now on."""
+    """Items that another system had the vendor make, to be followed from now on. `client`: whose tasks they become,
+    the caller's own without it."""
 
     model_config = ConfigDict(extra="forbid")
 
     family: Annotated[StrictStr, Field(json_schema_extra={"enum": sorted(FAMILIES)})]
     item_ids: Annotated[list[ItemId], Field(min_length=1, max_length=MOST_ADOPTED)]
+    client: StrictStr | None = None
 
     @field_validator("family")
     @classmethod

@@ -87,10 +87,12 @@ class AsyncGatewayClient:
         key = idempotency_key or str(uuid.uuid4())
         return results.read_all(results.task, await self._transport.post("/v1/tasks/batch", body, idempotency_key=key))
 
-    async def adopt(self, family: str, item_ids: Sequence[str]) -> tuple[Task, ...]:
-        """Follow up to 50 items that another system submitted; a task for each, in their order. Raises ``Conflict``
-        if one is another client's."""
-        body = {"family": family, "item_ids": list(item_ids)}
+    async def adopt(self, family: str, item_ids: Sequence[str], *, client: str | None = None) -> tuple[Task, ...]:
+        """For admins: follow up to 50 items that another system submitted; a task for each, in their order, of the
+        client of this name or (None) the own ones. Raises ``Conflict`` if one is another client's, ``Forbidden``."""
+        body: dict[str, Any] = {"family": family, "item_ids": list(item_ids)}
+        if client is not None:
+            body["client"] = client
         return results.read_all(results.task, await self._transport.post("/v1/tasks/adopt", body))
 
     async def get(self, task_id: str) -> Task:

@@ -69,9 +69,9 @@ class GatewayClient:
         """Submit up to 100 tasks, all or none."""
         return self._thread.run(self._client.submit_many(tasks, idempotency_key=idempotency_key))
 
-    def adopt(self, family: str, item_ids: Sequence[str]) -> tuple[Task, ...]:
-        """Follow items that another system submitted."""
-        return self._thread.run(self._client.adopt(family, item_ids))
+    def adopt(self, family: str, item_ids: Sequence[str], *, client: str | None = None) -> tuple[Task, ...]:
+        """For admins: follow items that another system submitted, for a client."""
+        return self._thread.run(self._client.adopt(family, item_ids, client=client))
 
     def get(self, task_id: str) -> Task:
         """A task as it is."""

@@ -9,16 +9,18 @@ import sqlalchemy as sa
 from app.domain import adoption
 from app.domain.observation import Observation, Reading, Source, to_us
 from app.domain.transition import Change
-from app.errors import Conflict
+from app.errors import Conflict, InvalidRequest
 from app.flows.accept import AcceptedTasks
 from app.flows.apply import Applied, lock, step_all, write_back
 from app.flows.context import Context
-from app.storage import tasks
+from app.storage import clients, tasks
 
 
 async def adopt(context: Context, client_name: str, family: str, item_ids: Sequence[str]) -> AcceptedTasks:
     """The tasks that follow these items for this client, one for each id in order; durable when this returns. All
-    are adopted or none: raises ``Conflict``, naming them, if some are another client's; and ``Unavailable``."""
+    are adopted or none: raises ``Conflict``, naming them, if some are another client's; ``InvalidRequest`` if there
+    is no such client, or it was revoked; and ``Unavailable``. Whoever may call this can name any item of the
+    vendor's account, and learns whose it is: an admin's."""
     now = context.clock.now()
     task_ids, applied = await context.db.write(_adopt, context, client_name, family, item_ids, now)
     context.committed(applied)
@@ -29,6 +31,8 @@ async def adopt(context: Context, client_name: str, family: str, item_ids: Seque
 def _adopt(
     conn: sa.Connection, context: Context, client_name: str, family: str, item_ids: Sequence[str], now: datetime
 ) -> tuple[tuple[UUID, ...], Applied]:
+    if not clients.is_active(conn, client_name):
+        raise InvalidRequest("the request is not valid", (("client", "there is no such client, or it was revoked"),))
     wanted = tuple(Observation(family, Reading(item_id), Source.SUBMIT, to_us(now)) for item_id in item_ids)
     locked = lock(conn, [Change(now, None, observations=wanted)], skip_locked=False)
     board = locked.board

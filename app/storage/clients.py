@@ -54,6 +54,12 @@ def find_by_key(conn: sa.Connection, api_key: str) -> Client | None:
     return _client(row) if row else None
 
 
+def is_active(conn: sa.Connection, name: str) -> bool:
+    """Whether there is a client of this name that was not revoked."""
+    matches = sa.and_(clients.c.name == name, clients.c.revoked_at.is_(None))
+    return conn.scalar(sa.select(clients.c.name).where(matches)) is not None
+
+
 def list_all(conn: sa.Connection) -> Sequence[Client]:
     """All clients by name, the revoked ones too."""
     return [_client(row) for row in conn.execute(sa.select(clients).order_by(clients.c.name))]

@@ -14,8 +14,9 @@ from tests.support.databases import on_sqlite
 from tests.support.gateway import running_gateway
 
 
-async def adopt(gateway, *item_ids, family="song", **headers):
-    body = {"family": family, "item_ids": list(item_ids)}
+async def adopt(gateway, *item_ids, family="song", client=None, **headers):
+    """Adopt items, as the admin unless ``headers`` say otherwise."""
+    body = {"family": family, "item_ids": list(item_ids)} | ({} if client is None else {"client": client})
     return await gateway.api.post("/v1/tasks/adopt", json=body, headers=headers)
 
 
@@ -33,7 +34,7 @@ async def client(gateway, name):
 
 async def test_each_item_becomes_a_task_of_the_client_that_is_followed(gateway, db):
     studio = await client(gateway, "studio")
-    first, second = await adopted(gateway, "t2m_a", 77, **studio)
+    first, second = await adopted(gateway, "t2m_a", 77, client="studio")
     assert [first["items"][0]["item_id"], second["items"][0]["item_id"]] == ["t2m_a", "77"]
     for task in (first, second):
         told = {name: task[name] for name in ("kind", "status", "client", "params", "metadata", "reference")}
@@ -61,7 +62,7 @@ async def test_each_item_becomes_a_task_of_the_client_that_is_followed(gateway, 
 
 async def test_what_a_client_has_already_is_told_again_and_not_touched(gateway, db):
     studio = await client(gateway, "studio")
-    [first] = await adopted(gateway, "t2m_a", **studio)
+    [first] = await adopted(gateway, "t2m_a", client="studio")
     submitted = (
         await gateway.api.post(
             "/v1/tasks",
@@ -71,10 +72,10 @@ async def test_what_a_client_has_already_is_told_again_and_not_touched(gateway, 
     ).json()
     await gateway.call_back("song", song("t2m_own"), UUID(submitted["id"]))
     before = await db.everything()
-    found = await adopted(gateway, "t2m_own", "t2m_a", "t2m_a", **studio)
+    found = await adopted(gateway, "t2m_own", "t2m_a", "t2m_a", client="studio")
     assert [task["id"] for task in found] == [submitted["id"], first["id"], first["id"]]
     assert await db.everything() == before
-    [new, old] = await adopted(gateway, "t2m_new", "t2m_a", **studio)
+    [new, old] = await adopted(gateway, "t2m_new", "t2m_a", client="studio")
     assert old == first
     assert new["id"] not in (first["id"], submitted["id"])
 
@@ -86,7 +87,7 @@ async def test_what_only_a_callback_named_is_taken_over_with_its_state(gateway, 
     assert (await gateway.call_back("song", body)).text == "success"
     external = (await gateway.api.get("/v1/items/t2m_x")).json()
     assert external["client"] == "external"
-    [task] = await adopted(gateway, "t2m_x", **studio)
+    [task] = await adopted(gateway, "t2m_x", client="studio")
     assert (task["id"], task["client"], task["status"]) == (external["id"], "studio", status)
     assert task["items"][0]["title"] == "Early"
     assert task["version"] > external["version"]
@@ -97,45 +98,85 @@ async def test_what_only_a_callback_named_is_taken_over_with_its_state(gateway, 
     assert listed == task
     assert (await gateway.call_back("song", done("t2m_x", title="Late"))).text == "success"
     assert (await gateway.api.get("/v1/items/t2m_x", headers=studio)).json()["items"][0]["title"] == "Late"
-    assert await adopted(gateway, "t2m_x", **studio) == [await gateway.task(task["id"])]
+    assert await adopted(gateway, "t2m_x", client="studio") == [await gateway.task(task["id"])]
 
 
 async def test_another_clients_item_is_refused_by_name_and_nothing_is_adopted(gateway, db):
-    studio, radio = await client(gateway, "studio"), await client(gateway, "radio")
-    await adopted(gateway, "t2m_a", **studio)
+    for name in ("studio", "radio"):
+        await client(gateway, name)
+    await adopted(gateway, "t2m_a", client="studio")
     own = await gateway.submit()
     await gateway.call_back("song", song("t2m_b"), UUID(own["id"]))
     await gateway.call_back("song", song("t2m_x"))
     before = await db.everything()
-    problem = assert_problem(await adopt(gateway, "t2m_new", "t2m_a", "t2m_x", "t2m_b", **radio), 409, "conflict")
+    problem = assert_problem(
+        await adopt(gateway, "t2m_new", "t2m_a", "t2m_x", "t2m_b", client="radio"), 409, "conflict"
+    )
     assert "t2m_a" in problem["detail"]
     assert "t2m_b" in problem["detail"]
     assert "t2m_new" not in problem["detail"]
     assert await db.everything() == before
     # The same id of another family is another item.
-    assert [task["kind"] for task in await adopted(gateway, "t2m_a", family="stems", **radio)] == ["stems.external"]
+    assert [task["kind"] for task in await adopted(gateway, "t2m_a", family="stems", client="radio")] == [
+        "stems.external"
+    ]
+
+
+async def test_only_an_admin_adopts_and_a_client_learns_nothing_of_an_item(gateway, db):
+    """Whether it is unknown, another client's or its own, for itself or for another."""
+    studio = await client(gateway, "studio")
+    await client(gateway, "radio")
+    await adopted(gateway, "t2m_own", client="studio")
+    await adopted(gateway, "t2m_theirs", client="radio")
+    before = await db.everything()
+    answers = [
+        await adopt(gateway, item_id, client=name, **studio)
+        for item_id in ("t2m_nobody", "t2m_own", "t2m_theirs")
+        for name in (None, "studio", "radio", "nobody")
+    ]
+    for answer in answers:
+        assert_problem(answer, 403, "forbidden")
+    assert len({answer.content for answer in answers}) == 1
+    assert await db.everything() == before
+
+
+async def test_without_a_client_they_are_the_admins_own(gateway):
+    [task] = await adopted(gateway, "t2m_a")
+    assert task["client"] == "bootstrap"
+
+
+@pytest.mark.parametrize("name", ["nobody", "external", "", "gone", "Studio"])
+async def test_a_client_that_is_not_there_is_refused_by_the_field(gateway, db, name):
+    for made in ("studio", "gone"):
+        await client(gateway, made)
+    await gateway.api.delete("/v1/clients/gone")
+    before = await db.everything()
+    problem = assert_problem(await adopt(gateway, "t2m_a", client=name), 422, "invalid_request")
+    assert [fault["path"] for fault in problem["errors"]] == ["client"]
+    assert await db.everything() == before
 
 
 async def test_who_submitted_it_through_us_gets_it_all_the_same(gateway):
     """An adoption names an item as weakly as an unbound token."""
     studio = await client(gateway, "studio")
-    [stray] = await adopted(gateway, "t2m_1", **studio)
+    [stray] = await adopted(gateway, "t2m_1", client="studio")
     task = await gateway.submit()
     assert (await gateway.call_back("song", song("t2m_1"), UUID(task["id"]))).status_code == 200
     assert (await gateway.api.get("/v1/items/t2m_1")).json()["id"] == task["id"]
     assert_problem(await gateway.api.get(f"/v1/tasks/{stray['id']}", headers=studio), 404)
-    assert_problem(await adopt(gateway, "t2m_1", **studio), 409)
+    assert_problem(await adopt(gateway, "t2m_1", client="studio"), 409)
 
 
 async def test_many_at_once_adopt_each_item_once(gateway, db):
-    studio, radio = await client(gateway, "studio"), await client(gateway, "radio")
+    for name in ("studio", "radio"):
+        await client(gateway, name)
     names = [f"t2m_{n}" for n in range(10)]
-    answers = await asyncio.gather(*(adopt(gateway, *names, **studio) for _ in range(6)))
+    answers = await asyncio.gather(*(adopt(gateway, *names, client="studio") for _ in range(6)))
     assert {answer.status_code for answer in answers} <= {202, 503}
     taken = [tuple(task["id"] for task in answer.json()["data"]) for answer in answers if answer.status_code == 202]
     assert len(set(taken)) == 1
     assert len(await db.rows("SELECT id FROM tasks")) == 10
-    answers = await asyncio.gather(*(adopt(gateway, "t2m_z", **who) for who in (studio, radio)))
+    answers = await asyncio.gather(*(adopt(gateway, "t2m_z", client=who) for who in ("studio", "radio")))
     assert sorted(answer.status_code for answer in answers) == [202, 409]
 
 
@@ -209,6 +250,8 @@ async def test_an_adopted_task_expires_and_an_expired_one_that_is_adopted_is_fol
         {"family": "song", "item_ids": [f"t2m_{n}" for n in range(51)]},
         {"family": "songs", "item_ids": ["t2m_a"]},
         {"family": 1, "item_ids": ["t2m_a"]},
+        {"family": "song", "item_ids": ["t2m_a"], "client": 1},
+        {"family": "song", "item_ids": ["t2m_a"], "client": "a\x00b"},
         {"family": "song", "item_ids": ["t2m_a"], "more": 1},
     ],
     ids=lambda body: str(body)[:40],

@@ -135,6 +135,12 @@ async def test_what_is_done_with_tasks(start_gateway, start_sandbox, connect):
     [adopted] = await client.adopt("lyrics", ["elsewhere-1"])
     assert (adopted.kind, adopted.items[0].item_id) == ("lyrics.external", "elsewhere-1")
     assert (await client.adopt("lyrics", ["elsewhere-1"]))[0].id == adopted.id
+    made = (await gateway.api.post("/v1/clients", json={"name": "studio"})).json()
+    [given] = await client.adopt("lyrics", ["elsewhere-2"], client="studio")
+    own = connect(gateway.url, made["api_key"])
+    assert await own.get(given.id) == given
+    with pytest.raises(Forbidden):
+        await own.adopt("lyrics", ["elsewhere-3"])
 
 
 @on_sqlite
