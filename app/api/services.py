@@ -30,6 +30,7 @@ class Services:
     watch: Watch
     caller: Poster
     heartbeat_s: float = 15.0
+    refreshes: Places = field(default_factory=lambda: Places("refreshes", 200, 0.25))
     pings: Places = field(default_factory=lambda: Places("pings", 8, 0.25))
     meter: FailureMeter = field(default_factory=FailureMeter)
 

@@ -25,7 +25,7 @@ from app.flows.background import Background
 from app.flows.context import Context
 from app.flows.turns import lock_next
 from app.storage import items, limits, tasks
-from app.storage.limits import Limit, State
+from app.storage.limits import Limit
 from app.vendor.answers import Accepted, Refused, SubmitAnswer, Unknown
 from app.vendor.codes import Remedy
 from app.vendor.kinds import KINDS
@@ -177,7 +177,7 @@ def settle(conn: sa.Connection, context: Context, claim: Claim, answer: SubmitAn
     query = held[Limit.QUERY]
     query_standing = _queries_after(query.standing, answer, now)
     if query_standing != query.standing:
-        limits.save(conn, Limit.QUERY, State(query_standing, query.not_before_at))
+        limits.save(conn, Limit.QUERY, replace(query, standing=query_standing))
     return applied
 
 

@@ -20,10 +20,11 @@ from app.domain.transition import Change
 from app.flows.apply import apply
 from app.flows.background import Background
 from app.flows.context import Context
+from app.flows.permits import Span, spend
 from app.storage import items, limits, questions, tasks
 from app.storage.database import Database
 from app.storage.items import Asked, Postponed
-from app.storage.limits import Limit, State
+from app.storage.limits import Limit
 from app.telemetry import metrics
 from app.vendor.answers import Answered, QueryAnswer, Spoiled, Unanswered
 from app.vendor.client import QUERY_TIMEOUT_S
@@ -114,7 +115,7 @@ async def _apply(context: Context, db: Database, observations: Sequence[Observat
 
 def claim(conn: sa.Connection, context: Context, now: datetime, wanted: questions.Known | None = None) -> Turn:
     """Claim a question, if the rate and the standing allow one and something is due; or one about the items that
-    are ``wanted`` (of one family), due or not.
+    are ``wanted`` (of one family), due or not, unless it is the turn of what is due (see ``permits``).
 
     The lock on the limit's row makes all of it one decision: the rate, full calls, and no idle permits.
     """
@@ -126,14 +127,12 @@ def claim(conn: sa.Connection, context: Context, now: datetime, wanted: question
     policy = context.policy
     leased_until = later(now, policy.lease_s)
     soon = later(now, policy.interval_s / 5)
-    if wanted:
-        asked = questions.claim_some(conn, wanted, now, soon, leased_until, QUERY_BATCH)
-    else:
-        asked = items.claim_due(conn, now, soon, leased_until, QUERY_BATCH)
+    permit, asked = spend(conn, limit.last_permit, wanted, Span(now, soon, leased_until), QUERY_BATCH)
     if not asked:
         return Turn(None)
     standing = standings.probing(limit.standing, leased_until)
-    limits.save(conn, Limit.QUERY, State(standing, later(now, 1 / policy.query_rate_per_s)))
+    not_before_at = later(now, 1 / policy.query_rate_per_s)
+    limits.save(conn, Limit.QUERY, replace(limit, standing=standing, not_before_at=not_before_at, last_permit=permit))
     return Turn(Question(asked[0].family, tuple(asked), now, leased_until))
 
 
@@ -155,7 +154,7 @@ def note_answer(conn: sa.Connection, context: Context, answer: QueryAnswer, now:
     else:
         query = standings.proved(query, Reason.KEY_REJECTED)
         submit = standings.proved(submit, Reason.KEY_REJECTED)
-    limits.save(conn, Limit.QUERY, State(query, not_before_at))
+    limits.save(conn, Limit.QUERY, replace(held[Limit.QUERY], standing=query, not_before_at=not_before_at))
     if submit != held[Limit.SUBMIT].standing:
         limits.save(conn, Limit.SUBMIT, replace(held[Limit.SUBMIT], standing=submit))
 

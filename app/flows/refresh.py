@@ -1,7 +1,8 @@
 """Asking now: a client wants to know how a task is, whether or not a question is due.
 
 A refresh goes through the same door as the reconciler's claim: the rate, the standing still, and the lease by which
-no item is asked about by two at once. It needs no reconciler in this process, and works beside any number.
+no item is asked about by two at once. It needs no reconciler in this process, and works beside any number; what is
+due keeps at least every second permit.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from app.domain.status import TASK_FINAL, TaskStatus
 from app.errors import Conflict, NotFound, NotRefreshed, Unavailable, VendorPaused
 from app.flows.background import Background
 from app.flows.context import Context
+from app.flows.line import Line
 from app.flows.reconcile import Question, ask, claim
 from app.storage import items, limits, questions, tasks
 from app.storage.items import ItemKey
@@ -43,57 +45,96 @@ class Open:
     planned_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A question about what is wanted, under way."""
+
+    question: Question
+    answer: asyncio.Task[QueryAnswer | None]
+    done: asyncio.Event
+
+
 class Refresher:
-    """Asks the vendor for callers. ``paused`` says when this process's clock is too wrong to ask."""
+    """Asks the vendor for callers. ``paused`` says when this process's clock is too wrong to ask.
+
+    Of each client one refresh waits for a permit at a time, and the clients come in their order; those of one task
+    that come while it is refreshed share what comes of it.
+    """
 
     def __init__(self, context: Context, paused: Callable[[], bool]) -> None:
         self._context = context
         self._paused = paused
         self._asking = Background[QueryAnswer | None](_failed)
+        self._line = Line()
+        self._under_way: dict[UUID, asyncio.Task[None]] = {}
 
-    async def refresh(self, task_id: UUID, client_name: str | None) -> None:
-        """Have the vendor answer for each open item of a task of this client's (None: anybody's); what it said is
-        applied when this returns. Nothing is asked about a task that has ended, or of which no item is known yet.
-        Raises ``NotFound``, ``Conflict`` while it is queued, ``VendorPaused``, ``NotRefreshed``, ``Unavailable``.
-        """
-        context = self._context
-        known = await context.db.read(_open_items, task_id, client_name)
-        if known and self._paused():
+    async def refresh(self, task_id: UUID, scope: str | None, client_name: str) -> None:
+        """Have the vendor answer, for a client, for each open item of a task that is in its ``scope`` (None:
+        anybody's); what it said is applied when this returns. Nothing is asked about a task that has ended, or of
+        which no item is known yet. Raises ``NotFound``, ``Conflict`` while it is queued, ``VendorPaused``,
+        ``NotRefreshed``, ``Unavailable``."""
+        known = await self._context.db.read(_open_items, task_id, scope)
+        if not known:
+            return
+        if self._paused():
             raise Unavailable("the clock of this process is not right", HELD_S)
+        refreshing = self._under_way.get(task_id)
+        if refreshing is None:
+            refreshing = asyncio.create_task(self._refresh(client_name, known), name=f"refresh {task_id}")
+            self._under_way[task_id] = refreshing
+            refreshing.add_done_callback(lambda _task: self._under_way.pop(task_id))
+        # A caller that goes away takes nothing from those who share it.
+        await asyncio.shield(refreshing)
+
+    async def finish(self, timeout_s: float) -> None:
+        """Wait for the questions under way, at most so long; who waits for a permit gets none."""
+        refreshing = list(self._under_way.values())
+        for task in refreshing:
+            task.cancel()
+        await asyncio.gather(*refreshing, return_exceptions=True)
+        await self._asking.finish(timeout_s)
+
+    async def _refresh(self, client_name: str, known: dict[ItemKey, Open]) -> None:
+        context = self._context
         end = context.clock.monotonic() + PATIENCE_S
         pending = {key: one.last_query_at for key, one in known.items()}
         while pending:
-            left_s = end - context.clock.monotonic()
-            if left_s <= 0:
-                raise NotRefreshed("the vendor's answer did not come in time", context.policy.interval_s)
-            wait_s = await self._turn(pending, known, left_s)
-            if wait_s > 0:
-                await context.clock.sleep(min(wait_s, left_s))
+            async with self._line.front(client_name):
+                asking = await self._ask_in_turn(pending, known, end)
+            # A caller whose patience ends leaves the question to be answered: its lease is taken, its permit spent.
+            if asking is not None and await context.clock.wait(asking.done, end - context.clock.monotonic()):
+                await self._check(asking.answer.result(), asking.question)
             left = await context.db.read(questions.unanswered, pending)
             pending = {key: pending[key] for key in left}
+            if pending and asking is None:
+                await context.clock.sleep(min(POLL_S, max(0.0, end - context.clock.monotonic())))
 
-    async def finish(self, timeout_s: float) -> None:
-        """Wait for the questions under way, at most so long."""
-        await self._asking.finish(timeout_s)
-
-    async def _turn(self, pending: questions.Known, known: dict[ItemKey, Open], left_s: float) -> float:
-        """Ask about what nobody asks about yet, if the rate allows it. Returns seconds until the next turn."""
+    async def _ask_in_turn(self, pending: questions.Known, known: dict[ItemKey, Open], end: float) -> Asking | None:
+        """Ask about what nobody asks about yet, as soon as there is a permit for it. What is due has its turns: it
+        is asked about meanwhile, and nobody waits for its answer. None if somebody asks about all of it."""
         context = self._context
-        started, now = context.clock.monotonic(), context.clock.now()
-        turn = await context.db.write(claim, context, now, pending)
-        if turn.held is not None:
-            raise _paused_by(turn.held, now)
-        if turn.question is None:
-            return POLL_S if turn.wait_s is None else turn.wait_s
-        planned = {key: one.planned_at for key, one in known.items() if one.planned_at > now}
+        while True:
+            started, now = context.clock.monotonic(), context.clock.now()
+            if started >= end:
+                raise NotRefreshed("the vendor's answer did not come in time", context.policy.interval_s)
+            turn = await context.db.write(claim, context, now, pending)
+            if turn.held is not None:
+                raise _paused_by(turn.held, now)
+            if turn.question is None and turn.wait_s is None:
+                return None
+            if turn.question is None:
+                await context.clock.sleep(min(turn.wait_s or 0, end - started))
+                continue
+            planned = {key: one.planned_at for key, one in known.items() if one.planned_at > now}
+            asking = self._begin(turn.question, started, planned)
+            if any(one.key in pending for one in turn.question.asked):
+                return asking
+
+    def _begin(self, question: Question, started: float, planned: dict[ItemKey, datetime]) -> Asking:
         done = asyncio.Event()
-        asking = self._asking.start(self._ask(turn.question, started, planned), f"refresh {turn.question.family}")
-        asking.add_done_callback(lambda _task: done.set())
-        # A caller whose patience ends leaves the question to be answered: its lease is taken, its permit spent.
-        if not await context.clock.wait(done, left_s):
-            return 0
-        await self._check(asking.result(), turn.question)
-        return 0
+        answer = self._asking.start(self._ask(question, started, planned), f"refresh {question.family}")
+        answer.add_done_callback(lambda _task: done.set())
+        return Asking(question, answer, done)
 
     async def _ask(self, question: Question, started: float, planned: dict[ItemKey, datetime]) -> QueryAnswer | None:
         answer = await ask(self._context, self._context.db, question, started)

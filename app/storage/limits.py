@@ -22,11 +22,12 @@ class Limit(StrEnum):
 @dataclass(frozen=True, slots=True)
 class State:
     """``not_before_at``: the next time that a query may be made (queries only). ``last_client``: whose turn to
-    submit came last (submissions only)."""
+    submit came last (submissions only). ``last_permit``: what the last query was spent on (queries only)."""
 
     standing: Standing
     not_before_at: datetime | None = None
     last_client: str | None = None
+    last_permit: str | None = None
 
 
 ALL: Final = tuple(Limit)
@@ -47,9 +48,9 @@ def read(conn: sa.Connection) -> dict[Limit, State]:
 def save(conn: sa.Connection, name: Limit, state: State) -> None:
     """Write a locked limit."""
     statement = limits.update().where(limits.c.name == name.value)
-    document = dump(state.standing) | {"last_client": state.last_client}
+    document = dump(state.standing) | {"last_client": state.last_client, "last_permit": state.last_permit}
     conn.execute(statement.values(not_before_at=state.not_before_at, state=document))
 
 
 def _state(row: Any) -> State:
-    return State(load(row.state), row.not_before_at, row.state.get("last_client"))
+    return State(load(row.state), row.not_before_at, row.state.get("last_client"), row.state.get("last_permit"))

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from app.domain.schedule import SUSPECT
 from app.domain.status import ITEM_FINAL
 from app.storage import dialect, tasks
 from app.storage.items import Asked, ItemKey, lease, lock_due, unleased
@@ -40,6 +41,29 @@ def claim_some(
             found.setdefault(one.key, one)
     lease(conn, found, lease_until)
     return list(found.values())
+
+
+def claim_known(conn: sa.Connection, now: datetime, soon: datetime, lease_until: datetime, limit: int) -> list[Asked]:
+    """As ``items.claim_due``, of the items that are no suspects."""
+    most_overdue = (
+        sa.select(items.c.family, items.c.query_group)
+        .where(items.c.query_due_at <= now, items.c.query_group != SUSPECT)
+        .order_by(items.c.query_due_at)
+        .limit(1)
+    )
+    first = conn.execute(dialect.locked(most_overdue, of=items, skip=True)).one_or_none()
+    if first is None:
+        return []
+    asked = lock_due(conn, first.family, first.query_group, now, soon, limit)
+    lease(conn, [one.key for one in asked], lease_until)
+    return asked
+
+
+def is_suspect(conn: sa.Connection, key: ItemKey) -> bool:
+    """Whether an item is asked about among suspects."""
+    family, item_id = key
+    matches = sa.and_(items.c.family == family, items.c.item_id == item_id)
+    return conn.scalar(sa.select(items.c.query_group).where(matches)) == SUSPECT
 
 
 def unanswered(conn: sa.Connection, known: Known) -> set[ItemKey]:
