@@ -1,6 +1,7 @@
 """The inbound log, for admins: every callback with a valid token, as it came."""
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
@@ -19,7 +20,7 @@ router = APIRouter(prefix="/v1/callbacks", responses=PROBLEMS)
 async def list_callbacks(
     _admin: Admin,
     given: TheServices,
-    task_id: str | None = None,
+    task_id: UUID | None = None,
     disposition: Disposition | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: str | None = None,
@@ -28,7 +29,7 @@ async def list_callbacks(
     filters = ("callbacks", task_id, disposition)
     found = await read.callback_list(
         given.context,
-        task_id=uuid_of(task_id) if task_id is not None else None,
+        task_id=task_id,
         disposition=disposition.value if disposition is not None else None,
         before_id=cursors.read(cursor, filters) if cursor is not None else None,
         limit=limit + 1,

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Annotated, Literal
+from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, StrictStr, field_validator
@@ -88,7 +89,7 @@ router = APIRouter(prefix="/v1/notifications", responses=PROBLEMS)
 async def list_notifications(
     client: Caller,
     given: TheServices,
-    task_id: str | None = None,
+    task_id: UUID | None = None,
     status: NotificationStatusName | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: str | None = None,
@@ -97,7 +98,7 @@ async def list_notifications(
     filters = ("notifications", scope_of(client), task_id, status)
     chosen = outgoing.Chosen(
         scope_of(client),
-        uuid_of(task_id) if task_id is not None else None,
+        task_id,
         status,
         cursors.read(cursor, filters) if cursor is not None else None,
     )

@@ -80,7 +80,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> Response:
-        faults = tuple((path_of(one["loc"]), str(one["msg"])) for one in error.errors())
+        # The first part says where the parameter stood: in the query, a header.
+        faults = tuple((path_of(one["loc"][1:]), str(one["msg"])) for one in error.errors())
         return of_error(errors.InvalidRequest("the request is not valid", faults))
 
     @app.exception_handler(HTTPException)
@@ -96,7 +97,7 @@ def install(app: FastAPI) -> None:
 
 def path_of(place: tuple[Any, ...] | list[Any]) -> str:
     """Where a fault is, as in ``params.prompt``."""
-    return ".".join(str(part) for part in place if part not in ("body",))
+    return ".".join(str(part) for part in place)
 
 
 def _route(request: Request) -> str:
