@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.flows.reconcile import claim
-from app.storage import questions
+from app.flows.reconcile import claim, note_answer
 from app.storage.tables import items
-from tests.api.bodies import song
+from app.vendor.answers import Unanswered
+from tests.api.bodies import assert_problem, song
 from tests.support.gateway import eventually
 
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
@@ -105,20 +105,18 @@ async def test_refreshes_and_unknown_ids_together_get_no_more(quiet):
     assert got.count("midi") == 4
 
 
-async def test_when_a_refresh_cannot_ask_its_turn_stays(quiet):
-    """A question that could not be claimed spends nothing."""
-    await _named(quiet, "lyrics", ["l0"])
+async def test_what_asks_for_nothing_leaves_the_turns_as_they_are(quiet):
+    """A claim that finds nothing, and an answer that makes everybody wait."""
+    await _named(quiet, "lyrics", ["l0", "l1"])
     permits = Permits(quiet)
     await _due(quiet, "lyrics", FAR)
     assert await permits.next(("lyrics", "l0")) == "lyrics"
     assert await permits.next(("lyrics", "l0")) is None
+    context = permits.context
+    await context.db.write(note_answer, context, Unanswered("busy", retry_after_s=0.1), permits.now)
     await _named(quiet, "song", ["s0"])
     await _due(quiet, "song", permits.now)
-    assert await permits.next() == "song"
-    db, context = permits.context.db, permits.context
-    assert await db.read(questions.unanswered, {("lyrics", "l0"): None}) == {("lyrics", "l0")}
-    # What a queue says of the key keeps whose turn it is.
-    assert (await db.write(claim, context, permits.now)).wait_s > 0
+    assert [await permits.next(("lyrics", "l1")) for _ in range(2)] == ["song", "lyrics"]
 
 
 def _asked(sandbox):
@@ -191,15 +189,28 @@ async def test_another_clients_refresh_comes_before_the_next_of_one_that_refresh
         await asyncio.gather(*hammers, return_exceptions=True)
 
 
-async def test_refreshes_of_one_task_at_a_time_share_a_question(start_gateway, start_sandbox):
+@pytest.mark.parametrize("answered", [True, False])
+async def test_refreshes_of_one_task_at_a_time_share_a_question_and_what_comes_of_it(
+    start_gateway, start_sandbox, answered
+):
+    """Also where nothing comes of it: twenty callers do not ask a vendor that does not answer twenty times."""
     sandbox = await start_sandbox(scale=0.1, callbacks={"drop": 1})
-    gateway = await start_gateway(sandbox, workers=False, query_first_after_s=10_000, query_rate_per_s=2)
+    if not answered:
+        sandbox.add_rules(answers=[{"operation": "query", "http_status": 500, "delay_s": 1, "times": None}])
+    gateway = await start_gateway(sandbox, workers=False, query_first_after_s=10_000, query_rate_per_s=20)
     await _named(gateway, "lyrics", ["l0"])
     task = (await gateway.api.get("/v1/items/l0")).json()
     path = f"/v1/tasks/{task['id']}/refresh"
     answers = await asyncio.gather(*(gateway.api.post(path) for _ in range(20)))
-    assert {answer.status_code for answer in answers} == {200}
     assert len(_asked(sandbox)) == 1
+    for answer in answers:
+        if answered:
+            assert answer.status_code == 200, answer.text
+        else:
+            assert_problem(answer, 503, "not_refreshed")
+    # The next one asks anew.
+    await gateway.api.post(path)
+    assert len(_asked(sandbox)) == 2
 
 
 async def test_a_client_has_few_refreshes_open_and_the_rest_are_told_to_come_later(start_gateway, start_sandbox):
