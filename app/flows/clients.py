@@ -3,13 +3,14 @@
 import base64
 import secrets
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
+import structlog
 
 from app.domain.client import EXTERNAL, Client
-from app.errors import Conflict, InvalidRequest, NotFound
+from app.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from app.flows.clock import Clock
 from app.storage import clients, outbox
 from app.storage.database import Database
@@ -20,6 +21,11 @@ NAME_RESTS: Final = timedelta(days=30)
 ROTATION: Final = timedelta(hours=24)
 """How long the secret before signs beside a new one."""
 MOST_NAME_CHARS: Final = 100
+BATCH: Final = 100
+"""Rows that a write changes at most which changes as many as there are: callbacks do not wait for all of them."""
+_EVER: Final = datetime.max.replace(tzinfo=UTC)
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +63,15 @@ async def list_all(db: Database) -> list[Client]:
 
 
 async def revoke(db: Database, clock: Clock, name: str) -> None:
-    """End a client's key at once; its tasks run to their end, and what is pending for it is dead. Raises
-    ``NotFound``."""
-    if not await db.write(_revoke, name, clock.now()):
+    """End a client's key at once; its tasks run to their end, and what is pending for it becomes dead, ``BATCH`` in
+    a transaction. Raises ``NotFound``. Where that is cut short, the rest is found dead at its next attempt: nothing
+    is posted for a client that was revoked."""
+    if not await db.write(clients.revoke, name, clock.now()):
         raise NotFound("there is no such client")
+    try:
+        await _end_pending(db, clock, name)
+    except Unavailable as error:
+        log.warning("client.pending_left", client=name, reason=error.detail)
 
 
 async def rotate_webhook_secret(db: Database, clock: Clock, name: str) -> str:
@@ -87,11 +98,16 @@ def new_webhook_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
-def _revoke(conn: sa.Connection, name: str, now: datetime) -> bool:
-    if not clients.revoke(conn, name, now):
-        return False
-    outbox.end_of_client(conn, name, now)
-    return True
+async def _end_pending(db: Database, clock: Clock, name: str) -> None:
+    """End what is pending for a client, its receivers being found among all that have something pending."""
+    first = ""
+    while True:
+        receivers, first = await db.read(outbox.due_receivers, _EVER, first)
+        own = [receiver for receiver in receivers if outbox.client_of(receiver) == name]
+        while own and await db.write(outbox.end_of_client, own, clock.now(), BATCH) == BATCH:
+            pass
+        if not first:
+            return
 
 
 def _create(conn: sa.Connection, name: str, api_key: str, webhook_secret: str, is_admin: bool, now: datetime) -> bool:

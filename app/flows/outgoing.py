@@ -12,7 +12,7 @@ from app.caller.signing import sign
 from app.caller.urls import check_url
 from app.domain.client import Client
 from app.errors import InvalidRequest, NotFound, Unauthenticated
-from app.flows.clients import ROTATION
+from app.flows.clients import BATCH, ROTATION
 from app.flows.context import Context
 from app.flows.notify import outcome_of
 from app.flows.present import Document, rfc3339
@@ -60,9 +60,15 @@ async def redeliver(context: Context, notification_id: UUID, client_name: str | 
 
 
 async def redeliver_dead(context: Context, client_name: str, since: datetime, *, dry_run: bool) -> int:
-    """Send all dead ones of a client again that were written since a time. Returns how many there are."""
-    count = await context.db.write(outbox.redeliver_dead, client_name, since, context.clock.now(), dry_run=dry_run)
-    context.wakes.notify.set()
+    """Send all dead ones of a client again that were written since a time, ``BATCH`` in a transaction. Returns how
+    many there are. Raises ``Unavailable``: those of the batches before are sent then, the rest by the next call."""
+    if dry_run:
+        return await context.db.read(outbox.count_dead, client_name, since)
+    started, after_id, count = context.clock.now(), None, 0
+    while some := await context.db.read(outbox.dead_after, client_name, since, started, after_id, BATCH):
+        count += await context.db.write(outbox.redeliver_dead, some, context.clock.now())
+        context.wakes.notify.set()
+        after_id = some[-1]
     return count
 
 

@@ -1,6 +1,6 @@
 """The outbox: notifications, written with the change that they tell of, claimed by due time, kept as a log."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -189,13 +189,15 @@ def give_back(conn: sa.Connection, letter: Letter, now: datetime) -> None:
     conn.execute(notifications.update().where(_held(letter)).values(due_at=now))
 
 
-def end_of_client(conn: sa.Connection, client_name: str, now: datetime) -> int:
-    """What is pending for a client becomes dead. Returns how many."""
-    pending = sa.and_(
-        notifications.c.client_name == client_name, notifications.c.status == NotificationStatus.PENDING.value
-    )
+def end_of_client(conn: sa.Connection, receivers: Collection[str], now: datetime, limit: int) -> int:
+    """What is pending for a client's receivers becomes dead, at most ``limit`` of it; what somebody else holds is
+    passed over. Returns how many."""
+    table = notifications.c
+    pending = sa.and_(dialect.any_of(conn, table.receiver, sorted(receivers)), table.due_at.is_not(None))
+    some = dialect.locked(sa.select(table.id).where(pending).limit(limit), of=notifications, skip=True)
     dead = {"status": NotificationStatus.DEAD.value, "due_at": None, "ended_at": now, "last_error": "client_revoked"}
-    return conn.execute(notifications.update().where(pending).values(**dead)).rowcount
+    chosen = dialect.any_of(conn, table.id, list(conn.scalars(some)))
+    return conn.execute(notifications.update().where(chosen).values(**dead)).rowcount
 
 
 def redeliver(conn: sa.Connection, notification_id: UUID, client_name: str | None, now: datetime) -> bool:
@@ -206,15 +208,33 @@ def redeliver(conn: sa.Connection, notification_id: UUID, client_name: str | Non
     return conn.execute(notifications.update().where(chosen).values(**_anew(now))).rowcount == 1
 
 
-def redeliver_dead(conn: sa.Connection, client_name: str, since: datetime, now: datetime, *, dry_run: bool) -> int:
-    """Make all dead ones of a client due that were written since a time; with ``dry_run`` only count them."""
-    dead = sa.and_(
-        notifications.c.client_name == client_name,
-        notifications.c.status == NotificationStatus.DEAD.value,
-        notifications.c.created_at >= since,
+def _dead(client_name: str, since: datetime) -> sa.ColumnElement[bool]:
+    table = notifications.c
+    return sa.and_(
+        table.client_name == client_name, table.status == NotificationStatus.DEAD.value, table.created_at >= since
     )
-    if dry_run:
-        return conn.scalar(sa.select(sa.func.count()).select_from(notifications).where(dead)) or 0
+
+
+def count_dead(conn: sa.Connection, client_name: str, since: datetime) -> int:
+    """How many of a client are dead that were written since a time."""
+    return conn.scalar(sa.select(sa.func.count()).select_from(notifications).where(_dead(client_name, since))) or 0
+
+
+def dead_after(
+    conn: sa.Connection, client_name: str, since: datetime, until: datetime, after_id: UUID | None, limit: int
+) -> list[UUID]:
+    """Of a client's dead ones that were written from ``since`` to ``until`` the next ``limit``, by id."""
+    table = notifications.c
+    dead = sa.and_(_dead(client_name, since), table.created_at <= until)
+    if after_id is not None:
+        dead = sa.and_(dead, table.id > after_id)
+    return list(conn.scalars(sa.select(table.id).where(dead).order_by(table.id).limit(limit)))
+
+
+def redeliver_dead(conn: sa.Connection, some: Collection[UUID], now: datetime) -> int:
+    """Make those due that are dead. Returns how many."""
+    table = notifications.c
+    dead = sa.and_(dialect.any_of(conn, table.id, sorted(some)), table.status == NotificationStatus.DEAD.value)
     return conn.execute(notifications.update().where(dead).values(**_anew(now))).rowcount
 
 
