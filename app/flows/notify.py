@@ -6,6 +6,7 @@ dead one delays nobody but itself.
 """
 
 import asyncio
+import logging
 import random
 from collections import Counter
 from dataclasses import dataclass
@@ -131,7 +132,10 @@ class Notifier:
         attempt = judge(letter.attempts, answer, context.clock.now())
         metrics.notifications.labels(outcome_of(answer)).inc()
         if attempt.status is not NotificationStatus.DELIVERED:
-            log.warning(
+            # A dead receiver fails at every attempt of every notification: its first word and its last will do.
+            loud = letter.attempts == 0 or attempt.due_at is None
+            log.log(
+                logging.WARNING if loud else logging.DEBUG,
                 "notification.failed",
                 notification_id=str(letter.id),
                 task_id=str(letter.task_id),

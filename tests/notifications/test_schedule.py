@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.caller.post import Caller, Delivered, Failed, Forbidden, Gone, Rejected
 from app.flows.notify import SCHEDULE_S, Notifier, judge
@@ -54,6 +55,19 @@ async def test_after_seven_waits_of_the_schedule_it_is_dead_and_nothing_more_is_
     for found, planned in zip(waits, SCHEDULE_S, strict=True):
         assert 0.8 * planned <= found <= 1.2 * planned
     assert any(abs(found - planned) > 0.001 * planned for found, planned in zip(waits, SCHEDULE_S, strict=True))
+
+
+async def test_of_a_dead_receiver_the_first_failure_and_the_end_are_warnings(gateway, notifier, clock):
+    studio = await client_of(gateway)
+    with capture_logs() as logs:
+        async with watching(BUSY, BUSY, BUSY, plain("410 Gone")) as receiver:
+            await studio.canceled(receiver.url())
+            for _ in range(4):
+                await deliver(notifier)
+                clock.skip(1000)
+            assert (await studio.one())["attempts"] == 4
+    told = [one for one in logs if one["event"] == "notification.failed" and one["log_level"] == "warning"]
+    assert [(one["attempts"], one["dead"]) for one in told] == [(1, False), (4, True)]
 
 
 def test_the_waits_are_spread_over_a_fifth_to_either_side():
