@@ -19,12 +19,14 @@ def render(type_: str, value: object, _context: object) -> str | bool:
 
 
 def run(connection: sa.Connection) -> None:
-    """Run what is asked for, in one transaction: both databases can undo a half-done schema."""
+    """Run what is asked for: on SQLite in one transaction, on PostgreSQL each migration in one of its own, since one
+    that builds indexes beside writers has to end those before it. Both databases can undo a half-done schema."""
     context.configure(
         connection=connection,
         target_metadata=metadata,
         render_as_batch=True,
         transactional_ddl=True,
+        transaction_per_migration=True,
         compare_type=True,
         render_item=render,
     )

@@ -1,4 +1,4 @@
-"""Notifications to clients, rotation of their secrets, fair turns between clients, and streams by time.
+"""Notifications to clients, and rotation of their secrets.
 
 Revision: 0002, after 0001
 """
@@ -57,25 +57,8 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("previous_webhook_secret", sa.String(length=100), nullable=True))
         batch_op.add_column(sa.Column("rotated_at", sa.DateTime(timezone=True), nullable=True))
 
-    with op.batch_alter_table("tasks", schema=None) as batch_op:
-        batch_op.create_index(
-            batch_op.f("ix_tasks_client_name_dispatch_due_at_id"),
-            ["client_name", "dispatch_due_at", "id"],
-            unique=False,
-            **_is_due("dispatch_due_at"),
-        )
-
-    with op.batch_alter_table("timeline", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_timeline_at"), ["at"], unique=False)
-
 
 def downgrade() -> None:
-    with op.batch_alter_table("timeline", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_timeline_at"))
-
-    with op.batch_alter_table("tasks", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_tasks_client_name_dispatch_due_at_id"))
-
     with op.batch_alter_table("clients", schema=None) as batch_op:
         batch_op.drop_column("rotated_at")
         batch_op.drop_column("previous_webhook_secret")
