@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from app import settings as settings_module
 from app.demo import play
 from app.errors import GatewayError
+from app.flows import audit as audit_flows
 from app.flows import clients as client_flows
 from app.flows.clock import Clock
 from app.flows.present import rfc3339
@@ -117,7 +118,8 @@ def create_client(
     name: str, admin: Annotated[bool, typer.Option("--admin", help="May see and do everything.")] = False
 ) -> None:
     """Make a client, and print its API key and webhook secret this once."""
-    made = _with_database(lambda db: client_flows.create(db, Clock(), name, is_admin=admin))
+    by = audit_flows.command_line()
+    made = _with_database(lambda db: client_flows.create(db, Clock(), by, name, is_admin=admin))
     shown = {"name": name, "admin": admin, "api_key": made.api_key, "webhook_secret": made.webhook_secret}
     typer.echo(json.dumps(shown, indent=2))
 
@@ -134,8 +136,16 @@ def list_clients() -> None:
 @clients_app.command("revoke")
 def revoke_client(name: str) -> None:
     """End a client's key at once; its tasks run to their end."""
-    _with_database(lambda db: client_flows.revoke(db, Clock(), name))
+    _with_database(lambda db: client_flows.revoke(db, Clock(), audit_flows.command_line(), name))
     typer.echo(f"The key of {name!r} is revoked.")
+
+
+@app.command()
+def audit(limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, the newest first.")] = 50) -> None:
+    """List what admins did, one act a line: when, who, what, to what, and the rest as JSON."""
+    for one in _with_database(lambda db: audit_flows.page(db, None, limit)):
+        detail = json.dumps(one["detail"])
+        typer.echo(f"{rfc3339(one['at'])}\t{one['actor']}\t{one['action']}\t{one['target'] or '-'}\t{detail}")
 
 
 def _start() -> Settings:

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
+from app.api.acting import by
 from app.api.answers import CONFLICT, PROBLEMS, json_answer
 from app.api.bodies import documented, parse, read_json
 from app.api.intake import IdempotencyKey, answer_many, answer_one, check_batch, once
@@ -55,10 +56,10 @@ async def adopt_items(request: Request, admin: Admin, given: TheServices) -> Res
 
 
 @router.post("/{task_id}/cancel", response_model=Task, responses=CONFLICT, summary="Cancel a queued task")
-async def cancel_task(task_id: str, client: Caller, given: TheServices) -> Response:
+async def cancel_task(request: Request, task_id: str, client: Caller, given: TheServices) -> Response:
     """End a task that is `queued`. One that is being sent, or was sent, runs on: 409."""
     wanted, scope = uuid_of(task_id), scope_of(client)
-    await cancel(given.context, wanted, scope)
+    await cancel(given.context, by(request, client), wanted, scope)
     return json_answer(await read.task(given.context, wanted, scope))
 
 
@@ -66,18 +67,22 @@ async def cancel_task(task_id: str, client: Caller, given: TheServices) -> Respo
     "/{task_id}/retry", status_code=202, response_model=Task, responses=CONFLICT, summary="Submit an ended task again"
 )
 async def retry_task(
-    task_id: str, client: Caller, given: TheServices, idempotency_key: IdempotencyKey = None
+    request: Request,
+    task_id: str,
+    client: Caller,
+    given: TheServices,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Make a new task with the same params, reference, metadata and webhook; its `retry_of` names this one, which
     must have ended. The same `Idempotency-Key` for the same task again answers 200 and the first new task."""
     wanted = uuid_of(task_id)
     key = once("POST /v1/tasks/{id}/retry", idempotency_key, {"retry_of": str(wanted)})
-    accepted = await retry(given.context, client.name, scope_of(client), wanted, key)
+    accepted = await retry(given.context, by(request, client), scope_of(client), wanted, key)
     return await answer_one(given.context, accepted)
 
 
 @router.post("/{task_id}/refresh", response_model=Task, responses=CONFLICT, summary="Ask the vendor now")
-async def refresh_task(task_id: str, client: Caller, given: TheServices) -> Response:
+async def refresh_task(request: Request, task_id: str, client: Caller, given: TheServices) -> Response:
     """Ask the vendor about the task's open items, and answer the task as it is then. A task that has ended, or of
     which the vendor has named no item yet (`submitting`, `unconfirmed`), is answered without a call: there is
     nothing to ask about. 409 while it is `queued`; 503 with `Retry-After` while the vendor is not asked
@@ -85,5 +90,5 @@ async def refresh_task(task_id: str, client: Caller, given: TheServices) -> Resp
     time, and while questions are due at least every second one is one of them."""
     wanted, scope = uuid_of(task_id), scope_of(client)
     with given.refreshes.place(client.name):
-        await given.refresher.refresh(wanted, scope, client.name)
+        await given.refresher.refresh(by(request, client), wanted, scope)
     return json_answer(await read.task(given.context, wanted, scope))

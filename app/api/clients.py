@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
+from app.api.acting import by
 from app.api.answers import PROBLEMS, json_answer
 from app.api.bodies import documented, parse, read_json
 from app.api.schemas import ClientPage, ClientRequest, NewClient, RotatedSecret
@@ -27,25 +28,27 @@ async def list_clients(_admin: Admin, given: TheServices) -> Response:
     openapi_extra=documented(ClientRequest, {"name": "studio"}),
     summary="Make a client",
 )
-async def create_client(request: Request, _admin: Admin, given: TheServices) -> Response:
+async def create_client(request: Request, admin: Admin, given: TheServices) -> Response:
     """Make a client. Its key and its webhook secret are shown this once."""
     asked = parse(ClientRequest, await read_json(request))
-    made = await clients.create(given.context.db, given.context.clock, asked.name, is_admin=asked.admin)
+    context = given.context
+    made = await clients.create(context.db, context.clock, by(request, admin), asked.name, is_admin=asked.admin)
     secrets = {"api_key": made.api_key, "webhook_secret": made.webhook_secret}
     return json_answer({**_document(made.client), **secrets}, 201)
 
 
 @router.post("/{name}/webhook-secret", response_model=RotatedSecret, summary="Rotate a client's webhook secret")
-async def rotate_webhook_secret(name: str, _admin: Admin, given: TheServices) -> Response:
+async def rotate_webhook_secret(request: Request, name: str, admin: Admin, given: TheServices) -> Response:
     """Make a new webhook secret, shown this once. The old one signs beside it for a day."""
-    secret = await clients.rotate_webhook_secret(given.context.db, given.context.clock, storable(name))
+    context = given.context
+    secret = await clients.rotate_webhook_secret(context.db, context.clock, by(request, admin), storable(name))
     return json_answer({"name": name, "webhook_secret": secret})
 
 
 @router.delete("/{name}", status_code=204, summary="Revoke a client")
-async def revoke_client(name: str, _admin: Admin, given: TheServices) -> Response:
+async def revoke_client(request: Request, name: str, admin: Admin, given: TheServices) -> Response:
     """End a client's key at once. Its tasks run to their end."""
-    await clients.revoke(given.context.db, given.context.clock, storable(name))
+    await clients.revoke(given.context.db, given.context.clock, by(request, admin), storable(name))
     return Response(status_code=204)
 
 

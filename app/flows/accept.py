@@ -9,13 +9,15 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from app.domain.audit import Action, By
 from app.domain.item import canonical
 from app.domain.status import TASK_FINAL
 from app.domain.task import Entry, Task
 from app.errors import Conflict, IdempotencyMismatch, NotFound
+from app.flows.audit import act
 from app.flows.context import Context
 from app.flows.present import Document, task_document
-from app.storage import idempotency, sets, tasks, timeline
+from app.storage import audit, idempotency, sets, tasks, timeline
 from app.storage.tasks import Given, Record
 from app.vendor.kinds import KINDS
 
@@ -64,11 +66,11 @@ async def accept(
 
 
 async def retry(
-    context: Context, client_name: str, scope: str | None, task_id: UUID, once: Idempotency | None = None
+    context: Context, by: By, scope: str | None, task_id: UUID, once: Idempotency | None = None
 ) -> AcceptedTasks:
-    """Store a new task like one that has ended, for the client whose that is. ``client_name`` asks, and sees the
+    """Store a new task like one that has ended, for the client whose that is. ``by`` asks, and sees the
     tasks of ``scope`` (None: all). Raises ``NotFound``, ``Conflict``, ``IdempotencyMismatch``, ``Unavailable``."""
-    return _told(context, await context.db.write(_retry, context, client_name, scope, task_id, once))
+    return _told(context, await context.db.write(_retry, context, by, scope, task_id, once))
 
 
 def _told(context: Context, accepted: AcceptedTasks) -> AcceptedTasks:
@@ -82,7 +84,7 @@ def _told(context: Context, accepted: AcceptedTasks) -> AcceptedTasks:
 def _retry(
     conn: sa.Connection,
     context: Context,
-    client_name: str,
+    by: By,
     scope: str | None,
     task_id: UUID,
     once: Idempotency | None,
@@ -90,7 +92,7 @@ def _retry(
     now = context.clock.now()
     new_id = context.ids()
     # Before the task is looked at: a retry that was made stays made, also where the task has been reopened since.
-    replayed = _taken(conn, client_name, once, (new_id,), now)
+    replayed = _taken(conn, by.actor, once, (new_id,), now)
     if replayed is not None:
         return replayed
     found = tasks.find(conn, task_id, scope)
@@ -102,6 +104,9 @@ def _retry(
     if task.status not in TASK_FINAL:
         raise Conflict(f"the task is {task.status}; only one that has ended can be retried")
     again = NewTask(task.kind, given.params, given.metadata, given.reference, task.webhook_url, retry_of=task.id)
+    if task.client_name != by.actor:
+        done = act(context.clock, by, Action.RETRY_TASK, str(task_id), client=task.client_name, task_id=str(new_id))
+        audit.record(conn, done)
     return _store(conn, context, [_record(new_id, task.client_name, again, now)], now)
 
 

@@ -1,26 +1,29 @@
 """Taking a task back before it is sent."""
 
-from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
 
+from app.domain.audit import Action, By
 from app.domain.submission import Canceled
 from app.domain.transition import Change
 from app.errors import Conflict, NotFound
 from app.flows.apply import Applied, apply
+from app.flows.audit import act
 from app.flows.context import Context
-from app.storage import tasks
+from app.storage import audit, tasks
 
 
-async def cancel(context: Context, task_id: UUID, client_name: str | None) -> None:
+async def cancel(context: Context, by: By, task_id: UUID, client_name: str | None) -> None:
     """End a queued task of this client's (None: anybody's); durable when this returns. Raises ``NotFound``, and
     ``Conflict`` for one that is not queued, or that a sender claims first."""
-    context.committed(await context.db.write(_cancel, context, task_id, client_name, context.clock.now()))
+    context.committed(await context.db.write(_cancel, context, by, task_id, client_name))
 
 
-def _cancel(conn: sa.Connection, context: Context, task_id: UUID, client_name: str | None, now: datetime) -> Applied:
-    if tasks.find(conn, task_id, client_name) is None:
+def _cancel(conn: sa.Connection, context: Context, by: By, task_id: UUID, client_name: str | None) -> Applied:
+    now = context.clock.now()
+    found = tasks.find(conn, task_id, client_name)
+    if found is None:
         raise NotFound("there is no such task")
     # Decided by the submission's guard under the task's lock: whoever claimed it first has it, and then the error
     # rolls everything back.
@@ -30,4 +33,7 @@ def _cancel(conn: sa.Connection, context: Context, task_id: UUID, client_name: s
         raise NotFound("there is no such task")
     if outcome.guarded:
         raise Conflict("only a task that is queued, and of which the vendor has made nothing, can be canceled")
+    if found.task.client_name != by.actor:
+        done = act(context.clock, by, Action.CANCEL_TASK, str(task_id), client=found.task.client_name)
+        audit.record(conn, done)
     return applied

@@ -9,10 +9,12 @@ from typing import Final
 import sqlalchemy as sa
 import structlog
 
+from app.domain.audit import COMMAND_LINE, Act, Action, By
 from app.domain.client import EXTERNAL, Client
 from app.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from app.flows.audit import act
 from app.flows.clock import Clock
-from app.storage import clients, outbox
+from app.storage import audit, clients, outbox
 from app.storage.database import Database
 
 BOOTSTRAP: Final = "bootstrap"
@@ -42,17 +44,18 @@ def check_name(name: str) -> None:
     usable = 1 <= len(name) <= MOST_NAME_CHARS and name.isprintable() and name == name.strip() and "/" not in name
     if not usable:
         raise InvalidRequest("a client's name has 1 to 100 printable characters and no '/'")
-    if name in (EXTERNAL, BOOTSTRAP):
+    if name in (EXTERNAL, BOOTSTRAP) or name.startswith(COMMAND_LINE):
         raise InvalidRequest(f"the name {name!r} is reserved")
 
 
-async def create(db: Database, clock: Clock, name: str, *, is_admin: bool) -> NewClient:
+async def create(db: Database, clock: Clock, by: By, name: str, *, is_admin: bool) -> NewClient:
     """Make a client. Raises ``InvalidRequest``, ``Conflict`` if the name is taken."""
     check_name(name)
     api_key = f"tpg_{secrets.token_urlsafe(32)}"
     webhook_secret = new_webhook_secret()
     now = clock.now()
-    if not await db.write(_create, name, api_key, webhook_secret, is_admin, now):
+    done = act(clock, by, Action.CREATE_CLIENT, name, admin=is_admin)
+    if not await db.write(_create, name, api_key, webhook_secret, is_admin, now, done):
         raise Conflict(f"the name {name!r} is taken, or was until less than {NAME_RESTS.days} days ago")
     return NewClient(Client(name, is_admin, now, None), api_key, webhook_secret)
 
@@ -62,11 +65,11 @@ async def list_all(db: Database) -> list[Client]:
     return list(await db.read(clients.list_all))
 
 
-async def revoke(db: Database, clock: Clock, name: str) -> None:
+async def revoke(db: Database, clock: Clock, by: By, name: str) -> None:
     """End a client's key at once; its tasks run to their end, and what is pending for it becomes dead, ``BATCH`` in
     a transaction. Raises ``NotFound``. Where that is cut short, the rest is found dead at its next attempt: nothing
     is posted for a client that was revoked."""
-    if not await db.write(clients.revoke, name, clock.now()):
+    if not await db.write(_revoke, name, clock.now(), act(clock, by, Action.REVOKE_CLIENT, name)):
         raise NotFound("there is no such client")
     try:
         await _end_pending(db, clock, name)
@@ -74,11 +77,12 @@ async def revoke(db: Database, clock: Clock, name: str) -> None:
         log.warning("client.pending_left", client=name, reason=error.detail)
 
 
-async def rotate_webhook_secret(db: Database, clock: Clock, name: str) -> str:
+async def rotate_webhook_secret(db: Database, clock: Clock, by: By, name: str) -> str:
     """Give a client a new webhook secret, shown this once; the old one signs beside it for ``ROTATION``. Raises
     ``NotFound``."""
     secret = new_webhook_secret()
-    if not await db.write(clients.rotate_webhook_secret, name, secret, clock.now()):
+    done = act(clock, by, Action.ROTATE_WEBHOOK, name)
+    if not await db.write(_rotate_webhook_secret, name, secret, clock.now(), done):
         raise NotFound("there is no such client")
     return secret
 
@@ -110,6 +114,25 @@ async def _end_pending(db: Database, clock: Clock, name: str) -> None:
             return
 
 
-def _create(conn: sa.Connection, name: str, api_key: str, webhook_secret: str, is_admin: bool, now: datetime) -> bool:
+def _revoke(conn: sa.Connection, name: str, now: datetime, done: Act) -> bool:
+    if not clients.revoke(conn, name, now):
+        return False
+    audit.record(conn, done)
+    return True
+
+
+def _rotate_webhook_secret(conn: sa.Connection, name: str, secret: str, now: datetime, done: Act) -> bool:
+    if not clients.rotate_webhook_secret(conn, name, secret, now):
+        return False
+    audit.record(conn, done)
+    return True
+
+
+def _create(
+    conn: sa.Connection, name: str, api_key: str, webhook_secret: str, is_admin: bool, now: datetime, done: Act
+) -> bool:
     clients.drop_expired_name(conn, name, now - NAME_RESTS)
-    return clients.add(conn, name, api_key, webhook_secret, is_admin=is_admin, now=now)
+    if not clients.add(conn, name, api_key, webhook_secret, is_admin=is_admin, now=now):
+        return False
+    audit.record(conn, done)
+    return True

@@ -16,9 +16,11 @@ import sqlalchemy as sa
 import structlog
 
 from app.domain import standing as standings
+from app.domain.audit import Action, By
 from app.domain.standing import Standing
 from app.domain.status import TASK_FINAL, TaskStatus
 from app.errors import Conflict, NotFound, NotRefreshed, Unavailable, VendorPaused
+from app.flows.audit import note
 from app.flows.background import Background
 from app.flows.context import Context
 from app.flows.line import Line
@@ -68,19 +70,22 @@ class Refresher:
         self._line = Line()
         self._under_way: dict[UUID, asyncio.Task[None]] = {}
 
-    async def refresh(self, task_id: UUID, scope: str | None, client_name: str) -> None:
+    async def refresh(self, by: By, task_id: UUID, scope: str | None) -> None:
         """Have the vendor answer, for a client, for each open item of a task that is in its ``scope`` (None:
         anybody's); what it said is applied when this returns. Nothing is asked about a task that has ended, or of
         which no item is known yet. Raises ``NotFound``, ``Conflict`` while it is queued, ``VendorPaused``,
         ``NotRefreshed``, ``Unavailable``."""
-        known = await self._context.db.read(_open_items, task_id, scope)
+        context = self._context
+        owner, known = await context.db.read(_open_items, task_id, scope)
         if not known:
             return
+        if owner != by.actor:
+            await note(context.db, context.clock, by, Action.REFRESH_TASK, str(task_id), client=owner)
         if self._paused():
             raise Unavailable("the clock of this process is not right", HELD_S)
         refreshing = self._under_way.get(task_id)
         if refreshing is None:
-            refreshing = asyncio.create_task(self._refresh(client_name, known), name=f"refresh {task_id}")
+            refreshing = asyncio.create_task(self._refresh(by.actor, known), name=f"refresh {task_id}")
             self._under_way[task_id] = refreshing
             refreshing.add_done_callback(lambda _task: self._under_way.pop(task_id))
         # A caller that goes away takes nothing from those who share it.
@@ -161,19 +166,21 @@ def _failed(error: BaseException) -> None:
     log.warning("refresh.failed", error=type(error).__name__)
 
 
-def _open_items(conn: sa.Connection, task_id: UUID, client_name: str | None) -> dict[ItemKey, Open]:
+def _open_items(conn: sa.Connection, task_id: UUID, client_name: str | None) -> tuple[str, dict[ItemKey, Open]]:
+    """Whose the task is, and what of it can be asked about."""
     found = tasks.find(conn, task_id, client_name)
     if found is None:
         raise NotFound("there is no such task")
     if found.task.status is TaskStatus.QUEUED:
         raise Conflict("the task is queued: the vendor does not have it yet")
     if found.task.status in TASK_FINAL:
-        return {}
-    return {
+        return found.task.client_name, {}
+    known = {
         item.key: Open(item.last_query_at, item.query_due_at)
         for item in items.of_tasks(conn, [task_id])
         if item.query_due_at is not None
     }
+    return found.task.client_name, known
 
 
 def _paused_by(standing: Standing, now: datetime) -> VendorPaused:

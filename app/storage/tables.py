@@ -238,3 +238,18 @@ delays = sa.Table(
     _column("bucket", sa.SmallInteger, primary_key=True),
     _column("n", sa.Integer),
 )
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    _column("id", sa.Uuid, primary_key=True),
+    _column("at", UtcDateTime),
+    _column("actor", sa.String(120)),
+    _column("action", sa.String(64)),
+    _column("target", sa.String(300)),
+    _column("detail", Json),
+    _optional("request_id", sa.String(100)),
+)
+"""What admins did. Triggers refuse to change or delete a row; a migration that copies the table must make them
+anew."""
+sa.Index(None, audit.c.action, audit.c.target, audit.c.id)

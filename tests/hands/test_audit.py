@@ -1,0 +1,141 @@
+"""The audit: every act of an admin leaves a row, without a secret in it, and no row can be changed or taken away."""
+
+from uuid import UUID
+
+import pytest
+
+from tests.api.bodies import assert_problem, song
+from tests.processes.commands import environment, run
+from tests.support.databases import on_sqlite
+from tests.support.gateway import SONG
+
+
+async def acts(gateway, **params):
+    answer = await gateway.api.get("/v1/audit", params=params)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["data"]
+
+
+async def client_of(gateway, name, **more):
+    answer = await gateway.api.post("/v1/clients", json={"name": name, **more})
+    assert answer.status_code == 201, answer.text
+    return {"Authorization": f"Bearer {answer.json()['api_key']}"}, answer.json()
+
+
+async def test_what_is_done_with_clients_is_recorded_without_their_secrets(gateway, db):
+    _, made = await client_of(gateway, "studio")
+    rotated = await gateway.api.post("/v1/clients/studio/webhook-secret", headers={"X-Request-ID": "req-7"})
+    assert (await gateway.api.delete("/v1/clients/studio")).status_code == 204
+    found = await acts(gateway)
+    assert [(one["actor"], one["action"], one["target"]) for one in found] == [
+        ("bootstrap", "clients.revoke", "studio"),
+        ("bootstrap", "clients.rotate_webhook_secret", "studio"),
+        ("bootstrap", "clients.create", "studio"),
+    ]
+    assert [one["request_id"] for one in found] == [None, "req-7", None]
+    assert found[2]["detail"] == {"admin": False}
+    rows = str(await db.rows("SELECT * FROM audit"))
+    for secret in (made["api_key"], made["webhook_secret"], rotated.json()["webhook_secret"]):
+        assert secret not in rows
+
+
+async def test_what_fails_is_not_recorded(gateway):
+    await client_of(gateway, "studio")
+    assert (await gateway.api.post("/v1/clients", json={"name": "studio"})).status_code == 409
+    assert (await gateway.api.delete("/v1/clients/nobody")).status_code == 404
+    assert (await gateway.api.post("/v1/clients/nobody/webhook-secret")).status_code == 404
+    assert len(await acts(gateway)) == 1
+
+
+async def test_an_admins_hand_in_another_clients_tasks_is_recorded_and_its_own_is_not(start_gateway, start_sandbox):
+    sandbox = await start_sandbox(scale=60)
+    gateway = await start_gateway(sandbox, workers=False, query_rate_per_s=50)
+    studio, _ = await client_of(gateway, "studio")
+
+    async def submit(headers=None):
+        answer = await gateway.api.post("/v1/tasks", json={"kind": "song.generate", "params": SONG}, headers=headers)
+        return answer.json()["id"]
+
+    async def post(task_id, what, headers=None):
+        return await gateway.api.post(f"/v1/tasks/{task_id}/{what}", headers=headers)
+
+    theirs, own = await submit(studio), await submit()
+    asked = await submit(studio)
+    await gateway.call_back("song", song("t2m_1"), UUID(asked))
+    for task_id in (theirs, own):
+        assert (await post(task_id, "cancel")).status_code == 200
+        again = await post(task_id, "retry")
+        assert again.status_code == 202
+    await post(asked, "refresh")
+    await post(asked, "refresh", studio)
+    await post(await submit(studio), "cancel", studio)
+    assert (await post(theirs, "cancel")).status_code == 409
+    found = await acts(gateway)
+    assert [(one["action"], one["target"]) for one in found] == [
+        ("tasks.refresh", asked),
+        ("tasks.retry", theirs),
+        ("tasks.cancel", theirs),
+        ("clients.create", "studio"),
+    ]
+    assert [one["detail"]["client"] for one in found[:3]] == ["studio"] * 3
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit SET actor = 'somebody else'",
+        "DELETE FROM audit",
+        "INSERT OR REPLACE INTO audit SELECT id, at, 'x', action, target, detail, request_id FROM audit",
+        "TRUNCATE audit",
+    ],
+)
+async def test_the_database_refuses_to_change_or_take_away_a_row(gateway, db, statement):
+    if ("REPLACE" in statement) > db.is_sqlite or ("TRUNCATE" in statement) > (not db.is_sqlite):
+        pytest.skip("not a statement of this database")
+    await client_of(gateway, "studio")
+    before = await db.rows("SELECT * FROM audit")
+    with pytest.raises(Exception, match="append-only"):
+        await db.execute(statement)
+    assert await db.rows("SELECT * FROM audit") == before != []
+
+
+async def test_it_is_an_admins_and_is_read_page_by_page(gateway):
+    studio, _ = await client_of(gateway, "studio")
+    for n in range(4):
+        await client_of(gateway, f"client-{n}")
+    assert_problem(await gateway.api.get("/v1/audit", headers=studio), 403, "forbidden")
+    assert (await gateway.api.get("/v1/audit", headers={"Authorization": ""})).status_code == 401
+    found, cursor = [], None
+    for size in (2, 2, 1):
+        page = (await gateway.api.get("/v1/audit", params={"limit": 2} | ({"cursor": cursor} if cursor else {}))).json()
+        assert len(page["data"]) == size
+        found += [one["target"] for one in page["data"]]
+        cursor = page["next_cursor"]
+    assert cursor is None
+    assert found == ["client-3", "client-2", "client-1", "client-0", "studio"]
+    assert_problem(await gateway.api.get("/v1/audit?cursor=abc"), 400, "bad_cursor")
+
+
+async def test_a_client_cannot_pass_for_the_command_line(gateway):
+    assert_problem(await gateway.api.post("/v1/clients", json={"name": "cli:root", "admin": True}), 422)
+
+
+async def test_a_request_id_is_taken_only_if_it_is_one(gateway):
+    for given in ("x" * 101, ""):
+        headers = {"X-Request-ID": given}
+        await gateway.api.post("/v1/clients", json={"name": f"client-{len(given)}"}, headers=headers)
+    assert [one["request_id"] for one in await acts(gateway)] == [None, None]
+
+
+@on_sqlite
+async def test_commands_are_recorded_under_the_systems_user(database_url, tmp_path, gateway):
+    env = environment(database_url) | {"LOGNAME": "mallory", "USER": "mallory"}
+    made = await run("clients", "create", "studio", env=env, cwd=tmp_path)
+    assert made.code == 0, made.err
+    assert (await run("clients", "revoke", "studio", env=env, cwd=tmp_path)).code == 0
+    found = await acts(gateway)
+    assert [one["action"] for one in found] == ["clients.revoke", "clients.create"]
+    assert all(one["actor"].startswith("cli:") and "mallory" not in one["actor"] for one in found)
+    listed = await run("audit", "--limit", "1", env=env, cwd=tmp_path)
+    [line] = listed.out.splitlines()
+    assert line.split("\t")[1:4] == [found[0]["actor"], "clients.revoke", "studio"]
