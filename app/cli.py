@@ -3,7 +3,9 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import Annotated, NoReturn, TypeVar
+from datetime import UTC, datetime
+from typing import Annotated, Any, NoReturn, TypeVar
+from uuid import UUID
 
 import structlog
 import typer
@@ -15,8 +17,13 @@ from app.demo import play
 from app.errors import GatewayError
 from app.flows import audit as audit_flows
 from app.flows import clients as client_flows
+from app.flows import submissions
 from app.flows.clock import Clock
+from app.flows.context import Context
 from app.flows.present import rfc3339
+from app.flows.recover import recover
+from app.flows.resolve import resolve_not_sent, resolve_sent
+from app.main import context_of
 from app.main import serve as serve_process
 from app.main import work as work_process
 from app.sandbox import run as sandbox_process
@@ -36,6 +43,10 @@ T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 clients_app = typer.Typer(no_args_is_help=True, help="API keys of internal callers.")
 app.add_typer(clients_app, name="clients")
+submissions_app = typer.Typer(no_args_is_help=True, help="Stop and start sending by hand.")
+app.add_typer(submissions_app, name="submissions")
+tasks_app = typer.Typer(no_args_is_help=True, help="Settle tasks by hand.")
+app.add_typer(tasks_app, name="tasks")
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")]
@@ -140,6 +151,65 @@ def revoke_client(name: str) -> None:
     typer.echo(f"The key of {name!r} is revoked.")
 
 
+@submissions_app.command("hold")
+def hold_submissions(
+    reason: Annotated[str, typer.Option(help="Why, for whoever looks at 'submissions show'.")] = "",
+) -> None:
+    """Send nothing more, no probe either, until it is released. Holds for all processes and over restarts."""
+    _with_context(lambda context: submissions.hold(context, audit_flows.command_line(), reason))
+    typer.echo("Submissions are held. What is being sent now is still sent; 'submissions show' tells when it is not.")
+
+
+@submissions_app.command("release")
+def release_submissions() -> None:
+    """End the hold by hand. Where there is none, the next probe of what stands still is due now."""
+    found = _with_context(lambda context: submissions.release(context, audit_flows.command_line()))
+    still = {what: why["reason"] for what, why in found["standing_still"].items() if why is not None}
+    held = ", ".join(f"{what} ({reason})" for what, reason in still.items())
+    typer.echo(f"Released. Still held: {held}; a probe decides." if held else "Released: submissions go on.")
+
+
+@submissions_app.command("show")
+def show_submissions() -> None:
+    """Show as JSON who holds each slot and since when, who waits, and why things stand still."""
+    _print(_with_context(submissions.show))
+
+
+@tasks_app.command("resolve")
+def resolve_task(
+    task_id: Annotated[UUID, typer.Argument(metavar="ID", help="An unconfirmed task.")],
+    item: Annotated[str | None, typer.Option(help="The vendor has it: the id of its item.")] = None,
+    not_sent: Annotated[bool, typer.Option("--not-sent", help="The vendor does not have it: send it again.")] = False,
+) -> None:
+    """Settle a task whose submission's answer was lost, once you have looked at the vendor what became of it."""
+    if (item is not None) == not_sent:
+        _fail("Give either --item ITEM_ID or --not-sent.")
+    by = audit_flows.command_line()
+    if item is not None:
+        _with_context(lambda context: resolve_sent(context, by, task_id, item))
+        typer.echo("Accepted: the item is the task's, and is asked about.")
+    else:
+        _with_context(lambda context: resolve_not_sent(context, by, task_id))
+        typer.echo("Queued: the task is sent again.")
+
+
+@app.command("recover")
+def recover_tasks(
+    sent_since: Annotated[str, typer.Option(metavar="TIME", help="The database is complete up to here (RFC 3339).")],
+    accepted_before: Annotated[
+        str | None, typer.Option(metavar="TIME", help="The moment of the recovery; now, if not given.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+) -> None:
+    """After a restore or failover: tasks that may have been sent already become unconfirmed, and are not sent again.
+
+    All that are queued or being sent, as this database has it, and were accepted before the recovery. Hold first.
+    """
+    since, before = _time(sent_since), _time(accepted_before) if accepted_before is not None else None
+    by = audit_flows.command_line()
+    _print(_with_context(lambda context: recover(context, by, since, before, dry_run=dry_run)))
+
+
 @app.command()
 def audit(limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, the newest first.")] = 50) -> None:
     """List what admins did, one act a line: when, who, what, to what, and the rest as JSON."""
@@ -172,6 +242,36 @@ def _with_database(story: Callable[[Database], Awaitable[T]]) -> T:
             await db.close()
 
     return asyncio.run(run())
+
+
+def _with_context(story: Callable[[Context], Awaitable[T]]) -> T:
+    """Run one story with all that flows work with, beside whatever else uses the database. Other processes find
+    what it changed at the next turn of their loops."""
+    settings = load_settings()
+    set_up(settings.log_format, settings.log_level)
+
+    async def run(db: Database) -> T:
+        context = context_of(settings, db)
+        try:
+            return await story(context)
+        finally:
+            await context.vendor.close()
+
+    return _with_database(run)
+
+
+def _time(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is None:
+            raise ValueError
+        return found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        _fail(f"{text!r} is no time with its offset, such as 2026-01-31T13:30:00Z.")
+
+
+def _print(document: dict[str, Any]) -> None:
+    typer.echo(json.dumps(document, indent=2, default=rfc3339))
 
 
 def _fail(message: str) -> NoReturn:

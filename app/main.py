@@ -37,6 +37,7 @@ from app.flows.watch import Watch
 from app.settings import Settings
 from app.storage import tasks
 from app.storage.connect import is_sqlite, open_database, parse_url
+from app.storage.database import Database
 from app.storage.migrate import check_at_head, migrate
 from app.storage.sqlite import FileLock
 from app.telemetry.metrics import note_vendor_call
@@ -169,19 +170,24 @@ class Gateway:
             log.warning("callback_secrets.missing", open_tasks=lost)
 
 
-def build(settings: Settings, *, workers: bool, clock: Clock | None = None, watch_clock: bool = True) -> Gateway:
-    """Put a process together; nothing is opened yet. ``workers``: run the background loops too. ``watch_clock``:
-    hold the clock against the database's; off only for a clock that is made to run faster."""
-    url = settings.database_url.get_secret_value()
-    parsed = parse_url(url)
-    context = make_context(
-        open_database(url),
+def context_of(settings: Settings, db: Database, clock: Clock | None = None) -> Context:
+    """What the flows of a process work with, by its settings."""
+    return make_context(
+        db,
         VendorClient(settings.tempolor_base_url, settings.tempolor_api_key.get_secret_value(), note_vendor_call),
         Tokens([secret.get_secret_value() for secret in settings.callback_secrets]),
         settings.public_url,
         settings.policy(),
         clock,
     )
+
+
+def build(settings: Settings, *, workers: bool, clock: Clock | None = None, watch_clock: bool = True) -> Gateway:
+    """Put a process together; nothing is opened yet. ``workers``: run the background loops too. ``watch_clock``:
+    hold the clock against the database's; off only for a clock that is made to run faster."""
+    url = settings.database_url.get_secret_value()
+    parsed = parse_url(url)
+    context = context_of(settings, open_database(url), clock)
     supervisor, watch = Supervisor(context.clock), SkewWatch(context)
     caller = Caller(allow_private=settings.egress_allow_private, now=context.clock.now)
     return Gateway(

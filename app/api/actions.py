@@ -6,13 +6,14 @@ from app.api.acting import by
 from app.api.answers import CONFLICT, PROBLEMS, json_answer
 from app.api.bodies import documented, parse, read_json
 from app.api.intake import IdempotencyKey, answer_many, answer_one, check_batch, once
-from app.api.schemas import EXAMPLE_REQUEST, AdoptRequest, BatchRequest, Task, TaskPage
+from app.api.schemas import EXAMPLE_REQUEST, AdoptRequest, BatchRequest, ResolveRequest, Task, TaskPage
 from app.api.services import Admin, Caller, TheServices, scope_of
 from app.api.tasks import uuid_of
 from app.flows import read
 from app.flows.accept import accept, retry
 from app.flows.adopt import adopt
 from app.flows.cancel import cancel
+from app.flows.resolve import resolve_not_sent, resolve_sent
 
 router = APIRouter(prefix="/v1/tasks", responses=PROBLEMS)
 
@@ -92,3 +93,25 @@ async def refresh_task(request: Request, task_id: str, client: Caller, given: Th
     with given.refreshes.place(client.name):
         await given.refresher.refresh(by(request, client), wanted, scope)
     return json_answer(await read.task(given.context, wanted, scope))
+
+
+@router.post(
+    "/{task_id}/resolve",
+    response_model=Task,
+    responses=CONFLICT,
+    openapi_extra=documented(ResolveRequest, {"item_id": "t2m_81f0"}),
+    summary="Settle an unconfirmed task by hand",
+)
+async def resolve_task(request: Request, task_id: str, admin: Admin, given: TheServices) -> Response:
+    """For admins, who looked at the vendor what became of a submission whose answer was lost. With `item_id` the
+    task, `unconfirmed` or failed with `submit_outcome_unknown`, goes on as accepted with that item, which is asked
+    about at once. With `not_sent` an `unconfirmed` task is queued and sent again: be sure of it, or it is paid for
+    twice. 409 in any other state, also if a callback has named an item meanwhile, and for an item of another
+    submission."""
+    wanted = uuid_of(task_id)
+    asked = parse(ResolveRequest, await read_json(request))
+    if asked.item_id is not None:
+        await resolve_sent(given.context, by(request, admin), wanted, str(asked.item_id))
+    else:
+        await resolve_not_sent(given.context, by(request, admin), wanted)
+    return json_answer(await read.task(given.context, wanted, None))

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api import actions, audit, clients, health, inbox, notifications, problems, streams, tasks
+from app.api import actions, audit, clients, health, inbox, notifications, problems, streams, submissions, tasks
 from app.api.callbacks import PREFIX, WEBHOOK_DOCUMENT, CallbackEndpoint
 from app.api.services import Services
 
@@ -42,6 +42,7 @@ def make_fastapi(services: Services, version: str) -> FastAPI:
         health.router,
         notifications.router,
         audit.router,
+        submissions.router,
     ):
         app.include_router(router)
     problems.install(app)

@@ -59,9 +59,9 @@ def check_texts(document: Any, place: tuple[Any, ...] = ()) -> None:
             check_texts(value, (*place, name))
 
 
-def documented(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
+def documented(model: type[BaseModel], example: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
     """The OpenAPI entry of a body that is read by ``read_json``."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     schema.pop("$defs", None)
     content = {"application/json": {"schema": schema, "example": example}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}

@@ -1,9 +1,19 @@
 """The shapes of the product contract, for checking requests and for the OpenAPI document."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    field_validator,
+    model_validator,
+)
 
 from app.domain.status import ItemStatus, TaskStatus
 from app.vendor.kinds import FAMILIES, KINDS
@@ -76,6 +86,21 @@ class AdoptRequest(BaseModel):
         if value not in FAMILIES:
             raise ValueError(f"it must be one of {', '.join(sorted(FAMILIES))}")
         return value
+
+
+class ResolveRequest(BaseModel):
+    """What a person found at the vendor: the item of the task, or that there is none. Exactly one of the two."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    item_id: ItemId | None = None
+    not_sent: StrictBool = False
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.item_id is not None) == self.not_sent:
+            raise ValueError("give either an item_id or not_sent: true")
+        return self
 
 
 class Artifact(BaseModel):

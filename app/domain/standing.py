@@ -171,6 +171,28 @@ def confirmed(standing: Standing) -> Standing:
     return replace(standing, hold=kept, unknown_tasks=())
 
 
+def held_by_hand(standing: Standing, reason: str, now: datetime) -> Standing:
+    """An admin holds: nothing is sent, no probe either, until it is released by hand. What stood still before, or
+    comes to, goes on underneath. Held already, only the words change."""
+    since = standing.by_hand_since if standing.by_hand is not None else now
+    return replace(standing, by_hand=reason, by_hand_since=since)
+
+
+def released(standing: Standing, now: datetime) -> Standing:
+    """An admin releases: the hold by hand ends, and what was underneath holds again as it is. Where no hand holds,
+    the next probe is due now instead; one that is out already is awaited."""
+    if standing.by_hand is not None:
+        return replace(standing, by_hand=None, by_hand_since=None)
+    if standing.hold is None:
+        return standing
+    return replace(standing, hold=replace(standing.hold, until=min(standing.hold.until, now)))
+
+
+def known_not_sent(standing: Standing, task_id: str) -> Standing:
+    """One of the unknown outcomes is known: it was not sent."""
+    return replace(standing, unknown_tasks=tuple(one for one in standing.unknown_tasks if one != task_id))
+
+
 def dump(standing: Standing) -> dict[str, Any]:
     """As JSON."""
     document = asdict(standing)

@@ -62,7 +62,25 @@ class Canceled:
     """The client takes it back before it was sent."""
 
 
-SubmissionEvent = Claimed | GivenBack | WasAccepted | WasRefused | WasUnknown | Canceled
+@dataclass(frozen=True, slots=True)
+class FoundSent:
+    """A person found at the vendor what the lost answer would have named."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundNotSent:
+    """A person found that the vendor does not have it: it is to be sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class MayHaveBeenSent:
+    """What is known of the task may be older than what was done with it: the database was restored, or another one
+    took over that was behind."""
+
+
+SubmissionEvent = (
+    Claimed | GivenBack | WasAccepted | WasRefused | WasUnknown | Canceled | FoundSent | FoundNotSent | MayHaveBeenSent
+)
 
 
 def advance(task: Task, event: SubmissionEvent, at: datetime, named: bool, policy: Policy) -> bool:
@@ -88,6 +106,8 @@ def advance(task: Task, event: SubmissionEvent, at: datetime, named: bool, polic
                 return False
             task.submission = Submission.CANCELED
             return True
+        case FoundSent() | FoundNotSent() | MayHaveBeenSent():
+            return False if named else _by_hand(task, event, at, policy)
 
 
 _OUTCOME_OPEN: Final = (Submission.SENDING, Submission.UNKNOWN, Submission.LAPSED)
@@ -127,6 +147,32 @@ def _return(task: Task, event: WasRefused | GivenBack, at: datetime, named: bool
         again_at = event.again_at if isinstance(event, WasRefused) else None
         task.submission, task.not_before_at, task.failure = Submission.QUEUED, again_at, None
         task.deadline_at = task.unconfirmed_at = None
+    return True
+
+
+_OPEN_TO: Final = {
+    # One that was given up can still be found sent, as by a late callback; but not be sent again: its client was
+    # told that it failed, and may have had it made anew.
+    FoundSent: (Submission.UNKNOWN, Submission.LAPSED),
+    FoundNotSent: (Submission.UNKNOWN,),
+    MayHaveBeenSent: (Submission.QUEUED, Submission.SENDING),
+}
+
+
+def _by_hand(task: Task, event: FoundSent | FoundNotSent | MayHaveBeenSent, at: datetime, policy: Policy) -> bool:
+    """A person knows more of an unknown outcome, or knows that what is known is not to be trusted."""
+    if task.submission not in _OPEN_TO[type(event)]:
+        return False
+    match event:
+        case FoundSent():
+            _accept(task, at, policy)
+        case FoundNotSent():
+            task.submission, task.not_before_at = Submission.QUEUED, None
+            task.deadline_at = task.unconfirmed_at = None
+        case MayHaveBeenSent():
+            # As if sent just now: its slot, its deadline and the time it has to be confirmed run from here.
+            task.claimed_at, task.deadline_at = at, None
+            _lose(task, at, policy)
     return True
 
 

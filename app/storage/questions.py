@@ -98,6 +98,15 @@ def put_off(conn: sa.Connection, planned: Mapping[ItemKey, datetime]) -> None:
         )
 
 
+def bring_forward(conn: sa.Connection, key: ItemKey, due_at: datetime) -> None:
+    """Have an item asked about by a time at the latest, under the lock of its task. One that somebody asks about, or
+    of which there is nothing to ask, is left alone."""
+    family, item_id = key
+    named = sa.and_(items.c.family == family, items.c.item_id == item_id)
+    later_only = sa.and_(items.c.query_due_at > due_at, items.c.query_leased_until.is_(None))
+    conn.execute(items.update().where(named, later_only).values(query_due_at=due_at))
+
+
 def _named(conn: sa.Connection, keys: Collection[ItemKey]) -> sa.ColumnElement[Any]:
     """Items of one family by their keys."""
     [family] = {family for family, _ in keys}

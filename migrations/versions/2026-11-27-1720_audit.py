@@ -1,13 +1,13 @@
 """The audit of what admins did: rows that can be added, and neither changed nor deleted.
 
-Revision: 0003_audit, after 0002
+Revision: 0004, after 0003
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003_audit"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
