@@ -21,6 +21,7 @@ from app.api.callbacks import CallbackEndpoint
 from app.api.services import Services
 from app.caller.post import Caller
 from app.flows import clients, expire
+from app.flows.cautions import LOOP_S, Cautions
 from app.flows.clock import Clock
 from app.flows.context import Context, make_context
 from app.flows.dispatch import Dispatcher
@@ -35,7 +36,6 @@ from app.flows.refresh import Refresher
 from app.flows.skew import MEASURE_S, SkewWatch
 from app.flows.watch import Watch
 from app.settings import Settings
-from app.storage import tasks
 from app.storage.connect import is_sqlite, open_database, parse_url
 from app.storage.database import Database
 from app.storage.migrate import check_at_head, migrate
@@ -73,6 +73,7 @@ class Gateway:
     supervisor: Supervisor
     health: Health
     skew: SkewWatch
+    cautions: Cautions
     caller: Caller
     watch_clock: bool = True
     dispatcher: Dispatcher | None = None
@@ -96,7 +97,7 @@ class Gateway:
         await context.db.read(check_at_head)
         if settings.bootstrap_admin_key is not None:
             await clients.ensure_bootstrap(context.db, context.clock, settings.bootstrap_admin_key.get_secret_value())
-        await self._warn_of_lost_secrets()
+        await self.cautions.step()
         await context.delays.flush(context.loops_db())
         if self.watch_clock:
             await self.skew.step()
@@ -153,6 +154,7 @@ class Gateway:
         for loop in self.services.watch.loops():
             run(loop)
         run(Loop("learn", flush, FLUSH_S))
+        run(Loop("cautions", self.cautions.step, LOOP_S))
         run(Loop("survey", self.health.survey, FLUSH_S))
         if self.watch_clock:
             run(Loop("skew", self.skew.step, MEASURE_S))
@@ -163,11 +165,6 @@ class Gateway:
             run(Loop("clock", lambda: expire.step(context), idle_s, paused=paused))
         if self.notifier is not None:
             run(Loop("notify", self.notifier.step, idle_s, context.wakes.notify, paused))
-
-    async def _warn_of_lost_secrets(self) -> None:
-        lost = await self.context.db.read(tasks.count_open_signed_otherwise, self.context.tokens.key_ids)
-        if lost:
-            log.warning("callback_secrets.missing", open_tasks=lost)
 
 
 def context_of(settings: Settings, db: Database, clock: Clock | None = None) -> Context:
@@ -189,14 +186,16 @@ def build(settings: Settings, *, workers: bool, clock: Clock | None = None, watc
     parsed = parse_url(url)
     context = context_of(settings, open_database(url), clock)
     supervisor, watch = Supervisor(context.clock), SkewWatch(context)
+    told = Cautions(context, watch)
     caller = Caller(allow_private=settings.egress_allow_private, now=context.clock.now)
     return Gateway(
         settings,
         context,
         Ingest(context),
         supervisor,
-        Health(context, supervisor.ages_s, watch),
+        Health(context, supervisor.ages_s, watch, told),
         watch,
+        told,
         caller,
         watch_clock,
         Dispatcher(context) if workers else None,

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from app.domain.standing import Reason
 from app.errors import SchemaNotAtHead, Unavailable
+from app.flows.cautions import Cautions
 from app.flows.context import Context
 from app.flows.skew import SkewWatch
 from app.storage import limits, survey
@@ -33,10 +34,11 @@ class Health:
     context: Context
     loop_ages_s: Callable[[], dict[str, float]]
     skew: SkewWatch
+    cautions: Cautions
     draining: bool = False
 
     async def readiness(self) -> dict[str, Any]:
-        """``ready``, and what each check found."""
+        """``ready``, what each check found, and ``warnings``: what is not right although it is ready."""
         checks = {"draining": "yes" if self.draining else "no", "database": "ok", "schema": "ok"}
         try:
             await self.context.db.read(check_at_head)
@@ -45,7 +47,7 @@ class Health:
         except Unavailable:
             checks["database"] = "unreachable"
         ready = not self.draining and checks["database"] == checks["schema"] == "ok"
-        return {"ready": ready, "checks": checks}
+        return {"ready": ready, "checks": checks, "warnings": self.cautions.found()}
 
     async def backlog(self) -> dict[str, Any]:
         """``stuck``, and the numbers: what is overdue, and which loops of this process do not turn."""

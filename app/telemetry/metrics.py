@@ -48,6 +48,17 @@ watchers: Final = Gauge(
 clock_skew: Final = Gauge(
     "gateway_clock_skew_seconds", "Our clock minus the database's, as last measured", registry=registry
 )
+database_unsafe: Final = Gauge(
+    "gateway_database_unsafe",
+    "1 while a setting of PostgreSQL lets it lose what it confirmed",
+    ["setting"],
+    registry=registry,
+)
+callback_secret_missing: Final = Gauge(
+    "gateway_callback_secret_missing",
+    "Open tasks whose callbacks are refused, since their secret was taken away (counted up to 1000)",
+    registry=registry,
+)
 
 
 def note_vendor_call(operation: str, code: str, seconds: float) -> None:

@@ -1,6 +1,7 @@
 """Callback tokens: one text binds one task (or nobody) and one family, and nothing else passes (G7)."""
 
 import base64
+import hmac
 import string
 from uuid import UUID
 
@@ -76,6 +77,21 @@ def test_a_key_id_of_another_secret_is_refused():
     raw = base64.urlsafe_b64decode(GOOD)
     other = base64.urlsafe_b64decode(Tokens([SECOND]).sign("song", TASK))
     assert rotated.verify("song", base64.urlsafe_b64encode(other[:3] + raw[3:]).decode()) is None
+
+
+def test_a_token_of_an_unknown_secret_costs_what_any_other_does(monkeypatch):
+    """Who tries key ids learns nothing from the time that it takes: the same is computed and compared."""
+    steps = []
+    for name in ("digest", "compare_digest"):
+        genuine = getattr(hmac, name)
+        monkeypatch.setattr(hmac, name, lambda *given, _of=genuine, _name=name: steps.append(_name) or _of(*given))
+    raw = base64.urlsafe_b64decode(GOOD)
+    unknown = base64.urlsafe_b64encode(bytes(3) + raw[3:]).decode()
+    forged = base64.urlsafe_b64encode(raw[:-1] + bytes([raw[-1] ^ 1])).decode()
+    for text, valid in ((GOOD, True), (unknown, False), (forged, False)):
+        steps.clear()
+        assert (TOKENS.verify("song", text) is not None) is valid
+        assert steps == ["digest", "compare_digest"]
 
 
 @pytest.mark.parametrize("bit", range(39 * 8))
