@@ -1,6 +1,6 @@
 """The outbound log as clients see it: list, send again, and try a receiver."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,13 +10,15 @@ import sqlalchemy as sa
 from app.caller.post import Caller, Delivered, Gone, Rejected
 from app.caller.signing import sign
 from app.caller.urls import check_url
+from app.domain.audit import Act, Action, By
 from app.domain.client import Client
 from app.errors import InvalidRequest, NotFound, Unauthenticated
+from app.flows.audit import act, note
 from app.flows.clients import BATCH, ROTATION
 from app.flows.context import Context
 from app.flows.notify import outcome_of
 from app.flows.present import Document, rfc3339
-from app.storage import clients, outbox
+from app.storage import audit, clients, outbox
 from app.storage.database import dumps
 
 PING = "gateway.ping"
@@ -50,20 +52,23 @@ async def notification_list(context: Context, chosen: Chosen, limit: int) -> lis
     return [_document(row) for row in found]
 
 
-async def redeliver(context: Context, notification_id: UUID, client_name: str | None) -> Document:
+async def redeliver(context: Context, by: By, notification_id: UUID, client_name: str | None) -> Document:
     """Send one again, with the whole schedule before it. Raises ``NotFound``."""
-    found = await context.db.write(_redeliver, notification_id, client_name, context.clock.now())
+    done = act(context.clock, by, Action.REDELIVER, str(notification_id))
+    found = await context.db.write(_redeliver, notification_id, client_name, context.clock.now(), done)
     if found is None:
         raise NotFound("there is no such notification")
     context.wakes.notify.set()
     return _document(found)
 
 
-async def redeliver_dead(context: Context, client_name: str, since: datetime, *, dry_run: bool) -> int:
+async def redeliver_dead(context: Context, by: By, client_name: str, since: datetime, *, dry_run: bool) -> int:
     """Send all dead ones of a client again that were written since a time, ``BATCH`` in a transaction. Returns how
     many there are. Raises ``Unavailable``: those of the batches before are sent then, the rest by the next call."""
     if dry_run:
         return await context.db.read(outbox.count_dead, client_name, since)
+    if client_name != by.actor:
+        await note(context.db, context.clock, by, Action.REDELIVER, client=client_name, since=rfc3339(since))
     started, after_id, count = context.clock.now(), None, 0
     while some := await context.db.read(outbox.dead_after, client_name, since, started, after_id, BATCH):
         count += await context.db.write(outbox.redeliver_dead, some, context.clock.now())
@@ -95,10 +100,15 @@ async def ping(context: Context, caller: Caller, client: Client, url: str) -> Do
     }
 
 
-def _redeliver(conn: sa.Connection, notification_id: UUID, client_name: str | None, now: datetime) -> Any | None:
+def _redeliver(
+    conn: sa.Connection, notification_id: UUID, client_name: str | None, now: datetime, done: Act
+) -> Any | None:
     if not outbox.redeliver(conn, notification_id, client_name, now):
         return None
-    return outbox.find(conn, notification_id, client_name)
+    found = outbox.find(conn, notification_id, client_name)
+    if found is not None and found.client_name != done.by.actor:
+        audit.record(conn, replace(done, detail={"client": found.client_name}))
+    return found
 
 
 def _document(row: Any) -> Document:

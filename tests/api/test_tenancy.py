@@ -34,6 +34,8 @@ async def _matrix(gateway, keys, task_id, item_id, callback_id):
         "/v1/callbacks": admins,
         f"/v1/callbacks/{callback_id}": admins,
         "/v1/clients": admins,
+        "/v1/submissions": admins,
+        "/v1/audit": admins,
         "/healthz": everybody,
         "/readyz": everybody,
         "/backlog": everybody,

@@ -80,6 +80,26 @@ async def test_an_admins_hand_in_another_clients_tasks_is_recorded_and_its_own_i
     assert [one["detail"]["client"] for one in found[:3]] == ["studio"] * 3
 
 
+async def test_another_clients_notifications_sent_again_are_recorded(gateway):
+    studio, _ = await client_of(gateway, "studio")
+    body = {"kind": "song.generate", "params": SONG, "webhook_url": "https://hooks.example/x"}
+    for headers in (studio, None):
+        task = (await gateway.api.post("/v1/tasks", json=body, headers=headers)).json()
+        await gateway.api.post(f"/v1/tasks/{task['id']}/cancel", headers=headers)
+    listed = (await gateway.api.get("/v1/notifications")).json()["data"]
+    theirs, own = (next(one["id"] for one in listed if one["client"] == name) for name in ("studio", "bootstrap"))
+    for notification in (own, theirs):
+        assert (await gateway.api.post(f"/v1/notifications/{notification}/redeliver")).status_code == 200
+    since = {"since": "2026-01-01T00:00:00Z"}
+    for more in ({}, {"client": "studio", "dry_run": True}, {"client": "studio"}):
+        assert (await gateway.api.post("/v1/notifications/redeliver", json=since | more)).status_code == 200
+    found = [
+        (one["target"], one["detail"]) for one in await acts(gateway) if one["action"] == "notifications.redeliver"
+    ]
+    dead = {"client": "studio", "since": "2026-01-01T00:00:00.000000Z", "count": 0}
+    assert found == [(None, dead), (theirs, {"client": "studio"})]
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -61,6 +61,20 @@ async def test_what_is_held_is_not_sent_over_a_restart_until_it_is_released(star
     ]
 
 
+async def test_a_refusal_on_its_way_does_not_end_it_and_is_there_when_it_is_released(start_gateway, start_sandbox):
+    sandbox = await start_sandbox(scale=60)
+    sandbox.add_rules(answers=[{"operation": "submit", "delay_s": 1, "status": 400005, "times": 1}])
+    gateway = await start_gateway(sandbox)
+    task = await gateway.submit()
+    await gateway.until(task["id"], "submitting")
+    await post(gateway, "hold")
+    await gateway.until(task["id"], "queued")
+    found = await why(gateway)
+    assert (found["reason"], found["underneath"]["reason"]) == ("held_by_hand", "insufficient_points")
+    await post(gateway, "release")
+    assert (await why(gateway))["reason"] == "insufficient_points"
+
+
 async def test_neither_a_callback_nor_an_acceptance_ends_it(start_gateway, start_sandbox):
     sandbox = await start_sandbox(scale=60)
     sandbox.add_rules(answers=[{"operation": "submit", "delay_s": 1}])
