@@ -22,6 +22,7 @@ class Action(StrEnum):
     RELEASE = "submissions.release"
     RECOVER = "submissions.recover"
     RESOLVE_TASK = "tasks.resolve"
+    ADOPT_ITEMS = "tasks.adopt"
     CANCEL_TASK = "tasks.cancel"
     RETRY_TASK = "tasks.retry"
     REFRESH_TASK = "tasks.refresh"
