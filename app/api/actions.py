@@ -53,7 +53,8 @@ async def adopt_items(request: Request, admin: Admin, given: TheServices) -> Res
     asked = parse(AdoptRequest, await read_json(request))
     item_ids = [str(item_id) for item_id in asked.item_ids]
     name = asked.client if asked.client is not None else admin.name
-    return await answer_many(given.context, await adopt(given.context, name, asked.family, item_ids))
+    adopted = await adopt(given.context, by(request, admin), name, asked.family, item_ids)
+    return await answer_many(given.context, adopted)
 
 
 @router.post("/{task_id}/cancel", response_model=Task, responses=CONFLICT, summary="Cancel a queued task")

@@ -7,29 +7,38 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.domain import adoption
+from app.domain.audit import Act, Action, By
 from app.domain.observation import Observation, Reading, Source, to_us
 from app.domain.transition import Change
 from app.errors import Conflict, InvalidRequest
 from app.flows.accept import AcceptedTasks
 from app.flows.apply import Applied, lock, step_all, write_back
+from app.flows.audit import act
 from app.flows.context import Context
-from app.storage import clients, tasks
+from app.storage import audit, clients, tasks
 
 
-async def adopt(context: Context, client_name: str, family: str, item_ids: Sequence[str]) -> AcceptedTasks:
+async def adopt(context: Context, by: By, client_name: str, family: str, item_ids: Sequence[str]) -> AcceptedTasks:
     """The tasks that follow these items for this client, one for each id in order; durable when this returns. All
     are adopted or none: raises ``Conflict``, naming them, if some are another client's; ``InvalidRequest`` if there
     is no such client, or it was revoked; and ``Unavailable``. Whoever may call this can name any item of the
     vendor's account, and learns whose it is: an admin's."""
     now = context.clock.now()
-    task_ids, applied = await context.db.write(_adopt, context, client_name, family, item_ids, now)
+    done = act(context.clock, by, Action.ADOPT_ITEMS, client_name, family=family, item_ids=list(item_ids))
+    task_ids, applied = await context.db.write(_adopt, context, client_name, family, item_ids, now, done)
     context.committed(applied)
     context.wakes.reconcile.set()
     return AcceptedTasks(task_ids)
 
 
 def _adopt(
-    conn: sa.Connection, context: Context, client_name: str, family: str, item_ids: Sequence[str], now: datetime
+    conn: sa.Connection,
+    context: Context,
+    client_name: str,
+    family: str,
+    item_ids: Sequence[str],
+    now: datetime,
+    done: Act,
 ) -> tuple[tuple[UUID, ...], Applied]:
     if not clients.is_active(conn, client_name):
         raise InvalidRequest("the request is not valid", (("client", "there is no such client, or it was revoked"),))
@@ -43,4 +52,6 @@ def _adopt(
     applied = step_all(locked, (), context.rules)
     write_back(conn, board, context.rules)
     tasks.give(conn, [task.id for task in followed if not task.new], client_name)
+    if applied.changed:
+        audit.record(conn, done)
     return tuple(task.id for task in followed), applied

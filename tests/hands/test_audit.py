@@ -96,7 +96,7 @@ async def test_another_clients_notifications_sent_again_are_recorded(gateway):
     found = [
         (one["target"], one["detail"]) for one in await acts(gateway) if one["action"] == "notifications.redeliver"
     ]
-    dead = {"client": "studio", "since": "2026-01-01T00:00:00.000000Z", "count": 0}
+    dead = {"client": "studio", "since": "2026-01-01T00:00:00.000000Z"}
     assert found == [(None, dead), (theirs, {"client": "studio"})]
 
 
@@ -159,3 +159,12 @@ async def test_commands_are_recorded_under_the_systems_user(database_url, tmp_pa
     listed = await run("audit", "--limit", "1", env=env, cwd=tmp_path)
     [line] = listed.out.splitlines()
     assert line.split("\t")[1:4] == [found[0]["actor"], "clients.revoke", "studio"]
+
+
+async def test_giving_items_to_a_client_is_recorded_and_refusing_it_is_not(gateway):
+    await client_of(gateway, "studio")
+    asked = {"family": "song", "item_ids": ["t2m_1", "t2m_2"], "client": "studio"}
+    assert (await gateway.api.post("/v1/tasks/adopt", json=asked)).status_code == 202
+    assert (await gateway.api.post("/v1/tasks/adopt", json=asked | {"client": "nobody"})).status_code == 422
+    found = [(one["target"], one["detail"]) for one in await acts(gateway) if one["action"] == "tasks.adopt"]
+    assert found == [("studio", {"family": "song", "item_ids": ["t2m_1", "t2m_2"]})]

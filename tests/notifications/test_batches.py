@@ -5,11 +5,14 @@ from datetime import timedelta
 
 import pytest
 
+from app.domain.audit import By
 from app.errors import Unavailable
 from app.flows import clients, outgoing
 from tests.api.bodies import assert_problem
 from tests.api.direct import Direct
 from tests.support.notifications import client_of, deliver, watching, write, written
+
+ADMIN, STUDIO = By("bootstrap"), By("studio")
 
 
 class CutShort:
@@ -62,9 +65,9 @@ async def test_a_client_is_revoked_first_and_what_is_pending_is_dead_in_any_case
         cut = CutShort(context.db, writes, error)
         if isinstance(error, RuntimeError):
             with pytest.raises(RuntimeError):
-                await clients.revoke(cut, clock, "studio")
+                await clients.revoke(cut, clock, ADMIN, "studio")
         else:
-            await clients.revoke(cut, clock, "studio")
+            await clients.revoke(cut, clock, ADMIN, "studio")
         # The key went with the first transaction, and each of the others took a hundred at most.
         assert (await gateway.api.get("/v1/tasks", headers=studio.headers)).status_code == 401
         found = await states(database_url)
@@ -91,13 +94,13 @@ async def test_a_mass_redelivery_that_is_cut_short_is_ended_by_the_next(gateway,
     await all_dead(database_url)
     short = replace(context, db=CutShort(context.db, 2, Unavailable("the database is away")))
     with pytest.raises(Unavailable):
-        await outgoing.redeliver_dead(short, "studio", since, dry_run=False)
+        await outgoing.redeliver_dead(short, STUDIO, "studio", since, dry_run=False)
     assert await states(database_url) == {"pending": 200, "dead": 55}
     context.wakes.notify.clear()
-    assert await outgoing.redeliver_dead(context, "studio", since, dry_run=True) == 50
+    assert await outgoing.redeliver_dead(context, STUDIO, "studio", since, dry_run=True) == 50
     assert not context.wakes.notify.is_set()
-    assert await outgoing.redeliver_dead(context, "studio", since, dry_run=False) == 50
+    assert await outgoing.redeliver_dead(context, STUDIO, "studio", since, dry_run=False) == 50
     assert context.wakes.notify.is_set()
     assert await states(database_url) == {"pending": 250, "dead": 5}
     assert await states(database_url, "radio") == {"dead": 7}
-    assert await outgoing.redeliver_dead(context, "studio", since, dry_run=False) == 0
+    assert await outgoing.redeliver_dead(context, STUDIO, "studio", since, dry_run=False) == 0
