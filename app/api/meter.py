@@ -1,7 +1,9 @@
 """Wrong keys and tokens, counted per address: guessing is slowed down, a right one never is."""
 
+import ipaddress
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from app.errors import TooManyFailures
@@ -12,15 +14,17 @@ MOST_ADDRESSES: Final = 10_000
 
 
 class FailureMeter:
-    """Failures per address in a window of a minute. Bounded: the address that failed longest ago is forgotten."""
+    """Failures per address in a window of a minute. Bounded: the address that failed longest ago is forgotten. An
+    IPv6 address counts for its /64, which is what one subscriber gets."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
         self._windows: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def fail(self, address: str | None) -> None:
         """Count a failure. Raises ``TooManyFailures`` once there are too many in the window."""
-        now = time.monotonic()
-        name = address or "unknown"
+        now = self._monotonic()
+        name = network_of(address)
         started, count = self._windows.pop(name, (now, 0))
         if now - started >= WINDOW_S:
             started, count = now, 0
@@ -29,3 +33,15 @@ class FailureMeter:
             self._windows.popitem(last=False)
         if count + 1 > MOST_FAILURES:
             raise TooManyFailures("too many wrong keys or tokens from this address", WINDOW_S - (now - started))
+
+
+def network_of(address: str | None) -> str:
+    """Who shares one count: an IPv4 address, however it is written, or the /64 of an IPv6 address."""
+    try:
+        found = ipaddress.ip_address(address or "")
+    except ValueError:
+        return "unknown"
+    if isinstance(found, ipaddress.IPv6Address):
+        mapped = found.ipv4_mapped
+        return str(mapped) if mapped else str(ipaddress.IPv6Address(int(found) >> 64 << 64))
+    return str(found)
