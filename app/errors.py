@@ -49,6 +49,10 @@ class PayloadTooLarge(GatewayError):
     """The body is over the limit."""
 
 
+class TooSlow(GatewayError):
+    """The body did not come in time."""
+
+
 class IdempotencyMismatch(GatewayError):
     """The idempotency key was used with another body."""
 

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from app.api.app import make_app
 from app.api.callbacks import CallbackEndpoint
+from app.api.connections import SECURITY_HEADERS, Limits, guarded, limits_of_process
 from app.api.services import Services
 from app.caller.post import Caller
 from app.flows import clients, expire
@@ -214,19 +215,20 @@ class Server(uvicorn.Server):
         yield
 
 
-def make_server(app: ASGIApp, *, host: str, port: int) -> Server:
-    """A server for the application."""
+def make_server(app: ASGIApp, *, host: str, port: int, limits: Limits | None = None) -> Server:
+    """A server for the application. ``limits``: of its connections."""
     return Server(
         uvicorn.Config(
             app,
             host=host,
             port=port,
-            http="httptools",
+            http=guarded(limits or limits_of_process()),
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
+            headers=SECURITY_HEADERS,
             # Forwarding headers are believed only where the operator says from whom (FORWARDED_ALLOW_IPS).
             proxy_headers=bool(os.environ.get("FORWARDED_ALLOW_IPS")),
             timeout_graceful_shutdown=10,

@@ -30,6 +30,8 @@ def make_fastapi(services: Services, version: str) -> FastAPI:
         title="TemPolor Gateway",
         version=version,
         summary="Submit music-generation tasks to TemPolor and read what became of them.",
+        # Their pages load scripts from elsewhere; the document itself is at /openapi.json.
+        docs_url=None,
         redoc_url=None,
     )
     app.state.services = services

@@ -1,5 +1,7 @@
-"""Reading a JSON body: bounded, strict, and every fault an answer."""
+"""Reading a JSON body: bounded in size, time and memory, strict, and every fault an answer."""
 
+import asyncio
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -7,27 +9,57 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from app.api.problems import path_of
-from app.errors import InvalidRequest, PayloadTooLarge
+from app.errors import InvalidRequest, PayloadTooLarge, TooSlow, Unavailable
 
 MOST_BYTES: Final = 8 * 1024 * 1024
 """A batch of a hundred tasks with 64 KiB each fits."""
 MOST_DEPTH: Final = 32
 
 M = TypeVar("M", bound=BaseModel)
+_REQUIRED: Final = object()
 
 
-async def read_json(request: Request) -> Any:
-    """The body as JSON. Raises ``PayloadTooLarge``, and ``InvalidRequest`` for what is no JSON, is nested too
-    deeply, or has a NUL in a text (the databases refuse it)."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MOST_BYTES:
-            raise PayloadTooLarge(f"the body is over {MOST_BYTES} bytes")
-        chunks.append(chunk)
+@dataclass(slots=True)
+class BodyBudget:
+    """What the bodies that one process is reading may take together. ``most_bytes`` counts what has arrived, so that
+    many clients with one large body each cannot fill the memory; ``within_s``: the time for one body."""
+
+    most_bytes: int = 64 * 1024 * 1024
+    within_s: float = 30.0
+    held: int = 0
+
+    def hold(self, size: int) -> None:
+        """Count bytes that arrived. Raises ``Unavailable`` over the budget."""
+        if self.held + size > self.most_bytes:
+            raise Unavailable("too many large requests at once")
+        self.held += size
+
+
+async def read_json(request: Request, without: Any = _REQUIRED) -> Any:
+    """The body as JSON, or ``without`` if there is none. Raises ``PayloadTooLarge``, ``TooSlow``, ``Unavailable``,
+    and ``InvalidRequest`` for what is no JSON, is nested too deeply, or has a NUL in a text (the databases refuse
+    it)."""
+    budget: BodyBudget = request.app.state.services.bodies
+    raw = bytearray()
     try:
-        document = msgspec.json.decode(b"".join(chunks))
+        async with asyncio.timeout(budget.within_s):
+            async for chunk in request.stream():
+                if len(raw) + len(chunk) > MOST_BYTES:
+                    raise PayloadTooLarge(f"the body is over {MOST_BYTES} bytes")
+                budget.hold(len(chunk))
+                raw += chunk
+        if not raw and without is not _REQUIRED:
+            return without
+        return _decode(raw)
+    except TimeoutError:
+        raise TooSlow("the body did not come in time") from None
+    finally:
+        budget.held -= len(raw)
+
+
+def _decode(raw: bytearray) -> Any:
+    try:
+        document = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise InvalidRequest("the body is not valid JSON") from None
     check_texts(document)

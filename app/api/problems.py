@@ -26,6 +26,7 @@ TABLE: Final[dict[type[errors.GatewayError], tuple[int, str]]] = {
     errors.TooManyFailures: (429, "too_many_failures"),
     errors.Conflict: (409, "conflict"),
     errors.PayloadTooLarge: (413, "payload_too_large"),
+    errors.TooSlow: (408, "too_slow"),
     errors.IdempotencyMismatch: (422, "idempotency_mismatch"),
     errors.Unavailable: (503, "unavailable"),
     errors.VendorPaused: (503, "vendor_paused"),
@@ -64,6 +65,9 @@ def of_error(error: errors.GatewayError) -> Problem:
     match error:
         case errors.Unavailable() | errors.TooManyFailures():
             headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+        case errors.TooSlow():
+            # The rest of the body would be taken for the next request.
+            headers["Connection"] = "close"
         case errors.Unauthenticated():
             headers["WWW-Authenticate"] = "Bearer"
         case errors.InvalidRequest() if error.faults:

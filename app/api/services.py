@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
+from app.api.bodies import BodyBudget
 from app.api.meter import FailureMeter
 from app.caller.post import Caller as Poster
 from app.domain.client import Client
@@ -33,6 +34,7 @@ class Services:
     refreshes: Places = field(default_factory=lambda: Places("refreshes", 200, 0.25))
     pings: Places = field(default_factory=lambda: Places("pings", 8, 0.25))
     meter: FailureMeter = field(default_factory=FailureMeter)
+    bodies: BodyBudget = field(default_factory=BodyBudget)
 
 
 def services(request: Request) -> Services:

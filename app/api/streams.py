@@ -74,6 +74,8 @@ class _EventStream(EventSourceResponse):
             data_sender_callable=self._insist,
             send_timeout=STUCK_S,
         )
+        # The server says it on every answer.
+        del self.headers["cache-control"]
         self._watch = watch
         self._stream = stream
 

@@ -41,7 +41,7 @@ async def _serve(sandbox_arguments: Sequence[str]) -> int:
 def _welcome(on_stage: Stage) -> str:
     url, key = on_stage.gateway_url, on_stage.admin_key
     return f"""
-  gateway    {url}   (its API: {url}/docs)
+  gateway    {url}   (its API: {url}/openapi.json)
   sandbox    {on_stage.sandbox_url}/_sandbox   (faults on demand: docs/sandbox.md)
   admin key  {key}
 

@@ -45,6 +45,12 @@ loop_restarts: Final = Counter(
 watchers: Final = Gauge(
     "gateway_watchers", "Requests that wait, and streams that are open", ["what"], registry=registry
 )
+connections_refused: Final = Counter(
+    "gateway_connections_refused",
+    "Connections ended for a limit, or because of what came",
+    ["reason"],
+    registry=registry,
+)
 clock_skew: Final = Gauge(
     "gateway_clock_skew_seconds", "Our clock minus the database's, as last measured", registry=registry
 )

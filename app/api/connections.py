@@ -1,0 +1,203 @@
+"""The limits of one connection that uvicorn leaves open: how long and how large a request's head may be, how long an
+answer may go unread, and how many connections one process holds."""
+
+import asyncio
+import resource
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from app.api.problems import Problem
+from app.telemetry import metrics
+
+HEALTH_PATHS: Final = frozenset({"/healthz", "/readyz", "/backlog", "/metrics"})
+"""Answered also while there are too many connections: whoever looks after the process must see it."""
+SECURITY_HEADERS: Final = [
+    ("x-content-type-options", "nosniff"),
+    ("cache-control", "no-store"),
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("referrer-policy", "no-referrer"),
+]
+"""On every answer, also those that no application sees. No answer is a page or should be kept by anybody; paths of
+callbacks and signed URLs must not travel on as referrers."""
+OTHER_FILES: Final = 256
+"""Files that a process opens beside its connections: the database's, the vendor's, the receivers', its own."""
+FRAMING: Final = 8
+"""Bytes of framing that each byte of a chunked body may cost: chunks of one byte have five or six."""
+
+
+MOST_CONNECTIONS: Final = 8192
+"""Waits and streams together are at most 5,500."""
+SPARE_CONNECTIONS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``head_timeout_s``: from the first byte of a request, or from the connection, to the end of its headers.
+    ``unread_timeout_s``: how long a reader may take nothing of its answer; ``linger_s``: the same once the
+    connection is being closed. Over ``most_connections`` only the health routes are answered, to ``spare`` more."""
+
+    head_timeout_s: float = 10.0
+    unread_timeout_s: float = 60.0
+    linger_s: float = 5.0
+    most_head_bytes: int = 64 * 1024
+    most_url_bytes: int = 32 * 1024
+    most_connections: int = MOST_CONNECTIONS
+    spare: int = SPARE_CONNECTIONS
+
+
+def limits_of_process(wanted: int = MOST_CONNECTIONS) -> Limits:
+    """Limits that fit the number of files that the process may open, which is raised as far as it may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + SPARE_CONNECTIONS + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    room = needed if soft == resource.RLIM_INFINITY else soft
+    return Limits(most_connections=max(OTHER_FILES, min(wanted, room - SPARE_CONNECTIONS - OTHER_FILES)))
+
+
+def guarded(limits: Limits) -> type[asyncio.Protocol]:
+    """The protocol class that holds these limits, for uvicorn's ``http``."""
+    return type("Connection", (GuardedConnection,), {"limits": limits})
+
+
+class GuardedConnection(HttpToolsProtocol):
+    """Uvicorn's connection with limits. What uvicorn does not bound: a connection that sends nothing, headers that
+    never end or are huge, trailers, what follows a body that was refused, and an answer that nobody reads."""
+
+    limits: ClassVar[Limits] = Limits()
+    _head_timer: asyncio.TimerHandle | None = None
+    _unread_timer: asyncio.TimerHandle | None = None
+    _refusal: tuple[int, str, str] | None = None
+    _overhead: int = 0
+    """Bytes of this request that are not of its body, as far as they are known."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        count, limits = len(self.connections), self.limits
+        if count > limits.most_connections + limits.spare:
+            self._cut("crowded")
+            return
+        if count > limits.most_connections:
+            self.app = _health_alone(self.app)
+        self._watch_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in (self._head_timer, self._unread_timer):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._overhead += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        between = not self._is_answering()
+        # A head that has not ended, or the rest of a request that was answered without it.
+        if between and self._head_timer is None:
+            self._watch_head()
+        self._overhead = max(self._overhead, 0)
+        if self._overhead > self.limits.most_head_bytes:
+            self._refuse(431, "head_too_large", "The headers of the request are too large.")
+
+    def on_headers_complete(self) -> None:
+        self._forget_head()
+        if len(self.url) > self.limits.most_url_bytes:
+            self._refusal = (414, "url_too_long", "The URL is too long.")
+            raise ValueError("the URL is too long")
+        if self._overhead > self.limits.most_head_bytes:
+            head = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if head > self.limits.most_head_bytes:
+                self._refusal = (431, "head_too_large", "The headers of the request are too large.")
+                raise ValueError("the head is too large")
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._overhead -= len(body) * FRAMING
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._overhead = 0
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._linger()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._linger()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread_timer is None:
+            self._unread_timer = self.loop.call_later(self.limits.unread_timeout_s, self._cut, "unread")
+
+    def resume_writing(self) -> None:
+        if self._unread_timer is not None and not self.transport.is_closing():
+            self._unread_timer.cancel()
+            self._unread_timer = None
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """Uvicorn's answer to what its parser refuses, or ours to what we refused within it."""
+        self._refuse(*(self._refusal or (400, "bad_request", "This is not a valid HTTP request.")))
+
+    def _watch_head(self) -> None:
+        self._head_timer = self.loop.call_later(self.limits.head_timeout_s, self._head_is_late)
+
+    def _forget_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_is_late(self) -> None:
+        if not self._overhead:
+            # Nothing was asked, so nothing is answered.
+            metrics.connections_refused.labels("idle").inc()
+            self.transport.close()
+        else:
+            self._refuse(408, "too_slow", "The request did not come in time.")
+
+    def _is_answering(self) -> bool:
+        cycle: Any = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    def _refuse(self, status: int, code: str, detail: str) -> None:
+        if self._is_answering() and self.cycle.response_started:
+            # Half of an answer is out: nothing can follow it.
+            self._cut(code)
+            return
+        metrics.connections_refused.labels(code).inc()
+        problem = Problem(status, code, detail, {"Connection": "close"})
+        lines = [b"%s: %s\r\n" % line for line in [*self.server_state.default_headers, *problem.raw_headers]]
+        self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", bytes(problem.body)]))
+        self.transport.close()
+        self._linger()
+
+    def _linger(self) -> None:
+        """A connection that is being closed waits for its reader no longer than this."""
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+        self._unread_timer = self.loop.call_later(self.limits.linger_s, self._cut, "unread")
+
+    def _cut(self, reason: str) -> None:
+        metrics.connections_refused.labels(reason).inc()
+        self.transport.abort()
+
+
+def _health_alone(app: Any) -> ASGIApp:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in HEALTH_PATHS:
+            await app(scope, receive, send)
+            return
+        metrics.connections_refused.labels("crowded").inc()
+        headers = {"Retry-After": "1", "Connection": "close"}
+        await Problem(503, "unavailable", "Too many connections are open.", headers)(scope, receive, send)
+
+    return answer
