@@ -16,6 +16,7 @@ from app import settings as settings_module
 from app.demo import play
 from app.errors import GatewayError
 from app.flows import audit as audit_flows
+from app.flows import client_keys as client_key_flows
 from app.flows import clients as client_flows
 from app.flows import submissions
 from app.flows.clock import Clock
@@ -137,11 +138,34 @@ def create_client(
 
 @clients_app.command("list")
 def list_clients() -> None:
-    """List clients, one a line: name, admin or client, when made, when revoked."""
+    """List clients, one a line: name, admin or client, when made, when revoked, when the key was used last, and, of
+    one whose old key goes on, until when and when that was used last."""
     for one in _with_database(client_flows.list_all):
         role = "admin" if one.is_admin else "client"
         revoked = f"revoked {rfc3339(one.revoked_at)}" if one.revoked_at else "active"
-        typer.echo(f"{one.name}\t{role}\t{rfc3339(one.created_at)}\t{revoked}")
+        columns = [one.name, role, _when(one.created_at), revoked, f"used {_when(one.key_used_at)}"]
+        if one.previous_key_until is not None:
+            columns.append(f"old key until {rfc3339(one.previous_key_until)}, used {_when(one.previous_key_used_at)}")
+        typer.echo("\t".join(columns))
+
+
+@clients_app.command("rotate")
+def rotate_key(
+    name: str,
+    overlap_hours: Annotated[float, typer.Option(min=0, help="How long the old key goes on; 0 ends it.")] = 24,
+) -> None:
+    """Make a new API key, and print it this once; the old one goes on beside it for a while."""
+    made = _with_database(lambda db: client_key_flows.rotate(db, Clock(), name, overlap_hours * 3600))
+    until = made.previous_key_until
+    shown = {"name": name, "api_key": made.api_key, "previous_key_until": rfc3339(until) if until else None}
+    typer.echo(json.dumps(shown, indent=2))
+
+
+@clients_app.command("drop-old-key")
+def drop_old_key(name: str) -> None:
+    """End the key before the present one at once."""
+    _with_database(lambda db: client_key_flows.drop_previous(db, name))
+    typer.echo(f"The old key of {name!r} has ended.")
 
 
 @clients_app.command("revoke")
@@ -272,6 +296,10 @@ def _time(text: str) -> datetime:
 
 def _print(document: dict[str, Any]) -> None:
     typer.echo(json.dumps(document, indent=2, default=rfc3339))
+
+
+def _when(at: datetime | None) -> str:
+    return rfc3339(at) or "never"
 
 
 def _fail(message: str) -> NoReturn:

@@ -21,7 +21,8 @@ from app.api.callbacks import CallbackEndpoint
 from app.api.connections import SECURITY_HEADERS, Limits, guarded, limits_of_process
 from app.api.services import Services
 from app.caller.post import Caller
-from app.flows import clients, expire
+from app.errors import Unavailable
+from app.flows import client_keys, clients, expire
 from app.flows.cautions import LOOP_S, Cautions
 from app.flows.clock import Clock
 from app.flows.context import Context, make_context
@@ -136,6 +137,9 @@ class Gateway:
         await self.services.refresher.finish(TURN_S)
         self.ingest.fail_all()
         await self.context.vendor.close()
+        with contextlib.suppress(TimeoutError, Unavailable):
+            async with asyncio.timeout(TURN_S):
+                await self.services.key_uses.flush(self.context.db)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TURN_S):
                 await self.context.db.close()
@@ -157,6 +161,7 @@ class Gateway:
         run(Loop("learn", flush, FLUSH_S))
         run(Loop("cautions", self.cautions.step, LOOP_S))
         run(Loop("survey", self.health.survey, FLUSH_S))
+        run(Loop("keys", lambda: self.services.key_uses.step(context.loops_db(), context.clock), client_keys.TURN_S))
         if self.watch_clock:
             run(Loop("skew", self.skew.step, MEASURE_S))
         if self.dispatcher is not None:

@@ -3,13 +3,13 @@
 from fastapi import APIRouter, Request, Response
 
 from app.api.acting import by
-from app.api.answers import PROBLEMS, json_answer
+from app.api.answers import CONFLICT, PROBLEMS, json_answer
 from app.api.bodies import documented, parse, read_json
-from app.api.schemas import ClientPage, ClientRequest, NewClient, RotatedSecret
+from app.api.schemas import ClientPage, ClientRequest, KeyRotation, NewClient, NewKey, RotatedSecret
 from app.api.services import Admin, TheServices
 from app.api.tasks import storable
 from app.domain.client import Client
-from app.flows import clients
+from app.flows import client_keys, clients
 
 router = APIRouter(prefix="/v1/clients", responses=PROBLEMS)
 
@@ -45,6 +45,30 @@ async def rotate_webhook_secret(request: Request, name: str, admin: Admin, given
     return json_answer({"name": name, "webhook_secret": secret})
 
 
+@router.post(
+    "/{name}/key",
+    response_model=NewKey,
+    responses=CONFLICT,
+    openapi_extra=documented(KeyRotation, {"overlap_s": 86_400}, required=False),
+    summary="Rotate a client's API key",
+)
+async def rotate_key(request: Request, name: str, _admin: Admin, given: TheServices) -> Response:
+    """Make a new API key, shown this once. The old one goes on beside it for a day, or for `overlap_s` seconds. A
+    client has two keys at most: one that still went on from an earlier rotation ends now."""
+    asked = parse(KeyRotation, await read_json(request, without={}))
+    context = given.context
+    made = await client_keys.rotate(context.db, context.clock, storable(name), asked.overlap_s)
+    until = made.previous_key_until
+    return json_answer({"name": name, "api_key": made.api_key, "previous_key_until": until})
+
+
+@router.delete("/{name}/previous-key", status_code=204, summary="End a client's old API key")
+async def drop_previous_key(name: str, _admin: Admin, given: TheServices) -> Response:
+    """End the key before the present one at once, if it still goes on."""
+    await client_keys.drop_previous(given.context.db, storable(name))
+    return Response(status_code=204)
+
+
 @router.delete("/{name}", status_code=204, summary="Revoke a client")
 async def revoke_client(request: Request, name: str, admin: Admin, given: TheServices) -> Response:
     """End a client's key at once. Its tasks run to their end."""
@@ -58,4 +82,7 @@ def _document(client: Client) -> dict[str, object]:
         "admin": client.is_admin,
         "created_at": client.created_at,
         "revoked_at": client.revoked_at,
+        "key_last_used_at": client.key_used_at,
+        "previous_key_until": client.previous_key_until,
+        "previous_key_last_used_at": client.previous_key_used_at,
     }

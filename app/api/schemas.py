@@ -9,6 +9,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StrictBool,
+    StrictFloat,
     StrictInt,
     StrictStr,
     field_validator,
@@ -16,6 +17,7 @@ from pydantic import (
 )
 
 from app.domain.status import ItemStatus, TaskStatus
+from app.flows.client_keys import MOST_OVERLAP_S, OVERLAP_S
 from app.vendor.kinds import FAMILIES, KINDS
 
 MOST_WEBHOOK_URL_CHARS = 2048
@@ -224,10 +226,32 @@ class ClientRequest(BaseModel):
 
 
 class Client(BaseModel):
+    """A client. Times of use are known to the minute. `previous_key_until`: when the key before the present one ends,
+    or ended."""
+
     name: str
     admin: bool
     created_at: datetime
     revoked_at: datetime | None = None
+    key_last_used_at: datetime | None = None
+    previous_key_until: datetime | None = None
+    previous_key_last_used_at: datetime | None = None
+
+
+class KeyRotation(BaseModel):
+    """`overlap_s`: how long the key before goes on beside the new one; 0 ends it at once."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    overlap_s: Annotated[StrictFloat | StrictInt, Field(ge=0, le=MOST_OVERLAP_S)] = OVERLAP_S
+
+
+class NewKey(BaseModel):
+    """A new API key, this once."""
+
+    name: str
+    api_key: str
+    previous_key_until: datetime | None = None
 
 
 class ClientPage(BaseModel):

@@ -12,6 +12,7 @@ from app.caller.post import Caller as Poster
 from app.domain.client import Client
 from app.errors import Forbidden, Unauthenticated
 from app.flows import clients
+from app.flows.client_keys import KeyUses
 from app.flows.context import Context
 from app.flows.health import Health
 from app.flows.places import Places
@@ -34,6 +35,7 @@ class Services:
     refreshes: Places = field(default_factory=lambda: Places("refreshes", 200, 0.25))
     pings: Places = field(default_factory=lambda: Places("pings", 8, 0.25))
     meter: FailureMeter = field(default_factory=FailureMeter)
+    key_uses: KeyUses = field(default_factory=KeyUses)
     bodies: BodyBudget = field(default_factory=BodyBudget)
 
 
@@ -50,10 +52,12 @@ _bearer = HTTPBearer(auto_error=False, description="An API key, as `clients crea
 async def caller(request: Request, given: TheServices, _documented: Annotated[object, Depends(_bearer)]) -> Client:
     """The client whose key the request carries. Raises ``Unauthenticated``, ``TooManyFailures``."""
     api_key = _bearer_key(request)
-    client = await clients.find_by_key(given.context.db, api_key) if api_key else None
+    context = given.context
+    client = await clients.find_by_key(context.db, context.clock, api_key) if api_key else None
     if client is None:
         given.meter.fail(request.client.host if request.client else None)
         raise Unauthenticated("the request carries no API key" if not api_key else "nobody has this API key")
+    given.key_uses.note(client, context.clock.now())
     return client
 
 

@@ -1,6 +1,6 @@
 """An internal caller, known by its API key."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -10,9 +10,14 @@ EXTERNAL: Final = "external"
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """An internal caller, without its secrets."""
+    """An internal caller, without its secrets. ``key``: the digest of the API key by which it was found, if it was.
+    The times of use are known to the minute."""
 
     name: str
     is_admin: bool
     created_at: datetime
     revoked_at: datetime | None
+    key_used_at: datetime | None = None
+    previous_key_until: datetime | None = None
+    previous_key_used_at: datetime | None = None
+    key: bytes | None = field(default=None, repr=False, compare=False)

@@ -13,11 +13,11 @@ from app.domain.audit import COMMAND_LINE, Act, Action, By
 from app.domain.client import EXTERNAL, Client
 from app.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from app.flows.audit import act
+from app.flows.client_keys import BOOTSTRAP, new_api_key
 from app.flows.clock import Clock
 from app.storage import audit, clients, outbox
 from app.storage.database import Database
 
-BOOTSTRAP: Final = "bootstrap"
 NAME_RESTS: Final = timedelta(days=30)
 """A name is not given again so soon after its client was revoked."""
 ROTATION: Final = timedelta(hours=24)
@@ -51,7 +51,7 @@ def check_name(name: str) -> None:
 async def create(db: Database, clock: Clock, by: By, name: str, *, is_admin: bool) -> NewClient:
     """Make a client. Raises ``InvalidRequest``, ``Conflict`` if the name is taken."""
     check_name(name)
-    api_key = f"tpg_{secrets.token_urlsafe(32)}"
+    api_key = new_api_key()
     webhook_secret = new_webhook_secret()
     now = clock.now()
     done = act(clock, by, Action.CREATE_CLIENT, name, admin=is_admin)
@@ -87,9 +87,9 @@ async def rotate_webhook_secret(db: Database, clock: Clock, by: By, name: str) -
     return secret
 
 
-async def find_by_key(db: Database, api_key: str) -> Client | None:
-    """Whose key it is, if anybody's."""
-    return await db.read(clients.find_by_key, api_key)
+async def find_by_key(db: Database, clock: Clock, api_key: str) -> Client | None:
+    """Whose key it is, if anybody's. Never remembered, so that a key that was ended is good nowhere any more."""
+    return await db.read(clients.find_by_key, api_key, clock.now())
 
 
 async def ensure_bootstrap(db: Database, clock: Clock, api_key: str) -> None:

@@ -12,6 +12,7 @@ from app.domain.status import TASK_FINAL, TaskStatus
 from app.errors import NotFound, Unauthenticated, Unavailable
 from app.flows.current import BATCH, Current
 from app.flows.places import Places
+from app.storage.client_keys import HeldKey
 from app.storage.watching import Head
 from app.vendor.kinds import FAMILIES
 
@@ -60,7 +61,7 @@ class Waits:
 
     async def wait(self, task_id: UUID, client: Client, wait_s: float, until: Until) -> bytes:
         """The task as JSON: as soon as it is as wanted, or as it is when the time is up or the process drains.
-        Raises ``NotFound``, ``Unavailable``, ``Unauthenticated`` (the client was revoked meanwhile)."""
+        Raises ``NotFound``, ``Unavailable``, ``Unauthenticated`` (the key ended meanwhile)."""
         with self._places.place(client.name):
             waiter = _Waiter(client, until, due=self._draining)
             self._waiting.setdefault(task_id, set()).add(waiter)
@@ -104,15 +105,15 @@ class Waits:
                 if waiter.due or not waiter.known:
                     waiter.fail(error)
 
-    def clients(self) -> set[str]:
-        """Whose requests wait."""
-        return {waiter.client.name for waiters in self._waiting.values() for waiter in waiters}
+    def keys(self) -> set[HeldKey]:
+        """The clients whose requests wait, each with the key by which it came."""
+        return {(one.client.name, one.client.key) for waiters in self._waiting.values() for one in waiters}
 
-    def end_revoked(self, names: Collection[str]) -> None:
-        """These clients' keys have ended."""
+    def end_keys(self, ended: Collection[HeldKey]) -> None:
+        """These keys have ended."""
         for waiters in self._waiting.values():
             for waiter in waiters:
-                if waiter.client.name in names:
+                if (waiter.client.name, waiter.client.key) in ended:
                     waiter.fail(Unauthenticated("nobody has this API key"))
 
     def drain(self) -> None:

@@ -22,7 +22,7 @@ from app.flows.places import Places
 from app.flows.recent import Recent
 from app.flows.streams import ClientStream, Stream, TaskStream, read_position, read_version
 from app.flows.waits import Until, Waits
-from app.storage import watching
+from app.storage import client_keys, watching
 from app.storage.watching import Head
 
 CHECK_S: Final = 1.0
@@ -194,12 +194,13 @@ class Watch:
     async def _end_revoked(self) -> None:
         """A key ends at once, also that of somebody who waits. Raises ``Unavailable``."""
         streams = self._streams()
-        names = self._waits.clients() | {stream.client.name for stream in streams}
-        ended = await self._context.db.read(watching.revoked, names) if names else set()
+        held = self._waits.keys() | {(stream.client.name, stream.client.key) for stream in streams}
+        now = self._context.clock.now()
+        ended = await self._context.db.read(client_keys.ended, held, now) if held else set()
         if ended:
-            self._waits.end_revoked(ended)
+            self._waits.end_keys(ended)
             for stream in streams:
-                if stream.client.name in ended:
+                if (stream.client.name, stream.client.key) in ended:
                     stream.close()
 
     async def _offer(self, woken: set[UUID], changed: set[UUID], heads: Mapping[UUID, Head]) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ _ADD: Final = sets.Insert(
     conflict=("name",),
     returning=("name",),
 )
+NO_PREVIOUS_KEY: Final = {"previous_key_digest": None, "previous_key_until": None, "previous_key_used_at": None}
 
 
 def key_digest(api_key: str) -> bytes:
@@ -36,9 +38,12 @@ def restore(
     conn: sa.Connection, name: str, api_key: str, webhook_secret: str, *, is_admin: bool, now: datetime
 ) -> None:
     """Make sure that a client exists with this key: added, or un-revoked and given the key."""
-    conn.execute(clients.delete().where(clients.c.key_digest == key_digest(api_key), clients.c.name != name))
+    digest = key_digest(api_key)
+    conn.execute(clients.delete().where(clients.c.key_digest == digest, clients.c.name != name))
+    conn.execute(clients.update().where(clients.c.previous_key_digest == digest).values(**NO_PREVIOUS_KEY))
     if not add(conn, name, api_key, webhook_secret, is_admin=is_admin, now=now):
-        values = {"key_digest": key_digest(api_key), "is_admin": is_admin, "revoked_at": None}
+        used_at = sa.case((clients.c.key_digest == digest, clients.c.key_used_at))
+        values = {"key_digest": digest, "is_admin": is_admin, "revoked_at": None, "key_used_at": used_at}
         conn.execute(clients.update().where(clients.c.name == name).values(**values))
 
 
@@ -47,11 +52,13 @@ def drop_expired_name(conn: sa.Connection, name: str, revoked_before: datetime) 
     conn.execute(clients.delete().where(clients.c.name == name, clients.c.revoked_at < revoked_before))
 
 
-def find_by_key(conn: sa.Connection, api_key: str) -> Client | None:
-    """The client that has this key and was not revoked."""
-    matches = sa.and_(clients.c.key_digest == key_digest(api_key), clients.c.revoked_at.is_(None))
+def find_by_key(conn: sa.Connection, api_key: str, now: datetime) -> Client | None:
+    """The client that has this key, or had it before and may still use it, and was not revoked."""
+    digest = key_digest(api_key)
+    is_previous = sa.and_(clients.c.previous_key_digest == digest, clients.c.previous_key_until > now)
+    matches = sa.and_(sa.or_(clients.c.key_digest == digest, is_previous), clients.c.revoked_at.is_(None))
     row = conn.execute(sa.select(clients).where(matches)).one_or_none()
-    return _client(row) if row else None
+    return replace(_client(row), key=digest) if row else None
 
 
 def is_active(conn: sa.Connection, name: str) -> bool:
@@ -97,4 +104,5 @@ def revoke(conn: sa.Connection, name: str, now: datetime) -> bool:
 
 
 def _client(row: Any) -> Client:
-    return Client(row.name, row.is_admin, row.created_at, row.revoked_at)
+    used = (row.key_used_at, row.previous_key_until, row.previous_key_used_at)
+    return Client(row.name, row.is_admin, row.created_at, row.revoked_at, *used)

@@ -69,8 +69,13 @@ clients = sa.Table(
     _optional("rotated_at", UtcDateTime),
     _column("created_at", UtcDateTime),
     _optional("revoked_at", UtcDateTime),
+    _optional("key_used_at", UtcDateTime),
+    _optional("previous_key_digest", sa.LargeBinary(32)),
+    _optional("previous_key_until", UtcDateTime),
+    _optional("previous_key_used_at", UtcDateTime),
     sa.UniqueConstraint("key_digest"),
 )
+sa.Index(None, clients.c.previous_key_digest, unique=True)
 
 tasks = sa.Table(
     "tasks",

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from app.domain.status import TASK_FINAL, TaskStatus
 from app.storage import dialect
-from app.storage.tables import clients, tasks, timeline
+from app.storage.tables import tasks, timeline
 
 PAGE_ROWS: Final = 2000
 """Rows of the timeline that one page of ``changed_after`` looks at."""
@@ -88,11 +88,3 @@ def changed_after(conn: sa.Connection, after: datetime, client_name: str | None,
     if client_name is not None:
         statement = statement.where(tasks.c.client_name == client_name)
     return Page(list(conn.scalars(statement)), until)
-
-
-def revoked(conn: sa.Connection, names: Collection[str]) -> set[str]:
-    """Which of these clients were revoked."""
-    if not names:
-        return set()
-    matches = sa.and_(dialect.any_of(conn, clients.c.name, sorted(names)), clients.c.revoked_at.is_not(None))
-    return set(conn.scalars(sa.select(clients.c.name).where(matches)))

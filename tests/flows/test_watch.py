@@ -28,7 +28,11 @@ async def gateway(start_gateway):
 async def _statements_in(seconds):
     with counted_statements() as found:
         await asyncio.sleep(seconds)
-    return [one for one in found if one.startswith(("SELECT tasks.id, tasks.client_name", "SELECT clients.name \n"))]
+    return [
+        one
+        for one in found
+        if one.startswith(("SELECT tasks.id, tasks.client_name", "SELECT clients.name, clients.key_digest"))
+    ]
 
 
 async def _all_waiting(watch, count):

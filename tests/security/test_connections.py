@@ -145,7 +145,10 @@ async def test_a_body_in_chunks_of_one_byte_is_no_overhead(gateway):
     head = b"POST /v1/tasks HTTP/1.1\r\nHost: x\r\n" + KEY + b"Transfer-Encoding: chunked\r\n\r\n"
     async with served(gateway, limits) as port, Line(port) as line:
         await line.send(head)
-        await line.send(b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n")
+        for start in range(0, len(body), 300):
+            await line.send(b"".join(b"1\r\n%c\r\n" % byte for byte in body[start : start + 300]))
+            await asyncio.sleep(0.01)
+        await line.send(b"0\r\n\r\n")
         assert status_of(await line.read()) == 202
 
 
@@ -155,6 +158,15 @@ async def test_the_rest_of_a_refused_body_holds_nothing(port):
         await line.send(b"POST /v1/tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
         assert status_of(await line.read()) == 401
         assert await line.trickle(b" ", every_s=0.05, timeout_s=8) < 6
+
+
+async def test_a_body_that_breaks_off_is_no_error_of_ours(gateway, port, caplog):
+    async with Line(port) as line:
+        await line.send(b"POST /v1/tasks HTTP/1.1\r\nHost: x\r\n" + KEY + b"Content-Length: 100000\r\n\r\n{")
+        await eventually(lambda: _holds(gateway, 1))
+    await eventually(lambda: _holds(gateway, 0))
+    assert (await gateway.api.get("/healthz")).status_code == 200
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_a_body_of_a_client_that_trickles_is_408(gateway):
