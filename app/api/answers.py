@@ -6,7 +6,6 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
-from app.api.schemas import Problem
 from app.flows.present import rfc3339
 
 
@@ -22,12 +21,14 @@ def _encode(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no place in an answer")
 
 
-def _problem(text: str) -> dict[str, Any]:
-    return {"model": Problem, "description": text, "content": {"application/problem+json": {}}}
+def problem_response(text: str) -> dict[str, Any]:
+    """An answer that is a problem, for the OpenAPI document, whose components hold ``Problem``."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": text, "content": {"application/problem+json": {"schema": schema}}}
 
 
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    status: _problem(text)
+    status: problem_response(text)
     for status, text in {
         401: "No API key, or one that nobody has",
         403: "Not allowed to this client",
@@ -37,4 +38,9 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
         503: "Over capacity, or the database is away",
     }.items()
 }
-CONFLICT: Final[dict[int | str, dict[str, Any]]] = {409: _problem("The task is not in a state that allows this")}
+CONFLICT: Final[dict[int | str, dict[str, Any]]] = {
+    409: problem_response("What is named is not in a state that allows this")
+}
+VENDOR_FAILED: Final[dict[int | str, dict[str, Any]]] = {
+    502: problem_response("The vendor answered with an error, or not at all")
+}

@@ -1,12 +1,22 @@
 """The HTTP application: the callback endpoint beside everything else."""
 
-from typing import Any
-
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api import actions, audit, clients, health, inbox, notifications, problems, streams, submissions, tasks
-from app.api.callbacks import PREFIX, WEBHOOK_DOCUMENT, CallbackEndpoint
+from app.api import (
+    actions,
+    audit,
+    clients,
+    description,
+    health,
+    inbox,
+    notifications,
+    problems,
+    streams,
+    submissions,
+    tasks,
+)
+from app.api.callbacks import PREFIX, CallbackEndpoint
 from app.api.services import Services
 
 
@@ -48,16 +58,5 @@ def make_fastapi(services: Services, version: str) -> FastAPI:
     ):
         app.include_router(router)
     problems.install(app)
-    _document_webhook(app)
+    description.complete(app, description.WEBHOOK)
     return app
-
-
-def _document_webhook(app: FastAPI) -> None:
-    made = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = made()
-        document["webhooks"] = {"callback": WEBHOOK_DOCUMENT}
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]

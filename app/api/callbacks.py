@@ -141,33 +141,3 @@ def _response(disposition: str, usable: bool) -> Response:
     if disposition == "mismatched":
         return Problem(403, "forbidden", "The items of this body belong to another task.")
     return Problem(400, disposition, "The body is kept in the log; nothing of it could be applied.")
-
-
-WEBHOOK_DOCUMENT: Final[dict[str, Any]] = {
-    "post": {
-        "summary": "TemPolor calls back",
-        "description": "Posted to `/callbacks/{family}/{token}`, the URL that the gateway gave at the submission. "
-        "Not signed: the token in the URL is what is checked. Answered only after the callback and its effect "
-        "are committed.",
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "description": "The family's list key with a list of items.",
-                        "additionalProperties": {"type": "array", "items": {"type": "object"}},
-                    }
-                }
-            },
-        },
-        "responses": {
-            "200": {"description": "Stored and applied", "content": {"text/plain": {"example": "success"}}},
-            "400": {"description": "Malformed; kept in the log"},
-            "403": {"description": "Bad token, or items of another task"},
-            "413": {"description": "Too large"},
-            "503": {"description": "Not stored; see Retry-After"},
-        },
-    }
-}
-"""The callback in OpenAPI's ``webhooks`` section, since its endpoint is not a FastAPI route."""

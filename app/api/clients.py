@@ -25,6 +25,7 @@ async def list_clients(_admin: Admin, given: TheServices) -> Response:
     "",
     status_code=201,
     response_model=NewClient,
+    responses=CONFLICT,
     openapi_extra=documented(ClientRequest, {"name": "studio"}),
     summary="Make a client",
 )

@@ -1,7 +1,10 @@
 """For those who run the gateway, without a key: alive, ready, stuck, metrics."""
 
+from typing import Any, Literal
+
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
 
 from app.api.answers import json_answer
 from app.api.services import TheServices
@@ -10,13 +13,42 @@ from app.telemetry.metrics import registry as metrics_registry
 router = APIRouter()
 
 
-@router.get("/healthz", summary="Alive")
+class Alive(BaseModel):
+    status: Literal["ok"]
+
+
+class Readiness(BaseModel):
+    """`checks` says of each thing what it found."""
+
+    ready: bool
+    checks: dict[str, str]
+
+
+class Backlog(BaseModel):
+    """What is stuck, in numbers; of what stands still on purpose nothing is overdue."""
+
+    stuck: bool
+    overdue_queries: int
+    overdue_submissions: int
+    overdue_timers: int
+    undelivered_notifications: int
+    stalled_loops: list[str]
+    standing_still: dict[str, Any]
+    clock_skew_s: float
+
+
+@router.get("/healthz", response_model=Alive, summary="Alive")
 async def healthz() -> Response:
     """The process answers. Touches nothing."""
     return json_answer({"status": "ok"})
 
 
-@router.get("/readyz", summary="Ready", responses={503: {"description": "Not ready: send nothing here"}})
+@router.get(
+    "/readyz",
+    response_model=Readiness,
+    summary="Ready",
+    responses={503: {"model": Readiness, "description": "Not ready: send nothing here"}},
+)
 async def readyz(given: TheServices) -> Response:
     """The database is reachable, the schema is at head, and the process is not draining. `warnings` is what
     should be mended although the process is ready: `database_unsafe`, `callback_secret_missing`, `clock_skew`."""
@@ -24,14 +56,24 @@ async def readyz(given: TheServices) -> Response:
     return json_answer(found, 200 if found["ready"] else 503)
 
 
-@router.get("/backlog", summary="Stuck work", responses={503: {"description": "Work is stuck"}})
+@router.get(
+    "/backlog",
+    response_model=Backlog,
+    summary="Stuck work",
+    responses={503: {"model": Backlog, "description": "Work is stuck"}},
+)
 async def backlog(given: TheServices) -> Response:
     """503 when work is stuck, with the numbers."""
     found = await given.health.backlog()
     return json_answer(found, 503 if found["stuck"] else 200)
 
 
-@router.get("/metrics", summary="Prometheus metrics")
+@router.get(
+    "/metrics",
+    response_class=Response,
+    summary="Prometheus metrics",
+    responses={200: {"description": "Prometheus' text format", "content": {"text/plain": {}}}},
+)
 async def metrics(given: TheServices) -> Response:
     """Metrics in Prometheus' text format."""
     given.health.note_loops()

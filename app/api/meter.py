@@ -17,7 +17,8 @@ class FailureMeter:
     """Failures per address in a window of a minute. Bounded: the address that failed longest ago is forgotten. An
     IPv6 address counts for its /64, which is what one subscriber gets."""
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most_failures: int = MOST_FAILURES, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.most_failures = most_failures
         self._monotonic = monotonic
         self._windows: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
@@ -31,7 +32,7 @@ class FailureMeter:
         self._windows[name] = (started, count + 1)
         if len(self._windows) > MOST_ADDRESSES:
             self._windows.popitem(last=False)
-        if count + 1 > MOST_FAILURES:
+        if count + 1 > self.most_failures:
             raise TooManyFailures("too many wrong keys or tokens from this address", WINDOW_S - (now - started))
 
 

@@ -1,11 +1,11 @@
 """The routes of notifications: what was told to a client, sent again, or tried."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, StrictStr, field_validator
+from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr
 
 from app.api import cursors
 from app.api.acting import by
@@ -13,6 +13,7 @@ from app.api.answers import PROBLEMS, json_answer
 from app.api.bodies import documented, parse, read_json
 from app.api.services import Caller, TheServices, scope_of
 from app.api.tasks import uuid_of
+from app.api.times import RequestTime
 from app.errors import Forbidden
 from app.flows import outgoing
 
@@ -65,17 +66,9 @@ class RedeliverRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    since: AwareDatetime
+    since: RequestTime
     client: StrictStr | None = None
-    dry_run: bool = False
-
-    @field_validator("since")
-    @classmethod
-    def _in_utc(cls, value: datetime) -> datetime:
-        try:
-            return value.astimezone(UTC)
-        except OverflowError:
-            raise ValueError("the time is out of range") from None
+    dry_run: StrictBool = False
 
 
 class Redelivered(BaseModel):

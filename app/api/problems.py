@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 
 from app import errors
 
@@ -90,9 +91,12 @@ def install(app: FastAPI) -> None:
         return of_error(errors.InvalidRequest("the request is not valid", faults))
 
     @app.exception_handler(HTTPException)
-    async def http(_request: Request, error: HTTPException) -> Response:
+    async def http(request: Request, error: HTTPException) -> Response:
         code = _BY_STATUS.get(error.status_code, "http_error")
-        return Problem(error.status_code, code, str(error.detail), dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods(app, request))
+        return Problem(error.status_code, code, str(error.detail), headers)
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_request: Request, _error: ClientDisconnect) -> Response:
@@ -108,6 +112,18 @@ def install(app: FastAPI) -> None:
 def path_of(place: tuple[Any, ...] | list[Any]) -> str:
     """Where a fault is, as in ``params.prompt``."""
     return ".".join(str(part) for part in place)
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """All methods of a path as it is documented: the framework names those of the first route that it finds, which
+    may be another's (`/v1/tasks/batch` looks like a task's id)."""
+    found: dict[str, int] = {}
+    for method in ("DELETE", "GET", "PATCH", "POST", "PUT"):
+        matches = [one.matches({**request.scope, "method": method}) for one in app.routes]
+        params = [len(scope.get("path_params", ())) for match, scope in matches if match is Match.FULL]
+        if params:
+            found[method] = min(params)
+    return [method for method, count in found.items() if count == min(found.values())]
 
 
 def _route(request: Request) -> str:

@@ -276,14 +276,24 @@ class RotatedSecret(BaseModel):
     webhook_secret: str
 
 
+class Fault(BaseModel):
+    """What is wrong with one place of a request, as in `params.prompt`."""
+
+    path: str
+    message: str
+
+
 class Problem(BaseModel):
     """RFC 9457. ``code`` is stable."""
+
+    model_config = ConfigDict(extra="forbid")
 
     type: str
     title: str
     status: int
     code: str
     detail: str
+    errors: list[Fault] = Field(default_factory=list)
 
 
 EXAMPLE_REQUEST: dict[str, Any] = {

@@ -27,7 +27,7 @@ LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description="t
 STREAM: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "`task` events, each with a task as its data; a block without data only moves the `id`",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {}},
     }
 }
 _NO_MORE: Final[dict[int | str, dict[str, Any]]] = {

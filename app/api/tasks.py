@@ -1,19 +1,19 @@
 """The routes of tasks: submit, read, list, follow. Handlers hold no transaction; the answer follows the commit."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from app.api import cursors
-from app.api.answers import PROBLEMS, json_answer
+from app.api.answers import PROBLEMS, VENDOR_FAILED, json_answer
 from app.api.bodies import documented, read_json
 from app.api.intake import IdempotencyKey, answer_one, check_task, once
 from app.api.schemas import EXAMPLE_REQUEST, Account, Task, TaskPage, TaskRequest, Timeline
 from app.api.services import Caller, TheServices, scope_of
+from app.api.times import RequestTime
 from app.api.waiting import UntilWhat, WaitS, held_answer
 from app.domain.filters import Filters
 from app.domain.status import TaskStatus
@@ -50,18 +50,10 @@ class ListQuery(BaseModel):
     kind: str | None = None
     reference: str | None = None
     client: Annotated[str | None, Field(description="for admins")] = None
-    created_after: AwareDatetime | None = None
-    created_before: AwareDatetime | None = None
+    created_after: RequestTime | None = None
+    created_before: RequestTime | None = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
     cursor: str | None = None
-
-    @field_validator("created_after", "created_before")
-    @classmethod
-    def _in_utc(cls, value: datetime | None) -> datetime | None:
-        try:
-            return value.astimezone(UTC) if value is not None else None
-        except OverflowError:
-            raise ValueError("the time is out of range") from None
 
     @field_validator("kind", "reference", "client")
     @classmethod
@@ -116,7 +108,7 @@ async def get_item(item_id: str, client: Caller, given: TheServices) -> Response
     return json_answer(await read.item(given.context, storable(item_id), scope_of(client)))
 
 
-@router.get("/account", response_model=Account, summary="The vendor's account")
+@router.get("/account", response_model=Account, responses=VENDOR_FAILED, summary="The vendor's account")
 async def get_account(_client: Caller, given: TheServices) -> Response:
     """The vendor's balance, at most a minute old."""
     found = await given.account.get()

@@ -193,6 +193,21 @@ async def test_a_key_that_was_taken_for_the_admins_is_nobody_elses(database_url,
     assert [one["previous_key_until"] for one in answer.json()["data"]] == [None, None]
 
 
+async def test_who_waits_by_a_key_is_answered_when_that_key_ends_and_others_wait_on(gateway):
+    old = await make(gateway)
+    new = (await rotate(gateway))["api_key"]
+    task = (
+        await gateway.api.post("/v1/tasks", json={"kind": "song.generate", "params": SONG}, headers=bearer(new))
+    ).json()
+    path = f"/v1/tasks/{task['id']}?wait=8"
+    by_old, by_new = [asyncio.ensure_future(gateway.api.get(path, headers=bearer(key))) for key in (old, new)]
+    await asyncio.sleep(0.3)
+    await gateway.api.delete("/v1/clients/studio/previous-key")
+    assert (await asyncio.wait_for(by_old, 5)).status_code == 401
+    assert not by_new.done()
+    assert (await by_new).status_code == 200
+
+
 @on_postgresql
 @pytest.mark.parametrize("end", ["revoke", "rotate", "drop"])
 async def test_an_ended_key_is_good_nowhere_within_seconds(tmp_path, database_url, end):

@@ -70,7 +70,7 @@ def test_a_flood_of_networks_stays_in_bounded_memory():
 
 def test_the_window_ends_and_retry_after_says_when():
     ticks = Ticks()
-    meter = FailureMeter(ticks)
+    meter = FailureMeter(monotonic=ticks)
     for _ in range(MOST_FAILURES):
         meter.fail("192.0.2.1")
     ticks.now += 20

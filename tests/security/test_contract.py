@@ -1,0 +1,61 @@
+"""The whole OpenAPI document against the real thing: whatever a request that it allows, or does not allow, is answered
+as it says."""
+
+import asyncio
+import os
+import sys
+
+import pytest
+
+ADMIN_CONFIG = """
+max-stream-events = 2
+"""
+# What a schema cannot say may still be wrong (params that a kind needs, a cursor of other filters), so a request that
+# fits the schema may be refused.
+NOT_CHECKED = "positive_data_acceptance"
+MOST_S = 240
+
+
+@pytest.mark.slow
+async def test_every_answer_is_as_the_document_says_and_none_is_a_fault_of_the_server(
+    start_gateway, start_sandbox, tmp_path, record_property
+):
+    sandbox = await start_sandbox(scale=300)
+    gateway = await start_gateway(sandbox, query_rate_per_s=50)
+    # The checks of authentication alone are hundreds of wrong keys.
+    gateway.gateway.services.meter.most_failures = 10**9
+    gateway.gateway.services.heartbeat_s = 0.1
+    for kind in ("song.generate", "lyrics.generate"):
+        await gateway.submit(kind)
+    config = tmp_path / "schemathesis.toml"
+    config.write_text(ADMIN_CONFIG)
+    process = await asyncio.create_subprocess_exec(
+        os.path.join(os.path.dirname(sys.executable), "st"),
+        f"--config-file={config}",
+        "run",
+        f"{gateway.url}/openapi.json",
+        f"--header=Authorization: {gateway.api.headers['Authorization']}",
+        "--max-examples=5",
+        "--workers=4",
+        "--no-shrink",
+        "--request-timeout=15",
+        f"--exclude-checks={NOT_CHECKED}",
+        "--warnings=off",
+        cwd=tmp_path,
+        env={**os.environ, "NO_COLOR": "1"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        out, _ = await asyncio.wait_for(process.communicate(), MOST_S)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    text = out.decode()
+    assert process.returncode == 0, text
+    # It did run, over all of the document.
+    document = (await gateway.api.get("/openapi.json")).json()
+    operations = sum(len(methods) for methods in document["paths"].values())
+    assert f"Tested: {operations}" in text
+    record_property("figures", next(line.strip() for line in text.splitlines() if " generated" in line))
