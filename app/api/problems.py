@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -11,7 +12,6 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.routing import Match
 
 from app import errors
 
@@ -93,9 +93,9 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
         code = _BY_STATUS.get(error.status_code, "http_error")
-        headers = dict(error.headers or {})
-        if error.status_code == 405:
-            headers["Allow"] = ", ".join(_methods(app, request))
+        headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+        if error.status_code == 405 and (methods := _methods(app, request.url.path)):
+            headers = {**headers, "allow": ", ".join(methods)}
         return Problem(error.status_code, code, str(error.detail), headers)
 
     @app.exception_handler(ClientDisconnect)
@@ -114,16 +114,13 @@ def path_of(place: tuple[Any, ...] | list[Any]) -> str:
     return ".".join(str(part) for part in place)
 
 
-def _methods(app: FastAPI, request: Request) -> list[str]:
+def _methods(app: FastAPI, path: str) -> list[str]:
     """All methods of a path as it is documented: the framework names those of the first route that it finds, which
     may be another's (`/v1/tasks/batch` looks like a task's id)."""
-    found: dict[str, int] = {}
-    for method in ("DELETE", "GET", "PATCH", "POST", "PUT"):
-        matches = [one.matches({**request.scope, "method": method}) for one in app.routes]
-        params = [len(scope.get("path_params", ())) for match, scope in matches if match is Match.FULL]
-        if params:
-            found[method] = min(params)
-    return [method for method, count in found.items() if count == min(found.values())]
+    documented = app.openapi()["paths"]
+    matching = [one for one in documented if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", one), path)]
+    closest = min(matching, key=lambda one: one.count("{"), default=None)
+    return sorted(method.upper() for method in documented[closest]) if closest else []
 
 
 def _route(request: Request) -> str:

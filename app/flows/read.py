@@ -88,7 +88,7 @@ class Account:
                 answer = await self.context.vendor.account()
                 if isinstance(answer, Unanswered):
                     raise VendorFailed(f"the vendor did not tell its account ({answer.reason})")
-                self._known, self._asked_at = {"balance": answer.get("balance"), "vendor": answer}, now
+                self._known, self._asked_at = {"balance": _number(answer.get("balance")), "vendor": answer}, now
             return {**self._known, "as_of": self._asked_at}
 
 
@@ -117,3 +117,8 @@ def _item(conn: sa.Connection, context: Context, item_id: str, client_name: str 
         if found is not None:
             return found
     return None
+
+
+def _number(value: Any) -> float | None:
+    """What the vendor says where a number belongs; anything else stands in ``vendor`` alone."""
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
