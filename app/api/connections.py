@@ -2,6 +2,7 @@
 answer may go unread, and how many connections one process holds."""
 
 import asyncio
+import logging
 import resource
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -31,6 +32,9 @@ FRAMING: Final = 8
 MOST_CONNECTIONS: Final = 8192
 """Waits and streams together are at most 5,500."""
 SPARE_CONNECTIONS: Final = 64
+_LOG: Final = logging.getLogger("uvicorn.error.connections")
+_LOG.setLevel(logging.ERROR)
+"""Uvicorn warns of each bad request: anybody could fill the log. They are counted instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class GuardedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.logger = _LOG
         count, limits = len(self.connections), self.limits
         if count > limits.most_connections + limits.spare:
             self._cut("crowded")
