@@ -25,6 +25,8 @@ SECURITY_HEADERS: Final = [
 callbacks and signed URLs must not travel on as referrers."""
 OTHER_FILES: Final = 256
 """Files that a process opens beside its connections: the database's, the vendor's, the receivers', its own."""
+LEAST_BYTES_PER_S: Final = 1024
+"""What a slow reader must take of an answer that does not fit the buffers."""
 FRAMING: Final = 8
 """Bytes of framing that each byte of a chunked body may cost: chunks of one byte have five or six."""
 
@@ -40,7 +42,7 @@ _LOG.setLevel(logging.ERROR)
 @dataclass(frozen=True, slots=True)
 class Limits:
     """``head_timeout_s``: from the first byte of a request, or from the connection, to the end of its headers.
-    ``unread_timeout_s``: how long a reader may take nothing of its answer; ``linger_s``: the same once the
+    ``unread_timeout_s``: how long a reader may take next to nothing of its answer; ``linger_s``: the same once the
     connection is being closed. Over ``most_connections`` only the health routes are answered, to ``spare`` more."""
 
     head_timeout_s: float = 10.0
@@ -141,7 +143,7 @@ class GuardedConnection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._unread_timer is None:
-            self._unread_timer = self.loop.call_later(self.limits.unread_timeout_s, self._cut, "unread")
+            self._watch_reader(self.limits.unread_timeout_s)
 
     def resume_writing(self) -> None:
         if self._unread_timer is not None and not self.transport.is_closing():
@@ -186,10 +188,20 @@ class GuardedConnection(HttpToolsProtocol):
         self._linger()
 
     def _linger(self) -> None:
-        """A connection that is being closed waits for its reader no longer than this."""
+        """A connection that is being closed waits for its reader, but not for ever."""
         if self._unread_timer is not None:
             self._unread_timer.cancel()
-        self._unread_timer = self.loop.call_later(self.limits.linger_s, self._cut, "unread")
+        self._watch_reader(self.limits.linger_s)
+
+    def _watch_reader(self, within_s: float) -> None:
+        unread = self.transport.get_write_buffer_size()
+        self._unread_timer = self.loop.call_later(within_s, self._check_reader, within_s, unread)
+
+    def _check_reader(self, within_s: float, before: int) -> None:
+        if before - self.transport.get_write_buffer_size() < LEAST_BYTES_PER_S * within_s:
+            self._cut("unread")
+        else:
+            self._watch_reader(within_s)
 
     def _cut(self, reason: str) -> None:
         metrics.connections_refused.labels(reason).inc()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from contextlib import AsyncExitStack
 
 import pytest
@@ -215,6 +216,23 @@ async def test_an_answer_that_nobody_reads_is_cut(gateway):
         async with Line(port) as line:
             await line.send(GET)
             assert status_of(await line.read()) == 200
+
+
+async def test_a_slow_reader_that_goes_on_reading_gets_all_of_it(gateway):
+    """Its answer takes several times as long as a reader may take nothing, also while the connection is closing."""
+    task = {"kind": "song.generate", "params": SONG, "metadata": {"note": "x" * 60_000}}
+    assert (await gateway.api.post("/v1/tasks/batch", json={"tasks": [task] * 100})).status_code == 202
+    ask = b"GET /v1/tasks?limit=200 HTTP/1.1\r\nHost: x\r\n" + KEY
+    async with served(gateway, LIMITS) as port, Line(port) as line:
+        await line.send((ask + b"\r\n") * 2 + ask + b"Connection: close\r\n\r\n")
+        started, got = time.monotonic(), bytearray()
+        while data := await line.read(100_000):
+            got += data
+            await asyncio.sleep(0.02)
+        assert time.monotonic() - started > 3 * LIMITS.unread_timeout_s
+    assert got.count(b"HTTP/1.1 200 OK") == 3
+    assert len(got) > 18_000_000
+    assert got.endswith(b'"next_cursor":null}')
 
 
 async def test_over_the_connections_only_health_is_answered_and_then_nothing(gateway):
