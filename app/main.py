@@ -199,7 +199,7 @@ def build(settings: Settings, *, workers: bool, clock: Clock | None = None, watc
         context,
         Ingest(context),
         supervisor,
-        Health(context, supervisor.ages_s, watch, told),
+        Health(context, supervisor.ages_s, watch, told, settings.thresholds()),
         watch,
         told,
         caller,

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.domain.policy import Policy
+from app.domain.policy import Policy, Thresholds
 from app.errors import InvalidRequest
 from app.storage.connect import is_sqlite, parse_url
 from app.storage.postgres import driver_arguments
@@ -88,6 +88,10 @@ class Settings(BaseSettings):
     item_unknown_grace_s: Positive = 600
     drain_s: Positive = 5
     loop_idle_s: Positive = 1
+    backlog_query_overdue_s: Positive = 120
+    backlog_notification_overdue_s: Positive = 120
+    backlog_queued_age_s: Positive = 900
+    backlog_loop_stalled_s: Positive = 30
     callback_max_bytes: Annotated[int, Field(ge=1)] = 1_048_576
     callback_allow_cidrs: Annotated[list[Cidr], NoDecode, BeforeValidator(_split)] = []
     egress_allow_private: bool = False
@@ -140,6 +144,15 @@ class Settings(BaseSettings):
             max_interval_s=self.query_max_interval_s,
             deadline_s=self.task_deadline_s,
             unknown_grace_s=self.item_unknown_grace_s,
+        )
+
+    def thresholds(self) -> Thresholds:
+        """When ``/backlog`` calls work stuck."""
+        return Thresholds(
+            query_overdue_s=self.backlog_query_overdue_s,
+            notification_overdue_s=self.backlog_notification_overdue_s,
+            queued_age_s=self.backlog_queued_age_s,
+            loop_stalled_s=self.backlog_loop_stalled_s,
         )
 
 

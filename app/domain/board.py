@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from app.domain.item import ItemState
+from app.domain.observation import Source
 from app.domain.policy import Policy
 from app.domain.shape import Shape
 from app.domain.shown import Shown
@@ -55,6 +57,27 @@ class Milestone:
     at: datetime
 
 
+class EndedBy(StrEnum):
+    """What made an item final."""
+
+    CALLBACK = "callback"
+    QUERY = "query"
+    """A callback was due and had not come: it is lost, or later than callbacks of its kind are."""
+    EARLY_QUERY = "early_query"
+    """Asked before a callback was due (a refresh, or to fill a call), or where none is to be expected."""
+    DENIED = "denied"
+    """The vendor does not know it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An item became final."""
+
+    task: Task
+    item: Item
+    by: EndedBy
+
+
 @dataclass(slots=True)
 class Board:
     """Loaded under the tasks' locks; ``dirty_*`` and ``entries`` are what must be written back. ``large``: new large
@@ -71,6 +94,9 @@ class Board:
     arrivals: list[Arrival] = field(default_factory=list)
     moves: list[Moved] = field(default_factory=list)
     milestones: list[Milestone] = field(default_factory=list)
+    sources: dict[ItemKey, Source] = field(default_factory=dict)
+    """Who spoke of an item last."""
+    ended: list[Ended] = field(default_factory=list)
     shown: dict[UUID, Shown] = field(default_factory=dict)
 
     def add_task(self, task: Task) -> None:

@@ -3,18 +3,23 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from app.domain.board import Board, Rules
+from app.domain.board import Board, Ended, EndedBy, Rules
+from app.domain.observation import Source
 from app.domain.policy import Policy
-from app.domain.schedule import plan_query
+from app.domain.schedule import overdue_s, plan_query
 from app.domain.shown import Shown, Steps
-from app.domain.status import TASK_FINAL, TASK_USABLE, TaskStatus
+from app.domain.status import ITEM_FINAL, TASK_FINAL, TASK_USABLE, TaskStatus
 from app.domain.submission import submission_due_at
 from app.domain.task import Item, Submission, Task, derive_status
 from app.domain.timing import FAR, later
-from app.domain.view import progress_of
+from app.domain.view import Progress, progress_of
 
 LAST_QUERY_RETRY = timedelta(seconds=5)
 """How soon the clock looks again at a task whose last query is still outstanding; its answer expires it at once."""
+
+NEARLY: Final = 0.8
+"""Of the time after which a callback is overdue. A call is filled up with items that are due soon, and what is
+learned of the times may have changed between the plan and the question."""
 
 
 _NOT_TAKEN: Final = (
@@ -46,6 +51,8 @@ def derive(board: Board, task: Task, at: datetime, rules: Rules) -> tuple[Shown,
     task.status = derive_status(task.submission, task.expired_at is not None, [step.status for _, step in steps])
     _note_times(task, at)
     for item, step in steps:
+        if step.final and item.status not in ITEM_FINAL:
+            board.ended.append(Ended(task, item, _ended_by(board, task, item, step, rules)))
         status_before, due_before = item.status, item.query_due_at
         item.status = step.status
         plan_query(item, step, task, at, policy)
@@ -58,6 +65,21 @@ def derive(board: Board, task: Task, at: datetime, rules: Rules) -> tuple[Shown,
 def _steps(board: Board, task: Task, rules: Rules) -> Steps:
     shape = rules.shape_of(task.family)
     return [(item, progress_of(item, task, shape, rules.policy)) for item in board.items_of(task)]
+
+
+def _ended_by(board: Board, task: Task, item: Item, step: Progress, rules: Rules) -> EndedBy:
+    """What made an item final, told by who spoke of it last and by whether a callback was due when we asked."""
+    if step.unknown_to_vendor:
+        return EndedBy.DENIED
+    if board.sources.get(item.key) is not Source.QUERY:
+        return EndedBy.CALLBACK
+    if task.external and item.last_callback_at is None:
+        # Taken over from another system: nothing says that its callbacks come to us.
+        return EndedBy.EARLY_QUERY
+    heard_at = item.last_callback_at or task.claimed_at or task.created_at
+    asked_at = item.last_query_at or heard_at
+    was_due = asked_at >= later(heard_at, overdue_s(item, task, rules) * NEARLY)
+    return EndedBy.QUERY if was_due else EndedBy.EARLY_QUERY
 
 
 def _note_possession(task: Task, items: list[Item], at: datetime, policy: Policy) -> None:

@@ -16,10 +16,13 @@ def heard(item: Item, task: Task, at: datetime, rules: Rules) -> None:
     """A callback came (or the item was just named): ask when the next callback is overdue."""
     item.query_attempts = 0
     item.query_group = ""
+    _postpone(item, later(at, overdue_s(item, task, rules)))
+
+
+def overdue_s(item: Item, task: Task, rules: Rules) -> float:
+    """Seconds of silence after which the next callback of an item is overdue."""
     wait_s = rules.policy.first_after_s
-    if wait_s is None:
-        wait_s = rules.overdue_s(task.kind, len(item.state.events))
-    _postpone(item, later(at, wait_s))
+    return rules.overdue_s(task.kind, len(item.state.events)) if wait_s is None else wait_s
 
 
 SUSPECT: Final = "suspect"

@@ -100,6 +100,7 @@ def _observe(
     if joined.first_event and seen.fresh and not task.external:
         board.arrivals.append(_arrival(task, item, seen, joined.since_event_us))
     item.state = joined.state
+    board.sources[item.key] = seen.source
     for name, value in joined.large.items():
         board.large[(item.family, item.item_id, joined.state.large[name][1])] = value
     _note_contact(item, task, seen, bool(joined.changed), rules)

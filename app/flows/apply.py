@@ -10,7 +10,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.domain.board import Arrival, Board, Moved, Rules
+from app.domain.board import Arrival, Board, Ended, Moved, Rules
 from app.domain.transition import Change, Outcome, step
 from app.flows.letters import written
 from app.storage import items, sets, tasks, timeline
@@ -26,6 +26,7 @@ class Applied:
     changed: set[UUID] = field(default_factory=set)
     arrivals: list[Arrival] = field(default_factory=list)
     moves: list[Moved] = field(default_factory=list)
+    ended: list[Ended] = field(default_factory=list)
     notifies: bool = False
 
 
@@ -74,6 +75,7 @@ def step_all(locked: Locked, changes: Sequence[Change], rules: Rules) -> Applied
     applied = Applied([step(board, change, rules) if locked.holds(change) else None for change in changes])
     applied.changed = board.dirty_tasks - board.removed
     applied.arrivals, applied.moves = board.arrivals, board.moves
+    applied.ended = board.ended
     applied.notifies = bool(board.milestones)
     return applied
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from app.domain.board import Rules
 from app.domain.policy import Policy
+from app.flows import outcomes
 from app.flows.apply import Applied
 from app.flows.clock import Clock, Ids
 from app.flows.learn import Delays
@@ -47,6 +48,8 @@ class Context:
         """Follow up on a committed transaction."""
         self.announce(applied.changed)
         self.delays.note(applied.arrivals)
+        if applied.ended:
+            outcomes.count(applied.ended, self.clock.now(), self.policy.deadline_s)
         if any(moved.task.slot_until is None for moved in applied.moves):
             self.wakes.dispatch.set()
         if applied.notifies:

@@ -1,13 +1,15 @@
 """How the process and its work are: alive, ready, stuck."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import sqlalchemy as sa
 
+from app.domain.policy import Thresholds
 from app.domain.standing import Reason
+from app.domain.status import TASK_FINAL, TaskStatus
 from app.errors import SchemaNotAtHead, Unavailable
 from app.flows.cautions import Cautions
 from app.flows.context import Context
@@ -17,9 +19,6 @@ from app.storage.database import Database
 from app.storage.migrate import check_at_head
 from app.telemetry import metrics
 
-STALLED_S: Final = 30.0
-OVERDUE_S: Final = 120.0
-"""Work that should have been picked up this long ago is stuck."""
 SURVEY_S: Final = 10.0
 
 
@@ -35,6 +34,7 @@ class Health:
     loop_ages_s: Callable[[], dict[str, float]]
     skew: SkewWatch
     cautions: Cautions
+    allowed: Thresholds = field(default_factory=Thresholds)
     draining: bool = False
 
     async def readiness(self) -> dict[str, Any]:
@@ -51,23 +51,20 @@ class Health:
 
     async def backlog(self) -> dict[str, Any]:
         """``stuck``, and the numbers: what is overdue, and which loops of this process do not turn."""
-        before = self.context.clock.now() - timedelta(seconds=OVERDUE_S)
-        overdue = await self.context.db.read(survey.overdue, before)
-        stalled = sorted(name for name, age_s in self.loop_ages_s().items() if age_s > STALLED_S)
+        ages_s = self.loop_ages_s()
+        stalled = sorted(name for name, age_s in ages_s.items() if age_s > self.allowed.loop_stalled_s)
         still = await self._standing(self.context.db)
-        # While something stands still on purpose, what it holds is late but not stuck.
-        counted = {
-            "overdue_queries": 0 if "query" in still else overdue.queries,
-            "overdue_submissions": 0 if "submit" in still else overdue.submissions,
-            "overdue_timers": overdue.timers,
-            "undelivered_notifications": overdue.notifications,
-        }
+        counted = await self._overdue(self.context.db, still)
         for_a_person = any(one["reason"] in _FOR_A_PERSON for one in still.values())
         stuck = bool(stalled) or any(counted.values()) or for_a_person
         return {
             "stuck": stuck,
             **counted,
             "stalled_loops": stalled,
+            "oldest_s": await self._oldest_s(self.context.db),
+            "thresholds_s": {
+                name.removesuffix("_s"): value for name, value in dataclasses.asdict(self.allowed).items()
+            },
             "standing_still": still,
             "clock_skew_s": round(self.skew.skew_s, 3),
         }
@@ -78,15 +75,42 @@ class Health:
             metrics.loop_heartbeat_age.labels(name).set(age_s)
 
     async def survey(self) -> float | None:
-        """Count what is open, for the gauges. A turn of a loop."""
-        counts = await self.context.loops_db().read(survey.open_tasks)
-        for status, count in counts.items():
+        """Count what is open, for the gauges. A turn of a loop, so that scraping costs no statement."""
+        db = self.context.loops_db()
+        for status, count in (await db.read(survey.open_tasks)).items():
             metrics.tasks.labels(status).set(count)
-        still = await self._standing(self.context.loops_db())
+        for status, age_s in (await self._oldest_s(db)).items():
+            metrics.oldest_task_age.labels(status).set(age_s)
+        await self._survey_outbox(db)
+        still = await self._standing(db)
+        for name, count in (await self._overdue(db, still)).items():
+            metrics.overdue.labels(name.removeprefix("overdue_").removeprefix("undelivered_")).set(count)
         metrics.standing_still.clear()
         for what, one in still.items():
             metrics.standing_still.labels(what, one["reason"]).set(1)
         return SURVEY_S
+
+    async def _overdue(self, db: Database, still: Mapping[str, Any]) -> dict[str, int]:
+        """How much is stuck. While something stands still on purpose, what it holds is late but not stuck."""
+        overdue = await db.read(survey.overdue, self.context.clock.now(), self.allowed)
+        return {
+            "overdue_queries": 0 if "query" in still else overdue.queries,
+            "overdue_submissions": 0 if "submit" in still else overdue.submissions,
+            "overdue_timers": overdue.timers,
+            "undelivered_notifications": overdue.notifications,
+        }
+
+    async def _oldest_s(self, db: Database) -> dict[str, float]:
+        """The age of the oldest task of each open status; 0 without one."""
+        found, now = await db.read(survey.oldest), self.context.clock.now()
+        statuses = [status for status in TaskStatus if status not in TASK_FINAL]
+        return {one.value: round(max((now - found.get(one.value, now)).total_seconds(), 0), 3) for one in statuses}
+
+    async def _survey_outbox(self, db: Database) -> None:
+        found, now = await db.read(survey.outbox), self.context.clock.now()
+        late_s = (now - found.first_due_at).total_seconds() if found.first_due_at is not None else 0.0
+        metrics.outbox_pending.set(found.pending)
+        metrics.outbox_oldest_due_age.set(max(late_s, 0))
 
     async def _standing(self, db: Database) -> dict[str, dict[str, Any]]:
         """What stands still: submissions and queries everywhere, or the loops of this process."""

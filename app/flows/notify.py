@@ -131,6 +131,8 @@ class Notifier:
             answer = await self._caller.post(letter.url, message)
         attempt = judge(letter.attempts, answer, context.clock.now())
         metrics.notifications.labels(outcome_of(answer)).inc()
+        if attempt.status is NotificationStatus.DEAD:
+            metrics.notifications_dead.inc()
         if attempt.status is not NotificationStatus.DELIVERED:
             # A dead receiver fails at every attempt of every notification: its first word and its last will do.
             loud = letter.attempts == 0 or attempt.due_at is None

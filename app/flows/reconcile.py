@@ -92,6 +92,7 @@ async def ask(context: Context, db: Database, question: Question, started: float
     answer = await context.vendor.query(FAMILIES[question.family], [one.item_id for one in question.asked])
     now = context.clock.now()
     metrics.queries.labels(question.family, type(answer).__name__.lower()).inc()
+    metrics.queried_items.labels(question.family).inc(len(question.asked))
     await db.write(note_answer, context, answer, now)
     if isinstance(answer, Answered):
         await _apply(context, db, _observations(question, answer), now)

@@ -6,7 +6,9 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from app.domain.policy import Thresholds
 from app.domain.status import TASK_FINAL, TaskStatus
+from app.domain.timing import later
 from app.storage.tables import items, notifications, tasks
 
 MOST_OPEN: Final = 1_000_000
@@ -16,7 +18,7 @@ MOST: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
-    """Work that was due before a time and was not picked up; each is counted up to ``MOST``."""
+    """Work that is late by more than is allowed; each is counted up to ``MOST``."""
 
     queries: int
     submissions: int
@@ -24,14 +26,46 @@ class Overdue:
     notifications: int
 
 
-def overdue(conn: sa.Connection, before: datetime) -> Overdue:
-    """What should have been picked up by ``before``."""
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """Notifications still to be delivered, counted up to ``MOST``, and when the first of them is or was due."""
+
+    pending: int
+    first_due_at: datetime | None
+
+
+def overdue(conn: sa.Connection, now: datetime, allowed: Thresholds) -> Overdue:
+    """What should have been picked up long ago."""
+
+    def before(seconds: float) -> datetime:
+        return later(now, -seconds)
+
     return Overdue(
-        _count(conn, items.c.query_due_at < before),
-        _count(conn, tasks.c.dispatch_due_at < before),
-        _count(conn, tasks.c.timer_due_at < before),
-        _count(conn, notifications.c.due_at < before),
+        _count(conn, items.c.query_due_at < before(allowed.query_overdue_s)),
+        _count(conn, tasks.c.dispatch_due_at < before(allowed.queued_age_s)),
+        _count(conn, tasks.c.timer_due_at < before(allowed.query_overdue_s)),
+        _count(conn, notifications.c.due_at < before(allowed.notification_overdue_s)),
     )
+
+
+def oldest(conn: sa.Connection) -> dict[str, datetime]:
+    """When the oldest task of each open status was accepted: one probe each of the index by status, in which ids
+    are in the order of time."""
+    found = {}
+    for status in TaskStatus:
+        if status not in TASK_FINAL:
+            first = sa.select(tasks.c.created_at).where(tasks.c.status == status.value).order_by(tasks.c.id).limit(1)
+            created_at = conn.scalar(first)
+            if created_at is not None:
+                found[status.value] = created_at
+    return found
+
+
+def outbox(conn: sa.Connection) -> Outbox:
+    """How much is still to be delivered."""
+    due_at = notifications.c.due_at
+    first = sa.select(due_at).where(due_at.is_not(None)).order_by(due_at).limit(1)
+    return Outbox(_count(conn, due_at.is_not(None)), conn.scalar(first))
 
 
 def open_tasks(conn: sa.Connection) -> dict[str, int]:

@@ -22,17 +22,67 @@ acknowledge_seconds: Final = Histogram(
 group_sizes: Final = Histogram(
     "gateway_callback_group_size", "Callbacks in one transaction", buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry
 )
+items_ended: Final = Counter(
+    "gateway_items_ended", "Items that became final, by what told us", ["kind", "by"], registry=registry
+)
+callbacks_lost: Final = Counter(
+    "gateway_callbacks_lost",
+    "Items whose end came by a query although a callback was due: lost, or later than its kind's are",
+    ["kind"],
+    registry=registry,
+)
+convergence_lag: Final = Histogram(
+    "gateway_convergence_lag_seconds",
+    "From the vendor's finished_at to our final state, by what told us",
+    ["by"],
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600),
+    registry=registry,
+)
+convergence_lag_rejected: Final = Counter(
+    "gateway_convergence_lag_rejected", "Lags below 0 or above the deadline: a wrong clock", registry=registry
+)
+queries_saved: Final = Counter(
+    "gateway_queries_saved", "Items that ended without one question about them", ["family"], registry=registry
+)
+queried_items: Final = Counter(
+    "gateway_queried_items",
+    "Items asked about; divided by the query calls: how full these are",
+    ["family"],
+    registry=registry,
+)
 queries: Final = Counter(
     "gateway_queries", "Query calls by family and kind of answer", ["family", "answer"], registry=registry
 )
 notifications: Final = Counter("gateway_notifications", "Notifications by outcome", ["outcome"], registry=registry)
+notifications_dead: Final = Counter(
+    "gateway_notifications_dead", "Notifications given up after their last attempt", registry=registry
+)
+outbox_pending: Final = Gauge(
+    "gateway_outbox_pending", "Notifications still to be delivered, counted up to 10000", registry=registry
+)
+outbox_oldest_due_age: Final = Gauge(
+    "gateway_outbox_oldest_due_age_seconds", "Since the oldest notification that is due became so", registry=registry
+)
 vendor_calls: Final = Counter(
     "gateway_vendor_calls", "Calls to the vendor by operation and code", ["operation", "code"], registry=registry
 )
 vendor_call_seconds: Final = Histogram(
-    "gateway_vendor_call_seconds", "Duration of calls to the vendor", ["operation"], registry=registry
+    "gateway_vendor_call_seconds",
+    "Duration of calls to the vendor",
+    ["operation"],
+    buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30),
+    registry=registry,
 )
 tasks: Final = Gauge("gateway_tasks", "Open tasks by status", ["status"], registry=registry)
+oldest_task_age: Final = Gauge(
+    "gateway_oldest_task_age_seconds",
+    "Since the oldest task of each open status was accepted; 0 without one",
+    ["status"],
+    registry=registry,
+)
+overdue: Final = Gauge(
+    "gateway_overdue", "Work that is late by more than the thresholds of /backlog", ["what"], registry=registry
+)
 standing_still: Final = Gauge(
     "gateway_standing_still", "1 while submissions or queries hold", ["what", "reason"], registry=registry
 )
