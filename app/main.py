@@ -42,6 +42,7 @@ from app.storage.connect import is_sqlite, open_database, parse_url
 from app.storage.database import Database
 from app.storage.migrate import check_at_head, migrate
 from app.storage.sqlite import FileLock
+from app.telemetry import traces
 from app.telemetry.metrics import note_vendor_call
 from app.vendor.client import VendorClient
 from app.vendor.tokens import Tokens
@@ -243,6 +244,7 @@ def make_server(app: ASGIApp, *, host: str, port: int, limits: Limits | None = N
 
 async def serve(settings: Settings, host: str, port: int, *, workers: bool) -> None:
     """Serve HTTP, with the background loops unless they are off, until a signal."""
+    traces.set_up()
     gateway = build(settings, workers=workers)
     listener = listen(host, port)
     try:
@@ -263,11 +265,13 @@ async def serve(settings: Settings, host: str, port: int, *, workers: bool) -> N
         await serving
     finally:
         await gateway.stop()
+        await asyncio.to_thread(traces.shut_down)
         log.info("stopped")
 
 
 async def work(settings: Settings) -> None:
     """Run the background loops alone, until a signal."""
+    traces.set_up()
     gateway = build(settings, workers=True)
     try:
         await gateway.start()
@@ -276,6 +280,7 @@ async def work(settings: Settings) -> None:
         await stopping.wait()
     finally:
         await gateway.stop()
+        await asyncio.to_thread(traces.shut_down)
         log.info("stopped")
 
 

@@ -17,12 +17,13 @@ from app.api import (
     tasks,
 )
 from app.api.callbacks import PREFIX, CallbackEndpoint
+from app.api.request_ids import RequestIds
 from app.api.services import Services
 
 
 def make_app(services: Services, callbacks: CallbackEndpoint, version: str) -> ASGIApp:
     """All of HTTP as one ASGI application."""
-    app = make_fastapi(services, version)
+    app = RequestIds(make_fastapi(services, version))
 
     async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
         # The hot path goes around the framework's middleware and routing.
@@ -43,6 +44,8 @@ def make_fastapi(services: Services, version: str) -> FastAPI:
         # Their pages load scripts from elsewhere; the document itself is at /openapi.json.
         docs_url=None,
         redoc_url=None,
+        # The framework's own traces and logs tell paths, inputs and the texts of exceptions; ours do not.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.services = services
     for router in (

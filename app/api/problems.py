@@ -56,6 +56,9 @@ class Problem(Response):
             "detail": detail,
             **extra,
         }
+        request_id = structlog.contextvars.get_contextvars().get("request_id")
+        if request_id is not None:
+            document["request_id"] = request_id
         super().__init__(json.dumps(document), status, headers)
 
 

@@ -284,7 +284,7 @@ class Fault(BaseModel):
 
 
 class Problem(BaseModel):
-    """RFC 9457. ``code`` is stable."""
+    """RFC 9457. ``code`` is stable. ``request_id``: also in the header ``X-Request-ID``, and in the gateway's log."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -294,6 +294,7 @@ class Problem(BaseModel):
     code: str
     detail: str
     errors: list[Fault] = Field(default_factory=list)
+    request_id: str | None = None
 
 
 EXAMPLE_REQUEST: dict[str, Any] = {

@@ -1,8 +1,9 @@
 """What the routes work with, and who is asking. Hung on the app by the root; routes get it by dependency."""
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Final
 
+import structlog
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
@@ -58,6 +59,7 @@ async def caller(request: Request, given: TheServices, _documented: Annotated[ob
         given.meter.fail(request.client.host if request.client else None)
         raise Unauthenticated("the request carries no API key" if not api_key else "nobody has this API key")
     given.key_uses.note(client, context.clock.now())
+    structlog.contextvars.bind_contextvars(client=client.name, **_named(request))
     return client
 
 
@@ -68,6 +70,8 @@ async def admin(client: Annotated[Client, Depends(caller)]) -> Client:
     return client
 
 
+_IDS: Final = frozenset({"task_id", "item_id", "callback_id", "notification_id"})
+MOST_ID_CHARS: Final = 64
 Caller = Annotated[Client, Depends(caller)]
 Admin = Annotated[Client, Depends(admin)]
 
@@ -75,6 +79,12 @@ Admin = Annotated[Client, Depends(admin)]
 def scope_of(client: Client) -> str | None:
     """Whose tasks a client sees: its own, or (None) all."""
     return None if client.is_admin else client.name
+
+
+def _named(request: Request) -> dict[str, str]:
+    """The ids in a request's path, for its log lines."""
+    named = {name: str(value) for name, value in request.path_params.items() if name in _IDS}
+    return {name: value[:MOST_ID_CHARS] for name, value in named.items()}
 
 
 def _bearer_key(request: Request) -> str | None:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -26,6 +26,7 @@ MOST_READ_BYTES: Final = 64 * 1024
 MOST_READ_PIECES: Final = 1024
 """A chunked answer can be cut into single bytes, each of which costs a turn of the parser."""
 SHOWN_BYTES: Final = 1024
+NOTHING: Final[Mapping[str, str]] = {}
 
 FailReason = Literal["name_not_resolved", "connection_failed", "tls_failed", "timeout", "bad_answer", "connection_lost"]
 ForbidReason = Literal["address_not_public", "invalid_url"]
@@ -107,8 +108,9 @@ class Caller:
     def close(self) -> None:
         self._guard.close()
 
-    async def post(self, url: str, message: Signed) -> Answer:
-        """Post a message once. Never raises for what the URL says, the network does, or the receiver answers.
+    async def post(self, url: str, message: Signed, beside: Mapping[str, str] = NOTHING) -> Answer:
+        """Post a message once, with headers ``beside`` those that sign it. Never raises for what the URL says, the
+        network does, or the receiver answers.
 
         A status is the answer, also where the rest of it breaks off, never ends, or is too large: a receiver that
         said 2xx has the message.
@@ -117,7 +119,7 @@ class Caller:
         failure: Exception | None = None
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._exchange(read_url(url), message, heard)
+                await self._exchange(read_url(url), message, beside, heard)
         except InvalidRequest:
             # Refused when it was submitted; kept from before the rule, or put into the database by hand.
             log.warning("egress.refused", reason="invalid_url")
@@ -130,7 +132,7 @@ class Caller:
             return self._sorted(heard)
         return Failed(_reason(failure))
 
-    async def _exchange(self, url: httpx.URL, message: Signed, heard: _Heard) -> None:
+    async def _exchange(self, url: httpx.URL, message: Signed, beside: Mapping[str, str], heard: _Heard) -> None:
         """Send, and note in ``heard`` what comes back as it comes.
 
         On a connection of its own: what was checked once is never used for a later message, no receiver keeps a
@@ -144,6 +146,7 @@ class Caller:
             "Accept-Encoding": "identity",
             "Connection": "close",
             "User-Agent": "tempolor-gateway",
+            **beside,
             **message.headers,
         }
         # A third for connecting and a third for the TLS handshake: httpcore closes the socket when its own time for

@@ -80,6 +80,7 @@ class Task:
     sung: bool
     created_at: datetime
     webhook_url: str | None = None
+    traceparent: str | None = None
     submission: Submission = Submission.QUEUED
     submit_id: UUID | None = None
     submit_attempts: int = 0

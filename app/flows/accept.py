@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+import structlog
 
 from app.domain.audit import Action, By
 from app.domain.item import canonical
@@ -19,7 +20,10 @@ from app.flows.context import Context
 from app.flows.present import Document, task_document
 from app.storage import audit, idempotency, sets, tasks, timeline
 from app.storage.tasks import Given, Record
+from app.telemetry import traces
 from app.vendor.kinds import KINDS
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class NewTask:
     reference: str | None = None
     webhook_url: str | None = None
     retry_of: UUID | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,10 @@ async def accept(
 ) -> AcceptedTasks:
     """Store tasks to be sent: all or none, durable when this returns. The same idempotency key and request give
     the first ones again. Raises ``IdempotencyMismatch``, ``Unavailable``."""
-    return _told(context, await context.db.write(_accept, context, client_name, new, once))
+    # Asked here: a transaction may run in another thread, which knows nothing of the request.
+    carried = traces.traceparent()
+    traced = [replace(one, traceparent=carried) for one in new] if carried is not None else new
+    return _told(context, client_name, await context.db.write(_accept, context, client_name, traced, once))
 
 
 async def retry(
@@ -70,13 +78,16 @@ async def retry(
 ) -> AcceptedTasks:
     """Store a new task like one that has ended, for the client whose that is. ``by`` asks, and sees the
     tasks of ``scope`` (None: all). Raises ``NotFound``, ``Conflict``, ``IdempotencyMismatch``, ``Unavailable``."""
-    return _told(context, await context.db.write(_retry, context, by, scope, task_id, once))
+    carried = traces.traceparent()
+    return _told(context, by.actor, await context.db.write(_retry, context, by, scope, task_id, once, carried))
 
 
-def _told(context: Context, accepted: AcceptedTasks) -> AcceptedTasks:
+def _told(context: Context, client_name: str, accepted: AcceptedTasks) -> AcceptedTasks:
     """Tell of new tasks that they are there, once they are durable."""
     if not accepted.replayed:
         context.announce(accepted.task_ids)
+        for task_id in accepted.task_ids:
+            log.info("task.accepted", task_id=str(task_id), client=client_name)
     context.wakes.dispatch.set()
     return accepted
 
@@ -88,6 +99,7 @@ def _retry(
     scope: str | None,
     task_id: UUID,
     once: Idempotency | None,
+    carried: str | None,
 ) -> AcceptedTasks:
     now = context.clock.now()
     new_id = context.ids()
@@ -103,7 +115,9 @@ def _retry(
         raise Conflict("the task was submitted elsewhere, and cannot be submitted again from here")
     if task.status not in TASK_FINAL:
         raise Conflict(f"the task is {task.status}; only one that has ended can be retried")
-    again = NewTask(task.kind, given.params, given.metadata, given.reference, task.webhook_url, retry_of=task.id)
+    again = NewTask(
+        task.kind, given.params, given.metadata, given.reference, task.webhook_url, task.id, traceparent=carried
+    )
     if task.client_name != by.actor:
         done = act(context.clock, by, Action.RETRY_TASK, str(task_id), client=task.client_name, task_id=str(new_id))
         audit.record(conn, done)
@@ -159,6 +173,7 @@ def _record(task_id: UUID, client_name: str, new: NewTask, now: datetime) -> Rec
         sung=kind.family.shape.sections_field is not None and not new.params.get("instrumental"),
         created_at=now,
         webhook_url=new.webhook_url,
+        traceparent=new.traceparent,
         updated_at=now,
         dispatch_due_at=now,
         timeline_seq=1,

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from app.domain.board import Arrival, Board, Ended, Moved, Rules
 from app.domain.transition import Change, Outcome, step
 from app.flows.letters import written
+from app.flows.traced import Followed, followed
 from app.storage import items, sets, tasks, timeline
 from app.storage.database import Conflicted
 
@@ -27,6 +28,7 @@ class Applied:
     arrivals: list[Arrival] = field(default_factory=list)
     moves: list[Moved] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
+    followed: list[Followed] = field(default_factory=list)
     notifies: bool = False
 
 
@@ -75,7 +77,7 @@ def step_all(locked: Locked, changes: Sequence[Change], rules: Rules) -> Applied
     applied = Applied([step(board, change, rules) if locked.holds(change) else None for change in changes])
     applied.changed = board.dirty_tasks - board.removed
     applied.arrivals, applied.moves = board.arrivals, board.moves
-    applied.ended = board.ended
+    applied.ended, applied.followed = board.ended, followed(board)
     applied.notifies = bool(board.milestones)
     return applied
 

@@ -1,14 +1,17 @@
 """What every flow works with: the database, the vendor, the rules, the clock. Made once by the root of a process."""
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from uuid import UUID
 
+import structlog
+
 from app.domain.board import Rules
 from app.domain.policy import Policy
-from app.flows import outcomes
+from app.flows import outcomes, traced
 from app.flows.apply import Applied
 from app.flows.clock import Clock, Ids
 from app.flows.learn import Delays
@@ -16,6 +19,8 @@ from app.storage.database import Database, Lane
 from app.vendor.client import VendorClient
 from app.vendor.kinds import FAMILIES
 from app.vendor.tokens import Tokens
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -50,6 +55,12 @@ class Context:
         self.delays.note(applied.arrivals)
         if applied.ended:
             outcomes.count(applied.ended, self.clock.now(), self.policy.deadline_s)
+        if applied.followed:
+            traced.tell(applied.followed)
+        if applied.moves and log.is_enabled_for(logging.DEBUG):
+            for moved in applied.moves:
+                named = {"task_id": str(moved.task.id), "client": moved.task.client_name}
+                log.debug("task.moved", before=str(moved.before), after=str(moved.after), **named)
         if any(moved.task.slot_until is None for moved in applied.moves):
             self.wakes.dispatch.set()
         if applied.notifies:

@@ -26,6 +26,7 @@ from app.flows.context import Context
 from app.flows.turns import lock_next
 from app.storage import items, limits, tasks
 from app.storage.limits import Limit
+from app.telemetry import traces
 from app.vendor.answers import Accepted, Refused, SubmitAnswer, Unknown
 from app.vendor.codes import Remedy
 from app.vendor.kinds import KINDS
@@ -50,6 +51,8 @@ class Claim:
     claimed_at: datetime
     attempt: int
     started: float
+    client_name: str
+    traceparent: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,12 @@ class Dispatcher:
         await self._sending.finish(timeout_s)
 
     async def _send(self, claim: Claim) -> None:
+        structlog.contextvars.bind_contextvars(task_id=str(claim.task_id), client=claim.client_name)
+        named = {"task_id": str(claim.task_id), "task_kind": claim.kind, "attempt": claim.attempt}
+        with traces.span("dispatch", parent=claim.traceparent, kind="client", **named) as span:
+            await self._send_traced(claim, span)
+
+    async def _send_traced(self, claim: Claim, span: traces.Span) -> None:
         context = self._context
         elapsed = max(
             context.clock.monotonic() - claim.started, (context.clock.now() - claim.claimed_at).total_seconds()
@@ -98,7 +107,9 @@ class Dispatcher:
         token = context.tokens.sign(kind.family.name, claim.task_id)
         url = callback_url(context.public_url, kind.family.name, token)
         answer = await context.vendor.submit(kind, claim.params, url, context.policy.submit_timeout_s)
-        _log_answer(claim, answer)
+        _log_answer(answer)
+        if not isinstance(answer, Accepted):
+            span.fail(answer.meaning.code if isinstance(answer, Refused) else answer.reason)
         await self._settle(claim, answer)
 
     async def _settle(self, claim: Claim, answer: SubmitAnswer | None) -> None:
@@ -108,7 +119,7 @@ class Dispatcher:
             try:
                 applied = await self._db.write(settle, self._context, claim, answer, self._context.clock.now())
             except Exception as error:
-                log.warning("submit.settle_failed", task_id=str(claim.task_id), error=type(error).__name__)
+                log.warning("submit.settle_failed", error=type(error).__name__)
                 await self._context.clock.sleep(pause_s)
                 pause_s = min(pause_s * 2, 5.0)
             else:
@@ -150,6 +161,8 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
             now,
             record.task.submit_attempts + 1,
             started,
+            record.task.client_name,
+            record.task.traceparent,
         )
         for record, change, outcome in zip(taken.records, changes, applied.outcomes, strict=True)
         if outcome is not None and not outcome.guarded and isinstance(change.event, Claimed)
@@ -279,12 +292,14 @@ def _crashed(error: BaseException) -> None:
     log.error("submit.crashed", exc_info=error)
 
 
-def _log_answer(claim: Claim, answer: SubmitAnswer) -> None:
-    task_id = str(claim.task_id)
-    if isinstance(answer, Refused):
-        log.warning("submit.refused", task_id=task_id, code=answer.meaning.code, vendor_status=answer.status)
-    elif isinstance(answer, Unknown):
-        log.warning("submit.outcome_unknown", task_id=task_id, reason=answer.reason)
+def _log_answer(answer: SubmitAnswer) -> None:
+    match answer:
+        case Accepted(item_ids, request_id):
+            log.info("submit.accepted", item_ids=list(item_ids), vendor_request_id=request_id)
+        case Refused():
+            log.warning("submit.refused", code=answer.meaning.code, vendor_status=answer.status)
+        case Unknown(reason):
+            log.warning("submit.outcome_unknown", reason=reason)
 
 
 def _log_standing(before: Standing, after: Standing) -> None:

@@ -22,6 +22,7 @@ from app.caller.signing import sign
 from app.domain.timing import JITTER, later
 from app.domain.transition import Change
 from app.errors import Unavailable
+from app.flows import traced
 from app.flows.apply import Applied, lock, step_all, write_back
 from app.flows.background import Background
 from app.flows.clients import ROTATION
@@ -29,7 +30,7 @@ from app.flows.context import Context
 from app.flows.letters import rendered
 from app.storage import outbox
 from app.storage.outbox import Attempt, Letter, NotificationStatus
-from app.telemetry import metrics
+from app.telemetry import metrics, traces
 
 SCHEDULE_S: Final = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0, 86_400.0)
 """Waits after each failed attempt (contract); after the last there is one more attempt, and then none."""
@@ -121,6 +122,8 @@ class Notifier:
 
     async def _post(self, letter: Letter, body: bytes) -> None:
         context = self._context
+        named = {"task_id": str(letter.task_id), "client": letter.client_name}
+        structlog.contextvars.bind_contextvars(notification_id=str(letter.id), **named)
         # A post must end within the lease, or another sender posts the same beside it: who begins late gives it back.
         if self.stopping or later(context.clock.now(), context.policy.lease_s / 2) >= letter.leased_until:
             await self._db.write(outbox.give_back, letter, context.clock.now())
@@ -128,7 +131,9 @@ class Notifier:
         answer: Answer | None = None
         if letter.secrets:
             message = sign(str(letter.id), body, letter.secrets, context.clock.now())
-            answer = await self._caller.post(letter.url, message)
+            async with traced.notifying(self._db, letter.id, letter.task_id, letter.type) as span:
+                answer = await self._caller.post(letter.url, message, traces.headers())
+                span.note(outcome=outcome_of(answer))
         attempt = judge(letter.attempts, answer, context.clock.now())
         metrics.notifications.labels(outcome_of(answer)).inc()
         if attempt.status is NotificationStatus.DEAD:
@@ -139,8 +144,6 @@ class Notifier:
             log.log(
                 logging.WARNING if loud else logging.DEBUG,
                 "notification.failed",
-                notification_id=str(letter.id),
-                task_id=str(letter.task_id),
                 error=attempt.error,
                 status=attempt.http_status,
                 attempts=letter.attempts + 1,

@@ -25,7 +25,7 @@ from app.storage import items, limits, questions, tasks
 from app.storage.database import Database
 from app.storage.items import Asked, Postponed
 from app.storage.limits import Limit
-from app.telemetry import metrics
+from app.telemetry import metrics, traces
 from app.vendor.answers import Answered, QueryAnswer, Spoiled, Unanswered
 from app.vendor.client import QUERY_TIMEOUT_S
 from app.vendor.kinds import FAMILIES, QUERY_BATCH
@@ -89,7 +89,11 @@ async def ask(context: Context, db: Database, question: Question, started: float
     ``started``: the monotonic clock at the claim. A refusal or a silence puts the items off."""
     if context.clock.monotonic() - started > context.policy.lease_s - QUERY_TIMEOUT_S:
         return None  # frozen meanwhile: the lease could lapse under the call, and somebody else asks then
-    answer = await context.vendor.query(FAMILIES[question.family], [one.item_id for one in question.asked])
+    item_ids = [one.item_id for one in question.asked]
+    structlog.contextvars.bind_contextvars(family=question.family, item_ids=item_ids)
+    with traces.span("query", kind="client", family=question.family, items=len(item_ids)):
+        answer = await context.vendor.query(FAMILIES[question.family], item_ids)
+    log.debug("query.answered", answer=type(answer).__name__.lower())
     now = context.clock.now()
     metrics.queries.labels(question.family, type(answer).__name__.lower()).inc()
     metrics.queried_items.labels(question.family).inc(len(question.asked))

@@ -88,6 +88,7 @@ tasks = sa.Table(
     _column("metadata", Json, key="metadata_"),
     _column("params", Json),
     _optional("webhook_url", sa.Text),
+    _optional("traceparent", sa.String(55)),
     _optional("retry_of", sa.Uuid),
     _column("sung", sa.Boolean),
     _column("submission", sa.String(16)),

@@ -163,6 +163,11 @@ def given_of(conn: sa.Connection, ids: Collection[UUID]) -> dict[UUID, Given]:
     return {one.id: Given(one.params, one.metadata, one.reference, one.retry_of) for one in found}
 
 
+def traceparent_of(conn: sa.Connection, task_id: UUID) -> str | None:
+    """The trace that a task belongs to."""
+    return conn.scalar(sa.select(tasks.c.traceparent).where(tasks.c.id == task_id))
+
+
 def list_page(conn: sa.Connection, filters: Filters, limit: int) -> list[Record]:
     """The newest tasks that match, at most ``limit``: keyset by id, which is by time."""
     statement = sa.select(tasks).order_by(tasks.c.id.desc()).limit(limit)

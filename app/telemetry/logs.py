@@ -15,6 +15,12 @@ _QUIET = {
     "httpcore": logging.WARNING,
     "alembic": logging.WARNING,
     "asyncio": logging.WARNING,
+    # Statements with their parameters, and rows: bodies, keys, signed URLs.
+    "sqlalchemy": logging.WARNING,
+    "asyncpg": logging.WARNING,
+    # What traces are sent with tells where to.
+    "urllib3": logging.WARNING,
+    "requests": logging.WARNING,
 }
 
 

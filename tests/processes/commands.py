@@ -91,9 +91,11 @@ class Running:
 
 @asynccontextmanager
 async def running(*arguments: str, env: dict[str, str], cwd: Path) -> AsyncIterator[Running]:
-    """A serve (on a free port) or a worker that has started, and is ended with the block."""
+    """A serve (on a free port, if none is given) or a worker that has started, and is ended with the block."""
     log = cwd / f"{uuid.uuid4().hex}.log"
-    arguments = (*arguments, "--host", "127.0.0.1", "--port", "0") if arguments[0] == "serve" else arguments
+    if arguments[0] == "serve":
+        port = () if "--port" in arguments else ("--port", "0")
+        arguments = (*arguments, "--host", "127.0.0.1", *port)
     with log.open("wb") as file:
         process = await _spawn(arguments, env, cwd, file)
     started: Running | None = None
