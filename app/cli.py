@@ -77,9 +77,14 @@ def serve(
 
 
 @app.command()
-def worker() -> None:
+def worker(
+    metrics_host: Annotated[str, typer.Option(help="Address for health and metrics.")] = "0.0.0.0",
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Serve health and metrics on this port; none if not given.")
+    ] = None,
+) -> None:
     """Run the background loops alone."""
-    uvloop.run(work_process(_start()))
+    uvloop.run(work_process(_start(), metrics_host, metrics_port))
 
 
 @app.command()

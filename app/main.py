@@ -16,7 +16,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from app.api.app import make_app
+from app.api.app import make_app, make_health_app
 from app.api.callbacks import CallbackEndpoint
 from app.api.connections import SECURITY_HEADERS, Limits, guarded, limits_of_process
 from app.api.services import Services
@@ -269,16 +269,25 @@ async def serve(settings: Settings, host: str, port: int, *, workers: bool) -> N
         log.info("stopped")
 
 
-async def work(settings: Settings) -> None:
-    """Run the background loops alone, until a signal."""
+async def work(settings: Settings, host: str = "127.0.0.1", metrics_port: int | None = None) -> None:
+    """Run the background loops alone, until a signal; with a port, health and metrics are served on it."""
     traces.set_up()
     gateway = build(settings, workers=True)
+    listener = None if metrics_port is None else listen(host, metrics_port)
+    server: Server | None = None
+    serving: asyncio.Task[None] | None = None
     try:
         await gateway.start()
         stopping = _on_signals(gateway.drain)
-        log.info("working", release=release())
+        if listener is not None:
+            server = make_server(make_health_app(gateway.services, release()), host=host, port=0)
+            serving = asyncio.create_task(server.serve([listener]), name="http")
+        log.info("working", release=release(), **({} if listener is None else {"port": listener.getsockname()[1]}))
         await stopping.wait()
     finally:
+        if server is not None and serving is not None:
+            server.should_exit = True
+            await serving
         await gateway.stop()
         await asyncio.to_thread(traces.shut_down)
         log.info("stopped")

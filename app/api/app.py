@@ -1,6 +1,9 @@
 """The HTTP application: the callback endpoint beside everything else."""
 
+from typing import Final
+
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import (
@@ -20,6 +23,9 @@ from app.api.callbacks import PREFIX, CallbackEndpoint
 from app.api.request_ids import RequestIds
 from app.api.services import Services
 
+_NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""The framework's own traces and logs tell paths, inputs and the texts of exceptions; ours do not."""
+
 
 def make_app(services: Services, callbacks: CallbackEndpoint, version: str) -> ASGIApp:
     """All of HTTP as one ASGI application."""
@@ -35,6 +41,15 @@ def make_app(services: Services, callbacks: CallbackEndpoint, version: str) -> A
     return gateway
 
 
+def make_health_app(services: Services, version: str) -> ASGIApp:
+    """Health and metrics alone, for a process that serves nobody."""
+    app = FastAPI(title="TemPolor Gateway", version=version, openapi_url=None, telemetry=_NO_TELEMETRY)
+    app.state.services = services
+    app.include_router(health.router)
+    problems.install(app)
+    return RequestIds(app)
+
+
 def make_fastapi(services: Services, version: str) -> FastAPI:
     """The internal REST API."""
     app = FastAPI(
@@ -44,8 +59,7 @@ def make_fastapi(services: Services, version: str) -> FastAPI:
         # Their pages load scripts from elsewhere; the document itself is at /openapi.json.
         docs_url=None,
         redoc_url=None,
-        # The framework's own traces and logs tell paths, inputs and the texts of exceptions; ours do not.
-        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+        telemetry=_NO_TELEMETRY,
     )
     app.state.services = services
     for router in (
