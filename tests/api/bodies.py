@@ -57,3 +57,9 @@ def assert_problem(answer: Any, status: int, code: str | None = None) -> dict[st
     if code is not None:
         assert problem["code"] == code
     return problem
+
+
+def said(problem: Any) -> dict[str, Any]:
+    """What a problem says, without the request that it is of."""
+    document = problem if isinstance(problem, dict) else problem.json()
+    return {name: value for name, value in document.items() if name != "request_id"}

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.api.bodies import assert_problem, done, song
+from tests.api.bodies import assert_problem, done, said, song
 from tests.support.databases import on_sqlite
 from tests.support.gateway import SONG, running_gateway
 
@@ -146,7 +146,7 @@ async def test_only_a_tasks_client_and_admins_may_do_something_with_it(gateway):
     for action in ("cancel", "retry"):
         assert_problem(await _do(gateway, task["id"], action, Authorization=""), 401)
         theirs = await _do(gateway, task["id"], action, **radio)
-        assert assert_problem(theirs, 404) == (await _do(gateway, NOBODY, action, **radio)).json()
+        assert said(assert_problem(theirs, 404)) == said(await _do(gateway, NOBODY, action, **radio))
         assert_problem(await _do(gateway, "no-id", action, **studio), 404)
     assert (await _do(gateway, task["id"], "cancel", **studio)).status_code == 200
     own = await _do(gateway, task["id"], "retry", **studio)

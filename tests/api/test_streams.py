@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.api.bodies import assert_problem, done, song
+from tests.api.bodies import assert_problem, done, said, song
 from tests.api.direct import ids
 from tests.support.databases import on_sqlite
 from tests.support.events import stream
@@ -185,7 +185,7 @@ async def test_who_may_not_read_a_task_cannot_follow_it(gateway):
         await gateway.api.get(f"/v1/tasks/{task_id}/stream", headers=keys["radio"]) for task_id in (task["id"], nothing)
     ]
     assert_problem(theirs, 404, "not_found")
-    assert theirs.json() == none.json()
+    assert said(theirs) == said(none)
     for path in ("/v1/stream", f"/v1/tasks/{task['id']}/stream"):
         assert_problem(await gateway.api.get(path, headers={"Authorization": ""}), 401)
     assert gateway.gateway.services.watch._places._taken.total() == 0

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.api.bodies import assert_problem, done, song
+from tests.api.bodies import assert_problem, done, said, song
 from tests.support.databases import on_sqlite
 from tests.support.gateway import eventually
 
@@ -127,7 +127,7 @@ async def test_who_may_not_see_a_task_cannot_wait_for_it(gateway):
         )
     ]
     assert_problem(theirs, 404, "not_found")
-    assert theirs.json() == none.json() == no_id.json()
+    assert said(theirs) == said(none) == said(no_id)
     assert_problem(nobody, 401)
     own, admins = _wait(gateway, task["id"], headers=keys["studio"]), _wait(gateway, task["id"])
     await _settled(gateway, 2)
