@@ -35,6 +35,8 @@ from app.flows.notify import Notifier
 from app.flows.read import Account
 from app.flows.reconcile import Reconciler
 from app.flows.refresh import Refresher
+from app.flows.retain import EVERY_S as RETAIN_EVERY_S
+from app.flows.retain import Retainer
 from app.flows.skew import MEASURE_S, SkewWatch
 from app.flows.watch import Watch
 from app.settings import Settings
@@ -82,6 +84,7 @@ class Gateway:
     dispatcher: Dispatcher | None = None
     reconciler: Reconciler | None = None
     notifier: Notifier | None = None
+    retainer: Retainer | None = None
     file_lock: FileLock | None = None
     services: Services = field(init=False)
 
@@ -172,6 +175,8 @@ class Gateway:
             run(Loop("clock", lambda: expire.step(context), idle_s, paused=paused))
         if self.notifier is not None:
             run(Loop("notify", self.notifier.step, idle_s, context.wakes.notify, paused))
+        if self.retainer is not None:
+            run(Loop("retain", self.retainer.step, RETAIN_EVERY_S, paused=paused))
 
 
 def context_of(settings: Settings, db: Database, clock: Clock | None = None) -> Context:
@@ -208,6 +213,7 @@ def build(settings: Settings, *, workers: bool, clock: Clock | None = None, watc
         Dispatcher(context) if workers else None,
         Reconciler(context) if workers else None,
         Notifier(context, caller) if workers else None,
+        Retainer(context, settings.retention_days) if workers else None,
         FileLock(parsed, ".lock") if is_sqlite(parsed) else None,
     )
 

@@ -121,6 +121,7 @@ _due_index(tasks, "client_name", "dispatch_due_at", "id", where="dispatch_due_at
 _due_index(tasks, "dispatch_due_at", "id", where="dispatch_due_at")
 _due_index(tasks, "timer_due_at", "id", where="timer_due_at")
 _due_index(tasks, "slot_until", where="slot_until")
+_due_index(tasks, "finished_at", "id", where="finished_at")
 
 items = sa.Table(
     "items",

@@ -92,6 +92,7 @@ loop_heartbeat_age: Final = Gauge(
 loop_restarts: Final = Counter(
     "gateway_loop_restarts", "Times a loop ended with an exception", ["loop"], registry=registry
 )
+purged_rows: Final = Counter("gateway_purged_rows", "Rows deleted by retention, by table", ["table"], registry=registry)
 watchers: Final = Gauge(
     "gateway_watchers", "Requests that wait, and streams that are open", ["what"], registry=registry
 )

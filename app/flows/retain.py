@@ -1,0 +1,175 @@
+"""Retention: what ended long ago is deleted, in small transactions with pauses, so that nobody notices.
+
+The loop runs in every worker; over all of them one transaction at a time deletes, and who finds another at it leaves
+it its turn. By hand (``purge``) the same is done to its end.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
+
+import sqlalchemy as sa
+
+from app.flows.clock import Clock
+from app.flows.context import Context
+from app.storage import compact, retention
+from app.storage.database import Database
+from app.storage.retention import Kind, Page, Place
+from app.telemetry import metrics
+
+T = TypeVar("T")
+
+EVERY_S: Final = 15.0
+"""Between two passes over what is old."""
+TURN_S: Final = 1.0
+"""What one turn of the loop takes at most, and a statement more."""
+MOST_ROWS: Final = 100
+LEAST_ROWS: Final = 10
+TRANSACTION_S: Final = 0.02
+"""A transaction that took longer makes the next ones smaller."""
+REST: Final = 3.0
+"""Pause after each transaction, in times of what it took: at most a quarter of the time is spent deleting."""
+KEYS_KEPT: Final = timedelta(hours=24)
+"""Idempotency keys, and the tasks that they may name, are kept so long whatever else is said."""
+COUNTED_ROWS: Final = 1000
+BUSY_S: Final = 0.05
+
+
+@dataclass(slots=True)
+class Pace:
+    """How many rows the next transaction deletes, by how long those before took."""
+
+    rows: int = MOST_ROWS
+
+    def note(self, took_s: float) -> None:
+        """A transaction took so long."""
+        if took_s > TRANSACTION_S:
+            self.rows = max(self.rows // 2, LEAST_ROWS)
+        else:
+            self.rows = min(self.rows * 2, MOST_ROWS)
+
+
+@dataclass(slots=True)
+class Pass:
+    """One way through everything that is old: which kind is at hand, and where in it. Nothing is taken twice."""
+
+    cutoff: datetime
+    now: datetime
+    deleted: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(Kind, 0))
+    kinds: list[Kind] = field(default_factory=lambda: list(Kind))
+    after: Place | None = None
+
+    def note(self, page: Page) -> None:
+        """A page was done."""
+        self.deleted[self.kinds[0]] += page.deleted
+        self.after = page.after
+        if page.ended:
+            self.after = None
+            self.kinds.pop(0)
+
+
+class Retainer:
+    """Deletes what is old. ``step`` is called by its loop. ``days`` 0: nothing is ever deleted."""
+
+    def __init__(self, context: Context, days: float) -> None:
+        self._context = context
+        self._db = context.loops_db()
+        self._days = days
+        self._pace = Pace()
+        self._pass: Pass | None = None
+
+    async def step(self) -> float | None:
+        """One turn. Returns 0 if there is more to do, None to idle."""
+        clock = self._context.clock
+        end = clock.monotonic() + TURN_S
+        at_hand = self._pass or _begin(clock.now(), self._days)
+        while at_hand is not None and at_hand.kinds:
+            if clock.monotonic() >= end:
+                self._pass = at_hand
+                return 0
+            if not await _delete_page(self._db, clock, at_hand, self._pace):
+                self._pass = None
+                return None
+        self._pass = None
+        if not await _compact(self._db, clock, end):
+            return 0
+        await self._db.write(compact.truncate_log)
+        return None
+
+
+async def purge(db: Database, clock: Clock, days: float, *, dry_run: bool) -> dict[str, int]:
+    """Delete everything that ended more than so many days ago, or count it; rows by table. It works beside servers,
+    as gently as their own loops. Raises ``Unavailable``."""
+    at_hand = _begin(clock.now(), days, all_kept=False)
+    pace = Pace()
+    while at_hand is not None and at_hand.kinds:
+        if dry_run:
+            at_hand.note(await db.read(_count, at_hand))
+        elif not await _delete_page(db, clock, at_hand, pace):
+            await clock.sleep(BUSY_S)
+    if not dry_run:
+        while not await _compact(db, clock, clock.monotonic() + TURN_S):
+            pass
+        await db.write(compact.truncate_log)
+    deleted = at_hand.deleted if at_hand is not None else dict.fromkeys(Kind, 0)
+    return {kind.value: n for kind, n in deleted.items()}
+
+
+def _begin(now: datetime, days: float, *, all_kept: bool = True) -> Pass | None:
+    """``all_kept``: 0 days stand for ever. So long ago that no calendar has it: nothing is that old."""
+    if days == 0 and all_kept:
+        return None
+    try:
+        return Pass(now - timedelta(days=days), now)
+    except OverflowError:
+        return None
+
+
+async def _delete_page(db: Database, clock: Clock, at_hand: Pass, pace: Pace) -> bool:
+    """Delete one page, and rest. False if another process is at it."""
+    kind = at_hand.kinds[0]
+    page = await _rested(db, clock, pace, lambda conn: _delete(conn, at_hand, pace.rows))
+    if page is None:
+        return False
+    metrics.purged_rows.labels(kind.value).inc(page.deleted)
+    at_hand.note(page)
+    return True
+
+
+async def _compact(db: Database, clock: Clock, end: float) -> bool:
+    """Give free space back until a time; whether that was all."""
+    while clock.monotonic() < end:
+        if not await _rested(db, clock, Pace(), compact.compact):
+            return True
+    return False
+
+
+async def _rested(db: Database, clock: Clock, pace: Pace, fn: Callable[[sa.Connection], T]) -> T:
+    started = clock.monotonic()
+    result = await db.write(fn)
+    took_s = clock.monotonic() - started
+    pace.note(took_s)
+    await clock.sleep(took_s * REST)
+    return result
+
+
+def _delete(conn: sa.Connection, at_hand: Pass, rows: int) -> Page | None:
+    if not retention.only_one(conn):
+        return None
+    kind = at_hand.kinds[0]
+    return retention.purge(conn, kind, _cutoff_of(conn, kind, at_hand), at_hand.after, rows)
+
+
+def _count(conn: sa.Connection, at_hand: Pass) -> Page:
+    kind = at_hand.kinds[0]
+    return retention.count(conn, kind, _cutoff_of(conn, kind, at_hand), at_hand.after, COUNTED_ROWS)
+
+
+def _cutoff_of(conn: sa.Connection, kind: Kind, at_hand: Pass) -> datetime:
+    """A task does not go before an idempotency key that may name it: what was written since the oldest stays."""
+    if kind is Kind.KEYS:
+        return min(at_hand.cutoff, at_hand.now - KEYS_KEPT)
+    if kind is Kind.TASKS:
+        return min(at_hand.cutoff, retention.oldest_key_at(conn) or at_hand.cutoff)
+    return at_hand.cutoff
