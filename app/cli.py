@@ -14,13 +14,17 @@ from pydantic import ValidationError
 
 from app import settings as settings_module
 from app.demo import play
+from app.domain.observation import Disposition
 from app.errors import GatewayError
 from app.flows import audit as audit_flows
 from app.flows import client_keys as client_key_flows
 from app.flows import clients as client_flows
-from app.flows import submissions
+from app.flows import replay as replay_flow
+from app.flows import retain, submissions
+from app.flows import verify as verify_flow
 from app.flows.clock import Clock
 from app.flows.context import Context
+from app.flows.erase import erase as erase_client
 from app.flows.present import rfc3339
 from app.flows.recover import recover
 from app.flows.resolve import resolve_not_sent, resolve_sent
@@ -46,7 +50,9 @@ clients_app = typer.Typer(no_args_is_help=True, help="API keys of internal calle
 app.add_typer(clients_app, name="clients")
 submissions_app = typer.Typer(no_args_is_help=True, help="Stop and start sending by hand.")
 app.add_typer(submissions_app, name="submissions")
-tasks_app = typer.Typer(no_args_is_help=True, help="Settle tasks by hand.")
+callbacks_app = typer.Typer(no_args_is_help=True, help="The inbound log.")
+app.add_typer(callbacks_app, name="callbacks")
+tasks_app = typer.Typer(no_args_is_help=True, help="Tasks, by hand.")
 app.add_typer(tasks_app, name="tasks")
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
@@ -245,6 +251,79 @@ def audit(limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, 
     for one in _with_database(lambda db: audit_flows.page(db, None, limit)):
         detail = json.dumps(one["detail"])
         typer.echo(f"{rfc3339(one['at'])}\t{one['actor']}\t{one['action']}\t{one['target'] or '-'}\t{detail}")
+
+
+@clients_app.command("erase")
+def erase_client_data(name: str) -> None:
+    """Delete what is kept of a revoked client, whose tasks have all ended. Interrupted, it goes on when run again."""
+    erased = _with_database(lambda db: erase_client(db, Clock(), name))
+    _print_counts(erased.deleted)
+
+
+@app.command()
+def purge(
+    older_than: Annotated[float, typer.Option(min=0, help="Days since it ended. Idempotency keys stay a day.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and delete nothing.")] = False,
+) -> None:
+    """Delete what ended long ago, as the background loop does by itself. Prints rows by table."""
+    _print_counts(_with_database(lambda db: retain.purge(db, Clock(), older_than, dry_run=dry_run)))
+
+
+@callbacks_app.command("list")
+def list_callbacks(
+    disposition: Annotated[Disposition | None, typer.Option(help="What became of it.")] = None,
+    family: Annotated[str | None, typer.Option(help=", ".join(FAMILIES))] = None,
+    task: Annotated[UUID | None, typer.Option(help="Of this task's token.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+) -> None:
+    """List received callbacks, newest first, one a line: id, time, family, disposition, count, task, detail."""
+    found = _with_database(
+        lambda db: replay_flow.listed(
+            db, task_id=task, disposition=disposition.value if disposition else None, family=family, limit=limit
+        )
+    )
+    for one in found:
+        shown = ("id", "received_at", "family", "disposition", "count", "task_id", "detail")
+        typer.echo("\t".join("-" if one[name] is None else str(one[name]) for name in shown))
+
+
+@callbacks_app.command("replay")
+def replay_callback(
+    callback_id: UUID, notify: Annotated[bool, typer.Option("--notify", help="Tell the client what changes.")] = False
+) -> None:
+    """Read a stored callback anew and apply it, as of the time when it was first received."""
+    done = _with_context(lambda context: replay_flow.replay(context, callback_id, notify=notify))
+    typer.echo(json.dumps(done, indent=2, ensure_ascii=False))
+
+
+@tasks_app.command("verify")
+def verify_tasks(
+    task_ids: Annotated[list[UUID] | None, typer.Argument(metavar="[ID]...")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every task there is.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Join in what is missing; nothing is erased.")] = False,
+    notify: Annotated[bool, typer.Option("--notify", help="Tell the clients what changes.")] = False,
+) -> None:
+    """Make tasks' items anew from their records, and compare. Exit code 1 if a difference is left."""
+    if bool(task_ids) == every:
+        _fail("Name the tasks, or say --all.")
+
+    async def story(context: Context) -> bool:
+        seen = faults = 0
+        async for found in verify_flow.verify_some(context, None if every else task_ids, repair=repair, notify=notify):
+            seen += 1
+            faults += found.fault
+            for line in verify_flow.lines(found):
+                typer.echo(line)
+        typer.echo(f"{seen} verified, {faults} with differences")
+        return faults > 0
+
+    if _with_context(story):
+        raise SystemExit(1)
+
+
+def _print_counts(counts: dict[str, int]) -> None:
+    for table, rows in counts.items():
+        typer.echo(f"{table}\t{rows}")
 
 
 def _start() -> Settings:

@@ -18,6 +18,7 @@ from app.api import (
     streams,
     submissions,
     tasks,
+    upkeep,
 )
 from app.api.callbacks import PREFIX, CallbackEndpoint
 from app.api.request_ids import RequestIds
@@ -72,6 +73,7 @@ def make_fastapi(services: Services, version: str) -> FastAPI:
         notifications.router,
         audit.router,
         submissions.router,
+        upkeep.router,
     ):
         app.include_router(router)
     problems.install(app)

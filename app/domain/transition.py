@@ -111,6 +111,9 @@ def _observe(
     if seen.unknown:
         note["unknown"] = True
     note |= _describe(joined.changed)
+    if seen.source is Source.QUERY:
+        # With it and with what was said the state can be made anew.
+        note["asked_at"] = from_us(seen.observed_us).isoformat()
     if joined.changed and seen.source is Source.QUERY:
         note["said"] = {**seen.reading.statuses, **seen.reading.urls, **seen.reading.values}
     touched[task.id].append(note)

@@ -122,7 +122,7 @@ def _begin(now: datetime, days: float, *, all_kept: bool = True) -> Pass | None:
         return None
     try:
         return Pass(now - timedelta(days=days), now)
-    except OverflowError:
+    except (OverflowError, ValueError):
         return None
 
 

@@ -8,9 +8,9 @@ from app.flows.retain import Pace, Retainer, purge
 from app.telemetry import metrics
 from tests.api.bodies import done, logged, song
 from tests.api.direct import ids
-from tests.retention.conftest import DAY_S
 from tests.support.gateway import SONG, eventually
 from tests.support.notifications import client_of
+from tests.upkeep.conftest import DAY_S
 
 NOWHERE = "https://receiver.example/hook"
 BIG = "la la " * 200

@@ -1,13 +1,13 @@
 """An index of ended tasks, by which old ones are found.
 
-Revision: 0003_retention, after 0002
+Revision: 0007, after 0006
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003_retention"
-down_revision = "0002"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 

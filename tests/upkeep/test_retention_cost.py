@@ -12,9 +12,9 @@ from app.storage import retention
 from app.storage.database import Lane
 from app.storage.retention import Kind
 from tests.api.direct import ids
-from tests.retention.conftest import DAY_S
 from tests.support.databases import on_postgresql, on_sqlite
 from tests.support.gateway import SONG
+from tests.upkeep.conftest import DAY_S
 
 INDEXES = {
     Kind.KEYS: ("ix_idempotency_keys_created_at",),

@@ -1,0 +1,59 @@
+"""Erasing the data of a client that was revoked: its ended tasks, what was received and sent for them, its keys.
+
+The client's row stays, so that its name is not given again before its time.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import sqlalchemy as sa
+
+from app.errors import Conflict, NotFound
+from app.flows.clock import Clock
+from app.flows.retain import MOST_ROWS, REST
+from app.storage import erasure
+from app.storage.database import Database
+from app.storage.erasure import Part
+
+TABLES: Final = ("tasks", "callbacks", "notifications", "idempotency_keys")
+
+
+@dataclass(slots=True)
+class Erased:
+    """Rows by table (of a task, its items and its timeline go with it). ``done``: nothing is left."""
+
+    deleted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TABLES, 0))
+    done: bool = False
+
+
+async def erase(db: Database, clock: Clock, name: str, budget_s: float | None = None) -> Erased:
+    """Erase what is kept of a client, in small transactions with pauses, for ``budget_s`` at most (None: to its end).
+    What was interrupted is taken up by doing it again. Raises ``NotFound``; ``Conflict`` for a client that was not
+    revoked, or of which a task is open, and then nothing (more) is erased; ``Unavailable``."""
+    end = None if budget_s is None else clock.monotonic() + budget_s
+    erased = Erased()
+    while not erased.done and (end is None or clock.monotonic() < end):
+        started = clock.monotonic()
+        part = await db.write(_erase, name)
+        erased.done = part.ended
+        if part.table in erased.deleted:
+            erased.deleted[part.table] += part.deleted
+        if not part.ended:
+            await clock.sleep((clock.monotonic() - started) * REST)
+    return erased
+
+
+def _erase(conn: sa.Connection, name: str) -> Part:
+    found = erasure.revoked(conn, name)
+    if found is None:
+        raise NotFound("there is no such client")
+    if not found:
+        raise Conflict(f"the client {name!r} was not revoked; revoke it first")
+    still_open = erasure.count_open(conn, name)
+    if still_open:
+        number = f"{still_open} or more" if still_open == erasure.MOST_COUNTED else str(still_open)
+        raise Conflict(
+            f"{number} tasks of {name!r} are open or wait for something to come; cancel those that are queued, and "
+            "come again when the others have ended"
+        )
+    return erasure.erase(conn, name, MOST_ROWS)

@@ -1,0 +1,110 @@
+"""Replaying: a stored callback is read anew and joined, as of the time at which its first copy was received.
+
+The way is that of any callback, the same reading and the same one door; only that nothing is counted again, nothing
+is learned of the vendor's timing, and nobody is notified unless that is asked for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+import structlog
+
+from app.domain.board import Board
+from app.domain.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
+from app.domain.transition import Change, Outcome, Verdict
+from app.errors import Conflict, GatewayError, NotFound
+from app.flows.apply import Applied, lock, step_all, write_back
+from app.flows.context import Context
+from app.flows.present import Document, callback_document
+from app.storage import inbox, record
+from app.storage.database import Database
+from app.storage.inbox import Logged
+from app.vendor import wire
+from app.vendor.kinds import FAMILIES
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """``logged``: the row as it is now. ``changed``: the tasks that changed visibly."""
+
+    logged: Logged
+    applied: Applied
+    changed: tuple[UUID, ...] = ()
+
+
+async def replay(context: Context, callback_id: UUID, *, notify: bool) -> Document:
+    """Read a callback of the log anew and apply it; durable when this returns. Its row as it is now, with ``changed``:
+    the tasks that changed visibly. Raises ``NotFound``; ``Conflict`` where it cannot be applied this time either, and
+    its row stays as it is; ``Unavailable``."""
+    try:
+        done = await context.db.write(_replay, context, callback_id, context.clock.now(), notify)
+    except GatewayError:
+        raise
+    except Exception as error:
+        log.error("replay.failed", callback_id=str(callback_id), exc_info=error)
+        raise Conflict(f"the callback could not be applied: {type(error).__name__}") from error
+    context.committed(done.applied)
+    return {**callback_document(done.logged), "changed": [str(task_id) for task_id in done.changed]}
+
+
+async def listed(
+    db: Database, *, task_id: UUID | None, disposition: str | None, family: str | None, limit: int
+) -> list[Document]:
+    """The newest callbacks that match, without their bodies."""
+    found = await db.read(record.list_callbacks, task_id=task_id, disposition=disposition, family=family, limit=limit)
+    return [callback_document(one) for one in found]
+
+
+def observations_of(logged: Logged, readings: Sequence[Reading]) -> tuple[Observation, ...]:
+    """What a stored callback says, as of the time of its first copy."""
+    named_by = NamedBy.UNBOUND_TOKEN if logged.task_id is None else NamedBy.BOUND_TOKEN
+    observed_us = to_us(logged.received_at)
+    return tuple(
+        Observation(logged.family, reading, Source.CALLBACK, observed_us, named_by, fresh=False) for reading in readings
+    )
+
+
+def hush(board: Board, applied: Applied) -> None:
+    """Have nobody notified of what was done on a board."""
+    board.milestones.clear()
+    applied.notifies = False
+
+
+def _replay(conn: sa.Connection, context: Context, callback_id: UUID, now: datetime, notify: bool) -> Replayed:
+    logged = inbox.find(conn, callback_id)
+    if logged is None:
+        raise NotFound("there is no such callback")
+    try:
+        readings = wire.read_callback(logged.body, FAMILIES[logged.family]).readings
+    except wire.Malformed as error:
+        return _noted(conn, logged, Disposition.MALFORMED, str(error))
+    observations = observations_of(logged, readings)
+    change = Change(now, "replayed", logged.task_id, observations, detail={"callback_id": str(logged.id)})
+    locked = lock(conn, [change], skip_locked=False)
+    if not locked.holds(change):
+        return _noted(conn, logged, Disposition.ORPHAN, None)
+    before = {task_id: task.version for task_id, task in locked.board.tasks.items()}
+    applied = step_all(locked, [change], context.rules)
+    if not notify:
+        hush(locked.board, applied)
+    [outcome] = applied.outcomes
+    disposition = _disposition(outcome)
+    write_back(conn, locked.board, context.rules, record.settled(logged.id, disposition.value, None))
+    changed = [task_id for task_id in applied.changed if locked.board.tasks[task_id].version > before.get(task_id, 0)]
+    return Replayed(replace(logged, disposition=disposition.value, detail=None), applied, tuple(sorted(changed)))
+
+
+def _noted(conn: sa.Connection, logged: Logged, disposition: Disposition, detail: str | None) -> Replayed:
+    """Note what became of a callback that applies to nothing."""
+    record.settle(conn, logged.id, disposition.value, detail)
+    return Replayed(replace(logged, disposition=disposition.value, detail=detail), Applied())
+
+
+def _disposition(outcome: Outcome | None) -> Disposition:
+    mismatched = outcome is not None and Verdict.MISMATCHED in outcome.verdicts
+    return Disposition.MISMATCHED if mismatched else Disposition.APPLIED

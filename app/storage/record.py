@@ -1,0 +1,64 @@
+"""The record of a task: its inbound rows with their bodies, and what became of one that was read anew."""
+
+from collections.abc import Collection, Iterator
+from typing import Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from app.storage import inbox, sets
+from app.storage.inbox import Logged
+from app.storage.tables import callbacks, tasks
+
+_SETTLE: Final = sets.Update(callbacks, ("id",), ("disposition", "detail"))
+
+
+def settled(callback_id: UUID, disposition: str, detail: str | None) -> sets.Change:
+    """What has become of a callback now, and why."""
+    return _SETTLE, [(callback_id, disposition, detail)]
+
+
+def settle(conn: sa.Connection, callback_id: UUID, disposition: str, detail: str | None) -> None:
+    """As ``settled``, where nothing else is written."""
+    sets.write(conn, [settled(callback_id, disposition, detail)])
+
+
+def inbound(conn: sa.Connection, task_id: UUID, others: Collection[UUID]) -> Iterator[Logged]:
+    """The callbacks of a task's token, and ``others``, one at a time: a body may have a megabyte."""
+    own = sa.select(callbacks.c.id).where(callbacks.c.task_id == task_id)
+    for callback_id in sorted({*conn.scalars(own), *others}):
+        logged = inbox.find(conn, callback_id)
+        if logged is not None:
+            yield logged
+
+
+def page_of_tasks(conn: sa.Connection, after: UUID | None, limit: int) -> list[UUID]:
+    """The ids of tasks, the oldest first."""
+    statement = sa.select(tasks.c.id).order_by(tasks.c.id).limit(limit)
+    return list(conn.scalars(statement if after is None else statement.where(tasks.c.id > after)))
+
+
+def list_callbacks(
+    conn: sa.Connection, *, task_id: UUID | None, disposition: str | None, family: str | None, limit: int
+) -> list[Logged]:
+    """The newest callbacks that match, at most ``limit``."""
+    statement = sa.select(callbacks).order_by(callbacks.c.id.desc()).limit(limit)
+    filters = ((callbacks.c.task_id, task_id), (callbacks.c.disposition, disposition), (callbacks.c.family, family))
+    for column, value in filters:
+        if value is not None:
+            statement = statement.where(column == value)
+    return [
+        Logged(
+            row.id,
+            row.task_id,
+            row.family,
+            row.disposition,
+            row.body,
+            row.received_at,
+            row.last_received_at,
+            row.times,
+            row.address,
+            row.detail,
+        )
+        for row in conn.execute(statement)
+    ]
