@@ -37,7 +37,7 @@ class Difference:
 def differences(
     item_id: str, stored: ItemState, rebuilt: ItemState, quiet_until_us: int, large: dict[str, Any]
 ) -> list[Difference]:
-    """Compare two states of one item. ``large``: the stored large values, which the state names by their digests.
+    """Compare two states of one item. ``large``: the stored large values by the digests that the state names.
     ``quiet_until_us``: the last of the queries of which the record says only that they changed nothing; they may
     have confirmed any value, whose time is later then."""
     found = [
@@ -117,7 +117,7 @@ def _latest(what: str, ours: int | None, theirs: int | None) -> _Found:
 def _large(stored: ItemState, large: dict[str, Any]) -> _Found:
     """A large value must be there, and be the one that the state names."""
     for name, (_, wanted) in sorted(stored.large.items()):
-        held = digest(canonical(large[name])) if name in large else None
+        held = digest(canonical(large[wanted])) if wanted in large else None
         if held != wanted:
             yield f"{name} (text)", held, wanted, Sort.LACKS
 

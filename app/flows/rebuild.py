@@ -35,15 +35,15 @@ class Record:
     gaps: list[str] = field(default_factory=list)
     quiet_us: dict[ItemKey, int] = field(default_factory=dict)
 
-    def states(self, keys: Collection[ItemKey]) -> tuple[dict[ItemKey, ItemState], dict[ItemKey, dict[str, Any]]]:
-        """The joined states of these items, with their large values."""
+    def states(self, keys: Collection[ItemKey]) -> tuple[dict[ItemKey, ItemState], dict[str, Any]]:
+        """The joined states of these items, and their large values by digest."""
         states = {key: ItemState() for key in keys}
-        large: dict[ItemKey, dict[str, Any]] = {key: {} for key in keys}
+        large: dict[str, Any] = {}
         for seen in self.observations:
             if seen.key in states:
                 joined = join(states[seen.key], seen)
                 states[seen.key] = joined.state
-                large[seen.key] |= joined.large
+                large |= {joined.state.large[name][1]: value for name, value in joined.large.items()}
         return states, large
 
 

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from app.domain.board import Board
 from app.domain.difference import Difference, Sort, differences
+from app.domain.item import canonical, digest
 from app.domain.observation import NamedBy
 from app.domain.status import ItemStatus
 from app.domain.task import Item, Task, derive_status
@@ -135,7 +136,7 @@ def _look_again(
     detail = {"differences": names[:MOST_TOLD], "count": len(names)}
     own = {item.key for item in locked.board.items_of(task)} | examined.missing
     observations = tuple(seen for seen in examined.record.observations if seen.key in own)
-    examined.restore_large()
+    examined.restore_large(conn)
     applied = step_all(locked, [Change(now, "repaired", task_id, observations, detail=detail)], context.rules)
     _shorten(locked.board, task)
     if not notify:
@@ -170,7 +171,7 @@ class _Examined:
         self.record = recorded or read_record(conn, task)
         keys = {item.key for item in self._own}
         self._states, self._rebuilt_large = self.record.states(keys)
-        self._large = items.values_of(conn, keys)
+        self._large = items.values_of(conn, self._own)
         self.missing = self._missing(conn, keys)
 
     def verified(self) -> Verified:
@@ -189,18 +190,20 @@ class _Examined:
             found.differences.append(Difference(None, "status", self._task.status, derived, Sort.LACKS))
         return found
 
-    def restore_large(self) -> None:
-        """Have large values written again that the state names and that are not there: a join would not touch them."""
+    def restore_large(self, conn: sa.Connection) -> None:
+        """Have large values written again that the state names and that are not there, or are not what their digest
+        says: a join would not touch them."""
         for item in self._own:
-            rebuilt = self._states[item.key]
-            for name, (_, wanted) in item.state.large.items():
-                value = self._rebuilt_large[item.key].get(name)
-                if value is not None and rebuilt.large.get(name, (0, None))[1] == wanted:
-                    self._board.large[(*item.key, name)] = value
+            for _, wanted in item.state.large.values():
+                held = self._large.get(wanted)
+                if wanted not in self._rebuilt_large or (held is not None and digest(canonical(held)) == wanted):
+                    continue
+                record.drop_value(conn, item.key, wanted)
+                self._board.large[(*item.key, wanted)] = self._rebuilt_large[wanted]
 
     def _of_item(self, item: Item) -> list[Difference]:
         quiet_us = self.record.quiet_us.get(item.key, 0)
-        found = differences(item.item_id, item.state, self._states[item.key], quiet_us, self._large[item.key])
+        found = differences(item.item_id, item.state, self._states[item.key], quiet_us, self._large)
         derived = self._derived(item)
         if derived is not item.status:
             found.append(Difference(item.item_id, "status (derived)", item.status, derived, Sort.LACKS))

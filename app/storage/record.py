@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from app.storage import inbox, sets
 from app.storage.inbox import Logged
-from app.storage.tables import callbacks, tasks
+from app.storage.tables import callbacks, item_values, tasks
 
 _SETTLE: Final = sets.Update(callbacks, ("id",), ("disposition", "detail"))
 
@@ -30,6 +30,13 @@ def inbound(conn: sa.Connection, task_id: UUID, others: Collection[UUID]) -> Ite
         logged = inbox.find(conn, callback_id)
         if logged is not None:
             yield logged
+
+
+def drop_value(conn: sa.Connection, key: tuple[str, str], digest: str) -> None:
+    """Delete a large value of an item, so that it can be written anew: a row of it is never overwritten."""
+    table = item_values.c
+    named = sa.and_(table.family == key[0], table.item_id == key[1], table.digest == digest)
+    conn.execute(item_values.delete().where(named))
 
 
 def page_of_tasks(conn: sa.Connection, after: UUID | None, limit: int) -> list[UUID]:

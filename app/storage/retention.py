@@ -74,9 +74,9 @@ def _log_may_go(cutoff: datetime) -> sa.ColumnElement[bool]:
 
 
 def _task_may_go(cutoff: datetime) -> sa.ColumnElement[bool]:
-    """A task that is final and waits for nothing more; a timer means that something of it is still to come."""
-    pending = sa.and_(notifications.c.task_id == tasks.c.id, notifications.c.due_at.is_not(None))
-    told = sa.select(sa.literal(1)).where(pending).limit(1)
+    """A task that is final and waits for nothing more; a timer means that something of it is still to come. Its
+    notifications go before it: they are rendered from it when they are sent, also again."""
+    told = sa.select(sa.literal(1)).where(notifications.c.task_id == tasks.c.id).limit(1)
     return sa.and_(tasks.c.timer_due_at.is_(None), tasks.c.updated_at < cutoff, _is_none(told))
 
 

@@ -23,9 +23,11 @@ async def states(db: Direct) -> dict[str, dict[str, Any]]:
 
 
 async def large_values(db: Direct) -> dict[tuple[str, str], Any]:
-    """The values that are stored apart."""
-    rows = await db.rows("SELECT item_id, field, value FROM item_values")
-    return {(row["item_id"], row["field"]): _decoded(row["value"]) for row in rows}
+    """The values that are stored apart and that a state names."""
+    rows = await db.rows("SELECT item_id, digest, value FROM item_values")
+    named = {(item_id, digest) for item_id, state in (await states(db)).items() for digest in state["large"].values()}
+    found = {(row["item_id"], row["digest"]): _decoded(row["value"]) for row in rows}
+    return {key: found[key] for key in named & found.keys()}
 
 
 async def change_state(db: Direct, item_id: str, change: Any) -> None:

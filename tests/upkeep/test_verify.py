@@ -126,8 +126,10 @@ async def damage_at_random(rng, db, item_id, state, large):
             name = rng.choice(sorted(state["urls"]))
             await change_state(db, item_id, lambda held: held["urls"].pop(name))
         case "large":
-            name = rng.choice(sorted(state["large"]))
-            await db.execute(f"DELETE FROM item_values WHERE item_id = '{item_id}' AND field = '{name}'")
+            value = f"WHERE item_id = '{item_id}' AND digest = '{rng.choice(sorted(state['large'].values()))}'"
+            await db.execute(
+                rng.choice([f"DELETE FROM item_values {value}", f"UPDATE item_values SET value = '\"other\"' {value}"])
+            )
         case _:
             await change_state(db, item_id, lambda held: held.update(sighted_us=1))
 
