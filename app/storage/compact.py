@@ -1,5 +1,6 @@
 """Giving a SQLite file's free pages back to the disk, a few at a time, and keeping its write-ahead log short."""
 
+import sqlite3
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -37,10 +38,13 @@ def _free_pages(conn: sa.Connection) -> int:
 
 
 def _run_outside(conn: sa.Connection, pragma: str) -> None:
+    """Run a pragma as a script. While another process writes, or the disk is full, it is left for the next time."""
     driver: Any = conn.connection.driver_connection
     [patience_ms] = driver.execute("PRAGMA busy_timeout").fetchone()
     try:
         # A script commits first what is open.
         driver.executescript(f"PRAGMA busy_timeout = {PATIENCE_MS}; {pragma};")
+    except sqlite3.OperationalError:
+        return
     finally:
         driver.execute(f"PRAGMA busy_timeout = {patience_ms}").close()

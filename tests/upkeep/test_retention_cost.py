@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+import sqlite3
 from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
 
 from app.flows.retain import Retainer, purge
-from app.storage import retention
+from app.storage import compact, retention
 from app.storage.database import Lane
 from app.storage.retention import Kind
 from tests.api.direct import ids
@@ -143,6 +144,30 @@ async def test_a_row_that_another_holds_is_passed_over(gateway, db, clock):
     await held
     assert (await purge(context.db, clock, 30, dry_run=False))["tasks"] == 2
     assert await left(db) == 0
+
+
+@on_sqlite
+async def test_while_another_process_writes_the_file_is_left_as_it_is(gateway, db):
+    context = gateway.gateway.context
+    await gateway.call_back("song", b'"%s"' % (b"x" * 500_000))
+    await db.execute("DELETE FROM callbacks")
+
+    def compact_beside_a_writer(conn):
+        # Between the end of the transaction and the pragma somebody else begins one.
+        conn.exec_driver_sql("COMMIT")
+        other = sqlite3.connect(db.path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        try:
+            return compact.compact(conn)
+        finally:
+            other.execute("ROLLBACK")
+            other.close()
+
+    assert await context.db.write(compact_beside_a_writer) is False
+    assert (await db.rows("PRAGMA freelist_count"))[0]["freelist_count"] > 50
+    assert await context.db.write(compact.compact) is False
+    assert (await db.rows("PRAGMA freelist_count"))[0]["freelist_count"] <= 1
+    await gateway.submit()
 
 
 @on_sqlite
