@@ -4,7 +4,7 @@ The state is a join, so two differ in one of two ways: the stored one *lacks* wh
 *more* than that. What it lacks can be joined in again. More is a fault too where the record is complete.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -35,16 +35,16 @@ class Difference:
 
 
 def differences(
-    item_id: str, stored: ItemState, rebuilt: ItemState, quiet_until_us: int, large: dict[str, Any]
+    item_id: str, stored: ItemState, rebuilt: ItemState, quiet_us: Collection[int], large: dict[str, Any]
 ) -> list[Difference]:
     """Compare two states of one item. ``large``: the stored large values by the digests that the state names.
-    ``quiet_until_us``: the last of the queries of which the record says only that they changed nothing; they may
-    have confirmed any value, whose time is later then."""
+    ``quiet_us``: when the queries were made of which the record says only that they changed nothing to be seen. They
+    may have confirmed a value, whose time is theirs then, or named a URL that was not the latest."""
     found = [
         *_statuses(stored, rebuilt),
-        *_times("url", _flat(stored.urls), _flat(rebuilt.urls), full=_is_full(stored)),
-        *_times("event", stored.events, rebuilt.events, full=len(stored.events) >= MOST_EVENTS),
-        *_values(stored, rebuilt, quiet_until_us),
+        *_times("url", _flat(stored.urls), _flat(rebuilt.urls), quiet_us, full=_is_full(stored)),
+        *_times("event", stored.events, rebuilt.events, (), full=len(stored.events) >= MOST_EVENTS),
+        *_values(stored, rebuilt, quiet_us),
         *_latest("sighted", stored.sighted_us, rebuilt.sighted_us),
         *_latest("unknown", stored.unknown_us, rebuilt.unknown_us),
         *_large(stored, large),
@@ -71,29 +71,33 @@ def _is_full(state: ItemState) -> bool:
     return any(len(urls) >= MOST_URLS for urls in state.urls.values())
 
 
-def _times(what: str, stored: dict[str, int], rebuilt: dict[str, int], *, full: bool) -> _Found:
+def _times(
+    what: str, stored: dict[str, int], rebuilt: dict[str, int], quiet_us: Collection[int], *, full: bool
+) -> _Found:
     """Things with the time at which they were first seen: the earliest counts. ``full``: some were dropped."""
     for name in sorted({*stored, *rebuilt}):
         ours, theirs = stored.get(name), rebuilt.get(name)
         if ours == theirs or (ours is None and full):
             continue
         lacks = theirs is not None and (ours is None or ours > theirs)
+        if not lacks and ours in quiet_us:
+            continue
         yield f"{what} {name}".rstrip(), _at(ours), _at(theirs), Sort.LACKS if lacks else Sort.MORE
 
 
-def _values(stored: ItemState, rebuilt: ItemState, quiet_until_us: int) -> _Found:
+def _values(stored: ItemState, rebuilt: ItemState, quiet_us: Collection[int]) -> _Found:
     full = len(stored.values) + len(stored.large) >= MOST_FIELDS
     for name in sorted({*stored.values, *stored.large, *rebuilt.values, *rebuilt.large}):
         ours, theirs = _held(stored, name), _held(rebuilt, name)
         if ours == theirs or (ours is None and full):
             continue
         if ours is not None and theirs is not None and ours[1:] == theirs[1:]:
-            # The same value: a later time is that of a query which confirmed it.
-            if theirs[0] <= ours[0] <= max(quiet_until_us, theirs[0]):
-                continue
-            yield f"{name} (time)", _at(ours[0]), _at(theirs[0]), Sort.LACKS if ours < theirs else Sort.MORE
+            if ours < theirs or ours[0] not in quiet_us:
+                yield f"{name} (time)", _at(ours[0]), _at(theirs[0]), Sort.LACKS if ours < theirs else Sort.MORE
             continue
         lacks = theirs is not None and (ours is None or ours < theirs)
+        if not lacks and theirs is not None and ours is not None and ours[0] in quiet_us:
+            continue  # it was confirmed, and something older came after that
         yield name, ours and ours[2], theirs and theirs[2], Sort.LACKS if lacks else Sort.MORE
 
 

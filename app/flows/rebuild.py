@@ -29,11 +29,11 @@ _APPLIED: Final = (Disposition.APPLIED, Disposition.MISMATCHED)
 @dataclass(slots=True)
 class Record:
     """What is recorded of a task: its observations, the strongest names first. ``gaps``: what is not, in words.
-    ``quiet_us``: for each item the last query of which it is only known that it changed nothing."""
+    ``quiet_us``: for each item the queries of which it is only known that they changed nothing to be seen."""
 
     observations: list[Observation] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
-    quiet_us: dict[ItemKey, int] = field(default_factory=dict)
+    quiet_us: dict[ItemKey, set[int]] = field(default_factory=dict)
 
     def states(self, keys: Collection[ItemKey]) -> tuple[dict[ItemKey, ItemState], dict[str, Any]]:
         """The joined states of these items, and their large values by digest."""
@@ -96,8 +96,7 @@ def _read_query(found: Record, task: Task, note: dict[str, Any]) -> None:
         urls = {name: value for name, value in said.items() if name in shape.url_fields}
         values = {name: said[name] for name in said.keys() - statuses.keys() - urls.keys()}
         if not said and not note.get("unknown"):
-            key = (task.family, note["item_id"])
-            found.quiet_us[key] = max(found.quiet_us.get(key, 0), observed_us)
+            found.quiet_us.setdefault((task.family, note["item_id"]), set()).add(observed_us)
     unknown = bool(note.get("unknown"))
     found.observations.append(
         Observation(

@@ -202,7 +202,7 @@ class _Examined:
                 self._board.large[(*item.key, wanted)] = self._rebuilt_large[wanted]
 
     def _of_item(self, item: Item) -> list[Difference]:
-        quiet_us = self.record.quiet_us.get(item.key, 0)
+        quiet_us = self.record.quiet_us.get(item.key, ())
         found = differences(item.item_id, item.state, self._states[item.key], quiet_us, self._large)
         derived = self._derived(item)
         if derived is not item.status:

@@ -11,13 +11,14 @@ def _decoded(value: Any) -> Any:
 
 
 async def states(db: Direct) -> dict[str, dict[str, Any]]:
-    """Each item's state, without the times of its values: a query that confirms one moves its time, and leaves no
-    other trace."""
+    """Each item's state with what can be seen of it: of its URLs the latest, and no times of its values. A query that
+    confirms a value moves its time, or tells of an older URL, and the record does not say so."""
     found = {}
     for row in await db.rows("SELECT item_id, status, state FROM items"):
         state = _decoded(row["state"])
         for part in ("values", "large"):
             state[part] = {name: held[1] for name, held in state[part].items()}
+        state["urls"] = {name: max((at, url) for url, at in urls.items()) for name, urls in state["urls"].items()}
         found[row["item_id"]] = {"shown": row["status"], **state}
     return found
 
