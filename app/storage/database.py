@@ -6,6 +6,7 @@ The transaction is committed when the call returns, and rolled back when it rais
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
@@ -160,10 +161,11 @@ def why_away(error: BaseException) -> str | None:
         return _AWAY_STATES.get(state) or _AWAY.get(state[:2])
     if isinstance(error, (OSError, TimeoutError, sa.exc.TimeoutError)):
         return "it cannot be reached"
-    if isinstance(error, sa.exc.DBAPIError):
-        if error.connection_invalidated or isinstance(error, sa.exc.InterfaceError):
-            return "the connection broke"
-        text = str(error.orig)
-        if isinstance(error, sa.exc.OperationalError) and any(word in text for word in _SQLITE_AWAY):
-            return "its file is locked, or cannot be written"
+    if isinstance(error, sa.exc.DBAPIError) and (
+        error.connection_invalidated or isinstance(error, sa.exc.InterfaceError)
+    ):
+        return "the connection broke"
+    fault = getattr(error, "orig", error)
+    if isinstance(fault, sqlite3.OperationalError) and any(word in str(fault) for word in _SQLITE_AWAY):
+        return "its file is locked, or cannot be written"
     return None

@@ -1,9 +1,11 @@
 """Where the two databases differ: how a set travels, and the lock clause. Nothing else may ask which one it is."""
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final
+from operator import itemgetter
+from typing import Any, Final, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -67,15 +69,24 @@ def records(prefix: str, columns: Columns) -> dict[str, sa.ColumnElement[Any]]:
 
 def record_parameters(prefix: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
     """Rows as the JSON and the arrays of ``records``."""
-    plain = [(place, column.key) for place, column in enumerate(columns) if not _is_apart(column)]
-    found: dict[str, Any] = {
-        f"{prefix}_{column.key}": [_dumped(row[place]) if _is_json(column) else row[place] for row in rows]
-        for place, column in enumerate(columns)
-        if _is_apart(column)
-    }
-    texts = [{_PLACE: number} | {name: row[place] for place, name in plain} for number, row in enumerate(rows, start=1)]
-    found[prefix] = dumps(texts)
+    names, plain, apart = _layout(tuple(columns))
+    texts = [dict(zip(names, (number, *plain(row)), strict=True)) for number, row in enumerate(rows, start=1)]
+    found: dict[str, Any] = {prefix: dumps(texts)}
+    for name, place, is_json in apart:
+        values = [row[place] for row in rows]
+        found[f"{prefix}_{name}"] = [_dumped(value) for value in values] if is_json else values
     return found
+
+
+@lru_cache(maxsize=256)
+def _layout(
+    columns: tuple[sa.Column[Any], ...],
+) -> tuple[tuple[str, ...], Callable[[Sequence[Any]], tuple[Any, ...]], list[tuple[str, int, bool]]]:
+    """The names of what travels in the JSON of a row, what takes it out of the row; and the columns apart from it."""
+    plain = [place for place, column in enumerate(columns) if not _is_apart(column)]
+    apart = [(column.key, place, _is_json(column)) for place, column in enumerate(columns) if _is_apart(column)]
+    pick = itemgetter(*plain) if len(plain) > 1 else lambda row: tuple(row[place] for place in plain)
+    return (_PLACE, *(columns[place].key for place in plain)), pick, apart
 
 
 def set_table(conn: sa.Connection, name: str, columns: Columns) -> sa.FromClause:
@@ -107,6 +118,24 @@ def set_parameters(conn: sa.Connection, name: str, columns: Columns, keys: Seque
         return record_parameters(name, columns, rows)
     plain = converted(to_driver(conn, columns), rows)
     return {name: dumps([row[0] for row in plain] if len(columns) == 1 else plain)}
+
+
+def fetch(conn: sa.Connection, sql: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """Run a statement of the driver's own text; its rows as the driver gives them. SQLite's driver is asked itself:
+    to go through SQLAlchemy takes longer than a small statement."""
+    if not is_postgresql(conn):
+        return _sqlite_driver(conn).execute(sql, parameters).fetchall()
+    result = conn.exec_driver_sql(sql, parameters)
+    return list(result.all()) if result.returns_rows else []
+
+
+def execute_many(conn: sa.Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> int:
+    """Run a statement for each row, on SQLite. Returns how many rows it wrote."""
+    return _sqlite_driver(conn).executemany(sql, rows).rowcount
+
+
+def _sqlite_driver(conn: sa.Connection) -> sqlite3.Connection:
+    return cast(sqlite3.Connection, conn.connection.driver_connection)
 
 
 def to_driver(conn: sa.Connection, columns: Columns) -> Sequence[Convert | None]:

@@ -129,12 +129,8 @@ def _compile(conn: sa.Connection, key: tuple[Any, ...], build: Callable[..., Any
 
 
 def _fetch(conn: sa.Connection, compiled: _Compiled, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-    result = conn.exec_driver_sql(compiled.sql, tuple(values[name] for name in compiled.order))
-    if not result.returns_rows:
-        return []
-    if not any(compiled.results):
-        return list(result.all())
-    return dialect.converted(compiled.results, result.all())
+    rows = dialect.fetch(conn, compiled.sql, tuple(values[name] for name in compiled.order))
+    return dialect.converted(compiled.results, rows) if any(compiled.results) else rows
 
 
 def _run_many(conn: sa.Connection, statement: Insert | Update, rows: Sequence[Row]) -> int:
@@ -143,7 +139,7 @@ def _run_many(conn: sa.Connection, statement: Insert | Update, rows: Sequence[Ro
     # The order of the text is keys last in an UPDATE; a row has them first.
     places = [int(name.removeprefix("p")) for name in compiled.order]
     ordered = [tuple(row[place] for place in places) for row in dialect.converted(converts, rows)]
-    return conn.exec_driver_sql(compiled.sql, ordered).rowcount
+    return dialect.execute_many(conn, compiled.sql, ordered)
 
 
 def _write_at_once(conn: sa.Connection, changes: Sequence[Change]) -> Sequence[int]:
