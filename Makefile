@@ -62,7 +62,7 @@ check: $(READY) ## format, lint, types, layers, tests
 	$(PYTEST) -m "not slow" $(ARGS)
 
 .PHONY: bench
-bench: $(READY) ## measure: ARGS='all --write' (callbacks steady overload curve sizes memory)
+bench: $(READY) ## measure: ARGS='all --write' (callbacks steady overload curve sizes memory purge)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: format

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from benchmarks import chart, closed, memory, rates, sizes
+from benchmarks import chart, closed, memory, purge, rates, sizes
 from benchmarks.plan import Plan
 from benchmarks.report import FOLDER, ORDER, Section, machine, say, write
 from benchmarks.subjects import Lab
@@ -17,6 +17,7 @@ MEASURES: Final[dict[str, Callable[[Lab, Plan], Section]]] = {
     "curve": rates.curve,
     "sizes": sizes.measure,
     "memory": memory.measure,
+    "purge": purge.measure,
 }
 
 

@@ -30,7 +30,7 @@ def steady(lab: Lab, plan: Plan) -> Section:
         subject = lab.gateway(kind)
         found = []
         for _ in range(plan.rounds):
-            one = sizer.open(subject, STEADY_RATE, _connections(STEADY_RATE), plan.rate_s)
+            one = sizer.open(subject, STEADY_RATE, connections_for(STEADY_RATE), plan.rate_s)
             say(f"  {subject.name:19} {_line(one)}")
             found.append(one)
         p99 = median(one.ok.p99 for one in found)
@@ -61,7 +61,7 @@ def overload(lab: Lab, plan: Plan) -> Section:
         capacities, found = [], []
         for _ in range(plan.rounds):
             capacity = sizer.closed(subject, CAPACITY_CONNECTIONS).accepted_per_s
-            one = sizer.open(subject, OVERLOAD * capacity, _connections(OVERLOAD * capacity), plan.rate_s)
+            one = sizer.open(subject, OVERLOAD * capacity, connections_for(OVERLOAD * capacity), plan.rate_s)
             say(f"  {subject.name:19} capacity {capacity:.0f}/s   {_line(one)}")
             capacities.append(capacity)
             found.append(one)
@@ -100,7 +100,7 @@ def curve(lab: Lab, plan: Plan) -> Section:
             sizer.closed(subject, CAPACITY_CONNECTIONS).accepted_per_s for _ in range(min(plan.rounds, 3))
         )
         for share in CURVE[::3] if plan.quick else CURVE:
-            one = sizer.open(subject, share * capacity, _connections(share * capacity), plan.run_s)
+            one = sizer.open(subject, share * capacity, connections_for(share * capacity), plan.run_s)
             say(f"  {subject.name:19} {share:4.0%} of {capacity:.0f}/s   {_line(one)}")
             offered = share * capacity
             lines.setdefault(kind, []).append(chart.Point(offered, one.ok.p50, one.ok.p99))
@@ -118,7 +118,7 @@ def curve(lab: Lab, plan: Plan) -> Section:
     return section
 
 
-def _connections(rate: float) -> int:
+def connections_for(rate: float) -> int:
     """Enough, and each used every two seconds or so: the server closes one that is idle for longer than five."""
     return int(min(max(2 * rate, 64), MOST_CONNECTIONS))
 
