@@ -21,6 +21,7 @@ from app.api import (
     upkeep,
 )
 from app.api.callbacks import PREFIX, CallbackEndpoint
+from app.api.closing import closing
 from app.api.request_ids import RequestIds
 from app.api.services import Services
 
@@ -33,6 +34,8 @@ def make_app(services: Services, callbacks: CallbackEndpoint, version: str) -> A
     app = RequestIds(make_fastapi(services, version))
 
     async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
+        if services.health.draining:
+            send = closing(send)
         # The hot path goes around the framework's middleware and routing.
         if scope["type"] == "http" and scope["path"].startswith(PREFIX):
             await callbacks(scope, receive, send)

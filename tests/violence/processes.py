@@ -67,6 +67,16 @@ class Process:
             await self._process.wait()
             self.kills += 1
 
+    def terminate(self) -> None:
+        """Tell it to end in order (SIGTERM)."""
+        assert self._process is not None
+        self._process.terminate()
+
+    async def ended(self, timeout_s: float) -> int:
+        """Its exit code, once it has ended."""
+        assert self._process is not None
+        return await asyncio.wait_for(self._process.wait(), timeout_s)
+
     def faults(self) -> list[dict[str, Any]]:
         """What it logged as an error, over all its lives; a line that a kill cut short is passed over."""
         found = []

@@ -1,0 +1,5 @@
+"""Figures of these tests are shown at the end of the run."""
+
+from tests.violence.conftest import tell
+
+__all__ = ["tell"]

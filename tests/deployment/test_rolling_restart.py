@@ -1,0 +1,93 @@
+"""A rolling restart under load: each replica in turn is told to end and started again, and nobody notices."""
+
+import asyncio
+import signal
+
+import httpx
+import pytest
+
+from tests.deployment.balancer import balancing
+from tests.deployment.steady import steady_load
+from tests.processes.commands import environment, running
+from tests.support.databases import on_postgresql, on_sqlite
+from tests.support.gateway import eventually
+from tests.violence.load import assert_kept
+from tests.violence.processes import Process, client, free_port
+
+DRAIN_S = 4.0
+"""Longer than a balancer needs to see it, and than the client keeps a connection that it does not use."""
+PER_S = 50
+
+
+async def _restart(process, balancer):
+    """As an orchestrator does it: SIGTERM, wait for the end, start, wait until the balancer has taken it in."""
+    process.terminate()
+    assert await process.ended(20) == 0
+    assert process.port not in balancer.ready
+    await process.start()
+
+    async def taken_in():
+        return process.port in balancer.ready
+
+    await eventually(taken_in, 20)
+    # It has its share of new connections before the next one goes.
+    await asyncio.sleep(1.5)
+
+
+@on_postgresql
+@pytest.mark.slow
+async def test_replicas_are_restarted_in_turn_and_every_callback_is_acknowledged(tmp_path, database_url, tell):
+    front = free_port()
+    replicas = [
+        Process("serve", database_url=database_url, cwd=tmp_path, port=free_port(), drain_s=DRAIN_S) for _ in range(2)
+    ]
+    url = f"http://127.0.0.1:{front}"
+    try:
+        for replica in replicas:
+            await replica.start()
+        async with balancing(front, [replica.port for replica in replicas]) as balancer:
+
+            async def all_ready():
+                return len(balancer.ready) == len(replicas)
+
+            await eventually(all_ready)
+            async with steady_load(url, PER_S) as load:
+                await asyncio.sleep(2)
+                for replica in replicas:
+                    await _restart(replica, balancer)
+                await asyncio.sleep(2)
+            # Both had their part, before and after.
+            assert set(balancer.passed) == {replica.port for replica in replicas}
+            tell(f"{len(load.answers)} callbacks through two restarts, others than 200: {dict(load.others())}")
+            assert load.others() == {}
+            assert len(load.answers) > 10 * PER_S
+            async with client(url) as api:
+                await assert_kept(api, load.acknowledged)
+        assert [replica.faults() for replica in replicas] == [[], []]
+    finally:
+        for replica in replicas:
+            await replica.kill()
+
+
+@on_sqlite
+async def test_while_it_drains_each_answer_ends_its_connection(tmp_path, database_url):
+    env = environment(database_url, drain_s=2)
+    async with running("serve", "--workers-off", env=env, cwd=tmp_path) as served:
+        paths = ("/readyz", "/healthz", "/v1/tasks", "/no/such/thing", "/callbacks/song/no-token")
+        kept = [(await served.api.get(path)).headers.get("Connection") for path in paths]
+        assert kept == [None] * len(paths)
+        served.process.send_signal(signal.SIGTERM)
+
+        async def draining():
+            return (await served.api.get("/readyz")).status_code == 503
+
+        await eventually(draining)
+        ended = [(await served.api.get(path)).headers.get("Connection") for path in paths]
+        assert ended == ["close"] * len(paths)
+        # And it is meant: the server does close.
+        reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(served.url).port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(), 2)
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert answer.lower().count(b"\r\nconnection:") == 1
+        writer.close()
