@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from app.api.app import make_app, make_health_app
 from app.api.callbacks import CallbackEndpoint
 from app.api.connections import SECURITY_HEADERS, Limits, guarded, limits_of_process
+from app.api.forwarded import believe
 from app.api.services import Services
 from app.caller.post import Caller
 from app.errors import Unavailable
@@ -52,6 +53,9 @@ from app.vendor.tokens import Tokens
 MOST_FINISH_S: Final = 30.0
 """How long a stopping process waits at most for the vendor's answers that it still expects: a submission whose
 answer is not read becomes unconfirmed."""
+
+GRACE_S: Final = 10
+"""How long answers under way have to end once nothing new is taken."""
 
 INSIST_S: Final = 1.0
 TURN_S: Final = 7.0
@@ -115,7 +119,7 @@ class Gateway:
         endpoint = CallbackEndpoint(
             self.ingest, self.services.meter, settings.callback_max_bytes, settings.callback_allow_cidrs
         )
-        return make_app(self.services, endpoint, release())
+        return believe(make_app(self.services, endpoint, release()), settings.forwarded_allow_ips)
 
     def drain(self) -> None:
         """Say not ready, claim nothing more, end waits and streams; everything else goes on."""
@@ -241,9 +245,9 @@ def make_server(app: ASGIApp, *, host: str, port: int, limits: Limits | None = N
             access_log=False,
             server_header=False,
             headers=SECURITY_HEADERS,
-            # Forwarding headers are believed only where the operator says from whom (FORWARDED_ALLOW_IPS).
-            proxy_headers=bool(os.environ.get("FORWARDED_ALLOW_IPS")),
-            timeout_graceful_shutdown=10,
+            # Forwarding headers are read by `api/forwarded`, and only where the operator says from whom.
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_S,
         )
     )
 

@@ -55,6 +55,13 @@ def _network(value: str) -> str:
     return value
 
 
+def _proxy(value: str) -> str:
+    try:
+        return value if value == "*" else str(ipaddress.ip_network(value, strict=False))
+    except ValueError:
+        raise ValueError("it must be a comma-separated list of addresses and networks, or *") from None
+
+
 def _none_if_empty(value: Any) -> Any:
     return None if value == "" else value
 
@@ -62,13 +69,19 @@ def _none_if_empty(value: Any) -> Any:
 Positive = Annotated[float, Field(gt=0), AfterValidator(_finite)]
 Secret = Annotated[SecretStr, AfterValidator(lambda held: SecretStr(_secret(held.get_secret_value())))]
 Cidr = Annotated[str, AfterValidator(_network)]
+Proxy = Annotated[str, AfterValidator(_proxy)]
 
 
 class Settings(BaseSettings):
     """What the product contract lists, with its defaults."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+        env_prefix=PREFIX,
+        env_file=".env",
+        extra="ignore",
+        hide_input_in_errors=True,
+        env_ignore_empty=True,
+        validate_by_name=True,
     )
 
     database_url: SecretStr = SecretStr("sqlite+aiosqlite:///./gateway.db")
@@ -94,6 +107,10 @@ class Settings(BaseSettings):
     backlog_loop_stalled_s: Positive = 30
     callback_max_bytes: Annotated[int, Field(ge=1)] = 1_048_576
     callback_allow_cidrs: Annotated[list[Cidr], NoDecode, BeforeValidator(_split)] = []
+    # The variable that servers of ASGI share, so its name has no prefix.
+    forwarded_allow_ips: Annotated[
+        list[Proxy], NoDecode, BeforeValidator(_split), Field(validation_alias="FORWARDED_ALLOW_IPS")
+    ] = []
     egress_allow_private: bool = False
     retention_days: Annotated[float, Field(ge=0), AfterValidator(_finite)] = 30
     log_format: Literal["json", "console"] = "json"
@@ -208,7 +225,8 @@ def database_url() -> str:
 
 
 def _fault(place: Iterable[Any], message: str, kind: str) -> str:
-    name = f"{PREFIX}{str(next(iter(place))).upper()}"
+    first = str(next(iter(place))).upper()
+    name = first if first == "FORWARDED_ALLOW_IPS" else f"{PREFIX}{first}"
     if kind == "missing":
         return f"{name}: it is required"
     return f"{name}: {message.removeprefix('Value error, ')}"

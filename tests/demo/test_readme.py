@@ -16,6 +16,7 @@ from app.vendor.kinds import KINDS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+NAME = rf"{PREFIX}\w+|FORWARDED_ALLOW_IPS"
 ENV_EXAMPLE = (ROOT / ".env.example").read_text()
 
 
@@ -31,17 +32,20 @@ def told(default: Any) -> str:
 
 
 def defaults() -> dict[str, str]:
-    return {f"{PREFIX}{name.upper()}": told(field.default) for name, field in Settings.model_fields.items()}
+    return {
+        str(field.validation_alias or f"{PREFIX}{name.upper()}"): told(field.default)
+        for name, field in Settings.model_fields.items()
+    }
 
 
 def test_the_settings_table_names_every_setting_with_its_default():
-    rows = re.findall(rf"^\| `({PREFIX}\w+)` \| `?([^|`]+?)`? \| \S", README, re.MULTILINE)
+    rows = re.findall(rf"^\| `({NAME})` \| `?([^|`]+?)`? \| \S", README, re.MULTILINE)
     assert dict(rows) == defaults()
     assert len(rows) == len(Settings.model_fields)
 
 
 def test_the_example_environment_names_every_setting_with_its_default():
-    lines = dict(re.findall(rf"^#?({PREFIX}\w+)=(.*)$", ENV_EXAMPLE, re.MULTILINE))
+    lines = dict(re.findall(rf"^#?({NAME})=(.*)$", ENV_EXAMPLE, re.MULTILINE))
     assert {
         name: value or ("required" if defaults()[name] == "required" else "none") for name, value in lines.items()
     } == (defaults())
