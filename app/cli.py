@@ -94,10 +94,12 @@ def worker(
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    to: Annotated[str, typer.Option(help="A revision, to take a release back before the next one is begun.")] = "head",
+) -> None:
     """Bring the schema to head. Safe when several do it at once."""
-    migrate_schema(settings_module.database_url())
-    typer.echo("The schema is at head.")
+    migrate_schema(settings_module.database_url(), to)
+    typer.echo(f"The schema is at {to}.")
 
 
 @app.command()

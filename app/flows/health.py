@@ -10,13 +10,13 @@ import sqlalchemy as sa
 from app.domain.policy import Thresholds
 from app.domain.standing import Reason
 from app.domain.status import TASK_FINAL, TaskStatus
-from app.errors import SchemaNotAtHead, Unavailable
+from app.errors import Unavailable
 from app.flows.cautions import Cautions
 from app.flows.context import Context
 from app.flows.skew import SkewWatch
 from app.storage import limits, survey
 from app.storage.database import Database
-from app.storage.migrate import check_at_head
+from app.storage.migrate import Schema, compare_schema
 from app.telemetry import metrics
 
 SURVEY_S: Final = 10.0
@@ -40,13 +40,15 @@ class Health:
     async def readiness(self) -> dict[str, Any]:
         """``ready``, what each check found, and ``warnings``: what is not right although it is ready."""
         checks = {"draining": "yes" if self.draining else "no", "database": "ok", "schema": "ok"}
+        # A newer release has migrated while this process runs: it goes on until it is replaced. Were it not ready,
+        # the first step of a rolling update would take every process out of the balancer at once.
+        usable = True
         try:
-            await self.context.db.read(check_at_head)
-        except SchemaNotAtHead:
-            checks["schema"] = "not at head"
+            schema = await self.context.db.read(compare_schema)
+            checks["schema"], usable = schema.value, schema is not Schema.OTHER
         except Unavailable:
-            checks["database"] = "unreachable"
-        ready = not self.draining and checks["database"] == checks["schema"] == "ok"
+            checks["database"], usable = "unreachable", False
+        ready = usable and not self.draining
         return {"ready": ready, "checks": checks, "warnings": self.cautions.found()}
 
     async def backlog(self) -> dict[str, Any]:

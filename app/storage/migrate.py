@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,8 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from app.errors import SchemaNotAtHead
+from app.errors import InvalidRequest, SchemaNotAtHead
+from app.storage.compatibility import note_usable, usable_revisions
 from app.storage.connect import is_sqlite, parse_url
 from app.storage.postgres import create_engine as create_postgres_engine
 from app.storage.postgres import driver_arguments
@@ -41,17 +43,60 @@ def head() -> str:
     return revision or ""
 
 
+@cache
+def known_revisions() -> frozenset[str]:
+    """Every revision of this release's history."""
+    return frozenset(one.revision for one in ScriptDirectory.from_config(alembic_config()).walk_revisions())
+
+
+class Schema(Enum):
+    """How the database's schema stands to this release. One that is ahead was moved on by a newer release, which
+    noted that this one may go on (docs/upgrading.md)."""
+
+    AT_HEAD = "ok"
+    AHEAD = "ahead"
+    OTHER = "not at head"
+
+
+def compare_schema(conn: sa.Connection) -> Schema:
+    """Where the schema is, for a process that runs already."""
+    current = _revision(conn)
+    if current == head():
+        return Schema.AT_HEAD
+    # A revision of this release's own history is behind it, whatever was noted.
+    if current is None or current in known_revisions():
+        return Schema.OTHER
+    return Schema.AHEAD if head() in usable_revisions(conn, current) else Schema.OTHER
+
+
 def check_at_head(conn: sa.Connection) -> None:
     """Raises ``SchemaNotAtHead`` if the database is at another revision, or at none."""
-    current = MigrationContext.configure(conn).get_current_revision()
-    if current != head():
+    current = _revision(conn)
+    if current == head():
+        return
+    _refuse_unknown(current)
+    raise SchemaNotAtHead(
+        f"the schema is at {current or 'no revision'}, this release needs {head()}: run 'tempolor-gateway migrate'"
+    )
+
+
+def _revision(conn: sa.Connection) -> str | None:
+    return MigrationContext.configure(conn).get_current_revision()
+
+
+def _refuse_unknown(current: str | None) -> None:
+    if current is not None and current not in known_revisions():
         raise SchemaNotAtHead(
-            f"the schema is at {current or 'no revision'}, this release needs {head()}: run 'tempolor-gateway migrate'"
+            f"the schema is at {current}, which this release does not know: another release's 'tempolor-gateway "
+            "migrate' made it, so start that release, or take the schema back with it (migrate --to)"
         )
 
 
 def migrate(url: str, revision: str = "head") -> None:
-    """Upgrade (or downgrade, for tests) to a revision. Safe when several processes do it at once."""
+    """Upgrade or downgrade to a revision. Safe when several processes do it at once. Raises ``SchemaNotAtHead`` on
+    the schema of a newer release, and ``InvalidRequest`` for a revision that this release does not know."""
+    if revision not in ("head", "base") and revision not in known_revisions():
+        raise InvalidRequest(f"this release does not know the revision {revision}")
     parsed = parse_url(url)
     if is_sqlite(parsed):
         _migrate_sqlite(parsed, revision)
@@ -71,7 +116,9 @@ def _migrate_sqlite(url: sa.URL, revision: str) -> None:
             conn.exec_driver_sql("COMMIT")
             conn.exec_driver_sql("PRAGMA foreign_keys = OFF")
             conn.exec_driver_sql("BEGIN IMMEDIATE")
-            _alembic(conn, revision)
+            current = _revision(conn)
+            _refuse_unknown(current)
+            _alembic(conn, revision, current)
             conn.commit()
     finally:
         engine.dispose()
@@ -98,7 +145,15 @@ def _migrate_alone(conn: sa.Connection, revision: str) -> None:
         time.sleep(_LOCK_WAIT_S)
     conn.commit()
     try:
-        _alembic(conn, revision)
+        current = _revision(conn)
+        _refuse_unknown(current)
+        # Alembic begins its own transaction, which a migration may leave to build an index concurrently.
+        conn.commit()
+        # Noted before the change, so that no process of the release before sees the one without the other.
+        if current is not None:
+            note_usable(conn, _path(current, revision), _served_at(revision))
+            conn.commit()
+        _alembic(conn, revision, current)
         conn.commit()
     finally:
         conn.rollback()
@@ -106,13 +161,37 @@ def _migrate_alone(conn: sa.Connection, revision: str) -> None:
         conn.commit()
 
 
-def _alembic(conn: sa.Connection, revision: str) -> None:
+def _alembic(conn: sa.Connection, revision: str, current: str | None) -> None:
     config = alembic_config()
     config.attributes["connection"] = conn
-    if revision == "base" or revision.startswith("-"):
+    if _is_down(current, revision):
         command.downgrade(config, revision)
     else:
         command.upgrade(config, revision)
+
+
+def _served_at(target: str) -> list[str]:
+    """The revisions whose releases a schema at the target serves: itself, and back to the last one that contracts."""
+    served: list[str] = []
+    for one in ScriptDirectory.from_config(alembic_config()).iterate_revisions(target, "base"):
+        served.append(one.revision)
+        if getattr(one.module, "contracts", False):
+            break
+    return served
+
+
+def _path(current: str, target: str) -> list[str]:
+    """The revisions from the one to the other, with both: an upgrade of several steps rests at each."""
+    upper, lower = (current, target) if _is_down(current, target) else (target, current)
+    script = ScriptDirectory.from_config(alembic_config())
+    return [one.revision for one in script.iterate_revisions(upper, lower, inclusive=True)]
+
+
+def _is_down(current: str | None, revision: str) -> bool:
+    if revision in ("head", "base") or current is None:
+        return revision == "base"
+    history = ScriptDirectory.from_config(alembic_config()).iterate_revisions(current, "base")
+    return revision != current and revision in {one.revision for one in history}
 
 
 def _run_apart(work: Callable[[], Any]) -> None:
