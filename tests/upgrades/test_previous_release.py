@@ -34,6 +34,7 @@ def empty_url(postgres):
 
 
 async def test_the_previous_release_works_on_todays_schema(tmp_path, empty_url, previous, start_sandbox):
+    assert previous.edited == (), "a migration that was released is never edited"
     sandbox = await start_sandbox(scale=60)
     settings = {"tempolor_base_url": sandbox.base_url}
     env = environment(empty_url)

@@ -18,11 +18,13 @@ VERSIONS = "migrations/versions"
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A release as files, to be run with ``tree`` as the working directory. ``name``: where it was found."""
+    """A release as files, to be run with ``tree`` as the working directory. ``name``: where it was found.
+    ``edited``: its migrations that read otherwise today."""
 
     tree: Path
     name: str
     released: bool
+    edited: tuple[str, ...] = ()
 
 
 class NoHistory(Exception):
@@ -48,10 +50,16 @@ def previous_release(into: Path) -> Release:
     """The newest release before today's newest migration. Raises ``NoHistory``."""
     for ref, released in _candidates():
         if head() not in _revisions_at(ref):
+            edited = _edited_since(ref)
+            if edited and not released:
+                break
             with tarfile.open(fileobj=BytesIO(_git("archive", "--format=tar", ref, *PARTS))) as archive:
                 archive.extractall(into, filter="data")
-            return Release(into, ref, released)
-    raise NoHistory("this history has no commit without today's newest migration: is it a shallow clone?")
+            return Release(into, ref, released, edited)
+    raise NoHistory(
+        "nothing is released, and this history has no commit whose migrations are the beginning of today's: they were "
+        "edited since, or this is a shallow clone"
+    )
 
 
 def _candidates() -> Iterator[tuple[str, bool]]:
@@ -76,6 +84,18 @@ def _revisions_at(ref: str) -> set[str]:
     )
     # No migration at all, or a commit that a shallow clone does not have: nothing to be run.
     return set(re.findall(r'"(.+)"', found.stdout)) or {head()}
+
+
+def _edited_since(ref: str) -> tuple[str, ...]:
+    """Migrations that were there and are not what they were; what was released must stay as it is."""
+    names = _git("ls-tree", "--name-only", ref, f"{VERSIONS}/").decode().split()
+    kept = [name for name in names if name.endswith(".py")]
+    return tuple(name for name in kept if _git("show", f"{ref}:{name}") != _today(name))
+
+
+def _today(name: str) -> bytes:
+    path = ROOT / name
+    return path.read_bytes() if path.exists() else b""
 
 
 def _git(*arguments: str) -> bytes:
