@@ -1,6 +1,7 @@
 """Today's code on tomorrow's schema: expanded under load, taken back, and contracted. The migrations are those of
 docs/upgrading.md."""
 
+import asyncio
 import re
 
 import pytest
@@ -16,7 +17,7 @@ from tests.violence.processes import Process, client, free_port, serving
 
 MIGRATIONS = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/upgrading.md").read_text(), re.MULTILINE | re.DOTALL)
 EXPAND, CONTRACT = MIGRATIONS[:2], MIGRATIONS[2]
-PER_S = 30
+PER_S = 15
 
 
 async def _migrate(release, env, *arguments):
@@ -27,8 +28,8 @@ async def _migrate(release, env, *arguments):
 
 async def _assert_refused(env, cwd):
     """Today's code neither starts on the schema, nor touches it, and says why."""
-    for command in (["serve", "--port", "0"], ["worker"], ["migrate"]):
-        ended = await run(*command, env=env, cwd=cwd)
+    commands = (["serve", "--port", "0"], ["worker"], ["migrate"])
+    for ended in await asyncio.gather(*(run(*command, env=env, cwd=cwd) for command in commands)):
         assert ended.code == 1
         assert "0102, which this release does not know" in ended.err
         assert "Traceback" not in ended.err
@@ -37,7 +38,7 @@ async def _assert_refused(env, cwd):
 @on_postgresql
 @pytest.mark.slow
 async def test_a_running_process_outlives_the_next_releases_migration(tmp_path, database_url, start_sandbox):
-    sandbox = await start_sandbox(scale=60)
+    sandbox = await start_sandbox(scale=300)
     settings = {"tempolor_base_url": sandbox.base_url}
     env = environment(database_url)
     expanded = next_release(tmp_path / "expanded", EXPAND)

@@ -11,7 +11,7 @@ from tests.upgrades.trees import NoHistory, previous_release
 from tests.violence.load import assert_kept
 from tests.violence.processes import Process, client, free_port, serving
 
-PER_S = 30
+PER_S = 15
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def empty_url(postgres):
 
 async def test_the_previous_release_works_on_todays_schema(tmp_path, empty_url, previous, start_sandbox):
     assert previous.edited == (), "a migration that was released is never edited"
-    sandbox = await start_sandbox(scale=60)
+    sandbox = await start_sandbox(scale=300)
     settings = {"tempolor_base_url": sandbox.base_url}
     env = environment(empty_url)
     made = await run("migrate", env=env, cwd=previous.tree)
