@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -17,20 +18,26 @@ BAD_LOOKS = 2
 
 class Balancer(Front):
     """Passes each connection on to the next replica that is ready. Connections that are open stay where they are:
-    it does not know HTTP. ``passed`` counts connections by port; ``ready`` is who has its turn."""
+    it does not know HTTP. ``passed`` counts connections by port; ``ready`` is who has its turn, ``left_at`` when
+    (on the monotonic clock) one lost it; ``turned_away`` counts connections that found nobody."""
 
     def __init__(self, ports: Sequence[int]) -> None:
         super().__init__(ports)
         self.all = list(ports)
         self.ready: set[int] = set()
         self.passed: Counter[int] = Counter()
+        self.left_at: dict[int, float] = {}
+        self.turned_away = 0
         self._bad: Counter[int] = Counter()
 
     async def watch(self) -> None:
-        """Look at everybody, for ever."""
-        async with httpx.AsyncClient(timeout=2, trust_env=False, verify=False) as api:
+        """Look at everybody, for ever; at each by itself, so that a slow one delays no other's notice."""
+        await asyncio.gather(*(self._watch_one(port) for port in self.all))
+
+    async def _watch_one(self, port: int) -> None:
+        async with httpx.AsyncClient(timeout=5, trust_env=False, verify=False) as api:
             while True:
-                await asyncio.gather(*(self._look(api, port) for port in self.all))
+                await self._look(api, port)
                 await asyncio.sleep(POLL_S)
 
     async def _look(self, api: httpx.AsyncClient, port: int) -> None:
@@ -41,8 +48,9 @@ class Balancer(Front):
         self._bad[port] = 0 if good else self._bad[port] + 1
         if good:
             self.ready.add(port)
-        elif self._bad[port] >= BAD_LOOKS:
+        elif self._bad[port] >= BAD_LOOKS and port in self.ready:
             self.ready.discard(port)
+            self.left_at[port] = time.monotonic()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         candidates = sorted(self.ready)
@@ -53,6 +61,7 @@ class Balancer(Front):
                 behind = await asyncio.open_connection("127.0.0.1", port)
                 self.passed[port] += 1
                 return behind
+        self.turned_away += 1
         return None
 
 
