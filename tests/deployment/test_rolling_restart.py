@@ -12,6 +12,7 @@ from tests.deployment.steady import steady_load
 from tests.processes.commands import environment, running
 from tests.support.databases import on_postgresql, on_sqlite
 from tests.support.gateway import eventually
+from tests.upgrades.flow import faults
 from tests.violence.load import assert_kept
 from tests.violence.processes import Process, client, free_port
 
@@ -79,7 +80,7 @@ async def test_replicas_are_restarted_in_turn_and_every_callback_is_acknowledged
             assert len(load.answers) > 10 * PER_S
             async with client(url) as api:
                 await assert_kept(api, load.acknowledged)
-        assert [replica.faults() for replica in replicas] == [[], []]
+        assert [faults(replica) for replica in replicas] == [[], []]
     finally:
         for replica in replicas:
             await replica.kill()

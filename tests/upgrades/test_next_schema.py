@@ -10,7 +10,7 @@ from app.storage.migrate import head
 from tests.deployment.steady import steady_load
 from tests.processes.commands import environment, run
 from tests.support.databases import on_postgresql, on_sqlite
-from tests.upgrades.flow import looked_at, order, readiness
+from tests.upgrades.flow import faults, looked_at, order, readiness
 from tests.upgrades.trees import ROOT, next_release
 from tests.violence.load import assert_kept
 from tests.violence.processes import Process, client, free_port, serving
@@ -67,7 +67,7 @@ async def test_a_running_process_outlives_the_next_releases_migration(tmp_path, 
         async with client(today.url) as api:
             await assert_kept(api, load.acknowledged)
             assert (await api.get(f"/v1/tasks/{before['id']}")).json()["status"] == "succeeded"
-        assert today.faults() == []
+        assert faults(today) == []
 
 
 @on_postgresql

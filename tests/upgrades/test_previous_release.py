@@ -6,7 +6,7 @@ import pytest
 
 from tests.deployment.steady import steady_load
 from tests.processes.commands import environment, run
-from tests.upgrades.flow import looked_at, order
+from tests.upgrades.flow import faults, looked_at, order
 from tests.upgrades.trees import NoHistory, previous_release
 from tests.violence.load import assert_kept
 from tests.violence.processes import Process, client, free_port, serving
@@ -61,6 +61,6 @@ async def test_the_previous_release_works_on_todays_schema(tmp_path, empty_url, 
             assert set(said) == {200}
         async with client(old.url) as api:
             await assert_kept(api, load.acknowledged)
-        assert old.faults() == []
+        assert faults(old) == []
     finally:
         await old.kill()
