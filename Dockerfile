@@ -55,7 +55,7 @@ WORKDIR /data
 VOLUME /data
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-# For `serve` on its default port; a `worker` has no HTTP and switches it off (see docker-compose.yml).
+# For `serve` on its default port; a `worker` names its own (see docker-compose.yml).
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
   CMD ["python", "-c", "import http.client, sys; c = http.client.HTTPConnection('127.0.0.1', 8000, timeout=4); c.request('GET', '/healthz'); sys.exit(c.getresponse().status != 200)"]
 # A list, so that no shell stands between the signal and the process. No ENTRYPOINT: what is run is the whole command.
