@@ -168,7 +168,8 @@ def rotate_key(
     overlap_hours: Annotated[float, typer.Option(min=0, help="How long the old key goes on; 0 ends it.")] = 24,
 ) -> None:
     """Make a new API key, and print it this once; the old one goes on beside it for a while."""
-    made = _with_database(lambda db: client_key_flows.rotate(db, Clock(), name, overlap_hours * 3600))
+    by = audit_flows.command_line()
+    made = _with_database(lambda db: client_key_flows.rotate(db, Clock(), by, name, overlap_hours * 3600))
     until = made.previous_key_until
     shown = {"name": name, "api_key": made.api_key, "previous_key_until": rfc3339(until) if until else None}
     typer.echo(json.dumps(shown, indent=2))
@@ -177,7 +178,8 @@ def rotate_key(
 @clients_app.command("drop-old-key")
 def drop_old_key(name: str) -> None:
     """End the key before the present one at once."""
-    _with_database(lambda db: client_key_flows.drop_previous(db, name))
+    by = audit_flows.command_line()
+    _with_database(lambda db: client_key_flows.drop_previous(db, Clock(), by, name))
     typer.echo(f"The old key of {name!r} has ended.")
 
 
@@ -258,7 +260,8 @@ def audit(limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, 
 @clients_app.command("erase")
 def erase_client_data(name: str) -> None:
     """Delete what is kept of a revoked client, whose tasks have all ended. Interrupted, it goes on when run again."""
-    erased = _with_database(lambda db: erase_client(db, Clock(), name))
+    by = audit_flows.command_line()
+    erased = _with_database(lambda db: erase_client(db, Clock(), by, name))
     _print_counts(erased.deleted)
 
 
@@ -268,7 +271,8 @@ def purge(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and delete nothing.")] = False,
 ) -> None:
     """Delete what ended long ago, as the background loop does by itself. Prints rows by table."""
-    _print_counts(_with_database(lambda db: retain.purge(db, Clock(), older_than, dry_run=dry_run)))
+    by = audit_flows.command_line()
+    _print_counts(_with_database(lambda db: retain.purge(db, Clock(), by, older_than, dry_run=dry_run)))
 
 
 @callbacks_app.command("list")
@@ -294,7 +298,8 @@ def replay_callback(
     callback_id: UUID, notify: Annotated[bool, typer.Option("--notify", help="Tell the client what changes.")] = False
 ) -> None:
     """Read a stored callback anew and apply it, as of the time when it was first received."""
-    done = _with_context(lambda context: replay_flow.replay(context, callback_id, notify=notify))
+    by = audit_flows.command_line()
+    done = _with_context(lambda context: replay_flow.replay(context, by, callback_id, notify=notify))
     typer.echo(json.dumps(done, indent=2, ensure_ascii=False))
 
 
@@ -311,7 +316,8 @@ def verify_tasks(
 
     async def story(context: Context) -> bool:
         seen = faults = 0
-        async for found in verify_flow.verify_some(context, None if every else task_ids, repair=repair, notify=notify):
+        by, chosen = audit_flows.command_line(), None if every else task_ids
+        async for found in verify_flow.verify_some(context, by, chosen, repair=repair, notify=notify):
             seen += 1
             faults += found.fault
             for line in verify_flow.lines(found):

@@ -53,15 +53,15 @@ async def adopt_items(request: Request, admin: Admin, given: TheServices) -> Res
     asked = parse(AdoptRequest, await read_json(request))
     item_ids = [str(item_id) for item_id in asked.item_ids]
     name = asked.client if asked.client is not None else admin.name
-    adopted = await adopt(given.context, by(request, admin), name, asked.family, item_ids)
+    adopted = await adopt(given.context, by(admin), name, asked.family, item_ids)
     return await answer_many(given.context, adopted)
 
 
 @router.post("/{task_id}/cancel", response_model=Task, responses=CONFLICT, summary="Cancel a queued task")
-async def cancel_task(request: Request, task_id: str, client: Caller, given: TheServices) -> Response:
+async def cancel_task(task_id: str, client: Caller, given: TheServices) -> Response:
     """End a task that is `queued`. One that is being sent, or was sent, runs on: 409."""
     wanted, scope = uuid_of(task_id), scope_of(client)
-    await cancel(given.context, by(request, client), wanted, scope)
+    await cancel(given.context, by(client), wanted, scope)
     return json_answer(await read.task(given.context, wanted, scope))
 
 
@@ -69,7 +69,6 @@ async def cancel_task(request: Request, task_id: str, client: Caller, given: The
     "/{task_id}/retry", status_code=202, response_model=Task, responses=CONFLICT, summary="Submit an ended task again"
 )
 async def retry_task(
-    request: Request,
     task_id: str,
     client: Caller,
     given: TheServices,
@@ -79,12 +78,12 @@ async def retry_task(
     must have ended. The same `Idempotency-Key` for the same task again answers 200 and the first new task."""
     wanted = uuid_of(task_id)
     key = once("POST /v1/tasks/{id}/retry", idempotency_key, {"retry_of": str(wanted)})
-    accepted = await retry(given.context, by(request, client), scope_of(client), wanted, key)
+    accepted = await retry(given.context, by(client), scope_of(client), wanted, key)
     return await answer_one(given.context, accepted)
 
 
 @router.post("/{task_id}/refresh", response_model=Task, responses=CONFLICT, summary="Ask the vendor now")
-async def refresh_task(request: Request, task_id: str, client: Caller, given: TheServices) -> Response:
+async def refresh_task(task_id: str, client: Caller, given: TheServices) -> Response:
     """Ask the vendor about the task's open items, and answer the task as it is then. A task that has ended, or of
     which the vendor has named no item yet (`submitting`, `unconfirmed`), is answered without a call: there is
     nothing to ask about. 409 while it is `queued`; 503 with `Retry-After` while the vendor is not asked
@@ -92,7 +91,7 @@ async def refresh_task(request: Request, task_id: str, client: Caller, given: Th
     time, and while questions are due at least every second one is one of them."""
     wanted, scope = uuid_of(task_id), scope_of(client)
     with given.refreshes.place(client.name):
-        await given.refresher.refresh(by(request, client), wanted, scope)
+        await given.refresher.refresh(by(client), wanted, scope)
     return json_answer(await read.task(given.context, wanted, scope))
 
 
@@ -112,7 +111,7 @@ async def resolve_task(request: Request, task_id: str, admin: Admin, given: TheS
     wanted = uuid_of(task_id)
     asked = parse(ResolveRequest, await read_json(request))
     if asked.item_id is not None:
-        await resolve_sent(given.context, by(request, admin), wanted, str(asked.item_id))
+        await resolve_sent(given.context, by(admin), wanted, str(asked.item_id))
     else:
-        await resolve_not_sent(given.context, by(request, admin), wanted)
+        await resolve_not_sent(given.context, by(admin), wanted)
     return json_answer(await read.task(given.context, wanted, None))

@@ -125,12 +125,12 @@ async def redeliver_dead(request: Request, client: Caller, given: TheServices) -
     name = asked.client if asked.client is not None else client.name
     if name != client.name and not client.is_admin:
         raise Forbidden("only an admin sends other clients' notifications again")
-    count = await outgoing.redeliver_dead(given.context, by(request, client), name, asked.since, dry_run=asked.dry_run)
+    count = await outgoing.redeliver_dead(given.context, by(client), name, asked.since, dry_run=asked.dry_run)
     return json_answer({"count": count, "dry_run": asked.dry_run})
 
 
 @router.post("/{notification_id}/redeliver", response_model=Notification, summary="Send a notification again")
-async def redeliver(request: Request, notification_id: str, client: Caller, given: TheServices) -> Response:
+async def redeliver(notification_id: str, client: Caller, given: TheServices) -> Response:
     """Send it again now, under its `webhook-id`, with the whole schedule of repeats before it."""
     wanted, scope = uuid_of(notification_id), scope_of(client)
-    return json_answer(await outgoing.redeliver(given.context, by(request, client), wanted, scope))
+    return json_answer(await outgoing.redeliver(given.context, by(client), wanted, scope))

@@ -121,14 +121,14 @@ async def hold_submissions(request: Request, admin: Admin, given: TheServices) -
     """Send nothing, no probe either, until it is released by hand; also over restarts. What is being sent now is
     still sent. The body may be left out."""
     asked = parse(HoldRequest, await read_json(request) if _has_body(request) else {})
-    return json_answer(await submissions.hold(given.context, by(request, admin), asked.reason))
+    return json_answer(await submissions.hold(given.context, by(admin), asked.reason))
 
 
 @router.post("/release", response_model=Submissions, summary="Release submissions")
-async def release_submissions(request: Request, admin: Admin, given: TheServices) -> Response:
+async def release_submissions(admin: Admin, given: TheServices) -> Response:
     """End the hold by hand. What the vendor is to blame for and stands still underneath holds again. Where no hand
     holds, the next probe is due now."""
-    return json_answer(await submissions.release(given.context, by(request, admin)))
+    return json_answer(await submissions.release(given.context, by(admin)))
 
 
 @router.post(
@@ -143,9 +143,7 @@ async def recover_submissions(request: Request, admin: Admin, given: TheServices
     again. Hold submissions first. The same `sent_since` again changes nothing more; with `dry_run` they are only
     counted."""
     asked = parse(RecoverRequest, await read_json(request))
-    found = await recover(
-        given.context, by(request, admin), asked.sent_since, asked.accepted_before, dry_run=asked.dry_run
-    )
+    found = await recover(given.context, by(admin), asked.sent_since, asked.accepted_before, dry_run=asked.dry_run)
     return json_answer(found)
 
 

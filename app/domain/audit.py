@@ -16,6 +16,7 @@ class Action(StrEnum):
     CREATE_CLIENT = "clients.create"
     REVOKE_CLIENT = "clients.revoke"
     ROTATE_KEY = "clients.rotate_key"
+    DROP_KEY = "clients.drop_previous_key"
     ROTATE_WEBHOOK = "clients.rotate_webhook_secret"
     ERASE_CLIENT = "clients.erase"
     HOLD = "submissions.hold"

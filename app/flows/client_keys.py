@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+import sqlalchemy as sa
+
+from app.domain.audit import Act, Action, By
 from app.domain.client import Client
 from app.errors import Conflict, InvalidRequest, NotFound
+from app.flows.audit import act
 from app.flows.clock import Clock
-from app.storage import client_keys
+from app.storage import audit, client_keys
 from app.storage.database import Database
 
 BOOTSTRAP: Final = "bootstrap"
@@ -36,7 +40,7 @@ def new_api_key() -> str:
     return f"tpg_{secrets.token_urlsafe(32)}"
 
 
-async def rotate(db: Database, clock: Clock, name: str, overlap_s: float = OVERLAP_S) -> NewKey:
+async def rotate(db: Database, clock: Clock, by: By, name: str, overlap_s: float = OVERLAP_S) -> NewKey:
     """Give a client a new key, shown this once; the one before goes on for ``overlap_s`` seconds, 0: not at all. A
     client has two keys at most: one that still went on from an earlier rotation ends now. Raises ``InvalidRequest``,
     ``NotFound``, and ``Conflict`` for the admin whose key stands in the settings."""
@@ -46,14 +50,15 @@ async def rotate(db: Database, clock: Clock, name: str, overlap_s: float = OVERL
         raise Conflict("the key of 'bootstrap' is set by GATEWAY_BOOTSTRAP_ADMIN_KEY")
     api_key = new_api_key()
     until = clock.now() + timedelta(seconds=overlap_s) if overlap_s else None
-    if not await db.write(client_keys.rotate, name, api_key, until):
+    done = act(clock, by, Action.ROTATE_KEY, name, overlap_s=overlap_s)
+    if not await db.write(_rotate, name, api_key, until, done):
         raise NotFound("there is no such client")
     return NewKey(name, api_key, until)
 
 
-async def drop_previous(db: Database, name: str) -> None:
+async def drop_previous(db: Database, clock: Clock, by: By, name: str) -> None:
     """End the key before the present one at once, if it still goes on. Raises ``NotFound``."""
-    if not await db.write(client_keys.drop_previous, name):
+    if not await db.write(_drop_previous, name, act(clock, by, Action.DROP_KEY, name)):
         raise NotFound("there is no such client")
 
 
@@ -87,3 +92,17 @@ class KeyUses:
         except BaseException:
             self._used = used | self._used
             raise
+
+
+def _rotate(conn: sa.Connection, name: str, api_key: str, until: datetime | None, done: Act) -> bool:
+    if not client_keys.rotate(conn, name, api_key, until):
+        return False
+    audit.record(conn, done)
+    return True
+
+
+def _drop_previous(conn: sa.Connection, name: str, done: Act) -> bool:
+    if not client_keys.drop_previous(conn, name):
+        return False
+    audit.record(conn, done)
+    return True

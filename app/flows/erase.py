@@ -8,10 +8,12 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from app.domain.audit import Act, Action, By
 from app.errors import Conflict, NotFound
+from app.flows.audit import act
 from app.flows.clock import Clock
 from app.flows.retain import MOST_ROWS, REST
-from app.storage import erasure
+from app.storage import audit, erasure
 from app.storage.database import Database
 from app.storage.erasure import Part
 
@@ -26,15 +28,18 @@ class Erased:
     done: bool = False
 
 
-async def erase(db: Database, clock: Clock, name: str, budget_s: float | None = None) -> Erased:
+async def erase(db: Database, clock: Clock, by: By, name: str, budget_s: float | None = None) -> Erased:
     """Erase what is kept of a client, in small transactions with pauses, for ``budget_s`` at most (None: to its end).
     What was interrupted is taken up by doing it again. Raises ``NotFound``; ``Conflict`` for a client that was not
-    revoked, or of which a task is open, and then nothing (more) is erased; ``Unavailable``."""
+    revoked, or of which a task is open, and then nothing (more) is erased; ``Unavailable``. The act is recorded with
+    the first part that is erased, once for each time that it is taken up."""
     end = None if budget_s is None else clock.monotonic() + budget_s
     erased = Erased()
+    done: Act | None = act(clock, by, Action.ERASE_CLIENT, name)
     while not erased.done and (end is None or clock.monotonic() < end):
         started = clock.monotonic()
-        part = await db.write(_erase, name)
+        part = await db.write(_erase, name, done)
+        done = None
         erased.done = part.ended
         if part.table in erased.deleted:
             erased.deleted[part.table] += part.deleted
@@ -43,7 +48,7 @@ async def erase(db: Database, clock: Clock, name: str, budget_s: float | None = 
     return erased
 
 
-def _erase(conn: sa.Connection, name: str) -> Part:
+def _erase(conn: sa.Connection, name: str, done: Act | None) -> Part:
     found = erasure.revoked(conn, name)
     if found is None:
         raise NotFound("there is no such client")
@@ -56,4 +61,7 @@ def _erase(conn: sa.Connection, name: str) -> Part:
             f"{number} tasks of {name!r} are open or wait for something to come; cancel those that are queued, and "
             "come again when the others have ended"
         )
-    return erasure.erase(conn, name, MOST_ROWS)
+    part = erasure.erase(conn, name, MOST_ROWS)
+    if done is not None and not part.ended:
+        audit.record(conn, done)
+    return part

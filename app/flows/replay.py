@@ -6,20 +6,21 @@ is learned of the vendor's timing, and nobody is notified unless that is asked f
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
 
+from app.domain.audit import Act, Action, By
 from app.domain.board import Board
 from app.domain.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
 from app.domain.transition import Change, Outcome, Verdict
 from app.errors import Conflict, GatewayError, NotFound
 from app.flows.apply import Applied, lock, step_all, write_back
+from app.flows.audit import act
 from app.flows.context import Context
 from app.flows.present import Document, callback_document
-from app.storage import inbox, record
+from app.storage import audit, inbox, record
 from app.storage.database import Database
 from app.storage.inbox import Logged
 from app.vendor import wire
@@ -37,12 +38,13 @@ class Replayed:
     changed: tuple[UUID, ...] = ()
 
 
-async def replay(context: Context, callback_id: UUID, *, notify: bool) -> Document:
+async def replay(context: Context, by: By, callback_id: UUID, *, notify: bool) -> Document:
     """Read a callback of the log anew and apply it; durable when this returns. Its row as it is now, with ``changed``:
     the tasks that changed visibly. Raises ``NotFound``; ``Conflict`` where it cannot be applied this time either, and
     its row stays as it is; ``Unavailable``."""
+    recorded = act(context.clock, by, Action.REPLAY_CALLBACK, str(callback_id), notify=notify)
     try:
-        done = await context.db.write(_replay, context, callback_id, context.clock.now(), notify)
+        done = await context.db.write(_replay, context, callback_id, recorded, notify)
     except GatewayError:
         raise
     except Exception as error:
@@ -75,16 +77,17 @@ def hush(board: Board, applied: Applied) -> None:
     applied.notifies = False
 
 
-def _replay(conn: sa.Connection, context: Context, callback_id: UUID, now: datetime, notify: bool) -> Replayed:
+def _replay(conn: sa.Connection, context: Context, callback_id: UUID, recorded: Act, notify: bool) -> Replayed:
     logged = inbox.find(conn, callback_id)
     if logged is None:
         raise NotFound("there is no such callback")
+    audit.record(conn, recorded)
     try:
         readings = wire.read_callback(logged.body, FAMILIES[logged.family]).readings
     except wire.Malformed as error:
         return _noted(conn, logged, Disposition.MALFORMED, str(error))
     observations = observations_of(logged, readings)
-    change = Change(now, "replayed", logged.task_id, observations, detail={"callback_id": str(logged.id)})
+    change = Change(recorded.at, "replayed", logged.task_id, observations, detail={"callback_id": str(logged.id)})
     locked = lock(conn, [change], skip_locked=False)
     if not locked.holds(change):
         return _noted(conn, logged, Disposition.ORPHAN, None)

@@ -11,6 +11,8 @@ from typing import Final, TypeVar
 
 import sqlalchemy as sa
 
+from app.domain.audit import Action, By
+from app.flows.audit import note
 from app.flows.clock import Clock
 from app.flows.context import Context
 from app.storage import compact, retention
@@ -98,10 +100,12 @@ class Retainer:
         return None
 
 
-async def purge(db: Database, clock: Clock, days: float, *, dry_run: bool) -> dict[str, int]:
+async def purge(db: Database, clock: Clock, by: By, days: float, *, dry_run: bool) -> dict[str, int]:
     """Delete everything that ended more than so many days ago, or count it; rows by table. It works beside servers,
-    as gently as their own loops. Raises ``Unavailable``."""
+    as gently as their own loops. Who does it is recorded before the first row goes. Raises ``Unavailable``."""
     at_hand = _begin(clock.now(), days, all_kept=False)
+    if at_hand is not None and not dry_run:
+        await note(db, clock, by, Action.PURGE, older_than_days=days)
     pace = Pace()
     while at_hand is not None and at_hand.kinds:
         if dry_run:

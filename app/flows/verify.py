@@ -6,12 +6,12 @@ lock. Where the record is incomplete, what is stored beyond it is told as such a
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
 
+from app.domain.audit import Action, By
 from app.domain.board import Board
 from app.domain.difference import Difference, Sort, differences
 from app.domain.item import canonical, digest
@@ -22,11 +22,12 @@ from app.domain.transition import MOST_ITEMS, Change
 from app.domain.view import progress_of
 from app.errors import NotFound
 from app.flows.apply import Applied, lock, step_all, write_back
+from app.flows.audit import act
 from app.flows.context import Context
 from app.flows.present import Document
 from app.flows.rebuild import ItemKey, Record, read_record
 from app.flows.replay import hush
-from app.storage import items, record, tasks
+from app.storage import audit, items, record, tasks
 
 PAGE: Final = 50
 MOST_TOLD: Final = 50
@@ -51,30 +52,30 @@ class Verified:
         return bool(self.differences if self.remaining is None else self.remaining)
 
 
-async def verify(context: Context, task_id: UUID, *, repair: bool, notify: bool = False) -> Verified:
-    """Hold a task against its record, and with ``repair`` join in what it lacks; durable when this returns. Nobody is
-    notified unless ``notify``. Raises ``NotFound``, ``Unavailable``."""
+async def verify(context: Context, by: By, task_id: UUID, *, repair: bool, notify: bool = False) -> Verified:
+    """Hold a task against its record, and with ``repair`` join in what it lacks; durable when this returns, and then
+    on the audit. Nobody is notified unless ``notify``. Raises ``NotFound``, ``Unavailable``."""
     found = await context.db.read(_look, context, task_id)
     if not found.differences:
         return found
     # Read without a lock, a task that changed meanwhile looks damaged.
-    found, applied = await context.db.write(_look_again, context, task_id, context.clock.now(), repair, notify)
+    found, applied = await context.db.write(_look_again, context, by if repair else None, task_id, notify)
     context.committed(applied)
     return found
 
 
 async def verify_some(
-    context: Context, task_ids: Sequence[UUID] | None, *, repair: bool, notify: bool = False
+    context: Context, by: By, task_ids: Sequence[UUID] | None, *, repair: bool, notify: bool = False
 ) -> AsyncIterator[Verified]:
     """As ``verify``, for these tasks or (None) for each there is, in transactions of their own. Raises ``NotFound``
     for one that was named."""
     for task_id in task_ids or ():
-        yield await verify(context, task_id, repair=repair, notify=notify)
+        yield await verify(context, by, task_id, repair=repair, notify=notify)
     after: UUID | None = None
     while task_ids is None and (page := await context.db.read(record.page_of_tasks, after, PAGE)):
         for task_id in page:
             try:
-                yield await verify(context, task_id, repair=repair, notify=notify)
+                yield await verify(context, by, task_id, repair=repair, notify=notify)
             except NotFound:
                 continue  # purged meanwhile
         after = page[-1]
@@ -122,15 +123,17 @@ def _look(conn: sa.Connection, context: Context, task_id: UUID) -> Verified:
 
 
 def _look_again(
-    conn: sa.Connection, context: Context, task_id: UUID, now: datetime, repair: bool, notify: bool
+    conn: sa.Connection, context: Context, by: By | None, task_id: UUID, notify: bool
 ) -> tuple[Verified, Applied]:
+    """``by``: who repairs; None, to look only."""
+    now = context.clock.now()
     locked = lock(conn, [Change(now, None, task_id)], skip_locked=False)
     task = locked.board.tasks.get(task_id)
     if task is None:
         raise NotFound("there is no such task")
     examined = _Examined(conn, context, locked.board, task)
     found = examined.verified()
-    if not repair or not found.differences:
+    if by is None or not found.differences:
         return found, Applied()
     names = [_name_of(one) for one in found.differences]
     detail = {"differences": names[:MOST_TOLD], "count": len(names)}
@@ -142,6 +145,8 @@ def _look_again(
     if not notify:
         hush(locked.board, applied)
     write_back(conn, locked.board, context.rules)
+    told = {"client": task.client_name, "differences": len(names), "notify": notify}
+    audit.record(conn, act(context.clock, by, Action.VERIFY_TASK, str(task_id), **told))
     found.remaining = _Examined(conn, context, locked.board, task, examined.record).verified().differences
     return found, applied
 

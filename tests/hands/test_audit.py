@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.api.bodies import assert_problem, song
+from tests.api.bodies import assert_problem, done, logged, song
 from tests.processes.commands import environment, run
 from tests.support.databases import on_sqlite
 from tests.support.gateway import SONG
@@ -32,7 +32,8 @@ async def test_what_is_done_with_clients_is_recorded_without_their_secrets(gatew
         ("bootstrap", "clients.rotate_webhook_secret", "studio"),
         ("bootstrap", "clients.create", "studio"),
     ]
-    assert [one["request_id"] for one in found] == [None, "req-7", None]
+    # A request that brings no id is given one.
+    assert [one["request_id"] == "req-7" for one in found] == [False, True, False]
     assert found[2]["detail"] == {"admin": False}
     rows = str(await db.rows("SELECT * FROM audit"))
     for secret in (made["api_key"], made["webhook_secret"], rotated.json()["webhook_secret"]):
@@ -140,11 +141,14 @@ async def test_a_client_cannot_pass_for_the_command_line(gateway):
     assert_problem(await gateway.api.post("/v1/clients", json={"name": "cli:root", "admin": True}), 422)
 
 
-async def test_a_request_id_is_taken_only_if_it_is_one(gateway):
-    for given in ("x" * 101, ""):
-        headers = {"X-Request-ID": given}
-        await gateway.api.post("/v1/clients", json={"name": f"client-{len(given)}"}, headers=headers)
-    assert [one["request_id"] for one in await acts(gateway)] == [None, None]
+async def test_the_request_id_is_that_of_the_answer(gateway):
+    answered = []
+    for given in ("x" * 101, "", "x" * 100):
+        body, headers = {"name": f"client-{len(given)}"}, {"X-Request-ID": given}
+        answer = await gateway.api.post("/v1/clients", json=body, headers=headers)
+        answered.insert(0, answer.headers["x-request-id"])
+    assert [one["request_id"] for one in await acts(gateway)] == answered
+    assert answered[0] == "x" * 100
 
 
 @on_sqlite
@@ -168,3 +172,118 @@ async def test_giving_items_to_a_client_is_recorded_and_refusing_it_is_not(gatew
     assert (await gateway.api.post("/v1/tasks/adopt", json=asked | {"client": "nobody"})).status_code == 422
     found = [(one["target"], one["detail"]) for one in await acts(gateway) if one["action"] == "tasks.adopt"]
     assert found == [("studio", {"family": "song", "item_ids": ["t2m_1", "t2m_2"]})]
+
+
+async def test_keys_given_and_ended_are_recorded_without_them(gateway, db):
+    _, made = await client_of(gateway, "studio")
+    new = await gateway.api.post("/v1/clients/studio/key", json={"overlap_s": 60})
+    assert (await gateway.api.delete("/v1/clients/studio/previous-key")).status_code == 204
+    for name, status in (("nobody", 404), ("bootstrap", 409)):
+        assert (await gateway.api.post(f"/v1/clients/{name}/key")).status_code == status
+    assert (await gateway.api.delete("/v1/clients/nobody/previous-key")).status_code == 404
+    found = await acts(gateway)
+    assert [(one["actor"], one["action"], one["target"], one["detail"]) for one in found[:-1]] == [
+        ("bootstrap", "clients.drop_previous_key", "studio", {}),
+        ("bootstrap", "clients.rotate_key", "studio", {"overlap_s": 60.0}),
+    ]
+    assert len(found) == 3
+    rows = str(await db.rows("SELECT * FROM audit"))
+    assert made["api_key"] not in rows
+    assert new.json()["api_key"] not in rows
+
+
+async def test_an_erasure_is_recorded_if_it_erased_something(gateway):
+    studio, _ = await client_of(gateway, "studio")
+    task = await gateway.api.post("/v1/tasks", json={"kind": "song.generate", "params": SONG}, headers=studio)
+
+    async def erase(name, status):
+        assert (await gateway.api.delete(f"/v1/clients/{name}/data")).status_code == status
+
+    await erase("studio", 409)
+    assert (await gateway.api.delete("/v1/clients/studio")).status_code == 204
+    await erase("studio", 409)
+    await erase("nobody", 404)
+    assert (await gateway.api.post(f"/v1/tasks/{task.json()['id']}/cancel")).status_code == 200
+    for _ in range(2):
+        await erase("studio", 200)
+    found = [(one["actor"], one["target"]) for one in await acts(gateway) if one["action"] == "clients.erase"]
+    assert found == [("bootstrap", "studio")]
+
+
+async def test_replays_and_repairs_are_recorded_and_looking_is_not(gateway, db):
+    task = (await gateway.submit())["id"]
+    await gateway.call_back("song", done("t2m_1"), UUID(task))
+    [row] = await logged(gateway)
+
+    async def verify(**params):
+        answer = await gateway.api.post(f"/v1/tasks/{task}/verify", params=params)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    await verify(repair=True)
+    await db.execute("DELETE FROM items")
+    assert (await verify())["differences"]
+    assert await acts(gateway) == []
+    assert (await verify(repair=True, notify=True))["repaired"]
+    assert (await gateway.api.post(f"/v1/callbacks/{row['id']}/replay")).status_code == 200
+    assert (await gateway.api.post(f"/v1/callbacks/{task}/replay")).status_code == 404
+    replayed, repaired = await acts(gateway)
+    assert (replayed["actor"], replayed["action"], replayed["target"], replayed["detail"]) == (
+        "bootstrap",
+        "callbacks.replay",
+        row["id"],
+        {"notify": False},
+    )
+    assert (repaired["actor"], repaired["action"], repaired["target"]) == ("bootstrap", "tasks.verify", task)
+    assert repaired["detail"]["client"] == "bootstrap"
+    assert repaired["detail"]["differences"] > 0
+    assert repaired["detail"]["notify"] is True
+
+
+async def test_a_replay_that_cannot_be_applied_is_not_recorded(gateway, db):
+    """Neither is half of it: the act and the change are one transaction."""
+    task = (await gateway.submit())["id"]
+    await gateway.call_back("song", done("t2m_1"), UUID(task))
+    [row] = await logged(gateway)
+    await db.execute("UPDATE items SET state = '{\"statuses\": 5}'")
+    assert (await gateway.api.post(f"/v1/callbacks/{row['id']}/replay")).status_code == 409
+    assert await acts(gateway) == []
+
+
+@on_sqlite
+async def test_upkeep_by_commands_is_recorded_too(database_url, tmp_path, gateway, db):
+    env = environment(database_url)
+    await client_of(gateway, "studio")
+    task = (await gateway.submit())["id"]
+    await gateway.call_back("song", done("t2m_1"), UUID(task))
+    [row] = await logged(gateway)
+
+    async def command(*arguments):
+        ended = await run(*arguments, env=env, cwd=tmp_path)
+        assert ended.code == 0, ended.text
+
+    await db.execute("DELETE FROM items")
+    await command("callbacks", "replay", row["id"], "--notify")
+    await db.execute("DELETE FROM items")
+    await command("tasks", "verify", "--all", "--repair")
+    await command("clients", "rotate", "studio", "--overlap-hours", "1")
+    await command("clients", "drop-old-key", "studio")
+    await command("purge", "--older-than", "30", "--dry-run")
+    await command("purge", "--older-than", "1e15")
+    await command("purge", "--older-than", "30")
+    await command("clients", "revoke", "studio")
+    await command("clients", "erase", "studio")
+    found = (await acts(gateway))[:-1]
+    assert all(one["actor"].startswith("cli:") for one in found)
+    assert [(one["action"], one["target"]) for one in found] == [
+        ("clients.revoke", "studio"),
+        ("purge", None),
+        ("clients.drop_previous_key", "studio"),
+        ("clients.rotate_key", "studio"),
+        ("tasks.verify", task),
+        ("callbacks.replay", row["id"]),
+    ]
+    assert [one["detail"] for one in found if one["action"] in ("purge", "callbacks.replay")] == [
+        {"older_than_days": 30.0},
+        {"notify": True},
+    ]

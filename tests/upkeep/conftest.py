@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 
+from app.domain.audit import By
 from app.flows.retain import Retainer
 from tests.api.direct import Direct
 from tests.support.clock import ScaledClock
 from tests.support.gateway import Running
 
 DAY_S = 86400.0
+BY = By("cli:root")
 
 
 @pytest.fixture

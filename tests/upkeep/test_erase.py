@@ -9,7 +9,7 @@ from app.flows.erase import erase
 from tests.api.bodies import assert_problem, done, song
 from tests.support.gateway import SONG
 from tests.support.notifications import client_of
-from tests.upkeep.conftest import DAY_S
+from tests.upkeep.conftest import BY, DAY_S
 
 NOWHERE = "https://receiver.example/hook"
 
@@ -137,7 +137,7 @@ async def test_stopped_anywhere_it_goes_on(gateway, db, monkeypatch):
     while True:
         runs += 1
         try:
-            erased = await erase(Stopping(1), context.clock, "studio")
+            erased = await erase(Stopping(1), context.clock, BY, "studio")
         except Stopped:
             # No inbound row is left behind by its task.
             owners = {

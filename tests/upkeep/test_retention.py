@@ -10,7 +10,7 @@ from tests.api.bodies import done, logged, song
 from tests.api.direct import ids
 from tests.support.gateway import SONG, eventually
 from tests.support.notifications import client_of
-from tests.upkeep.conftest import DAY_S
+from tests.upkeep.conftest import BY, DAY_S
 
 NOWHERE = "https://receiver.example/hook"
 BIG = "la la " * 200
@@ -150,10 +150,10 @@ async def test_an_idempotency_key_and_its_tasks_are_kept_for_a_day(gateway, db, 
     task = await ask()
     await gateway.api.post(f"/v1/tasks/{task}/cancel")
     clock.skip(0.9 * DAY_S)
-    await purge(context.db, clock, 0, dry_run=False)
+    await purge(context.db, clock, BY, 0, dry_run=False)
     assert await ask() == task
     clock.skip(0.2 * DAY_S)
-    await purge(context.db, clock, 0, dry_run=False)
+    await purge(context.db, clock, BY, 0, dry_run=False)
     assert await kept(db) == set()
     assert await ask() != task
 
@@ -180,10 +180,10 @@ async def test_a_dry_run_counts_what_goes_and_deletes_nothing(gateway, db, clock
     clock.skip(10 * DAY_S)
     before = await counts(db)
     expected = {"idempotency_keys": 0, "notifications": 0, "callbacks": 7, "tasks": 7}
-    assert await purge(context.db, clock, 9, dry_run=True) == expected
+    assert await purge(context.db, clock, BY, 9, dry_run=True) == expected
     assert await counts(db) == before
-    assert await purge(context.db, clock, 11, dry_run=False) == dict.fromkeys(expected, 0)
-    assert await purge(context.db, clock, 9, dry_run=False) == expected
+    assert await purge(context.db, clock, BY, 11, dry_run=False) == dict.fromkeys(expected, 0)
+    assert await purge(context.db, clock, BY, 9, dry_run=False) == expected
     assert await kept(db) == {open_one}
 
 
@@ -197,7 +197,7 @@ async def test_rows_that_stay_are_passed_over_once(gateway, db, clock, monkeypat
         await gateway.call_back("song", song(f"t2m_{n}"), UUID(task))
     await finished(gateway, "t2m_last")
     clock.skip(40 * DAY_S)
-    gone = await purge(context.db, clock, 30, dry_run=False)
+    gone = await purge(context.db, clock, BY, 30, dry_run=False)
     assert (gone["callbacks"], gone["tasks"]) == (1, 1)
     assert await kept(db) == set(staying)
 

@@ -15,7 +15,7 @@ from app.storage.retention import Kind
 from tests.api.direct import ids
 from tests.support.databases import on_postgresql, on_sqlite
 from tests.support.gateway import SONG
-from tests.upkeep.conftest import DAY_S
+from tests.upkeep.conftest import BY, DAY_S
 
 INDEXES = {
     Kind.KEYS: ("ix_idempotency_keys_created_at",),
@@ -87,7 +87,7 @@ async def test_processes_share_the_work_and_each_row_goes_once(gateway, db, cloc
     context = gateway.gateway.context
     await many(gateway, 150)
     clock.skip(40 * DAY_S)
-    gone = await asyncio.gather(*(purge(context.db.on(lane), clock, 30, dry_run=False) for lane in Lane))
+    gone = await asyncio.gather(*(purge(context.db.on(lane), clock, BY, 30, dry_run=False) for lane in Lane))
     assert sum(one["tasks"] for one in gone) == 150
     assert await left(db) == 0
 
@@ -138,11 +138,11 @@ async def test_a_row_that_another_holds_is_passed_over(gateway, db, clock):
 
     held = asyncio.create_task(context.db.write(hold))
     await entered.wait()
-    assert (await purge(context.db.on(Lane.LOOPS), clock, 30, dry_run=False))["tasks"] == 3
+    assert (await purge(context.db.on(Lane.LOOPS), clock, BY, 30, dry_run=False))["tasks"] == 3
     assert not held.done()
     leave.set()
     await held
-    assert (await purge(context.db, clock, 30, dry_run=False))["tasks"] == 2
+    assert (await purge(context.db, clock, BY, 30, dry_run=False))["tasks"] == 2
     assert await left(db) == 0
 
 
