@@ -1,0 +1,36 @@
+"""The commands. Short ones open the database beside a running server, on SQLite too."""
+
+import typer
+
+from app.cli import callbacks, clients, processes, submissions, tasks, upkeep
+from app.cli.printing import fail
+from app.errors import GatewayError
+from app.settings import BadSettings
+
+# In the order in which the help shows them.
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command()(processes.serve)
+app.command()(processes.worker)
+app.command()(processes.migrate)
+app.command()(processes.sandbox)
+app.command()(processes.demo)
+app.command()(callbacks.callback_url)
+app.command("recover")(submissions.recover_tasks)
+app.command("audit")(upkeep.list_acts)
+app.command()(upkeep.purge)
+app.add_typer(clients.app, name="clients")
+app.add_typer(submissions.app, name="submissions")
+app.add_typer(callbacks.app, name="callbacks")
+app.add_typer(tasks.app, name="tasks")
+
+
+def main() -> None:
+    """Run the command line. Every expected fault is one clear message and exit code 1."""
+    try:
+        app()
+    except BadSettings as error:
+        fail("The settings are not usable:\n  " + "\n  ".join(error.faults))
+    except GatewayError as error:
+        fail(error.detail)
+    except OSError as error:
+        fail(f"{error.strerror or error}")

@@ -1,0 +1,83 @@
+"""The commands that run until they are stopped, and the schema's."""
+
+from typing import Annotated
+
+import structlog
+import typer
+import uvloop
+from pydantic import ValidationError
+
+from app import settings as settings_module
+from app.cli.printing import fail
+from app.demo import play
+from app.main import serve as serve_process
+from app.main import work as work_process
+from app.sandbox import run as sandbox_process
+from app.sandbox.config import load_config
+from app.settings import Settings, load_settings
+from app.storage.migrate import migrate as migrate_schema
+from app.telemetry.logs import set_up
+
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")]
+
+
+def serve(
+    host: Host = "0.0.0.0",
+    port: Port = 8000,
+    workers_off: Annotated[bool, typer.Option("--workers-off", help="No background loops in this process.")] = False,
+) -> None:
+    """Serve HTTP, and run the background loops unless they are off."""
+    settings = _start()
+    uvloop.run(serve_process(settings, host, port, workers=not workers_off))
+
+
+def worker(
+    metrics_host: Annotated[str, typer.Option(help="Address for health and metrics.")] = "0.0.0.0",
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Serve health and metrics on this port; none if not given.")
+    ] = None,
+) -> None:
+    """Run the background loops alone."""
+    uvloop.run(work_process(_start(), metrics_host, metrics_port))
+
+
+def migrate(
+    to: Annotated[str, typer.Option(help="A revision, to take a release back before the next one is begun.")] = "head",
+) -> None:
+    """Bring the schema to head. Safe when several do it at once."""
+    migrate_schema(settings_module.database_url(), to)
+    typer.echo(f"The schema is at {to}.")
+
+
+def sandbox(
+    host: Host = "127.0.0.1",
+    port: Port = 9000,
+    scale: Annotated[float | None, typer.Option(help="Vendor seconds per real second; 1 if not given.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed and order of submissions: same decisions.")] = None,
+    key: Annotated[str | None, typer.Option(help="The API key that it accepts; printed if not given.")] = None,
+    faults: Annotated[str | None, typer.Option(help="'all', a JSON object, or a file with one.")] = None,
+) -> None:
+    """Run a local stand-in for TemPolor, with faults on demand."""
+    try:
+        config = load_config(faults, scale=scale, seed=seed, api_key=key)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        fail("The sandbox cannot be configured so:\n  " + "\n  ".join(lines))
+    except ValueError as error:
+        fail(str(error))
+    sandbox_process.main(host, port, config)
+
+
+def demo() -> None:
+    """Run a sandbox and a gateway, and watch one task of every kind to its end. Exit code 0 if all went well."""
+    raise SystemExit(play.main())
+
+
+def _start() -> Settings:
+    settings = load_settings()
+    set_up(settings.log_format, settings.log_level)
+    unknown = settings_module.unknown_names()
+    if unknown:
+        structlog.get_logger(__name__).warning("settings.unknown", names=unknown)
+    return settings

@@ -1,0 +1,63 @@
+"""The commands that stop and start sending, and recover after a restore."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from app.cli.connect import with_context
+from app.cli.printing import fail, print_json
+from app.flows import audit, submissions
+from app.flows.recover import recover
+
+app = typer.Typer(no_args_is_help=True, help="Stop and start sending by hand.")
+
+
+@app.command("hold")
+def hold_submissions(
+    reason: Annotated[str, typer.Option(help="Why, for whoever looks at 'submissions show'.")] = "",
+) -> None:
+    """Send nothing more, no probe either, until it is released. Holds for all processes and over restarts."""
+    with_context(lambda context: submissions.hold(context, audit.command_line(), reason))
+    typer.echo("Submissions are held. What is being sent now is still sent; 'submissions show' tells when it is not.")
+
+
+@app.command("release")
+def release_submissions() -> None:
+    """End the hold by hand. Where there is none, the next probe of what stands still is due now."""
+    found = with_context(lambda context: submissions.release(context, audit.command_line()))
+    still = {what: why["reason"] for what, why in found["standing_still"].items() if why is not None}
+    held = ", ".join(f"{what} ({reason})" for what, reason in still.items())
+    typer.echo(f"Released. Still held: {held}; a probe decides." if held else "Released: submissions go on.")
+
+
+@app.command("show")
+def show_submissions() -> None:
+    """Show as JSON who holds each slot and since when, who waits, and why things stand still."""
+    print_json(with_context(submissions.show))
+
+
+def recover_tasks(
+    sent_since: Annotated[str, typer.Option(metavar="TIME", help="The database is complete up to here (RFC 3339).")],
+    accepted_before: Annotated[
+        str | None, typer.Option(metavar="TIME", help="The moment of the recovery; now, if not given.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+) -> None:
+    """After a restore or failover: tasks that may have been sent already become unconfirmed, and are not sent again.
+
+    All that are queued or being sent, as this database has it, and were accepted before the recovery. Hold first.
+    """
+    since, before = _time(sent_since), _time(accepted_before) if accepted_before is not None else None
+    by = audit.command_line()
+    print_json(with_context(lambda context: recover(context, by, since, before, dry_run=dry_run)))
+
+
+def _time(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is None:
+            raise ValueError
+        return found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        fail(f"{text!r} is no time with its offset, such as 2026-01-31T13:30:00Z.")

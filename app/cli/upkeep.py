@@ -1,0 +1,28 @@
+"""The commands for what is kept: the audit, and what is old."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from app.cli.connect import with_database
+from app.cli.printing import print_counts
+from app.flows import audit, retain
+from app.flows.clock import Clock
+from app.flows.present import rfc3339
+
+
+def list_acts(limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, the newest first.")] = 50) -> None:
+    """List what admins did, one act a line: when, who, what, to what, and the rest as JSON."""
+    for one in with_database(lambda db: audit.page(db, None, limit)):
+        detail = json.dumps(one["detail"])
+        typer.echo(f"{rfc3339(one['at'])}\t{one['actor']}\t{one['action']}\t{one['target'] or '-'}\t{detail}")
+
+
+def purge(
+    older_than: Annotated[float, typer.Option(min=0, help="Days since it ended. Idempotency keys stay a day.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and delete nothing.")] = False,
+) -> None:
+    """Delete what ended long ago, as the background loop does by itself. Prints rows by table."""
+    by = audit.command_line()
+    print_counts(with_database(lambda db: retain.purge(db, Clock(), by, older_than, dry_run=dry_run)))
