@@ -8,6 +8,7 @@ from uuid import UUID
 from app.errors import BadCursor
 
 _DIGEST_BYTES = 8
+_MOST_SEQ = 2**31 - 1
 
 
 def make(last_id: str, filters: Any) -> str:
@@ -32,6 +33,19 @@ def page(found: list[dict[str, Any]], limit: int, filters: Any) -> dict[str, Any
     """A page of ``limit`` of which one more was read, to know whether there is a next one."""
     shown = found[:limit]
     return {"data": shown, "next_cursor": make(shown[-1]["id"], filters) if len(found) > limit else None}
+
+
+def make_seq(last_seq: int, filters: Any) -> str:
+    """A cursor after ``last_seq``, where rows are numbered."""
+    return make(str(UUID(int=last_seq)), filters)
+
+
+def read_seq(cursor: str, filters: Any) -> int:
+    """The number at which the page before ended. Raises ``BadCursor``."""
+    seq = read(cursor, filters).int
+    if seq > _MOST_SEQ:
+        raise BadCursor("the cursor cannot be read")
+    return seq
 
 
 def _digest(filters: Any) -> bytes:

@@ -96,10 +96,19 @@ async def get_task(
 
 
 @router.get("/tasks/{task_id}/timeline", response_model=Timeline, summary="What happened to a task")
-async def get_timeline(task_id: str, client: Caller, given: TheServices) -> Response:
-    """Everything that happened, oldest first."""
-    found = await read.task_timeline(given.context, uuid_of(task_id), scope_of(client))
-    return json_answer({"data": found, "next_cursor": None})
+async def get_timeline(
+    task_id: str,
+    client: Caller,
+    given: TheServices,
+    limit: Annotated[int, Query(ge=1, le=1000, description="counted by `seq`")] = 1000,
+    cursor: str | None = None,
+) -> Response:
+    """Everything that happened, oldest first. Where `next_cursor` is not null, newer entries follow."""
+    wanted = uuid_of(task_id)
+    filters = ("timeline", wanted)
+    after_seq = cursors.read_seq(cursor, filters) if cursor is not None else 0
+    found, last_seq = await read.task_timeline(given.context, wanted, scope_of(client), after_seq, limit)
+    return json_answer({"data": found, "next_cursor": cursors.make_seq(last_seq, filters) if last_seq else None})
 
 
 @router.get("/items/{item_id:path}", response_model=Task, summary="The task that holds an item")

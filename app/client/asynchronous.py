@@ -132,7 +132,15 @@ class AsyncGatewayClient:
 
     async def timeline(self, task_id: str) -> tuple[TimelineEntry, ...]:
         """Everything that happened to a task, oldest first. Raises ``NotFound``."""
-        return results.read_all(results.timeline_entry, await self._transport.get(f"{_path(task_id)}/timeline"))
+        found: list[TimelineEntry] = []
+        query: dict[str, str] = {}
+        while True:
+            page = await self._transport.get(f"{_path(task_id)}/timeline", query)
+            found += results.read_all(results.timeline_entry, page)
+            cursor = results.read(lambda document: document.get("next_cursor"), page)
+            if not cursor:
+                return tuple(found)
+            query = {"cursor": cursor}
 
     async def cancel(self, task_id: str) -> Task:
         """End a task that is still queued; one that is canceled stays so. Raises ``Conflict`` for any other,

@@ -36,9 +36,12 @@ async def task_list(context: Context, filters: Filters, limit: int) -> list[Docu
     return await context.db.read(_list, context, filters, limit)
 
 
-async def task_timeline(context: Context, task_id: UUID, client_name: str | None) -> list[Document]:
-    """What happened to a task. Raises ``NotFound``."""
-    found = await context.db.read(_timeline, task_id, client_name)
+async def task_timeline(
+    context: Context, task_id: UUID, client_name: str | None, after_seq: int, limit: int
+) -> tuple[list[Document], int | None]:
+    """What happened to a task after a ``seq``, ``limit`` of them at most, and the ``seq`` after which there is more,
+    if there is. Raises ``NotFound``."""
+    found = await context.db.read(_timeline, task_id, client_name, after_seq, limit)
     if found is None:
         raise NotFound("there is no such task")
     return found
@@ -105,10 +108,14 @@ def _list(conn: sa.Connection, context: Context, filters: Filters, limit: int) -
     return documents(conn, tasks.list_page(conn, filters, limit), context.policy)
 
 
-def _timeline(conn: sa.Connection, task_id: UUID, client_name: str | None) -> list[Document] | None:
+def _timeline(
+    conn: sa.Connection, task_id: UUID, client_name: str | None, after_seq: int, limit: int
+) -> tuple[list[Document], int | None] | None:
     if tasks.find(conn, task_id, client_name) is None:
         return None
-    return timeline_documents(timeline.of_task(conn, task_id))
+    found = timeline.of_task(conn, task_id, after_seq, limit=limit + 1)
+    last_seq = found[limit - 1].seq if len(found) > limit else None
+    return timeline_documents(found[:limit]), last_seq
 
 
 def _item(conn: sa.Connection, context: Context, item_id: str, client_name: str | None) -> Document | None:

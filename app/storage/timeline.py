@@ -38,8 +38,8 @@ def appended(entries: Sequence[tuple[Task, Entry]]) -> sets.Change:
     return _APPEND, rows
 
 
-def of_task(conn: sa.Connection, task_id: UUID, after_seq: int = 0, limit: int = 10_000) -> list[Happened]:
-    """What happened to a task, oldest first."""
+def of_task(conn: sa.Connection, task_id: UUID, after_seq: int = 0, *, limit: int) -> list[Happened]:
+    """What happened to a task, oldest first, at most ``limit``."""
     statement = (
         sa.select(timeline)
         .where(timeline.c.task_id == task_id, timeline.c.seq > after_seq)

@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from uuid import UUID
 
+from app.api import cursors
 from tests.api.bodies import assert_problem, done, song
+from tests.api.direct import ids
 from tests.support.databases import on_sqlite
 from tests.support.gateway import SONG
 
@@ -160,6 +162,47 @@ async def test_the_timeline_tells_everything_oldest_first(start_gateway, start_s
     text = str(told)
     assert "auth_key" not in text
     assert gateway.callback_url("song", UUID(task["id"])).rpartition("/")[2] not in text
+
+
+async def test_a_long_timeline_is_read_page_by_page_and_hides_nothing(gateway, db):
+    task, other = (await gateway.submit())["id"], (await gateway.submit())["id"]
+    for n in range(4):
+        await gateway.call_back("song", song("t2m_1", "running", title=str(n)), UUID(task))
+    whole = await gateway.timeline(task)
+    assert len({one["seq"] for one in whole}) == 5
+    path = f"/v1/tasks/{task}/timeline"
+
+    async def pages(limit):
+        found, cursor, sizes = [], None, []
+        while cursor is not None or not sizes:
+            answer = await gateway.api.get(path, params={"limit": limit} | ({"cursor": cursor} if cursor else {}))
+            assert answer.status_code == 200, answer.text
+            found += answer.json()["data"]
+            sizes.append(len({one["seq"] for one in answer.json()["data"]}))
+            cursor = answer.json()["next_cursor"]
+        return found, sizes
+
+    for limit, sizes in ((2, [2, 2, 1]), (5, [5]), (4, [4, 1]), (1000, [5])):
+        assert await pages(limit) == (whole, sizes)
+    cursor = (await gateway.api.get(path, params={"limit": 2})).json()["next_cursor"]
+    for where in (f"/v1/tasks/{other}/timeline", "/v1/tasks"):
+        assert_problem(await gateway.api.get(where, params={"cursor": cursor}), 400, "bad_cursor")
+    # Written by hand, of a number that no row has.
+    forged = cursors.make(str(UUID(int=2**127)), ("timeline", UUID(task)))
+    assert_problem(await gateway.api.get(path, params={"cursor": forged}), 400, "bad_cursor")
+    for limit in (0, 1001):
+        assert_problem(await gateway.api.get(path, params={"limit": limit}), 422)
+    # Without a limit the newest are not hidden either.
+    await db.execute(
+        "INSERT INTO timeline (task_id, seq, at, type, version, detail) WITH RECURSIVE n(i) AS "
+        "(SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500) "
+        "SELECT task_id, seq + i, at, type, version, detail FROM timeline, n "
+        f"WHERE task_id IN ({ids([task])}) AND seq = 5"
+    )
+    first = (await gateway.api.get(path)).json()
+    rest = (await gateway.api.get(path, params={"cursor": first["next_cursor"]})).json()
+    assert sorted({one["seq"] for one in first["data"] + rest["data"]}) == list(range(1, 1506))
+    assert rest["next_cursor"] is None
 
 
 async def test_version_grows_with_each_visible_change_and_only_then(gateway):

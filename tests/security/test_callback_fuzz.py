@@ -50,7 +50,9 @@ async def _assert_well(served: Running) -> None:
             if path == "/v1/tasks":
                 for task in answer.json()["data"][:50]:
                     assert (await served.api.get(f"/v1/tasks/{task['id']}/timeline")).status_code == 200
-    assert [line for line in served.lines() if line["level"] in ("error", "critical")] == []
+    # The test's own database runs without fsync, which is told as an error.
+    told = [line for line in served.lines() if line["event"] != "database.unsafe"]
+    assert [line for line in told if line["level"] in ("error", "critical")] == []
 
 
 @pytest.mark.parametrize("examples", AMOUNTS)

@@ -29,8 +29,8 @@ async def lived_in(gateway, db, name):
     await gateway.api.post(f"/v1/tasks/{made.json()['id']}/cancel", headers=client.headers)
     # One that another system submitted: its callbacks are bound to nobody.
     await gateway.call_back("song", done(f"ext_{name}", title=f"Stranger of {name}"))
-    adopted = {"family": "song", "item_ids": [f"ext_{name}"]}
-    answer = await gateway.api.post("/v1/tasks/adopt", json=adopted, headers=client.headers)
+    adopted = {"family": "song", "item_ids": [f"ext_{name}"], "client": name}
+    answer = await gateway.api.post("/v1/tasks/adopt", json=adopted)
     assert answer.status_code == 202, answer.text
     return client
 
@@ -61,7 +61,7 @@ async def test_everything_of_a_client_goes_and_nothing_of_another(gateway, db):
     assert erased["deleted"]["callbacks"] == 5
     assert erased["deleted"]["idempotency_keys"] == 1
     assert erased["deleted"]["notifications"] >= 1
-    assert await traces(db, "studio") == {"clients"}
+    assert await traces(db, "studio") == {"clients", "audit"}
     assert (await gateway.api.get("/v1/tasks", params={"client": "radio"})).json() == theirs.json()
     assert await traces(db, "radio") == everywhere
     left = (await gateway.api.get("/v1/callbacks", params={"limit": 200})).json()["data"]
@@ -148,4 +148,4 @@ async def test_stopped_anywhere_it_goes_on(gateway, db, monkeypatch):
         assert erased.done
         break
     assert runs > 5
-    assert await traces(db, "studio") == {"clients"}
+    assert await traces(db, "studio") == {"clients", "audit"}
