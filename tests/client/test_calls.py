@@ -20,6 +20,7 @@ from app.client import (
     WaitTimeout,
 )
 from tests.api.bodies import done, song
+from tests.api.direct import Direct
 from tests.support.databases import on_sqlite
 from tests.support.gateway import PARAMS, SONG
 
@@ -49,6 +50,19 @@ async def test_a_submitted_task_is_waited_for_to_its_end(studio):
     assert told[0].type == "accepted"
     assert [one.seq for one in told] == sorted(one.seq for one in told)
     assert told[0].at == task.created_at
+
+
+@on_sqlite
+async def test_a_timeline_of_many_pages_is_told_whole(start_gateway, connect, database_url):
+    gateway = await start_gateway(workers=False)
+    task = await connect(gateway.url).submit("song.generate", SONG)
+    await Direct(database_url).execute(
+        "INSERT INTO timeline (task_id, seq, at, type, version, detail) WITH RECURSIVE n(i) AS "
+        "(SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500) "
+        "SELECT task_id, seq + i, at, type, version, detail FROM timeline, n"
+    )
+    told = await connect(gateway.url).timeline(task.id)
+    assert [one.seq for one in told] == list(range(1, 2502))
 
 
 @on_sqlite
