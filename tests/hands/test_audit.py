@@ -4,6 +4,8 @@ from uuid import UUID
 
 import pytest
 
+from app.domain.audit import By
+from app.flows.retain import purge
 from tests.api.bodies import assert_problem, done, logged, song
 from tests.processes.commands import environment, run
 from tests.support.databases import on_sqlite
@@ -250,6 +252,15 @@ async def test_a_replay_that_cannot_be_applied_is_not_recorded(gateway, db):
     assert await acts(gateway) == []
 
 
+async def test_a_purge_by_hand_is_recorded_if_it_may_delete(gateway):
+    context = gateway.gateway.context
+    for days, dry_run in ((30, True), (1e15, False), (30, False)):
+        await purge(context.db, context.clock, By("cli:root"), days, dry_run=dry_run)
+    [found] = await acts(gateway)
+    assert (found["actor"], found["action"], found["target"]) == ("cli:root", "purge", None)
+    assert found["detail"] == {"older_than_days": 30}
+
+
 @on_sqlite
 async def test_upkeep_by_commands_is_recorded_too(database_url, tmp_path, gateway, db):
     env = environment(database_url)
@@ -268,8 +279,6 @@ async def test_upkeep_by_commands_is_recorded_too(database_url, tmp_path, gatewa
     await command("tasks", "verify", "--all", "--repair")
     await command("clients", "rotate", "studio", "--overlap-hours", "1")
     await command("clients", "drop-old-key", "studio")
-    await command("purge", "--older-than", "30", "--dry-run")
-    await command("purge", "--older-than", "1e15")
     await command("purge", "--older-than", "30")
     await command("clients", "revoke", "studio")
     await command("clients", "erase", "studio")
