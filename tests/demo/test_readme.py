@@ -1,4 +1,4 @@
-"""The README keeps up with the code: settings and their defaults, tests, commands, metrics, files."""
+"""The README and its pages keep up with the code: settings and their defaults, tests, commands, metrics, kinds."""
 
 import re
 from pathlib import Path
@@ -16,6 +16,8 @@ from app.vendor.kinds import KINDS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+OPERATE = (ROOT / "docs" / "operate.md").read_text()
+INTEGRATE = (ROOT / "docs" / "integrate.md").read_text()
 NAME = rf"{PREFIX}\w+|FORWARDED_ALLOW_IPS"
 ENV_EXAMPLE = (ROOT / ".env.example").read_text()
 
@@ -39,7 +41,7 @@ def defaults() -> dict[str, str]:
 
 
 def test_the_settings_table_names_every_setting_with_its_default():
-    rows = re.findall(rf"^\| `({NAME})` \| `?([^|`]+?)`? \| \S", README, re.MULTILINE)
+    rows = re.findall(rf"^\| `({NAME})` \| `?([^|`]+?)`? \| \S", OPERATE, re.MULTILINE)
     assert dict(rows) == defaults()
     assert len(rows) == len(Settings.model_fields)
 
@@ -66,18 +68,18 @@ def test_every_guarantee_names_tests_that_exist():
 
 
 def test_every_command_is_in_the_table():
-    table = README.partition("## Commands")[2].partition("## ")[0]
+    table = OPERATE.partition("## Commands")[2].partition("## ")[0]
     commands = get_command(app).commands  # type: ignore[attr-defined]
     assert [name for name in commands if not re.search(rf"`{name}\b", table)] == []
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_kind_is_named(kind):
-    assert f"`{kind}`" in README
+    assert f"`{kind}`" in INTEGRATE
 
 
 def test_the_metrics_that_others_rely_on_exist():
-    table = README.partition("## Watch it")[2].partition("## ")[0]
+    table = OPERATE.partition("## Watch it")[2].partition("## ")[0]
     named = dict(re.findall(r"^\| `(gateway_\w+)\{([\w,]+)\}`", table, re.MULTILINE))
     found = {
         (f"{one._name}_total" if one._type == "counter" else one._name): ",".join(one._labelnames)
@@ -87,9 +89,3 @@ def test_the_metrics_that_others_rely_on_exist():
     assert named
     assert {name: found.get(name) for name in named} == named
     assert {f.name for f in metrics.registry.collect()} >= {name.removesuffix("_total") for name in named}
-
-
-def test_links_lead_to_files():
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
