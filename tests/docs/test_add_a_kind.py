@@ -42,7 +42,9 @@ def tree(tmp_path: Path) -> Path:
     return tree
 
 
-@pytest.mark.parametrize("calls_back", [True, False], ids=["by-callback", "by-query"])
+@pytest.mark.parametrize(
+    "calls_back", [pytest.param(True, id="by-callback"), pytest.param(False, id="by-query", marks=pytest.mark.slow)]
+)
 async def test_a_task_of_the_new_kind_is_made(tree, calls_back):
     vendor, port = block(PAGE, "python", "vendor").text, free_port()
     if not calls_back:
