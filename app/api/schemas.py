@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
@@ -26,6 +27,11 @@ MOST_ADOPTED = 50
 MOST_ITEM_ID_CHARS = 200
 
 
+def _none_is_empty(value: Any) -> Any:
+    """Who writes out what is not given, as a task is shown, means the same."""
+    return {} if value is None else value
+
+
 class TaskRequest(BaseModel):
     """A task to be submitted. ``params`` are the vendor's, checked per kind; unknown fields of it are passed on."""
 
@@ -34,7 +40,7 @@ class TaskRequest(BaseModel):
     kind: Annotated[StrictStr, Field(json_schema_extra={"enum": sorted(KINDS)})]
     params: dict[str, Any]
     reference: Annotated[StrictStr, Field(min_length=1, max_length=255)] | None = None
-    metadata: dict[str, Any] = Field(default_factory=dict)
+    metadata: Annotated[dict[str, Any], BeforeValidator(_none_is_empty)] = Field(default_factory=dict)
     webhook_url: Annotated[StrictStr, Field(max_length=MOST_WEBHOOK_URL_CHARS)] | None = None
 
     @field_validator("kind")

@@ -120,7 +120,7 @@ class Notifier:
         if not self._busy[receiver]:
             del self._busy[receiver]
 
-    async def _post(self, letter: Letter, body: bytes) -> None:
+    async def _post(self, letter: Letter, body: bytes | None) -> None:
         context = self._context
         named = {"task_id": str(letter.task_id), "client": letter.client_name}
         structlog.contextvars.bind_contextvars(notification_id=str(letter.id), **named)
@@ -128,8 +128,10 @@ class Notifier:
         if self.stopping or later(context.clock.now(), context.policy.lease_s / 2) >= letter.leased_until:
             await self._db.write(outbox.give_back, letter, context.clock.now())
             return
-        answer: Answer | None = None
-        if letter.secrets:
+        answer: Answer | Unreadable | None = None
+        if letter.secrets and body is None:
+            answer = Unreadable()
+        elif letter.secrets and body is not None:
             message = sign(str(letter.id), body, letter.secrets, context.clock.now())
             async with traced.notifying(self._db, letter.id, letter.task_id, letter.type) as span:
                 answer = await self._caller.post(letter.url, message, traces.headers())
@@ -149,15 +151,15 @@ class Notifier:
                 attempts=letter.attempts + 1,
                 dead=attempt.due_at is None,
             )
-        await self._settle(letter, attempt)
+        await self._settle(letter, attempt, body)
 
-    async def _settle(self, letter: Letter, attempt: Attempt) -> None:
+    async def _settle(self, letter: Letter, attempt: Attempt, body: bytes | None) -> None:
         """Note what came of a post, again and again while the database is away and the lease lasts: what is not
         noted is posted once more."""
         context = self._context
         while True:
             try:
-                context.committed(await self._db.write(settle, context, letter, attempt))
+                context.committed(await self._db.write(settle, context, letter, attempt, body))
                 return
             except Unavailable:
                 if context.clock.now() >= letter.leased_until:
@@ -166,8 +168,13 @@ class Notifier:
             except Exception as error:
                 # A task whose timeline cannot be written must not have its notification posted for ever.
                 log.error("notification.not_told", notification_id=str(letter.id), exc_info=error)
-                await self._db.write(outbox.settle, letter, attempt)
+                await self._db.write(outbox.settle, letter, attempt, body)
                 return
+
+
+class Unreadable:
+    """In place of an answer: a snapshot that cannot be read, of another release say, was not posted. It is tried
+    again as if it had failed, and nobody else's notifications wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +188,11 @@ class _Said:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """``bodies`` matches the letters. ``go_on``: the receiver at which the next claim begins."""
+    """``bodies`` matches the letters; None for one that cannot be read. ``go_on``: the receiver at which the next
+    claim begins."""
 
     letters: list[Letter]
-    bodies: list[bytes]
+    bodies: list[bytes | None]
     go_on: str
 
 
@@ -217,7 +225,7 @@ def _by_client(busy: Counter[str]) -> Counter[str]:
     return held
 
 
-def judge(attempts: int, answer: Answer | None, now: datetime) -> Attempt:
+def judge(attempts: int, answer: Answer | Unreadable | None, now: datetime) -> Attempt:
     """What becomes of a notification after its attempt number ``attempts`` + 1. No answer: its client is gone."""
     if isinstance(answer, Delivered):
         return Attempt(NotificationStatus.DELIVERED, now, None, answer.status, None)
@@ -231,10 +239,10 @@ def judge(attempts: int, answer: Answer | None, now: datetime) -> Attempt:
     return Attempt(NotificationStatus.PENDING, now, due_at, said.http_status, said.error)
 
 
-def settle(conn: sa.Connection, context: Context, letter: Letter, attempt: Attempt) -> Applied:
+def settle(conn: sa.Connection, context: Context, letter: Letter, attempt: Attempt, body: bytes | None) -> Applied:
     """Note what came of an attempt; its end is told in the task's timeline too."""
     if attempt.due_at is not None:
-        outbox.settle(conn, letter, attempt)
+        outbox.settle(conn, letter, attempt, body)
         return Applied()
     detail = {
         "notification_id": str(letter.id),
@@ -245,7 +253,7 @@ def settle(conn: sa.Connection, context: Context, letter: Letter, attempt: Attem
     changes = [Change(attempt.at, "notification", letter.task_id, detail=detail)]
     # The task's lock comes before the outbox everywhere.
     locked = lock(conn, changes, skip_locked=False)
-    if not outbox.settle(conn, letter, attempt):
+    if not outbox.settle(conn, letter, attempt, body):
         return Applied()
     applied = step_all(locked, changes, context.rules)
     write_back(conn, locked.board, context.rules)
@@ -256,11 +264,13 @@ def _crashed(error: BaseException) -> None:
     log.error("notification.crashed", exc_info=error)
 
 
-def outcome_of(answer: Answer | None) -> str:
+def outcome_of(answer: Answer | Unreadable | None) -> str:
     """A label of few values."""
     match answer:
         case None:
             return "client_revoked"
+        case Unreadable():
+            return "unreadable"
         case Delivered():
             return "delivered"
         case Gone():
@@ -271,7 +281,7 @@ def outcome_of(answer: Answer | None) -> str:
             return reason
 
 
-def _said(answer: Answer | None) -> _Said:
+def _said(answer: Answer | Unreadable | None) -> _Said:
     match answer:
         case Rejected(status, retry_after_s):
             return _Said(status, "rejected", retry_after_s)

@@ -13,9 +13,10 @@ import sqlalchemy as sa
 
 from app.domain.board import Board, Rules
 from app.domain.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
-from app.domain.task import Item
+from app.domain.task import Item, Task
 from app.domain.transition import Change, Outcome, Verdict
 from app.flows.apply import Applied, lock, step_all, write_back
+from app.flows.letters import named_digests
 from app.storage import inbox, items, tasks
 from app.storage.inbox import Delivery, Receipt
 
@@ -71,8 +72,9 @@ def commit_group(
     for one in fresh:
         receipt = receipts.get(one.digest)
         changes[one.digest] = _told(one, changes[one.digest], receipt)
-        if one.task_id is not None and (receipt is None or receipt.id == one.id):
-            locked.board.tasks[one.task_id].stored_bodies += 1
+        if receipt is None or receipt.id == one.id:
+            for task in _charged(locked.board, one):
+                task.stored_bodies += 1
     applied = step_all(locked, [changes[one.digest] for one in fresh], rules)
     verdicts = {one.digest: _ruling(one, outcome) for one, outcome in zip(fresh, applied.outcomes, strict=True)}
     settled = {
@@ -81,7 +83,9 @@ def commit_group(
         if digest in receipts and ruling.disposition is not receipts[digest].disposition
     }
     write_back(conn, locked.board, rules, inbox.settled(settled))
-    items.drop_old_values(conn, _flooded(locked.board))
+    flooded = _flooded(locked.board)
+    if flooded:
+        items.drop_old_values(conn, flooded, named_digests(conn, {item.task_id for item in flooded}))
     rulings |= verdicts
     return Committed([rulings.get(one.digest) for one in group], applied)
 
@@ -134,11 +138,17 @@ def _orphans(conn: sa.Connection, board: Board, group: Iterable[Received]) -> fr
 def _beyond_limit(conn: sa.Connection, board: Board, group: Iterable[Received]) -> set[bytes]:
     """Callbacks of tasks that have had too many different ones: applied, counted, but not kept."""
     over = [
-        one.digest
-        for one in group
-        if one.task_id in board.tasks and board.tasks[one.task_id].stored_bodies >= inbox.MOST_BODIES
+        one.digest for one in group if any(task.stored_bodies >= inbox.MOST_BODIES for task in _charged(board, one))
     ]
     return set(over) - inbox.known(conn, over)
+
+
+def _charged(board: Board, one: Received) -> list[Task]:
+    """The tasks on whose account a body is kept: that of its token, or those that hold what an unbound one names."""
+    if one.task_id is not None:
+        return [board.tasks[one.task_id]] if one.task_id in board.tasks else []
+    held = (board.items.get((one.family, reading.item_id)) for reading in one.readings)
+    return [board.tasks[task_id] for task_id in sorted({item.task_id for item in held if item is not None})]
 
 
 def _flooded(board: Board) -> list[Item]:
@@ -175,6 +185,8 @@ def _known_ruling(one: Received, receipt: Receipt | None, orphans: frozenset[UUI
         return Ruling(Disposition.ORPHAN, usable=True)
     if receipt is None or receipt.id == one.id or receipt.disposition is Disposition.MISMATCHED:
         return None
+    if receipt.disposition is Disposition.MALFORMED and one.fault is None:
+        return None  # an earlier release could not read it
     usable = receipt.disposition in (Disposition.APPLIED, Disposition.ORPHAN)
     return Ruling(receipt.disposition, usable, repeated=True)
 

@@ -158,12 +158,13 @@ def values_of(conn: sa.Connection, some: Iterable[Item]) -> dict[str, Any]:
     return {one.digest: one.value for one in sets.select(conn, _VALUES, keys=sorted(keys))}
 
 
-def drop_old_values(conn: sa.Connection, some: Iterable[Item]) -> None:
-    """Keep of items' large values those that their states name. Under the locks of their tasks."""
+def drop_old_values(conn: sa.Connection, some: Iterable[Item], kept: Collection[str]) -> None:
+    """Keep of items' large values those that their states name, and those of these digests. Under the locks of their
+    tasks."""
     for item in some:
-        table, kept = item_values.c, [held[1] for held in item.state.large.values()]
+        table, named = item_values.c, {*kept, *(held[1] for held in item.state.large.values())}
         own = sa.and_(table.family == item.family, table.item_id == item.item_id)
-        conn.execute(item_values.delete().where(own, table.digest.not_in(kept)))
+        conn.execute(item_values.delete().where(own, table.digest.not_in(sorted(named))))
 
 
 def find_owners(conn: sa.Connection, item_id: str) -> list[UUID]:

@@ -37,7 +37,7 @@ class NotificationStatus(StrEnum):
 class Letter:
     """A notification that is due. ``leased_until`` is the fence of this claim; ``attempts`` were made before.
     ``secrets`` are those of its client that sign now, none if the client was revoked. ``snapshot``: as in ``New``,
-    decoded JSON."""
+    decoded JSON. ``body``: as it was posted before, if it was."""
 
     id: UUID
     task_id: UUID
@@ -46,6 +46,7 @@ class Letter:
     url: str
     receiver: str
     snapshot: Any
+    body: bytes | None
     created_at: datetime
     attempts: int
     leased_until: datetime
@@ -161,6 +162,7 @@ def claim(
             row.url,
             row.receiver,
             row.snapshot,
+            row.body,
             row.created_at,
             row.attempts,
             lease_until,
@@ -170,9 +172,10 @@ def claim(
     ]
 
 
-def settle(conn: sa.Connection, letter: Letter, attempt: Attempt) -> bool:
-    """Note what came of an attempt; false if its lease had passed to somebody else, or it has ended since."""
-    values = {
+def settle(conn: sa.Connection, letter: Letter, attempt: Attempt, body: bytes | None) -> bool:
+    """Note what came of an attempt; false if its lease had passed to somebody else, or it has ended since. The
+    ``body`` that may be posted again is kept: what renders it may have changed by then."""
+    values: dict[str, Any] = {
         "status": attempt.status.value,
         "attempts": notifications.c.attempts + 1,
         "due_at": attempt.due_at,
@@ -181,6 +184,8 @@ def settle(conn: sa.Connection, letter: Letter, attempt: Attempt) -> bool:
         "last_error": attempt.error,
         "ended_at": attempt.at if attempt.due_at is None else None,
     }
+    if attempt.status is not NotificationStatus.DELIVERED and letter.body is None:
+        values["body"] = body
     return conn.execute(notifications.update().where(_held(letter)).values(**values)).rowcount == 1
 
 
@@ -238,6 +243,14 @@ def redeliver_dead(conn: sa.Connection, some: Collection[UUID], now: datetime) -
     return conn.execute(notifications.update().where(dead).values(**_anew(now))).rowcount
 
 
+def snapshots_of(conn: sa.Connection, task_ids: Collection[UUID]) -> list[Any]:
+    """The snapshots of all notifications of some tasks."""
+    if not task_ids:
+        return []
+    table = notifications.c
+    return list(conn.scalars(sa.select(table.snapshot).where(dialect.any_of(conn, table.task_id, sorted(task_ids)))))
+
+
 def find(conn: sa.Connection, notification_id: UUID, client_name: str | None) -> Any | None:
     """One row without its snapshot, if it is this client's (None: anybody's)."""
     statement = sa.select(*_SHOWN).where(notifications.c.id == notification_id)
@@ -266,7 +279,7 @@ def list_page(
     return list(conn.execute(statement))
 
 
-_SHOWN: Final = tuple(column for column in notifications.c if column.key not in ("snapshot", "receiver"))
+_SHOWN: Final = tuple(column for column in notifications.c if column.key not in ("snapshot", "body", "receiver"))
 
 
 def _held(letter: Letter) -> sa.ColumnElement[bool]:

@@ -200,6 +200,7 @@ notifications = sa.Table(
     _column("url", sa.Text),
     _column("receiver", sa.String(400)),
     _column("snapshot", Json),
+    _optional("body", sa.LargeBinary),
     _column("status", sa.String(16)),
     _column("attempts", sa.Integer),
     _column("created_at", UtcDateTime),
@@ -210,7 +211,7 @@ notifications = sa.Table(
     _optional("ended_at", UtcDateTime),
 )
 """The outbox: written with the change that it tells of. ``receiver``: see ``storage/outbox``; ``snapshot``: see
-``flows/letters``."""
+``flows/letters``; ``body``: as it was posted, where it may be posted again."""
 sa.Index(None, notifications.c.client_name, notifications.c.id)
 sa.Index(None, notifications.c.task_id)
 _due_index(notifications, "receiver", "due_at", where="due_at")

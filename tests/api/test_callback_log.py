@@ -219,3 +219,24 @@ async def test_large_values_of_a_task_that_is_flooded_are_not_kept_without_end(g
     [kept] = await db.rows("SELECT count(*) AS n FROM item_values")
     assert kept["n"] <= 5
     assert (await gateway.task(str(task_id)))["items"][0]["lyrics"] == "line 11 " * 200
+
+
+async def test_an_unbound_token_fills_the_log_no_further_for_one_item(gateway, db, monkeypatch):
+    monkeypatch.setattr(inbox, "MOST_BODIES", 5)
+    for n in range(12):
+        lyrics = f"line {n} " * 200
+        assert (await gateway.call_back("song", song("t2m_ext", lyrics=lyrics))).status_code == 200
+    [bodies] = await db.rows("SELECT count(*) AS n FROM callbacks")
+    [values] = await db.rows("SELECT count(*) AS n FROM item_values")
+    assert bodies["n"] <= 7
+    assert values["n"] <= 7
+
+
+async def test_a_repeat_that_can_be_read_by_now_is_applied(gateway, db):
+    task_id = UUID((await gateway.submit())["id"])
+    assert (await gateway.call_back("song", done(), task_id)).status_code == 200
+    # As an earlier release would have left it that could not read it.
+    await db.execute("UPDATE callbacks SET disposition = 'malformed'")
+    assert (await gateway.call_back("song", done(), task_id)).status_code == 200
+    [row] = await db.rows("SELECT disposition FROM callbacks")
+    assert row["disposition"] == "applied"

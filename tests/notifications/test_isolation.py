@@ -133,7 +133,7 @@ def test_whoever_was_served_longest_ago_comes_first_among_equals():
     turns = Turns()
 
     def took(*names):
-        turns.took([outbox.Letter(None, None, "", "", "", name, None, None, 0, None, ()) for name in names], "")
+        turns.took([outbox.Letter(None, None, "", "", "", name, None, None, None, 0, None, ()) for name in names], "")
 
     took("a", "b", "c")
     took("a")

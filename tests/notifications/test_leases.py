@@ -82,10 +82,10 @@ async def test_a_result_is_noted_once_the_database_is_back(gateway, sender, monk
     studio = await client_of(gateway)
     settle, away = notify.settle, [Unavailable("away")] * 2
 
-    def sometimes(conn, context, letter, attempt):
+    def sometimes(conn, context, letter, attempt, body):
         if away:
             raise away.pop()
-        return settle(conn, context, letter, attempt)
+        return settle(conn, context, letter, attempt, body)
 
     monkeypatch.setattr(notify, "settle", sometimes)
     async with watching() as receiver:
@@ -99,11 +99,11 @@ async def test_what_cannot_be_noted_while_the_lease_lasts_is_sent_once_more(gate
     studio = await client_of(gateway)
     settle, away = notify.settle, True
 
-    def sometimes(conn, context, letter, attempt):
+    def sometimes(conn, context, letter, attempt, body):
         if away:
             clock.skip(31)
             raise Unavailable("away")
-        return settle(conn, context, letter, attempt)
+        return settle(conn, context, letter, attempt, body)
 
     monkeypatch.setattr(notify, "settle", sometimes)
     notifier = sender()
@@ -227,9 +227,9 @@ async def test_a_lease_that_passed_on_settles_nothing(gateway, clock):
     [second] = await claim()
     assert (first.id, first.attempts) == (second.id, second.attempts)
     ok = outbox.Attempt(outbox.NotificationStatus.DELIVERED, clock.now(), None, 200, None)
-    assert not await context.db.write(outbox.settle, first, ok)
+    assert not await context.db.write(outbox.settle, first, ok, None)
     await context.db.write(outbox.give_back, first, clock.now())
     assert await claim() == []
-    assert await context.db.write(outbox.settle, second, ok)
-    assert not await context.db.write(outbox.settle, second, ok)
+    assert await context.db.write(outbox.settle, second, ok, None)
+    assert not await context.db.write(outbox.settle, second, ok, None)
     assert (await studio.one())["attempts"] == 1

@@ -87,7 +87,7 @@ def written(
     context = gateway.gateway.context
     at = at or context.clock.now()
     task = Task(context.ids(), "song.generate", "song", name, True, at, webhook_url=url, updated_at=at)
-    snapshot = Snapshot(task, [])
+    snapshot = Snapshot(task, [], 600.0, 3)
     return [
         outbox.New(context.ids(), name, task.id, "task.succeeded", url, origin_of(url), snapshot, at)
         for _ in range(count)
