@@ -44,7 +44,7 @@ class Cautions:
             metrics.database_unsafe.labels(setting).set(setting in self._unsafe)
         metrics.callback_secret_missing.set(self._unreachable)
         if self._unsafe:
-            log.error("database.unsafe", off=self._unsafe, danger="what was acknowledged can be lost")
+            log.warning("database.unsafe", off=self._unsafe, danger="what was acknowledged can be lost")
         if self._unreachable:
             log.warning(
                 "callback_secrets.missing",

@@ -16,9 +16,10 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from app.errors import InvalidRequest, SchemaNotAtHead
+from app.errors import InvalidRequest, SchemaNotAtHead, Unavailable
 from app.storage.compatibility import note_usable, usable_revisions
 from app.storage.connect import is_sqlite, parse_url
+from app.storage.database import why_away
 from app.storage.postgres import create_engine as create_postgres_engine
 from app.storage.postgres import driver_arguments
 from app.storage.sqlite import FileLock
@@ -94,14 +95,21 @@ def _refuse_unknown(current: str | None) -> None:
 
 def migrate(url: str, revision: str = "head") -> None:
     """Upgrade or downgrade to a revision. Safe when several processes do it at once. Raises ``SchemaNotAtHead`` on
-    the schema of a newer release, and ``InvalidRequest`` for a revision that this release does not know."""
+    the schema of a newer release, ``InvalidRequest`` for a revision that this release does not know, and
+    ``Unavailable``."""
     if revision not in ("head", "base") and revision not in known_revisions():
         raise InvalidRequest(f"this release does not know the revision {revision}")
     parsed = parse_url(url)
     if is_sqlite(parsed):
         _migrate_sqlite(parsed, revision)
     else:
-        _run_apart(lambda: asyncio.run(_migrate_postgres(parsed, revision)))
+        try:
+            _run_apart(lambda: asyncio.run(_migrate_postgres(parsed, revision)))
+        except Exception as error:
+            reason = why_away(error)
+            if reason is None:
+                raise
+            raise Unavailable(f"the database is not available: {reason}") from error
 
 
 def _migrate_sqlite(url: sa.URL, revision: str) -> None:

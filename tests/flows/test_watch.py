@@ -151,7 +151,9 @@ async def test_a_hub_that_nobody_uses_asks_nothing(gateway):
     await gateway.submit()
     with counted_statements() as found:
         await asyncio.sleep(2.5)
-    assert [one for one in found if "timeline" in one or "timer_due_at" in one] == []
+    asked = [one for one in found if "timeline" in one or "timer_due_at" in one]
+    # What is counted is for health and metrics, and asked now and then whoever waits.
+    assert [one for one in asked if not one.startswith("SELECT count(")] == []
 
 
 @on_sqlite

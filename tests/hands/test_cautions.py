@@ -51,7 +51,7 @@ async def test_a_database_that_keeps_what_it_confirms_is_not_spoken_of_until_it_
             assert "synchronous_commit" in (await warnings(gateway))["database_unsafe"]
             assert (await metric(gateway, "gateway_database_unsafe"))["synchronous_commit"] == 1
     [line] = told(logs, "database.unsafe")
-    assert (line["log_level"], line["off"]) == ("error", ["synchronous_commit"])
+    assert (line["log_level"], line["off"]) == ("warning", ["synchronous_commit"])
 
 
 @on_postgresql
