@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from benchmarks import chart, closed, memory, purge, rates, sizes
-from benchmarks.plan import Plan
+from benchmarks.plan import CONNECTIONS, Plan
 from benchmarks.report import FOLDER, ORDER, Section, machine, say, write
 from benchmarks.subjects import Lab
 
@@ -27,10 +27,11 @@ def main() -> None:
     parser.add_argument("what", nargs="*", default=["callbacks"], choices=[*ORDER, "all"], help="default: callbacks")
     parser.add_argument("--quick", action="store_true", help="short runs and small tables; rough numbers")
     parser.add_argument("--rounds", type=int, help="rounds of each measurement (5; quick: 1)")
+    parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS, help="of the closed loops")
     parser.add_argument("--write", action="store_true", help="write RESULTS.md, and the chart if there is one")
     given = parser.parse_args()
     names = [name for name in ORDER if name in given.what or "all" in given.what]
-    plan = Plan(given.quick, given.rounds or (1 if given.quick else 5))
+    plan = Plan(given.quick, given.rounds or (1 if given.quick else 5), tuple(given.connections))
     sections = []
     with Lab() as lab:
         version = lab.postgres.execute("SHOW server_version")

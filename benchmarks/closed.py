@@ -2,14 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Final
 
 from benchmarks.load import Summary
 from benchmarks.plan import Plan, Sizer
 from benchmarks.report import Section, Table, median, number, say, spread
 from benchmarks.subjects import KINDS, Lab
-
-CONNECTIONS: Final = (16, 64, 256)
 
 Seen = dict[tuple[str, int], list[Summary]]
 
@@ -21,7 +18,7 @@ def measure(lab: Lab, plan: Plan) -> Section:
     seen: Seen = defaultdict(list)
     sizes: list[int] = []
     for round_ in range(plan.rounds):
-        for connections in CONNECTIONS:
+        for connections in plan.connections:
             for position in range(len(subjects)):
                 subject = subjects[(position + round_) % len(subjects)]
                 found = sizer.closed(subject, connections)
@@ -42,7 +39,7 @@ def measure(lab: Lab, plan: Plan) -> Section:
         for (name, connections), found in seen.items()
         if (note := _oddities(found)) is not None
     ]
-    return Section("callbacks", "Callbacks per second", how, [_table(names, seen), _ratios(seen)], notes)
+    return Section("callbacks", "Callbacks per second", how, [_table(names, seen, plan), _ratios(seen, plan)], notes)
 
 
 def _line(found: Summary) -> str:
@@ -71,9 +68,9 @@ def _sizes(sizes: list[int]) -> str:
     return f"Requests of {low:.1f}–{high:.1f} KB (5th–95th percentile; median {mid:.1f} KB)."
 
 
-def _table(names: list[str], seen: Seen) -> Table:
+def _table(names: list[str], seen: Seen, plan: Plan) -> Table:
     rows = []
-    for connections in CONNECTIONS:
+    for connections in plan.connections:
         for name in names:
             found = seen[name, connections]
             rows.append(
@@ -87,11 +84,11 @@ def _table(names: list[str], seen: Seen) -> Table:
     return Table(["subject", "accepted/s", "p50 ms", "p95 ms", "p99 ms"], rows)
 
 
-def _ratios(seen: Seen) -> Table:
+def _ratios(seen: Seen, plan: Plan) -> Table:
     """Ratios of one round's runs, which stood under the same noise; medians of those."""
     rows = []
     for kind in KINDS:
-        for connections in CONNECTIONS:
+        for connections in plan.connections:
             ours, plain = seen[f"gateway {kind}", connections], seen[f"plain {kind}", connections]
             floor = seen["floor", connections]
             rows.append(

@@ -1,10 +1,13 @@
 """How long and how often to measure."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from benchmarks import bodies
 from benchmarks.load import Spec, Summary, run_load
 from benchmarks.subjects import Lab, Subject
+
+CONNECTIONS: Final = (16, 64, 256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +16,8 @@ class Plan:
 
     quick: bool
     rounds: int
+    connections: tuple[int, ...] = CONNECTIONS
+    """Of the closed loops."""
 
     @property
     def warm_s(self) -> float:
