@@ -58,7 +58,7 @@ async def listed(
     db: Database, *, task_id: UUID | None, disposition: str | None, family: str | None, limit: int
 ) -> list[Document]:
     """The newest callbacks that match, without their bodies."""
-    found = await db.read(record.list_callbacks, task_id=task_id, disposition=disposition, family=family, limit=limit)
+    found = await db.read(inbox.list_page, task_id=task_id, disposition=disposition, family=family, limit=limit)
     return [callback_document(one) for one in found]
 
 

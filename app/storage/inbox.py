@@ -134,14 +134,20 @@ def find(conn: sa.Connection, callback_id: UUID) -> Logged | None:
 
 
 def list_page(
-    conn: sa.Connection, *, task_id: UUID | None, disposition: str | None, before_id: UUID | None, limit: int
+    conn: sa.Connection,
+    *,
+    task_id: UUID | None,
+    disposition: str | None,
+    limit: int,
+    family: str | None = None,
+    before_id: UUID | None = None,
 ) -> list[Logged]:
     """The newest callbacks that match, at most ``limit``."""
     statement = sa.select(callbacks).order_by(callbacks.c.id.desc()).limit(limit)
-    if task_id is not None:
-        statement = statement.where(callbacks.c.task_id == task_id)
-    if disposition is not None:
-        statement = statement.where(callbacks.c.disposition == disposition)
+    filters = ((callbacks.c.task_id, task_id), (callbacks.c.disposition, disposition), (callbacks.c.family, family))
+    for column, value in filters:
+        if value is not None:
+            statement = statement.where(column == value)
     if before_id is not None:
         statement = statement.where(callbacks.c.id < before_id)
     return [_logged(row) for row in conn.execute(statement)]

@@ -172,15 +172,16 @@ def find_owners(conn: sa.Connection, item_id: str) -> list[UUID]:
     return list(conn.scalars(sa.select(items.c.task_id).where(items.c.item_id == item_id).order_by(items.c.family)))
 
 
-def claim_due(conn: sa.Connection, now: datetime, soon: datetime, lease_until: datetime, limit: int) -> list[Asked]:
+def claim_due(
+    conn: sa.Connection, now: datetime, soon: datetime, lease_until: datetime, limit: int, *, but: str | None = None
+) -> list[Asked]:
     """Claim a full question: the item that is most overdue, and others of its family and group that are due by
-    ``soon``. Call it under the lock of the query limit, so that no two claims see the same rows."""
-    most_overdue = (
-        sa.select(items.c.family, items.c.query_group)
-        .where(items.c.query_due_at <= now)
-        .order_by(items.c.query_due_at)
-        .limit(1)
-    )
+    ``soon``; none of the group ``but``. Call it under the lock of the query limit, so that no two claims see the same
+    rows."""
+    due = items.c.query_due_at <= now
+    if but is not None:
+        due = sa.and_(due, items.c.query_group != but)
+    most_overdue = sa.select(items.c.family, items.c.query_group).where(due).order_by(items.c.query_due_at).limit(1)
     first = conn.execute(dialect.locked(most_overdue, of=items, skip=True)).one_or_none()
     if first is None:
         return []

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from app.domain.schedule import SUSPECT
 from app.domain.status import ITEM_FINAL
 from app.storage import dialect, tasks
-from app.storage.items import Asked, ItemKey, lease, lock_due, unleased
+from app.storage.items import Asked, ItemKey, claim_due, lease, lock_due, unleased
 from app.storage.tables import items
 
 Known = Mapping[ItemKey, datetime | None]
@@ -45,18 +45,7 @@ def claim_some(
 
 def claim_known(conn: sa.Connection, now: datetime, soon: datetime, lease_until: datetime, limit: int) -> list[Asked]:
     """As ``items.claim_due``, of the items that are no suspects."""
-    most_overdue = (
-        sa.select(items.c.family, items.c.query_group)
-        .where(items.c.query_due_at <= now, items.c.query_group != SUSPECT)
-        .order_by(items.c.query_due_at)
-        .limit(1)
-    )
-    first = conn.execute(dialect.locked(most_overdue, of=items, skip=True)).one_or_none()
-    if first is None:
-        return []
-    asked = lock_due(conn, first.family, first.query_group, now, soon, limit)
-    lease(conn, [one.key for one in asked], lease_until)
-    return asked
+    return claim_due(conn, now, soon, lease_until, limit, but=SUSPECT)
 
 
 def is_suspect(conn: sa.Connection, key: ItemKey) -> bool:

@@ -43,29 +43,3 @@ def page_of_tasks(conn: sa.Connection, after: UUID | None, limit: int) -> list[U
     """The ids of tasks, the oldest first."""
     statement = sa.select(tasks.c.id).order_by(tasks.c.id).limit(limit)
     return list(conn.scalars(statement if after is None else statement.where(tasks.c.id > after)))
-
-
-def list_callbacks(
-    conn: sa.Connection, *, task_id: UUID | None, disposition: str | None, family: str | None, limit: int
-) -> list[Logged]:
-    """The newest callbacks that match, at most ``limit``."""
-    statement = sa.select(callbacks).order_by(callbacks.c.id.desc()).limit(limit)
-    filters = ((callbacks.c.task_id, task_id), (callbacks.c.disposition, disposition), (callbacks.c.family, family))
-    for column, value in filters:
-        if value is not None:
-            statement = statement.where(column == value)
-    return [
-        Logged(
-            row.id,
-            row.task_id,
-            row.family,
-            row.disposition,
-            row.body,
-            row.received_at,
-            row.last_received_at,
-            row.times,
-            row.address,
-            row.detail,
-        )
-        for row in conn.execute(statement)
-    ]
