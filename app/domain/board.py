@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from app.domain.item import ItemState
 from app.domain.observation import Source
 from app.domain.policy import Policy
@@ -29,8 +31,7 @@ class Rules:
     new_id: Callable[[], UUID]
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """A callback's event came for the first time: a sample of the vendor's timing, since the event before it, or
     (stage 0) since the claim."""
 
@@ -39,8 +40,7 @@ class Arrival:
     delay_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(msgspec.Struct, frozen=True):
     """The status of a task before and after one change."""
 
     task: Task
@@ -48,8 +48,7 @@ class Moved:
     after: str
 
 
-@dataclass(frozen=True, slots=True)
-class Milestone:
+class Milestone(msgspec.Struct, frozen=True):
     """Something of a task that its client is to be told: ``running``, ``playable``, or how it ended."""
 
     task_id: UUID
@@ -69,8 +68,7 @@ class EndedBy(StrEnum):
     """The vendor does not know it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """An item became final."""
 
     task: Task

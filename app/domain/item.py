@@ -7,7 +7,6 @@ value never takes part. The gateway's own verdicts are derived elsewhere and nev
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -38,19 +37,18 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-@dataclass(slots=True)
-class ItemState:
+class ItemState(msgspec.Struct):
     """What is known of an item. Times are microseconds since the epoch.
 
     ``values``: field → [observed, value]; ``large``: field → [observed, digest of the JSON], the value itself
     is stored apart. A field is in one of the two. ``events``: event → first arrival.
     """
 
-    statuses: dict[str, str] = field(default_factory=dict)
-    urls: dict[str, dict[str, int]] = field(default_factory=dict)
-    values: dict[str, list[Any]] = field(default_factory=dict)
-    large: dict[str, list[Any]] = field(default_factory=dict)
-    events: dict[str, int] = field(default_factory=dict)
+    statuses: dict[str, str] = msgspec.field(default_factory=dict)
+    urls: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
+    values: dict[str, list[Any]] = msgspec.field(default_factory=dict)
+    large: dict[str, list[Any]] = msgspec.field(default_factory=dict)
+    events: dict[str, int] = msgspec.field(default_factory=dict)
     sighted_us: int | None = None
     unknown_us: int | None = None
 
@@ -76,7 +74,7 @@ class ItemState:
 
     def has_url(self, names: Iterable[str]) -> bool:
         """Whether a URL of any of these fields is known."""
-        return any(self.urls.get(name) for name in names)
+        return not self.urls.keys().isdisjoint(names)
 
     def value(self, name: str) -> Any:
         """A small value, or None."""
@@ -87,8 +85,7 @@ class ItemState:
         return name in self.values or name in self.large
 
 
-@dataclass(slots=True)
-class Joined:
+class Joined(msgspec.Struct):
     """The state after a join, and what the join did.
 
     ``changed``: visible fields with (before, after), large values as digests; ``touched``: anything at all

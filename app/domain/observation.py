@@ -1,9 +1,10 @@
 """An observation: what somebody says about one item, at one instant. Three producers, one type."""
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import Any, Final
+
+import msgspec
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -35,8 +36,7 @@ class NamedBy(IntEnum):
     SUBMIT_ANSWER = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """The readable part of one vendor item, cleaned. Absent, null and wrongly typed fields are not in it.
 
     ``statuses``: raw texts of the ordered fields. ``urls``: for each artifact field its URL, or the
@@ -44,14 +44,13 @@ class Reading:
     """
 
     item_id: str
-    statuses: dict[str, str] = field(default_factory=dict)
-    urls: dict[str, str] = field(default_factory=dict)
-    values: dict[str, Any] = field(default_factory=dict)
+    statuses: dict[str, str] = msgspec.field(default_factory=dict)
+    urls: dict[str, str] = msgspec.field(default_factory=dict)
+    values: dict[str, Any] = msgspec.field(default_factory=dict)
     event: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(msgspec.Struct, frozen=True):
     """A reading with its source and its own time, fixed once.
 
     ``observed_us`` is when the first copy of a callback was received, when the request of a query was

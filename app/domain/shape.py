@@ -38,8 +38,11 @@ class Shape:
     """Every vendor field that is ordered, not last-writer-wins."""
     url_fields: frozenset[str] = field(init=False)
     """Every vendor field that carries a URL of an artifact."""
+    required: tuple[Artifact, ...] = field(init=False)
+    """The artifacts without which an item is not settled."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "status_fields", frozenset({"status", *self.sub_statuses}))
         names = frozenset(name for artifact in self.artifacts for name in artifact.fields)
         object.__setattr__(self, "url_fields", names)
+        object.__setattr__(self, "required", tuple(artifact for artifact in self.artifacts if artifact.required))

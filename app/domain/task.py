@@ -5,11 +5,13 @@ overwrite the submission: that an item exists proves that the vendor has the tas
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from app.domain.item import ItemState
 from app.domain.status import ITEM_FINAL, ITEM_USABLE, ItemStatus, TaskStatus
@@ -38,8 +40,7 @@ class Failure:
     vendor_request_id: str | None = None
 
 
-@dataclass(slots=True)
-class Item:
+class Item(msgspec.Struct):
     """One item: whose it is, what is known of it, and when to ask about it next.
 
     ``follow_ups``: answered queries since the item was final with an artifact missing.
@@ -69,8 +70,7 @@ class Item:
         return (self.family, self.item_id)
 
 
-@dataclass(slots=True)
-class Task:
+class Task(msgspec.Struct):
     """The changing part of a task. What the client sent (params, metadata …) is stored beside it and not read here."""
 
     id: UUID
@@ -108,13 +108,12 @@ class Task:
         return self.submission is Submission.EXTERNAL
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(msgspec.Struct):
     """One row of a task's timeline, before it has its number. ``detail`` is JSON."""
 
     at: datetime
     type: str
-    detail: dict[str, Any] = field(default_factory=dict)
+    detail: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 def derive_status(submission: Submission, expired: bool, items: Sequence[ItemStatus]) -> TaskStatus:

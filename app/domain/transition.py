@@ -4,11 +4,12 @@ Every change of state in the product goes through ``step``: answers to submissio
 queries, the passing of time, cancellation. It is pure: it changes the board in memory, and says what happened.
 """
 
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from app.domain.board import Arrival, Board, Milestone, Moved, Rules
 from app.domain.client import EXTERNAL
@@ -33,8 +34,7 @@ class Verdict(StrEnum):
     """A query's answer about an item that is not ours."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """One thing that happened, at ``at``. ``entry`` is its type in the timeline and ``detail`` what it says there.
 
     ``task_id`` is None where the observations alone say whose they are (a query's answer, an unbound token).
@@ -46,11 +46,10 @@ class Change:
     task_id: UUID | None = None
     observations: tuple[Observation, ...] = ()
     event: SubmissionEvent | None = None
-    detail: dict[str, Any] = field(default_factory=dict)
+    detail: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """``verdicts``: one for each observation, in order. ``guarded``: the submission's guard refused the event.
     ``task_ids``: the tasks that the change reached."""
 
@@ -70,7 +69,7 @@ def step(board: Board, change: Change, rules: Rules) -> Outcome:
     for task_id, notes in touched.items():
         if task_id not in board.removed:
             late = guarded and task_id == change.task_id
-            told = replace(change, detail={**change.detail, "late": True}) if late else change
+            told = msgspec.structs.replace(change, detail={**change.detail, "late": True}) if late else change
             _conclude(board, board.tasks[task_id], told, notes, rules)
     return Outcome(verdicts, guarded, tuple(touched))
 

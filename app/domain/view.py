@@ -73,8 +73,8 @@ def progress_of(item: Item, task: Task, shape: Shape, policy: Policy) -> Progres
     exhausted = given_up or (final and item.follow_ups >= policy.follow_ups)
     lacking = [
         (artifact.name, _lack(state, exhausted, artifact.status_field))
-        for artifact in shape.artifacts
-        if artifact.required and not state.has_url(artifact.fields)
+        for artifact in shape.required
+        if not state.has_url(artifact.fields)
     ]
     if task.sung and shape.sections_field is not None and not state.has(shape.sections_field):
         lacking.append((shape.sections_field, _lack(state, exhausted, shape.sections_status)))

@@ -4,9 +4,10 @@ A request is admitted, read, and handed to a writer; it waits until the writer's
 """
 
 import asyncio
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from app.errors import Unavailable
 from app.flows.context import Context
@@ -47,12 +48,16 @@ class Admission:
         self._bytes -= size
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """Where a callback came in: a family, and whom its token binds (None: nobody)."""
 
     family: str
     task_id: UUID | None
+
+
+def _give_up(answer: asyncio.Future[Ruling]) -> None:
+    if not answer.done():
+        answer.set_exception(Unavailable("the callback could not be stored in time"))
 
 
 class Ingest:
@@ -76,11 +81,12 @@ class Ingest:
         """Have one callback stored and applied; it is durable when this returns. Raises ``Unavailable``."""
         writer = self.writers[to.task_id.int % len(self.writers) if to.task_id is not None else 0]
         answer = writer.put(self._read(to, body, client_address))
+        # A timer of the loop: a time-out context around each of so many waits costs several times as much.
+        timer = asyncio.get_running_loop().call_later(self._answer_timeout_s, _give_up, answer)
         try:
-            async with asyncio.timeout(self._answer_timeout_s):
-                return await answer
-        except TimeoutError:
-            raise Unavailable("the callback could not be stored in time") from None
+            return await answer
+        finally:
+            timer.cancel()
 
     def fail_all(self) -> None:
         """Answer everybody who waits with 503: the process ends."""

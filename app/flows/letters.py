@@ -6,7 +6,7 @@ a callback does not pay for the ten kilobytes that its client will see.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from uuid import UUID
 
 import msgspec
@@ -26,8 +26,7 @@ from app.storage.tasks import Given, Record
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """A task at one moment, as it is kept in the outbox, with the settings that what is shown of it depends on."""
 
     task: Task

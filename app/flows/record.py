@@ -5,11 +5,13 @@ copy's time stays its time, or an old callback would look new.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from app.domain.board import Board, Rules
 from app.domain.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
@@ -21,8 +23,7 @@ from app.storage import inbox, items, tasks
 from app.storage.inbox import Delivery, Receipt
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(msgspec.Struct, frozen=True):
     """A callback with a valid token, read. ``fault`` says why it is malformed, and then it has no readings.
     ``times`` is above 1 where several copies were collapsed. ``fresh``: not a replay."""
 
@@ -39,8 +40,7 @@ class Received:
     fresh: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
+class Ruling(msgspec.Struct, frozen=True):
     """What became of a callback. ``usable``: something of it was applied, or there was nothing to apply."""
 
     disposition: Disposition

@@ -5,9 +5,9 @@ There is no timer: a group forms by itself while the one before commits, so a lo
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import structlog
 
 from app.domain.observation import Disposition
@@ -26,8 +26,7 @@ STEP_BACK_S: Final = 0.02
 log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(msgspec.Struct):
     received: Received
     answer: asyncio.Future[Ruling]
     deferred_at: float | None = None

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from app.storage.database import dumps
 from app.storage.tables import UtcDateTime
 
-Columns = Sequence[sa.Column[Any]]
+Columns = tuple[sa.Column[Any], ...]
 Convert = Callable[[Any], Any]
 
 _TIME_CHARS: Final = len("2026-01-01 00:00:00.000000")
@@ -69,7 +69,7 @@ def records(prefix: str, columns: Columns) -> dict[str, sa.ColumnElement[Any]]:
 
 def record_parameters(prefix: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
     """Rows as the JSON and the arrays of ``records``."""
-    names, plain, apart = _layout(tuple(columns))
+    names, plain, apart = _layout(columns)
     texts = [dict(zip(names, (number, *plain(row)), strict=True)) for number, row in enumerate(rows, start=1)]
     found: dict[str, Any] = {prefix: dumps(texts)}
     for name, place, is_json in apart:
@@ -140,7 +140,7 @@ def _sqlite_driver(conn: sa.Connection) -> sqlite3.Connection:
 
 def to_driver(conn: sa.Connection, columns: Columns) -> Sequence[Convert | None]:
     """What turns a value of each column into the driver's."""
-    return _to_sqlite_all(tuple(columns), conn.dialect)
+    return _to_sqlite_all(columns, conn.dialect)
 
 
 def from_driver(conn: sa.Connection, type_: sa.types.TypeEngine[Any]) -> Convert | None:
@@ -171,6 +171,8 @@ def _to_sqlite_all(columns: tuple[sa.Column[Any], ...], sqlite_dialect: sa.Diale
 def _to_sqlite(type_: sa.types.TypeEngine[Any], sqlite_dialect: sa.Dialect) -> Convert | None:
     if isinstance(type_, UtcDateTime):
         return _text_of
+    if isinstance(type_, sa.JSON):
+        return dumps
     return type_.dialect_impl(sqlite_dialect).bind_processor(sqlite_dialect)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 import sqlalchemy as sa
 
 from app.domain.observation import Disposition
@@ -17,8 +18,7 @@ MOST_BODIES: Final = 200
 """Bodies stored per task; later ones are only counted, so that a leaked token cannot fill the disk."""
 
 
-@dataclass(slots=True)
-class Delivery:
+class Delivery(msgspec.Struct):
     """One callback to be recorded. ``digest`` is the key: of (task or nobody, family, body)."""
 
     id: UUID
@@ -33,8 +33,7 @@ class Delivery:
     times: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True):
     """A recorded callback. ``received_at`` is that of its first copy; ``times`` counts all copies."""
 
     id: UUID

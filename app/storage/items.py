@@ -1,7 +1,7 @@
 """Items: who owns them, what is known of them, and when to ask about them."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, Final
@@ -20,7 +20,7 @@ from app.storage.tables import item_values, items
 ItemKey = tuple[str, str]
 
 _KEY: Final = ("family", "item_id")
-_COLUMNS: Final = tuple(field.name for field in fields(Item) if field.name != "new")
+_COLUMNS: Final = tuple(name for name in Item.__struct_fields__ if name != "new")
 _STATE: Final = _COLUMNS.index("state")
 _values_of: Final = attrgetter(*_COLUMNS)
 _decode_state: Final = msgspec.json.Decoder(ItemState).decode

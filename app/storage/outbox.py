@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 import sqlalchemy as sa
 
 from app.storage import dialect, sets
@@ -83,8 +84,7 @@ _NEW: Final = sets.Insert(
 _LEASE: Final = sets.Update(notifications, ("id",), ("due_at",))
 
 
-@dataclass(frozen=True, slots=True)
-class New:
+class New(msgspec.Struct, frozen=True):
     """A notification to be written. ``origin``: of its URL. ``snapshot``: what its body is made of, as JSON."""
 
     id: UUID

@@ -7,6 +7,7 @@ A set travels as JSON, with arrays beside it (PostgreSQL), or row by row (SQLite
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -135,7 +136,7 @@ def _fetch(conn: sa.Connection, compiled: _Compiled, values: dict[str, Any]) -> 
 
 def _run_many(conn: sa.Connection, statement: Insert | Update, rows: Sequence[Row]) -> int:
     compiled = _compile(conn, (statement,), _one_row)
-    converts = dialect.to_driver(conn, [statement.table.c[name] for name in _columns(statement)])
+    converts = dialect.to_driver(conn, _columns(statement))
     # The order of the text is keys last in an UPDATE; a row has them first.
     places = [int(name.removeprefix("p")) for name in compiled.order]
     ordered = [tuple(row[place] for place in places) for row in dialect.converted(converts, rows)]
@@ -150,21 +151,24 @@ def _write_at_once(conn: sa.Connection, changes: Sequence[Change]) -> Sequence[i
     return _fetch(conn, compiled, values)[0]
 
 
-def _columns(statement: Insert | Update) -> tuple[str, ...]:
-    return statement.columns if isinstance(statement, Insert) else (*statement.keys, *statement.columns)
+@lru_cache(maxsize=256)
+def _columns(statement: Insert | Update) -> tuple[sa.Column[Any], ...]:
+    """The columns of a row of the set."""
+    names = statement.columns if isinstance(statement, Insert) else (*statement.keys, *statement.columns)
+    return tuple(statement.table.c[name] for name in names)
 
 
 def _parameters(statement: Insert | Update, rows: Sequence[Row], prefix: str) -> dict[str, Any]:
-    return dialect.record_parameters(prefix, [statement.table.c[name] for name in _columns(statement)], rows)
+    return dialect.record_parameters(prefix, _columns(statement), rows)
 
 
 def _given(statement: Insert | Update, prefix: str) -> dict[str, sa.ColumnElement[Any]]:
     """The rows of a set as the columns of a table."""
-    return dialect.records(prefix, [statement.table.c[name] for name in _columns(statement)])
+    return dialect.records(prefix, _columns(statement))
 
 
 def _flat(conn: sa.Connection, statement: Insert, rows: Sequence[Row]) -> dict[str, Any]:
-    converts = dialect.to_driver(conn, [statement.table.c[name] for name in statement.columns])
+    converts = dialect.to_driver(conn, _columns(statement))
     return {
         f"p{number}_{place}": value
         for number, row in enumerate(dialect.converted(converts, rows))
@@ -212,7 +216,7 @@ def _update_of_set(statement: Update, prefix: str) -> Any:
 def _one_row(conn: sa.Connection, statement: Insert | Update) -> Any:
     table = statement.table
     bound = {
-        name: sa.bindparam(f"p{place}", type_=table.c[name].type) for place, name in enumerate(_columns(statement))
+        column.key: sa.bindparam(f"p{place}", type_=column.type) for place, column in enumerate(_columns(statement))
     }
     if isinstance(statement, Insert):
         return _on_conflict(statement, dialect.insert(conn, table).values(bound))

@@ -1,7 +1,7 @@
 """Tasks: locked and saved by the flows, read by the API. Every function runs in its caller's transaction."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from operator import attrgetter
@@ -21,7 +21,7 @@ from app.storage.tables import items, tasks
 ID_LATER_S: Final = 60.0
 """An id is made after its task's ``created_at``, by no more than a transaction may last."""
 
-_FACTS: Final = tuple(field.name for field in fields(Task) if field.name != "new")
+_FACTS: Final = tuple(name for name in Task.__struct_fields__ if name != "new")
 _FIXED: Final = _FACTS[: _FACTS.index("submission")]
 """Facts that never change come first."""
 _FAILURE: Final = _FACTS.index("failure")

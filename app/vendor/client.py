@@ -6,7 +6,6 @@ was made at all decides between "certainly not taken" and "we cannot know" (G5).
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -120,7 +119,7 @@ class VendorClient:
             return found
         if found.status != codes.SUCCESS or not isinstance(found.data, dict):
             return Unanswered(self._redact(found.message) or "no account in the answer", found.status)
-        account: dict[str, Any] = wire.clean(found.data, Counter())
+        account: dict[str, Any] = wire.clean(found.data, wire.Oddities(int))
         return account
 
     async def _ask(self, path: str, body: dict[str, Any]) -> Response | Unanswered:

@@ -9,10 +9,11 @@ import base64
 import hmac
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 _NOBODY: Final = UUID(int=0)
 _KEY_ID_BYTES: Final = 3
@@ -20,8 +21,7 @@ _MAC_BYTES: Final = 20
 _TEXT: Final = re.compile(r"[A-Za-z0-9_-]{52}")
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True):
     """A valid token. ``task_id`` is None for the unbound token, made for tasks submitted elsewhere."""
 
     task_id: UUID | None

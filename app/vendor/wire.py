@@ -7,8 +7,7 @@ A typed decoder would skip over faults in fields that it does not know, and drop
 import json
 import math
 import re
-from collections import Counter
-from dataclasses import dataclass, field
+from collections import defaultdict
 from typing import Any, Final
 
 import msgspec
@@ -41,12 +40,15 @@ class Malformed(Exception):
     """The body is not JSON, or not of the documented shape. The message is safe to show."""
 
 
-@dataclass(slots=True)
-class Body:
-    """What a body says. ``oddities`` counts what was passed over, by kind of fault."""
+Oddities = defaultdict[str, int]
+"""How often something was passed over, by kind of fault."""
 
-    readings: list[Reading] = field(default_factory=list)
-    oddities: Counter[str] = field(default_factory=Counter)
+
+class Body(msgspec.Struct):
+    """What a body says, and what of it was passed over."""
+
+    readings: list[Reading] = msgspec.field(default_factory=list)
+    oddities: Oddities = msgspec.field(default_factory=lambda: defaultdict(int))
 
 
 def decode(raw: bytes) -> Any:
@@ -102,7 +104,7 @@ def read_items(items: list[Any], family: Family, *, of_callback: bool = False, i
 
 
 def read_item(
-    item: Any, shape: Shape, oddities: Counter[str], *, of_callback: bool = False, is_clean: bool = False
+    item: Any, shape: Shape, oddities: Oddities, *, of_callback: bool = False, is_clean: bool = False
 ) -> Reading | None:
     """Read one vendor item, or None (counted) if it is no object or has no usable id."""
     if not isinstance(item, dict):
@@ -119,7 +121,7 @@ def read_item(
             continue
         name = (raw_name if is_clean else clean_text(raw_name))[:MOST_ID_CHARS]
         value = raw_value if is_clean else clean(raw_value, oddities)
-        if value is _ABSENT or value in ("", [], {}):
+        if value is _ABSENT or (not value and value in ("", [], {})):
             continue
         if name == "event":
             event = _read_event(value, oddities)
@@ -157,7 +159,7 @@ def clean_text(text: str) -> str:
     return text
 
 
-def clean(value: Any, oddities: Counter[str], depth: int = 0) -> Any:
+def clean(value: Any, oddities: Oddities, depth: int = 0) -> Any:
     """A value that both databases and any JSON encoder take; what cannot be kept is absent and counted."""
     if isinstance(value, str):
         return clean_text(value)
@@ -205,14 +207,14 @@ def _is_shallow(value: Any, left: int) -> bool:
     return True
 
 
-def _read_event(value: Any, oddities: Counter[str]) -> str | None:
+def _read_event(value: Any, oddities: Oddities) -> str | None:
     if isinstance(value, str) and len(value) <= MOST_STATUS_CHARS:
         return value
     oddities["wrong_type"] += 1
     return None
 
 
-def _read_field(reading: Reading, name: str, value: Any, shape: Shape, oddities: Counter[str]) -> None:
+def _read_field(reading: Reading, name: str, value: Any, shape: Shape, oddities: Oddities) -> None:
     if name in shape.status_fields:
         if isinstance(value, str) and len(value) <= MOST_STATUS_CHARS:
             reading.statuses[name] = value

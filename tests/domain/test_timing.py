@@ -1,12 +1,12 @@
 """When a callback counts as overdue, and how long until the next question."""
 
 import math
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from app.domain.policy import Policy
 from app.domain.timing import FAR, bucket_of, interval_s, later, overdue_s, upper_edge_s
