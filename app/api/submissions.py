@@ -1,15 +1,16 @@
 """Submissions by hand, for admins: held, released, looked at, and made good after a restore."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StrictStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
 from app.api.acting import by
 from app.api.answers import PROBLEMS, json_answer
 from app.api.bodies import documented, parse, read_json
 from app.api.services import Admin, TheServices
+from app.api.times import RequestTime
 from app.flows import submissions
 from app.flows.recover import recover
 
@@ -28,17 +29,9 @@ class RecoverRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    sent_since: AwareDatetime
-    accepted_before: AwareDatetime | None = None
+    sent_since: RequestTime
+    accepted_before: RequestTime | None = None
     dry_run: StrictBool = False
-
-    @field_validator("sent_since", "accepted_before")
-    @classmethod
-    def _in_utc(cls, value: datetime | None) -> datetime | None:
-        try:
-            return value.astimezone(UTC) if value is not None else None
-        except OverflowError:
-            raise ValueError("the time is out of range") from None
 
 
 class Recovered(BaseModel):

@@ -179,6 +179,9 @@ async def test_impossible_moments_are_refused(gateway):
         {"sent_since": now().isoformat(), "accepted_before": (now() + hour).isoformat()},
         {"sent_since": now().isoformat(), "dry_run": "yes"},
         {"sent_since": "0001-01-01T00:00:00+14:00"},
+        {"sent_since": 0},
+        {"sent_since": "0"},
+        {"sent_since": now().isoformat(), "accepted_before": 1_770_000_000},
     ):
         assert_problem(await gateway.api.post("/v1/submissions/recover", json=body), 422)
     assert (await gateway.task(task_id))["status"] == "queued"
