@@ -1,7 +1,7 @@
 """The one door through which state changes: lock the tasks, load their items, step, write back.
 
 Submissions' answers, callbacks, queries' answers, the clock and cancellation all come through here, so the order
-of locks (limits → tasks → inbox → items → timeline) and the bookkeeping have one place.
+of locks (limits → tasks → items → inbox → timeline) and the bookkeeping have one place.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -16,6 +16,8 @@ from app.flows.letters import written
 from app.flows.traced import Followed, followed
 from app.storage import items, sets, tasks, timeline
 from app.storage.database import Conflicted
+from app.storage.inbox import Receipt
+from app.storage.locking import lock_free
 
 
 @dataclass(slots=True)
@@ -35,10 +37,11 @@ class Applied:
 @dataclass(frozen=True, slots=True)
 class Locked:
     """A board of locked tasks with their items. ``strangers``: named items that belong to a task which is not on
-    it: another transaction holds that one, or has only now given the item to it."""
+    it: another transaction holds that one, or has only now given the item to it. ``receipts``: by digest."""
 
     board: Board
     strangers: Collection[tuple[str, str]]
+    receipts: dict[bytes, Receipt]
 
     def holds(self, change: Change) -> bool:
         """Whether everything that a change reaches is on the board."""
@@ -55,20 +58,26 @@ def apply(conn: sa.Connection, changes: Sequence[Change], rules: Rules, *, skip_
     return applied
 
 
-def lock(conn: sa.Connection, changes: Sequence[Change], *, skip_locked: bool) -> Locked:
-    """Lock the tasks that the changes name and those that own the items they name, and read their items, in a
-    second statement: the first one's snapshot may be older than its locks."""
+def lock(
+    conn: sa.Connection, changes: Sequence[Change], *, skip_locked: bool, digests: Collection[bytes] = ()
+) -> Locked:
+    """Lock the tasks that the changes name and those that own the items they name, read their items, and look
+    callbacks up by ``digests``. Where it waits for locks, it reads in a second statement: what the first one sees may
+    be older than its locks."""
     keys = {seen.key for change in changes for seen in change.observations}
     named = {change.task_id for change in changes if change.task_id is not None}
+    if not skip_locked:
+        tasks.lock(conn, named, keys)
+    obtained = lock_free(conn, named, keys, digests)
     board = Board()
-    for task in tasks.lock(conn, named, keys, skip=skip_locked):
+    for task in obtained.tasks:
         board.add_task(task)
-    for item in items.lock_of_tasks(conn, board.tasks):
+    for item in obtained.items:
         board.add_item(item)
     strangers = items.owners(conn, keys - board.items.keys())
     if strangers and not skip_locked:
         raise Conflicted  # an owner changed while we waited for its lock
-    return Locked(board, strangers)
+    return Locked(board, strangers, {receipt.digest: receipt for receipt in obtained.receipts})
 
 
 def step_all(locked: Locked, changes: Sequence[Change], rules: Rules) -> Applied:
@@ -82,9 +91,9 @@ def step_all(locked: Locked, changes: Sequence[Change], rules: Rules) -> Applied
     return applied
 
 
-def write_back(conn: sa.Connection, board: Board, rules: Rules, *beside: sets.Change) -> None:
-    """Write what has changed on a board, the notifications of it, and what is to be written ``beside``."""
-    sets.write(conn, [*_changed_rows(board), written(board, rules), *beside])
+def write_back(conn: sa.Connection, board: Board, rules: Rules, *inbox: sets.Change) -> None:
+    """Write the ``inbox``, what has changed on a board, and the notifications of it."""
+    sets.write(conn, [*inbox, *_changed_rows(board), written(board, rules)])
     tasks.delete(conn, board.removed)
 
 

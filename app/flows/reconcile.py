@@ -177,7 +177,7 @@ def _with_key_rejected(submit: Standing, now: datetime, detail: str) -> Standing
 def postpone(conn: sa.Connection, context: Context, question: Question, answer: QueryAnswer, now: datetime) -> None:
     """Ask again: in halves and at once where one bad id may have spoiled the call, else after an interval."""
     keys = [one.key for one in question.asked]
-    tasks.lock(conn, (), keys, skip=False)
+    tasks.lock(conn, (), keys)
     if isinstance(answer, Spoiled) and len(question.asked) > 1:
         postponed = _halves(context, question, now)
     else:

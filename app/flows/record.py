@@ -1,10 +1,10 @@
 """The transaction of a group of callbacks: lock their tasks, log them, join what is new.
 
-Locks: tasks → inbox → items → timeline. A repeat of an applied body is counted and goes no further; its first
-copy's time stays its time, or an old callback would look new.
+Everything is read first (``storage/locking``), decided in memory, and written at once. A repeat of an applied body is
+counted and goes no further; its first copy's time stays its time, or an old callback would look new.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -19,7 +19,7 @@ from app.domain.task import Item, Task
 from app.domain.transition import Change, Outcome, Verdict
 from app.flows.apply import Applied, lock, step_all, write_back
 from app.flows.letters import named_digests
-from app.storage import inbox, items, tasks
+from app.storage import inbox, items, sets, tasks
 from app.storage.inbox import Delivery, Receipt
 
 
@@ -62,39 +62,39 @@ def commit_group(
     """Store and apply a group of callbacks, in the caller's transaction."""
     unique = _collapse(group)
     changes = {one.digest: _change(one) for one in unique}
-    locked = lock(conn, list(changes.values()), skip_locked=skip_locked)
-    orphans = _orphans(conn, locked.board, unique)
+    locked = lock(conn, list(changes.values()), skip_locked=skip_locked, digests=changes.keys())
+    board, receipts = locked.board, locked.receipts
+    orphans = _orphans(conn, board, unique)
     ready = [one for one in unique if one.task_id in orphans or locked.holds(changes[one.digest])]
-    unstored = _beyond_limit(conn, locked.board, ready)
-    receipts = inbox.record(conn, [_delivery(one, orphans) for one in ready if one.digest not in unstored])
+    unkept = _beyond_limit(board, ready, receipts)
     rulings = {one.digest: _known_ruling(one, receipts.get(one.digest), orphans) for one in ready}
     fresh = [one for one in ready if rulings[one.digest] is None]
     for one in fresh:
-        receipt = receipts.get(one.digest)
-        changes[one.digest] = _told(one, changes[one.digest], receipt)
-        if receipt is None or receipt.id == one.id:
-            for task in _charged(locked.board, one):
+        if one.digest not in receipts:
+            for task in _charged(board, one):
                 task.stored_bodies += 1
-    applied = step_all(locked, [changes[one.digest] for one in fresh], rules)
-    verdicts = {one.digest: _ruling(one, outcome) for one, outcome in zip(fresh, applied.outcomes, strict=True)}
-    settled = {
-        receipts[digest].id: ruling.disposition
-        for digest, ruling in verdicts.items()
-        if digest in receipts and ruling.disposition is not receipts[digest].disposition
-    }
-    write_back(conn, locked.board, rules, inbox.settled(settled))
-    flooded = _flooded(locked.board)
+    told = [_told(one, changes[one.digest], receipts.get(one.digest), one.digest in unkept) for one in fresh]
+    applied = step_all(locked, told, rules)
+    rulings |= {one.digest: _ruling(one, outcome) for one, outcome in zip(fresh, applied.outcomes, strict=True)}
+    deliveries = [
+        _delivery(one, ruling, receipts.get(one.digest))
+        for one in ready
+        if one.digest not in unkept and (ruling := rulings[one.digest]) is not None
+    ]
+    write_back(conn, board, rules, *inbox.recorded(deliveries, receipts))
+    flooded = _flooded(board)
     if flooded:
         items.drop_old_values(conn, flooded, named_digests(conn, {item.task_id for item in flooded}))
-    rulings |= verdicts
     return Committed([rulings.get(one.digest) for one in group], applied)
 
 
 def store_poisoned(conn: sa.Connection, received: Received, why: str) -> None:
     """Keep a callback that could not be applied, in a transaction of its own."""
-    delivery = _delivery(received, frozenset())
-    delivery.disposition, delivery.detail = Disposition.POISONED, why
-    inbox.record(conn, [delivery])
+    held = {receipt.digest: receipt for receipt in inbox.receipts(conn, [received.digest])}
+    delivery = _delivery(received, Ruling(Disposition.POISONED, usable=False), held.get(received.digest))
+    if not held:
+        delivery.detail = why
+    sets.write(conn, inbox.recorded([delivery], held))
 
 
 def _collapse(group: Sequence[Received]) -> list[Received]:
@@ -118,10 +118,10 @@ def _change(one: Received) -> Change:
     return Change(one.received_at, "callback", one.task_id, observations, detail=detail)
 
 
-def _told(one: Received, change: Change, receipt: Receipt | None) -> Change:
+def _told(one: Received, change: Change, receipt: Receipt | None, unkept: bool) -> Change:
     """The change of a callback that was perhaps told before, or is beyond what is kept: quiet, and as of the time
     of its first copy."""
-    if receipt is not None and receipt.id == one.id:
+    if receipt is None and not unkept:
         return change
     observed_us = to_us(receipt.received_at if receipt else one.received_at)
     fresh = one.fresh and receipt is None
@@ -135,12 +135,13 @@ def _orphans(conn: sa.Connection, board: Board, group: Iterable[Received]) -> fr
     return frozenset(missing - tasks.existing(conn, missing))
 
 
-def _beyond_limit(conn: sa.Connection, board: Board, group: Iterable[Received]) -> set[bytes]:
+def _beyond_limit(board: Board, group: Iterable[Received], receipts: Container[bytes]) -> set[bytes]:
     """Callbacks of tasks that have had too many different ones: applied, counted, but not kept."""
-    over = [
-        one.digest for one in group if any(task.stored_bodies >= inbox.MOST_BODIES for task in _charged(board, one))
-    ]
-    return set(over) - inbox.known(conn, over)
+    return {
+        one.digest
+        for one in group
+        if one.digest not in receipts and any(task.stored_bodies >= inbox.MOST_BODIES for task in _charged(board, one))
+    }
 
 
 def _charged(board: Board, one: Received) -> list[Task]:
@@ -161,10 +162,13 @@ def _flooded(board: Board) -> list[Item]:
     ]
 
 
-def _delivery(one: Received, orphans: frozenset[UUID]) -> Delivery:
-    disposition = Disposition.MALFORMED if one.fault else Disposition.APPLIED
-    if one.task_id in orphans:
-        disposition = Disposition.ORPHAN
+def _delivery(one: Received, ruling: Ruling, receipt: Receipt | None) -> Delivery:
+    """A callback as the log is to have it. A repeat that changes nothing leaves what became of its first copy."""
+    disposition, detail = ruling.disposition, one.fault
+    if receipt is not None:
+        if ruling.repeated or disposition in (Disposition.ORPHAN, Disposition.POISONED):
+            disposition = receipt.disposition
+        detail = receipt.detail if disposition is receipt.disposition else None
     return Delivery(
         one.id,
         one.digest,
@@ -174,7 +178,7 @@ def _delivery(one: Received, orphans: frozenset[UUID]) -> Delivery:
         one.received_at,
         one.address,
         disposition,
-        one.fault,
+        detail,
         one.times,
     )
 
@@ -183,7 +187,7 @@ def _known_ruling(one: Received, receipt: Receipt | None, orphans: frozenset[UUI
     """The ruling that needs no join: an orphan's, or that of the first copy. None: to be applied."""
     if one.task_id in orphans:
         return Ruling(Disposition.ORPHAN, usable=True)
-    if receipt is None or receipt.id == one.id or receipt.disposition is Disposition.MISMATCHED:
+    if receipt is None or receipt.disposition is Disposition.MISMATCHED:
         return None
     if receipt.disposition is Disposition.MALFORMED and one.fault is None:
         return None  # an earlier release could not read it

@@ -16,7 +16,6 @@ _ADD: Final = sets.Insert(
     clients,
     ("name", "key_digest", "is_admin", "webhook_secret", "created_at"),
     conflict=("name",),
-    returning=("name",),
 )
 NO_PREVIOUS_KEY: Final = {"previous_key_digest": None, "previous_key_until": None, "previous_key_used_at": None}
 

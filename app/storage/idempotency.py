@@ -12,9 +12,7 @@ from app.storage import sets
 from app.storage.tables import idempotency_keys
 
 _KEY: Final = ("client_name", "route", "key")
-_TAKE: Final = sets.Insert(
-    idempotency_keys, (*_KEY, "digest", "task_ids", "created_at"), conflict=_KEY, returning=("key",)
-)
+_TAKE: Final = sets.Insert(idempotency_keys, (*_KEY, "digest", "task_ids", "created_at"), conflict=_KEY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The inbound log: every callback with a valid token, as it came, once per (task, body) with a count."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from app.domain.observation import Disposition
-from app.storage import dialect, sets
+from app.storage import sets
 from app.storage.tables import callbacks
 
 MOST_BODIES: Final = 200
@@ -34,12 +34,18 @@ class Delivery(msgspec.Struct):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """A recorded callback. ``received_at`` is that of its first copy; ``times`` counts all copies."""
+    """A callback that is in the log already: of its first copy, when it came and what became of it. ``hex_digest``: as
+    PostgreSQL writes bytes in JSON."""
 
+    hex_digest: str = msgspec.field(name="digest")
     id: UUID
     received_at: datetime
-    times: int
     disposition: Disposition
+    detail: str | None
+
+    @property
+    def digest(self) -> bytes:
+        return bytes.fromhex(self.hex_digest.removeprefix("\\x"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ class Logged:
     detail: str | None
 
 
-_RECORD: Final = sets.Insert(
+_NEW: Final = sets.Insert(
     callbacks,
     (
         "id",
@@ -74,11 +80,24 @@ _RECORD: Final = sets.Insert(
         "detail",
     ),
     conflict=("digest",),
-    overwrite=("last_received_at",),
-    add=("times",),
-    returning=("digest", "id", "received_at", "times", "disposition"),
+    all_new=True,
 )
-_SETTLE: Final = sets.Update(callbacks, ("id",), ("disposition", "detail"))
+_AGAIN: Final = sets.Update(callbacks, ("digest",), ("last_received_at", "disposition", "detail"), add=("times",))
+
+
+def of_digests(given: sa.FromClause) -> sa.Select[Any]:
+    """What the log knows of a set of digests."""
+    table = callbacks.c
+    statement = sa.select(table.digest, table.id, table.received_at, table.disposition, table.detail)
+    return statement.join(given, given.c.digest == table.digest)
+
+
+_RECEIPTS: Final = sets.Select(
+    {"digests": (callbacks.c.digest,)},
+    of_digests,
+    msgspec.json.Decoder(list[Receipt]).decode,
+    lambda row: Receipt(row[0].hex(), row[1], row[2], Disposition(row[3]), row[4]),
+)
 
 
 def digest_of(task_id: UUID | None, family: str, body: bytes) -> bytes:
@@ -89,42 +108,43 @@ def digest_of(task_id: UUID | None, family: str, body: bytes) -> bytes:
     return found.digest()
 
 
-def record(conn: sa.Connection, deliveries: Sequence[Delivery]) -> dict[bytes, Receipt]:
-    """Add callbacks, or count them again. At most one of each digest; rows are written in the order of their
-    keys, or two replicas would deadlock. Returns by digest."""
-    rows = [
-        (
-            one.id,
-            one.digest,
-            one.task_id,
-            one.family,
-            one.disposition.value,
-            one.body,
-            one.received_at,
-            one.received_at,
-            one.times,
-            one.address,
-            one.detail,
-        )
-        for one in sorted(deliveries, key=lambda each: each.digest)
-    ]
-    return {
-        digest: Receipt(callback_id, received_at, times, Disposition(disposition))
-        for digest, callback_id, received_at, times, disposition in sets.insert(conn, _RECORD, rows)
-    }
-
-
-def known(conn: sa.Connection, digests: Sequence[bytes]) -> set[bytes]:
+def receipts(conn: sa.Connection, digests: Sequence[bytes]) -> list[Receipt]:
     """Which of these callbacks are in the log."""
-    if not digests:
-        return set()
-    wanted = dialect.any_of(conn, callbacks.c.digest, sorted(digests))
-    return set(conn.scalars(sa.select(callbacks.c.digest).where(wanted)))
+    return sets.select_each(conn, _RECEIPTS, digests) if digests else []
 
 
-def settled(verdicts: dict[UUID, Disposition]) -> sets.Change:
-    """What became of callbacks, once the join has told."""
-    return _SETTLE, [(callback_id, verdict.value, None) for callback_id, verdict in sorted(verdicts.items())]
+def recorded(deliveries: Iterable[Delivery], held: Container[bytes]) -> list[sets.Change]:
+    """Callbacks added, or, where their digest is ``held`` already, counted once more with what becomes of them now.
+    At most one of each digest. Rows are written in the order of their keys, or two replicas would deadlock. Writing
+    raises ``Conflicted`` if somebody else added one meanwhile."""
+    ordered = sorted(deliveries, key=lambda one: one.digest)
+    return [
+        (_NEW, [_row(one) for one in ordered if one.digest not in held]),
+        (
+            _AGAIN,
+            [
+                (one.digest, one.received_at, one.disposition.value, one.detail, one.times)
+                for one in ordered
+                if one.digest in held
+            ],
+        ),
+    ]
+
+
+def _row(one: Delivery) -> tuple[Any, ...]:
+    return (
+        one.id,
+        one.digest,
+        one.task_id,
+        one.family,
+        one.disposition.value,
+        one.body,
+        one.received_at,
+        one.received_at,
+        one.times,
+        one.address,
+        one.detail,
+    )
 
 
 def find(conn: sa.Connection, callback_id: UUID) -> Logged | None:

@@ -26,13 +26,10 @@ _values_of: Final = attrgetter(*_COLUMNS)
 _decode_state: Final = msgspec.json.Decoder(ItemState).decode
 
 
-def _of_tasks(given: sa.FromClause) -> sa.Select[Any]:
-    statement = sa.select(*(items.c[name] for name in _COLUMNS)).where(items.c.task_id.in_(sa.select(given.c.task_id)))
+def of_these(task_ids: sa.Select[Any]) -> sa.Select[Any]:
+    """All items of some tasks, in the order in which they were named."""
+    statement = sa.select(*(items.c[name] for name in _COLUMNS)).where(items.c.task_id.in_(task_ids))
     return statement.order_by(items.c.task_id, items.c.position, items.c.item_id)
-
-
-def _lock_of_tasks(given: sa.FromClause) -> sa.Select[Any]:
-    return dialect.locked(_of_tasks(given), of=items, skip=False)
 
 
 def _of_row(row: sets.Row) -> Item:
@@ -42,9 +39,11 @@ def _of_row(row: sets.Row) -> Item:
     return item
 
 
-_OF_TASKS, _LOCK = (
-    sets.Select({"tasks": (items.c.task_id,)}, build, msgspec.json.Decoder(list[Item]).decode, _of_row)
-    for build in (_of_tasks, _lock_of_tasks)
+_OF_TASKS: Final = sets.Select(
+    {"tasks": (items.c.task_id,)},
+    lambda given: of_these(sa.select(given.c.task_id)),
+    msgspec.json.Decoder(list[Item]).decode,
+    _of_row,
 )
 
 
@@ -119,13 +118,6 @@ def of_tasks(conn: sa.Connection, task_ids: Collection[UUID]) -> list[Item]:
     if not task_ids:
         return []
     return _in_order(sets.select(conn, _OF_TASKS, tasks=list(task_ids)))
-
-
-def lock_of_tasks(conn: sa.Connection, task_ids: Collection[UUID]) -> list[Item]:
-    """As ``of_tasks``, and locked: a question may be claimed without the task's lock, and must not be lost."""
-    if not task_ids:
-        return []
-    return _in_order(sets.select(conn, _LOCK, tasks=list(task_ids)))
 
 
 def any_named(conn: sa.Connection, task_ids: Sequence[UUID]) -> bool:

@@ -17,6 +17,11 @@ POOL_SIZES: Final = {Lane.CALLBACKS: 3, Lane.API: 8, Lane.LOOPS: 6}
 CONNECT_TIMEOUT_S: Final = 5.0
 COMMAND_TIMEOUT_S: Final = 6.0
 """Just above the server's own time-outs: a server that died without a word ends no statement by itself."""
+_CALLBACK_SETTINGS: Final = {
+    # Their statements get sets, of which a plan can tell nothing; there are many of them, by what a group has to
+    # write, and each would be planned five times anew on each connection, which takes longer than to carry it out.
+    "plan_cache_mode": "force_generic_plan",
+}
 _SERVER_SETTINGS: Final = {
     "application_name": "tempolor-gateway",
     # Our statements are short; compiling them costs more than it saves.
@@ -59,9 +64,12 @@ class PostgresBackend:
     def _engine(self, lane: Lane) -> AsyncEngine:
         engine = self._engines.get(lane)
         if engine is None:
+            arguments = self._connect_args
+            if lane is Lane.CALLBACKS:
+                arguments = arguments | {"server_settings": arguments["server_settings"] | _CALLBACK_SETTINGS}
             engine = self._engines[lane] = create_engine(
                 self._url,
-                self._connect_args,
+                arguments,
                 pool_size=POOL_SIZES[lane],
                 max_overflow=0,
                 pool_timeout=CONNECT_TIMEOUT_S,

@@ -72,7 +72,7 @@ def put_off(conn: sa.Connection, planned: Mapping[ItemKey, datetime]) -> None:
     """Go back to the plan: items that were asked about before their time are due again when they would have been.
     One that is final by now, or that somebody asks about, is left alone."""
     # As every change of several items of a task: under the task's lock, or a callback could meet it half-way.
-    tasks.lock(conn, (), list(planned), skip=False)
+    tasks.lock(conn, (), list(planned))
     for (family, item_id), due_at in sorted(planned.items()):
         conn.execute(
             items.update()

@@ -8,7 +8,7 @@ A set travels as JSON, with arrays beside it (PostgreSQL), or row by row (SQLite
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 
@@ -20,32 +20,28 @@ Row = Sequence[Any]
 Keys = Sequence[Any]
 """Values of a set of one column; rows of a set of several."""
 
-MOST_ROWS: Final = 32
-"""Rows in one SQLite statement that returns something; more go in several."""
-
 
 @dataclass(frozen=True, eq=False)
 class Insert:
-    """Insert rows of ``columns``. A row whose ``conflict`` columns are there already is left alone, or, with
-    ``overwrite`` and ``add``, takes over resp. adds these columns; without ``conflict`` it raises.
-    ``all_new``: raises ``Conflicted`` if a row was there already."""
+    """Insert rows of ``columns``. A row whose ``conflict`` columns are there already is left alone, or has ``add``
+    added to it; without ``conflict`` it raises. ``all_new``: raises ``Conflicted`` if a row was there already."""
 
     table: sa.Table
     columns: tuple[str, ...]
     conflict: tuple[str, ...] = ()
-    overwrite: tuple[str, ...] = ()
     add: tuple[str, ...] = ()
-    returning: tuple[str, ...] = ()
     all_new: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """Update the rows that ``keys`` find; a row of the set is the keys and then the new values of ``columns``."""
+    """Update the rows that ``keys`` find; a row of the set is the keys, the new values of ``columns``, and what is
+    added to ``add``."""
 
     table: sa.Table
     keys: tuple[str, ...]
     columns: tuple[str, ...]
+    add: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +55,15 @@ class Select(Generic[T]):
     build: Callable[..., sa.Select[Any]]
     of_json: Callable[[str], list[T]]
     of_row: Callable[[Row], T]
+
+
+@dataclass(frozen=True, eq=False)
+class Document(Generic[T]):
+    """Read by sets of keys, on PostgreSQL; as ``Select``, but the statement makes the one JSON text itself."""
+
+    sets: dict[str, tuple[sa.Column[Any], ...]]
+    build: Callable[..., sa.Select[Any]]
+    of_json: Callable[[str], T]
 
 
 Change = tuple[Insert | Update, Sequence[Row]]
@@ -91,29 +96,42 @@ def write(conn: sa.Connection, changes: Sequence[Change]) -> None:
             raise Conflicted
 
 
-def insert(conn: sa.Connection, statement: Insert, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
-    """Insert one set; what ``returning`` names, of the rows that were written."""
-    if not rows:
-        return []
+def insert(conn: sa.Connection, statement: Insert, rows: Sequence[Row]) -> int:
+    """Insert one set. Returns how many rows were not there yet."""
     if dialect.is_postgresql(conn):
-        return _fetch(conn, _compile(conn, (statement,), _insert_of_set), _parameters(statement, rows, "s0"))
-    found: list[tuple[Any, ...]] = []
-    for some in _powers_of_two(rows):
-        compiled = _compile(conn, (statement, len(some)), _insert_of_values)
-        found += _fetch(conn, compiled, _flat(conn, statement, some))
-    return found
+        return int(_write_at_once(conn, [(statement, rows)])[0])
+    return _run_many(conn, statement, rows)
 
 
 def select(conn: sa.Connection, statement: Select[T], **given: Keys) -> list[T]:
     """Read, in no order; ``given`` are the sets by their names, none of them empty or all."""
     compiled = _compile(conn, (statement,), _select_of_sets)
-    values: dict[str, Any] = {}
-    for name, columns in statement.sets.items():
-        values |= dialect.set_parameters(conn, name, columns, given[name])
-    rows = _fetch(conn, compiled, values)
+    rows = _fetch(conn, compiled, _keys(conn, statement, given))
     if dialect.is_postgresql(conn):
         return statement.of_json(rows[0][0]) if rows[0][0] is not None else []
     return [statement.of_row(row) for row in rows]
+
+
+def select_each(conn: sa.Connection, statement: Select[T], keys: Keys) -> list[T]:
+    """As ``select``, of one set, key by key on SQLite: bytes cannot travel in JSON."""
+    [(name, [column])] = statement.sets.items()
+    if dialect.is_postgresql(conn):
+        return select(conn, statement, **{name: keys})
+    compiled = _compile(conn, (statement, column), _select_of_one)
+    return [statement.of_row(row) for key in keys for row in _fetch(conn, compiled, {column.key: key})]
+
+
+def read_document(conn: sa.Connection, statement: Document[T], **given: Keys) -> T:
+    """Read what the statement makes of the sets."""
+    compiled = _compile(conn, (statement,), _document_of_sets)
+    return statement.of_json(_fetch(conn, compiled, _keys(conn, statement, given))[0][0])
+
+
+def _keys(conn: sa.Connection, statement: Select[Any] | Document[Any], given: dict[str, Keys]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, columns in statement.sets.items():
+        values |= dialect.set_parameters(conn, name, columns, given[name])
+    return values
 
 
 def _compile(conn: sa.Connection, key: tuple[Any, ...], build: Callable[..., Any]) -> _Compiled:
@@ -154,7 +172,9 @@ def _write_at_once(conn: sa.Connection, changes: Sequence[Change]) -> Sequence[i
 @lru_cache(maxsize=256)
 def _columns(statement: Insert | Update) -> tuple[sa.Column[Any], ...]:
     """The columns of a row of the set."""
-    names = statement.columns if isinstance(statement, Insert) else (*statement.keys, *statement.columns)
+    names = (
+        statement.columns if isinstance(statement, Insert) else (*statement.keys, *statement.columns, *statement.add)
+    )
     return tuple(statement.table.c[name] for name in names)
 
 
@@ -167,49 +187,17 @@ def _given(statement: Insert | Update, prefix: str) -> dict[str, sa.ColumnElemen
     return dialect.records(prefix, _columns(statement))
 
 
-def _flat(conn: sa.Connection, statement: Insert, rows: Sequence[Row]) -> dict[str, Any]:
-    converts = dialect.to_driver(conn, _columns(statement))
-    return {
-        f"p{number}_{place}": value
-        for number, row in enumerate(dialect.converted(converts, rows))
-        for place, value in enumerate(row)
-    }
-
-
-def _powers_of_two(rows: Sequence[Row]) -> list[Sequence[Row]]:
-    """Parts of a few sizes only, so that each has its statement prepared."""
-    parts, start = [], 0
-    while start < len(rows):
-        size = min(1 << (len(rows) - start).bit_length() - 1, MOST_ROWS)
-        parts.append(rows[start : start + size])
-        start += size
-    return parts
-
-
 def _insert_of_set(conn: sa.Connection, statement: Insert, prefix: str = "s0") -> Any:
     rows = sa.select(*_given(statement, prefix).values())
     made = dialect.insert(conn, statement.table).from_select(list(statement.columns), rows)
     return _on_conflict(statement, made)
 
 
-def _insert_of_values(conn: sa.Connection, statement: Insert, size: int) -> Any:
-    rows = [
-        {
-            name: sa.bindparam(f"p{number}_{place}", type_=statement.table.c[name].type)
-            for place, name in enumerate(statement.columns)
-        }
-        for number in range(size)
-    ]
-    return _on_conflict(statement, dialect.insert(conn, statement.table).values(rows))
-
-
 def _update_of_set(statement: Update, prefix: str) -> Any:
     table = statement.table
     given = _given(statement, prefix)
     return (
-        table.update()
-        .values({table.c[name]: given[name] for name in statement.columns})
-        .where(*(table.c[name] == given[name] for name in statement.keys))
+        table.update().values(_news(statement, given)).where(*(table.c[name] == given[name] for name in statement.keys))
     )
 
 
@@ -221,21 +209,25 @@ def _one_row(conn: sa.Connection, statement: Insert | Update) -> Any:
     if isinstance(statement, Insert):
         return _on_conflict(statement, dialect.insert(conn, table).values(bound))
     matches = [table.c[name] == bound[name] for name in statement.keys]
-    return table.update().where(*matches).values({table.c[name]: bound[name] for name in statement.columns})
+    return table.update().where(*matches).values(_news(statement, bound))
+
+
+def _news(statement: Update, given: dict[str, Any]) -> dict[sa.Column[Any], Any]:
+    """What an update sets, by column."""
+    table = statement.table
+    added = {table.c[name]: table.c[name] + given[name] for name in statement.add}
+    return {table.c[name]: given[name] for name in statement.columns} | added
 
 
 def _on_conflict(statement: Insert, made: Any) -> Any:
     table = statement.table
     if statement.conflict:
         columns = [table.c[name] for name in statement.conflict]
-        changes = {table.c[name]: made.excluded[name] for name in statement.overwrite}
-        changes |= {table.c[name]: table.c[name] + made.excluded[name] for name in statement.add}
+        changes = {table.c[name]: table.c[name] + made.excluded[name] for name in statement.add}
         if changes:
             made = made.on_conflict_do_update(index_elements=columns, set_=changes)
         else:
             made = made.on_conflict_do_nothing(index_elements=columns)
-    if statement.returning:
-        made = made.returning(*(table.c[name] for name in statement.returning))
     return made
 
 
@@ -255,5 +247,14 @@ def _all_in_one(conn: sa.Connection, *statements: Insert | Update) -> Any:
 
 
 def _select_of_sets(conn: sa.Connection, statement: Select[Any]) -> Any:
-    made = statement.build(*(dialect.set_table(conn, name, columns) for name, columns in statement.sets.items()))
+    made = _document_of_sets(conn, statement)
     return dialect.as_json(made) if dialect.is_postgresql(conn) else made
+
+
+def _select_of_one(_conn: sa.Connection, statement: Select[Any], column: sa.Column[Any]) -> Any:
+    one = sa.bindparam(column.key, type_=column.type).label(column.key)
+    return statement.build(sa.select(one).subquery("one"))
+
+
+def _document_of_sets(conn: sa.Connection, statement: Select[Any] | Document[Any]) -> Any:
+    return statement.build(*(dialect.set_table(conn, name, columns) for name, columns in statement.sets.items()))

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
@@ -21,12 +20,12 @@ from app.storage.tables import items, tasks
 ID_LATER_S: Final = 60.0
 """An id is made after its task's ``created_at``, by no more than a transaction may last."""
 
-_FACTS: Final = tuple(name for name in Task.__struct_fields__ if name != "new")
-_FIXED: Final = _FACTS[: _FACTS.index("submission")]
+FACTS: Final = tuple(name for name in Task.__struct_fields__ if name != "new")
+_FIXED: Final = FACTS[: FACTS.index("submission")]
 """Facts that never change come first."""
-_FAILURE: Final = _FACTS.index("failure")
-_facts_of: Final = attrgetter(*_FACTS)
-_changing_of: Final = attrgetter("id", *_FACTS[len(_FIXED) :])
+_FAILURE: Final = FACTS.index("failure")
+_facts_of: Final = attrgetter(*FACTS)
+_changing_of: Final = attrgetter("id", *FACTS[len(_FIXED) :])
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +46,26 @@ class Record:
     given: Given
 
 
-def _owned(ids: sa.FromClause, keys: sa.FromClause, *, skip: bool) -> sa.Select[Any]:
+def of_owners(ids: sa.FromClause, keys: sa.FromClause) -> sa.Select[Any]:
+    """The facts of the tasks of a set of ids, and of those that own a set of items, in the order of their ids."""
     named = sa.and_(items.c.family == keys.c.family, items.c.item_id == keys.c.item_id)
     owners = sa.select(items.c.task_id).join(keys, named)
     wanted = sa.union(sa.select(ids.c.id), owners)
-    statement = sa.select(*(tasks.c[name] for name in _FACTS)).where(tasks.c.id.in_(wanted)).order_by(tasks.c.id)
-    return dialect.locked(statement, of=tasks, skip=skip)
+    return sa.select(*(tasks.c[name] for name in FACTS)).where(tasks.c.id.in_(wanted)).order_by(tasks.c.id)
 
 
 def _of_row(facts: sets.Row) -> Task:
     return _task(facts, loads(facts[_FAILURE]) if facts[_FAILURE] else None)
 
 
-_LOCK, _LOCK_FREE = (
-    sets.Select(
-        {"ids": (tasks.c.id,), "keys": (items.c.family, items.c.item_id)},
-        partial(_owned, skip=skip),
-        msgspec.json.Decoder(list[Task]).decode,
-        _of_row,
-    )
-    for skip in (False, True)
-)
+def _locked(ids: sa.FromClause, keys: sa.FromClause) -> sa.Select[Any]:
+    these = dialect.locked(of_owners(ids, keys).with_only_columns(tasks.c.id), of=tasks, skip=False).cte("these")
+    return sa.select(sa.cast(sa.func.count(), sa.Text)).select_from(these)
+
+
+_NAMED: Final = {"ids": (tasks.c.id,), "keys": (items.c.family, items.c.item_id)}
+_OWNED: Final = sets.Select(_NAMED, of_owners, msgspec.json.Decoder(list[Task]).decode, _of_row)
+_LOCK: Final = sets.Document(_NAMED, _locked, int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +88,8 @@ def _given(ids: sa.FromClause) -> sa.Select[Any]:
 
 
 _GIVEN: Final = sets.Select({"ids": (tasks.c.id,)}, _given, msgspec.json.Decoder(list[_GivenOf]).decode, _given_of_row)
-_INSERT: Final = sets.Insert(tasks, (*_FACTS, "params", "metadata_", "reference", "retry_of"))
-_UPDATE: Final = sets.Update(tasks, ("id",), _FACTS[len(_FIXED) :])
+_INSERT: Final = sets.Insert(tasks, (*FACTS, "params", "metadata_", "reference", "retry_of"))
+_UPDATE: Final = sets.Update(tasks, ("id",), FACTS[len(_FIXED) :])
 
 
 def inserted(records: Sequence[Record]) -> sets.Change:
@@ -99,15 +97,17 @@ def inserted(records: Sequence[Record]) -> sets.Change:
     return _INSERT, [_row(record) for record in records]
 
 
-def lock(conn: sa.Connection, ids: Iterable[UUID], item_keys: Collection[tuple[str, str]], *, skip: bool) -> list[Task]:
-    """Lock the tasks of these ids, and those that own these items, in the order of their ids; returns those that
-    exist, in any order. With ``skip`` the ones that another transaction holds are left out; without, it waits for
-    them up to the lock time-out. Who owns an item may change until its task is locked: read the items afterwards."""
-    wanted = list(set(ids))
-    if not wanted and not item_keys:
-        return []
-    statement = _LOCK_FREE if skip else _LOCK
-    return sets.select(conn, statement, ids=wanted, keys=list(item_keys))
+def owned(conn: sa.Connection, ids: Collection[UUID], item_keys: Collection[tuple[str, str]]) -> list[Task]:
+    """The tasks of these ids, and those that own these items, read without a lock."""
+    return sets.select(conn, _OWNED, ids=list(ids), keys=list(item_keys))
+
+
+def lock(conn: sa.Connection, ids: Collection[UUID], item_keys: Collection[tuple[str, str]]) -> None:
+    """Lock the tasks of these ids, and those that own these items, in the order of their ids; waits for those that
+    another transaction holds, up to the lock time-out. Who owns an item may change until its task is locked, and what
+    this statement sees may be older than its locks: read in another one."""
+    if dialect.is_postgresql(conn) and (ids or item_keys):
+        sets.read_document(conn, _LOCK, ids=list(ids), keys=list(item_keys))
 
 
 def existing(conn: sa.Connection, ids: Iterable[UUID]) -> set[UUID]:
@@ -273,4 +273,4 @@ def _task(facts: Sequence[Any], failure: dict[str, Any] | None) -> Task:
 
 def _record(row: Any) -> Record:
     given = Given(row.params, row.metadata_, row.reference, row.retry_of)
-    return Record(_task([getattr(row, name) for name in _FACTS], row.failure), given)
+    return Record(_task([getattr(row, name) for name in FACTS], row.failure), given)

@@ -1,0 +1,136 @@
+"""What is read in the statement that locks it: a task that changed while the statement began is not taken as it was."""
+
+import asyncio
+import contextlib
+from functools import partial
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from app.flows.record import Received, commit_group
+from app.main import build
+from app.storage import inbox, locking, sets
+from app.storage.inbox import digest_of
+from tests.support.databases import on_postgresql
+from tests.support.gateway import eventually, make_settings, running_gateway
+
+SONG = {"songs": [{"item_id": "t2m_first", "status": "running"}]}
+SECOND = {"songs": [{"item_id": "t2m_second", "status": "running"}]}
+
+
+@pytest.fixture
+async def gateway(database_url):
+    async with running_gateway(database_url, workers=False) as running:
+        yield running
+
+
+@pytest.fixture
+async def other(database_url):
+    """A second process on the same database."""
+    replica = build(make_settings(database_url), workers=False)
+    yield replica.context
+    await replica.stop()
+
+
+async def task_of(gateway, body=SONG):
+    """A task with one item, and its id."""
+    task_id = UUID((await gateway.submit())["id"])
+    assert (await gateway.call_back("song", body, task_id)).text == "success"
+    return task_id
+
+
+@on_postgresql  # SQLite has one writer
+async def test_a_task_that_got_an_item_while_the_statement_began_is_left_out(gateway, other, database_url):
+    task_id = await task_of(gateway)
+    # With ``skip`` the statement would have to begin in the moment before a commit; waiting for it comes to the same.
+    waiting = sets.Document(locking.AT_ONCE.sets, partial(locking.at_once, skip=False), locking.AT_ONCE.of_json)
+
+    def read(conn):
+        return sets.read_document(conn, waiting, ids=[task_id], keys=[], digests=[])
+
+    async with locked_by_another(database_url, task_id) as conn:
+        reading = asyncio.create_task(other.db.write(read))
+        await eventually(partial(waits_for_a_lock, database_url))
+        await conn.execute(
+            "INSERT INTO items SELECT family, 't2m_second', task_id, named_by, 1, status, state, created_at,"
+            " follow_ups, NULL, NULL, NULL, NULL, query_attempts, query_group FROM items WHERE item_id = 't2m_first'"
+        )
+        await conn.execute("UPDATE tasks SET timeline_seq = timeline_seq WHERE id = $1", task_id)
+    assert await reading == locking.Obtained([], [], [])
+    found = await other.db.write(read)
+    assert [one.id for one in found.tasks] == [task_id]
+    assert [one.item_id for one in found.items] == ["t2m_first", "t2m_second"]
+
+
+@on_postgresql
+async def test_an_items_row_is_read_as_it_is_when_it_is_locked(gateway, other, database_url):
+    task_id = await task_of(gateway)
+
+    def read(conn):
+        return locking.lock_free(conn, [task_id], [])
+
+    conn = await asyncpg.connect(database_url)
+    async with conn.transaction():
+        # As a question is claimed: without the lock of the task.
+        await conn.execute("UPDATE items SET query_attempts = 7 WHERE item_id = 't2m_first'")
+        reading = asyncio.create_task(other.db.write(read))
+        await eventually(partial(waits_for_a_lock, database_url))
+    await conn.close()
+    [item] = (await reading).items
+    assert item.query_attempts == 7
+
+
+@on_postgresql
+async def test_a_held_task_is_left_out_with_its_items(gateway, other, database_url):
+    held, free = await task_of(gateway), await task_of(gateway, SECOND)
+    async with locked_by_another(database_url, held):
+        found = await other.db.write(locking.lock_free, [held, free], [("song", "t2m_first"), ("song", "t2m_second")])
+    assert [one.id for one in found.tasks] == [free]
+    assert [one.item_id for one in found.items] == ["t2m_second"]
+
+
+@on_postgresql
+async def test_a_callback_that_somebody_else_stores_meanwhile_is_counted_and_not_stored_again(
+    other, gateway, database_url
+):
+    """Two replicas get the same one under an unbound token: nothing that both would have to lock is known yet."""
+    body = b'{"songs": []}'
+    digest, now = digest_of(None, "song", body), other.clock.now()
+    one = Received(other.ids(), digest, None, "song", body, now, None, ())
+    conn = await asyncpg.connect(database_url)
+    async with conn.transaction():
+        await conn.execute(
+            "INSERT INTO callbacks (id, digest, family, disposition, body, received_at, last_received_at, count)"
+            " VALUES ($1, $2, 'song', 'applied', $3, $4, $4, 1)",
+            other.ids(),
+            digest,
+            body,
+            now,
+        )
+        committing = asyncio.create_task(other.db.write(commit_group, [one], other.rules))
+        await eventually(partial(waits_for_a_lock, database_url))
+    await conn.close()
+    [ruling] = (await committing).rulings
+    assert ruling.repeated
+    logged = await other.db.read(inbox.list_page, task_id=None, disposition=None, limit=10)
+    assert [(row.times, row.disposition) for row in logged] == [(2, "applied")]
+
+
+@contextlib.asynccontextmanager
+async def locked_by_another(url, task_id):
+    conn = await asyncpg.connect(url)
+    try:
+        async with conn.transaction():
+            await conn.execute("SELECT 1 FROM tasks WHERE id = $1 FOR NO KEY UPDATE", task_id)
+            yield conn
+    finally:
+        await conn.close()
+
+
+async def waits_for_a_lock(url):
+    conn = await asyncpg.connect(url)
+    try:
+        return await conn.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    finally:
+        await conn.close()
