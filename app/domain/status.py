@@ -47,6 +47,8 @@ ITEM_ORDER: Final = {status.value: rank for rank, status in enumerate(ItemStatus
 SUB_ORDER: Final = {status.value: rank for rank, status in enumerate(SubStatus, start=1)}
 UNKNOWN_RANK: Final = ITEM_ORDER["running"]
 
+_ITEM_STATUSES: Final = {status.value: status for status in ItemStatus}
+
 ITEM_FINAL: Final = frozenset({ItemStatus.FAILED, ItemStatus.PART_FAILED, ItemStatus.SUCCEEDED})
 ITEM_USABLE: Final = frozenset({ItemStatus.MAIN_SUCCEEDED, ItemStatus.PART_FAILED, ItemStatus.SUCCEEDED})
 TASK_FINAL: Final = frozenset(
@@ -73,7 +75,7 @@ def sub_rank(text: str) -> int:
 
 def later_status(field: str, ours: str | None, theirs: str) -> str:
     """The greater of two statuses of one field, by (rank, text)."""
-    if ours is None:
+    if ours is None or ours == theirs:
         return theirs
     rank = item_rank if field == "status" else sub_rank
     return max(ours, theirs, key=lambda text: (rank(text), text))
@@ -83,4 +85,4 @@ def item_status(text: str | None) -> ItemStatus:
     """What the gateway shows for the vendor's status: nothing said is ``waiting``, unknown is ``running``."""
     if text is None:
         return ItemStatus.WAITING
-    return ItemStatus(text) if text in ITEM_ORDER else ItemStatus.RUNNING
+    return _ITEM_STATUSES.get(text, ItemStatus.RUNNING)

@@ -1,4 +1,4 @@
-"""Between processes: what changed here is told to the others, and heard from them, within some 20 ms.
+"""Between processes: what changed here is told to the others, and heard from them, within some 50 ms.
 
 Never in the transaction that changes: there each notification would wait for the others'. It is a hint, which may
 be lost; who waits also asks the tables, once per second.
@@ -17,8 +17,8 @@ from app.flows.loops import Loop
 from app.storage.listen import MOST_PAYLOAD_BYTES, notify
 
 CHANNEL: Final = "gateway_changes"
-GATHER_S: Final = 0.02
-"""How long changes are gathered for one notification."""
+GATHER_S: Final = 0.05
+"""How long changes are gathered for one notification, which is a transaction of its own."""
 MOST_CHANGED: Final = 5_000
 """More are told as "look at everything"."""
 EVERYTHING: Final = "*"

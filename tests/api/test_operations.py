@@ -59,6 +59,14 @@ async def test_healthy_and_ready_and_nothing_stuck(gateway):
     assert (await gateway.api.get("/backlog")).status_code == 200
 
 
+async def test_a_load_balancer_may_ask_for_the_head_alone(gateway, db):
+    for path in ("/healthz", "/readyz"):
+        answer = await gateway.api.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+    await db.execute("UPDATE alembic_version SET version_num = 'an older one'")
+    assert (await gateway.api.head("/readyz")).status_code == 503
+
+
 async def test_not_ready_on_a_schema_that_is_not_at_head(gateway, db):
     await db.execute("UPDATE alembic_version SET version_num = 'an older one'")
     assert (await gateway.api.get("/readyz")).status_code == 503
