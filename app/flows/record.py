@@ -166,9 +166,9 @@ def _delivery(one: Received, ruling: Ruling, receipt: Receipt | None) -> Deliver
     """A callback as the log is to have it. A repeat that changes nothing leaves what became of its first copy."""
     disposition, detail = ruling.disposition, one.fault
     if receipt is not None:
+        detail = None
         if ruling.repeated or disposition in (Disposition.ORPHAN, Disposition.POISONED):
             disposition = receipt.disposition
-        detail = receipt.detail if disposition is receipt.disposition else None
     return Delivery(
         one.id,
         one.digest,

@@ -1,7 +1,7 @@
 """The inbound log: every callback with a valid token, as it came, once per (task, body) with a count."""
 
 import hashlib
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -41,7 +41,6 @@ class Receipt(msgspec.Struct, frozen=True):
     id: UUID
     received_at: datetime
     disposition: Disposition
-    detail: str | None
 
     @property
     def digest(self) -> bytes:
@@ -80,15 +79,18 @@ _NEW: Final = sets.Insert(
         "detail",
     ),
     conflict=("digest",),
-    all_new=True,
+    all_written=True,
 )
-_AGAIN: Final = sets.Update(callbacks, ("digest",), ("last_received_at", "disposition", "detail"), add=("times",))
+_AGAIN: Final = sets.Update(callbacks, ("digest",), ("last_received_at",), add=("times",), all_written=True)
+_SETTLED: Final = sets.Update(
+    callbacks, ("digest",), ("last_received_at", "disposition", "detail"), add=("times",), all_written=True
+)
 
 
 def of_digests(given: sa.FromClause) -> sa.Select[Any]:
     """What the log knows of a set of digests."""
     table = callbacks.c
-    statement = sa.select(table.digest, table.id, table.received_at, table.disposition, table.detail)
+    statement = sa.select(table.digest, table.id, table.received_at, table.disposition)
     return statement.join(given, given.c.digest == table.digest)
 
 
@@ -96,7 +98,7 @@ _RECEIPTS: Final = sets.Select(
     {"digests": (callbacks.c.digest,)},
     of_digests,
     msgspec.json.Decoder(list[Receipt]).decode,
-    lambda row: Receipt(row[0].hex(), row[1], row[2], Disposition(row[3]), row[4]),
+    lambda row: Receipt(row[0].hex(), row[1], row[2], Disposition(row[3])),
 )
 
 
@@ -113,22 +115,20 @@ def receipts(conn: sa.Connection, digests: Sequence[bytes]) -> list[Receipt]:
     return sets.select_each(conn, _RECEIPTS, digests) if digests else []
 
 
-def recorded(deliveries: Iterable[Delivery], held: Container[bytes]) -> list[sets.Change]:
-    """Callbacks added, or, where their digest is ``held`` already, counted once more with what becomes of them now.
-    At most one of each digest. Rows are written in the order of their keys, or two replicas would deadlock. Writing
-    raises ``Conflicted`` if somebody else added one meanwhile."""
-    ordered = sorted(deliveries, key=lambda one: one.digest)
-    return [
-        (_NEW, [_row(one) for one in ordered if one.digest not in held]),
-        (
-            _AGAIN,
-            [
-                (one.digest, one.received_at, one.disposition.value, one.detail, one.times)
-                for one in ordered
-                if one.digest in held
-            ],
-        ),
-    ]
+def recorded(deliveries: Iterable[Delivery], held: Mapping[bytes, Receipt]) -> list[sets.Change]:
+    """Callbacks added, or, where they are ``held`` already, counted once more; what became of one and why is written
+    only where it is another thing now. At most one of each digest. Rows are written in the order of their keys, or two
+    replicas would deadlock. Writing raises ``Conflicted`` if somebody else added or deleted one meanwhile."""
+    new, again, settled = [], [], []
+    for one in sorted(deliveries, key=lambda each: each.digest):
+        receipt = held.get(one.digest)
+        if receipt is None:
+            new.append(_row(one))
+        elif receipt.disposition is one.disposition:
+            again.append((one.digest, one.received_at, one.times))
+        else:
+            settled.append((one.digest, one.received_at, one.disposition.value, one.detail, one.times))
+    return [(_NEW, new), (_AGAIN, again), (_SETTLED, settled)]
 
 
 def _row(one: Delivery) -> tuple[Any, ...]:

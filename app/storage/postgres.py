@@ -24,6 +24,8 @@ _CALLBACK_SETTINGS: Final = {
 }
 _SERVER_SETTINGS: Final = {
     "application_name": "tempolor-gateway",
+    # Bytes are read in JSON too, where they are text.
+    "bytea_output": "hex",
     # Our statements are short; compiling them costs more than it saves.
     "jit": "off",
     # Every statement is served by an index, joined row by row. A plan that was made while a table was small or had

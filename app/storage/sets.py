@@ -24,24 +24,25 @@ Keys = Sequence[Any]
 @dataclass(frozen=True, eq=False)
 class Insert:
     """Insert rows of ``columns``. A row whose ``conflict`` columns are there already is left alone, or has ``add``
-    added to it; without ``conflict`` it raises. ``all_new``: raises ``Conflicted`` if a row was there already."""
+    added to it; without ``conflict`` it raises. ``all_written``: raises ``Conflicted`` if a row was there already."""
 
     table: sa.Table
     columns: tuple[str, ...]
     conflict: tuple[str, ...] = ()
     add: tuple[str, ...] = ()
-    all_new: bool = False
+    all_written: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Update:
     """Update the rows that ``keys`` find; a row of the set is the keys, the new values of ``columns``, and what is
-    added to ``add``."""
+    added to ``add``. ``all_written``: raises ``Conflicted`` if a row is not there."""
 
     table: sa.Table
     keys: tuple[str, ...]
     columns: tuple[str, ...]
     add: tuple[str, ...] = ()
+    all_written: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +93,7 @@ def write(conn: sa.Connection, changes: Sequence[Change]) -> None:
     else:
         counts = [_run_many(conn, statement, rows) for statement, rows in filled]
     for (statement, rows), count in zip(filled, counts, strict=True):
-        if isinstance(statement, Insert) and statement.all_new and count != len(rows):
+        if statement.all_written and count != len(rows):
             raise Conflicted
 
 

@@ -90,31 +90,75 @@ async def test_a_held_task_is_left_out_with_its_items(gateway, other, database_u
     assert [one.item_id for one in found.items] == ["t2m_second"]
 
 
-@on_postgresql
-async def test_a_callback_that_somebody_else_stores_meanwhile_is_counted_and_not_stored_again(
-    other, gateway, database_url
-):
-    """Two replicas get the same one under an unbound token: nothing that both would have to lock is known yet."""
-    body = b'{"songs": []}'
-    digest, now = digest_of(None, "song", body), other.clock.now()
-    one = Received(other.ids(), digest, None, "song", body, now, None, ())
-    conn = await asyncpg.connect(database_url)
+BODY = b'{"songs": []}'
+STORE = (
+    "INSERT INTO callbacks (id, digest, family, disposition, detail, body, received_at, last_received_at, count)"
+    " VALUES ($1, $2, 'song', $3, $4, $5, $6, $6, 1)"
+)
+
+
+def received_by(context):
+    """A callback under an unbound token: nothing of it is known that two replicas would both have to lock."""
+    digest = digest_of(None, "song", BODY)
+    return Received(context.ids(), digest, None, "song", BODY, context.clock.now(), None, ())
+
+
+async def stored(url, context, one, disposition, detail=None):
+    """The same callback, as another process has it in the log."""
+    conn = await asyncpg.connect(url)
+    await conn.execute(STORE, context.ids(), one.digest, disposition, detail, BODY, one.received_at)
+    await conn.close()
+
+
+async def committed_beside(url, context, one, sql, *values):
+    """Commit a callback while another transaction has run a statement, which commits as soon as it is waited for."""
+    conn = await asyncpg.connect(url)
     async with conn.transaction():
-        await conn.execute(
-            "INSERT INTO callbacks (id, digest, family, disposition, body, received_at, last_received_at, count)"
-            " VALUES ($1, $2, 'song', 'applied', $3, $4, $4, 1)",
-            other.ids(),
-            digest,
-            body,
-            now,
-        )
-        committing = asyncio.create_task(other.db.write(commit_group, [one], other.rules))
-        await eventually(partial(waits_for_a_lock, database_url))
+        await conn.execute(sql, *values)
+        committing = asyncio.create_task(context.db.write(commit_group, [one], context.rules))
+        await eventually(partial(waits_for_a_lock, url))
     await conn.close()
     [ruling] = (await committing).rulings
+    rows = await context.db.read(inbox.list_page, task_id=None, disposition=None, limit=10)
+    return ruling, [(row.times, row.disposition, row.detail) for row in rows]
+
+
+@on_postgresql
+async def test_a_callback_that_another_stores_meanwhile_is_counted_and_not_stored_again(gateway, other, database_url):
+    one = received_by(other)
+    values = (other.ids(), one.digest, "applied", None, BODY, one.received_at)
+    ruling, rows = await committed_beside(database_url, other, one, STORE, *values)
     assert ruling.repeated
-    logged = await other.db.read(inbox.list_page, task_id=None, disposition=None, limit=10)
-    assert [(row.times, row.disposition) for row in logged] == [(2, "applied")]
+    assert rows == [(2, "applied", None)]
+
+
+@on_postgresql
+async def test_a_callback_that_another_deletes_meanwhile_is_stored_again(gateway, other, database_url):
+    one = received_by(other)
+    await stored(database_url, other, one, "applied")
+    ruling, rows = await committed_beside(database_url, other, one, "DELETE FROM callbacks")
+    assert not ruling.repeated
+    assert rows == [(1, "applied", None)]
+
+
+@on_postgresql
+async def test_a_repeat_leaves_what_another_made_of_the_callback_meanwhile(gateway, other, database_url):
+    one = received_by(other)
+    await stored(database_url, other, one, "poisoned", "it could not be applied")
+    replayed = "UPDATE callbacks SET disposition = 'applied', detail = NULL"
+    _, rows = await committed_beside(database_url, other, one, replayed)
+    assert rows == [(2, "applied", None)]
+
+
+@on_postgresql
+async def test_a_repeat_is_known_however_the_database_writes_bytes(gateway, other, database_url):
+    conn = await asyncpg.connect(database_url)
+    name = await conn.fetchval("SELECT current_database()")
+    await conn.execute(f'ALTER DATABASE "{name}" SET bytea_output = escape')
+    await conn.close()
+    for repeated in (False, True):
+        [ruling] = (await other.db.write(commit_group, [received_by(other)], other.rules)).rulings
+        assert ruling.repeated is repeated
 
 
 @contextlib.asynccontextmanager
