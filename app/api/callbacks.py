@@ -15,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.meter import FailureMeter
 from app.api.problems import Problem, of_error
-from app.errors import GatewayError, PayloadTooLarge
-from app.flows.ingest import Address, Ingest
+from app.errors import GatewayError, PayloadTooLarge, Unavailable
+from app.flows.ingest import FULL, Address, Ingest
 from app.telemetry import metrics
 from app.vendor.kinds import FAMILIES
 
@@ -25,6 +25,8 @@ READ_TIMEOUT_S: Final = 10.0
 """A body that does not come must not hold a place for ever."""
 _SUCCESS: Final = PlainTextResponse("success")
 """Made once: it is the answer to nearly every callback."""
+_FULL: Final = of_error(Unavailable(FULL))
+"""Made once: under a flood it is the answer to most, and takes processor time from what was taken in."""
 _counter: Final = lru_cache(metrics.callbacks.labels)
 
 
@@ -83,8 +85,8 @@ class CallbackEndpoint:
         admission = self._ingest.admission
         try:
             admission.enter()
-        except GatewayError as error:
-            return of_error(error), "unavailable"
+        except Unavailable:
+            return _FULL, "unavailable"
         body = bytearray()
         try:
             async with asyncio.timeout(self._read_timeout_s):

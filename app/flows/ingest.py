@@ -20,6 +20,7 @@ from app.vendor.kinds import FAMILIES
 
 MOST_ENTRIES: Final = 512
 MOST_BYTES: Final = 32 * 1024 * 1024
+FULL: Final = "too many callbacks at once"
 ANSWER_TIMEOUT_S: Final = 15.0
 
 
@@ -33,13 +34,13 @@ class Admission:
     def enter(self) -> None:
         """Take a place. Raises ``Unavailable`` over capacity."""
         if self._entries >= MOST_ENTRIES:
-            raise Unavailable("too many callbacks at once")
+            raise Unavailable(FULL)
         self._entries += 1
 
     def hold(self, size: int) -> None:
         """Count bytes that arrived. Raises ``Unavailable`` over capacity."""
         if self._bytes + size > MOST_BYTES:
-            raise Unavailable("too many callbacks at once")
+            raise Unavailable(FULL)
         self._bytes += size
 
     def leave(self, size: int) -> None:
