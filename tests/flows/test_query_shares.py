@@ -195,8 +195,9 @@ async def test_refreshes_of_one_task_at_a_time_share_a_question_and_what_comes_o
 ):
     """Also where nothing comes of it: twenty callers do not ask a vendor that does not answer twenty times."""
     sandbox = await start_sandbox(scale=0.1, callbacks={"drop": 1})
-    if not answered:
-        sandbox.add_rules(answers=[{"operation": "query", "http_status": 500, "delay_s": 1, "times": None}])
+    # Late, so that all twenty have come before the vendor answers the first.
+    fault = {} if answered else {"http_status": 500}
+    sandbox.add_rules(answers=[{"operation": "query", "delay_s": 1, "times": None, **fault}])
     gateway = await start_gateway(sandbox, workers=False, query_first_after_s=10_000, query_rate_per_s=20)
     await _named(gateway, "lyrics", ["l0"])
     task = (await gateway.api.get("/v1/items/l0")).json()
