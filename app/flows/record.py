@@ -91,9 +91,8 @@ def commit_group(
 def store_poisoned(conn: sa.Connection, received: Received, why: str) -> None:
     """Keep a callback that could not be applied, in a transaction of its own."""
     held = {receipt.digest: receipt for receipt in inbox.receipts(conn, [received.digest])}
-    delivery = _delivery(received, Ruling(Disposition.POISONED, usable=False), held.get(received.digest))
-    if not held:
-        delivery.detail = why
+    poisoned = Ruling(Disposition.POISONED, usable=False)
+    delivery = _delivery(replace(received, fault=why), poisoned, held.get(received.digest))
     sets.write(conn, inbox.recorded([delivery], held))
 
 

@@ -18,7 +18,7 @@ MOST_BODIES: Final = 200
 """Bodies stored per task; later ones are only counted, so that a leaked token cannot fill the disk."""
 
 
-class Delivery(msgspec.Struct):
+class Delivery(msgspec.Struct, frozen=True):
     """One callback to be recorded. ``digest`` is the key: of (task or nobody, family, body)."""
 
     id: UUID
@@ -38,7 +38,6 @@ class Receipt(msgspec.Struct, frozen=True):
     PostgreSQL writes bytes in JSON."""
 
     hex_digest: str = msgspec.field(name="digest")
-    id: UUID
     received_at: datetime
     disposition: Disposition
 
@@ -90,7 +89,7 @@ _SETTLED: Final = sets.Update(
 def of_digests(given: sa.FromClause) -> sa.Select[Any]:
     """What the log knows of a set of digests."""
     table = callbacks.c
-    statement = sa.select(table.digest, table.id, table.received_at, table.disposition)
+    statement = sa.select(table.digest, table.received_at, table.disposition)
     return statement.join(given, given.c.digest == table.digest)
 
 
@@ -98,7 +97,7 @@ _RECEIPTS: Final = sets.Select(
     {"digests": (callbacks.c.digest,)},
     of_digests,
     msgspec.json.Decoder(list[Receipt]).decode,
-    lambda row: Receipt(row[0].hex(), row[1], row[2], Disposition(row[3])),
+    lambda row: Receipt(row[0].hex(), row[1], Disposition(row[2])),
 )
 
 

@@ -88,20 +88,14 @@ def write(conn: sa.Connection, changes: Sequence[Change]) -> None:
     filled = [(statement, rows) for statement, rows in changes if rows]
     if not filled:
         return
-    if dialect.is_postgresql(conn):
-        counts = _write_at_once(conn, filled)
-    else:
-        counts = [_run_many(conn, statement, rows) for statement, rows in filled]
-    for (statement, rows), count in zip(filled, counts, strict=True):
+    for (statement, rows), count in zip(filled, _written(conn, filled), strict=True):
         if statement.all_written and count != len(rows):
             raise Conflicted
 
 
 def insert(conn: sa.Connection, statement: Insert, rows: Sequence[Row]) -> int:
     """Insert one set. Returns how many rows were not there yet."""
-    if dialect.is_postgresql(conn):
-        return int(_write_at_once(conn, [(statement, rows)])[0])
-    return _run_many(conn, statement, rows)
+    return _written(conn, [(statement, rows)])[0]
 
 
 def select(conn: sa.Connection, statement: Select[T], **given: Keys) -> list[T]:
@@ -153,6 +147,13 @@ def _fetch(conn: sa.Connection, compiled: _Compiled, values: dict[str, Any]) -> 
     return dialect.converted(compiled.results, rows) if any(compiled.results) else rows
 
 
+def _written(conn: sa.Connection, changes: Sequence[Change]) -> Sequence[int]:
+    """Write sets, none of them empty; how many rows each wrote."""
+    if dialect.is_postgresql(conn):
+        return _write_at_once(conn, changes)
+    return [_run_many(conn, statement, rows) for statement, rows in changes]
+
+
 def _run_many(conn: sa.Connection, statement: Insert | Update, rows: Sequence[Row]) -> int:
     compiled = _compile(conn, (statement,), _one_row)
     converts = dialect.to_driver(conn, _columns(statement))
@@ -188,7 +189,7 @@ def _given(statement: Insert | Update, prefix: str) -> dict[str, sa.ColumnElemen
     return dialect.records(prefix, _columns(statement))
 
 
-def _insert_of_set(conn: sa.Connection, statement: Insert, prefix: str = "s0") -> Any:
+def _insert_of_set(conn: sa.Connection, statement: Insert, prefix: str) -> Any:
     rows = sa.select(*_given(statement, prefix).values())
     made = dialect.insert(conn, statement.table).from_select(list(statement.columns), rows)
     return _on_conflict(statement, made)

@@ -48,7 +48,7 @@ class Body(msgspec.Struct):
     """What a body says, and what of it was passed over."""
 
     readings: list[Reading] = msgspec.field(default_factory=list)
-    oddities: Oddities = msgspec.field(default_factory=lambda: defaultdict(int))
+    oddities: Oddities = msgspec.field(default_factory=lambda: Oddities(int))
 
 
 def decode(raw: bytes) -> Any:
