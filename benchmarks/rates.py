@@ -119,7 +119,7 @@ def curve(lab: Lab, plan: Plan) -> Section:
 
 
 def connections_for(rate: float) -> int:
-    """Enough, and each used every two seconds or so: the server closes one that is idle for longer than five."""
+    """Enough for two seconds of requests, each on one of its own."""
     return int(min(max(2 * rate, 64), MOST_CONNECTIONS))
 
 

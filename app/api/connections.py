@@ -1,5 +1,5 @@
 """The limits of one connection that uvicorn leaves open: how long and how large a request's head may be, how long an
-answer may go unread, and how many connections one process holds."""
+answer may go unread, how long a connection may stand idle, and how many connections one process holds."""
 
 import asyncio
 import logging
@@ -42,10 +42,14 @@ _LOG.setLevel(logging.ERROR)
 @dataclass(frozen=True, slots=True)
 class Limits:
     """``head_timeout_s``: from the first byte of a request, or from the connection, to the end of its headers.
-    ``unread_timeout_s``: how long a reader may take next to nothing of its answer; ``linger_s``: the same once the
-    connection is being closed. Over ``most_connections`` only the health routes are answered, to ``spare`` more."""
+    ``idle_s``: how long a connection is kept for its next request; ``crowded_idle_s``: the same while over half of the
+    connections are taken. ``unread_timeout_s``: how long a reader may take next to nothing of its answer;
+    ``linger_s``: the same once the connection is being closed. Over ``most_connections`` only the health routes are
+    answered, to ``spare`` more."""
 
     head_timeout_s: float = 10.0
+    idle_s: int = 75
+    crowded_idle_s: int = 5
     unread_timeout_s: float = 60.0
     linger_s: float = 5.0
     most_head_bytes: int = 64 * 1024
@@ -132,6 +136,10 @@ class GuardedConnection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        # Whoever keeps a connection must be the first to give it up, or it sends a request into one that we have just
+        # closed. Balancers do so after 60 s; uvicorn's 5 s is also what many HTTP clients have.
+        crowded = len(self.connections) > self.limits.most_connections // 2
+        self.timeout_keep_alive = self.limits.crowded_idle_s if crowded else self.limits.idle_s
         super().on_response_complete()
         if self.transport.is_closing():
             self._linger()

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 
@@ -260,6 +260,38 @@ async def test_over_the_connections_only_health_is_answered_and_then_nothing(gat
                 assert await line.rest(timeout_s=5) == b""
     # With the crowd gone, everything is as before.
     assert (await gateway.api.get("/v1/tasks")).status_code == 200
+
+
+async def test_a_connection_is_kept_for_longer_than_balancers_and_clients_keep_theirs(gateway):
+    """60 s is what most balancers have, 5 s what httpx has. A request into a connection that is just being closed is
+    lost, and whether it was carried out is not known."""
+    assert Limits().idle_s > 60
+    async with served(gateway, Limits()) as port, Line(port) as line:
+        assert await _is_kept(line, for_s=6)
+
+
+async def test_while_many_connections_are_open_idle_ones_are_let_go_sooner(gateway):
+    limits = Limits(idle_s=30, crowded_idle_s=1, most_connections=20)
+    async with served(gateway, limits) as port:
+        async with Line(port) as line, AsyncExitStack() as stack:
+            assert await _is_kept(line, for_s=1.5)
+            for _ in range(10):
+                await stack.enter_async_context(Line(port))
+            assert not await _is_kept(line, for_s=5)
+        async with Line(port) as line:
+            assert await _is_kept(line, for_s=1.5)
+
+
+async def _is_kept(line: Line, for_s: float) -> bool:
+    """Whether a connection that has had an answer still gives another after so long."""
+    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    await line.send(request)
+    assert status_of(await line.read()) == 200
+    with suppress(TimeoutError):
+        assert await line.read(timeout_s=for_s) == b""
+        return False
+    await line.send(request)
+    return status_of(await line.read()) == 200
 
 
 async def test_places_of_connections_that_ended_are_free_again(gateway):

@@ -103,7 +103,7 @@ def client(url: str, connections: int = 100) -> httpx.AsyncClient:
         timeout=30,
         verify=False,  # loading certificates takes longer than most of what is measured
         trust_env=False,
-        limits=httpx.Limits(max_connections=connections, keepalive_expiry=2),
+        limits=httpx.Limits(max_connections=connections),
     )
 
 
