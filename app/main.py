@@ -2,16 +2,19 @@
 
 import asyncio
 import contextlib
+import functools
 import gc
 import os
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
+import httpx
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
@@ -183,11 +186,19 @@ class Gateway:
             run(Loop("retain", self.retainer.step, RETAIN_EVERY_S, paused=paused))
 
 
+@functools.cache
+def authorities() -> ssl.SSLContext:
+    """Whom we trust: the usual authorities, or those of ``SSL_CERT_FILE``. Read once for all that call out: it takes
+    longer than everything else that a process does before it serves."""
+    return httpx.create_ssl_context()
+
+
 def context_of(settings: Settings, db: Database, clock: Clock | None = None) -> Context:
     """What the flows of a process work with, by its settings."""
+    key = settings.tempolor_api_key.get_secret_value()
     return make_context(
         db,
-        VendorClient(settings.tempolor_base_url, settings.tempolor_api_key.get_secret_value(), note_vendor_call),
+        VendorClient(settings.tempolor_base_url, key, authorities(), note_vendor_call),
         Tokens([secret.get_secret_value() for secret in settings.callback_secrets]),
         settings.public_url,
         settings.policy(),
@@ -203,7 +214,7 @@ def build(settings: Settings, *, workers: bool, clock: Clock | None = None, watc
     context = context_of(settings, open_database(url), clock)
     supervisor, watch = Supervisor(context.clock), SkewWatch(context)
     told = Cautions(context, watch)
-    caller = Caller(allow_private=settings.egress_allow_private, now=context.clock.now)
+    caller = Caller(allow_private=settings.egress_allow_private, tls=authorities(), now=context.clock.now)
     return Gateway(
         settings,
         context,

@@ -86,23 +86,23 @@ class Caller:
     """Posts to receivers. ``close()`` it at the end.
 
     ``timeout_s`` bounds a whole call, from looking up the name to the end of the answer. ``allow_private`` takes the
-    egress guard away. ``resolve`` is called as ``socket.getaddrinfo`` is. ``tls`` defaults to the usual authorities,
-    or those of ``SSL_CERT_FILE``; nothing else of the environment is heeded, proxies least of all: behind one, the
-    address that is connected to would not be the one that was checked.
+    egress guard away. ``resolve`` is called as ``socket.getaddrinfo`` is. ``tls``: whom to trust. Nothing of the
+    environment is heeded, proxies least of all: behind one, the address that is connected to would not be the one
+    that was checked.
     """
 
     def __init__(
         self,
         *,
         allow_private: bool,
+        tls: ssl.SSLContext,
         timeout_s: float = TIMEOUT_S,
         resolve: Resolve = socket.getaddrinfo,
-        tls: ssl.SSLContext | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._guard = EgressGuard(allow_private=allow_private, resolve=resolve)
         self._timeout_s = timeout_s
-        self._tls = tls or httpx.create_ssl_context()
+        self._tls = tls
         self._now = now
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ was made at all decides between "certainly not taken" and "we cannot know" (G5).
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -40,7 +41,7 @@ CallObserver = Callable[[str, str, float], None]
 """Told of each call: operation, result (a code or a short word), seconds."""
 
 
-def _http_client(base_url: str, api_key: str, keep_alive: int) -> httpx.AsyncClient:
+def _http_client(base_url: str, api_key: str, keep_alive: int, tls: ssl.SSLContext) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         base_url=base_url.rstrip("/"),
         headers={
@@ -50,20 +51,23 @@ def _http_client(base_url: str, api_key: str, keep_alive: int) -> httpx.AsyncCli
             b"Accept": b"application/json",
         },
         follow_redirects=False,
+        verify=tls,
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=keep_alive, keepalive_expiry=15),
     )
 
 
 class VendorClient:
-    """Connections to the vendor. ``close()`` it at the end."""
+    """Connections to the vendor. ``close()`` it at the end. ``tls``: whom to trust."""
 
-    def __init__(self, base_url: str, api_key: str, observer: CallObserver = lambda *_: None) -> None:
+    def __init__(
+        self, base_url: str, api_key: str, tls: ssl.SSLContext, observer: CallObserver = lambda *_: None
+    ) -> None:
         self._observer = observer
         self._api_key = api_key
         # A kept connection that the vendor closes just as we write leaves the outcome unknown. A question can
         # be asked again, a submission cannot: each one gets a connection of its own.
-        self._submissions = _http_client(base_url, api_key, keep_alive=0)
-        self._questions = _http_client(base_url, api_key, keep_alive=10)
+        self._submissions = _http_client(base_url, api_key, keep_alive=0, tls=tls)
+        self._questions = _http_client(base_url, api_key, keep_alive=10, tls=tls)
 
     async def close(self) -> None:
         await self._submissions.aclose()

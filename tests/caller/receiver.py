@@ -5,13 +5,11 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-
-import httpx
 
 from app.caller.post import Caller
 from app.caller.signing import Signed
+from app.main import authorities
 
 CERTIFICATE = Path(__file__).with_name("receiver.pem")
 """Self-signed, for the name ``receiver.test`` alone, from 2020 to 2120; with its key, which protects nothing."""
@@ -108,14 +106,10 @@ async def receiving(
         await asyncio.gather(*serving, return_exceptions=True)
 
 
-usual_authorities = cache(httpx.create_ssl_context)
-
-
 @contextmanager
 def calling(**given) -> Iterator[Caller]:
     """A caller that may reach this machine, unless told otherwise."""
-    # One context for all tests, since reading the authorities takes longer than most of them.
-    caller = Caller(**{"allow_private": True, "timeout_s": 5.0, "tls": usual_authorities(), **given})
+    caller = Caller(**{"allow_private": True, "timeout_s": 5.0, "tls": authorities(), **given})
     try:
         yield caller
     finally:

@@ -44,7 +44,7 @@ async def test_a_certificate_for_another_name_is_refused(server_tls, trusting, h
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(server_tls):
     async with receiving(tls=server_tls) as receiver:
-        with calling(resolve=HERE, tls=None) as caller:
+        with calling(resolve=HERE) as caller:
             url = receiver.url("receiver.test", scheme="https")
             assert await caller.post(url, MESSAGE) == Failed("tls_failed")
     assert receiver.bodies == []

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from app.flows.clock import Clock
-from app.main import Gateway, Server, build, listen, make_server
+from app.main import Gateway, Server, authorities, build, listen, make_server
 from app.settings import Settings
 
 ADMIN_KEY = "admin-key-0123456789abcdef0123456789abcdef"
@@ -130,7 +130,9 @@ async def running_gateway(
     serving = asyncio.create_task(server.serve([listener]))
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     try:
-        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20, trust_env=False) as api:
+        async with httpx.AsyncClient(
+            base_url=url, headers=headers, timeout=20, trust_env=False, verify=authorities()
+        ) as api:
             await eventually(partial(_is, server), every_s=0.001)
             yield Running(gateway, url, api, settings)
     finally:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from app.main import authorities
 from app.vendor.client import VendorClient
 from app.vendor.kinds import FAMILIES, KINDS
 
@@ -11,7 +12,7 @@ async def client(start_sandbox):
     sandbox = await start_sandbox()
     for operation in ("submit", "query"):
         sandbox.add_rules(answers=[{"operation": operation, "http_status": 429, "retry_after_s": 7}])
-    client = VendorClient(sandbox.base_url, sandbox.config.api_key)
+    client = VendorClient(sandbox.base_url, sandbox.config.api_key, authorities())
     yield client
     await client.close()
 

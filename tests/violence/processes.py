@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from app.main import authorities
 from tests.processes.commands import environment
 from tests.support.gateway import ADMIN_KEY, eventually
 
@@ -101,7 +102,7 @@ def client(url: str, connections: int = 100) -> httpx.AsyncClient:
         base_url=url,
         headers={"Authorization": f"Bearer {ADMIN_KEY}"},
         timeout=30,
-        verify=False,  # loading certificates takes longer than most of what is measured
+        verify=authorities(),
         trust_env=False,
         limits=httpx.Limits(max_connections=connections),
     )
