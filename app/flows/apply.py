@@ -14,10 +14,10 @@ from app.domain.board import Arrival, Board, Ended, Moved, Rules
 from app.domain.transition import Change, Outcome, step
 from app.flows.letters import written
 from app.flows.traced import Followed, followed
-from app.storage import items, sets, tasks, timeline
+from app.storage import items, locking, sets, tasks, timeline
 from app.storage.database import Conflicted
 from app.storage.inbox import Receipt
-from app.storage.locking import lock_free
+from app.storage.locking import Obtained, lock_free, look
 
 
 @dataclass(slots=True)
@@ -37,11 +37,13 @@ class Applied:
 @dataclass(frozen=True, slots=True)
 class Locked:
     """A board of locked tasks with their items. ``strangers``: named items that belong to a task which is not on
-    it: another transaction holds that one, or has only now given the item to it. ``receipts``: by digest."""
+    it: another transaction holds that one, or has only now given the item to it. ``receipts``: by digest.
+    ``obtained``: the rows that the board was made of."""
 
     board: Board
     strangers: Collection[tuple[str, str]]
     receipts: dict[bytes, Receipt]
+    obtained: Obtained
 
     def holds(self, change: Change) -> bool:
         """Whether everything that a change reaches is on the board."""
@@ -64,20 +66,35 @@ def lock(
     """Lock the tasks that the changes name and those that own the items they name, read their items, and look
     callbacks up by ``digests``. Where it waits for locks, it reads in a second statement: what the first one sees may
     be older than its locks."""
-    keys = {seen.key for change in changes for seen in change.observations}
-    named = {change.task_id for change in changes if change.task_id is not None}
+    named, keys = _reached(changes)
     if not skip_locked:
         tasks.lock(conn, named, keys)
-    obtained = lock_free(conn, named, keys, digests)
+    locked = _on_a_board(conn, keys, lock_free(conn, named, keys, digests))
+    if locked.strangers and not skip_locked:
+        raise Conflicted  # an owner changed while we waited for its lock
+    return locked
+
+
+def unlocked(conn: sa.Connection, changes: Sequence[Change], digests: Collection[bytes]) -> Locked:
+    """The same without any lock, to be written by ``write_unless_changed``."""
+    named, keys = _reached(changes)
+    return _on_a_board(conn, keys, look(conn, named, keys, digests))
+
+
+def _reached(changes: Sequence[Change]) -> tuple[set[UUID], set[tuple[str, str]]]:
+    """The tasks and items that changes name."""
+    keys = {seen.key for change in changes for seen in change.observations}
+    return {change.task_id for change in changes if change.task_id is not None}, keys
+
+
+def _on_a_board(conn: sa.Connection, keys: Collection[tuple[str, str]], obtained: Obtained) -> Locked:
     board = Board()
     for task in obtained.tasks:
         board.add_task(task)
     for item in obtained.items:
         board.add_item(item)
     strangers = items.owners(conn, keys - board.items.keys())
-    if strangers and not skip_locked:
-        raise Conflicted  # an owner changed while we waited for its lock
-    return Locked(board, strangers, {receipt.digest: receipt for receipt in obtained.receipts})
+    return Locked(board, strangers, {receipt.digest: receipt for receipt in obtained.receipts}, obtained)
 
 
 def step_all(locked: Locked, changes: Sequence[Change], rules: Rules) -> Applied:
@@ -95,6 +112,15 @@ def write_back(conn: sa.Connection, board: Board, rules: Rules, *inbox: sets.Cha
     """Write the ``inbox``, what has changed on a board, and the notifications of it."""
     sets.write(conn, [*inbox, *_changed_rows(board), written(board, rules)])
     tasks.delete(conn, board.removed)
+
+
+def write_unless_changed(conn: sa.Connection, seen: Locked, rules: Rules, *inbox: sets.Change) -> None:
+    """The same for a board without locks, in one statement. Raises ``Conflicted``, or the database's error, where
+    somebody else is at its rows or has changed them, and where one statement does not do; then nothing is written."""
+    if seen.board.removed:
+        raise Conflicted
+    changes = [*inbox, *_changed_rows(seen.board), written(seen.board, rules)]
+    locking.write_unless_changed(conn, changes, seen.obtained)
 
 
 def _changed_rows(board: Board) -> list[sets.Change]:

@@ -4,7 +4,7 @@ Everything is read first (``storage/locking``), decided in memory, and written a
 counted and goes no further; its first copy's time stays its time, or an old callback would look new.
 """
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -17,9 +17,10 @@ from app.domain.board import Board, Rules
 from app.domain.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
 from app.domain.task import Item, Task
 from app.domain.transition import Change, Outcome, Verdict
-from app.flows.apply import Applied, lock, step_all, write_back
+from app.flows.apply import Applied, Locked, lock, step_all, unlocked, write_back, write_unless_changed
 from app.flows.letters import named_digests
 from app.storage import inbox, items, sets, tasks
+from app.storage.database import Conflicted
 from app.storage.inbox import Delivery, Receipt
 
 
@@ -63,6 +64,37 @@ def commit_group(
     unique = _collapse(group)
     changes = {one.digest: _change(one) for one in unique}
     locked = lock(conn, list(changes.values()), skip_locked=skip_locked, digests=changes.keys())
+    committed, logged = _decide(conn, group, unique, changes, locked, rules)
+    write_back(conn, locked.board, rules, *logged)
+    flooded = _flooded(locked.board)
+    if flooded:
+        items.drop_old_values(conn, flooded, named_digests(conn, {item.task_id for item in flooded}))
+    return committed
+
+
+def commit_optimistically(conn: sa.Connection, group: Sequence[Received], rules: Rules) -> Committed:
+    """The same in two statements, of which each may be a transaction of its own: nothing is locked between them.
+    Raises ``Conflicted``, or the database's error, where that cannot be; then nothing is written, and it is done as
+    above."""
+    unique = _collapse(group)
+    changes = {one.digest: _change(one) for one in unique}
+    seen = unlocked(conn, list(changes.values()), changes.keys())
+    committed, logged = _decide(conn, group, unique, changes, seen, rules)
+    if _flooded(seen.board):
+        raise Conflicted
+    write_unless_changed(conn, seen, rules, *logged)
+    return committed
+
+
+def _decide(
+    conn: sa.Connection,
+    group: Sequence[Received],
+    unique: Sequence[Received],
+    changes: Mapping[bytes, Change],
+    locked: Locked,
+    rules: Rules,
+) -> tuple[Committed, list[sets.Change]]:
+    """Join a group in memory. Returns what becomes of it, and what the log is to have."""
     board, receipts = locked.board, locked.receipts
     orphans = _orphans(conn, board, unique)
     ready = [one for one in unique if one.task_id in orphans or locked.holds(changes[one.digest])]
@@ -81,11 +113,7 @@ def commit_group(
         for one in ready
         if one.digest not in unkept and (ruling := rulings[one.digest]) is not None
     ]
-    write_back(conn, board, rules, *inbox.recorded(deliveries, receipts))
-    flooded = _flooded(board)
-    if flooded:
-        items.drop_old_values(conn, flooded, named_digests(conn, {item.task_id for item in flooded}))
-    return Committed([rulings.get(one.digest) for one in group], applied)
+    return Committed([rulings.get(one.digest) for one in group], applied), inbox.recorded(deliveries, receipts)
 
 
 def store_poisoned(conn: sa.Connection, received: Received, why: str) -> None:

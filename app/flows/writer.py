@@ -13,7 +13,7 @@ import structlog
 from app.domain.observation import Disposition
 from app.errors import Unavailable
 from app.flows.context import Context
-from app.flows.record import Received, Ruling, commit_group, store_poisoned
+from app.flows.record import Received, Ruling, commit_group, commit_optimistically, store_poisoned
 from app.storage.database import Lane
 from app.telemetry import metrics
 
@@ -109,7 +109,9 @@ class Writer:
     async def _commit_once(self, group: list[_Waiting], *, skip_locked: bool = True) -> None:
         context = self._context
         received = [waiting.received for waiting in group]
-        committed = await self._db.write(commit_group, received, context.rules, skip_locked=skip_locked)
+        committed = await self._db.attempt(commit_optimistically, received, context.rules) if skip_locked else None
+        if committed is None:
+            committed = await self._db.write(commit_group, received, context.rules, skip_locked=skip_locked)
         metrics.group_sizes.observe(len(group))
         context.committed(committed.applied)
         for waiting, ruling in zip(group, committed.rulings, strict=True):

@@ -78,12 +78,13 @@ class Hearing(Protocol):
 
 
 class Backend(Protocol):
-    """One of the two databases. ``run`` runs a function in one transaction and commits it. ``listener`` is None
-    where one process alone serves. ``groups_at_once``: see ``Database``."""
+    """One of the two databases. ``run`` runs a function in one transaction and commits it; not ``whole``: each of
+    its statements may be a transaction of its own. ``listener`` is None where one process alone serves.
+    ``groups_at_once``: see ``Database``."""
 
     groups_at_once: int
 
-    async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool) -> T: ...
+    async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool, whole: bool = True) -> T: ...
 
     def listener(self, channel: str, heard: Callable[[str], None], lost: Callable[[], None]) -> Hearing | None: ...
 
@@ -120,6 +121,17 @@ class Database:
             await asyncio.sleep(0.01 * attempt)
         raise AssertionError("the last attempt returns or raises")
 
+    async def attempt(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T | None:
+        """Run ``fn`` once, its statements each in a transaction of its own. None where that did not do: ``fn`` raised
+        ``Conflicted``, or the database refused something; of what writes, the caller sees to it that it is all in one
+        statement. Raises ``Unavailable`` as ``write`` does."""
+        try:
+            return await self._run(lambda conn: fn(conn, *args, **kwargs), write=True, whole=False)
+        except (Conflicted, sa.exc.DBAPIError):
+            return None
+
     async def read(self, fn: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``fn`` in one reading transaction. Raises ``Unavailable`` as ``write`` does."""
         return await self._run(lambda conn: fn(conn, *args, **kwargs), write=False)
@@ -139,9 +151,9 @@ class Database:
         """Close the backend, for all its lanes."""
         await self._backend.close()
 
-    async def _run(self, fn: Callable[[sa.Connection], T], *, write: bool) -> T:
+    async def _run(self, fn: Callable[[sa.Connection], T], *, write: bool, whole: bool = True) -> T:
         try:
-            return await self._backend.run(self._lane, fn, write=write)
+            return await self._backend.run(self._lane, fn, write=write, whole=whole)
         except Exception as error:
             reason = why_away(error)
             if reason is None:

@@ -47,10 +47,11 @@ class PostgresBackend:
     def __init__(self, url: sa.URL) -> None:
         self._url, self._connect_args = driver_arguments(url)
         self._engines: dict[Lane, AsyncEngine] = {}
+        self._autocommitting_engines: dict[Lane, sa.Engine] = {}
 
-    async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool) -> T:
+    async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool, whole: bool = True) -> T:
         """See ``Backend``. A reading transaction is one of the same kind: a snapshot for each statement."""
-        return await greenlet_spawn(_transact, self._engine(lane).sync_engine, fn)
+        return await greenlet_spawn(_transact, self._engine(lane) if whole else self._autocommitting(lane), fn)
 
     def listener(self, channel: str, heard: Callable[[str], None], lost: Callable[[], None]) -> Listener:
         """See ``Backend``. The connection is named for people who look at the server's list."""
@@ -63,7 +64,15 @@ class PostgresBackend:
         for engine in self._engines.values():
             await engine.dispose()
 
-    def _engine(self, lane: Lane) -> AsyncEngine:
+    def _autocommitting(self, lane: Lane) -> sa.Engine:
+        """The same connections, without a transaction around the statements."""
+        engine = self._autocommitting_engines.get(lane)
+        if engine is None:
+            engine = self._engine(lane).execution_options(isolation_level="AUTOCOMMIT")
+            self._autocommitting_engines[lane] = engine
+        return engine
+
+    def _engine(self, lane: Lane) -> sa.Engine:
         engine = self._engines.get(lane)
         if engine is None:
             arguments = self._connect_args
@@ -79,7 +88,7 @@ class PostgresBackend:
                 # writer saves that turn, since it repeats a failed group by itself.
                 pool_pre_ping=lane is not Lane.CALLBACKS,
             )
-        return engine
+        return engine.sync_engine
 
 
 def _transact(engine: sa.Engine, fn: Callable[[sa.Connection], T]) -> T:

@@ -67,8 +67,19 @@ class Document(Generic[T]):
     of_json: Callable[[str], T]
 
 
+@dataclass(frozen=True, eq=False)
+class Guard:
+    """What must be so, or a writing statement writes nothing, on PostgreSQL. ``build`` selects one boolean,
+    ``holds``; ``parameters`` names what it has."""
+
+    parameters: tuple[str, ...]
+    build: Callable[[], sa.Select[Any]]
+
+
 Change = tuple[Insert | Update, Sequence[Row]]
 """A statement and its rows."""
+Guarded = tuple[Guard, Sequence[Any]]
+"""A guard and the values of its parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +96,31 @@ _compiled: dict[tuple[Any, ...], _Compiled] = {}
 
 def write(conn: sa.Connection, changes: Sequence[Change]) -> None:
     """Write several sets: one statement on PostgreSQL, where no two of them may touch the same row."""
-    filled = [(statement, rows) for statement, rows in changes if rows]
+    filled = _filled(changes)
     if not filled:
         return
     for (statement, rows), count in zip(filled, _written(conn, filled), strict=True):
         if statement.all_written and count != len(rows):
             raise Conflicted
+
+
+def write_guarded(conn: sa.Connection, changes: Sequence[Change], guarded: Guarded) -> None:
+    """Write several sets in the one statement that also holds them against a guard, on PostgreSQL: it needs no
+    transaction around it. Raises ``Conflicted``, or the database's error where a row is in the way of one that must
+    be written; then nothing is."""
+    filled = _filled(changes)
+    if not filled:
+        return
+    guard, given = guarded
+    compiled = _compile(conn, (guard, *(statement for statement, _ in filled)), _all_if)
+    values = _parameters_of_all(filled) | dict(zip(guard.parameters, given, strict=True))
+    values |= {f"e{place}": len(rows) for place, (statement, rows) in enumerate(filled) if statement.all_written}
+    if not _fetch(conn, compiled, values)[0][0]:
+        raise Conflicted
+
+
+def _filled(changes: Sequence[Change]) -> list[Change]:
+    return [(statement, rows) for statement, rows in changes if rows]
 
 
 def insert(conn: sa.Connection, statement: Insert, rows: Sequence[Row]) -> int:
@@ -165,10 +195,14 @@ def _run_many(conn: sa.Connection, statement: Insert | Update, rows: Sequence[Ro
 
 def _write_at_once(conn: sa.Connection, changes: Sequence[Change]) -> Sequence[int]:
     compiled = _compile(conn, tuple(statement for statement, _ in changes), _all_in_one)
+    return _fetch(conn, compiled, _parameters_of_all(changes))[0]
+
+
+def _parameters_of_all(changes: Sequence[Change]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for place, (statement, rows) in enumerate(changes):
         values |= _parameters(statement, rows, f"s{place}")
-    return _fetch(conn, compiled, values)[0]
+    return values
 
 
 @lru_cache(maxsize=256)
@@ -189,18 +223,17 @@ def _given(statement: Insert | Update, prefix: str) -> dict[str, sa.ColumnElemen
     return dialect.records(prefix, _columns(statement))
 
 
-def _insert_of_set(conn: sa.Connection, statement: Insert, prefix: str) -> Any:
-    rows = sa.select(*_given(statement, prefix).values())
+def _insert_of_set(conn: sa.Connection, statement: Insert, prefix: str, *only_if: Any) -> Any:
+    rows = sa.select(*_given(statement, prefix).values()).where(*only_if)
     made = dialect.insert(conn, statement.table).from_select(list(statement.columns), rows)
     return _on_conflict(statement, made)
 
 
-def _update_of_set(statement: Update, prefix: str) -> Any:
+def _update_of_set(statement: Update, prefix: str, *only_if: Any) -> Any:
     table = statement.table
     given = _given(statement, prefix)
-    return (
-        table.update().values(_news(statement, given)).where(*(table.c[name] == given[name] for name in statement.keys))
-    )
+    matches = (table.c[name] == given[name] for name in statement.keys)
+    return table.update().values(_news(statement, given)).where(*matches, *only_if)
 
 
 def _one_row(conn: sa.Connection, statement: Insert | Update) -> Any:
@@ -235,17 +268,41 @@ def _on_conflict(statement: Insert, made: Any) -> Any:
 
 def _all_in_one(conn: sa.Connection, *statements: Insert | Update) -> Any:
     """Each change as a common table expression of one statement, which tells how many rows each wrote."""
+    counts = _counts(conn, statements)
+    return sa.select(*(count.label(f"n{place}") for place, count in enumerate(counts)))
+
+
+def _all_if(conn: sa.Connection, guard: Guard, *statements: Insert | Update) -> Any:
+    """The same under a guard, which is looked at before anything is written. A count that is not as it must be fails
+    the statement: it is over when its result is read."""
+    holds = sa.select(guard.build().cte("guard").c.holds).scalar_subquery()
+    counts = _counts(conn, statements, holds)
+    expected = [
+        count == sa.bindparam(f"e{place}", type_=sa.BigInteger)
+        for place, (statement, count) in enumerate(zip(statements, counts, strict=True))
+        if statement.all_written
+    ]
+    as_expected = sa.or_(sa.not_(holds), sa.and_(sa.true(), *expected))
+    # Text that is no number, since no function raises. It is what the server's log says then.
+    other: sa.ColumnElement[str] = sa.literal_column("'another has written these rows meanwhile'")
+    checked = sa.cast(sa.case((as_expected, sa.literal_column("'1'")), else_=other), sa.Integer)
+    # What is counted is also what makes the server carry all of it out.
+    return sa.select(holds, checked, *counts)
+
+
+def _counts(conn: sa.Connection, statements: Sequence[Insert | Update], *only_if: Any) -> list[Any]:
+    """How many rows each statement wrote, each a common table expression."""
     counts = []
     for place, statement in enumerate(statements):
         prefix = f"s{place}"
         made = (
-            _insert_of_set(conn, statement, prefix)
+            _insert_of_set(conn, statement, prefix, *only_if)
             if isinstance(statement, Insert)
-            else _update_of_set(statement, prefix)
+            else _update_of_set(statement, prefix, *only_if)
         )
         written = made.returning(sa.literal_column("1").label("one")).cte(f"w{place}")
-        counts.append(sa.select(sa.func.count()).select_from(written).scalar_subquery().label(f"n{place}"))
-    return sa.select(*counts)
+        counts.append(sa.select(sa.func.count()).select_from(written).scalar_subquery())
+    return counts
 
 
 def _select_of_sets(conn: sa.Connection, statement: Select[Any]) -> Any:

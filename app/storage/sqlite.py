@@ -41,8 +41,8 @@ class SqliteBackend:
         self._writer: threading.Thread | None = None
         self._closed = False
 
-    async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool) -> T:
-        """See ``Backend``."""
+    async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool, whole: bool = True) -> T:
+        """See ``Backend``. There is one writer: what need not be whole is so too."""
         if self._closed:
             raise Unavailable("the database is closed")
         loop = asyncio.get_running_loop()
