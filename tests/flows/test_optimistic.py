@@ -171,3 +171,12 @@ async def test_an_item_that_another_names_between_is_not_named_twice(gateway, di
     assert (await gateway.call_back("song", THEN)).text == "success"
     [item] = await direct.rows("SELECT status FROM items")
     assert item["status"] == "main_succeeded"
+
+
+async def test_a_task_that_loses_its_only_item_is_removed_all_the_same(gateway, direct):
+    """More than one statement: it is done in a transaction."""
+    assert (await gateway.call_back("song", FIRST)).text == "success"
+    task_id = UUID((await gateway.submit())["id"])
+    assert await commit(gateway, task_id, THEN) is None
+    assert (await gateway.call_back("song", THEN, task_id)).text == "success"
+    assert [row["id"] for row in await direct.rows("SELECT id FROM tasks")] == [task_id]
