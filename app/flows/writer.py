@@ -109,7 +109,11 @@ class Writer:
     async def _commit_once(self, group: list[_Waiting], *, skip_locked: bool = True) -> None:
         context = self._context
         received = [waiting.received for waiting in group]
-        committed = await self._db.attempt(commit_optimistically, received, context.rules) if skip_locked else None
+        committed = None
+        if skip_locked:
+            committed = await self._db.attempt(commit_optimistically, received, context.rules)
+            if committed is None:
+                metrics.groups_redone.inc()
         if committed is None:
             committed = await self._db.write(commit_group, received, context.rules, skip_locked=skip_locked)
         metrics.group_sizes.observe(len(group))

@@ -13,15 +13,20 @@ from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 import msgspec
 import sqlalchemy as sa
+import structlog
 
 from app.errors import Unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+log = structlog.get_logger(__name__)
+
 RETRIES: Final = 4
 """Runs of one transaction that PostgreSQL ended as a deadlock's victim or for serialisation."""
 _AGAIN: Final = frozenset({"40P01", "40001"})
+_IN_THE_WAY: Final = _AGAIN | {"23505", "22P02"}
+"""Of an attempt: somebody else's row is there already, or is not as it must be (``sets.write_guarded``)."""
 _AWAY: Final = {
     "08": "the connection broke",
     "28": "it refused our user or password",
@@ -129,7 +134,11 @@ class Database:
         statement. Raises ``Unavailable`` as ``write`` does."""
         try:
             return await self._run(lambda conn: fn(conn, *args, **kwargs), write=True, whole=False)
-        except (Conflicted, sa.exc.DBAPIError):
+        except Conflicted:
+            return None
+        except sa.exc.DBAPIError as error:
+            if sqlstate(error) not in _IN_THE_WAY:
+                log.warning("database.attempt_refused", sqlstate=sqlstate(error))
             return None
 
     async def read(self, fn: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -91,7 +91,7 @@ def write_unless_changed(conn: sa.Connection, changes: Sequence[sets.Change], se
         sets.write(conn, changes)
         return
     rows = (bytes(versions.tasks).decode(), bytes(versions.items).decode())
-    sets.write_guarded(conn, changes, (_UNCHANGED, (*rows, len(seen.tasks), len(seen.items))))
+    sets.write_guarded(conn, changes, (UNCHANGED, (*rows, len(seen.tasks), len(seen.items))))
 
 
 def _as_seen(ids: sa.FromClause, keys: sa.FromClause, digests: sa.FromClause) -> sa.Select[Any]:
@@ -108,9 +108,9 @@ def _as_seen(ids: sa.FromClause, keys: sa.FromClause, digests: sa.FromClause) ->
     return _document({"tasks": _all_of(found), "items": _all_of(own), "receipts": _all_of(known), "versions": versions})
 
 
-def _unchanged() -> sa.Select[Any]:
-    """Whether all rows that were seen are of the same version still, and locked now. It waits for none: whoever holds
-    one is about to change it. A row that changed while it was locked is looked at as it is then."""
+def unchanged(*, skip: bool) -> sa.Select[Any]:
+    """Whether all rows that were seen are of the same version still, and locked now. With ``skip`` it waits for none:
+    whoever holds one is about to change it. A row that changed while it was locked is looked at as it is then."""
     counts = []
     for table, names in ((tasks_table, ("id",)), (items_table, ("family", "item_id"))):
         columns = (*(table.c[name] for name in names), _ROW_VERSION)
@@ -118,14 +118,14 @@ def _unchanged() -> sa.Select[Any]:
         same = [table.c[name] == seen[name] for name in names]
         rows = sa.select(table.c[names[0]]).where(*same, _version_of(table) == seen["row_version"])
         ordered = rows.order_by(*(table.c[name] for name in names))
-        held = dialect.locked(ordered, of=table, skip=True).cte(f"held_{table.name}")
+        held = dialect.locked(ordered, of=table, skip=skip).cte(f"held_{table.name}")
         wanted = sa.bindparam(f"{table.name}_count", type_=sa.BigInteger)
         counts.append(sa.select(sa.func.count()).select_from(held).scalar_subquery() == wanted)
     return sa.select(sa.and_(*counts).label("holds"))
 
 
 _ROW_VERSION: Final = sa.Column("row_version", sa.String())
-_UNCHANGED: Final = sets.Guard(("tasks_seen", "items_seen", "tasks_count", "items_count"), _unchanged)
+UNCHANGED: Final = sets.Guard(("tasks_seen", "items_seen", "tasks_count", "items_count"), partial(unchanged, skip=True))
 
 
 def _version_of(table: sa.Table) -> sa.ColumnElement[str]:

@@ -19,6 +19,11 @@ acknowledge_seconds: Final = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15),
     registry=registry,
 )
+groups_redone: Final = Counter(
+    "gateway_callback_groups_redone",
+    "Groups of callbacks that were done again, in a transaction: somebody else was at one of their tasks",
+    registry=registry,
+)
 group_sizes: Final = Histogram(
     "gateway_callback_group_size", "Callbacks in one transaction", buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry
 )

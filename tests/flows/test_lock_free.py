@@ -12,7 +12,7 @@ from app.flows.record import Received, commit_group
 from app.main import build
 from app.storage import inbox, locking, sets
 from app.storage.inbox import digest_of
-from tests.support.databases import on_postgresql
+from tests.support.databases import on_postgresql, waits_for_a_lock
 from tests.support.gateway import eventually, make_settings, running_gateway
 
 SONG = {"songs": [{"item_id": "t2m_first", "status": "running"}]}
@@ -168,13 +168,5 @@ async def locked_by_another(url, task_id):
         async with conn.transaction():
             await conn.execute("SELECT 1 FROM tasks WHERE id = $1 FOR NO KEY UPDATE", task_id)
             yield conn
-    finally:
-        await conn.close()
-
-
-async def waits_for_a_lock(url):
-    conn = await asyncpg.connect(url)
-    try:
-        return await conn.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     finally:
         await conn.close()

@@ -3,7 +3,9 @@
 SQLite has one writer: nobody comes between.
 """
 
+import asyncio
 import re
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -12,12 +14,13 @@ from sqlalchemy.util import await_only
 
 from app.flows import record
 from app.flows.record import Received, commit_optimistically
+from app.storage import locking, sets
 from app.storage.inbox import digest_of
 from app.vendor import wire
 from app.vendor.kinds import FAMILIES
 from tests.api.direct import Direct
-from tests.support.databases import on_postgresql
-from tests.support.gateway import running_gateway
+from tests.support.databases import on_postgresql, waits_for_a_lock
+from tests.support.gateway import eventually, running_gateway
 
 pytestmark = on_postgresql
 
@@ -129,6 +132,26 @@ async def test_what_another_holds_is_not_waited_for(gateway, direct, task_id, be
     await held.rollback()
     await holder.close()
     assert await direct.everything() == before
+
+
+@pytest.mark.parametrize("sql", [TOUCH, LEASE], ids=["the task", "an item"])
+async def test_what_changes_while_the_statement_runs_is_not_written_over(
+    gateway, direct, task_id, between, database_url, monkeypatch, sql
+):
+    # With ``skip`` it would have to change in the moment before its lock; waiting for it comes to the same.
+    waiting = sets.Guard(locking.UNCHANGED.parameters, partial(locking.unchanged, skip=False))
+    monkeypatch.setattr(locking, "UNCHANGED", waiting)
+    holder = await asyncpg.connect(database_url)
+    held = holder.transaction()
+    await held.start()
+    between(lambda: holder.execute(sql))
+    committing = asyncio.create_task(commit(gateway, task_id))
+    await eventually(partial(waits_for_a_lock, database_url))
+    await held.commit()
+    await holder.close()
+    after = await direct.everything()
+    assert await committing is None
+    assert await direct.everything() == after
 
 
 async def test_a_lease_that_another_takes_between_is_kept_and_the_callback_too(gateway, direct, task_id, between):
