@@ -5,7 +5,7 @@
 # Set PYTHON to choose the interpreter of .venv yourself.
 PYTHON ?=
 UV ?= uv
-PYTEST_WORKERS ?= 4
+PYTEST_WORKERS ?= 3
 ARGS ?=
 
 BIN := .venv/bin
