@@ -36,9 +36,9 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """A board of locked tasks with their items. ``strangers``: named items that belong to a task which is not on
-    it: another transaction holds that one, or has only now given the item to it. ``receipts``: by digest.
-    ``obtained``: the rows that the board was made of."""
+    """A board of locked tasks with their items; of ``unlocked`` ones as they were seen. ``strangers``: named items
+    that belong to a task which is not on it: another transaction holds that one, or has only now given the item to
+    it. ``receipts``: by digest. ``obtained``: the rows that the board was made of."""
 
     board: Board
     strangers: Collection[tuple[str, str]]
@@ -110,7 +110,7 @@ def step_all(locked: Locked, changes: Sequence[Change], rules: Rules) -> Applied
 
 def write_back(conn: sa.Connection, board: Board, rules: Rules, *inbox: sets.Change) -> None:
     """Write the ``inbox``, what has changed on a board, and the notifications of it."""
-    sets.write(conn, [*inbox, *_changed_rows(board), written(board, rules)])
+    sets.write(conn, [*inbox, *_changed_rows(board, rules)])
     tasks.delete(conn, board.removed)
 
 
@@ -119,11 +119,10 @@ def write_unless_changed(conn: sa.Connection, seen: Locked, rules: Rules, *inbox
     somebody else is at its rows or has changed them, and where one statement does not do; then nothing is written."""
     if seen.board.removed:
         raise Conflicted
-    changes = [*inbox, *_changed_rows(seen.board), written(seen.board, rules)]
-    locking.write_unless_changed(conn, changes, seen.obtained)
+    locking.write_unless_changed(conn, [*inbox, *_changed_rows(seen.board, rules)], seen.obtained)
 
 
-def _changed_rows(board: Board) -> list[sets.Change]:
+def _changed_rows(board: Board, rules: Rules) -> list[sets.Change]:
     kept = [board.tasks[task_id] for task_id in sorted(board.dirty_tasks) if task_id not in board.removed]
     entries = [(task, entry) for task in kept for entry in board.entries.get(task.id, ())]
     for task in kept:
@@ -133,6 +132,7 @@ def _changed_rows(board: Board) -> list[sets.Change]:
         *items.changed(board.items[key] for key in _live(board)),
         items.new_values(board.large),
         timeline.appended(entries),
+        written(board, rules),
     ]
 
 
