@@ -1,7 +1,9 @@
 """Queries: not made while callbacks come, full when they are made, and one bad id spoils no other (G3, G4)."""
 
 import asyncio
+import itertools
 import uuid
+from datetime import datetime, timedelta
 from functools import partial
 
 import pytest
@@ -31,16 +33,24 @@ async def test_every_callback_lost_and_the_task_still_ends(start_gateway, start_
 async def test_due_items_are_asked_about_in_full_calls_within_the_rate(start_gateway, start_sandbox):
     sandbox = await start_sandbox(scale=2000, callbacks={"drop": 1})
     gateway = await start_gateway(
-        sandbox, submit_max_in_flight=100, query_first_after_s=2, query_interval_s=10, query_rate_per_s=4
+        sandbox, submit_max_in_flight=100, query_first_after_s=2, query_interval_s=10, query_rate_per_s=2
     )
     tasks = await asyncio.gather(*(gateway.submit() for _ in range(35)))
     for task in tasks:
         await gateway.until(task["id"], "succeeded", timeout_s=30)
     asked = queries(sandbox)
     assert sorted(len(call.item_ids) for call in asked) == [5, 10, 10, 10]
-    # Permits are a quarter of a second apart; how long each call is under way blurs that at the receiver, and on a busy
-    # machine by a good part of it. At twice the rate it would be less than this.
-    assert asked[-1].at - asked[0].at >= 0.4
+    # How long each call is under way blurs the distance of the permits at the receiver.
+    assert min(later.at - earlier.at for earlier, later in itertools.pairwise(asked)) >= 0.1
+    assert asked[-1].at - asked[0].at >= 0.7
+    timelines = [await gateway.timeline(task["id"]) for task in tasks]
+    permits = sorted({datetime.fromisoformat(at) for timeline in timelines for at in _asked_at(timeline)})
+    assert len(permits) == 4
+    assert min(later - earlier for earlier, later in itertools.pairwise(permits)) >= timedelta(seconds=0.5)
+
+
+def _asked_at(timeline):
+    return [item["asked_at"] for entry in timeline if entry["type"] == "query" for item in entry["detail"]["items"]]
 
 
 async def test_callbacks_and_queries_race_to_one_state(start_gateway, start_sandbox):
