@@ -19,6 +19,8 @@ _NOBODY: Final = UUID(int=0)
 _KEY_ID_BYTES: Final = 3
 _MAC_BYTES: Final = 20
 _TEXT: Final = re.compile(r"[A-Za-z0-9_-]{52}")
+MOST_KNOWN: Final = 4096
+"""Valid tokens that are remembered: of each there are several callbacks, within minutes."""
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -35,6 +37,7 @@ class Tokens:
             raise ValueError("at least one callback secret is needed")
         self._secrets = {_key_id(secret): secret.encode() for secret in reversed(secrets)}
         self._first = _key_id(secrets[0])
+        self.known: dict[tuple[str, str], Token] = {}
 
     @property
     def key_ids(self) -> frozenset[str]:
@@ -51,6 +54,15 @@ class Tokens:
 
     def verify(self, family: str, text: str) -> Token | None:
         """The token, or None for anything else, in a time that does not depend on where it differs."""
+        # What was found valid is looked up by its hash; a forgery is never in there, however many are tried.
+        known = self.known.get((family, text))
+        if known is None and (known := self._found(family, text)) is not None:
+            if len(self.known) >= MOST_KNOWN:
+                self.known.clear()
+            self.known[family, text] = known
+        return known
+
+    def _found(self, family: str, text: str) -> Token | None:
         # Each text of this length and alphabet is one sequence of bytes and the other way round, so that to compare
         # the bytes is to compare the text.
         if _TEXT.fullmatch(text) is None:

@@ -42,6 +42,29 @@ def test_a_token_is_no_good_for_another_family(family, task_id):
     assert TOKENS.verify(family, TOKENS.sign("song", task_id)) is None
 
 
+def test_a_token_that_was_found_good_is_good_for_nothing_more():
+    tokens = Tokens([FIRST])
+    for _ in range(2):
+        assert tokens.verify("song", GOOD) == Token(TASK)
+        assert tokens.verify("lyrics", GOOD) is None
+        assert tokens.verify("song", GOOD[:-1] + ("A" if GOOD[-1] != "A" else "B")) is None
+
+
+def test_what_is_remembered_of_tokens_is_bounded_and_holds_no_forgeries(monkeypatch):
+    monkeypatch.setattr("app.vendor.tokens.MOST_KNOWN", 8)
+    tokens = Tokens([FIRST])
+    forged = Tokens([OTHER])
+    for n in range(1, 50):
+        assert tokens.verify("song", tokens.sign("song", UUID(int=n))) == Token(UUID(int=n))
+        assert tokens.verify("song", forged.sign("song", UUID(int=n))) is None
+        assert len(tokens.known) <= 8
+    assert len(tokens.known) > 0
+    before = len(tokens.known)
+    for n in range(1, 50):
+        assert tokens.verify("song", forged.sign("song", UUID(int=n))) is None
+    assert len(tokens.known) == before
+
+
 def test_the_first_secret_signs_and_all_verify():
     old, rotated = Tokens([SECOND]), Tokens([FIRST, SECOND])
     assert rotated.sign("song", TASK) == GOOD
