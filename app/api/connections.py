@@ -5,11 +5,12 @@ import asyncio
 import logging
 import resource
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from app.api.joined import JoinedWrites
 from app.api.problems import Problem
 from app.telemetry import metrics
 
@@ -86,7 +87,7 @@ class GuardedConnection(HttpToolsProtocol):
     """Bytes of this request that are not of its body, as far as they are known."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, JoinedWrites(transport, self.loop)))
         self.logger = _LOG
         count, limits = len(self.connections), self.limits
         if count > limits.most_connections + limits.spare:
