@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from app.domain.observation import Reading
 from app.errors import Unavailable
 from app.flows.context import Context
 from app.flows.record import Received, Ruling
@@ -96,13 +97,16 @@ class Ingest:
 
     def _read(self, to: Address, body: bytes, client_address: str | None) -> Received:
         family = FAMILIES[to.family]
-        readings, fault = wire.Body(), None
+        readings: tuple[Reading, ...] = ()
+        fault = None
         try:
-            readings = wire.read_callback(body, family)
+            found = wire.read_callback(body, family)
         except wire.Malformed as error:
             fault = str(error)
-        for oddity, times in readings.oddities.items():
-            metrics.callback_oddities.labels(oddity).inc(times)
+        else:
+            readings = tuple(found.readings)
+            for oddity, times in found.oddities.items():
+                metrics.callback_oddities.labels(oddity).inc(times)
         return Received(
             id=self._context.ids(),
             digest=digest_of(to.task_id, to.family, body),
@@ -111,6 +115,6 @@ class Ingest:
             body=body,
             received_at=self._context.clock.now(),
             address=client_address,
-            readings=tuple(readings.readings),
+            readings=readings,
             fault=fault,
         )

@@ -17,7 +17,8 @@ from app.flows.record import Received, Ruling, commit_group, commit_optimistical
 from app.storage.database import Lane
 from app.telemetry import metrics
 
-GROUP_ENTRIES: Final = 64
+MOST_ENTRIES: Final = 64
+"""Of all groups that are under way together. While one is joined nothing else is done, refusals included."""
 GROUP_BYTES: Final = 1024 * 1024
 LOCK_PATIENCE_S: Final = 1.0
 """How long a callback steps back for a locked task before it waits for the lock alone."""
@@ -38,6 +39,7 @@ class Writer:
     def __init__(self, context: Context, patience: asyncio.Lock) -> None:
         self._context = context
         self._db = context.db.on(Lane.CALLBACKS)
+        self._most_entries = MOST_ENTRIES // context.db.groups_at_once
         self._queue: deque[_Waiting] = deque()
         self._alone: set[asyncio.Task[None]] = set()
         self._patience = patience
@@ -65,7 +67,7 @@ class Writer:
     def _take(self) -> list[_Waiting]:
         group: list[_Waiting] = []
         size = 0
-        while self._queue and len(group) < GROUP_ENTRIES:
+        while self._queue and len(group) < self._most_entries:
             if self._queue[0].answer.done():
                 # Nobody waits any more: it was answered 503, and its place has been given to another.
                 self._queue.popleft()
