@@ -24,7 +24,8 @@ class JoinedWrites:
             self._transport.write(held + data)
         else:
             self._held = data
-            # Others may have their turn first, which takes long where many answers are due: so only what stands alone.
+            # The end of the turn can be far off where many answers are due. An answer has a second piece, and waits for
+            # that alone; this is for what has none, such as the head of a stream.
             self._loop.call_soon(self._send)
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from uuid import UUID
 
 from app.flows.ingest import Address, Ingest
-from app.flows.writer import MOST_ENTRIES
+from app.flows.writer import ENTRIES_UNDER_WAY
 from app.main import build
 from app.telemetry import metrics
 from tests.support.gateway import make_settings
@@ -26,14 +26,14 @@ async def test_the_groups_of_all_writers_together_are_bounded(database_url):
         waiting = [
             asyncio.create_task(ingest.receive(Address("song", task), b'{"songs":[{"item_id":"t2m_%d"}]}' % n, None))
             for task in TASKS
-            for n in range(MOST_ENTRIES)
+            for n in range(ENTRIES_UNDER_WAY)
         ]
         await asyncio.sleep(0)
         before = counted()
         await asyncio.gather(*(writer.step() for writer in ingest.writers))
         groups, entries = (after - one for after, one in zip(counted(), before, strict=True))
         assert groups == len(ingest.writers)
-        assert entries == MOST_ENTRIES
+        assert entries == ENTRIES_UNDER_WAY
         while not all(task.done() for task in waiting):
             await asyncio.gather(*(writer.step() for writer in ingest.writers))
     finally:
