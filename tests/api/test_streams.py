@@ -8,11 +8,10 @@ import pytest
 
 from tests.api.bodies import assert_problem, done, said, song
 from tests.api.direct import ids
+from tests.api.waking import SOON_S, only_woken
 from tests.support.databases import on_sqlite
 from tests.support.events import stream
 from tests.support.gateway import SONG, eventually
-
-SOON_S = 0.9
 
 
 async def _clients(gateway, *names):
@@ -33,6 +32,7 @@ async def _next(events, timeout_s=SOON_S):
     return await asyncio.wait_for(events.next(), timeout_s)
 
 
+@only_woken
 async def test_a_tasks_stream_begins_with_what_is_tells_each_change_and_ends_with_the_task(gateway):
     task = await gateway.submit()
     async with stream(gateway.api, f"/v1/tasks/{task['id']}/stream") as events:
@@ -56,6 +56,7 @@ async def test_a_tasks_stream_begins_with_what_is_tells_each_change_and_ends_wit
         assert [one["version"] async for one in events.tasks()] == [last["version"]]
 
 
+@only_woken
 async def test_a_final_task_of_which_something_is_still_to_come_is_followed_to_its_end(gateway):
     task = await gateway.submit()
     async with stream(gateway.api, f"/v1/tasks/{task['id']}/stream") as events:
@@ -68,6 +69,7 @@ async def test_a_final_task_of_which_something_is_still_to_come_is_followed_to_i
             await _next(events)
 
 
+@only_woken
 async def test_a_tasks_stream_resumes_after_the_version_that_was_seen(gateway):
     task = await gateway.submit()
     path = f"/v1/tasks/{task['id']}/stream"
@@ -203,6 +205,7 @@ async def test_who_may_not_read_a_task_cannot_follow_it(gateway):
         assert (await _next(admins))["status"] == "running"
 
 
+@only_woken
 async def test_a_drain_ends_streams_at_once(gateway):
     task = await gateway.submit()
     async with (

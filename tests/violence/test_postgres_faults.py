@@ -64,30 +64,29 @@ async def test_all_connections_are_ended_again_and_again(own_postgres, tmp_path,
 
 async def test_callbacks_of_other_tasks_are_quick_while_some_tasks_are_locked(own_postgres, tmp_path, tell):
     """Another session holds the rows of three tasks for seconds, and callbacks for these tasks keep coming."""
-    async with (
-        serving(own_postgres.url("gateway"), tmp_path, workers=False) as served,
-        client(served.url) as api,
-        Load(served.url, senders=6, elsewhere=0.1) as others,
-    ):
-        held = await submit(api, 3)
-        named = ", ".join(f"'{task_id}'" for task_id in held)
-        others.offer(await submit(api, 20))
-        await others.goes_on()
-        lock = f"BEGIN; SELECT 1 FROM tasks WHERE id IN ({named}) FOR UPDATE; SELECT pg_sleep(7); COMMIT"
-        locking = asyncio.create_task(asyncio.to_thread(own_postgres.execute, lock, "gateway"))
-        await asyncio.sleep(0.5)
-        began_at = time.monotonic()
-        async with Load(served.url, senders=6, elsewhere=0) as stuck:
-            stuck.offer(held)
-            await asyncio.sleep(5.5)
-            meanwhile = [answer for answer in others.since(began_at) if answer.ended_at < time.monotonic()]
-            assert not any(answer.acknowledged and answer.callback.task_id for answer in stuck.answers)
-            await locking
-            await stuck.goes_on(10)
+    url = own_postgres.url("gateway")
+    async with serving(url, tmp_path, workers=False) as served, client(served.url) as api:
+        async with Load(served.url, senders=6, elsewhere=0.1) as others:
+            held = await submit(api, 3)
+            named = ", ".join(f"'{task_id}'" for task_id in held)
+            others.offer(await submit(api, 20))
+            await others.goes_on()
+            lock = f"BEGIN; SELECT 1 FROM tasks WHERE id IN ({named}) FOR UPDATE; SELECT pg_sleep(7); COMMIT"
+            locking = asyncio.create_task(asyncio.to_thread(own_postgres.execute, lock, "gateway"))
+            await asyncio.sleep(0.5)
+            began_at = time.monotonic()
+            async with Load(served.url, senders=6, elsewhere=0) as stuck:
+                stuck.offer(held)
+                await asyncio.sleep(5.5)
+                meanwhile = [answer for answer in others.since(began_at) if answer.ended_at < time.monotonic()]
+                assert not any(answer.acknowledged and answer.callback.task_id for answer in stuck.answers)
+                await locking
+                await stuck.goes_on(10)
         times = sorted(answer.ended_at - answer.began_at for answer in meanwhile)
         assert len(times) > 100
         assert {answer.status for answer in meanwhile} == {200}
         assert times[-1] < 2, times[-5:]
+        # Only now, when nobody posts any more: a task and its log are read one after the other.
         for load in (stuck, others):
             load.assert_only(200, 503)
             await assert_kept(api, load.acknowledged)
