@@ -1,236 +1,31 @@
-"""The processes: settings → database → vendor → flows → HTTP; started, drained, and ended in order."""
+"""The long-running processes, `serve` and `work`: sockets and signals around a `Gateway`."""
 
 import asyncio
 import contextlib
-import functools
 import gc
 import os
 import signal
 import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-import httpx
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from app.api.app import make_app, make_health_app
-from app.api.callbacks import CallbackEndpoint
+from app.api.app import make_health_app
 from app.api.connections import SECURITY_HEADERS, Limits, guarded, limits_of_process
-from app.api.forwarded import believe
-from app.api.services import Services
-from app.caller.post import Caller
-from app.errors import Unavailable
-from app.flows import client_keys, clients, expire
-from app.flows.cautions import LOOP_S, Cautions
-from app.flows.clock import Clock
-from app.flows.context import Context, make_context
-from app.flows.dispatch import Dispatcher
-from app.flows.health import Health
-from app.flows.ingest import Ingest
-from app.flows.learn import FLUSH_S
-from app.flows.loops import Loop, Supervisor
-from app.flows.notify import Notifier
-from app.flows.read import Account
-from app.flows.reconcile import Reconciler
-from app.flows.refresh import Refresher
-from app.flows.retain import EVERY_S as RETAIN_EVERY_S
-from app.flows.retain import Retainer
-from app.flows.skew import MEASURE_S, SkewWatch
-from app.flows.watch import Watch
+from app.gateway import build, release
 from app.settings import Settings
-from app.storage.connect import is_sqlite, open_database, parse_url
-from app.storage.database import Database
-from app.storage.migrate import check_at_head, migrate
-from app.storage.sqlite import FileLock
 from app.telemetry import traces
-from app.telemetry.metrics import note_vendor_call
-from app.vendor.client import VendorClient
-from app.vendor.tokens import Tokens
-
-MOST_FINISH_S: Final = 30.0
-"""How long a stopping process waits at most for the vendor's answers that it still expects: a submission whose
-answer is not read becomes unconfirmed."""
 
 GRACE_S: Final = 10
 """How long answers under way have to end once nothing new is taken."""
 
 INSIST_S: Final = 1.0
-TURN_S: Final = 7.0
-"""How long a turn of a loop may take to end: no statement takes longer."""
 
 log = structlog.get_logger(__name__)
-
-
-def release() -> str:
-    """The version of this package."""
-    try:
-        return version("tempolor-gateway")
-    except PackageNotFoundError:
-        return "0"
-
-
-@dataclass(slots=True)
-class Gateway:
-    """Everything that one process runs. ``start`` it, serve ``app``, ``drain`` it, ``stop`` it."""
-
-    settings: Settings
-    context: Context
-    ingest: Ingest
-    supervisor: Supervisor
-    health: Health
-    skew: SkewWatch
-    cautions: Cautions
-    caller: Caller
-    watch_clock: bool = True
-    dispatcher: Dispatcher | None = None
-    reconciler: Reconciler | None = None
-    notifier: Notifier | None = None
-    retainer: Retainer | None = None
-    file_lock: FileLock | None = None
-    services: Services = field(init=False)
-
-    def __post_init__(self) -> None:
-        refresher = Refresher(self.context, self.skew.stops_loops)
-        watch = Watch(self.context)
-        self.services = Services(self.context, Account(self.context), self.health, refresher, watch, self.caller)
-
-    async def start(self) -> None:
-        """Check the database, and start the loops. Raises ``SchemaNotAtHead``, ``DatabaseInUse``, ``Unavailable``."""
-        settings, context = self.settings, self.context
-        url = settings.database_url.get_secret_value()
-        if self.file_lock is not None:
-            self.file_lock.acquire(wait=False)
-            await asyncio.to_thread(migrate, url)
-        await context.db.read(check_at_head)
-        if settings.bootstrap_admin_key is not None:
-            await clients.ensure_bootstrap(context.db, context.clock, settings.bootstrap_admin_key.get_secret_value())
-        await self.cautions.step()
-        await context.delays.flush(context.loops_db())
-        if self.watch_clock:
-            await self.skew.step()
-        self._start_loops()
-
-    def app(self) -> ASGIApp:
-        """The HTTP application."""
-        settings = self.settings
-        endpoint = CallbackEndpoint(
-            self.ingest, self.services.meter, settings.callback_max_bytes, settings.callback_allow_cidrs
-        )
-        return believe(make_app(self.services, endpoint, release()), settings.forwarded_allow_ips)
-
-    def drain(self) -> None:
-        """Say not ready, claim nothing more, end waits and streams; everything else goes on."""
-        self.health.draining = True
-        self.services.watch.drain()
-        if self.dispatcher is not None:
-            self.dispatcher.stopping = True
-        if self.notifier is not None:
-            self.notifier.stopping = True
-
-    async def stop(self) -> None:
-        """End in order: what was sent is settled, the loops end, the writer of callbacks last."""
-        self.drain()
-        await self.supervisor.stop(TURN_S)
-        await self.services.watch.close()
-        if self.dispatcher is not None:
-            await self.dispatcher.finish(min(self.context.policy.submit_timeout_s, MOST_FINISH_S))
-        if self.reconciler is not None:
-            await self.reconciler.finish(TURN_S)
-        if self.notifier is not None:
-            await self.notifier.finish(TURN_S)
-        self.caller.close()
-        await self.services.refresher.finish(TURN_S)
-        self.ingest.fail_all()
-        await self.context.vendor.close()
-        with contextlib.suppress(TimeoutError, Unavailable):
-            async with asyncio.timeout(TURN_S):
-                await self.services.key_uses.flush(self.context.db)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TURN_S):
-                await self.context.db.close()
-        if self.file_lock is not None:
-            self.file_lock.release()
-
-    def _start_loops(self) -> None:
-        context, idle_s, run = self.context, self.settings.loop_idle_s, self.supervisor.start
-        paused = self.skew.stops_loops
-
-        async def flush() -> float | None:
-            await context.delays.flush(context.loops_db())
-            return FLUSH_S
-
-        for number, writer in enumerate(self.ingest.writers, start=1):
-            run(Loop(f"callbacks-{number}", writer.step, idle_s, writer.arrived))
-        for loop in self.services.watch.loops():
-            run(loop)
-        run(Loop("learn", flush, FLUSH_S))
-        run(Loop("cautions", self.cautions.step, LOOP_S))
-        run(Loop("survey", self.health.survey, FLUSH_S))
-        run(Loop("keys", lambda: self.services.key_uses.step(context.loops_db(), context.clock), client_keys.TURN_S))
-        if self.watch_clock:
-            run(Loop("skew", self.skew.step, MEASURE_S))
-        if self.dispatcher is not None:
-            run(Loop("dispatch", self.dispatcher.step, idle_s, context.wakes.dispatch, paused))
-        if self.reconciler is not None:
-            run(Loop("reconcile", self.reconciler.step, idle_s, context.wakes.reconcile, paused))
-            run(Loop("clock", lambda: expire.step(context), idle_s, paused=paused))
-        if self.notifier is not None:
-            run(Loop("notify", self.notifier.step, idle_s, context.wakes.notify, paused))
-        if self.retainer is not None:
-            run(Loop("retain", self.retainer.step, RETAIN_EVERY_S, paused=paused))
-
-
-@functools.cache
-def authorities() -> ssl.SSLContext:
-    """Whom we trust: the usual authorities, or those of ``SSL_CERT_FILE``. Read once for all that call out: it takes
-    longer than everything else that a process does before it serves."""
-    return httpx.create_ssl_context()
-
-
-def context_of(settings: Settings, db: Database, clock: Clock | None = None) -> Context:
-    """What the flows of a process work with, by its settings."""
-    key = settings.tempolor_api_key.get_secret_value()
-    return make_context(
-        db,
-        VendorClient(settings.tempolor_base_url, key, authorities(), note_vendor_call),
-        Tokens([secret.get_secret_value() for secret in settings.callback_secrets]),
-        settings.public_url,
-        settings.policy(),
-        clock,
-    )
-
-
-def build(settings: Settings, *, workers: bool, clock: Clock | None = None, watch_clock: bool = True) -> Gateway:
-    """Put a process together; nothing is opened yet. ``workers``: run the background loops too. ``watch_clock``:
-    hold the clock against the database's; off only for a clock that is made to run faster."""
-    url = settings.database_url.get_secret_value()
-    parsed = parse_url(url)
-    context = context_of(settings, open_database(url), clock)
-    supervisor, watch = Supervisor(context.clock), SkewWatch(context)
-    told = Cautions(context, watch)
-    caller = Caller(allow_private=settings.egress_allow_private, tls=authorities(), now=context.clock.now)
-    return Gateway(
-        settings,
-        context,
-        Ingest(context),
-        supervisor,
-        Health(context, supervisor.ages_s, watch, told, settings.thresholds()),
-        watch,
-        told,
-        caller,
-        watch_clock,
-        Dispatcher(context) if workers else None,
-        Reconciler(context) if workers else None,
-        Notifier(context, caller) if workers else None,
-        Retainer(context, settings.retention_days) if workers else None,
-        FileLock(parsed, ".lock") if is_sqlite(parsed) else None,
-    )
 
 
 class Server(uvicorn.Server):

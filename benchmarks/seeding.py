@@ -19,7 +19,7 @@ from app.domain.submission import Claimed, WasAccepted
 from app.domain.transition import Change
 from app.flows.accept import NewTask, accept
 from app.flows.apply import apply
-from app.main import Gateway, build
+from app.gateway import Gateway, build
 from app.settings import Settings
 from app.storage import items, tables
 from benchmarks import bulk

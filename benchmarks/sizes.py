@@ -14,7 +14,7 @@ import uvloop
 from app.domain.filters import Filters
 from app.flows import dispatch, read, reconcile
 from app.flows.present import Document
-from app.main import Gateway, build
+from app.gateway import Gateway, build
 from app.storage import tasks
 from app.storage.migrate import migrate
 from benchmarks import crowd, plans

@@ -6,12 +6,12 @@ from typing import TypeVar
 
 from app import settings as settings_module
 from app.flows.context import Context
-from app.main import context_of
 from app.settings import load_settings
 from app.storage.connect import is_sqlite, open_database, parse_url
 from app.storage.database import Database
 from app.storage.migrate import check_at_head, migrate
 from app.telemetry.logs import set_up
+from app.wiring import context_of
 
 T = TypeVar("T")
 

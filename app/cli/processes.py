@@ -1,4 +1,7 @@
-"""The commands that run until they are stopped, and the schema's."""
+"""The commands that run until they are stopped, and the schema's.
+
+Each imports what it runs when it is called: the web framework takes as long to load as all that a short command does.
+"""
 
 from typing import Annotated
 
@@ -9,11 +12,6 @@ from pydantic import ValidationError
 
 from app import settings as settings_module
 from app.cli.printing import fail
-from app.demo import play
-from app.main import serve as serve_process
-from app.main import work as work_process
-from app.sandbox import run as sandbox_process
-from app.sandbox.config import load_config
 from app.settings import Settings, load_settings
 from app.storage.migrate import migrate as migrate_schema
 from app.telemetry.logs import set_up
@@ -28,6 +26,8 @@ def serve(
     workers_off: Annotated[bool, typer.Option("--workers-off", help="No background loops in this process.")] = False,
 ) -> None:
     """Serve HTTP, and run the background loops unless they are off."""
+    from app.main import serve as serve_process
+
     settings = _start()
     uvloop.run(serve_process(settings, host, port, workers=not workers_off))
 
@@ -39,6 +39,8 @@ def worker(
     ] = None,
 ) -> None:
     """Run the background loops alone."""
+    from app.main import work as work_process
+
     uvloop.run(work_process(_start(), metrics_host, metrics_port))
 
 
@@ -59,6 +61,9 @@ def sandbox(
     faults: Annotated[str | None, typer.Option(help="'all', a JSON object, or a file with one.")] = None,
 ) -> None:
     """Run a local stand-in for TemPolor, with faults on demand."""
+    from app.sandbox import run as sandbox_process
+    from app.sandbox.config import load_config
+
     try:
         config = load_config(faults, scale=scale, seed=seed, api_key=key)
     except ValidationError as error:
@@ -71,6 +76,8 @@ def sandbox(
 
 def demo() -> None:
     """Run a sandbox and a gateway, and watch one task of every kind to its end. Exit code 0 if all went well."""
+    from app.demo import play
+
     raise SystemExit(play.main())
 
 

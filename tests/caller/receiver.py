@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.caller.post import Caller
 from app.caller.signing import Signed
-from app.main import authorities
+from app.wiring import authorities
 
 CERTIFICATE = Path(__file__).with_name("receiver.pem")
 """Self-signed, for the name ``receiver.test`` alone, from 2020 to 2120; with its key, which protects nothing."""

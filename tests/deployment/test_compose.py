@@ -8,7 +8,8 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from app.main import GRACE_S, MOST_FINISH_S, TURN_S
+from app.gateway import MOST_FINISH_S, TURN_S
+from app.main import GRACE_S
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from app.main import build
+from app.gateway import build
 from app.storage import items
 from tests.api.direct import Direct
 from tests.support.databases import on_postgresql

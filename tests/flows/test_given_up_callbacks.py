@@ -7,7 +7,7 @@ import pytest
 from app.domain.observation import Disposition
 from app.errors import Unavailable
 from app.flows.ingest import Address, Ingest
-from app.main import build
+from app.gateway import build
 from tests.api.direct import Direct
 from tests.support.gateway import make_settings
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from app.flows.ingest import Address, Ingest
 from app.flows.writer import ENTRIES_UNDER_WAY
-from app.main import build
+from app.gateway import build
 from app.telemetry import metrics
 from tests.support.gateway import make_settings
 

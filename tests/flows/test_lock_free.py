@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from app.flows.record import Received, commit_group
-from app.main import build
+from app.gateway import build
 from app.storage import inbox, locking, sets
 from app.storage.inbox import digest_of
 from tests.support.databases import on_postgresql, waits_for_a_lock

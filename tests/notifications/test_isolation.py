@@ -9,8 +9,8 @@ from app.caller.post import Caller
 from app.flows import notify
 from app.flows.loops import Loop, Supervisor
 from app.flows.notify import OPEN_TO_ALL, PER_RECEIVER, SENDERS, Notifier, Turns
-from app.main import authorities
 from app.storage import outbox
+from app.wiring import authorities
 from tests.support.gateway import eventually
 from tests.support.notifications import after_s, client_of, silence, watching, write, written
 

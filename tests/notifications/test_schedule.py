@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from app.caller.post import Caller, Delivered, Failed, Forbidden, Gone, Rejected
 from app.flows.notify import SCHEDULE_S, Notifier, judge
-from app.main import authorities
+from app.wiring import authorities
 from tests.caller.receiver import OK, endless, plain
 from tests.support.notifications import BUSY, client_of, deliver, silence, watching
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from app.main import authorities
+from app.wiring import authorities
 from tests.support.gateway import ADMIN_KEY, SECRET, eventually
 
 VENDOR_KEY = "Tempo-sandbox-0123456789abcdef0123456789abcdef"

@@ -12,8 +12,10 @@ from typing import Any
 import httpx
 
 from app.flows.clock import Clock
-from app.main import Gateway, Server, authorities, build, listen, make_server
+from app.gateway import Gateway, build
+from app.main import Server, listen, make_server
 from app.settings import Settings
+from app.wiring import authorities
 
 ADMIN_KEY = "admin-key-0123456789abcdef0123456789abcdef"
 SECRET = "callback-secret-0123456789abcdef0123456789"

@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.main import authorities
 from app.vendor.client import VendorClient
 from app.vendor.kinds import FAMILIES, KINDS
+from app.wiring import authorities
 
 
 @pytest.fixture

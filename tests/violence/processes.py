@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from app.main import authorities
+from app.wiring import authorities
 from tests.processes.commands import environment
 from tests.support.gateway import ADMIN_KEY, eventually
 

@@ -1,0 +1,34 @@
+"""From the settings to what the flows of a process work with, be it a server or a short command."""
+
+import functools
+import ssl
+
+import httpx
+
+from app.flows.clock import Clock
+from app.flows.context import Context, make_context
+from app.settings import Settings
+from app.storage.database import Database
+from app.telemetry.metrics import note_vendor_call
+from app.vendor.client import VendorClient
+from app.vendor.tokens import Tokens
+
+
+@functools.cache
+def authorities() -> ssl.SSLContext:
+    """Whom we trust: the usual authorities, or those of ``SSL_CERT_FILE``. Read once for all that call out: it takes
+    longer than everything else that a process does before it serves."""
+    return httpx.create_ssl_context()
+
+
+def context_of(settings: Settings, db: Database, clock: Clock | None = None) -> Context:
+    """What the flows of a process work with, by its settings."""
+    key = settings.tempolor_api_key.get_secret_value()
+    return make_context(
+        db,
+        VendorClient(settings.tempolor_base_url, key, authorities(), note_vendor_call),
+        Tokens([secret.get_secret_value() for secret in settings.callback_secrets]),
+        settings.public_url,
+        settings.policy(),
+        clock,
+    )
