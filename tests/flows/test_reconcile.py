@@ -33,7 +33,12 @@ async def test_every_callback_lost_and_the_task_still_ends(start_gateway, start_
 async def test_due_items_are_asked_about_in_full_calls_within_the_rate(start_gateway, start_sandbox):
     sandbox = await start_sandbox(scale=2000, callbacks={"drop": 1})
     gateway = await start_gateway(
-        sandbox, submit_max_in_flight=100, query_first_after_s=2, query_interval_s=10, query_rate_per_s=2
+        # Long enough for all of them to have been submitted before the first is due, on a busy machine too.
+        sandbox,
+        submit_max_in_flight=100,
+        query_first_after_s=4,
+        query_interval_s=10,
+        query_rate_per_s=2,
     )
     tasks = await asyncio.gather(*(gateway.submit() for _ in range(35)))
     for task in tasks:

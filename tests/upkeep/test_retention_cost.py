@@ -116,7 +116,8 @@ async def test_one_process_at_a_time_deletes(gateway, db, clock):
     assert await left(db) == 5
     leave.set()
     await held
-    assert await Retainer(context, 30).step() is None
+    while await Retainer(context, 30).step() is not None:  # a turn ends early where it has taken its time
+        pass
     assert await left(db) == 0
 
 
