@@ -97,6 +97,10 @@ class GuardedConnection(HttpToolsProtocol):
             self.app = _health_alone(self.app)
         self._watch_head()
 
+    def eof_received(self) -> None:
+        # The transport closes itself behind this, past what is held: the answer to a HEAD, whose sender sends no more.
+        cast(JoinedWrites, self.transport).flush()
+
     def connection_lost(self, exc: Exception | None) -> None:
         for timer in (self._head_timer, self._unread_timer):
             if timer is not None:

@@ -9,8 +9,9 @@ from typing import Any
 
 
 class JoinedWrites:
-    """A transport that holds a first piece back until the next one, at most for this turn. All else is the
-    transport's own."""
+    """A transport that holds a first piece back until the next one, at most for this turn. What is written once it
+    closes goes nowhere: uvicorn tells the last of several pipelined requests alone that the sender is gone, and
+    uvloop raises for the others. All else is the transport's own."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -20,17 +21,23 @@ class JoinedWrites:
     def write(self, data: bytes) -> None:
         """Send behind what is held, or hold."""
         if self._held:
-            held, self._held = self._held, b""
-            self._transport.write(held + data)
+            self._held += data
+            self.flush()
         else:
             self._held = data
             # The end of the turn can be far off where many answers are due. An answer has a second piece, and waits for
             # that alone; this is for what has none, such as the head of a stream.
-            self._loop.call_soon(self._send)
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Send what is held."""
+        held, self._held = self._held, b""
+        if held and not self._transport.is_closing():
+            self._transport.write(held)
 
     def close(self) -> None:
         """Send what is held, and close."""
-        self._send()
+        self.flush()
         self._transport.close()
 
     def abort(self) -> None:
@@ -47,8 +54,3 @@ class JoinedWrites:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
-
-    def _send(self) -> None:
-        held, self._held = self._held, b""
-        if held and not self._transport.is_closing():
-            self._transport.write(held)

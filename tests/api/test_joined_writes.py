@@ -75,6 +75,9 @@ async def test_what_is_held_is_not_written_to_a_connection_that_has_ended(wire, 
     joined.write(b"head")
     wire.closing = True
     await asyncio.sleep(0)
+    joined.write(b"head")
+    joined.write(b"body")
+    await asyncio.sleep(0)
     assert wire.sent == []
 
 
@@ -109,4 +112,21 @@ def answers(port: int, times: int) -> list[bytes]:
 async def test_an_answer_is_one_packet(gateway):
     async with served(gateway, Limits()) as port:
         found = await asyncio.to_thread(answers, port, 200)
+    assert {one[:12] for one in found} == {b"HTTP/1.1 200"}
+
+
+def answer_to(port: int, request: bytes) -> bytes:
+    """The answer to one who says with the request that no other follows."""
+    with socket.create_connection(("127.0.0.1", port)) as line:
+        line.sendall(request)
+        line.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: line.recv(65536), b""))
+
+
+@on_sqlite
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_whoever_will_send_no_more_still_gets_the_answer(gateway, method):
+    request = f"{method} /healthz HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    async with served(gateway, Limits()) as port:
+        found = await asyncio.to_thread(lambda: [answer_to(port, request) for _ in range(20)])
     assert {one[:12] for one in found} == {b"HTTP/1.1 200"}
