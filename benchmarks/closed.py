@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from benchmarks.load import Summary
-from benchmarks.plan import Plan, Sizer
+from benchmarks.plan import Plan, Sizer, in_order_of
 from benchmarks.report import Section, Table, median, number, say, spread
 from benchmarks.subjects import KINDS, Lab
 
@@ -19,8 +19,7 @@ def measure(lab: Lab, plan: Plan) -> Section:
     sizes: list[int] = []
     for round_ in range(plan.rounds):
         for connections in plan.connections:
-            for position in range(len(subjects)):
-                subject = subjects[(position + round_) % len(subjects)]
+            for subject in in_order_of(round_, subjects):
                 found = sizer.closed(subject, connections)
                 seen[subject.name, connections].append(found)
                 sizes = found.sizes or sizes

@@ -1,5 +1,6 @@
 """How long and how often to measure."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,3 +66,15 @@ class Sizer:
         batch = self._lab.batch(bodies.tasks_for(int(count)))
         subject.seed(batch)
         return run_load(Spec(subject.port, batch, connections, warm_s, run_s, rate=rate))
+
+
+def by_turns(subjects: Sequence[Subject], rounds: int) -> Iterator[Subject]:
+    """Each subject once in each round, in another order each time: what the machine does meanwhile meets them all."""
+    for round_ in range(rounds):
+        yield from in_order_of(round_, subjects)
+
+
+def in_order_of(round_: int, subjects: Sequence[Subject]) -> list[Subject]:
+    """The subjects as one round has them."""
+    first = round_ % len(subjects)
+    return [*subjects[first:], *subjects[:first]]
