@@ -65,6 +65,7 @@ async def serve(settings: Settings, host: str, port: int, *, workers: bool) -> N
     listener = listen(host, port)
     try:
         await gateway.start()
+        await gateway.ingest.rehearse()
         server = make_server(gateway.app(), host=host, port=port)
         # What start-up made lives as long as the process: the collector need not look at it again.
         gc.collect()

@@ -12,8 +12,9 @@ import msgspec
 from app.domain.observation import Reading
 from app.errors import Unavailable
 from app.flows.context import Context
-from app.flows.record import Received, Ruling
+from app.flows.record import Received, Ruling, rehearse
 from app.flows.writer import Writer
+from app.storage.database import Lane
 from app.storage.inbox import digest_of
 from app.telemetry import metrics
 from app.vendor import wire
@@ -71,6 +72,12 @@ class Ingest:
         patience = asyncio.Lock()
         self.writers = tuple(Writer(context, patience) for _ in range(context.db.groups_at_once))
         self.admission = Admission()
+
+    async def rehearse(self) -> None:
+        """Have the statements of an everyday group made, on a connection for each writer: the first callbacks would
+        wait for that. Raises ``Unavailable``."""
+        db = self._context.db.on(Lane.CALLBACKS)
+        await asyncio.gather(*(db.attempt(rehearse, self._context.rules) for _ in self.writers))
 
     def open(self, family: str, token: str) -> Address | None:
         """Check the token of a callback URL (G7). None for anything but a valid one of this family."""

@@ -80,9 +80,9 @@ _NEW: Final = sets.Insert(
     conflict=("digest",),
     all_written=True,
 )
-_AGAIN: Final = sets.Update(callbacks, ("digest",), ("last_received_at",), add=("times",), all_written=True)
+_AGAIN: Final = sets.Update(callbacks, ("digest",), ("last_received_at",), add=("times",), all_written=True, rare=True)
 _SETTLED: Final = sets.Update(
-    callbacks, ("digest",), ("last_received_at", "disposition", "detail"), add=("times",), all_written=True
+    callbacks, ("digest",), ("last_received_at", "disposition", "detail"), add=("times",), all_written=True, rare=True
 )
 
 

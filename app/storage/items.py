@@ -85,7 +85,7 @@ _VALUES: Final = sets.Select(
     msgspec.json.Decoder(list[_Value]).decode,
     lambda row: _Value(row[0], loads(row[1])),
 )
-_INSERT: Final = sets.Insert(items, _COLUMNS, conflict=_KEY, all_written=True)
+_INSERT: Final = sets.Insert(items, _COLUMNS, conflict=_KEY, all_written=True, rare=True)
 _UPDATE: Final = sets.Update(items, _KEY, tuple(name for name in _COLUMNS if name not in _KEY))
 _LEASE: Final = sets.Update(items, _KEY, ("query_due_at", "query_leased_until"))
 _PUT_VALUE: Final = sets.Insert(

@@ -5,6 +5,7 @@ build, key and bind it again for every group of callbacks would cost several tim
 A set travels as JSON, with arrays beside it (PostgreSQL), or row by row (SQLite).
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,25 +25,28 @@ Keys = Sequence[Any]
 @dataclass(frozen=True, eq=False)
 class Insert:
     """Insert rows of ``columns``. A row whose ``conflict`` columns are there already is left alone, or has ``add``
-    added to it; without ``conflict`` it raises. ``all_written``: raises ``Conflicted`` if a row was there already."""
+    added to it; without ``conflict`` it raises. ``all_written``: raises ``Conflicted`` if a row was there already.
+    ``rare``: see ``write_guarded``."""
 
     table: sa.Table
     columns: tuple[str, ...]
     conflict: tuple[str, ...] = ()
     add: tuple[str, ...] = ()
     all_written: bool = False
+    rare: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Update:
     """Update the rows that ``keys`` find; a row of the set is the keys, the new values of ``columns``, and what is
-    added to ``add``. ``all_written``: raises ``Conflicted`` if a row is not there."""
+    added to ``add``. ``all_written``: raises ``Conflicted`` if a row is not there. ``rare``: see ``write_guarded``."""
 
     table: sa.Table
     keys: tuple[str, ...]
     columns: tuple[str, ...]
     add: tuple[str, ...] = ()
     all_written: bool = False
+    rare: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,14 +111,26 @@ def write(conn: sa.Connection, changes: Sequence[Change]) -> None:
 def write_guarded(conn: sa.Connection, changes: Sequence[Change], guarded: Guarded) -> None:
     """Write several sets in the one statement that also holds them against a guard, on PostgreSQL: it needs no
     transaction around it. Raises ``Conflicted``, or the database's error where a row is in the way of one that must
-    be written; then nothing is."""
-    filled = _filled(changes)
-    if not filled:
-        return
+    be written; then nothing is.
+
+    A set without rows is part of it all the same, unless it is ``rare``. Each other mixture of sets would be another
+    statement, which takes the loop some 20 ms to compile, and every connection about as long to plan."""
+    if _filled(changes):
+        _write_guarded(conn, [(statement, rows) for statement, rows in changes if rows or not statement.rare], guarded)
+
+
+def rehearse(conn: sa.Connection, changes: Sequence[Change], guarded: Guarded) -> None:
+    """Have made what ``write_guarded`` needs on this connection; ``changes`` have no rows, and the guard does not
+    hold."""
+    with contextlib.suppress(Conflicted):
+        _write_guarded(conn, [(statement, rows) for statement, rows in changes if not statement.rare], guarded)
+
+
+def _write_guarded(conn: sa.Connection, changes: Sequence[Change], guarded: Guarded) -> None:
     guard, given = guarded
-    compiled = _compile(conn, (guard, *(statement for statement, _ in filled)), _all_if)
-    values = _parameters_of_all(filled) | dict(zip(guard.parameters, given, strict=True))
-    values |= {f"e{place}": len(rows) for place, (statement, rows) in enumerate(filled) if statement.all_written}
+    compiled = _compile(conn, (guard, *(statement for statement, _ in changes)), _all_if)
+    values = _parameters_of_all(changes) | dict(zip(guard.parameters, given, strict=True))
+    values |= {f"e{place}": len(rows) for place, (statement, rows) in enumerate(changes) if statement.all_written}
     if not _fetch(conn, compiled, values)[0][0]:
         raise Conflicted
 

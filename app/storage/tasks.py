@@ -88,7 +88,7 @@ def _given(ids: sa.FromClause) -> sa.Select[Any]:
 
 
 _GIVEN: Final = sets.Select({"ids": (tasks.c.id,)}, _given, msgspec.json.Decoder(list[_GivenOf]).decode, _given_of_row)
-_INSERT: Final = sets.Insert(tasks, (*FACTS, "params", "metadata_", "reference", "retry_of"))
+_INSERT: Final = sets.Insert(tasks, (*FACTS, "params", "metadata_", "reference", "retry_of"), rare=True)
 _UPDATE: Final = sets.Update(tasks, ("id",), FACTS[len(_FIXED) :])
 
 
