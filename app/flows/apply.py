@@ -14,7 +14,7 @@ from app.domain.board import Arrival, Board, Ended, Moved, Rules
 from app.domain.transition import Change, Outcome, step
 from app.flows.letters import written
 from app.flows.traced import Followed, followed
-from app.storage import items, locking, sets, tasks, timeline
+from app.storage import items, locking, sets, statements, tasks, timeline
 from app.storage.database import Conflicted
 from app.storage.inbox import Receipt
 from app.storage.locking import Obtained, lock_free, look
@@ -108,13 +108,13 @@ def step_all(locked: Locked, changes: Sequence[Change], rules: Rules) -> Applied
     return applied
 
 
-def write_back(conn: sa.Connection, board: Board, rules: Rules, *inbox: sets.Change) -> None:
+def write_back(conn: sa.Connection, board: Board, rules: Rules, *inbox: statements.Change) -> None:
     """Write the ``inbox``, what has changed on a board, and the notifications of it."""
     sets.write(conn, [*inbox, *_changed_rows(board, rules)])
     tasks.delete(conn, board.removed)
 
 
-def write_unless_changed(conn: sa.Connection, seen: Locked, rules: Rules, *inbox: sets.Change) -> None:
+def write_unless_changed(conn: sa.Connection, seen: Locked, rules: Rules, *inbox: statements.Change) -> None:
     """The same for a board without locks, in one statement. Raises ``Conflicted``, or the database's error, where
     somebody else is at its rows or has changed them, and where one statement does not do; then nothing is written."""
     if seen.board.removed:
@@ -122,12 +122,12 @@ def write_unless_changed(conn: sa.Connection, seen: Locked, rules: Rules, *inbox
     locking.write_unless_changed(conn, [*inbox, *_changed_rows(seen.board, rules)], seen.obtained)
 
 
-def rehearse(conn: sa.Connection, rules: Rules, *inbox: sets.Change) -> None:
+def rehearse(conn: sa.Connection, rules: Rules, *inbox: statements.Change) -> None:
     """Have made what ``unlocked`` and ``write_unless_changed`` need on this connection."""
     locking.rehearse(conn, [*inbox, *_changed_rows(Board(), rules)])
 
 
-def _changed_rows(board: Board, rules: Rules) -> list[sets.Change]:
+def _changed_rows(board: Board, rules: Rules) -> list[statements.Change]:
     kept = [board.tasks[task_id] for task_id in sorted(board.dirty_tasks) if task_id not in board.removed]
     entries = [(task, entry) for task in kept for entry in board.entries.get(task.id, ())]
     for task in kept:

@@ -18,7 +18,7 @@ from app.domain.board import Board, Rules
 from app.domain.policy import Policy
 from app.domain.task import Item, Task
 from app.flows.present import rfc3339, task_document
-from app.storage import items, outbox, sets, tasks
+from app.storage import items, outbox, statements, tasks
 from app.storage.database import dumps
 from app.storage.outbox import Letter
 from app.storage.tasks import Given, Record
@@ -35,7 +35,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     follow_ups: int
 
 
-def written(board: Board, rules: Rules) -> sets.Change:
+def written(board: Board, rules: Rules) -> statements.Change:
     """The outbox rows for what the tasks of a board have passed, frozen as this transaction leaves them."""
     policy = rules.policy
     rows = []

@@ -20,7 +20,7 @@ from app.domain.transition import Change, Outcome, Verdict
 from app.flows import apply
 from app.flows.apply import Applied, Locked, lock, step_all, unlocked, write_back, write_unless_changed
 from app.flows.letters import named_digests
-from app.storage import inbox, items, sets, tasks
+from app.storage import inbox, items, sets, statements, tasks
 from app.storage.database import Conflicted
 from app.storage.inbox import Delivery, Receipt
 
@@ -99,7 +99,7 @@ def _decide(
     changes: Mapping[bytes, Change],
     locked: Locked,
     rules: Rules,
-) -> tuple[Committed, list[sets.Change]]:
+) -> tuple[Committed, list[statements.Change]]:
     """Join a group in memory. Returns what becomes of it, and what the log is to have."""
     board, receipts = locked.board, locked.receipts
     orphans = _orphans(conn, board, unique)

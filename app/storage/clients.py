@@ -9,10 +9,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from app.domain.client import Client
-from app.storage import dialect, sets
+from app.storage import dialect, sets, statements
 from app.storage.tables import clients
 
-_ADD: Final = sets.Insert(
+_ADD: Final = statements.Insert(
     clients,
     ("name", "key_digest", "is_admin", "webhook_secret", "created_at"),
     conflict=("name",),

@@ -5,13 +5,13 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from app.storage import sets
+from app.storage import sets, statements
 from app.storage.tables import delays
 
 Stage = tuple[str, int]
 
 _KEY: Final = ("kind", "stage", "bucket")
-_ADD: Final = sets.Insert(delays, (*_KEY, "n"), conflict=_KEY, add=("n",))
+_ADD: Final = statements.Insert(delays, (*_KEY, "n"), conflict=_KEY, add=("n",))
 
 
 def add(conn: sa.Connection, counts: Mapping[tuple[str, int, int], int], most: int) -> None:

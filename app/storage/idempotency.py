@@ -8,11 +8,11 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.storage import sets
+from app.storage import sets, statements
 from app.storage.tables import idempotency_keys
 
 _KEY: Final = ("client_name", "route", "key")
-_TAKE: Final = sets.Insert(idempotency_keys, (*_KEY, "digest", "task_ids", "created_at"), conflict=_KEY)
+_TAKE: Final = statements.Insert(idempotency_keys, (*_KEY, "digest", "task_ids", "created_at"), conflict=_KEY)
 
 
 @dataclass(frozen=True, slots=True)

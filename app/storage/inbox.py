@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from app.domain.observation import Disposition
-from app.storage import sets
+from app.storage import sets, statements
 from app.storage.tables import callbacks
 
 MOST_BODIES: Final = 200
@@ -62,7 +62,7 @@ class Logged:
     detail: str | None
 
 
-_NEW: Final = sets.Insert(
+_NEW: Final = statements.Insert(
     callbacks,
     (
         "id",
@@ -80,8 +80,10 @@ _NEW: Final = sets.Insert(
     conflict=("digest",),
     all_written=True,
 )
-_AGAIN: Final = sets.Update(callbacks, ("digest",), ("last_received_at",), add=("times",), all_written=True, rare=True)
-_SETTLED: Final = sets.Update(
+_AGAIN: Final = statements.Update(
+    callbacks, ("digest",), ("last_received_at",), add=("times",), all_written=True, rare=True
+)
+_SETTLED: Final = statements.Update(
     callbacks, ("digest",), ("last_received_at", "disposition", "detail"), add=("times",), all_written=True, rare=True
 )
 
@@ -93,7 +95,7 @@ def of_digests(given: sa.FromClause) -> sa.Select[Any]:
     return statement.join(given, given.c.digest == table.digest)
 
 
-_RECEIPTS: Final = sets.Select(
+_RECEIPTS: Final = statements.Select(
     {"digests": (callbacks.c.digest,)},
     of_digests,
     msgspec.json.Decoder(list[Receipt]).decode,
@@ -114,7 +116,7 @@ def receipts(conn: sa.Connection, digests: Sequence[bytes]) -> list[Receipt]:
     return sets.select_each(conn, _RECEIPTS, digests) if digests else []
 
 
-def recorded(deliveries: Iterable[Delivery], held: Mapping[bytes, Receipt]) -> list[sets.Change]:
+def recorded(deliveries: Iterable[Delivery], held: Mapping[bytes, Receipt]) -> list[statements.Change]:
     """Callbacks added, or, where they are ``held`` already, counted once more; what became of one and why is written
     only where it is another thing now. At most one of each digest. Rows are written in the order of their keys, or two
     replicas would deadlock. Writing raises ``Conflicted`` if somebody else added or deleted one meanwhile."""

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from app.domain.item import ItemState
 from app.domain.status import ItemStatus
 from app.domain.task import Item
-from app.storage import dialect, sets
+from app.storage import dialect, sets, statements
 from app.storage.database import loads
 from app.storage.tables import item_values, items
 
@@ -32,14 +32,14 @@ def of_these(task_ids: sa.Select[Any]) -> sa.Select[Any]:
     return statement.order_by(items.c.task_id, items.c.position, items.c.item_id)
 
 
-def _of_row(row: sets.Row) -> Item:
+def _of_row(row: statements.Row) -> Item:
     item = Item(*row)
     item.status = ItemStatus(item.status)
     item.state = _decode_state(row[_STATE])
     return item
 
 
-_OF_TASKS: Final = sets.Select(
+_OF_TASKS: Final = statements.Select(
     {"tasks": (items.c.task_id,)},
     lambda given: of_these(sa.select(given.c.task_id)),
     msgspec.json.Decoder(list[Item]).decode,
@@ -59,7 +59,7 @@ class _Owner:
     task_id: UUID
 
 
-_OWNERS: Final = sets.Select(
+_OWNERS: Final = statements.Select(
     {"keys": (items.c.family, items.c.item_id)},
     _owners,
     msgspec.json.Decoder(list[_Owner]).decode,
@@ -79,16 +79,16 @@ class _Value:
     value: Any
 
 
-_VALUES: Final = sets.Select(
+_VALUES: Final = statements.Select(
     {"keys": (item_values.c.family, item_values.c.item_id, item_values.c.digest)},
     _values,
     msgspec.json.Decoder(list[_Value]).decode,
     lambda row: _Value(row[0], loads(row[1])),
 )
-_INSERT: Final = sets.Insert(items, _COLUMNS, conflict=_KEY, all_written=True, rare=True)
-_UPDATE: Final = sets.Update(items, _KEY, tuple(name for name in _COLUMNS if name not in _KEY))
-_LEASE: Final = sets.Update(items, _KEY, ("query_due_at", "query_leased_until"))
-_PUT_VALUE: Final = sets.Insert(
+_INSERT: Final = statements.Insert(items, _COLUMNS, conflict=_KEY, all_written=True, rare=True)
+_UPDATE: Final = statements.Update(items, _KEY, tuple(name for name in _COLUMNS if name not in _KEY))
+_LEASE: Final = statements.Update(items, _KEY, ("query_due_at", "query_leased_until"))
+_PUT_VALUE: Final = statements.Insert(
     item_values, ("family", "item_id", "digest", "value"), conflict=("family", "item_id", "digest")
 )
 
@@ -128,7 +128,7 @@ def any_named(conn: sa.Connection, task_ids: Sequence[UUID]) -> bool:
     return conn.scalar(statement) is not None
 
 
-def changed(some: Iterable[Item]) -> list[sets.Change]:
+def changed(some: Iterable[Item]) -> list[statements.Change]:
     """Items under the locks of their tasks. Writing raises ``Conflicted`` if somebody else named a new one first."""
     ordered = sorted(some, key=lambda item: item.key)
     return [
@@ -137,7 +137,7 @@ def changed(some: Iterable[Item]) -> list[sets.Change]:
     ]
 
 
-def new_values(values: dict[tuple[str, str, str], Any]) -> sets.Change:
+def new_values(values: dict[tuple[str, str, str], Any]) -> statements.Change:
     """Large values by family, item and digest, each in a row of its own."""
     return _PUT_VALUE, [(*key, values[key]) for key in sorted(values)]
 

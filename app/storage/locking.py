@@ -15,7 +15,7 @@ import msgspec
 import sqlalchemy as sa
 
 from app.domain.task import Item, Task
-from app.storage import dialect, inbox, items, sets, tasks
+from app.storage import dialect, inbox, items, sets, statements, tasks
 from app.storage.inbox import Receipt
 from app.storage.items import ItemKey
 from app.storage.tables import callbacks
@@ -83,7 +83,7 @@ def look(
     return sets.read_document(conn, _SEEN, ids=list(ids), keys=list(item_keys), digests=list(digests))
 
 
-def write_unless_changed(conn: sa.Connection, changes: Sequence[sets.Change], seen: Obtained) -> None:
+def write_unless_changed(conn: sa.Connection, changes: Sequence[statements.Change], seen: Obtained) -> None:
     """Write what was made of what was seen. On PostgreSQL in one statement, which is a transaction of its own where
     there is none around it. Raises as ``sets.write_guarded``."""
     versions = seen.versions
@@ -94,7 +94,7 @@ def write_unless_changed(conn: sa.Connection, changes: Sequence[sets.Change], se
     sets.write_guarded(conn, changes, (UNCHANGED, (*rows, len(seen.tasks), len(seen.items))))
 
 
-def rehearse(conn: sa.Connection, changes: Sequence[sets.Change]) -> None:
+def rehearse(conn: sa.Connection, changes: Sequence[statements.Change]) -> None:
     """Have made what ``look`` and ``write_unless_changed`` need on this connection, for ``changes`` without rows."""
     if dialect.is_postgresql(conn):
         look(conn, [], [], [])
@@ -132,7 +132,9 @@ def unchanged(*, skip: bool) -> sa.Select[Any]:
 
 
 _ROW_VERSION: Final = sa.Column("row_version", sa.String())
-UNCHANGED: Final = sets.Guard(("tasks_seen", "items_seen", "tasks_count", "items_count"), partial(unchanged, skip=True))
+UNCHANGED: Final = statements.Guard(
+    ("tasks_seen", "items_seen", "tasks_count", "items_count"), partial(unchanged, skip=True)
+)
 
 
 def _version_of(table: sa.Table) -> sa.ColumnElement[str]:
@@ -156,5 +158,5 @@ _SETS: Final = {
     "digests": (callbacks.c.digest,),
 }
 _decode: Final = msgspec.json.Decoder(Obtained).decode
-AT_ONCE: Final = sets.Document(_SETS, partial(at_once, skip=True), _decode)
-_SEEN: Final = sets.Document(_SETS, _as_seen, _decode)
+AT_ONCE: Final = statements.Document(_SETS, partial(at_once, skip=True), _decode)
+_SEEN: Final = statements.Document(_SETS, _as_seen, _decode)

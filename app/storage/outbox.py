@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 import sqlalchemy as sa
 
-from app.storage import dialect, sets
+from app.storage import dialect, sets, statements
 from app.storage.clients import webhook_secrets
 from app.storage.tables import notifications
 
@@ -65,7 +65,7 @@ class Attempt:
     error: str | None
 
 
-_NEW: Final = sets.Insert(
+_NEW: Final = statements.Insert(
     notifications,
     (
         "id",
@@ -81,7 +81,7 @@ _NEW: Final = sets.Insert(
         "due_at",
     ),
 )
-_LEASE: Final = sets.Update(notifications, ("id",), ("due_at",))
+_LEASE: Final = statements.Update(notifications, ("id",), ("due_at",))
 
 
 class New(msgspec.Struct, frozen=True):
@@ -97,7 +97,7 @@ class New(msgspec.Struct, frozen=True):
     created_at: datetime
 
 
-def added(some: Sequence[New]) -> sets.Change:
+def added(some: Sequence[New]) -> statements.Change:
     """New notifications, due at once."""
     rows = [
         (

@@ -6,14 +6,14 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.storage import inbox, sets
+from app.storage import inbox, sets, statements
 from app.storage.inbox import Logged
 from app.storage.tables import callbacks, item_values, tasks
 
-_SETTLE: Final = sets.Update(callbacks, ("id",), ("disposition", "detail"))
+_SETTLE: Final = statements.Update(callbacks, ("id",), ("disposition", "detail"))
 
 
-def settled(callback_id: UUID, disposition: str, detail: str | None) -> sets.Change:
+def settled(callback_id: UUID, disposition: str, detail: str | None) -> statements.Change:
     """What has become of a callback now, and why."""
     return _SETTLE, [(callback_id, disposition, detail)]
 

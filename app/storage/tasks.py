@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from app.domain.filters import Filters, first_id_of
 from app.domain.status import TaskStatus
 from app.domain.task import Failure, Submission, Task
-from app.storage import dialect, sets
+from app.storage import dialect, sets, statements
 from app.storage.database import loads
 from app.storage.tables import items, tasks
 
@@ -54,7 +54,7 @@ def of_owners(ids: sa.FromClause, keys: sa.FromClause) -> sa.Select[Any]:
     return sa.select(*(tasks.c[name] for name in FACTS)).where(tasks.c.id.in_(wanted)).order_by(tasks.c.id)
 
 
-def _of_row(facts: sets.Row) -> Task:
+def _of_row(facts: statements.Row) -> Task:
     return _task(facts, loads(facts[_FAILURE]) if facts[_FAILURE] else None)
 
 
@@ -64,8 +64,8 @@ def _locked(ids: sa.FromClause, keys: sa.FromClause) -> sa.Select[Any]:
 
 
 _NAMED: Final = {"ids": (tasks.c.id,), "keys": (items.c.family, items.c.item_id)}
-_OWNED: Final = sets.Select(_NAMED, of_owners, msgspec.json.Decoder(list[Task]).decode, _of_row)
-_LOCK: Final = sets.Document(_NAMED, _locked, int)
+_OWNED: Final = statements.Select(_NAMED, of_owners, msgspec.json.Decoder(list[Task]).decode, _of_row)
+_LOCK: Final = statements.Document(_NAMED, _locked, int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class _GivenOf:
     retry_of: UUID | None
 
 
-def _given_of_row(row: sets.Row) -> _GivenOf:
+def _given_of_row(row: statements.Row) -> _GivenOf:
     return _GivenOf(row[0], loads(row[1]), loads(row[2]), row[3], row[4])
 
 
@@ -87,12 +87,14 @@ def _given(ids: sa.FromClause) -> sa.Select[Any]:
     return sa.select(table.id, table.params, metadata, table.reference, table.retry_of).join(ids, ids.c.id == table.id)
 
 
-_GIVEN: Final = sets.Select({"ids": (tasks.c.id,)}, _given, msgspec.json.Decoder(list[_GivenOf]).decode, _given_of_row)
-_INSERT: Final = sets.Insert(tasks, (*FACTS, "params", "metadata_", "reference", "retry_of"), rare=True)
-_UPDATE: Final = sets.Update(tasks, ("id",), FACTS[len(_FIXED) :])
+_GIVEN: Final = statements.Select(
+    {"ids": (tasks.c.id,)}, _given, msgspec.json.Decoder(list[_GivenOf]).decode, _given_of_row
+)
+_INSERT: Final = statements.Insert(tasks, (*FACTS, "params", "metadata_", "reference", "retry_of"), rare=True)
+_UPDATE: Final = statements.Update(tasks, ("id",), FACTS[len(_FIXED) :])
 
 
-def inserted(records: Sequence[Record]) -> sets.Change:
+def inserted(records: Sequence[Record]) -> statements.Change:
     """New tasks."""
     return _INSERT, [_row(record) for record in records]
 
@@ -118,7 +120,7 @@ def existing(conn: sa.Connection, ids: Iterable[UUID]) -> set[UUID]:
     return set(conn.scalars(sa.select(tasks.c.id).where(dialect.any_of(conn, tasks.c.id, wanted))))
 
 
-def changed(some: Sequence[Task]) -> list[sets.Change]:
+def changed(some: Sequence[Task]) -> list[statements.Change]:
     """The facts of locked tasks, and those that are new (external ones, with nothing given)."""
     return [
         inserted([Record(task, Given({}, {})) for task in some if task.new]),

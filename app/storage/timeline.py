@@ -9,10 +9,10 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.domain.task import Entry, Task
-from app.storage import sets
+from app.storage import statements
 from app.storage.tables import timeline
 
-_APPEND: Final = sets.Insert(timeline, ("task_id", "seq", "at", "type", "version", "detail"))
+_APPEND: Final = statements.Insert(timeline, ("task_id", "seq", "at", "type", "version", "detail"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Happened:
     detail: dict[str, Any]
 
 
-def appended(entries: Sequence[tuple[Task, Entry]]) -> sets.Change:
+def appended(entries: Sequence[tuple[Task, Entry]]) -> statements.Change:
     """New entries, in order; the last of a task gets the number ``timeline_seq``, which the caller has moved on."""
     left: dict[UUID, int] = {}
     for task, _ in entries:

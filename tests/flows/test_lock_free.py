@@ -10,7 +10,7 @@ import pytest
 
 from app.flows.record import Received, commit_group
 from app.gateway import build
-from app.storage import inbox, locking, sets
+from app.storage import inbox, locking, sets, statements
 from app.storage.inbox import digest_of
 from tests.support.databases import on_postgresql, waits_for_a_lock
 from tests.support.gateway import eventually, make_settings, running_gateway
@@ -44,7 +44,7 @@ async def task_of(gateway, body=SONG):
 async def test_a_task_that_got_an_item_while_the_statement_began_is_left_out(gateway, other, database_url):
     task_id = await task_of(gateway)
     # With ``skip`` the statement would have to begin in the moment before a commit; waiting for it comes to the same.
-    waiting = sets.Document(locking.AT_ONCE.sets, partial(locking.at_once, skip=False), locking.AT_ONCE.of_json)
+    waiting = statements.Document(locking.AT_ONCE.sets, partial(locking.at_once, skip=False), locking.AT_ONCE.of_json)
 
     def read(conn):
         return sets.read_document(conn, waiting, ids=[task_id], keys=[], digests=[])

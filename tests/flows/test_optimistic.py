@@ -14,7 +14,7 @@ from sqlalchemy.util import await_only
 
 from app.flows import record
 from app.flows.record import Received, commit_optimistically
-from app.storage import locking, sets
+from app.storage import locking, statements
 from app.storage.inbox import digest_of
 from app.vendor import wire
 from app.vendor.kinds import FAMILIES
@@ -139,7 +139,7 @@ async def test_what_changes_while_the_statement_runs_is_not_written_over(
     gateway, direct, task_id, between, database_url, monkeypatch, sql
 ):
     # With ``skip`` it would have to change in the moment before its lock; waiting for it comes to the same.
-    waiting = sets.Guard(locking.UNCHANGED.parameters, partial(locking.unchanged, skip=False))
+    waiting = statements.Guard(locking.UNCHANGED.parameters, partial(locking.unchanged, skip=False))
     monkeypatch.setattr(locking, "UNCHANGED", waiting)
     holder = await asyncpg.connect(database_url)
     held = holder.transaction()
