@@ -4,6 +4,7 @@ A request is admitted, read, and handed to a writer; it waits until the writer's
 """
 
 import asyncio
+import contextlib
 from typing import Final
 from uuid import UUID
 
@@ -75,9 +76,10 @@ class Ingest:
 
     async def rehearse(self) -> None:
         """Have the statements of an everyday group made, on a connection for each writer: the first callbacks would
-        wait for that. Raises ``Unavailable``."""
+        wait for that. A database that does not allow it now (it only reads) is no reason not to start."""
         db = self._context.db.on(Lane.CALLBACKS)
-        await asyncio.gather(*(db.attempt(rehearse, self._context.rules) for _ in self.writers))
+        with contextlib.suppress(Unavailable):
+            await asyncio.gather(*(db.attempt(rehearse, self._context.rules) for _ in self.writers))
 
     def open(self, family: str, token: str) -> Address | None:
         """Check the token of a callback URL (G7). None for anything but a valid one of this family."""

@@ -7,6 +7,7 @@ import pytest
 from app.storage import sets
 from app.storage.database import Lane
 from tests.api.bodies import done, song
+from tests.api.direct import Direct
 from tests.support.databases import on_postgresql
 
 LONG = "a verse of many words " * 40
@@ -59,3 +60,13 @@ async def test_each_writers_connection_rehearses(start_gateway):
     await gateway.gateway.ingest.rehearse()
     pool = gateway.gateway.context.db._backend._engine(Lane.CALLBACKS).pool
     assert pool.checkedin() == len(gateway.gateway.ingest.writers)
+
+
+@on_postgresql
+async def test_a_database_that_only_reads_now_is_no_reason_not_to_start(start_gateway, database_url):
+    gateway = await start_gateway(workers=False)
+    name = database_url.rpartition("/")[2].partition("?")[0]
+    await Direct(database_url).execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    await gateway.gateway.ingest.rehearse()
+    refused = await gateway.call_back("song", song())
+    assert refused.status_code == 503
