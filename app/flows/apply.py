@@ -122,11 +122,6 @@ def write_unless_changed(conn: sa.Connection, seen: Locked, rules: Rules, *inbox
     locking.write_unless_changed(conn, [*inbox, *_changed_rows(seen.board, rules)], seen.obtained)
 
 
-def rehearse(conn: sa.Connection, rules: Rules, *inbox: statements.Change) -> None:
-    """Have made what ``unlocked`` and ``write_unless_changed`` need on this connection."""
-    locking.rehearse(conn, [*inbox, *_changed_rows(Board(), rules)])
-
-
 def _changed_rows(board: Board, rules: Rules) -> list[statements.Change]:
     kept = [board.tasks[task_id] for task_id in sorted(board.dirty_tasks) if task_id not in board.removed]
     entries = [(task, entry) for task in kept for entry in board.entries.get(task.id, ())]

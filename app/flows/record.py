@@ -17,7 +17,6 @@ from app.domain.board import Board, Rules
 from app.domain.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
 from app.domain.task import Item, Task
 from app.domain.transition import Change, Outcome, Verdict
-from app.flows import apply
 from app.flows.apply import Applied, Locked, lock, step_all, unlocked, write_back, write_unless_changed
 from app.flows.letters import named_digests
 from app.storage import inbox, items, sets, statements, tasks
@@ -85,11 +84,6 @@ def commit_optimistically(conn: sa.Connection, group: Sequence[Received], rules:
         raise Conflicted
     write_unless_changed(conn, seen, rules, *logged)
     return committed
-
-
-def rehearse(conn: sa.Connection, rules: Rules) -> None:
-    """Have made what ``commit_optimistically`` needs on this connection. Writes nothing."""
-    apply.rehearse(conn, rules, *inbox.recorded([], {}))
 
 
 def _decide(

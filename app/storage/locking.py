@@ -94,13 +94,6 @@ def write_unless_changed(conn: sa.Connection, changes: Sequence[statements.Chang
     sets.write_guarded(conn, changes, (UNCHANGED, (*rows, len(seen.tasks), len(seen.items))))
 
 
-def rehearse(conn: sa.Connection, changes: Sequence[statements.Change]) -> None:
-    """Have made what ``look`` and ``write_unless_changed`` need on this connection, for ``changes`` without rows."""
-    if dialect.is_postgresql(conn):
-        look(conn, [], [], [])
-        sets.rehearse(conn, changes, (UNCHANGED, ("[]", "[]", 1, 0)))
-
-
 def _as_seen(ids: sa.FromClause, keys: sa.FromClause, digests: sa.FromClause) -> sa.Select[Any]:
     task_version, item_version = _version_of(tasks_table), _version_of(items_table)
     found = tasks.of_owners(ids, keys).add_columns(task_version.label("row_version")).cte("seen_tasks")

@@ -5,7 +5,6 @@ build, key and bind it again for every group of callbacks would cost several tim
 A set travels as JSON, with arrays beside it (PostgreSQL), or row by row (SQLite).
 """
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,22 +62,11 @@ def write_guarded(conn: sa.Connection, changes: Sequence[Change], guarded: Guard
 
     A set without rows is part of it all the same, unless it is ``rare``. Each other mixture of sets would be another
     statement, which takes the loop some 20 ms to compile, and every connection about as long to plan."""
-    if _filled(changes):
-        _write_guarded(conn, [(statement, rows) for statement, rows in changes if rows or not statement.rare], guarded)
-
-
-def rehearse(conn: sa.Connection, changes: Sequence[Change], guarded: Guarded) -> None:
-    """Have made what ``write_guarded`` needs on this connection; ``changes`` have no rows, and the guard does not
-    hold."""
-    with contextlib.suppress(Conflicted):
-        _write_guarded(conn, [(statement, rows) for statement, rows in changes if not statement.rare], guarded)
-
-
-def _write_guarded(conn: sa.Connection, changes: Sequence[Change], guarded: Guarded) -> None:
     guard, given = guarded
-    compiled = _compile(conn, (guard, *(statement for statement, _ in changes)), all_if)
-    values = _parameters_of_all(changes) | dict(zip(guard.parameters, given, strict=True))
-    values |= {f"e{place}": len(rows) for place, (statement, rows) in enumerate(changes) if statement.all_written}
+    kept = [(statement, rows) for statement, rows in changes if rows or not statement.rare]
+    compiled = _compile(conn, (guard, *(statement for statement, _ in kept)), all_if)
+    values = _parameters_of_all(kept) | dict(zip(guard.parameters, given, strict=True))
+    values |= {f"e{place}": len(rows) for place, (statement, rows) in enumerate(kept) if statement.all_written}
     if not _fetch(conn, compiled, values)[0][0]:
         raise Conflicted
 
