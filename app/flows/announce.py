@@ -80,7 +80,7 @@ class Announcements:
         if self._changed:
             await asyncio.sleep(GATHER_S)
             changed, self._changed = self._changed, set()
-            await self._db.write(notify, CHANNEL, write_payloads(self._sender, changed))
+            await self._db.attempt(notify, CHANNEL, write_payloads(self._sender, changed))
         return None
 
     async def _keep_listening(self) -> float | None:

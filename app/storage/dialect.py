@@ -69,6 +69,8 @@ def records(prefix: str, columns: Columns) -> dict[str, sa.ColumnElement[Any]]:
 
 def record_parameters(prefix: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
     """Rows as the JSON and the arrays of ``records``."""
+    if not rows:
+        return _no_rows(prefix, columns)
     names, plain, apart = _layout(columns)
     texts = [dict(zip(names, (number, *plain(row)), strict=True)) for number, row in enumerate(rows, start=1)]
     found: dict[str, Any] = {prefix: dumps(texts)}
@@ -76,6 +78,11 @@ def record_parameters(prefix: str, columns: Columns, rows: Sequence[Sequence[Any
         values = [row[place] for row in rows]
         found[f"{prefix}_{name}"] = [_dumped(value) for value in values] if is_json else values
     return found
+
+
+@lru_cache(maxsize=256)
+def _no_rows(prefix: str, columns: tuple[sa.Column[Any], ...]) -> dict[str, Any]:
+    return {prefix: "[]"} | {f"{prefix}_{name}": [] for name, _, _ in _layout(columns)[2]}
 
 
 @lru_cache(maxsize=256)
@@ -121,12 +128,22 @@ def set_parameters(conn: sa.Connection, name: str, columns: Columns, keys: Seque
 
 
 def fetch(conn: sa.Connection, sql: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-    """Run a statement of the driver's own text; its rows as the driver gives them. SQLite's driver is asked itself:
-    to go through SQLAlchemy takes longer than a small statement."""
+    """Run a statement of the driver's own text; its rows as the driver gives them. The driver is asked itself: to go
+    through SQLAlchemy takes longer than a small statement. Raises PostgreSQL's errors as SQLAlchemy would."""
     if not is_postgresql(conn):
         return _sqlite_driver(conn).execute(sql, parameters).fetchall()
-    result = conn.exec_driver_sql(sql, parameters)
-    return list(result.all()) if result.returns_rows else []
+    driver_error = conn.dialect.loaded_dbapi.Error
+    cursor = conn.connection.cursor()
+    try:
+        cursor.execute(sql, parameters)
+        return list(cursor.fetchall())
+    except driver_error as error:
+        lost = conn.dialect.is_disconnect(error, conn.connection.dbapi_connection, None)
+        if lost:
+            conn.invalidate(error)
+        raise sa.exc.DBAPIError.instance(
+            sql, None, error, driver_error, hide_parameters=True, connection_invalidated=lost
+        ) from error
 
 
 def execute_many(conn: sa.Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> int:

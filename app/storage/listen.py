@@ -8,21 +8,21 @@ from typing import Any, Final
 
 import asyncpg
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 from app.errors import Unavailable
+from app.storage import dialect
 from app.storage.database import why_away
 
 MOST_PAYLOAD_BYTES: Final = 7900
 """PostgreSQL refuses payloads of 8000."""
 CLOSE_TIMEOUT_S: Final = 2.0
+_NOTIFY: Final = "SELECT pg_notify($1, each) FROM unnest($2::text[]) AS each"
 
 
 def notify(conn: sa.Connection, channel: str, payloads: Sequence[str]) -> None:
-    """Send notifications when the caller's transaction commits. In a transaction of its own: at its commit a
-    notifying one waits for all others that notify."""
-    each = sa.func.unnest(sa.literal(list(payloads), postgresql.ARRAY(sa.Text)))
-    conn.execute(sa.select(sa.func.pg_notify(channel, each)))
+    """Send notifications when the caller's transaction commits, or at once where there is none. In a transaction of
+    its own: at its commit a notifying one waits for all others that notify."""
+    dialect.fetch(conn, _NOTIFY, (channel, list(payloads)))
 
 
 class Listener:

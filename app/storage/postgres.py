@@ -1,5 +1,6 @@
 """PostgreSQL through asyncpg: one small pool for each lane, so that none can starve another of connections."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -13,7 +14,7 @@ from app.storage.listen import Listener
 
 T = TypeVar("T")
 
-POOL_SIZES: Final = {Lane.CALLBACKS: 3, Lane.API: 8, Lane.LOOPS: 6}
+POOL_SIZES: Final = {Lane.CALLBACKS: 3, Lane.API: 8, Lane.LOOPS: 7}
 CONNECT_TIMEOUT_S: Final = 5.0
 COMMAND_TIMEOUT_S: Final = 6.0
 """Just above the server's own time-outs: a server that died without a word ends no statement by itself."""
@@ -47,11 +48,34 @@ class PostgresBackend:
     def __init__(self, url: sa.URL) -> None:
         self._url, self._connect_args = driver_arguments(url)
         self._engines: dict[Lane, AsyncEngine] = {}
-        self._autocommitting_engines: dict[Lane, sa.Engine] = {}
+        self._autocommitting: dict[Lane, list[sa.Connection]] = defaultdict(list)
+        """Connections that are kept from one ``run`` without a transaction to the next."""
 
     async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool, whole: bool = True) -> T:
         """See ``Backend``. A reading transaction is one of the same kind: a snapshot for each statement."""
-        return await greenlet_spawn(_transact, self._engine(lane) if whole else self._autocommitting(lane), fn)
+        if whole:
+            return await greenlet_spawn(_transact, self._engine(lane), fn)
+        return await greenlet_spawn(self._autocommit, lane, fn)
+
+    def _autocommit(self, lane: Lane, fn: Callable[[sa.Connection], T]) -> T:
+        """Each statement a transaction of its own, on a connection that is kept: to take it from the pool, switch it
+        over, back, and return it takes longer than a small statement. It goes back if ``fn`` raised, since the caller
+        may need it for a whole transaction; and if it is lost, all that are kept may be."""
+        kept = self._autocommitting[lane]
+        conn = kept.pop() if kept else self._engine(lane).execution_options(isolation_level="AUTOCOMMIT").connect()
+        try:
+            found = fn(conn)
+        except BaseException as error:
+            if conn.invalidated or _leaves_in_doubt(error):
+                # Nobody else may get one of them meanwhile.
+                lost = [conn, *kept]
+                kept.clear()
+                for one in lost:
+                    one.invalidate()
+            conn.close()
+            raise
+        kept.append(conn)
+        return found
 
     def listener(self, channel: str, heard: Callable[[str], None], lost: Callable[[], None]) -> Listener:
         """See ``Backend``. The connection is named for people who look at the server's list."""
@@ -61,16 +85,11 @@ class PostgresBackend:
         return Listener(arguments | {"server_settings": settings | named}, channel, heard, lost)
 
     async def close(self) -> None:
+        for kept in self._autocommitting.values():
+            for conn in kept:
+                await greenlet_spawn(conn.close)
         for engine in self._engines.values():
             await engine.dispose()
-
-    def _autocommitting(self, lane: Lane) -> sa.Engine:
-        """The same connections, without a transaction around the statements."""
-        engine = self._autocommitting_engines.get(lane)
-        if engine is None:
-            engine = self._engine(lane).execution_options(isolation_level="AUTOCOMMIT")
-            self._autocommitting_engines[lane] = engine
-        return engine
 
     def _engine(self, lane: Lane) -> sa.Engine:
         engine = self._engines.get(lane)
@@ -84,9 +103,9 @@ class PostgresBackend:
                 pool_size=POOL_SIZES[lane],
                 max_overflow=0,
                 pool_timeout=CONNECT_TIMEOUT_S,
-                # A connection that the server closed meanwhile is noticed before it is used; the callback
-                # writer saves that turn, since it repeats a failed group by itself.
-                pool_pre_ping=lane is not Lane.CALLBACKS,
+                # A connection that the server closed meanwhile is noticed before it is used. One that is kept
+                # outside the pool is not, but the callback writer repeats a failed group by itself.
+                pool_pre_ping=True,
             )
         return engine.sync_engine
 
@@ -96,6 +115,11 @@ def _transact(engine: sa.Engine, fn: Callable[[sa.Connection], T]) -> T:
     the beginning, the function, the commit and the return to the pool each: a third of a small transaction."""
     with engine.begin() as conn:
         return fn(conn)
+
+
+def _leaves_in_doubt(error: BaseException) -> bool:
+    """Whether a connection may not be fit for use after it: no answer came, or nobody waited for it."""
+    return isinstance(error, OSError) or not isinstance(error, Exception)
 
 
 def create_engine(url: sa.URL, connect_args: dict[str, Any], **options: Any) -> AsyncEngine:

@@ -1,0 +1,101 @@
+"""Groups of callbacks keep their connections to PostgreSQL from one to the next, past the pool."""
+
+import asyncio
+from uuid import UUID
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+
+from app.storage import dialect
+from app.storage.connect import open_database
+from app.storage.database import Conflicted, Lane
+from app.storage.postgres import POOL_SIZES
+from tests.support.databases import on_postgresql
+from tests.support.gateway import running_gateway
+
+pytestmark = on_postgresql
+
+BODY = b'{"songs": [{"item_id": "t2m_kept", "status": "running"}]}'
+THEN = b'{"songs": [{"item_id": "t2m_kept", "status": "main_succeeded"}]}'
+AT_ONCE = 20
+OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+
+
+@pytest.fixture
+async def beside(database_url):
+    conn = await asyncpg.connect(database_url)
+    yield conn
+    await conn.close()
+
+
+@pytest.fixture
+async def db(database_url):
+    opened = open_database(database_url)
+    yield opened.on(Lane.CALLBACKS)
+    await opened.close()
+
+
+def backend(conn):
+    return dialect.fetch(conn, "SELECT pg_backend_pid()", ())[0][0]
+
+
+def slow(conn):
+    return dialect.fetch(conn, "SELECT pg_sleep(0.3), pg_backend_pid()", ())[0][1]
+
+
+def refused(conn):
+    return dialect.fetch(conn, "SELECT 1 / 0", ())
+
+
+def conflicting(_conn):
+    raise Conflicted
+
+
+async def test_connections_that_were_cut_while_idle_fail_no_callback(database_url, beside):
+    async with running_gateway(database_url, workers=False) as gateway:
+        task_id = UUID((await gateway.submit())["id"])
+        await gateway.call_back("song", BODY, task_id)
+        # Each writer needs one.
+        unbound = [b'{"songs": [{"item_id": "t2m_%d", "status": "running"}]}' % n for n in range(AT_ONCE)]
+        await asyncio.gather(*(gateway.call_back("song", body) for body in unbound))
+        cut = await beside.fetch(f"SELECT pg_terminate_backend(pid) {OTHERS} AND application_name = 'tempolor-gateway'")
+        assert len(cut) > 2
+        answer = await gateway.call_back("song", THEN, task_id)
+        assert (answer.status_code, answer.text) == (200, "success")
+        assert (await gateway.task(str(task_id)))["status"] == "main_succeeded"
+
+
+async def test_a_lost_connection_takes_all_that_are_kept_with_it(db, beside):
+    kept = await asyncio.gather(db.attempt(slow), db.attempt(slow))
+    assert len(set(kept)) == 2
+    for pid in kept:
+        await beside.execute("SELECT pg_terminate_backend($1)", pid)
+    with pytest.raises(Exception, match="the connection broke"):
+        await db.attempt(backend)
+    assert await db.attempt(backend) not in kept
+
+
+async def test_what_conflicts_leaves_room_for_whole_transactions(db):
+    await asyncio.gather(db.attempt(slow), db.attempt(slow))
+    assert await asyncio.gather(db.attempt(conflicting), db.attempt(conflicting)) == [None, None]
+    pids = await asyncio.gather(*(db.write(slow) for _ in range(POOL_SIZES[Lane.CALLBACKS])))
+    assert len(set(pids)) == POOL_SIZES[Lane.CALLBACKS]
+
+
+async def test_a_refusal_is_sqlalchemys_error_and_costs_no_connection(db):
+    before = await db.attempt(backend)
+    assert await db.attempt(refused) is None
+    assert await db.attempt(backend) == before
+    with pytest.raises(sa.exc.DBAPIError) as caught:
+        await db.write(refused)
+    assert caught.value.orig.sqlstate == "22012"
+    assert not caught.value.connection_invalidated
+
+
+async def test_none_is_left_when_the_database_is_closed(database_url, beside):
+    opened = open_database(database_url)
+    await asyncio.gather(opened.attempt(slow), opened.attempt(slow))
+    assert await beside.fetchval(f"SELECT count(*) {OTHERS}") == 2
+    await opened.close()
+    assert await beside.fetchval(f"SELECT count(*) {OTHERS}") == 0
