@@ -17,8 +17,6 @@ from app.flows.record import Received, Ruling, commit_group, commit_optimistical
 from app.storage.database import Lane
 from app.telemetry import metrics
 
-ENTRIES_UNDER_WAY: Final = 64
-"""Callbacks in all groups that are committed at a time. While one is joined nothing else is done, refusals included."""
 GROUP_BYTES: Final = 1024 * 1024
 LOCK_PATIENCE_S: Final = 1.0
 """How long a callback steps back for a locked task before it waits for the lock alone."""
@@ -39,7 +37,7 @@ class Writer:
     def __init__(self, context: Context, patience: asyncio.Lock) -> None:
         self._context = context
         self._db = context.db.on(Lane.CALLBACKS)
-        self._most_entries = ENTRIES_UNDER_WAY // context.db.groups_at_once
+        self._most_entries = context.db.entries_at_once // context.db.groups_at_once
         self._queue: deque[_Waiting] = deque()
         self._alone: set[asyncio.Task[None]] = set()
         self._patience = patience

@@ -85,9 +85,10 @@ class Hearing(Protocol):
 class Backend(Protocol):
     """One of the two databases. ``run`` runs a function in one transaction and commits it; not ``whole``: each of
     its statements may be a transaction of its own. ``listener`` is None where one process alone serves.
-    ``groups_at_once``: see ``Database``."""
+    ``groups_at_once`` and ``entries_at_once``: see ``Database``."""
 
     groups_at_once: int
+    entries_at_once: int
 
     async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool, whole: bool = True) -> T: ...
 
@@ -150,6 +151,12 @@ class Database:
         """How many groups of callbacks are worth having in flight: while PostgreSQL commits one, the next is
         joined; SQLite has one writer, and a second group would only make both smaller."""
         return self._backend.groups_at_once
+
+    @property
+    def entries_at_once(self) -> int:
+        """How many callbacks to have in all these groups together. While one is joined nothing else is done, refusals
+        included; where groups are smaller, less is taken in under overload, on SQLite sooner than on PostgreSQL."""
+        return self._backend.entries_at_once
 
     def listener(self, channel: str, heard: Callable[[str], None], lost: Callable[[], None]) -> Hearing | None:
         """A way to hear what other processes announce on a channel, not yet open; None where there are no others.

@@ -44,6 +44,7 @@ class PostgresBackend:
     """Connections to one PostgreSQL."""
 
     groups_at_once = 2
+    entries_at_once = 48
 
     def __init__(self, url: sa.URL) -> None:
         self._url, self._connect_args = driver_arguments(url)

@@ -31,6 +31,7 @@ class SqliteBackend:
     """Connections to one SQLite file."""
 
     groups_at_once = 1
+    entries_at_once = 64
 
     def __init__(self, url: sa.URL) -> None:
         self._writer_engine = create_engine(url, begin="BEGIN IMMEDIATE", pool_size=1)

@@ -4,7 +4,6 @@ import asyncio
 from uuid import UUID
 
 from app.flows.ingest import Address, Ingest
-from app.flows.writer import ENTRIES_UNDER_WAY
 from app.gateway import build
 from app.telemetry import metrics
 from tests.support.gateway import make_settings
@@ -22,18 +21,19 @@ def counted() -> tuple[float, float]:
 async def test_the_groups_of_all_writers_together_are_bounded(database_url):
     gateway = build(make_settings(database_url), workers=False)
     ingest = Ingest(gateway.context)
+    most = gateway.context.db.entries_at_once
     try:
         waiting = [
             asyncio.create_task(ingest.receive(Address("song", task), b'{"songs":[{"item_id":"t2m_%d"}]}' % n, None))
             for task in TASKS
-            for n in range(ENTRIES_UNDER_WAY)
+            for n in range(most)
         ]
         await asyncio.sleep(0)
         before = counted()
         await asyncio.gather(*(writer.step() for writer in ingest.writers))
         groups, entries = (after - one for after, one in zip(counted(), before, strict=True))
         assert groups == len(ingest.writers)
-        assert entries == ENTRIES_UNDER_WAY
+        assert entries == most
         while not all(task.done() for task in waiting):
             await asyncio.gather(*(writer.step() for writer in ingest.writers))
     finally:
