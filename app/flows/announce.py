@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Final
 from uuid import UUID
 
+from app.errors import Unavailable
 from app.flows.context import Context
 from app.flows.loops import Loop
 from app.storage.listen import MOST_PAYLOAD_BYTES, notify
@@ -80,7 +81,12 @@ class Announcements:
         if self._changed:
             await asyncio.sleep(GATHER_S)
             changed, self._changed = self._changed, set()
-            await self._db.attempt(notify, CHANNEL, write_payloads(self._sender, changed))
+            payloads = write_payloads(self._sender, changed)
+            try:
+                await self._db.attempt(notify, CHANNEL, payloads)
+            except Unavailable:
+                # A connection that died while idle is found dead only by using it.
+                await self._db.attempt(notify, CHANNEL, payloads)
         return None
 
     async def _keep_listening(self) -> float | None:

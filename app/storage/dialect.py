@@ -129,7 +129,8 @@ def set_parameters(conn: sa.Connection, name: str, columns: Columns, keys: Seque
 
 def fetch(conn: sa.Connection, sql: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     """Run a statement of the driver's own text; its rows as the driver gives them. The driver is asked itself: to go
-    through SQLAlchemy takes longer than a small statement. Raises PostgreSQL's errors as SQLAlchemy would."""
+    through SQLAlchemy takes longer than a small statement. Raises PostgreSQL's errors as SQLAlchemy would, and leaves
+    no connection in use that is lost or in doubt."""
     if not is_postgresql(conn):
         return _sqlite_driver(conn).execute(sql, parameters).fetchall()
     driver_error = conn.dialect.loaded_dbapi.Error
@@ -144,6 +145,12 @@ def fetch(conn: sa.Connection, sql: str, parameters: tuple[Any, ...]) -> list[tu
         raise sa.exc.DBAPIError.instance(
             sql, None, error, driver_error, hide_parameters=True, connection_invalidated=lost
         ) from error
+    except BaseException as error:
+        if isinstance(error, OSError) or not isinstance(error, Exception):
+            # No answer came, or nobody waited for it: perhaps a transaction has begun of which the adapter does not
+            # know. All that came after would be part of it, and never be committed.
+            conn.invalidate(error)
+        raise
 
 
 def execute_many(conn: sa.Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> int:

@@ -2,8 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
+import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
@@ -51,6 +52,7 @@ class PostgresBackend:
         self._engines: dict[Lane, AsyncEngine] = {}
         self._autocommitting: dict[Lane, list[sa.Connection]] = defaultdict(list)
         """Connections that are kept from one ``run`` without a transaction to the next."""
+        self._autocommitting_engines: dict[Lane, sa.Engine] = {}
 
     async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool, whole: bool = True) -> T:
         """See ``Backend``. A reading transaction is one of the same kind: a snapshot for each statement."""
@@ -63,16 +65,12 @@ class PostgresBackend:
         over, back, and return it takes longer than a small statement. It goes back if ``fn`` raised, since the caller
         may need it for a whole transaction; and if it is lost, all that are kept may be."""
         kept = self._autocommitting[lane]
-        conn = kept.pop() if kept else self._engine(lane).execution_options(isolation_level="AUTOCOMMIT").connect()
+        conn = kept.pop() if kept else self._autocommitting_engine(lane).connect()
         try:
             found = fn(conn)
-        except BaseException as error:
-            if conn.invalidated or _leaves_in_doubt(error):
-                # Nobody else may get one of them meanwhile.
-                lost = [conn, *kept]
-                kept.clear()
-                for one in lost:
-                    one.invalidate()
+        except BaseException:
+            if conn.invalidated:
+                _drop(kept)
             conn.close()
             raise
         kept.append(conn)
@@ -87,10 +85,18 @@ class PostgresBackend:
 
     async def close(self) -> None:
         for kept in self._autocommitting.values():
-            for conn in kept:
-                await greenlet_spawn(conn.close)
+            while kept:
+                await greenlet_spawn(kept.pop().close)
         for engine in self._engines.values():
             await engine.dispose()
+
+    def _autocommitting_engine(self, lane: Lane) -> sa.Engine:
+        """The same connections, without a transaction around the statements."""
+        engine = self._autocommitting_engines.get(lane)
+        if engine is None:
+            engine = self._engine(lane).execution_options(isolation_level="AUTOCOMMIT")
+            self._autocommitting_engines[lane] = engine
+        return engine
 
     def _engine(self, lane: Lane) -> sa.Engine:
         engine = self._engines.get(lane)
@@ -118,9 +124,13 @@ def _transact(engine: sa.Engine, fn: Callable[[sa.Connection], T]) -> T:
         return fn(conn)
 
 
-def _leaves_in_doubt(error: BaseException) -> bool:
-    """Whether a connection may not be fit for use after it: no answer came, or nobody waited for it."""
-    return isinstance(error, OSError) or not isinstance(error, Exception)
+def _drop(kept: list[sa.Connection]) -> None:
+    """Give up connections that are probably lost, without a word to the server, which may not answer."""
+    while kept:
+        conn = kept.pop()
+        cast("asyncpg.Connection[asyncpg.Record]", conn.connection.driver_connection).terminate()
+        conn.invalidate()
+        conn.close()
 
 
 def create_engine(url: sa.URL, connect_args: dict[str, Any], **options: Any) -> AsyncEngine:

@@ -1,16 +1,20 @@
 """Groups of callbacks keep their connections to PostgreSQL from one to the next, past the pool."""
 
 import asyncio
+import os
+import signal
 from uuid import UUID
 
 import asyncpg
 import pytest
 import sqlalchemy as sa
 
+from app.errors import Unavailable
+from app.flows.announce import CHANNEL
 from app.storage import dialect
 from app.storage.connect import open_database
 from app.storage.database import Conflicted, Lane
-from app.storage.postgres import POOL_SIZES
+from app.storage.postgres import COMMAND_TIMEOUT_S, POOL_SIZES
 from tests.support.databases import on_postgresql
 from tests.support.gateway import running_gateway
 
@@ -36,6 +40,25 @@ async def db(database_url):
     await opened.close()
 
 
+@pytest.fixture
+def halting(beside):
+    """Begins a transaction on a connection whose server process stands still, until it has timed out everywhere."""
+    halted = []
+
+    def wake():
+        while halted:
+            os.kill(halted.pop(), signal.SIGCONT)
+
+    def halt(conn):
+        halted.append(conn.connection.driver_connection.get_server_pid())
+        os.kill(halted[-1], signal.SIGSTOP)
+        asyncio.get_running_loop().call_later(COMMAND_TIMEOUT_S + 1, wake)
+        return backend(conn)
+
+    yield halt
+    wake()
+
+
 def backend(conn):
     return dialect.fetch(conn, "SELECT pg_backend_pid()", ())[0][0]
 
@@ -50,6 +73,10 @@ def refused(conn):
 
 def conflicting(_conn):
     raise Conflicted
+
+
+def marking(conn):
+    return dialect.fetch(conn, "INSERT INTO marks VALUES (1)", ())
 
 
 async def test_connections_that_were_cut_while_idle_fail_no_callback(database_url, beside):
@@ -91,6 +118,34 @@ async def test_a_refusal_is_sqlalchemys_error_and_costs_no_connection(db):
         await db.write(refused)
     assert caught.value.orig.sqlstate == "22012"
     assert not caught.value.connection_invalidated
+
+
+@pytest.mark.parametrize("given_up_after_s", [0.3, None], ids=["canceled", "timed out"])
+async def test_what_is_given_up_while_it_begins_swallows_no_later_transaction(db, beside, halting, given_up_after_s):
+    await beside.execute("CREATE TABLE marks (n int)")
+    turn = asyncio.create_task(db.write(halting))
+    if given_up_after_s is None:
+        with pytest.raises(Unavailable):
+            await turn
+    else:
+        await asyncio.sleep(given_up_after_s)
+        turn.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await turn
+    await db.write(marking)
+    await db.attempt(marking)
+    assert await beside.fetchval("SELECT count(*) FROM marks") == 2
+
+
+async def test_an_announcement_outlives_the_connection_that_it_was_to_take(database_url, beside):
+    heard = asyncio.Queue()
+    async with running_gateway(database_url, workers=False) as gateway:
+        await beside.add_listener(CHANNEL, lambda *said: heard.put_nowait(said[3]))
+        await gateway.submit()
+        await asyncio.wait_for(heard.get(), 10)
+        await beside.fetch(f"SELECT pg_terminate_backend(pid) {OTHERS} AND query LIKE '%pg_notify%'")
+        await gateway.submit()
+        await asyncio.wait_for(heard.get(), 10)
 
 
 async def test_none_is_left_when_the_database_is_closed(database_url, beside):
