@@ -50,7 +50,7 @@ class PostgresBackend:
     def __init__(self, url: sa.URL) -> None:
         self._url, self._connect_args = driver_arguments(url)
         self._engines: dict[Lane, AsyncEngine] = {}
-        self._autocommitting: dict[Lane, list[sa.Connection]] = defaultdict(list)
+        self._kept: dict[Lane, list[sa.Connection]] = defaultdict(list)
         """Connections that are kept from one ``run`` without a transaction to the next."""
         self._autocommitting_engines: dict[Lane, sa.Engine] = {}
 
@@ -64,7 +64,7 @@ class PostgresBackend:
         """Each statement a transaction of its own, on a connection that is kept: to take it from the pool, switch it
         over, back, and return it takes longer than a small statement. It goes back if ``fn`` raised, since the caller
         may need it for a whole transaction; and if it is lost, all that are kept may be."""
-        kept = self._autocommitting[lane]
+        kept = self._kept[lane]
         conn = kept.pop() if kept else self._autocommitting_engine(lane).connect()
         try:
             found = fn(conn)
@@ -84,7 +84,7 @@ class PostgresBackend:
         return Listener(arguments | {"server_settings": settings | named}, channel, heard, lost)
 
     async def close(self) -> None:
-        for kept in self._autocommitting.values():
+        for kept in self._kept.values():
             while kept:
                 await greenlet_spawn(kept.pop().close)
         for engine in self._engines.values():
@@ -111,7 +111,7 @@ class PostgresBackend:
                 max_overflow=0,
                 pool_timeout=CONNECT_TIMEOUT_S,
                 # A connection that the server closed meanwhile is noticed before it is used. One that is kept
-                # outside the pool is not, but the callback writer repeats a failed group by itself.
+                # outside the pool is not, but whoever uses one repeats what failed on it.
                 pool_pre_ping=True,
             )
         return engine.sync_engine

@@ -47,7 +47,7 @@ _compiled: dict[tuple[Any, ...], _Compiled] = {}
 
 def write(conn: sa.Connection, changes: Sequence[Change]) -> None:
     """Write several sets: one statement on PostgreSQL, where no two of them may touch the same row."""
-    filled = _filled(changes)
+    filled = [(statement, rows) for statement, rows in changes if rows]
     if not filled:
         return
     for (statement, rows), count in zip(filled, _written(conn, filled), strict=True):
@@ -69,10 +69,6 @@ def write_guarded(conn: sa.Connection, changes: Sequence[Change], guarded: Guard
     values |= {f"e{place}": len(rows) for place, (statement, rows) in enumerate(kept) if statement.all_written}
     if not _fetch(conn, compiled, values)[0][0]:
         raise Conflicted
-
-
-def _filled(changes: Sequence[Change]) -> list[Change]:
-    return [(statement, rows) for statement, rows in changes if rows]
 
 
 def insert(conn: sa.Connection, statement: Insert, rows: Sequence[Row]) -> int:

@@ -98,7 +98,7 @@ async def test_a_lost_connection_takes_all_that_are_kept_with_it(db, beside):
     assert len(set(kept)) == 2
     for pid in kept:
         await beside.execute("SELECT pg_terminate_backend($1)", pid)
-    with pytest.raises(Exception, match="the connection broke"):
+    with pytest.raises(Unavailable, match="the connection broke"):
         await db.attempt(backend)
     assert await db.attempt(backend) not in kept
 
