@@ -8,14 +8,15 @@ import json
 import math
 import re
 from collections import defaultdict
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from app.domain.item import canonical
 from app.domain.observation import Reading
 from app.domain.shape import Shape
-from app.vendor.kinds import Family
+from app.vendor.kinds import FAMILIES, Family
 
 MOST_ID_CHARS: Final = 200
 MOST_STATUS_CHARS: Final = 64
@@ -28,9 +29,6 @@ MOST_INT_DIGITS: Final = 40
 """A longer whole number is dropped, except as an item id."""
 _MOST_INT: Final = 10**MOST_INT_DIGITS
 
-_TEXT_FIELDS: Final = frozenset({"event", "model", "title", "style", "prompt", "lyrics", "lyric", "err_msg", "error"})
-_NUMBER_FIELDS: Final = frozenset({"duration", "created_at", "finished_at"})
-_LIST_FIELDS: Final = frozenset({"lyrics_sections"})
 _REPLACEMENT: Final = "\ufffd"
 _CALLBACK_URL: Final = re.compile(r"(/callbacks/[a-z]+/)[A-Za-z0-9_-]{16,}")
 _ABSENT: Final = object()
@@ -52,23 +50,18 @@ class Body(msgspec.Struct):
 
 
 def decode(raw: bytes) -> Any:
-    """Decode JSON. Raises ``Malformed``."""
-    return _decode(raw)[0]
-
-
-def _decode(raw: bytes) -> tuple[Any, bool]:
-    """The document, and whether it is strict JSON.
+    """Decode JSON. Raises ``Malformed``.
 
     What only msgspec refuses (a lone surrogate, 1e400) gets one retry through the standard library: a song
     must not be lost over one broken emoji.
     """
     try:
-        return msgspec.json.decode(raw), True
+        return msgspec.json.decode(raw)
     except (UnicodeDecodeError, RecursionError) as error:
         raise Malformed(_why(error)) from None
     except msgspec.MsgspecError:
         try:
-            return json.loads(raw, parse_int=_parse_int), False
+            return json.loads(raw, parse_int=_parse_int)
         except (ValueError, RecursionError) as error:
             raise Malformed(_why(error)) from None
 
@@ -76,13 +69,16 @@ def _decode(raw: bytes) -> tuple[Any, bool]:
 def read_callback(raw: bytes, family: Family) -> Body:
     """Read a callback: ``{"<list key>": [item, …]}``, without an envelope. Raises ``Malformed`` where it is not
     that, or where it has items and not one of them is usable. An empty list is fine."""
-    document, strict = _decode(raw)
+    document = _decode_clean(raw)
+    is_clean = document is not None
+    if document is None:
+        document = decode(raw)
     if not isinstance(document, dict):
         raise Malformed("the body is not a JSON object")
     items = document.get(family.list_key)
     if not isinstance(items, list):
         raise Malformed(f"the body has no list {family.list_key!r}")
-    body = read_items(items, family, of_callback=True, is_clean=strict and _is_clean(raw, document))
+    body = read_items(items, family, of_callback=True, is_clean=is_clean)
     if items and not body.readings:
         raise Malformed("no item of the body is usable")
     return body
@@ -97,15 +93,13 @@ def read_items(items: list[Any], family: Family, *, of_callback: bool = False, i
     if len(items) > MOST_ITEMS:
         body.oddities["too_many_items"] += len(items) - MOST_ITEMS
     for item in items[:MOST_ITEMS]:
-        reading = read_item(item, family.shape, body.oddities, of_callback=of_callback, is_clean=is_clean)
+        reading = _read_item(item, family, body.oddities, of_callback=of_callback, is_clean=is_clean)
         if reading is not None:
             body.readings.append(reading)
     return body
 
 
-def read_item(
-    item: Any, shape: Shape, oddities: Oddities, *, of_callback: bool = False, is_clean: bool = False
-) -> Reading | None:
+def _read_item(item: Any, family: Family, oddities: Oddities, *, of_callback: bool, is_clean: bool) -> Reading | None:
     """Read one vendor item, or None (counted) if it is no object or has no usable id."""
     if not isinstance(item, dict):
         oddities["item_not_object"] += 1
@@ -114,8 +108,8 @@ def read_item(
     if item_id is None:
         oddities["item_without_id"] += 1
         return None
-    reading = Reading(item_id)
-    event: str | None = None
+    fields = _FIELDS[family.name]
+    found: _Found = ({}, {}, {}, {})
     for raw_name, raw_value in item.items():
         if raw_value is None or raw_name == "item_id":
             continue
@@ -123,13 +117,14 @@ def read_item(
         value = raw_value if is_clean else clean(raw_value, oddities)
         if value is _ABSENT or (not value and value in ("", [], {})):
             continue
-        if name == "event":
-            event = _read_event(value, oddities)
+        place, read = fields.get(name, _OTHER)
+        kept = value if read is None else read(value)
+        if kept is _ABSENT:
+            oddities["wrong_type"] += 1
         else:
-            _read_field(reading, name, value, shape, oddities)
-    if not of_callback:
-        return reading
-    return Reading(item_id, reading.statuses, reading.urls, reading.values, event or "")
+            found[place][name] = kept
+    statuses, urls, values, events = found
+    return Reading(item_id, statuses, urls, values, events.get("event", "") if of_callback else None)
 
 
 def read_item_id(value: Any) -> str | None:
@@ -182,61 +177,82 @@ def clean(value: Any, oddities: Oddities, depth: int = 0) -> Any:
     }
 
 
+_MOST_LEVELS: Final = 8
+_WORD: Final = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _ESCAPED_ASCII: Final = tuple(b"\\u00%x" % digit for digit in range(8))
-_DIGITS_ALIKE: Final = bytes.maketrans(b"123456789", b"000000000")
 
 
-def _is_clean(raw: bytes, document: Any) -> bool:
-    """Whether cleaning would change nothing of a strict JSON document, told from its bytes and its depth: to make
-    each value anew costs more than all the rest of its reading. Says no where it is not sure."""
-    if b"callbacks" in raw or b"\x00" in raw or b"0" * MOST_INT_DIGITS in raw.translate(_DIGITS_ALIKE):
-        return False
-    if b"\\u00" in raw and any(escaped in raw for escaped in _ESCAPED_ASCII):
-        return False
-    return _is_shallow(document, MOST_DEPTH)
+def _modest(levels: int) -> Any:
+    """The type of any JSON value that is nested no deeper and whose whole numbers are not over 64 bits."""
+    scalar = str | _WORD | float | bool | None
+    if levels == 0:
+        return scalar
+    within = _modest(levels - 1)
+    return scalar | list[within] | dict[str, within]  # type: ignore[valid-type]
 
 
-def _is_shallow(value: Any, left: int) -> bool:
-    """Whether a list or object is nested no deeper than ``left`` levels."""
-    if left == 0:
-        return False
-    for one in value.values() if type(value) is dict else value:
-        kind = type(one)
-        if (kind is dict or kind is list) and not _is_shallow(one, left - 1):
-            return False
-    return True
+_decode_modest: Final = msgspec.json.Decoder(dict[str, _modest(_MOST_LEVELS)]).decode  # type: ignore[misc]
 
 
-def _read_event(value: Any, oddities: Oddities) -> str | None:
-    if isinstance(value, str) and len(value) <= MOST_STATUS_CHARS:
-        return value
-    oddities["wrong_type"] += 1
-    return None
+def _decode_clean(raw: bytes) -> Any:
+    """The document, if cleaning would change nothing of it, told from its bytes and by the decoder; else, or where
+    that is not sure, None. To make each value anew costs more than all the rest of its reading."""
+    if b"callbacks" in raw or b"\x00" in raw or (b"\\u00" in raw and any(one in raw for one in _ESCAPED_ASCII)):
+        return None
+    try:
+        return _decode_modest(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
-def _read_field(reading: Reading, name: str, value: Any, shape: Shape, oddities: Oddities) -> None:
-    if name in shape.status_fields:
-        if isinstance(value, str) and len(value) <= MOST_STATUS_CHARS:
-            reading.statuses[name] = value
-        else:
-            oddities["wrong_type"] += 1
-    elif name in shape.url_fields:
-        url = _read_url(value)
-        if url is None:
-            oddities["wrong_type"] += 1
-        else:
-            reading.urls[name] = url
-    elif _rightly_typed(name, value):
-        reading.values[name] = value
-    else:
-        oddities["wrong_type"] += 1
+_Found = tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]
+"""What an item has, by field: statuses, URLs, values, and its event."""
+_STATUS, _URL, _VALUE, _EVENT = range(4)
 
 
-def _read_url(value: Any) -> str | None:
+def _short_text(value: Any) -> Any:
+    return value if isinstance(value, str) and len(value) <= MOST_STATUS_CHARS else _ABSENT
+
+
+def _text(value: Any) -> Any:
+    return value if isinstance(value, str) else _ABSENT
+
+
+def _number(value: Any) -> Any:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else _ABSENT
+
+
+def _list(value: Any) -> Any:
+    return value if isinstance(value, list) else _ABSENT
+
+
+def _url(value: Any) -> Any:
     """An http(s) URL exactly as given; stems may also bring a list or an object of them, kept as its JSON."""
     if isinstance(value, str):
-        return value if _is_url(value) else None
-    return canonical(value) if _holds_url(value) else None
+        return value if _is_url(value) else _ABSENT
+    return canonical(value) if _holds_url(value) else _ABSENT
+
+
+_Read = Callable[[Any], Any]
+"""What keeps a value of the right type, or makes ``_ABSENT`` of it."""
+_Fields = dict[str, tuple[int, _Read | None]]
+"""Where each known field of an item belongs, and how it is read."""
+_OTHER: Final = (_VALUE, None)
+_TYPES: Final[_Fields] = {
+    "event": (_EVENT, _short_text),
+    **dict.fromkeys(("model", "title", "style", "prompt", "lyrics", "lyric", "err_msg", "error"), (_VALUE, _text)),
+    **dict.fromkeys(("duration", "created_at", "finished_at"), (_VALUE, _number)),
+    "lyrics_sections": (_VALUE, _list),
+}
+
+
+def _fields_of(shape: Shape) -> _Fields:
+    urls = dict.fromkeys(shape.url_fields, (_URL, _url))
+    statuses = dict.fromkeys(shape.status_fields, (_STATUS, _short_text))
+    return {**_TYPES, **urls, **statuses}
+
+
+_FIELDS: Final = {family.name: _fields_of(family.shape) for family in FAMILIES.values()}
 
 
 def _is_url(text: str) -> bool:
@@ -249,16 +265,6 @@ def _holds_url(value: Any) -> bool:
     if isinstance(value, (list, dict)):
         return any(_holds_url(part) for part in (value.values() if isinstance(value, dict) else value))
     return False
-
-
-def _rightly_typed(name: str, value: Any) -> bool:
-    if name in _TEXT_FIELDS:
-        return isinstance(value, str)
-    if name in _NUMBER_FIELDS:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if name in _LIST_FIELDS:
-        return isinstance(value, list)
-    return True
 
 
 def _parse_int(text: str) -> float:
