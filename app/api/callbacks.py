@@ -8,7 +8,7 @@ import ipaddress
 import time
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from app.api.meter import FailureMeter
 from app.api.problems import Problem, of_error
 from app.errors import GatewayError, PayloadTooLarge, Unavailable
+from app.flows.deadlines import Deadlines
 from app.flows.ingest import FULL, Address, Ingest
 from app.telemetry import metrics
 from app.vendor.kinds import FAMILIES
@@ -34,6 +35,20 @@ class _Gone(Exception):
     """The sender went away before its body had ended."""
 
 
+class _Reader:
+    """A request whose body is being read."""
+
+    __slots__ = ("is_late", "task")
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.task = task
+        self.is_late = False
+
+    def give_up(self) -> None:
+        self.is_late = True
+        self.task.cancel()
+
+
 class CallbackEndpoint:
     """``POST /callbacks/{family}/{token}``. ``allowed``: networks that may call, all if empty."""
 
@@ -49,7 +64,7 @@ class CallbackEndpoint:
         self._ingest = ingest
         self._meter = meter
         self._most_bytes = most_bytes
-        self._read_timeout_s = read_timeout_s
+        self._readers: Deadlines[_Reader] = Deadlines(read_timeout_s, _Reader.give_up)
         self._allowed = [ipaddress.ip_network(one, strict=False) for one in allowed]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,8 +104,7 @@ class CallbackEndpoint:
             return _FULL, "unavailable"
         body = bytearray()
         try:
-            async with asyncio.timeout(self._read_timeout_s):
-                await self._read(scope, receive, body)
+            await self._read_in_time(scope, receive, body)
             ruling = await self._ingest.receive(to, bytes(body), address)
         except PayloadTooLarge as error:
             return of_error(error), "too_large"
@@ -103,6 +117,19 @@ class CallbackEndpoint:
         return _response(ruling.disposition.value, ruling.usable), (
             "duplicate" if ruling.repeated else ruling.disposition.value
         )
+
+    async def _read_in_time(self, scope: Scope, receive: Receive, body: bytearray) -> None:
+        """Read the body. Raises ``TimeoutError`` where it does not come in time."""
+        reader = _Reader(cast("asyncio.Task[Any]", asyncio.current_task()))
+        self._readers.add(reader)
+        try:
+            await self._read(scope, receive, body)
+        except asyncio.CancelledError:
+            if reader.is_late and reader.task.uncancel() == 0:
+                raise TimeoutError from None
+            raise
+        finally:
+            self._readers.remove(reader)
 
     async def _read(self, scope: Scope, receive: Receive, body: bytearray) -> None:
         """Read the body, bounded also where its length was not announced."""

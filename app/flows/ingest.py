@@ -13,6 +13,7 @@ import msgspec
 from app.domain.observation import Reading
 from app.errors import Unavailable
 from app.flows.context import Context
+from app.flows.deadlines import Deadlines
 from app.flows.record import Received, Ruling, commit_optimistically
 from app.flows.writer import Writer
 from app.storage.database import Lane
@@ -69,7 +70,7 @@ class Ingest:
 
     def __init__(self, context: Context, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self._context = context
-        self._answer_timeout_s = answer_timeout_s
+        self._deadlines = Deadlines(answer_timeout_s, _give_up)
         patience = asyncio.Lock()
         self.writers = tuple(Writer(context, patience) for _ in range(context.db.groups_at_once))
         self.admission = Admission()
@@ -93,12 +94,11 @@ class Ingest:
         """Have one callback stored and applied; it is durable when this returns. Raises ``Unavailable``."""
         writer = self.writers[to.task_id.int % len(self.writers) if to.task_id is not None else 0]
         answer = writer.put(self._read(to, body, client_address))
-        # A timer of the loop: a time-out context around each of so many waits costs several times as much.
-        timer = asyncio.get_running_loop().call_later(self._answer_timeout_s, _give_up, answer)
+        self._deadlines.add(answer)
         try:
             return await answer
         finally:
-            timer.cancel()
+            self._deadlines.remove(answer)
 
     def fail_all(self) -> None:
         """Answer everybody who waits with 503: the process ends."""

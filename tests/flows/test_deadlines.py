@@ -1,0 +1,53 @@
+"""One timer for many waits: each is given up in its turn, none early, none that is done, and none is forgotten."""
+
+import asyncio
+
+from app.flows.deadlines import Deadlines
+
+PATIENCE_S = 0.2
+
+
+def counting():
+    """Deadlines, and what they gave up with the time at which they did."""
+    given_up: list[tuple[str, float]] = []
+
+    def give_up(name: str) -> None:
+        given_up.append((name, asyncio.get_running_loop().time()))
+
+    return Deadlines(PATIENCE_S, give_up), given_up
+
+
+async def test_each_is_given_up_in_its_turn_and_not_before():
+    deadlines, given_up = counting()
+    loop = asyncio.get_running_loop()
+    came = {}
+    for name in ("first", "done", "second", "third"):
+        came[name] = loop.time()
+        deadlines.add(name)
+        await asyncio.sleep(0.05)
+    deadlines.remove("done")
+    await asyncio.sleep(2 * PATIENCE_S)
+    assert [name for name, _ in given_up] == ["first", "second", "third"]
+    # The loop's clock may stand some milliseconds behind the time at which its timer is due.
+    assert all(at - came[name] > PATIENCE_S - 0.01 for name, at in given_up)
+
+
+async def test_who_comes_after_a_quiet_time_is_given_up_too():
+    deadlines, given_up = counting()
+    for name in ("first", "second"):
+        deadlines.add(name)
+        await asyncio.sleep(2 * PATIENCE_S)
+    assert [name for name, _ in given_up] == ["first", "second"]
+
+
+async def test_the_timer_of_one_that_is_done_serves_the_next():
+    deadlines, given_up = counting()
+    deadlines.add("done")
+    await asyncio.sleep(PATIENCE_S / 2)
+    deadlines.add("late")
+    deadlines.remove("done")
+    deadlines.remove("never here")
+    await asyncio.sleep(0.75 * PATIENCE_S)
+    assert given_up == []
+    await asyncio.sleep(PATIENCE_S)
+    assert [name for name, _ in given_up] == ["late"]
