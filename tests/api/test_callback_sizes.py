@@ -158,6 +158,30 @@ async def test_a_body_that_does_not_come_is_408_and_its_place_is_free_again(gate
 
 
 @on_sqlite
+async def test_a_request_that_ends_while_its_body_is_read_is_not_taken_for_late(gateway):
+    """The process ends, say: the cancellation goes on to whoever asked for it, and the place is free again."""
+    path = urlsplit(gateway.callback_url("song", UUID((await gateway.submit())["id"]))).path
+    admission = gateway.gateway.ingest.admission
+    endpoint = CallbackEndpoint(gateway.gateway.ingest, FailureMeter(), LIMIT, (), read_timeout_s=0.5)
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": path, "headers": []}
+    for _ in range(MOST_ENTRIES + 1):
+        request = asyncio.create_task(endpoint(scope, asyncio.Event().wait, send))
+        await asyncio.sleep(0)
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+    admission.enter()
+    admission.leave(0)
+    await asyncio.sleep(1)
+    assert sent == []
+
+
+@on_sqlite
 async def test_the_limit_does_not_touch_other_requests(gateway):
     task = await gateway.submit(metadata={"note": "x" * (2 * LIMIT)})
     assert len((await gateway.task(task["id"]))["metadata"]["note"]) == 2 * LIMIT
