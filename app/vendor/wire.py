@@ -1,7 +1,7 @@
-"""Lenient reading of what the vendor sends: one untyped decode, cleaning, then a ``Reading`` for each item.
+"""Lenient reading of what the vendor sends: one decode, cleaning where it is needed, then a ``Reading`` for each item.
 
-Unknown fields are kept, a wrong type becomes "absent" and is counted, nothing raises for one bad field.
-A typed decoder would skip over faults in fields that it does not know, and drop those fields.
+Unknown fields are kept, a wrong type becomes "absent" and is counted, nothing raises for one bad field. No type says
+what an item is: its decoder would drop the fields that it does not know.
 """
 
 import json
@@ -178,13 +178,14 @@ def clean(value: Any, oddities: Oddities, depth: int = 0) -> Any:
 
 
 _MOST_LEVELS: Final = 8
-_WORD: Final = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""A body that is nested deeper is always cleaned. Each level more doubles the decoder's type."""
+_INT64: Final = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _ESCAPED_ASCII: Final = tuple(b"\\u00%x" % digit for digit in range(8))
 
 
 def _modest(levels: int) -> Any:
     """The type of any JSON value that is nested no deeper and whose whole numbers are not over 64 bits."""
-    scalar = str | _WORD | float | bool | None
+    scalar = str | _INT64 | float | bool | None
     if levels == 0:
         return scalar
     within = _modest(levels - 1)
@@ -196,7 +197,8 @@ _decode_modest: Final = msgspec.json.Decoder(dict[str, _modest(_MOST_LEVELS)]).d
 
 def _decode_clean(raw: bytes) -> Any:
     """The document, if cleaning would change nothing of it, told from its bytes and by the decoder; else, or where
-    that is not sure, None. To make each value anew costs more than all the rest of its reading."""
+    that is not sure (a whole number over 64 bits), None. To make each value anew costs more than all the rest of its
+    reading."""
     if b"callbacks" in raw or b"\x00" in raw or (b"\\u00" in raw and any(one in raw for one in _ESCAPED_ASCII)):
         return None
     try:
