@@ -25,8 +25,9 @@ GRACE_S: Final = 10
 
 INSIST_S: Final = 1.0
 
-YOUNG_OBJECTS: Final = 20_000
-"""Objects made, less those gone, after which the collector looks at them for cycles."""
+YOUNG_OBJECTS: Final = 5_000
+"""Objects made, less those gone, after which the collector looks at them for cycles. While it waits, the tracebacks of
+failed callbacks hold their bodies."""
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +72,7 @@ async def serve(settings: Settings, host: str, port: int, *, workers: bool) -> N
         await gateway.ingest.rehearse()
         server = make_server(gateway.app(), host=host, port=port)
         # What start-up made lives as long as the process: the collector need not look at it again. A callback makes
-        # some hundred objects and no cycles; to look every 700 takes a twentieth of the time.
+        # some hundred objects, and no cycle unless it fails; to look every 700 takes a twentieth of the time.
         gc.collect()
         gc.freeze()
         gc.set_threshold(YOUNG_OBJECTS)

@@ -120,22 +120,24 @@ class CallbackEndpoint:
 
     async def _read_in_time(self, scope: Scope, receive: Receive, body: bytearray) -> None:
         """Read the body. Raises ``TimeoutError`` where it does not come in time."""
-        reader = _Reader(cast("asyncio.Task[Any]", asyncio.current_task()))
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        reader = _Reader(task)
+        canceled_before = task.cancelling()
         self._readers.add(reader)
         try:
             await self._read(scope, receive, body)
         except asyncio.CancelledError:
-            if reader.is_late and reader.task.uncancel() == 0:
+            if reader.is_late and task.uncancel() <= canceled_before:
                 raise TimeoutError from None
             raise
         finally:
             self._readers.remove(reader)
 
     async def _read(self, scope: Scope, receive: Receive, body: bytearray) -> None:
-        """Read the body, bounded also where its length was not announced."""
-        too_large = PayloadTooLarge(f"the body is over {self._most_bytes} bytes")
+        """Read the body, bounded also where its length was not announced. What it raises is in no local variable: a
+        frame and its error that hold each other keep the body until the collector comes."""
         if _announced(scope) > self._most_bytes:
-            raise too_large
+            raise self._too_large()
         more = True
         while more:
             message: Any = await receive()
@@ -143,10 +145,13 @@ class CallbackEndpoint:
                 raise _Gone
             chunk = message.get("body", b"")
             if len(body) + len(chunk) > self._most_bytes:
-                raise too_large
+                raise self._too_large()
             self._ingest.admission.hold(len(chunk))
             body += chunk
             more = message.get("more_body", False)
+
+    def _too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(f"the body is over {self._most_bytes} bytes")
 
     def _is_allowed(self, address: str | None) -> bool:
         try:

@@ -21,21 +21,27 @@ class Deadlines(Generic[T]):
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, one: T) -> None:
+        """It comes now; if it is here already, its patience begins anew."""
         loop = asyncio.get_running_loop()
-        due = self._due[one] = loop.time() + self._patience_s
-        if self._timer is None:
-            self._timer = loop.call_at(due, self._look)
+        self._due.pop(one, None)
+        self._due[one] = loop.time() + self._patience_s
+        self._watch()
 
     def remove(self, one: T) -> None:
         """It is done. Nothing happens if it was given up before."""
         self._due.pop(one, None)
 
+    def _watch(self) -> None:
+        if self._timer is None and self._due:
+            first = next(iter(self._due.values()))
+            self._timer = asyncio.get_running_loop().call_at(first, self._look)
+
     def _look(self) -> None:
-        loop = asyncio.get_running_loop()
         self._timer = None
-        for one, due in list(self._due.items()):
-            if due > loop.time():
-                self._timer = loop.call_at(due, self._look)
-                return
-            del self._due[one]
-            self._give_up(one)
+        now = asyncio.get_running_loop().time()
+        try:
+            for one in [one for one, due in self._due.items() if due <= now]:
+                self.remove(one)
+                self._give_up(one)
+        finally:
+            self._watch()

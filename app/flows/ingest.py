@@ -99,6 +99,8 @@ class Ingest:
             return await answer
         finally:
             self._deadlines.remove(answer)
+            # An answer that is an error has this frame in its traceback: they would hold each other, and the body.
+            del answer
 
     def fail_all(self) -> None:
         """Answer everybody who waits with 503: the process ends."""

@@ -60,7 +60,7 @@ class Writer:
     def fail_all(self) -> None:
         """Answer everybody who waits with 503: the process ends."""
         while self._queue:
-            _fail(self._queue.popleft(), Unavailable("the gateway is stopping"))
+            _fail(self._queue.popleft(), "the gateway is stopping")
 
     def _take(self) -> list[_Waiting]:
         group: list[_Waiting] = []
@@ -81,7 +81,7 @@ class Writer:
             await self._commit_or_halve(group)
         except BaseException:
             for waiting in group:
-                _fail(waiting, Unavailable("the callback could not be stored"))
+                _fail(waiting, "the callback could not be stored")
             raise
 
     async def _commit_or_halve(self, group: list[_Waiting]) -> None:
@@ -89,7 +89,7 @@ class Writer:
             await self._commit_twice(group)
         except Unavailable as error:
             for waiting in group:
-                _fail(waiting, error)
+                _fail(waiting, error.detail)
         except Exception as error:  # one poisonous callback must not fail its neighbours
             if len(group) == 1:
                 await self._poison(group[0], error)
@@ -147,7 +147,7 @@ class Writer:
             try:
                 await self._commit_once([waiting], skip_locked=False)
             except Unavailable as error:
-                _fail(waiting, error)
+                _fail(waiting, error.detail)
             except Exception as error:
                 await self._poison(waiting, error)
 
@@ -163,6 +163,7 @@ class Writer:
             waiting.answer.set_result(Ruling(Disposition.POISONED, usable=False))
 
 
-def _fail(waiting: _Waiting, error: Unavailable) -> None:
+def _fail(waiting: _Waiting, why: str) -> None:
+    """Answer 503. The error is a new one: that of the group holds, by its traceback, all of the group."""
     if not waiting.answer.done():
-        waiting.answer.set_exception(error)
+        waiting.answer.set_exception(Unavailable(why))

@@ -14,6 +14,7 @@ from app.flows.ingest import MOST_ENTRIES
 from app.main import listen, make_server
 from tests.api.bodies import assert_problem, logged, song
 from tests.support.databases import on_sqlite
+from tests.support.garbage import garbage_of
 
 LIMIT = 4096
 
@@ -155,6 +156,27 @@ async def test_a_body_that_does_not_come_is_408_and_its_place_is_free_again(gate
         # All places were taken; and a whole body that follows finds one.
         answer = await gateway.api.post(f"{url}{path}", json=song())
         assert (answer.status_code, answer.text) == (200, "success")
+
+
+@on_sqlite
+async def test_a_body_that_is_too_large_is_not_kept_by_its_error(gateway):
+    """The collector comes seldom: a cycle of an error and a frame would hold each of a flood of bodies until then."""
+    path = urlsplit(gateway.callback_url("song", UUID((await gateway.submit())["id"]))).path
+    endpoint = CallbackEndpoint(gateway.gateway.ingest, FailureMeter(), LIMIT, ())
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": bytes(LIMIT), "more_body": True}
+
+    async def send(message):
+        sent.append(message)
+
+    announced = [(b"content-length", b"%d" % (LIMIT + 1))]
+    with garbage_of("_read", "_take") as held:
+        for headers in ([], announced):
+            await endpoint({"type": "http", "method": "POST", "path": path, "headers": headers}, receive, send)
+    assert held == []
+    assert [message["status"] for message in sent if "status" in message] == [413, 413]
 
 
 @on_sqlite
