@@ -143,11 +143,11 @@ async def test_interim_answers_for_ever_end_with_the_time_limit():
 async def test_a_status_counts_though_its_body_trickles_for_ever(status_line, answer):
     head = f"HTTP/1.1 {status_line}\r\nRetry-After: 7\r\n\r\n"
     began = time.monotonic()
-    found = await answer_to(endless(head.encode(), b"z", every_s=0.01), timeout_s=0.5)
+    found = await answer_to(endless(head.encode(), b"z", every_s=0.01), timeout_s=1)
     assert type(found) is type(answer)
     assert found.status == answer.status
     assert found.text.strip("z") == ""
-    assert 0.4 < time.monotonic() - began < 3
+    assert 0.9 < time.monotonic() - began < 3
 
 
 async def test_a_status_counts_though_its_body_breaks_off():
@@ -159,7 +159,7 @@ async def test_silence_ends_with_the_time_limit():
         await asyncio.sleep(60)
 
     async with receiving(silence) as receiver:
-        with calling(timeout_s=0.3) as caller:
+        with calling(timeout_s=1.5) as caller:
             assert await caller.post(receiver.url(), MESSAGE) == Failed("timeout")
     assert receiver.bodies == [MESSAGE.body]
 

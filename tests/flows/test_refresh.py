@@ -31,13 +31,20 @@ async def _running(gateway, n=1):
     return [await gateway.until(task["id"], "running") for task in tasks]
 
 
+async def _vendor_has_finished(sandbox):
+    async def finished():
+        return sandbox.works and all(work.ended_at <= time.time() for work in sandbox.works)
+
+    await eventually(finished)
+
+
 @pytest.mark.parametrize("workers", [True, False], ids=["beside a reconciler", "without one"])
 async def test_the_vendor_is_asked_now_and_the_answer_is_the_task(database_url, start_sandbox, workers):
     sandbox = await start_sandbox(scale=2000, callbacks={"drop": 1})
     given = {"tempolor_base_url": sandbox.base_url, **PATIENT}
     async with running_gateway(database_url, **given) as gateway:
         [task] = await _running(gateway)
-    await asyncio.sleep(0.3)
+    await _vendor_has_finished(sandbox)
     assert queries(sandbox) == []
     async with running_gateway(database_url, workers=workers, **given) as gateway:
         answer = await refresh(gateway, task["id"])
@@ -163,6 +170,7 @@ async def test_while_the_key_is_rejected_it_is_503_without_a_call(start_gateway,
         assert 20 <= int(answer.headers["retry-after"]) <= 30
         assert len(queries(sandbox)) == calls
     # After its time a refresh is the probe, and ends the standing still.
+    await _vendor_has_finished(sandbox)
     clock.skip(31)
     assert (await refresh(gateway, task["id"])).json()["status"] == "succeeded"
     assert (await gateway.api.get("/backlog")).json()["standing_still"] == {}
@@ -198,6 +206,7 @@ async def test_one_bad_item_is_halved_away_from_the_one_that_is_asked_about(star
     gateway = await start_gateway(sandbox, **PATIENT, query_interval_s=100_000)
     [task] = await _running(gateway)
     await gateway.call_back("song", {"songs": [{"item_id": "t2m_ghost", "status": "running"}]})
+    await _vendor_has_finished(sandbox)
     answer = await refresh(gateway, task["id"])
     assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
     assert queries(sandbox)[0].status == 400008
