@@ -122,7 +122,7 @@ def events_of(item_id: str, rng: random.Random) -> list[dict[str, Any]]:
         "audio_hi_status": "waiting",
         "lyrics_sections_status": "waiting",
         "event": None,
-        "model": "TemPolor v4.5",
+        "model": "tempolor-latest",
         "title": f"{rng.choice(_WORDS)} {rng.choice(_WORDS)}".title(),
         "style": rng.choice(("Pop", "Folk", "Jazz", "electronic,house")),
         "prompt": _text(rng, rng.randint(20, 90)),

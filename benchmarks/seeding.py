@@ -29,7 +29,7 @@ from benchmarks.plain_tables import Item as PlainItem
 from benchmarks.plain_tables import Task as PlainTask
 
 KEY: Final = "benchmark-admin-key-0123456789abcdef012345"
-PARAMS: Final = {"prompt": "slow pop ballad, piano", "model": "TemPolor v4.5"}
+PARAMS: Final = {"prompt": "slow pop ballad, piano", "model": "tempolor-latest"}
 CLIENT: Final = "studio"
 REFERENCE: Final = "order-17"
 WEBHOOK_URL: Final = "http://127.0.0.1:9/hooks"

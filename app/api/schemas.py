@@ -305,6 +305,6 @@ class Problem(BaseModel):
 
 EXAMPLE_REQUEST: dict[str, Any] = {
     "kind": "song.generate",
-    "params": {"prompt": "slow pop ballad, piano", "model": "TemPolor v4.5"},
+    "params": {"prompt": "slow pop ballad, piano", "model": "tempolor-latest"},
     "reference": "order-17",
 }

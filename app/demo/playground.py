@@ -15,7 +15,7 @@ from app.demo.stage import Stage, stage
 
 PORTS: Final = (8000, 9000)
 SCALE: Final = "20"
-_TASK: Final = {"kind": "song.generate", "params": {"prompt": "slow pop ballad, piano", "model": "TemPolor v4.5"}}
+_TASK: Final = {"kind": "song.generate", "params": {"prompt": "slow pop ballad, piano", "model": "tempolor-latest"}}
 
 
 def main(sandbox_arguments: Sequence[str]) -> int:

@@ -27,7 +27,7 @@ class Part:
 _AUDIO: Final = {"url": "https://files.example/harbour-lights.mp3"}
 
 STORY: Final = (
-    Part("song.generate", {"prompt": "slow pop ballad about a harbour at night, piano", "model": "TemPolor v4.5"}),
+    Part("song.generate", {"prompt": "slow pop ballad about a harbour at night, piano", "model": "tempolor-latest"}),
     Part(
         "song.extend",
         {"item_id": "t2m_81f0", "start_time": 60},

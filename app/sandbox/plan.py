@@ -21,7 +21,8 @@ COMPLETE: Final = "complete"
 """Our name for the only callback of a family without events; never sent."""
 ALL: Final = "*"
 
-DEFAULT_MODEL: Final = "TemPolor v4.5"
+DEFAULT_MODELS: Final = {"song": "tempolor-latest", "instrumental": "TemPolor i4"}
+"""By family: what an extension is made with, since it names no model."""
 
 _ODD_STATUSES: Final = ("pending", "queued", "processing")
 _ODD_EVENTS: Final = ("cover_complete", "video_complete", "loudness_complete")
@@ -47,7 +48,7 @@ class Plan:
     outcome: Outcome
     marks: dict[str, float]
     sung: bool = False
-    model: str = DEFAULT_MODEL
+    model: str = ""
     duration_s: int = 0
     err_msg: str | None = None
     odd_status: str | None = None
@@ -67,7 +68,8 @@ def decide(kind: Kind, params: dict[str, Any], n: int, index: int, config: Sandb
     sung = kind.family.name == "song" and params.get("instrumental") is not True
     marks = _course(kind.family.name, params, sung, config, rng)
     outcome = _outcome(kind.family.name, sung, config, rule, rng)
-    plan = Plan(seed, outcome, marks, sung, str(params.get("model") or DEFAULT_MODEL), rng.randint(120, 260))
+    model = str(params.get("model") or DEFAULT_MODELS.get(kind.family.name, ""))
+    plan = Plan(seed, outcome, marks, sung, model, rng.randint(120, 260))
     if outcome == "failed":
         plan.marks = _until_main(marks)
         plan.err_msg = rule.err_msg or rng.choice(_FAILURES)

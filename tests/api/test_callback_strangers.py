@@ -88,11 +88,11 @@ async def test_the_submissions_answer_takes_over_an_item_that_a_stranger_named(s
     sandbox = await start_sandbox(scale=0.1)
     sandbox.add_rules(answers=[{"operation": "submit", "prompt": "mine", "delay_s": 1}])
     gateway = await start_gateway(sandbox)
-    task = await gateway.submit(params={"prompt": "mine", "model": "TemPolor v4.5"})
+    task = await gateway.submit(params={"prompt": "mine", "model": "tempolor-latest"})
     [item_id] = (await _first_work(sandbox)).item_ids
     stranger = None
     if named_by == "another task":
-        stranger = UUID((await gateway.submit(params={"prompt": "theirs", "model": "TemPolor v4.5"}))["id"])
+        stranger = UUID((await gateway.submit(params={"prompt": "theirs", "model": "tempolor-latest"}))["id"])
     assert (await gateway.call_back("song", song(item_id, title="Stolen"), stranger)).status_code == 200
     thief = (await _item(gateway, item_id)).json()
     assert thief["id"] != task["id"]

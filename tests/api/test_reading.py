@@ -235,7 +235,7 @@ async def test_version_grows_with_each_visible_change_and_only_then(gateway):
 
 async def test_the_documented_task_has_every_documented_field(gateway):
     task = await gateway.submit(reference="order-17")
-    body = song("t2m_1", "main_succeeded", title="Harbour Lights", style="Pop", model="TemPolor v4.5", duration=187)
+    body = song("t2m_1", "main_succeeded", title="Harbour Lights", style="Pop", model="tempolor-latest", duration=187)
     body["songs"][0] |= {"audio_url": "https://cdn.example/a.mp3?auth_key=1", "created_at": 1741366502768}
     body["songs"][0] |= {"event": "audio_chunk", "streamAudioUrl": "https://media.example/live?x=1"}
     await gateway.call_back("song", body, UUID(task["id"]))

@@ -56,7 +56,7 @@ TAKEN = {
     "song.extend": [{"item_id": "t2m_1", "start_time": 10}, {"item_id": "t2m_1", "start_time": 600.0, "lyrics": ""}],
     "instrumental.generate": [{"prompt": "120 BPM, C minor", "model": "TemPolor i4", "length": 90}],
     "instrumental.extend": [{"item_id": "123", "start_time": 10.5}],
-    "lyrics.generate": [{"prompt": "rain", "song_model": None}, {"prompt": "rain", "song_model": "TemPolor v4.5"}],
+    "lyrics.generate": [{"prompt": "rain", "song_model": None}, {"prompt": "rain", "song_model": "tempolor-latest"}],
     "stems.create": [{"url": "https://files.example/ä b.mp3?sig=%2F+x", "model": "m", "parts": 4}],
     "midi.create": [{"url": URL}],
 }

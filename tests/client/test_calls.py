@@ -164,7 +164,7 @@ async def test_errors_are_told_apart(start_gateway, connect):
     made = (await gateway.api.post("/v1/clients", json={"name": "studio"})).json()
     client = connect(gateway.url, made["api_key"])
     with pytest.raises(InvalidRequest) as caught:
-        await client.submit("song.generate", {"prompt": 3, "model": "TemPolor v4.5"})
+        await client.submit("song.generate", {"prompt": 3, "model": "tempolor-latest"})
     assert (caught.value.status, caught.value.code) == (422, "invalid_request")
     assert [fault.path for fault in caught.value.faults] == ["params.prompt"]
     await client.submit("song.generate", SONG, idempotency_key="mine")

@@ -72,7 +72,7 @@ def test_a_song_is_there_although_every_callback_is_lost():
     def call(path, body=None):
         request = urllib.request.Request(os.environ["GATEWAY"] + path, body and json.dumps(body).encode(), headers)
         return json.load(urllib.request.urlopen(request))
-    params = {"prompt": "slow pop ballad, piano", "model": "TemPolor v4.5"}
+    params = {"prompt": "slow pop ballad, piano", "model": "tempolor-latest"}
     task = call("/v1/tasks", {"kind": "song.generate", "params": params})
     while task["status"] != "succeeded":
         task = call("/v1/tasks/" + task["id"] + "?wait=20")

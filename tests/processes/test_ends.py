@@ -179,7 +179,7 @@ async def test_a_kill_while_sending_never_sends_twice(tmp_path, database_url, st
     sandbox.add_rules(answers=[{"operation": "submit", "prompt": "caught", "delay_s": 3}])
     settings = {"tempolor_base_url": sandbox.base_url, "submit_timeout_s": 4, "submit_max_in_flight": 3}
     async with running("serve", env=environment(database_url, **settings), cwd=tmp_path) as served:
-        caught = await _submit(served, params={"prompt": "caught", "model": "TemPolor v4.5"})
+        caught = await _submit(served, params={"prompt": "caught", "model": "tempolor-latest"})
 
         async def sent():
             return len(sandbox.works) == 1

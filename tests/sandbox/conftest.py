@@ -14,7 +14,7 @@ from app.sandbox.config import SandboxConfig
 from app.sandbox.run import running
 from app.sandbox.state import Sandbox
 
-SONG = {"prompt": "slow pop ballad, piano", "model": "TemPolor v4.5"}
+SONG = {"prompt": "slow pop ballad, piano", "model": "tempolor-latest"}
 PATHS = {
     "song.generate": ("/song/generate", SONG),
     "song.extend": ("/song/extend", {"item_id": "t2m_1", "start_time": 30}),

@@ -159,7 +159,7 @@ async def test_statuses_pass_from_waiting_to_succeeded(start):
     ("kind", "params", "first", "last"),
     [
         ("song.generate", {}, (99, 149), (131, 197)),
-        ("instrumental.generate", {"model": "TemPolor i3.5"}, (1, 2), (1, 3)),
+        ("instrumental.generate", {"model": "TemPolor i3"}, (1, 2), (1, 3)),
         ("instrumental.generate", {}, (49, 75), (69, 105)),
         ("lyrics.generate", {}, (6, 10), (6, 10)),
         ("stems.create", {}, (48, 72), (48, 72)),

@@ -19,7 +19,7 @@ from app.wiring import authorities
 
 ADMIN_KEY = "admin-key-0123456789abcdef0123456789abcdef"
 SECRET = "callback-secret-0123456789abcdef0123456789"
-SONG = {"prompt": "slow pop ballad, piano", "model": "TemPolor v4.5"}
+SONG = {"prompt": "slow pop ballad, piano", "model": "tempolor-latest"}
 PARAMS: dict[str, dict[str, Any]] = {
     "song.generate": SONG,
     "song.extend": {"item_id": "t2m_1", "start_time": 30},

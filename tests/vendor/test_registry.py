@@ -9,13 +9,13 @@ from app.vendor.codes import ON_SUBMIT, SPOILS_BATCH, SUCCESS, UNDOCUMENTED, Rem
 from app.vendor.kinds import ACCOUNT_PATH, FAMILIES, KINDS, QUERY_BATCH, overdue_default_s
 
 API = "/open-apis/v1"
-SONG = {"prompt": "slow folk, two guitars", "model": "TemPolor v4.5"}
+SONG = {"prompt": "slow folk, two guitars", "model": "tempolor-latest"}
 EXTEND = {"item_id": "t2m_81f0", "start_time": 30}
 SOURCE = {"url": "https://files.example/take-3.mp3"}
 LEAST = {
     "song.generate": SONG,
     "song.extend": EXTEND,
-    "instrumental.generate": {"prompt": "90 bpm, C minor", "model": "TemPolor i3.5"},
+    "instrumental.generate": {"prompt": "90 bpm, C minor", "model": "TemPolor i4"},
     "instrumental.extend": EXTEND,
     "lyrics.generate": {"prompt": "a harbour at night"},
     "stems.create": SOURCE,
@@ -103,7 +103,7 @@ def test_unknown_fields_are_passed_on_as_they_are(kind):
     assert valid(kind, **LEAST[kind], **more) == LEAST[kind] | more
 
 
-@pytest.mark.parametrize("model", ["TemPolor v4.6", "tempolor-latest", "Mureka V9", "a model of next year"])
+@pytest.mark.parametrize("model", ["TemPolor i4", "tempolor-latest", "Mureka V9", "a model of next year"])
 def test_models_are_never_checked_against_a_list(model):
     assert valid("song.generate", prompt="x", model=model)["model"] == model
 

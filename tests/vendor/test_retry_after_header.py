@@ -18,7 +18,7 @@ async def client(start_sandbox):
 
 
 async def test_of_a_submission(client):
-    params = {"prompt": "slow pop ballad", "model": "TemPolor v4.5"}
+    params = {"prompt": "slow pop ballad", "model": "tempolor-latest"}
     answer = await client.submit(KINDS["song.generate"], params, "http://127.0.0.1:9/callbacks/song/x", 5)
     assert (answer.meaning.code, answer.retry_after_s) == ("vendor_rate_limited", 7)
 

@@ -36,7 +36,7 @@ def test_a_song_whose_mp3_is_ready():
     }
     assert reading.urls == {"audio_url": MP3}
     assert reading.values == {
-        "model": "TemPolor v4.5",
+        "model": "tempolor-latest",
         "title": "Paper Lanterns",
         "style": "Folk",
         "prompt": "gentle folk, two guitars",
