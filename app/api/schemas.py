@@ -147,7 +147,8 @@ class TaskError(BaseModel):
 
 
 class Task(BaseModel):
-    """A task. ``version`` grows at each visible change: drop what is older than what you have."""
+    """A task. ``version`` grows at each visible change: drop what is older than what you have. ``warnings``: words for
+    what is odd though nothing has failed; there may be new ones."""
 
     id: str
     kind: str
@@ -160,6 +161,7 @@ class Task(BaseModel):
     retry_of: str | None = None
     items: list[Item]
     error: TaskError | None = None
+    warnings: list[str]
     version: int
     created_at: datetime
     submitted_at: datetime | None = None

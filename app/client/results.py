@@ -59,7 +59,8 @@ class TaskError:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task as it was at one moment; of two, the one with the greater ``version`` is newer. Times are aware."""
+    """A task as it was at one moment; of two, the one with the greater ``version`` is newer. Times are aware.
+    ``warnings``: words for what is odd though nothing has failed."""
 
     id: str
     kind: str
@@ -72,6 +73,7 @@ class Task:
     retry_of: str | None
     items: tuple[Item, ...]
     error: TaskError | None
+    warnings: tuple[str, ...]
     version: int
     created_at: datetime
     submitted_at: datetime | None
@@ -174,6 +176,7 @@ def task(document: Document) -> Task:
         params=document.get("params") or {},
         items=tuple(_item(one) for one in document.get("items") or ()),
         error=_task_error(failure) if failure else None,
+        warnings=tuple(document.get("warnings") or ()),
         created_at=_time(document["created_at"]),
         updated_at=_time(document["updated_at"]),
         **_times(document, ("submitted_at", "playable_at", "finished_at", "deadline_at")),

@@ -13,6 +13,7 @@ from app.domain.shape import Shape
 from app.domain.status import TaskStatus
 from app.domain.task import Failure, Item, Task
 from app.domain.view import ItemView, view_item
+from app.flows.warnings import warnings_of
 from app.storage import items
 from app.storage.inbox import Logged
 from app.storage.tasks import Record
@@ -50,6 +51,7 @@ def task_document(record: Record, own: list[Item], values: dict[str, Any], polic
         "retry_of": str(given.retry_of) if given.retry_of else None,
         "items": [_item_document(item, view, values, shape) for item, view in views],
         "error": _error_document(failure) if failure else None,
+        "warnings": warnings_of(record, own),
         "version": task.version,
         "created_at": rfc3339(task.created_at),
         "submitted_at": rfc3339(task.submitted_at),

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from uuid import UUID
 
+import pytest
+
 from app.api import cursors
 from tests.api.bodies import assert_problem, done, song
 from tests.api.direct import ids
@@ -273,3 +275,24 @@ async def test_a_final_word_without_the_mp3_does_not_lose_it(gateway):
     assert (ended["status"], ended["items"][0]["title"]) == ("succeeded", "Neon Drive")
     urls = {name: one["url"] for name, one in ended["items"][0]["artifacts"].items()}
     assert urls == {"audio": first["audio_url"], "audio_hi": last["audio_hi_url"]}
+
+
+@pytest.mark.parametrize(
+    ("odd", "warnings"),
+    [
+        ({"status": "running", "audio_hi_status": "waiting"}, []),
+        ({"status": "processing"}, ["unknown_status"]),
+        ({"status": "Succeeded"}, ["unknown_status"]),
+        ({"status": "main_succeeded", "audio_hi_status": "succeeded"}, ["unknown_status"]),
+    ],
+    ids=str,
+)
+@on_sqlite
+async def test_a_status_that_nobody_knows_is_warned_of_until_a_known_one_overtakes_it(gateway, odd, warnings):
+    task = await gateway.submit()
+    assert task["warnings"] == []
+    await gateway.call_back("song", song(**odd), UUID(task["id"]))
+    found = await gateway.task(task["id"])
+    assert (found["warnings"], found["status"] in ("running", "main_succeeded")) == (warnings, True)
+    await gateway.call_back("song", done(), UUID(task["id"]))
+    assert (await gateway.task(task["id"]))["warnings"] == []

@@ -37,6 +37,7 @@ async def test_a_submitted_task_is_waited_for_to_its_end(studio):
     assert ended.status == "succeeded"
     assert ended.ended
     assert ended.usable
+    assert ended.warnings == ()
     assert ended.version > task.version
     assert ended.created_at == task.created_at
     assert ended.created_at.tzinfo is not None
