@@ -24,6 +24,11 @@ MOST_ITEMS = 500
 """Items of one task; only a flood under a leaked token reaches it."""
 
 
+MOST_NAMED = 24
+"""Fields of an item, and notes on items, in one row of the timeline; the others are counted."""
+MOST_NAME_CHARS = 64
+
+
 class Verdict(StrEnum):
     """What became of one observation."""
 
@@ -215,7 +220,9 @@ def _describe(changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
     """Statuses with before and after, other fields by name: values can be large, and URLs are signed."""
     moves = {name: list(pair) for name, pair in changed.items() if name.endswith("status")}
     names = sorted(name for name in changed if name not in moves)
-    return ({"statuses": moves} if moves else {}) | ({"fields": names} if names else {})
+    listed = {"fields": [name[:MOST_NAME_CHARS] for name in names[:MOST_NAMED]]} if names else {}
+    more = {"more_fields": len(names) - MOST_NAMED} if len(names) > MOST_NAMED else {}
+    return ({"statuses": moves} if moves else {}) | listed | more
 
 
 def _conclude(board: Board, task: Task, change: Change, notes: list[dict[str, Any]], rules: Rules) -> None:
@@ -243,7 +250,9 @@ def _conclude(board: Board, task: Task, change: Change, notes: list[dict[str, An
         first, last = position == 0, position == len(types) - 1
         detail: dict[str, Any] = dict(change.detail) if first and change.entry else {}
         if first and notes:
-            detail["items"] = notes
+            detail["items"] = notes[:MOST_NAMED]
+            if len(notes) > MOST_NAMED:
+                detail["more_notes"] = len(notes) - MOST_NAMED
         board.entries.setdefault(task.id, []).append(Entry(at, name, detail | (moved if last else {})))
     if moved:
         board.moves.append(Moved(task, before, task.status))

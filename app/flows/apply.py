@@ -11,6 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.domain.board import Arrival, Board, Ended, Moved, Rules
+from app.domain.task import Task
 from app.domain.transition import Change, Outcome, step
 from app.flows.letters import written
 from app.flows.traced import Followed, followed
@@ -111,19 +112,21 @@ def step_all(locked: Locked, changes: Sequence[Change], rules: Rules) -> Applied
 def write_back(conn: sa.Connection, board: Board, rules: Rules, *inbox: statements.Change) -> None:
     """Write the ``inbox``, what has changed on a board, and the notifications of it."""
     sets.write(conn, [*inbox, *_changed_rows(board, rules)])
+    timeline.thin_out(conn, timeline.overfull(_kept(board)))
     tasks.delete(conn, board.removed)
 
 
 def write_unless_changed(conn: sa.Connection, seen: Locked, rules: Rules, *inbox: statements.Change) -> None:
     """The same for a board without locks, in one statement. Raises ``Conflicted``, or the database's error, where
     somebody else is at its rows or has changed them, and where one statement does not do; then nothing is written."""
-    if seen.board.removed:
+    changed = _changed_rows(seen.board, rules)
+    if seen.board.removed or timeline.overfull(_kept(seen.board)):
         raise Conflicted
-    locking.write_unless_changed(conn, [*inbox, *_changed_rows(seen.board, rules)], seen.obtained)
+    locking.write_unless_changed(conn, [*inbox, *changed], seen.obtained)
 
 
 def _changed_rows(board: Board, rules: Rules) -> list[statements.Change]:
-    kept = [board.tasks[task_id] for task_id in sorted(board.dirty_tasks) if task_id not in board.removed]
+    kept = _kept(board)
     entries = [(task, entry) for task in kept for entry in board.entries.get(task.id, ())]
     for task in kept:
         task.timeline_seq += len(board.entries.get(task.id, ()))
@@ -134,6 +137,11 @@ def _changed_rows(board: Board, rules: Rules) -> list[statements.Change]:
         timeline.appended(entries),
         written(board, rules),
     ]
+
+
+def _kept(board: Board) -> list[Task]:
+    """The tasks that have changed and stay, by id."""
+    return [board.tasks[task_id] for task_id in sorted(board.dirty_tasks) if task_id not in board.removed]
 
 
 def _live(board: Board) -> Iterable[tuple[str, str]]:

@@ -98,7 +98,7 @@ def _decide(
     board, receipts = locked.board, locked.receipts
     orphans = _orphans(conn, board, unique)
     ready = [one for one in unique if one.task_id in orphans or locked.holds(changes[one.digest])]
-    unkept = _beyond_limit(board, ready, receipts)
+    unkept = _beyond_limit(board, ready, receipts) | _beyond_allowance(conn, board, ready, receipts, orphans)
     rulings = {one.digest: _known_ruling(one, receipts.get(one.digest), orphans) for one in ready}
     fresh = [one for one in ready if rulings[one.digest] is None]
     for one in fresh:
@@ -117,8 +117,10 @@ def _decide(
 
 
 def store_poisoned(conn: sa.Connection, received: Received, why: str) -> None:
-    """Keep a callback that could not be applied, in a transaction of its own."""
+    """Keep a callback that could not be applied, in a transaction of its own, unless its token has had too many."""
     held = {receipt.digest: receipt for receipt in inbox.receipts(conn, [received.digest])}
+    if not held and not inbox.allowance(conn, received.task_id, received.family, received.received_at):
+        return
     poisoned = Ruling(Disposition.POISONED, usable=False)
     delivery = _delivery(replace(received, fault=why), poisoned, held.get(received.digest))
     sets.write(conn, inbox.recorded([delivery], held))
@@ -169,6 +171,27 @@ def _beyond_limit(board: Board, group: Iterable[Received], receipts: Container[b
         for one in group
         if one.digest not in receipts and any(task.stored_bodies >= inbox.MOST_BODIES for task in _charged(board, one))
     }
+
+
+def _beyond_allowance(
+    conn: sa.Connection,
+    board: Board,
+    group: Iterable[Received],
+    receipts: Container[bytes],
+    orphans: Container[UUID],
+) -> set[bytes]:
+    """The same for callbacks that no task can be charged with: of a purged task, or of an unbound token and naming no
+    item. Their rows in the log are counted instead, for each token: its owner may leak it like any other."""
+    new: dict[tuple[UUID | None, str], list[Received]] = {}
+    for one in group:
+        nameless = one.task_id is None and not one.readings
+        if one.digest not in receipts and (nameless or one.task_id in orphans):
+            new.setdefault((one.task_id, one.family), []).append(one)
+    beyond: set[bytes] = set()
+    for (task_id, family), received in new.items():
+        left = inbox.allowance(conn, task_id, family, received[0].received_at)
+        beyond.update(one.digest for one in received[left:])
+    return beyond
 
 
 def _charged(board: Board, one: Received) -> list[Task]:
@@ -229,4 +252,6 @@ def _ruling(one: Received, outcome: Outcome | None) -> Ruling:
         return Ruling(Disposition.MALFORMED, usable=False)
     usable = not outcome.verdicts or Verdict.APPLIED in outcome.verdicts
     mismatched = Verdict.MISMATCHED in outcome.verdicts
+    if one.task_id is None and not outcome.verdicts:
+        return Ruling(Disposition.ORPHAN, usable)
     return Ruling(Disposition.MISMATCHED if mismatched else Disposition.APPLIED, usable)

@@ -3,19 +3,22 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
 
+from app.domain.filters import first_id_of
 from app.domain.observation import Disposition
 from app.storage import sets, statements
-from app.storage.tables import callbacks
+from app.storage.tables import UNCLAIMED, callbacks
 
 MOST_BODIES: Final = 200
-"""Bodies stored per task; later ones are only counted, so that a leaked token cannot fill the disk."""
+"""Bodies stored per task; later ones are only counted, so that a leaked token cannot fill the disk. As many are stored
+of a purged task, and in a day of an unbound token's callbacks that name no item."""
+_DAY: Final = timedelta(days=1)
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -146,6 +149,17 @@ def _row(one: Delivery) -> tuple[Any, ...]:
         one.address,
         one.detail,
     )
+
+
+def allowance(conn: sa.Connection, task_id: UUID | None, family: str, at: datetime) -> int:
+    """How many more bodies are to be stored for a task that is no more, or, without a task, for the unbound token of a
+    family on the day before ``at``."""
+    if task_id is not None:
+        charged: sa.ColumnElement[bool] = callbacks.c.task_id == task_id
+    else:
+        charged = sa.and_(callbacks.c.family == family, callbacks.c.id >= first_id_of(at - _DAY), UNCLAIMED)
+    some = sa.select(sa.literal(1)).where(charged).limit(MOST_BODIES).subquery()
+    return MOST_BODIES - (conn.scalar(sa.select(sa.func.count()).select_from(some)) or 0)
 
 
 def find(conn: sa.Connection, callback_id: UUID) -> Logged | None:

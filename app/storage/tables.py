@@ -6,7 +6,7 @@ takes a row out of the range by moving its due time to the lease's end.
 """
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
@@ -176,6 +176,9 @@ callbacks = sa.Table(
     sa.UniqueConstraint("digest"),
 )
 sa.Index(None, callbacks.c.task_id)
+UNCLAIMED: Final = sa.text("task_id IS NULL AND disposition IN ('malformed', 'orphan', 'poisoned')")
+"""Callbacks of an unbound token that became no task's; in literals, or the partial index on them is not found."""
+sa.Index(None, callbacks.c.family, callbacks.c.id, sqlite_where=UNCLAIMED, postgresql_where=UNCLAIMED)
 
 timeline = sa.Table(
     "timeline",

@@ -1,6 +1,6 @@
-"""The timeline of a task: insert-only, one row for each thing that happened, its effects inside."""
+"""The timeline of a task: one row for each thing that happened, its effects inside. Rows never change."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -11,6 +11,10 @@ import sqlalchemy as sa
 from app.domain.task import Entry, Task
 from app.storage import statements
 from app.storage.tables import timeline
+
+MOST_ENTRIES: Final = 1000
+"""Entries kept of a task: the first half, and the newest. Only a flood under a leaked token reaches it."""
+_FIRST: Final = MOST_ENTRIES // 2
 
 _APPEND: Final = statements.Insert(timeline, ("task_id", "seq", "at", "type", "version", "detail"))
 
@@ -36,6 +40,18 @@ def appended(entries: Sequence[tuple[Task, Entry]]) -> statements.Change:
         left[task.id] -= 1
         rows.append((task.id, task.timeline_seq - left[task.id], entry.at, entry.type, task.version, entry.detail))
     return _APPEND, rows
+
+
+def overfull(all_tasks: Iterable[Task]) -> list[Task]:
+    """The tasks that have had more entries than are kept."""
+    return [task for task in all_tasks if task.timeline_seq > MOST_ENTRIES]
+
+
+def thin_out(conn: sa.Connection, full: Iterable[Task]) -> None:
+    """Delete what lies between the first and the newest entries of tasks that are ``overfull``."""
+    for task in full:
+        between = timeline.c.seq.between(_FIRST + 1, task.timeline_seq - (MOST_ENTRIES - _FIRST))
+        conn.execute(timeline.delete().where(timeline.c.task_id == task.id, between))
 
 
 def of_task(conn: sa.Connection, task_id: UUID, after_seq: int = 0, *, limit: int) -> list[Happened]:
