@@ -118,6 +118,15 @@ class SandboxConfig(Strict):
     account: CallFaults = CallFaults()
     delivery: Delivery = Delivery()
 
+    retired_models: tuple[str, ...] = Field(
+        (), description="whole names, * for all; from now on, until they are taken out"
+    )
+    retired_status: int = Field(400003, description="the business code that a submission with a retired model gets")
+    retired_message: str = "model not support"
+    missing_operations: dict[str, Literal[404, 405]] = Field(
+        default_factory=dict, description="kind → HTTP status of its submission path, which is not served any more"
+    )
+
     items_per_submission: int = Field(1, ge=1, le=100)
     stream_models: tuple[str, ...] = Field(("stream",), description="parts of model names that stream")
     fast_models: tuple[str, ...] = Field(("i3",), description="parts of names of fast instrumental models")
@@ -167,15 +176,19 @@ def all_faults(**chosen: Any) -> SandboxConfig:
     return SandboxConfig.model_validate({**preset, **chosen})
 
 
+_REPLACED: Final = frozenset({"codes", "http", "missing_operations"})
+"""Fields that are tables: a change says the whole of it, so that an entry can be taken out."""
+
+
 def merged(config: SandboxConfig, changes: dict[str, Any]) -> SandboxConfig:
-    """``config`` with ``changes`` laid over it; nested objects are merged, everything else is replaced."""
+    """``config`` with ``changes`` laid over it; nested objects are merged, tables and everything else replaced."""
     return SandboxConfig.model_validate(_overlay(config.model_dump(), changes))
 
 
 def _overlay(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     joined = dict(base)
     for name, value in changes.items():
-        nested = isinstance(value, dict) and isinstance(base.get(name), dict) and name not in {"codes", "http"}
+        nested = isinstance(value, dict) and isinstance(base.get(name), dict) and name not in _REPLACED
         joined[name] = _overlay(base[name], value) if nested else value
     return joined
 

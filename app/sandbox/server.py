@@ -79,6 +79,9 @@ class VendorApi:
     async def _reply(self, request: Request, target: Target, call: OpenCall) -> Reply:
         if request.method != "POST":
             return Reply(405, b"method not allowed", "text/plain", {"Allow": "POST"})
+        missing = self._sandbox.config.missing_operations.get(target.name)
+        if target.kind is not None and missing is not None:
+            return Reply(missing, b"not found" if missing == 404 else b"method not allowed", "text/plain")
         try:
             body = await self._read(request)
             if target.kind is not None:
@@ -113,6 +116,7 @@ class VendorApi:
     async def _submit(self, kind: Kind, body: dict[str, Any], call: OpenCall) -> tuple[Answer, dict[str, Any]]:
         sandbox = self._sandbox
         check_submission(kind.name, body)
+        self._check_model(body)
         self._check_account(kind, body)
         call.n = n = sandbox.works.next_number()
         answer = sandbox.script.answer("submit", kind.name, body)
@@ -125,6 +129,13 @@ class VendorApi:
         if early:
             await asyncio.wait(early)
         return answer, {"item_ids": work.item_ids}
+
+    def _check_model(self, body: dict[str, Any]) -> None:
+        """**live**: a model that was retired is refused as a bad parameter, while queries go on working."""
+        config = self._sandbox.config
+        named = {body[field] for field in ("model", "song_model") if isinstance(body.get(field), str)}
+        if named and ("*" in config.retired_models or named & set(config.retired_models)):
+            raise Refused(config.retired_status, config.retired_message)
 
     def _check_account(self, kind: Kind, body: dict[str, Any]) -> None:
         config, works, now = self._sandbox.config, self._sandbox.works, time.time()

@@ -403,6 +403,48 @@ async def test_config_is_replaced_and_changed(start):
     assert await caller.control("GET", "/config") == replaced
 
 
+@pytest.mark.parametrize(
+    ("kind", "params", "gone"),
+    [
+        ("song.generate", {}, "tempolor-latest"),
+        ("song.generate", {"model": "Mureka V9"}, "Mureka V9"),
+        ("lyrics.generate", {"song_model": "tempolor-latest"}, "tempolor-latest"),
+        ("stems.create", {"model": "eight"}, "*"),
+    ],
+)
+async def test_a_model_is_retired_and_returns(start, kind, params, gone):
+    caller = await start()
+    path, usual = PATHS[kind]
+    body = {**usual, **params, "callback_url": caller.callback_url}
+    (before,) = await caller.submit(kind, **params)
+    await caller.control("PATCH", "/config", {"retired_models": [gone]})
+    answer = await caller.call(path, body)
+    assert (answer["status"], answer["message"]) == (400003, "model not support")
+    await caller.submit("midi.create")
+    assert (await caller.query(kind.partition(".")[0], before))[0]["item_id"] == before, "queries go on working"
+    await caller.control("PATCH", "/config", {"retired_status": 400010, "retired_message": "no such feature"})
+    answer = await caller.call(path, body)
+    assert (answer["status"], answer["message"]) == (400010, "no such feature")
+    await caller.control("PATCH", "/config", {"retired_models": []})
+    assert (await caller.call(path, body))["status"] == 200000
+
+
+@pytest.mark.parametrize(("kind", "http_status"), [("instrumental.generate", 404), ("song.extend", 405)])
+async def test_an_operation_goes_and_comes_back(start, kind, http_status):
+    caller = await start()
+    path, usual = PATHS[kind]
+    body = {**usual, "callback_url": caller.callback_url}
+    await caller.control("PATCH", "/config", {"missing_operations": {kind: http_status}})
+    assert (await caller.post(path, body)).status_code == http_status
+    await caller.submit()
+    assert (await caller.control("GET", "/calls"))["summary"]["by_answer"] == {
+        f"submit:http_{http_status}": 1,
+        "submit:200000": 1,
+    }
+    await caller.control("PATCH", "/config", {"missing_operations": {}})
+    await caller.submit(kind)
+
+
 async def test_script_over_http_and_its_mistakes(start):
     caller = await start()
     rules = {"answers": [{"operation": "submit", "status": 400004, "times": 2}], "works": [{"items": 2}]}
