@@ -102,6 +102,24 @@ class Delivery(Strict):
     retry_after_s: Seconds = Field(30, description="vendor seconds")
 
 
+Points = Annotated[float, Field(ge=0)]
+PriceList = dict[str, Points]
+"""Model → points an item; ``*`` for every other model, and for what names none."""
+
+
+class Prices(Strict):
+    """What an item costs that does not fail. Our defaults are the vendor's price page of 2026-08, China edition."""
+
+    song: PriceList = {"tempolor-latest": 30, "Mureka V9": 33, "Mureka V9.5": 100, "MiniMax 3.0": 80, "*": 30}
+    cover: PriceList = Field({"tempolor-latest": 70, "Mureka V9": 140, "*": 70}, description="a song of another track")
+    instrumental: PriceList = Field(
+        {"TemPolor i3": 20, "TemPolor i4": 30, "*": 30}, description="also a song without voice of a model named here"
+    )
+    lyrics: PriceList = Field({"*": 7}, description="also what a song costs more whose lyrics are to be written")
+    stems: PriceList = {"*": 35}
+    midi: PriceList = {"*": 200}
+
+
 class SandboxConfig(Strict):
     """Everything that can be chosen about a sandbox. The defaults are the vendor on a good day, in real time."""
 
@@ -133,6 +151,7 @@ class SandboxConfig(Strict):
     stems_shape: Literal["url", "list", "object"] = "url"
 
     balance: float = 100_000
+    prices: Prices = Prices()
     enforce_balance: bool = Field(False, description="400005 when a submission costs more than is left")
     parallel_limit: int | None = Field(None, ge=0, description="works at once; more get 400007")
     check_extended: bool = Field(False, description="extend: 400008 for an unknown work, 400009 for an unfinished one")
@@ -176,7 +195,7 @@ def all_faults(**chosen: Any) -> SandboxConfig:
     return SandboxConfig.model_validate({**preset, **chosen})
 
 
-_REPLACED: Final = frozenset({"codes", "http", "missing_operations"})
+_REPLACED: Final = frozenset({"codes", "http", "missing_operations", *Prices.model_fields})
 """Fields that are tables: a change says the whole of it, so that an entry can be taken out."""
 
 

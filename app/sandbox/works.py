@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.domain.status import ItemStatus
-from app.sandbox.config import SandboxConfig
+from app.sandbox.config import PriceList, Prices, SandboxConfig
 from app.sandbox.items import Item, Link, show
 from app.sandbox.links import sign
-from app.sandbox.plan import AUDIO, decide
+from app.sandbox.plan import AUDIO, DEFAULT_MODELS, decide
 from app.sandbox.script import WorkRule
-from app.vendor.kinds import Kind
+from app.vendor.kinds import FAMILIES, Kind
 
-_POINTS: Final = {"song": 8.0, "instrumental": 5.0, "lyrics": 0.5, "stems": 4.0, "midi": 4.0}
-"""Points per item. Our figures: the vendor's price list is not part of its API."""
-_LYRICS_POINTS: Final = 0.5
 _RUNNING_SHARE: Final = 0.05
 """A work waits for this share of its time until its first result, then it runs."""
 
@@ -109,8 +106,7 @@ class Works:
 
     def points(self, kind: Kind, params: dict[str, Any], count: int | None = None) -> float:
         """What a submission costs. A song without lyrics has them written, and that is billed too."""
-        written = kind.family.name == "song" and not params.get("lyrics") and params.get("instrumental") is not True
-        each = _POINTS[kind.family.name] + (_LYRICS_POINTS if written else 0)
+        each = price(kind.family.name, params, self.config.prices)
         return each * (count or self.config.items_per_submission)
 
     def in_flight(self, now: float) -> int:
@@ -132,7 +128,7 @@ class Works:
 
     def find_any(self, item_id: str) -> Item | None:
         """An item of whatever family."""
-        return next((item for family in _POINTS if (item := self.find(family, item_id)) is not None), None)
+        return next((item for family in FAMILIES if (item := self.find(family, item_id)) is not None), None)
 
     def shown(self, item: Item, now: float) -> dict[str, Any]:
         """The item as a query shows it now."""
@@ -186,6 +182,22 @@ class Works:
         if family == "song":
             return f"t2m_{int(digits):x}"
         return f"mss_{digits}" if family == "stems" else digits
+
+
+def price(family: str, params: dict[str, Any], prices: Prices) -> float:
+    """Points for one item of a submission."""
+    model = str(params.get("model") or DEFAULT_MODELS.get(family, ""))
+    if family != "song":
+        return _of(getattr(prices, family), model)
+    if params.get("instrumental") is True:
+        return _of(prices.instrumental if model in prices.instrumental else prices.song, model)
+    cover = params.get("action") == "upload_cover" or bool(params.get("upload_audio_url"))
+    written = 0.0 if params.get("lyrics") else _of(prices.lyrics, "")
+    return _of(prices.cover if cover else prices.song, model) + written
+
+
+def _of(prices: PriceList, model: str) -> float:
+    return prices.get(model, prices.get("*", 0.0))
 
 
 def has_sound(item: Item, now: float) -> bool:

@@ -8,9 +8,10 @@ import time
 import httpx
 import pytest
 
-from app.sandbox.config import DEFAULT_KEY
+from app.sandbox.config import DEFAULT_KEY, Prices
 from app.sandbox.parameters import QUERY_LIMIT
 from app.sandbox.run import running
+from app.sandbox.works import price
 from app.vendor.kinds import KINDS, QUERY_BATCH
 from tests.sandbox.conftest import LIST_KEYS, PATHS, SONG
 
@@ -161,21 +162,56 @@ async def test_query_can_omit_items(start):
 
 
 async def test_points_are_spent_and_failed_items_paid_back(start):
-    caller = await start(scale=1, balance=30, enforce_balance=True)
+    caller = await start(scale=1, balance=100, enforce_balance=True)
 
     async def balance() -> float:
         return float((await caller.call("/account/billing", {}))["data"]["balance"])
 
     await caller.submit(lyrics="la la")
-    assert await balance() == 22
+    assert await balance() == 70
     await caller.submit()
-    assert await balance() == 13.5, "a song whose lyrics are to be written costs more"
+    assert await balance() == 33, "a song whose lyrics are to be written costs more"
     caller.sandbox.add_rules(works=[{"outcome": "failed"}])
-    await caller.submit()
+    await caller.submit(lyrics="la la")
     answer = await caller.call("/song/generate", {**SONG, "callback_url": caller.callback_url})
     assert answer["status"] == 400005
     caller.sandbox.finish()
-    assert await balance() == 13.5
+    assert await balance() == 33
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "points"),
+    [
+        ("song.generate", {"lyrics": "la"}, 30),
+        ("song.generate", {"lyrics": ""}, 37),
+        ("song.generate", {"lyrics": "la", "model": "Mureka V9.5"}, 100),
+        ("song.generate", {"model": "a model of next year"}, 37),
+        ("song.generate", {"action": "upload_cover", "upload_audio_url": "https://a.example/b.mp3"}, 77),
+        ("song.generate", {"instrumental": True}, 30),
+        ("song.generate", {"instrumental": True, "model": "TemPolor i3"}, 20),
+        ("song.extend", {"lyrics": "la"}, 30),
+        ("instrumental.generate", {"model": "TemPolor i3"}, 20),
+        ("instrumental.extend", {}, 30),
+        ("lyrics.generate", {}, 7),
+        ("stems.create", {}, 35),
+        ("midi.create", {}, 200),
+    ],
+)
+def test_what_a_submission_costs(kind, params, points):
+    _, usual = PATHS[kind]
+    assert price(kind.partition(".")[0], {**usual, **params}, Prices()) == points
+
+
+async def test_prices_are_data(start):
+    caller = await start(balance=100, prices={"lyrics": {"*": 1}})
+    await caller.submit(instrumental=False)
+    assert caller.sandbox.works.balance(0) == 100 - 31
+    changed = await caller.control("PATCH", "/config", {"prices": {"song": {"tempolor-latest": 2.5}}})
+    assert (changed["prices"]["song"], changed["prices"]["lyrics"]) == ({"tempolor-latest": 2.5}, {"*": 1})
+    await caller.submit(lyrics="la")
+    await caller.submit(lyrics="la", model="not in the list")
+    assert caller.sandbox.works.balance(0) == 100 - 31 - 2.5
+    await caller.control("PATCH", "/config", {"prices": {"song": {"*": -1}}}, expect=422)
 
 
 async def test_parallel_limit_is_400007_until_a_work_ends(start):
