@@ -201,10 +201,12 @@ def _change(context: Context, claim: Claim, answer: SubmitAnswer | None, now: da
         case None:
             event = GivenBack(claim.submit_id, "not sent in time")
             return Change(now, "given_back", claim.task_id, event=event)
-        case Accepted(item_ids, request_id):
+        case Accepted(item_ids, request_id, passed_over):
             event = WasAccepted(claim.submit_id, item_ids, request_id)
             observations = tuple(_named(KINDS[claim.kind].family.name, item_id, claim) for item_id in item_ids)
             detail: dict[str, Any] = {"item_ids": list(item_ids), "vendor_request_id": request_id}
+            if passed_over:
+                detail["item_ids_passed_over"] = passed_over
             return Change(now, "submitted", claim.task_id, observations, event, detail)
         case Refused():
             failure = Failure(
@@ -294,8 +296,10 @@ def _crashed(error: BaseException) -> None:
 
 def _log_answer(answer: SubmitAnswer) -> None:
     match answer:
-        case Accepted(item_ids, request_id):
+        case Accepted(item_ids, request_id, passed_over):
             log.info("submit.accepted", item_ids=list(item_ids), vendor_request_id=request_id)
+            if passed_over:
+                log.warning("submit.item_ids_passed_over", kept=len(item_ids), passed_over=passed_over)
         case Refused():
             log.warning("submit.refused", code=answer.meaning.code, vendor_status=answer.status)
         case Unknown(reason):

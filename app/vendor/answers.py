@@ -4,16 +4,21 @@ For a submission the difference between "certainly not taken" and "we cannot kno
 being billed twice (G5), so every answer that is not plainly one or the other is ``Unknown``.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
 from app.domain.observation import Reading
 from app.vendor import codes, wire
-from app.vendor.codes import Meaning, Remedy
+from app.vendor.codes import Meaning
 from app.vendor.kinds import Family
 
 MOST_WORDS: Final = 500
 """Characters kept of the vendor's message."""
+MOST_ITEM_IDS: Final = 500
+"""Ids read of one answer to a submission, as many as a task may have; the vendor names one, seldom a few."""
+MOST_CODE_DIGITS: Final = 10
+"""Of a business code that is a text; the documented ones have six."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +32,11 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The vendor took the task and named its items (at least one)."""
+    """The vendor took the task and named its items (at least one). ``passed_over``: ids beyond ``MOST_ITEM_IDS``."""
 
     item_ids: tuple[str, ...]
     request_id: str | None
+    passed_over: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,37 +109,55 @@ class Envelope:
 def read_submit_answer(response: Response) -> SubmitAnswer:
     """Sort an answer to a submission into accepted, refused, and unknown.
 
-    Ids in the answer make it accepted whatever its code says: a task that the vendor named must not be sent
-    again. A refusal must be plain: a 4xx, or an envelope with a refusing code, and no ids.
+    Accepted is a 2xx with ids, in an envelope that says success or at the top level without one (a proxy unwrapped
+    it). Refused is a plain no: a 4xx, or an envelope with a refusing code, that names no item in any spelling. One
+    that does both contradicts itself, and a task that the vendor may have must not be sent again.
     """
     http_status = response.http_status
-    envelope = read_envelope(response.content)
-    item_ids = _item_ids(envelope) if envelope else ()
-    if envelope and item_ids:
-        named = Accepted(item_ids, envelope.request_id)
-        return named if http_status < 300 else Unknown(f"http_{http_status}_with_ids")
-    if 400 <= http_status < 500:
-        return _refused_http(http_status, envelope, response.retry_after_s)
-    if http_status >= 300:
+    document = _document(response.content)
+    envelope = _envelope(document)
+    if http_status in _SAYS_NOTHING or not (200 <= http_status < 300 or 400 <= http_status < 500):
         return Unknown(f"http_{http_status}")
-    if envelope is None:
-        return Unknown("no_envelope")
-    if envelope.status == codes.SUCCESS:
-        return Unknown("no_item_ids")
-    meaning = codes.on_submit(envelope.status)
-    return Refused(meaning, envelope.message, envelope.status, envelope.request_id, response.retry_after_s)
+    refused = http_status >= 400 or (envelope is not None and envelope.status != codes.SUCCESS)
+    if refused and _NAMED.search(response.content):
+        return Unknown("refused_with_ids")
+    if http_status >= 400:
+        return _refused_http(http_status, envelope, response.retry_after_s)
+    if envelope is not None and refused:
+        meaning = codes.on_submit(envelope.status)
+        return Refused(meaning, envelope.message, envelope.status, envelope.request_id, response.retry_after_s)
+    return _accepted(document, envelope) or Unknown("no_envelope" if envelope is None else "no_item_ids")
+
+
+_SAYS_NOTHING: Final = frozenset({408, 499})
+"""Somebody on the way gave up waiting, for the request or for the vendor: the vendor may have it."""
+
+
+def _accepted(document: Any, envelope: Envelope | None) -> Accepted | None:
+    """The ids that a 2xx names, where the documented place or the top level has them."""
+    within = envelope.data if envelope else None
+    for place in (within, document):
+        named = place.get("item_ids") if isinstance(place, dict) else None
+        if isinstance(named, list) and (item_ids := _read_ids(named[:MOST_ITEM_IDS])):
+            passed_over = max(len(named) - MOST_ITEM_IDS, 0)
+            return Accepted(item_ids, _short(document.get("request_id")) or None, passed_over)
+    return None
+
+
+def _read_ids(named: list[Any]) -> tuple[str, ...]:
+    read = (wire.read_item_id(one) for one in named)
+    return tuple(dict.fromkeys(one for one in read if one is not None))
+
+
+_NAMED: Final = re.compile(rb'"item[_-]?ids?(?:\[\])?"\s*:\s*+(?!null\b|""|\[\s*\]|\{\s*\})', re.IGNORECASE)
+"""A field that names items, however it is spelt, wherever it stands, and also in a body that is no JSON."""
 
 
 def _refused_http(http_status: int, envelope: Envelope | None, retry_after_s: float | None) -> Refused:
     status, message, request_id = None, f"The vendor answered HTTP {http_status}.", None
     if envelope is not None and envelope.status != codes.SUCCESS:
         status, message, request_id = envelope.status, envelope.message, envelope.request_id
-    if http_status in (401, 403):
-        meaning = codes.on_submit(codes.KEY_REJECTED)
-    elif http_status == 429:
-        meaning = Meaning("vendor_rate_limited", Remedy.SLOW_DOWN, retryable=True)
-    else:
-        meaning = codes.on_submit(status) if status is not None else codes.UNDOCUMENTED
+    meaning = codes.ON_HTTP.get(http_status) or (codes.on_submit(status) if status is not None else codes.UNDOCUMENTED)
     return Refused(meaning, message, status, request_id, retry_after_s)
 
 
@@ -163,31 +187,43 @@ def read_query_answer(response: Response, family: Family) -> QueryAnswer:
 
 
 def read_envelope(content: bytes) -> Envelope | None:
-    """The vendor's envelope, or None for anything else. The business code is ``status``, not ``code``."""
+    """The vendor's envelope, or None for anything else."""
+    return _envelope(_document(content))
+
+
+def _document(content: bytes) -> Any:
+    """The body as JSON, or None."""
     try:
-        document = wire.decode(content)
+        return wire.decode(content)
     except wire.Malformed:
         return None
+
+
+def _envelope(document: Any) -> Envelope | None:
+    """The business code is ``status``, not ``code``."""
     if not isinstance(document, dict):
         return None
-    status = document.get("status")
-    if isinstance(status, bool) or not isinstance(status, int):
+    status = _code(document.get("status"))
+    if status is None:
         return None
-    message, request_id = document.get("message"), document.get("request_id")
+    request_id = document.get("request_id")
     return Envelope(
         status,
-        wire.clean_text(message)[:MOST_WORDS] if isinstance(message, str) else "",
-        wire.clean_text(request_id)[:MOST_WORDS] if isinstance(request_id, str) else None,
+        _short(document.get("message")),
+        _short(request_id) if isinstance(request_id, str) else None,
         document.get("data"),
     )
 
 
-def _item_ids(envelope: Envelope) -> tuple[str, ...]:
-    named = envelope.data.get("item_ids") if isinstance(envelope.data, dict) else None
-    if not isinstance(named, list):
-        return ()
-    read = (wire.read_item_id(one) for one in named)
-    return tuple(dict.fromkeys(one for one in read if one is not None))
+def _code(value: Any) -> int | None:
+    """A business code: a whole number, or its decimal text."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MOST_CODE_DIGITS:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _short(words: Any) -> str:
+    return wire.clean_text(words)[:MOST_WORDS] if isinstance(words, str) else ""
 
 
 def result_of(answer: SubmitAnswer | QueryAnswer) -> str:

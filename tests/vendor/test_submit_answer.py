@@ -30,9 +30,62 @@ def test_ids_are_read_leniently_and_once_each():
     assert found.item_ids == ("7", "a", "c\ufffd")
 
 
-@pytest.mark.parametrize("status", [400001, 400007, 499999, 0, 200001])
-def test_ids_make_it_accepted_whatever_the_code_says(status):
-    assert isinstance(answer(200, envelope(status, {"item_ids": ["t2m_1"]})), Accepted)
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"item_ids": ["t2m_1"]},
+        {"item_ids": ["t2m_1"], "request_id": "req-1"},
+        {"status": None, "item_ids": ["t2m_1"]},
+        {"status": "ok", "item_ids": ["t2m_1"], "data": None},
+        envelope(data=None, item_ids=["t2m_1"]),
+        envelope("200000", {"item_ids": ["t2m_1"]}),
+    ],
+)
+def test_ids_beside_or_without_the_envelope_are_accepted(document):
+    assert answer(200, document) == Accepted(("t2m_1",), document.get("request_id"))
+
+
+@pytest.mark.parametrize("http_status", [204, 299])
+def test_any_2xx_with_ids_is_accepted(http_status):
+    assert answer(http_status, envelope(data={"item_ids": ["t2m_1"]})) == Accepted(("t2m_1",), "req-1")
+
+
+@pytest.mark.parametrize(
+    "naming",
+    [
+        {"data": {"item_ids": ["t2m_1"]}},
+        {"data": {"item_ids": "t2m_1"}},
+        {"data": {"item_id": "t2m_1"}},
+        {"data": {"itemId": 7}},
+        {"data": {"item_ids[]": ["t2m_1"]}},
+        {"data": {"songs": [{"item_id": "t2m_1", "status": "waiting"}]}},
+        {"data": [{"deeper": {"ITEM_IDS": ["t2m_1"]}}]},
+        {"item_ids": ["t2m_1"]},
+        {"item-id": "t2m_1"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    ("http_status", "status"), [(200, 400006), (200, "400003"), (200, 499999), (200, 0), (400, 400006), (429, None)]
+)
+def test_a_refusal_that_names_an_item_is_unknown(naming, http_status, status):
+    assert answer(http_status, envelope(status, **naming) if "data" not in naming else envelope(status) | naming) == (
+        Unknown("refused_with_ids")
+    )
+
+
+def test_a_refusal_that_names_an_item_in_a_body_that_is_no_json_is_unknown():
+    assert answer(422, b'oops {"item_ids": ["t2m_1"], ') == Unknown("refused_with_ids")
+
+
+@pytest.mark.parametrize("data", [{"item_ids": []}, {"item_ids": None}, {"item_id": ""}, {"item_id": {}}, {"id": 1}])
+def test_a_refusal_that_names_no_item_is_a_refusal(data):
+    assert answer(200, envelope(400006, data)).meaning.remedy is Remedy.BACK_OFF
+
+
+def test_of_a_flood_of_ids_the_first_are_kept_and_the_others_counted():
+    found = answer(200, envelope(data={"item_ids": [f"t2m_{number}" for number in range(20_000)]}))
+    assert (found.item_ids[0], len(found.item_ids), found.passed_over) == ("t2m_0", 500, 19_500)
 
 
 @pytest.mark.parametrize(
@@ -53,22 +106,27 @@ def test_success_without_a_readable_id_is_unknown(data):
         b"[]",
         b"{}",
         b'{"status":null}',
-        b'{"status":"200000"}',
+        b'{"status":"ok"}',
+        b'{"status":"+200000"}',
         b'{"status":true}',
         b'{"status":200000.0}',
         b'{"code":400001}',
         b'{"status":200000,"data":{"item_ids":["t2m',
         b"\xff\xfe",
         b"[" * 100_000,
+        b'["t2m_1"]',
+        b'{"data":{"item_ids":["t2m_1"]}}',
     ],
 )
 def test_a_body_that_is_no_envelope_is_unknown(content):
     assert answer(200, content) == Unknown("no_envelope")
 
 
-@pytest.mark.parametrize("http_status", [300, 301, 302, 307, 308, 500, 502, 503, 504, 599])
-@pytest.mark.parametrize("document", [b"", envelope(400006), envelope(400003)])
-def test_3xx_and_5xx_are_unknown_whatever_they_carry(http_status, document):
+@pytest.mark.parametrize("http_status", [300, 301, 302, 307, 308, 408, 499, 500, 502, 503, 504, 599, 600, 999])
+@pytest.mark.parametrize(
+    "document", [b"", envelope(400006), envelope(400003), envelope(data={"item_ids": ["t2m_1"]})], ids=str
+)
+def test_3xx_5xx_and_those_who_gave_up_waiting_are_unknown_whatever_they_carry(http_status, document):
     assert answer(http_status, document) == Unknown(f"http_{http_status}")
     assert isinstance(answer(http_status, document, retry_after_s=5), Unknown)
 
@@ -110,6 +168,13 @@ def test_401_and_403_count_as_a_rejected_key(http_status, document):
 def test_429_is_refused_and_slows_everybody_down(document):
     found = answer(429, document, retry_after_s=7)
     assert (found.meaning.remedy, found.retry_after_s) == (Remedy.SLOW_DOWN, 7)
+
+
+@pytest.mark.parametrize("http_status", [407, 421, 425])
+@pytest.mark.parametrize("document", [b"", b"<html>", envelope(400003), envelope(200000)])
+def test_a_refusal_of_the_connection_is_tried_again(http_status, document):
+    found = answer(http_status, document, retry_after_s=7)
+    assert (found.meaning.remedy, found.meaning.retryable, found.retry_after_s) == (Remedy.BACK_OFF, True, 7)
 
 
 @pytest.mark.parametrize("http_status", [400, 404, 405, 410, 422, 451])
