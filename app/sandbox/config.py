@@ -18,6 +18,10 @@ Seconds = Annotated[float, Field(ge=0)]
 Span = tuple[Seconds, Seconds]
 
 Garbage = Literal["html_200", "html_502", "empty", "no_ids", "truncated"]
+Form = Literal["flat", "data_list", "text_status", "broken_text", "raw_newline", "gbk"]
+"""Forms of an answer that hold what the usual one holds, and are not documented."""
+Excess = Literal["gzip_bomb", "gzip_twice", "flood"]
+"""Answers that are far more than they should be."""
 Outcome = Literal["succeeded", "failed", "part_failed", "part_failed_wav", "part_failed_sections", "stuck"]
 
 ALL_GARBAGE: Final[tuple[Garbage, ...]] = ("html_200", "html_502", "empty", "no_ids", "truncated")
@@ -91,6 +95,14 @@ class Habits(Strict):
     odd_status: Chance = Field(0, description="an undocumented status in place of waiting and running")
     odd_event: Chance = Field(0, description="one more callback, with an undocumented event")
     odd_fields: Chance = Field(0, description="undocumented fields of several types")
+    enveloped: Chance = Field(0, description="callbacks inside {status, message, data}")
+    sections_in_ms: Chance = Field(0, description="aligned lyrics with start_ms and end_ms")
+    instrumental_sections: Chance = Field(0, description="an instrumental has a third callback, of aligned lyrics")
+    waiting_sections: Chance = Field(
+        0, description="an instrumental song says for ever that its aligned lyrics are waiting"
+    )
+    bgm: Chance = Field(0, description="queries show the accompaniment of a song (audio_bgm_url)")
+    dead_input: Chance = Field(0, description="the input was gone when it was fetched: the work fails")
 
 
 class Delivery(Strict):

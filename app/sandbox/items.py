@@ -4,11 +4,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import quote
 
 from app.domain.status import ItemStatus, SubStatus
 from app.sandbox.links import STREAM_FILE
 from app.sandbox.plan import AUDIO, CHUNK, COMPLETE, SECTIONS, WAV, Plan
-from app.sandbox.texts import STYLES, make_lyrics, make_sections, make_title
+from app.sandbox.texts import STYLES, in_milliseconds, make_lyrics, make_sections, make_title
 from app.vendor.kinds import Kind
 
 Link = Callable[[str], str]
@@ -40,6 +41,7 @@ _TOLD_BEFORE: Final = {
     SECTIONS: ("audio_url", "lyrics", "prompt", "audio_hi_url", "streamAudioUrl"),
 }
 _STEMS: Final = ("vocals", "drums", "bass", "other")
+"""Source: the names of the files in a stems zip of the live service, ``originalaudio_vocals.flac`` and so on."""
 
 
 @dataclass(slots=True)
@@ -112,7 +114,21 @@ def show(item: Item, reached: int, now: float, link: Link, event: str | None = N
             shown[name] = None
     if item.plan.odd_fields:
         shown |= {"bpm": rng.randint(60, 180), "cover_url": link("cover.jpg"), "tags_v2": [{"mood": "calm", "w": 0.5}]}
-    return shown
+    if item.plan.bgm and event is None and "audio_url" in shown:
+        shown["audio_bgm_url"] = link("bgm.mp3")
+    return shown if item.plan.echo is None else shown | _echoing(item.plan.echo)
+
+
+def _echoing(text: str) -> dict[str, Any]:
+    """Fields that repeat what only the caller should know: as it is, encoded, as a field's name, and deep inside."""
+    encoded = quote(text, safe="")
+    return {
+        "title": text,
+        "style": encoded,
+        "err_msg": f"callback to {text} failed",
+        "debug": {"request": [{"note": encoded.upper()}, text]},
+        text: 1,
+    }
 
 
 def _show_sound(item: Item, reached: int, link: Link) -> dict[str, Any]:
@@ -128,8 +144,10 @@ def _show_sound(item: Item, reached: int, link: Link) -> dict[str, Any]:
     }
     if "prompt" in item.params:
         shown["prompt"] = item.params["prompt"]
-    if plan.sung:
+    if plan.sung or SECTIONS in item.marks:
         shown["lyrics_sections_status"] = _extra_status(item, SECTIONS, done)
+    elif plan.waiting_sections:
+        shown["lyrics_sections_status"] = SubStatus.WAITING.value
     if CHUNK in done:
         shown["streamAudioUrl"] = link(STREAM_FILE)
     if AUDIO not in done:
@@ -142,8 +160,9 @@ def _show_sound(item: Item, reached: int, link: Link) -> dict[str, Any]:
         shown["audio_hi_url"] = link("audio.wav")
     if plan.sung:
         shown["lyrics"] = str(item.params.get("lyrics") or "") or make_lyrics(rng)
-        if shown["lyrics_sections_status"] == SubStatus.SUB_SUCCEEDED:
-            shown["lyrics_sections"] = make_sections(shown["lyrics"], plan.duration_s, random.Random(plan.seed))
+    if shown.get("lyrics_sections_status") == SubStatus.SUB_SUCCEEDED:
+        sections = make_sections(shown.get("lyrics", "(no words)"), plan.duration_s, random.Random(plan.seed))
+        shown["lyrics_sections"] = in_milliseconds(sections) if plan.sections_in_ms else sections
     return shown
 
 
@@ -167,7 +186,7 @@ def _show_one(item: Item, reached: int, link: Link) -> dict[str, Any]:
     if family == "midi":
         return {"midi_url": link("notes.mid"), "stems_url": link("stems.zip")}
     if item.stems_shape == "list":
-        return {"stems_url": [link(f"{stem}.flac") for stem in _STEMS]}
+        return {"stems_url": [link(f"originalaudio_{stem}.flac") for stem in _STEMS]}
     if item.stems_shape == "object":
-        return {"stems_url": {stem: link(f"{stem}.flac") for stem in _STEMS}}
+        return {"stems_url": {stem: link(f"originalaudio_{stem}.flac") for stem in _STEMS}}
     return {"stems_url": link("stems.zip")}

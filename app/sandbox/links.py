@@ -24,8 +24,11 @@ _SECRET: Final = b"sandbox files"
 
 
 def sign(base_url: str, item_id: str, name: str, signed_at: float) -> str:
-    """The URL of a file, signed at an instant (epoch seconds); the same instant gives the same URL."""
-    stamp = int(signed_at)
+    """The URL of a file, signed at an instant (epoch seconds); the same instant gives the same URL.
+
+    The first part of ``auth_key`` is the epoch second at which the URL ends, as an integrator reports of the vendor's.
+    """
+    stamp = int(signed_at) + _lifetime_s(name)
     return f"{base_url}/files/{item_id}/{name}?auth_key={stamp}-{_mark(item_id, name, stamp)}"
 
 
@@ -36,13 +39,16 @@ def is_valid(item_id: str, name: str, auth_key: str, now: float | None = None) -
         mark.encode(), _mark(item_id, name, int(stamp_text)).encode()
     ):
         return False
-    lifetime = STREAM_LIFETIME_S if name == STREAM_FILE else FILE_LIFETIME_S
-    return (time.time() if now is None else now) <= int(stamp_text) + lifetime
+    return (time.time() if now is None else now) <= int(stamp_text)
 
 
 def content(name: str) -> tuple[str, bytes] | None:
     """Media type and bytes of a file, by its ending."""
     return _CONTENT.get(name.rpartition(".")[2])
+
+
+def _lifetime_s(name: str) -> int:
+    return STREAM_LIFETIME_S if name == STREAM_FILE else FILE_LIFETIME_S
 
 
 def _mark(item_id: str, name: str, stamp: int) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from app.sandbox.config import Outcome, SandboxConfig
+from app.sandbox.config import Habits, Outcome, SandboxConfig
 from app.sandbox.script import WorkRule
 from app.vendor.kinds import Kind
 
@@ -26,6 +26,7 @@ DEFAULT_MODELS: Final = {"song": "tempolor-latest", "instrumental": "TemPolor i4
 
 _ODD_STATUSES: Final = ("pending", "queued", "processing")
 _ODD_EVENTS: Final = ("cover_complete", "video_complete", "loudness_complete")
+_INPUTS: Final = ("url", "upload_audio_url")
 _FAILURES: Final = ("generation failed", "audio quality check failed", "source audio could not be read")
 
 
@@ -56,6 +57,11 @@ class Plan:
     sparse_final: bool = False
     null_fields: float = 0.5
     milliseconds: bool = False
+    enveloped: bool = False
+    sections_in_ms: bool = False
+    waiting_sections: bool = False
+    bgm: bool = False
+    echo: str | None = None
     sends: list[Send] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
 
@@ -68,8 +74,14 @@ def decide(kind: Kind, params: dict[str, Any], n: int, index: int, config: Sandb
     sung = kind.family.name == "song" and params.get("instrumental") is not True
     marks = _course(kind.family.name, params, sung, config, rng)
     outcome = _outcome(kind.family.name, sung, config, rule, rng)
+    # A generator of its own: a habit that is added here leaves what the others draw as it is.
+    forms = random.Random(f"{seed}/forms")
+    if kind.family.name == "instrumental" and _strikes("instrumental_sections", habits, rule, forms):
+        marks[SECTIONS] = max(marks.values()) + config.durations.song_sections_s
     model = str(params.get("model") or DEFAULT_MODELS.get(kind.family.name, ""))
     plan = Plan(seed, outcome, marks, sung, model, rng.randint(120, 260))
+    if _strikes("dead_input", habits, rule, forms) and any(params.get(name) for name in _INPUTS):
+        outcome = plan.outcome = "failed"
     if outcome == "failed":
         plan.marks = _until_main(marks)
         plan.err_msg = rule.err_msg or rng.choice(_FAILURES)
@@ -78,6 +90,10 @@ def decide(kind: Kind, params: dict[str, Any], n: int, index: int, config: Sandb
     plan.sparse_final = _given(rule.sparse_final, rng.random() < habits.sparse_final)
     plan.milliseconds = _given(rule.milliseconds, rng.random() < habits.milliseconds)
     plan.null_fields = habits.null_fields if rule.null_fields is None else rule.null_fields
+    plan.enveloped = _strikes("enveloped", habits, rule, forms)
+    plan.sections_in_ms = _strikes("sections_in_ms", habits, rule, forms)
+    plan.bgm = _strikes("bgm", habits, rule, forms)
+    plan.waiting_sections = kind.family.name == "song" and _strikes("waiting_sections", habits, rule, forms)
     odd_event = rule.odd_event or _sometimes(habits.odd_event, _ODD_EVENTS, rng)
     if outcome != "stuck":
         _plan_callbacks(plan, odd_event, config, rule, rng)
@@ -86,6 +102,12 @@ def decide(kind: Kind, params: dict[str, Any], n: int, index: int, config: Sandb
 
 def _given(chosen: bool | None, drawn: bool) -> bool:
     return drawn if chosen is None else chosen
+
+
+def _strikes(name: str, habits: Habits, rule: WorkRule, rng: random.Random) -> bool:
+    """Whether a habit of this name shows in a work: as the rule says, else by its chance."""
+    drawn: bool = rng.random() < getattr(habits, name)
+    return _given(getattr(rule, name), drawn)
 
 
 def _sometimes(chance: float, names: tuple[str, ...], rng: random.Random) -> str | None:

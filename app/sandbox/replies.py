@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from app.sandbox.config import CallFaults
+from app.sandbox.forms import exceed, reshape
 from app.sandbox.script import Answer
 
 SUCCESS: Final = 200000
@@ -56,12 +57,17 @@ class Reply:
     cut: bool = False
 
 
-def enclose(status: int, message: str | None, content: dict[str, Any], http_status: int = 200) -> Reply:
+def enclose(
+    status: int, message: str | None, content: dict[str, Any], http_status: int = 200, request_id: str | None = None
+) -> Reply:
     """The vendor's envelope. HTTP is 200 for business errors too."""
-    request_id = str(uuid.uuid4())
+    envelope = _envelope(status, message, content, request_id)
+    return Reply(http_status, msgspec.json.encode(envelope), status=status, request_id=envelope["request_id"])
+
+
+def _envelope(status: int, message: str | None, content: dict[str, Any], request_id: str | None) -> dict[str, Any]:
     words = message if message is not None else MESSAGES.get(status, "unknown error")
-    envelope = {"status": status, "message": words, "request_id": request_id, "data": content}
-    return Reply(http_status, msgspec.json.encode(envelope), status=status, request_id=request_id)
+    return {"status": status, "message": words, "request_id": request_id or str(uuid.uuid4()), "data": content}
 
 
 def spoil(answer: Answer, content: dict[str, Any]) -> Reply:
@@ -76,7 +82,10 @@ def spoil(answer: Answer, content: dict[str, Any]) -> Reply:
         words = answer.message or ("too many requests" if http_status == 429 else "upstream error")
         return Reply(http_status, words.encode(), "text/plain", headers, fault=f"http_{http_status}")
     status = SUCCESS if answer.status is None else answer.status
-    whole = enclose(status, answer.message, content if status == SUCCESS else {}, http_status)
+    shown = content if status == SUCCESS else {}
+    if answer.form is not None or answer.excess is not None:
+        return _odd(answer, _envelope(status, answer.message, shown, answer.request_id))
+    whole = enclose(status, answer.message, shown, http_status, answer.request_id)
     return Reply(http_status, whole.body, _JSON, headers, status, whole.request_id)
 
 
@@ -109,6 +118,16 @@ def draw(faults: CallFaults, rng: random.Random) -> Answer:
             return answer
         drawn -= chance
     return Answer(delay_s=late_s)
+
+
+def _odd(answer: Answer, envelope: dict[str, Any]) -> Reply:
+    headers: dict[str, str] = {}
+    if answer.excess is not None:
+        body, headers = exceed(answer.excess, envelope)
+    else:
+        body = reshape(answer.form or "flat", envelope)
+    fault = answer.excess or answer.form
+    return Reply(200, body, headers=headers, status=envelope["status"], request_id=envelope["request_id"], fault=fault)
 
 
 def _garble(kind: str, content: dict[str, Any]) -> Reply:

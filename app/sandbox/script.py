@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from app.sandbox.config import Chance, Garbage, Outcome, Seconds, Strict
+from app.sandbox.config import Chance, Excess, Form, Garbage, Outcome, Seconds, Strict
 
 Operation = Literal["submit", "query", "account"]
 Times = Annotated[int | None, Field(ge=1, description="how often it applies; null: always")]
@@ -17,10 +17,13 @@ class Answer(Strict):
     """What a call gets instead of the usual answer. Seconds are real."""
 
     status: int | None = Field(None, description="business code in the envelope")
-    message: str | None = None
+    message: str | None = Field(None, description="its {key} and {callback_url} are filled in, as an echo of the call")
+    request_id: str | None = Field(None, description="as message")
     http_status: int | None = Field(None, ge=200, le=599)
     retry_after_s: int | None = Field(None, ge=0)
     garbage: Garbage | None = None
+    form: Form | None = Field(None, description="the usual content in another form")
+    excess: Excess | None = Field(None, description="the usual content, and far too much with it")
     delay_s: Seconds = 0
     reset: bool = False
     hang_s: Seconds | None = Field(None, description="no answer; the connection is reset after so long")
@@ -81,6 +84,13 @@ class WorkRule(Strict):
     sparse_final: bool | None = None
     null_fields: Chance | None = None
     milliseconds: bool | None = None
+    enveloped: bool | None = None
+    sections_in_ms: bool | None = None
+    instrumental_sections: bool | None = None
+    waiting_sections: bool | None = None
+    bgm: bool | None = None
+    dead_input: bool | None = None
+    echo: bool | None = Field(None, description="its texts repeat the key and the callback URL")
 
 
 class Pending(Strict):

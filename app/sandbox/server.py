@@ -95,7 +95,7 @@ class VendorApi:
         except _TooFast as limit:
             return limit.reply
         await wait_until_left(request.receive, answer.delay_s + (answer.hang_s or 0))
-        return spoil(answer, content)
+        return spoil(_filled(answer, self._sandbox.config.api_key, str(body.get("callback_url"))), content)
 
     async def _read(self, request: Request) -> dict[str, Any]:
         """Key, then body. **live**: the bare key; business errors come with HTTP 200; forms are refused."""
@@ -192,6 +192,16 @@ class VendorApi:
             rng = random.Random(f"{sandbox.config.seed}/account/{sandbox.account_count}")
             answer = draw(sandbox.config.account, rng)
         return answer, {"balance": sandbox.works.balance(time.time())}
+
+
+def _filled(answer: Answer, key: str, callback_url: str) -> Answer:
+    """The answer with the call's key and callback URL where its words ask for them."""
+    words = {
+        name: text.replace("{key}", key).replace("{callback_url}", callback_url)
+        for name in ("message", "request_id")
+        if (text := getattr(answer, name)) is not None
+    }
+    return answer.model_copy(update=words) if words else answer
 
 
 class _TooFast(Exception):

@@ -11,6 +11,7 @@ from app.sandbox.callbacks import Callback, Deliveries, Lane
 from app.sandbox.calls import Calls, TokenBucket
 from app.sandbox.config import SandboxConfig
 from app.sandbox.items import Item
+from app.sandbox.replies import SUCCESS, enclose
 from app.sandbox.script import Pending, Script
 from app.sandbox.works import Work, Works
 from app.vendor.kinds import Kind
@@ -104,7 +105,8 @@ class Sandbox:
 
 def _render(works: Works, item: Item, event: str, reached: int) -> bytes:
     """The body of a callback."""
-    return msgspec.json.encode({item.kind.family.list_key: [works.shown_in_callback(item, event, reached)]})
+    content = {item.kind.family.list_key: [works.shown_in_callback(item, event, reached)]}
+    return enclose(SUCCESS, None, content).body if item.plan.enveloped else msgspec.json.encode(content)
 
 
 def _bucket(config: SandboxConfig) -> TokenBucket:

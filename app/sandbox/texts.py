@@ -1,7 +1,7 @@
 """Words for songs that nobody wrote: titles, styles, lyric lines."""
 
 import random
-from typing import Final
+from typing import Any, Final
 
 _PLACES: Final = (
     "Harbour",
@@ -69,7 +69,15 @@ def make_lyrics(rng: random.Random) -> str:
     return "\n".join(f"{_TAGS[number]}\n{line}" if number in _TAGS else line for number, line in enumerate(chosen))
 
 
-def make_sections(lyrics: str, duration_s: float, rng: random.Random) -> list[dict[str, object]]:
+def in_milliseconds(sections: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Aligned lyrics in the other form in which they were seen: ``start_ms`` and ``end_ms``."""
+    return [
+        {"start_ms": round(one["start"] * 1000), "end_ms": round(one["end"] * 1000), "text": one["text"]}
+        for one in sections
+    ]
+
+
+def make_sections(lyrics: str, duration_s: float, rng: random.Random) -> list[dict[str, Any]]:
     """The lyrics aligned with the sound: start and end in seconds; a tag stays with the line that it announces.
 
     Source: the vendor's reference (a text may start with a newline and carry tags).

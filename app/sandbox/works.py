@@ -97,6 +97,9 @@ class Works:
         params = {name: value for name, value in body.items() if name != "callback_url"}
         count = self.config.items_per_submission if rule.items is None else rule.items
         items = [self._make_item(n, index, kind, params, rule, now) for index in range(count)]
+        if rule.echo:
+            for item in items:
+                item.plan.echo = f"{self.config.api_key} {body['callback_url']}"
         work = Work(n, kind, params, body["callback_url"], items, now, self.points(kind, params, count))
         self.all.append(work)
         self._spent += work.points
