@@ -238,7 +238,7 @@ def _named(family: str, item_id: str, claim: Claim) -> Observation:
 def _again_at(claim: Claim, answer: Refused, now: datetime) -> datetime | None:
     """When a refused task may be sent again. Where everybody waits, it keeps its place as the oldest."""
     match answer.meaning.remedy:
-        case Remedy.FAIL:
+        case Remedy.FAIL | Remedy.HOLD_MODEL:
             return None
         case Remedy.BACK_OFF:
             first_s, most_s = BACK_OFF_S
@@ -273,7 +273,7 @@ def _standing_after(
         wait_s = answer.retry_after_s if reason is Reason.RATE_LIMITED else None
         known = Standing(before.hold, before.by_hand, before.by_hand_since)
         return standings.hold(known, reason, now, detail=answer.message, wait_s=wait_s, in_flight=in_flight)
-    if answer.meaning.remedy is Remedy.FAIL:
+    if answer.meaning.remedy in (Remedy.FAIL, Remedy.HOLD_MODEL):
         return standings.refused(before, claim.claimed_at, now)
     vendor_spoke = answer.status is not None
     if vendor_spoke and (before.hold is None or before.hold.reason is Reason.BREAKER):

@@ -124,7 +124,7 @@ def read_submit_answer(response: Response) -> SubmitAnswer:
     if http_status >= 400:
         return _refused_http(http_status, envelope, response.retry_after_s)
     if envelope is not None and refused:
-        meaning = codes.on_submit(envelope.status)
+        meaning = codes.on_submit(envelope.status, envelope.message)
         return Refused(meaning, envelope.message, envelope.status, envelope.request_id, response.retry_after_s)
     return _accepted(document, envelope) or Unknown("no_envelope" if envelope is None else "no_item_ids")
 
@@ -157,7 +157,7 @@ def _refused_http(http_status: int, envelope: Envelope | None, retry_after_s: fl
     status, message, request_id = None, f"The vendor answered HTTP {http_status}.", None
     if envelope is not None and envelope.status != codes.SUCCESS:
         status, message, request_id = envelope.status, envelope.message, envelope.request_id
-    meaning = codes.ON_HTTP.get(http_status) or (codes.on_submit(status) if status is not None else codes.UNDOCUMENTED)
+    meaning = codes.on_submit(status, message, http_status)
     return Refused(meaning, message, status, request_id, retry_after_s)
 
 

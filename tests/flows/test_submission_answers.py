@@ -9,7 +9,7 @@ PERMANENT = {
     400004: "content_violation",
     400008: "work_not_found",
     400009: "work_status_abnormal",
-    400010: "model_unsupported",
+    400010: "model_not_offered",
     400011: "work_not_extendable",
     499999: "vendor_refused",
 }

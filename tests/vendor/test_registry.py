@@ -198,14 +198,14 @@ def test_lyrics_may_name_no_song_model():
 def test_every_documented_code_has_a_meaning_and_others_are_permanent():
     assert set(ON_SUBMIT) == set(range(400001, 400012))
     assert on_submit(400013) is on_submit(-1) is UNDOCUMENTED
-    assert UNDOCUMENTED.remedy is Remedy.FAIL
+    assert UNDOCUMENTED.remedy is Remedy.HOLD_MODEL
     assert SUCCESS not in ON_SUBMIT
     assert len({meaning.code for meaning in ON_SUBMIT.values()}) == len(ON_SUBMIT)
 
 
 def test_what_is_permanent_is_not_advised_to_be_retried():
     for meaning in (*ON_SUBMIT.values(), UNDOCUMENTED):
-        assert meaning.retryable == (meaning.remedy is not Remedy.FAIL)
+        assert meaning.retryable == (meaning.remedy not in (Remedy.FAIL, Remedy.HOLD_MODEL))
 
 
 def test_a_bad_id_can_spoil_a_batch_with_400008():

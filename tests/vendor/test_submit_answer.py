@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.vendor import codes
 from app.vendor.answers import Accepted, Refused, Response, Unknown, read_envelope, read_submit_answer
 from app.vendor.codes import Remedy
 
@@ -143,14 +144,15 @@ def test_3xx_5xx_and_those_who_gave_up_waiting_are_unknown_whatever_they_carry(h
         (400007, "vendor_queue_full", Remedy.WAIT_FOR_SLOT, True),
         (400008, "work_not_found", Remedy.FAIL, False),
         (400009, "work_status_abnormal", Remedy.FAIL, False),
-        (400010, "model_unsupported", Remedy.FAIL, False),
+        (400010, "model_not_offered", Remedy.HOLD_MODEL, False),
         (400011, "work_not_extendable", Remedy.FAIL, False),
-        (400012, "vendor_refused", Remedy.FAIL, False),
-        (500000, "vendor_refused", Remedy.FAIL, False),
-        (0, "vendor_refused", Remedy.FAIL, False),
+        (400012, "vendor_refused", Remedy.HOLD_MODEL, False),
+        (500000, "vendor_refused", Remedy.HOLD_MODEL, False),
+        (0, "vendor_refused", Remedy.HOLD_MODEL, False),
+        (404, "kind_not_offered", Remedy.HOLD_MODEL, False),
     ],
 )
-@pytest.mark.parametrize("http_status", [200, 201, 400, 404, 422])
+@pytest.mark.parametrize("http_status", [200, 201, 400, 422])
 def test_a_refusing_code_is_refused_with_its_remedy(http_status, status, code, remedy, retryable):
     found = answer(http_status, envelope(status, message="callback_url not blank"))
     assert isinstance(found, Refused)
@@ -177,12 +179,124 @@ def test_a_refusal_of_the_connection_is_tried_again(http_status, document):
     assert (found.meaning.remedy, found.meaning.retryable, found.retry_after_s) == (Remedy.BACK_OFF, True, 7)
 
 
-@pytest.mark.parametrize("http_status", [400, 404, 405, 410, 422, 451])
+@pytest.mark.parametrize("http_status", [400, 413, 414, 422, 431])
 @pytest.mark.parametrize("document", [b"nope", envelope(200000)])
-def test_any_other_4xx_is_refused_for_good(http_status, document):
+def test_a_4xx_that_finds_fault_with_one_request_fails_it(http_status, document):
     found = answer(http_status, document)
     assert (found.meaning.code, found.meaning.remedy) == ("vendor_refused", Remedy.FAIL)
     assert str(http_status) in found.message
+
+
+@pytest.mark.parametrize("http_status", [402, 406, 409, 410, 415, 451])
+def test_any_other_4xx_concerns_everybody(http_status):
+    found = answer(http_status, b"nope")
+    assert (found.meaning.code, found.meaning.remedy) == ("vendor_refused", Remedy.HOLD_MODEL)
+
+
+@pytest.mark.parametrize("http_status", [404, 405])
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"<html>not found</html>",
+        b'{"status":404,"error":"Not Found","path":"/x"}',
+        envelope(499999),
+        envelope(200000),
+    ],
+    ids=str,
+)
+def test_an_operation_whose_path_is_gone_is_not_offered(http_status, document):
+    found = answer(http_status, document)
+    assert (found.meaning.code, found.meaning.remedy) == ("kind_not_offered", Remedy.HOLD_MODEL)
+
+
+@pytest.mark.parametrize(
+    ("http_status", "status", "code"), [(404, 400004, "content_violation"), (405, 400006, "vendor_busy")]
+)
+def test_a_documented_code_says_more_than_a_404(http_status, status, code):
+    assert answer(http_status, envelope(status)).meaning.code == code
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "model not support",
+        "Model not support!",
+        "model not supported",
+        "MODEL NOT SUPPORT",
+        "the model is not supported",
+        "this model is no longer supported",
+        "unsupported model: TemPolor v4.5",
+        "invalid model",
+        "model TemPolor v4.5 not found",
+        "model 'x' does not exist",
+        "models of this series are offline",
+        "model must be one of [tempolor-latest, Mureka V9]",
+        "the required model is not available",
+        "param error: model",
+        "model_name not support",
+        "modelId invalid",
+        "song_model not support",
+        "songModel is not supported",
+        "modelNotSupport",
+        "the model does not support instrumental",
+        "模型不支持",
+        "该模型已下线",
+        "不支持的模型",
+        "暂不支持该模型，请更换",
+        "参数错误：模型不存在",
+        "模型类型不支持",
+        "model不支持",
+        "当前model已下架",
+    ],
+)
+def test_a_bad_parameter_that_speaks_of_the_model_means_that_it_is_not_offered(message):
+    found = answer(200, envelope(400003, message=message))
+    assert (found.meaning.code, found.meaning.remedy, found.message) == (
+        "model_not_offered",
+        Remedy.HOLD_MODEL,
+        message,
+    )
+    assert answer(422, envelope(400003, message=message)).meaning is found.meaning
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "",
+        "parameter error",
+        "参数错误",
+        "callback_url not blank",
+        "model not blank",
+        "model can not be empty",
+        "model is required",
+        "missing model",
+        "model must be a string",
+        "model length exceeds 50",
+        "model不能为空",
+        "模型不能为空",
+        "缺少模型参数",
+        "模型名称过长",
+        "prompt exceeds 1000 characters",
+        "prompt is too long for this model",
+        "the model takes at most 3000 characters of lyrics",
+        "voice_id does not go with the model",
+        "歌词超过模型限制",
+        "提示词违规",
+        "remodelling failed",
+        "supermodel",
+        "modeling",
+        "url not reachable",
+    ],
+)
+def test_a_bad_parameter_that_speaks_of_anything_else_concerns_one_task(message):
+    found = answer(200, envelope(400003, message=message))
+    assert (found.meaning.code, found.meaning.remedy) == ("bad_parameter", Remedy.FAIL)
+
+
+@pytest.mark.parametrize("status", [400001, 400004, 400008, 400009, 400011])
+def test_other_codes_that_speak_of_the_model_mean_what_they_mean(status):
+    assert answer(200, envelope(status, message="model not support")).meaning is codes.ON_SUBMIT[status]
 
 
 def test_the_vendors_words_are_cleaned_and_bounded():
