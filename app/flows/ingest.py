@@ -19,7 +19,7 @@ from app.flows.writer import Writer
 from app.storage.database import Lane
 from app.storage.inbox import digest_of
 from app.telemetry import metrics
-from app.vendor import wire
+from app.vendor import decoding, wire
 from app.vendor.kinds import FAMILIES
 
 MOST_ENTRIES: Final = 512
@@ -113,7 +113,7 @@ class Ingest:
         fault = None
         try:
             found = wire.read_callback(body, family)
-        except wire.Malformed as error:
+        except decoding.Malformed as error:
             fault = str(error)
         else:
             readings = tuple(found.readings)

@@ -18,7 +18,7 @@ from app.flows.replay import observations_of
 from app.storage import record, timeline
 from app.storage.inbox import MOST_BODIES
 from app.storage.timeline import Happened
-from app.vendor import wire
+from app.vendor import decoding, wire
 from app.vendor.kinds import FAMILIES
 
 MOST_ENTRIES: Final = 10_000
@@ -126,7 +126,7 @@ def _read_inbound(conn: sa.Connection, found: Record, task: Task, named: set[UUI
             continue
         try:
             readings = wire.read_callback(logged.body, FAMILIES[logged.family]).readings
-        except wire.Malformed:
+        except decoding.Malformed:
             found.gaps.append("a stored callback cannot be read any more")
             continue
         observations += observations_of(logged, readings)

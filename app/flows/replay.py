@@ -23,7 +23,7 @@ from app.flows.present import Document, callback_document
 from app.storage import audit, inbox, record
 from app.storage.database import Database
 from app.storage.inbox import Logged
-from app.vendor import wire
+from app.vendor import decoding, wire
 from app.vendor.kinds import FAMILIES
 
 log = structlog.get_logger(__name__)
@@ -84,7 +84,7 @@ def _replay(conn: sa.Connection, context: Context, callback_id: UUID, recorded: 
     audit.record(conn, recorded)
     try:
         readings = wire.read_callback(logged.body, FAMILIES[logged.family]).readings
-    except wire.Malformed as error:
+    except decoding.Malformed as error:
         return _noted(conn, logged, Disposition.MALFORMED, str(error))
     observations = observations_of(logged, readings)
     change = Change(recorded.at, "replayed", logged.task_id, observations, detail={"callback_id": str(logged.id)})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.domain.observation import Reading
-from app.vendor import codes, wire
+from app.vendor import codes, decoding, wire
 from app.vendor.codes import Meaning
 from app.vendor.kinds import Family
 
@@ -194,8 +194,8 @@ def read_envelope(content: bytes) -> Envelope | None:
 def _document(content: bytes) -> Any:
     """The body as JSON, or None."""
     try:
-        return wire.decode(content)
-    except wire.Malformed:
+        return decoding.decode(content)
+    except decoding.Malformed:
         return None
 
 

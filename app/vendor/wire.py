@@ -4,7 +4,6 @@ Unknown fields are kept, a wrong type becomes "absent" and is counted, nothing r
 what an item is: its decoder would drop the fields that it does not know.
 """
 
-import json
 import math
 import re
 from collections import defaultdict
@@ -16,6 +15,7 @@ import msgspec
 from app.domain.item import canonical
 from app.domain.observation import Reading
 from app.domain.shape import Shape
+from app.vendor.decoding import MOST_INT_DIGITS, Malformed, OddNumber, decode
 from app.vendor.kinds import FAMILIES, Family
 
 MOST_ID_CHARS: Final = 200
@@ -25,17 +25,11 @@ MOST_ITEMS: Final = 200
 MOST_URL_CHARS: Final = 8192
 MOST_DEPTH: Final = 32
 """Deeper values of unknown fields are dropped: they would overflow the recursion of whoever encodes them again."""
-MOST_INT_DIGITS: Final = 40
-"""A longer whole number is dropped, except as an item id."""
 _MOST_INT: Final = 10**MOST_INT_DIGITS
 
 _REPLACEMENT: Final = "\ufffd"
 _CALLBACK_URL: Final = re.compile(r"(/callbacks/[a-z]+/)[A-Za-z0-9_-]{16,}")
 _ABSENT: Final = object()
-
-
-class Malformed(Exception):
-    """The body is not JSON, or not of the documented shape. The message is safe to show."""
 
 
 Oddities = defaultdict[str, int]
@@ -47,23 +41,6 @@ class Body(msgspec.Struct):
 
     readings: list[Reading] = msgspec.field(default_factory=list)
     oddities: Oddities = msgspec.field(default_factory=lambda: Oddities(int))
-
-
-def decode(raw: bytes) -> Any:
-    """Decode JSON. Raises ``Malformed``.
-
-    What only msgspec refuses (a lone surrogate, 1e400) gets one retry through the standard library: a song
-    must not be lost over one broken emoji.
-    """
-    try:
-        return msgspec.json.decode(raw)
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise Malformed(_why(error)) from None
-    except msgspec.MsgspecError:
-        try:
-            return json.loads(raw, parse_int=_parse_int)
-        except (ValueError, RecursionError) as error:
-            raise Malformed(_why(error)) from None
 
 
 def read_callback(raw: bytes, family: Family) -> Body:
@@ -135,9 +112,11 @@ def read_item_id(value: Any) -> str | None:
         if abs(value) >= 10**MOST_ID_CHARS:
             return None
         value = str(value)
+    if isinstance(value, OddNumber) and not value.lstrip("-").isdigit():
+        return None
     if not isinstance(value, str) or not 1 <= len(value) <= MOST_ID_CHARS:
         return None
-    return clean_text(value)
+    return clean_text(str(value))
 
 
 def clean_text(text: str) -> str:
@@ -155,16 +134,18 @@ def clean_text(text: str) -> str:
 
 
 def clean(value: Any, oddities: Oddities, depth: int = 0) -> Any:
-    """A value that both databases and any JSON encoder take; what cannot be kept is absent and counted."""
+    """A value that both databases and any JSON encoder take. A number that is none to them becomes its text; what is
+    nested too deeply is absent. Both are counted."""
+    if isinstance(value, OddNumber):
+        oddities["number_out_of_range"] += 1
+        return str(value)
     if isinstance(value, str):
         return clean_text(value)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, (int, float)):
-        if math.isfinite(value) if isinstance(value, float) else -_MOST_INT < value < _MOST_INT:
-            return value
-        oddities["number_out_of_range"] += 1
-        return _ABSENT
+        is_kept = math.isfinite(value) if isinstance(value, float) else -_MOST_INT < value < _MOST_INT
+        return value if is_kept else clean(OddNumber(value), oddities)
     if depth >= MOST_DEPTH:
         oddities["too_deep"] += 1
         return _ABSENT
@@ -267,16 +248,3 @@ def _holds_url(value: Any) -> bool:
     if isinstance(value, (list, dict)):
         return any(_holds_url(part) for part in (value.values() if isinstance(value, dict) else value))
     return False
-
-
-def _parse_int(text: str) -> float:
-    """A whole number, or infinity for one with so many digits that Python refuses it; cleaning drops that."""
-    return int(text) if len(text) <= MOST_ID_CHARS else math.inf
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "the JSON is nested too deeply"
-    if isinstance(error, UnicodeDecodeError):
-        return "the body is not valid UTF-8"
-    return "the body is not valid JSON"

@@ -28,9 +28,6 @@ MALFORMED = {
     "truncated": b'{"songs":[{"item_id":"t2m_1","status":"succ',
     "trailing": b'{"songs":[{"item_id":"t2m_1"}]} {}',
     "single quotes": b"{'songs':[{'item_id':'t2m_1'}]}",
-    "invalid UTF-8": b'{"songs":[{"item_id":"t2m_1","title":"\xff\xfe"}]}',
-    "half a character": b'{"songs":[{"item_id":"t2m_1","title":"\xe2\x82"}]}',
-    "a raw NUL": b'{"songs":[{"item_id":"t2m_1","title":"\x00"}]}',
     "nested lists": b"[" * DEEP,
     "nested closed": b"[" * DEEP + b"]" * DEEP,
     "nested objects": b'{"a":' * DEEP + b"1" + b"}" * DEEP,
@@ -99,6 +96,9 @@ USABLE = {
     "twice the same item": b'{"songs":[{"item_id":"t2m_1","status":"failed"},{"item_id":"t2m_1","title":"x"}]}',
     "many items": json.dumps({"songs": [{"item_id": f"t2m_{n}", "status": "running"} for n in range(1000)]}).encode(),
     "more in the body": b'{"stems":[{}],"songs":[{"item_id":"t2m_1"}],"\\u0000":"\\ud800"}',
+    "invalid UTF-8": b'{"songs":[{"item_id":"t2m_1","title":"\xff\xfe"}]}',
+    "half a character": b'{"songs":[{"item_id":"t2m_1","title":"\xe2\x82"}]}',
+    "a raw NUL": b'{"songs":[{"item_id":"t2m_1","title":"\x00"}]}',
     "spaces": b'  \r\n{"songs" : [ { "item_id" : "t2m_1" } ] }\t\n',
 }
 

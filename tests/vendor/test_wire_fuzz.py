@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.domain.item import ItemState, canonical, join
 from app.domain.observation import Observation, Reading, Source
-from app.vendor import wire
+from app.vendor import decoding, wire
 from app.vendor.answers import read_envelope
 from app.vendor.kinds import FAMILIES
 
@@ -67,7 +67,7 @@ def check(reading: Reading) -> None:
 def survives(raw: bytes, family) -> None:
     try:
         found = wire.read_callback(raw, family)
-    except wire.Malformed:
+    except decoding.Malformed:
         return
     for reading in found.readings:
         check(reading)

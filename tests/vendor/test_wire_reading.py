@@ -6,7 +6,7 @@ from collections import Counter
 import msgspec
 import pytest
 
-from app.vendor import wire
+from app.vendor import decoding, wire
 from app.vendor.kinds import FAMILIES, INSTRUMENTAL, LYRICS, MIDI, SONG, STEMS
 from tests.vendor.samples import AUDIO_COMPLETE, MP3, SECTIONS, STEMS_ANSWER, WAV, WAV_COMPLETE_WITHOUT_MP3
 
@@ -203,7 +203,7 @@ def test_an_empty_list_is_fine():
         b" ",
         b"success",
         b"\xff\xfe\x00",
-        b'{"songs":[{"item_id":"i1","title":"\xff"}]}',
+        b'{"songs":[{"item_id":"i1","title":"\xff}]}',
         b'{"songs":[{"item_id":"i1"}',
         b'{"songs":null}',
         b'{"songs":{}}',
@@ -225,13 +225,13 @@ def test_an_empty_list_is_fine():
     ids=lambda raw: raw[:40].decode("latin-1"),
 )
 def test_what_is_not_json_or_not_the_documented_shape_is_malformed(raw):
-    with pytest.raises(wire.Malformed) as caught:
+    with pytest.raises(decoding.Malformed) as caught:
         read(raw)
     assert len(str(caught.value)) < 80
 
 
 def test_what_malformed_says_is_safe_to_show():
-    with pytest.raises(wire.Malformed) as caught:
+    with pytest.raises(decoding.Malformed) as caught:
         read(b'{"songs": [{"item_id": "tempo-secret"')
     assert "secret" not in str(caught.value)
 
@@ -243,11 +243,11 @@ def test_nul_and_lone_surrogates_become_replacement_characters():
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity", "1" * 41, "-" + "1" * 4000])
-def test_numbers_out_of_range_are_absent_and_counted_and_the_song_is_kept(number):
+def test_a_number_out_of_range_is_kept_as_its_text_and_counted(number):
     raw = b'{"songs":[{"item_id":"i1","status":"succeeded","odd":%s,"list":[1,%s]}]}' % ((number.encode(),) * 2)
     found = read(raw)
     assert found.readings[0].statuses == {"status": "succeeded"}
-    assert found.readings[0].values == {"list": [1]}
+    assert found.readings[0].values == {"odd": number, "list": [1, number]}
     assert found.oddities["number_out_of_range"] == 2
 
 
@@ -256,6 +256,16 @@ def test_a_song_is_not_lost_over_one_number_of_five_thousand_digits():
     found = read(raw)
     assert found.readings[0].statuses == {"status": "succeeded"}
     assert found.oddities["number_out_of_range"] == 1
+
+
+@pytest.mark.parametrize(("digits", "is_read"), [(200, True), (201, False), (6000, False)])
+def test_an_item_id_of_many_digits_is_their_text_also_where_other_numbers_are_odd(digits, is_read):
+    raw = b'{"songs":[{"item_id":%s,"duration":1e400},{"item_id":1e400},{"item_id":NaN}]}' % (b"7" * digits)
+    if is_read:
+        assert [one.item_id for one in read(raw).readings] == ["7" * digits]
+    else:
+        with pytest.raises(decoding.Malformed):
+            read(raw)
 
 
 def test_long_integers_within_the_bound_are_kept_to_the_digit():
@@ -277,7 +287,7 @@ def test_every_family_reads_its_own_list_and_no_other():
             if other is family:
                 assert len(read(raw, other).readings) == 1
             else:
-                with pytest.raises(wire.Malformed):
+                with pytest.raises(decoding.Malformed):
                     read(raw, other)
 
 
