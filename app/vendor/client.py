@@ -1,7 +1,6 @@
-"""The vendor's HTTP interface: the only place that sees its HTTP errors, and turns each answer into a value.
+"""The vendor's interface: submit, ask, read the account. Each answer becomes a value.
 
-What an answer means is in ``answers``; here is what happens where none comes: for a submission, whether a connection
-was made at all decides between "certainly not taken" and "we cannot know" (G5).
+What an answer means is in ``answers``, how a call is made in ``exchange``; here they meet.
 """
 
 import asyncio
@@ -9,13 +8,10 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import httpx
-import msgspec
 
-from app.domain.retry_after import parse_retry_after
 from app.vendor import codes, wire
 from app.vendor.answers import (
     QueryAnswer,
@@ -31,11 +27,20 @@ from app.vendor.answers import (
     result_of,
 )
 from app.vendor.codes import Meaning, Remedy
+from app.vendor.exchange import NoAnswer, exchange
 from app.vendor.kinds import ACCOUNT_PATH, Family, Kind
 
 QUERY_TIMEOUT_S: Final = 20.0
 """Under the lease of a query (30 s), so that a lease never lapses under a call."""
-MOST_ANSWER_BYTES: Final = 16 * 1024 * 1024
+MOST_ANSWER_BYTES: Final = 512 * 1024
+"""Of an answer to a question: ten items, of which each is sent by callbacks of 8 KB. What is read to its end is also
+what one decoding holds everything else up for."""
+MOST_SUBMIT_ANSWER_BYTES: Final = 128 * 1024
+"""Of an answer to a submission, and of the account: 500 ids of 200 characters, and room."""
+READ_AT_ONCE_BYTES: Final = 32 * 1024
+"""What is larger is read beside the loop."""
+
+T = TypeVar("T")
 
 CallObserver = Callable[[str, str, float], None]
 """Told of each call: operation, result (a code or a short word), seconds."""
@@ -49,6 +54,8 @@ def _http_client(base_url: str, api_key: str, keep_alive: int, tls: ssl.SSLConte
             b"Authorization": api_key.encode(),
             b"Content-Type": b"application/json; charset=utf-8",
             b"Accept": b"application/json",
+            # Some kilobytes that grow to gigabytes are no saving.
+            b"Accept-Encoding": b"identity",
         },
         follow_redirects=False,
         verify=tls,
@@ -64,6 +71,7 @@ class VendorClient:
     ) -> None:
         self._observer = observer
         self._api_key = api_key
+        self._reading_large = asyncio.Lock()
         # A kept connection that the vendor closes just as we write leaves the outcome unknown. A question can
         # be asked again, a submission cannot: each one gets a connection of its own.
         self._submissions = _http_client(base_url, api_key, keep_alive=0, tls=tls)
@@ -96,61 +104,53 @@ class VendorClient:
         return result
 
     async def _submit(self, path: str, body: dict[str, Any], timeout_s: float) -> SubmitAnswer:
-        try:
-            async with asyncio.timeout(timeout_s):
-                response = await _post(self._submissions, path, body, timeout_s)
-        except TimeoutError:
-            return Unknown("timeout")
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
-            unreachable = Meaning("vendor_unreachable", Remedy.BACK_OFF, retryable=True)
-            return Refused(unreachable, f"The vendor could not be reached ({type(error).__name__}).")
-        except (httpx.HTTPError, OSError, ValueError) as error:
-            return Unknown(type(error).__name__)
-        answer = read_submit_answer(response)
+        response = await exchange(self._submissions, path, body, timeout_s, MOST_SUBMIT_ANSWER_BYTES)
+        if isinstance(response, NoAnswer):
+            if response.left:
+                return Unknown(response.reason)
+            return Refused(_UNREACHABLE, f"The vendor could not be reached ({response.reason}).")
+        answer = await self._read(response, read_submit_answer)
         return replace(answer, message=self._redact(answer.message)) if isinstance(answer, Refused) else answer
 
     async def _query(self, family: Family, item_ids: list[str]) -> QueryAnswer:
-        response = await self._ask(family.query_path, {"item_ids": item_ids})
+        response = await self._ask(family.query_path, {"item_ids": item_ids}, MOST_ANSWER_BYTES)
         if isinstance(response, Unanswered):
             return response
-        answer = read_query_answer(response, family)
+        answer = await self._read(response, lambda response: read_query_answer(response, family))
         return replace(answer, message=self._redact(answer.message)) if isinstance(answer, Spoiled) else answer
 
     async def _account(self) -> dict[str, Any] | Unanswered:
-        response = await self._ask(ACCOUNT_PATH, {})
-        found = response if isinstance(response, Unanswered) else read_answer(response)
-        if isinstance(found, Unanswered):
-            return found
-        if found.status != codes.SUCCESS or not isinstance(found.data, dict):
-            return Unanswered(self._redact(found.message) or "no account in the answer", found.status)
-        account: dict[str, Any] = wire.clean(found.data, wire.Oddities(int))
-        return account
+        response = await self._ask(ACCOUNT_PATH, {}, MOST_SUBMIT_ANSWER_BYTES)
+        if isinstance(response, Unanswered):
+            return response
+        found = await self._read(response, _read_account)
+        return replace(found, reason=self._redact(found.reason)) if isinstance(found, Unanswered) else found
 
-    async def _ask(self, path: str, body: dict[str, Any]) -> Response | Unanswered:
-        try:
-            async with asyncio.timeout(QUERY_TIMEOUT_S):
-                return await _post(self._questions, path, body, QUERY_TIMEOUT_S)
-        except TimeoutError:
-            return Unanswered("timeout")
-        except (httpx.HTTPError, OSError, ValueError) as error:
-            return Unanswered(type(error).__name__)
+    async def _ask(self, path: str, body: dict[str, Any], most_bytes: int) -> Response | Unanswered:
+        response = await exchange(self._questions, path, body, QUERY_TIMEOUT_S, most_bytes)
+        return Unanswered(response.reason) if isinstance(response, NoAnswer) else response
+
+    async def _read(self, response: Response, read: Callable[[Response], T]) -> T:
+        """What an answer says. A large one is read in a thread, and one at a time: a hundred kilobytes of brackets
+        take as long as thousands of items, and as much memory."""
+        if len(response.content) <= READ_AT_ONCE_BYTES:
+            return read(response)
+        async with self._reading_large:
+            return await asyncio.to_thread(read, response)
 
     def _redact(self, words: str) -> str:
         """The vendor's words without our key, which it may repeat: they are shown to clients and logged."""
         return words.replace(self._api_key, "…")
 
 
-async def _post(http: httpx.AsyncClient, path: str, body: dict[str, Any], timeout_s: float) -> Response:
-    """One call, read to its bounded end. The caller times the whole of it; only connecting is timed here, in
-    half of that, since a connection that could not be made is certainly not a submission."""
-    timeout = httpx.Timeout(None, connect=timeout_s / 2)
-    chunks: list[bytes] = []
-    size = 0
-    async with http.stream("POST", path, content=msgspec.json.encode(body), timeout=timeout) as response:
-        async for chunk in response.aiter_bytes():
-            size += len(chunk)
-            if size > MOST_ANSWER_BYTES:
-                raise ValueError("the answer is too large")
-            chunks.append(chunk)
-    retry_after_s = parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
-    return Response(response.status_code, b"".join(chunks), retry_after_s)
+_UNREACHABLE: Final = Meaning("vendor_unreachable", Remedy.BACK_OFF, retryable=True)
+
+
+def _read_account(response: Response) -> dict[str, Any] | Unanswered:
+    found = read_answer(response)
+    if isinstance(found, Unanswered):
+        return found
+    if found.status != codes.SUCCESS or not isinstance(found.data, dict):
+        return Unanswered(found.message or "no account in the answer", found.status)
+    account: dict[str, Any] = wire.clean(found.data, wire.Oddities(int))
+    return account
