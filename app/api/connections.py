@@ -1,14 +1,18 @@
-"""The limits of one connection that uvicorn leaves open: how long and how large a request's head may be, how long an
-answer may go unread, how long a connection may stand idle, and how many connections one process holds."""
+"""What uvicorn leaves open on one connection.
+
+Limits: how long and how large a request's head may be, how long an answer may go unread, how long a connection may
+stand idle, and how many connections one process holds. And what HTTP/1 asks of a server: an offer of another protocol
+is passed over, a sender that closes its side still gets its answers, HTTP/1.0 gets no chunks, a trailer is no header.
+"""
 
 import asyncio
-import logging
 import resource
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, cast
 
-from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+import httptools
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.api.joined import JoinedWrites
 from app.api.problems import Problem
@@ -35,9 +39,10 @@ FRAMING: Final = 8
 MOST_CONNECTIONS: Final = 8192
 """Waits and streams together are at most 5,500."""
 SPARE_CONNECTIONS: Final = 64
-_LOG: Final = logging.getLogger("uvicorn.error.connections")
-_LOG.setLevel(logging.ERROR)
-"""Uvicorn warns of each bad request: anybody could fill the log. They are counted instead."""
+SPOKEN: Final = frozenset({"1.0", "1.1"})
+_NO_HTTP: Final = (400, "bad_request", "This is not a valid HTTP request.")
+_OTHER_VERSION: Final = (505, "http_version", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+_NO_PROXY: Final = (501, "no_proxy", "The gateway is no proxy: there is no CONNECT.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +90,11 @@ class GuardedConnection(HttpToolsProtocol):
     _refusal: tuple[int, str, str] | None = None
     _overhead: int = 0
     """Bytes of this request that are not of its body, as far as they are known."""
+    _hears: bool = True
+    """Whether what still comes is read; else only what was asked is answered."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast(asyncio.Transport, JoinedWrites(transport, self.loop)))
-        self.logger = _LOG
         count, limits = len(self.connections), self.limits
         if count > limits.most_connections + limits.spare:
             self._cut("crowded")
@@ -97,9 +103,23 @@ class GuardedConnection(HttpToolsProtocol):
             self.app = _health_alone(self.app)
         self._watch_head()
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Whether the connection stays open for answers: its sender has closed its own side. One that went away
+        looks the same until it is written to, so a stream under way ends, and a wait is answered now."""
+        cycle: Any = self.cycle
+        # What has begun and has no length is a stream.
+        if (
+            self._is_answering()
+            and not cycle.more_body
+            and (cycle.expected_content_length or not cycle.response_started)
+        ):
+            self._answer_the_rest()
+            # Whoever reads on behind the body learns of it.
+            cycle.message_event.set()
+            return True
         # The transport closes itself behind this, past what is held: the answer to a HEAD, whose sender sends no more.
         cast(JoinedWrites, self.transport).flush()
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         for timer in (self._head_timer, self._unread_timer):
@@ -108,9 +128,18 @@ class GuardedConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if not self._hears:
+            return
+        self._unset_keepalive_if_required()
         self._overhead += len(data)
-        super().data_received(data)
-        if self.transport.is_closing():
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            # It is counted and not logged: anybody could fill the log.
+            named = self.parser.get_http_version()
+            other = _NO_HTTP if named in SPOKEN or named == "0.0" else _OTHER_VERSION
+            self._refuse(*(self._refusal or other))
+        if self.transport.is_closing() or not self._hears:
             return
         between = not self._is_answering()
         # A head that has not ended, or the rest of a request that was answered without it.
@@ -120,7 +149,38 @@ class GuardedConnection(HttpToolsProtocol):
         if self._overhead > self.limits.most_head_bytes:
             self._refuse(431, "head_too_large", "The headers of the request are too large.")
 
+    def _parse(self, data: bytes) -> None:
+        """Parse what came. An offer to go on in another protocol (h2c, WebSocket, TLS) may be ignored (RFC 9110, 7.8),
+        and is. A parser stops behind a head that makes one, and takes what follows for that protocol: another is
+        given the head without the offer, and then the rest."""
+        rest: bytes | memoryview = data
+        while True:
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as offer:
+                rest = memoryview(rest)[offer.args[0] :]
+                head = self._head_without_offer()
+                self.parser = httptools.HttpRequestParser(self)
+                # As uvicorn does: what follows a request that asks to close must not take its answer away.
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self.parser.feed_data(head)
+            else:
+                return
+
+    def _head_without_offer(self) -> bytes:
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        lines = [b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"%s %s HTTP/%s\r\n%s\r\n" % (method, self.url, version, b"".join(lines))
+
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                self._refusal = _NO_PROXY
+                raise ValueError("CONNECT")
+            return
+        if self.parser.get_http_version() not in SPOKEN:
+            self._refusal = _OTHER_VERSION
+            raise ValueError("another version")
         self._forget_head()
         if len(self.url) > self.limits.most_url_bytes:
             self._refusal = (414, "url_too_long", "The URL is too long.")
@@ -131,12 +191,21 @@ class GuardedConnection(HttpToolsProtocol):
                 self._refusal = (431, "head_too_large", "The headers of the request are too large.")
                 raise ValueError("the head is too large")
         super().on_headers_complete()
+        # Trailers are no headers: a proxy that sets X-Forwarded-For may pass on one that came as a trailer.
+        self.headers = []
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if cycle.scope["http_version"] == "1.0":
+            app = _without_chunks(app, cycle)
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         self._overhead -= len(body) * FRAMING
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         self._overhead = 0
         super().on_message_complete()
 
@@ -164,10 +233,6 @@ class GuardedConnection(HttpToolsProtocol):
             self._unread_timer = None
         super().resume_writing()
 
-    def send_400_response(self, msg: str) -> None:
-        """Uvicorn's answer to what its parser refuses, or ours to what we refused within it."""
-        self._refuse(*(self._refusal or (400, "bad_request", "This is not a valid HTTP request.")))
-
     def _watch_head(self) -> None:
         self._head_timer = self.loop.call_later(self.limits.head_timeout_s, self._head_is_late)
 
@@ -188,11 +253,22 @@ class GuardedConnection(HttpToolsProtocol):
         cycle: Any = self.cycle
         return cycle is not None and not cycle.response_complete
 
+    def _answer_the_rest(self) -> None:
+        """Read no more; close behind the answer to the last request."""
+        self._hears = False
+        self.cycle.keep_alive = False
+
     def _refuse(self, status: int, code: str, detail: str) -> None:
-        if self._is_answering() and self.cycle.response_started:
-            # Half of an answer is out: nothing can follow it.
-            self._cut(code)
-            return
+        if self._is_answering():
+            if not self.cycle.more_body:
+                # What was asked before this is good, and this answer would be taken for its answer.
+                metrics.connections_refused.labels(code).inc()
+                self._answer_the_rest()
+                return
+            if self.cycle.response_started or self.pipeline:
+                # Half of an answer is out, or one that is due before: nothing can follow it.
+                self._cut(code)
+                return
         metrics.connections_refused.labels(code).inc()
         problem = Problem(status, code, detail, {"Connection": "close"})
         lines = [b"%s: %s\r\n" % line for line in [*self.server_state.default_headers, *problem.raw_headers]]
@@ -219,6 +295,28 @@ class GuardedConnection(HttpToolsProtocol):
     def _cut(self, reason: str) -> None:
         metrics.connections_refused.labels(reason).inc()
         self.transport.abort()
+
+
+def _without_chunks(app: ASGIApp, cycle: RequestResponseCycle) -> ASGIApp:
+    """The application for a speaker of HTTP/1.0, which knows no chunks: an answer of unknown length ends with its
+    connection."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        unframed = False
+
+        async def send_plain(message: Message) -> None:
+            nonlocal unframed
+            if message["type"] == "http.response.start":
+                unframed = not any(name.lower() == b"content-length" for name, _ in message["headers"])
+                cycle.chunked_encoding = False if unframed else None
+            elif unframed:
+                # Added, since several may wait here for a slow reader.
+                cycle.expected_content_length += len(message.get("body", b""))
+            await send(message)
+
+        await app(scope, receive, send_plain)
+
+    return answer
 
 
 def _health_alone(app: Any) -> ASGIApp:

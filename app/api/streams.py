@@ -74,8 +74,9 @@ class _EventStream(EventSourceResponse):
             data_sender_callable=self._insist,
             send_timeout=STUCK_S,
         )
-        # The server says it on every answer.
+        # The server says these itself.
         del self.headers["cache-control"]
+        del self.headers["connection"]
         self._watch = watch
         self._stream = stream
 

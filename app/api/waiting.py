@@ -11,6 +11,7 @@ from app.flows.waits import Until
 from app.flows.watch import Watch
 
 MOST_WAIT_S: Final = 60.0
+"""What may be asked for. It is held for somewhat less, see ``Services.longest_wait_s``."""
 
 WaitS = Annotated[
     float,
@@ -26,16 +27,23 @@ async def held_answer(
 ) -> Response:
     """The task as it is then. Raises ``NotFound``, ``Unavailable``, ``Unauthenticated``."""
     answer = asyncio.ensure_future(watch.wait(task_id, client, wait_s, until))
-    gone = asyncio.ensure_future(_gone(request))
+    done = asyncio.ensure_future(_sends_no_more(request))
     try:
-        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
-        # Nobody reads the answer to a caller that has gone; its place is free for another.
-        return Response(await answer, media_type="application/json") if answer.done() else Response(status_code=204)
+        await asyncio.wait({answer, done}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            # Most who close have gone: their place is free for another. Who still reads is answered now.
+            answer.cancel()
+            await asyncio.wait({answer})
+            answer = asyncio.ensure_future(watch.wait(task_id, client, 0, until))
+        return Response(await answer, media_type="application/json")
     finally:
         answer.cancel()
-        gone.cancel()
+        done.cancel()
 
 
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+async def _sends_no_more(request: Request) -> None:
+    """Return when the caller has closed its side of the connection."""
+    more = True
+    while more:
+        more = (await request.receive()).get("more_body", False)
+    await request.receive()

@@ -47,6 +47,10 @@ class Line:
         self._writer.write(data)
         await self._writer.drain()
 
+    def send_no_more(self) -> None:
+        """Close this side; the other's answers are still read."""
+        self._writer.write_eof()
+
     async def read(self, size: int = 65536, timeout_s: float = 10) -> bytes:
         """What comes next, nothing if the other side has closed. Raises TimeoutError."""
         try:
@@ -85,3 +89,27 @@ class Line:
 def status_of(answer: bytes) -> int:
     """The status of an answer."""
     return int(answer.split(b" ", 2)[1])
+
+
+async def answers_of(line: Line, count: int, timeout_s: float = 20) -> list[bytes]:
+    """So many answers, one after the other, each with its head and the body that its length announces."""
+    found: list[bytes] = []
+    heard = b""
+    async with asyncio.timeout(timeout_s):
+        while len(found) < count:
+            head, gap, rest = heard.partition(b"\r\n\r\n")
+            size = _length_of(head) if gap else 0
+            if gap and len(rest) >= size:
+                found.append(head + gap + rest[:size])
+                heard = rest[size:]
+            elif part := await line.read(timeout_s=timeout_s):
+                heard += part
+            else:
+                raise AssertionError(f"closed after {len(found)} answers: {heard!r}")
+    assert heard == b""
+    return found
+
+
+def _length_of(head: bytes) -> int:
+    lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    return int(lengths[0].partition(b":")[2]) if lengths else 0
