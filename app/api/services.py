@@ -24,7 +24,9 @@ from app.flows.watch import Watch
 
 @dataclass(slots=True)
 class Services:
-    """One process's flows, as the routes use them. ``heartbeat_s``: between two signs of life of a quiet stream."""
+    """One process's flows, as the routes use them. ``heartbeat_s``: between two signs of life of a quiet stream.
+    ``longest_wait_s``: how long an answer is held at most. Proxies and balancers give up after 60 s: one that is held
+    as long as that comes too late, and a proxy may take the process for dead."""
 
     context: Context
     account: Account
@@ -33,6 +35,7 @@ class Services:
     watch: Watch
     caller: Poster
     heartbeat_s: float = 15.0
+    longest_wait_s: float = 58.0
     refreshes: Places = field(default_factory=lambda: Places("refreshes", 200, 0.25))
     pings: Places = field(default_factory=lambda: Places("pings", 8, 0.25))
     meter: FailureMeter = field(default_factory=FailureMeter)

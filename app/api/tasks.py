@@ -89,9 +89,10 @@ async def get_task(
     until: UntilWhat = Until.FINAL,
 ) -> Response:
     """One task with its items. With `wait` the answer is held until the task is final, or with `until=playable` until
-    it can be played; when the time is up it is the task as it is."""
+    it can be played; when the time is up, after 58 s at most, it is the task as it is."""
     if wait:
-        return await held_answer(request, given.watch, uuid_of(task_id), client, wait, until)
+        wait_s = min(wait, given.longest_wait_s)
+        return await held_answer(request, given.watch, uuid_of(task_id), client, wait_s, until)
     return json_answer(await read.task(given.context, uuid_of(task_id), scope_of(client)))
 
 

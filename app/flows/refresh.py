@@ -30,7 +30,7 @@ from app.storage.items import ItemKey
 from app.storage.limits import Limit
 from app.vendor.answers import QueryAnswer, Spoiled, Unanswered
 
-PATIENCE_S: Final = 10.0
+PATIENCE_S: Final = 8.0
 """How long a caller waits for the vendor's answer."""
 POLL_S: Final = 0.1
 """How often to look whether somebody else's question is answered."""

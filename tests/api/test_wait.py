@@ -140,6 +140,19 @@ async def test_who_may_not_see_a_task_cannot_wait_for_it(gateway):
     assert (await admins).json()["status"] == "succeeded"
 
 
+@on_sqlite
+async def test_no_answer_is_held_as_long_as_the_proxies_before_it_wait(gateway):
+    """They give up after 60 s."""
+    task = await gateway.submit()
+    assert gateway.gateway.services.longest_wait_s <= 58
+    gateway.gateway.services.longest_wait_s = 0.2
+    for wait in (60, 58.5, 59.99):
+        answer = await _wait(gateway, task["id"], wait)
+        assert (answer.status_code, answer.json()["status"]) == (200, "queued")
+    refused = await _wait(gateway, task["id"], 60.01)
+    assert_problem(refused, 422, "invalid_request")
+
+
 @only_woken
 async def test_a_drain_ends_waits_at_once(gateway):
     tasks = [await gateway.submit() for _ in range(3)]

@@ -131,7 +131,8 @@ async def test_over_the_rate_for_too_long_is_503_and_not_an_endless_wait(start_g
     problem = await refresh(gateway, second["id"])
     assert_problem(problem, 503, "not_refreshed")
     assert int(problem.headers["retry-after"]) >= 1
-    assert 9 <= time.monotonic() - started <= 19
+    # Before a client with a time-out of 10 s gives up, were the machine idle.
+    assert 7 <= time.monotonic() - started <= 19
 
 
 async def test_what_is_due_soon_fills_the_call(start_gateway, start_sandbox):
