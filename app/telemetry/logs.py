@@ -1,8 +1,12 @@
 """Structured logs to standard error: JSON lines, or colours for a person."""
 
+import io
 import logging
+import reprlib
 import sys
-from typing import Any
+from collections.abc import Mapping, MutableMapping
+from itertools import islice
+from typing import Any, Final, TextIO
 
 import structlog
 
@@ -24,6 +28,46 @@ _QUIET = {
 }
 
 
+MOST_TEXT_CHARS: Final = 2000
+MOST_ELEMENTS: Final = 20
+MOST_TRACE_CHARS: Final = 20_000
+"""Of a traceback, from its end: what went wrong stands there."""
+
+
+_BRIEF: Final = reprlib.Repr()
+_BRIEF.maxother = _BRIEF.maxstring = MOST_TEXT_CHARS
+
+
+def bound(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Cut what is long in a line: its values come from outside, and one of them could fill a disk."""
+    for name, value in event.items():
+        if name == "exception":
+            event[name] = str(value)[-MOST_TRACE_CHARS:]
+        elif name != "exc_info":
+            event[name] = _bounded(value)
+    return event
+
+
+def _bounded(value: Any, depth: int = 0) -> Any:
+    if value is None or isinstance(value, (int, float)):
+        return value
+    if isinstance(value, (list, tuple, set, frozenset)) and depth < 2:
+        kept = [_bounded(one, depth + 1) for one in islice(value, MOST_ELEMENTS)]
+        return kept if len(kept) == len(value) else [*kept, f"… {len(value) - len(kept)} more"]
+    if isinstance(value, Mapping) and depth < 2:
+        some = islice(value.items(), MOST_ELEMENTS)
+        return {str(name)[:MOST_TEXT_CHARS]: _bounded(one, depth + 1) for name, one in some}
+    text = value if isinstance(value, str) else _BRIEF.repr(value)
+    return text if len(text) <= MOST_TEXT_CHARS else f"{text[:MOST_TEXT_CHARS]}… {len(text) - MOST_TEXT_CHARS} more"
+
+
+def write_trace(to: TextIO, exc_info: Any) -> None:
+    """A traceback for a person, cut as in a JSON line."""
+    whole = io.StringIO()
+    structlog.dev.plain_traceback(whole, exc_info)
+    to.write("\n" + whole.getvalue().lstrip("\n")[-MOST_TRACE_CHARS:])
+
+
 def set_up(log_format: str, level: str) -> None:
     """Send structlog's and the standard library's records through one pipeline. ``log_format``: json or console."""
     shared: list[Any] = [
@@ -33,10 +77,11 @@ def set_up(log_format: str, level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[Any] = [
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        bound,
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=write_trace),
     ]
     if log_format == "json":
-        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        last = [structlog.processors.format_exc_info, bound, structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

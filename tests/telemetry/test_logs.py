@@ -1,0 +1,50 @@
+"""A log line is bounded, whatever somebody outside put into one of its values."""
+
+import io
+import json
+
+import pytest
+import structlog
+
+from app.telemetry import logs
+
+LARGE = {
+    "text": "x" * 8_000_000,
+    "list": [f"t2m_{number}" for number in range(500_000)],
+    "tuple": ("x" * 100_000,) * 100,
+    "object": {f"field {number}": "x" * 100_000 for number in range(1000)},
+    "nested": [[["x" * 100_000] * 100] * 100] * 100,
+    "bytes": b"x" * 1_000_000,
+    "set": set(range(100_000)),
+}
+
+
+@pytest.mark.parametrize("value", LARGE.values(), ids=LARGE)
+def test_a_large_value_is_cut(value):
+    line = json.dumps(logs.bound(None, "info", {"event": "submit.accepted", "value": value}))
+    assert len(line) < 100_000
+    assert '"submit.accepted"' in line
+    assert "more" in line or "..." in line
+
+
+def test_what_is_small_stays_as_it_is():
+    event = {"event": "e", "text": "x" * 2000, "list": ["a", 1], "number": 7, "none": None, "nested": {"a": [1.5]}}
+    assert logs.bound(None, "info", dict(event)) == event
+
+
+def test_of_a_long_traceback_the_end_is_kept():
+    event = logs.bound(None, "error", {"event": "e", "exception": "x" * 100_000 + "ValueError: why"})
+    assert event["exception"].endswith("ValueError: why")
+    assert len(event["exception"]) == logs.MOST_TRACE_CHARS
+
+
+def test_for_a_person_too():
+    try:
+        raise ValueError("x" * 100_000 + "why")
+    except ValueError as error:
+        exc_info = (type(error), error, error.__traceback__)
+    written = io.StringIO()
+    logs.write_trace(written, exc_info)
+    assert written.getvalue().rstrip().endswith("why")
+    assert len(written.getvalue()) <= logs.MOST_TRACE_CHARS + 1
+    assert structlog.dev.ConsoleRenderer(exception_formatter=logs.write_trace)
