@@ -7,10 +7,10 @@ import typer
 
 from app.cli.connect import with_database
 from app.cli.printing import print_counts, when
+from app.domain.timing import rfc3339
 from app.flows import audit, client_keys, clients
 from app.flows.clock import Clock
 from app.flows.erase import erase
-from app.flows.present import rfc3339
 
 app = typer.Typer(no_args_is_help=True, help="API keys of internal callers.")
 

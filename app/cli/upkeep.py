@@ -7,9 +7,9 @@ import typer
 
 from app.cli.connect import with_database
 from app.cli.printing import print_counts
+from app.domain.timing import rfc3339
 from app.flows import audit, retain
 from app.flows.clock import Clock
-from app.flows.present import rfc3339
 
 
 def list_acts(limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, the newest first.")] = 50) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from app.domain.item import MOST_EVENTS, MOST_FIELDS, MOST_URLS, ItemState, canonical, digest
 from app.domain.observation import from_us
 from app.domain.status import later_status
+from app.domain.timing import rfc3339
 
 MOST_SHOWN: Final = 200
 """Characters shown of a value."""
@@ -127,7 +128,7 @@ def _large(stored: ItemState, large: dict[str, Any]) -> _Found:
 
 
 def _at(us: int | None) -> str | None:
-    return None if us is None else from_us(us).isoformat()
+    return None if us is None else rfc3339(from_us(us))
 
 
 def _short(value: Any) -> str:

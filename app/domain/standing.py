@@ -105,7 +105,6 @@ def hold(
     *,
     detail: str = "",
     wait_s: float | None = None,
-    in_flight: int | None = None,
 ) -> Standing:
     """Stand still for a reason. Met again by a probe, the wait grows; ``wait_s`` is what the vendor asked for."""
     first, growth, most = _STEPS[reason]
@@ -117,7 +116,14 @@ def hold(
         wait_s = min(before.wait_s * growth, most) if again and before else first
     same = before is not None and before.reason is reason
     since = before.since if same and before else now
-    return replace(standing, hold=Hold(reason, since, later(now, wait_s), wait_s, detail, None, in_flight))
+    return replace(standing, hold=Hold(reason, since, later(now, wait_s), wait_s, detail))
+
+
+def full_with(standing: Standing, in_flight: int) -> Standing:
+    """The vendor's queue is full with so many: one less, and the next probe may go."""
+    if not waits_for_slot(standing) or standing.hold is None:
+        return standing
+    return replace(standing, hold=replace(standing.hold, in_flight=in_flight))
 
 
 def answered(standing: Standing, claimed_at: datetime) -> Standing:

@@ -8,7 +8,7 @@ delay, so a lost one is noticed within twice its usual time.
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, overload
 
 from app.domain.policy import Policy
 
@@ -53,6 +53,20 @@ def interval_s(attempts: int, jitter: float, policy: Policy) -> float:
     # The exponent is bounded: 1.5**2000 does not fit a float, and any bound above log(max) does.
     base = policy.interval_s * BACKOFF ** min(max(attempts - 1, 0), 64)
     return min(base, policy.max_interval_s) * (1 + JITTER * jitter)
+
+
+@overload
+def rfc3339(at: datetime) -> str: ...
+@overload
+def rfc3339(at: None) -> None: ...
+@overload
+def rfc3339(at: datetime | None) -> str | None: ...
+def rfc3339(at: datetime | None) -> str | None:
+    """A time as everybody is shown it: UTC, with microseconds and a ``Z``; or None."""
+    if at is None:
+        return None
+    # Stored times are UTC already; the offset that is cut off is "+00:00".
+    return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def later(at: datetime, seconds: float) -> datetime:

@@ -19,6 +19,7 @@ from app.domain.observation import NamedBy, Observation, Source, from_us, to_us
 from app.domain.schedule import heard, queried
 from app.domain.submission import SubmissionEvent, advance, lapse
 from app.domain.task import Entry, Item, Submission, Task
+from app.domain.timing import rfc3339
 
 MOST_ITEMS = 500
 """Items of one task; only a flood under a leaked token reaches it."""
@@ -117,7 +118,7 @@ def _observe(
     note |= _describe(joined.changed)
     if seen.source is Source.QUERY:
         # With it and with what was said the state can be made anew.
-        note["asked_at"] = from_us(seen.observed_us).isoformat()
+        note["asked_at"] = rfc3339(from_us(seen.observed_us))
     if joined.changed and seen.source is Source.QUERY:
         note["said"] = {**seen.reading.statuses, **seen.reading.urls, **seen.reading.values}
     touched[task.id].append(note)

@@ -18,7 +18,7 @@ from app.domain.observation import NamedBy, Observation, Reading, Source, to_us
 from app.domain.standing import Reason, Standing
 from app.domain.submission import Claimed, GivenBack, SubmissionEvent, WasAccepted, WasRefused, WasUnknown
 from app.domain.task import Failure
-from app.domain.timing import later
+from app.domain.timing import later, rfc3339
 from app.domain.transition import Change
 from app.flows.apply import Applied, apply
 from app.flows.background import Background
@@ -181,9 +181,11 @@ def settle(conn: sa.Connection, context: Context, claim: Claim, answer: SubmitAn
     """Apply the outcome of one send, and let it start or end the standing still. None: it was given back unsent."""
     held = limits.lock(conn, limits.ALL)
     before = held[Limit.SUBMIT].standing
-    applied = apply(conn, [_change(context, claim, answer, now)], context.rules)
-    named = items.any_named(conn, [claim.task_id])
-    after = _standing_after(conn, before, claim, answer, now, named)
+    after = _standing_after(before, claim, answer, now, named=items.any_named(conn, [claim.task_id]))
+    applied = apply(conn, [_change(context, claim, answer, now, after)], context.rules)
+    if isinstance(answer, Refused) and answer.meaning.remedy is Remedy.WAIT_FOR_SLOT:
+        # Counted without this one.
+        after = standings.full_with(after, sum(tasks.in_flight(conn, now).values()))
     if after != before:
         _log_standing(before, after)
         limits.save(conn, Limit.SUBMIT, replace(held[Limit.SUBMIT], standing=after))
@@ -194,8 +196,8 @@ def settle(conn: sa.Connection, context: Context, claim: Claim, answer: SubmitAn
     return applied
 
 
-def _change(context: Context, claim: Claim, answer: SubmitAnswer | None, now: datetime) -> Change:
-    """What an outcome says of the task."""
+def _change(context: Context, claim: Claim, answer: SubmitAnswer | None, now: datetime, standing: Standing) -> Change:
+    """What an outcome says of the task. ``standing``: that of submissions after it."""
     event: SubmissionEvent
     match answer:
         case None:
@@ -217,7 +219,8 @@ def _change(context: Context, claim: Claim, answer: SubmitAnswer | None, now: da
             detail = {"code": failure.code, "message": failure.message, "vendor_status": failure.vendor_status}
             detail["vendor_request_id"] = failure.vendor_request_id
             if again_at is not None:
-                detail["again_at"] = max(again_at, now).isoformat()
+                held_until = standing.hold.until if standing.hold is not None else now
+                detail["again_at"] = rfc3339(max(again_at, held_until))
             return Change(now, "refused", claim.task_id, event=event, detail=detail)
         case Unknown(reason):
             event = WasUnknown(claim.submit_id, reason)
@@ -259,7 +262,7 @@ _REASONS: Final = {
 
 
 def _standing_after(
-    conn: sa.Connection, before: Standing, claim: Claim, answer: SubmitAnswer | None, now: datetime, named: bool
+    before: Standing, claim: Claim, answer: SubmitAnswer | None, now: datetime, *, named: bool
 ) -> Standing:
     if isinstance(answer, Accepted) or (isinstance(answer, Unknown) and named):
         return standings.answered(before, claim.claimed_at)
@@ -269,10 +272,9 @@ def _standing_after(
         return standings.inconclusive(before, now)
     reason = _REASONS.get(answer.meaning.remedy)
     if reason is not None:
-        in_flight = sum(tasks.in_flight(conn, now).values()) if reason is Reason.QUEUE_FULL else None
         wait_s = answer.retry_after_s if reason is Reason.RATE_LIMITED else None
         known = Standing(before.hold, before.by_hand, before.by_hand_since)
-        return standings.hold(known, reason, now, detail=answer.message, wait_s=wait_s, in_flight=in_flight)
+        return standings.hold(known, reason, now, detail=answer.message, wait_s=wait_s)
     if answer.meaning.remedy in (Remedy.FAIL, Remedy.HOLD_MODEL):
         return standings.refused(before, claim.claimed_at, now)
     vendor_spoke = answer.status is not None

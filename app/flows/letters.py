@@ -17,7 +17,8 @@ from app.caller.urls import origin_of
 from app.domain.board import Board, Rules
 from app.domain.policy import Policy
 from app.domain.task import Item, Task
-from app.flows.present import rfc3339, task_document
+from app.domain.timing import rfc3339
+from app.flows.present import task_document
 from app.storage import items, outbox, statements, tasks
 from app.storage.database import dumps
 from app.storage.outbox import Letter

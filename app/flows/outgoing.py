@@ -12,12 +12,13 @@ from app.caller.signing import sign
 from app.caller.urls import check_url
 from app.domain.audit import Act, Action, By
 from app.domain.client import Client
+from app.domain.timing import rfc3339
 from app.errors import InvalidRequest, NotFound, Unauthenticated
 from app.flows.audit import act, note
 from app.flows.clients import BATCH, ROTATION
 from app.flows.context import Context
 from app.flows.notify import outcome_of
-from app.flows.present import Document, rfc3339
+from app.flows.present import Document
 from app.storage import audit, clients, outbox
 from app.storage.database import dumps
 

@@ -1,7 +1,6 @@
 """A task as clients see it: the JSON of the product contract, derived from what is stored."""
 
 import base64
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +11,7 @@ from app.domain.policy import Policy
 from app.domain.shape import Shape
 from app.domain.status import TaskStatus
 from app.domain.task import Failure, Item, Task
+from app.domain.timing import rfc3339
 from app.domain.view import ItemView, view_item
 from app.flows.warnings import warnings_of
 from app.storage import items
@@ -100,14 +100,6 @@ def body_document(body: bytes) -> Document:
         return {"body": body.decode(), "body_base64": None}
     except UnicodeDecodeError:
         return {"body": None, "body_base64": base64.b64encode(body).decode()}
-
-
-def rfc3339(at: datetime | None) -> str | None:
-    """A UTC time with microseconds, or None."""
-    if at is None:
-        return None
-    # Stored times are UTC already; the offset that is cut off is "+00:00".
-    return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def _item_document(item: Item, view: ItemView, large: dict[str, Any], shape: Shape) -> Document:

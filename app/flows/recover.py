@@ -24,6 +24,7 @@ import structlog
 from app.domain.audit import Action, By
 from app.domain.status import TaskStatus
 from app.domain.submission import MayHaveBeenSent
+from app.domain.timing import rfc3339
 from app.domain.transition import Change
 from app.errors import InvalidRequest
 from app.flows.apply import Applied, apply
@@ -108,7 +109,7 @@ def _recover_some(
     found = unsent.some(conn, recovery.doubtful(status), after, BATCH)
     # Made first: its time is that from which on the timelines tell of this recovery.
     done = act(context.clock, by, Action.RECOVER, recovery.target)
-    detail = {"sent_since": recovery.target}
+    detail = {"sent_since": rfc3339(recovery.sent_since)}
     changes = [Change(done.at, ENTRY, task_id, event=MayHaveBeenSent(), detail=detail) for task_id in found]
     applied = apply(conn, changes, context.rules) if changes else Applied()
     unsent.set_callback_key(conn, sorted(applied.changed), context.tokens.signing_key_id)

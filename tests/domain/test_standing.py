@@ -15,6 +15,7 @@ from app.domain.standing import (
     answered,
     confirmed,
     dump,
+    full_with,
     hold,
     inconclusive,
     load,
@@ -64,7 +65,7 @@ def test_a_full_queue_is_probed_after_5_s_growing_to_30():
 
 
 def test_a_full_queue_is_probed_at_once_when_a_slot_is_free():
-    standing = hold(GOING, Reason.QUEUE_FULL, after(0), in_flight=4)
+    standing = full_with(hold(GOING, Reason.QUEUE_FULL, after(0)), 4)
     assert may_send(standing, 1, in_flight=4) == 0
     assert may_send(standing, 1, in_flight=5) == 0
     assert may_send(standing, 1, in_flight=3) == 1
@@ -72,7 +73,7 @@ def test_a_full_queue_is_probed_at_once_when_a_slot_is_free():
 
 @pytest.mark.parametrize("reason", [one for one in Reason if one not in (Reason.QUEUE_FULL, Reason.BY_HAND)])
 def test_a_free_slot_says_nothing_of_other_reasons(reason):
-    assert may_send(hold(GOING, reason, after(0), in_flight=4), 1, in_flight=0) == 0
+    assert may_send(full_with(hold(GOING, reason, after(0)), 4), 1, in_flight=0) == 0
 
 
 @pytest.mark.parametrize("reason", [Reason.KEY_REJECTED, Reason.NO_POINTS])
@@ -201,7 +202,7 @@ def test_a_night_of_unknown_outcomes_is_remembered_in_part():
 def test_held_by_hand_sends_nothing_not_even_a_probe():
     by_hand = Standing(by_hand="maintenance", by_hand_since=after(0))
     assert allowed(by_hand, after(10**6), 0) == 0
-    held = hold(by_hand, Reason.QUEUE_FULL, after(0), in_flight=5)
+    held = full_with(hold(by_hand, Reason.QUEUE_FULL, after(0)), 5)
     assert allowed(held, after(100), 0) == 0
     empty_words = Standing(by_hand="")
     assert allowed(empty_words, after(0), 0) == 0
@@ -275,7 +276,7 @@ def test_submissions_always_go_on_by_themselves(steps):
             case "lose":
                 standing = lost(standing, str(now), after(now))
             case "full":
-                standing = hold(standing, Reason.QUEUE_FULL, after(now), in_flight=10)
+                standing = full_with(hold(standing, Reason.QUEUE_FULL, after(now)), 10)
             case "points":
                 standing = hold(standing, Reason.NO_POINTS, after(now))
             case "busy":

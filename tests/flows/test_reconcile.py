@@ -49,6 +49,7 @@ async def test_due_items_are_asked_about_in_full_calls_within_the_rate(start_gat
     assert min(later.at - earlier.at for earlier, later in itertools.pairwise(asked)) >= 0.1
     assert asked[-1].at - asked[0].at >= 0.7
     timelines = [await gateway.timeline(task["id"]) for task in tasks]
+    assert all(at.endswith("Z") for timeline in timelines for at in _asked_at(timeline))
     permits = sorted({datetime.fromisoformat(at) for timeline in timelines for at in _asked_at(timeline)})
     assert len(permits) == 4
     assert min(later - earlier for earlier, later in itertools.pairwise(permits)) >= timedelta(seconds=0.5)

@@ -1,5 +1,7 @@
 """What each answer to a submission means: fail, wait, try again, never twice."""
 
+from datetime import datetime, timedelta
+
 import pytest
 
 from tests.support.gateway import eventually
@@ -55,6 +57,29 @@ async def test_a_passing_refusal_is_tried_again_with_a_pause(start_gateway, star
     assert second.at - first.at >= answer.get("retry_after_s", 2) * 0.95
     assert len(list(sandbox.works)) == 1
     assert [one["type"] for one in await gateway.timeline(task["id"])].count("refused") == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "wait_s"),
+    [
+        ({"status": 400002}, 30),
+        ({"status": 400005}, 30),
+        ({"status": 400007}, 5),
+        ({"http_status": 429, "retry_after_s": 40}, 40),
+        ({"status": 400006, "retry_after_s": 40}, 40),
+    ],
+    ids=str,
+)
+async def test_the_timeline_says_when_a_refused_task_is_tried_again(start_gateway, start_sandbox, answer, wait_s):
+    sandbox = await start_sandbox(scale=200)
+    sandbox.add_rules(answers=[{"operation": "submit", "times": None} | answer])
+    gateway = await start_gateway(sandbox)
+    task = await gateway.submit()
+    [refused] = [one for one in await _until_entry(gateway, task["id"], "refused") if one["type"] == "refused"]
+    again_at = refused["detail"]["again_at"]
+    assert again_at.endswith("Z")
+    waited = datetime.fromisoformat(again_at) - datetime.fromisoformat(refused["at"])
+    assert timedelta(seconds=wait_s - 1) <= waited <= timedelta(seconds=wait_s + 1)
 
 
 async def test_a_vendor_that_cannot_be_reached_is_tried_again(start_gateway, start_sandbox):
