@@ -29,13 +29,14 @@ _QUIET = {
 
 
 MOST_TEXT_CHARS: Final = 2000
+"""Of a value; one within a list or an object has a quarter of it, for each level."""
 MOST_ELEMENTS: Final = 20
 MOST_TRACE_CHARS: Final = 20_000
 """Of a traceback, from its end: what went wrong stands there."""
 
 
 _BRIEF: Final = reprlib.Repr()
-_BRIEF.maxother = _BRIEF.maxstring = MOST_TEXT_CHARS
+_BRIEF.maxother = MOST_TEXT_CHARS
 
 
 def bound(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -54,11 +55,12 @@ def _bounded(value: Any, depth: int = 0) -> Any:
     if isinstance(value, (list, tuple, set, frozenset)) and depth < 2:
         kept = [_bounded(one, depth + 1) for one in islice(value, MOST_ELEMENTS)]
         return kept if len(kept) == len(value) else [*kept, f"… {len(value) - len(kept)} more"]
+    most = MOST_TEXT_CHARS >> 2 * depth
     if isinstance(value, Mapping) and depth < 2:
         some = islice(value.items(), MOST_ELEMENTS)
-        return {str(name)[:MOST_TEXT_CHARS]: _bounded(one, depth + 1) for name, one in some}
+        return {str(name)[:most]: _bounded(one, depth + 1) for name, one in some}
     text = value if isinstance(value, str) else _BRIEF.repr(value)
-    return text if len(text) <= MOST_TEXT_CHARS else f"{text[:MOST_TEXT_CHARS]}… {len(text) - MOST_TEXT_CHARS} more"
+    return text if len(text) <= most else f"{text[:most]}… {len(text) - most} more"
 
 
 def write_trace(to: TextIO, exc_info: Any) -> None:
