@@ -8,6 +8,7 @@ import httpx
 from app.flows.clock import Clock
 from app.flows.context import Context, make_context
 from app.settings import Settings
+from app.settings.trust import authorities_in
 from app.storage.database import Database
 from app.telemetry.metrics import note_vendor_call
 from app.vendor.client import VendorClient
@@ -15,10 +16,17 @@ from app.vendor.tokens import Tokens
 
 
 @functools.cache
-def authorities() -> ssl.SSLContext:
-    """Whom we trust: the usual authorities, or those of ``SSL_CERT_FILE``. Read once for all that call out: it takes
-    longer than everything else that a process does before it serves."""
-    return httpx.create_ssl_context()
+def usual_authorities() -> ssl.SSLContext:
+    """Whom everybody trusts. Read once for all that call out: it takes longer than everything else that a process does
+    before it serves."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
+def authorities(settings: Settings) -> ssl.SSLContext:
+    """Whom we trust: the usual authorities, or those of ``SSL_CERT_FILE`` or ``SSL_CERT_DIR``."""
+    if settings.ssl_cert_file is None and settings.ssl_cert_dir is None:
+        return usual_authorities()
+    return authorities_in(settings.ssl_cert_file, settings.ssl_cert_dir)
 
 
 def context_of(settings: Settings, db: Database, clock: Clock | None = None) -> Context:
@@ -26,7 +34,7 @@ def context_of(settings: Settings, db: Database, clock: Clock | None = None) -> 
     key = settings.tempolor_api_key.get_secret_value()
     return make_context(
         db,
-        VendorClient(settings.tempolor_base_url, key, authorities(), note_vendor_call),
+        VendorClient(settings.tempolor_base_url, key, authorities(settings), note_vendor_call, settings.vendor_proxy),
         Tokens([secret.get_secret_value() for secret in settings.callback_secrets]),
         settings.public_url,
         settings.policy(),

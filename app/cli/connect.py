@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 def with_database(story: Callable[[Database], Awaitable[T]]) -> T:
     """Run one story on the configured database, beside whatever else uses it."""
-    url = settings_module.database_url()
+    url = settings_module.database_settings().database_url.get_secret_value()
     if is_sqlite(parse_url(url)):
         migrate(url)
 

@@ -48,7 +48,7 @@ def migrate(
     to: Annotated[str, typer.Option(help="A revision, to take a release back before the next one is begun.")] = "head",
 ) -> None:
     """Bring the schema to head. Safe when several do it at once."""
-    migrate_schema(settings_module.database_url(), to)
+    migrate_schema(settings_module.database_settings().database_url.get_secret_value(), to)
     typer.echo(f"The schema is at {to}.")
 
 

@@ -31,7 +31,8 @@ class AsyncGatewayClient:
     ``base_url``: as in ``http://gateway:8000``; ``timeout_s``: of one attempt of a call. Every call is repeated while
     the gateway cannot be reached, does not answer in time or says 429, 502, 503 or 504, as ``retries`` allows; all of
     them may arrive twice without harm. Every call raises ``GatewayError``, and ``Unavailable`` after the last repeat.
-    ``trust_env``: whether proxies of the environment are used; ``tls``: for an authority of your own.
+    ``trust_env``: whether proxies of the environment are used (never for a gateway on this machine); ``tls``: for an
+    authority of your own.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """One conversation over HTTP: a call with its retries, or an open stream."""
 
 import asyncio
+import ipaddress
 import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
@@ -44,8 +45,9 @@ class Transport:
             headers={b"authorization": b"Bearer " + api_key.encode(), b"user-agent": b"tempolor-gateway-client"},
             # Waits and streams hold a connection each; how many there may be is the gateway's to say.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
-            trust_env=trust_env,
-            verify=tls or True,
+            # This machine is never asked through a proxy, and what the variables hold need not be usable for it.
+            trust_env=trust_env and not _is_loopback(base_url),
+            verify=tls or httpx.create_ssl_context(trust_env=trust_env),
         )
 
     async def close(self) -> None:
@@ -113,6 +115,16 @@ class Transport:
                     yield events
         finally:
             await answer.aclose()
+
+
+def _is_loopback(base_url: str) -> bool:
+    host = httpx.URL(base_url).host.removesuffix(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 async def _events_of(answer: httpx.Response) -> AsyncGenerator[Event, None]:

@@ -1,5 +1,5 @@
 """The settings: environment variables with the prefix GATEWAY_, and a .env file. All faults are told at once."""
 
-from app.settings.model import PREFIX, BadSettings, Settings, database_url, load_settings, unknown_names
+from app.settings.model import PREFIX, BadSettings, Settings, database_settings, load_settings, unknown_names
 
-__all__ = ["PREFIX", "BadSettings", "Settings", "database_url", "load_settings", "unknown_names"]
+__all__ = ["PREFIX", "BadSettings", "Settings", "database_settings", "load_settings", "unknown_names"]

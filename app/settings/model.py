@@ -1,23 +1,39 @@
-"""The settings: environment variables with the prefix GATEWAY_, and a .env file. All faults are told at once."""
+"""The settings themselves: what each is checked for, and how its faults are told."""
 
 import ipaddress
 import math
 import os
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
-from urllib.parse import SplitResult, urlsplit
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar, get_origin
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.domain.policy import Policy, Thresholds
 from app.errors import InvalidRequest
+from app.settings.addresses import is_loopback, web_address
+from app.settings.proxies import concerns, usable_proxy
+from app.settings.sources import SHARED, NotText, PlainDotEnv, lower_case_first
+from app.settings.text import members, plain, trimmed
+from app.settings.trust import authorities_in
 from app.storage.connect import is_sqlite, parse_url
 from app.storage.postgres import driver_arguments
 
 PREFIX = "GATEWAY_"
 LEAST_SECRET_CHARS = 32
 LONGEST_S = 10 * 365 * 86_400.0
+
+S = TypeVar("S", bound=BaseSettings)
 
 
 class BadSettings(Exception):
@@ -38,42 +54,32 @@ def _finite(value: float) -> float:
 def _secret(value: str) -> str:
     if len(value) < LEAST_SECRET_CHARS:
         raise ValueError(f"it must have at least {LEAST_SECRET_CHARS} characters")
-    if not value.isprintable():
-        raise ValueError("it must be printable")
-    return value
-
-
-def _split(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    return plain(value)
 
 
 def _network(value: str) -> str:
     try:
-        ipaddress.ip_network(value, strict=False)
+        return str(ipaddress.ip_network(value, strict=False))
     except ValueError:
         raise ValueError("it must be a comma-separated list of networks, as in 203.0.113.0/24") from None
-    return value
 
 
-def _proxy(value: str) -> str:
+def _forwarder(value: str) -> str:
     try:
         return value if value == "*" else str(ipaddress.ip_network(value, strict=False))
     except ValueError:
         raise ValueError("it must be a comma-separated list of addresses and networks, or *") from None
 
 
-def _none_if_empty(value: Any) -> Any:
-    return None if value == "" else value
-
-
 Positive = Annotated[float, Field(gt=0), AfterValidator(_finite)]
 Secret = Annotated[SecretStr, AfterValidator(lambda held: SecretStr(_secret(held.get_secret_value())))]
 Cidr = Annotated[str, AfterValidator(_network)]
-Proxy = Annotated[str, AfterValidator(_proxy)]
+Forwarder = Annotated[str, AfterValidator(_forwarder)]
+_SHARED_TEXT: Final = (*SHARED, "ssl_cert_file", "ssl_cert_dir")
 
 
-class Settings(BaseSettings):
-    """What the product contract lists, with its defaults."""
+class DatabaseSettings(BaseSettings):
+    """The database alone, and what holds for all settings."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -85,11 +91,57 @@ class Settings(BaseSettings):
     )
 
     database_url: SecretStr = SecretStr("sqlite+aiosqlite:///./gateway.db")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What code gives, the environment, the .env file; the first that has a value."""
+        env_file = getattr(dotenv_settings, "env_file", None)
+        dotenv = PlainDotEnv(settings_cls, env_file=env_file)
+        return init_settings, lower_case_first(settings_cls), env_settings, dotenv
+
+    @model_validator(mode="before")
+    @classmethod
+    def _trim(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """White space around a value is none of it, and a blank value is none."""
+        texts = {name: trimmed(value) if isinstance(value, str) else value for name, value in values.items()}
+        return {name: value for name, value in texts.items() if value != ""}
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: Any, info: ValidationInfo) -> Any:
+        name = info.field_name or ""
+        # The shared ones are checked where they are heeded: they are meant for other programs too.
+        if not isinstance(value, str) or name in _SHARED_TEXT:
+            return value
+        return members(value) if get_origin(cls.model_fields[name].annotation) is list else plain(value)
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: SecretStr) -> SecretStr:
+        try:
+            parsed = parse_url(value.get_secret_value())
+            if not is_sqlite(parsed):
+                driver_arguments(parsed)
+        except InvalidRequest as error:
+            raise ValueError(error.detail) from None
+        return value
+
+
+class Settings(DatabaseSettings):
+    """What the product contract lists, with its defaults."""
+
     public_url: str
-    callback_secrets: Annotated[list[Secret], NoDecode, BeforeValidator(_split), Field(min_length=1)]
+    callback_secrets: Annotated[list[Secret], NoDecode, Field(min_length=1)]
     tempolor_api_key: Secret
     tempolor_base_url: str = "https://api.tempolor.com"
-    bootstrap_admin_key: Annotated[Secret | None, BeforeValidator(_none_if_empty)] = None
+    bootstrap_admin_key: Secret | None = None
     submit_max_in_flight: Annotated[int, Field(ge=1)] = 10
     submit_timeout_s: Positive = 30
     submit_confirm_s: Positive = 900
@@ -106,47 +158,81 @@ class Settings(BaseSettings):
     backlog_queued_age_s: Positive = 900
     backlog_loop_stalled_s: Positive = 30
     callback_max_bytes: Annotated[int, Field(ge=1)] = 1_048_576
-    callback_allow_cidrs: Annotated[list[Cidr], NoDecode, BeforeValidator(_split)] = []
-    # The variable that servers of ASGI share, so its name has no prefix.
-    forwarded_allow_ips: Annotated[
-        list[Proxy], NoDecode, BeforeValidator(_split), Field(validation_alias="FORWARDED_ALLOW_IPS")
-    ] = []
+    callback_allow_cidrs: Annotated[list[Cidr], NoDecode] = []
     egress_allow_private: bool = False
     retention_days: Annotated[float, Field(ge=0), AfterValidator(_finite)] = 30
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
-
-    @field_validator("database_url")
-    @classmethod
-    def _database(cls, value: SecretStr) -> SecretStr:
-        try:
-            parsed = parse_url(value.get_secret_value())
-            if not is_sqlite(parsed):
-                driver_arguments(parsed)
-        except InvalidRequest as error:
-            raise ValueError(error.detail) from None
-        return value
+    # Variables that all programs share have no prefix.
+    forwarded_allow_ips: Annotated[list[Forwarder], NoDecode, Field(validation_alias="FORWARDED_ALLOW_IPS")] = []
+    no_proxy: Annotated[str, Field(validation_alias="NO_PROXY")] = ""
+    https_proxy: Annotated[SecretStr | None, Field(validation_alias="HTTPS_PROXY")] = None
+    http_proxy: Annotated[SecretStr | None, Field(validation_alias="HTTP_PROXY")] = None
+    all_proxy: Annotated[SecretStr | None, Field(validation_alias="ALL_PROXY")] = None
+    ssl_cert_file: Annotated[str | None, Field(validation_alias="SSL_CERT_FILE")] = None
+    ssl_cert_dir: Annotated[str | None, Field(validation_alias="SSL_CERT_DIR")] = None
 
     @field_validator("public_url")
     @classmethod
     def _public(cls, value: str) -> str:
-        parts = _web_address(value)
-        if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        parts = web_address(value)
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
             raise ValueError("it must be https, unless it is loopback")
-        if parts.query or parts.fragment:
-            raise ValueError("it must have no query and no fragment")
-        return value.rstrip("/")
+        if parts.path.endswith("/callbacks"):
+            raise ValueError("it must end before /callbacks, which the gateway appends itself")
+        return parts.geturl()
 
     @field_validator("tempolor_base_url")
     @classmethod
     def _vendor(cls, value: str) -> str:
-        _web_address(value)
-        return value.rstrip("/")
+        return web_address(value).geturl()
 
     @field_validator("log_level", mode="before")
     @classmethod
     def _lower(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("no_proxy")
+    @classmethod
+    def _exceptions(cls, value: str) -> str:
+        # Separated by commas, by blanks or by both, also over several lines.
+        text = plain(" ".join(value.replace(",", " ").split()))
+        return " ".join(map(plain, text.split()))
+
+    @field_validator("https_proxy", "http_proxy", "all_proxy")
+    @classmethod
+    def _proxy(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        """None where calls to the vendor do not heed it; ALL_PROXY neither where one for the scheme is heeded."""
+        vendor, no_proxy = info.data.get("tempolor_base_url"), info.data.get("no_proxy")
+        # Where those cannot be used, their faults are told, and nothing can be said of the proxy.
+        if value is None or vendor is None or no_proxy is None:
+            return None
+        name = info.field_name or ""
+        is_beside = name == "all_proxy" and any(info.data.get(one, True) for one in ("https_proxy", "http_proxy"))
+        if is_beside or not concerns(name, urlsplit(vendor), no_proxy):
+            return None
+        return SecretStr(usable_proxy(value.get_secret_value()))
+
+    @field_validator("ssl_cert_file")
+    @classmethod
+    def _cert_file(cls, value: str | None) -> str | None:
+        if value is not None:
+            authorities_in(plain(value), None)
+        return value
+
+    @field_validator("ssl_cert_dir")
+    @classmethod
+    def _cert_dir(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None or info.data.get("ssl_cert_file") is not None:
+            return None
+        authorities_in(None, plain(value))
+        return value
+
+    @property
+    def vendor_proxy(self) -> str | None:
+        """The proxy through which the vendor is called, with its user and password."""
+        heeded = self.https_proxy or self.http_proxy or self.all_proxy
+        return heeded.get_secret_value() if heeded is not None else None
 
     def policy(self) -> Policy:
         """The times and limits that the rules read."""
@@ -173,34 +259,14 @@ class Settings(BaseSettings):
         )
 
 
-def _web_address(value: str) -> SplitResult:
-    fault = ValueError("it must be an http or https URL")
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError:
-        raise fault from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise fault
-    return parts
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def load_settings() -> Settings:
     """Read and check the settings. Raises ``BadSettings`` with every fault."""
-    try:
-        return Settings()
-    except ValidationError as error:
-        faults = [_fault(one["loc"], one["msg"], one["type"]) for one in error.errors()]
-        raise BadSettings(list(dict.fromkeys(faults))) from None
+    return _load(Settings)
+
+
+def database_settings() -> DatabaseSettings:
+    """The database alone, for commands that need nothing else. Raises ``BadSettings`` about that variable only."""
+    return _load(DatabaseSettings)
 
 
 def unknown_names() -> list[str]:
@@ -209,24 +275,23 @@ def unknown_names() -> list[str]:
     return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
 
 
-def database_url() -> str:
-    """The database alone, for commands that need nothing else. Raises ``BadSettings`` about that variable only."""
-
-    class DatabaseSettings(BaseSettings):
-        model_config = Settings.model_config
-        database_url: SecretStr = Settings.model_fields["database_url"].default
-
+def _load(kind: type[S]) -> S:
     try:
-        url = DatabaseSettings().database_url.get_secret_value()
-        parse_url(url)
-    except (ValidationError, InvalidRequest):
-        raise BadSettings([f"{PREFIX}DATABASE_URL: it is not a usable database URL"]) from None
-    return url
+        return kind()
+    except ValidationError as error:
+        faults = [_fault(one["loc"], one["msg"], one["type"]) for one in error.errors()]
+        raise BadSettings(list(dict.fromkeys(faults))) from None
+    except (NotText, UnicodeDecodeError):
+        raise BadSettings([f"{Path('.env').absolute()}: it must be text in UTF-8"]) from None
 
 
 def _fault(place: Iterable[Any], message: str, kind: str) -> str:
     first = str(next(iter(place))).upper()
-    name = first if first == "FORWARDED_ALLOW_IPS" else f"{PREFIX}{first}"
+    name = _spelling(first) if first.lower() in (*_SHARED_TEXT, "forwarded_allow_ips") else f"{PREFIX}{first}"
     if kind == "missing":
         return f"{name}: it is required"
     return f"{name}: {message.removeprefix('Value error, ')}"
+
+
+def _spelling(name: str) -> str:
+    return name.lower() if name.lower() in os.environ else name

@@ -1,10 +1,12 @@
 """From ``GATEWAY_DATABASE_URL`` to a database."""
 
+from pathlib import Path
+
 import sqlalchemy as sa
 
 from app.errors import InvalidRequest
 from app.storage.database import Database
-from app.storage.postgres import PostgresBackend
+from app.storage.postgres import PostgresBackend, driver_arguments
 from app.storage.sqlite import SqliteBackend
 
 
@@ -22,15 +24,30 @@ def parse_url(url: str) -> sa.URL:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
         raise InvalidRequest("it is not a database URL") from None
-    backend = parsed.drivername.partition("+")[0]
+    backend = parsed.drivername.partition("+")[0].lower()
     if backend in ("postgresql", "postgres"):
+        if " " in url:
+            raise InvalidRequest("it has a blank inside, which is written %20")
         return parsed.set(drivername="postgresql+asyncpg")
     if backend == "sqlite":
         if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
             raise InvalidRequest("SQLite needs the path of a file, as in sqlite+aiosqlite:///./gateway.db")
-        return parsed.set(drivername="sqlite", query={})
+        for name in parsed.query:
+            raise InvalidRequest(f"the parameter {name!r} of the database URL is not supported")
+        return parsed.set(drivername="sqlite")
     raise InvalidRequest("only sqlite and postgresql are supported")
 
 
 def is_sqlite(url: sa.URL) -> bool:
     return url.get_backend_name() == "sqlite"
+
+
+def name_of(url: sa.URL) -> str:
+    """Which database it is, for people: no password, and none of the parameters."""
+    if is_sqlite(url):
+        return str(Path(str(url.database)).absolute())
+    given = url.translate_connect_args(username="user") | driver_arguments(url)[1]
+    user, host = given.get("user"), given.get("host", "")
+    where = f"[{host}]" if ":" in host else host
+    port = f":{given.get('port', 5432)}" if host else ""
+    return f"postgresql://{f'{user}@' if user else ''}{where}{port}/{given.get('database', '')}"

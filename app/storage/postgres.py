@@ -1,5 +1,6 @@
 """PostgreSQL through asyncpg: one small pool for each lane, so that none can starve another of connections."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
@@ -149,10 +150,14 @@ def driver_arguments(url: sa.URL) -> tuple[sa.URL, dict[str, Any]]:
         "command_timeout": COMMAND_TIMEOUT_S,
         "server_settings": settings,
     }
+    if url.port is not None:
+        _port(str(url.port))
     for name, value in query.items():
         match name:
-            case "host" | "port" | "user" | "password":
-                arguments[name] = int(value) if name == "port" else value
+            case "host" | "user" | "password":
+                arguments[name] = value
+            case "port":
+                arguments[name] = _port(value)
             case "dbname" | "database":
                 arguments["database"] = value
             case "sslmode" | "ssl":
@@ -160,7 +165,24 @@ def driver_arguments(url: sa.URL) -> tuple[sa.URL, dict[str, Any]]:
             case "application_name" | "search_path":
                 settings[name] = value
             case "connect_timeout":
-                arguments["timeout"] = float(value)
+                arguments["timeout"] = _connect_timeout(value)
             case _:
                 raise InvalidRequest(f"the parameter {name!r} of the database URL is not supported")
     return url.set(query={}), arguments
+
+
+def _port(value: str) -> int:
+    if not (value.isascii() and value.isdecimal() and 0 < int(value) < 65536):
+        raise InvalidRequest("the port of the database URL must be a number from 1 to 65535")
+    return int(value)
+
+
+def _connect_timeout(value: str) -> float | None:
+    """Seconds; None for no limit, which is 0 in libpq's words."""
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < math.inf:
+        raise InvalidRequest("the parameter 'connect_timeout' of the database URL must be seconds, or 0 for no limit")
+    return seconds or None

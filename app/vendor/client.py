@@ -46,7 +46,10 @@ CallObserver = Callable[[str, str, float], None]
 """Told of each call: operation, result (a code or a short word), seconds."""
 
 
-def _http_client(base_url: str, api_key: str, keep_alive: int, tls: ssl.SSLContext) -> httpx.AsyncClient:
+def _http_client(
+    base_url: str, api_key: str, keep_alive: int, tls: ssl.SSLContext, proxy: str | None
+) -> httpx.AsyncClient:
+    over_tls = proxy is not None and proxy.startswith("https:")
     return httpx.AsyncClient(
         base_url=base_url.rstrip("/"),
         headers={
@@ -59,23 +62,31 @@ def _http_client(base_url: str, api_key: str, keep_alive: int, tls: ssl.SSLConte
         },
         follow_redirects=False,
         verify=tls,
+        # The settings read the variables of proxies, and tell what is wrong with them.
+        trust_env=False,
+        proxy=None if proxy is None else httpx.Proxy(proxy, ssl_context=tls if over_tls else None),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=keep_alive, keepalive_expiry=15),
     )
 
 
 class VendorClient:
-    """Connections to the vendor. ``close()`` it at the end. ``tls``: whom to trust."""
+    """Connections to the vendor. ``close()`` it at the end. ``tls``: whom to trust. ``proxy``: the URL of one."""
 
     def __init__(
-        self, base_url: str, api_key: str, tls: ssl.SSLContext, observer: CallObserver = lambda *_: None
+        self,
+        base_url: str,
+        api_key: str,
+        tls: ssl.SSLContext,
+        observer: CallObserver = lambda *_: None,
+        proxy: str | None = None,
     ) -> None:
         self._observer = observer
         self._api_key = api_key
         self._reading_large = asyncio.Lock()
         # A kept connection that the vendor closes just as we write leaves the outcome unknown. A question can
         # be asked again, a submission cannot: each one gets a connection of its own.
-        self._submissions = _http_client(base_url, api_key, keep_alive=0, tls=tls)
-        self._questions = _http_client(base_url, api_key, keep_alive=10, tls=tls)
+        self._submissions = _http_client(base_url, api_key, keep_alive=0, tls=tls, proxy=proxy)
+        self._questions = _http_client(base_url, api_key, keep_alive=10, tls=tls, proxy=proxy)
 
     async def close(self) -> None:
         await self._submissions.aclose()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.caller.post import Caller
 from app.caller.signing import Signed
-from app.wiring import authorities
+from app.wiring import usual_authorities
 
 CERTIFICATE = Path(__file__).with_name("receiver.pem")
 """Self-signed, for the name ``receiver.test`` alone, from 2020 to 2120; with its key, which protects nothing."""
@@ -109,7 +109,7 @@ async def receiving(
 @contextmanager
 def calling(**given) -> Iterator[Caller]:
     """A caller that may reach this machine, unless told otherwise."""
-    caller = Caller(**{"allow_private": True, "timeout_s": 5.0, "tls": authorities(), **given})
+    caller = Caller(**{"allow_private": True, "timeout_s": 5.0, "tls": usual_authorities(), **given})
     try:
         yield caller
     finally:

@@ -15,6 +15,7 @@ from app.client import (
     InvalidRequest,
     NewTask,
     NotFound,
+    Retries,
     Unauthorized,
     Unavailable,
     WaitTimeout,
@@ -191,3 +192,15 @@ async def test_errors_are_told_apart(start_gateway, connect):
 def test_a_url_must_name_its_scheme():
     with pytest.raises(ValueError, match="http"):
         AsyncGatewayClient("gateway:8000", "key")
+
+
+@on_sqlite
+@pytest.mark.parametrize("no_proxy", ["", "[::1]", "localhost,fd07:b51a:cc66:f0::/64"])
+async def test_this_machine_is_never_asked_through_a_proxy(start_gateway, connect, monkeypatch, no_proxy):
+    gateway = await start_gateway()
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "socks5://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    client = connect(gateway.url, trust_env=True, retries=Retries(total_s=0))
+    assert [task async for task in client.list()] == []

@@ -16,6 +16,13 @@ import pytest
 from app.vendor.kinds import KINDS
 
 LIMIT_S = 100
+# As on many a desk. Nobody listens there, and some cannot be used at all: this machine is never asked through a proxy.
+PROXIES = {
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "https_proxy": "http://proxy:port",
+    "ALL_PROXY": "socks5://127.0.0.1:9",
+    "NO_PROXY": "[::1],fd07:b51a:cc66:f0::/64",
+}
 
 
 @contextmanager
@@ -26,7 +33,13 @@ def started(module: str, *arguments: str, scratch: Path) -> Iterator[subprocess.
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1", "GATEWAY_DATABASE_URL": "nonsense"},
+        env={
+            **os.environ,
+            **PROXIES,
+            "TMPDIR": str(scratch),
+            "PYTHONUNBUFFERED": "1",
+            "GATEWAY_DATABASE_URL": "nonsense",
+        },
     )
     family = [psutil.Process(process.pid)]
     try:

@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 OPERATE = (ROOT / "docs" / "operate.md").read_text()
 INTEGRATE = (ROOT / "docs" / "integrate.md").read_text()
-NAME = rf"{PREFIX}\w+|FORWARDED_ALLOW_IPS"
+SHARED = [str(one.validation_alias) for one in Settings.model_fields.values() if one.validation_alias]
+NAME = "|".join([rf"{PREFIX}\w+", *SHARED])
 ENV_EXAMPLE = (ROOT / ".env.example").read_text()
 
 
@@ -26,7 +27,7 @@ def told(default: Any) -> str:
     """A default as the documents write it."""
     if default is PydanticUndefined:
         return "required"
-    if default is None or default == []:
+    if default in (None, [], ""):
         return "none"
     if isinstance(default, SecretStr):
         return default.get_secret_value()

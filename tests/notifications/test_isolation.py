@@ -10,7 +10,7 @@ from app.flows import notify
 from app.flows.loops import Loop, Supervisor
 from app.flows.notify import OPEN_TO_ALL, PER_RECEIVER, SENDERS, Notifier, Turns
 from app.storage import outbox
-from app.wiring import authorities
+from app.wiring import usual_authorities
 from tests.support.gateway import eventually
 from tests.support.notifications import after_s, client_of, silence, watching, write, written
 
@@ -23,7 +23,7 @@ async def gateway(start_gateway):
 @pytest.fixture
 async def sending(gateway):
     """Starts a sender whose calls last a second at most."""
-    caller = Caller(allow_private=True, timeout_s=1.0, tls=authorities())
+    caller = Caller(allow_private=True, timeout_s=1.0, tls=usual_authorities())
     context = gateway.gateway.context
     notifier, supervisor = Notifier(context, caller), Supervisor(context.clock)
 

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from app.caller.post import Caller, Delivered, Failed, Forbidden, Gone, Rejected
 from app.flows.notify import SCHEDULE_S, Notifier, judge
-from app.wiring import authorities
+from app.wiring import usual_authorities
 from tests.caller.receiver import OK, endless, plain
 from tests.support.notifications import BUSY, client_of, deliver, silence, watching
 
@@ -185,7 +185,7 @@ async def test_a_private_address_is_refused_unless_allowed_and_said_so(start_gat
 )
 async def test_what_a_receiver_does_to_its_answer_is_bounded(gateway, reply, status, error):
     studio = await client_of(gateway)
-    caller = Caller(allow_private=True, timeout_s=1.0, tls=authorities())
+    caller = Caller(allow_private=True, timeout_s=1.0, tls=usual_authorities())
     async with watching(reply) as receiver:
         await studio.canceled(receiver.url())
         await deliver(Notifier(gateway.gateway.context, caller))

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from app.wiring import authorities
+from app.wiring import usual_authorities
 from tests.support.gateway import ADMIN_KEY, SECRET, eventually
 
 VENDOR_KEY = "Tempo-sandbox-0123456789abcdef0123456789abcdef"
@@ -73,7 +73,9 @@ class Running:
         self.log = log
         self.url = url
         headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
-        self.api = httpx.AsyncClient(base_url=url, headers=headers, timeout=20, trust_env=False, verify=authorities())
+        self.api = httpx.AsyncClient(
+            base_url=url, headers=headers, timeout=20, trust_env=False, verify=usual_authorities()
+        )
 
     def lines(self) -> list[dict[str, Any]]:
         """The log so far; each line must be JSON."""

@@ -15,7 +15,7 @@ from app.flows.clock import Clock
 from app.gateway import Gateway, build
 from app.main import Server, listen, make_server
 from app.settings import Settings
-from app.wiring import authorities
+from app.wiring import usual_authorities
 
 ADMIN_KEY = "admin-key-0123456789abcdef0123456789abcdef"
 SECRET = "callback-secret-0123456789abcdef0123456789"
@@ -133,7 +133,7 @@ async def running_gateway(
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     try:
         async with httpx.AsyncClient(
-            base_url=url, headers=headers, timeout=20, trust_env=False, verify=authorities()
+            base_url=url, headers=headers, timeout=20, trust_env=False, verify=usual_authorities()
         ) as api:
             await eventually(partial(_is, server), every_s=0.001)
             yield Running(gateway, url, api, settings)

@@ -4,7 +4,7 @@ import pytest
 
 from app.vendor.client import VendorClient
 from app.vendor.kinds import FAMILIES, KINDS
-from app.wiring import authorities
+from app.wiring import usual_authorities
 
 
 @pytest.fixture
@@ -12,7 +12,7 @@ async def client(start_sandbox):
     sandbox = await start_sandbox()
     for operation in ("submit", "query"):
         sandbox.add_rules(answers=[{"operation": operation, "http_status": 429, "retry_after_s": 7}])
-    client = VendorClient(sandbox.base_url, sandbox.config.api_key, authorities())
+    client = VendorClient(sandbox.base_url, sandbox.config.api_key, usual_authorities())
     yield client
     await client.close()
 

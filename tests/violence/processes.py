@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from app.wiring import authorities
+from app.wiring import usual_authorities
 from tests.processes.commands import environment
 from tests.support.gateway import ADMIN_KEY, eventually
 
@@ -102,7 +102,7 @@ def client(url: str, connections: int = 100) -> httpx.AsyncClient:
         base_url=url,
         headers={"Authorization": f"Bearer {ADMIN_KEY}"},
         timeout=30,
-        verify=authorities(),
+        verify=usual_authorities(),
         trust_env=False,
         limits=httpx.Limits(max_connections=connections),
     )

@@ -1,0 +1,56 @@
+"""The proxy for calls to the vendor, by the variables that all programs share: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
+NO_PROXY. They are read here and nowhere else; a library that read them for itself would not tell us what it cannot use.
+"""
+
+import ipaddress
+import re
+from typing import Final
+from urllib.parse import SplitResult
+
+from app.settings.addresses import address_of, is_loopback, proxy_address
+from app.settings.text import plain
+
+_BY_SCHEME: Final = {"https": "https_proxy", "http": "http_proxy"}
+_PORTS: Final = {"https": 443, "http": 80}
+_WITH_PORT: Final = re.compile(r"(?P<host>\[[^]]*\]|[^:]*):(?P<port>\d+)")
+
+
+def concerns(variable: str, vendor: SplitResult, no_proxy: str) -> bool:
+    """Whether calls to the vendor heed a variable: the one of the URL's scheme, or that of all, and neither for this
+    machine nor for what NO_PROXY excepts, separated by blanks."""
+    host = vendor.hostname or ""
+    if variable not in (_BY_SCHEME[vendor.scheme], "all_proxy") or is_loopback(host):
+        return False
+    port = vendor.port or _PORTS[vendor.scheme]
+    return not any(_excepts(entry, host.removesuffix("."), port) for entry in no_proxy.split())
+
+
+def usable_proxy(value: str) -> str:
+    """The URL of a proxy that we can speak to. Raises ``ValueError``."""
+    scheme, found, _ = plain(value).partition("://")
+    if found and scheme.lower() not in ("http", "https"):
+        raise ValueError("proxies are asked over http or https only, as in http://proxy.example:3128")
+    return proxy_address(value)
+
+
+def _excepts(entry: str, host: str, port: int) -> bool:
+    """Whether one entry of NO_PROXY means the host: ``*``, an address, a network, or a name with all names below it;
+    each but a network also with a port. What is none of these means nobody."""
+    if entry == "*":
+        return True
+    with_port = _WITH_PORT.fullmatch(entry)
+    if with_port is not None and int(with_port["port"]) != port:
+        return False
+    name = (with_port["host"] if with_port is not None else entry).replace("[", "").replace("]", "").lower()
+    address = address_of(host)
+    if address is not None:
+        return _holds(name, address)
+    name = name.removeprefix("*").strip(".")
+    return bool(name) and f".{host}".endswith(f".{name}")
+
+
+def _holds(network: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    try:
+        return address in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
