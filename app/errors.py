@@ -83,3 +83,7 @@ class SchemaNotAtHead(GatewayError):
 
 class DatabaseInUse(GatewayError):
     """Another process serves this SQLite file."""
+
+
+class NoDatabase(GatewayError):
+    """There is no SQLite file yet, and this command makes none."""

@@ -18,6 +18,7 @@ from app.api.app import make_health_app
 from app.api.connections import SECURITY_HEADERS, Limits, guarded, limits_of_process
 from app.gateway import build, release
 from app.settings import Settings
+from app.storage.connect import name_of, parse_url
 from app.telemetry import traces
 
 GRACE_S: Final = 10
@@ -78,7 +79,8 @@ async def serve(settings: Settings, host: str, port: int, *, workers: bool) -> N
         gc.set_threshold(YOUNG_OBJECTS)
         stopping = _on_signals(gateway.drain)
         serving = asyncio.create_task(server.serve([listener]), name="http")
-        log.info("serving", host=host, port=listener.getsockname()[1], workers=workers, release=release())
+        where = {"host": host, "port": listener.getsockname()[1], "database": _database_of(settings)}
+        log.info("serving", **where, workers=workers, release=release())
         stop = asyncio.create_task(stopping.wait())
         await asyncio.wait([serving, stop], return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
@@ -105,7 +107,8 @@ async def work(settings: Settings, host: str = "127.0.0.1", metrics_port: int | 
         if listener is not None:
             server = make_server(make_health_app(gateway.services, release()), host=host, port=0)
             serving = asyncio.create_task(server.serve([listener]), name="http")
-        log.info("working", release=release(), **({} if listener is None else {"port": listener.getsockname()[1]}))
+        port = {} if listener is None else {"port": listener.getsockname()[1]}
+        log.info("working", **port, database=_database_of(settings), release=release())
         await stopping.wait()
     finally:
         if server is not None and serving is not None:
@@ -114,6 +117,10 @@ async def work(settings: Settings, host: str = "127.0.0.1", metrics_port: int | 
         await gateway.stop()
         await asyncio.to_thread(traces.shut_down)
         log.info("stopped")
+
+
+def _database_of(settings: Settings) -> str:
+    return name_of(parse_url(settings.database_url.get_secret_value()))
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,11 +1,14 @@
 """The commands. Short ones open the database beside a running server, on SQLite too."""
 
+import sys
+
 import typer
 
 from app.cli import callbacks, clients, processes, submissions, tasks, upkeep
 from app.cli.printing import fail
 from app.errors import GatewayError
 from app.settings import BadSettings
+from app.settings.text import trimmed
 
 # In the order in which the help shows them.
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -27,10 +30,11 @@ app.add_typer(tasks.app, name="tasks")
 def main() -> None:
     """Run the command line. Every expected fault is one clear message and exit code 1."""
     try:
-        app()
+        # An argument is pasted as well as a setting is.
+        app(args=[trimmed(argument) for argument in sys.argv[1:]])
     except BadSettings as error:
         fail("The settings are not usable:\n  " + "\n  ".join(error.faults))
     except GatewayError as error:
         fail(error.detail)
     except OSError as error:
-        fail(f"{error.strerror or error}")
+        fail(": ".join(str(part) for part in (error.filename, error.strerror or error) if part is not None))

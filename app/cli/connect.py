@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from app import settings as settings_module
+import typer
+
 from app.flows.context import Context
-from app.settings import load_settings
-from app.storage.connect import is_sqlite, open_database, parse_url
+from app.settings import database_settings, load_settings
+from app.storage.connect import is_sqlite, name_of, open_database, parse_url
 from app.storage.database import Database
-from app.storage.migrate import check_at_head, migrate
+from app.storage.migrate import check_at_head
+from app.storage.sqlite import find_file
 from app.telemetry.logs import set_up
 from app.wiring import context_of
 
@@ -17,10 +19,11 @@ T = TypeVar("T")
 
 
 def with_database(story: Callable[[Database], Awaitable[T]]) -> T:
-    """Run one story on the configured database, beside whatever else uses it."""
-    url = settings_module.database_settings().database_url.get_secret_value()
-    if is_sqlite(parse_url(url)):
-        migrate(url)
+    """Run one story on the configured database, beside whatever else uses it. It makes none: one that is not there is
+    a setting that is not there, and what was written into a fresh one nobody would ever read."""
+    url = database_settings().database_url.get_secret_value()
+    require_database(url)
+    say_database(url)
 
     async def run() -> T:
         db = open_database(url)
@@ -47,3 +50,15 @@ def with_context(story: Callable[[Context], Awaitable[T]]) -> T:
             await context.vendor.close()
 
     return with_database(run)
+
+
+def require_database(url: str) -> None:
+    """Raises ``NoDatabase`` where a SQLite file is yet to be made. (PostgreSQL says so itself.)"""
+    parsed = parse_url(url)
+    if is_sqlite(parsed):
+        find_file(parsed)
+
+
+def say_database(url: str) -> None:
+    """Tell people which database it is that a command works on; not among what it prints for programs."""
+    typer.echo(f"database: {name_of(parse_url(url))}", err=True)

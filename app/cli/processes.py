@@ -3,6 +3,7 @@
 Each imports what it runs when it is called: the web framework takes as long to load as all that a short command does.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import structlog
@@ -10,9 +11,9 @@ import typer
 import uvloop
 from pydantic import ValidationError
 
-from app import settings as settings_module
+from app.cli.connect import require_database, say_database
 from app.cli.printing import fail
-from app.settings import Settings, load_settings
+from app.settings import Settings, database_settings, load_settings, unknown_names
 from app.storage.migrate import migrate as migrate_schema
 from app.telemetry.logs import set_up
 
@@ -41,14 +42,22 @@ def worker(
     """Run the background loops alone."""
     from app.main import work as work_process
 
-    uvloop.run(work_process(_start(), metrics_host, metrics_port))
+    settings = _start()
+    require_database(settings.database_url.get_secret_value())
+    uvloop.run(work_process(settings, metrics_host, metrics_port))
 
 
 def migrate(
     to: Annotated[str, typer.Option(help="A revision, to take a release back before the next one is begun.")] = "head",
 ) -> None:
     """Bring the schema to head. Safe when several do it at once."""
-    migrate_schema(settings_module.database_settings().database_url.get_secret_value(), to)
+    settings = database_settings()
+    # A file of settings that is not filled in names no database: the default one would be made, and never used.
+    if "database_url" not in settings.model_fields_set and Path(".env").exists():
+        load_settings()
+    url = settings.database_url.get_secret_value()
+    say_database(url)
+    migrate_schema(url, to)
     typer.echo(f"The schema is at {to}.")
 
 
@@ -84,7 +93,7 @@ def demo() -> None:
 def _start() -> Settings:
     settings = load_settings()
     set_up(settings.log_format, settings.log_level)
-    unknown = settings_module.unknown_names()
+    unknown = unknown_names()
     if unknown:
         structlog.get_logger(__name__).warning("settings.unknown", names=unknown)
     return settings

@@ -1,7 +1,6 @@
 """Bring the schema to head, and tell whether it is there. One Alembic history for both databases."""
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from app.storage.connect import is_sqlite, parse_url
 from app.storage.database import why_away
 from app.storage.postgres import create_engine as create_postgres_engine
 from app.storage.postgres import driver_arguments
-from app.storage.sqlite import FileLock
+from app.storage.sqlite import FileLock, find_file
 from app.storage.sqlite import create_engine as create_sqlite_engine
 
 ROOT: Final = Path(__file__).parents[2]
@@ -115,8 +114,7 @@ def migrate(url: str, revision: str = "head") -> None:
 def _migrate_sqlite(url: sa.URL, revision: str) -> None:
     lock = FileLock(url, ".migrate.lock")
     lock.acquire(wait=True)
-    # What callers sent is nobody else's to read.
-    os.close(os.open(str(url.database), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    find_file(url, make=True)
     engine = create_sqlite_engine(url, begin="BEGIN IMMEDIATE", pool_size=1)
     try:
         with engine.connect() as conn:

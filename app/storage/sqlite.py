@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 
-from app.errors import DatabaseInUse, Unavailable
+from app.errors import DatabaseInUse, NoDatabase, Unavailable
 from app.storage.database import Lane, dumps, loads
 
 T = TypeVar("T")
@@ -147,7 +147,7 @@ class FileLock:
 
     def acquire(self, *, wait: bool) -> None:
         """Take the lock. Raises ``DatabaseInUse`` if another process has it and ``wait`` is false."""
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = _open_file(self._path, make=True)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
@@ -161,3 +161,23 @@ class FileLock:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def find_file(url: sa.URL, *, make: bool = False) -> None:
+    """See that the file is there and can be written, before SQLite does, which makes a missing one and does not say
+    which one it cannot open. Raises ``NoDatabase``, ``Unavailable``."""
+    path = Path(str(url.database))
+    if not make and not path.exists():
+        raise NoDatabase(
+            f"there is no database {path.absolute()} (GATEWAY_DATABASE_URL): 'tempolor-gateway serve' and "
+            "'tempolor-gateway migrate' make one, other commands use it"
+        )
+    os.close(_open_file(path, make=make))
+
+
+def _open_file(path: Path, *, make: bool) -> int:
+    try:
+        # What callers sent is nobody else's to read.
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if make else 0), 0o600)
+    except OSError as error:
+        raise Unavailable(f"{path.absolute()} (GATEWAY_DATABASE_URL) cannot be opened: {error.strerror}") from None
