@@ -30,8 +30,10 @@ _LOCK_WAIT_S: Final = 0.2
 
 
 def alembic_config() -> Config:
-    """Alembic's configuration, with paths that hold wherever the process was started."""
-    config = Config(ROOT / "alembic.ini")
+    """Alembic's configuration, with a path that holds wherever the process was started. The file ``alembic.ini`` is for
+    those who write a migration; an installed package has none."""
+    config = Config()
+    config.set_main_option("path_separator", "os")
     config.set_main_option("script_location", str(ROOT / "migrations").replace("%", "%%"))
     return config
 
