@@ -79,7 +79,7 @@ def test_nginx_is_made_of_directives_and_blocks(block):
         assert depth in (0, 1)
     assert depth == 0
     for prefix in re.findall(r"location (\S+)", block.text):
-        assert prefix in ("/callbacks/", "/")
+        assert prefix in ("/callbacks/", "/music/callbacks/", "/")
 
 
 @pytest.mark.parametrize("block", blocks("mermaid"), ids=str)
