@@ -1,12 +1,14 @@
 """A task derived from its facts and its items: status, times, what is due when, and what a client can see."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from app.domain.board import Board, Ended, EndedBy, Rules
 from app.domain.observation import Source
+from app.domain.operating import Absences, absent_s
 from app.domain.policy import Policy
-from app.domain.schedule import overdue_s, plan_query
+from app.domain.schedule import overdue_s, plan_query, waits_for_question
 from app.domain.shown import Shown, Steps
 from app.domain.status import ITEM_FINAL, TASK_FINAL, TASK_USABLE, TaskStatus
 from app.domain.submission import submission_due_at
@@ -38,13 +40,14 @@ def shown(board: Board, task: Task, rules: Rules) -> Shown:
     return Shown(task, _steps(board, task, rules))
 
 
-def derive(board: Board, task: Task, at: datetime, rules: Rules) -> tuple[Shown, bool]:
-    """Bring everything derived of a task up to its facts. Returns what it shows then, and whether it expired now."""
+def derive(board: Board, task: Task, at: datetime, rules: Rules, absences: Absences | None = ()) -> tuple[Shown, bool]:
+    """Bring everything derived of a task up to its facts. Returns what it shows then, and whether it expired now.
+    Without ``absences`` it does not expire."""
     policy = rules.policy
     _note_possession(task, board.items_of(task), at, policy)
     steps = _steps(board, task, rules)
     expired_before = task.expired_at
-    expired = _expire(task, steps, at, policy)
+    expired = absences is not None and _expire(task, steps, at, policy, absences)
     if task.expired_at != expired_before:
         # What was still to come has failed now, also of a task that had ended before its deadline.
         steps = _steps(board, task, rules)
@@ -58,7 +61,7 @@ def derive(board: Board, task: Task, at: datetime, rules: Rules) -> tuple[Shown,
         plan_query(item, step, task, at, policy)
         if (status_before, due_before) != (item.status, item.query_due_at):
             board.dirty_items.add(item.key)
-    _plan(task, steps, at, policy)
+    _plan(task, steps, at, policy, absences or ())
     return Shown(task, steps), expired
 
 
@@ -99,22 +102,36 @@ def _note_possession(task: Task, items: list[Item], at: datetime, policy: Policy
         task.deadline_at = later(at, policy.deadline_s)
 
 
-def _expire(task: Task, steps: Steps, at: datetime, policy: Policy) -> bool:
-    """Whether the deadline ends the task now: it has passed, and the last query of each open item was answered
-    (or could not be for as long again). A task that has ended only stops waiting for what is missing."""
-    if task.expired_at is not None or task.deadline_at is None or at < task.deadline_at:
+def _expire(task: Task, steps: Steps, at: datetime, policy: Policy, absences: Absences) -> bool:
+    """Whether the deadline ends the task now: it has passed, and the vendor has answered a last query of each item of
+    which something is still open. A task that has ended only stops waiting for what is missing."""
+    if task.expired_at is not None or task.deadline_at is None:
+        return False
+    deadline = _passes_at(task, task.deadline_at, absences)
+    if at < deadline:
         return False
     if task.submission in _NOT_TAKEN and not steps:
         return False
     if task.submission is Submission.SENDING or (steps and all(step.settled for _, step in steps)):
         return False
-    deadline = task.deadline_at
-    open_items = [item for item, step in steps if not step.final]
+    open_items = [item for item, step in steps if not step.settled]
     answered = all(item.last_query_at is not None and item.last_query_at >= deadline for item in open_items)
-    if not answered and at < later(deadline, policy.deadline_s):
+    if not answered and not _in_vain(open_items, deadline, at, policy, absences):
         return False
     task.expired_at = at
-    return bool(open_items) or not steps
+    return any(not step.final for _, step in steps) or not steps
+
+
+def _passes_at(task: Task, deadline: datetime, absences: Absences) -> datetime:
+    """When the deadline passes: a clock that is set forward does not bring it nearer."""
+    return later(deadline, absent_s(absences, task.submitted_at or task.created_at, jumped_only=True))
+
+
+def _in_vain(open_items: Sequence[Item], deadline: datetime, at: datetime, policy: Policy, absences: Absences) -> bool:
+    """Whether the vendor could not be asked for as long again after the deadline. Time in which we could not ask does
+    not count, and nothing is given up while it still waits for its question or for the answer."""
+    passed_s = (at - deadline).total_seconds() - absent_s(absences, deadline)
+    return passed_s >= policy.deadline_s and not any(waits_for_question(item, at) for item in open_items)
 
 
 def _note_times(task: Task, at: datetime) -> None:
@@ -126,22 +143,25 @@ def _note_times(task: Task, at: datetime) -> None:
         task.finished_at = at
 
 
-def _plan(task: Task, steps: Steps, at: datetime, policy: Policy) -> None:
+def _plan(task: Task, steps: Steps, at: datetime, policy: Policy, absences: Absences) -> None:
     """When the task is due: to be sent, to be looked at by the clock; and how long it counts as in flight."""
     queued = task.submission is Submission.QUEUED and not steps
     task.dispatch_due_at = (task.not_before_at or task.created_at) if queued else None
-    task.timer_due_at = submission_due_at(task, bool(steps), policy) or _deadline_due(task, steps, at)
+    task.timer_due_at = submission_due_at(task, bool(steps), policy, absences)
+    if task.timer_due_at is None:
+        task.timer_due_at = _deadline_due(task, steps, at, absences)
     task.slot_until = _slot_until(task, bool(steps), policy)
 
 
-def _deadline_due(task: Task, steps: Steps, at: datetime) -> datetime | None:
+def _deadline_due(task: Task, steps: Steps, at: datetime, absences: Absences) -> datetime | None:
     if task.expired_at is not None or (steps and all(step.settled for _, step in steps)):
         return None
     if task.submission in _NOT_TAKEN and not steps:
         return None
-    if task.deadline_at is None or at < task.deadline_at:
-        return task.deadline_at
-    return at + LAST_QUERY_RETRY
+    if task.deadline_at is None:
+        return None
+    deadline = _passes_at(task, task.deadline_at, absences)
+    return deadline if at < deadline else at + LAST_QUERY_RETRY
 
 
 def _slot_until(task: Task, named: bool, policy: Policy) -> datetime | None:

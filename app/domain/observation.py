@@ -76,6 +76,11 @@ class Observation(msgspec.Struct, frozen=True):
         return (self.family, self.reading.item_id)
 
 
+def earlier(seen: Observation, by_us: int) -> Observation:
+    """The same, said so much earlier."""
+    return msgspec.structs.replace(seen, observed_us=seen.observed_us - by_us) if by_us else seen
+
+
 class Disposition(StrEnum):
     """What became of a callback."""
 

@@ -16,7 +16,9 @@ def heard(item: Item, task: Task, at: datetime, rules: Rules) -> None:
     """A callback came (or the item was just named): ask when the next callback is overdue."""
     item.query_attempts = 0
     item.query_group = ""
-    _postpone(item, later(at, overdue_s(item, task, rules)))
+    if task.deadline_at is None or at < task.deadline_at or item.query_due_at is None:
+        # After the deadline one last question is due, and who is heard from often must not put it off for ever.
+        _postpone(item, later(at, overdue_s(item, task, rules)))
 
 
 def overdue_s(item: Item, task: Task, rules: Rules) -> float:
@@ -44,6 +46,12 @@ def queried(
     item.query_group = SUSPECT if unknown else ""
     item.query_attempts = 1 if news else item.query_attempts + 1
     item.query_due_at = later(asked_at, interval_s(item.query_attempts, rules.jitter(), rules.policy))
+
+
+def waits_for_question(item: Item, at: datetime) -> bool:
+    """Whether its question is due, or asked and not answered yet."""
+    due_at, leased_until = item.query_due_at, item.query_leased_until
+    return due_at is None or due_at <= at or (leased_until is not None and leased_until > at)
 
 
 def plan_query(item: Item, progress: Progress, task: Task, at: datetime, policy: Policy) -> None:

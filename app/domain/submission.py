@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from app.domain.operating import Absences, absent_s
 from app.domain.policy import Policy
 from app.domain.task import Failure, Submission, Task
 from app.domain.timing import later
@@ -183,16 +184,17 @@ def _lose(task: Task, at: datetime, policy: Policy) -> None:
         task.deadline_at = later(claimed_at, policy.deadline_s)
 
 
-def lapse(task: Task, at: datetime, named: bool, policy: Policy) -> str | None:
+def lapse(task: Task, at: datetime, named: bool, policy: Policy, absences: Absences | None) -> str | None:
     """What time alone does to a submission: a lapsed lease is an unknown outcome, and an unknown outcome
-    that nothing confirmed within ``submit_confirm_s`` is a failure. The timeline entry's type, or None."""
-    due = submission_due_at(task, named, policy)
+    that nothing confirmed within ``submit_confirm_s`` is a failure. While the gateway was away a callback could not
+    reach it, so that does not count, and without ``absences`` nothing fails. The timeline entry's type, or None."""
+    due = submission_due_at(task, named, policy, absences or ())
     if due is None or at < due:
         return None
     if task.submission is Submission.SENDING:
         _lose(task, at, policy)
         return "lease_lapsed"
-    if task.submission is Submission.UNKNOWN:
+    if task.submission is Submission.UNKNOWN and absences is not None:
         task.submission = Submission.LAPSED
         task.failure = Failure(
             UNKNOWN_OUTCOME,
@@ -203,10 +205,10 @@ def lapse(task: Task, at: datetime, named: bool, policy: Policy) -> str | None:
     return None
 
 
-def submission_due_at(task: Task, named: bool, policy: Policy) -> datetime | None:
+def submission_due_at(task: Task, named: bool, policy: Policy, absences: Absences) -> datetime | None:
     """When time alone will change the submission next, if it will."""
     if task.submission is Submission.SENDING and task.claimed_at is not None:
         return later(task.claimed_at, policy.submit_lease_s)
     if task.submission is Submission.UNKNOWN and not named and task.unconfirmed_at is not None:
-        return later(task.unconfirmed_at, policy.submit_confirm_s)
+        return later(task.unconfirmed_at, policy.submit_confirm_s + absent_s(absences, task.unconfirmed_at))
     return None

@@ -15,11 +15,13 @@ from app.domain.board import Arrival, Board, Milestone, Moved, Rules
 from app.domain.client import EXTERNAL
 from app.domain.derive import derive, shown
 from app.domain.item import join
-from app.domain.observation import NamedBy, Observation, Source, from_us, to_us
+from app.domain.observation import NamedBy, Observation, Source, earlier, from_us, to_us
+from app.domain.operating import Absences, absent_s
 from app.domain.schedule import heard, queried
 from app.domain.submission import SubmissionEvent, advance, lapse
 from app.domain.task import Entry, Item, Submission, Task
 from app.domain.timing import rfc3339
+from app.domain.view import unseen_since_us
 
 MOST_ITEMS = 500
 """Items of one task; only a flood under a leaked token reaches it."""
@@ -44,7 +46,8 @@ class Change(msgspec.Struct, frozen=True):
     """One thing that happened, at ``at``. ``entry`` is its type in the timeline and ``detail`` what it says there.
 
     ``task_id`` is None where the observations alone say whose they are (a query's answer, an unbound token).
-    ``entry`` is None for what leaves a row only if it changed the status (a tick of the clock).
+    ``entry`` is None for what leaves a row only if it changed the status (a tick of the clock). ``absences``: in
+    which time nobody could ask; without them the clock passes no verdict (a callback waits for no such reading).
     """
 
     at: datetime
@@ -53,6 +56,7 @@ class Change(msgspec.Struct, frozen=True):
     observations: tuple[Observation, ...] = ()
     event: SubmissionEvent | None = None
     detail: dict[str, Any] = msgspec.field(default_factory=dict)
+    absences: Absences | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -101,9 +105,12 @@ def _observe(
         return verdict
     task = board.tasks[item.task_id]
     _touch(board, task, rules, touched)
-    joined = join(item.state, seen)
+    absent_us = _absent_us(item, task, seen, change.absences or ())
+    joined = join(item.state, earlier(seen, absent_us))
     if joined.first_event and seen.fresh and not task.external:
-        board.arrivals.append(_arrival(task, item, seen, joined.since_event_us))
+        arrival = _arrival(task, item, seen, joined.since_event_us)
+        if arrival.delay_s <= rules.policy.deadline_s:
+            board.arrivals.append(arrival)  # else a clock was set, or we were away: no habit of the vendor's
     item.state = joined.state
     board.sources[item.key] = seen.source
     for name, value in joined.large.items():
@@ -119,6 +126,8 @@ def _observe(
     if seen.source is Source.QUERY:
         # With it and with what was said the state can be made anew.
         note["asked_at"] = rfc3339(from_us(seen.observed_us))
+    if absent_us:
+        note["absent_us"] = absent_us
     if joined.changed and seen.source is Source.QUERY:
         note["said"] = {**seen.reading.statuses, **seen.reading.urls, **seen.reading.values}
     touched[task.id].append(note)
@@ -217,6 +226,13 @@ def _note_contact(item: Item, task: Task, seen: Observation, news: bool, rules: 
         heard(item, task, at, rules)
 
 
+def _absent_us(item: Item, task: Task, seen: Observation, absences: Absences) -> int:
+    """How much of the time for which the vendor has not known an item nobody could ask; it does not count."""
+    if not seen.unknown or not absences:
+        return 0
+    return round(absent_s(absences, from_us(unseen_since_us(item, task))) * 1_000_000)
+
+
 def _describe(changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
     """Statuses with before and after, other fields by name: values can be large, and URLs are signed."""
     moves = {name: list(pair) for name, pair in changed.items() if name.endswith("status")}
@@ -230,9 +246,9 @@ def _conclude(board: Board, task: Task, change: Change, notes: list[dict[str, An
     """Let time act, derive the task, and write its timeline: one row for the change, with its effects inside."""
     # What was measured before a lock was waited for may be older than what was written meanwhile.
     at = max(change.at, task.updated_at or change.at)
-    lapsed = lapse(task, at, bool(board.items_of(task)), rules.policy)
+    lapsed = lapse(task, at, bool(board.items_of(task)), rules.policy, change.absences)
     before = task.status
-    now_shown, expired = derive(board, task, at, rules)
+    now_shown, expired = derive(board, task, at, rules, change.absences)
     shown_before, board.shown[task.id] = board.shown[task.id], now_shown
     visible = now_shown != shown_before or (task.new and not task.version)
     if task.webhook_url is not None:

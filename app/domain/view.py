@@ -107,8 +107,12 @@ def unknown_to_vendor(item: Item, task: Task, policy: Policy) -> bool:
     state = item.state
     if state.unknown_us is None or item_status(state.statuses.get("status")) in ITEM_FINAL:
         return False
-    since = max(to_us(task.submitted_at or item.created_at), state.sighted_us or 0)
-    return state.unknown_us - since >= policy.unknown_grace_s * 1_000_000
+    return state.unknown_us - unseen_since_us(item, task) >= policy.unknown_grace_s * 1_000_000
+
+
+def unseen_since_us(item: Item, task: Task) -> int:
+    """Since when nobody has seen an item: the last time that anybody did, or its submission."""
+    return max(to_us(task.submitted_at or item.created_at), item.state.sighted_us or 0)
 
 
 def _nothing_pending(lacking: Sequence[tuple[str, ArtifactStatus]]) -> bool:

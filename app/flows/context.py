@@ -15,6 +15,7 @@ from app.flows import outcomes, traced
 from app.flows.apply import Applied
 from app.flows.clock import Clock, Ids
 from app.flows.learn import Delays
+from app.flows.operating import Timekeeper
 from app.storage.database import Database, Lane
 from app.vendor.client import VendorClient
 from app.vendor.kinds import FAMILIES
@@ -46,6 +47,7 @@ class Context:
     ids: Callable[[], UUID]
     delays: Delays
     rules: Rules
+    timekeeper: Timekeeper
     wakes: Wakes = field(default_factory=Wakes)
     watchers: list[Callable[[Collection[UUID]], None]] = field(default_factory=list)
 
@@ -90,4 +92,4 @@ def make_context(
         jitter=lambda: random.uniform(-1, 1),
         new_id=ids,
     )
-    return Context(db, vendor, tokens, public_url, policy, clock, ids, delays, rules)
+    return Context(db, vendor, tokens, public_url, policy, clock, ids, delays, rules, Timekeeper(clock))

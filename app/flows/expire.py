@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from app.domain.transition import Change
 from app.flows.apply import Applied, apply
 from app.flows.context import Context
+from app.flows.operating import absences
 from app.storage import tasks
 
 BATCH: Final = 100
@@ -16,8 +17,9 @@ BATCH: Final = 100
 
 async def step(context: Context) -> float | None:
     """Let time act on the tasks whose timers are due. Returns 0 if there may be more, None to idle."""
-    now = context.clock.now()
-    applied = await context.loops_db().write(tick, context, now)
+    db = context.loops_db()
+    await context.timekeeper.beat(db)
+    applied = await db.write(tick, context, context.clock.now())
     context.committed(applied)
     if applied.changed:
         context.wakes.reconcile.set()
@@ -27,4 +29,8 @@ async def step(context: Context) -> float | None:
 def tick(conn: sa.Connection, context: Context, now: datetime) -> Applied:
     """Apply the passing of time to at most a batch of due tasks; those that others hold are left for later."""
     due = tasks.due_timers(conn, now, BATCH)
-    return apply(conn, [Change(now, None, task_id) for task_id in due], context.rules, skip_locked=True)
+    if not due:
+        return Applied()
+    away = absences(conn, now)
+    changes = [Change(now, None, task_id, absences=away) for task_id in due]
+    return apply(conn, changes, context.rules, skip_locked=True)

@@ -88,7 +88,7 @@ def _read_query(found: Record, task: Task, note: dict[str, Any]) -> None:
     asked_at, said = note.get("asked_at"), note.get("said", {})
     if asked_at is None:
         found.gaps.append("a query was recorded without its time")
-    observed_us = to_us(datetime.fromisoformat(asked_at)) if asked_at else 0
+    observed_us = to_us(datetime.fromisoformat(asked_at)) - note.get("absent_us", 0) if asked_at else 0
     shape = FAMILIES[task.family].shape
     statuses = {name: value for name, value in said.items() if name in shape.status_fields}
     urls, values = {}, {}

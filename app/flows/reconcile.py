@@ -17,9 +17,10 @@ from app.domain.schedule import SUSPECT
 from app.domain.standing import Reason, Standing
 from app.domain.timing import interval_s, later
 from app.domain.transition import Change
-from app.flows.apply import apply
+from app.flows.apply import Applied, apply
 from app.flows.background import Background
 from app.flows.context import Context
+from app.flows.operating import absences
 from app.flows.permits import Span, spend
 from app.storage import items, limits, questions, tasks
 from app.storage.database import Database
@@ -68,6 +69,7 @@ class Reconciler:
         """Claim one question and start asking it. Returns seconds until the next turn, None to idle."""
         if len(self._asking) >= ASKERS:
             await self._asking.any_ended()
+        await self._context.timekeeper.beat(self._db)
         started = self._context.clock.monotonic()
         turn = await self._db.write(claim, self._context, self._context.clock.now())
         if turn.question is None:
@@ -110,12 +112,25 @@ async def ask(context: Context, db: Database, question: Question, started: float
 
 async def _apply(context: Context, db: Database, observations: Sequence[Observation], now: datetime) -> None:
     """Apply an answer; items whose task is locked are applied by themselves, so that they delay no other."""
-    changes = [Change(now, "query", observations=(seen,)) for seen in observations]
-    applied = await db.write(apply, changes, context.rules, skip_locked=True)
+    applied = await db.write(take, context, observations, now, skip_locked=True)
     context.committed(applied)
-    for change, outcome in zip(changes, applied.outcomes, strict=True):
+    for seen, outcome in zip(observations, applied.outcomes, strict=True):
         if outcome is None:
-            context.committed(await db.write(apply, [change], context.rules))
+            context.committed(await db.write(take, context, [seen], now))
+
+
+def take(
+    conn: sa.Connection,
+    context: Context,
+    observations: Sequence[Observation],
+    now: datetime,
+    *,
+    skip_locked: bool = False,
+) -> Applied:
+    """Take what the vendor answered, of each item by itself."""
+    away = absences(conn, now)
+    changes = [Change(now, "query", observations=(seen,), absences=away) for seen in observations]
+    return apply(conn, changes, context.rules, skip_locked=skip_locked)
 
 
 def claim(conn: sa.Connection, context: Context, now: datetime, wanted: questions.Known | None = None) -> Turn:

@@ -12,9 +12,11 @@ from typing import Final, TypeVar
 import sqlalchemy as sa
 
 from app.domain.audit import Action, By
+from app.domain.operating import absent_s
 from app.flows.audit import note
 from app.flows.clock import Clock
 from app.flows.context import Context
+from app.flows.operating import absences
 from app.storage import compact, retention
 from app.storage.database import Database
 from app.storage.retention import Kind, Page, Place
@@ -85,7 +87,7 @@ class Retainer:
         """One turn. Returns 0 if there is more to do, None to idle."""
         clock = self._context.clock
         end = clock.monotonic() + TURN_S
-        at_hand = self._pass or _begin(clock.now(), self._days)
+        at_hand = self._pass or await self._begin_now()
         while at_hand is not None and at_hand.kinds:
             if clock.monotonic() >= end:
                 self._pass = at_hand
@@ -98,6 +100,17 @@ class Retainer:
             return 0
         await self._db.write(compact.truncate_log)
         return None
+
+    async def _begin_now(self) -> Pass | None:
+        """A pass over what is old by the time that has really passed: what a clock that is set forward makes look
+        old is not deleted for it. By hand the clock is believed."""
+        now = self._context.clock.now()
+        at_hand = _begin(now, self._days)
+        if at_hand is None:
+            return None
+        away = await self._db.read(absences, now)
+        jumped_s = absent_s(away, min(at_hand.cutoff, now - KEYS_KEPT), jumped_only=True)
+        return _begin(now - timedelta(seconds=jumped_s), self._days)
 
 
 async def purge(db: Database, clock: Clock, by: By, days: float, *, dry_run: bool) -> dict[str, int]:

@@ -13,6 +13,7 @@ import structlog
 
 from app.flows.context import Context
 from app.storage import clock
+from app.storage.clock import Comparison
 from app.telemetry import metrics
 
 WARN_S: Final = 2.0
@@ -37,6 +38,8 @@ class SkewWatch:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._since: datetime | None = None
+        self._measured: Comparison | None = None
+        self._measured_at = 0.0
         self.skew_s = 0.0
         self.level = Level.GOOD
 
@@ -46,6 +49,7 @@ class SkewWatch:
         found = await self._context.loops_db().read(clock.compare, self._context.clock.now)
         if found is None:
             return MEASURE_S
+        self._measured, self._measured_at = found, self._context.clock.monotonic()
         self.skew_s = found.skew_s
         metrics.clock_skew.set(self.skew_s)
         before, self.level = self.level, _level(self.skew_s)
@@ -55,12 +59,20 @@ class SkewWatch:
         return AGAIN_S if self.stops_loops() else MEASURE_S
 
     def stops_loops(self) -> bool:
-        """Whether the clock is too far off for the loops to go by it."""
-        return self.level is Level.TOO_FAR_OFF
+        """Whether the clock is too far off for the loops to go by it, or was set since it was measured: then it is
+        measured first."""
+        return self.level is Level.TOO_FAR_OFF or self._was_set()
+
+    def _was_set(self) -> bool:
+        if self._measured is None:
+            return False
+        clock = self._context.clock
+        passed_s = (clock.now() - self._measured.after).total_seconds()
+        return abs(passed_s - (clock.monotonic() - self._measured_at)) >= STOP_S
 
     def standing(self) -> dict[str, Any] | None:
         """Why the loops of this process stand still and since when (by its own clock), if they do."""
-        return {"reason": "clock_skew", "since": self._since} if self.stops_loops() else None
+        return {"reason": "clock_skew", "since": self._since} if self.level is Level.TOO_FAR_OFF else None
 
 
 def _level(skew_s: float) -> Level:

@@ -1,12 +1,14 @@
 """Limits shared by all replicas: a row's lock is the permit to decide. Locked before anything else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
 import sqlalchemy as sa
 
+from app.domain import operating
+from app.domain.operating import Operating
 from app.domain.standing import Standing, dump, load
 from app.storage import dialect
 from app.storage.tables import limits
@@ -22,12 +24,14 @@ class Limit(StrEnum):
 @dataclass(frozen=True, slots=True)
 class State:
     """``not_before_at``: the next time that a query may be made (queries only). ``last_client``: whose turn to
-    submit came last (submissions only). ``last_permit``: what the last query was spent on (queries only)."""
+    submit came last (submissions only). ``last_permit``: what the last query was spent on; ``operating``: since when
+    and with which breaks the vendor could be asked (queries only)."""
 
     standing: Standing
     not_before_at: datetime | None = None
     last_client: str | None = None
     last_permit: str | None = None
+    operating: Operating = field(default_factory=Operating)
 
 
 ALL: Final = tuple(Limit)
@@ -49,8 +53,16 @@ def save(conn: sa.Connection, name: Limit, state: State) -> None:
     """Write a locked limit."""
     statement = limits.update().where(limits.c.name == name.value)
     document = dump(state.standing) | {"last_client": state.last_client, "last_permit": state.last_permit}
+    document["operating"] = operating.dump(state.operating)
     conn.execute(statement.values(not_before_at=state.not_before_at, state=document))
 
 
 def _state(row: Any) -> State:
-    return State(load(row.state), row.not_before_at, row.state.get("last_client"), row.state.get("last_permit"))
+    document = row.state
+    return State(
+        load(document),
+        row.not_before_at,
+        document.get("last_client"),
+        document.get("last_permit"),
+        operating.load(document.get("operating")),
+    )

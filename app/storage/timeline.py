@@ -63,3 +63,9 @@ def of_task(conn: sa.Connection, task_id: UUID, after_seq: int = 0, *, limit: in
         .limit(limit)
     )
     return [Happened(row.seq, row.at, row.type, row.version, row.detail) for row in conn.execute(statement)]
+
+
+def newest_at(conn: sa.Connection) -> datetime | None:
+    """When the last thing happened to any task."""
+    at: datetime | None = conn.scalar(sa.select(sa.func.max(timeline.c.at)))
+    return at

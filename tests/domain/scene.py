@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from app.domain.board import Board, Rules
 from app.domain.item import ItemState, join
 from app.domain.observation import NamedBy, Observation, Reading, Source, to_us
+from app.domain.operating import Absence, Absences
 from app.domain.policy import Policy
 from app.domain.submission import (
     Canceled,
@@ -38,6 +39,11 @@ def after(seconds: float) -> datetime:
 
 def us(seconds: float) -> int:
     return to_us(after(seconds))
+
+
+def away(since: float, until: float, *, jumped: bool = False) -> Absence:
+    """Nobody could ask in this time."""
+    return Absence(after(since), after(until), jumped)
 
 
 def fresh_id() -> UUID:
@@ -130,9 +136,10 @@ class Story:
         event: SubmissionEvent | None = None,
         task: Task | None = None,
         entry: str | None = "told",
+        absences: Absences | None = (),
     ) -> Outcome:
         task_id = task.id if task else None
-        change = Change(after(seconds), entry, task_id, observations, event)
+        change = Change(after(seconds), entry, task_id, observations, event, absences=absences)
         return step(self.board, change, self.rules)
 
     def called_back(self, seconds: float, *seen: Observation, task: Task | None = None) -> Outcome:
@@ -143,11 +150,16 @@ class Story:
     def told_by_stranger(self, seconds: float, *seen: Observation) -> Outcome:
         return self.happens(seconds, *[replace(one, observed_us=us(seconds)) for one in seen])
 
-    def queried(self, seconds: float, *seen: Observation) -> Outcome:
-        return self.happens(seconds, *[replace(one, observed_us=us(seconds)) for one in seen])
+    def queried(self, seconds: float, *seen: Observation, absences: Absences = ()) -> Outcome:
+        return self.happens(seconds, *[replace(one, observed_us=us(seconds)) for one in seen], absences=absences)
 
-    def ticks(self, seconds: float, task: Task | None = None) -> Outcome:
-        return self.happens(seconds, task=task or self.task, entry=None)
+    def unanswered(self, seconds: float, again_s: float = 15, item_id: str = "i1") -> None:
+        """A question was asked in vain, and is asked again."""
+        item = self.item(item_id)
+        item.query_due_at, item.query_leased_until = after(seconds + again_s), None
+
+    def ticks(self, seconds: float, task: Task | None = None, absences: Absences = ()) -> Outcome:
+        return self.happens(seconds, task=task or self.task, entry=None, absences=absences)
 
     def claimed(self, seconds: float = 0, task: Task | None = None) -> Outcome:
         task = task or self.task

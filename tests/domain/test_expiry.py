@@ -4,7 +4,19 @@ import pytest
 
 from app.domain.task import Submission
 from app.domain.timing import FAR
-from tests.domain.scene import Story, after, denies, names, new_task, running_story, says, shows, stranger_says
+from tests.domain.scene import (
+    T0,
+    Story,
+    after,
+    away,
+    denies,
+    names,
+    new_task,
+    running_story,
+    says,
+    shows,
+    stranger_says,
+)
 
 DEADLINE = 3601
 MP3 = "https://cdn.example/a.mp3"
@@ -43,10 +55,110 @@ def test_a_last_query_that_ends_it_ends_it():
 
 def test_without_any_answer_it_waits_one_more_deadline_at_most():
     story = running_story()
+    story.unanswered(DEADLINE + 3598)
     story.ticks(DEADLINE + 3599)
     assert story.task.status == "running"
     story.ticks(DEADLINE + 3600)
+    assert (story.task.status, story.entry_types()[-1]) == ("expired", "expired")
+
+
+@pytest.mark.parametrize("last_due", [-1, 0, 240 - DEADLINE])
+def test_nothing_is_given_up_while_it_waits_for_its_question(last_due):
+    """Hundreds of tasks wait for theirs when a gateway comes back, and the rate is low."""
+    story = running_story()
+    story.item().query_due_at = after(DEADLINE + last_due)
+    for periods in (1, 3, 100):
+        story.ticks(DEADLINE + 3600 * periods)
+        assert story.task.status == "running"
+    story.queried(DEADLINE + 3600 * 100, shows(status="succeeded", audio_url=MP3))
+    assert story.task.status == "succeeded"
+    assert "expired" not in story.entry_types()
+
+
+def test_nothing_is_given_up_while_its_answer_is_awaited():
+    story = running_story()
+    story.item().query_due_at = story.item().query_leased_until = after(DEADLINE + 3610)
+    story.ticks(DEADLINE + 3605)
+    assert story.task.status == "running"
+    story.unanswered(DEADLINE + 3606)
+    story.ticks(DEADLINE + 3610)
     assert story.task.status == "expired"
+
+
+def test_one_that_waits_for_its_question_holds_up_the_verdict_on_its_task():
+    story = running_story(("i1", "i2"))
+    story.unanswered(DEADLINE + 3600, item_id="i1")
+    story.ticks(DEADLINE + 3601)
+    assert story.task.status == "running"
+    story.unanswered(DEADLINE + 3602, item_id="i2")
+    story.ticks(DEADLINE + 3605)
+    assert story.task.status == "expired"
+
+
+@pytest.mark.parametrize(
+    "absences",
+    [
+        (away(100, 100 + 3 * 3600),),
+        (away(DEADLINE + 10, DEADLINE + 10 + 3 * 3600),),
+        (away(100, 4000), away(5000, 5000 + 2 * 3600)),
+        (away(DEADLINE - 100, DEADLINE + 3 * 3600, jumped=True),),
+    ],
+)
+def test_time_in_which_nobody_could_ask_brings_no_verdict(absences):
+    story = running_story()
+    back = absences[-1].until
+    for seconds in range(0, 3500, 100):
+        at = (back - T0).total_seconds() + seconds
+        story.unanswered(at, again_s=1000)
+        story.ticks(at, absences=absences)
+        # Some of the second period may have passed before.
+        if at < DEADLINE + 3600 + sum(
+            (one.until - max(one.since, after(DEADLINE))).total_seconds() for one in absences
+        ):
+            assert story.task.status == "running"
+    story.unanswered(30_000)
+    story.ticks(30_000, absences=absences)
+    assert story.task.status == "expired", "in the end it ends"
+
+
+@pytest.mark.parametrize("hours", [1, 3, 24 * 365])
+def test_a_deadline_does_not_pass_by_a_clock_that_is_set_forward(hours):
+    story = running_story()
+    jump = (away(10, 10 + hours * 3600, jumped=True),)
+    back = 10 + hours * 3600
+    story.queried(back + 20, shows(status="running"), absences=jump)
+    assert story.task.status == "running"
+    assert story.task.timer_due_at == after(DEADLINE + hours * 3600)
+    story.queried(back + 3600, shows(status="running"), absences=jump)
+    assert story.task.status == "expired"
+
+
+def test_a_deadline_that_passed_while_we_were_away_has_passed():
+    """The vendor had its time: one question, and what it says is the last word."""
+    story = running_story()
+    absence = (away(10, 10 + 3 * 3600),)
+    story.queried(10 + 3 * 3600 + 20, shows(status="running"), absences=absence)
+    assert story.task.status == "expired"
+
+
+def test_a_callback_passes_no_verdict_by_the_clock():
+    story = running_story(("i1", "i2"))
+    story.queried(DEADLINE + 1, shows("i2", status="running"))
+    story.happens(DEADLINE + 2, says("i1", DEADLINE + 2, status="failed"), task=story.task, absences=None)
+    assert story.task.status == "running"
+    assert story.task.timer_due_at == after(DEADLINE + 7)
+    story.ticks(DEADLINE + 7)
+    assert story.task.status == "expired"
+
+
+def test_who_is_heard_of_again_and_again_is_still_asked_about_at_its_deadline():
+    story = running_story()
+    story.called_back(DEADLINE - 1, says(status="running"))
+    due_at = story.item().query_due_at
+    assert due_at == after(DEADLINE)
+    for second in range(3):
+        story.called_back(DEADLINE + second, says(status="running", title=str(second)))
+        assert story.item().query_due_at == due_at
 
 
 def test_every_open_item_needs_its_answer():
@@ -86,6 +198,9 @@ def test_a_final_task_does_not_expire_but_stops_waiting_for_what_is_missing():
     story = running_story()
     story.called_back(60, says(status="succeeded", audio_url=MP3))
     story.ticks(DEADLINE)
+    assert not story.view().progress.settled, "nobody has asked for what is missing"
+    assert story.item().query_due_at <= after(DEADLINE)
+    story.queried(DEADLINE + 1, shows(status="succeeded", audio_url=MP3))
     assert story.task.status == "succeeded"
     assert story.view().progress.settled
     assert story.item().query_due_at is None
@@ -98,10 +213,9 @@ def test_what_a_final_task_stops_waiting_for_is_a_visible_change_with_a_row():
     story.called_back(60, says(status="succeeded", audio_url=MP3))
     version = story.task.version
     assert story.view().artifacts["audio_hi"].status == "pending"
-    story.ticks(DEADLINE)
+    story.queried(DEADLINE, shows(status="succeeded", audio_url=MP3))
     assert story.view().artifacts["audio_hi"].status == "failed"
     assert story.task.version == version + 1
-    assert story.entry_types()[-1] == "changed"
     assert [one.name for one in story.board.milestones] == ["running", "playable", "succeeded", "succeeded"][-3:]
 
 

@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 import structlog
 
+from app.flows.skew import Level
 from app.storage import clock as database_clock
 from app.telemetry import metrics
 from tests.support.clock import ScaledClock
@@ -127,6 +128,24 @@ async def test_a_clock_that_goes_wrong_stops_loops_that_run_and_another_process_
     assert len(list(sandbox.calls)) == before
     right = await start_gateway(sandbox)
     await right.until(task["id"], "succeeded")
+
+
+async def test_a_clock_that_was_set_is_measured_before_any_loop_goes_by_it(start_gateway):
+    """All that is known of it is of before."""
+    clock = ScaledClock()
+    gateway = await start_gateway(clock=clock, watch_clock=True)
+    skew = gateway.gateway.skew
+    for seconds in (3 * 3600, -6 * 3600, 3 * 3600 - 11):
+        await skew.step()
+        before = skew.stops_loops()
+        clock.set(seconds)
+        assert skew.stops_loops()
+        assert skew.level is (Level.TOO_FAR_OFF if before else Level.GOOD), "nobody has measured yet"
+    clock.set(11)
+    await skew.step()
+    assert not skew.stops_loops()
+    clock.skip(3 * 3600)
+    assert not skew.stops_loops(), "time has passed, as for a process that was frozen"
 
 
 async def test_what_time_does_to_leases_waits_for_a_good_clock(start_gateway, start_sandbox, off):

@@ -8,16 +8,17 @@ from app.flows.clock import Clock
 
 
 class ScaledClock(Clock):
-    """``scale`` seconds pass in one. ``skip`` moves it forward at once."""
+    """``scale`` seconds pass in one. ``skip`` lets time pass at once, ``set`` makes it wrong (or right again)."""
 
     def __init__(self, scale: float = 1.0) -> None:
         self.scale = scale
         self._origin = time.monotonic()
         self._start = datetime.now(UTC)
         self._skipped = 0.0
+        self._set_by = 0.0
 
     def now(self) -> datetime:
-        return self._start + timedelta(seconds=self.monotonic())
+        return self._start + timedelta(seconds=self.monotonic() + self._set_by)
 
     def monotonic(self) -> float:
         return (time.monotonic() - self._origin) * self.scale + self._skipped
@@ -29,5 +30,9 @@ class ScaledClock(Clock):
         return await super().wait(event, seconds / self.scale)
 
     def skip(self, seconds: float) -> None:
-        """Let time pass at once."""
+        """Let time pass at once, as for a process that is frozen meanwhile."""
         self._skipped += seconds
+
+    def set(self, seconds: float) -> None:
+        """Set the clock forward (or back) by so much; no time passes."""
+        self._set_by += seconds
