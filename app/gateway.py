@@ -172,7 +172,12 @@ def build(settings: Settings, *, workers: bool, clock: Clock | None = None, watc
     context = context_of(settings, open_database(url), clock)
     supervisor, watch = Supervisor(context.clock), SkewWatch(context)
     told = Cautions(context, watch)
-    caller = Caller(allow_private=settings.egress_allow_private, tls=authorities(settings), now=context.clock.now)
+    caller = Caller(
+        allow_private=settings.egress_allow_private,
+        tls=authorities(settings),
+        now=context.clock.now,
+        redact=context.redactor.body,
+    )
     return Gateway(
         settings,
         context,

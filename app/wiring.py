@@ -2,6 +2,7 @@
 
 import functools
 import ssl
+from urllib.parse import unquote, urlsplit
 
 import httpx
 
@@ -10,8 +11,10 @@ from app.flows.context import Context, make_context
 from app.settings import Settings
 from app.settings.trust import authorities_in
 from app.storage.database import Database
+from app.telemetry import logs
 from app.telemetry.metrics import note_vendor_call
 from app.vendor.client import VendorClient
+from app.vendor.redact import Redactor
 from app.vendor.tokens import Tokens
 
 
@@ -29,13 +32,27 @@ def authorities(settings: Settings) -> ssl.SSLContext:
     return authorities_in(settings.ssl_cert_file, settings.ssl_cert_dir)
 
 
+def redactor_of(settings: Settings, tokens: Tokens) -> Redactor:
+    """What knows every secret of a process."""
+    others = [one.get_secret_value() for one in (*settings.callback_secrets, settings.bootstrap_admin_key) if one]
+    proxy = urlsplit(settings.vendor_proxy or "")
+    credentials = [f"{unquote(proxy.username or '')}:{unquote(proxy.password)}"] if proxy.password else []
+    return Redactor(settings.tempolor_api_key.get_secret_value(), others, tokens, credentials)
+
+
 def context_of(settings: Settings, db: Database, clock: Clock | None = None) -> Context:
     """What the flows of a process work with, by its settings."""
     key = settings.tempolor_api_key.get_secret_value()
+    tokens = Tokens([secret.get_secret_value() for secret in settings.callback_secrets])
+    redactor = redactor_of(settings, tokens)
+    logs.redact_with(redactor.text)
     return make_context(
         db,
-        VendorClient(settings.tempolor_base_url, key, authorities(settings), note_vendor_call, settings.vendor_proxy),
-        Tokens([secret.get_secret_value() for secret in settings.callback_secrets]),
+        VendorClient(
+            settings.tempolor_base_url, key, authorities(settings), note_vendor_call, settings.vendor_proxy, redactor
+        ),
+        tokens,
+        redactor,
         settings.public_url,
         settings.policy(),
         clock,

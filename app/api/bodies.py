@@ -37,8 +37,8 @@ class BodyBudget:
 
 async def read_json(request: Request, without: Any = _REQUIRED) -> Any:
     """The body as JSON, or ``without`` if there is none. Raises ``PayloadTooLarge``, ``TooSlow``, ``Unavailable``,
-    and ``InvalidRequest`` for what is no JSON, is nested too deeply, or has a NUL in a text (the databases refuse
-    it)."""
+    and ``InvalidRequest`` for what is no JSON, is nested too deeply, has a NUL in a text (the databases refuse it), or
+    holds a secret of ours."""
     budget: BodyBudget = request.app.state.services.bodies
     raw = bytearray()
     try:
@@ -50,11 +50,18 @@ async def read_json(request: Request, without: Any = _REQUIRED) -> Any:
                 raw += chunk
         if not raw and without is not _REQUIRED:
             return without
+        _refuse_secrets(request, bytes(raw))
         return _decode(raw)
     except TimeoutError:
         raise TooSlow("the body did not come in time") from None
     finally:
         budget.held -= len(raw)
+
+
+def _refuse_secrets(request: Request, raw: bytes) -> None:
+    """What a client sends goes on to the vendor and to receivers as it is, so that nothing can be taken out of it."""
+    if request.app.state.services.context.redactor.body(raw) is not raw:
+        raise InvalidRequest("the body holds a secret of this gateway")
 
 
 def _decode(raw: bytearray) -> Any:

@@ -86,9 +86,9 @@ class Caller:
     """Posts to receivers. ``close()`` it at the end.
 
     ``timeout_s`` bounds a whole call, from looking up the name to the end of the answer. ``allow_private`` takes the
-    egress guard away. ``resolve`` is called as ``socket.getaddrinfo`` is. ``tls``: whom to trust. Nothing of the
-    environment is heeded, proxies least of all: behind one, the address that is connected to would not be the one
-    that was checked.
+    egress guard away. ``resolve`` is called as ``socket.getaddrinfo`` is. ``tls``: whom to trust. ``redact`` takes our
+    secrets out of what is shown of an answer. Nothing of the environment is heeded, proxies least of all: behind one,
+    the address that is connected to would not be the one that was checked.
     """
 
     def __init__(
@@ -99,11 +99,13 @@ class Caller:
         timeout_s: float = TIMEOUT_S,
         resolve: Resolve = socket.getaddrinfo,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        redact: Callable[[bytes], bytes] = bytes,
     ) -> None:
         self._guard = EgressGuard(allow_private=allow_private, resolve=resolve)
         self._timeout_s = timeout_s
         self._tls = tls
         self._now = now
+        self._redact = redact
 
     def close(self) -> None:
         self._guard.close()
@@ -168,7 +170,7 @@ class Caller:
                     return
 
     def _sorted(self, heard: _Heard) -> Answer:
-        text = shown(bytes(heard.content[:SHOWN_BYTES]))
+        text = shown(self._redact(bytes(heard.content))[:SHOWN_BYTES])
         if 200 <= heard.status < 300:
             return Delivered(heard.status, text)
         if heard.status == 410:

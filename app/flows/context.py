@@ -19,6 +19,7 @@ from app.flows.operating import Timekeeper
 from app.storage.database import Database, Lane
 from app.vendor.client import VendorClient
 from app.vendor.kinds import FAMILIES
+from app.vendor.redact import Redactor
 from app.vendor.tokens import Tokens
 
 log = structlog.get_logger(__name__)
@@ -48,6 +49,7 @@ class Context:
     delays: Delays
     rules: Rules
     timekeeper: Timekeeper
+    redactor: Redactor
     wakes: Wakes = field(default_factory=Wakes)
     watchers: list[Callable[[Collection[UUID]], None]] = field(default_factory=list)
 
@@ -79,7 +81,13 @@ class Context:
 
 
 def make_context(
-    db: Database, vendor: VendorClient, tokens: Tokens, public_url: str, policy: Policy, clock: Clock | None = None
+    db: Database,
+    vendor: VendorClient,
+    tokens: Tokens,
+    redactor: Redactor,
+    public_url: str,
+    policy: Policy,
+    clock: Clock | None = None,
 ) -> Context:
     """A context with the parts that follow from the others."""
     clock = clock or Clock()
@@ -92,4 +100,4 @@ def make_context(
         jitter=lambda: random.uniform(-1, 1),
         new_id=ids,
     )
-    return Context(db, vendor, tokens, public_url, policy, clock, ids, delays, rules, Timekeeper(clock))
+    return Context(db, vendor, tokens, public_url, policy, clock, ids, delays, rules, Timekeeper(clock), redactor)

@@ -83,7 +83,7 @@ def _replay(conn: sa.Connection, context: Context, callback_id: UUID, recorded: 
         raise NotFound("there is no such callback")
     audit.record(conn, recorded)
     try:
-        readings = wire.read_callback(logged.body, FAMILIES[logged.family]).readings
+        readings = wire.read_callback(context.redactor.body(logged.body), FAMILIES[logged.family]).readings
     except decoding.Malformed as error:
         return _noted(conn, logged, Disposition.MALFORMED, str(error))
     observations = observations_of(logged, readings)

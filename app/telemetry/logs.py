@@ -4,7 +4,7 @@ import io
 import logging
 import reprlib
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from itertools import islice
 from typing import Any, Final, TextIO
 
@@ -70,6 +70,25 @@ def write_trace(to: TextIO, exc_info: Any) -> None:
     to.write("\n" + whole.getvalue().lstrip("\n")[-MOST_TRACE_CHARS:])
 
 
+class _LastNet:
+    """Takes secrets out of each line as it is written: for what came in by a way that nobody thought of, the text of
+    an error say. Before the secrets of the process are known nothing has come from outside."""
+
+    def __init__(self) -> None:
+        self.redact: Callable[[str], str] = str
+
+    def __call__(self, _logger: Any, _method: str, line: Any) -> Any:
+        return self.redact(line)
+
+
+_last_net: Final = _LastNet()
+
+
+def redact_with(redact: Callable[[str], str]) -> None:
+    """Have each line go through this before it is written."""
+    _last_net.redact = redact
+
+
 def set_up(log_format: str, level: str) -> None:
     """Send structlog's and the standard library's records through one pipeline. ``log_format``: json or console."""
     shared: list[Any] = [
@@ -94,7 +113,7 @@ def set_up(log_format: str, level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, _last_net],
         )
     )
     root = logging.getLogger()

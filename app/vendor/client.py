@@ -17,7 +17,6 @@ from app.vendor.answers import (
     QueryAnswer,
     Refused,
     Response,
-    Spoiled,
     SubmitAnswer,
     Unanswered,
     Unknown,
@@ -29,6 +28,7 @@ from app.vendor.answers import (
 from app.vendor.codes import Meaning, Remedy
 from app.vendor.exchange import NoAnswer, exchange
 from app.vendor.kinds import ACCOUNT_PATH, Family, Kind
+from app.vendor.redact import Redactor
 
 QUERY_TIMEOUT_S: Final = 20.0
 """Under the lease of a query (30 s), so that a lease never lapses under a call."""
@@ -70,7 +70,8 @@ def _http_client(
 
 
 class VendorClient:
-    """Connections to the vendor. ``close()`` it at the end. ``tls``: whom to trust. ``proxy``: the URL of one."""
+    """Connections to the vendor. ``close()`` it at the end. ``tls``: whom to trust. ``proxy``: the URL of one.
+    ``redactor``: knows what else, beside the key, must not come back."""
 
     def __init__(
         self,
@@ -79,9 +80,10 @@ class VendorClient:
         tls: ssl.SSLContext,
         observer: CallObserver = lambda *_: None,
         proxy: str | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         self._observer = observer
-        self._api_key = api_key
+        self._redactor = redactor or Redactor(api_key)
         self._reading_large = asyncio.Lock()
         # A kept connection that the vendor closes just as we write leaves the outcome unknown. A question can
         # be asked again, a submission cannot: each one gets a connection of its own.
@@ -120,38 +122,34 @@ class VendorClient:
             if response.left:
                 return Unknown(response.reason)
             return Refused(_UNREACHABLE, f"The vendor could not be reached ({response.reason}).")
-        answer = await self._read(response, read_submit_answer)
-        return replace(answer, message=self._redact(answer.message)) if isinstance(answer, Refused) else answer
+        return await self._read(response, read_submit_answer)
 
     async def _query(self, family: Family, item_ids: list[str]) -> QueryAnswer:
         response = await self._ask(family.query_path, {"item_ids": item_ids}, MOST_ANSWER_BYTES)
         if isinstance(response, Unanswered):
             return response
-        answer = await self._read(response, lambda response: read_query_answer(response, family))
-        return replace(answer, message=self._redact(answer.message)) if isinstance(answer, Spoiled) else answer
+        return await self._read(response, lambda response: read_query_answer(response, family))
 
     async def _account(self) -> dict[str, Any] | Unanswered:
         response = await self._ask(ACCOUNT_PATH, {}, MOST_SUBMIT_ANSWER_BYTES)
         if isinstance(response, Unanswered):
             return response
-        found = await self._read(response, _read_account)
-        return replace(found, reason=self._redact(found.reason)) if isinstance(found, Unanswered) else found
+        return await self._read(response, _read_account)
 
     async def _ask(self, path: str, body: dict[str, Any], most_bytes: int) -> Response | Unanswered:
         response = await exchange(self._questions, path, body, QUERY_TIMEOUT_S, most_bytes)
         return Unanswered(response.reason) if isinstance(response, NoAnswer) else response
 
     async def _read(self, response: Response, read: Callable[[Response], T]) -> T:
-        """What an answer says. A large one is read in a thread, and one at a time: a hundred kilobytes of brackets
-        take as long as thousands of items, and as much memory."""
+        """What an answer says, without our secrets, which the vendor may repeat. A large one is read in a thread, and
+        one at a time: a hundred kilobytes of brackets take as long as thousands of items, and as much memory."""
         if len(response.content) <= READ_AT_ONCE_BYTES:
-            return read(response)
+            return read(self._redacted(response))
         async with self._reading_large:
-            return await asyncio.to_thread(read, response)
+            return await asyncio.to_thread(lambda: read(self._redacted(response)))
 
-    def _redact(self, words: str) -> str:
-        """The vendor's words without our key, which it may repeat: they are shown to clients and logged."""
-        return words.replace(self._api_key, "…")
+    def _redacted(self, response: Response) -> Response:
+        return replace(response, content=self._redactor.body(response.content))
 
 
 _UNREACHABLE: Final = Meaning("vendor_unreachable", Remedy.BACK_OFF, retryable=True)

@@ -15,10 +15,17 @@ from uuid import UUID
 
 import msgspec
 
+from app.vendor.kinds import FAMILIES
+
 _NOBODY: Final = UUID(int=0)
 _KEY_ID_BYTES: Final = 3
 _MAC_BYTES: Final = 20
-_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{52}")
+_MAC_AT: Final = _KEY_ID_BYTES + 16
+TOKEN_CHARS: Final = 52
+LEAST_CHARS: Final = 28
+"""Up to here a token that was cut short is told from chance: two bytes of its MAC are there. A shorter one holds
+nothing secret."""
+_TEXT: Final = re.compile(rf"[A-Za-z0-9_-]{{{TOKEN_CHARS}}}")
 MOST_KNOWN: Final = 4096
 """Valid tokens that are remembered: of each there are several callbacks, within minutes."""
 
@@ -47,6 +54,23 @@ class Tokens:
     @property
     def signing_key_id(self) -> str:
         return self._first.hex()
+
+    @property
+    def beginnings(self) -> tuple[str, ...]:
+        """The text with which each token begins, for each secret: its key id."""
+        return tuple(base64.urlsafe_b64encode(key_id).decode() for key_id in self._secrets)
+
+    def begins_one(self, text: str) -> bool:
+        """Whether a text in the alphabet of tokens is one of ours, of whatever family and task, or was one before it
+        was cut short."""
+        if not LEAST_CHARS <= len(text) <= TOKEN_CHARS:
+            return False
+        raw = base64.urlsafe_b64decode(text[: len(text) // 4 * 4])
+        key_id, task_bytes, mac = raw[:_KEY_ID_BYTES], raw[_KEY_ID_BYTES:_MAC_AT], raw[_MAC_AT:]
+        if key_id not in self._secrets:
+            return False
+        expected = (self._mac(key_id, family, task_bytes) for family in FAMILIES)
+        return any(hmac.compare_digest(one[: len(mac)], mac) for one in expected)
 
     def sign(self, family: str, task_id: UUID | None) -> str:
         """The token for callbacks of one family to one task, or to nobody."""
