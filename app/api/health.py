@@ -34,6 +34,7 @@ class Backlog(BaseModel):
     undelivered_notifications: int
     stalled_loops: list[str]
     standing_still: dict[str, Any]
+    held_models: list[dict[str, Any]]
     clock_skew_s: float
 
 

@@ -146,9 +146,19 @@ class TaskError(BaseModel):
     vendor_request_id: str | None = None
 
 
+class WaitingFor(BaseModel):
+    """Why a queued task waits. ``until``: when something is tried next; null where nobody knows."""
+
+    reason: str
+    since: datetime | None = None
+    until: datetime | None = None
+
+
 class Task(BaseModel):
     """A task. ``version`` grows at each visible change: drop what is older than what you have. ``warnings``: words for
-    what is odd though nothing has failed; there may be new ones."""
+    what is odd though nothing has failed; there may be new ones. ``waiting_for`` is null for what is not queued, and
+    for what only waits for its turn; it is told as it is at this moment, and raises no ``version``.
+    ``submitted_model``: the model that was sent, if another than the one in ``params``."""
 
     id: str
     kind: str
@@ -157,9 +167,11 @@ class Task(BaseModel):
     reference: str | None = None
     metadata: dict[str, Any]
     params: dict[str, Any]
+    submitted_model: str | None = None
     webhook_url: str | None = None
     retry_of: str | None = None
     items: list[Item]
+    waiting_for: WaitingFor | None = None
     error: TaskError | None = None
     warnings: list[str]
     version: int

@@ -85,14 +85,28 @@ class StandingStill(BaseModel):
     queries: Why | None = None
 
 
+class HeldModel(BaseModel):
+    """A kind and model (null: none is named) that the vendor does not offer. `waiting`: its tasks, as far as they
+    were found; `next_probe_at` is null while a probe is out."""
+
+    kind: str
+    model: str | None = None
+    reason: str
+    detail: str | None = None
+    since: datetime
+    next_probe_at: datetime | None = None
+    waiting: int
+
+
 class Submissions(BaseModel):
-    """Who holds each slot (the first 1000), who waits, and why things stand still."""
+    """Who holds each slot (the first 1000), who waits, and why things stand still: all, or some kinds and models."""
 
     max_in_flight: int
     in_flight: int
     slots: list[Slot]
     waiting: list[WaitingClient]
     standing_still: StandingStill
+    held_models: list[HeldModel]
 
 
 router = APIRouter(prefix="/v1/submissions", responses=PROBLEMS)
@@ -120,7 +134,7 @@ async def hold_submissions(request: Request, admin: Admin, given: TheServices) -
 @router.post("/release", response_model=Submissions, summary="Release submissions")
 async def release_submissions(admin: Admin, given: TheServices) -> Response:
     """End the hold by hand. What the vendor is to blame for and stands still underneath holds again. Where no hand
-    holds, the next probe is due now."""
+    holds, the next probe is due now, and kinds and models that are held all go."""
     return json_answer(await submissions.release(given.context, by(admin)))
 
 

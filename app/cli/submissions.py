@@ -24,7 +24,8 @@ def hold_submissions(
 
 @app.command("release")
 def release_submissions() -> None:
-    """End the hold by hand. Where there is none, the next probe of what stands still is due now."""
+    """End the hold by hand. Where there is none, the next probe of what stands still is due now, and models that are
+    held go on."""
     found = with_context(lambda context: submissions.release(context, audit.command_line()))
     still = {what: why["reason"] for what, why in found["standing_still"].items() if why is not None}
     held = ", ".join(f"{what} ({reason})" for what, reason in still.items())

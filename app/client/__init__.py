@@ -16,7 +16,16 @@ from app.client.errors import (
     WaitTimeout,
 )
 from app.client.requests import NewTask, Until
-from app.client.results import Artifact, Item, LoggedNotification, Notification, Task, TaskError, TimelineEntry
+from app.client.results import (
+    Artifact,
+    Item,
+    LoggedNotification,
+    Notification,
+    Task,
+    TaskError,
+    TimelineEntry,
+    WaitingFor,
+)
 from app.client.retries import Retries
 from app.client.synchronous import GatewayClient
 from app.client.webhooks import verify_notification
@@ -46,5 +55,6 @@ __all__ = [
     "UnexpectedAnswer",
     "Until",
     "WaitTimeout",
+    "WaitingFor",
     "verify_notification",
 ]

@@ -58,9 +58,19 @@ class TaskError:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingFor:
+    """Why a queued task waits. ``until``: when something is tried next, None where nobody knows."""
+
+    reason: str
+    since: datetime | None
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """A task as it was at one moment; of two, the one with the greater ``version`` is newer. Times are aware.
-    ``warnings``: words for what is odd though nothing has failed."""
+    ``warnings``: words for what is odd though nothing has failed. ``waiting_for``: None for what is not queued, and
+    for what only waits for its turn. ``submitted_model``: the model that was sent, if another than asked."""
 
     id: str
     kind: str
@@ -69,9 +79,11 @@ class Task:
     reference: str | None
     metadata: Document
     params: Document
+    submitted_model: str | None
     webhook_url: str | None
     retry_of: str | None
     items: tuple[Item, ...]
+    waiting_for: WaitingFor | None
     error: TaskError | None
     warnings: tuple[str, ...]
     version: int
@@ -165,7 +177,7 @@ def read_all(make: Callable[[Document], Made], page: Any) -> tuple[Made, ...]:
 
 def task(document: Document) -> Task:
     """A task from its JSON. This and its likes raise what ``read`` turns into ``UnexpectedAnswer``."""
-    failure = document.get("error")
+    failure, wait = document.get("error"), document.get("waiting_for")
     return Task(
         id=document["id"],
         kind=document["kind"],
@@ -175,14 +187,19 @@ def task(document: Document) -> Task:
         metadata=document.get("metadata") or {},
         params=document.get("params") or {},
         items=tuple(_item(one) for one in document.get("items") or ()),
+        waiting_for=_waiting_for(wait) if wait else None,
         error=_task_error(failure) if failure else None,
         warnings=tuple(document.get("warnings") or ()),
         created_at=_time(document["created_at"]),
         updated_at=_time(document["updated_at"]),
         **_times(document, ("submitted_at", "playable_at", "finished_at", "deadline_at")),
-        **_optional(document, ("reference", "webhook_url", "retry_of")),
+        **_optional(document, ("reference", "webhook_url", "retry_of", "submitted_model")),
         raw=document,
     )
+
+
+def _waiting_for(document: Document) -> WaitingFor:
+    return WaitingFor(str(document["reason"]), **_times(document, ("since", "until")))
 
 
 def timeline_entry(document: Document) -> TimelineEntry:

@@ -1,6 +1,7 @@
 """The times that the rules depend on, as the settings give them. All in seconds."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,8 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Settings that the domain's rules read. ``first_after_s`` is None where the schedule is learned (``auto``)."""
+    """Settings that the domain's rules read. ``first_after_s`` is None where the schedule is learned (``auto``);
+    ``model_aliases``: the model that is sent in place of one that a client names."""
 
     max_in_flight: int = 10
     submit_timeout_s: float = 30.0
@@ -26,6 +28,8 @@ class Policy:
     max_interval_s: float = 300.0
     deadline_s: float = 3600.0
     unknown_grace_s: float = 600.0
+    refusals_to_hold: int = 3
+    model_aliases: Mapping[str, str] = field(default_factory=dict, hash=False)
     follow_up_s: float = 20.0
 
     lease_s: float = 30.0

@@ -22,7 +22,7 @@ class Shown:
     __slots__ = ("_items", "_playable", "_task")
 
     def __init__(self, task: Task, steps: Steps) -> None:
-        self._task = (task.status, task.failure, task.submitted_at, task.deadline_at)
+        self._task = (task.status, task.failure, task.submitted_at, task.deadline_at, task.submitted_model)
         self._playable = task.playable_at is not None
         self._items = [(item.item_id, progress, item.state) for item, progress in steps]
 

@@ -19,9 +19,10 @@ UNKNOWN_OUTCOME: Final = "submit_outcome_unknown"
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A sender takes the task, to send it at once."""
+    """A sender takes the task, to send it at once. ``submitted_model``: what it sends, if another than asked."""
 
     submit_id: UUID
+    submitted_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,8 @@ def advance(task: Task, event: SubmissionEvent, at: datetime, named: bool, polic
     ``named``: an item of the task is known, so the vendor has it; then nothing queues or fails it.
     """
     match event:
-        case Claimed(submit_id):
-            return _claim(task, submit_id, at, named)
+        case Claimed():
+            return _claim(task, event, at, named)
         case WasAccepted():
             _accept(task, at, policy)
             return True
@@ -123,10 +124,11 @@ def _accept(task: Task, at: datetime, policy: Policy) -> None:
         task.expired_at = None
 
 
-def _claim(task: Task, submit_id: UUID, at: datetime, named: bool) -> bool:
+def _claim(task: Task, event: Claimed, at: datetime, named: bool) -> bool:
     if task.submission is not Submission.QUEUED or named:
         return False
-    task.submission, task.submit_id, task.claimed_at = Submission.SENDING, submit_id, at
+    task.submission, task.submit_id, task.claimed_at = Submission.SENDING, event.submit_id, at
+    task.submitted_model = event.submitted_model
     task.submit_attempts += 1
     return True
 

@@ -101,6 +101,7 @@ class Task(msgspec.Struct):
     slot_until: datetime | None = None
     timeline_seq: int = 0
     stored_bodies: int = 0
+    submitted_model: str | None = None
     new: bool = False
 
     @property

@@ -15,6 +15,7 @@ from app.domain.item import canonical
 from app.domain.status import TASK_FINAL
 from app.domain.task import Entry, Task
 from app.errors import Conflict, IdempotencyMismatch, NotFound
+from app.flows import waiting
 from app.flows.audit import act
 from app.flows.context import Context
 from app.flows.present import Document, task_document
@@ -159,7 +160,8 @@ def _taken(
 def _store(conn: sa.Connection, context: Context, records: Sequence[Record], now: datetime) -> AcceptedTasks:
     entries = [(record.task, Entry(now, "accepted")) for record in records]
     sets.write(conn, [tasks.inserted(records), timeline.appended(entries)])
-    documents = tuple(task_document(record, [], {}, context.policy) for record in records)
+    waits = waiting.read(conn, context.policy, now)
+    documents = tuple(task_document(record, [], {}, context.policy, waits) for record in records)
     return AcceptedTasks(tuple(record.task.id for record in records), documents=documents)
 
 

@@ -10,7 +10,6 @@ from uuid import UUID
 import msgspec
 import sqlalchemy as sa
 
-from app.domain.policy import Policy
 from app.flows.context import Context
 from app.flows.present import Document, documents
 from app.storage import tasks
@@ -56,7 +55,7 @@ class Current:
         found: dict[UUID, Shown] = {}
         rest = iter(task_ids)
         while some := list(islice(rest, BATCH)):
-            for record, document in await self._context.db.read(_read, some, self._context.policy):
+            for record, document in await self._context.db.read(_read, some, self._context):
                 shown = _shown(record, document)
                 found[record.task.id] = shown
                 self._keep(record.task.id, shown)
@@ -75,9 +74,9 @@ class Current:
             self._left += len(dropped.body)
 
 
-def _read(conn: sa.Connection, task_ids: Sequence[UUID], policy: Policy) -> list[tuple[Record, Document]]:
+def _read(conn: sa.Connection, task_ids: Sequence[UUID], context: Context) -> list[tuple[Record, Document]]:
     records = tasks.find_many(conn, task_ids)
-    return list(zip(records, documents(conn, records, policy), strict=True))
+    return list(zip(records, documents(conn, records, context.policy, context.clock.now()), strict=True))
 
 
 def _shown(record: Record, document: Document) -> Shown:

@@ -14,22 +14,26 @@ import sqlalchemy as sa
 import structlog
 
 from app.domain import standing as standings
+from app.domain.model_breaker import Breaker, ModelKey
 from app.domain.observation import NamedBy, Observation, Reading, Source, to_us
 from app.domain.standing import Reason, Standing
 from app.domain.submission import Claimed, GivenBack, SubmissionEvent, WasAccepted, WasRefused, WasUnknown
 from app.domain.task import Failure
 from app.domain.timing import later, rfc3339
 from app.domain.transition import Change
+from app.flows import model_holds
 from app.flows.apply import Applied, apply
 from app.flows.background import Background
 from app.flows.context import Context
-from app.flows.turns import lock_next
-from app.storage import items, limits, tasks
+from app.flows.model_holds import breaker_after, key_of_task, lock_sendable
+from app.storage import breakers, items, limits, tasks
 from app.storage.limits import Limit
+from app.storage.tasks import Record
 from app.telemetry import traces
 from app.vendor.answers import Accepted, Refused, SubmitAnswer, Unknown
 from app.vendor.codes import Remedy
 from app.vendor.kinds import KINDS
+from app.vendor.models import model_of, sent_params
 from app.vendor.tokens import callback_url
 
 SENDERS: Final = 64
@@ -41,12 +45,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A task that this process sends now. ``started``: the monotonic clock at the claim."""
+    """A task that this process sends now, with the params as they are sent. ``started``: the monotonic clock at the
+    claim."""
 
     task_id: UUID
     submit_id: UUID
     kind: str
     params: dict[str, Any]
+    key: ModelKey
     created_at: datetime
     claimed_at: datetime
     attempt: int
@@ -57,8 +63,11 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
+    """``moved``: tasks were parked or made due again, and there may be more to do at once."""
+
     claims: tuple[Claim, ...]
     applied: Applied
+    moved: bool = False
 
 
 class Dispatcher:
@@ -81,7 +90,7 @@ class Dispatcher:
         context.committed(found.applied)
         for one in found.claims:
             self._sending.start(self._send(one), f"submit {one.task_id}")
-        return 0 if found.claims else None
+        return 0 if found.claims or found.moved else None
 
     async def finish(self, timeout_s: float) -> None:
         """Stop claiming, and wait for what is being sent, at most so long."""
@@ -129,7 +138,8 @@ class Dispatcher:
 
 
 def claim(conn: sa.Connection, context: Context, free: int, now: datetime, started: float) -> Claims:
-    """Claim queued tasks, as many as the limits let go now, in turns between the clients.
+    """Claim queued tasks, as many as the limits let go now, in turns between the clients; of kinds and models that
+    are held, probes alone.
 
     The limit's row is locked first, and what is in flight is counted in a second statement: one statement would
     count by a snapshot from before the lock, and overshoot.
@@ -144,45 +154,63 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
     allowed = standings.allowed(standing, now, in_flight)
     room = room if allowed is None else min(room, allowed)
     probes = allowed is not None and not standings.waits_for_slot(standing)
-    taken = lock_next(conn, now, room, own_in_flight, limit.last_client, oldest=probes)
-    changes = [
-        Change(now, "submitting", record.task.id, event=Claimed(context.ids()), detail={"attempt": attempt})
-        for record in taken.records
-        for attempt in (record.task.submit_attempts + 1,)
-    ]
+    taken = lock_sendable(conn, context.policy, now, room, own_in_flight, limit.last_client, oldest=probes)
+    wanted = [_claim(context, record, now, started) for record in taken.records]
+    changes = [_claimed(one, record) for one, record in zip(wanted, taken.records, strict=True)]
     applied = apply(conn, changes, context.rules)
     claims = tuple(
-        Claim(
-            record.task.id,
-            change.event.submit_id,
-            record.task.kind,
-            record.given.params,
-            record.task.created_at,
-            now,
-            record.task.submit_attempts + 1,
-            started,
-            record.task.client_name,
-            record.task.traceparent,
-        )
-        for record, change, outcome in zip(taken.records, changes, applied.outcomes, strict=True)
-        if outcome is not None and not outcome.guarded and isinstance(change.event, Claimed)
+        one
+        for one, outcome in zip(wanted, applied.outcomes, strict=True)
+        if outcome is not None and not outcome.guarded
     )
     if claims:
-        tasks.set_callback_key(conn, [one.task_id for one in claims], context.tokens.signing_key_id)
+        tasks.note_claimed(conn, [one.task_id for one in claims], context.tokens.signing_key_id)
         if allowed is not None:
             standing = standings.probing(standing, later(now, context.policy.submit_lease_s))
     after = replace(limit, standing=standing, last_client=taken.last_client)
     if after != limit:
         limits.save(conn, Limit.SUBMIT, after)
-    return Claims(claims, applied)
+    return Claims(claims, applied, taken.moved)
+
+
+def _claim(context: Context, record: Record, now: datetime, started: float) -> Claim:
+    task, aliases = record.task, context.policy.model_aliases
+    return Claim(
+        task.id,
+        context.ids(),
+        task.kind,
+        sent_params(task.kind, record.given.params, aliases),
+        key_of_task(record, context.policy),
+        task.created_at,
+        now,
+        task.submit_attempts + 1,
+        started,
+        task.client_name,
+        task.traceparent,
+    )
+
+
+def _claimed(claim: Claim, record: Record) -> Change:
+    """The claim of a task; it tells the model that is sent, if another was asked for."""
+    sent = model_of(claim.kind, claim.params)
+    other = sent if sent != model_of(claim.kind, record.given.params) else None
+    detail: dict[str, Any] = {"attempt": claim.attempt}
+    if other is not None:
+        detail["submitted_model"] = other
+    return Change(claim.claimed_at, "submitting", claim.task_id, event=Claimed(claim.submit_id, other), detail=detail)
 
 
 def settle(conn: sa.Connection, context: Context, claim: Claim, answer: SubmitAnswer | None, now: datetime) -> Applied:
     """Apply the outcome of one send, and let it start or end the standing still. None: it was given back unsent."""
     held = limits.lock(conn, limits.ALL)
     before = held[Limit.SUBMIT].standing
-    after = _standing_after(before, claim, answer, now, named=items.any_named(conn, [claim.task_id]))
-    applied = apply(conn, [_change(context, claim, answer, now, after)], context.rules)
+    named = items.any_named(conn, [claim.task_id])
+    after = _standing_after(before, claim, answer, now, named=named)
+    breaker = breakers.find(conn, claim.key)
+    breaker_then = breaker_after(breaker, claim.claimed_at, answer, now, context.policy, named)
+    waits = _Waits(after, breaker_then if breaker is not None and breaker.held else None)
+    applied = apply(conn, [_change(context, claim, answer, now, waits)], context.rules)
+    model_holds.save(conn, claim.key, breaker, breaker_then)
     if isinstance(answer, Refused) and answer.meaning.remedy is Remedy.WAIT_FOR_SLOT:
         # Counted without this one.
         after = standings.full_with(after, sum(tasks.in_flight(conn, now).values()))
@@ -196,8 +224,22 @@ def settle(conn: sa.Connection, context: Context, claim: Claim, answer: SubmitAn
     return applied
 
 
-def _change(context: Context, claim: Claim, answer: SubmitAnswer | None, now: datetime, standing: Standing) -> Change:
-    """What an outcome says of the task. ``standing``: that of submissions after it."""
+@dataclass(frozen=True, slots=True)
+class _Waits:
+    """What a task that is sent again waits for: the standing of submissions after the outcome, and the breaker of its
+    kind and model after it, if that was open before: then a refusal of everybody fails no task."""
+
+    standing: Standing
+    breaker: Breaker | None
+
+    def until(self, now: datetime) -> datetime:
+        hold_until = self.standing.hold.until if self.standing.hold is not None else now
+        probe_at = self.breaker.probe_at if self.breaker is not None else None
+        return max(hold_until, probe_at or now)
+
+
+def _change(context: Context, claim: Claim, answer: SubmitAnswer | None, now: datetime, waits: _Waits) -> Change:
+    """What an outcome says of the task."""
     event: SubmissionEvent
     match answer:
         case None:
@@ -214,13 +256,12 @@ def _change(context: Context, claim: Claim, answer: SubmitAnswer | None, now: da
             failure = Failure(
                 answer.meaning.code, answer.message, answer.meaning.retryable, answer.status, answer.request_id
             )
-            again_at = _again_at(claim, answer, now)
+            again_at = _again_at(claim, answer, now, held=waits.breaker is not None)
             event = WasRefused(claim.submit_id, failure, again_at)
             detail = {"code": failure.code, "message": failure.message, "vendor_status": failure.vendor_status}
             detail["vendor_request_id"] = failure.vendor_request_id
             if again_at is not None:
-                held_until = standing.hold.until if standing.hold is not None else now
-                detail["again_at"] = rfc3339(max(again_at, held_until))
+                detail["again_at"] = rfc3339(max(again_at, waits.until(now)))
             return Change(now, "refused", claim.task_id, event=event, detail=detail)
         case Unknown(reason):
             event = WasUnknown(claim.submit_id, reason)
@@ -238,11 +279,14 @@ def _named(family: str, item_id: str, claim: Claim) -> Observation:
     )
 
 
-def _again_at(claim: Claim, answer: Refused, now: datetime) -> datetime | None:
-    """When a refused task may be sent again. Where everybody waits, it keeps its place as the oldest."""
+def _again_at(claim: Claim, answer: Refused, now: datetime, *, held: bool) -> datetime | None:
+    """When a refused task may be sent again; None if it fails. Where everybody waits, it keeps its place as the
+    oldest. ``held``: its kind and model were held."""
     match answer.meaning.remedy:
-        case Remedy.FAIL | Remedy.HOLD_MODEL:
+        case Remedy.FAIL:
             return None
+        case Remedy.HOLD_MODEL:
+            return claim.created_at if held else None
         case Remedy.BACK_OFF:
             first_s, most_s = BACK_OFF_S
             wait_s = min(first_s * 2 ** min(claim.attempt - 1, 10), most_s)

@@ -11,6 +11,7 @@ from app.domain.policy import Thresholds
 from app.domain.standing import Reason
 from app.domain.status import TASK_FINAL, TaskStatus
 from app.errors import Unavailable
+from app.flows import model_holds
 from app.flows.cautions import Cautions
 from app.flows.context import Context
 from app.flows.skew import SkewWatch
@@ -20,6 +21,7 @@ from app.storage.migrate import Schema, compare_schema
 from app.telemetry import metrics
 
 SURVEY_S: Final = 10.0
+MOST_SERIES: Final = 20
 
 
 _FOR_A_PERSON: Final = (Reason.KEY_REJECTED, Reason.NO_POINTS, "clock_skew")
@@ -57,7 +59,9 @@ class Health:
         stalled = sorted(name for name, age_s in ages_s.items() if age_s > self.allowed.loop_stalled_s)
         still = await self._standing(self.context.db)
         counted = await self._overdue(self.context.db, still)
+        models = await self._held_models(self.context.db)
         for_a_person = any(one["reason"] in _FOR_A_PERSON for one in still.values())
+        for_a_person = for_a_person or any(one["waiting"] for one in models)
         stuck = bool(stalled) or any(counted.values()) or for_a_person
         return {
             "stuck": stuck,
@@ -68,6 +72,8 @@ class Health:
                 name.removesuffix("_s"): value for name, value in dataclasses.asdict(self.allowed).items()
             },
             "standing_still": still,
+            # The vendor's own words are for admins.
+            "held_models": [{name: one[name] for name in one if name != "detail"} for one in models],
             "clock_skew_s": round(self.skew.skew_s, 3),
         }
 
@@ -90,7 +96,19 @@ class Health:
         metrics.standing_still.clear()
         for what, one in still.items():
             metrics.standing_still.labels(what, one["reason"]).set(1)
+        self._note_models(await self._held_models(db))
         return SURVEY_S
+
+    def _note_models(self, models: list[dict[str, Any]]) -> None:
+        """One series for each model that is held longest; clients name models, and the others share one."""
+        metrics.model_held_tasks.clear()
+        for one in models[:MOST_SERIES]:
+            metrics.model_held_tasks.labels(one["kind"], one["model"] or "").set(one["waiting"])
+        if others := models[MOST_SERIES:]:
+            metrics.model_held_tasks.labels("other", "other").set(sum(one["waiting"] for one in others))
+
+    async def _held_models(self, db: Database) -> list[dict[str, Any]]:
+        return await db.read(model_holds.overview, self.context.policy, self.context.clock.now())
 
     async def _overdue(self, db: Database, still: Mapping[str, Any]) -> dict[str, int]:
         """How much is stuck. While something stands still on purpose, what it holds is late but not stuck."""

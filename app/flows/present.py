@@ -1,6 +1,7 @@
 """A task as clients see it: the JSON of the product contract, derived from what is stored."""
 
 import base64
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,8 @@ from app.domain.status import TaskStatus
 from app.domain.task import Failure, Item, Task
 from app.domain.timing import rfc3339
 from app.domain.view import ItemView, view_item
+from app.flows import waiting
+from app.flows.waiting import Waits
 from app.flows.warnings import warnings_of
 from app.storage import items
 from app.storage.inbox import Logged
@@ -23,18 +26,24 @@ from app.vendor.kinds import FAMILIES
 Document = dict[str, Any]
 
 
-def documents(conn: sa.Connection, records: list[Record], policy: Policy) -> list[Document]:
-    """The JSON of some tasks with their items: two statements, however many there are."""
+def documents(conn: sa.Connection, records: list[Record], policy: Policy, now: datetime) -> list[Document]:
+    """The JSON of some tasks with their items: two statements, however many there are, and two more where one of
+    them is queued."""
     found = items.of_tasks(conn, [record.task.id for record in records])
     values = items.values_of(conn, found)
     by_task: dict[UUID, list[Item]] = {}
     for item in found:
         by_task.setdefault(item.task_id, []).append(item)
-    return [task_document(record, by_task.get(record.task.id, []), values, policy) for record in records]
+    queued = any(record.task.status is TaskStatus.QUEUED for record in records)
+    waits = waiting.read(conn, policy, now) if queued else None
+    return [task_document(record, by_task.get(record.task.id, []), values, policy, waits) for record in records]
 
 
-def task_document(record: Record, own: list[Item], values: dict[str, Any], policy: Policy) -> Document:
-    """One task. ``values``: the large values of its items, by digest."""
+def task_document(
+    record: Record, own: list[Item], values: dict[str, Any], policy: Policy, waits: Waits | None = None
+) -> Document:
+    """One task. ``values``: the large values of its items, by digest; ``waits``: what is held, for one that may be
+    queued."""
     task, given = record.task, record.given
     shape = FAMILIES[task.family].shape
     views = [(item, view_item(item, task, shape, policy)) for item in own]
@@ -47,9 +56,11 @@ def task_document(record: Record, own: list[Item], values: dict[str, Any], polic
         "reference": given.reference,
         "metadata": given.metadata,
         "params": given.params,
+        "submitted_model": task.submitted_model,
         "webhook_url": task.webhook_url,
         "retry_of": str(given.retry_of) if given.retry_of else None,
         "items": [_item_document(item, view, values, shape) for item, view in views],
+        "waiting_for": _wait_document(record, waits) if waits is not None and not own else None,
         "error": _error_document(failure) if failure else None,
         "warnings": warnings_of(record, own),
         "version": task.version,
@@ -146,6 +157,11 @@ def _failure(task: Task, views: list[tuple[Item, ItemView]]) -> Failure | None:
     words = (item.state.value(name) for item, _ in views for name in ("err_msg", "error"))
     message = next((word for word in words if isinstance(word, str)), "The vendor could not make it.")
     return Failure("generation_failed", message, retryable=True)
+
+
+def _wait_document(record: Record, waits: Waits) -> Document | None:
+    wait = waiting.wait_of(record, waits)
+    return {"reason": wait.reason, "since": rfc3339(wait.since), "until": rfc3339(wait.until)} if wait else None
 
 
 def _error_document(failure: Failure) -> Document:

@@ -98,15 +98,15 @@ class Account:
 
 def _task(conn: sa.Connection, context: Context, task_id: UUID, client_name: str | None) -> Document | None:
     record = tasks.find(conn, task_id, client_name)
-    return documents(conn, [record], context.policy)[0] if record else None
+    return documents(conn, [record], context.policy, context.clock.now())[0] if record else None
 
 
 def _some(conn: sa.Connection, context: Context, task_ids: tuple[UUID, ...]) -> list[Document]:
-    return documents(conn, tasks.find_many(conn, task_ids), context.policy)
+    return documents(conn, tasks.find_many(conn, task_ids), context.policy, context.clock.now())
 
 
 def _list(conn: sa.Connection, context: Context, filters: Filters, limit: int) -> list[Document]:
-    return documents(conn, tasks.list_page(conn, filters, limit), context.policy)
+    return documents(conn, tasks.list_page(conn, filters, limit), context.policy, context.clock.now())
 
 
 def _timeline(

@@ -14,11 +14,13 @@ import structlog
 
 from app.domain import standing as standings
 from app.domain.audit import Act, Action, By
+from app.domain.policy import Policy
 from app.domain.standing import Reason, Standing
 from app.errors import InvalidRequest
+from app.flows import model_holds
 from app.flows.audit import act
 from app.flows.context import Context
-from app.storage import audit, limits, slots, tasks
+from app.storage import audit, breakers, limits, slots, tasks
 from app.storage.limits import Limit
 
 MOST_REASON_CHARS: Final = 500
@@ -39,7 +41,8 @@ async def hold(context: Context, by: By, reason: str = "") -> dict[str, Any]:
 
 async def release(context: Context, by: By) -> dict[str, Any]:
     """End a hold by hand; what stands still underneath holds again. Where no hand holds, the next probe of what
-    stands still (submissions, queries) is due now. Returns what ``show`` does. Raises ``Unavailable``."""
+    stands still (submissions, queries) is due now, and no kind and model is held any more. Returns what ``show``
+    does. Raises ``Unavailable``."""
     found = await context.db.write(_release, context.clock.now(), act(context.clock, by, Action.RELEASE))
     log.warning("submissions.released_by_hand", actor=by.actor, was=found)
     context.wakes.dispatch.set()
@@ -49,7 +52,7 @@ async def release(context: Context, by: By) -> dict[str, Any]:
 
 async def show(context: Context) -> dict[str, Any]:
     """Who holds each slot, who waits, and why things stand still."""
-    return await context.db.read(_show, context.policy.max_in_flight, context.clock.now())
+    return await context.db.read(_show, context.policy, context.clock.now())
 
 
 def _hold(conn: sa.Connection, reason: str, now: datetime, done: Act) -> None:
@@ -64,7 +67,8 @@ def _release(conn: sa.Connection, now: datetime, done: Act) -> list[str]:
     names = (Limit.SUBMIT,) if by_hand else limits.ALL
     _change(conn, names, lambda standing: standings.released(standing, now))
     met = [_reason(held[name].standing) for name in names]
-    found = sorted({reason for reason in met if reason is not None})
+    held_models = {} if by_hand else breakers.forget_all(conn)
+    found = sorted({reason for reason in met if reason is not None} | {one.code for one in held_models.values()})
     audit.record(conn, replace(done, detail={"was": found}))
     return found
 
@@ -82,10 +86,10 @@ def _reason(standing: Standing) -> str | None:
     return standing.hold.reason.value if standing.hold is not None else None
 
 
-def _show(conn: sa.Connection, max_in_flight: int, now: datetime) -> dict[str, Any]:
+def _show(conn: sa.Connection, policy: Policy, now: datetime) -> dict[str, Any]:
     found = limits.read(conn)
     return {
-        "max_in_flight": max_in_flight,
+        "max_in_flight": policy.max_in_flight,
         "in_flight": sum(tasks.in_flight(conn, now).values()),
         "slots": [
             {
@@ -110,6 +114,7 @@ def _show(conn: sa.Connection, max_in_flight: int, now: datetime) -> dict[str, A
             "submissions": _why(found[Limit.SUBMIT].standing, now),
             "queries": _why(found[Limit.QUERY].standing, now),
         },
+        "held_models": model_holds.overview(conn, policy, now),
     }
 
 

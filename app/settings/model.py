@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     SecretStr,
     ValidationError,
@@ -62,6 +63,23 @@ def _network(value: str) -> str:
         return str(ipaddress.ip_network(value, strict=False))
     except ValueError:
         raise ValueError("it must be a comma-separated list of networks, as in 203.0.113.0/24") from None
+
+
+def _aliases(value: Any) -> Any:
+    """Pairs as in ``old=new``, as a table."""
+    if not isinstance(value, list):
+        return value
+    found: dict[str, str] = {}
+    for pair in value:
+        old, _, new = (plain(trimmed(part)) for part in pair.partition("="))
+        if not old or not new:
+            raise ValueError("it must be a comma-separated list of pairs, as in old=new")
+        if old == new:
+            raise ValueError("a model cannot stand in for itself")
+        if old in found:
+            raise ValueError("a model is named twice on the left")
+        found[old] = new
+    return found
 
 
 def _forwarder(value: str) -> str:
@@ -120,7 +138,7 @@ class DatabaseSettings(BaseSettings):
         # The shared ones are checked where they are heeded: they are meant for other programs too.
         if not isinstance(value, str) or name in _SHARED_TEXT:
             return value
-        return members(value) if get_origin(cls.model_fields[name].annotation) is list else plain(value)
+        return members(value) if get_origin(cls.model_fields[name].annotation) in (list, dict) else plain(value)
 
     @field_validator("database_url")
     @classmethod
@@ -145,6 +163,8 @@ class Settings(DatabaseSettings):
     submit_max_in_flight: Annotated[int, Field(ge=1)] = 10
     submit_timeout_s: Positive = 30
     submit_confirm_s: Positive = 900
+    submit_refusals_to_hold: Annotated[int, Field(ge=1)] = 3
+    model_aliases: Annotated[dict[str, str], NoDecode, BeforeValidator(_aliases)] = {}
     query_rate_per_s: Positive = 2
     query_first_after_s: Literal["auto"] | Positive = "auto"
     query_interval_s: Positive = 15
@@ -247,6 +267,8 @@ class Settings(DatabaseSettings):
             max_interval_s=self.query_max_interval_s,
             deadline_s=self.task_deadline_s,
             unknown_grace_s=self.item_unknown_grace_s,
+            refusals_to_hold=self.submit_refusals_to_hold,
+            model_aliases=self.model_aliases,
         )
 
     def thresholds(self) -> Thresholds:

@@ -113,6 +113,8 @@ tasks = sa.Table(
     _optional("slot_until", UtcDateTime),
     _column("timeline_seq", sa.Integer),
     _column("stored_bodies", sa.Integer),
+    _optional("submitted_model", sa.Text),
+    _optional("parked_as", sa.String(265)),
 )
 sa.Index(None, tasks.c.client_name, tasks.c.id)
 sa.Index(None, tasks.c.status, tasks.c.id)
@@ -122,6 +124,9 @@ _due_index(tasks, "dispatch_due_at", "id", where="dispatch_due_at")
 _due_index(tasks, "timer_due_at", "id", where="timer_due_at")
 _due_index(tasks, "slot_until", where="slot_until")
 _due_index(tasks, "finished_at", "id", where="finished_at")
+_parked = sa.and_(tasks.c.parked_as.is_not(None), tasks.c.dispatch_due_at.is_not(None))
+sa.Index(None, tasks.c.parked_as, tasks.c.submit_attempts, tasks.c.id, sqlite_where=_parked, postgresql_where=_parked)
+"""``parked_as``: the kind and model that a queued task waits for; see ``storage/parked``."""
 
 items = sa.Table(
     "items",
@@ -240,6 +245,21 @@ limits = sa.Table(
     _column("state", Json),
 )
 """Shared by all replicas: one row for submissions, one for queries. A row's lock is the permit."""
+
+model_breakers = sa.Table(
+    "model_breakers",
+    metadata,
+    _column("kind", sa.String(64), primary_key=True),
+    _column("model", sa.String(200), primary_key=True),
+    _column("refusals", sa.Integer),
+    _column("touched_at", UtcDateTime),
+    _optional("held_since", UtcDateTime),
+    _optional("probe_at", UtcDateTime),
+    _optional("probe_until", UtcDateTime),
+    _column("code", sa.String(64)),
+    _column("detail", sa.Text),
+)
+"""Read and written under the lock of the limit of submissions; a small number of rows, see ``storage/breakers``."""
 
 delays = sa.Table(
     "delays",

@@ -147,13 +147,13 @@ def find(conn: sa.Connection, task_id: UUID, client_name: str | None) -> Record 
     if client_name is not None:
         statement = statement.where(tasks.c.client_name == client_name)
     row = conn.execute(statement).one_or_none()
-    return _record(row) if row else None
+    return record_of(row) if row else None
 
 
 def find_many(conn: sa.Connection, ids: Sequence[UUID]) -> list[Record]:
     """Some tasks, in the order of ``ids``; those that do not exist are left out."""
     rows = conn.execute(sa.select(tasks).where(dialect.any_of(conn, tasks.c.id, list(ids)))).all()
-    found = {row.id: _record(row) for row in rows}
+    found = {row.id: record_of(row) for row in rows}
     return [found[task_id] for task_id in ids if task_id in found]
 
 
@@ -188,7 +188,7 @@ def list_page(conn: sa.Connection, filters: Filters, limit: int) -> list[Record]
         statement = statement.where(before, tasks.c.created_at < filters.created_before)
     if filters.before_id is not None:
         statement = statement.where(tasks.c.id < filters.before_id)
-    return [_record(row) for row in conn.execute(statement)]
+    return [record_of(row) for row in conn.execute(statement)]
 
 
 def lock_queued(conn: sa.Connection, now: datetime, limit: int, client_name: str | None = None) -> list[Record]:
@@ -202,7 +202,7 @@ def lock_queued(conn: sa.Connection, now: datetime, limit: int, client_name: str
     )
     if client_name is not None:
         statement = statement.where(tasks.c.client_name == client_name)
-    return [_record(row) for row in conn.execute(dialect.locked(statement, of=tasks, skip=True))]
+    return [record_of(row) for row in conn.execute(dialect.locked(statement, of=tasks, skip=True))]
 
 
 def _waiting() -> sa.Select[Any]:
@@ -227,9 +227,10 @@ def waiting(conn: sa.Connection, now: datetime) -> list[str]:
     return [row.client_name for row in rows if row.oldest_at is not None and row.oldest_at <= now]
 
 
-def set_callback_key(conn: sa.Connection, ids: Sequence[UUID], key_id: str) -> None:
-    """Note which callback secret signs the URLs of these tasks."""
-    conn.execute(tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids))).values(callback_key_id=key_id))
+def note_claimed(conn: sa.Connection, ids: Sequence[UUID], key_id: str) -> None:
+    """Note which callback secret signs the URLs of tasks that are sent now; none of them is parked any more."""
+    these = tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids)))
+    conn.execute(these.values(callback_key_id=key_id, parked_as=None))
 
 
 def due_timers(conn: sa.Connection, now: datetime, limit: int) -> list[UUID]:
@@ -273,6 +274,7 @@ def _task(facts: Sequence[Any], failure: dict[str, Any] | None) -> Task:
     return task
 
 
-def _record(row: Any) -> Record:
+def record_of(row: Any) -> Record:
+    """A task as it is stored, from a row with all columns."""
     given = Given(row.params, row.metadata_, row.reference, row.retry_of)
     return Record(_task([getattr(row, name) for name in FACTS], row.failure), given)

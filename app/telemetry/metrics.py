@@ -1,4 +1,5 @@
-"""The metric objects. Label values come from closed sets: families, dispositions, codes, statuses, loop names."""
+"""The metric objects. Label values come from closed sets: families, dispositions, codes, statuses, loop names; and, a
+few at a time, the names of models that are held."""
 
 from typing import Final
 
@@ -90,6 +91,12 @@ overdue: Final = Gauge(
 )
 standing_still: Final = Gauge(
     "gateway_standing_still", "1 while submissions or queries hold", ["what", "reason"], registry=registry
+)
+model_held_tasks: Final = Gauge(
+    "gateway_model_held_tasks",
+    "Queued tasks of each kind and model that is held because the vendor does not offer it",
+    ["kind", "model"],
+    registry=registry,
 )
 loop_heartbeat_age: Final = Gauge(
     "gateway_loop_heartbeat_age_seconds", "Since each loop last finished a turn", ["loop"], registry=registry

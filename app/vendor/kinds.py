@@ -40,13 +40,15 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One thing that a client can ask for. ``overdue_s`` is how long to wait for a callback before any was timed."""
+    """One thing that a client can ask for. ``overdue_s`` is how long to wait for a callback before any was timed,
+    ``model_field`` which of the params names the model."""
 
     name: str
     family: Family
     path: str
     params: type[BaseModel]
     overdue_s: float
+    model_field: str = "model"
 
 
 _STREAM = Artifact(
@@ -96,7 +98,7 @@ KINDS: Final = {
             180,
         ),
         Kind("instrumental.extend", INSTRUMENTAL, f"{API_PREFIX}/instrumental/extend", params.InstrumentalExtend, 180),
-        Kind("lyrics.generate", LYRICS, f"{API_PREFIX}/lyrics/generate", params.LyricsGenerate, 60),
+        Kind("lyrics.generate", LYRICS, f"{API_PREFIX}/lyrics/generate", params.LyricsGenerate, 60, "song_model"),
         Kind("stems.create", STEMS, f"{API_PREFIX}/stems", params.AudioSource, 240),
         Kind("midi.create", MIDI, f"{API_PREFIX}/midi", params.AudioSource, 240),
     )
