@@ -2,10 +2,11 @@
 
 
 class GatewayError(Exception):
-    """Base of all errors that a caller of the gateway can cause or meet. ``detail`` is safe to show."""
+    """Base of all errors that a caller of the gateway can cause or meet. ``detail`` is safe to show; the text of the
+    exception is for who runs the gateway, and says more where ``told`` is given."""
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail)
+    def __init__(self, detail: str, told: str | None = None) -> None:
+        super().__init__(told or detail)
         self.detail = detail
 
 
@@ -60,8 +61,8 @@ class IdempotencyMismatch(GatewayError):
 class Unavailable(GatewayError):
     """Not now: over capacity, the database is away, or the vendor is paused."""
 
-    def __init__(self, detail: str, retry_after_s: float = 1.0) -> None:
-        super().__init__(detail)
+    def __init__(self, detail: str, retry_after_s: float = 1.0, told: str | None = None) -> None:
+        super().__init__(detail, told)
         self.retry_after_s = retry_after_s
 
 

@@ -35,6 +35,6 @@ def main() -> None:
     except BadSettings as error:
         fail("The settings are not usable:\n  " + "\n  ".join(error.faults))
     except GatewayError as error:
-        fail(error.detail)
+        fail(str(error))
     except OSError as error:
         fail(": ".join(str(part) for part in (error.filename, error.strerror or error) if part is not None))

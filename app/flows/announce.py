@@ -91,7 +91,7 @@ class Announcements:
 
     async def _keep_listening(self) -> float | None:
         """Listen, and see that the connection is good. A turn of a loop; raises ``Unavailable``."""
-        if self._listener is None or not self._listens:
+        if self._listener is None or not self._listens or not self._listener.is_possible:
             return None
         if self._listener.is_open:
             await self._listener.check()

@@ -72,7 +72,7 @@ class Supervisor:
                 wait_s = None if loop.paused() else await loop.step()
             except Unavailable as error:
                 if not waiting:
-                    log.warning("loop.waits", loop=loop.name, reason=error.detail)
+                    log.warning("loop.waits", loop=loop.name, reason=str(error))
                 waiting = True
             except Exception as error:
                 metrics.loop_restarts.labels(loop.name).inc()

@@ -28,7 +28,7 @@ from app.settings.sources import SHARED, NotText, PlainDotEnv, lower_case_first
 from app.settings.text import members, plain, trimmed
 from app.settings.trust import authorities_in
 from app.storage.connect import is_sqlite, parse_url
-from app.storage.postgres import driver_arguments
+from app.storage.postgres_url import read_url
 
 PREFIX = "GATEWAY_"
 LEAST_SECRET_CHARS = 32
@@ -146,7 +146,7 @@ class DatabaseSettings(BaseSettings):
         try:
             parsed = parse_url(value.get_secret_value())
             if not is_sqlite(parsed):
-                driver_arguments(parsed)
+                read_url(parsed)
         except InvalidRequest as error:
             raise ValueError(error.detail) from None
         return value

@@ -1,13 +1,12 @@
 """From ``GATEWAY_DATABASE_URL`` to a database."""
 
-from pathlib import Path
-
 import sqlalchemy as sa
 
 from app.errors import InvalidRequest
 from app.storage.database import Database
-from app.storage.postgres import PostgresBackend, driver_arguments
-from app.storage.sqlite import SqliteBackend
+from app.storage.postgres import PostgresBackend
+from app.storage.postgres_url import read_url
+from app.storage.sqlite import SqliteBackend, place_of
 
 
 def open_database(url: str) -> Database:
@@ -44,10 +43,4 @@ def is_sqlite(url: sa.URL) -> bool:
 
 def name_of(url: sa.URL) -> str:
     """Which database it is, for people: no password, and none of the parameters."""
-    if is_sqlite(url):
-        return str(Path(str(url.database)).absolute())
-    given = url.translate_connect_args(username="user") | driver_arguments(url)[1]
-    user, host = given.get("user"), given.get("host", "")
-    where = f"[{host}]" if ":" in host else host
-    port = f":{given.get('port', 5432)}" if host else ""
-    return f"postgresql://{f'{user}@' if user else ''}{where}{port}/{given.get('database', '')}"
+    return place_of(url) if is_sqlite(url) else read_url(url).place

@@ -6,7 +6,6 @@ The transaction is committed when the call returns, and rolled back when it rais
 """
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
@@ -16,6 +15,7 @@ import sqlalchemy as sa
 import structlog
 
 from app.errors import Unavailable
+from app.storage.faults import sqlstate, unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,25 +27,6 @@ RETRIES: Final = 4
 _AGAIN: Final = frozenset({"40P01", "40001"})
 _IN_THE_WAY: Final = _AGAIN | {"23505", "22P02"}
 """Of an attempt: somebody else's row is there already, or is not as it must be (``sets.write_guarded``)."""
-_AWAY: Final = {
-    "08": "the connection broke",
-    "28": "it refused our user or password",
-    "3D": "there is no such database",
-    "53": "it is short of resources",
-    "55": "a lock was held for too long",
-    "57": "it is stopping, or took too long",
-}
-"""SQLSTATE classes that are the database's fault, not the statement's or its data's."""
-_AWAY_STATES: Final = {
-    "25006": "it takes no writes",
-    "25P03": "a transaction stood idle for too long",
-    "25P04": "a transaction took too long",
-    "58030": "it cannot read or write its files",
-}
-"""The same, of classes that hold faults of ours as well. A server is read-only after a failover, for a while."""
-_SQLITE_AWAY: Final = ("locked", "full", "I/O", "readonly", "unable to open")
-
-
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder()
 
@@ -70,7 +51,10 @@ class Lane(IntEnum):
 
 class Hearing(Protocol):
     """A connection on which one hears what other processes announce. ``open`` and ``check`` (that it is still good)
-    raise ``Unavailable``."""
+    raise ``Unavailable``. Where it is not ``is_possible`` nothing is ever heard."""
+
+    @property
+    def is_possible(self) -> bool: ...
 
     @property
     def is_open(self) -> bool: ...
@@ -85,8 +69,9 @@ class Hearing(Protocol):
 class Backend(Protocol):
     """One of the two databases. ``run`` runs a function in one transaction and commits it; not ``whole``: each of
     its statements may be a transaction of its own. ``listener`` is None where one process alone serves.
-    ``groups_at_once`` and ``entries_at_once``: see ``Database``."""
+    ``groups_at_once`` and ``entries_at_once``: see ``Database``. ``place``: where it is, for who runs the gateway."""
 
+    place: str
     groups_at_once: int
     entries_at_once: int
 
@@ -171,29 +156,7 @@ class Database:
         try:
             return await self._backend.run(self._lane, fn, write=write, whole=whole)
         except Exception as error:
-            reason = why_away(error)
-            if reason is None:
+            away = unavailable(error, self._backend.place)
+            if away is None:
                 raise
-            raise Unavailable(f"the database is not available: {reason}") from error
-
-
-def sqlstate(error: BaseException) -> str:
-    """PostgreSQL's SQLSTATE of an error, or "". A connection that is refused raises the driver's own error."""
-    return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
-
-
-def why_away(error: BaseException) -> str | None:
-    """What is wrong with the database itself (away, full, locked for too long); None for any other fault."""
-    state = sqlstate(error)
-    if state:
-        return _AWAY_STATES.get(state) or _AWAY.get(state[:2])
-    if isinstance(error, (OSError, TimeoutError, sa.exc.TimeoutError)):
-        return "it cannot be reached"
-    if isinstance(error, sa.exc.DBAPIError) and (
-        error.connection_invalidated or isinstance(error, sa.exc.InterfaceError)
-    ):
-        return "the connection broke"
-    fault = getattr(error, "orig", error)
-    if isinstance(fault, sqlite3.OperationalError) and any(word in str(fault) for word in _SQLITE_AWAY):
-        return "its file is locked, or cannot be written"
-    return None
+            raise away from error

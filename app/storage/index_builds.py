@@ -5,8 +5,7 @@ A plain ``CREATE INDEX`` stops every write to its table for as long as it takes.
 can be begun again wherever it was cut short.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from alembic import op
@@ -19,7 +18,9 @@ def create_index(name: str, table: str, columns: Sequence[str], where: str | Non
     if not _is_postgresql():
         op.create_index(name, table, columns, if_not_exists=True, sqlite_where=condition)
         return
-    with _beside_writers():
+    # A build waits for every transaction that is older than itself. Nobody queues up behind it meanwhile, so that it
+    # may wait for as long as it takes: ``migrate`` limits only what is in a transaction.
+    with op.get_context().autocommit_block():
         if op.get_bind().scalar(_INVALID, {"name": name}):
             op.drop_index(name, table, postgresql_concurrently=True)
         op.create_index(
@@ -32,7 +33,7 @@ def drop_index(name: str, table: str) -> None:
     if not _is_postgresql():
         op.drop_index(name, table, if_exists=True)
         return
-    with _beside_writers():
+    with op.get_context().autocommit_block():
         op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
 
 
@@ -41,13 +42,3 @@ _INVALID = sa.text("SELECT true FROM pg_index WHERE indexrelid = to_regclass(quo
 
 def _is_postgresql() -> bool:
     return bool(op.get_bind().dialect.name == "postgresql")
-
-
-@contextmanager
-def _beside_writers() -> Iterator[None]:
-    with op.get_context().autocommit_block():
-        # A build waits for every transaction that is older than itself. Nobody queues up behind it meanwhile, so
-        # that it may wait for as long as it takes.
-        op.execute("SET lock_timeout = 0")
-        yield
-        op.execute("RESET lock_timeout")

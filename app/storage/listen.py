@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from app.errors import Unavailable
 from app.storage import dialect
-from app.storage.database import why_away
+from app.storage.faults import why_away
 
 MOST_PAYLOAD_BYTES: Final = 7900
 """PostgreSQL refuses payloads of 8000."""
@@ -26,20 +26,31 @@ def notify(conn: sa.Connection, channel: str, payloads: Sequence[str]) -> None:
 
 
 class Listener:
-    """One connection outside the pools. ``heard(payload)`` and ``lost()`` are called on the event loop."""
+    """One connection outside the pools. ``heard(payload)`` and ``lost()`` are called on the event loop. ``possible``
+    tells whether anything can be heard: a pooler does not pass on what is announced."""
 
     def __init__(
-        self, arguments: dict[str, Any], channel: str, heard: Callable[[str], None], lost: Callable[[], None]
+        self,
+        arguments: dict[str, Any],
+        channel: str,
+        heard: Callable[[str], None],
+        lost: Callable[[], None],
+        possible: Callable[[], bool],
     ) -> None:
         self._arguments = arguments
         self._channel = channel
         self._heard = heard
         self._lost = lost
+        self._possible = possible
         self._conn: asyncpg.Connection[asyncpg.Record] | None = None
 
     @property
     def is_open(self) -> bool:
         return self._conn is not None and not self._conn.is_closed()
+
+    @property
+    def is_possible(self) -> bool:
+        return self._possible()
 
     async def open(self) -> None:
         """Connect and listen. What is announced from now on is heard. Raises ``Unavailable``."""

@@ -14,19 +14,25 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.errors import InvalidRequest, SchemaNotAtHead, Unavailable
+from app.errors import InvalidRequest, SchemaNotAtHead
 from app.storage.compatibility import note_usable, usable_revisions
 from app.storage.connect import is_sqlite, parse_url
-from app.storage.database import why_away
+from app.storage.faults import unavailable
 from app.storage.postgres import create_engine as create_postgres_engine
-from app.storage.postgres import driver_arguments
+from app.storage.postgres import is_pooled
+from app.storage.postgres_url import Target, read_url
 from app.storage.sqlite import FileLock, find_file
 from app.storage.sqlite import create_engine as create_sqlite_engine
 
 ROOT: Final = Path(__file__).parents[2]
 _LOCK_KEY: Final = 0x7E3D_0106
 _LOCK_WAIT_S: Final = 0.2
+_NO_LIMITS: Final = {"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+"""A migration takes as long as it takes."""
+_LIMITS: Final = {"lock_timeout": "5s"}
+"""But others queue up behind a transaction that waits for a lock."""
 
 
 def alembic_config() -> Config:
@@ -104,13 +110,7 @@ def migrate(url: str, revision: str = "head") -> None:
     if is_sqlite(parsed):
         _migrate_sqlite(parsed, revision)
     else:
-        try:
-            _run_apart(lambda: asyncio.run(_migrate_postgres(parsed, revision)))
-        except Exception as error:
-            reason = why_away(error)
-            if reason is None:
-                raise
-            raise Unavailable(f"the database is not available: {reason}") from error
+        _run_apart(lambda: asyncio.run(_migrate_postgres(read_url(parsed), revision)))
 
 
 def _migrate_sqlite(url: sa.URL, revision: str) -> None:
@@ -133,40 +133,46 @@ def _migrate_sqlite(url: sa.URL, revision: str) -> None:
         lock.release()
 
 
-async def _migrate_postgres(url: sa.URL, revision: str) -> None:
-    plain_url, arguments = driver_arguments(url)
-    arguments["server_settings"] |= {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
-    arguments["command_timeout"] = None
-    engine = create_postgres_engine(plain_url, arguments, poolclass=sa.NullPool)
+async def _migrate_postgres(target: Target, revision: str) -> None:
+    engine: AsyncEngine | None = None
     try:
-        async with engine.connect() as conn:
-            await conn.run_sync(_migrate_alone, revision)
+        pooled = await is_pooled(target)
+        engine = create_postgres_engine(
+            target, _NO_LIMITS, _LIMITS, pooled=pooled, command_timeout=None, poolclass=sa.NullPool
+        )
+        async with engine.connect() as holder:
+            await holder.run_sync(_wait_for_turn)
+            # The driver leaves a finished query open, with its snapshot, until there is another.
+            await holder.run_sync(lambda conn: conn.connection.run_async(lambda driver: driver.execute("SELECT")))
+            async with engine.connect() as conn:
+                await conn.run_sync(_migrate_alone, revision)
+    except Exception as error:
+        raise unavailable(error, target.place) or error from None
     finally:
-        await engine.dispose()
+        if engine is not None:
+            await engine.dispose()
+
+
+def _wait_for_turn(conn: sa.Connection) -> None:
+    """Lock for as long as the transaction stands: a session nobody has for himself behind a pooler."""
+    # Tried in a loop: who waits for an advisory lock holds a snapshot, and would deadlock with an index that is being
+    # built concurrently.
+    while not conn.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_LOCK_KEY))):
+        conn.rollback()
+        time.sleep(_LOCK_WAIT_S)
 
 
 def _migrate_alone(conn: sa.Connection, revision: str) -> None:
-    # Tried in a loop: a session that waits for an advisory lock holds a snapshot, and would deadlock with an
-    # index that is being built concurrently.
-    while not conn.scalar(sa.select(sa.func.pg_try_advisory_lock(_LOCK_KEY))):
-        conn.rollback()
-        time.sleep(_LOCK_WAIT_S)
+    current = _revision(conn)
+    _refuse_unknown(current)
+    # Alembic begins its own transaction, which a migration may leave to build an index concurrently.
     conn.commit()
-    try:
-        current = _revision(conn)
-        _refuse_unknown(current)
-        # Alembic begins its own transaction, which a migration may leave to build an index concurrently.
+    # Noted before the change, so that no process of the release before sees the one without the other.
+    if current is not None:
+        note_usable(conn, _path(current, revision), _served_at(revision))
         conn.commit()
-        # Noted before the change, so that no process of the release before sees the one without the other.
-        if current is not None:
-            note_usable(conn, _path(current, revision), _served_at(revision))
-            conn.commit()
-        _alembic(conn, revision, current)
-        conn.commit()
-    finally:
-        conn.rollback()
-        conn.scalar(sa.select(sa.func.pg_advisory_unlock(_LOCK_KEY)))
-        conn.commit()
+    _alembic(conn, revision, current)
+    conn.commit()
 
 
 def _alembic(conn: sa.Connection, revision: str, current: str | None) -> None:

@@ -1,8 +1,12 @@
-"""PostgreSQL through asyncpg: one small pool for each lane, so that none can starve another of connections."""
+"""PostgreSQL through asyncpg: one small pool for each lane, so that none can starve another of connections.
 
-import math
+A connection of one's own has its settings from its beginning, and keeps its statements prepared. Behind a pooler
+neither holds: it takes hardly any settings, and gives each transaction another connection of the server's. There the
+settings are said with each BEGIN, nothing is prepared for longer than its transaction, and nobody listens.
+"""
+
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar, cast
 
 import asyncpg
@@ -10,14 +14,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
-from app.errors import InvalidRequest
 from app.storage.database import Lane, dumps, loads
-from app.storage.listen import Listener
+from app.storage.listen import CLOSE_TIMEOUT_S, Listener
+from app.storage.postgres_url import APPLICATION_NAME, CONNECT_TIMEOUT_S, Target, read_url
 
 T = TypeVar("T")
 
 POOL_SIZES: Final = {Lane.CALLBACKS: 3, Lane.API: 8, Lane.LOOPS: 7}
-CONNECT_TIMEOUT_S: Final = 5.0
 COMMAND_TIMEOUT_S: Final = 6.0
 """Just above the server's own time-outs: a server that died without a word ends no statement by itself."""
 _CALLBACK_SETTINGS: Final = {
@@ -25,8 +28,7 @@ _CALLBACK_SETTINGS: Final = {
     # write, and each would be planned five times anew on each connection, which takes longer than to carry it out.
     "plan_cache_mode": "force_generic_plan",
 }
-_SERVER_SETTINGS: Final = {
-    "application_name": "tempolor-gateway",
+_SETTINGS: Final = {
     # Bytes are read in JSON too, where they are text.
     "bytea_output": "hex",
     # Our statements are short; compiling them costs more than it saves.
@@ -49,15 +51,21 @@ class PostgresBackend:
     entries_at_once = 48
 
     def __init__(self, url: sa.URL) -> None:
-        self._url, self._connect_args = driver_arguments(url)
+        self._target = read_url(url)
+        self.place = self._target.place
+        self._pooled: bool | None = None
+        """Whether a pooler stands between; not known before the first connection."""
         self._engines: dict[Lane, AsyncEngine] = {}
         self._kept: dict[Lane, list[sa.Connection]] = defaultdict(list)
         """Connections that are kept from one ``run`` without a transaction to the next."""
         self._autocommitting_engines: dict[Lane, sa.Engine] = {}
 
     async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool, whole: bool = True) -> T:
-        """See ``Backend``. A reading transaction is one of the same kind: a snapshot for each statement."""
-        if whole:
+        """See ``Backend``. A reading transaction is one of the same kind: a snapshot for each statement. Behind a
+        pooler each is whole, since settings are a transaction's there."""
+        if self._pooled is None:
+            self._pooled = await is_pooled(self._target)
+        if whole or self._pooled:
             return await greenlet_spawn(_transact, self._engine(lane), fn)
         return await greenlet_spawn(self._autocommit, lane, fn)
 
@@ -79,10 +87,9 @@ class PostgresBackend:
 
     def listener(self, channel: str, heard: Callable[[str], None], lost: Callable[[], None]) -> Listener:
         """See ``Backend``. The connection is named for people who look at the server's list."""
-        arguments = self._url.translate_connect_args(username="user") | self._connect_args
-        settings = arguments["server_settings"]
-        named = {"application_name": f"{settings['application_name']} listener"}
-        return Listener(arguments | {"server_settings": settings | named}, channel, heard, lost)
+        named = self._target.arguments["server_settings"] | {"application_name": f"{APPLICATION_NAME} listener"}
+        arguments = self._target.arguments | {"server_settings": named, "command_timeout": COMMAND_TIMEOUT_S}
+        return Listener(arguments, channel, heard, lost, lambda: not self._pooled)
 
     async def close(self) -> None:
         for kept in self._kept.values():
@@ -102,12 +109,11 @@ class PostgresBackend:
     def _engine(self, lane: Lane) -> sa.Engine:
         engine = self._engines.get(lane)
         if engine is None:
-            arguments = self._connect_args
-            if lane is Lane.CALLBACKS:
-                arguments = arguments | {"server_settings": arguments["server_settings"] | _CALLBACK_SETTINGS}
             engine = self._engines[lane] = create_engine(
-                self._url,
-                arguments,
+                self._target,
+                _SETTINGS | (_CALLBACK_SETTINGS if lane is Lane.CALLBACKS else {}),
+                pooled=bool(self._pooled),
+                command_timeout=COMMAND_TIMEOUT_S,
                 pool_size=POOL_SIZES[lane],
                 max_overflow=0,
                 pool_timeout=CONNECT_TIMEOUT_S,
@@ -134,55 +140,61 @@ def _drop(kept: list[sa.Connection]) -> None:
         conn.close()
 
 
-def create_engine(url: sa.URL, connect_args: dict[str, Any], **options: Any) -> AsyncEngine:
-    """An engine with our JSON and our driver arguments."""
+async def is_pooled(target: Target) -> bool:
+    """Whether a pooler answers in the server's place: it gives its clients keys of its own to cancel by, so that the
+    process that a connection names is not the one that carries out its statements."""
+    conn = await asyncpg.connect(**target.arguments, command_timeout=COMMAND_TIMEOUT_S, statement_cache_size=0)
+    try:
+        return bool(await conn.fetchval("SELECT pg_backend_pid()") != conn.get_server_pid())
+    finally:
+        await conn.close(timeout=CLOSE_TIMEOUT_S)
+
+
+def create_engine(
+    target: Target,
+    session: Mapping[str, str],
+    transaction: Mapping[str, str] | None = None,
+    *,
+    pooled: bool,
+    command_timeout: float | None,
+    **options: Any,
+) -> AsyncEngine:
+    """An engine with our JSON. ``session``: the settings of a connection. ``transaction``: those of each transaction,
+    which behind a pooler all are."""
+    arguments = target.arguments | {"command_timeout": command_timeout}
+    session, transaction = {**session, **target.settings}, transaction or {}
+    if pooled:
+        # No statement has a name: the next one may come to a connection where it is another's, or nobody's.
+        arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+        transaction = {**session, **transaction}
+    else:
+        arguments["server_settings"] = target.arguments["server_settings"] | session
+    if transaction:
+        arguments["connection_class"] = _setting_with_each_transaction(transaction)
     return create_async_engine(
-        url, connect_args=connect_args, hide_parameters=True, json_serializer=dumps, json_deserializer=loads, **options
+        "postgresql+asyncpg://",
+        connect_args=arguments,
+        hide_parameters=True,
+        json_serializer=dumps,
+        json_deserializer=loads,
+        **options,
     )
 
 
-def driver_arguments(url: sa.URL) -> tuple[sa.URL, dict[str, Any]]:
-    """Take libpq's query parameters out of the URL and say them in the driver's words. Raises ``InvalidRequest``."""
-    query = {name: value if isinstance(value, str) else value[0] for name, value in url.query.items()}
-    settings = dict(_SERVER_SETTINGS)
-    arguments: dict[str, Any] = {
-        "timeout": CONNECT_TIMEOUT_S,
-        "command_timeout": COMMAND_TIMEOUT_S,
-        "server_settings": settings,
-    }
-    if url.port is not None:
-        _port(str(url.port))
-    for name, value in query.items():
-        match name:
-            case "host" | "user" | "password":
-                arguments[name] = value
-            case "port":
-                arguments[name] = _port(value)
-            case "dbname" | "database":
-                arguments["database"] = value
-            case "sslmode" | "ssl":
-                arguments["ssl"] = value
-            case "application_name" | "search_path":
-                settings[name] = value
-            case "connect_timeout":
-                arguments["timeout"] = _connect_timeout(value)
-            case _:
-                raise InvalidRequest(f"the parameter {name!r} of the database URL is not supported")
-    return url.set(query={}), arguments
+def _setting_with_each_transaction(settings: Mapping[str, str]) -> "type[asyncpg.Connection[asyncpg.Record]]":
+    """A connection of the driver's that says settings in the same message as each BEGIN, for that transaction."""
+    said = ", ".join(f"set_config({_quoted(name)}, {_quoted(value)}, true)" for name, value in settings.items())
+
+    class Connection(asyncpg.Connection):
+        __slots__ = ()
+
+        async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
+            if query.startswith("BEGIN"):
+                query = f"{query.rstrip(';')}; SELECT {said}"
+            return await super().execute(query, *args, timeout=timeout)
+
+    return Connection
 
 
-def _port(value: str) -> int:
-    if not (value.isascii() and value.isdecimal() and 0 < int(value) < 65536):
-        raise InvalidRequest("the port of the database URL must be a number from 1 to 65535")
-    return int(value)
-
-
-def _connect_timeout(value: str) -> float | None:
-    """Seconds; None for no limit, which is 0 in libpq's words."""
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = -1
-    if not 0 <= seconds < math.inf:
-        raise InvalidRequest("the parameter 'connect_timeout' of the database URL must be seconds, or 0 for no limit")
-    return seconds or None
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -34,6 +34,7 @@ class SqliteBackend:
     entries_at_once = 64
 
     def __init__(self, url: sa.URL) -> None:
+        self.place = place_of(url)
         self._writer_engine = create_engine(url, begin="BEGIN IMMEDIATE", pool_size=1)
         self._reader_engine = create_engine(url, begin="BEGIN", pool_size=READERS)
         self._jobs: queue.PriorityQueue[tuple[int, int, Callable[[], None] | None]] = queue.PriorityQueue()
@@ -97,6 +98,11 @@ def _resolve(done: asyncio.Future[Any], result: Any, fault: BaseException | None
         done.set_result(result)
     else:
         done.set_exception(fault)
+
+
+def place_of(url: sa.URL) -> str:
+    """Which file it is, for who runs the gateway."""
+    return str(Path(str(url.database)).absolute())
 
 
 def _transact(engine: sa.Engine, fn: Callable[[sa.Connection], T]) -> T:

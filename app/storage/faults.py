@@ -1,0 +1,106 @@
+"""Why a database cannot be used, in words: a fault of the database, of its file, or of the way to it, and none of a
+statement or its data."""
+
+import socket
+import sqlite3
+import ssl
+from typing import Final
+
+import asyncpg
+import sqlalchemy as sa
+
+from app.errors import Unavailable
+
+_AWAY: Final = {
+    "08": "the connection broke",
+    "28": "it refused our user or password",
+    "3D": "there is no such database",
+    "3F": "there is no schema in which its tables could be",
+    "53": "it is short of resources",
+    "55": "a lock was held for too long",
+    "57": "it is stopping, or took too long",
+}
+"""SQLSTATE classes that are the database's fault, not the statement's or its data's."""
+_AWAY_STATES: Final = {
+    "25006": "it takes no writes",
+    "25P03": "a transaction stood idle for too long",
+    "25P04": "a transaction took too long",
+    "42501": "our user has not the rights",
+    "58030": "it cannot read or write its files",
+    "XX001": "its data are damaged",
+    "XX002": "its data are damaged",
+}
+"""The same, of classes that hold faults of ours as well. A server is read-only after a failover, for a while."""
+_SQLITE_AWAY: Final = {
+    sqlite3.SQLITE_PERM: "its file may not be used",
+    sqlite3.SQLITE_BUSY: "its file is locked by another process",
+    sqlite3.SQLITE_LOCKED: "its file is locked by another process",
+    sqlite3.SQLITE_READONLY: "its file may not be written",
+    sqlite3.SQLITE_IOERR: "its file cannot be read or written",
+    sqlite3.SQLITE_CORRUPT: "its file is damaged",
+    sqlite3.SQLITE_FULL: "its disk is full",
+    sqlite3.SQLITE_CANTOPEN: "its file cannot be opened",
+    sqlite3.SQLITE_PROTOCOL: "its file is locked by another process",
+    sqlite3.SQLITE_NOTADB: "its file is not a SQLite database",
+}
+"""By the primary result code, which is the lowest byte of the extended one."""
+_WRONG_NAME: Final = 62
+"""OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH."""
+
+
+def sqlstate(error: BaseException) -> str:
+    """PostgreSQL's SQLSTATE of an error, or "". A connection that is refused raises the driver's own error."""
+    return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
+
+
+def why_away(error: BaseException) -> str | None:
+    """What is wrong with the database itself (away, full, locked for too long), safe to show to anybody; None for
+    any other fault."""
+    state = sqlstate(error)
+    if state:
+        return _AWAY_STATES.get(state) or _AWAY.get(state[:2])
+    if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
+        return "its URL asks for what cannot be done here"
+    if isinstance(error, (OSError, TimeoutError, sa.exc.TimeoutError)):
+        return _why_not_reached(error)
+    if isinstance(error, sa.exc.DBAPIError) and (
+        error.connection_invalidated or isinstance(error, sa.exc.InterfaceError)
+    ):
+        return "the connection broke"
+    return _SQLITE_AWAY.get((getattr(getattr(error, "orig", error), "sqlite_errorcode", None) or 0) & 0xFF)
+
+
+def unavailable(error: BaseException, place: str) -> Unavailable | None:
+    """What to raise for an error that is a fault of the database itself; None for any other. Who runs the gateway is
+    told which database it is, and what the driver says of it; nobody else is."""
+    reason = why_away(error)
+    if reason is None:
+        return None
+    said = _in_the_drivers_words(error)
+    exactly = f"the database {place} is not available: {reason}" + (f" ({said})" if said else "")
+    return Unavailable(f"the database is not available: {reason}", told=exactly)
+
+
+def _why_not_reached(error: BaseException) -> str:
+    match error:
+        case ssl.SSLCertVerificationError(verify_code=code) if code == _WRONG_NAME:
+            return "its certificate is for another host"
+        case ssl.SSLCertVerificationError():
+            return "its certificate is not trusted"
+        case ssl.SSLError():
+            return "TLS with it failed"
+        case socket.gaierror():
+            return "its host is not known"
+        case ConnectionError() if "rejected SSL upgrade" in str(error):
+            # The driver has no error of its own for it.
+            return "it does not speak TLS, which its URL asks for"
+        case _:
+            return "it cannot be reached"
+
+
+def _in_the_drivers_words(error: BaseException) -> str:
+    own = getattr(error, "orig", None) or error
+    # The adapter between SQLAlchemy and the driver puts the name of a class before the text.
+    if isinstance(own.__cause__, (asyncpg.PostgresError, asyncpg.InterfaceError)):
+        own = own.__cause__
+    return str(own).partition("\n")[0].strip()

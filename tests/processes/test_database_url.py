@@ -1,0 +1,115 @@
+"""What the URL of a PostgreSQL may ask for: taken in the driver's words, or refused by name with no value shown."""
+
+import pytest
+
+from app.errors import InvalidRequest
+from app.storage.connect import parse_url
+from app.storage.postgres_url import read_url
+from tests.caller.receiver import CERTIFICATE
+
+CANARY = "canary5f2b9c"
+
+
+def read(text):
+    return read_url(parse_url(text))
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ("sslmode=bogus", "sslmode"),
+        ("sslmode=REQUIRE", "sslmode"),
+        ("ssl=true", "ssl"),
+        (f"sslmode=verify-ca&sslrootcert=/{CANARY}", "sslrootcert"),
+        (f"sslmode=verify-full&sslrootcert={__file__}", "sslrootcert"),
+        (f"sslmode=require&sslcert={__file__}", "sslcert"),
+        ("sslmode=require&sslrootcert=system", "sslrootcert"),
+        ("channel_binding=require", "channel_binding"),
+        ("sslmode=prefer&channel_binding=require", "channel_binding"),
+        ("channel_binding=yes", "channel_binding"),
+        ("ssl_min_protocol_version=SSLv3", "ssl_min_protocol_version"),
+        ("gssencmode=require", "gssencmode"),
+        ("target_session_attrs=standby", "target_session_attrs"),
+        ("client_encoding=latin1", "client_encoding"),
+        (f"port={CANARY}", "port"),
+        ("port=0", "port"),
+        ("port=5432,70000", "port"),
+        (f"connect_timeout={CANARY}", "connect_timeout"),
+        ("connect_timeout=-1", "connect_timeout"),
+        ("connect_timeout=inf", "connect_timeout"),
+        ("sslmode=require&sslmode=disable", "sslmode"),
+        (f"keepalives_idle={CANARY}", "keepalives_idle"),
+        (f"pgbouncer={CANARY}", "pgbouncer"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_by_name(query, named):
+    with pytest.raises(InvalidRequest) as refused:
+        read(f"postgresql://user:{CANARY}@db.example/gateway?{query}")
+    assert named in refused.value.detail
+    assert CANARY not in str(refused.value)
+
+
+def test_an_unknown_parameter_is_told_with_those_that_are_taken():
+    with pytest.raises(InvalidRequest, match=r"'sslmodus'.*channel_binding.*connect_timeout.*sslmode.*sslrootcert"):
+        read("postgresql://db.example/gateway?sslmodus=require")
+
+
+def test_a_check_of_the_certificate_needs_to_know_whom_to_trust(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("PGSSLROOTCERT", raising=False)
+    url = "postgresql://db.example/gateway?sslmode=verify-full"
+    with pytest.raises(InvalidRequest, match=r"verify-full needs sslrootcert"):
+        read(url)
+    assert "sslrootcert" in read(f"{url}&sslrootcert=system").arguments["dsn"]
+    # Where libpq and the driver look for it by themselves.
+    (tmp_path / ".postgresql").mkdir()
+    (tmp_path / ".postgresql" / "root.crt").write_bytes(CERTIFICATE.read_bytes())
+    assert read(url).arguments["dsn"] == "postgresql://?sslmode=verify-full"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "expected"),
+    [
+        (
+            "postgresql://u:p@db.example:6543/gw",
+            "postgresql://u@db.example:6543/gw",
+            {"host": "db.example", "port": 6543},
+        ),
+        ("postgres://u@%2Frun%2Fpostgresql/gw", "postgresql://u@/run/postgresql:5432/gw", {"host": "/run/postgresql"}),
+        (
+            "postgresql://u@/gw?host=/run/pg&port=5433",
+            "postgresql://u@/run/pg:5433/gw",
+            {"host": "/run/pg", "port": 5433},
+        ),
+        ("postgresql://u@[::1]/gw", "postgresql://u@[::1]:5432/gw", {"host": "::1"}),
+        (
+            "postgresql://u@/gw?host=a,b&port=1,2&target_session_attrs=primary",
+            "postgresql://u@a:1,b:2/gw",
+            {"host": ["a", "b"], "port": [1, 2], "target_session_attrs": "primary"},
+        ),
+        ("postgresql://u@/gw?host=a&host=b", "postgresql://u@a:5432,b:5432/gw", {"host": ["a", "b"]}),
+        ("postgresql://?dbname=gw&user=u&password=p", "postgresql://u@/gw", {"user": "u", "password": "p"}),
+        ("postgresql://h/gw?connect_timeout=0", "postgresql://h:5432/gw", {"timeout": None}),
+        ("postgresql://h/gw?connect_timeout=2.5", "postgresql://h:5432/gw", {"timeout": 2.5}),
+        (
+            "postgresql://h/gw?options=-c%20geqo%3Doff&application_name=mine",
+            "postgresql://h:5432/gw",
+            {"server_settings": {"options": "-c geqo=off", "application_name": "mine"}},
+        ),
+        # As Neon gives it out.
+        (
+            "postgresql://u:p@h/gw?sslmode=require&channel_binding=require",
+            "postgresql://u@h:5432/gw",
+            {"dsn": "postgresql://?sslmode=require"},
+        ),
+        (
+            f"postgresql+psycopg://h/gw?sslmode=verify-ca&sslrootcert={CERTIFICATE}&sslcert={CERTIFICATE}",
+            "postgresql://h:5432/gw",
+            {},
+        ),
+    ],
+)
+def test_what_can_be_kept_is_taken(text, place, expected):
+    target = read(text)
+    assert target.place == place
+    assert {name: target.arguments[name] for name in expected} == expected
