@@ -88,3 +88,7 @@ class DatabaseInUse(GatewayError):
 
 class NoDatabase(GatewayError):
     """There is no SQLite file yet, and this command makes none."""
+
+
+class UnsuitableDatabase(GatewayError):
+    """The database is there, and cannot hold what the gateway stores."""

@@ -36,6 +36,7 @@ TABLE: Final[dict[type[errors.GatewayError], tuple[int, str]]] = {
     errors.VendorFailed: (502, "vendor_failed"),
     errors.SchemaNotAtHead: (503, "schema_not_at_head"),
     errors.DatabaseInUse: (503, "database_in_use"),
+    errors.UnsuitableDatabase: (503, "database_unsuitable"),
 }
 _BY_STATUS: Final = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large", 401: "unauthenticated"}
 

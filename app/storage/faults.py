@@ -94,6 +94,8 @@ def _why_not_reached(error: BaseException) -> str:
         case ConnectionError() if "rejected SSL upgrade" in str(error):
             # The driver has no error of its own for it.
             return "it does not speak TLS, which its URL asks for"
+        case OSError(filename=str()):
+            return "its file cannot be used"
         case _:
             return "it cannot be reached"
 

@@ -16,15 +16,16 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.errors import InvalidRequest, SchemaNotAtHead
+from app.errors import InvalidRequest, SchemaNotAtHead, UnsuitableDatabase
 from app.storage.compatibility import note_usable, usable_revisions
 from app.storage.connect import is_sqlite, parse_url
 from app.storage.faults import unavailable
 from app.storage.postgres import create_engine as create_postgres_engine
-from app.storage.postgres import is_pooled
+from app.storage.postgres import look_at
 from app.storage.postgres_url import Target, read_url
-from app.storage.sqlite import FileLock, find_file
+from app.storage.sqlite import FileLock, find_file, place_of
 from app.storage.sqlite import create_engine as create_sqlite_engine
+from app.storage.tables import metadata
 
 ROOT: Final = Path(__file__).parents[2]
 _LOCK_KEY: Final = 0x7E3D_0106
@@ -115,19 +116,19 @@ def migrate(url: str, revision: str = "head") -> None:
 
 def _migrate_sqlite(url: sa.URL, revision: str) -> None:
     lock = FileLock(url, ".migrate.lock")
-    lock.acquire(wait=True)
-    find_file(url, make=True)
     engine = create_sqlite_engine(url, begin="BEGIN IMMEDIATE", pool_size=1)
     try:
+        lock.acquire(wait=True)
+        find_file(url, make=True)
         with engine.connect() as conn:
             # A table is changed by copying it, and dropping the old one must not cascade into its children.
             conn.exec_driver_sql("COMMIT")
             conn.exec_driver_sql("PRAGMA foreign_keys = OFF")
             conn.exec_driver_sql("BEGIN IMMEDIATE")
-            current = _revision(conn)
-            _refuse_unknown(current)
-            _alembic(conn, revision, current)
+            _alembic(conn, revision, _current(conn))
             conn.commit()
+    except Exception as error:
+        raise unavailable(error, place_of(url)) or error from error.__cause__
     finally:
         engine.dispose()
         lock.release()
@@ -136,7 +137,7 @@ def _migrate_sqlite(url: sa.URL, revision: str) -> None:
 async def _migrate_postgres(target: Target, revision: str) -> None:
     engine: AsyncEngine | None = None
     try:
-        pooled = await is_pooled(target)
+        pooled = await look_at(target)
         engine = create_postgres_engine(
             target, _NO_LIMITS, _LIMITS, pooled=pooled, command_timeout=None, poolclass=sa.NullPool
         )
@@ -147,7 +148,7 @@ async def _migrate_postgres(target: Target, revision: str) -> None:
             async with engine.connect() as conn:
                 await conn.run_sync(_migrate_alone, revision)
     except Exception as error:
-        raise unavailable(error, target.place) or error from None
+        raise unavailable(error, target.place) or error from error.__cause__
     finally:
         if engine is not None:
             await engine.dispose()
@@ -163,8 +164,7 @@ def _wait_for_turn(conn: sa.Connection) -> None:
 
 
 def _migrate_alone(conn: sa.Connection, revision: str) -> None:
-    current = _revision(conn)
-    _refuse_unknown(current)
+    current = _current(conn)
     # Alembic begins its own transaction, which a migration may leave to build an index concurrently.
     conn.commit()
     # Noted before the change, so that no process of the release before sees the one without the other.
@@ -173,6 +173,19 @@ def _migrate_alone(conn: sa.Connection, revision: str) -> None:
         conn.commit()
     _alembic(conn, revision, current)
     conn.commit()
+
+
+def _current(conn: sa.Connection) -> str | None:
+    """The revision to begin at, None for an empty database. Raises ``SchemaNotAtHead``, ``UnsuitableDatabase``."""
+    current = _revision(conn)
+    _refuse_unknown(current)
+    others = sorted(metadata.tables.keys() & set(sa.inspect(conn).get_table_names())) if current is None else []
+    if others:
+        raise UnsuitableDatabase(
+            f"the database has tables of somebody else, which are called as ours are ({', '.join(map(repr, others))}): "
+            "give the gateway a database of its own"
+        )
+    return current
 
 
 def _alembic(conn: sa.Connection, revision: str, current: str | None) -> None:

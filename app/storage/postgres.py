@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
+from app.errors import UnsuitableDatabase
 from app.storage.database import Lane, dumps, loads
 from app.storage.listen import CLOSE_TIMEOUT_S, Listener
 from app.storage.postgres_url import APPLICATION_NAME, CONNECT_TIMEOUT_S, Target, read_url
@@ -23,6 +24,8 @@ T = TypeVar("T")
 POOL_SIZES: Final = {Lane.CALLBACKS: 3, Lane.API: 8, Lane.LOOPS: 7}
 COMMAND_TIMEOUT_S: Final = 6.0
 """Just above the server's own time-outs: a server that died without a word ends no statement by itself."""
+OLDEST_VERSION: Final = 12
+"""The first with ``plan_cache_mode``."""
 _CALLBACK_SETTINGS: Final = {
     # Their statements get sets, of which a plan can tell nothing; there are many of them, by what a group has to
     # write, and each would be planned five times anew on each connection, which takes longer than to carry it out.
@@ -64,7 +67,7 @@ class PostgresBackend:
         """See ``Backend``. A reading transaction is one of the same kind: a snapshot for each statement. Behind a
         pooler each is whole, since settings are a transaction's there."""
         if self._pooled is None:
-            self._pooled = await is_pooled(self._target)
+            self._pooled = await look_at(self._target)
         if whole or self._pooled:
             return await greenlet_spawn(_transact, self._engine(lane), fn)
         return await greenlet_spawn(self._autocommit, lane, fn)
@@ -140,14 +143,26 @@ def _drop(kept: list[sa.Connection]) -> None:
         conn.close()
 
 
-async def is_pooled(target: Target) -> bool:
+async def look_at(target: Target) -> bool:
     """Whether a pooler answers in the server's place: it gives its clients keys of its own to cancel by, so that the
-    process that a connection names is not the one that carries out its statements."""
+    process that a connection names is not the one that carries out its statements. Raises ``UnsuitableDatabase``."""
     conn = await asyncpg.connect(**target.arguments, command_timeout=COMMAND_TIMEOUT_S, statement_cache_size=0)
     try:
+        _check_suitable(conn.get_server_version().major, conn.get_settings().server_encoding)
         return bool(await conn.fetchval("SELECT pg_backend_pid()") != conn.get_server_pid())
     finally:
         await conn.close(timeout=CLOSE_TIMEOUT_S)
+
+
+def _check_suitable(version: int, encoding: str) -> None:
+    if version < OLDEST_VERSION:
+        raise UnsuitableDatabase(f"PostgreSQL {version} is too old: the gateway needs {OLDEST_VERSION} or newer")
+    if encoding != "UTF8":
+        # With SQL_ASCII any text can be stored, but is counted in bytes where its length is limited.
+        raise UnsuitableDatabase(
+            f"the database has the encoding {encoding} (server_encoding), which cannot hold every text: GATEWAY_"
+            "DATABASE_URL must name one that was made with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def create_engine(

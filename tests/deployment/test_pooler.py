@@ -10,7 +10,7 @@ import pytest
 from app.flows.announce import CHANNEL
 from app.storage.connect import parse_url
 from app.storage.database import Database, Lane
-from app.storage.postgres import PostgresBackend, is_pooled
+from app.storage.postgres import PostgresBackend, look_at
 from app.storage.postgres_url import read_url
 from tests.caller.receiver import receiving
 from tests.processes.commands import environment, run
@@ -77,8 +77,8 @@ async def _listening(url):
 
 async def test_a_pooler_is_told_from_a_server(pooled):
     through, direct, _ = pooled
-    assert await is_pooled(read_url(parse_url(through)))
-    assert not await is_pooled(read_url(parse_url(direct)))
+    assert await look_at(read_url(parse_url(through)))
+    assert not await look_at(read_url(parse_url(direct)))
 
 
 @pytest.mark.parametrize("kind", ["pooled", "direct"])

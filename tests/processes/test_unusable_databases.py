@@ -1,0 +1,151 @@
+"""A database that cannot be used is refused by every command with one message: which one it is, and why. Nothing is
+stored in it, no traceback is shown, and no password."""
+
+import asyncio
+import socket
+import sqlite3
+import uuid
+from pathlib import Path
+
+import pytest
+
+from app.errors import UnsuitableDatabase
+from app.storage.connect import open_database
+from app.storage.migrate import migrate
+from tests.processes.commands import environment, run
+
+CANARY = "canary5f2b9c"
+
+
+async def refused(url: str, cwd: Path, *commands: str) -> str:
+    """What every one of these commands says before it ends; the last line, with what is in it."""
+    texts = []
+    for command in commands:
+        # Commands say first which database they work on.
+        ended = await run(*command.split(), env=environment(url), cwd=cwd)
+        assert ended.code != 0, (command, ended.text)
+        assert "Traceback" not in ended.err, (command, ended.err)
+        assert CANARY not in ended.text
+        texts.append(ended.err.strip().splitlines()[-1])
+    return "\n".join(texts)
+
+
+@pytest.fixture
+def make_database(postgres):
+    """Make a database with these options, and drop it in the end."""
+    made = []
+
+    def make(options: str = "", *statements: str) -> str:
+        name = f"unusable_{uuid.uuid4().hex}"
+        made.append(name)
+        postgres.execute(f"CREATE DATABASE {name} {options}")
+        for statement in statements:
+            postgres.execute(statement, name)
+        return postgres.url(name)
+
+    yield make
+    for name in made:
+        postgres.drop_database(name)
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "EUC_CN", "SQL_ASCII", "WIN1252"])
+async def test_only_utf8_holds_every_text(make_database, encoding):
+    url = make_database(f"ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    with pytest.raises(UnsuitableDatabase, match=rf"{encoding} \(server_encoding\).*ENCODING 'UTF8'"):
+        await asyncio.to_thread(migrate, url)
+    db = open_database(url)
+    with pytest.raises(UnsuitableDatabase, match=encoding):
+        await db.read(lambda conn: conn.exec_driver_sql("SELECT 1").scalar())
+    await db.close()
+
+
+async def test_another_encoding_is_told_by_the_commands(make_database, tmp_path):
+    url = make_database("ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    said = await refused(url, tmp_path, "migrate", "serve --port 0")
+    assert said.count("LATIN1 (server_encoding)") == 2
+
+
+async def test_rights_that_are_missing_are_named(make_database, postgres, tmp_path):
+    user = f"user_{uuid.uuid4().hex}"
+    postgres.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{CANARY}'")
+    url = make_database("", "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    theirs = url.replace("postgres@", f"{user}:{CANARY}@")
+    name = url.rpartition("/")[2]
+    try:
+        said = await refused(theirs, tmp_path, "migrate")
+        assert "our user has not the rights (permission denied for schema public)" in said
+        assert f"{user}@127.0.0.1:{postgres.port}/{name}" in said
+        # Rights to none of the tables.
+        migrate(url)
+        said = await refused(theirs, tmp_path, "serve --port 0", "clients list")
+        assert said.count("our user has not the rights (permission denied for table") == 2
+    finally:
+        postgres.execute(f"DROP ROLE {user}")
+
+
+async def test_a_schema_that_is_not_there_is_told(make_database, tmp_path):
+    said = await refused(f"{make_database()}?search_path=nowhere", tmp_path, "migrate")
+    assert "there is no schema in which its tables could be (no schema has been selected to create in)" in said
+
+
+async def test_what_cannot_be_reached_is_named_with_host_and_port(postgres, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        closed = taken.getsockname()[1]
+    cases = {
+        f"postgresql://u:{CANARY}@127.0.0.1:{closed}/x": (f"u@127.0.0.1:{closed}/x", "it cannot be reached"),
+        f"postgresql://u:{CANARY}@no-such-host.invalid/x": ("u@no-such-host.invalid:5432/x", "its host is not known"),
+        f"postgresql://u:{CANARY}@%2Fno%2Ffolder/x": ("u@/no/folder:5432/x", "it cannot be reached"),
+        f"postgresql://u:{CANARY}@127.0.0.1:{postgres.port}/x": ("u@127.0.0.1:", "it refused our user or password"),
+        postgres.url("nowhere"): ("postgres@127.0.0.1:", "there is no such database"),
+    }
+    for url, (place, reason) in cases.items():
+        said = await refused(url, tmp_path, "migrate")
+        assert place in said
+        assert reason in said
+
+
+async def test_a_socket_can_be_named_as_a_host(postgres):
+    folder = str(postgres.directory).replace("/", "%2F")
+    db = open_database(f"postgresql://postgres@{folder}:{postgres.port}/template")
+    assert await db.read(lambda conn: conn.exec_driver_sql("SELECT 1").scalar()) == 1
+    await db.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_tables_of_others_are_left_alone(kind, make_database, tmp_path):
+    if kind == "sqlite":
+        url = f"sqlite:///{tmp_path}/others.db"
+        with sqlite3.connect(tmp_path / "others.db") as conn:
+            conn.execute("CREATE TABLE tasks (id int)")
+    else:
+        url = make_database("", "CREATE TABLE tasks (id int)")
+    said = await refused(url, tmp_path, "migrate", "serve --port 0")
+    assert "'tasks'" in said.splitlines()[0]
+    assert "a database of its own" in said.splitlines()[0]
+
+
+def _no_database(path: Path) -> None:
+    path.write_bytes(b"-- a dump, and no database\n" * 400)
+
+
+def _damaged(path: Path) -> None:
+    migrate(f"sqlite:///{path}")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (_no_database, "its file is not a SQLite database"),
+        (_damaged, "its file is damaged"),
+        (Path.mkdir, "Is a directory"),
+    ],
+)
+async def test_a_file_that_is_no_sound_database_is_named(tmp_path, spoil, reason):
+    path = tmp_path / "gateway.db"
+    spoil(path)
+    said = await refused(f"sqlite:///{path}", tmp_path, "migrate", "serve --port 0", "clients list")
+    assert said.count(reason) == 3
+    assert said.count(str(path)) == 3
