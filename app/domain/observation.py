@@ -70,6 +70,8 @@ class Observation(msgspec.Struct, frozen=True):
     fresh: bool = True
     leased_until: datetime | None = None
     """Of a query's answer: the end of the lease under which it was asked."""
+    fault: str | None = None
+    """Of a question that brought no answer that could be used: what was wrong. It says nothing of the item."""
 
     @property
     def key(self) -> tuple[str, str]:

@@ -46,6 +46,8 @@ class Item(msgspec.Struct):
     ``follow_ups``: answered queries since the item was final with an artifact missing.
     ``query_attempts``: answered or failed queries since it was last heard from.
     ``query_group``: items that must be asked apart ("" for none), see the reconciler.
+    ``query_fault``: what was wrong with the latest answer, if it could not be used, and how many in a row were wrong
+    like that (``query_faults``).
     """
 
     family: str
@@ -62,6 +64,8 @@ class Item(msgspec.Struct):
     query_leased_until: datetime | None = None
     query_attempts: int = 0
     query_group: str = ""
+    query_fault: str | None = None
+    query_faults: int = 0
     status: ItemStatus = ItemStatus.WAITING
     new: bool = False
 

@@ -105,6 +105,9 @@ def _observe(
         return verdict
     task = board.tasks[item.task_id]
     _touch(board, task, rules, touched)
+    if seen.fault is not None:
+        touched[task.id] += _note_fault(board, item, seen.fault)
+        return verdict
     absent_us = _absent_us(item, task, seen, change.absences or ())
     joined = join(item.state, earlier(seen, absent_us))
     if joined.first_event and seen.fresh and not task.external:
@@ -123,13 +126,10 @@ def _observe(
     if seen.unknown:
         note["unknown"] = True
     note |= _describe(joined.changed)
-    if seen.source is Source.QUERY:
-        # With it and with what was said the state can be made anew.
-        note["asked_at"] = rfc3339(from_us(seen.observed_us))
     if absent_us:
         note["absent_us"] = absent_us
-    if joined.changed and seen.source is Source.QUERY:
-        note["said"] = {**seen.reading.statuses, **seen.reading.urls, **seen.reading.values}
+    if seen.source is Source.QUERY:
+        note |= _answered(item, seen, news=bool(joined.changed))
     touched[task.id].append(note)
     return verdict
 
@@ -233,6 +233,27 @@ def _absent_us(item: Item, task: Task, seen: Observation, absences: Absences) ->
     return round(absent_s(absences, from_us(unseen_since_us(item, task))) * 1_000_000)
 
 
+def _note_fault(board: Board, item: Item, fault: str) -> list[dict[str, Any]]:
+    """A question about an item brought no answer that could be used. The timeline is told of the first of a row; the
+    others are counted."""
+    is_news = item.query_fault != fault
+    item.query_fault, item.query_faults = fault, 1 if is_news else item.query_faults + 1
+    board.dirty_items.add(item.key)
+    return [{"item_id": item.item_id, "fault": fault}] if is_news else []
+
+
+def _answered(item: Item, seen: Observation, *, news: bool) -> dict[str, Any]:
+    """What a question's answer adds to the note of it: the faults that it ends, and that with which the state can be
+    made anew."""
+    note: dict[str, Any] = {"asked_at": rfc3339(from_us(seen.observed_us))}
+    if item.query_fault is not None:
+        note["after_faults"] = {"fault": item.query_fault, "times": item.query_faults}
+        item.query_fault, item.query_faults = None, 0
+    if news:
+        note["said"] = {**seen.reading.statuses, **seen.reading.urls, **seen.reading.values}
+    return note
+
+
 def _describe(changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
     """Statuses with before and after, other fields by name: values can be large, and URLs are signed."""
     moves = {name: list(pair) for name, pair in changed.items() if name.endswith("status")}
@@ -259,13 +280,15 @@ def _conclude(board: Board, task: Task, change: Change, notes: list[dict[str, An
         task.updated_at = at
     board.dirty_tasks.add(task.id)
     moved = {"status": [before, task.status]} if task.status is not before else {}
-    types = [name for name in (change.entry, lapsed, "expired" if expired else None) if name]
+    told_already = not notes and any(seen.fault is not None for seen in change.observations)
+    entry = None if told_already else change.entry
+    types = [name for name in (entry, lapsed, "expired" if expired else None) if name]
     if (moved or visible) and not types:
         # Whoever reads on from a time finds each change by its row.
         types = ["changed"]
     for position, name in enumerate(types):
         first, last = position == 0, position == len(types) - 1
-        detail: dict[str, Any] = dict(change.detail) if first and change.entry else {}
+        detail: dict[str, Any] = dict(change.detail) if first and entry else {}
         if first and notes:
             detail["items"] = notes[:MOST_NAMED]
             if len(notes) > MOST_NAMED:

@@ -33,6 +33,8 @@ class Applied:
     ended: list[Ended] = field(default_factory=list)
     followed: list[Followed] = field(default_factory=list)
     notifies: bool = False
+    told: bool = False
+    """Whether the timeline of a task was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ def step_all(locked: Locked, changes: Sequence[Change], rules: Rules) -> Applied
     applied.arrivals, applied.moves = board.arrivals, board.moves
     applied.ended, applied.followed = board.ended, followed(board)
     applied.notifies = bool(board.milestones)
+    applied.told = bool(board.entries)
     return applied
 
 

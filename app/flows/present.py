@@ -146,7 +146,7 @@ def _vendor_document(item_id: str, state: ItemState, values: Document) -> Docume
 def _failure(task: Task, views: list[tuple[Item, ItemView]]) -> Failure | None:
     """Why a task ended without a usable result."""
     if task.status is TaskStatus.EXPIRED:
-        return Failure("expired", "The deadline passed without a final word from the vendor.", retryable=True)
+        return Failure("expired", _why_expired([item for item, _ in views]), retryable=True)
     if task.status is not TaskStatus.FAILED:
         return None
     if not views:
@@ -162,6 +162,15 @@ def _failure(task: Task, views: list[tuple[Item, ItemView]]) -> Failure | None:
 def _wait_document(record: Record, waits: Waits) -> Document | None:
     wait = waiting.wait_of(record, waits)
     return {"reason": wait.reason, "since": rfc3339(wait.since), "until": rfc3339(wait.until)} if wait else None
+
+
+def _why_expired(own: list[Item]) -> str:
+    message = "The deadline passed without a final word from the vendor."
+    faulty = next((item for item in own if item.query_fault is not None), None)
+    if faulty is None:
+        return message
+    times = "answer" if faulty.query_faults == 1 else f"{faulty.query_faults} answers"
+    return f"{message} Its last {times} could not be used ({faulty.query_fault})."
 
 
 def _error_document(failure: Failure) -> Document:

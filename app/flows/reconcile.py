@@ -6,7 +6,7 @@ A question that fails because of one bad id is halved until the bad one is alone
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 import structlog
@@ -17,7 +17,7 @@ from app.domain.schedule import SUSPECT
 from app.domain.standing import Reason, Standing
 from app.domain.timing import interval_s, later
 from app.domain.transition import Change
-from app.flows.apply import Applied, apply
+from app.flows.apply import Applied, apply, lock, step_all, write_back
 from app.flows.background import Background
 from app.flows.context import Context
 from app.flows.operating import absences
@@ -27,7 +27,7 @@ from app.storage.database import Database
 from app.storage.items import Asked, Postponed
 from app.storage.limits import Limit
 from app.telemetry import metrics, traces
-from app.vendor.answers import Answered, QueryAnswer, Spoiled, Unanswered
+from app.vendor.answers import Answered, QueryAnswer, Spoiled, Unanswered, fault_of
 from app.vendor.client import QUERY_TIMEOUT_S
 from app.vendor.kinds import FAMILIES, QUERY_BATCH
 
@@ -100,14 +100,39 @@ async def ask(context: Context, db: Database, question: Question, started: float
     metrics.queries.labels(question.family, type(answer).__name__.lower()).inc()
     metrics.queried_items.labels(question.family).inc(len(question.asked))
     await db.write(note_answer, context, answer, now)
-    if isinstance(answer, Answered):
-        await _apply(context, db, _observations(question, answer), now)
-    elif isinstance(answer, Spoiled) and answer.no_such_work and len(question.asked) == 1:
-        await _apply(context, db, [_unknown(question, question.asked[0])], now)
-    else:
-        await db.write(postpone, context, question, answer, now)
-        context.wakes.reconcile.set()
+    seen = _observations(question, answer)
+    if seen:
+        await _apply(context, db, seen, now)
+    if left := unheard_of(question, answer):
+        await _put_off(context, db, replace(question, asked=left), answer, now)
     return answer
+
+
+def unheard_of(question: Question, answer: QueryAnswer) -> tuple[Asked, ...]:
+    """The items of which an answer says nothing."""
+    heard = {seen.key for seen in _observations(question, answer)}
+    return tuple(one for one in question.asked if one.key not in heard)
+
+
+def is_split(question: Question, answer: QueryAnswer) -> bool:
+    """Whether the question is asked again in halves and at once: one bad id may have spoiled the call, or one item may
+    be so large that the others have no room beside it."""
+    too_large = isinstance(answer, Unanswered) and answer.reason == "answer_too_large"
+    return len(question.asked) > 1 and (too_large or isinstance(answer, Spoiled))
+
+
+async def _put_off(context: Context, db: Database, question: Question, answer: QueryAnswer, now: datetime) -> None:
+    """Of these items the answer says nothing: ask again."""
+    if is_split(question, answer):
+        await db.write(split, context, question, now)
+    else:
+        applied = await db.write(postpone, context, question, answer, now)
+        context.committed(applied)
+        metrics.unusable_answers.labels(question.family, fault_of(answer)).inc()
+        # Of one outage there are many: the first is a warning, as it is a row in the timelines.
+        tell = log.warning if applied.told else log.info
+        tell("query.unusable", fault=fault_in(answer)[0], items=len(question.asked))
+    context.wakes.reconcile.set()
 
 
 async def _apply(context: Context, db: Database, observations: Sequence[Observation], now: datetime) -> None:
@@ -189,18 +214,46 @@ def _with_key_rejected(submit: Standing, now: datetime, detail: str) -> Standing
     return standings.hold(submit, Reason.KEY_REJECTED, now, detail=detail)
 
 
-def postpone(conn: sa.Connection, context: Context, question: Question, answer: QueryAnswer, now: datetime) -> None:
-    """Ask again: in halves and at once where one bad id may have spoiled the call, else after an interval."""
-    keys = [one.key for one in question.asked]
-    tasks.lock(conn, (), keys)
-    if isinstance(answer, Spoiled) and len(question.asked) > 1:
-        postponed = _halves(context, question, now)
-    else:
-        group = SUSPECT if isinstance(answer, Spoiled) else ""
-        postponed = [
-            Postponed(one.key, _next_try(context, one, now), group, one.attempts + 1) for one in question.asked
-        ]
+def split(conn: sa.Connection, context: Context, question: Question, now: datetime) -> None:
+    """Ask again in halves and at once."""
+    tasks.lock(conn, (), [one.key for one in question.asked])
+    items.postpone(conn, _halves(context, question, now), question.leased_until)
+
+
+def postpone(conn: sa.Connection, context: Context, question: Question, answer: QueryAnswer, now: datetime) -> Applied:
+    """Ask again after an interval, and note for each task that the question brought nothing."""
+    fault, words = fault_in(answer)
+    seen = tuple(
+        Observation(question.family, Reading(one.item_id), Source.QUERY, to_us(question.asked_at), fault=fault)
+        for one in question.asked
+    )
+    away = absences(conn, now)
+    locked = lock(conn, [Change(now, FAULTY, observations=seen)], skip_locked=False)
+    detail: dict[str, Any] = {"fault": fault}
+    if words and len({task.client_name for task in locked.board.tasks.values()}) == 1:
+        # What came may speak of every item that was asked about, and no client is shown what is another's.
+        detail["answer"] = words
+    applied = step_all(locked, [Change(now, FAULTY, observations=seen, detail=detail, absences=away)], context.rules)
+    write_back(conn, locked.board, context.rules)
+    group = SUSPECT if isinstance(answer, Spoiled) else ""
+    postponed = [Postponed(one.key, _next_try(context, one, now), group, one.attempts + 1) for one in question.asked]
     items.postpone(conn, postponed, question.leased_until)
+    return applied
+
+
+FAULTY: Final = "query_failed"
+"""In the timeline: a question that brought no answer that could be used."""
+
+
+def fault_in(answer: QueryAnswer) -> tuple[str, str]:
+    """What was wrong with an answer, and what it said."""
+    match answer:
+        case Unanswered():
+            return answer.reason, answer.excerpt
+        case Spoiled():
+            return str(answer.status), answer.message
+        case Answered():
+            return "not_shown", ""
 
 
 def _halves(context: Context, question: Question, now: datetime) -> list[Postponed]:
@@ -217,8 +270,14 @@ def _next_try(context: Context, asked: Asked, now: datetime) -> datetime:
     return later(now, interval_s(asked.attempts + 1, context.rules.jitter(), context.policy))
 
 
-def _observations(question: Question, answer: Answered) -> list[Observation]:
-    """One for each item that was asked about: as it was shown, or as unknown. What was not asked is passed over."""
+def _observations(question: Question, answer: QueryAnswer) -> list[Observation]:
+    """What an answer says of the items that were asked about: as they were shown, or as unknown; none where it says
+    nothing of one. What was not asked is passed over."""
+    if isinstance(answer, Unanswered):
+        return []
+    if isinstance(answer, Spoiled):
+        alone = answer.no_such_work and len(question.asked) == 1
+        return [_unknown(question, question.asked[0])] if alone else []
     shown = {reading.item_id: reading for reading in answer.readings}
     return [
         Observation(
@@ -231,6 +290,7 @@ def _observations(question: Question, answer: Answered) -> list[Observation]:
         if one.item_id in shown
         else _unknown(question, one)
         for one in question.asked
+        if one.item_id in shown or answer.whole
     ]
 
 

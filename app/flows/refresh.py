@@ -24,11 +24,11 @@ from app.flows.audit import note
 from app.flows.background import Background
 from app.flows.context import Context
 from app.flows.line import Line
-from app.flows.reconcile import Question, ask, claim
+from app.flows.reconcile import Question, ask, claim, fault_in, is_split, unheard_of
 from app.storage import items, limits, questions, tasks
 from app.storage.items import ItemKey
 from app.storage.limits import Limit
-from app.vendor.answers import QueryAnswer, Spoiled, Unanswered
+from app.vendor.answers import QueryAnswer, Unanswered
 
 PATIENCE_S: Final = 8.0
 """How long a caller waits for the vendor's answer."""
@@ -150,8 +150,7 @@ class Refresher:
 
     async def _check(self, answer: QueryAnswer | None, question: Question) -> None:
         """Raise if an answer tells nothing about the items, and to ask again at once would not help."""
-        alone = isinstance(answer, Spoiled) and not answer.no_such_work and len(question.asked) == 1
-        if not alone and not isinstance(answer, Unanswered):
+        if answer is None or is_split(question, answer) or not unheard_of(question, answer):
             return
         context = self._context
         now = context.clock.now()
@@ -159,7 +158,8 @@ class Refresher:
         if standings.allowed(standing, now, 0) == 0:
             raise _paused_by(standing, now)
         wait_s = answer.retry_after_s if isinstance(answer, Unanswered) else None
-        raise NotRefreshed("the vendor did not answer the question", wait_s or context.policy.interval_s)
+        fault, _ = fault_in(answer)
+        raise NotRefreshed(f"the vendor's answer cannot be used ({fault})", wait_s or context.policy.interval_s)
 
 
 def _failed(error: BaseException) -> None:

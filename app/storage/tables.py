@@ -146,6 +146,8 @@ items = sa.Table(
     _optional("query_leased_until", UtcDateTime),
     _column("query_attempts", sa.Integer),
     _column("query_group", sa.String(40)),
+    _optional("query_fault", sa.String(40)),
+    _column("query_faults", sa.Integer, server_default="0"),
 )
 sa.Index(None, items.c.task_id)
 sa.Index(None, items.c.item_id)

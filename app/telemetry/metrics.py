@@ -59,6 +59,12 @@ queried_items: Final = Counter(
 queries: Final = Counter(
     "gateway_queries", "Query calls by family and kind of answer", ["family", "answer"], registry=registry
 )
+unusable_answers: Final = Counter(
+    "gateway_queries_unusable",
+    "Query calls that brought no answer that could be used, by what was wrong",
+    ["family", "fault"],
+    registry=registry,
+)
 notifications: Final = Counter("gateway_notifications", "Notifications by outcome", ["outcome"], registry=registry)
 notifications_dead: Final = Counter(
     "gateway_notifications_dead", "Notifications given up after their last attempt", registry=registry

@@ -18,7 +18,9 @@ MOST_WORDS: Final = 500
 MOST_ITEM_IDS: Final = 500
 """Ids read of one answer to a submission, as many as a task may have; the vendor names one, seldom a few."""
 MOST_CODE_DIGITS: Final = 10
-"""Of a business code that is a text; the documented ones have six."""
+"""Of a business code; the documented ones have six."""
+MOST_EXCERPT: Final = 2048
+"""Characters shown of an answer that could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +64,12 @@ SubmitAnswer = Accepted | Refused | Unknown
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Items that the vendor showed; those asked for and absent here are unknown to it."""
+    """Items that the vendor showed. Those asked for and absent here are unknown to it if the answer was ``whole``: a
+    list in the documented place of which every item could be read."""
 
     readings: tuple[Reading, ...]
     oddities: dict[str, int]
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +86,13 @@ class Spoiled:
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """No answer to the question: try again later. ``status`` is the business code if there was one."""
+    """No answer to the question: try again later. ``status`` is the business code if there was one; ``excerpt`` the
+    beginning of what came instead of an answer."""
 
     reason: str
     status: int | None = None
     retry_after_s: float | None = None
+    excerpt: str = ""
 
     @property
     def key_rejected(self) -> bool:
@@ -163,27 +169,68 @@ def _refused_http(http_status: int, envelope: Envelope | None, retry_after_s: fl
 
 def read_answer(response: Response) -> Envelope | Unanswered:
     """The envelope of an answer to a question, or why there is none."""
-    if response.http_status in (401, 403):
-        return Unanswered(f"http_{response.http_status}", codes.KEY_REJECTED, response.retry_after_s)
-    if response.http_status >= 300:
-        return Unanswered(f"http_{response.http_status}", None, response.retry_after_s)
-    return read_envelope(response.content) or Unanswered("no_envelope", None, response.retry_after_s)
+    return _answer(response, _document(response.content))
+
+
+def _answer(response: Response, document: Any) -> Envelope | Unanswered:
+    http_status = response.http_status
+    if not 200 <= http_status < 300:
+        status = codes.KEY_REJECTED if http_status in (401, 403) else None
+        return Unanswered(f"http_{http_status}", status, response.retry_after_s, _excerpt(response))
+    envelope = _envelope(document)
+    return envelope or Unanswered("no_envelope", None, response.retry_after_s, _excerpt(response))
 
 
 def read_query_answer(response: Response, family: Family) -> QueryAnswer:
     """The items that the vendor shows, or what it says instead."""
-    found = read_answer(response)
-    if isinstance(found, Unanswered):
-        return found
-    if found.status in codes.SPOILS_BATCH:
+    document = _document(response.content)
+    found = _answer(response, document)
+    if isinstance(found, Envelope) and found.status in codes.SPOILS_BATCH:
         return Spoiled(found.status, found.message)
-    if found.status != codes.SUCCESS:
-        return Unanswered(str(found.status), found.status)
-    items = found.data.get(family.list_key) if isinstance(found.data, dict) else None
-    if not isinstance(items, list):
-        return Unanswered("no_list", found.status)
+    if isinstance(found, Envelope) and found.status != codes.SUCCESS:
+        return Unanswered(str(found.status), found.status, response.retry_after_s, _excerpt(response))
+    if isinstance(found, Unanswered) and found.reason != "no_envelope":
+        return found
+    listed = found.data.get(family.list_key) if isinstance(found, Envelope) and isinstance(found.data, dict) else None
+    is_documented = isinstance(listed, list)
+    items = listed if isinstance(listed, list) else _items_elsewhere(document, family)
+    if items is None:
+        return found if isinstance(found, Unanswered) else Unanswered("no_list", None, None, _excerpt(response))
     body = wire.read_items(items, family)
-    return Answered(tuple(body.readings), dict(body.oddities))
+    whole = is_documented and len(body.readings) == len(items)
+    return Answered(tuple(body.readings), dict(body.oddities), whole)
+
+
+def _items_elsewhere(document: Any, family: Family) -> list[Any] | None:
+    """Items that are plainly such, in a place or a form that nobody documented: a list, one by itself, or an object
+    of them by their ids; in ``data``, in its list, or beside the envelope. None where there are none: that an item is
+    absent is never concluded from such an answer."""
+    data = document.get("data") if isinstance(document, dict) else None
+    holders = [one for one in (data, document) if isinstance(one, dict)]
+    places = [*(one[name] for name in (family.list_key, "items") for one in holders if name in one), data]
+    if isinstance(document, list) or _is_item(document):
+        places.append(document)
+    return next((items for place in places if (items := _plain_items(place))), None)
+
+
+def _plain_items(place: Any) -> list[Any]:
+    if isinstance(place, list):
+        return [one for one in place if _is_item(one)]
+    if not isinstance(place, dict):
+        return []
+    if _is_item(place):
+        return [place]
+    by_id = ((name, one) for name, one in place.items() if isinstance(one, dict) and isinstance(one.get("status"), str))
+    return [one if _is_item(one) else {**one, "item_id": name} for name, one in by_id]
+
+
+def _is_item(value: Any) -> bool:
+    return isinstance(value, dict) and wire.read_item_id(value.get("item_id")) is not None
+
+
+def _excerpt(response: Response) -> str:
+    """The beginning of a body, for whoever wants to see what was wrong with it."""
+    return wire.clean_text(response.content[: 4 * MOST_EXCERPT].decode(errors="replace"))[:MOST_EXCERPT]
 
 
 def read_envelope(content: bytes) -> Envelope | None:
@@ -219,7 +266,8 @@ def _code(value: Any) -> int | None:
     """A business code: a whole number, or its decimal text."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MOST_CODE_DIGITS:
         return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    is_code = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**MOST_CODE_DIGITS
+    return value if is_code else None
 
 
 def _short(words: Any) -> str:
@@ -239,3 +287,12 @@ def result_of(answer: SubmitAnswer | QueryAnswer) -> str:
             return str(answer.status) if answer.status in codes.ON_SUBMIT else "unanswered"
         case Unknown():
             return "unknown"
+
+
+def fault_of(answer: QueryAnswer) -> str:
+    """What was wrong with an answer to a question, as a metric's label."""
+    if isinstance(answer, Answered):
+        return "not_shown"
+    if answer.status is not None:
+        return str(answer.status) if answer.status in codes.ON_SUBMIT else "other_code"
+    return f"{answer.reason[:6]}xx" if answer.reason.startswith("http_") else answer.reason
