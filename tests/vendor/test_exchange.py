@@ -20,7 +20,7 @@ from app.vendor.answers import Accepted, Refused, Response, Unanswered, Unknown
 from app.vendor.client import VendorClient
 from app.vendor.exchange import NoAnswer, exchange
 from app.vendor.kinds import FAMILIES, KINDS
-from app.wiring import authorities
+from app.wiring import usual_authorities
 from tests.caller.receiver import CERTIFICATE, endless, plain, raw, receiving
 
 BODY = {"prompt": "slow pop ballad", "callback_url": "https://gw.example/callbacks/song/x"}
@@ -40,7 +40,7 @@ def trusting():
 
 async def post(base_url, *, timeout_s=2.0, most_bytes=MOST_BYTES, **given):
     """One call of ``exchange``, by a client of its own."""
-    given.setdefault("verify", authorities())
+    given.setdefault("verify", usual_authorities())
     async with httpx.AsyncClient(base_url=base_url, trust_env=False, **given) as http:
         return await exchange(http, "/song/generate", BODY, timeout_s, most_bytes)
 
@@ -184,7 +184,7 @@ async def test_what_a_forwarding_proxy_was_given_may_have_gone_on():
     assert heard.startswith(b"POST http://vendor.test/song/generate")
 
 
-@pytest.mark.parametrize("verify", [trusting, authorities], ids=["another name", "nobody vouches"])
+@pytest.mark.parametrize("verify", [trusting, usual_authorities], ids=["another name", "nobody vouches"])
 async def test_a_certificate_that_is_not_trusted_keeps_the_request_here(verify):
     async with receiving(tls=server_tls()) as vendor:
         found = await post(f"https://127.0.0.1:{vendor.port}", verify=verify())
@@ -424,7 +424,7 @@ async def test_an_answer_that_never_comes_is_given_up_in_time():
 
 @asynccontextmanager
 async def vendor_client(base_url, api_key="Tempo-0123"):
-    client = VendorClient(base_url, api_key, authorities())
+    client = VendorClient(base_url, api_key, usual_authorities())
     try:
         yield client
     finally:
