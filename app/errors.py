@@ -18,6 +18,14 @@ class InvalidRequest(GatewayError):
         self.faults = faults
 
 
+class InvalidJson(GatewayError):
+    """The body is not JSON. ``detail`` says where it ceases to be."""
+
+
+class UnknownEncoding(GatewayError):
+    """The body is not JSON, and its ``Content-Encoding`` may be why."""
+
+
 class BadCursor(GatewayError):
     """The cursor cannot be read, or was made for other filters."""
 

@@ -1,21 +1,26 @@
 """The routes that do something with tasks: submit many, adopt, cancel, retry, refresh."""
 
+from typing import Final
+
 from fastapi import APIRouter, Request, Response
 
 from app.api.acting import by
 from app.api.answers import CONFLICT, PROBLEMS, json_answer
 from app.api.bodies import documented, parse, read_json
-from app.api.intake import IdempotencyKey, answer_many, answer_one, check_batch, once
+from app.api.intake import IdempotencyKey, answer_many, answer_one, once, read_batch
 from app.api.schemas import EXAMPLE_REQUEST, AdoptRequest, BatchRequest, ResolveRequest, Task, TaskPage
 from app.api.services import Admin, Caller, TheServices, scope_of
 from app.api.tasks import uuid_of
 from app.flows import read
-from app.flows.accept import accept, retry
+from app.flows.accept import accept, digest_of, retry
 from app.flows.adopt import adopt
 from app.flows.cancel import cancel
 from app.flows.resolve import resolve_not_sent, resolve_sent
 
 router = APIRouter(prefix="/v1/tasks", responses=PROBLEMS)
+
+MOST_ADOPT_BYTES: Final = 128 * 1024
+"""Fifty long ids, also where each of their characters is written as an escape."""
 
 
 @router.post(
@@ -30,9 +35,8 @@ async def submit_batch(
 ) -> Response:
     """Take all of the tasks, or none; they are durable when 202 answers, and told in their order. The same
     `Idempotency-Key` and body again answer 200 and the same tasks as they are now."""
-    document = await read_json(request)
-    new = check_batch(document)
-    key = once("POST /v1/tasks/batch", idempotency_key, document)
+    new, digest = await read_batch(request)
+    key = once("POST /v1/tasks/batch", idempotency_key, digest)
     return await answer_many(given.context, await accept(given.context, client.name, new, key))
 
 
@@ -50,7 +54,7 @@ async def adopt_items(request: Request, admin: Admin, given: TheServices) -> Res
     each, told in the order of the ids. They are the tasks of `client`, or the admin's own. An id that the client has
     already gives its task as it is; one that only a callback named so far is taken over with its state. 409 names the
     ids that are another client's, and then none is adopted."""
-    asked = parse(AdoptRequest, await read_json(request))
+    asked = parse(AdoptRequest, await read_json(request, MOST_ADOPT_BYTES))
     item_ids = [str(item_id) for item_id in asked.item_ids]
     name = asked.client if asked.client is not None else admin.name
     adopted = await adopt(given.context, by(admin), name, asked.family, item_ids)
@@ -77,7 +81,7 @@ async def retry_task(
     """Make a new task with the same params, reference, metadata and webhook; its `retry_of` names this one, which
     must have ended. The same `Idempotency-Key` for the same task again answers 200 and the first new task."""
     wanted = uuid_of(task_id)
-    key = once("POST /v1/tasks/{id}/retry", idempotency_key, {"retry_of": str(wanted)})
+    key = once("POST /v1/tasks/{id}/retry", idempotency_key, digest_of({"retry_of": str(wanted)}))
     accepted = await retry(given.context, by(client), scope_of(client), wanted, key)
     return await answer_one(given.context, accepted)
 

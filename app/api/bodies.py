@@ -1,19 +1,21 @@
 """Reading a JSON body: bounded in size, time and memory, strict, and every fault an answer."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-import msgspec
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from app.api.problems import path_of
-from app.errors import InvalidRequest, PayloadTooLarge, TooSlow, Unavailable
+from app.api.decoding import decode
+from app.api.encodings import unpacked
+from app.api.words import Place, faults_of
+from app.errors import InvalidJson, InvalidRequest, PayloadTooLarge, TooSlow, Unavailable, UnknownEncoding
 
-MOST_BYTES: Final = 8 * 1024 * 1024
-"""A batch of a hundred tasks with 64 KiB each fits."""
-MOST_DEPTH: Final = 32
+SMALL_BYTES: Final = 16 * 1024
+"""For a few short fields."""
 
 M = TypeVar("M", bound=BaseModel)
 _REQUIRED: Final = object()
@@ -35,67 +37,58 @@ class BodyBudget:
         self.held += size
 
 
-async def read_json(request: Request, without: Any = _REQUIRED) -> Any:
-    """The body as JSON, or ``without`` if there is none. Raises ``PayloadTooLarge``, ``TooSlow``, ``Unavailable``,
-    and ``InvalidRequest`` for what is no JSON, is nested too deeply, has a NUL in a text (the databases refuse it), or
-    holds a secret of ours."""
+@asynccontextmanager
+async def body_of(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
+    """The body, unpacked; it counts against the budget as long as the block lasts. Raises ``PayloadTooLarge``,
+    ``TooSlow``, ``Unavailable``, and ``UnknownEncoding`` in place of the block's ``InvalidJson`` where the body's
+    encoding may be why it is none."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > most_bytes:
+        raise _too_large(most_bytes)
     budget: BodyBudget = request.app.state.services.bodies
+    encoding = request.headers.get("content-encoding", "").strip().lower()
     raw = bytearray()
     try:
-        async with asyncio.timeout(budget.within_s):
-            async for chunk in request.stream():
-                if len(raw) + len(chunk) > MOST_BYTES:
-                    raise PayloadTooLarge(f"the body is over {MOST_BYTES} bytes")
-                budget.hold(len(chunk))
-                raw += chunk
-        if not raw and without is not _REQUIRED:
-            return without
-        _refuse_secrets(request, bytes(raw))
-        return _decode(raw)
-    except TimeoutError:
-        raise TooSlow("the body did not come in time") from None
+        try:
+            async with asyncio.timeout(budget.within_s):
+                async for chunk in request.stream():
+                    if len(raw) + len(chunk) > most_bytes:
+                        raise _too_large(most_bytes)
+                    budget.hold(len(chunk))
+                    raw += chunk
+        except TimeoutError:
+            raise TooSlow("the body did not come in time") from None
+        yield unpacked(bytes(raw), encoding, most_bytes)
+    except InvalidJson:
+        if encoding not in ("", "identity"):
+            raise UnknownEncoding("the body is not JSON: send it as it is, or as gzip") from None
+        raise
     finally:
         budget.held -= len(raw)
 
 
-def _refuse_secrets(request: Request, raw: bytes) -> None:
-    """What a client sends goes on to the vendor and to receivers as it is, so that nothing can be taken out of it."""
+async def read_json(request: Request, most_bytes: int = SMALL_BYTES, without: Any = _REQUIRED) -> Any:
+    """The body as JSON, or ``without`` if there is none. Raises what ``body_of`` and ``decode`` do."""
+    async with body_of(request, most_bytes) as raw:
+        if not raw and without is not _REQUIRED:
+            return without
+        refuse_secrets(request, raw)
+        return decode(raw)
+
+
+def refuse_secrets(request: Request, raw: bytes) -> None:
+    """What a client sends goes on to the vendor and to receivers as it is, so that nothing can be taken out of it.
+    Raises ``InvalidRequest`` for what holds a secret of ours."""
     if request.app.state.services.context.redactor.body(raw) is not raw:
         raise InvalidRequest("the body holds a secret of this gateway")
 
 
-def _decode(raw: bytearray) -> Any:
-    try:
-        document = msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise InvalidRequest("the body is not valid JSON") from None
-    check_texts(document)
-    return document
-
-
-def parse(model: type[M], document: Any, place: tuple[str | int, ...] = ()) -> M:
+def parse(model: type[M], document: Any, place: Place = ()) -> M:
     """The document as a model. Raises ``InvalidRequest`` with every fault; no value is repeated in it."""
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        faults = tuple((path_of([*place, *one["loc"]]), one["msg"]) for one in error.errors(include_url=False))
-        raise InvalidRequest("the request is not valid", faults) from None
-
-
-def check_texts(document: Any, place: tuple[Any, ...] = ()) -> None:
-    """Raises ``InvalidRequest`` for a text with NUL, and for a document that is nested too deeply."""
-    if len(place) > MOST_DEPTH:
-        raise InvalidRequest("the body is nested too deeply")
-    if isinstance(document, str):
-        if "\x00" in document:
-            raise InvalidRequest("the request is not valid", ((path_of(place), "a text must not contain NUL"),))
-    elif isinstance(document, list):
-        for position, value in enumerate(document):
-            check_texts(value, (*place, position))
-    elif isinstance(document, dict):
-        for name, value in document.items():
-            check_texts(name, place)
-            check_texts(value, (*place, name))
+        raise InvalidRequest("the request is not valid", faults_of(error, place)) from None
 
 
 def documented(model: type[BaseModel], example: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
@@ -104,3 +97,7 @@ def documented(model: type[BaseModel], example: dict[str, Any], *, required: boo
     schema.pop("$defs", None)
     content = {"application/json": {"schema": schema, "example": example}}
     return {"requestBody": {"required": required, "content": content}}
+
+
+def _too_large(most_bytes: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"the body is over {most_bytes} bytes")

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from app.api.encodings import unpacked
 from app.api.meter import FailureMeter
 from app.api.problems import Problem, of_error
 from app.errors import GatewayError, PayloadTooLarge, Unavailable
@@ -104,7 +105,12 @@ class CallbackEndpoint:
             return _FULL, "unavailable"
         body = bytearray()
         try:
-            await self._read_in_time(scope, receive, body)
+            announced, encoding = _about_body(scope)
+            if announced > self._most_bytes:
+                raise self._too_large()
+            await self._read_in_time(receive, body)
+            if encoding:
+                self._unpack(body, encoding)
             ruling = await self._ingest.receive(to, bytes(body), address)
         except PayloadTooLarge as error:
             return of_error(error), "too_large"
@@ -118,14 +124,20 @@ class CallbackEndpoint:
             "duplicate" if ruling.repeated else ruling.disposition.value
         )
 
-    async def _read_in_time(self, scope: Scope, receive: Receive, body: bytearray) -> None:
+    def _unpack(self, body: bytearray, encoding: str) -> None:
+        """What is stored and applied is what the sender packed. Raises ``PayloadTooLarge``, ``Unavailable``."""
+        plain = unpacked(bytes(body), encoding, self._most_bytes)
+        self._ingest.admission.hold(len(plain) - len(body))
+        body[:] = plain
+
+    async def _read_in_time(self, receive: Receive, body: bytearray) -> None:
         """Read the body. Raises ``TimeoutError`` where it does not come in time."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         reader = _Reader(task)
         canceled_before = task.cancelling()
         self._readers.add(reader)
         try:
-            await self._read(scope, receive, body)
+            await self._read(receive, body)
         except asyncio.CancelledError:
             if reader.is_late and task.uncancel() <= canceled_before:
                 raise TimeoutError from None
@@ -133,11 +145,9 @@ class CallbackEndpoint:
         finally:
             self._readers.remove(reader)
 
-    async def _read(self, scope: Scope, receive: Receive, body: bytearray) -> None:
+    async def _read(self, receive: Receive, body: bytearray) -> None:
         """Read the body, bounded also where its length was not announced. What it raises is in no local variable: a
         frame and its error that hold each other keep the body until the collector comes."""
-        if _announced(scope) > self._most_bytes:
-            raise self._too_large()
         more = True
         while more:
             message: Any = await receive()
@@ -162,11 +172,15 @@ class CallbackEndpoint:
         return any((mapped or found) in network for network in self._allowed)
 
 
-def _announced(scope: Scope) -> int:
+def _about_body(scope: Scope) -> tuple[int, str]:
+    """Its announced length, 0 if there is none, and its encoding."""
+    length, encoding = 0, ""
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit():
-            return int(value)
-    return 0
+            length = int(value)
+        elif name == b"content-encoding":
+            encoding = value.decode("latin-1").strip().lower()
+    return length, encoding
 
 
 def _response(disposition: str, usable: bool) -> Response:

@@ -16,7 +16,12 @@ _LOCATION: Final = {"Location": {"description": "where the task is read", "schem
 _REPLAYED: Final = {
     "Idempotent-Replayed": {"description": "the key was used before", "schema": {"type": "string", "enum": ["true"]}}
 }
-_BODY_PROBLEMS: Final = {"408": "The body did not come in time", "413": "The body is too large"}
+_BODY_PROBLEMS: Final = {
+    "400": "The body is not JSON",
+    "408": "The body did not come in time",
+    "413": "The body is too large",
+    "415": "The body came in an encoding that is not read",
+}
 
 
 def complete(app: FastAPI, webhook: dict[str, Any]) -> None:

@@ -1,28 +1,48 @@
 """Requests for new tasks: checked before anything is stored, with every fault told; and their answers."""
 
+import asyncio
 from typing import Annotated, Any, Final
 
-from fastapi import Header, Response
+import msgspec
+from fastapi import Header, Request, Response
 from pydantic import ValidationError
 
 from app.api.answers import json_answer
-from app.api.bodies import parse
-from app.api.problems import path_of
-from app.api.schemas import BatchRequest, TaskRequest
+from app.api.bodies import body_of, parse, refuse_secrets
+from app.api.decoding import decode, split
+from app.api.problems import MOST_FAULTS
+from app.api.schemas import MOST_BATCHED, TaskRequest
+from app.api.words import Place, faults_of, path_of
 from app.domain.item import canonical
-from app.errors import InvalidRequest, NotFound
+from app.errors import InvalidRequest, NotFound, PayloadTooLarge
 from app.flows import read
-from app.flows.accept import AcceptedTasks, Idempotency, NewTask, digest_of
+from app.flows.accept import AcceptedTasks, Idempotency, ListDigest, NewTask
 from app.flows.context import Context
 from app.flows.outgoing import check_receiver
 from app.vendor.kinds import KINDS
 
 MOST_GIVEN_BYTES: Final = 64 * 1024
 
-IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", description="1 to 255 characters")]
+MOST_TASK_BYTES: Final = 256 * 1024
+"""A task with as much as it may be given, also where every character of it is written as an escape."""
+MOST_BATCH_BYTES: Final = 8 * 1024 * 1024
+"""A hundred tasks with as much as they may be given."""
+NO_BATCH: Final = f'a batch is {{"tasks": [...]}} with 1 to {MOST_BATCHED} tasks, and nothing else'
 
-Place = tuple[str | int, ...]
-"""Where in a document something stands."""
+# A tuple of its fields would have to be whole, and a list is read to its end before it is found too long.
+_Tasks = msgspec.defstruct(
+    "_Tasks",
+    [(f"task_{index}", msgspec.Raw, msgspec.field(default=None)) for index in range(MOST_BATCHED)],
+    array_like=True,
+    forbid_unknown_fields=True,
+)
+
+
+class _Batch(msgspec.Struct, forbid_unknown_fields=True):
+    tasks: _Tasks  # type: ignore[valid-type]
+
+
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", description="1 to 255 characters")]
 
 
 def check_task(document: Any, place: Place = ()) -> NewTask:
@@ -34,28 +54,49 @@ def check_task(document: Any, place: Place = ()) -> NewTask:
     return NewTask(asked.kind, asked.params, asked.metadata, asked.reference, asked.webhook_url)
 
 
-def check_batch(document: Any) -> list[NewTask]:
-    """A batch as new tasks. Raises ``InvalidRequest`` with the faults of every bad one, by its index."""
-    asked = parse(BatchRequest, document)
+async def read_batch(request: Request) -> tuple[list[NewTask], bytes]:
+    """A batch as new tasks, and its digest. Between two tasks others have their turn: a hundred of them take a while.
+    Raises ``InvalidRequest`` with the faults of every bad one, by its index, and what reading a body raises."""
     new: list[NewTask] = []
     faults: list[tuple[str, str]] = []
-    for index, one in enumerate(asked.tasks):
-        try:
-            new.append(check_task(one, ("tasks", index)))
-        except InvalidRequest as error:
-            faults += error.faults
+    digest = ListDigest("tasks")
+    async with body_of(request, MOST_BATCH_BYTES) as raw:
+        for index, one in enumerate(_tasks_in(raw)):
+            await asyncio.sleep(0)
+            place = ("tasks", index)
+            try:
+                refuse_secrets(request, one)
+                document = decode(one, place)
+                new.append(check_task(document, place))
+                digest.add(document)
+            except InvalidRequest as error:
+                faults += error.faults or [(path_of(place), error.detail)]
+            if len(faults) >= MOST_FAULTS:
+                break
     if faults:
         raise InvalidRequest("the request is not valid", tuple(faults))
-    return new
+    return new, digest.made()
 
 
-def once(route: str, key: str | None, document: Any) -> Idempotency | None:
-    """An idempotency key with the request that it stands for. Raises ``InvalidRequest``."""
+def _tasks_in(raw: bytes) -> list[bytes]:
+    """The tasks of a batch, each still as JSON. Raises ``InvalidRequest``, ``PayloadTooLarge``, ``InvalidJson``."""
+    entries = msgspec.structs.astuple(split(raw, _Batch, NO_BATCH).tasks)
+    found = [bytes(one) for one in entries if one is not None]
+    if not found:
+        raise InvalidRequest(NO_BATCH)
+    for index, one in enumerate(found):
+        if len(one) > MOST_TASK_BYTES:
+            raise PayloadTooLarge(f"tasks.{index} is over {MOST_TASK_BYTES} bytes")
+    return found
+
+
+def once(route: str, key: str | None, digest: bytes) -> Idempotency | None:
+    """An idempotency key with the digest of the request that it stands for. Raises ``InvalidRequest``."""
     if key is None:
         return None
     if not 1 <= len(key) <= 255:
         raise InvalidRequest("an Idempotency-Key has 1 to 255 characters")
-    return Idempotency(route, key, digest_of(document))
+    return Idempotency(route, key, digest)
 
 
 async def answer_one(context: Context, accepted: AcceptedTasks) -> Response:
@@ -96,7 +137,7 @@ def _faults(asked: TaskRequest, place: Place) -> tuple[tuple[str, str], ...]:
     try:
         KINDS[asked.kind].params.model_validate(asked.params)
     except ValidationError as error:
-        return tuple((path_of([*place, "params", *one["loc"]]), one["msg"]) for one in error.errors())
+        return faults_of(error, (*place, "params"))
     if len(canonical(asked.params).encode()) + len(canonical(asked.metadata).encode()) > MOST_GIVEN_BYTES:
         return ((path_of([*place, "params"]), f"params and metadata are over {MOST_GIVEN_BYTES} bytes together"),)
     return ()

@@ -14,13 +14,18 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from app import errors
+from app.api.words import path_of, word_of
 
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
+MOST_FAULTS: Final = 100
+"""More of one request are not told: the answer would be larger than what was asked."""
 
 TABLE: Final[dict[type[errors.GatewayError], tuple[int, str]]] = {
     errors.InvalidRequest: (422, "invalid_request"),
+    errors.InvalidJson: (400, "invalid_json"),
+    errors.UnknownEncoding: (415, "unknown_encoding"),
     errors.BadCursor: (400, "bad_cursor"),
     errors.NotFound: (404, "not_found"),
     errors.Unauthenticated: (401, "unauthenticated"),
@@ -74,10 +79,12 @@ def of_error(error: errors.GatewayError) -> Problem:
         case errors.TooSlow():
             # The rest of the body would be taken for the next request.
             headers["Connection"] = "close"
+        case errors.UnknownEncoding():
+            headers["Accept-Encoding"] = "gzip"
         case errors.Unauthenticated():
             headers["WWW-Authenticate"] = "Bearer"
         case errors.InvalidRequest() if error.faults:
-            extra["errors"] = [{"path": path, "message": message} for path, message in error.faults]
+            extra["errors"] = [{"path": path, "message": message} for path, message in error.faults[:MOST_FAULTS]]
     return Problem(status, code, error.detail, headers, **extra)
 
 
@@ -91,7 +98,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> Response:
         # The first part says where the parameter stood: in the query, a header.
-        faults = tuple((path_of(one["loc"][1:]), str(one["msg"])) for one in error.errors())
+        faults = tuple((path_of(one["loc"][1:]), word_of(one)) for one in error.errors())
         return of_error(errors.InvalidRequest("the request is not valid", faults))
 
     @app.exception_handler(HTTPException)
@@ -111,11 +118,6 @@ def install(app: FastAPI) -> None:
     async def unexpected(request: Request, error: Exception) -> Response:
         log.error("request.failed", method=request.method, route=_route(request), exc_info=error)
         return Problem(500, "internal_error", "The gateway failed to answer this; it is in its log.")
-
-
-def path_of(place: tuple[Any, ...] | list[Any]) -> str:
-    """Where a fault is, as in ``params.prompt``."""
-    return ".".join(str(part) for part in place)
 
 
 def _methods(app: FastAPI, path: str) -> list[str]:

@@ -4,15 +4,14 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
     StrictFloat,
-    StrictInt,
     StrictStr,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -64,17 +63,21 @@ class BatchRequest(BaseModel):
     tasks: Annotated[list[Any], Field(min_length=1, max_length=MOST_BATCHED)]
 
 
-def _short(value: int) -> int:
+def _decimal(value: Any) -> Any:
     # The bound first: Python refuses to write out a number of thousands of digits.
-    if abs(value) >= 10**MOST_ITEM_ID_CHARS or len(str(value)) > MOST_ITEM_ID_CHARS:
-        raise ValueError(f"an item id has at most {MOST_ITEM_ID_CHARS} characters")
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**MOST_ITEM_ID_CHARS:
+        return str(value)
     return value
 
 
-ItemId = (
-    Annotated[StrictStr, Field(min_length=1, max_length=MOST_ITEM_ID_CHARS)]
-    | Annotated[StrictInt, AfterValidator(_short)]
-)
+ItemId = Annotated[
+    StrictStr,
+    Field(min_length=1, max_length=MOST_ITEM_ID_CHARS),
+    BeforeValidator(_decimal),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "minLength": 1, "maxLength": MOST_ITEM_ID_CHARS}, {"type": "integer"}]}
+    ),
+]
 """An integer stands for its decimal text."""
 
 
@@ -263,7 +266,7 @@ class KeyRotation(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    overlap_s: Annotated[StrictFloat | StrictInt, Field(ge=0, le=MOST_OVERLAP_S)] = OVERLAP_S
+    overlap_s: Annotated[StrictFloat, Field(ge=0, le=MOST_OVERLAP_S)] = OVERLAP_S
 
 
 class NewKey(BaseModel):

@@ -127,7 +127,7 @@ async def show_submissions(_admin: Admin, given: TheServices) -> Response:
 async def hold_submissions(request: Request, admin: Admin, given: TheServices) -> Response:
     """Send nothing, no probe either, until it is released by hand; also over restarts. What is being sent now is
     still sent. The body may be left out."""
-    asked = parse(HoldRequest, await read_json(request) if _has_body(request) else {})
+    asked = parse(HoldRequest, await read_json(request, without={}))
     return json_answer(await submissions.hold(given.context, by(admin), asked.reason))
 
 
@@ -152,7 +152,3 @@ async def recover_submissions(request: Request, admin: Admin, given: TheServices
     asked = parse(RecoverRequest, await read_json(request))
     found = await recover(given.context, by(admin), asked.sent_since, asked.accepted_before, dry_run=asked.dry_run)
     return json_answer(found)
-
-
-def _has_body(request: Request) -> bool:
-    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers

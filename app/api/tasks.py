@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, field_validator
 from app.api import cursors
 from app.api.answers import PROBLEMS, VENDOR_FAILED, json_answer
 from app.api.bodies import documented, read_json
-from app.api.intake import IdempotencyKey, answer_one, check_task, once
+from app.api.intake import MOST_TASK_BYTES, IdempotencyKey, answer_one, check_task, once
 from app.api.schemas import EXAMPLE_REQUEST, Account, Task, TaskPage, TaskRequest, Timeline
 from app.api.services import Caller, TheServices, scope_of
 from app.api.times import RequestTime
@@ -19,7 +19,7 @@ from app.domain.filters import Filters
 from app.domain.status import TaskStatus
 from app.errors import Forbidden, NotFound
 from app.flows import read
-from app.flows.accept import accept
+from app.flows.accept import accept, digest_of
 from app.flows.waits import Until
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
@@ -37,9 +37,10 @@ async def submit(
 ) -> Response:
     """Take a task. It is durable when 202 answers, and sent to the vendor soon after. The same `Idempotency-Key`
     and body again answer 200 and the same task as it is now."""
-    document = await read_json(request)
+    document = await read_json(request, MOST_TASK_BYTES)
     new = check_task(document)
-    accepted = await accept(given.context, client.name, [new], once("POST /v1/tasks", idempotency_key, document))
+    key = once("POST /v1/tasks", idempotency_key, digest_of(document))
+    accepted = await accept(given.context, client.name, [new], key)
     return await answer_one(given.context, accepted)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 
+_BLANK_FOR_PLUS: Final = re.compile(r" \d{2}:?\d{2}$")
 _BEGINNING: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}")
 
 
@@ -13,6 +14,8 @@ def _written_out(value: Any) -> Any:
     # A number would be taken for seconds since 1970.
     if value is not None and not (isinstance(value, str) and _BEGINNING.match(value)):
         raise ValueError("a time is written as RFC 3339 says, with its offset")
+    if value is not None and _BLANK_FOR_PLUS.search(value):
+        raise ValueError("its offset begins with a blank: in a URL a + is written as %2B")
     return value
 
 

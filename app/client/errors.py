@@ -33,7 +33,7 @@ class Fault:
 
 
 class InvalidRequest(GatewayError):
-    """The request says something impossible (400, 413, 422). ``faults``: every one that was found, if it is told."""
+    """The request says something impossible (400, 413, 415, 422). ``faults``: those that were found, if they are told."""
 
     def __init__(
         self, detail: str, *, status: int | None = None, code: str = "", faults: tuple[Fault, ...] = ()
@@ -95,7 +95,7 @@ _BY_STATUS: Final[dict[int, type[GatewayError]]] = {
     404: NotFound,
     409: Conflict,
 }
-_INVALID: Final = frozenset({400, 413, 422})
+_INVALID: Final = frozenset({400, 413, 415, 422})
 _UNAVAILABLE: Final = frozenset({429, 502, 503, 504})
 
 

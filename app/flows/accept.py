@@ -63,6 +63,25 @@ def digest_of(document: Any) -> bytes:
     return hashlib.sha256(canonical(document).encode()).digest()
 
 
+class ListDigest:
+    """``digest_of`` of an object whose only field is a list, made of one entry after the other."""
+
+    def __init__(self, name: str) -> None:
+        self._made = hashlib.sha256(f'{{"{name}":['.encode())
+        self._between = b""
+
+    def add(self, entry: Any) -> None:
+        """The next entry of the list."""
+        self._made.update(self._between + canonical(entry).encode())
+        self._between = b","
+
+    def made(self) -> bytes:
+        """The digest of what was added."""
+        whole = self._made.copy()
+        whole.update(b"]}")
+        return whole.digest()
+
+
 async def accept(
     context: Context, client_name: str, new: Sequence[NewTask], once: Idempotency | None = None
 ) -> AcceptedTasks:

@@ -6,7 +6,7 @@ Source: the vendor's reference, "Operations".
 
 from typing import Annotated
 
-from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictStr
 from pydantic.functional_validators import AfterValidator
 
 
@@ -19,7 +19,7 @@ Text = Annotated[StrictStr, Field(min_length=1)]
 Prompt = Annotated[StrictStr, Field(min_length=1, max_length=1000)]
 Lyrics = Annotated[StrictStr, Field(max_length=3000)]
 WebAddress = Annotated[StrictStr, Field(max_length=8192), AfterValidator(_web_address)]
-StartTime = Annotated[StrictInt | StrictFloat, Field(ge=10, le=600, description="seconds")]
+StartTime = Annotated[StrictFloat, Field(ge=10, le=600, description="seconds")]
 
 
 class _Params(BaseModel):
@@ -58,7 +58,7 @@ class InstrumentalExtend(_Params):
     """More of an instrumental that exists, from ``start_time`` on, for which no range is documented."""
 
     item_id: Annotated[StrictStr, Field(min_length=1, max_length=200)]
-    start_time: Annotated[StrictInt | StrictFloat, Field(ge=0, description="seconds")]
+    start_time: Annotated[StrictFloat, Field(ge=0, description="seconds")]
 
 
 class LyricsGenerate(_Params):

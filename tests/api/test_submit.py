@@ -131,7 +131,7 @@ async def test_the_envelope_is_checked_and_every_fault_is_told(gateway, db):
     before = await db.everything()
     for body in bad:
         assert_problem(await _post(gateway, body), 422, "invalid_request")
-    for body in ([good], "x", 1, None):
+    for body in ([good], "x", 1, [None]):
         assert_problem(await _post(gateway, body), 422)
     several = await _post(gateway, {"kind": "nonsense", "params": 1, "reference": 1})
     assert {fault["path"] for fault in several.json()["errors"]} >= {"kind", "params", "reference"}
