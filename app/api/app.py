@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -22,6 +22,7 @@ from app.api import (
 )
 from app.api.callbacks import PREFIX, CallbackEndpoint
 from app.api.closing import closing
+from app.api.parameters import only_known_parameters
 from app.api.request_ids import RequestIds
 from app.api.services import Services
 
@@ -47,7 +48,9 @@ def make_app(services: Services, callbacks: CallbackEndpoint, version: str) -> A
 
 def make_health_app(services: Services, version: str) -> ASGIApp:
     """Health and metrics alone, for a process that serves nobody."""
-    app = FastAPI(title="TemPolor Gateway", version=version, openapi_url=None, telemetry=_NO_TELEMETRY)
+    app = FastAPI(
+        title="TemPolor Gateway", version=version, openapi_url=None, telemetry=_NO_TELEMETRY, redirect_slashes=False
+    )
     app.state.services = services
     app.include_router(health.router)
     problems.install(app)
@@ -64,6 +67,7 @@ def make_fastapi(services: Services, version: str) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         telemetry=_NO_TELEMETRY,
+        redirect_slashes=False,
     )
     app.state.services = services
     for router in (
@@ -72,13 +76,13 @@ def make_fastapi(services: Services, version: str) -> FastAPI:
         actions.router,
         inbox.router,
         clients.router,
-        health.router,
         notifications.router,
         audit.router,
         submissions.router,
         upkeep.router,
     ):
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(only_known_parameters)])
+    app.include_router(health.router)
     problems.install(app)
     description.complete(app, description.WEBHOOK)
     return app

@@ -33,7 +33,7 @@ class Fault:
 
 
 class InvalidRequest(GatewayError):
-    """The request says something impossible (400, 413, 415, 422). ``faults``: those that were found, if they are told."""
+    """The request says something impossible (400, 413, 415, 422). ``faults``: every one that is told."""
 
     def __init__(
         self, detail: str, *, status: int | None = None, code: str = "", faults: tuple[Fault, ...] = ()

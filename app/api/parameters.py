@@ -1,0 +1,39 @@
+"""Query parameters that a route does not have: refused, since a filter that is passed over answers another question.
+
+The health routes have none and pass over all: balancers and monitors add their own.
+"""
+
+from difflib import get_close_matches
+from itertools import islice
+from typing import Final
+
+from fastapi import Request
+
+from app.api.services import Caller
+from app.errors import InvalidRequest
+
+MOST_TOLD: Final = 20
+
+
+async def only_known_parameters(request: Request, _client: Caller) -> None:
+    """Raises ``InvalidRequest`` that names each parameter that the route does not have. A wrong key is told first."""
+    if not request.scope["query_string"]:
+        return
+    known = _parameters_of(request)
+    unknown = islice((name for name in request.query_params if name and name not in known), MOST_TOLD)
+    faults = tuple((name, _told(name, known)) for name in unknown)
+    if faults:
+        raise InvalidRequest("the request is not valid", faults)
+
+
+def _parameters_of(request: Request) -> list[str]:
+    route = request.scope["route"]
+    operation = request.app.openapi()["paths"][route.path_format][request.method.lower()]
+    return sorted(one["name"] for one in operation.get("parameters", ()) if one["in"] == "query")
+
+
+def _told(name: str, known: list[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    if close:
+        return f"there is no such parameter; perhaps {close[0]} is meant"
+    return f"there is no such parameter; there are {', '.join(known)}" if known else "there are no parameters here"
