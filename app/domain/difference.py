@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from app.domain.item import MOST_EVENTS, MOST_FIELDS, MOST_URLS, ItemState, canonical, digest
+from app.domain.item import MOST_EVENTS, MOST_URLS, ItemState, canonical, digest
 from app.domain.observation import from_us
 from app.domain.status import later_status
 from app.domain.timing import rfc3339
@@ -87,10 +87,9 @@ def _times(
 
 
 def _values(stored: ItemState, rebuilt: ItemState, quiet_us: Collection[int]) -> _Found:
-    full = len(stored.values) + len(stored.large) >= MOST_FIELDS
     for name in sorted({*stored.values, *stored.large, *rebuilt.values, *rebuilt.large}):
         ours, theirs = _held(stored, name), _held(rebuilt, name)
-        if ours == theirs or (ours is None and full):
+        if ours == theirs or (ours is None and stored.left_out):
             continue
         if ours is not None and theirs is not None and ours[1:] == theirs[1:]:
             if ours < theirs or ours[0] not in quiet_us:

@@ -11,18 +11,19 @@ from typing import Any, Final
 
 import msgspec
 
+from app.domain.fields import is_known
 from app.domain.observation import Observation
 from app.domain.status import later_status
 
 LARGE_BYTES: Final = 512
 """A value whose JSON is longer lives apart from the row that every callback rewrites."""
-MOST_URLS: Final = 64
-"""URLs kept per field, the latest first seen; only a flood of forged ones under a leaked token reaches it."""
+MOST_URLS: Final = 8
+"""URLs kept per field, the latest first seen; only a flood of forged ones under a leaked token reaches it. (A count: if
+the room that they take decided, a short one that was dropped beside a long one could come back in another order.)"""
 MOST_EVENTS: Final = 16
 """Distinct events kept per item, the earliest; the documented ones are four."""
-MOST_FIELDS: Final = 256
-"""Distinct vendor fields kept per item; the documented ones are two dozen."""
-
+MOST_OTHER_FIELDS: Final = 32
+"""Fields kept per item beside the documented ones, which are two dozen."""
 
 _PLAIN: Final = frozenset({str, int, float, bool})
 
@@ -30,6 +31,11 @@ _PLAIN: Final = frozenset({str, int, float, bool})
 def canonical(value: Any) -> str:
     """JSON with sorted keys: equal values have equal texts."""
     return msgspec.json.encode(value, order="sorted").decode()
+
+
+def size_of(value: Any) -> int:
+    """Bytes of a value's JSON."""
+    return len(msgspec.json.encode(value))
 
 
 def digest(text: str) -> str:
@@ -41,7 +47,8 @@ class ItemState(msgspec.Struct):
     """What is known of an item. Times are microseconds since the epoch.
 
     ``values``: field → [observed, value]; ``large``: field → [observed, digest of the JSON], the value itself
-    is stored apart. A field is in one of the two. ``events``: event → first arrival.
+    is stored apart. A field is in one of the two, by its key (``fields.py``). ``events``: event → first arrival.
+    ``left_out``: there were more fields than are kept.
     """
 
     statuses: dict[str, str] = msgspec.field(default_factory=dict)
@@ -51,6 +58,7 @@ class ItemState(msgspec.Struct):
     events: dict[str, int] = msgspec.field(default_factory=dict)
     sighted_us: int | None = None
     unknown_us: int | None = None
+    left_out: bool = False
 
     def copy(self) -> "ItemState":
         return ItemState(
@@ -61,6 +69,7 @@ class ItemState(msgspec.Struct):
             dict(self.events),
             self.sighted_us,
             self.unknown_us,
+            self.left_out,
         )
 
     def latest_url(self, name: str) -> tuple[str, int] | None:
@@ -89,7 +98,8 @@ class Joined(msgspec.Struct):
     """The state after a join, and what the join did.
 
     ``changed``: visible fields with (before, after), large values as digests; ``touched``: anything at all
-    must be stored; ``large``: new values to be written apart; ``first_event``: the event arrived for the first
+    must be stored; ``large``: new values to be written apart; ``superseded``: a value that is stored apart is not
+    referred to any more; ``first_event``: the event arrived for the first
     time, and how many microseconds after the event before it (None: it is the first of all).
     """
 
@@ -99,6 +109,7 @@ class Joined(msgspec.Struct):
     large: dict[str, Any]
     first_event: bool = False
     since_event_us: int | None = None
+    superseded: bool = False
 
 
 def join(before: ItemState, seen: Observation) -> Joined:
@@ -141,9 +152,9 @@ def _join_urls(out: Joined, seen: Observation) -> None:
         if first is not None and first <= seen.observed_us:
             continue
         urls[url] = seen.observed_us
-        out.touched = True
         while len(urls) > MOST_URLS:
             del urls[min(urls, key=lambda text: (urls[text], text))]
+        out.touched = out.touched or url in urls
         now_shown = out.state.latest_url(name)
         if now_shown != shown:
             out.changed[name] = (shown and shown[0], now_shown and now_shown[0])
@@ -161,10 +172,13 @@ def _join_values(out: Joined, seen: Observation) -> None:
         large = len(text) > LARGE_BYTES
         theirs = digest(text) if large else text
         ours_at, ours = _held(state, name)
-        if ours is not None and (at, large, theirs) <= (ours_at, name in state.large, ours):
+        if ours is None:
+            if not _has_room(out, name):
+                continue
+        elif (at, large, theirs) <= (ours_at, name in state.large, ours):
             continue
         state.values.pop(name, None)
-        state.large.pop(name, None)
+        out.superseded |= state.large.pop(name, None) is not None and theirs != ours
         out.touched = True
         if large:
             state.large[name] = [at, theirs]
@@ -175,7 +189,6 @@ def _join_values(out: Joined, seen: Observation) -> None:
             out.large.pop(name, None)
         if theirs != ours:
             out.changed[name] = (ours, theirs)
-    _drop_excess_fields(out)
 
 
 def _is_same(ours: Any, theirs: Any) -> bool:
@@ -184,15 +197,23 @@ def _is_same(ours: Any, theirs: Any) -> bool:
     return kind is type(theirs) and kind in _PLAIN and bool(ours == theirs)
 
 
-def _drop_excess_fields(out: Joined) -> None:
-    """Keep the least names: what is kept of a set of fields must not depend on their order either."""
+def _has_room(out: Joined, key: str) -> bool:
+    """Whether a new key is kept. Of the fields that nobody knows the least names are: what is kept of a set of fields
+    must not depend on their order either."""
     state = out.state
-    excess = len(state.values) + len(state.large) - MOST_FIELDS
-    if excess <= 0:
-        return
-    for name in sorted([*state.values, *state.large], reverse=True)[:excess]:
+    if is_known(key):
+        return True
+    others = sorted(other for other in (*state.values, *state.large) if not is_known(other))
+    if len(others) < MOST_OTHER_FIELDS:
+        return True
+    out.touched = out.touched or not state.left_out
+    state.left_out = True
+    if key > others[MOST_OTHER_FIELDS - 1]:
+        return False
+    for dropped in others[MOST_OTHER_FIELDS - 1 :]:
         for kept in (state.values, state.large, out.large, out.changed):
-            kept.pop(name, None)
+            kept.pop(dropped, None)
+    return True
 
 
 def _held(state: ItemState, name: str) -> tuple[int, str | None]:

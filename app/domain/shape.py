@@ -26,7 +26,8 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The item of one family: its artifacts, and its aligned lyrics if it has them."""
+    """The item of one family: its artifacts, and in ``sections_field`` the aligned lyrics, if they are to be
+    expected."""
 
     artifacts: tuple[Artifact, ...]
     sub_statuses: tuple[str, ...] = ()

@@ -61,4 +61,5 @@ def _look(state: ItemState) -> Any:
         {name: state.latest_url(name) for name in state.urls},
         {name: held[1] for name, held in state.values.items()},
         {name: held[1] for name, held in state.large.items()},
+        state.left_out,
     )

@@ -4,11 +4,12 @@ Derived from the joined state and the gateway's own verdicts (unknown to the ven
 expired); the verdicts never flow back into the state.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -132,6 +133,17 @@ def _ready(artifact: Artifact, state: ItemState) -> ArtifactView | None:
     )
     if latest is None:
         return None
-    text, seen = latest
+    text, seen_us = latest
     url = msgspec.json.decode(text) if text[:1] in "[{" else text
-    return ArtifactView(ArtifactStatus.READY, url, from_us(seen) + artifact.lifetime)
+    return ArtifactView(ArtifactStatus.READY, url, _expires_at(text, from_us(seen_us), artifact.lifetime))
+
+
+_AUTH_KEY: Final = re.compile(r"[?&]auth_key=([0-9]{9,11})(?![0-9])", re.ASCII)
+_LONGEST_LIFETIME: Final = timedelta(days=30)
+
+
+def _expires_at(text: str, seen: datetime, lifetime: timedelta) -> datetime:
+    """When the URLs in a text end: the earliest end that one of them names itself, if it can be true, else a lifetime
+    after they were first seen."""
+    ends = (datetime.fromtimestamp(int(second), UTC) for second in _AUTH_KEY.findall(text))
+    return min((end for end in ends if seen < end <= seen + _LONGEST_LIFETIME), default=seen + lifetime)

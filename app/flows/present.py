@@ -7,6 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from app.domain.fields import is_odd, name_of
 from app.domain.item import ItemState
 from app.domain.policy import Policy
 from app.domain.shape import Shape
@@ -22,6 +23,7 @@ from app.storage.inbox import Logged
 from app.storage.tasks import Record
 from app.storage.timeline import Happened
 from app.vendor.kinds import FAMILIES
+from app.vendor.values import as_lines, as_number, as_text, in_seconds
 
 Document = dict[str, Any]
 
@@ -115,18 +117,17 @@ def body_document(body: bytes) -> Document:
 
 def _item_document(item: Item, view: ItemView, large: dict[str, Any], shape: Shape) -> Document:
     state = item.state
-    values = {name: held[1] for name, held in state.values.items()}
-    values |= {name: large[digest] for name, (_, digest) in state.large.items() if digest in large}
-    sections = values.get(shape.sections_field) if shape.sections_field else None
+    values = {key: held[1] for key, held in state.values.items()}
+    values |= {key: large[digest] for key, (_, digest) in state.large.items() if digest in large}
     return {
         "item_id": item.item_id,
         "status": view.progress.status.value,
-        "title": values.get("title"),
-        "style": values.get("style"),
-        "model": values.get("model"),
-        "duration_s": values.get("duration"),
-        "lyrics": next((values[name] for name in shape.lyrics_fields if name in values), None),
-        "lyrics_sections": sections,
+        "title": as_text(values.get("title")),
+        "style": as_text(values.get("style")),
+        "model": as_text(values.get("model")),
+        "duration_s": as_number(values.get("duration")),
+        "lyrics": next((as_lines(values[name]) for name in shape.lyrics_fields if name in values), None),
+        "lyrics_sections": in_seconds(values.get("lyrics_sections")),
         "artifacts": {
             name: {"status": one.status.value, "url": one.url, "expires_at": rfc3339(one.expires_at)}
             for name, one in view.artifacts.items()
@@ -138,9 +139,12 @@ def _item_document(item: Item, view: ItemView, large: dict[str, Any], shape: Sha
 
 
 def _vendor_document(item_id: str, state: ItemState, values: Document) -> Document:
-    """The merged vendor item, in the vendor's own names."""
+    """The merged vendor item, in the vendor's own names. What is odd of a known field is shown until something of the
+    field is understood."""
     urls = {name: latest[0] for name in state.urls if (latest := state.latest_url(name))}
-    return {"item_id": item_id, **state.statuses, **values, **urls}
+    odd = {name_of(key): value for key, value in values.items() if is_odd(key)}
+    others = {name_of(key): value for key, value in values.items() if not is_odd(key)}
+    return {"item_id": item_id, **odd, **others, **state.statuses, **urls}
 
 
 def _failure(task: Task, views: list[tuple[Item, ItemView]]) -> Failure | None:
@@ -154,8 +158,8 @@ def _failure(task: Task, views: list[tuple[Item, ItemView]]) -> Failure | None:
     if all(view.progress.unknown_to_vendor for _, view in views):
         message = "The vendor does not know the items that it named."
         return Failure("item_unknown_to_vendor", message, retryable=True)
-    words = (item.state.value(name) for item, _ in views for name in ("err_msg", "error"))
-    message = next((word for word in words if isinstance(word, str)), "The vendor could not make it.")
+    words = (as_text(item.state.value(name)) for item, _ in views for name in ("err_msg", "error"))
+    message = next((word for word in words if word is not None), "The vendor could not make it.")
     return Failure("generation_failed", message, retryable=True)
 
 

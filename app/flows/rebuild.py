@@ -90,10 +90,11 @@ def _read_query(found: Record, task: Task, note: dict[str, Any]) -> None:
         found.gaps.append("a query was recorded without its time")
     observed_us = to_us(datetime.fromisoformat(asked_at)) - note.get("absent_us", 0) if asked_at else 0
     shape = FAMILIES[task.family].shape
-    statuses = {name: value for name, value in said.items() if name in shape.status_fields}
+    # An earlier release took some of them for other values, of any type.
+    statuses = {name: value for name, value in said.items() if name in shape.status_fields and isinstance(value, str)}
     urls, values = {}, {}
     if asked_at is not None:
-        urls = {name: value for name, value in said.items() if name in shape.url_fields}
+        urls = {name: value for name, value in said.items() if name in shape.url_fields and isinstance(value, str)}
         values = {name: said[name] for name in said.keys() - statuses.keys() - urls.keys()}
         if not said and not note.get("unknown"):
             found.quiet_us.setdefault((task.family, note["item_id"]), set()).add(observed_us)

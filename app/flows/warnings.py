@@ -4,22 +4,39 @@ the task is shown, and stored nowhere."""
 from collections.abc import Sequence
 from typing import Final
 
+from app.domain.fields import is_left_out, is_odd, name_of
+from app.domain.item import ItemState
 from app.domain.status import ITEM_ORDER, SUB_ORDER
 from app.domain.task import Item
 from app.storage.tasks import Record
 
 UNKNOWN_STATUS: Final = "unknown_status"
 """The vendor said a status that nobody knows. It counts as running, and is shown in ``vendor``."""
+ODD_VALUE: Final = "odd_value"
+"""A known field is of a type or form that is not understood. It is shown in ``vendor`` alone."""
+VALUES_LEFT_OUT: Final = "values_left_out"
+"""Something that the vendor said is too long (its length is told in its place), or one of too many fields."""
 
 
 def warnings_of(record: Record, own: Sequence[Item]) -> list[str]:
     """The words for a task with its items, each once. A new word is a rule here and a row in ``docs/integrate.md``."""
-    return [word for word, holds in ((UNKNOWN_STATUS, _says_unknown_status(own)),) if holds]
-
-
-def _says_unknown_status(own: Sequence[Item]) -> bool:
-    return any(
-        text not in (ITEM_ORDER if name == "status" else SUB_ORDER)
-        for item in own
-        for name, text in item.state.statuses.items()
+    rules = (
+        (UNKNOWN_STATUS, _says_unknown_status),
+        (ODD_VALUE, _has_odd_value),
+        (VALUES_LEFT_OUT, _has_left_out),
     )
+    return [word for word, holds in rules if any(holds(item.state) for item in own)]
+
+
+def _says_unknown_status(state: ItemState) -> bool:
+    return any(text not in (ITEM_ORDER if name == "status" else SUB_ORDER) for name, text in state.statuses.items())
+
+
+def _has_odd_value(state: ItemState) -> bool:
+    """Whether nothing is known of a field but what is odd."""
+    odd = {name_of(key) for key in (*state.values, *state.large) if is_odd(key)}
+    return any(not (name in state.statuses or name in state.urls or state.has(name)) for name in odd)
+
+
+def _has_left_out(state: ItemState) -> bool:
+    return state.left_out or any(is_left_out(held[1]) for held in state.values.values())

@@ -53,19 +53,22 @@ class Kind:
 
 _STREAM = Artifact(
     "stream",
-    ("streamAudioUrl", "stream_audio_url", "stream_url"),
+    # The first is the name that was seen; the vendor documents none.
+    ("streamAudioUrl", "stream_audio_url", "streamUrl", "stream_url"),
     required=False,
     lifetime=STREAM_LIFETIME,
 )
 _AUDIO = Artifact("audio", ("audio_url",))
 _AUDIO_HI = Artifact("audio_hi", ("audio_hi_url",), status_field="audio_hi_status")
+_BGM = Artifact("bgm", ("audio_bgm_url",), required=False)
+_SUB_STATUSES = ("audio_hi_status", "lyrics_sections_status")
 
 SONG = Family(
     "song",
     "songs",
     Shape(
-        artifacts=(_STREAM, _AUDIO, _AUDIO_HI),
-        sub_statuses=("audio_hi_status", "lyrics_sections_status"),
+        artifacts=(_STREAM, _AUDIO, _AUDIO_HI, _BGM),
+        sub_statuses=_SUB_STATUSES,
         sections_field="lyrics_sections",
         sections_status="lyrics_sections_status",
     ),
@@ -73,7 +76,8 @@ SONG = Family(
 INSTRUMENTAL = Family(
     "instrumental",
     "instrumentals",
-    Shape(artifacts=(_STREAM, _AUDIO, _AUDIO_HI), sub_statuses=("audio_hi_status",)),
+    # Aligned lyrics may come (one edition of the reference speaks of them), and are not waited for.
+    Shape(artifacts=(_STREAM, _AUDIO, _AUDIO_HI, _BGM), sub_statuses=_SUB_STATUSES),
 )
 LYRICS = Family("lyrics", "lyrics", Shape(artifacts=()))
 STEMS = Family("stems", "stems", Shape(artifacts=(Artifact("stems", ("stems_url",)),)))

@@ -1,7 +1,8 @@
 """Lenient reading of what the vendor sends: one decode, cleaning where it is needed, then a ``Reading`` for each item.
 
-Unknown fields are kept, a wrong type becomes "absent" and is counted, nothing raises for one bad field. No type says
-what an item is: its decoder would drop the fields that it does not know.
+Nothing that an item holds is dropped, and nothing raises for one bad field. A known field whose meaning is plain is
+read, whatever its type; what is odd is kept beside it as it came, and counted; of what is too long the length is kept.
+No type says what an item is: its decoder would drop the fields that it does not know.
 """
 
 import math
@@ -11,9 +12,11 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from app.domain.item import canonical
+from app.domain.fields import key_of, left_out, odd_key
+from app.domain.item import canonical, size_of
 from app.domain.observation import Reading
 from app.domain.shape import Shape
+from app.vendor import values
 from app.vendor.decoding import MOST_INT_DIGITS, Malformed, OddNumber, decode
 from app.vendor.kinds import FAMILIES, Family
 from app.vendor.redact import MARK
@@ -22,29 +25,42 @@ MOST_ID_CHARS: Final = 200
 MOST_STATUS_CHARS: Final = 64
 MOST_ITEMS: Final = 200
 """Items read of one body; the vendor sends a few."""
-MOST_URL_CHARS: Final = 8192
+MOST_URL_BYTES: Final = 4096
+"""Of a URL as JSON, or of the list or object in its place."""
+MOST_URLS_BYTES: Final = 16 * 1024
+"""The same of families with one or two files, which may bring a list."""
+MOST_SECTIONS_BYTES: Final = 64 * 1024
+MOST_LYRICS_CHARS: Final = 6000
+MOST_OTHER_BYTES: Final = 4096
+"""Of the JSON of a field that nobody knows."""
+MOST_ODD_BYTES: Final = 2048
+"""Of the JSON of a known field that is not understood."""
+SMALL_BODY: Final = 8192
+"""In a body of so many bytes no ``lyrics_sections`` can be too long, however its numbers are written."""
 MOST_DEPTH: Final = 32
-"""Deeper values of unknown fields are dropped: they would overflow the recursion of whoever encodes them again."""
+"""Deeper values are replaced by ``TOO_DEEP``: they would overflow the recursion of whoever encodes them again."""
+TOO_DEEP: Final = "(nested too deeply)"
 _MOST_INT: Final = 10**MOST_INT_DIGITS
 
 _REPLACEMENT: Final = "\ufffd"
-_ABSENT: Final = object()
+_ODD: Final = object()
+"""The meaning of a value is not plain."""
 
 
 Oddities = defaultdict[str, int]
-"""How often something was passed over, by kind of fault."""
+"""How often something was not as it should be, by kind of fault."""
 
 
 class Body(msgspec.Struct):
-    """What a body says, and what of it was passed over."""
+    """What a body says, and what of it was odd."""
 
     readings: list[Reading] = msgspec.field(default_factory=list)
     oddities: Oddities = msgspec.field(default_factory=lambda: Oddities(int))
 
 
 def read_callback(raw: bytes, family: Family) -> Body:
-    """Read a callback: ``{"<list key>": [item, …]}``, without an envelope. Raises ``Malformed`` where it is not
-    that, or where it has items and not one of them is usable. An empty list is fine."""
+    """Read a callback: ``{"<list key>": [item, …]}``, perhaps inside the ``data`` of an envelope. Raises ``Malformed``
+    where it is not that, or where it has items and not one of them is usable. An empty list is fine."""
     document = _decode_clean(raw)
     is_clean = document is not None
     if document is None:
@@ -52,30 +68,39 @@ def read_callback(raw: bytes, family: Family) -> Body:
     if not isinstance(document, dict):
         raise Malformed("the body is not a JSON object")
     items = document.get(family.list_key)
+    if not isinstance(items, list) and isinstance(data := document.get("data"), dict):
+        items = data.get(family.list_key)
     if not isinstance(items, list):
         raise Malformed(f"the body has no list {family.list_key!r}")
-    body = read_items(items, family, of_callback=True, is_clean=is_clean)
+    is_small = is_clean and len(raw) <= SMALL_BODY
+    body = read_items(items, family, of_callback=True, is_clean=is_clean, is_small=is_small)
     if items and not body.readings:
         raise Malformed("no item of the body is usable")
     return body
 
 
-def read_items(items: list[Any], family: Family, *, of_callback: bool = False, is_clean: bool = False) -> Body:
+def read_items(
+    items: list[Any], family: Family, *, of_callback: bool = False, is_clean: bool = False, is_small: bool = False
+) -> Body:
     """Read a list of vendor items; an item without a usable id is counted and passed over.
 
     Only a callback is an event: one without a name (lyrics, stems, midi) has the event ``""``, and what a
-    query's item says of events is dropped. ``is_clean``: it is known that cleaning would change nothing."""
+    query's item says of events is no event. ``is_clean``: it is known that cleaning would change nothing;
+    ``is_small``: that all of it together has no more than ``SMALL_BODY`` bytes."""
     body = Body()
+    fields = (_FIELDS_IF_SMALL if is_small else _FIELDS)[family.name]
     if len(items) > MOST_ITEMS:
         body.oddities["too_many_items"] += len(items) - MOST_ITEMS
     for item in items[:MOST_ITEMS]:
-        reading = _read_item(item, family, body.oddities, of_callback=of_callback, is_clean=is_clean)
+        reading = _read_item(item, fields, body.oddities, of_callback=of_callback, is_clean=is_clean)
         if reading is not None:
             body.readings.append(reading)
     return body
 
 
-def _read_item(item: Any, family: Family, oddities: Oddities, *, of_callback: bool, is_clean: bool) -> Reading | None:
+def _read_item(
+    item: Any, fields: "_Fields", oddities: Oddities, *, of_callback: bool, is_clean: bool
+) -> Reading | None:
     """Read one vendor item, or None (counted) if it is no object or has no usable id."""
     if not isinstance(item, dict):
         oddities["item_not_object"] += 1
@@ -84,23 +109,42 @@ def _read_item(item: Any, family: Family, oddities: Oddities, *, of_callback: bo
     if item_id is None:
         oddities["item_without_id"] += 1
         return None
-    fields = _FIELDS[family.name]
     found: _Found = ({}, {}, {}, {})
     for raw_name, raw_value in item.items():
         if raw_value is None or raw_name == "item_id":
             continue
-        name = (raw_name if is_clean else clean_text(raw_name))[:MOST_ID_CHARS]
+        name = raw_name if is_clean else clean_text(raw_name)
         value = raw_value if is_clean else clean(raw_value, oddities)
-        if value is _ABSENT or (not value and value in ("", [], {})):
+        if not value and value in ("", [], {}):
             continue
-        place, read = fields.get(name, _OTHER)
-        kept = value if read is None else read(value)
-        if kept is _ABSENT:
-            oddities["wrong_type"] += 1
+        field = fields.get(name)
+        if field is None:
+            found[_VALUE][key_of(name[:MOST_ID_CHARS])] = _other(value, oddities)
+            continue
+        place, read = field
+        kept = read(value)
+        if kept is _ODD:
+            found[_VALUE][odd_key(name)] = _odd(value, oddities)
         else:
             found[place][name] = kept
-    statuses, urls, values, events = found
-    return Reading(item_id, statuses, urls, values, events.get("event", "") if of_callback else None)
+    statuses, urls, values_, events = found
+    return Reading(item_id, statuses, urls, values_, events.get("event", "") if of_callback else None)
+
+
+def _other(value: Any, oddities: Oddities) -> Any:
+    """The value of a field that nobody knows."""
+    size = size_of(value)
+    if size <= MOST_OTHER_BYTES:
+        return value
+    oddities["too_long"] += 1
+    return left_out(size)
+
+
+def _odd(value: Any, oddities: Oddities) -> Any:
+    """The value of a known field that is not understood."""
+    oddities["wrong_type"] += 1
+    size = size_of(value)
+    return value if size <= MOST_ODD_BYTES else left_out(size)
 
 
 def read_item_id(value: Any) -> str | None:
@@ -131,8 +175,8 @@ def clean_text(text: str) -> str:
 
 
 def clean(value: Any, oddities: Oddities, depth: int = 0) -> Any:
-    """A value that both databases and any JSON encoder take. A number that is none to them becomes its text; what is
-    nested too deeply is absent. Both are counted."""
+    """A value that both databases and any JSON encoder take. A number that is none to them becomes its text, and what
+    is nested too deeply ``TOO_DEEP``. Both are counted."""
     if isinstance(value, OddNumber):
         oddities["number_out_of_range"] += 1
         return str(value)
@@ -145,14 +189,10 @@ def clean(value: Any, oddities: Oddities, depth: int = 0) -> Any:
         return value if is_kept else clean(OddNumber(value), oddities)
     if depth >= MOST_DEPTH:
         oddities["too_deep"] += 1
-        return _ABSENT
+        return TOO_DEEP
     if isinstance(value, list):
-        return [kept for one in value if (kept := clean(one, oddities, depth + 1)) is not _ABSENT]
-    return {
-        clean_text(str(name)): kept
-        for name, one in value.items()
-        if (kept := clean(one, oddities, depth + 1)) is not _ABSENT
-    }
+        return [clean(one, oddities, depth + 1) for one in value]
+    return {clean_text(str(name)): clean(one, oddities, depth + 1) for name, one in value.items()}
 
 
 _MOST_LEVELS: Final = 8
@@ -188,60 +228,101 @@ def _decode_clean(raw: bytes) -> Any:
 _Found = tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]
 """What an item has, by field: statuses, URLs, values, and its event."""
 _STATUS, _URL, _VALUE, _EVENT = range(4)
+_Read = Callable[[Any], Any]
+"""What keeps a value whose meaning is plain, or makes ``_ODD`` of it."""
+_Fields = dict[str, tuple[int, _Read]]
+"""Where each known field of an item belongs, and how it is read."""
 
 
 def _short_text(value: Any) -> Any:
-    return value if isinstance(value, str) and len(value) <= MOST_STATUS_CHARS else _ABSENT
+    """A text that is compared with others as it is: nothing is guessed of its case, or of blanks around it."""
+    return value if isinstance(value, str) and len(value) <= MOST_STATUS_CHARS else _ODD
 
 
-def _text(value: Any) -> Any:
-    return value if isinstance(value, str) else _ABSENT
+def _text(most_chars: int, understood: Callable[[Any], str | None] = values.as_text) -> _Read:
+    def read(value: Any) -> Any:
+        text = value if isinstance(value, str) else understood(value)
+        return value if text is not None and len(text) <= most_chars else _ODD
+
+    return read
 
 
 def _number(value: Any) -> Any:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else _ABSENT
+    return value if type(value) is int or values.as_number(value) is not None else _ODD
+
+
+def _time(value: Any) -> Any:
+    return value if type(value) is int or values.as_time(value) is not None else _ODD
+
+
+def _text_or_list(value: Any) -> Any:
+    """Of fields that were seen and are documented nowhere."""
+    if isinstance(value, (list, dict)):
+        return value if size_of(value) <= MOST_SECTIONS_BYTES // 2 else _ODD
+    return _LYRICS(value)
+
+
+def _any_list(value: Any) -> Any:
+    value = _unwrapped(value)
+    return value if isinstance(value, list) and value else _ODD
 
 
 def _list(value: Any) -> Any:
-    return value if isinstance(value, list) else _ABSENT
+    kept = _any_list(value)
+    return kept if kept is _ODD or size_of(kept) <= MOST_SECTIONS_BYTES else _ODD
 
 
-def _url(value: Any) -> Any:
-    """An http(s) URL exactly as given; stems may also bring a list or an object of them, kept as its JSON."""
-    if isinstance(value, str):
-        return value if _is_url(value) else _ABSENT
-    return canonical(value) if _holds_url(value) else _ABSENT
+def _url_within(most_bytes: int) -> _Read:
+    """A URL exactly as given, but for what is plainly missing; stems may also bring a list or an object of URLs, kept
+    as its JSON."""
+    surely_short = most_bytes // 6  # a character takes six bytes at most
+
+    def read(value: Any) -> Any:
+        if isinstance(value, str):
+            if value.startswith(("https://", "http://")) and len(value) < surely_short and value == value.strip():
+                return value
+            if (url := values.as_url(value)) is not None:
+                return url if size_of(url) <= most_bytes else _ODD
+            value = _unwrapped(value)
+        if not isinstance(value, (list, dict)) or not values.holds_url(value):
+            return _ODD
+        several = canonical(value)
+        return several if len(several.encode()) <= most_bytes else _ODD
+
+    return read
 
 
-_Read = Callable[[Any], Any]
-"""What keeps a value of the right type, or makes ``_ABSENT`` of it."""
-_Fields = dict[str, tuple[int, _Read | None]]
-"""Where each known field of an item belongs, and how it is read."""
-_OTHER: Final = (_VALUE, None)
+def _unwrapped(value: Any) -> Any:
+    """What a text holds as JSON, where that is a list or an object."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+        return value
+    try:
+        return clean(decode(value.encode()), Oddities(int))
+    except Malformed:
+        return value
+
+
+_LYRICS: Final = _text(MOST_LYRICS_CHARS, values.as_lines)
 _TYPES: Final[_Fields] = {
     "event": (_EVENT, _short_text),
-    **dict.fromkeys(("model", "title", "style", "prompt", "lyrics", "lyric", "err_msg", "error"), (_VALUE, _text)),
-    **dict.fromkeys(("duration", "created_at", "finished_at"), (_VALUE, _number)),
-    "lyrics_sections": (_VALUE, _list),
+    "model": (_VALUE, _text(200)),
+    "title": (_VALUE, _text(500)),
+    "style": (_VALUE, _text(1000)),
+    "prompt": (_VALUE, _text(3000)),
+    **dict.fromkeys(("lyrics", "lyric"), (_VALUE, _LYRICS)),
+    **dict.fromkeys(("lyrics_disp", "lrc_mv"), (_VALUE, _text_or_list)),
+    **dict.fromkeys(("err_msg", "error"), (_VALUE, _text(1000))),
+    "duration": (_VALUE, _number),
+    **dict.fromkeys(("created_at", "finished_at"), (_VALUE, _time)),
 }
 
 
-def _fields_of(shape: Shape) -> _Fields:
-    urls = dict.fromkeys(shape.url_fields, (_URL, _url))
+def _fields_of(shape: Shape, a_list: _Read) -> _Fields:
+    a_url = _url_within(MOST_URL_BYTES if len(shape.artifacts) > 2 else MOST_URLS_BYTES)
+    urls = dict.fromkeys(shape.url_fields, (_URL, a_url))
     statuses = dict.fromkeys(shape.status_fields, (_STATUS, _short_text))
-    return {**_TYPES, **urls, **statuses}
+    return {**_TYPES, "lyrics_sections": (_VALUE, a_list), **urls, **statuses}
 
 
-_FIELDS: Final = {family.name: _fields_of(family.shape) for family in FAMILIES.values()}
-
-
-def _is_url(text: str) -> bool:
-    return text.startswith(("http://", "https://")) and len(text) <= MOST_URL_CHARS
-
-
-def _holds_url(value: Any) -> bool:
-    if isinstance(value, str):
-        return _is_url(value)
-    if isinstance(value, (list, dict)):
-        return any(_holds_url(part) for part in (value.values() if isinstance(value, dict) else value))
-    return False
+_FIELDS: Final = {family.name: _fields_of(family.shape, _list) for family in FAMILIES.values()}
+_FIELDS_IF_SMALL: Final = {family.name: _fields_of(family.shape, _any_list) for family in FAMILIES.values()}

@@ -31,7 +31,9 @@ small_values = st.one_of(
 )
 large_values = st.sampled_from(["x" * 511, "x" * 510, "la la " * 100, ["line"] * 200, {"k": "v" * 600}, "ü" * 300])
 values = st.one_of(small_values, large_values)
-value_fields = st.sampled_from(["title", "style", "duration", "lyrics", "lyrics_sections", "unheard_of"])
+value_fields = st.sampled_from(
+    ["title", "style", "duration", "?duration", "lyrics", "?lyrics", "lyrics_sections", "unheard_of"]
+)
 events = st.sampled_from(["audio_chunk", "audio_complete", "wav_complete", "lrcsections_complete", "", "odd"])
 # Few different seconds, so that equal times are common.
 seconds = st.integers(-3, 12).map(float) | st.sampled_from([-5000.0, 700.0, 2000.0])

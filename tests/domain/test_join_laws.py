@@ -7,11 +7,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.domain.item import ItemState, canonical, digest, join
+from app.domain.item import MOST_OTHER_FIELDS, MOST_URLS, ItemState, canonical, digest, join
 from app.domain.observation import Observation
 from app.domain.status import item_rank, sub_rank
 from tests.domain.scene import joined, says
-from tests.domain.strategies import DEEP, EVERYDAY, observations, shuffled_with_repeats
+from tests.domain.strategies import DEEP, EVERYDAY, observations, shuffled_with_repeats, values
 
 sets = st.lists(observations(), max_size=8)
 
@@ -107,11 +107,56 @@ def test_what_changed_is_what_differs(observed):
         state = out.state
 
 
+@EVERYDAY
+@given(
+    shuffled_with_repeats(
+        st.lists(
+            st.builds(
+                lambda second, fields: says(seconds=second, **fields),
+                st.integers(0, 9),
+                st.dictionaries(st.sampled_from([f"news_{n:02}" for n in range(40)]), values, min_size=12, max_size=20),
+            ),
+            max_size=6,
+        )
+    )
+)
+def test_more_fields_than_are_kept_end_alike_in_any_order(orders):
+    first, other = orders
+    state, large = stored(first)
+    assert (state, large) == stored(other)
+    names = {name for seen in first for name in seen.reading.values}
+    assert {*state.values, *state.large} == set(sorted(names)[:MOST_OTHER_FIELDS])
+    assert state.left_out == (len(names) > MOST_OTHER_FIELDS)
+    for seen in other:
+        assert not join(state, seen).touched
+
+
+@EVERYDAY
+@given(shuffled_with_repeats(st.lists(st.integers(0, 12), max_size=9, unique=True)))
+def test_more_urls_than_are_kept_end_alike_in_any_order(orders):
+    """Each at a time of its own, as a URL has one time at which it was first seen."""
+    first, other = ([says(seconds=n, audio_url=f"https://cdn.example/{n}") for n in order] for order in orders)
+    state = joined(*first)
+    assert state == joined(*other)
+    for seen in other:
+        assert not join(state, seen).touched
+
+
+def test_a_known_field_is_not_pushed_out_by_a_flood_of_others():
+    flood = says(**{f"aaa_{n}": n for n in range(400)})
+    told = says(title="Harbour Lights", lyrics="la " * 400, **{"?duration": "3:07"})
+    for state in (joined(flood, told), joined(told, flood)):
+        assert state.value("title") == "Harbour Lights"
+        assert state.value("?duration") == "3:07"
+        assert state.has("lyrics")
+        assert len(state.values) + len(state.large) == MOST_OTHER_FIELDS + 3
+
+
 def test_a_flood_of_urls_keeps_the_state_bounded():
     flood = [says(seconds=n, audio_url=f"https://cdn.example/{n}") for n in range(200)]
     random.Random(1).shuffle(flood)
     state = joined(*flood)
-    assert len(state.urls["audio_url"]) == 64
+    assert len(state.urls["audio_url"]) == MOST_URLS
     assert state.latest_url("audio_url")[0] == "https://cdn.example/199"
 
 
@@ -122,5 +167,5 @@ def test_a_flood_of_distinct_urls_ends_alike_in_any_order():
 
 def test_floods_of_fields_and_events_keep_the_state_bounded():
     state = joined(*[says(seconds=n, event=f"e{n}", **{f"field_{n}": n}) for n in range(400)])
-    assert len(state.values) == 256
+    assert len(state.values) == MOST_OTHER_FIELDS
     assert len(state.events) == 16

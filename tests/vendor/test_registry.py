@@ -73,8 +73,13 @@ def test_external_tasks_wait_as_long_as_their_family(family):
 @pytest.mark.parametrize(
     ("family", "required", "optional", "statuses"),
     [
-        ("song", {"audio", "audio_hi"}, {"stream"}, {"status", "audio_hi_status", "lyrics_sections_status"}),
-        ("instrumental", {"audio", "audio_hi"}, {"stream"}, {"status", "audio_hi_status"}),
+        ("song", {"audio", "audio_hi"}, {"stream", "bgm"}, {"status", "audio_hi_status", "lyrics_sections_status"}),
+        (
+            "instrumental",
+            {"audio", "audio_hi"},
+            {"stream", "bgm"},
+            {"status", "audio_hi_status", "lyrics_sections_status"},
+        ),
         ("lyrics", set(), set(), {"status"}),
         ("stems", {"stems"}, set(), {"status"}),
         ("midi", {"midi"}, {"stems"}, {"status"}),
