@@ -9,6 +9,7 @@ from app.domain.item import ItemState
 from app.domain.status import ITEM_ORDER, SUB_ORDER
 from app.domain.task import Item
 from app.storage.tasks import Record
+from app.vendor.slips import slips_in
 
 UNKNOWN_STATUS: Final = "unknown_status"
 """The vendor said a status that nobody knows. It counts as running, and is shown in ``vendor``."""
@@ -16,6 +17,8 @@ ODD_VALUE: Final = "odd_value"
 """A known field is of a type or form that is not understood. It is shown in ``vendor`` alone."""
 VALUES_LEFT_OUT: Final = "values_left_out"
 """Something that the vendor said is too long (its length is told in its place), or one of too many fields."""
+UNKNOWN_PARAM: Final = "unknown_param"
+"""The task names a param, behind a colon, that no kind has and that looks like a misspelling. It is passed on."""
 
 
 def warnings_of(record: Record, own: Sequence[Item]) -> list[str]:
@@ -25,7 +28,8 @@ def warnings_of(record: Record, own: Sequence[Item]) -> list[str]:
         (ODD_VALUE, _has_odd_value),
         (VALUES_LEFT_OUT, _has_left_out),
     )
-    return [word for word, holds in rules if any(holds(item.state) for item in own)]
+    of_items = [word for word, holds in rules if any(holds(item.state) for item in own)]
+    return of_items + [f"{UNKNOWN_PARAM}:{name}" for name in slips_in(record.task.kind, record.given.params)]
 
 
 def _says_unknown_status(state: ItemState) -> bool:

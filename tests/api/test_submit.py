@@ -233,6 +233,15 @@ async def test_an_idempotency_key_is_a_clients_own_and_forgets_what_was_refused(
         assert (key, answer.status_code) == (key, status)
 
 
+@on_sqlite
+async def test_a_misspelled_param_is_passed_on_and_warned_of(gateway):
+    task = await gateway.submit(params={**SONG, "promt": "x", "voiceId": "y", "seed": 7})
+    assert task["params"] == {**SONG, "promt": "x", "voiceId": "y", "seed": 7}
+    assert task["warnings"] == ["unknown_param:promt", "unknown_param:voiceId"]
+    assert (await gateway.task(task["id"]))["warnings"] == task["warnings"]
+    assert (await gateway.submit())["warnings"] == []
+
+
 @pytest.mark.parametrize("kind", sorted(PARAMS))
 @on_sqlite
 async def test_every_kind_is_taken(gateway, kind):
