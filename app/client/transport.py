@@ -39,16 +39,24 @@ class Transport:
             raise ValueError("the base URL must begin with http:// or https://")
         self.retries = retries
         self._timeout_s = timeout_s
-        self._http = httpx.AsyncClient(
-            base_url=base_url,
-            # Keys are any printable text, and the gateway reads them as UTF-8.
-            headers={b"authorization": b"Bearer " + api_key.encode(), b"user-agent": b"tempolor-gateway-client"},
-            # Waits and streams hold a connection each; how many there may be is the gateway's to say.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
-            # This machine is never asked through a proxy, and what the variables hold need not be usable for it.
-            trust_env=trust_env and not _is_loopback(base_url),
-            verify=tls or httpx.create_ssl_context(trust_env=trust_env),
-        )
+        # Keys are any printable text, and the gateway reads them as UTF-8.
+        headers = {b"authorization": b"Bearer " + api_key.encode(), b"user-agent": b"tempolor-gateway-client"}
+        # This machine is never asked through a proxy, and what the variables hold need not be usable for it.
+        heeds_proxies = trust_env and not _is_loopback(base_url)
+        try:
+            self._http = httpx.AsyncClient(
+                base_url=base_url,
+                headers=headers,
+                # Waits and streams hold a connection each; how many there may be is the gateway's to say.
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+                trust_env=heeds_proxies,
+                verify=tls or httpx.create_ssl_context(trust_env=trust_env),
+            )
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            raise ValueError(
+                "the proxy variables of the environment cannot be used (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY): "
+                "mend them, or say trust_env=False"
+            ) from error
 
     async def close(self) -> None:
         """Close all connections."""

@@ -204,3 +204,20 @@ async def test_this_machine_is_never_asked_through_a_proxy(start_gateway, connec
     monkeypatch.setenv("NO_PROXY", no_proxy)
     client = connect(gateway.url, trust_env=True, retries=Retries(total_s=0))
     assert [task async for task in client.list()] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NO_PROXY", "[::1]"),
+        ("HTTPS_PROXY", "http://proxy:port"),
+        ("ALL_PROXY", "socks5://p:1"),
+        ("http_proxy", "ftp://p"),
+    ],
+)
+async def test_variables_that_cannot_be_used_are_named(monkeypatch, connect, name, value):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=name.upper()):
+        connect("http://gateway.example:8000", trust_env=True)
+    connect("http://gateway.example:8000")
