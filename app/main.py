@@ -129,6 +129,9 @@ def listen(host: str, port: int) -> socket.socket:
     # The protocol is named, or asyncio leaves Nagle's delay on for each connection.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        # "::" is every address of the machine, those of IPv4 too, whatever the system's default is.
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     try:
         listener.bind((host, port))
     except OSError as error:

@@ -1,11 +1,13 @@
 """A process that cannot work says why and does not start; whoever can, starts."""
 
 import asyncio
+import socket
 import uuid
 
 import httpx
 import pytest
 
+from app.main import listen
 from tests.processes.commands import environment, run, running
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, SECRET
@@ -132,6 +134,13 @@ async def test_a_port_in_use_and_a_database_that_is_away_are_told_clearly(tmp_pa
     }
     assert told == dict.fromkeys(urls, (True, True, False))
     assert CANARY not in "".join(one.text for one in all_ended)
+
+
+def test_the_unspecified_address_of_ipv6_takes_ipv4_as_well():
+    with listen("::", 0) as listener:
+        for host in ("127.0.0.1", "::1"):
+            with socket.create_connection((host, listener.getsockname()[1]), timeout=5):
+                pass
 
 
 @on_sqlite
