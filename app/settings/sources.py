@@ -22,7 +22,7 @@ class PlainDotEnv(DotEnvSettingsSource):
     ``NotText``, ``UnicodeDecodeError``."""
 
     def _read_env_file(self, file_path: Path) -> Mapping[str, str | None]:
-        text = file_path.read_text("utf-8-sig")
+        text = file_path.read_text("utf-8")
         # UTF-16 without a mark is letters with zeros between them.
         if "\0" in text:
             raise NotText
