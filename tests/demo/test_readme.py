@@ -27,7 +27,7 @@ def told(default: Any) -> str:
     """A default as the documents write it."""
     if default is PydanticUndefined:
         return "required"
-    if default in (None, [], ""):
+    if default in (None, [], {}, ""):
         return "none"
     if isinstance(default, SecretStr):
         return default.get_secret_value()
