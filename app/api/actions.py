@@ -88,11 +88,12 @@ async def retry_task(
 
 @router.post("/{task_id}/refresh", response_model=Task, responses=CONFLICT, summary="Ask the vendor now")
 async def refresh_task(task_id: str, client: Caller, given: TheServices) -> Response:
-    """Ask the vendor about the task's open items, and answer the task as it is then. A task that has ended, or of
-    which the vendor has named no item yet (`submitting`, `unconfirmed`), is answered without a call: there is
-    nothing to ask about. 409 while it is `queued`; 503 with `Retry-After` while the vendor is not asked
-    (`vendor_paused`), or if its answer does not come in time (`not_refreshed`). Of each client one refresh asks at a
-    time, and while questions are due at least every second one is one of them."""
+    """Ask the vendor about the task's open items, and answer the task as it is then. A task that has ended is
+    answered without a call, unless a link of it has expired: then the vendor is asked for a new one. One of which it
+    has named no item yet (`submitting`, `unconfirmed`) is answered without a call: there is nothing to ask about.
+    409 while it is `queued`; 503 with `Retry-After` while the vendor is not asked (`vendor_paused`), or if its answer
+    does not come in time (`not_refreshed`). Of each client one refresh asks at a time, and while questions are due at
+    least every second one is one of them."""
     wanted, scope = uuid_of(task_id), scope_of(client)
     with given.refreshes.place(client.name):
         await given.refresher.refresh(by(client), wanted, scope)

@@ -23,6 +23,11 @@ class Artifact:
     required: bool = True
     lifetime: timedelta = timedelta(days=3)
 
+    @property
+    def lasts(self) -> bool:
+        """Whether a new link to it is worth asking for. A stream is for the minutes until its file is there."""
+        return self.lifetime >= timedelta(days=1)
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:

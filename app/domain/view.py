@@ -99,6 +99,12 @@ def view_item(item: Item, task: Task, shape: Shape, policy: Policy) -> ItemView:
     return ItemView(progress, artifacts, sections)
 
 
+def has_expired_link(view: ItemView, shape: Shape, at: datetime) -> bool:
+    """Whether the link to a file of an item is not valid any more, and the vendor may have a new one."""
+    shown = (view.artifacts.get(artifact.name) for artifact in shape.artifacts if artifact.lasts)
+    return any(one is not None and one.expires_at is not None and one.expires_at <= at for one in shown)
+
+
 def unknown_to_vendor(item: Item, task: Task, policy: Policy) -> bool:
     """Whether the vendor has denied an item that is not final for longer than the grace.
 

@@ -19,7 +19,10 @@ from app.domain import standing as standings
 from app.domain.audit import Action, By
 from app.domain.standing import Standing
 from app.domain.status import TASK_FINAL, TaskStatus
+from app.domain.transition import Change
+from app.domain.view import has_expired_link, view_item
 from app.errors import Conflict, NotFound, NotRefreshed, Unavailable, VendorPaused
+from app.flows.apply import Applied, apply
 from app.flows.audit import note
 from app.flows.background import Background
 from app.flows.context import Context
@@ -29,6 +32,7 @@ from app.storage import items, limits, questions, tasks
 from app.storage.items import ItemKey
 from app.storage.limits import Limit
 from app.vendor.answers import QueryAnswer, Unanswered
+from app.vendor.kinds import FAMILIES
 
 PATIENCE_S: Final = 8.0
 """How long a caller waits for the vendor's answer."""
@@ -41,10 +45,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """An item about which the vendor can be asked: when it was last, and when it would be next."""
+    """An item about which the vendor can be asked: when it was last, and when it would be next; None for one that is
+    settled, and of which a link has expired."""
 
     last_query_at: datetime | None
-    planned_at: datetime
+    planned_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +77,12 @@ class Refresher:
 
     async def refresh(self, by: By, task_id: UUID, scope: str | None) -> None:
         """Have the vendor answer, for a client, for each open item of a task that is in its ``scope`` (None:
-        anybody's); what it said is applied when this returns. Nothing is asked about a task that has ended, or of
-        which no item is known yet. Raises ``NotFound``, ``Conflict`` while it is queued, ``VendorPaused``,
-        ``NotRefreshed``, ``Unavailable``."""
+        anybody's); what it said is applied when this returns. Of a task that has ended only those items are asked
+        about of which a link has expired: the vendor may have a new one. Nothing is asked of which no item is known
+        yet. Raises ``NotFound``, ``Conflict`` while it is queued, ``VendorPaused``, ``NotRefreshed``,
+        ``Unavailable``."""
         context = self._context
-        owner, known = await context.db.read(_open_items, task_id, scope)
+        owner, known = await context.db.read(_open_items, context, task_id, scope)
         if not known:
             return
         if owner != by.actor:
@@ -85,7 +91,7 @@ class Refresher:
             raise Unavailable("the clock of this process is not right", HELD_S)
         refreshing = self._under_way.get(task_id)
         if refreshing is None:
-            refreshing = asyncio.create_task(self._refresh(by.actor, known), name=f"refresh {task_id}")
+            refreshing = asyncio.create_task(self._refresh(by.actor, task_id, known), name=f"refresh {task_id}")
             self._under_way[task_id] = refreshing
             refreshing.add_done_callback(lambda _task: self._under_way.pop(task_id))
         # A caller that goes away takes nothing from those who share it.
@@ -99,7 +105,20 @@ class Refresher:
         await asyncio.gather(*refreshing, return_exceptions=True)
         await self._asking.finish(timeout_s)
 
-    async def _refresh(self, client_name: str, known: dict[ItemKey, Open]) -> None:
+    async def _refresh(self, client_name: str, task_id: UUID, known: dict[ItemKey, Open]) -> None:
+        context = self._context
+        settled = [key for key, one in known.items() if one.planned_at is None]
+        if not settled:
+            await self._ask_all(client_name, known)
+            return
+        await context.db.write(questions.reopen, settled)
+        try:
+            await self._ask_all(client_name, known)
+        finally:
+            # Whatever came of it, it must not begin a series of questions.
+            context.committed(await context.db.write(_settle_again, context, task_id))
+
+    async def _ask_all(self, client_name: str, known: dict[ItemKey, Open]) -> None:
         context = self._context
         end = context.clock.monotonic() + PATIENCE_S
         pending = {key: one.last_query_at for key, one in known.items()}
@@ -130,7 +149,7 @@ class Refresher:
             if turn.question is None:
                 await context.clock.sleep(min(turn.wait_s or 0, end - started))
                 continue
-            planned = {key: one.planned_at for key, one in known.items() if one.planned_at > now}
+            planned = {key: at for key, one in known.items() if (at := one.planned_at) is not None and at > now}
             asking = self._begin(turn.question, started, planned)
             if any(one.key in pending for one in turn.question.asked):
                 return asking
@@ -166,21 +185,30 @@ def _failed(error: BaseException) -> None:
     log.warning("refresh.failed", error=type(error).__name__)
 
 
-def _open_items(conn: sa.Connection, task_id: UUID, client_name: str | None) -> tuple[str, dict[ItemKey, Open]]:
-    """Whose the task is, and what of it can be asked about."""
+def _open_items(
+    conn: sa.Connection, context: Context, task_id: UUID, client_name: str | None
+) -> tuple[str, dict[ItemKey, Open]]:
+    """Whose the task is, and what of it can be asked about: what is open while the task has not ended, and what a
+    link of has expired. What else is missing of an ended one is the reconciler's to ask for."""
     found = tasks.find(conn, task_id, client_name)
     if found is None:
         raise NotFound("there is no such task")
     if found.task.status is TaskStatus.QUEUED:
         raise Conflict("the task is queued: the vendor does not have it yet")
-    if found.task.status in TASK_FINAL:
-        return found.task.client_name, {}
+    task, now, ended = found.task, context.clock.now(), found.task.status in TASK_FINAL
+    shape = FAMILIES[task.family].shape
     known = {
         item.key: Open(item.last_query_at, item.query_due_at)
         for item in items.of_tasks(conn, [task_id])
-        if item.query_due_at is not None
+        if (item.query_due_at is not None and not ended)
+        or has_expired_link(view_item(item, task, shape, context.policy), shape, now)
     }
-    return found.task.client_name, known
+    return task.client_name, known
+
+
+def _settle_again(conn: sa.Connection, context: Context, task_id: UUID) -> Applied:
+    """Plan the questions about a task anew, by what it is."""
+    return apply(conn, [Change(context.clock.now(), None, task_id)], context.rules)
 
 
 def _paused_by(standing: Standing, now: datetime) -> VendorPaused:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from app.domain.schedule import SUSPECT
 from app.domain.status import ITEM_FINAL
+from app.domain.timing import FAR
 from app.storage import dialect, tasks
 from app.storage.items import Asked, ItemKey, claim_due, lease, lock_due, unleased
 from app.storage.tables import items
@@ -85,6 +86,15 @@ def put_off(conn: sa.Connection, planned: Mapping[ItemKey, datetime]) -> None:
             )
             .values(query_due_at=due_at)
         )
+
+
+def reopen(conn: sa.Connection, keys: Collection[ItemKey]) -> None:
+    """Let settled items be asked about by whoever wants to know of them; they come due for nobody else. Whatever is
+    applied to their task settles them again."""
+    tasks.lock(conn, (), list(keys))
+    for family, item_id in sorted(keys):
+        named = sa.and_(items.c.family == family, items.c.item_id == item_id)
+        conn.execute(items.update().where(named, items.c.query_due_at.is_(None)).values(query_due_at=FAR))
 
 
 def bring_forward(conn: sa.Connection, key: ItemKey, due_at: datetime) -> None:

@@ -72,6 +72,129 @@ async def test_an_ended_task_is_not_asked_about_even_if_a_file_is_missing(start_
     assert queries(sandbox) == []
 
 
+DAY_S = 86_400
+
+
+async def _ended(gateway, sandbox, kind="song.generate", **params):
+    """A task that has ended as it should."""
+    task = await gateway.submit(kind, **params)
+    done = await gateway.until(task["id"], "succeeded")
+    await eventually(lambda: _is_settled(gateway, done["id"]))
+    return await gateway.task(done["id"])
+
+
+async def _signed_anew():
+    """The sandbox's signatures have the precision of a second."""
+    await asyncio.sleep(1.1)
+
+
+async def _is_settled(gateway, task_id):
+    shown = await gateway.task(task_id)
+    files = [one for item in shown["items"] for one in item["artifacts"].values()]
+    return all(one["status"] == "ready" for one in files)
+
+
+def links(task):
+    return {name: (one["url"], one["expires_at"]) for name, one in task["items"][0]["artifacts"].items()}
+
+
+@pytest.mark.parametrize("workers", [True, False], ids=["beside a reconciler", "without one"])
+async def test_a_new_link_is_fetched_for_one_that_has_expired(database_url, start_sandbox, workers):
+    """The link of an ended task: one call, a version more, a new term, and nobody is notified again."""
+    sandbox, clock = await start_sandbox(scale=2000, resign_every_s=100), ScaledClock()
+    given = {"tempolor_base_url": sandbox.base_url, "clock": clock, "egress_allow_private": True, **PATIENT}
+    async with running_gateway(database_url, **given) as gateway:
+        task = await _ended(gateway, sandbox, webhook_url="http://127.0.0.1:9/hook")
+    told = "SELECT count(*) AS n FROM notifications"
+    [before] = await Direct(database_url).rows(told)
+    async with running_gateway(database_url, workers=workers, **given) as gateway:
+        clock.skip(2 * DAY_S)
+        assert links((await refresh(gateway, task["id"])).json()) == links(task), "it is still good"
+        assert queries(sandbox) == []
+        clock.skip(1.1 * DAY_S)
+        await _signed_anew()
+        answer = await refresh(gateway, task["id"])
+        assert answer.status_code == 200, answer.text
+        fresh = answer.json()
+        assert len(queries(sandbox)) == 1
+        assert fresh["version"] > task["version"]
+        assert fresh["status"] == "succeeded"
+        for name, (url, expires_at) in links(fresh).items():
+            assert url != links(task)[name][0]
+            assert expires_at > links(task)[name][1]
+        assert (await refresh(gateway, task["id"])).json() == fresh, "a new link is good for days"
+        assert len(queries(sandbox)) == 1
+    assert await Direct(database_url).rows(told) == [before]
+    assert await Direct(database_url).rows("SELECT 1 FROM items WHERE query_due_at IS NOT NULL") == []
+
+
+@pytest.mark.parametrize("kind", ["instrumental.generate", "stems.create", "midi.create"])
+async def test_a_new_link_is_fetched_for_every_kind(start_gateway, start_sandbox, kind):
+    sandbox, clock = await start_sandbox(scale=2000, resign_every_s=100), ScaledClock()
+    gateway = await start_gateway(sandbox, clock=clock, **PATIENT)
+    task = await _ended(gateway, sandbox, kind)
+    clock.skip(4 * DAY_S)
+    await _signed_anew()
+    fresh = (await refresh(gateway, task["id"])).json()
+    assert {name: url for name, (url, _) in links(fresh).items()}.items().isdisjoint(
+        {name: url for name, (url, _) in links(task).items()}.items()
+    )
+    assert len(queries(sandbox)) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [({"status": 400002}, 503), ({"status": 400001}, 503), ({"reset": True}, 503), ({"status": 400008}, 200)],
+    ids=str,
+)
+async def test_a_link_that_the_vendor_does_not_renew_stays_as_it_is_and_is_asked_for_once(
+    start_gateway, start_sandbox, database_url, answer, status
+):
+    sandbox, clock = await start_sandbox(scale=2000, resign_every_s=100), ScaledClock()
+    gateway = await start_gateway(sandbox, clock=clock, query_rate_per_s=50, query_interval_s=2)
+    task = await _ended(gateway, sandbox)
+    asked = len(queries(sandbox))
+    clock.skip(4 * DAY_S)
+    sandbox.add_rules(answers=[{"operation": "query", "times": None} | answer])
+    found = await refresh(gateway, task["id"])
+    assert found.status_code == status
+    assert (status == 200) or int(found.headers["retry-after"]) >= 1
+    assert links(await gateway.task(task["id"])) == links(task)
+    await asyncio.sleep(2.5)
+    assert len(queries(sandbox)) == asked + 1
+    assert await Direct(database_url).rows("SELECT 1 FROM items WHERE query_due_at IS NOT NULL") == []
+
+
+async def test_while_the_vendor_is_paused_no_new_link_is_asked_for(start_gateway, start_sandbox, database_url):
+    sandbox, clock = await start_sandbox(scale=2000), ScaledClock()
+    gateway = await start_gateway(sandbox, clock=clock, **PATIENT)
+    task = await _ended(gateway, sandbox)
+    sandbox.add_rules(answers=[{"operation": "submit", "status": 400002, "times": None}])
+    clock.skip(4 * DAY_S)
+    await gateway.submit()
+
+    async def paused():
+        return (await gateway.api.get("/backlog")).json()["standing_still"].get("query")
+
+    await eventually(paused)
+    answer = await refresh(gateway, task["id"])
+    assert_problem(answer, 503, "vendor_paused")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert queries(sandbox) == []
+    assert await Direct(database_url).rows("SELECT 1 FROM items WHERE query_due_at IS NOT NULL") == []
+
+
+async def test_an_expired_stream_is_not_asked_for_when_its_file_is_there(start_gateway, start_sandbox):
+    sandbox, clock = await start_sandbox(scale=2000), ScaledClock()
+    gateway = await start_gateway(sandbox, clock=clock, **PATIENT)
+    params = {"prompt": "x", "model": "Lyria 3 Stream"}
+    task = await _ended(gateway, sandbox, params=params)
+    assert "stream" in links(task)
+    clock.skip(DAY_S)
+    assert (await refresh(gateway, task["id"])).status_code == 200
+    assert queries(sandbox) == []
+
+
 async def test_an_early_question_does_not_begin_a_series(start_gateway, start_sandbox, database_url):
     """While callbacks come as they should, the one call of a refresh is the only one."""
     sandbox = await start_sandbox(scale=0.1)
