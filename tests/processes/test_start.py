@@ -136,6 +136,20 @@ async def test_a_port_in_use_and_a_database_that_is_away_are_told_clearly(tmp_pa
     assert CANARY not in "".join(one.text for one in all_ended)
 
 
+@on_sqlite
+async def test_the_variables_of_proxies_are_read_or_told_by_every_command(tmp_path, database_url):
+    env = environment(database_url, tempolor_base_url="https://vendor.invalid")
+    read = env | {"https_proxy": "127.0.0.1:9", "NO_PROXY": "localhost,[::1],fd07:b51a:cc66:f0::/64"}
+    ended = await run("submissions", "show", env=read, cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    wrong = env | {"ALL_PROXY": f"socks5://{CANARY}:1", "SSL_CERT_FILE": "/none"}
+    for command in (["submissions", "show"], ["serve", "--port", "0"], ["worker"]):
+        ended = await run(*command, env=wrong, cwd=tmp_path)
+        assert (ended.code, "Traceback" in ended.text, CANARY in ended.text) == (1, False, False)
+        assert "ALL_PROXY: " in ended.err
+        assert "SSL_CERT_FILE: " in ended.err
+
+
 def test_the_unspecified_address_of_ipv6_takes_ipv4_as_well():
     with listen("::", 0) as listener:
         for host in ("127.0.0.1", "::1"):

@@ -1,6 +1,10 @@
 """The proxy for calls to the vendor, by the variables that all programs share; nothing else asks one."""
 
+from pathlib import Path
+
 import pytest
+
+from app.wiring import authorities, usual_authorities
 
 PROXY = "http://proxy.example:3128"
 
@@ -132,3 +136,11 @@ def test_authorities_that_cannot_be_read_are_one_message(load, faults, tmp_path)
     (folder / "0a1b2c3d.0").touch()
     assert load(SSL_CERT_DIR=str(folder)).ssl_cert_dir == str(folder)
     assert load(SSL_CERT_FILE="", SSL_CERT_DIR="") == load()
+
+
+def test_who_is_trusted_is_what_the_file_says_and_no_variable_read_later(load, monkeypatch):
+    own = Path(__file__).parents[1] / "caller" / "receiver.pem"
+    assert authorities(load(SSL_CERT_FILE=f"{own}\n")).cert_store_stats()["x509"] == 1
+    monkeypatch.setenv("SSL_CERT_FILE", "/none")
+    usual_authorities.cache_clear()
+    assert authorities(load()).cert_store_stats()["x509"] > 50

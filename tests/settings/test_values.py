@@ -2,6 +2,7 @@
 
 import pytest
 
+from app.settings import BadSettings, database_settings
 from app.settings.addresses import is_loopback, web_address
 from tests.settings.conftest import VENDOR_KEY
 
@@ -215,6 +216,16 @@ def test_a_database_url_is_refused_for_its_reason(faults, url, told):
     (found,) = faults(GATEWAY_DATABASE_URL=url)
     assert found.startswith("GATEWAY_DATABASE_URL: ")
     assert told in found
+
+
+def test_the_database_alone_is_told_as_among_all_settings(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GATEWAY_DATABASE_URL", "sqlite:///./gateway.db\n")
+    assert database_settings().database_url.get_secret_value() == "sqlite:///./gateway.db"
+    for value, told in (("postgresql://h/d?connect_timeout=abc", "connect_timeout"), ("'sqlite:///g.db'", "quotes")):
+        monkeypatch.setenv("GATEWAY_DATABASE_URL", value)
+        with pytest.raises(BadSettings, match=f"^GATEWAY_DATABASE_URL: .*{told}"):
+            database_settings()
 
 
 @pytest.mark.parametrize("scheme", ["POSTGRESQL", "Postgres", "postgresql+psycopg", "PostgreSQL+AsyncPG"])
