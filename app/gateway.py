@@ -34,7 +34,7 @@ from app.flows.watch import Watch
 from app.settings import Settings
 from app.storage.connect import is_sqlite, open_database, parse_url
 from app.storage.migrate import check_at_head, migrate
-from app.storage.sqlite import FileLock
+from app.storage.sqlite_file import FileLock
 from app.wiring import authorities, context_of
 
 MOST_FINISH_S: Final = 30.0

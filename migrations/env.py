@@ -10,6 +10,7 @@ from alembic import context
 
 from app.storage.connect import is_sqlite, parse_url
 from app.storage.sqlite import create_engine
+from app.storage.sqlite_file import OpenFiles
 from app.storage.tables import UtcDateTime, metadata
 
 
@@ -41,6 +42,6 @@ else:
     url = parse_url(os.environ["GATEWAY_DATABASE_URL"])
     if not is_sqlite(url):
         raise SystemExit("New revisions are written against a SQLite file; 'tempolor-gateway migrate' does the rest.")
-    with create_engine(url, begin="BEGIN IMMEDIATE", pool_size=1).connect() as own:
+    with create_engine(url, OpenFiles(url), begin="BEGIN IMMEDIATE", pool_size=1).connect() as own:
         run(own)
         own.commit()

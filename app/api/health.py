@@ -18,10 +18,11 @@ class Alive(BaseModel):
 
 
 class Readiness(BaseModel):
-    """`checks` says of each thing what it found."""
+    """`checks` says of each thing what it found, `reason` why the database is not reached."""
 
     ready: bool
     checks: dict[str, str]
+    reason: str | None = None
 
 
 class Backlog(BaseModel):

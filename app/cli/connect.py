@@ -11,7 +11,7 @@ from app.settings import database_settings, load_settings
 from app.storage.connect import is_sqlite, name_of, open_database, parse_url
 from app.storage.database import Database
 from app.storage.migrate import check_at_head
-from app.storage.sqlite import find_file
+from app.storage.sqlite_file import find_file
 from app.telemetry.logs import set_up
 from app.wiring import context_of
 

@@ -40,18 +40,19 @@ class Health:
     draining: bool = False
 
     async def readiness(self) -> dict[str, Any]:
-        """``ready``, what each check found, and ``warnings``: what is not right although it is ready."""
+        """``ready``, what each check found, ``warnings``: what is not right although it is ready, and ``reason``: why
+        the database is not reached."""
         checks = {"draining": "yes" if self.draining else "no", "database": "ok", "schema": "ok"}
         # A newer release has migrated while this process runs: it goes on until it is replaced. Were it not ready,
         # the first step of a rolling update would take every process out of the balancer at once.
-        usable = True
+        usable, reason = True, None
         try:
             schema = await self.context.db.read(compare_schema)
             checks["schema"], usable = schema.value, schema is not Schema.OTHER
-        except Unavailable:
-            checks["database"], usable = "unreachable", False
+        except Unavailable as error:
+            checks["database"], usable, reason = "unreachable", False, error.detail
         ready = usable and not self.draining
-        return {"ready": ready, "checks": checks, "warnings": self.cautions.found()}
+        return {"ready": ready, "checks": checks, "warnings": self.cautions.found(), "reason": reason}
 
     async def backlog(self) -> dict[str, Any]:
         """``stuck``, and the numbers: what is overdue, and which loops of this process do not turn."""

@@ -6,7 +6,8 @@ from app.errors import InvalidRequest
 from app.storage.database import Database
 from app.storage.postgres import PostgresBackend
 from app.storage.postgres_url import read_url
-from app.storage.sqlite import SqliteBackend, place_of
+from app.storage.sqlite import SqliteBackend
+from app.storage.sqlite_file import place_of
 
 
 def open_database(url: str) -> Database:

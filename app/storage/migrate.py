@@ -23,8 +23,8 @@ from app.storage.faults import unavailable
 from app.storage.postgres import create_engine as create_postgres_engine
 from app.storage.postgres import look_at
 from app.storage.postgres_url import Target, read_url
-from app.storage.sqlite import FileLock, find_file, place_of
 from app.storage.sqlite import create_engine as create_sqlite_engine
+from app.storage.sqlite_file import FileLock, OpenFiles, find_file, place_of
 from app.storage.tables import metadata
 
 ROOT: Final = Path(__file__).parents[2]
@@ -116,7 +116,7 @@ def migrate(url: str, revision: str = "head") -> None:
 
 def _migrate_sqlite(url: sa.URL, revision: str) -> None:
     lock = FileLock(url, ".migrate.lock")
-    engine = create_sqlite_engine(url, begin="BEGIN IMMEDIATE", pool_size=1)
+    engine = create_sqlite_engine(url, OpenFiles(url), begin="BEGIN IMMEDIATE", pool_size=1)
     try:
         lock.acquire(wait=True)
         find_file(url, make=True)

@@ -5,22 +5,24 @@ BEGIN that reads and then writes fails on a stale snapshot, so writers begin IMM
 """
 
 import asyncio
-import fcntl
 import itertools
-import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar, cast
 
 import sqlalchemy as sa
+import structlog
 
-from app.errors import DatabaseInUse, NoDatabase, Unavailable
+from app.errors import Unavailable
 from app.storage.database import Lane, dumps, loads
+from app.storage.sqlite_file import FRESH_S, OpenFiles, State, place_of
 
 T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
 
 READERS: Final = 3
 BUSY_TIMEOUT_S: Final = 5.0
@@ -35,8 +37,9 @@ class SqliteBackend:
 
     def __init__(self, url: sa.URL) -> None:
         self.place = place_of(url)
-        self._writer_engine = create_engine(url, begin="BEGIN IMMEDIATE", pool_size=1)
-        self._reader_engine = create_engine(url, begin="BEGIN", pool_size=READERS)
+        self._files = OpenFiles(url)
+        self._writer_engine = create_engine(url, self._files, begin="BEGIN IMMEDIATE", pool_size=1)
+        self._reader_engine = create_engine(url, self._files, begin="BEGIN", pool_size=READERS)
         self._jobs: queue.PriorityQueue[tuple[int, int, Callable[[], None] | None]] = queue.PriorityQueue()
         self._order = itertools.count()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sqlite-reader")
@@ -44,11 +47,15 @@ class SqliteBackend:
         self._closed = False
 
     async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool, whole: bool = True) -> T:
-        """See ``Backend``. There is one writer: what need not be whole is so too."""
+        """See ``Backend``. There is one writer: what need not be whole is so too. Nothing is read from files that are
+        not those at their paths any more, and nothing that was written to them is taken for durable."""
         if self._closed:
             raise Unavailable("the database is closed")
         loop = asyncio.get_running_loop()
         if not write:
+            if self._files.state(fresh_s=FRESH_S) is State.LOG_GONE:
+                await self.run(lane, lambda _conn: None, write=True)
+            self._files.require_same(fresh_s=FRESH_S)
             return await loop.run_in_executor(self._readers, _transact, self._reader_engine, fn)
         done: asyncio.Future[T] = loop.create_future()
         self._jobs.put((lane, next(self._order), lambda: self._write(fn, loop, done)))
@@ -82,13 +89,55 @@ class SqliteBackend:
         result: Any = None
         fault: BaseException | None = None
         try:
+            if self._files.state(fresh_s=FRESH_S) is State.LOG_GONE:
+                self._save_log()
+            self._files.require_same(fresh_s=FRESH_S)
             result = _transact(self._writer_engine, fn)
+            # Not before now is it known that what was committed is where it will be looked for.
+            self._files.require_same()
         except BaseException as error:
             fault = error
         try:
             loop.call_soon_threadsafe(_resolve, done, result, fault)
         except RuntimeError:
             return  # the loop has ended; so has whoever waited
+
+    def _save_log(self) -> None:
+        """Bring what is in the log that was removed, and is still open, into the file, and begin another log. The new
+        one must not be opened before everybody has closed the old one."""
+        with self._without_readers():
+            engines = (self._writer_engine, self._reader_engine)
+            # One that has a connection: a new one would open what is not there.
+            open_one = next(engine for engine in engines if cast(sa.QueuePool, engine.pool).checkedin())
+            connection = open_one.raw_connection()
+            try:
+                driver: Any = connection.driver_connection
+                [busy, _, _] = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                connection.close()
+            if busy:
+                raise Unavailable("the database is not available: its log was removed, and is still used by another")
+            for engine in engines:
+                engine.dispose()
+            self._files.forget()
+        log.warning("database.log_saved", file=self.place)
+
+    @contextmanager
+    def _without_readers(self) -> Iterator[None]:
+        """Wait until nobody reads, and let nobody begin."""
+        all_idle, done = threading.Barrier(READERS + 1), threading.Event()
+
+        def hold() -> None:
+            all_idle.wait()
+            done.wait()
+
+        for _ in range(READERS):
+            self._readers.submit(hold)
+        all_idle.wait()
+        try:
+            yield
+        finally:
+            done.set()
 
 
 def _resolve(done: asyncio.Future[Any], result: Any, fault: BaseException | None) -> None:
@@ -100,17 +149,12 @@ def _resolve(done: asyncio.Future[Any], result: Any, fault: BaseException | None
         done.set_exception(fault)
 
 
-def place_of(url: sa.URL) -> str:
-    """Which file it is, for who runs the gateway."""
-    return str(Path(str(url.database)).absolute())
-
-
 def _transact(engine: sa.Engine, fn: Callable[[sa.Connection], T]) -> T:
     with engine.begin() as conn:
         return fn(conn)
 
 
-def create_engine(url: sa.URL, *, begin: str, pool_size: int) -> sa.Engine:
+def create_engine(url: sa.URL, files: OpenFiles, *, begin: str, pool_size: int) -> sa.Engine:
     """An engine whose transactions begin with ``begin``; WAL, durable at each commit."""
     engine = sa.create_engine(
         url,
@@ -124,6 +168,10 @@ def create_engine(url: sa.URL, *, begin: str, pool_size: int) -> sa.Engine:
         connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_S, "cached_statements": 256},
     )
 
+    @sa.event.listens_for(engine, "do_connect")
+    def look(*_given: Any) -> None:
+        files.before_opening()
+
     @sa.event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: Any) -> None:
         # The driver's own idea of when a transaction begins is switched off; ``begin`` below says it.
@@ -136,54 +184,16 @@ def create_engine(url: sa.URL, *, begin: str, pool_size: int) -> sa.Engine:
             f"busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}",
         ):
             connection.execute(f"PRAGMA {pragma}").close()
+        # The log is opened by the first who reads.
+        connection.execute("SELECT 1 FROM sqlite_master").close()
+        try:
+            files.note()
+        except Unavailable:
+            connection.close()
+            raise
 
     @sa.event.listens_for(engine, "begin")
     def begin_transaction(connection: sa.Connection) -> None:
         connection.exec_driver_sql(begin)
 
     return engine
-
-
-class FileLock:
-    """An advisory lock beside a SQLite file, released when the process ends, however it ends."""
-
-    def __init__(self, url: sa.URL, suffix: str) -> None:
-        self._path = Path(f"{url.database}{suffix}")
-        self._file: int | None = None
-
-    def acquire(self, *, wait: bool) -> None:
-        """Take the lock. Raises ``DatabaseInUse`` if another process has it and ``wait`` is false."""
-        self._file = _open_file(self._path, make=True)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            self.release()
-            raise DatabaseInUse(
-                f"another serve or worker uses {self._path.name.removesuffix('.lock')!r}; "
-                "SQLite takes one process, PostgreSQL any number"
-            ) from None
-
-    def release(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-
-
-def find_file(url: sa.URL, *, make: bool = False) -> None:
-    """See that the file is there and can be written, before SQLite does, which makes a missing one and does not say
-    which one it cannot open. Raises ``NoDatabase``, ``Unavailable``."""
-    path = Path(str(url.database))
-    if not make and not path.exists():
-        raise NoDatabase(
-            f"there is no database {path.absolute()} (GATEWAY_DATABASE_URL): 'tempolor-gateway serve' and "
-            "'tempolor-gateway migrate' make one, other commands use it"
-        )
-    os.close(_open_file(path, make=make))
-
-
-def _open_file(path: Path, *, make: bool) -> int:
-    try:
-        # What callers sent is nobody else's to read.
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if make else 0), 0o600)
-    except OSError as error:
-        raise Unavailable(f"{path.absolute()} (GATEWAY_DATABASE_URL) cannot be opened: {error.strerror}") from None

@@ -1,0 +1,175 @@
+"""The files of a SQLite database: which they are, whether they are still the ones that were opened, and who may serve
+them.
+
+SQLite does not notice that a file which it has open was removed or replaced. It goes on writing where nobody will
+look again, and says that all is well.
+"""
+
+import fcntl
+import os
+import time
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+import structlog
+
+from app.errors import DatabaseInUse, NoDatabase, Unavailable, UnsuitableDatabase
+
+_SIDE_FILES: Final = ("-wal", "-shm")
+"""The log, which holds what was committed and is not yet in the file, and its index."""
+
+FRESH_S: Final = 0.1
+"""How long what was seen is believed by those who only begin something."""
+
+log = structlog.get_logger(__name__)
+
+Identity = tuple[int, int]
+
+
+class State(Enum):
+    """Of the files at their paths, as against those that are open. ``LOG_GONE``: the file is the same; its log or the
+    index was removed, and nobody has made another. ``LOST``: anything else."""
+
+    SAME = "same"
+    LOG_GONE = "its log was removed"
+    LOST = "it was removed or replaced"
+
+
+class OpenFiles:
+    """What the connections of this process have open. Used by all its threads."""
+
+    def __init__(self, url: sa.URL) -> None:
+        self._path = Path(place_of(url))
+        self._opened: tuple[Identity, ...] | None = None
+        self._real = ""
+        self._told = State.SAME
+        self._same_at = 0.0
+
+    def before_opening(self) -> None:
+        """Raises ``UnsuitableDatabase``, and ``Unavailable`` where another file than before would be opened."""
+        if self._opened is not None:
+            self.require_same()
+        elif self._path.exists() and self._path.stat().st_nlink > 1:
+            raise UnsuitableDatabase(
+                f"{self._path} (GATEWAY_DATABASE_URL) has several names (hard links): SQLite would keep a log for "
+                "each of them, and damage it. Remove the other names, or make a copy"
+            )
+
+    def note(self) -> None:
+        """A connection has opened the files. Raises ``Unavailable`` if they are not those of the one before."""
+        if self._opened is not None:
+            self.require_same()
+            return
+        # SQLite follows symbolic links, and has the other files beside the one that they lead to.
+        self._real = os.path.realpath(self._path)
+        found = self._look()
+        if None not in found:
+            self._opened = tuple(one for one in found if one is not None)
+
+    def forget(self) -> None:
+        """All connections are closed."""
+        self._opened = None
+
+    def state(self, *, fresh_s: float = 0.0) -> State:
+        """Look, which takes some microseconds, unless they were the same so short a time ago. What changes is
+        logged."""
+        now = time.monotonic()
+        if self._opened is None or now - self._same_at < fresh_s:
+            return State.SAME
+        found = self._look()
+        state = State.SAME
+        if found != self._opened:
+            removed = all(now in (None, then) for now, then in zip(found, self._opened, strict=True))
+            state = State.LOG_GONE if removed and found[0] is not None else State.LOST
+        self._same_at = now if state is State.SAME else 0.0
+        if state is not self._told:
+            self._told = state
+            self._tell(state)
+        return state
+
+    def require_same(self, *, fresh_s: float = 0.0) -> None:
+        """Raises ``Unavailable`` unless the files are the same still."""
+        state = self.state(fresh_s=fresh_s)
+        if state is not State.SAME:
+            reason = f"its file is not the one that was opened: {state.value}"
+            raise Unavailable(
+                f"the database is not available: {reason}", told=f"the database {self._path} is not available: {reason}"
+            )
+
+    def _look(self) -> tuple[Identity | None, ...]:
+        return (_identity(self._path), *(_identity(f"{self._real}{suffix}") for suffix in _SIDE_FILES))
+
+    def _tell(self, state: State) -> None:
+        path = str(self._path)
+        if state is State.SAME:
+            log.warning("database.file_back", file=path)
+        elif state is State.LOG_GONE:
+            log.error("database.log_removed", file=path, danger="what was committed last was only in it")
+        else:
+            log.error(
+                "database.file_lost",
+                file=path,
+                danger="what was acknowledged is only in this process, and ends with it",
+                remedy="put the file back; or copy what this process has open (docs/operate.md), and then restart it",
+            )
+
+
+class FileLock:
+    """An advisory lock beside a SQLite file, released when the process ends, however it ends. A symbolic link has the
+    lock of the file that it leads to."""
+
+    def __init__(self, url: sa.URL, suffix: str) -> None:
+        self._path = Path(f"{os.path.realpath(place_of(url))}{suffix}")
+        self._file: int | None = None
+
+    def acquire(self, *, wait: bool) -> None:
+        """Take the lock. Raises ``DatabaseInUse`` if another process has it and ``wait`` is false."""
+        self._file = _open_file(self._path, make=True)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            self.release()
+            raise DatabaseInUse(
+                f"another serve or worker uses {self._path.name.removesuffix('.lock')!r}; "
+                "SQLite takes one process, PostgreSQL any number"
+            ) from None
+
+    def release(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def place_of(url: sa.URL) -> str:
+    """Which file it is, for who runs the gateway."""
+    return str(Path(str(url.database)).absolute())
+
+
+def find_file(url: sa.URL, *, make: bool = False) -> None:
+    """See that the file is there and can be written, before SQLite does, which makes a missing one and does not say
+    which one it cannot open. Raises ``NoDatabase``, ``Unavailable``."""
+    path = Path(place_of(url))
+    if not make and not path.exists():
+        raise NoDatabase(
+            f"there is no database {path} (GATEWAY_DATABASE_URL): 'tempolor-gateway serve' and "
+            "'tempolor-gateway migrate' make one, other commands use it"
+        )
+    os.close(_open_file(path, make=make))
+
+
+def _identity(path: str | Path) -> Identity | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _open_file(path: Path, *, make: bool) -> int:
+    try:
+        # What callers sent is nobody else's to read.
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if make else 0), 0o600)
+    except OSError as error:
+        raise Unavailable(f"{path.absolute()} (GATEWAY_DATABASE_URL) cannot be opened: {error.strerror}") from None
