@@ -66,7 +66,7 @@ class ListQuery(BaseModel):
 
 @router.get("/tasks", response_model=TaskPage, summary="List tasks")
 async def list_tasks(query: Annotated[ListQuery, Query()], client: Caller, given: TheServices) -> Response:
-    """Tasks, newest first. A cursor belongs to its filters."""
+    """Tasks, newest first. A cursor belongs to its filters. Of very large tasks a page has fewer."""
     filters = Filters(
         _scope(scope_of(client), query.client),
         tuple(sorted(one.value for one in query.status)),
@@ -76,8 +76,8 @@ async def list_tasks(query: Annotated[ListQuery, Query()], client: Caller, given
         query.created_before,
     )
     before_id = cursors.read(query.cursor, filters) if query.cursor is not None else None
-    found = await read.task_list(given.context, replace(filters, before_id=before_id), query.limit + 1)
-    return json_answer(cursors.page(found, query.limit, filters))
+    found, more = await read.task_list(given.context, replace(filters, before_id=before_id), query.limit)
+    return json_answer({"data": found, "next_cursor": cursors.make(found[-1]["id"], filters) if more else None})
 
 
 @router.get("/tasks/{task_id}", response_model=Task, summary="Read a task")

@@ -28,7 +28,7 @@ class Artifact:
 @dataclass(frozen=True, slots=True)
 class Item:
     """One work that the vendor made of a task. ``artifacts``: by name (``stream``, ``audio``, ``audio_hi``,
-    ``stems``, ``midi``); ``vendor``: the vendor's own fields, merged."""
+    ``bgm``, ``stems``, ``midi``); ``vendor``: the vendor's own fields, merged."""
 
     item_id: str
     status: str

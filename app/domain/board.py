@@ -79,13 +79,14 @@ class Ended(msgspec.Struct, frozen=True):
 @dataclass(slots=True)
 class Board:
     """Loaded under the tasks' locks; ``dirty_*`` and ``entries`` are what must be written back. ``large``: new large
-    values by family, item and digest."""
+    values by family, item and digest; ``superseded``: items of which a large value is not referred to any more."""
 
     tasks: dict[UUID, Task] = field(default_factory=dict)
     items: dict[ItemKey, Item] = field(default_factory=dict)
     by_task: dict[UUID, list[Item]] = field(default_factory=dict)
     entries: dict[UUID, list[Entry]] = field(default_factory=dict)
     large: dict[tuple[str, str, str], Any] = field(default_factory=dict)
+    superseded: set[ItemKey] = field(default_factory=set)
     dirty_tasks: set[UUID] = field(default_factory=set)
     dirty_items: set[ItemKey] = field(default_factory=set)
     removed: set[UUID] = field(default_factory=set)

@@ -6,7 +6,7 @@ queries, the passing of time, cancellation. It is pure: it changes the board in 
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from app.domain.board import Arrival, Board, Milestone, Moved, Rules
 from app.domain.client import EXTERNAL
 from app.domain.derive import derive, shown
-from app.domain.item import join
+from app.domain.item import Joined, join
 from app.domain.observation import NamedBy, Observation, Source, earlier, from_us, to_us
 from app.domain.operating import Absences, absent_s
 from app.domain.schedule import heard, queried
@@ -23,8 +23,8 @@ from app.domain.task import Entry, Item, Submission, Task
 from app.domain.timing import rfc3339
 from app.domain.view import unseen_since_us
 
-MOST_ITEMS = 500
-"""Items of one task; only a flood under a leaked token reaches it."""
+MOST_ITEMS: Final = 100
+"""Items of one task; only a flood under a leaked token reaches it. A further one is as another task's."""
 
 
 MOST_NAMED = 24
@@ -114,12 +114,9 @@ def _observe(
         arrival = _arrival(task, item, seen, joined.since_event_us)
         if arrival.delay_s <= rules.policy.deadline_s:
             board.arrivals.append(arrival)  # else a clock was set, or we were away: no habit of the vendor's
-    item.state = joined.state
+    _keep(board, item, joined)
     board.sources[item.key] = seen.source
-    for name, value in joined.large.items():
-        board.large[(item.family, item.item_id, joined.state.large[name][1])] = value
     _note_contact(item, task, seen, bool(joined.changed), rules)
-    board.dirty_items.add(item.key)
     note: dict[str, Any] = {"item_id": item.item_id}
     if seen.reading.event is not None:
         note["event"] = seen.reading.event
@@ -132,6 +129,15 @@ def _observe(
         note |= _answered(item, seen, news=bool(joined.changed))
     touched[task.id].append(note)
     return verdict
+
+
+def _keep(board: Board, item: Item, joined: Joined) -> None:
+    item.state = joined.state
+    board.dirty_items.add(item.key)
+    for name, value in joined.large.items():
+        board.large[(item.family, item.item_id, joined.state.large[name][1])] = value
+    if joined.superseded:
+        board.superseded.add(item.key)
 
 
 def _find_or_bind(

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from app.domain.board import Arrival, Board, Ended, Moved, Rules
 from app.domain.task import Task
 from app.domain.transition import Change, Outcome, step
-from app.flows.letters import written
+from app.flows.letters import named_digests, written
 from app.flows.traced import Followed, followed
 from app.storage import items, locking, sets, statements, tasks, timeline
 from app.storage.database import Conflicted
@@ -113,10 +113,14 @@ def step_all(locked: Locked, changes: Sequence[Change], rules: Rules) -> Applied
 
 
 def write_back(conn: sa.Connection, board: Board, rules: Rules, *inbox: statements.Change) -> None:
-    """Write the ``inbox``, what has changed on a board, and the notifications of it."""
+    """Write the ``inbox``, what has changed on a board, and the notifications of it. Large values that nothing refers
+    to any more go."""
     sets.write(conn, [*inbox, *_changed_rows(board, rules)])
     timeline.thin_out(conn, timeline.overfull(_kept(board)))
     tasks.delete(conn, board.removed)
+    superseded = [item for key in sorted(board.superseded) if (item := board.items[key]).task_id not in board.removed]
+    if superseded:
+        items.drop_old_values(conn, superseded, named_digests(conn, {item.task_id for item in superseded}))
 
 
 def write_unless_changed(conn: sa.Connection, seen: Locked, rules: Rules, *inbox: statements.Change) -> None:

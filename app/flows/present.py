@@ -16,6 +16,7 @@ from app.domain.task import Failure, Item, Task
 from app.domain.timing import rfc3339
 from app.domain.view import ItemView, view_item
 from app.flows import waiting
+from app.flows.fitting import fit_items
 from app.flows.waiting import Waits
 from app.flows.warnings import warnings_of
 from app.storage import items
@@ -50,6 +51,8 @@ def task_document(
     shape = FAMILIES[task.family].shape
     views = [(item, view_item(item, task, shape, policy)) for item in own]
     failure = _failure(task, views)
+    shown = [_item_document(item, view, values, shape) for item, view in views]
+    shortened = fit_items(shown)
     return {
         "id": str(task.id),
         "kind": task.kind,
@@ -61,10 +64,10 @@ def task_document(
         "submitted_model": task.submitted_model,
         "webhook_url": task.webhook_url,
         "retry_of": str(given.retry_of) if given.retry_of else None,
-        "items": [_item_document(item, view, values, shape) for item, view in views],
+        "items": shown,
         "waiting_for": _wait_document(record, waits) if waits is not None and not own else None,
         "error": _error_document(failure) if failure else None,
-        "warnings": warnings_of(record, own),
+        "warnings": warnings_of(record, own, shortened=shortened),
         "version": task.version,
         "created_at": rfc3339(task.created_at),
         "submitted_at": rfc3339(task.submitted_at),

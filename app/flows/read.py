@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from app.domain.filters import Filters
 from app.errors import NotFound, VendorFailed
 from app.flows.context import Context
+from app.flows.fitting import page_of
 from app.flows.present import Document, body_document, callback_document, documents, timeline_documents
 from app.storage import inbox, items, tasks, timeline
 from app.vendor.answers import Unanswered
@@ -31,8 +32,8 @@ async def some_tasks(context: Context, task_ids: tuple[UUID, ...]) -> list[Docum
     return await context.db.read(_some, context, task_ids)
 
 
-async def task_list(context: Context, filters: Filters, limit: int) -> list[Document]:
-    """A page of tasks, newest first."""
+async def task_list(context: Context, filters: Filters, limit: int) -> tuple[list[Document], bool]:
+    """A page of tasks, newest first: ``limit`` at most, or as many as fit; and whether there are more."""
     return await context.db.read(_list, context, filters, limit)
 
 
@@ -105,8 +106,11 @@ def _some(conn: sa.Connection, context: Context, task_ids: tuple[UUID, ...]) -> 
     return documents(conn, tasks.find_many(conn, task_ids), context.policy, context.clock.now())
 
 
-def _list(conn: sa.Connection, context: Context, filters: Filters, limit: int) -> list[Document]:
-    return documents(conn, tasks.list_page(conn, filters, limit), context.policy, context.clock.now())
+def _list(conn: sa.Connection, context: Context, filters: Filters, limit: int) -> tuple[list[Document], bool]:
+    records = tasks.list_page(conn, filters, limit + 1)
+    now = context.clock.now()
+    page = page_of(records[:limit], lambda part: documents(conn, part, context.policy, now))
+    return page, len(records) > len(page)
 
 
 def _timeline(

@@ -7,6 +7,7 @@ counted and goes no further; its first copy's time stays its time, or an old cal
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -15,11 +16,10 @@ from msgspec.structs import replace
 
 from app.domain.board import Board, Rules
 from app.domain.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
-from app.domain.task import Item, Task
+from app.domain.task import Task
 from app.domain.transition import Change, Outcome, Verdict
 from app.flows.apply import Applied, Locked, lock, step_all, unlocked, write_back, write_unless_changed
-from app.flows.letters import named_digests
-from app.storage import inbox, items, sets, statements, tasks
+from app.storage import inbox, sets, statements, tasks
 from app.storage.database import Conflicted
 from app.storage.inbox import Delivery, Receipt
 
@@ -66,9 +66,6 @@ def commit_group(
     locked = lock(conn, list(changes.values()), skip_locked=skip_locked, digests=changes.keys())
     committed, logged = _decide(conn, group, unique, changes, locked, rules)
     write_back(conn, locked.board, rules, *logged)
-    flooded = _flooded(locked.board)
-    if flooded:
-        items.drop_old_values(conn, flooded, named_digests(conn, {item.task_id for item in flooded}))
     return committed
 
 
@@ -80,7 +77,7 @@ def commit_optimistically(conn: sa.Connection, group: Sequence[Received], rules:
     changes = {one.digest: _change(one) for one in unique}
     seen = unlocked(conn, list(changes.values()), changes.keys())
     committed, logged = _decide(conn, group, unique, changes, seen, rules)
-    if _flooded(seen.board):
+    if _is_flooded(seen.board):
         raise Conflicted
     write_unless_changed(conn, seen, rules, *logged)
     return committed
@@ -202,14 +199,14 @@ def _charged(board: Board, one: Received) -> list[Task]:
     return [board.tasks[task_id] for task_id in sorted({item.task_id for item in held if item is not None})]
 
 
-def _flooded(board: Board) -> list[Item]:
-    """Items with new large values, of tasks that have had too many bodies: their old values are not kept either."""
-    keys = {key[:2] for key in board.large}
-    return [
-        item
-        for item in (board.items[key] for key in sorted(keys))
-        if item.task_id not in board.removed and board.tasks[item.task_id].stored_bodies >= inbox.MOST_BODIES
-    ]
+MOST_TO_LEAVE: Final = 16
+"""A task that had so many bodies leaves no large values that nothing refers to any more. One of the everyday does not
+have so many, and to look for such values takes a transaction."""
+
+
+def _is_flooded(board: Board) -> bool:
+    tasks_of = (board.items[key].task_id for key in board.superseded)
+    return any(board.tasks[task_id].stored_bodies >= MOST_TO_LEAVE for task_id in tasks_of)
 
 
 def _delivery(one: Received, ruling: Ruling, receipt: Receipt | None) -> Delivery:

@@ -8,6 +8,7 @@ from app.domain.fields import is_left_out, is_odd, name_of
 from app.domain.item import ItemState
 from app.domain.status import ITEM_ORDER, SUB_ORDER
 from app.domain.task import Item
+from app.domain.transition import MOST_ITEMS
 from app.storage.tasks import Record
 from app.vendor.slips import slips_in
 
@@ -19,17 +20,21 @@ VALUES_LEFT_OUT: Final = "values_left_out"
 """Something that the vendor said is too long (its length is told in its place), or one of too many fields."""
 UNKNOWN_PARAM: Final = "unknown_param"
 """The task names a param, behind a colon, that no kind has and that looks like a misspelling. It is passed on."""
+ITEMS_LEFT_OUT: Final = "items_left_out"
+"""The task has as many items as one can have; further ones are not taken."""
 
 
-def warnings_of(record: Record, own: Sequence[Item]) -> list[str]:
-    """The words for a task with its items, each once. A new word is a rule here and a row in ``docs/integrate.md``."""
+def warnings_of(record: Record, own: Sequence[Item], *, shortened: bool = False) -> list[str]:
+    """The words for a task with its items, each once; ``shortened``: its document does not show all that is kept. A new
+    word is a rule here and a row in ``docs/integrate.md``."""
     rules = (
-        (UNKNOWN_STATUS, _says_unknown_status),
-        (ODD_VALUE, _has_odd_value),
-        (VALUES_LEFT_OUT, _has_left_out),
+        (UNKNOWN_STATUS, any(_says_unknown_status(item.state) for item in own)),
+        (ODD_VALUE, any(_has_odd_value(item.state) for item in own)),
+        (VALUES_LEFT_OUT, shortened or any(_has_left_out(item.state) for item in own)),
+        (ITEMS_LEFT_OUT, len(own) >= MOST_ITEMS),
     )
-    of_items = [word for word, holds in rules if any(holds(item.state) for item in own)]
-    return of_items + [f"{UNKNOWN_PARAM}:{name}" for name in slips_in(record.task.kind, record.given.params)]
+    words = [word for word, holds in rules if holds]
+    return words + [f"{UNKNOWN_PARAM}:{name}" for name in slips_in(record.task.kind, record.given.params)]
 
 
 def _says_unknown_status(state: ItemState) -> bool:
