@@ -244,7 +244,8 @@ async def test_the_documented_task_has_every_documented_field(gateway):
     shown = await gateway.task(task["id"])
     assert shown.keys() == {
         "id", "kind", "status", "client", "reference", "metadata", "params", "webhook_url", "retry_of", "items",
-        "error", "version", "created_at", "submitted_at", "playable_at", "finished_at", "updated_at", "deadline_at",
+        "error", "warnings", "waiting_for", "submitted_model", "version",
+        "created_at", "submitted_at", "playable_at", "finished_at", "updated_at", "deadline_at",
     }  # fmt: skip
     item = shown["items"][0]
     assert item.keys() == {
