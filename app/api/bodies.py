@@ -1,9 +1,10 @@
 """Reading a JSON body: bounded in size, time and memory, strict, and every fault an answer."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from fastapi import Request
@@ -29,12 +30,27 @@ class BodyBudget:
     most_bytes: int = 64 * 1024 * 1024
     within_s: float = 30.0
     held: int = 0
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def hold(self, size: int) -> None:
         """Count bytes that arrived. Raises ``Unavailable`` over the budget."""
         if self.held + size > self.most_bytes:
             raise Unavailable("too many large requests at once")
         self.held += size
+
+    @asynccontextmanager
+    async def turn(self, size: int) -> AsyncIterator[None]:
+        """Work on so many bytes of a body. What is large may take tens of milliseconds, in which the event loop stands
+        still: one such piece at a time, and then the others have as long as it took."""
+        if size <= SMALL_BYTES:
+            yield
+            return
+        async with self._one_at_a_time:
+            began = time.perf_counter()
+            try:
+                yield
+            finally:
+                await asyncio.sleep(time.perf_counter() - began)
 
 
 @asynccontextmanager
@@ -45,7 +61,7 @@ async def body_of(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > most_bytes:
         raise _too_large(most_bytes)
-    budget: BodyBudget = request.app.state.services.bodies
+    budget = budget_of(request)
     encoding = request.headers.get("content-encoding", "").strip().lower()
     raw = bytearray()
     try:
@@ -72,8 +88,15 @@ async def read_json(request: Request, most_bytes: int = SMALL_BYTES, without: An
     async with body_of(request, most_bytes) as raw:
         if not raw and without is not _REQUIRED:
             return without
-        refuse_secrets(request, raw)
-        return decode(raw)
+        async with budget_of(request).turn(len(raw)):
+            refuse_secrets(request, raw)
+            return decode(raw)
+
+
+def budget_of(request: Request) -> BodyBudget:
+    """The budget of this process."""
+    found: BodyBudget = request.app.state.services.bodies
+    return found
 
 
 def refuse_secrets(request: Request, raw: bytes) -> None:

@@ -17,6 +17,8 @@ from app.errors import InvalidJson, InvalidRequest
 S = TypeVar("S", bound=msgspec.Struct)
 
 MOST_DEPTH: Final = 32
+MOST_NESTED: Final = 5000
+"""Lists and objects. Millions of them, kept until a batch is stored, hold up the garbage collector and so everybody."""
 MOST_SEARCHED: Final = 256 * 1024
 """Of a larger body it is not told where in it half of a character stands: it would have to be decoded as a whole."""
 MOST_EXTREME: Final = 1000
@@ -33,7 +35,7 @@ _NUL_TOLD: Final = "a text must not contain NUL"
 
 def decode(raw: bytes, place: Place = ()) -> Any:
     """A body, or what stands at this place of one. Raises ``InvalidJson``, and ``InvalidRequest`` for what is JSON and
-    cannot be kept: a NUL or half of a character in a text, a number out of range, too deep a nesting."""
+    cannot be kept: a NUL or half of a character in a text, a number out of range, too deep or too much nesting."""
     if len(raw) > MOST_EXTREME and len(_EXTREME.findall(raw)) > MOST_EXTREME:
         raise wrong(place, "it holds too many numbers of an extreme size")
     try:
@@ -44,8 +46,7 @@ def decode(raw: bytes, place: Place = ()) -> Any:
         raise wrong(place, "it holds a number that is out of range") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _not_json(raw, error, place) from None
-    if _is_deep(document):
-        raise InvalidRequest("the body is nested too deeply")
+    _check_nesting(document)
     # A NUL can only come as an escape; few bodies have one, and only they are searched.
     if b"\\u0000" in raw:
         _refuse_texts(document, place, lambda text: "\x00" in text, _NUL_TOLD)
@@ -97,15 +98,18 @@ def _refuse_texts(document: Any, place: Place, is_bad: Callable[[str], Any], mes
             _refuse_texts(value, (*place, name), is_bad, message)
 
 
-def _is_deep(document: Any) -> bool:
-    level = [document] if isinstance(document, list | dict) else []
+def _check_nesting(document: Any) -> None:
+    level, count = [document] if isinstance(document, list | dict) else [], 0
     for _ in range(MOST_DEPTH + 1):
+        count += len(level)
+        if count > MOST_NESTED:
+            raise InvalidRequest(f"the body has more than {MOST_NESTED} lists and objects")
         if not level:
-            return False
+            return
         level = [
             value
             for one in level
             for value in (one.values() if isinstance(one, dict) else one)
             if isinstance(value, list | dict)
         ]
-    return True
+    raise InvalidRequest("the body is nested too deeply")

@@ -8,7 +8,7 @@ from fastapi import Header, Request, Response
 from pydantic import ValidationError
 
 from app.api.answers import json_answer
-from app.api.bodies import body_of, parse, refuse_secrets
+from app.api.bodies import body_of, budget_of, parse, refuse_secrets
 from app.api.decoding import decode, split
 from app.api.problems import MOST_FAULTS
 from app.api.schemas import MOST_BATCHED, TaskRequest
@@ -55,20 +55,24 @@ def check_task(document: Any, place: Place = ()) -> NewTask:
 
 
 async def read_batch(request: Request) -> tuple[list[NewTask], bytes]:
-    """A batch as new tasks, and its digest. Between two tasks others have their turn: a hundred of them take a while.
-    Raises ``InvalidRequest`` with the faults of every bad one, by its index, and what reading a body raises."""
+    """A batch as new tasks, and its digest. Raises ``InvalidRequest`` with the faults of every bad one, by its index,
+    and what reading a body raises."""
     new: list[NewTask] = []
     faults: list[tuple[str, str]] = []
     digest = ListDigest("tasks")
+    budget = budget_of(request)
     async with body_of(request, MOST_BATCH_BYTES) as raw:
-        for index, one in enumerate(_tasks_in(raw)):
+        async with budget.turn(len(raw)):
+            tasks = _tasks_in(raw)
+        for index, one in enumerate(tasks):
             await asyncio.sleep(0)
             place = ("tasks", index)
             try:
-                refuse_secrets(request, one)
-                document = decode(one, place)
-                new.append(check_task(document, place))
-                digest.add(document)
+                async with budget.turn(len(one)):
+                    refuse_secrets(request, one)
+                    document = decode(one, place)
+                    new.append(check_task(document, place))
+                    digest.add(document)
             except InvalidRequest as error:
                 faults += error.faults or [(path_of(place), error.detail)]
             if len(faults) >= MOST_FAULTS:

@@ -88,6 +88,14 @@ def test_nesting_has_one_limit():
         decode(b'{"a":' * 33 + b"1" + b"}" * 33)
 
 
+def test_lists_and_objects_are_bounded_in_number():
+    for one in (b"[],", b"{},", b'{"a":[]},'):
+        assert decode(b"[" + one * 2000 + b"0]")
+        with pytest.raises(InvalidRequest):
+            decode(b"[" + one * 5001 + b"0]")
+    assert decode(b"[" + b"0," * 60_000 + b"0]")
+
+
 def test_the_digest_of_a_list_is_that_of_its_document():
     for tasks in ([], [1], [{"b": 1, "a": "ü"}, None, ["x", 1.5]]):
         digest = ListDigest("tasks")
