@@ -129,6 +129,7 @@ class Gateway:
         with contextlib.suppress(TimeoutError, Unavailable):
             async with asyncio.timeout(TURN_S):
                 await self.services.key_uses.flush(self.context.db)
+                await self.context.drift.flush(self.context.db, self.context.clock.now())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TURN_S):
                 await self.context.db.close()
@@ -141,6 +142,7 @@ class Gateway:
 
         async def flush() -> float | None:
             await context.delays.flush(context.loops_db())
+            await context.drift.flush(context.loops_db(), context.clock.now())
             return FLUSH_S
 
         for number, writer in enumerate(self.ingest.writers, start=1):

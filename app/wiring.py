@@ -2,12 +2,14 @@
 
 import functools
 import ssl
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import httpx
 
 from app.flows.clock import Clock
 from app.flows.context import Context, make_context
+from app.flows.drift import Drift
 from app.settings import Settings
 from app.settings.trust import authorities_in
 from app.storage.database import Database
@@ -16,6 +18,9 @@ from app.telemetry.metrics import note_vendor_call
 from app.vendor.client import VendorClient
 from app.vendor.redact import Redactor
 from app.vendor.tokens import Tokens
+
+DRIFT_RETENTIONS: Final = 3
+"""What was not seen for so many times the retention is no news any more, and makes room."""
 
 
 @functools.cache
@@ -46,13 +51,22 @@ def context_of(settings: Settings, db: Database, clock: Clock | None = None) -> 
     tokens = Tokens([secret.get_secret_value() for secret in settings.callback_secrets])
     redactor = redactor_of(settings, tokens)
     logs.redact_with(redactor.text)
+    clock = clock or Clock()
+    drift = Drift(redactor.text, settings.retention_days * DRIFT_RETENTIONS)
     return make_context(
         db,
         VendorClient(
-            settings.tempolor_base_url, key, authorities(settings), note_vendor_call, settings.vendor_proxy, redactor
+            settings.tempolor_base_url,
+            key,
+            authorities(settings),
+            note_vendor_call,
+            settings.vendor_proxy,
+            redactor,
+            lambda found: drift.note(found, clock.now()),
         ),
         tokens,
         redactor,
+        drift,
         settings.public_url,
         settings.policy(),
         clock,

@@ -11,6 +11,7 @@ from app.api import (
     audit,
     clients,
     description,
+    drift,
     health,
     inbox,
     notifications,
@@ -78,6 +79,7 @@ def make_fastapi(services: Services, version: str) -> FastAPI:
         clients.router,
         notifications.router,
         audit.router,
+        drift.router,
         submissions.router,
         upkeep.router,
     ):

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from app.cli.connect import with_database
-from app.cli.printing import print_counts
+from app.cli.printing import print_counts, print_json
 from app.domain.timing import rfc3339
-from app.flows import audit, retain
+from app.flows import audit, drift, retain
 from app.flows.clock import Clock
 
 
@@ -17,6 +17,19 @@ def list_acts(limit: Annotated[int, typer.Option(min=1, max=10_000, help="How ma
     for one in with_database(lambda db: audit.page(db, None, limit)):
         detail = json.dumps(one["detail"])
         typer.echo(f"{rfc3339(one['at'])}\t{one['actor']}\t{one['action']}\t{one['target'] or '-'}\t{detail}")
+
+
+def list_drift(
+    as_json: Annotated[bool, typer.Option("--json", help="As the API has it.")] = False,
+) -> None:
+    """List what the vendor said that nobody knew, seen last first: a line each, with how often, first and last."""
+    found = with_database(drift.listed)
+    if as_json:
+        print_json({"data": found, "next_cursor": None})
+        return
+    for one in found:
+        seen = f"{one['count']}\t{one['first_seen_at']}\t{one['last_seen_at']}"
+        typer.echo(f"{one['sort']}\t{one['family'] or '-'}\t{seen}\t{one['name']}")
 
 
 def purge(

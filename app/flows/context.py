@@ -14,6 +14,7 @@ from app.domain.policy import Policy
 from app.flows import outcomes, traced
 from app.flows.apply import Applied
 from app.flows.clock import Clock, Ids
+from app.flows.drift import Drift
 from app.flows.learn import Delays
 from app.flows.operating import Timekeeper
 from app.storage.database import Database, Lane
@@ -50,6 +51,7 @@ class Context:
     rules: Rules
     timekeeper: Timekeeper
     redactor: Redactor
+    drift: Drift
     wakes: Wakes = field(default_factory=Wakes)
     watchers: list[Callable[[Collection[UUID]], None]] = field(default_factory=list)
 
@@ -85,12 +87,12 @@ def make_context(
     vendor: VendorClient,
     tokens: Tokens,
     redactor: Redactor,
+    drift: Drift,
     public_url: str,
     policy: Policy,
-    clock: Clock | None = None,
+    clock: Clock,
 ) -> Context:
     """A context with the parts that follow from the others."""
-    clock = clock or Clock()
     ids = Ids(clock.now)
     delays = Delays()
     rules = Rules(
@@ -100,4 +102,6 @@ def make_context(
         jitter=lambda: random.uniform(-1, 1),
         new_id=ids,
     )
-    return Context(db, vendor, tokens, public_url, policy, clock, ids, delays, rules, Timekeeper(clock), redactor)
+    return Context(
+        db, vendor, tokens, public_url, policy, clock, ids, delays, rules, Timekeeper(clock), redactor, drift
+    )

@@ -5,6 +5,7 @@ A request is admitted, read, and handed to a writer; it waits until the writer's
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 from typing import Final
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from app.flows.writer import Writer
 from app.storage.database import Lane
 from app.storage.inbox import digest_of
 from app.telemetry import metrics
-from app.vendor import decoding, wire
+from app.vendor import decoding, drift, wire
 from app.vendor.kinds import FAMILIES
 
 MOST_ENTRIES: Final = 512
@@ -90,6 +91,11 @@ class Ingest:
             return None
         return Address(family, found.task_id)
 
+    def heard(self, to: Address, headers: Iterable[tuple[bytes, bytes]], client_address: str | None) -> None:
+        """Note what is new of a request itself."""
+        found = drift.of_request(to.family, headers, client_address)
+        self._context.drift.note(found, self._context.clock.now())
+
     async def receive(self, to: Address, body: bytes, client_address: str | None) -> Ruling:
         """Have one callback stored and applied; it is durable when this returns. Raises ``Unavailable``."""
         writer = self.writers[to.task_id.int % len(self.writers) if to.task_id is not None else 0]
@@ -114,6 +120,7 @@ class Ingest:
         family = FAMILIES[to.family]
         readings: tuple[Reading, ...] = ()
         fault = None
+        received_at = self._context.clock.now()
         try:
             found = wire.read_callback(body, family)
         except decoding.Malformed as error:
@@ -122,13 +129,15 @@ class Ingest:
             readings = tuple(found.readings)
             for oddity, times in found.oddities.items():
                 metrics.callback_oddities.labels(oddity).inc(times)
+        if unknown := drift.of_callback(family, body, readings):
+            self._context.drift.note(unknown, received_at)
         return Received(
             id=self._context.ids(),
             digest=digest_of(to.task_id, to.family, raw),
             task_id=to.task_id,
             family=to.family,
             body=body,
-            received_at=self._context.clock.now(),
+            received_at=received_at,
             address=client_address,
             readings=readings,
             fault=fault,

@@ -272,6 +272,18 @@ delays = sa.Table(
     _column("n", sa.Integer),
 )
 
+drift = sa.Table(
+    "drift",
+    metadata,
+    _column("sort", sa.String(16), primary_key=True),
+    _column("family", sa.String(32), primary_key=True),
+    _column("name", sa.String(200), primary_key=True),
+    _column("first_seen_at", UtcDateTime),
+    _column("last_seen_at", UtcDateTime),
+    _column("count", sa.BigInteger, key="times"),
+)
+"""What the vendor said that nobody knew: a bounded number of rows, see ``storage/drift``."""
+
 audit = sa.Table(
     "audit",
     metadata,

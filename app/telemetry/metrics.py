@@ -14,6 +14,9 @@ callbacks: Final = Counter(
 callback_oddities: Final = Counter(
     "gateway_callback_oddities", "Fields and items of callbacks that were passed over", ["fault"], registry=registry
 )
+drift: Final = Counter(
+    "gateway_drift", "What the vendor said that nobody knew, by sort (see /v1/drift)", ["sort"], registry=registry
+)
 acknowledge_seconds: Final = Histogram(
     "gateway_acknowledge_seconds",
     "From the first byte of a callback to its answer",

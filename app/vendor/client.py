@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import httpx
@@ -26,6 +27,7 @@ from app.vendor.answers import (
     result_of,
 )
 from app.vendor.codes import Meaning, Remedy
+from app.vendor.drift import Found, of_answer
 from app.vendor.exchange import NoAnswer, exchange
 from app.vendor.kinds import ACCOUNT_PATH, Family, Kind
 from app.vendor.redact import Redactor
@@ -69,9 +71,13 @@ def _http_client(
     )
 
 
+Look = Callable[[bytes], list[Found]]
+"""What finds in an answer what nobody knew."""
+
+
 class VendorClient:
     """Connections to the vendor. ``close()`` it at the end. ``tls``: whom to trust. ``proxy``: the URL of one.
-    ``redactor``: knows what else, beside the key, must not come back."""
+    ``redactor``: knows what else, beside the key, must not come back. ``told``: of what nobody knew."""
 
     def __init__(
         self,
@@ -81,8 +87,10 @@ class VendorClient:
         observer: CallObserver = lambda *_: None,
         proxy: str | None = None,
         redactor: Redactor | None = None,
+        told: Callable[[list[Found]], None] = lambda _found: None,
     ) -> None:
         self._observer = observer
+        self._told = told
         self._redactor = redactor or Redactor(api_key)
         self._reading_large = asyncio.Lock()
         # A kept connection that the vendor closes just as we write leaves the outcome unknown. A question can
@@ -97,7 +105,7 @@ class VendorClient:
     async def submit(self, kind: Kind, params: dict[str, Any], callback_url: str, timeout_s: float) -> SubmitAnswer:
         """Submit one task. Never raises for what the vendor or the network does."""
         started = time.perf_counter()
-        answer = await self._submit(kind.path, params | {"callback_url": callback_url}, timeout_s)
+        answer = await self._submit(kind, params | {"callback_url": callback_url}, timeout_s)
         self._observer("submit", result_of(answer), time.perf_counter() - started)
         return answer
 
@@ -116,40 +124,46 @@ class VendorClient:
         self._observer("account", outcome, time.perf_counter() - started)
         return result
 
-    async def _submit(self, path: str, body: dict[str, Any], timeout_s: float) -> SubmitAnswer:
-        response = await exchange(self._submissions, path, body, timeout_s, MOST_SUBMIT_ANSWER_BYTES)
+    async def _submit(self, kind: Kind, body: dict[str, Any], timeout_s: float) -> SubmitAnswer:
+        response = await exchange(self._submissions, kind.path, body, timeout_s, MOST_SUBMIT_ANSWER_BYTES)
         if isinstance(response, NoAnswer):
             if response.left:
                 return Unknown(response.reason)
             return Refused(_UNREACHABLE, f"The vendor could not be reached ({response.reason}).")
-        return await self._read(response, read_submit_answer)
+        look = partial(of_answer, kind.family.name, "submit", ("data", "item_ids"))
+        return await self._read(response, read_submit_answer, look)
 
     async def _query(self, family: Family, item_ids: list[str]) -> QueryAnswer:
         response = await self._ask(family.query_path, {"item_ids": item_ids}, MOST_ANSWER_BYTES)
         if isinstance(response, Unanswered):
             return response
-        return await self._read(response, lambda response: read_query_answer(response, family))
+        look = partial(of_answer, family.name, "query", ("data", family.list_key))
+        return await self._read(response, lambda response: read_query_answer(response, family), look)
 
     async def _account(self) -> dict[str, Any] | Unanswered:
         response = await self._ask(ACCOUNT_PATH, {}, MOST_SUBMIT_ANSWER_BYTES)
         if isinstance(response, Unanswered):
             return response
-        return await self._read(response, _read_account)
+        return await self._read(response, _read_account, partial(of_answer, "", "account", ()))
 
     async def _ask(self, path: str, body: dict[str, Any], most_bytes: int) -> Response | Unanswered:
         response = await exchange(self._questions, path, body, QUERY_TIMEOUT_S, most_bytes)
         return Unanswered(response.reason) if isinstance(response, NoAnswer) else response
 
-    async def _read(self, response: Response, read: Callable[[Response], T]) -> T:
+    async def _read(self, response: Response, read: Callable[[Response], T], look: Look) -> T:
         """What an answer says, without our secrets, which the vendor may repeat. A large one is read in a thread, and
         one at a time: a hundred kilobytes of brackets take as long as thousands of items, and as much memory."""
         if len(response.content) <= READ_AT_ONCE_BYTES:
-            return read(self._redacted(response))
-        async with self._reading_large:
-            return await asyncio.to_thread(lambda: read(self._redacted(response)))
+            answer, found = self._read_now(response, read, look)
+        else:
+            async with self._reading_large:
+                answer, found = await asyncio.to_thread(self._read_now, response, read, look)
+        self._told(found)
+        return answer
 
-    def _redacted(self, response: Response) -> Response:
-        return replace(response, content=self._redactor.body(response.content))
+    def _read_now(self, response: Response, read: Callable[[Response], T], look: Look) -> tuple[T, list[Found]]:
+        redacted = replace(response, content=self._redactor.body(response.content))
+        return read(redacted), look(redacted.content)
 
 
 _UNREACHABLE: Final = Meaning("vendor_unreachable", Remedy.BACK_OFF, retryable=True)

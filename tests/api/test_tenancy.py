@@ -36,6 +36,7 @@ async def _matrix(gateway, keys, task_id, item_id, callback_id):
         "/v1/clients": admins,
         "/v1/submissions": admins,
         "/v1/audit": admins,
+        "/v1/drift": admins,
         "/healthz": everybody,
         "/readyz": everybody,
         "/backlog": everybody,

@@ -50,6 +50,7 @@ MATRIX: dict[str, tuple[int, int, int] | None] = {
     "POST /v1/submissions/release": ADMIN,
     "POST /v1/submissions/recover": ADMIN,
     "GET /v1/audit": ADMIN,
+    "GET /v1/drift": ADMIN,
     "GET /v1/notifications": ALL,
     "POST /v1/notifications/test": ALL,
     "POST /v1/notifications/redeliver": ALL,
