@@ -54,9 +54,9 @@ async def healthz() -> Response:
     responses={503: {"model": Readiness, "description": "Not ready: send nothing here"}},
 )
 async def readyz(given: TheServices) -> Response:
-    """The database is reachable, the schema is at head (or was moved on by a newer release), and the process is
-    not draining. `warnings` is what should be mended although the process is ready:
-    `database_unsafe`, `callback_secret_missing`, `clock_skew`."""
+    """The database is reachable and takes writes, the schema is at head (or was moved on by a newer release), and the
+    process is not draining. `reason` says why the database cannot be used, if it cannot. `warnings` is what should be
+    mended although the process is ready: `database_unsafe`, `callback_secret_missing`, `clock_skew`."""
     found = await given.health.readiness()
     return json_answer(found, 200 if found["ready"] else 503)
 

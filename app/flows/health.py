@@ -15,7 +15,7 @@ from app.flows import model_holds
 from app.flows.cautions import Cautions
 from app.flows.context import Context
 from app.flows.skew import SkewWatch
-from app.storage import limits, survey
+from app.storage import durability, limits, survey
 from app.storage.database import Database
 from app.storage.migrate import Schema, compare_schema
 from app.telemetry import metrics
@@ -47,8 +47,10 @@ class Health:
         # the first step of a rolling update would take every process out of the balancer at once.
         usable, reason = True, None
         try:
-            schema = await self.context.db.read(compare_schema)
-            checks["schema"], usable = schema.value, schema is not Schema.OTHER
+            schema, writable = await self.context.db.read(_look)
+            checks["schema"], usable = schema.value, writable and schema is not Schema.OTHER
+            if not writable:
+                checks["database"], reason = "read-only", "the database takes no writes"
         except Unavailable as error:
             checks["database"], usable, reason = "unreachable", False, error.detail
         ready = usable and not self.draining
@@ -138,6 +140,10 @@ class Health:
         found = await db.read(_held)
         loops = self.skew.standing()
         return found if loops is None else found | {"loops": loops}
+
+
+def _look(conn: sa.Connection) -> tuple[Schema, bool]:
+    return compare_schema(conn), durability.takes_writes(conn)
 
 
 def _held(conn: sa.Connection) -> dict[str, dict[str, Any]]:

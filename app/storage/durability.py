@@ -1,4 +1,4 @@
-"""Whether the database keeps what it has confirmed: the settings of PostgreSQL under which it may not."""
+"""Whether the database keeps what it is given: the settings of PostgreSQL under which it may not, or takes nothing."""
 
 from typing import Final
 
@@ -11,6 +11,8 @@ SETTINGS: Final = ("fsync", "full_page_writes", "synchronous_commit")
 stops (PostgreSQL's documentation, "Write Ahead Log"). G1 does not hold then."""
 _LOOK: Final = sa.select(sa.column("name", sa.Text)).select_from(sa.table("pg_settings"))
 
+_READ_ONLY: Final = sa.select(sa.func.current_setting("transaction_read_only", type_=sa.Text))
+
 
 def unsafe_settings(conn: sa.Connection) -> list[str]:
     """Which of ``SETTINGS`` are off for this session, by name. None on SQLite, where we set ``synchronous``
@@ -19,3 +21,10 @@ def unsafe_settings(conn: sa.Connection) -> list[str]:
         return []
     off = sa.and_(sa.column("name", sa.Text).in_(SETTINGS), sa.column("setting", sa.Text) == "off")
     return sorted(conn.scalars(_LOOK.where(off)))
+
+
+def takes_writes(conn: sa.Connection) -> bool:
+    """Whether anything can be stored: not on a standby, nor on a server that is set to read only."""
+    if not dialect.is_postgresql(conn):
+        return True
+    return conn.scalar(_READ_ONLY) == "off"

@@ -31,6 +31,8 @@ _CALLBACK_SETTINGS: Final = {
     # write, and each would be planned five times anew on each connection, which takes longer than to carry it out.
     "plan_cache_mode": "force_generic_plan",
 }
+_ISOLATION: Final = "read committed"
+"""Whatever the server's default is: what is counted after a lock was waited for must be counted as it is then."""
 _SETTINGS: Final = {
     # Bytes are read in JSON too, where they are text.
     "bytea_output": "hex",
@@ -41,6 +43,8 @@ _SETTINGS: Final = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
+    # Times are read in JSON as well, where they are in the zone of the session.
+    "timezone": "UTC",
     "lock_timeout": "5s",
     "statement_timeout": "5s",
     "idle_in_transaction_session_timeout": "5s",
@@ -183,7 +187,8 @@ def create_engine(
         arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
         transaction = {**session, **transaction}
     else:
-        arguments["server_settings"] = target.arguments["server_settings"] | session
+        isolation = {"default_transaction_isolation": _ISOLATION}
+        arguments["server_settings"] = target.arguments["server_settings"] | isolation | session
     if transaction:
         arguments["connection_class"] = _setting_with_each_transaction(transaction)
     return create_async_engine(
@@ -204,8 +209,8 @@ def _setting_with_each_transaction(settings: Mapping[str, str]) -> "type[asyncpg
         __slots__ = ()
 
         async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
-            if query.startswith("BEGIN"):
-                query = f"{query.rstrip(';')}; SELECT {said}"
+            if query == "BEGIN;":
+                query = f"BEGIN ISOLATION LEVEL {_ISOLATION}; SELECT {said}"
             return await super().execute(query, *args, timeout=timeout)
 
     return Connection

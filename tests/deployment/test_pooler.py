@@ -82,24 +82,41 @@ async def test_a_pooler_is_told_from_a_server(pooled):
 
 
 @pytest.mark.parametrize("kind", ["pooled", "direct"])
-async def test_settings_hold_in_each_transaction_and_leak_into_none(pooled, kind):
+async def test_settings_hold_in_each_transaction_and_leak_into_none(pooled, postgres, kind):
+    """Whatever the database has for its own defaults."""
     through, direct, _ = pooled
+    name = direct.rpartition("/")[2]
+    for default in (
+        "default_transaction_isolation = serializable",
+        "timezone = 'Asia/Shanghai'",
+        "bytea_output = escape",
+        "lock_timeout = '7s'",
+    ):
+        postgres.execute(f"ALTER DATABASE {name} SET {default}")
     db = Database(PostgresBackend(parse_url(f"{through if kind == 'pooled' else direct}?search_path=own,public")))
-    names = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout", "bytea_output", "search_path")
+    expected = {
+        "lock_timeout": "5s",
+        "statement_timeout": "5s",
+        "idle_in_transaction_session_timeout": "5s",
+        "bytea_output": "hex",
+        "timezone": "UTC",
+        "transaction_isolation": "read committed",
+        "search_path": "own,public",
+    }
 
     def settings(conn):
-        return [conn.exec_driver_sql(f"SHOW {name}").scalar() for name in names]
+        return {name: conn.exec_driver_sql(f"SHOW {name}").scalar() for name in expected}
 
     try:
         for lane in Lane:
             held = await asyncio.gather(*(db.on(lane).read(settings) for _ in range(5)))
-            assert held == [["5s", "5s", "5s", "hex", "own,public"]] * 5
-        assert await db.on(Lane.CALLBACKS).attempt(settings) == held[0]
+            assert held == [expected] * 5
+        assert await db.on(Lane.CALLBACKS).attempt(settings) == expected
     finally:
         await db.close()
     conn = await asyncpg.connect(through, statement_cache_size=0)
     try:
-        assert await conn.fetchval("SHOW lock_timeout") == "0"
+        assert await conn.fetchval("SHOW lock_timeout") == "7s"
     finally:
         await conn.close()
 

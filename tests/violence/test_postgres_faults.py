@@ -111,8 +111,13 @@ async def test_a_server_that_only_reads_is_one_that_is_away(own_postgres, tmp_pa
                         assert refused.status_code == 503, refused.text
                         assert "Retry-After" in refused.headers
                         await asyncio.sleep(0.1)
+                    # A balancer finds another one, if there is.
+                    ready = await api.get("/readyz")
+                    assert (ready.status_code, ready.json()["checks"]["database"]) == (503, "read-only")
+                    assert ready.json()["reason"] == "the database takes no writes"
                     await asyncio.sleep(1)
             recovered = await load.goes_on()
+        assert (await api.get("/readyz")).status_code == 200
         load.assert_only(200, 503)
         await assert_kept(api, load.acknowledged)
         log = (await api.get("/v1/callbacks", params={"disposition": "poisoned"})).json()["data"]
