@@ -91,6 +91,8 @@ def _values(stored: ItemState, rebuilt: ItemState, quiet_us: Collection[int]) ->
         ours, theirs = _held(stored, name), _held(rebuilt, name)
         if ours == theirs or (ours is None and stored.left_out):
             continue
+        if theirs is None and (name in rebuilt.urls or name in rebuilt.statuses):
+            continue  # an earlier release did not know the field for what it is
         if ours is not None and theirs is not None and ours[1:] == theirs[1:]:
             if ours < theirs or ours[0] not in quiet_us:
                 yield f"{name} (time)", _at(ours[0]), _at(theirs[0]), Sort.LACKS if ours < theirs else Sort.MORE

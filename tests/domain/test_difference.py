@@ -73,3 +73,12 @@ def test_a_large_value_must_be_the_one_that_the_state_names():
     for wrong in ({}, {digest: "another"}):
         [one] = differences("i1", stored, rebuilt, quiet, wrong)
         assert (one.field, one.sort) == ("lyrics (text)", Sort.LACKS)
+
+
+def test_a_field_that_an_earlier_release_did_not_know_for_what_it_is_can_be_joined_in():
+    seen = says(audio_bgm_url="https://cdn.example/b.mp3", audio_hi_status="running", title="A")
+    before = joined(says(title="A"))
+    before.values |= {"audio_bgm_url": [us(60), "https://cdn.example/b.mp3"], "audio_hi_status": [us(60), "running"]}
+    found = differences("i1", before, joined(seen), (), {})
+    assert {one.sort for one in found} == {Sort.LACKS}
+    assert differences("i1", join(before, seen).state, joined(seen), (), {}) == []
