@@ -25,6 +25,9 @@ MOST_READ_BYTES: Final = 64 * 1024
 """Read to let a receiver finish its answer; what comes after meets a closed connection."""
 MOST_READ_PIECES: Final = 1024
 """A chunked answer can be cut into single bytes, each of which costs a turn of the parser."""
+# All that one read brings is parsed before anybody else has a turn, and 64 KB hold thousands of empty heads
+# ("100 Continue"), which are no pieces of an answer. httpcore has no other way to say it.
+httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = 4096
 SHOWN_BYTES: Final = 1024
 NOTHING: Final[Mapping[str, str]] = {}
 

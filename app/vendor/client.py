@@ -34,7 +34,7 @@ from app.vendor.redact import Redactor
 
 QUERY_TIMEOUT_S: Final = 20.0
 """Under the lease of a query (30 s), so that a lease never lapses under a call."""
-MOST_ANSWER_BYTES: Final = 512 * 1024
+MOST_ANSWER_BYTES: Final = 256 * 1024
 """Of an answer to a question: ten items, of which each is sent by callbacks of 8 KB. What is read to its end is also
 what one decoding holds everything else up for."""
 MOST_SUBMIT_ANSWER_BYTES: Final = 128 * 1024

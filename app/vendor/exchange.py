@@ -26,6 +26,10 @@ MOST_PIECES: Final = 4096
 PIECES_AT_A_TIME: Final = 64
 """Pieces that are read before others have their turn: what one read of the socket brought comes without a wait."""
 
+# All that one read brings is parsed before anybody else has a turn, and 64 KB hold thousands of empty heads
+# ("100 Continue"), which are no pieces of an answer. httpcore has no other way to say it.
+httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = 4096
+
 Reason = Literal[
     "timeout",
     "request_invalid",

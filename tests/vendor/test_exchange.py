@@ -476,6 +476,14 @@ async def test_nothing_packed_is_asked_for():
     assert {one["accept-encoding"] for one in vendor.headers} == {"identity"}
 
 
+async def test_while_an_answer_only_ever_begins_the_loop_goes_on():
+    continues = endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 5000)
+    async with receiving(continues) as vendor:
+        with busy_loop() as longest_s:
+            assert await post(f"http://127.0.0.1:{vendor.port}", timeout_s=2) == NoAnswer("timeout", left=True)
+    assert longest_s() < 0.1
+
+
 FLOODS = {
     "ids": b'{"status":200000,"data":{"item_ids":[%b]}}' % b",".join(b'"t2m_%d"' % number for number in range(9000)),
     "lists": b'{"status":200000,"data":[%b[]]}' % (b"[[]]," * 25_000),
