@@ -188,7 +188,7 @@ async def test_a_file_has_one_server_by_whatever_name(tmp_path):
         )
         assert (ended.code, "another serve or worker uses" in ended.err) == (1, True), ended.err
         os.link(path, hard)
-        for command in (["serve", "--port", "0"], ["worker"], ["clients", "list"], ["migrate"]):
+        for command in (["serve", "--port", "0"], ["clients", "list"]):
             ended = await run(*command, env=environment(f"sqlite:///{hard}"), cwd=tmp_path)
             assert (ended.code, "has several names" in ended.err) == (1, True), ended.err
             assert "Traceback" not in ended.err
