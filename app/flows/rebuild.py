@@ -54,7 +54,7 @@ def read_record(conn: sa.Connection, task: Task) -> Record:
     if len(entries) != task.timeline_seq:
         found.gaps.append("its timeline is not whole")
     if task.stored_bodies >= MOST_BODIES:
-        found.gaps.append(f"it had more callbacks than the {MOST_BODIES} whose bodies are kept")
+        found.gaps.append(f"it had more or larger callbacks than the {MOST_BODIES} whose bodies are kept")
     for entry in entries:
         _read_entry(found, task, entry)
     _read_inbound(conn, found, task, _named_callbacks(entries))

@@ -101,7 +101,7 @@ def _decide(
     for one in fresh:
         if one.digest not in receipts:
             for task in _charged(board, one):
-                task.stored_bodies += 1
+                task.stored_bodies += 1 + len(one.body) // inbox.BODY_UNIT
     told = [_told(one, changes[one.digest], receipts.get(one.digest), one.digest in unkept) for one in fresh]
     applied = step_all(locked, told, rules)
     rulings |= {one.digest: _ruling(one, outcome) for one, outcome in zip(fresh, applied.outcomes, strict=True)}

@@ -18,6 +18,8 @@ from app.storage.tables import UNCLAIMED, callbacks
 MOST_BODIES: Final = 200
 """Bodies stored per task; later ones are only counted, so that a leaked token cannot fill the disk. As many are stored
 of a purged task, and in a day of an unbound token's callbacks that name no item."""
+BODY_UNIT: Final = 32 * 1024
+"""A body counts once more for each so many bytes of it: an ordinary one has 2 to 8 KB."""
 _DAY: Final = timedelta(days=1)
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from app.storage.inbox import MOST_BODIES
+from app.storage.inbox import BODY_UNIT, MOST_BODIES
 from app.storage.timeline import MOST_ENTRIES
 from tests.api.bodies import logged, song
 from tests.support.clock import ScaledClock
@@ -104,3 +104,15 @@ async def test_one_row_of_the_timeline_stays_small_whatever_a_body_names(gateway
     assert {90 - len(note["fields"]) for note in detail["items"] if "fields" in note} == {
         detail["items"][1]["more_fields"]
     }
+
+
+@pytest.mark.parametrize("size", [20_000, 200_000, 1_000_000])
+async def test_large_bodies_of_one_task_fill_the_disk_no_further_than_small_ones(gateway, db, size):
+    task_id = UUID((await gateway.submit())["id"])
+    for n in range(MOST_BODIES * BODY_UNIT // max(size, BODY_UNIT) + 5):
+        answer = await gateway.call_back("song", song(title=f"Title {n}", news=f"{n}" + "x" * size), task_id)
+        assert answer.text == "success"
+    [kept] = await db.rows("SELECT count(*) AS n, sum(length(body)) AS bytes FROM callbacks")
+    assert kept["bytes"] <= MOST_BODIES * BODY_UNIT + size + 200
+    [item] = (await gateway.task(str(task_id)))["items"]
+    assert item["title"] == f"Title {n}"
