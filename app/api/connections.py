@@ -178,9 +178,13 @@ class GuardedConnection(HttpToolsProtocol):
                 self._refusal = _NO_PROXY
                 raise ValueError("CONNECT")
             return
-        if self.parser.get_http_version() not in SPOKEN:
+        version = self.parser.get_http_version()
+        if version not in SPOKEN:
             self._refusal = _OTHER_VERSION
             raise ValueError("another version")
+        if version == "1.0":
+            # It knows no interim answers.
+            self.expect_100_continue = False
         self._forget_head()
         if len(self.url) > self.limits.most_url_bytes:
             self._refusal = (414, "url_too_long", "The URL is too long.")

@@ -3,6 +3,7 @@
 import gzip
 import json
 import time
+from collections.abc import Callable
 from typing import get_args
 
 import pydantic_core
@@ -12,7 +13,7 @@ from app.api.bodies import SMALL_BYTES
 from app.api.decoding import decode
 from app.api.intake import MOST_BATCH_BYTES, MOST_TASK_BYTES, _tasks_in, check_task
 from app.api.words import word_of
-from app.errors import GatewayError, InvalidJson, InvalidRequest, PayloadTooLarge
+from app.errors import InvalidJson, InvalidRequest, PayloadTooLarge
 from app.flows.accept import ListDigest, digest_of
 from tests.api.bodies import assert_problem, raw_body, song
 from tests.support.databases import on_sqlite
@@ -123,12 +124,20 @@ def _names() -> bytes:
     return b",".join(b'"%d":0' % n for n in range(600_000))
 
 
+def _refused_within(seconds: float, read: Callable[[], object]) -> None:
+    """Of processor time, which others on the machine do not take away, at the best of three tries."""
+    took = []
+    while len(took) < 3 and not (took and took[-1] < seconds):
+        started = time.process_time()
+        with pytest.raises((InvalidRequest, InvalidJson, PayloadTooLarge)):
+            read()
+        took.append(time.process_time() - started)
+    assert min(took) < seconds
+
+
 def _refused_at_once(body: bytes) -> None:
-    """Within processor time, which others on the machine do not take away: decoded it were seconds."""
-    started = time.process_time()
-    with pytest.raises((InvalidRequest, InvalidJson, PayloadTooLarge)):
-        _tasks_in(body)
-    assert time.process_time() - started < 0.5
+    """Decoded it were seconds."""
+    _refused_within(0.5, lambda: _tasks_in(body))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -147,10 +156,7 @@ def test_and_so_is_one_that_is_large_in_another_way(what):
 @pytest.mark.parametrize("before", [b"[", b'{"kind":"song.generate","params":{"prompt":"x","model":"m","x":['], ids=len)
 def test_a_task_of_the_largest_size_is_read_in_no_time(unit, before):
     body = _filled(before, unit, b"]" if before == b"[" else b"]}}", MOST_TASK_BYTES)
-    started = time.process_time()
-    with pytest.raises(GatewayError):
-        check_task(decode(body))
-    assert time.process_time() - started < 0.3
+    _refused_within(0.3, lambda: check_task(decode(body)))
 
 
 @on_sqlite

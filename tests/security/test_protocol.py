@@ -166,6 +166,23 @@ async def test_http_1_0_gets_no_chunks_and_one_connection_header(gateway, port):
                 assert bool(body) == (has_body and method == b"GET")
 
 
+async def test_an_answer_in_between_is_given_to_who_asks_and_may_have_one(gateway, port):
+    expecting = KEY + b"Expect: 100-continue\r\n"
+    for version, more, statuses in (
+        (b"1.1", b"", [100, 202]),
+        (b"1.1", H2C, [100, 202]),
+        (b"1.0", b"", [202]),
+    ):
+        async with Line(port) as line:
+            await line.send(post(b"/v1/tasks", TASK, expecting + more, version=version))
+            assert [status_of(one) for one in await answers_of(line, len(statuses))] == statuses
+    # Who is refused need not send its body.
+    async with Line(port) as line:
+        await line.send(b"POST /v1/tasks HTTP/1.1\r\nHost: x\r\n" + expecting + b"Content-Length: 9000000\r\n\r\n")
+        [answer] = await answers_of(line, 1)
+        assert status_of(answer) == 413
+
+
 async def test_a_stream_has_one_connection_header_at_most(gateway, port):
     async with Line(port) as line:
         await line.send(b"GET /v1/stream HTTP/1.1\r\nHost: x\r\n" + KEY + b"\r\n")
