@@ -152,13 +152,14 @@ async def look_at(target: Target) -> bool:
     process that a connection names is not the one that carries out its statements. Raises ``UnsuitableDatabase``."""
     conn = await asyncpg.connect(**target.arguments, command_timeout=COMMAND_TIMEOUT_S, statement_cache_size=0)
     try:
-        _check_suitable(conn.get_server_version().major, conn.get_settings().server_encoding)
+        check_suitable(conn.get_server_version().major, conn.get_settings().server_encoding)
         return bool(await conn.fetchval("SELECT pg_backend_pid()") != conn.get_server_pid())
     finally:
         await conn.close(timeout=CLOSE_TIMEOUT_S)
 
 
-def _check_suitable(version: int, encoding: str) -> None:
+def check_suitable(version: int, encoding: str) -> None:
+    """Raises ``UnsuitableDatabase`` for a PostgreSQL of this major version, with a database in this encoding."""
     if version < OLDEST_VERSION:
         raise UnsuitableDatabase(f"PostgreSQL {version} is too old: the gateway needs {OLDEST_VERSION} or newer")
     if encoding != "UTF8":

@@ -12,6 +12,7 @@ import pytest
 from app.errors import GatewayError, UnsuitableDatabase
 from app.storage.connect import open_database
 from app.storage.migrate import migrate
+from app.storage.postgres import check_suitable
 from tests.processes.commands import environment, run
 
 CANARY = "canary5f2b9c"
@@ -65,6 +66,12 @@ async def test_only_utf8_holds_every_text(make_database, encoding):
     with pytest.raises(UnsuitableDatabase, match=encoding):
         await db.read(lambda conn: conn.exec_driver_sql("SELECT 1").scalar())
     await db.close()
+
+
+def test_a_server_that_is_too_old_is_told():
+    check_suitable(12, "UTF8")
+    with pytest.raises(UnsuitableDatabase, match="PostgreSQL 11 is too old: the gateway needs 12 or newer"):
+        check_suitable(11, "UTF8")
 
 
 async def test_another_encoding_is_told_by_the_commands(make_database, tmp_path):
