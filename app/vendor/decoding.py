@@ -6,6 +6,7 @@ the encoding of a page in China. Bytes alone decide, no header: a stored body re
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -13,6 +14,11 @@ import msgspec
 
 MOST_INT_DIGITS: Final = 40
 """A longer whole number is read as its text."""
+
+
+LARGE_BODY: Final = 32 * 1024
+MOST_EXTREME: Final = 1000
+_EXTREME: Final = re.compile(rb"\d[eE][-+]?\d{3}")
 
 
 class Malformed(Exception):
@@ -27,12 +33,20 @@ class OddNumber(str):
 
 def decode(raw: bytes) -> Any:
     """Decode JSON. Raises ``Malformed``."""
+    if is_slow(raw):
+        return _decode_leniently(raw)
     try:
         return msgspec.json.decode(raw)
     except RecursionError as error:
         raise Malformed(_why(error)) from None
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return _decode_leniently(raw)
+
+
+def is_slow(raw: bytes) -> bool:
+    """Whether the quick decoder is not: a number with an exponent like that of 1e308 takes it some 10 µs, and a large
+    body of those would stop everything else for seconds."""
+    return len(raw) > LARGE_BODY and len(_EXTREME.findall(raw)) > MOST_EXTREME
 
 
 def _decode_leniently(raw: bytes) -> Any:

@@ -17,7 +17,7 @@ from app.domain.item import canonical, size_of
 from app.domain.observation import Reading
 from app.domain.shape import Shape
 from app.vendor import values
-from app.vendor.decoding import MOST_INT_DIGITS, Malformed, OddNumber, decode
+from app.vendor.decoding import MOST_INT_DIGITS, Malformed, OddNumber, decode, is_slow
 from app.vendor.kinds import FAMILIES, Family
 from app.vendor.redact import MARK
 
@@ -217,7 +217,7 @@ def _decode_clean(raw: bytes) -> Any:
     """The document, if cleaning would change nothing of it, told from its bytes and by the decoder; else, or where
     that is not sure (a whole number over 64 bits), None. To make each value anew costs more than all the rest of its
     reading."""
-    if b"\x00" in raw or (b"\\u00" in raw and any(one in raw for one in _ESCAPED_ASCII)):
+    if b"\x00" in raw or (b"\\u00" in raw and any(one in raw for one in _ESCAPED_ASCII)) or is_slow(raw):
         return None
     try:
         return _decode_modest(raw)

@@ -1,6 +1,7 @@
 """Reading what the vendor sends: what is kept, what becomes absent, and what makes a body malformed."""
 
 import json
+import time
 from collections import Counter
 
 import msgspec
@@ -420,3 +421,16 @@ def test_depth_is_seen_whatever_the_brackets(opening, closing, times):
     depth = times * (2 if opening.startswith("[{") else 1)
     assert found.readings[0].values["title"] == "kept"
     assert (found.oddities["too_deep"] > 0) == (depth > 32)
+
+
+@pytest.mark.parametrize("unit", [b"1e308,", b"-5e-324,", b"1.5E+300,"])
+def test_numbers_at_the_ends_of_their_range_hold_nobody_up(unit):
+    """The quick decoder takes so long for each that a body of the largest size would stop a process for seconds.
+    Processor time, at the best of three."""
+    raw = b'{"songs":[{"item_id":"a","status":"running","x":[%s0]}]}' % (unit * (1_000_000 // len(unit)))
+    took = []
+    while len(took) < 3 and not (took and took[-1] < 0.6):
+        started = time.process_time()
+        assert len(read(raw).readings) == 1
+        took.append(time.process_time() - started)
+    assert min(took) < 0.6
