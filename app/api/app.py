@@ -33,7 +33,7 @@ _NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "lo
 
 def make_app(services: Services, callbacks: CallbackEndpoint, version: str) -> ASGIApp:
     """All of HTTP as one ASGI application."""
-    app = RequestIds(make_fastapi(services, version))
+    app = RequestIds(make_fastapi(services, version), services.context.redactor.text)
 
     async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
         if services.health.draining:
@@ -55,7 +55,7 @@ def make_health_app(services: Services, version: str) -> ASGIApp:
     app.state.services = services
     app.include_router(health.router)
     problems.install(app)
-    return RequestIds(app)
+    return RequestIds(app, services.context.redactor.text)
 
 
 def make_fastapi(services: Services, version: str) -> FastAPI:

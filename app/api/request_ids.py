@@ -3,6 +3,7 @@
 import re
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
@@ -20,17 +21,20 @@ log = structlog.get_logger(__name__)
 
 
 class RequestIds:
-    """Takes over ``X-Request-ID`` if it is sane, else makes one, and answers with it. A caller's ``traceparent`` is
-    honoured: these routes are internal."""
+    """Takes over ``X-Request-ID`` if it is sane and holds no secret of ours, else makes one, and answers with it. A
+    caller's ``traceparent`` is honoured: these routes are internal."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, redact: Callable[[str], str] = str) -> None:
         self._app = app
+        self._redact = redact
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = id_of(scope["headers"])
+        if self._redact(request_id) != request_id:
+            request_id = uuid.uuid4().hex
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         if traces.is_on() and scope["path"].startswith(TRACED):

@@ -198,7 +198,6 @@ def clean(value: Any, oddities: Oddities, depth: int = 0) -> Any:
 _MOST_LEVELS: Final = 8
 """A body that is nested deeper is always cleaned. Each level more doubles the decoder's type."""
 _INT64: Final = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-_ESCAPED_ASCII: Final = tuple(b"\\u00%x" % digit for digit in range(8))
 
 
 def _modest(levels: int) -> Any:
@@ -217,7 +216,7 @@ def _decode_clean(raw: bytes) -> Any:
     """The document, if cleaning would change nothing of it, told from its bytes and by the decoder; else, or where
     that is not sure (a whole number over 64 bits), None. To make each value anew costs more than all the rest of its
     reading."""
-    if b"\x00" in raw or (b"\\u00" in raw and any(one in raw for one in _ESCAPED_ASCII)) or is_slow(raw):
+    if b"\x00" in raw or b"\\u0000" in raw or is_slow(raw):
         return None
     try:
         return _decode_modest(raw)
