@@ -9,7 +9,7 @@ import pytest
 
 from app.domain.fields import KNOWN, is_known, name_of, odd_key
 from app.domain.status import ItemStatus, item_status
-from app.vendor import decoding, wire
+from app.vendor import decoding, known, wire
 from app.vendor.kinds import FAMILIES, INSTRUMENTAL, LYRICS, MIDI, SONG, STEMS
 from tests.vendor.samples import AUDIO_COMPLETE, MP3, SECTIONS, STEMS_ANSWER, WAV, WAV_COMPLETE_WITHOUT_MP3
 
@@ -245,6 +245,7 @@ def test_every_documented_field_is_known_to_the_join():
         )
         [reading] = read(body(everything, family=family), family).readings
         assert all(is_known(key) for key in reading.values)
+    assert KNOWN <= frozenset().union(*known.FIELDS.values())
 
 
 def test_a_url_is_kept_exactly_as_given():
