@@ -14,16 +14,18 @@ from app.api.forwarded import believe
 from app.api.services import Services
 from app.caller.post import Caller
 from app.errors import Unavailable
-from app.flows import client_keys, clients, expire
+from app.flows import client_keys, clients
 from app.flows.cautions import LOOP_S, Cautions
 from app.flows.clock import Clock
 from app.flows.context import Context
 from app.flows.dispatch import Dispatcher
+from app.flows.expire import Expiry
 from app.flows.health import Health
 from app.flows.ingest import Ingest
 from app.flows.learn import FLUSH_S
 from app.flows.loops import Loop, Supervisor
 from app.flows.notify import Notifier
+from app.flows.operating import BEAT_S
 from app.flows.read import Account
 from app.flows.reconcile import Reconciler
 from app.flows.refresh import Refresher
@@ -159,7 +161,7 @@ class Gateway:
             run(Loop("dispatch", self.dispatcher.step, idle_s, context.wakes.dispatch, paused))
         if self.reconciler is not None:
             run(Loop("reconcile", self.reconciler.step, idle_s, context.wakes.reconcile, paused))
-            run(Loop("clock", lambda: expire.step(context), idle_s, paused=paused))
+            run(Loop("clock", Expiry(context).step, min(idle_s, BEAT_S), paused=paused))
         if self.notifier is not None:
             run(Loop("notify", self.notifier.step, idle_s, context.wakes.notify, paused))
         if self.retainer is not None:

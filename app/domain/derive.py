@@ -146,7 +146,7 @@ def _note_times(task: Task, at: datetime) -> None:
 def _plan(task: Task, steps: Steps, at: datetime, policy: Policy, absences: Absences) -> None:
     """When the task is due: to be sent, to be looked at by the clock; and how long it counts as in flight."""
     queued = task.submission is Submission.QUEUED and not steps
-    task.dispatch_due_at = (task.not_before_at or task.created_at) if queued else None
+    task.dispatch_due_at = (task.not_before_at or min(task.created_at, at)) if queued else None
     task.timer_due_at = submission_due_at(task, bool(steps), policy, absences)
     if task.timer_due_at is None:
         task.timer_due_at = _deadline_due(task, steps, at, absences)

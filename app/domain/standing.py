@@ -199,6 +199,17 @@ def known_not_sent(standing: Standing, task_id: str) -> Standing:
     return replace(standing, unknown_tasks=tuple(one for one in standing.unknown_tasks if one != task_id))
 
 
+def set_back(standing: Standing, now: datetime) -> Standing:
+    """The clock was set back: no wait lies further ahead than it is long."""
+    before = standing.hold
+    if before is None:
+        return standing
+    end = later(now, before.wait_s)
+    probe_until = min(before.probe_until, end) if before.probe_until is not None else None
+    held = replace(before, since=min(before.since, now), until=min(before.until, end), probe_until=probe_until)
+    return replace(standing, hold=held)
+
+
 def dump(standing: Standing) -> dict[str, Any]:
     """As JSON."""
     document = asdict(standing)

@@ -18,6 +18,7 @@ from app.domain.item import Joined, join
 from app.domain.observation import NamedBy, Observation, Source, earlier, from_us, to_us
 from app.domain.operating import Absences, absent_s
 from app.domain.schedule import heard, queried
+from app.domain.set_back import is_ahead, set_back
 from app.domain.submission import SubmissionEvent, advance, lapse
 from app.domain.task import Entry, Item, Submission, Task
 from app.domain.timing import rfc3339
@@ -116,7 +117,7 @@ def _observe(
             board.arrivals.append(arrival)  # else a clock was set, or we were away: no habit of the vendor's
     _keep(board, item, joined)
     board.sources[item.key] = seen.source
-    _note_contact(item, task, seen, bool(joined.changed), rules)
+    _note_contact(item, task, seen, bool(joined.changed), change.at, rules)
     note: dict[str, Any] = {"item_id": item.item_id}
     if seen.reading.event is not None:
         note["event"] = seen.reading.event
@@ -218,9 +219,11 @@ def _arrival(task: Task, item: Item, seen: Observation, since_event_us: int | No
     return Arrival(task.kind, stage, max(since_event_us, 0) / 1_000_000)
 
 
-def _note_contact(item: Item, task: Task, seen: Observation, news: bool, rules: Rules) -> None:
+def _note_contact(item: Item, task: Task, seen: Observation, news: bool, now: datetime, rules: Rules) -> None:
     """Record when the vendor was last in contact about an item, and when to ask next."""
     at = from_us(seen.observed_us)
+    if is_ahead(at, now):
+        at = now  # the clock was set back meanwhile
     if seen.source is Source.CALLBACK:
         item.last_callback_at = max(item.last_callback_at or at, at)
         if seen.fresh:
@@ -269,10 +272,17 @@ def _describe(changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
     return ({"statuses": moves} if moves else {}) | listed | more
 
 
+def _when(at: datetime, updated_at: datetime | None) -> datetime:
+    """What was measured before a lock was waited for may be older than what was written meanwhile; not by more, or the
+    clock has been set back since."""
+    return at if updated_at is None or is_ahead(updated_at, at) else max(at, updated_at)
+
+
 def _conclude(board: Board, task: Task, change: Change, notes: list[dict[str, Any]], rules: Rules) -> None:
     """Let time act, derive the task, and write its timeline: one row for the change, with its effects inside."""
-    # What was measured before a lock was waited for may be older than what was written meanwhile.
-    at = max(change.at, task.updated_at or change.at)
+    at = _when(change.at, task.updated_at)
+    if change.absences is not None:
+        board.dirty_items |= set_back(task, board.items_of(task), at, rules.policy)
     lapsed = lapse(task, at, bool(board.items_of(task)), rules.policy, change.absences)
     before = task.status
     now_shown, expired = derive(board, task, at, rules, change.absences)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Final
 from uuid import UUID
 
 from app.domain.filters import milliseconds
@@ -35,6 +36,10 @@ class Clock:
         return True
 
 
+_SET_BACK: Final = 30_000 << 12
+"""Half of the time by which an id may be later than what it names (see ``storage/tasks``)."""
+
+
 class Ids:
     """UUIDv7 (RFC 9562): time-ordered, and monotonic within the process also inside one millisecond."""
 
@@ -49,7 +54,9 @@ class Ids:
         """A new id."""
         with self._lock:
             # 48 bits of milliseconds and 12 of a counter that starts anew each millisecond, as one number.
-            self._last = max(milliseconds(self._now()) << 12, self._last + 1)
+            now = milliseconds(self._now()) << 12
+            # After a clock that was set back they begin anew, or they would be far from the time that they tell.
+            self._last = now if self._last - now > _SET_BACK else max(now, self._last + 1)
             last = self._last
         high = (last >> 12) << 16 | 0x7000 | (last & 0xFFF)
         low = 1 << 63 | self._random.getrandbits(62)

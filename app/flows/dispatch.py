@@ -294,7 +294,7 @@ def _again_at(claim: Claim, answer: Refused, now: datetime, *, held: bool) -> da
             jittered_s = min(max(jittered_s, first_s), most_s)
             return later(now, jittered_s if answer.retry_after_s is None else answer.retry_after_s)
         case _:
-            return claim.created_at
+            return min(claim.created_at, now)
 
 
 _REASONS: Final = {

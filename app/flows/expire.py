@@ -10,20 +10,32 @@ from app.domain.transition import Change
 from app.flows.apply import Applied, apply
 from app.flows.context import Context
 from app.flows.operating import absences
+from app.flows.replan import Replanner
 from app.storage import tasks
 
 BATCH: Final = 100
 
 
-async def step(context: Context) -> float | None:
-    """Let time act on the tasks whose timers are due. Returns 0 if there may be more, None to idle."""
-    db = context.loops_db()
-    await context.timekeeper.beat(db)
-    applied = await db.write(tick, context, context.clock.now())
-    context.committed(applied)
-    if applied.changed:
-        context.wakes.reconcile.set()
-    return 0 if len(applied.outcomes) == BATCH else None
+class Expiry:
+    """Lets time act. ``step`` is called by its loop."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._replanner = Replanner(context)
+
+    async def step(self) -> float | None:
+        """Act on the tasks whose timers are due; first plan again what was planned by a clock that has been set back
+        since. Returns 0 if there may be more, None to idle."""
+        context = self._context
+        db = context.loops_db()
+        await context.timekeeper.beat(db)
+        if context.timekeeper.known.went_back_at is not None and not await self._replanner.step():
+            return 0
+        applied = await db.write(tick, context, context.clock.now())
+        context.committed(applied)
+        if applied.changed:
+            context.wakes.reconcile.set()
+        return 0 if len(applied.outcomes) == BATCH else None
 
 
 def tick(conn: sa.Connection, context: Context, now: datetime) -> Applied:

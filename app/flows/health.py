@@ -24,8 +24,10 @@ SURVEY_S: Final = 10.0
 MOST_SERIES: Final = 20
 
 
-_FOR_A_PERSON: Final = (Reason.KEY_REJECTED, Reason.NO_POINTS, "clock_skew")
-"""These wait for somebody to mend them: an alarm."""
+WENT_BACK: Final = "clock_went_back"
+_ALARMS: Final = (Reason.KEY_REJECTED, Reason.NO_POINTS, "clock_skew", WENT_BACK)
+"""These wait for somebody to mend them; and while what was planned by a clock that has been set back since is still
+to be planned again, it is due hours from now."""
 
 
 @dataclass(slots=True)
@@ -63,9 +65,8 @@ class Health:
         still = await self._standing(self.context.db)
         counted = await self._overdue(self.context.db, still)
         models = await self._held_models(self.context.db)
-        for_a_person = any(one["reason"] in _FOR_A_PERSON for one in still.values())
-        for_a_person = for_a_person or any(one["waiting"] for one in models)
-        stuck = bool(stalled) or any(counted.values()) or for_a_person
+        alarming = any(one["reason"] in _ALARMS for one in still.values()) or any(one["waiting"] for one in models)
+        stuck = bool(stalled) or any(counted.values()) or alarming
         return {
             "stuck": stuck,
             **counted,
@@ -151,6 +152,8 @@ def _held(conn: sa.Connection) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for name, state in limits.read(conn).items():
         standing = state.standing
+        if state.operating.went_back_at is not None:
+            found["plan"] = {"reason": WENT_BACK, "since": state.operating.went_back_at}
         if standing.by_hand is not None:
             found[name.value] = {"reason": "held_by_hand", "since": standing.by_hand_since}
         elif standing.hold is not None:

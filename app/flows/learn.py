@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable
 
 from app.domain.board import Arrival
-from app.domain.timing import MOST_SAMPLES, bucket_of, overdue_s
+from app.domain.timing import LEAST_OVERDUE_S, MOST_SAMPLES, bucket_of, overdue_s
 from app.storage import delays
 from app.storage.database import Database
-from app.vendor.kinds import overdue_default_s
+from app.vendor.kinds import KINDS, overdue_default_s
 
 FLUSH_S = 10.0
 
@@ -32,6 +32,11 @@ class Delays:
         if key not in self._estimates:
             self._estimates[key] = overdue_s(self._counts.get(key, {}), overdue_default_s(kind))
         return self._estimates[key]
+
+    def longest_s(self) -> float:
+        """The longest of all these times."""
+        learned = [self.overdue_s(kind, stage) for kind, stage in self._counts]
+        return max([*learned, *(max(kind.overdue_s, LEAST_OVERDUE_S) for kind in KINDS.values())])
 
     async def flush(self, db: Database) -> None:
         """Write the samples, in a transaction of their own, and read what all processes have learned."""

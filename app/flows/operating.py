@@ -32,21 +32,26 @@ class Timekeeper:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._given: _Given | None = None
+        self.known = Operating()
 
-    async def beat(self, db: Database) -> Operating | None:
-        """Give a sign, if it is time for one or the clock was set. Returns what is known then; None if none was
-        given. Raises ``Unavailable``."""
+    async def beat(self, db: Database) -> None:
+        """Give a sign, if it is time for one or the clock was set; ``known`` is what is known then. Raises
+        ``Unavailable``."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
         given, sign = self._given, Sign(now)
         if given is not None:
             passed_s = (now - given.at).total_seconds()
             if 0 <= passed_s < BEAT_S:
-                return None
+                return
             sign = Sign(now, given.at, passed_s - (monotonic - given.monotonic))
-        before, after = await db.write(_keep, sign)
+        before, self.known = await db.write(_keep, sign)
         self._given = _Given(now, monotonic)
-        _tell(before, after, now)
-        return after
+        _tell(before, self.known, now)
+
+    async def planned_again(self, db: Database) -> None:
+        """Nothing is planned any more as before the clock was set back. Raises ``Unavailable``."""
+        await db.write(_note_planned)
+        self.known = replace(self.known, went_back_at=None)
 
 
 def absences(conn: sa.Connection, now: datetime) -> Absences:
@@ -64,6 +69,11 @@ def _keep(conn: sa.Connection, sign: Sign) -> tuple[Operating, Operating]:
     after = beat(before, sign)
     limits.save(conn, Limit.QUERY, replace(limit, operating=after))
     return before, after
+
+
+def _note_planned(conn: sa.Connection) -> None:
+    limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
+    limits.save(conn, Limit.QUERY, replace(limit, operating=replace(limit.operating, went_back_at=None)))
 
 
 def _tell(before: Operating, after: Operating, now: datetime) -> None:

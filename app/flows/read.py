@@ -89,7 +89,8 @@ class Account:
         self._lock = self._lock or asyncio.Lock()
         async with self._lock:
             now = self.context.clock.now()
-            if self._known is None or now - self._asked_at >= ACCOUNT_FRESH:
+            # Asked later than now: the clock was set back since.
+            if self._known is None or not timedelta() <= now - self._asked_at < ACCOUNT_FRESH:
                 answer = await self.context.vendor.account()
                 if isinstance(answer, Unanswered):
                     raise VendorFailed(f"the vendor did not tell its account ({answer.reason})")

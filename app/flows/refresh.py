@@ -19,6 +19,7 @@ from app.domain import standing as standings
 from app.domain.audit import Action, By
 from app.domain.standing import Standing
 from app.domain.status import TASK_FINAL, TaskStatus
+from app.domain.timing import later
 from app.domain.transition import Change
 from app.domain.view import has_expired_link, view_item
 from app.errors import Conflict, NotFound, NotRefreshed, Unavailable, VendorPaused
@@ -28,6 +29,7 @@ from app.flows.background import Background
 from app.flows.context import Context
 from app.flows.line import Line
 from app.flows.reconcile import Question, ask, claim, fault_in, is_split, unheard_of
+from app.flows.replan import longest_question_s
 from app.storage import items, limits, questions, tasks
 from app.storage.items import ItemKey
 from app.storage.limits import Limit
@@ -149,7 +151,10 @@ class Refresher:
             if turn.question is None:
                 await context.clock.sleep(min(turn.wait_s or 0, end - started))
                 continue
-            planned = {key: at for key, one in known.items() if (at := one.planned_at) is not None and at > now}
+            # Later than any plan: planned by a clock that has been set back since.
+            latest = later(now, longest_question_s(context.policy, context.delays.longest_s()))
+            plans = ((key, one.planned_at) for key, one in known.items())
+            planned = {key: at for key, at in plans if at is not None and now < at <= latest}
             asking = self._begin(turn.question, started, planned)
             if any(one.key in pending for one in turn.question.asked):
                 return asking

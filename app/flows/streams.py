@@ -148,7 +148,8 @@ class ClientStream(Stream):
 
     def read_anew(self) -> None:
         """Something was perhaps not offered: read everything since the position."""
-        self._position = self._done_until()
+        # A position that lies ahead is of a clock that was set back since.
+        self._position = self._reached = min(self._done_until(), self._context.clock.now())
         self._pending.clear()
         self._behind = True
         self._news.set()

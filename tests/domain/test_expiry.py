@@ -220,8 +220,9 @@ def test_what_a_final_task_stops_waiting_for_is_a_visible_change_with_a_row():
 
 
 def test_a_task_being_sent_does_not_expire():
-    story = Story(new_task(submission=Submission.SENDING, claimed_at=after(DEADLINE), submit_id=None))
+    story = Story(new_task(submission=Submission.SENDING, claimed_at=after(0), submit_id=None))
     story.called_back(1, says(status="running"))
+    story.task.claimed_at = after(DEADLINE)
     story.queried(DEADLINE + 10, shows(status="running"))
     assert story.task.status == "running"
 

@@ -56,7 +56,7 @@ async def test_a_process_that_was_frozen_for_three_deadlines_asks_first(start_ga
     await all_succeed(gateway, task_ids)
 
 
-@pytest.mark.parametrize("for_s", [None])
+@pytest.mark.parametrize("for_s", [None, 6, 1])
 async def test_nothing_ends_by_a_clock_that_is_set_forward(start_gateway, start_sandbox, for_s):
     """The vendor is still at work then, so that one question would not do."""
     sandbox = await start_sandbox(scale=20, callbacks={"drop": 1})

@@ -59,6 +59,25 @@ async def test_an_ended_task_goes_with_all_that_is_its(gateway, db, clock, retai
     assert after == dict.fromkeys(before, 0) | {"tasks": 1, "timeline": 2, "callbacks": 1}
 
 
+async def test_nothing_grows_old_by_a_clock_that_is_set_forward(gateway, db, clock, retain):
+    """Only for a silence that is told of: a process that starts with a wrong clock believes it."""
+    timekeeper, storage = gateway.gateway.context.timekeeper, gateway.gateway.context.db
+    await finished(gateway, "t2m_1")
+    await timekeeper.beat(storage)
+    before = await counts(db)
+    clock.set(40 * DAY_S)
+    await retain()
+    assert await counts(db) == before, "nobody has told yet what the silence was"
+    await timekeeper.beat(storage)
+    clock.skip(3)
+    await retain()
+    assert await counts(db) == before
+    clock.skip(31 * DAY_S)
+    await timekeeper.beat(storage)
+    await retain()
+    assert (await counts(db))["tasks"] == 0, "these days have passed"
+
+
 async def test_nothing_goes_where_everything_is_kept(gateway, db, clock, retain):
     await finished(gateway, "t2m_1")
     before = await counts(db)
