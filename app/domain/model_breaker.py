@@ -90,6 +90,18 @@ def probing(breaker: Breaker, until: datetime) -> Breaker:
     return replace(breaker, probe_until=until)
 
 
+def set_back(breaker: Breaker, now: datetime) -> Breaker:
+    """The clock was set back: it opened by now, and no probe lies further ahead than one waits for it."""
+    end = later(now, PROBE_S)
+    return replace(
+        breaker,
+        touched_at=min(breaker.touched_at, now),
+        held_since=breaker.held_since and min(breaker.held_since, now),
+        probe_at=breaker.probe_at and min(breaker.probe_at, end),
+        probe_until=breaker.probe_until and min(breaker.probe_until, end),
+    )
+
+
 def _is_probe(breaker: Breaker, claimed_at: datetime) -> bool:
     """Whatever is sent of it while it is open is a probe; the others were under way when it opened."""
     return breaker.held_since is not None and claimed_at > breaker.held_since

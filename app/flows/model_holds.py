@@ -67,7 +67,7 @@ def lock_sendable(
     """As ``lock_next``, without the tasks of what is held, of which the probes that are due go first. Call it under
     the lock of the limit."""
     holds = held(conn, policy)
-    moved = _unpark_others(conn, holds)
+    moved = _unpark_others(conn, holds, now)
     probes = _lock_probes(conn, holds, policy, now, room)
     room -= len(probes)
     taken = lock_next(conn, now, room, in_flight, last_client, oldest=oldest)
@@ -130,13 +130,13 @@ def next_probe_at(breaker: Breaker, now: datetime) -> datetime | None:
     return None if out or breaker.probe_at is None else max(breaker.probe_at, now)
 
 
-def _unpark_others(conn: sa.Connection, holds: Held) -> bool:
+def _unpark_others(conn: sa.Connection, holds: Held, now: datetime) -> bool:
     """Make tasks due again that are parked under what is not held (any more)."""
     still = {key.text for key in holds}
     left = MOST_MOVED
     for text in parked.keys(conn):
         if text not in still and left > 0:
-            left -= parked.unpark(conn, text, left)
+            left -= parked.unpark(conn, text, now, left)
     return left < MOST_MOVED
 
 

@@ -11,6 +11,7 @@ from typing import Final
 import sqlalchemy as sa
 import structlog
 
+from app.domain import model_breaker
 from app.domain import standing as standings
 from app.domain.policy import Policy
 from app.domain.timing import JITTER, later
@@ -18,9 +19,10 @@ from app.domain.transition import Change
 from app.flows.apply import Applied, apply
 from app.flows.context import Context
 from app.flows.dispatch import BACK_OFF_S
+from app.flows.model_holds import PARKED_S
 from app.flows.notify import SCHEDULE_S
 from app.flows.operating import absences
-from app.storage import limits, replan
+from app.storage import breakers, limits, replan
 from app.storage.replan import Cursor
 
 BATCH: Final = 100
@@ -60,13 +62,13 @@ class Replanner:
 
 
 def _bring_limits_back(conn: sa.Connection, context: Context, now: datetime) -> None:
+    next_at = later(now, 1 / context.policy.query_rate_per_s)
     for name, state in limits.lock(conn, limits.ALL).items():
-        not_before_at = state.not_before_at
-        if not_before_at is not None:
-            not_before_at = min(not_before_at, later(now, 1 / context.policy.query_rate_per_s))
-        limits.save(
-            conn, name, replace(state, standing=standings.set_back(state.standing, now), not_before_at=not_before_at)
-        )
+        not_before_at = min(state.not_before_at, next_at) if state.not_before_at is not None else None
+        standing = standings.set_back(state.standing, now)
+        limits.save(conn, name, replace(state, standing=standing, not_before_at=not_before_at))
+    for key, breaker in breakers.held(conn).items():
+        breakers.save(conn, key, model_breaker.set_back(breaker, now))
 
 
 def _bring_questions(conn: sa.Connection, context: Context, now: datetime) -> int:
@@ -81,7 +83,7 @@ def longest_question_s(policy: Policy, longest_overdue_s: float) -> float:
 
 
 def _bring_submissions(conn: sa.Connection, _context: Context, now: datetime) -> int:
-    return replan.submissions(conn, now, later(now, BACK_OFF_S[1]), BATCH)
+    return replan.submissions(conn, now, later(now, BACK_OFF_S[1]), later(now, PARKED_S), BATCH)
 
 
 def _bring_letters(conn: sa.Connection, context: Context, now: datetime) -> int:

@@ -28,13 +28,15 @@ def park(conn: sa.Connection, ids: Sequence[UUID], key: str, until: datetime) ->
         conn.execute(these.values(parked_as=key, dispatch_due_at=until))
 
 
-def unpark(conn: sa.Connection, key: str, limit: int) -> int:
+def unpark(conn: sa.Connection, key: str, now: datetime, limit: int) -> int:
     """Make the oldest tasks of a key due again, as they were; returns how many. Those that another transaction holds
     are passed over."""
     found = sa.select(tasks.c.id).where(tasks.c.parked_as == key, _QUEUED).order_by(tasks.c.id).limit(limit)
     ids = list(conn.scalars(dialect.locked(found, of=tasks, skip=True)))
     if ids:
-        due_at = sa.func.coalesce(tasks.c.not_before_at, tasks.c.created_at)
+        # Made later than now: the clock was set back since.
+        made_at = sa.case((tasks.c.created_at > now, now), else_=tasks.c.created_at)
+        due_at = sa.func.coalesce(tasks.c.not_before_at, made_at)
         these = tasks.update().where(dialect.any_of(conn, tasks.c.id, ids))
         conn.execute(these.values(parked_as=None, dispatch_due_at=due_at))
     return len(ids)

@@ -34,10 +34,12 @@ def questions(conn: sa.Connection, now: datetime, reach: datetime, leased_until:
     return len(rows)
 
 
-def submissions(conn: sa.Connection, now: datetime, reach: datetime, limit: int) -> int:
-    """Queued tasks that are due later than ``reach`` are due now. Returns how many there were."""
+def submissions(conn: sa.Connection, now: datetime, reach: datetime, parked: datetime, limit: int) -> int:
+    """Queued tasks that are due later than ``reach`` (parked ones: later than ``parked``) are due now. Returns how
+    many there were."""
     due_at = tasks.c.dispatch_due_at
-    far = sa.select(tasks.c.id).where(due_at > reach).order_by(due_at.desc(), tasks.c.id.desc()).limit(limit)
+    too_far = sa.and_(due_at > reach, sa.or_(tasks.c.parked_as.is_(None), due_at > parked))
+    far = sa.select(tasks.c.id).where(too_far).order_by(due_at.desc(), tasks.c.id.desc()).limit(limit)
     chosen = list(conn.scalars(dialect.locked(far, of=tasks, skip=True)))
     if chosen:
         these = dialect.any_of(conn, tasks.c.id, chosen)

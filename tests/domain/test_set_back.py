@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from app.domain import standing
+from app.domain import model_breaker, standing
 from app.domain.set_back import AHEAD_S
 from app.domain.standing import GOING, Reason
 from app.domain.timing import later
@@ -104,6 +104,15 @@ def test_a_hold_ends_no_later_than_it_is_long(reason, wait_s):
     assert (hold.since, hold.until, hold.probe_until) == (after(BACK), after(BACK + wait_s), after(BACK + wait_s))
     assert standing.set_back(held, after(1)).hold.until == held.hold.until
     assert standing.set_back(GOING, after(BACK)) == GOING
+
+
+def test_a_held_model_is_probed_no_later_than_it_was_meant_to():
+    opened = model_breaker.refused(None, after(0), after(1), 1, "model_not_offered", "")
+    out = model_breaker.probing(opened, after(120))
+    back = model_breaker.set_back(out, after(BACK))
+    end = after(BACK + model_breaker.PROBE_S)
+    assert (back.held_since, back.touched_at, back.probe_at, back.probe_until) == (after(BACK), after(BACK), end, end)
+    assert model_breaker.set_back(opened, after(2)) == opened
 
 
 def test_ids_tell_the_time_after_it_too():

@@ -98,6 +98,25 @@ async def test_a_hold_is_probed_in_its_time(start_gateway, start_sandbox):
     await gateway.until(task["id"], "succeeded", timeout_s=60)
 
 
+async def test_a_held_model_is_probed_in_its_time(start_gateway, start_sandbox):
+    sandbox = await start_sandbox(scale=300)
+    sandbox.add_rules(answers=[{"operation": "submit", "status": 400010, "times": 1}])
+    clock = ScaledClock()
+    gateway = await start_gateway(sandbox, clock=clock, submit_refusals_to_hold=1)
+    await gateway.until((await gateway.submit())["id"], "failed")
+    tasks = [await gateway.submit() for _ in range(3)]
+
+    async def parked():
+        return [one["waiting"] for one in (await gateway.api.get("/v1/submissions")).json()["held_models"]] == [3]
+
+    await eventually(parked)
+    set_back(clock)
+    await asyncio.sleep(1)
+    clock.skip(61)
+    for task in tasks:
+        await gateway.until(task["id"], "succeeded", timeout_s=60)
+
+
 async def test_a_notification_is_tried_again_in_its_time(start_gateway):
     clock = ScaledClock()
     async with watching(NOT_TODAY, OK) as watched:
