@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import lru_cache
+from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
 from app.domain.observation import Reading
@@ -19,6 +20,8 @@ from app.vendor.wire import clean_text
 MOST_NAME_CHARS: Final = 200
 MOST_FOUND: Final = 50
 """Findings told of one body."""
+MOST_OUTLINED: Final = 64 * 1024
+"""A larger callback is not decoded once more to tell its shape."""
 _MOST_ITEMS: Final = 10
 _MOST_PLACES: Final = 5
 
@@ -59,16 +62,18 @@ def _of_request(family: str, names: frozenset[bytes], address: str | None) -> tu
 def of_callback(family: Family, body: bytes, readings: Iterable[Reading]) -> list[Found]:
     """What a callback says that nobody knew."""
     found: list[Found] = []
-    if not body.startswith(_EVERYDAY[family.name]) and not _DOCUMENTED[family.name].match(body):
+    everyday = body.startswith(_EVERYDAY[family.name]) or len(body) > MOST_OUTLINED
+    if not everyday and not _DOCUMENTED[family.name].match(body):
         found += _of_shape(family.name, "callback", _decoded(body), (family.list_key,))
     fields, events = known.FIELDS[family.name], known.EVENTS[family.name]
     for reading in readings:
         if not (fields.issuperset(reading.values) and fields.issuperset(reading.urls)):
-            unknown = (reading.values.keys() | reading.urls.keys()) - fields
-            found += (Found(Sort.FIELD, family.name, _name(one)) for one in sorted(unknown)[:MOST_FOUND])
+            found += _of_fields(family.name, chain(reading.values, reading.urls))
         found += _of_statuses(family.name, reading.statuses)
         if reading.event is not None and reading.event not in events:
             found.append(Found(Sort.EVENT, family.name, _name(reading.event)))
+        if len(found) >= MOST_FOUND:
+            break
     return found[:MOST_FOUND]
 
 
@@ -97,11 +102,15 @@ def of_answer(family: str, operation: str, place: Sequence[str], content: bytes)
     items = _at(document, place) if family in FAMILIES else None
     for item in items[:_MOST_ITEMS] if isinstance(items, list) else ():
         if isinstance(item, dict):
-            unknown = sorted(item.keys() - known.FIELDS[family])
-            found += (Found(Sort.FIELD, family, _name(one)) for one in unknown[:MOST_FOUND])
+            found += _of_fields(family, item)
             fields = FAMILIES[family].shape.status_fields & item.keys()
             found += _of_statuses(family, {name: item[name] for name in fields if isinstance(item[name], str)})
     return found[:MOST_FOUND]
+
+
+def _of_fields(family: str, names: Iterable[str]) -> Iterator[Found]:
+    unknown = (one for one in names if one not in known.FIELDS[family])
+    return (Found(Sort.FIELD, family, _name(one)) for one in islice(unknown, MOST_FOUND))
 
 
 def _of_statuses(family: str, statuses: dict[str, str]) -> Iterator[Found]:
