@@ -8,8 +8,12 @@ from functools import partial
 import pytest
 import sqlalchemy as sa
 
+from app.domain.model_breaker import Breaker, ModelKey
+from app.domain.timing import later
 from app.sandbox.config import merged
-from app.storage import tables
+from app.storage import breakers, parked, tables
+from app.telemetry.metrics import model_held_tasks
+from tests.api.direct import Direct
 from tests.support.clock import ScaledClock
 from tests.support.gateway import eventually, running_gateway
 
@@ -60,7 +64,7 @@ async def held(gateway):
     return (await gateway.api.get("/v1/submissions")).json()["held_models"]
 
 
-async def parked(gateway, count):
+async def waiting(gateway, count):
     """What is held, once so many tasks of it were found waiting."""
     found = await held(gateway)
     return found if found and found[0]["waiting"] == count else None
@@ -134,7 +138,7 @@ async def test_what_concerns_everybody_holds_after_three_says_so_and_goes_on(sta
     gateway = await start_gateway(sandbox, clock=clock, submit_max_in_flight=1)
     ids = await queue(gateway, [song(OTHER, n) for n in range(6)])
     await eventually(partial(are, gateway, failed=3, queued=3))
-    [shown] = await eventually(partial(parked, gateway, 3))
+    [shown] = await eventually(partial(waiting, gateway, 3))
     named = ("kind", "model", "reason", "waiting")
     assert tuple(shown[name] for name in named) == ("song.generate", OTHER, code, 3)
     assert (await gateway.task(ids[0]))["error"]["code"] == code
@@ -329,7 +333,7 @@ async def test_what_is_parked_comes_due_by_itself_where_nobody_holds_it(start_ga
     sandbox = await start_sandbox(scale=2000, retired_models=[GONE])
     gateway = await start_gateway(sandbox, submit_max_in_flight=1)
     await queue(gateway, [song(GONE, n) for n in range(5)])
-    await eventually(partial(parked, gateway, 2))
+    await eventually(partial(waiting, gateway, 2))
 
     def due(conn):
         columns = tables.tasks.c
@@ -339,3 +343,72 @@ async def test_what_is_parked_comes_due_by_itself_where_nobody_holds_it(start_ga
     found = await gateway.gateway.context.db.read(due)
     assert len(found) == 2
     assert all(3000 < (at - now).total_seconds() <= 3600 for at in found)
+
+
+async def test_breakers_are_bounded_and_those_that_hold_outlast_the_others(start_gateway):
+    """Clients name models freely."""
+    gateway = await start_gateway(workers=False)
+    context = gateway.gateway.context
+
+    def fill(conn):
+        at = context.clock.now()
+        for n in range(3 * breakers.MOST):
+            held_since = at if n % 3 == 0 else None
+            breaker = Breaker(1, later(at, n), "model_not_offered", "", held_since, held_since)
+            breakers.save(conn, ModelKey("song.generate", f"m{n}"), breaker)
+        return breakers.held(conn), conn.scalar(sa.select(sa.func.count()).select_from(tables.model_breakers))
+
+    found, count = await context.db.write(fill)
+    assert count == breakers.MOST
+    assert {key.model for key in found} == {f"m{n}" for n in range(0, 3 * breakers.MOST, 3)}
+    shown = await held(gateway)
+    assert len(shown) == breakers.MOST
+    await gateway.gateway.health.survey()
+    series = [one.labels for one in model_held_tasks.collect()[0].samples]
+    assert len(series) == 21, "twenty, and the others together"
+    assert {"kind": "other", "model": "other"} in series
+
+
+async def test_what_is_parked_is_found_by_an_index_of_its_own(start_gateway, database_url):
+    gateway = await start_gateway(workers=False)
+    await queue(gateway, [song(GONE, n) for n in range(100)])
+    some = "SELECT id FROM tasks ORDER BY id LIMIT 3"
+    await Direct(database_url).execute(
+        f"UPDATE tasks SET parked_as = 'song.generate x' WHERE id IN ({some})", "ANALYZE"
+    )
+
+    def plans(conn):
+        seen = []
+
+        def note(_conn, _cursor, statement, parameters, _context, _many):
+            seen.append((statement, parameters))
+
+        sa.event.listen(conn, "before_cursor_execute", note)
+        parked.keys(conn)
+        parked.lock_first(conn, "song.generate x")
+        parked.count(conn, "song.generate x")
+        sa.event.remove(conn, "before_cursor_execute", note)
+        if conn.dialect.name == "postgresql":
+            # A hundred rows are quicker read than looked up.
+            conn.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        explain = "EXPLAIN QUERY PLAN " if conn.dialect.name == "sqlite" else "EXPLAIN "
+        return [str(conn.exec_driver_sql(explain + one, given).all()) for one, given in seen]
+
+    found = await gateway.gateway.context.db.write(plans)
+    assert len(found) == 3
+    assert all("ix_tasks_parked_as_submit_attempts_id" in plan for plan in found), found
+    assert not any("Sort" in plan or "TEMP B-TREE" in plan for plan in found[1:2]), found
+
+
+async def test_a_canceled_task_is_no_probe(start_gateway, start_sandbox):
+    sandbox, clock = await start_sandbox(scale=2000, retired_models=["*"]), ScaledClock()
+    gateway = await start_gateway(sandbox, clock=clock, submit_max_in_flight=1)
+    ids = await queue(gateway, [song(OTHER, n) for n in range(4)])
+    await eventually(partial(waiting, gateway, 1))
+    assert (await gateway.api.post(f"/v1/tasks/{ids[-1]}/cancel")).json()["status"] == "canceled"
+    assert (await held(gateway))[0]["waiting"] == 0
+    change(sandbox, retired_models=[])
+    clock.skip(61)
+    await asyncio.sleep(0.5)
+    assert len(submissions(sandbox)) == 3
+    assert (await gateway.until((await gateway.submit())["id"], "succeeded"))["error"] is None
