@@ -103,6 +103,8 @@ async def test_a_retired_model_burns_three_of_a_long_queue_and_no_more(database_
 
         found = await eventually(others_done, timeout_s=120, every_s=0.5)
         assert found == {(GONE, "failed"): 3, (GONE, "queued"): 247, (OTHER, "succeeded"): 250}
+        # Three, and at most those that were under way with them.
+        assert len(submissions(sandbox)) <= 250 + 10
         for probes in (1, 2):
             before = len(submissions(sandbox))
             clock.skip(61)
