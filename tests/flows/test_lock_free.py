@@ -138,7 +138,8 @@ async def test_a_callback_that_another_deletes_meanwhile_is_stored_again(gateway
     await stored(database_url, other, one, "applied")
     ruling, rows = await committed_beside(database_url, other, one, "DELETE FROM callbacks")
     assert not ruling.repeated
-    assert rows == [(1, "applied", None)]
+    # It names no item, and no task: nobody's.
+    assert rows == [(1, "orphan", None)]
 
 
 @on_postgresql
