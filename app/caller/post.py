@@ -28,6 +28,8 @@ MOST_READ_PIECES: Final = 1024
 # All that one read brings is parsed before anybody else has a turn, and 64 KB hold thousands of empty heads
 # ("100 Continue"), which are no pieces of an answer. httpcore has no other way to say it.
 httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = 4096
+SMALL_BUFFER: Final = (socket.SOL_SOCKET, socket.SO_RCVBUF, MOST_READ_BYTES)
+"""The loop takes from a socket what is there, megabytes of it, before anybody can say that it is enough."""
 SHOWN_BYTES: Final = 1024
 NOTHING: Final[Mapping[str, str]] = {}
 
@@ -158,7 +160,9 @@ class Caller:
         # these is up, but leaks it in a handshake that is cancelled from outside, by the limit of the whole call.
         limits = {"timeout": {"connect": self._timeout_s / 3}}
         async with (
-            httpcore.AsyncHTTPConnection(origin.origin, self._tls, network_backend=self._guard) as connection,
+            httpcore.AsyncHTTPConnection(
+                origin.origin, self._tls, network_backend=self._guard, socket_options=[SMALL_BUFFER]
+            ) as connection,
             connection.stream(
                 "POST", origin, headers=list(headers.items()), content=message.body, extensions=limits
             ) as response,

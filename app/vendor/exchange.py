@@ -30,6 +30,8 @@ PIECES_AT_A_TIME: Final = 64
 # ("100 Continue"), which are no pieces of an answer. httpcore has no other way to say it.
 httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = 4096
 
+RECEIVE_BUFFER_BYTES: Final = 64 * 1024
+
 Reason = Literal[
     "timeout",
     "request_invalid",
@@ -97,13 +99,15 @@ class _Departure:
 
     def __init__(self) -> None:
         self.left = False
-        self._stream: Any = None
+        self._connection: Any = None
 
     async def note(self, event: str, info: dict[str, Any]) -> None:
         """Told by httpcore of each step (``http11.send_request_headers.started``)."""
         _, _, step = event.partition(".")
         if step == "connect_tcp.complete":
-            self._stream = info["return_value"]
+            self._connection = info["return_value"].get_extra_info("socket")
+            # The loop takes from a socket what is there, megabytes of it, before anybody can say that it is enough.
+            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         elif step == "send_request_headers.started" and info["request"].method != b"CONNECT":
             if self._is_reset():
                 raise httpcore.ConnectError("reset before the first byte")
@@ -113,7 +117,7 @@ class _Departure:
 
     def _is_reset(self) -> bool:
         """Whether the other side has broken the connection already, which nobody sees who only writes."""
-        connection = self._stream.get_extra_info("socket") if self._stream is not None else None
+        connection = self._connection
         return connection is not None and connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
 

@@ -476,6 +476,29 @@ async def test_nothing_packed_is_asked_for():
     assert {one["accept-encoding"] for one in vendor.headers} == {"identity"}
 
 
+def test_of_what_waits_at_a_socket_little_is_taken_at_once():
+    content = b"HTTP/1.1 200 OK\r\nContent-Length: 8000000\r\n\r\n" + b" " * 8_000_000
+
+    def answer(listener):
+        with suppress(OSError), listener.accept()[0] as connection:
+            connection.recv(65_536)
+            connection.sendall(content)
+
+    async def most_taken(url):
+        async with httpx.AsyncClient(base_url=url, trust_env=False, verify=usual_authorities()) as http:
+            tracemalloc.start()
+            found = await asyncio.gather(*(exchange(http, "/", BODY, 20, 256 * 1024) for _ in range(8)))
+            _, most = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+        assert found == [NoAnswer("answer_too_large", left=True)] * 8
+        return most
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for _ in range(8):
+            threading.Thread(target=answer, args=(listener,), daemon=True).start()
+        assert uvloop.run(most_taken(f"http://127.0.0.1:{listener.getsockname()[1]}")) < 16_000_000
+
+
 async def test_while_an_answer_only_ever_begins_the_loop_goes_on():
     continues = endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 5000)
     async with receiving(continues) as vendor:
