@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from itertools import product
 from uuid import UUID
 
 import pytest
@@ -61,28 +62,27 @@ async def _callback(gateway) -> tuple[str, bytes]:
     return task["id"], gateway.callback_url("song", UUID(task["id"])).removeprefix(gateway.url).encode()
 
 
-@pytest.mark.parametrize("pieces", [in_one, head_first, byte_by_byte])
-@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 @pytest.mark.parametrize("offer", OFFERS.values(), ids=OFFERS)
-async def test_an_offer_of_another_protocol_is_passed_over(gateway, port, offer, chunked, pieces):
-    task_id, target = await _callback(gateway)
-    async with Line(port) as line:
-        for request, status in (
-            (post(target, json.dumps(song("t2m_1")).encode(), offer, chunked=chunked), 200),
-            (post(b"/v1/tasks", TASK, KEY + offer, chunked=chunked), 202),
-            (b"GET /v1/tasks HTTP/1.1\r\nHost: x\r\n" + KEY + offer + b"\r\n", 200),
-            # And the connection goes on.
-            (GET, 200),
-        ):
-            for piece in pieces(request):
-                await line.send(piece)
-                if len(piece) > 1:
-                    await asyncio.sleep(0.01)
-            [answer] = await answers_of(line, 1)
-            assert status_of(answer) == status
-            assert b"upgrade" not in answer.partition(b"\r\n\r\n")[0].lower()
-    assert (await gateway.task(task_id))["status"] == "running"
-    assert len((await gateway.api.get("/v1/tasks")).json()["data"]) == 2
+async def test_an_offer_of_another_protocol_is_passed_over(gateway, port, offer):
+    """With a length or chunked; in one segment, the head first, or byte by byte. And the connection goes on."""
+    for pieces, chunked in product((in_one, head_first, byte_by_byte), (False, True)):
+        task_id, target = await _callback(gateway)
+        async with Line(port) as line:
+            for request, status in (
+                (post(target, json.dumps(song(f"t2m_{task_id}")).encode(), offer, chunked=chunked), 200),
+                (post(b"/v1/tasks", TASK, KEY + offer, chunked=chunked), 202),
+                (b"GET /v1/tasks HTTP/1.1\r\nHost: x\r\n" + KEY + offer + b"\r\n", 200),
+                (GET, 200),
+            ):
+                for piece in pieces(request):
+                    await line.send(piece)
+                    if len(piece) > 1:
+                        await asyncio.sleep(0.01)
+                [answer] = await answers_of(line, 1)
+                assert status_of(answer) == status
+                assert b"upgrade" not in answer.partition(b"\r\n\r\n")[0].lower()
+        assert (await gateway.task(task_id))["status"] == "running"
+    assert len((await gateway.api.get("/v1/tasks")).json()["data"]) == 2 * 6
 
 
 async def test_offers_may_be_pipelined(gateway, port):
