@@ -32,6 +32,7 @@ async def test_every_answer_carries_the_security_headers(gateway):
         await api.get("/v1/tasks/nothing"),
         await api.get("/v1/tasks", headers={"Authorization": "Bearer wrong"}),
         await api.post("/v1/tasks", content=b"{"),
+        await api.post("/v1/tasks", content=b"{}"),
         await api.put("/v1/tasks"),
         await api.get("/nowhere"),
         await api.delete("/v1/clients/nobody"),
