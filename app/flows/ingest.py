@@ -6,7 +6,7 @@ A request is admitted, read, and handed to a writer; it waits until the writer's
 import asyncio
 import contextlib
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -27,6 +27,9 @@ MOST_ENTRIES: Final = 512
 MOST_BYTES: Final = 32 * 1024 * 1024
 FULL: Final = "too many callbacks at once"
 ANSWER_TIMEOUT_S: Final = 15.0
+READ_AT_ONCE_BYTES: Final = 32 * 1024
+"""What is larger is read beside the loop. The vendor sends a few kilobytes; a megabyte that is made for it, full of
+escapes or nested numbers, takes some tenths of a second."""
 
 
 class Admission:
@@ -61,6 +64,16 @@ class Address(msgspec.Struct, frozen=True):
     task_id: UUID | None
 
 
+class _Found(NamedTuple):
+    """What a body says. ``body``: itself, without our secrets."""
+
+    body: bytes
+    readings: tuple[Reading, ...]
+    oddities: wire.Oddities
+    fault: str | None
+    unknown: list[drift.Found]
+
+
 def _give_up(answer: asyncio.Future[Ruling]) -> None:
     if not answer.done():
         answer.set_exception(Unavailable("the callback could not be stored in time"))
@@ -75,6 +88,7 @@ class Ingest:
         patience = asyncio.Lock()
         self.writers = tuple(Writer(context, patience) for _ in range(context.db.groups_at_once))
         self.admission = Admission()
+        self._reading_large = asyncio.Lock()
 
     async def rehearse(self) -> None:
         """Commit an empty group on a connection for each writer, which makes the statements of an everyday one: the
@@ -98,8 +112,9 @@ class Ingest:
 
     async def receive(self, to: Address, body: bytes, client_address: str | None) -> Ruling:
         """Have one callback stored and applied; it is durable when this returns. Raises ``Unavailable``."""
+        received = await self._read(to, body, client_address)
         writer = self.writers[to.task_id.int % len(self.writers) if to.task_id is not None else 0]
-        answer = writer.put(self._read(to, body, client_address))
+        answer = writer.put(received)
         self._deadlines.add(answer)
         try:
             return await answer
@@ -113,32 +128,37 @@ class Ingest:
         for writer in self.writers:
             writer.fail_all()
 
-    def _read(self, to: Address, raw: bytes, client_address: str | None) -> Received:
-        """A callback as it goes on: without our secrets, which the vendor may send back. Repeats are known by what
-        came."""
-        body = self._context.redactor.body(raw)
-        family = FAMILIES[to.family]
-        readings: tuple[Reading, ...] = ()
-        fault = None
+    async def _read(self, to: Address, raw: bytes, client_address: str | None) -> Received:
+        """A callback as it goes on. Repeats are known by what came."""
         received_at = self._context.clock.now()
-        try:
-            found = wire.read_callback(body, family)
-        except decoding.Malformed as error:
-            fault = str(error)
+        if len(raw) <= READ_AT_ONCE_BYTES:
+            found = self._look(to, raw)
         else:
-            readings = tuple(found.readings)
-            for oddity, times in found.oddities.items():
-                metrics.callback_oddities.labels(oddity).inc(times)
-        if unknown := drift.of_callback(family, body, readings):
-            self._context.drift.note(unknown, received_at)
+            async with self._reading_large:
+                found = await asyncio.to_thread(self._look, to, raw)
+        for oddity, times in found.oddities.items():
+            metrics.callback_oddities.labels(oddity).inc(times)
+        if found.unknown:
+            self._context.drift.note(found.unknown, received_at)
         return Received(
             id=self._context.ids(),
             digest=digest_of(to.task_id, to.family, raw),
             task_id=to.task_id,
             family=to.family,
-            body=body,
+            body=found.body,
             received_at=received_at,
             address=client_address,
-            readings=readings,
-            fault=fault,
+            readings=found.readings,
+            fault=found.fault,
         )
+
+    def _look(self, to: Address, raw: bytes) -> _Found:
+        """Read a body without our secrets, which the vendor may send back. Called in threads too."""
+        body = self._context.redactor.body(raw)
+        family = FAMILIES[to.family]
+        said, fault = wire.Body(), None
+        try:
+            said = wire.read_callback(body, family)
+        except decoding.Malformed as error:
+            fault = str(error)
+        return _Found(body, tuple(said.readings), said.oddities, fault, drift.of_callback(family, body, said.readings))

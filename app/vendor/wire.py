@@ -8,12 +8,13 @@ No type says what an item is: its decoder would drop the fields that it does not
 import math
 from collections import defaultdict
 from collections.abc import Callable
+from heapq import nsmallest
 from typing import Annotated, Any, Final
 
 import msgspec
 
-from app.domain.fields import key_of, left_out, odd_key
-from app.domain.item import canonical, size_of
+from app.domain.fields import is_known, key_of, left_out, odd_key
+from app.domain.item import MOST_OTHER_FIELDS, canonical, size_of
 from app.domain.observation import Reading
 from app.domain.shape import Shape
 from app.vendor import values
@@ -31,6 +32,8 @@ MOST_URLS_BYTES: Final = 16 * 1024
 """The same of families with one or two files, which may bring a list."""
 MOST_SECTIONS_BYTES: Final = 64 * 1024
 MOST_LYRICS_CHARS: Final = 6000
+MOST_FIELDS: Final = 64
+"""An item with more values has some that are not kept; one that has no more is not looked through for them."""
 MOST_OTHER_BYTES: Final = 4096
 """Of the JSON of a field that nobody knows."""
 MOST_ODD_BYTES: Final = 2048
@@ -128,7 +131,19 @@ def _read_item(
         else:
             found[place][name] = kept
     statuses, urls, values_, events = found
+    if len(values_) > MOST_FIELDS:
+        values_ = _least(values_, oddities)
     return Reading(item_id, statuses, urls, values_, events.get("event", "") if of_callback else None)
+
+
+def _least(values_: dict[str, Any], oddities: Oddities) -> dict[str, Any]:
+    """Of fields that nobody knows as many as the join keeps, of the same names, and one more, which tells it that there
+    were others: each costs it a look at all that it has."""
+    others = [name for name in values_ if not is_known(name)]
+    kept = set(nsmallest(MOST_OTHER_FIELDS + 1, others))
+    if len(kept) < len(others):
+        oddities["too_many_fields"] += len(others) - len(kept)
+    return {name: value for name, value in values_.items() if name in kept or is_known(name)}
 
 
 def _other(value: Any, oddities: Oddities) -> Any:
@@ -292,8 +307,8 @@ def _url_within(most_bytes: int) -> _Read:
 
 
 def _unwrapped(value: Any) -> Any:
-    """What a text holds as JSON, where that is a list or an object."""
-    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+    """What a text holds as JSON, where that is a list or an object, and not longer than one that is kept."""
+    if not isinstance(value, str) or len(value) > MOST_SECTIONS_BYTES or value.lstrip()[:1] not in ("[", "{"):
         return value
     try:
         return clean(decode(value.encode()), Oddities(int))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -207,3 +208,45 @@ async def test_a_request_that_ends_while_its_body_is_read_is_not_taken_for_late(
 async def test_the_limit_does_not_touch_other_requests(gateway):
     task = await gateway.submit(metadata={"note": "x" * (2 * LIMIT)})
     assert len((await gateway.task(task["id"]))["metadata"]["note"]) == 2 * LIMIT
+
+
+MEGABYTE = 1024 * 1024 - 1000
+AT_MOST_S = 0.1
+
+
+async def _longest_turn(work: asyncio.Task) -> float:
+    """How long this thread, that of the loop, was busy between two looks at the time: its own processor time, since
+    the machine is shared."""
+    longest, last = 0.0, time.thread_time()
+    while not work.done():
+        await asyncio.sleep(0)
+        now = time.thread_time()
+        longest, last = max(longest, now - last), now
+    return longest
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b'"title":"' + b"\\u0061" * 19_000 + b"x" * 800_000 + b'"',
+        b'"title":"' + b"&amp;%25" * 9_000 + b"%61" * 1_000 + b'"',
+        b'"x":' + b"[" * 9 + b"0," * (MEGABYTE // 2) + b"0" + b"]" * 9,
+        b'"x":' + b"[" * 40 + b"{}," * (MEGABYTE // 3) + b"0" + b"]" * 40,
+        b",".join(b'"%x":0' % n for n in range(80_000)),
+        b'"lyrics_sections":"[' + b"[]," * (MEGABYTE // 3) + b'0]"',
+    ],
+    ids=["escapes", "escapes of escapes", "numbers", "objects", "names", "JSON in a text"],
+)
+async def test_a_megabyte_of_anything_does_not_hold_up_the_others(start_gateway, fields):
+    gateway = await start_gateway(workers=False)
+    task_id = UUID((await gateway.submit())["id"])
+    body = b'{"songs":[{"item_id":"t2m_1","status":"running",%s}]}' % fields
+    for turn in range(3):
+        sent = gateway.api.post(gateway.callback_url("song", task_id), content=body + b" " * turn)
+        work = asyncio.create_task(sent)
+        longest = await _longest_turn(work)
+        assert (await work).text == "success"
+        if longest < AT_MOST_S:
+            break
+    assert longest < AT_MOST_S
+    assert (await gateway.task(str(task_id)))["items"][0]["status"] == "running"

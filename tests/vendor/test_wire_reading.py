@@ -8,6 +8,8 @@ import msgspec
 import pytest
 
 from app.domain.fields import KNOWN, is_known, name_of, odd_key
+from app.domain.item import ItemState, join
+from app.domain.observation import Observation, Source
 from app.domain.status import ItemStatus, item_status
 from app.vendor import decoding, known, wire
 from app.vendor.kinds import FAMILIES, INSTRUMENTAL, LYRICS, MIDI, SONG, STEMS
@@ -435,3 +437,32 @@ def test_numbers_at_the_ends_of_their_range_hold_nobody_up(unit):
         assert len(read(raw).readings) == 1
         took.append(time.process_time() - started)
     assert min(took) < 0.6
+
+
+@pytest.mark.parametrize("names", [60, 500], ids=["all are read", "only the least are read"])
+def test_of_very_many_fields_an_item_keeps_the_same_however_they_are_sent(names):
+    """Each field costs the join a look at all that it has, so that it is not given more than it could keep."""
+    others = {f"new_{n * 7919 % 1000:03}": n for n in range(names)}
+    fields = {"title": "kept", "?": "named as odd ones are", **others, "duration": ["odd"]}
+
+    def joined(*parts):
+        state = ItemState()
+        for part in parts:
+            reading, _ = read_one(part)
+            state = join(state, Observation("song", reading, Source.CALLBACK, 1)).state
+        return state
+
+    at_once = joined(fields)
+    assert at_once == joined(*({name: value} for name, value in fields.items()))
+    assert at_once.left_out
+    assert (at_once.value("title"), at_once.value(odd_key("duration"))) == ("kept", ["odd"])
+    reading, oddities = read_one(fields)
+    assert len(reading.values) <= 100
+    assert oddities["too_many_fields"] == (names + 1 - 33 if names > 100 else 0)
+
+
+@pytest.mark.parametrize("field", ["lyrics_sections", "audio_url", "audio_hi_url"])
+def test_a_text_that_holds_more_json_than_is_kept_of_it_is_not_decoded(field):
+    reading, oddities = read_one({field: "[" + "[]," * 300_000 + "0]"})
+    assert (oddities["wrong_type"], reading.urls) == (1, {})
+    assert reading.values == {odd_key(field): {"left_out": "900005 bytes"}}
