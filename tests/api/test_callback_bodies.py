@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from app.domain.transition import MOST_ITEMS
 from tests.api.bodies import assert_problem, logged, raw_body, song
 
 DEEP = 100_000
@@ -94,7 +95,9 @@ USABLE = {
     "no status": b'{"songs":[{"item_id":"t2m_1"}]}',
     "status of no type": b'{"songs":[{"item_id":"t2m_1","status":1}]}',
     "twice the same item": b'{"songs":[{"item_id":"t2m_1","status":"failed"},{"item_id":"t2m_1","title":"x"}]}',
-    "many items": json.dumps({"songs": [{"item_id": f"t2m_{n}", "status": "running"} for n in range(1000)]}).encode(),
+    "many items": json.dumps(
+        {"songs": [{"item_id": f"t2m_{n}", "status": "running"} for n in range(MOST_ITEMS)]}
+    ).encode(),
     "an envelope": b'{"status":200000,"data":{"songs":[{"item_id":"t2m_1"}]}}',
     "more in the body": b'{"stems":[{}],"songs":[{"item_id":"t2m_1"}],"\\u0000":"\\ud800"}',
     "invalid UTF-8": b'{"songs":[{"item_id":"t2m_1","title":"\xff\xfe"}]}',

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from app.domain.item import MOST_OTHER_FIELDS
 from app.storage.inbox import BODY_UNIT, MOST_BODIES
 from app.storage.timeline import MOST_ENTRIES
 from tests.api.bodies import logged, song
@@ -101,7 +102,7 @@ async def test_one_row_of_the_timeline_stays_small_whatever_a_body_names(gateway
     [detail] = [entry["detail"] for entry in entries if entry["type"] == "callback"]
     # Of each item two: that its task had not been sent, and what was said of it.
     assert detail["more_notes"] == 80 - len(detail["items"])
-    assert {90 - len(note["fields"]) for note in detail["items"] if "fields" in note} == {
+    assert {MOST_OTHER_FIELDS - len(note["fields"]) for note in detail["items"] if "fields" in note} == {
         detail["items"][1]["more_fields"]
     }
 
