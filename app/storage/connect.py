@@ -1,5 +1,7 @@
 """From ``GATEWAY_DATABASE_URL`` to a database."""
 
+from urllib.parse import parse_qsl
+
 import sqlalchemy as sa
 
 from app.errors import InvalidRequest
@@ -28,14 +30,29 @@ def parse_url(url: str) -> sa.URL:
     if backend in ("postgresql", "postgres"):
         if " " in url:
             raise InvalidRequest("it has a blank inside, which is written %20")
+        _check_separators(url, parsed)
         return parsed.set(drivername="postgresql+asyncpg")
     if backend == "sqlite":
         if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
             raise InvalidRequest("SQLite needs the path of a file, as in sqlite+aiosqlite:///./gateway.db")
+        _check_separators(url, parsed)
         for name in parsed.query:
             raise InvalidRequest(f"the parameter {name!r} of the database URL is not supported")
         return parsed.set(drivername="sqlite")
     raise InvalidRequest("only sqlite and postgresql are supported")
+
+
+def _check_separators(url: str, parsed: sa.URL) -> None:
+    """Refuse what would be read in silence as something else. Nothing of the text is told: behind the first @ of a
+    password that is not escaped stands the rest of it, where the host should be."""
+    address = url.partition("://")[2]
+    if parsed.username is not None:
+        address = address.partition("@")[2]
+    place, _, query = address.partition("?")
+    if parsed.username is not None and "@" in place:
+        raise InvalidRequest("it has more than one @: inside a user or a password it is written %40")
+    if not all(value for _, value in parse_qsl(query, keep_blank_values=True)):
+        raise InvalidRequest("a parameter of the database URL has no value")
 
 
 def is_sqlite(url: sa.URL) -> bool:

@@ -25,6 +25,7 @@ _AWAY_STATES: Final = {
     "25006": "it takes no writes",
     "25P03": "a transaction stood idle for too long",
     "25P04": "a transaction took too long",
+    "55P02": "it refused the connection",
     "42501": "our user has not the rights",
     "58030": "it cannot read or write its files",
     "XX001": "its data are damaged",
@@ -58,7 +59,9 @@ def why_away(error: BaseException) -> str | None:
     any other fault."""
     state = sqlstate(error)
     if state:
-        return _AWAY_STATES.get(state) or _AWAY.get(state[:2])
+        known = _AWAY_STATES.get(state) or _AWAY.get(state[:2])
+        # Errors of statements are SQLAlchemy's. One of the driver itself came while the connection was made.
+        return known or ("it refused the connection" if isinstance(error, asyncpg.PostgresError) else None)
     if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
         return "its URL asks for what cannot be done here"
     if isinstance(error, (OSError, TimeoutError, sa.exc.TimeoutError)):

@@ -1,5 +1,7 @@
 """What the URL of a PostgreSQL may ask for: taken in the driver's words, or refused by name with no value shown."""
 
+from urllib.parse import unquote
+
 import pytest
 
 from app.errors import InvalidRequest
@@ -47,6 +49,39 @@ def test_what_cannot_be_kept_is_refused_by_name(query, named):
         read(f"postgresql://user:{CANARY}@db.example/gateway?{query}")
     assert named in refused.value.detail
     assert CANARY not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"postgresql://user:p@{CANARY}@db.example/gateway",
+        f"postgresql://user:p@{CANARY}/w#rd@db.example:5433/gateway",
+        f"postgresql://user:p/w@{CANARY}:1/x@db.example/gateway",
+        f"postgresql://user:p@s?{CANARY}@db.example/gateway",
+        f"postgresql://{CANARY}@company.example:secret@db.example/gateway",
+    ],
+)
+def test_a_password_with_an_at_is_not_read_as_a_host(text):
+    with pytest.raises(InvalidRequest, match=r"written %40|has no value") as refused:
+        read(text)
+    assert CANARY not in str(refused.value)
+
+
+@pytest.mark.parametrize("password", ["p%40s%2Fw%23rd", "p:s", "p/w#r?d", "p=@"])
+def test_a_password_that_can_be_told_apart_is_taken(password):
+    arguments = read(f"postgresql://user:{password.replace('@', '%40')}@db.example/gateway").arguments
+    assert (arguments["host"], arguments["database"]) == ("db.example", "gateway")
+    assert arguments["password"] == unquote(password)
+    assert read("postgresql://db.example/gateway?user=a@b&password=c@d").arguments["user"] == "a@b"
+
+
+@pytest.mark.parametrize(
+    "query", ["sslmode=", "sslmode", "application_name=x&sslmode=", "sslrootcert=&sslmode=require"]
+)
+def test_a_parameter_without_a_value_is_not_dropped_in_silence(query):
+    for base in ("postgresql://user@db.example/gateway", "sqlite:///./gateway.db"):
+        with pytest.raises(InvalidRequest, match="has no value"):
+            parse_url(f"{base}?{query}")
 
 
 def test_an_unknown_parameter_is_told_with_those_that_are_taken():

@@ -6,10 +6,11 @@ import socket
 import sqlite3
 import uuid
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
-from app.errors import GatewayError, UnsuitableDatabase
+from app.errors import GatewayError, Unavailable, UnsuitableDatabase
 from app.storage.connect import open_database
 from app.storage.migrate import migrate
 from app.storage.postgres import check_suitable
@@ -116,6 +117,17 @@ def test_what_cannot_be_reached_is_named_with_host_and_port(postgres):
         said = why(url)
         assert place in said
         assert reason in said
+
+
+@pytest.mark.parametrize("option", ["-cnope=1", "-cwork_mem=much", "--nope", "-cport=1"])
+async def test_options_that_the_server_refuses_are_told(postgres, option):
+    url = f"{postgres.url('template')}?options={quote(option)}"
+    assert "it refused the connection (" in await asyncio.to_thread(why, url)
+    db = open_database(url)
+    with pytest.raises(Unavailable) as refusal:
+        await db.read(lambda conn: conn.exec_driver_sql("SELECT 1").scalar())
+    assert refusal.value.detail == "the database is not available: it refused the connection"
+    await db.close()
 
 
 async def test_a_socket_can_be_named_as_a_host(postgres):
