@@ -5,6 +5,7 @@ neither holds: it takes hardly any settings, and gives each transaction another 
 settings are said with each BEGIN, nothing is prepared for longer than its transaction, and nobody listens.
 """
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar, cast
@@ -155,7 +156,9 @@ async def look_at(target: Target) -> bool:
         check_suitable(conn.get_server_version().major, conn.get_settings().server_encoding)
         return bool(await conn.fetchval("SELECT pg_backend_pid()") != conn.get_server_pid())
     finally:
-        await conn.close(timeout=CLOSE_TIMEOUT_S)
+        # What was to be known is known: whoever does not confirm the end in time is left without it.
+        with contextlib.suppress(TimeoutError, OSError):
+            await conn.close(timeout=CLOSE_TIMEOUT_S)
 
 
 def check_suitable(version: int, encoding: str) -> None:

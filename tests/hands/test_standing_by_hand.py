@@ -29,7 +29,7 @@ SAID_BY_THE_VENDOR = {
     "refused": lambda standing, at: refused(standing, at, at),
     "key rejected": lambda standing, at: hold(standing, Reason.KEY_REJECTED, at),
     "no points": lambda standing, at: hold(standing, Reason.NO_POINTS, at),
-    "queue full": lambda standing, at: hold(standing, Reason.QUEUE_FULL, at, in_flight=3),
+    "queue full": lambda standing, at: hold(standing, Reason.QUEUE_FULL, at),
     "rate limited": lambda standing, at: hold(standing, Reason.RATE_LIMITED, at, wait_s=1),
     "outcome unknown": lambda standing, at: lost(standing, "task", at),
     "busy": inconclusive,
