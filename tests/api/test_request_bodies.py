@@ -164,6 +164,12 @@ def test_and_so_is_one_that_is_large_in_another_way(what):
     _refused_at_once(OTHERS[what]())
 
 
+@pytest.mark.parametrize("value", [b"[]", b"[0,0,0,0,0]", b"[" + b"0," * 99 + b"0]"], ids=len)
+def test_a_name_that_comes_a_million_times_is_taken_apart_once(value):
+    body = _filled(b"{", b'"tasks":%s,' % value, b',"tasks":[]}', MOST_BATCH_BYTES)
+    _refused_within(0.08, lambda: _tasks_in(body))
+
+
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("before", [b"[", b'{"kind":"song.generate","params":{"prompt":"x","model":"m","x":['], ids=len)
 def test_a_task_of_the_largest_size_is_read_in_no_time(unit, before):
