@@ -45,8 +45,8 @@ _SQLITE_AWAY: Final = {
     sqlite3.SQLITE_NOTADB: "its file is not a SQLite database",
 }
 """By the primary result code, which is the lowest byte of the extended one."""
-_WRONG_NAME: Final = 62
-"""OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH."""
+_WRONG_NAME: Final = (62, 64)
+"""OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
 
 def sqlstate(error: BaseException) -> str:
@@ -63,7 +63,7 @@ def why_away(error: BaseException) -> str | None:
         # Errors of statements are SQLAlchemy's. One of the driver itself came while the connection was made.
         return known or ("it refused the connection" if isinstance(error, asyncpg.PostgresError) else None)
     if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
-        return "its URL asks for what cannot be done here"
+        return "its URL, or a PG… variable of the environment, asks for what cannot be done here"
     if isinstance(error, (OSError, TimeoutError, sa.exc.TimeoutError)):
         return _why_not_reached(error)
     if isinstance(error, sa.exc.DBAPIError) and (
@@ -86,7 +86,7 @@ def unavailable(error: BaseException, place: str) -> Unavailable | None:
 
 def _why_not_reached(error: BaseException) -> str:
     match error:
-        case ssl.SSLCertVerificationError(verify_code=code) if code == _WRONG_NAME:
+        case ssl.SSLCertVerificationError(verify_code=code) if code in _WRONG_NAME:
             return "its certificate is for another host"
         case ssl.SSLCertVerificationError():
             return "its certificate is not trusted"

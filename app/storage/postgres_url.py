@@ -49,6 +49,7 @@ def read_url(url: sa.URL) -> Target:
     if url.port is not None:
         _read("port", str(url.port))
     given = _parameters(url.query)
+    _check_environment({*given, *parts})
     arguments: dict[str, Any] = {"timeout": CONNECT_TIMEOUT_S, **parts}
     arguments |= {_ARGUMENTS[name]: value for name, value in given.items() if name in _ARGUMENTS}
     session = {name: given[name] for name in ("application_name", "options") if name in given}
@@ -69,6 +70,19 @@ def _parameters(query: Mapping[str, str | tuple[str, ...]]) -> dict[str, Any]:
             raise InvalidRequest(f"the parameter {name!r} of the database URL is given more than once")
         found[name] = _read(name, value if isinstance(value, str) else ",".join(value))
     return found
+
+
+def _check_environment(named: set[str]) -> None:
+    """The driver takes from the environment, as libpq does, what the URL does not name, and fails where it cannot read
+    it with the error of a bug."""
+    for variable, name in _VARIABLES.items():
+        value = os.environ.get(variable)
+        if not value or name in named:
+            continue
+        try:
+            _PARAMETERS[name](value)
+        except ValueError as error:
+            raise InvalidRequest(f"{variable} in the environment, which completes the URL: {error}") from None
 
 
 def _read(name: str, value: str) -> Any:
@@ -160,6 +174,7 @@ def _file(value: str) -> str:
     return value
 
 
+_VARIABLES: Final = {"PGPORT": "port", "PGSSLMODE": "sslmode", "PGTARGETSESSIONATTRS": "target_session_attrs"}
 _ARGUMENTS: Final = {
     "user": "user",
     "password": "password",

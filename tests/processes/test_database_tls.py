@@ -13,6 +13,7 @@ import pytest
 
 from app.errors import Unavailable
 from app.storage.connect import open_database
+from app.storage.faults import why_away
 from tests.caller.receiver import CERTIFICATE as ANOTHERS
 from tests.processes.commands import environment, run
 
@@ -119,6 +120,13 @@ async def test_why_tls_does_not_come_about_is_told(front, query, host, reason):
     # Which database it was is for who runs the gateway.
     assert str(front.port) not in refused.value.detail
     assert f"@{host}:{front.port}/template" in str(refused.value)
+
+
+@pytest.mark.parametrize(("code", "reason"), [(62, "for another host"), (64, "for another host"), (20, "not trusted")])
+def test_a_host_that_is_named_by_its_address_is_another_host_too(code, reason):
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_code = code
+    assert why_away(error) == f"its certificate is {reason}"
 
 
 async def test_a_handshake_that_fails_is_told_as_one(front):

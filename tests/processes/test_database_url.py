@@ -84,6 +84,26 @@ def test_a_parameter_without_a_value_is_not_dropped_in_silence(query):
             parse_url(f"{base}?{query}")
 
 
+@pytest.mark.parametrize(
+    ("variable", "named"),
+    [("PGPORT", "port=5433"), ("PGSSLMODE", "sslmode=disable"), ("PGTARGETSESSIONATTRS", "target_session_attrs=any")],
+)
+def test_what_the_environment_completes_is_checked_by_the_name_of_its_variable(monkeypatch, variable, named):
+    monkeypatch.setenv(variable, CANARY)
+    with pytest.raises(InvalidRequest, match=rf"^{variable} in the environment") as refused:
+        read("postgresql://db.example/gateway")
+    assert CANARY not in str(refused.value)
+    # What the URL names is not taken from there.
+    read(f"postgresql://db.example/gateway?{named}")
+    monkeypatch.setenv(variable, "")
+    read("postgresql://db.example/gateway")
+
+
+def test_a_port_of_the_url_is_not_that_of_the_environment(monkeypatch):
+    monkeypatch.setenv("PGPORT", CANARY)
+    assert read("postgresql://db.example:5433/gateway").arguments["port"] == 5433
+
+
 def test_an_unknown_parameter_is_told_with_those_that_are_taken():
     with pytest.raises(InvalidRequest, match=r"'sslmodus'.*channel_binding.*connect_timeout.*sslmode.*sslrootcert"):
         read("postgresql://db.example/gateway?sslmodus=require")
