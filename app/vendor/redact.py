@@ -71,7 +71,9 @@ class Redactor:
             for case in _cases([secret])
             for way in (case.encode(), peeled_text(case.encode(), ascii_only=self._ascii_only))
         }
-        self._base64 = _base64_pieces([one.encode() for one in (*least, *credentials)])
+        # Of a callback URL, and all that stands behind it: a token alone cannot be told in base64.
+        in_base64 = (*least, *credentials, "/callbacks/")
+        self._base64 = _base64_pieces([one.encode() for one in in_base64])
         self._tokens = tokens
         self._key_ids = () if tokens is None else tuple(one.encode() for one in tokens.beginnings)
         words = [

@@ -124,6 +124,21 @@ def test_a_secret_in_base64_is_taken_out(name, before):
     assert len(kept) <= len("Basic ") + 8 + len(MARK)
 
 
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize(
+    "before", ["", "u", "us", "https://gateway.example/music", '{"prompt":"rain","callback_url":"h']
+)
+def test_a_callback_url_in_base64_loses_its_token(before, encode):
+    """As whoever keeps requests as bytes sends one back."""
+    url = f"{before}/callbacks/song/{HELD['token']}"
+    encoded = encode(f'{url}","model":"m"}}'.encode())
+    kept = REDACTOR.body(b'{"message":"got %s"}' % encoded)
+    assert kept.endswith(MARK.encode() + b'"}')
+    left = kept.removeprefix(b'{"message":"got ').split(MARK.encode())[0]
+    assert encoded.startswith(left)
+    assert len(left) <= (len(before) + 2) * 4 / 3
+
+
 def test_credentials_are_taken_out_as_they_are_sent_to_a_proxy():
     short = Redactor(KEY, credentials=["user:pass"])
     for redactor, sent in ((REDACTOR, f"user:{PASSWORD}"), (short, "user:pass")):
