@@ -205,7 +205,10 @@ class Settings(DatabaseSettings):
     @field_validator("tempolor_base_url")
     @classmethod
     def _vendor(cls, value: str) -> str:
-        return web_address(value).geturl()
+        parts = web_address(value)
+        if "open-apis" in parts.path.split("/"):
+            raise ValueError("it must end before /open-apis/v1, which the gateway appends itself")
+        return parts.geturl()
 
     @field_validator("log_level", mode="before")
     @classmethod

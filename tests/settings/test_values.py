@@ -168,6 +168,12 @@ def test_what_is_no_web_address_is_refused(faults, given):
     assert "password" not in "".join(found).replace("no password", "")
 
 
+@pytest.mark.parametrize("path", ["/open-apis", "/open-apis/v1", "/open-apis/v1/", "/music/open-apis/v1/song/generate"])
+def test_the_vendors_url_ends_before_what_is_appended(faults, path):
+    assert "/open-apis/v1, which" in faults(GATEWAY_TEMPOLOR_BASE_URL=f"https://api.tempolor.com{path}")[0]
+    assert faults(GATEWAY_TEMPOLOR_BASE_URL="https://proxy.example/my-open-apis/") == []
+
+
 @pytest.mark.parametrize("path", ["/callbacks", "/callbacks/", "/music/callbacks//"])
 def test_a_public_url_ends_before_the_callbacks(faults, path):
     assert "/callbacks" in faults(GATEWAY_PUBLIC_URL=f"https://gw.example.com{path}")[0]
