@@ -64,23 +64,27 @@ async def body_of(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
     budget = budget_of(request)
     encoding = request.headers.get("content-encoding", "").strip().lower()
     raw = bytearray()
+    held = 0
     try:
         try:
             async with asyncio.timeout(budget.within_s):
                 async for chunk in request.stream():
-                    if len(raw) + len(chunk) > most_bytes:
+                    if held + len(chunk) > most_bytes:
                         raise _too_large(most_bytes)
                     budget.hold(len(chunk))
+                    held += len(chunk)
                     raw += chunk
         except TimeoutError:
             raise TooSlow("the body did not come in time") from None
-        yield unpacked(bytes(raw), encoding, most_bytes)
+        plain = unpacked(bytes(raw), encoding, most_bytes)
+        raw.clear()  # no second copy as long as the block lasts
+        yield plain
     except InvalidJson:
         if encoding not in ("", "identity"):
             raise UnknownEncoding("the body is not JSON: send it as it is, or as gzip") from None
         raise
     finally:
-        budget.held -= len(raw)
+        budget.held -= held
 
 
 async def read_json(request: Request, most_bytes: int = SMALL_BYTES, without: Any = _REQUIRED) -> Any:

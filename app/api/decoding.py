@@ -24,7 +24,7 @@ MOST_SEARCHED: Final = 256 * 1024
 MOST_EXTREME: Final = 1000
 """Numbers with an exponent of three digits take the decoder some 10 µs each."""
 _EXTREME: Final = re.compile(rb"\d[eE][-+]?\d{3}")
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 """Some editors and libraries put one before UTF-8."""
 _POSITION: Final = re.compile(r"\(byte (\d+)\)")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -39,7 +39,7 @@ def decode(raw: bytes, place: Place = ()) -> Any:
     if len(raw) > MOST_EXTREME and len(_EXTREME.findall(raw)) > MOST_EXTREME:
         raise wrong(place, "it holds too many numbers of an extreme size")
     try:
-        document = msgspec.json.decode(raw.removeprefix(_BYTE_ORDER_MARK))
+        document = msgspec.json.decode(raw.removeprefix(BYTE_ORDER_MARK))
     except RecursionError:
         raise InvalidRequest("the body is nested too deeply") from None
     except msgspec.ValidationError:
@@ -53,15 +53,16 @@ def decode(raw: bytes, place: Place = ()) -> Any:
     return document
 
 
-def split(raw: bytes, outline: type[S], otherwise: str) -> S:
-    """A body as a struct whose values are ``msgspec.Raw``: nothing is made of what is in it. Raises ``InvalidRequest``,
-    saying ``otherwise``, where the body has another outline, and ``InvalidJson``."""
+def split(raw: msgspec.Raw | bytes, outline: type[S], otherwise: str) -> S:
+    """A body without a byte order mark, or a part of one, as a struct whose values are ``msgspec.Raw``: nothing is made
+    of what is in it. Raises ``InvalidRequest``, saying ``otherwise``, where it has another outline, and
+    ``InvalidJson``."""
     try:
-        return msgspec.json.decode(raw.removeprefix(_BYTE_ORDER_MARK), type=outline)
+        return msgspec.json.decode(raw, type=outline)
     except (msgspec.ValidationError, RecursionError):
         raise InvalidRequest(otherwise) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _not_json(raw, error, ()) from None
+        raise _not_json(bytes(raw), error, ()) from None
 
 
 def _not_json(raw: bytes, error: Exception, place: Place) -> Exception:
@@ -71,7 +72,7 @@ def _not_json(raw: bytes, error: Exception, place: Place) -> Exception:
         if len(raw) > MOST_SEARCHED:
             return wrong(place, _HALF_TOLD)
         try:
-            _refuse_texts(json.loads(raw.removeprefix(_BYTE_ORDER_MARK)), place, _SURROGATE.search, _HALF_TOLD)
+            _refuse_texts(json.loads(raw.removeprefix(BYTE_ORDER_MARK)), place, _SURROGATE.search, _HALF_TOLD)
         except InvalidRequest as refused:
             return refused
         except json.JSONDecodeError as found:

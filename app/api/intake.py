@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from app.api.answers import json_answer
 from app.api.bodies import body_of, budget_of, parse, refuse_secrets
-from app.api.decoding import decode, split
+from app.api.decoding import BYTE_ORDER_MARK, decode, split
 from app.api.problems import MOST_FAULTS
 from app.api.schemas import MOST_BATCHED, TaskRequest
 from app.api.words import Place, faults_of, path_of
@@ -69,9 +69,10 @@ async def read_batch(request: Request) -> tuple[list[NewTask], bytes]:
             await asyncio.sleep(0)
             place = ("tasks", index)
             try:
-                async with budget.turn(len(one)):
-                    refuse_secrets(request, one)
-                    document = decode(one, place)
+                task = bytes(one)
+                async with budget.turn(len(task)):
+                    refuse_secrets(request, task)
+                    document = decode(task, place)
                     new.append(check_task(document, place))
                     digest.add(document)
             except InvalidRequest as error:
@@ -83,14 +84,17 @@ async def read_batch(request: Request) -> tuple[list[NewTask], bytes]:
     return new, digest.made()
 
 
-def _tasks_in(raw: bytes) -> list[bytes]:
-    """The tasks of a batch, each still as JSON. Raises ``InvalidRequest``, ``PayloadTooLarge``, ``InvalidJson``."""
-    entries = msgspec.structs.astuple(split(bytes(split(raw, _Batch, NO_BATCH).tasks), _Tasks, NO_BATCH))
-    found = [bytes(one) for one in entries if one is not None]
+def _tasks_in(raw: bytes) -> list[msgspec.Raw]:
+    """The tasks of a batch, each still as JSON, and part of the body: copies would take as much again. Raises
+    ``InvalidRequest``, ``PayloadTooLarge``, ``InvalidJson``."""
+    entries = msgspec.structs.astuple(
+        split(split(raw.removeprefix(BYTE_ORDER_MARK), _Batch, NO_BATCH).tasks, _Tasks, NO_BATCH)
+    )
+    found = [one for one in entries if one is not None]
     if not found:
         raise InvalidRequest(NO_BATCH)
     for index, one in enumerate(found):
-        if len(one) > MOST_TASK_BYTES:
+        if memoryview(one).nbytes > MOST_TASK_BYTES:
             raise PayloadTooLarge(f"tasks.{index} is over {MOST_TASK_BYTES} bytes")
     return found
 
