@@ -35,6 +35,7 @@ from app.flows.skew import MEASURE_S, SkewWatch
 from app.flows.watch import Watch
 from app.settings import Settings
 from app.storage.connect import is_sqlite, open_database, parse_url
+from app.storage.database import Database
 from app.storage.migrate import check_at_head, migrate
 from app.storage.sqlite_file import FileLock
 from app.wiring import authorities, context_of
@@ -168,12 +169,20 @@ class Gateway:
             run(Loop("retain", self.retainer.step, RETAIN_EVERY_S, paused=paused))
 
 
-def build(settings: Settings, *, workers: bool, clock: Clock | None = None, watch_clock: bool = True) -> Gateway:
+def build(
+    settings: Settings,
+    *,
+    workers: bool,
+    clock: Clock | None = None,
+    watch_clock: bool = True,
+    database: Database | None = None,
+) -> Gateway:
     """Put a process together; nothing is opened yet. ``workers``: run the background loops too. ``watch_clock``:
-    hold the clock against the database's; off only for a clock that is made to run faster."""
+    hold the clock against the database's; off only for a clock that is made to run faster. ``database``: an open one,
+    in place of the settings'."""
     url = settings.database_url.get_secret_value()
     parsed = parse_url(url)
-    context = context_of(settings, open_database(url), clock)
+    context = context_of(settings, database or open_database(url), clock)
     supervisor, watch = Supervisor(context.clock), SkewWatch(context)
     told = Cautions(context, watch)
     caller = Caller(

@@ -6,7 +6,6 @@ for, in one statement however many wait. Documents are read for all who are woke
 """
 
 import asyncio
-import time
 from collections.abc import Collection, Mapping
 from itertools import islice
 from typing import Final
@@ -147,7 +146,7 @@ class Watch:
         changed, self._changed = self._changed, set()
         woken, self._woken = self._woken | changed, set()
         try:
-            if time.monotonic() - self._checked_at >= CHECK_S:
+            if self._context.clock.monotonic() - self._checked_at >= CHECK_S:
                 changed |= await self._check()
                 woken |= {*changed, *self._waits.task_ids, *self._task_streams}
             horizon = self.recent.position
@@ -172,14 +171,14 @@ class Watch:
         self._everywhere, self._checked_at = True, 0.0
 
     async def _pace(self) -> None:
-        rest_s = self._turned_at + PACE_S - time.monotonic()
+        rest_s = self._turned_at + PACE_S - self._context.clock.monotonic()
         if rest_s > 0:
             await asyncio.sleep(rest_s)
-        self._turned_at = time.monotonic()
+        self._turned_at = self._context.clock.monotonic()
 
     async def _check(self) -> set[UUID]:
         """What changed, as far as the streams were not told. Raises ``Unavailable``."""
-        self._checked_at = time.monotonic()
+        self._checked_at = self._context.clock.monotonic()
         found: set[UUID] = set()
         if self._client_streams and self.recent.started:
             everywhere = self._everywhere or self.announcements.deaf

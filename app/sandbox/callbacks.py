@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import httpx
 
+from app.sandbox.calls import Now
 from app.sandbox.config import Delivery
 
 ACKNOWLEDGEMENT: Final = b"success"
@@ -65,7 +66,8 @@ class Attempt(NamedTuple):
 class AttemptLog:
     """The newest attempts, and counters that forget nothing."""
 
-    def __init__(self, log_limit: int) -> None:
+    def __init__(self, log_limit: int, now: Now = time.time) -> None:
+        self._now = now
         self.entries: deque[Attempt] = deque(maxlen=log_limit)
         self.total = 0
         self.acknowledged = 0
@@ -80,7 +82,7 @@ class AttemptLog:
         attempt = Attempt(
             number=self.total,
             at=at,
-            ended_at=time.time(),
+            ended_at=self._now(),
             n=callback.n,
             item_id=callback.item_id,
             event=callback.event,
@@ -98,8 +100,9 @@ class AttemptLog:
 class Deliveries:
     """Holds callbacks until they are due, sends them, and remembers in ``log`` how that went."""
 
-    def __init__(self, settings: Delivery, scale: float, log_limit: int) -> None:
-        self.log = AttemptLog(log_limit)
+    def __init__(self, settings: Delivery, scale: float, log_limit: int, now: Now = time.time) -> None:
+        self.log = AttemptLog(log_limit, now)
+        self._now = now
         self._settings = settings
         self._scale = scale
         self._idle: list[httpx.AsyncClient] = []
@@ -125,7 +128,7 @@ class Deliveries:
 
     def schedule(self, callback: Callback, at: float) -> None:
         """Send a callback at an instant (epoch seconds), or now if that has passed."""
-        wait_s = at - time.time()
+        wait_s = at - self._now()
         if wait_s <= 0:
             self._send(callback)
         else:
@@ -150,7 +153,7 @@ class Deliveries:
     def reset(self, log_limit: int) -> None:
         """Forget what is not being sent yet, and begin the log anew."""
         self.drop()
-        self.log = AttemptLog(log_limit)
+        self.log = AttemptLog(log_limit, self._now)
 
     async def stop(self) -> None:
         """Forget what is not sent, and break off what is being sent."""
@@ -209,12 +212,12 @@ class Deliveries:
             _resolve(callback)
         if not attempt.acknowledged and callback.tries < self._settings.retries and self.log is log:
             again = replace(callback, tries=callback.tries + 1, done=None)
-            self.schedule(again, time.time() + self._settings.retry_after_s / self._scale)
+            self.schedule(again, self._now() + self._settings.retry_after_s / self._scale)
 
     async def _try(self, callback: Callback) -> Attempt:
         log = self.log
         body = callback.make_body()
-        at = time.time()
+        at = self._now()
         http_status: int | None = None
         error: str | None = None
         acknowledged = False

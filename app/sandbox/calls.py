@@ -2,8 +2,11 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+
+Now = Callable[[], float]
+"""The sandbox's clock: epoch seconds."""
 
 
 class Call(NamedTuple):
@@ -29,7 +32,7 @@ class OpenCall:
 
     def __init__(self, log: "Calls", operation: str, kind: str) -> None:
         self.log = log
-        self.at = time.time()
+        self.at = log.now()
         self.operation = operation
         self.kind = kind
         self.n: int | None = None
@@ -58,7 +61,7 @@ class OpenCall:
             Call(
                 number=log.total,
                 at=self.at,
-                ended_at=time.time(),
+                ended_at=log.now(),
                 operation=self.operation,
                 kind=self.kind,
                 n=self.n,
@@ -74,7 +77,8 @@ class OpenCall:
 class Calls:
     """The log of calls, the newest ``log_limit`` of them, and counters that forget nothing."""
 
-    def __init__(self, log_limit: int) -> None:
+    def __init__(self, log_limit: int, now: Now = time.time) -> None:
+        self.now = now
         self.entries: deque[Call] = deque(maxlen=log_limit)
         self.total = 0
         self.by_answer: Counter[str] = Counter()
@@ -123,17 +127,18 @@ class Calls:
 class TokenBucket:
     """Lets ``rate`` calls a second through, and ``burst`` at once; without a rate, all of them."""
 
-    def __init__(self, rate: float | None, burst: float | None) -> None:
+    def __init__(self, rate: float | None, burst: float | None, now: Now = time.time) -> None:
+        self._now = now
         self._rate = rate
         self._size = burst if burst is not None else max(1.0, rate or 1.0)
         self._left = self._size
-        self._at = time.monotonic()
+        self._at = now()
 
     def take(self) -> bool:
         """Whether one more call is within the rate."""
         if self._rate is None:
             return True
-        now = time.monotonic()
+        now = self._now()
         self._left = min(self._size, self._left + (now - self._at) * self._rate)
         self._at = now
         if self._left < 1:

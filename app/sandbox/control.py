@@ -6,7 +6,6 @@ Lists answer ``{"data": […], "next": number}``; ``?after=number`` continues, `
 import base64
 import binascii
 import json
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -65,7 +64,7 @@ class ControlApi:
         return _answer(self._sandbox.truth())
 
     async def works(self, request: Request) -> Response:
-        now = time.time()
+        now = self._sandbox.now()
         after, limit = _page(request)
         chosen = [work for work in self._sandbox.works if work.n > after][:limit]
         return _answer({"data": [work.truth(now) for work in chosen], "next": chosen[-1].n if chosen else after})

@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import time
 from typing import Final
 
 FILE_LIFETIME_S: Final = 3 * 24 * 3600
@@ -32,14 +31,14 @@ def sign(base_url: str, item_id: str, name: str, signed_at: float) -> str:
     return f"{base_url}/files/{item_id}/{name}?auth_key={stamp}-{_mark(item_id, name, stamp)}"
 
 
-def is_valid(item_id: str, name: str, auth_key: str, now: float | None = None) -> bool:
+def is_valid(item_id: str, name: str, auth_key: str, now: float) -> bool:
     """Whether the signature belongs to the file and has not run out."""
     stamp_text, _, mark = auth_key.partition("-")
     if not stamp_text.isdecimal() or not hmac.compare_digest(
         mark.encode(), _mark(item_id, name, int(stamp_text)).encode()
     ):
         return False
-    return (time.time() if now is None else now) <= int(stamp_text)
+    return now <= int(stamp_text)
 
 
 def content(name: str) -> tuple[str, bytes] | None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -16,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_remote_addr
 
 from app.sandbox import links
+from app.sandbox.calls import Now
 from app.sandbox.config import SandboxConfig
 from app.sandbox.control import PREFIX, ControlApi
 from app.sandbox.server import VendorApi
@@ -119,7 +121,7 @@ def _file(sandbox: Sandbox, request: Request) -> Response:
     found = links.content(name)
     if found is None or sandbox.works.find_any(item_id) is None:
         return Response("not found", 404)
-    if not links.is_valid(item_id, name, request.query_params.get("auth_key", "")):
+    if not links.is_valid(item_id, name, request.query_params.get("auth_key", ""), sandbox.now()):
         return Response("forbidden", 403)
     return Response(found[1], media_type=found[0])
 
@@ -162,14 +164,15 @@ def _url(sock: socket.socket) -> str:
 
 @asynccontextmanager
 async def running(
-    config: SandboxConfig | None = None, host: str = "127.0.0.1", port: int = 0
+    config: SandboxConfig | None = None, host: str = "127.0.0.1", port: int = 0, now: Now = time.time
 ) -> AsyncIterator[Sandbox]:
     """A sandbox on the running loop, served over real sockets; ``sandbox.base_url`` says where. Port 0: any free one.
+    ``now``: its clock, in epoch seconds.
 
     At the end open connections are reset and callbacks that are still to come are forgotten.
     """
     sock = _bind(host, port)
-    sandbox = Sandbox(config or SandboxConfig(), _url(sock))
+    sandbox = Sandbox(config or SandboxConfig(), _url(sock), now)
     connections = Connections()
     server = _Server(_uvicorn_config(make_app(sandbox, connections), connections))
     serving = asyncio.create_task(server.serve(sockets=[sock]))

@@ -3,7 +3,6 @@
 import asyncio
 import hmac
 import random
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -138,7 +137,7 @@ class VendorApi:
             raise Refused(config.retired_status, config.retired_message)
 
     def _check_account(self, kind: Kind, body: dict[str, Any]) -> None:
-        config, works, now = self._sandbox.config, self._sandbox.works, time.time()
+        config, works, now = self._sandbox.config, self._sandbox.works, self._sandbox.now()
         if config.check_extended and kind.name.endswith(".extend"):
             item = works.find(kind.family.name, body["item_id"])
             if item is None:
@@ -163,7 +162,7 @@ class VendorApi:
         return answer, {family.list_key: self._show(family, item_ids, rng)}
 
     def _show(self, family: Family, item_ids: tuple[str, ...], rng: random.Random) -> list[dict[str, Any]]:
-        sandbox, now = self._sandbox, time.time()
+        sandbox, now = self._sandbox, self._sandbox.now()
         found: list[Item] = []
         for item_id in item_ids:
             item = sandbox.works.find(family.name, item_id)
@@ -191,7 +190,7 @@ class VendorApi:
         if answer is None:
             rng = random.Random(f"{sandbox.config.seed}/account/{sandbox.account_count}")
             answer = draw(sandbox.config.account, rng)
-        return answer, {"balance": sandbox.works.balance(time.time())}
+        return answer, {"balance": sandbox.works.balance(sandbox.now())}
 
 
 def _filled(answer: Answer, key: str, callback_url: str) -> Answer:

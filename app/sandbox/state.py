@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from app.sandbox.callbacks import Callback, Deliveries, Lane
-from app.sandbox.calls import Calls, TokenBucket
+from app.sandbox.calls import Calls, Now, TokenBucket
 from app.sandbox.config import SandboxConfig
 from app.sandbox.items import Item
 from app.sandbox.replies import SUCCESS, enclose
@@ -24,14 +24,15 @@ class Sandbox:
     ``script`` the rules that are still to be used.
     """
 
-    def __init__(self, config: SandboxConfig, base_url: str) -> None:
+    def __init__(self, config: SandboxConfig, base_url: str, now: Now = time.time) -> None:
         self.config = config
         self.base_url = config.public_url or base_url
-        self.works = Works(config, self.base_url)
-        self.calls = Calls(config.log_limit)
+        self.now = now
+        self.works = Works(config, self.base_url, now)
+        self.calls = Calls(config.log_limit, now)
         self.script = Script()
-        self.callbacks = Deliveries(config.delivery, config.scale, config.log_limit)
-        self.query_rate = _bucket(config)
+        self.callbacks = Deliveries(config.delivery, config.scale, config.log_limit, now)
+        self.query_rate = self._bucket()
         self.query_count = self.account_count = 0
 
     async def close(self) -> None:
@@ -41,14 +42,14 @@ class Sandbox:
     def configure(self, config: SandboxConfig) -> None:
         """Take a new config; works that were accepted keep the fate that the old one gave them."""
         self.config = self.works.config = config
-        self.query_rate = _bucket(config)
+        self.query_rate = self._bucket()
         self.callbacks.configure(config.delivery, config.scale)
 
     def reset(self, config: SandboxConfig | None = None) -> None:
         """Forget all works, calls, callbacks and rules, and begin the numbers anew."""
         self.configure(config or self.config)
-        self.works = Works(self.config, self.base_url)
-        self.calls = Calls(self.config.log_limit)
+        self.works = Works(self.config, self.base_url, self.now)
+        self.calls = Calls(self.config.log_limit, self.now)
         self.script = Script()
         self.callbacks.reset(self.config.log_limit)
         self.query_count = self.account_count = 0
@@ -87,9 +88,12 @@ class Sandbox:
                 self.callbacks.schedule(callback, work.accepted_at + at_s / self.config.scale)
         return work, early
 
+    def _bucket(self) -> TokenBucket:
+        return TokenBucket(self.config.query_rate_per_s, self.config.query_burst, self.now)
+
     def truth(self) -> dict[str, Any]:
         """Counters over everything since the last reset."""
-        now = time.time()
+        now = self.now()
         return {
             **self.calls.summary(),
             "works": len(self.works),
@@ -107,7 +111,3 @@ def _render(works: Works, item: Item, event: str, reached: int) -> bytes:
     """The body of a callback."""
     content = {item.kind.family.list_key: [works.shown_in_callback(item, event, reached)]}
     return enclose(SUCCESS, None, content).body if item.plan.enveloped else msgspec.json.encode(content)
-
-
-def _bucket(config: SandboxConfig) -> TokenBucket:
-    return TokenBucket(config.query_rate_per_s, config.query_burst)

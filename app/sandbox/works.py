@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.domain.status import ItemStatus
+from app.sandbox.calls import Now
 from app.sandbox.config import PriceList, Prices, SandboxConfig
 from app.sandbox.items import Item, Link, show
 from app.sandbox.links import sign
@@ -69,8 +70,9 @@ class Work:
 class Works:
     """All works since the last reset, and what follows from them: in flight, balance."""
 
-    def __init__(self, config: SandboxConfig, base_url: str) -> None:
+    def __init__(self, config: SandboxConfig, base_url: str, now: Now = time.time) -> None:
         self.config = config
+        self._now = now
         self.base_url = base_url
         self.all: list[Work] = []
         self.max_in_flight = 0
@@ -93,7 +95,7 @@ class Works:
 
     def accept(self, n: int, kind: Kind, body: dict[str, Any], rule: WorkRule) -> Work:
         """Take a submission: decide everything about it, count it and bill it."""
-        now = time.time()
+        now = self._now()
         params = {name: value for name, value in body.items() if name != "callback_url"}
         count = self.config.items_per_submission if rule.items is None else rule.items
         items = [self._make_item(n, index, kind, params, rule, now) for index in range(count)]
@@ -152,7 +154,7 @@ class Works:
 
     def finish(self) -> None:
         """Let every work end at this instant, also those that would never end."""
-        now = time.time()
+        now = self._now()
         for _, _, work in self._open:
             for item in work.items:
                 item.end(now)

@@ -5,7 +5,7 @@ from urllib.parse import parse_qsl
 import sqlalchemy as sa
 
 from app.errors import InvalidRequest
-from app.storage.database import Database
+from app.storage.database import Backend, Database
 from app.storage.postgres import PostgresBackend
 from app.storage.postgres_url import read_url
 from app.storage.sqlite import SqliteBackend
@@ -14,10 +14,13 @@ from app.storage.sqlite_file import place_of
 
 def open_database(url: str) -> Database:
     """Open the database of a URL; no connection is made yet. Raises ``InvalidRequest``."""
+    return Database(open_backend(url))
+
+
+def open_backend(url: str) -> Backend:
+    """The same, as what a database works on."""
     parsed = parse_url(url)
-    if is_sqlite(parsed):
-        return Database(SqliteBackend(parsed))
-    return Database(PostgresBackend(parsed))
+    return SqliteBackend(parsed) if is_sqlite(parsed) else PostgresBackend(parsed)
 
 
 def parse_url(url: str) -> sa.URL:
