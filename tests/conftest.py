@@ -1,6 +1,8 @@
 """A database for each test, of both kinds: a SQLite file, and a clone of a migrated PostgreSQL template."""
 
+import asyncio
 import shutil
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -16,6 +18,7 @@ from app.storage.migrate import migrate
 from app.telemetry.logs import set_up
 from tests.support.gateway import Running, running_gateway
 from tests.support.postgres import PostgresServer
+from tests.support.virtual_time import VirtualLoop
 
 BOTH = ("sqlite", "postgresql")
 set_up("console", "warning")
@@ -24,6 +27,13 @@ set_up("console", "warning")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--crash-rounds``: how often the heavy crash tests kill."""
     parser.addoption("--crash-rounds", type=int, default=20, help="kills of each heavy crash test (default: 20)")
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Callable[[], Any]]:
+    """Tests that ask for it run on virtual time."""
+    if item.get_closest_marker("virtual_time"):
+        return {"virtual": VirtualLoop}
+    return {"real": asyncio.new_event_loop}
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -82,7 +92,9 @@ async def start_sandbox() -> AsyncIterator[Start]:
     async with AsyncExitStack() as stack:
 
         async def start(config: SandboxConfig | None = None, **given: Any) -> Sandbox:
-            return await stack.enter_async_context(running_sandbox(config or SandboxConfig(**given)))
+            loop = asyncio.get_running_loop()
+            now = loop.epoch_s if isinstance(loop, VirtualLoop) else time.time
+            return await stack.enter_async_context(running_sandbox(config or SandboxConfig(**given), now=now))
 
         yield start
 

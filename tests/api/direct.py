@@ -1,11 +1,13 @@
 """The test's own way to the database: it never shares a connection with the gateway."""
 
 import sqlite3
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import asyncpg
+
+from tests.support.virtual_time import real_work
 
 _SQLITE_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY 1"
 _POSTGRES_TABLES = "SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
@@ -24,11 +26,8 @@ class Direct:
         if self.is_sqlite:
             with closing(self._open()) as conn:
                 return [dict(row) for row in conn.execute(sql)]
-        conn = await asyncpg.connect(self.url)
-        try:
+        async with self._connected() as conn:
             return [dict(row) for row in await conn.fetch(sql)]
-        finally:
-            await conn.close()
 
     async def execute(self, *statements: str) -> None:
         """Run statements, each committed."""
@@ -37,12 +36,18 @@ class Direct:
                 for statement in statements:
                     conn.executescript(statement)
             return
-        conn = await asyncpg.connect(self.url)
-        try:
+        async with self._connected() as conn:
             for statement in statements:
                 await conn.execute(statement)
-        finally:
-            await conn.close()
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Any]:
+        with real_work():
+            conn = await asyncpg.connect(self.url)
+            try:
+                yield conn
+            finally:
+                await conn.close()
 
     async def everything(self) -> dict[str, list[str]]:
         """Every row of every table, as text: equal before and after means that nothing was stored."""

@@ -1,7 +1,7 @@
 """Items that another system submitted to the vendor, followed for a client from now on."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -12,6 +12,7 @@ from tests.api.direct import Direct, ids
 from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite
 from tests.support.gateway import running_gateway
+from tests.support.virtual_time import utc_now
 
 
 async def adopt(gateway, *item_ids, family="song", client=None, **headers):
@@ -203,7 +204,7 @@ async def test_what_nobody_has_seen_yet_is_asked_about_apart_from_what_is_known(
     await gateway.call_back("song", song("t2m_known"))
     await adopted(gateway, "t2m_a", "t2m_b")
     db = gateway.gateway.context.db
-    now = datetime.now(UTC)
+    now = utc_now()
     lease_end = now + timedelta(days=9)
     due = [(await db.write(items.claim_due, at, at, lease_end, 10)) for at in (now, now + timedelta(days=1))]
     assert [sorted(one.item_id for one in asked) for asked in due] == [["t2m_a", "t2m_b"], ["t2m_known"]]

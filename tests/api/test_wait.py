@@ -1,7 +1,6 @@
 """``GET /v1/tasks/{id}?wait=``: held until the task is as wanted, its time is up, or the process drains."""
 
 import asyncio
-import time
 from uuid import UUID
 
 import pytest
@@ -10,6 +9,7 @@ from tests.api.bodies import assert_problem, done, said, song
 from tests.api.waking import SOON_S, only_woken
 from tests.support.databases import on_sqlite
 from tests.support.gateway import eventually
+from tests.support.virtual_time import monotonic
 
 
 def _wait(gateway, task_id, seconds=20, until=None, headers=None):
@@ -31,7 +31,7 @@ async def _settled(gateway, waits):
 async def _timed(waiting, since):
     answer = await waiting
     assert answer.status_code == 200, answer.text
-    return answer.json(), time.monotonic() - since
+    return answer.json(), monotonic() - since
 
 
 @only_woken
@@ -39,14 +39,14 @@ async def test_it_ends_at_the_moment_at_which_the_task_is_playable_or_final(gate
     task = await gateway.submit()
     playable, final = _wait(gateway, task["id"], until="playable"), _wait(gateway, task["id"])
     await _settled(gateway, 2)
-    since = time.monotonic()
+    since = monotonic()
     await gateway.call_back("song", song(status="running"), UUID(task["id"]))
     await gateway.call_back("song", song(status="main_succeeded", audio_url="https://cdn.example/a"), UUID(task["id"]))
     shown, after_s = await _timed(playable, since)
     assert (shown["status"], shown["items"][0]["artifacts"]["audio"]["status"]) == ("main_succeeded", "ready")
     assert after_s < SOON_S
     assert not final.done()
-    since = time.monotonic()
+    since = monotonic()
     await gateway.call_back("song", done(), UUID(task["id"]))
     shown, after_s = await _timed(final, since)
     assert shown == await gateway.task(task["id"])
@@ -68,7 +68,7 @@ async def test_playable_means_final_for_what_has_no_extras(gateway):
         await asyncio.sleep(0.2)
         assert not waiting.done()
         await gateway.call_back(family, {key: [{"item_id": family, "status": "succeeded"}]}, UUID(task["id"]))
-        shown, after_s = await _timed(waiting, time.monotonic())
+        shown, after_s = await _timed(waiting, monotonic())
         assert (shown["status"], after_s < SOON_S) == ("succeeded", True)
 
 
@@ -76,19 +76,19 @@ async def test_playable_means_final_for_what_has_no_extras(gateway):
 async def test_what_is_as_wanted_is_answered_at_once(gateway):
     task = await gateway.submit()
     await gateway.call_back("song", song(status="main_succeeded"), UUID(task["id"]))
-    since = time.monotonic()
+    since = monotonic()
     shown, after_s = await _timed(_wait(gateway, task["id"], until="playable"), since)
     assert (shown["status"], after_s < SOON_S) == ("main_succeeded", True)
     await gateway.call_back("song", song(status="failed"), UUID(task["id"]))
     for until in ("final", "playable"):
-        since = time.monotonic()
+        since = monotonic()
         _, after_s = await _timed(_wait(gateway, task["id"], until=until), since)
         assert after_s < SOON_S
 
 
 async def test_when_the_time_is_up_it_is_the_task_as_it_is(gateway):
     task = await gateway.submit()
-    since = time.monotonic()
+    since = monotonic()
     waiting = _wait(gateway, task["id"], 0.6)
     await _settled(gateway, 1)
     await gateway.call_back("song", song(status="running"), UUID(task["id"]))
@@ -158,7 +158,7 @@ async def test_a_drain_ends_waits_at_once(gateway):
     tasks = [await gateway.submit() for _ in range(3)]
     waits = [_wait(gateway, task["id"], 60) for task in tasks]
     await _settled(gateway, 3)
-    since = time.monotonic()
+    since = monotonic()
     gateway.gateway.drain()
     for waiting in waits:
         shown, after_s = await _timed(waiting, since)

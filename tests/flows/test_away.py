@@ -8,6 +8,8 @@ import pytest
 from tests.support.clock import ScaledClock
 from tests.support.gateway import eventually, running_gateway
 
+pytestmark = pytest.mark.virtual_time
+
 KINDS = ["song.generate", "instrumental.generate", "lyrics.generate", "stems.create", "midi.create"]
 HOURS = 3 * 3600
 LONG = {"submit_max_in_flight": 100, "query_first_after_s": 10_000, "query_rate_per_s": 20}

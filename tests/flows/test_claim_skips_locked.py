@@ -6,11 +6,10 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from app.gateway import build
 from app.storage import items
 from tests.api.direct import Direct
 from tests.support.databases import on_postgresql
-from tests.support.gateway import make_settings, running_gateway
+from tests.support.gateway import make_gateway, make_settings, running_gateway
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LEASE_END = NOW + timedelta(seconds=30)
@@ -40,7 +39,7 @@ async def due(database_url):
 @pytest.fixture
 async def claim(database_url):
     """Claim a question, as the reconciler does."""
-    gateway = build(make_settings(database_url), workers=False)
+    gateway = make_gateway(make_settings(database_url), workers=False)
 
     async def claimed():
         found = await gateway.context.loops_db().write(items.claim_due, NOW, NOW, LEASE_END, 10)

@@ -13,6 +13,7 @@ from app.storage import clock as database_clock
 from app.telemetry import metrics
 from tests.support.clock import ScaledClock
 from tests.support.gateway import running_gateway
+from tests.support.virtual_time import utc_now
 
 
 @pytest.fixture
@@ -173,7 +174,7 @@ async def test_the_quickest_of_three_readings_counts_and_half_its_round_trip_is_
 async def test_the_database_tells_the_time_of_now_not_of_when_the_transaction_began(start_gateway):
     def compare_late(conn):
         conn.execute(sa.text("SELECT pg_sleep(1)"))
-        return database_clock.compare(conn, lambda: datetime.now(UTC))
+        return database_clock.compare(conn, utc_now)
 
     found = await (await start_gateway()).gateway.context.db.read(compare_late)
     assert abs(found.skew_s) < 0.5

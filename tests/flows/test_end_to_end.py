@@ -4,6 +4,8 @@ import pytest
 
 from app.vendor.kinds import KINDS
 
+pytestmark = pytest.mark.virtual_time
+
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 async def test_a_task_of_every_kind_ends_by_callbacks_without_a_query(start_gateway, start_sandbox, kind):

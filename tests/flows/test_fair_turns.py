@@ -2,8 +2,7 @@
 
 import asyncio
 import contextlib
-import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import asyncpg
 import pytest
@@ -14,6 +13,9 @@ from app.flows.turns import lock_next
 from app.storage import tasks
 from tests.api.direct import Direct
 from tests.support.gateway import eventually, running_gateway
+from tests.support.virtual_time import monotonic, utc_now
+
+pytestmark = pytest.mark.virtual_time
 
 INDEX = "ix_tasks_client_name_dispatch_due_at_id"
 
@@ -33,7 +35,7 @@ async def queue(gateway, count, who=None, prompt="rain"):
 
 async def take(gateway, room, in_flight=None, last=None):
     """What would be sent next, oldest of each client first, without sending it."""
-    now = datetime.now(UTC) + timedelta(seconds=1)
+    now = utc_now() + timedelta(seconds=1)
     found = await gateway.gateway.context.db.write(lock_next, now, room, in_flight or {}, last)
     return [str(record.task.id) for record in found.records]
 
@@ -139,10 +141,10 @@ async def test_what_another_transaction_holds_is_passed_over(start_gateway, data
     a, b = [await client(gateway, name) for name in "ab"]
     of_a, of_b = await queue(gateway, 3, a), await queue(gateway, 2, b)
     async with _holding(database_url, of_a[0], *of_b):
-        started = time.monotonic()
+        started = monotonic()
         assert await take(gateway, 2) == of_a[1:]
         assert await take(gateway, 1) in ([of_a[1]], [])
-        assert time.monotonic() - started < 3
+        assert monotonic() - started < 3
     assert sorted(await take(gateway, 2)) == sorted([of_a[0], of_b[0]])
 
 
@@ -156,16 +158,16 @@ async def test_the_cost_does_not_grow_with_the_queue(start_gateway, database_url
     await _multiply(direct, 40_000, "b", queued=False)
     await direct.execute("ANALYZE")
     context = gateway.gateway.context
-    plans = await context.db.write(_plans, datetime.now(UTC) + timedelta(seconds=1))
+    plans = await context.db.write(_plans, utc_now() + timedelta(seconds=1))
     assert len(plans) >= 3
     for plan in plans:
         assert INDEX in plan, plan
         assert "Seq Scan" not in plan, plan
         assert "TEMP B-TREE" not in plan, plan
         assert "SCAN tasks\n" not in plan, plan
-    started = time.monotonic()
+    started = monotonic()
     assert len(await take(gateway, 3)) == 3
-    assert time.monotonic() - started < 2
+    assert monotonic() - started < 2
 
 
 def _plans(conn, now):

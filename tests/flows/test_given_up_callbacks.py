@@ -7,16 +7,15 @@ import pytest
 from app.domain.observation import Disposition
 from app.errors import Unavailable
 from app.flows.ingest import Address, Ingest
-from app.gateway import build
 from tests.api.direct import Direct
 from tests.support.garbage import garbage_of
-from tests.support.gateway import make_settings
+from tests.support.gateway import make_gateway, make_settings
 
 
 @pytest.fixture
 async def ingest(database_url):
     """Callbacks that are written only when the test says so, and whose senders wait for two seconds."""
-    gateway = build(make_settings(database_url), workers=False)
+    gateway = make_gateway(make_settings(database_url), workers=False)
     yield Ingest(gateway.context, answer_timeout_s=2)
     await gateway.stop()
 

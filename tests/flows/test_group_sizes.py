@@ -4,9 +4,8 @@ import asyncio
 from uuid import UUID
 
 from app.flows.ingest import Address, Ingest
-from app.gateway import build
 from app.telemetry import metrics
-from tests.support.gateway import make_settings
+from tests.support.gateway import make_gateway, make_settings
 
 TASKS = (UUID(int=1), UUID(int=2))
 """Tasks that are not there, for each of two writers; their callbacks are kept as orphans'."""
@@ -19,7 +18,7 @@ def counted() -> tuple[float, float]:
 
 
 async def test_the_groups_of_all_writers_together_are_bounded(database_url):
-    gateway = build(make_settings(database_url), workers=False)
+    gateway = make_gateway(make_settings(database_url), workers=False)
     ingest = Ingest(gateway.context)
     most = gateway.context.db.entries_at_once
     try:

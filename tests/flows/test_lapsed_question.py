@@ -2,8 +2,12 @@
 
 from datetime import timedelta
 
+import pytest
+
 from app.storage import items
 from tests.support.gateway import running_gateway
+
+pytestmark = pytest.mark.virtual_time
 
 LEASE = timedelta(seconds=30)
 MOMENT = timedelta(seconds=1)

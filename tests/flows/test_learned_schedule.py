@@ -4,8 +4,12 @@ usually do, and a lost one noticed within twice its usual time."""
 import asyncio
 from datetime import datetime
 
+import pytest
+
 from tests.support.clock import ScaledClock
 from tests.support.gateway import running_gateway
+
+pytestmark = pytest.mark.virtual_time
 
 SCALE = 30
 

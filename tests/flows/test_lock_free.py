@@ -9,11 +9,10 @@ import asyncpg
 import pytest
 
 from app.flows.record import Received, commit_group
-from app.gateway import build
 from app.storage import inbox, locking, sets, statements
 from app.storage.inbox import digest_of
 from tests.support.databases import on_postgresql, waits_for_a_lock
-from tests.support.gateway import eventually, make_settings, running_gateway
+from tests.support.gateway import eventually, make_gateway, make_settings, running_gateway
 
 SONG = {"songs": [{"item_id": "t2m_first", "status": "running"}]}
 SECOND = {"songs": [{"item_id": "t2m_second", "status": "running"}]}
@@ -28,7 +27,7 @@ async def gateway(database_url):
 @pytest.fixture
 async def other(database_url):
     """A second process on the same database."""
-    replica = build(make_settings(database_url), workers=False)
+    replica = make_gateway(make_settings(database_url), workers=False)
     yield replica.context
     await replica.stop()
 

@@ -17,6 +17,8 @@ from tests.api.direct import Direct
 from tests.support.clock import ScaledClock
 from tests.support.gateway import eventually, running_gateway
 
+pytestmark = pytest.mark.virtual_time
+
 GONE, OTHER = "TemPolor v4.5", "tempolor-latest"
 
 

@@ -11,6 +11,9 @@ from app.storage.tables import items
 from app.vendor.answers import Unanswered
 from tests.api.bodies import assert_problem, song
 from tests.support.gateway import eventually
+from tests.support.virtual_time import utc_now
+
+pytestmark = pytest.mark.virtual_time
 
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
 """Due at no time that a test reaches."""
@@ -36,7 +39,7 @@ class Permits:
 
     def __init__(self, gateway):
         self.context = gateway.gateway.context
-        self.now = datetime.now(UTC) + timedelta(minutes=1)
+        self.now = utc_now() + timedelta(minutes=1)
 
     async def next(self, *wanted):
         """The family that the next permit is spent on, None if nothing can be asked. ``wanted``: items of a refresh."""
@@ -139,7 +142,7 @@ async def test_a_client_that_refreshes_without_end_delays_what_is_due_by_few_per
     hammers = [asyncio.create_task(hammer(task["id"])) for task in tasks]
     try:
         await eventually(lambda: _is(len(_asked(sandbox)) > 4))
-        await _due(gateway, "song", datetime.now(UTC))
+        await _due(gateway, "song", utc_now())
         before = len(_asked(sandbox))
 
         async def all_asked():

@@ -6,6 +6,8 @@ import pytest
 
 from tests.support.gateway import eventually
 
+pytestmark = pytest.mark.virtual_time
+
 PERMANENT = {
     400003: "bad_parameter",
     400004: "content_violation",

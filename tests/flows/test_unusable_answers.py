@@ -17,6 +17,8 @@ from tests.api.bodies import assert_problem
 from tests.caller.receiver import plain
 from tests.support.gateway import eventually, running_gateway
 
+pytestmark = pytest.mark.virtual_time
+
 PATIENT = {"query_first_after_s": 10_000, "query_rate_per_s": 50}
 """Nothing is asked by itself."""
 

@@ -11,6 +11,8 @@ from app.flows.present import documents
 from app.storage import tasks
 from tests.support.gateway import eventually, running_gateway
 
+pytestmark = pytest.mark.virtual_time
+
 REFUSED = [
     ({"status": 400002}, "vendor_key_rejected"),
     ({"status": 400005}, "insufficient_points"),

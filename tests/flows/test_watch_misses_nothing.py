@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import json
 import random
-import time
 from datetime import timedelta
 from uuid import UUID
 
@@ -19,6 +18,7 @@ from tests.api.bodies import done, song
 from tests.api.direct import Direct
 from tests.flows.test_watch_replicas import KILL
 from tests.support.events import stream
+from tests.support.virtual_time import monotonic
 from tests.support.watching import ADMIN, figures, submit_many
 
 OVERLAP_S = 5.0
@@ -61,7 +61,7 @@ class _Load:
         await asyncio.sleep(self.chance.random() * 0.2)
         for body in (song(f"t2m_{task_id}"), song(f"t2m_{task_id}", "main_succeeded"), done(f"t2m_{task_id}")):
             await self.call_back(task_id, body)
-        self.acknowledged[task_id] = time.monotonic()
+        self.acknowledged[task_id] = monotonic()
         self.seen[task_id] = await asyncio.wait_for(watching, 30)
         self.places.release()
 
@@ -77,12 +77,12 @@ class _Load:
         until = self.chance.choice(tuple(Until))
         shown = json.loads(await self.watch.wait(UUID(task_id), ADMIN, 60, until))
         assert shown["status"] == "succeeded" or (until is Until.PLAYABLE and shown["status"] == "main_succeeded")
-        return time.monotonic()
+        return monotonic()
 
     async def wait_over_http(self, task_id):
         shown = (await self.here.api.get(f"/v1/tasks/{task_id}?wait=60", timeout=90)).json()
         assert shown["status"] == "succeeded", shown
-        return time.monotonic()
+        return monotonic()
 
     async def follow(self, task_id):
         """Read a task's stream, broken off after each few events."""
@@ -96,18 +96,18 @@ class _Load:
                     break
                 last_id, status = event.id, json.loads(event.body)["status"]
             self.watch.close_stream(opened)
-        return time.monotonic()
+        return monotonic()
 
     async def collect(self):
         """Read the client's stream, broken off again and again, until the end of every task was seen."""
         last_id = None
         while not (self.finished.is_set() and self.all_seen()):
-            until = time.monotonic() + self.chance.uniform(0.5, 4)
+            until = monotonic() + self.chance.uniform(0.5, 4)
             async with stream(self.here.api, "/v1/stream", last_id) as events:
-                while time.monotonic() < until and not (self.finished.is_set() and self.all_seen()):
+                while monotonic() < until and not (self.finished.is_set() and self.all_seen()):
                     with contextlib.suppress(TimeoutError):
                         # The first block gives a position, before anything has happened.
-                        async for event in _within(events.blocks(), until - time.monotonic()):
+                        async for event in _within(events.blocks(), until - monotonic()):
                             if event.type == "task":
                                 known = self.streamed.get(event.data["id"])
                                 if known is None or known["version"] <= event.data["version"]:
@@ -127,8 +127,8 @@ class _Load:
 
 
 async def _within(blocks, seconds):
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
+    end = monotonic() + seconds
+    while (left := end - monotonic()) > 0:
         yield await asyncio.wait_for(anext(blocks), left)
 
 

@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import uuid
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -18,6 +18,7 @@ from tests.api.bodies import assert_problem, song
 from tests.api.direct import Direct
 from tests.processes.commands import environment, run
 from tests.support.gateway import running_gateway
+from tests.support.virtual_time import utc_now
 from tests.support.watching import submit_many
 
 
@@ -26,7 +27,7 @@ def sent(sandbox):
 
 
 def now():
-    return datetime.now(UTC)
+    return utc_now()
 
 
 async def recover(gateway, since, **more):

@@ -1,6 +1,5 @@
 """A slow or dead receiver delays nobody but itself, and none gets more than its share at once."""
 
-import time
 from collections import Counter
 
 import pytest
@@ -13,6 +12,7 @@ from app.storage import outbox
 from app.wiring import usual_authorities
 from tests.support.gateway import eventually
 from tests.support.notifications import after_s, client_of, silence, watching, write, written
+from tests.support.virtual_time import monotonic
 
 
 @pytest.fixture
@@ -39,13 +39,13 @@ async def sending(gateway):
 
 async def until(receiver, count):
     """Seconds until a receiver has so many posts."""
-    began = time.monotonic()
+    began = monotonic()
 
     async def enough():
         return len(receiver.bodies) >= count
 
     await eventually(enough, timeout_s=30)
-    return time.monotonic() - began
+    return monotonic() - began
 
 
 async def test_a_dead_receiver_with_a_backlog_delays_nobody_else(start_gateway, record_property):
@@ -54,12 +54,12 @@ async def test_a_dead_receiver_with_a_backlog_delays_nobody_else(start_gateway, 
     async with watching(silence) as dead, watching() as other:
         await write(gateway, written(gateway, dead.url(), 300))
         await until(dead, PER_RECEIVER)
-        began = time.monotonic()
+        began = monotonic()
         for _ in range(20):
             await write(gateway, written(gateway, other.url(), 1))
-        last = time.monotonic()
+        last = monotonic()
         await until(other, 20)
-        waited, took = time.monotonic() - last, time.monotonic() - began
+        waited, took = monotonic() - last, monotonic() - began
         assert dead.most_at_once == PER_RECEIVER
     record_property("figures", f"20 to the other receiver: {took:.2f} s, the last {waited:.2f} s after it was written")
     # The dead one's calls last 15 s: who waited for one of them would be told of here.

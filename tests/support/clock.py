@@ -1,7 +1,6 @@
 """A clock that runs faster, so that the vendor's minutes pass in seconds and every rule keeps its own numbers."""
 
 import asyncio
-import time
 from datetime import UTC, datetime, timedelta
 
 from app.flows.clock import Clock
@@ -12,7 +11,8 @@ class ScaledClock(Clock):
 
     def __init__(self, scale: float = 1.0) -> None:
         self.scale = scale
-        self._origin = time.monotonic()
+        self._loop = asyncio.get_running_loop()
+        self._origin = self._loop.time()
         self._start = datetime.now(UTC)
         self._skipped = 0.0
         self._set_by = 0.0
@@ -21,7 +21,7 @@ class ScaledClock(Clock):
         return self._start + timedelta(seconds=self.monotonic() + self._set_by)
 
     def monotonic(self) -> float:
-        return (time.monotonic() - self._origin) * self.scale + self._skipped
+        return (self._loop.time() - self._origin) * self.scale + self._skipped
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds / self.scale)

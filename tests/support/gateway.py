@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from app.gateway import Gateway, build
 from app.main import Server, listen, make_server
 from app.settings import Settings
 from app.wiring import usual_authorities
+from tests.support.virtual_time import VirtualClock, VirtualLoop, still_database
 
 ADMIN_KEY = "admin-key-0123456789abcdef0123456789abcdef"
 SECRET = "callback-secret-0123456789abcdef0123456789"
@@ -83,11 +83,12 @@ class Running:
 
 async def eventually(check: Callable[[], Awaitable[Any]], timeout_s: float = 15, every_s: float = 0.02) -> Any:
     """The first true result of ``check``. Raises TimeoutError."""
-    end = time.monotonic() + timeout_s
+    loop = asyncio.get_running_loop()
+    end = loop.time() + timeout_s
     while True:
         if found := await check():
             return found
-        if time.monotonic() > end:
+        if loop.time() > end:
             raise TimeoutError
         await asyncio.sleep(every_s)
 
@@ -105,10 +106,24 @@ def make_settings(database_url: str, **given: Any) -> Settings:
         "tempolor_api_key": "Tempo-sandbox-0123456789abcdef0123456789abcdef",
         "tempolor_base_url": "http://127.0.0.1:9",
         "bootstrap_admin_key": ADMIN_KEY,
-        "loop_idle_s": 0.05,
+        # On virtual time a look that finds nothing costs as much as ever, and there are more of them in a wait.
+        "loop_idle_s": 1 if isinstance(asyncio.get_running_loop(), VirtualLoop) else 0.05,
         "drain_s": 0.1,
     }
     return Settings(_env_file=None, **(values | given))
+
+
+def make_gateway(
+    settings: Settings, *, workers: bool, clock: Clock | None = None, watch_clock: bool | None = None
+) -> Gateway:
+    """A gateway that is not started, on the running loop's time. A clock of the test's is not held against the
+    database's unless ``watch_clock`` says so."""
+    loop, database = asyncio.get_running_loop(), None
+    if isinstance(loop, VirtualLoop):
+        clock = clock or VirtualClock(loop)
+        database = still_database(settings.database_url.get_secret_value(), loop)
+    watched = clock is None if watch_clock is None else watch_clock
+    return build(settings, workers=workers, clock=clock, watch_clock=watched, database=database)
 
 
 @asynccontextmanager
@@ -120,13 +135,11 @@ async def running_gateway(
     watch_clock: bool | None = None,
     **given: Any,
 ) -> AsyncIterator[Running]:
-    """A gateway that serves on a free port, and is stopped at the end. A clock of the test's is not held against
-    the database's unless ``watch_clock`` says so."""
+    """A gateway that serves on a free port, and is stopped at the end; otherwise as ``make_gateway``."""
     listener = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     settings = make_settings(database_url, public_url=url, **given)
-    watched = clock is None if watch_clock is None else watch_clock
-    gateway = build(settings, workers=workers, clock=clock, watch_clock=watched)
+    gateway = make_gateway(settings, workers=workers, clock=clock, watch_clock=watch_clock)
     await gateway.start()
     server = make_server(gateway.app(), host="127.0.0.1", port=0)
     serving = asyncio.create_task(server.serve([listener]))

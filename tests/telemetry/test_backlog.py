@@ -1,6 +1,6 @@
 """When work is called stuck, and the gauges that tell the same: thresholds from the settings."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -12,6 +12,7 @@ from tests.api.bodies import song
 from tests.support.databases import on_sqlite
 from tests.support.gateway import make_settings
 from tests.support.notifications import client_of, write, written
+from tests.support.virtual_time import utc_now
 from tests.telemetry.test_outcomes import value
 
 
@@ -23,7 +24,7 @@ async def backlog(gateway, code: int) -> dict:
 
 async def aged(gateway, table: sa.Table, column: str, seconds: float) -> None:
     """Set a time of all rows so far back."""
-    at = datetime.now(UTC) - timedelta(seconds=seconds)
+    at = utc_now() - timedelta(seconds=seconds)
     await gateway.gateway.context.db.write(lambda conn: conn.execute(table.update().values({column: at})))
 
 

@@ -1,8 +1,7 @@
 """How items ended, as the metrics tell it: lost callbacks beside those that came, lag, and questions saved."""
 
 import re
-import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from app.telemetry.metrics import registry
 from tests.api.bodies import done, song
 from tests.support.databases import on_sqlite
+from tests.support.virtual_time import monotonic, utc_now
 
 
 def value(name: str, **labels: str) -> float:
@@ -60,9 +60,9 @@ async def test_an_end_that_a_refresh_found_early_is_no_lost_callback(start_gatew
     before = ended("early_query"), value("gateway_callbacks_lost_total", kind="lyrics.generate")
     task = await gateway.submit("lyrics.generate")
     await gateway.until(task["id"], "running")
-    end = time.monotonic() + 15
+    end = monotonic() + 15
     while (await gateway.api.post(f"/v1/tasks/{task['id']}/refresh")).json().get("status") != "succeeded":
-        assert time.monotonic() < end
+        assert monotonic() < end
     assert ended("early_query") == before[0] + 1
     assert value("gateway_callbacks_lost_total", kind="lyrics.generate") == before[1]
 
@@ -75,7 +75,7 @@ async def test_the_lag_is_held_against_the_vendors_clock(start_gateway, unit, ag
     name = "gateway_convergence_lag_seconds"
     before = value(f"{name}_sum", by="callback"), value(f"{name}_count", by="callback")
     rejected = value("gateway_convergence_lag_rejected_total")
-    finished = (datetime.now(UTC) - timedelta(seconds=ago_s)).timestamp() * unit
+    finished = (utc_now() - timedelta(seconds=ago_s)).timestamp() * unit
     await gateway.call_back("song", done("t2m_1", finished_at=finished), UUID((await gateway.submit())["id"]))
     count = value(f"{name}_count", by="callback") - before[1]
     if ago_s == 7.0:

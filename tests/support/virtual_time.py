@@ -1,0 +1,203 @@
+"""An event loop whose clock jumps: when nothing is ready, it is at once the time of the next timer.
+
+So a test waits for nothing, and what it asserts of a duration is exact. ``asyncio.sleep``, ``asyncio.timeout`` and
+``call_later`` follow the loop's clock by themselves. Servers and connections to them are kept inside the loop
+(``memory_network``), so that "nothing is ready" means that nothing will be.
+
+Time stands still while real work is under way, since its end is not on our clock: calls to threads, and what is done
+under ``real_work`` (a database).
+"""
+
+import asyncio
+import contextlib
+import selectors
+import socket
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+import sqlalchemy as sa
+
+from app.flows.clock import Clock
+from app.storage.connect import open_backend
+from app.storage.database import Backend, Database, Hearing, Lane
+from tests.support.memory_network import Factory, MemoryServer
+
+T = TypeVar("T")
+
+_REAL_S: Final = 20.0
+"""How long the loop blocks at once where something real is under way."""
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """Waits for real events only where they can be expected; else the loop's clock is moved on."""
+
+    loop: "VirtualLoop"
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        found = super().select(0)
+        if found or (timeout is not None and timeout <= 0):
+            return found
+        if self.loop.working or timeout is None:
+            found = super().select(_REAL_S)
+            if not found and not self.loop.working:
+                raise RuntimeError("no timer is set and nothing is under way: the test would wait for ever")
+            return found
+        self.loop.elapsed += timeout
+        return []
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """``elapsed``: seconds that have passed on its clock. ``working``: how much real work is under way."""
+
+    def __init__(self) -> None:
+        # As after some days of a machine: what has not been yet is long ago.
+        self.elapsed = 1_000_000.0
+        self._booted_at = time.time() - self.elapsed
+        self.working = 0
+        selector = _JumpingSelector()
+        selector.loop = self
+        self._servers: list[MemoryServer] = []
+        self._client_port = 40_000
+        super().__init__(selector)
+
+    def time(self) -> float:
+        return self.elapsed
+
+    def epoch_s(self) -> float:
+        """The time of day, as ``time.time`` gives it."""
+        return self._booted_at + self.elapsed
+
+    @contextlib.contextmanager
+    def real_work(self) -> Iterator[None]:
+        """Time stands still within."""
+        self.working += 1
+        try:
+            yield
+        finally:
+            self.working -= 1
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+        future = super().run_in_executor(executor, func, *args)
+        self.working += 1
+        future.add_done_callback(self._has_ended)
+        return future
+
+    def _has_ended(self, _future: Any) -> None:
+        self.working -= 1
+
+    async def create_server(  # type: ignore[override]
+        self, protocol_factory: Factory, host: Any = None, port: int = 0, *, sock: Any = None, **options: Any
+    ) -> Any:
+        if options.get("ssl") is not None:
+            return await super().create_server(protocol_factory, host, port, sock=sock, **options)
+        server = MemoryServer(self, protocol_factory, [sock if sock is not None else _reserved(host, port)])
+        self._servers.append(server)
+        return server
+
+    async def create_connection(  # type: ignore[override]
+        self, protocol_factory: Factory, host: Any = None, port: Any = None, **options: Any
+    ) -> Any:
+        server = self._server_at(port) if options.get("ssl") is None else None
+        if server is None:
+            with self.real_work():
+                return await super().create_connection(protocol_factory, host, port, **options)
+        self._client_port += 1
+        return server.connect(protocol_factory, host, port, self._client_port)
+
+    def _server_at(self, port: Any) -> MemoryServer | None:
+        self._servers = [server for server in self._servers if server.serving]
+        return next((server for server in self._servers if port in server.ports), None)
+
+
+def _reserved(host: Any, port: int) -> socket.socket:
+    """A bound socket, which nobody can connect to."""
+    reserved = socket.socket()
+    reserved.bind((host or "127.0.0.1", port))
+    return reserved
+
+
+def real_work() -> contextlib.AbstractContextManager[None]:
+    """Time stands still within, if it is virtual: around what the test itself does outside of its loop."""
+    loop = asyncio.get_running_loop()
+    return loop.real_work() if isinstance(loop, VirtualLoop) else contextlib.nullcontext()
+
+
+def utc_now() -> datetime:
+    """The time of day on the running loop's clock."""
+    loop = asyncio.get_running_loop()
+    return datetime.fromtimestamp(loop.epoch_s() if isinstance(loop, VirtualLoop) else time.time(), UTC)
+
+
+def monotonic() -> float:
+    """Seconds on the running loop's clock."""
+    return asyncio.get_running_loop().time()
+
+
+class VirtualClock(Clock):
+    """The loop's clock as the gateway's. ``skip`` makes the clock on the wall jump."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+        self._skipped_s = 0.0
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self._loop.epoch_s() + self._skipped_s, UTC)
+
+    def monotonic(self) -> float:
+        return self._loop.elapsed
+
+    def skip(self, seconds: float) -> None:
+        """Move the clock on the wall, forward or back."""
+        self._skipped_s += seconds
+
+
+class StillBackend:
+    """A database under whose transactions time stands still: how long they take is not on the test's clock."""
+
+    def __init__(self, backend: Backend, loop: VirtualLoop) -> None:
+        self._backend = backend
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool, whole: bool = True) -> T:
+        with self._loop.real_work():
+            return await self._backend.run(lane, fn, write=write, whole=whole)
+
+    def listener(self, channel: str, heard: Callable[[str], None], lost: Callable[[], None]) -> Hearing | None:
+        hearing = self._backend.listener(channel, heard, lost)
+        return None if hearing is None else _StillHearing(hearing, self._loop)
+
+    async def close(self) -> None:
+        with self._loop.real_work():
+            await self._backend.close()
+
+
+class _StillHearing:
+    def __init__(self, hearing: Hearing, loop: VirtualLoop) -> None:
+        self._hearing = hearing
+        self._loop = loop
+
+    @property
+    def is_open(self) -> bool:
+        return self._hearing.is_open
+
+    async def open(self) -> None:
+        with self._loop.real_work():
+            await self._hearing.open()
+
+    async def check(self) -> None:
+        with self._loop.real_work():
+            await self._hearing.check()
+
+    async def close(self) -> None:
+        with self._loop.real_work():
+            await self._hearing.close()
+
+
+def still_database(url: str, loop: VirtualLoop) -> Database:
+    """The database of a URL, opened for a loop of virtual time."""
+    return Database(StillBackend(open_backend(url), loop))
