@@ -18,7 +18,7 @@ from app.storage.migrate import migrate
 from app.telemetry.logs import set_up
 from tests.support.gateway import Running, running_gateway
 from tests.support.postgres import PostgresServer
-from tests.support.virtual_time import VirtualLoop
+from tests.support.virtual_time import VirtualLoop, virtual_loop
 
 BOTH = ("sqlite", "postgresql")
 set_up("console", "warning")
@@ -92,8 +92,8 @@ async def start_sandbox() -> AsyncIterator[Start]:
     async with AsyncExitStack() as stack:
 
         async def start(config: SandboxConfig | None = None, **given: Any) -> Sandbox:
-            loop = asyncio.get_running_loop()
-            now = loop.epoch_s if isinstance(loop, VirtualLoop) else time.time
+            loop = virtual_loop()
+            now = loop.epoch_s if loop else time.time
             return await stack.enter_async_context(running_sandbox(config or SandboxConfig(**given), now=now))
 
         yield start

@@ -1,9 +1,11 @@
 """A clock that runs faster, so that the vendor's minutes pass in seconds and every rule keeps its own numbers."""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 
 from app.flows.clock import Clock
+from tests.support.virtual_time import virtual_loop
 
 
 class ScaledClock(Clock):
@@ -11,8 +13,10 @@ class ScaledClock(Clock):
 
     def __init__(self, scale: float = 1.0) -> None:
         self.scale = scale
-        self._loop = asyncio.get_running_loop()
-        self._origin = self._loop.time()
+        # Kept, since it is also looked at from threads, which have no loop.
+        loop = virtual_loop()
+        self._time = loop.time if loop else time.monotonic
+        self._origin = self._time()
         self._start = datetime.now(UTC)
         self._skipped = 0.0
         self._set_by = 0.0
@@ -21,7 +25,7 @@ class ScaledClock(Clock):
         return self._start + timedelta(seconds=self.monotonic() + self._set_by)
 
     def monotonic(self) -> float:
-        return (self._loop.time() - self._origin) * self.scale + self._skipped
+        return (self._time() - self._origin) * self.scale + self._skipped
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds / self.scale)

@@ -15,7 +15,7 @@ from app.gateway import Gateway, build
 from app.main import Server, listen, make_server
 from app.settings import Settings
 from app.wiring import usual_authorities
-from tests.support.virtual_time import VirtualClock, VirtualLoop, still_database
+from tests.support.virtual_time import VirtualClock, still_database, virtual_loop
 
 ADMIN_KEY = "admin-key-0123456789abcdef0123456789abcdef"
 SECRET = "callback-secret-0123456789abcdef0123456789"
@@ -107,7 +107,7 @@ def make_settings(database_url: str, **given: Any) -> Settings:
         "tempolor_base_url": "http://127.0.0.1:9",
         "bootstrap_admin_key": ADMIN_KEY,
         # On virtual time a look that finds nothing costs as much as ever, and there are more of them in a wait.
-        "loop_idle_s": 1 if isinstance(asyncio.get_running_loop(), VirtualLoop) else 0.05,
+        "loop_idle_s": 1 if virtual_loop() else 0.05,
         "drain_s": 0.1,
     }
     return Settings(_env_file=None, **(values | given))
@@ -118,8 +118,8 @@ def make_gateway(
 ) -> Gateway:
     """A gateway that is not started, on the running loop's time. A clock of the test's is not held against the
     database's unless ``watch_clock`` says so."""
-    loop, database = asyncio.get_running_loop(), None
-    if isinstance(loop, VirtualLoop):
+    loop, database = virtual_loop(), None
+    if loop is not None:
         clock = clock or VirtualClock(loop)
         database = still_database(settings.database_url.get_secret_value(), loop)
     watched = clock is None if watch_clock is None else watch_clock

@@ -118,21 +118,31 @@ def _reserved(host: Any, port: int) -> socket.socket:
     return reserved
 
 
+def virtual_loop() -> VirtualLoop | None:
+    """The running loop, if its time is virtual."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+    return loop if isinstance(loop, VirtualLoop) else None
+
+
 def real_work() -> contextlib.AbstractContextManager[None]:
     """Time stands still within, if it is virtual: around what the test itself does outside of its loop."""
-    loop = asyncio.get_running_loop()
-    return loop.real_work() if isinstance(loop, VirtualLoop) else contextlib.nullcontext()
+    loop = virtual_loop()
+    return loop.real_work() if loop else contextlib.nullcontext()
 
 
 def utc_now() -> datetime:
     """The time of day on the running loop's clock."""
-    loop = asyncio.get_running_loop()
-    return datetime.fromtimestamp(loop.epoch_s() if isinstance(loop, VirtualLoop) else time.time(), UTC)
+    loop = virtual_loop()
+    return datetime.fromtimestamp(loop.epoch_s() if loop else time.time(), UTC)
 
 
 def monotonic() -> float:
     """Seconds on the running loop's clock."""
-    return asyncio.get_running_loop().time()
+    loop = virtual_loop()
+    return loop.time() if loop else time.monotonic()
 
 
 class VirtualClock(Clock):
