@@ -53,7 +53,7 @@ def test_what_an_item_has_that_nobody_knew(item, found):
     assert _callback(SONG, document) == told
     if "event" not in item:
         answer = json.dumps({"status": 200000, "data": document}).encode()
-        assert of_answer("song", "query", ("data", "songs"), answer) == told
+        assert of_answer("song", "query", ("data", "songs"), answer)[:READ] == told
 
 
 @pytest.mark.parametrize(
