@@ -4,12 +4,8 @@ somebody else asks about by now."""
 import asyncio
 import uuid
 
-import pytest
-
 from tests.support.clock import ScaledClock
 from tests.support.gateway import eventually
-
-pytestmark = pytest.mark.virtual_time
 
 DEADLINE_S = 600
 

@@ -13,8 +13,6 @@ from tests.api.bodies import assert_problem, song
 from tests.support.gateway import eventually
 from tests.support.virtual_time import utc_now
 
-pytestmark = pytest.mark.virtual_time
-
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
 """Due at no time that a test reaches."""
 

@@ -25,7 +25,7 @@ async def test_who_waits_outlasts_a_database_that_goes_away(own_postgres):
         waiting = asyncio.create_task(gateway.api.get(f"/v1/tasks/{task['id']}?wait=60", timeout=90))
         async with stream(gateway.api, "/v1/stream") as events:
             await anext(events.blocks())
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(2)
             await asyncio.to_thread(own_postgres.stop, "immediate")
             assert_problem(await gateway.api.get(f"/v1/tasks/{other['id']}?wait=60"), 503, "unavailable")
             assert_problem(await gateway.api.get("/v1/stream"), 503, "unavailable")
