@@ -1,39 +1,75 @@
-"""A database for each test, of both kinds: a SQLite file, and a clone of a migrated PostgreSQL template."""
+"""The database that a test runs on, and the gateways and sandboxes that it starts.
+
+Stories run on the database that ``--db`` names (SQLite by default) and on virtual time. Every other test that asks for
+a database runs on both, in real time. A test says otherwise with ``on_sqlite`` or ``on_postgresql``, and with the
+markers ``real_time`` or ``virtual_time``.
+"""
 
 import asyncio
 import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.flows.retain import Retainer
 from app.sandbox.config import SandboxConfig
 from app.sandbox.run import running as running_sandbox
 from app.sandbox.state import Sandbox
 from app.storage.migrate import migrate
 from app.telemetry.logs import set_up
+from tests.support.clock import ScaledClock
+from tests.support.direct import Direct
 from tests.support.gateway import Running, running_gateway
+from tests.support.kept_database import KeptConnection
 from tests.support.postgres import PostgresServer
 from tests.support.virtual_time import VirtualLoop, virtual_loop
 
 BOTH = ("sqlite", "postgresql")
+STORIES = Path(__file__).parent / "stories"
 set_up("console", "warning")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--crash-rounds``: how often the heavy crash tests kill."""
+    """``--db``: what stories run on. ``--crash-rounds``: how often the heavy crash tests kill."""
+    parser.addoption("--db", choices=BOTH, default="sqlite", help="the database of stories (default: sqlite)")
     parser.addoption("--crash-rounds", type=int, default=20, help="kills of each heavy crash test (default: 20)")
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Callable[[], Any]]:
-    """Tests that ask for it run on virtual time."""
-    if item.get_closest_marker("virtual_time"):
-        return {"virtual": VirtualLoop}
-    return {"real": asyncio.new_event_loop}
+    """Stories run on virtual time, and so does what asks for it."""
+    is_virtual = item.get_closest_marker("virtual_time") or (
+        item.path.is_relative_to(STORIES) and not item.get_closest_marker("real_time")
+    )
+    return {"virtual": VirtualLoop} if is_virtual else {"real": asyncio.new_event_loop}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Choose the database of each test that does not choose its own."""
+    own = [mark for mark in metafunc.definition.iter_markers("parametrize") if "database_url" in mark.args[0]]
+    if "database_url" in metafunc.fixturenames and not own:
+        is_story = metafunc.definition.path.is_relative_to(STORIES)
+        chosen = [metafunc.config.getoption("--db")] if is_story else BOTH
+        metafunc.parametrize("database_url", chosen, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What hangs on no database is not run again when the stories are run on the other one."""
+    if config.getoption("--db") == "sqlite":
+        return
+    again = [
+        item
+        for item in items
+        if item.path.is_relative_to(STORIES)
+        and getattr(item, "callspec", None)
+        and item.callspec.params.get("database_url", "postgresql") == "sqlite"  # type: ignore[attr-defined]
+    ]
+    config.hook.pytest_deselected(items=again)
+    items[:] = [item for item in items if item not in set(again)]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -68,21 +104,38 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=BOTH)
+@pytest.fixture(scope="session")
+def kept_database(postgres: PostgresServer) -> Iterator[tuple[str, KeptConnection]]:
+    """The one PostgreSQL database that the tests of this worker share, and the connection that empties it."""
+    url = postgres.create_database("shared", template="template")
+    with KeptConnection(url) as connection:
+        yield url, connection
+
+
+@pytest.fixture
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A fresh database at head, once on each kind."""
+    """A database at head with no row in it. Tests that change its schema say ``own_database``."""
     if request.param == "sqlite":
         path = tmp_path / "gateway.db"
         shutil.copy(request.getfixturevalue("sqlite_template"), path)
         yield f"sqlite+aiosqlite:///{path}"
-        return
-    server = request.getfixturevalue("postgres")
-    name = f"test_{uuid.uuid4().hex}"
-    yield server.create_database(name, template="template")
-    server.drop_database(name)
+    elif request.node.get_closest_marker("own_database"):
+        server = request.getfixturevalue("postgres")
+        name = f"test_{uuid.uuid4().hex}"
+        yield server.create_database(name, template="template")
+        server.drop_database(name)
+    else:
+        url, connection = request.getfixturevalue("kept_database")
+        connection.empty()
+        yield url
 
 
-StartGateway = Callable[..., AbstractAsyncContextManager[Running]]
+@pytest.fixture
+def db(database_url: str) -> Direct:
+    """The test's own way to its database."""
+    return Direct(database_url)
+
+
 Start = Callable[..., Any]
 
 
@@ -110,3 +163,28 @@ async def start_gateway(database_url: str) -> AsyncIterator[Start]:
             return await stack.enter_async_context(running_gateway(database_url, **given))
 
         yield start
+
+
+@pytest.fixture
+async def clock() -> ScaledClock:
+    """The clock of ``gateway``, which a test moves."""
+    return ScaledClock()
+
+
+@pytest.fixture
+async def gateway(start_gateway: Start, clock: ScaledClock) -> Running:
+    """A gateway without background loops: nothing is sent, asked, told or deleted behind a test's back."""
+    running: Running = await start_gateway(workers=False, clock=clock)
+    return running
+
+
+@pytest.fixture
+def retain(gateway: Running) -> Callable[..., Awaitable[None]]:
+    """Turn the loop of retention by hand until it idles; what it deleted is in the database."""
+
+    async def turn(days: float = 30) -> None:
+        retainer = Retainer(gateway.gateway.context, days)
+        while await retainer.step() is not None:
+            pass
+
+    return turn

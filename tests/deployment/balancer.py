@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from tests.violence.front import Front
+from tests.chaos.front import Front
 
 POLL_S = 0.5
 """How often a balancer looks; two bad looks in a row take a replica out, one good look takes it in."""

@@ -1,5 +1,5 @@
 """Figures of these tests are shown at the end of the run."""
 
-from tests.violence.conftest import tell
+from tests.chaos.conftest import tell
 
 __all__ = ["tell"]

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import httpx
 
-from tests.violence.load import EVENTS, Answer, Callback
-from tests.violence.processes import client
+from tests.chaos.load import EVENTS, Answer, Callback
+from tests.chaos.processes import client
 
 
 class Steady:

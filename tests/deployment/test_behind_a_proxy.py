@@ -10,12 +10,12 @@ import pytest
 
 from app.api.forwarded import read_address
 from app.api.meter import MOST_FAILURES
-from tests.api.bodies import song
+from tests.chaos.load import TOKENS
 from tests.deployment.proxy import proxying
-from tests.processes.commands import environment, run, running
+from tests.support.bodies import song
+from tests.support.commands import environment, run, running
 from tests.support.databases import on_sqlite
 from tests.support.gateway import running_gateway
-from tests.violence.load import TOKENS
 
 PROXY = "127.0.0.1"
 CALLER = "127.0.0.2"

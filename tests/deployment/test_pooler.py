@@ -12,12 +12,12 @@ from app.storage.connect import parse_url
 from app.storage.database import Database, Lane
 from app.storage.postgres import PostgresBackend, look_at
 from app.storage.postgres_url import read_url
-from tests.caller.receiver import receiving
-from tests.processes.commands import environment, run
+from tests.chaos.processes import client, serving
+from tests.processes.upgrades.flow import faults
+from tests.support.commands import environment, run
 from tests.support.gateway import SONG, eventually, running_gateway
 from tests.support.pgbouncer import pooling
-from tests.upgrades.flow import faults
-from tests.violence.processes import client, serving
+from tests.support.receiver import receiving
 
 TASKS = 5
 

@@ -7,14 +7,14 @@ import time
 import httpx
 import pytest
 
+from tests.chaos.load import assert_kept
+from tests.chaos.processes import Process, client, free_port
 from tests.deployment.balancer import balancing
 from tests.deployment.steady import steady_load
-from tests.processes.commands import environment, running
+from tests.processes.upgrades.flow import faults
+from tests.support.commands import environment, running
 from tests.support.databases import on_postgresql, on_sqlite
 from tests.support.gateway import eventually
-from tests.upgrades.flow import faults
-from tests.violence.load import assert_kept
-from tests.violence.processes import Process, client, free_port
 
 DRAIN_S = 5.0
 """Longer than a balancer needs to see it, and than the client keeps a connection that it does not use."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.processes.commands import environment
+from tests.support.commands import environment
 from tests.support.gateway import eventually
 
 ROOT = Path(__file__).parents[2]

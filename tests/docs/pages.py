@@ -12,7 +12,7 @@ PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text()
     for path in (ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md")))
 }
-ELSEWHERE = {"docs/upgrading.md": "tests/upgrades/test_next_schema.py"}
+ELSEWHERE = {"docs/upgrading.md": "tests/processes/upgrades/test_next_schema.py"}
 """Pages whose Python tells one story that a test of their own executes."""
 _FENCE = re.compile(r"^( *)```(\S*) *([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 

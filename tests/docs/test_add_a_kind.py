@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.processes import free_port
 from tests.docs.pages import BLOCKS, ROOT, block
 from tests.docs.shell import environment, run, script
-from tests.processes.commands import environment as settings_of
-from tests.processes.commands import running
+from tests.support.commands import environment as settings_of
+from tests.support.commands import running
 from tests.support.gateway import ADMIN_KEY
-from tests.violence.processes import free_port
 
 PAGE = "docs/add-a-kind.md"
 

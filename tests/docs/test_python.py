@@ -11,10 +11,10 @@ import pytest
 
 from app.caller.signing import sign
 from app.client import AsyncGatewayClient
+from tests.chaos.processes import free_port
 from tests.docs.pages import ELSEWHERE, PAGES, ROOT, Block, block, blocks
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, SONG, eventually
-from tests.violence.processes import free_port
 
 SECRET = "whsec_" + "A" * 43 + "="
 ENV = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.processes import free_port
 from tests.docs.pages import Block, block, blocks
 from tests.docs.shell import environment, filled, run, run_until, script
-from tests.processes.commands import VENDOR_KEY
-from tests.processes.commands import environment as settings_of
+from tests.support.commands import VENDOR_KEY
+from tests.support.commands import environment as settings_of
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, Running
-from tests.violence.processes import free_port
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not there")
 

@@ -14,8 +14,8 @@ import pytest
 from app.errors import Unavailable
 from app.storage.connect import open_database
 from app.storage.faults import why_away
-from tests.caller.receiver import CERTIFICATE as ANOTHERS
-from tests.processes.commands import environment, run
+from tests.support.commands import environment, run
+from tests.support.receiver import CERTIFICATE as ANOTHERS
 
 CERTIFICATE = Path(__file__).with_name("database.pem")
 """For 127.0.0.1, signed by itself, with its key."""

@@ -7,7 +7,7 @@ import pytest
 from app.errors import InvalidRequest
 from app.storage.connect import parse_url
 from app.storage.postgres_url import read_url
-from tests.caller.receiver import CERTIFICATE
+from tests.support.receiver import CERTIFICATE
 
 CANARY = "canary5f2b9c"
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from app.vendor.tokens import Tokens
-from tests.processes.commands import VENDOR_KEY, environment, running
+from tests.support.commands import VENDOR_KEY, environment, running
 from tests.support.gateway import ADMIN_KEY, SECRET, SONG, eventually
 
 TOKENS = Tokens([SECRET])

@@ -3,11 +3,11 @@
 import asyncio
 import json
 
-from tests.caller.receiver import OK
-from tests.processes.commands import environment, running
 from tests.support.clock import ScaledClock
+from tests.support.commands import environment, running
 from tests.support.gateway import PARAMS, eventually, running_gateway
 from tests.support.notifications import BUSY, once, signed_by, watching
+from tests.support.receiver import OK
 
 SIGNED_PATH = "/hook?token=hook-token-0123456789abcdef"
 

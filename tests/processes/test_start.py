@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app.main import listen
-from tests.processes.commands import environment, run, running
+from tests.support.commands import environment, run, running
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, SECRET
 

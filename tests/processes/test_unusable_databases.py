@@ -14,7 +14,7 @@ from app.errors import GatewayError, Unavailable, UnsuitableDatabase
 from app.storage.connect import open_database
 from app.storage.migrate import migrate
 from app.storage.postgres import check_suitable
-from tests.processes.commands import environment, run
+from tests.support.commands import environment, run
 
 CANARY = "canary5f2b9c"
 

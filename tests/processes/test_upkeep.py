@@ -7,11 +7,11 @@ import httpx
 import pytest
 
 from app.vendor.tokens import Tokens
-from tests.api.bodies import done
-from tests.api.direct import Direct
-from tests.processes.commands import environment, run, running
+from tests.support.bodies import done
+from tests.support.commands import environment, run, running
+from tests.support.direct import Direct
 from tests.support.gateway import SECRET, SONG
-from tests.upkeep.stored import change_state
+from tests.support.stored import change_state
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from app.storage.connect import name_of, parse_url
-from tests.processes.commands import environment, run, running
+from tests.support.commands import environment, run, running
 from tests.support.databases import on_sqlite
 
 ID = "0192aaaa-0000-7000-8000-000000000000"

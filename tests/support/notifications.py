@@ -15,8 +15,8 @@ from app.domain.task import Task
 from app.flows.letters import Snapshot
 from app.flows.notify import Notifier
 from app.storage import outbox, sets
-from tests.caller.receiver import OK, Receiver, Reply, plain
 from tests.support.gateway import SONG, Running
+from tests.support.receiver import OK, Receiver, Reply, plain
 
 BUSY = plain("500 Oops", body=b"not today")
 

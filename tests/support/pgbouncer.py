@@ -11,8 +11,8 @@ from typing import Final, Literal
 
 import pytest
 
+from tests.chaos.processes import free_port
 from tests.support.postgres import SUPERUSER, PostgresServer
-from tests.violence.processes import free_port
 
 _START_S: Final = 20.0
 

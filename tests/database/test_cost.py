@@ -1,0 +1,160 @@
+"""What a turn of the sender costs: probes of an index for each receiver, however much each has pending."""
+
+import json
+import sqlite3
+import time
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+
+from app.storage import outbox
+from tests.support.direct import Direct
+from tests.support.notifications import client_of, write, written
+
+RECEIVERS = 500
+
+
+@pytest.fixture
+async def gateway(start_gateway):
+    return await start_gateway(workers=False)
+
+
+@pytest.fixture
+def db(database_url):
+    return Direct(database_url)
+
+
+async def fill(gateway, rows_each, receivers=RECEIVERS):
+    urls = [f"https://{number:03}.hooks.example/" for number in range(receivers)]
+    rows = [one for url in urls for one in written(gateway, url, rows_each)]
+    for start in range(0, len(rows), 2000):
+        await write(gateway, rows[start : start + 2000])
+
+
+async def statements(gateway, fn, *args, **more):
+    """What a storage function sends to the database: texts and parameters."""
+    sent = []
+
+    def watched(conn):
+        def note(_conn, _cursor, statement, parameters, _context, _many):
+            sent.append((statement, parameters))
+
+        sa.event.listen(conn, "before_cursor_execute", note)
+        try:
+            result = fn(conn, *args, **more)
+        finally:
+            sa.event.remove(conn, "before_cursor_execute", note)
+        return result
+
+    return await gateway.gateway.context.db.write(watched), sent
+
+
+async def explained(gateway, sent):
+    """The plans of statements, as text."""
+
+    def explain(conn):
+        prefix = "EXPLAIN QUERY PLAN " if conn.dialect.name == "sqlite" else "EXPLAIN "
+        return [
+            "\n".join(str(row) for row in conn.exec_driver_sql(prefix + text, parameters)) for text, parameters in sent
+        ]
+
+    return await gateway.gateway.context.db.write(explain)
+
+
+async def work(db, sent):
+    """How much a database does for a statement: steps of SQLite's machine, pages that PostgreSQL touches."""
+    [(text, parameters)] = sent
+    if db.is_sqlite:
+        conn, steps = sqlite3.connect(db.path), 0
+
+        def tick():
+            nonlocal steps
+            steps += 1
+
+        conn.set_progress_handler(tick, 10)
+        conn.execute(text, parameters).fetchall()
+        conn.close()
+        return steps * 10
+    conn = await asyncpg.connect(db.url)
+    try:
+        await conn.execute("VACUUM ANALYZE notifications")
+        plan = json.loads(await conn.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}", *parameters))[0][
+            "Plan"
+        ]
+    finally:
+        await conn.close()
+    return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+
+async def analyze(db):
+    await db.execute("ANALYZE notifications")
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_the_receivers_that_have_something_due_are_found_by_the_index(gateway, db, analyzed):
+    await fill(gateway, 40)
+    if analyzed:
+        await analyze(db)
+    now = gateway.gateway.context.clock.now()
+    (found, go_on), sent = await statements(gateway, outbox.due_receivers, now)
+    assert (len(found), go_on) == (RECEIVERS, "")
+    [plan] = await explained(gateway, sent)
+    assert "ix_notifications_receiver_due_at" in plan
+    assert "Seq Scan on notifications" not in plan
+    assert not [line for line in plan.splitlines() if "SCAN notifications" in line and "ix_" not in line]
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_what_is_due_for_a_receiver_is_found_by_the_index(gateway, db, analyzed):
+    await fill(gateway, 40)
+    if analyzed:
+        await analyze(db)
+    now = gateway.gateway.context.clock.now()
+    letters, sent = await statements(
+        gateway,
+        outbox.claim,
+        outbox.receiver_of("studio", "https://007.hooks.example:443"),
+        now,
+        now.replace(year=9000),
+        4,
+        rotated_after=now,
+    )
+    assert len(letters) == 4
+    plans = await explained(gateway, [one for one in sent if "FROM notifications" in one[0]])
+    assert len(plans) == 1
+    assert "ix_notifications_receiver_due_at" in plans[0]
+    assert "Seq Scan" not in plans[0]
+    assert "SCAN notifications" not in plans[0]
+
+
+async def test_the_cost_is_that_of_the_receivers_not_of_their_rows(gateway, db, record_property):
+    await fill(gateway, 4)
+    now = gateway.gateway.context.clock.now()
+    _, sent = await statements(gateway, outbox.due_receivers, now)
+    few = await work(db, sent)
+    await fill(gateway, 36)
+    began = time.perf_counter()
+    (found, _), sent = await statements(gateway, outbox.due_receivers, gateway.gateway.context.clock.now())
+    took_ms = (time.perf_counter() - began) * 1000
+    many = await work(db, sent)
+    unit = "steps" if db.is_sqlite else "pages"
+    record_property("figures", f"{few} {unit} for 4 rows each, {many} for 40, {took_ms:.1f} ms")
+    assert len(found) == RECEIVERS
+    assert many < 2 * few, "ten times the rows"
+
+
+async def test_what_has_ended_costs_nothing(gateway, db):
+    await client_of(gateway)
+    await fill(gateway, 2, receivers=20)
+    now = gateway.gateway.context.clock.now()
+    _, sent = await statements(gateway, outbox.due_receivers, now)
+    few = await work(db, sent)
+    await fill(gateway, 100, receivers=100)
+    await db.execute(
+        "UPDATE notifications SET due_at = NULL, status = 'delivered' WHERE id NOT IN "
+        "(SELECT id FROM notifications ORDER BY id LIMIT 40)"
+    )
+    (found, _), sent = await statements(gateway, outbox.due_receivers, now)
+    assert len(found) == 20
+    assert await work(db, sent) < 2 * few

@@ -1,0 +1,205 @@
+"""A group of callbacks without locks: two turns of the database, and nothing is written over what others do between.
+
+SQLite has one writer: nobody comes between.
+"""
+
+import asyncio
+import re
+from functools import partial
+from uuid import UUID
+
+import asyncpg
+import pytest
+from sqlalchemy.util import await_only
+
+from app.flows import record
+from app.flows.record import Received, commit_optimistically
+from app.storage import locking, statements
+from app.storage.inbox import digest_of
+from app.vendor import wire
+from app.vendor.kinds import FAMILIES
+from tests.support.databases import on_postgresql, waits_for_a_lock
+from tests.support.direct import Direct
+from tests.support.gateway import eventually, running_gateway
+
+pytestmark = on_postgresql
+
+FIRST = b'{"songs": [{"item_id": "t2m_first", "status": "running"}]}'
+THEN = b'{"songs": [{"item_id": "t2m_first", "status": "main_succeeded"}]}'
+TOUCH = "UPDATE tasks SET timeline_seq = timeline_seq"
+LEASE = "UPDATE items SET query_leased_until = '2100-01-01'"
+NAME = (
+    "INSERT INTO items SELECT family, 't2m_second', task_id, named_by, 1, status, state, created_at, follow_ups,"
+    " NULL, NULL, NULL, NULL, query_attempts, query_group FROM items WHERE item_id = 't2m_first'"
+)
+
+
+@pytest.fixture
+async def gateway(database_url):
+    async with running_gateway(database_url, workers=False) as running:
+        yield running
+
+
+@pytest.fixture
+def direct(database_url):
+    return Direct(database_url)
+
+
+@pytest.fixture
+async def task_id(gateway):
+    """A task with one item, of which one callback came."""
+    made = UUID((await gateway.submit())["id"])
+    assert (await gateway.call_back("song", FIRST, made)).text == "success"
+    return made
+
+
+@pytest.fixture
+def between(monkeypatch):
+    """Have something happen after a group was read and before it is written, once."""
+
+    def arrange(happen):
+        undisturbed = record._decide
+
+        def decide(*args):
+            monkeypatch.setattr(record, "_decide", undisturbed)
+            await_only(happen())
+            return undisturbed(*args)
+
+        monkeypatch.setattr(record, "_decide", decide)
+
+    return arrange
+
+
+async def commit(gateway, task_id, body=THEN):
+    """One callback, without locks. None where that did not do."""
+    context = gateway.gateway.context
+    readings = tuple(wire.read_callback(body, FAMILIES["song"]).readings)
+    digest, now = digest_of(task_id, "song", body), context.clock.now()
+    received = Received(context.ids(), digest, task_id, "song", body, now, None, readings)
+    return await context.db.attempt(commit_optimistically, [received], context.rules)
+
+
+async def test_it_takes_two_turns_and_no_transaction(database_url, postgres, direct):
+    name = database_url.rpartition("/")[2]
+    await direct.execute(f"ALTER DATABASE \"{name}\" SET log_statement = 'all'")
+    async with running_gateway(database_url, workers=False) as gateway:
+        task_id = UUID((await gateway.submit())["id"])
+        assert (await gateway.call_back("song", FIRST, task_id)).text == "success"
+        before = len(postgres.log_path.read_text())
+        assert (await gateway.call_back("song", THEN, task_id)).text == "success"
+        logged = postgres.log_path.read_text()[before:]
+    said = re.findall(r"\[(\d+)\] LOG:  (?:statement|execute [^:]*): (\S+ \S+)", logged)
+    callbacks_lane = next(pid for pid, words in said if words == "WITH seen_tasks")
+    assert [words for pid, words in said if pid == callbacks_lane] == ["WITH seen_tasks", "WITH held_tasks"]
+
+
+async def test_what_nobody_disturbs_is_written(gateway, direct, task_id):
+    committed = await commit(gateway, task_id)
+    [ruling] = committed.rulings
+    assert ruling.usable
+    assert not ruling.repeated
+    assert (await gateway.task(str(task_id)))["status"] == "main_succeeded"
+    assert [row["count"] for row in await direct.rows("SELECT count FROM callbacks ORDER BY received_at")] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [TOUCH, LEASE, f"{NAME}; {TOUCH}", "DELETE FROM tasks"],
+    ids=["the task", "an item", "a new item", "the task is gone"],
+)
+async def test_what_another_changed_between_is_not_written_over(gateway, direct, task_id, between, sql):
+    after = {}
+
+    async def happen():
+        await direct.execute(*sql.split("; "))
+        after.update(await direct.everything())
+
+    between(happen)
+    assert await commit(gateway, task_id) is None
+    assert after
+    assert await direct.everything() == after
+
+
+@pytest.mark.parametrize("sql", ["SELECT 1 FROM tasks FOR NO KEY UPDATE", LEASE], ids=["the task", "an item"])
+async def test_what_another_holds_is_not_waited_for(gateway, direct, task_id, between, database_url, sql):
+    before = await direct.everything()
+    holder = await asyncpg.connect(database_url)
+    held = holder.transaction()
+    await held.start()
+    between(lambda: holder.execute(sql))
+    # It would wait for five seconds, and be `Unavailable` then.
+    assert await commit(gateway, task_id) is None
+    await held.rollback()
+    await holder.close()
+    assert await direct.everything() == before
+
+
+@pytest.mark.parametrize("sql", [TOUCH, LEASE], ids=["the task", "an item"])
+async def test_what_changes_while_the_statement_runs_is_not_written_over(
+    gateway, direct, task_id, between, database_url, monkeypatch, sql
+):
+    # With ``skip`` it would have to change in the moment before its lock; waiting for it comes to the same.
+    waiting = statements.Guard(locking.UNCHANGED.parameters, partial(locking.unchanged, skip=False))
+    monkeypatch.setattr(locking, "UNCHANGED", waiting)
+    holder = await asyncpg.connect(database_url)
+    held = holder.transaction()
+    await held.start()
+    between(lambda: holder.execute(sql))
+    committing = asyncio.create_task(commit(gateway, task_id))
+    await eventually(partial(waits_for_a_lock, database_url))
+    await held.commit()
+    await holder.close()
+    after = await direct.everything()
+    assert await committing is None
+    assert await direct.everything() == after
+
+
+async def test_a_lease_that_another_takes_between_is_kept_and_the_callback_too(gateway, direct, task_id, between):
+    between(lambda: direct.execute(LEASE))
+    assert (await gateway.call_back("song", THEN, task_id)).text == "success"
+    [item] = await direct.rows("SELECT query_leased_until FROM items")
+    assert item["query_leased_until"].year == 2100
+    assert (await gateway.task(str(task_id)))["status"] == "main_succeeded"
+
+
+async def test_a_callback_that_another_stores_between_is_counted_and_not_stored_again(gateway, direct, between):
+    digest = digest_of(None, "song", FIRST).hex()
+    stored = (
+        "INSERT INTO callbacks (id, digest, family, disposition, body, received_at, last_received_at, count)"
+        f" VALUES (gen_random_uuid(), '\\x{digest}', 'song', 'applied', '', now(), now(), 1)"
+    )
+    between(lambda: direct.execute(stored))
+    assert await commit(gateway, None, FIRST) is None
+    assert await direct.rows("SELECT * FROM items") == []
+    assert (await gateway.call_back("song", FIRST)).text == "success"
+    assert [row["count"] for row in await direct.rows("SELECT count FROM callbacks")] == [2]
+
+
+async def test_a_callback_that_another_deletes_between_is_stored_again(gateway, direct, task_id, between):
+    between(lambda: direct.execute("DELETE FROM callbacks"))
+    assert await commit(gateway, task_id, FIRST) is None
+    assert await direct.rows("SELECT * FROM callbacks") == []
+    assert (await gateway.call_back("song", FIRST, task_id)).text == "success"
+    assert [row["count"] for row in await direct.rows("SELECT count FROM callbacks")] == [1]
+
+
+async def test_an_item_that_another_names_between_is_not_named_twice(gateway, direct, between):
+    async def happen():
+        assert (await gateway.call_back("song", FIRST)).text == "success"
+
+    between(happen)
+    assert await commit(gateway, None, THEN) is None
+    [item] = await direct.rows("SELECT status FROM items")
+    assert item["status"] == "running"
+    assert (await gateway.call_back("song", THEN)).text == "success"
+    [item] = await direct.rows("SELECT status FROM items")
+    assert item["status"] == "main_succeeded"
+
+
+async def test_a_task_that_loses_its_only_item_is_removed_all_the_same(gateway, direct):
+    """More than one statement: it is done in a transaction."""
+    assert (await gateway.call_back("song", FIRST)).text == "success"
+    task_id = UUID((await gateway.submit())["id"])
+    assert await commit(gateway, task_id, THEN) is None
+    assert (await gateway.call_back("song", THEN, task_id)).text == "success"
+    assert [row["id"] for row in await direct.rows("SELECT id FROM tasks")] == [task_id]

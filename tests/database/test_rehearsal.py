@@ -1,0 +1,71 @@
+"""Everyday callbacks find their statements made: to make one holds up all that the process does."""
+
+from uuid import UUID
+
+import pytest
+
+from app.storage import sets
+from tests.support.bodies import done, song
+from tests.support.databases import on_postgresql
+from tests.support.direct import Direct
+
+LONG = "a verse of many words " * 40
+"""Kept apart from the item."""
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The statements that were compiled since, all of them."""
+    found = {}
+    monkeypatch.setattr(sets, "_compiled", found)
+    return found
+
+
+@on_postgresql
+async def test_everyday_callbacks_compile_nothing_after_the_rehearsal(made, start_gateway):
+    gateway = await start_gateway(workers=False, egress_allow_private=True)
+    task = await gateway.submit(webhook_url="http://127.0.0.1:9/hook")
+    task_id = UUID(task["id"])
+    # An item that is new is rare: it is named when its task is taken, and first told of once.
+    await gateway.call_back("song", song(status="waiting"), task_id)
+    made.clear()
+    await gateway.gateway.ingest.rehearse()
+    rehearsed = set(made)
+    for body in (
+        song(status="running"),
+        song(status="running", prompt="other"),
+        song(status="running", lyrics=LONG),
+        song(status="main_succeeded", audio_url="https://cdn.example/a"),
+        song(status="main_succeeded", audio_url="https://cdn.example/a", lyrics=LONG + "x"),
+        done(),
+    ):
+        assert (await gateway.call_back("song", body, task_id)).status_code == 200
+    assert len(rehearsed) == 2
+    assert set(made) == rehearsed
+    assert (await gateway.task(task["id"]))["status"] == "succeeded"
+
+
+async def test_a_rehearsal_writes_nothing(start_gateway):
+    gateway = await start_gateway(workers=False)
+    task = await gateway.submit()
+    await gateway.gateway.ingest.rehearse()
+    assert await gateway.task(task["id"]) == task
+    assert (await gateway.api.get("/v1/callbacks")).json()["data"] == []
+
+
+@on_postgresql
+async def test_each_writers_connection_rehearses(start_gateway, database_url):
+    gateway = await start_gateway(workers=False)
+    await gateway.gateway.ingest.rehearse()
+    last_said = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'WITH held_tasks%'"
+    assert len(await Direct(database_url).rows(last_said)) == len(gateway.gateway.ingest.writers) == 2
+
+
+@on_postgresql
+async def test_a_database_that_only_reads_now_is_no_reason_not_to_start(start_gateway, database_url):
+    gateway = await start_gateway(workers=False)
+    name = database_url.rpartition("/")[2].partition("?")[0]
+    await Direct(database_url).execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    await gateway.gateway.ingest.rehearse()
+    refused = await gateway.call_back("song", song())
+    assert refused.status_code == 503

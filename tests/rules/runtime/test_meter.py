@@ -1,0 +1,101 @@
+"""Wrong keys and tokens are throttled per address, in bounded memory; right ones never."""
+
+import ipaddress
+from uuid import UUID
+
+import pytest
+
+from app.api.meter import MOST_ADDRESSES, MOST_FAILURES, WINDOW_S, FailureMeter, network_of
+from app.errors import TooManyFailures
+from tests.support.bodies import assert_problem, song
+from tests.support.databases import on_sqlite
+
+
+class Ticks:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def failures_until_throttled(meter: FailureMeter, addresses) -> int:
+    for count, address in enumerate(addresses, start=1):
+        try:
+            meter.fail(address)
+        except TooManyFailures:
+            return count
+    return 0
+
+
+def test_the_addresses_of_one_ipv6_network_share_a_count():
+    network = ipaddress.ip_network("2001:db8:1:2::/64")
+    addresses = [str(network[n * 7919]) for n in range(MOST_FAILURES + 1)]
+    assert failures_until_throttled(FailureMeter(), addresses) == MOST_FAILURES + 1
+    # A neighbouring network is somebody else.
+    meter = FailureMeter()
+    assert failures_until_throttled(meter, addresses[:-1]) == 0
+    meter.fail("2001:db8:1:3::1")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("2001:db8::1", "2001:DB8:0:0:ffff::", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+        (None, "no address", True),
+    ],
+)
+def test_one_address_has_one_count_however_it_is_written(one, other, alike):
+    assert (network_of(one) == network_of(other)) is alike
+
+
+def test_a_flood_of_networks_stays_in_bounded_memory():
+    meter = FailureMeter()
+    for n in range(3 * MOST_ADDRESSES):
+        meter.fail(str(ipaddress.IPv6Address((0x20010DB8 << 96) | (n << 64) | n)))
+    assert len(meter._windows) == MOST_ADDRESSES
+    # Who goes on failing meanwhile is not forgotten.
+    meter = FailureMeter()
+    flood = (str(ipaddress.IPv6Address((0x20010DB8 << 96) | (n << 64))) for n in range(3 * MOST_ADDRESSES))
+    mixed = (address for n, one in enumerate(flood) for address in ((one,) if n % 100 else (one, "192.0.2.1")))
+    assert failures_until_throttled(meter, mixed) > MOST_ADDRESSES
+
+
+def test_the_window_ends_and_retry_after_says_when():
+    ticks = Ticks()
+    meter = FailureMeter(monotonic=ticks)
+    for _ in range(MOST_FAILURES):
+        meter.fail("192.0.2.1")
+    ticks.now += 20
+    with pytest.raises(TooManyFailures) as caught:
+        meter.fail("192.0.2.1")
+    assert caught.value.retry_after_s == WINDOW_S - 20
+    ticks.now += 40
+    meter.fail("192.0.2.1")
+
+
+@on_sqlite
+async def test_keys_and_tokens_share_one_count_and_right_ones_have_none(gateway):
+    task = await gateway.submit()
+    wrong = {"Authorization": "Bearer nobody-has-this-key"}
+    for _ in range(MOST_FAILURES // 2):
+        assert (await gateway.api.get("/v1/tasks", headers=wrong)).status_code == 401
+        assert (await gateway.api.post("/callbacks/song/wrong", json=song())).status_code == 403
+    for answer in (
+        await gateway.api.get("/v1/tasks", headers=wrong),
+        await gateway.api.get("/v1/tasks", headers={"Authorization": ""}),
+        await gateway.api.get("/v1/stream", headers=wrong),
+        await gateway.api.post("/callbacks/song/wrong", json=song()),
+    ):
+        assert_problem(answer, 429, "too_many_failures")
+        assert 1 <= int(answer.headers["retry-after"]) <= WINDOW_S
+    for _ in range(20):
+        assert (await gateway.api.get(f"/v1/tasks/{task['id']}")).status_code == 200
+        assert (await gateway.call_back("song", song(), UUID(task["id"]))).status_code == 200

@@ -1,0 +1,303 @@
+"""Standing still: why submissions hold, until when, and what lets them go on."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.standing import (
+    GOING,
+    Hold,
+    Reason,
+    Standing,
+    allowed,
+    answered,
+    confirmed,
+    dump,
+    full_with,
+    hold,
+    inconclusive,
+    load,
+    lost,
+    probing,
+    refused,
+)
+from app.domain.timing import FAR
+from tests.rules.tasks.scene import after
+from tests.rules.tasks.strategies import EVERYDAY
+
+
+def may_send(standing, seconds, in_flight=10):
+    return allowed(standing, after(seconds), in_flight)
+
+
+def probed(standing, seconds, lease_s=60):
+    assert may_send(standing, seconds) == 1
+    return probing(standing, after(seconds + lease_s))
+
+
+def waits(reason, met, start=0):
+    """The waits between probes, when each of them meets the same refusal at once."""
+    standing, found, now = hold(GOING, reason, after(start)), [], start
+    for _ in range(met):
+        wait_s = (standing.hold.until - after(now)).total_seconds()
+        found.append(wait_s)
+        now += wait_s
+        standing = hold(probed(standing, now), reason, after(now))
+    return found
+
+
+def tripped():
+    """The breaker after three unknown outcomes, at 30, 31 and 32 s."""
+    standing = GOING
+    for n in range(3):
+        standing = lost(standing, f"task-{n}", after(30 + n))
+    return standing
+
+
+def test_while_nothing_holds_any_number_may_be_sent():
+    assert allowed(GOING, after(0), 0) is None
+
+
+def test_a_full_queue_is_probed_after_5_s_growing_to_30():
+    assert waits(Reason.QUEUE_FULL, 7) == [5, 7.5, 11.25, 16.875, 25.3125, 30, 30]
+
+
+def test_a_full_queue_is_probed_at_once_when_a_slot_is_free():
+    standing = full_with(hold(GOING, Reason.QUEUE_FULL, after(0)), 4)
+    assert may_send(standing, 1, in_flight=4) == 0
+    assert may_send(standing, 1, in_flight=5) == 0
+    assert may_send(standing, 1, in_flight=3) == 1
+
+
+@pytest.mark.parametrize("reason", [one for one in Reason if one not in (Reason.QUEUE_FULL, Reason.BY_HAND)])
+def test_a_free_slot_says_nothing_of_other_reasons(reason):
+    assert may_send(full_with(hold(GOING, reason, after(0)), 4), 1, in_flight=0) == 0
+
+
+@pytest.mark.parametrize("reason", [Reason.KEY_REJECTED, Reason.NO_POINTS])
+def test_a_rejected_key_and_missing_points_are_probed_every_30_s(reason):
+    assert waits(reason, 5) == [30, 30, 30, 30, 30]
+
+
+def test_the_breaker_is_probed_after_30_s_growing_to_5_min():
+    assert waits(Reason.BREAKER, 6) == [30, 60, 120, 240, 300, 300]
+
+
+def test_a_rate_limit_waits_as_long_as_the_vendor_asks():
+    standing = hold(GOING, Reason.RATE_LIMITED, after(0), wait_s=77)
+    assert (may_send(standing, 76), may_send(standing, 77)) == (0, 1)
+    assert waits(Reason.RATE_LIMITED, 8)[0] == 2
+    assert max(waits(Reason.RATE_LIMITED, 12)) == 30
+
+
+def test_only_one_probe_is_out_until_it_is_answered_or_its_lease_ends():
+    standing = probed(hold(GOING, Reason.NO_POINTS, after(0)), 30)
+    assert may_send(standing, 31) == may_send(standing, 89.9) == 0
+    assert may_send(standing, 90) == 1
+
+
+def test_a_refusal_of_something_sent_before_the_hold_does_not_widen_the_wait():
+    standing = hold(GOING, Reason.QUEUE_FULL, after(0))
+    standing = hold(standing, Reason.QUEUE_FULL, after(1))
+    assert standing.hold.wait_s == 5
+    assert standing.hold.since == after(0)
+
+
+def test_a_new_reason_starts_its_own_wait():
+    standing = probed(hold(GOING, Reason.QUEUE_FULL, after(0)), 5)
+    standing = hold(standing, Reason.NO_POINTS, after(6), detail="balance is 0")
+    assert (standing.hold.since, standing.hold.until, standing.hold.detail) == (after(6), after(36), "balance is 0")
+
+
+@pytest.mark.parametrize("reason", [one for one in Reason if one is not Reason.BY_HAND])
+def test_an_accepted_probe_ends_any_hold(reason):
+    standing = probed(hold(GOING, reason, after(0), wait_s=10), 10)
+    assert answered(standing, after(10)) == GOING
+
+
+def test_an_acceptance_from_before_the_hold_proves_only_that_outcomes_are_known():
+    standing = Standing(hold(GOING, Reason.NO_POINTS, after(20)).hold, unknown_tasks=("a", "b"))
+    after_it = answered(standing, after(19))
+    assert (after_it.hold, after_it.unknown_tasks) == (standing.hold, ())
+    assert answered(tripped(), after(1)) == GOING
+
+
+def test_a_refusal_of_the_task_alone_lets_the_next_one_probe_at_once():
+    standing = refused(probed(hold(GOING, Reason.NO_POINTS, after(0)), 30), after(30), after(31))
+    assert standing.hold.reason is Reason.NO_POINTS
+    assert may_send(standing, 31) == 1
+
+
+def test_a_probe_that_came_to_nothing_waits_as_long_again():
+    standing = inconclusive(probed(hold(GOING, Reason.NO_POINTS, after(0)), 30), after(40))
+    assert (may_send(standing, 69), may_send(standing, 70)) == (0, 1)
+
+
+def test_an_inconclusive_answer_without_a_probe_changes_nothing():
+    held = hold(GOING, Reason.NO_POINTS, after(0))
+    assert inconclusive(held, after(10)) == held
+    assert inconclusive(GOING, after(10)) == GOING
+
+
+def test_two_unknown_outcomes_in_a_row_hold_nothing():
+    standing = lost(lost(GOING, "a", after(0)), "b", after(1))
+    assert may_send(standing, 1) is None
+
+
+def test_the_third_unknown_outcome_in_a_row_trips_the_breaker():
+    standing = tripped()
+    assert standing.hold.reason is Reason.BREAKER
+    assert (may_send(standing, 61.9), may_send(standing, 62)) == (0, 1)
+
+
+LOST_THEN = [lambda s: answered(s, after(2)), lambda s: refused(s, after(2), after(2)), confirmed]
+
+
+@pytest.mark.parametrize("definite", LOST_THEN)
+def test_a_definite_answer_between_unknown_ones_starts_the_count_anew(definite):
+    standing = lost(lost(GOING, "a", after(0)), "b", after(1))
+    standing = lost(lost(definite(standing), "c", after(3)), "d", after(4))
+    assert standing.hold is None
+    assert lost(standing, "e", after(5)).hold.reason is Reason.BREAKER
+
+
+@pytest.mark.parametrize(
+    "definite", [lambda s: answered(s, after(62)), lambda s: refused(s, after(62), after(62)), confirmed]
+)
+def test_a_definite_answer_or_a_confirmation_opens_the_breaker(definite):
+    standing = definite(probed(tripped(), 62))
+    assert standing == GOING
+    assert may_send(standing, 63) is None
+
+
+def test_an_unknown_probe_keeps_the_breaker_and_doubles_its_wait():
+    standing = lost(probed(tripped(), 62), "task-3", after(92))
+    assert (may_send(standing, 151), may_send(standing, 152)) == (0, 1)
+
+
+def test_a_confirmation_says_nothing_of_points_or_the_key():
+    held = hold(lost(GOING, "a", after(0)), Reason.NO_POINTS, after(1))
+    assert (confirmed(held).hold, confirmed(held).unknown_tasks) == (held.hold, ())
+
+
+@pytest.mark.parametrize("reason", [Reason.KEY_REJECTED, Reason.NO_POINTS, Reason.RATE_LIMITED])
+def test_unknown_outcomes_do_not_hide_why_submissions_hold(reason):
+    standing = hold(GOING, reason, after(0))
+    for n in range(4):
+        standing = lost(standing, f"task-{n}", after(n))
+    assert standing.hold.reason is reason
+    assert len(standing.unknown_tasks) == 4
+
+
+def test_a_night_of_unknown_outcomes_is_remembered_in_part():
+    standing = GOING
+    for n in range(100):
+        standing = lost(standing, f"task-{n}", after(n))
+    assert len(standing.unknown_tasks) == 20
+    assert standing.unknown_tasks[-1] == "task-99"
+
+
+def test_held_by_hand_sends_nothing_not_even_a_probe():
+    by_hand = Standing(by_hand="maintenance", by_hand_since=after(0))
+    assert allowed(by_hand, after(10**6), 0) == 0
+    held = full_with(hold(by_hand, Reason.QUEUE_FULL, after(0)), 5)
+    assert allowed(held, after(100), 0) == 0
+    empty_words = Standing(by_hand="")
+    assert allowed(empty_words, after(0), 0) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: answered(s, after(99)),
+        lambda s: refused(s, after(9), after(9)),
+        lambda s: inconclusive(s, after(9)),
+        lambda s: lost(s, "x", after(9)),
+        lambda s: probing(s, after(9)),
+        lambda s: hold(s, Reason.NO_POINTS, after(9)),
+        confirmed,
+    ],
+)
+def test_nothing_but_a_hand_releases_what_is_held_by_hand(change):
+    for before in (GOING, tripped(), hold(GOING, Reason.QUEUE_FULL, after(0))):
+        by_hand = Standing(before.hold, "maintenance", after(0), before.unknown_tasks)
+        assert (change(by_hand).by_hand, change(by_hand).by_hand_since) == ("maintenance", after(0))
+
+
+times = st.integers(0, 10**9).map(after) | st.just(FAR)
+holds = st.builds(
+    Hold,
+    st.sampled_from(Reason),
+    times,
+    times,
+    st.floats(0, 1e300),
+    st.text(st.characters(codec="utf-8"), max_size=20),
+    st.none() | times,
+    st.none() | st.integers(0, 100),
+)
+standings = st.builds(
+    Standing,
+    st.none() | holds,
+    st.none() | st.text(st.characters(codec="utf-8"), max_size=20),
+    st.none() | times,
+    st.lists(st.uuids().map(str), max_size=4).map(tuple),
+)
+
+
+@EVERYDAY
+@given(standings)
+def test_it_comes_back_from_json_as_it_was(standing):
+    assert load(json.loads(json.dumps(dump(standing)))) == standing
+
+
+def test_an_empty_object_is_going():
+    assert load({}) == GOING
+    assert load(dump(GOING)) == GOING
+
+
+@EVERYDAY
+@given(
+    st.lists(
+        st.sampled_from(["send", "accept", "lose", "full", "points", "busy", "bad", "confirm", "rest"]), max_size=40
+    )
+)
+def test_submissions_always_go_on_by_themselves(steps):
+    """Whatever happened, a probe goes within five minutes of the last outcome, and one acceptance opens all."""
+    standing, now = GOING, 0.0
+    for one in steps:
+        now += 1
+        match one:
+            case "send" if may_send(standing, now) == 1:
+                standing = probing(standing, after(now + 60))
+            case "accept":
+                standing = answered(standing, after(now))
+            case "lose":
+                standing = lost(standing, str(now), after(now))
+            case "full":
+                standing = full_with(hold(standing, Reason.QUEUE_FULL, after(now)), 10)
+            case "points":
+                standing = hold(standing, Reason.NO_POINTS, after(now))
+            case "busy":
+                standing = inconclusive(standing, after(now))
+            case "bad":
+                standing = refused(standing, after(now), after(now))
+            case "confirm":
+                standing = confirmed(standing)
+            case "rest":
+                now += 20
+    assert may_send(standing, now + 300) in (1, None)
+    if standing.hold is not None:
+        assert answered(probing(standing, after(now + 400)), after(now + 300)) == GOING
+
+
+@pytest.mark.parametrize("straggler", [Reason.QUEUE_FULL, Reason.RATE_LIMITED])
+def test_an_account_fault_outlasts_what_a_straggler_met(straggler):
+    held = hold(GOING, Reason.KEY_REJECTED, after(0))
+    assert hold(held, straggler, after(1)).hold == held.hold
+
+
+def test_the_refusal_of_a_task_that_was_sent_before_the_hold_lets_no_probe_go_early():
+    held = hold(GOING, Reason.KEY_REJECTED, after(10))
+    assert refused(held, after(9), after(11)).hold == held.hold

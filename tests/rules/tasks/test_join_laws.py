@@ -1,0 +1,171 @@
+"""The join of observations is commutative, associative and idempotent, whatever the vendor says (G2)."""
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from app.domain.item import MOST_OTHER_FIELDS, MOST_URLS, ItemState, canonical, digest, join
+from app.domain.observation import Observation
+from app.domain.status import item_rank, sub_rank
+from tests.rules.tasks.scene import joined, says
+from tests.rules.tasks.strategies import DEEP, EVERYDAY, observations, shuffled_with_repeats, values
+
+sets = st.lists(observations(), max_size=8)
+
+
+def stored(observed: list[Observation]) -> tuple[ItemState, dict[str, Any]]:
+    """The state, and the large values as they were written apart."""
+    state, large = ItemState(), {}
+    for seen in observed:
+        out = join(state, seen)
+        state = out.state
+        large.update(out.large)
+    return state, {name: canonical(large[name]) for name in state.large}
+
+
+@EVERYDAY
+@given(shuffled_with_repeats(sets))
+def test_any_order_with_any_repeats_gives_one_state(orders):
+    first, other = orders
+    assert stored(first) == stored(other)
+
+
+@pytest.mark.slow
+@DEEP
+@given(shuffled_with_repeats(st.lists(observations(), max_size=14)))
+def test_any_order_with_any_repeats_gives_one_state_deeper(orders):
+    first, other = orders
+    assert stored(first) == stored(other)
+
+
+@EVERYDAY
+@given(sets, observations(), observations())
+def test_two_observations_commute_on_any_state(before, a, b):
+    start = joined(*before)
+    assert joined(a, b, start=start) == joined(b, a, start=start)
+
+
+@EVERYDAY
+@given(sets, observations())
+@example([says(title="a")], says(title="a"))
+def test_a_repeat_changes_nothing_and_says_so(before, seen):
+    once = joined(*before, seen)
+    again = join(once, seen)
+    assert again.state == once
+    assert (again.changed, again.touched, again.large, again.first_event) == ({}, False, {}, False)
+
+
+@EVERYDAY
+@given(sets, observations())
+def test_join_leaves_the_state_before_as_it_was(before, seen):
+    state = joined(*before)
+    copy = state.copy()
+    join(state, seen)
+    assert state == copy
+
+
+@EVERYDAY
+@given(sets, observations())
+def test_no_status_moves_back_and_nothing_known_is_erased(before, seen):
+    ours = joined(*before)
+    theirs = join(ours, seen).state
+    for name, text in ours.statuses.items():
+        rank = item_rank if name == "status" else sub_rank
+        assert rank(theirs.statuses[name]) >= rank(text)
+    for name, known in ours.urls.items():
+        assert known.keys() <= theirs.urls[name].keys()
+        assert theirs.latest_url(name) is not None
+    assert all(theirs.has(name) for name in (*ours.values, *ours.large))
+    assert ours.events.keys() <= theirs.events.keys()
+    assert (theirs.sighted_us or 0) >= (ours.sighted_us or 0)
+    assert (theirs.unknown_us or 0) >= (ours.unknown_us or 0)
+
+
+@EVERYDAY
+@given(sets)
+def test_a_field_is_held_small_or_large_and_large_ones_match_what_was_written(observed):
+    state, large = stored(observed)
+    assert not state.values.keys() & state.large.keys()
+    assert {name: digest(text) for name, text in large.items()} == {name: one[1] for name, one in state.large.items()}
+
+
+@EVERYDAY
+@given(sets)
+def test_what_changed_is_what_differs(observed):
+    state = ItemState()
+    for seen in observed:
+        out = join(state, seen)
+        for name, text in out.state.statuses.items():
+            assert (name in out.changed) == (state.statuses.get(name) != text)
+        for name in out.state.urls:
+            moved = state.latest_url(name) != out.state.latest_url(name)
+            assert (name in out.changed) == moved
+        assert out.touched == (out.state != state)
+        state = out.state
+
+
+@EVERYDAY
+@given(
+    shuffled_with_repeats(
+        st.lists(
+            st.builds(
+                lambda second, fields: says(seconds=second, **fields),
+                st.integers(0, 9),
+                st.dictionaries(st.sampled_from([f"news_{n:02}" for n in range(40)]), values, min_size=12, max_size=20),
+            ),
+            max_size=6,
+        )
+    )
+)
+def test_more_fields_than_are_kept_end_alike_in_any_order(orders):
+    first, other = orders
+    state, large = stored(first)
+    assert (state, large) == stored(other)
+    names = {name for seen in first for name in seen.reading.values}
+    assert {*state.values, *state.large} == set(sorted(names)[:MOST_OTHER_FIELDS])
+    assert state.left_out == (len(names) > MOST_OTHER_FIELDS)
+    for seen in other:
+        assert not join(state, seen).touched
+
+
+@EVERYDAY
+@given(shuffled_with_repeats(st.lists(st.integers(0, 12), max_size=9, unique=True)))
+def test_more_urls_than_are_kept_end_alike_in_any_order(orders):
+    """Each at a time of its own, as a URL has one time at which it was first seen."""
+    first, other = ([says(seconds=n, audio_url=f"https://cdn.example/{n}") for n in order] for order in orders)
+    state = joined(*first)
+    assert state == joined(*other)
+    for seen in other:
+        assert not join(state, seen).touched
+
+
+def test_a_known_field_is_not_pushed_out_by_a_flood_of_others():
+    flood = says(**{f"aaa_{n}": n for n in range(400)})
+    told = says(title="Harbour Lights", lyrics="la " * 400, **{"?duration": "3:07"})
+    for state in (joined(flood, told), joined(told, flood)):
+        assert state.value("title") == "Harbour Lights"
+        assert state.value("?duration") == "3:07"
+        assert state.has("lyrics")
+        assert len(state.values) + len(state.large) == MOST_OTHER_FIELDS + 3
+
+
+def test_a_flood_of_urls_keeps_the_state_bounded():
+    flood = [says(seconds=n, audio_url=f"https://cdn.example/{n}") for n in range(200)]
+    random.Random(1).shuffle(flood)
+    state = joined(*flood)
+    assert len(state.urls["audio_url"]) == MOST_URLS
+    assert state.latest_url("audio_url")[0] == "https://cdn.example/199"
+
+
+def test_a_flood_of_distinct_urls_ends_alike_in_any_order():
+    flood = [says(seconds=n, audio_url=f"https://cdn.example/{n}") for n in range(100)]
+    assert joined(*flood) == joined(*reversed(flood))
+
+
+def test_floods_of_fields_and_events_keep_the_state_bounded():
+    state = joined(*[says(seconds=n, event=f"e{n}", **{f"field_{n}": n}) for n in range(400)])
+    assert len(state.values) == MOST_OTHER_FIELDS
+    assert len(state.events) == 16

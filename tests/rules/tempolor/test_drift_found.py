@@ -1,0 +1,115 @@
+"""What is told as drift: names that nobody knew, and nothing of what is documented."""
+
+import json
+
+import pytest
+
+from app.vendor import wire
+from app.vendor.decoding import Malformed
+from app.vendor.drift import Found, Sort, of_answer, of_callback, of_request
+from app.vendor.kinds import FAMILIES, INSTRUMENTAL, LYRICS, SONG, STEMS
+from tests.rules.tempolor.samples import AUDIO_COMPLETE
+
+READ = 33
+"""Fields that nobody knows which are read of an item: as many as are kept, and one that tells of the others."""
+USUAL = [(b"host", b"gw"), (b"content-type", b"application/json"), (b"user-agent", b"okhttp"), (b"x-real-ip", b"1")]
+
+
+def _callback(family, document, indent=None):
+    body = json.dumps(document, indent=indent).encode()
+    try:
+        readings = wire.read_callback(body, family).readings
+    except Malformed:
+        readings = []
+    return of_callback(family, body, readings)
+
+
+def test_what_is_documented_is_no_drift():
+    assert _callback(SONG, {"songs": [AUDIO_COMPLETE]}) == []
+    assert _callback(SONG, {"songs": [AUDIO_COMPLETE]}, indent=2) == []
+    item = {"item_id": "a", "status": "main_succeeded", "event": "audio_chunk", "streamAudioUrl": "https://a.example/"}
+    more = {"lyrics_disp": "x", "lrc_mv": "y", "audio_bgm_url": "https://a.example/b", "audio_hi_status": "sub_failed"}
+    assert _callback(INSTRUMENTAL, {"instrumentals": [item | more]}) == []
+    assert _callback(LYRICS, {"lyrics": [{"item_id": "a", "status": "failed", "title": "t", "lyric": "l"}]}) == []
+    for family in FAMILIES.values():
+        answer = {"status": 200000, "message": "success", "request_id": "r", "data": {family.list_key: []}}
+        assert of_answer(family.name, "query", ("data", family.list_key), json.dumps(answer).encode()) == []
+
+
+@pytest.mark.parametrize(
+    ("item", "found"),
+    [
+        ({"bpm": 120, "tags_v2": [1]}, [(Sort.FIELD, "bpm"), (Sort.FIELD, "tags_v2")]),
+        ({"event": "cover_complete"}, [(Sort.EVENT, "cover_complete")]),
+        ({"status": "pending"}, [(Sort.STATUS, "status pending")]),
+        ({"audio_hi_status": "succeeded"}, [(Sort.STATUS, "audio_hi_status succeeded")]),
+        ({"x" * 300: 1}, [(Sort.FIELD, "x" * 200)]),
+        ({f"f{n:03}": 1 for n in range(100)}, [(Sort.FIELD, f"f{n:03}") for n in range(READ)]),
+    ],
+)
+def test_what_an_item_has_that_nobody_knew(item, found):
+    document = {"songs": [{"item_id": "a", "status": "running"} | item]}
+    told = [Found(sort, "song", name) for sort, name in found]
+    assert _callback(SONG, document) == told
+    if "event" not in item:
+        answer = json.dumps({"status": 200000, "data": document}).encode()
+        assert of_answer("song", "query", ("data", "songs"), answer)[:READ] == told
+
+
+@pytest.mark.parametrize(
+    ("document", "outline"),
+    [
+        ({"status": 200000, "data": {"songs": [{"item_id": "a"}]}}, "callback data.songs[]"),
+        ({"works": [{"item_id": "a"}]}, "callback works[]"),
+        ([{"item_id": "a"}], "callback []"),
+        ({"songs": {"a": {"item_id": "a"}}}, "callback songs.a{}"),
+        ({"song": {"item_id": "a"}}, "callback song{}"),
+        ({}, "callback dict"),
+        (5, "callback int"),
+    ],
+)
+def test_the_shape_of_a_callback_without_its_list(document, outline):
+    assert Found(Sort.SHAPE, "song", outline) in _callback(SONG, document)
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ({"status": 402001, "message": "balance empty"}, [(Sort.CODE, "submit 402001")]),
+        ({"status": "no", "message": "x"}, [(Sort.CODE, "submit no")]),
+        ({"status": 400007}, []),
+        ({"status": 200000, "data": {"item_ids": ["a"]}}, []),
+        ({"item_ids": ["a"]}, [(Sort.SHAPE, "submit item_ids[]")]),
+        ({"status": 200000, "data": {"ids": ["a"]}}, [(Sort.SHAPE, "submit data.ids[]")]),
+        ({"status": 200000, "data": None}, [(Sort.SHAPE, "submit dict")]),
+        ([], []),
+        ("nonsense", []),
+    ],
+)
+def test_what_an_answer_has_that_nobody_knew(answer, found):
+    told = of_answer("song", "submit", ("data", "item_ids"), json.dumps(answer).encode())
+    assert told == [Found(sort, "song", name) for sort, name in found]
+
+
+def test_an_account_is_of_no_family_and_has_no_list():
+    assert of_answer("", "account", (), b'{"status":200000,"data":{"balance":1}}') == []
+    assert of_answer("", "account", (), b'{"status":500001}') == [Found(Sort.CODE, "", "account 500001")]
+    assert of_answer("stems", "query", ("data", STEMS.list_key), b"<html>") == []
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("203.0.113.77", "203.0.113.0/24"),
+        ("2001:db8:1:2::3", "2001:db8:1::/48"),
+        ("::ffff:198.51.100.9", "198.51.100.0/24"),
+        (None, None),
+        ("nonsense", None),
+    ],
+)
+def test_the_network_and_the_unusual_headers_of_a_callback(address, network):
+    expected = [Found(Sort.NETWORK, "song", network)] if network else []
+    assert list(of_request("song", USUAL, address)) == expected
+    headers = [*USUAL, (b"authorization", b"secret value"), (b"x-tempolor-signature", b"another")]
+    names = [Found(Sort.HEADER, "song", name) for name in ("authorization", "x-tempolor-signature")]
+    assert list(of_request("song", headers, address)) == [*names, *expected]

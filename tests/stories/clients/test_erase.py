@@ -1,0 +1,151 @@
+"""Erasing one client's data: all of it, nobody else's, never under a task that is open, and again after a stop."""
+
+from uuid import UUID
+
+import pytest
+
+from app.flows import erase as flow
+from app.flows.erase import erase
+from tests.support.bodies import assert_problem, done, song
+from tests.support.gateway import SONG
+from tests.support.notifications import client_of
+from tests.support.retention import BY, DAY_S
+
+NOWHERE = "https://receiver.example/hook"
+
+
+async def lived_in(gateway, db, name):
+    """A client with something of everything; what of it is stored mentions its name."""
+    client = await client_of(gateway, name)
+    song_task = await client.submit(NOWHERE, reference=f"order of {name}")
+    body = done(f"t2m_{name}", title=f"Song of {name}", lyrics=f"{name} " * 200)
+    await gateway.call_back("song", body, UUID(song_task["id"]))
+    await gateway.call_back("song", {"songs": [{"item_id": f"late_{name}"}], "odd": name}, UUID(song_task["id"]))
+    await gateway.call_back("song", done(f"late_{name}"), UUID(song_task["id"]))
+    await gateway.call_back("song", b'{"malformed": "%s"' % name.encode(), UUID(song_task["id"]))
+    again = {"kind": "song.generate", "params": SONG}
+    headers = {**client.headers, "Idempotency-Key": f"key of {name}"}
+    made = await gateway.api.post("/v1/tasks", json=again, headers=headers)
+    await gateway.api.post(f"/v1/tasks/{made.json()['id']}/cancel", headers=client.headers)
+    # One that another system submitted: its callbacks are bound to nobody.
+    await gateway.call_back("song", done(f"ext_{name}", title=f"Stranger of {name}"))
+    adopted = {"family": "song", "item_ids": [f"ext_{name}"], "client": name}
+    answer = await gateway.api.post("/v1/tasks/adopt", json=adopted)
+    assert answer.status_code == 202, answer.text
+    return client
+
+
+async def revoke(gateway, name):
+    assert (await gateway.api.delete(f"/v1/clients/{name}")).status_code == 204
+
+
+async def traces(db, name):
+    """Tables with a row that names the client, also inside of bodies."""
+    found = await db.everything()
+    return {table for table, rows in found.items() if any(name in row for row in rows)}
+
+
+async def test_everything_of_a_client_goes_and_nothing_of_another(gateway, db):
+    for name in ("studio", "radio"):
+        await lived_in(gateway, db, name)
+    everywhere = await traces(db, "studio")
+    assert everywhere >= {"tasks", "items", "callbacks", "notifications", "idempotency_keys", "item_values"}
+    await revoke(gateway, "studio")
+    theirs = await gateway.api.get("/v1/tasks", params={"client": "radio"})
+    logged = (await gateway.api.get("/v1/callbacks", params={"limit": 200})).json()["data"]
+    answer = await gateway.api.delete("/v1/clients/studio/data")
+    assert answer.status_code == 200, answer.text
+    erased = answer.json()
+    assert (erased["client"], erased["done"]) == ("studio", True)
+    assert erased["deleted"]["tasks"] == 3
+    assert erased["deleted"]["callbacks"] == 5
+    assert erased["deleted"]["idempotency_keys"] == 1
+    assert erased["deleted"]["notifications"] >= 1
+    assert await traces(db, "studio") == {"clients", "audit"}
+    assert (await gateway.api.get("/v1/tasks", params={"client": "radio"})).json() == theirs.json()
+    assert await traces(db, "radio") == everywhere
+    left = (await gateway.api.get("/v1/callbacks", params={"limit": 200})).json()["data"]
+    assert len(left) == len(logged) - 5
+    # Again: there is nothing left, and that is fine.
+    again = (await gateway.api.delete("/v1/clients/studio/data")).json()
+    assert (again["done"], set(again["deleted"].values())) == (True, {0})
+
+
+async def test_the_name_rests(gateway, clock):
+    await client_of(gateway)
+    await revoke(gateway, "studio")
+    assert (await gateway.api.delete("/v1/clients/studio/data")).json()["done"]
+    assert_problem(await gateway.api.post("/v1/clients", json={"name": "studio"}), 409, "conflict")
+    clock.skip(31 * DAY_S)
+    assert (await gateway.api.post("/v1/clients", json={"name": "studio"})).status_code == 201
+
+
+async def test_only_of_a_client_that_was_revoked(gateway, db):
+    studio = await client_of(gateway)
+    await studio.canceled(NOWHERE)
+    before = await db.everything()
+    problem = assert_problem(await gateway.api.delete("/v1/clients/studio/data"), 409, "conflict")
+    assert "revoke it first" in problem["detail"]
+    assert_problem(await gateway.api.delete("/v1/clients/nobody/data"), 404, "not_found")
+    assert_problem(await gateway.api.delete("/v1/clients/studio/data", headers=studio.headers), 403, "forbidden")
+    assert await db.everything() == before
+
+
+@pytest.mark.parametrize("what", ["queued", "running", "unsettled"])
+async def test_not_while_a_task_is_open(gateway, db, what):
+    studio = await client_of(gateway)
+    await studio.canceled(NOWHERE)
+    task = UUID((await studio.submit(NOWHERE))["id"])
+    if what == "running":
+        await gateway.call_back("song", song("t2m_1"), task)
+    elif what == "unsettled":
+        await gateway.call_back("song", song("t2m_1", "succeeded", audio_url="https://cdn.example/a.mp3"), task)
+        assert (await gateway.task(str(task)))["status"] == "succeeded"
+    await revoke(gateway, "studio")
+    before = await db.everything()
+    problem = assert_problem(await gateway.api.delete("/v1/clients/studio/data"), 409, "conflict")
+    assert problem["detail"].startswith("1 tasks of 'studio' are open")
+    assert await db.everything() == before
+    if what == "queued":
+        await gateway.api.post(f"/v1/tasks/{task}/cancel")
+    else:
+        await gateway.call_back("song", done("t2m_1"), task)
+    assert (await gateway.api.delete("/v1/clients/studio/data")).json()["deleted"]["tasks"] == 2
+
+
+async def test_stopped_anywhere_it_goes_on(gateway, db, monkeypatch):
+    """Each transaction is complete in itself: after any number of them, doing it again leaves nothing."""
+    monkeypatch.setattr(flow, "MOST_ROWS", 2)
+    await lived_in(gateway, db, "studio")
+    await revoke(gateway, "studio")
+    context = gateway.gateway.context
+
+    class Stopped(Exception):
+        pass
+
+    class Stopping:
+        def __init__(self, left):
+            self.left = left
+
+        async def write(self, fn, *args, **kwargs):
+            if self.left == 0:
+                raise Stopped
+            self.left -= 1
+            return await context.db.write(fn, *args, **kwargs)
+
+    runs = 0
+    while True:
+        runs += 1
+        try:
+            erased = await erase(Stopping(1), context.clock, BY, "studio")
+        except Stopped:
+            # No inbound row is left behind by its task.
+            owners = {
+                row["task_id"] for row in await db.rows("SELECT task_id FROM callbacks WHERE task_id IS NOT NULL")
+            }
+            assert owners <= {row["id"] for row in await db.rows("SELECT id FROM tasks")}
+            continue
+        assert erased.done
+        break
+    assert runs > 5
+    assert await traces(db, "studio") == {"clients", "audit"}

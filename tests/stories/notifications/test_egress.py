@@ -1,0 +1,180 @@
+"""Somebody else's URL leads to the public internet or nowhere: refused, logged, and not connected to."""
+
+from ipaddress import ip_address
+from itertools import permutations
+
+import pytest
+from structlog.testing import capture_logs
+
+from app.caller.egress import EgressGuard, EgressRefused, is_public
+from app.caller.post import Delivered, Failed, Forbidden
+from app.caller.urls import check_url
+from app.errors import InvalidRequest
+from tests.support.receiver import MESSAGE, Resolver, calling, receiving
+
+REFUSED = Forbidden("address_not_public")
+
+NOT_PUBLIC = {
+    "this network": ["0.0.0.0", "0.1.2.3"],
+    "private": ["10.0.0.0", "10.255.255.255", "172.16.0.1", "172.31.255.255", "192.168.0.1", "192.168.255.255"],
+    "carrier-grade NAT": ["100.64.0.1", "100.100.100.200", "100.127.255.255"],
+    "loopback": ["127.0.0.1", "127.255.255.254", "::1"],
+    "link-local": ["169.254.0.1", "169.254.169.254", "fe80::1", "febf::1", "fe80::1%1"],
+    "protocol assignments": ["192.0.0.1", "192.0.0.9", "192.0.0.170", "192.0.0.192", "2001:1::1", "2001:20::1"],
+    "documentation": ["192.0.2.1", "198.51.100.1", "203.0.113.1", "2001:db8::1", "3fff::1"],
+    "benchmarking": ["198.18.0.1", "198.19.255.255", "2001:2::1"],
+    "multicast": ["224.0.0.1", "239.255.255.255", "ff02::1", "ff0e::1"],
+    "reserved": ["240.0.0.1", "255.255.255.254", "4000::1", "5f00::1", "fe00::1"],
+    "broadcast": ["255.255.255.255"],
+    "unspecified": ["::"],
+    "unique local": ["fc00::1", "fd00:ec2::254"],
+    "site-local": ["fec0::1"],
+    "discard-only": ["100::1"],
+    "6to4": ["2002:7f00:1::", "2002:a00:1::", "2002:808:808::", "192.88.99.1"],
+    "Teredo": ["2001::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2"],
+    "IPv4-mapped": ["::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "::ffff:224.0.0.1"],
+    "IPv4-compatible": ["::127.0.0.1", "::8.8.8.8"],
+    "NAT64": ["64:ff9b::7f00:1", "64:ff9b::a00:1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::808:808"],
+    "a cloud's host": ["168.63.129.16"],
+}
+PUBLIC = ["8.8.8.8", "1.1.1.1", "100.63.255.255", "100.128.0.1", "172.15.0.1", "172.32.0.1", "192.167.1.1", "223.1.1.1"]
+PUBLIC += ["2606:4700:4700::1111", "2a00:1450:4001::1", "2001:4860:4860::8888", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+
+WAYS_HOME = [
+    *("127.0.0.1", "localhost", "LOCALHOST", "127.1", "127.0.1", "2130706433", "0x7f.1", "0x7f000001", "0x7F.0.0.1"),
+    *(
+        "017700000001",
+        "0177.1",
+        "0",
+        "0.0.0.0",
+        "127。0。0。1",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[::]",
+    ),
+]
+"""Ways to write an address of this machine that lead there, if nothing prevents it."""
+NEVER_PUBLIC_AND_NEVER_THERE = ["0177.0.0.1", "127.0.0.01", "①②⑦.0.0.1", "[::1%25lo]", "[::127.0.0.1]", "localhost\\.a"]
+
+
+@pytest.mark.parametrize("address", [one for many in NOT_PUBLIC.values() for one in many])
+async def test_no_name_may_lead_to_an_address_that_is_not_public(address):
+    assert not is_public(ip_address(address))
+    resolver = Resolver([address])
+    with calling(allow_private=False, resolve=resolver) as caller, capture_logs() as logs:
+        assert await caller.post("http://hooks.example:9/a?token=hush", MESSAGE) == REFUSED
+    assert [(line["event"], line["addresses"]) for line in logs] == [("egress.refused", [str(ip_address(address))])]
+    assert resolver.asked == ["hooks.example"]
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_public_addresses_pass(address):
+    assert is_public(ip_address(address))
+
+
+@pytest.mark.parametrize("host", WAYS_HOME)
+async def test_however_it_is_written_this_machine_is_not_connected_to(host):
+    async with receiving(hosts=("127.0.0.1", "::1")) as receiver:
+        with calling(allow_private=True) as caller:
+            assert await caller.post(receiver.url(host), MESSAGE) == Delivered(200, "thanks"), "it does lead here"
+        with calling(allow_private=False) as caller, capture_logs() as logs:
+            assert await caller.post(receiver.url(host), MESSAGE) == REFUSED
+    assert receiver.connections == 1
+    assert [line["event"] for line in logs] == ["egress.refused"]
+
+
+@pytest.mark.parametrize("host", NEVER_PUBLIC_AND_NEVER_THERE)
+async def test_what_cannot_be_read_or_found_is_not_connected_to(host):
+    async with receiving(hosts=("127.0.0.1", "::1")) as receiver:
+        with calling(allow_private=False) as caller, capture_logs() as logs:
+            found = await caller.post(receiver.url(host), MESSAGE)
+    assert isinstance(found, Forbidden)
+    assert receiver.connections == 0
+    assert [line["event"] for line in logs] == ["egress.refused"]
+
+
+@pytest.mark.parametrize("addresses", list(permutations(["127.0.0.1", "8.8.8.8", "2606:4700:4700::1111"])))
+async def test_one_private_address_among_public_ones_spoils_a_name(addresses):
+    async with receiving() as receiver:
+        with calling(allow_private=False, resolve=Resolver(list(addresses))) as caller, capture_logs() as logs:
+            assert await caller.post(receiver.url("hooks.example"), MESSAGE) == REFUSED
+    assert receiver.connections == 0
+    assert logs[0]["addresses"] == ["127.0.0.1"]
+
+
+async def test_an_answer_that_changes_after_the_check_changes_nothing():
+    # 3ffe::/16 was given back in 2006: public by all rules, and nobody is there.
+    resolver = Resolver(["3ffe::1"], ["127.0.0.1"])
+    async with receiving() as receiver:
+        with calling(allow_private=False, resolve=resolver, timeout_s=1.0) as caller:
+            found = await caller.post(receiver.url("rebinding.example"), MESSAGE)
+    assert isinstance(found, Failed)
+    assert found.reason in ("connection_failed", "timeout"), "it did try the checked address"
+    assert resolver.asked == ["rebinding.example"]
+    assert receiver.connections == 0
+
+
+async def test_the_connection_goes_to_the_address_that_was_looked_up():
+    resolver = Resolver(["127.0.0.1"], ["3ffe::1"])
+    async with receiving() as receiver:
+        with calling(resolve=resolver, timeout_s=1.0) as caller:
+            assert await caller.post(receiver.url("rebinding.example"), MESSAGE) == Delivered(200, "thanks")
+            assert isinstance(await caller.post(receiver.url("rebinding.example"), MESSAGE), Failed)
+    assert resolver.asked == ["rebinding.example"] * 2
+    assert receiver.connections == 1
+
+
+async def test_no_unix_socket_is_ever_called():
+    guard = EgressGuard(allow_private=True)
+    with pytest.raises(EgressRefused):
+        await guard.connect_unix_socket("/run/docker.sock")
+    guard.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "user:hush@127.0.0.1"])
+async def test_the_log_names_the_host_and_nothing_else_of_the_url(host):
+    with calling(allow_private=False) as caller, capture_logs() as logs:
+        await caller.post(f"http://{host}:9/services/hush?token=hush#hush", MESSAGE)
+    assert len(logs) == 1
+    assert "hush" not in repr(logs)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("https://hooks.example/a?b=c", "http://hooks.example", "HTTPS://Hooks.Example:8443/", "http://8.8.8.8:1/"),
+        *("http://[2606:4700::1]:65535/x", "http://my_container:8000/", "https://münchen.example/ä", "http://a.b.c./"),
+        "http://127.0.0.1:8000/",
+    ],
+)
+def test_urls_that_may_be_submitted(url):
+    check_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "",
+            "hooks.example",
+            "//hooks.example",
+            "/path",
+            "http://",
+            "http:///path",
+            "http:hooks.example",
+            "https://:80/",
+        ),
+        *("ftp://hooks.example", "file:///etc/passwd", "gopher://a/", "unix:///run/x.sock", "javascript:alert(1)"),
+        *("http://user@hooks.example", "http://user:pass@hooks.example/", "http://hooks.example\\@other.example/"),
+        *("http://hooks.example:0/", "http://hooks.example:65536/", "http://hooks.example:-1/", "http://a:b/"),
+        *("http://hooks example/", "http://hooks%2eexample/", "http://hooks\\.example/", "http://a..b/", "http://.a/"),
+        *("http://hooks.example/\r\nX: y", "http://hooks.example/\x00", "http://a/\ud800", "http://a_\ud800.b/"),
+        *("http://[::1", "http://[fe80::1%25eth0]/", "http://[v1.a]/", "http://256.1.1.1/", "http://" + "a" * 64 + "/"),
+        *("http://" + "a." * 127 + "/", "http://hooks.example/" + "a" * 2048),
+    ],
+)
+def test_urls_that_may_not_be_submitted(url):
+    with pytest.raises(InvalidRequest) as refused:
+        check_url(url)
+    assert "hooks" not in refused.value.detail

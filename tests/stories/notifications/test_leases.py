@@ -1,0 +1,235 @@
+"""One sender at a time has a notification; what a dead one had is sent by another, and no result is lost or doubled."""
+
+import asyncio
+from uuid import UUID
+
+import pytest
+
+from app.errors import Unavailable
+from app.flows import notify
+from app.flows.notify import Notifier
+from app.storage import outbox
+from tests.support.gateway import eventually
+from tests.support.notifications import (
+    BUSY,
+    after_s,
+    client_of,
+    deliver,
+    finished,
+    once,
+    silence,
+    watching,
+    write,
+    written,
+)
+from tests.support.receiver import OK
+
+
+@pytest.fixture
+def sender(gateway):
+    """Makes senders on the gateway's database."""
+    return lambda: Notifier(gateway.gateway.context, gateway.gateway.caller)
+
+
+async def _begun(receiver, count=1):
+    async def enough():
+        return len(receiver.bodies) >= count
+
+    await eventually(enough, timeout_s=30)
+
+
+async def test_what_one_sender_has_another_does_not_take_until_its_lease_ends(gateway, sender, clock):
+    studio = await client_of(gateway)
+    frozen, other, answer = sender(), sender(), asyncio.Event()
+    async with watching(once(answer, BUSY), OK) as receiver:
+        await studio.canceled(receiver.url())
+        await frozen.step()
+        await _begun(receiver)
+        await deliver(other)
+        clock.skip(25)
+        await deliver(other)
+        assert len(receiver.bodies) == 1
+        clock.skip(6)
+        await deliver(other)
+        assert len(receiver.bodies) == 2
+        found = await studio.one()
+        assert (found["status"], found["attempts"]) == ("delivered", 1)
+        answer.set()
+        await finished(frozen)
+    # The late answer of the first is no word about a notification that is another's by now.
+    assert await studio.one() == found
+    assert len(set(receiver.seen())) == 1
+
+
+async def test_who_begins_late_gives_it_back_unsent(gateway, sender, clock):
+    studio = await client_of(gateway)
+    notifier = sender()
+    async with watching() as receiver:
+        await studio.canceled(receiver.url())
+        claimed = await gateway.gateway.context.db.write(
+            notify.claim, gateway.gateway.context, notify.Turns(), notify.Counter(), 64, clock.now()
+        )
+        clock.skip(16)
+        await notifier._post(claimed.letters[0], claimed.bodies[0])
+        assert receiver.connections == 0
+        found = await studio.one()
+        assert (found["status"], found["attempts"]) == ("pending", 0)
+        await deliver(notifier)
+        assert (await studio.one())["status"] == "delivered"
+
+
+async def test_a_result_is_noted_once_the_database_is_back(gateway, sender, monkeypatch):
+    studio = await client_of(gateway)
+    settle, away = notify.settle, [Unavailable("away")] * 2
+
+    def sometimes(conn, context, letter, attempt, body):
+        if away:
+            raise away.pop()
+        return settle(conn, context, letter, attempt, body)
+
+    monkeypatch.setattr(notify, "settle", sometimes)
+    async with watching() as receiver:
+        await studio.canceled(receiver.url())
+        await deliver(sender())
+    assert (await studio.one())["status"] == "delivered"
+    assert (len(receiver.bodies), away) == (1, [])
+
+
+async def test_what_cannot_be_noted_while_the_lease_lasts_is_sent_once_more(gateway, sender, clock, monkeypatch):
+    studio = await client_of(gateway)
+    settle, away = notify.settle, True
+
+    def sometimes(conn, context, letter, attempt, body):
+        if away:
+            clock.skip(31)
+            raise Unavailable("away")
+        return settle(conn, context, letter, attempt, body)
+
+    monkeypatch.setattr(notify, "settle", sometimes)
+    notifier = sender()
+    async with watching() as receiver:
+        await studio.canceled(receiver.url())
+        await notifier.step()
+        await finished(notifier)
+        assert (await studio.one())["attempts"] == 0
+        away = False
+        await deliver(notifier)
+    assert (await studio.one())["status"] == "delivered"
+    assert len(receiver.bodies) == 2
+    assert len(set(receiver.seen())) == 1
+
+
+async def test_a_timeline_that_cannot_be_written_has_nothing_sent_twice(gateway, sender, clock, monkeypatch):
+    studio = await client_of(gateway)
+
+    def broken(*_):
+        raise LookupError("no such entry")
+
+    monkeypatch.setattr(notify, "settle", broken)
+    async with watching() as receiver:
+        await studio.canceled(receiver.url())
+        await deliver(sender())
+        clock.skip(60)
+        await deliver(sender())
+    assert (await studio.one())["status"] == "delivered"
+    assert len(receiver.bodies) == 1
+
+
+async def test_who_stops_gives_up_what_does_not_end_and_another_sends_it_after_the_lease(gateway, sender, clock):
+    studio = await client_of(gateway)
+    stopping = sender()
+    async with watching(silence, OK) as receiver:
+        await studio.canceled(receiver.url())
+        await stopping.step()
+        await _begun(receiver)
+        await stopping.finish(0.2)
+        assert not stopping._posting
+        await studio.canceled(receiver.url())
+        assert await stopping.step() is None
+        clock.skip(31)
+        await deliver(sender())
+    assert {one["status"] for one in await studio.notifications()} == {"delivered"}
+    assert sorted(receiver.seen().count(one) for one in set(receiver.seen())) == [1, 2]
+
+
+async def test_what_is_sent_again_by_hand_meanwhile_is_not_ended_by_the_answer_under_way(gateway, sender):
+    studio = await client_of(gateway)
+    first, answer_now = sender(), asyncio.Event()
+    async with watching(once(answer_now, BUSY), OK) as receiver:
+        await studio.canceled(receiver.url())
+        await first.step()
+        await _begun(receiver)
+        found = await studio.one()
+        answer = await gateway.api.post(f"/v1/notifications/{found['id']}/redeliver", headers=studio.headers)
+        assert answer.status_code == 200
+        await deliver(sender())
+        delivered = await studio.one()
+        assert delivered["status"] == "delivered"
+        answer_now.set()
+        await finished(first)
+        assert await studio.one() == delivered
+
+
+async def test_a_revoked_client_is_sent_nothing_more(gateway, sender, clock):
+    studio = await client_of(gateway)
+    notifier, answer = sender(), asyncio.Event()
+    async with watching(once(answer, BUSY), BUSY) as receiver:
+        task = await studio.submit(receiver.url())
+        await studio.canceled(receiver.url())
+        await notifier.step()
+        await _begun(receiver)
+        assert (await gateway.api.delete("/v1/clients/studio")).status_code == 204
+        page = (await gateway.api.get("/v1/notifications")).json()["data"]
+        assert [(one["status"], one["last_error"]) for one in page] == [("dead", "client_revoked")]
+        answer.set()
+        await finished(notifier)
+        # Its tasks run to their end, and what they tell is told to nobody.
+        await gateway.api.post(f"/v1/tasks/{task['id']}/cancel")
+        await deliver(notifier)
+        clock.skip(100_000)
+        await deliver(notifier)
+        page = (await gateway.api.get("/v1/notifications")).json()["data"]
+        assert [(one["status"], one["last_error"]) for one in page] == [("dead", "client_revoked")] * 2
+        assert len(receiver.bodies) == 1
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_two_senders_never_post_the_same_at_once(start_gateway):
+    first = await start_gateway(egress_allow_private=True)
+    await start_gateway(egress_allow_private=True)
+    studio = await client_of(first)
+    hosts = [f"127.0.2.{number}" for number in range(1, 11)]
+    async with watching(after_s(0.1), hosts=hosts) as receiver:
+        rows = [one for host in hosts for one in written(first, receiver.url(host), 20)]
+        await write(first, rows)
+
+        async def all_delivered():
+            return len(await studio.notifications(status="delivered")) == len(rows)
+
+        await eventually(all_delivered, timeout_s=60, every_s=0.2)
+    assert receiver.twice == []
+    assert sorted(UUID(one) for one in receiver.seen()) == sorted(one.id for one in rows)
+    assert receiver.most_at_once > notify.PER_RECEIVER, "they were sent side by side"
+
+
+async def test_a_lease_that_passed_on_settles_nothing(gateway, clock):
+    studio = await client_of(gateway)
+    context = gateway.gateway.context
+    await write(gateway, written(gateway, "http://127.0.0.1:9/", 1))
+
+    async def claim():
+        found = await context.db.write(notify.claim, context, notify.Turns(), notify.Counter(), 64, clock.now())
+        return found.letters
+
+    [first] = await claim()
+    assert await claim() == []
+    clock.skip(31)
+    [second] = await claim()
+    assert (first.id, first.attempts) == (second.id, second.attempts)
+    ok = outbox.Attempt(outbox.NotificationStatus.DELIVERED, clock.now(), None, 200, None)
+    assert not await context.db.write(outbox.settle, first, ok, None)
+    await context.db.write(outbox.give_back, first, clock.now())
+    assert await claim() == []
+    assert await context.db.write(outbox.settle, second, ok, None)
+    assert not await context.db.write(outbox.settle, second, ok, None)
+    assert (await studio.one())["attempts"] == 1

@@ -1,0 +1,77 @@
+"""A hold by hand, as a value: nothing that the vendor says begins or ends it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.standing import (
+    GOING,
+    Reason,
+    allowed,
+    answered,
+    confirmed,
+    dump,
+    held_by_hand,
+    hold,
+    inconclusive,
+    known_not_sent,
+    load,
+    lost,
+    probing,
+    proved,
+    refused,
+    released,
+)
+from tests.rules.tasks.scene import after
+from tests.rules.tasks.strategies import EVERYDAY
+
+SAID_BY_THE_VENDOR = {
+    "accepted": answered,
+    "refused": lambda standing, at: refused(standing, at, at),
+    "key rejected": lambda standing, at: hold(standing, Reason.KEY_REJECTED, at),
+    "no points": lambda standing, at: hold(standing, Reason.NO_POINTS, at),
+    "queue full": lambda standing, at: hold(standing, Reason.QUEUE_FULL, at),
+    "rate limited": lambda standing, at: hold(standing, Reason.RATE_LIMITED, at, wait_s=1),
+    "outcome unknown": lambda standing, at: lost(standing, "task", at),
+    "busy": inconclusive,
+    "key is right": lambda standing, at: proved(standing, Reason.KEY_REJECTED),
+    "called back": lambda standing, at: confirmed(standing),
+    "probed": probing,
+    "found not sent": lambda standing, at: known_not_sent(standing, "task"),
+}
+
+
+@EVERYDAY
+@given(st.lists(st.sampled_from(sorted(SAID_BY_THE_VENDOR)), max_size=12))
+def test_nothing_the_vendor_says_ends_it_and_what_it_said_is_there_when_it_is_released(said):
+    by_hand, plain = held_by_hand(GOING, "maintenance", after(0)), GOING
+    for second, what in enumerate(said, start=1):
+        by_hand = SAID_BY_THE_VENDOR[what](by_hand, after(second))
+        plain = SAID_BY_THE_VENDOR[what](plain, after(second))
+        assert (by_hand.by_hand, by_hand.by_hand_since) == ("maintenance", after(0))
+        # No probe either, however long it lasts.
+        assert {allowed(by_hand, after(second + later), 0) for later in (0, 1000, 10**7)} == {0}
+        assert load(dump(by_hand)) == by_hand
+    assert released(by_hand, after(99)) == plain
+
+
+def test_without_words_it_holds_as_well():
+    assert allowed(held_by_hand(GOING, "", after(0)), after(10), 0) == 0
+
+
+def test_held_again_it_has_new_words_and_the_old_beginning():
+    standing = held_by_hand(held_by_hand(GOING, "one", after(0)), "two", after(5))
+    assert (standing.by_hand, standing.by_hand_since) == ("two", after(0))
+
+
+def test_released_from_the_vendors_reason_it_probes_now_and_with_one_probe_only():
+    standing = hold(GOING, Reason.NO_POINTS, after(0))
+    assert allowed(standing, after(1), 0) == 0
+    standing = released(standing, after(1))
+    assert allowed(standing, after(1), 0) == 1
+    assert standing.hold.since == after(0)
+    standing = released(probing(standing, after(60)), after(2))
+    assert allowed(standing, after(3), 0) == 0
+
+
+def test_released_while_nothing_holds_changes_nothing():
+    assert released(GOING, after(1)) == GOING

@@ -1,0 +1,8 @@
+"""Retention, turned by hand."""
+
+from typing import Final
+
+from app.domain.audit import By
+
+DAY_S: Final = 86400.0
+BY: Final = By("cli:root")
