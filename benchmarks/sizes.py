@@ -240,5 +240,5 @@ def _claimed(found: dispatch.Claims) -> bool:
     return len(found.claims) == 10
 
 
-def _is_full(found: list[Document]) -> bool:
-    return len(found) == PAGE
+def _is_full(found: tuple[list[Document], bool]) -> bool:
+    return len(found[0]) == PAGE
