@@ -14,8 +14,9 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
 
@@ -25,6 +26,7 @@ from app.storage.database import Backend, Database, Hearing, Lane
 from tests.support.memory_network import Factory, MemoryServer
 
 T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 _REAL_S: Final = 20.0
 """How long the loop blocks at once where something real is under way."""
@@ -78,7 +80,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         finally:
             self.working -= 1
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*Arguments], T], *args: *Arguments
+    ) -> asyncio.Future[T]:
         future = super().run_in_executor(executor, func, *args)
         self.working += 1
         future.add_done_callback(self._has_ended)
@@ -96,7 +100,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._servers.append(server)
         return server
 
-    async def create_connection(  # type: ignore[override]
+    async def create_connection(
         self, protocol_factory: Factory, host: Any = None, port: Any = None, **options: Any
     ) -> Any:
         server = self._server_at(port) if options.get("ssl") is None else None
@@ -190,6 +194,10 @@ class _StillHearing:
     def __init__(self, hearing: Hearing, loop: VirtualLoop) -> None:
         self._hearing = hearing
         self._loop = loop
+
+    @property
+    def is_possible(self) -> bool:
+        return self._hearing.is_possible
 
     @property
     def is_open(self) -> bool:
