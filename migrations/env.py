@@ -4,6 +4,7 @@ Called by the ``alembic`` command (to write a new revision), it opens the databa
 """
 
 import os
+from typing import Literal
 
 import sqlalchemy as sa
 from alembic import context
@@ -14,7 +15,7 @@ from app.storage.sqlite_file import OpenFiles
 from app.storage.tables import UtcDateTime, metadata
 
 
-def render(type_: str, value: object, _context: object) -> str | bool:
+def render(type_: str, value: object, _context: object) -> str | Literal[False]:
     """A migration says the plain type, so that history does not depend on today's code."""
     return "sa.DateTime(timezone=True)" if type_ == "type" and isinstance(value, UtcDateTime) else False
 

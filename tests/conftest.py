@@ -9,7 +9,7 @@ import asyncio
 import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from tests.support.direct import Direct
 from tests.support.gateway import Running, running_gateway
 from tests.support.kept_database import KeptConnection
 from tests.support.postgres import PostgresServer
+from tests.support.starting import Retain, StartGateway, StartSandbox
 from tests.support.virtual_time import VirtualLoop, virtual_loop
 
 BOTH = ("sqlite", "postgresql")
@@ -136,11 +137,8 @@ def db(database_url: str) -> Direct:
     return Direct(database_url)
 
 
-Start = Callable[..., Any]
-
-
 @pytest.fixture
-async def start_sandbox() -> AsyncIterator[Start]:
+async def start_sandbox() -> AsyncIterator[StartSandbox]:
     """Start sandboxes (``await start_sandbox(scale=…)``) that end with the test."""
     async with AsyncExitStack() as stack:
 
@@ -153,7 +151,7 @@ async def start_sandbox() -> AsyncIterator[Start]:
 
 
 @pytest.fixture
-async def start_gateway(database_url: str) -> AsyncIterator[Start]:
+async def start_gateway(database_url: str) -> AsyncIterator[StartGateway]:
     """Start gateways on the test's database (``await start_gateway(sandbox, submit_timeout_s=…)``)."""
     async with AsyncExitStack() as stack:
 
@@ -172,14 +170,13 @@ async def clock() -> ScaledClock:
 
 
 @pytest.fixture
-async def gateway(start_gateway: Start, clock: ScaledClock) -> Running:
+async def gateway(start_gateway: StartGateway, clock: ScaledClock) -> Running:
     """A gateway without background loops: nothing is sent, asked, told or deleted behind a test's back."""
-    running: Running = await start_gateway(workers=False, clock=clock)
-    return running
+    return await start_gateway(workers=False, clock=clock)
 
 
 @pytest.fixture
-def retain(gateway: Running) -> Callable[..., Awaitable[None]]:
+def retain(gateway: Running) -> Retain:
     """Turn the loop of retention by hand until it idles; what it deleted is in the database."""
 
     async def turn(days: float = 30) -> None:

@@ -65,9 +65,9 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxied(url: str | None = None, **given: int) -> AsyncIterator[Proxy]:
-    """A proxy in front of a gateway."""
-    proxy = Proxy(upstream=int(url.rpartition(":")[2]) if url else None, **given)
+async def proxied(url: str | None = None, *, lose: int = 0) -> AsyncIterator[Proxy]:
+    """A proxy in front of a gateway, which loses so many answers."""
+    proxy = Proxy(upstream=int(url.rpartition(":")[2]) if url else None, lose=lose)
     async with await asyncio.start_server(proxy.serve, "127.0.0.1", 0) as server:
         proxy.port = server.sockets[0].getsockname()[1]
         yield proxy

@@ -35,9 +35,17 @@ def pooling(server: PostgresServer, mode: Literal["session", "transaction"]) -> 
     log_path = place / f"pgbouncer-{port}.log"
     # It refuses to run as root.
     owner = place.stat()
-    as_user = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+    user, group = (owner.st_uid, owner.st_gid) if os.geteuid() == 0 else (None, None)
     with log_path.open("wb") as log:
-        process = subprocess.Popen([program, str(config)], cwd=place, stdout=log, stderr=log, **as_user)
+        process = subprocess.Popen(
+            [program, str(config)],
+            cwd=place,
+            stdout=log,
+            stderr=log,
+            user=user,
+            group=group,
+            extra_groups=None if user is None else [],
+        )
     try:
         _wait_for(process, log_path)
         yield port

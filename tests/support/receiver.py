@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from app.caller.post import Caller
 from app.caller.signing import Signed
@@ -86,7 +87,9 @@ async def receiving(
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen.connections += 1
-        serving.add(asyncio.current_task())
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await seen.take(reader)
@@ -107,7 +110,7 @@ async def receiving(
 
 
 @contextmanager
-def calling(**given) -> Iterator[Caller]:
+def calling(**given: Any) -> Iterator[Caller]:
     """A caller that may reach this machine, unless told otherwise."""
     caller = Caller(**{"allow_private": True, "timeout_s": 5.0, "tls": usual_authorities(), **given})
     try:
@@ -123,7 +126,9 @@ class Resolver:
         self.answers = list(answers)
         self.asked: list[str] = []
 
-    def __call__(self, host, port, family=0, type=0, proto=0, flags=0):
+    def __call__(
+        self, host: str, port: int, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> list[tuple[int, int, int, str, tuple[str, int]]]:
         self.asked.append(host)
         addresses = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return [(0, type, proto, "", (address, port)) for address in addresses]

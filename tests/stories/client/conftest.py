@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ async def connect() -> AsyncIterator[Callable[..., AsyncGatewayClient]]:
     """Clients of a URL (``connect(url, api_key=…)``), closed with the test."""
     async with AsyncExitStack() as stack:
 
-        def make(url: str, api_key: str = ADMIN_KEY, **given: object) -> AsyncGatewayClient:
+        def make(url: str, api_key: str = ADMIN_KEY, **given: Any) -> AsyncGatewayClient:
             client = AsyncGatewayClient(url, api_key, **{"retries": QUICK, "trust_env": False, **given})
             stack.push_async_callback(client.close)
             return client

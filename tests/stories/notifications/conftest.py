@@ -1,16 +1,15 @@
 """A gateway whose notifications go out when a test says so, by a clock that a test moves."""
 
-from typing import Any
-
 import pytest
 
 from app.flows.notify import Notifier
 from tests.support.clock import ScaledClock
 from tests.support.gateway import Running
+from tests.support.starting import StartGateway
 
 
 @pytest.fixture
-async def gateway(start_gateway: Any, clock: ScaledClock) -> Running:
+async def gateway(start_gateway: StartGateway, clock: ScaledClock) -> Running:
     return await start_gateway(workers=False, egress_allow_private=True, clock=clock)
 
 
