@@ -1,5 +1,6 @@
 """The HTTP application: the callback endpoint beside everything else."""
 
+from functools import cache
 from typing import Final
 
 from fastapi import Depends, FastAPI
@@ -25,6 +26,7 @@ from app.api.callbacks import PREFIX, CallbackEndpoint
 from app.api.closing import closing
 from app.api.parameters import only_known_parameters
 from app.api.request_ids import RequestIds
+from app.api.scope import SERVICES
 from app.api.services import Services
 
 _NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
@@ -33,9 +35,10 @@ _NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "lo
 
 def make_app(services: Services, callbacks: CallbackEndpoint, version: str) -> ASGIApp:
     """All of HTTP as one ASGI application."""
-    app = RequestIds(make_fastapi(services, version), services.context.redactor.text)
+    app = RequestIds(rest_api(version), services.context.redactor.text)
 
     async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[SERVICES] = services
         if services.health.draining:
             send = closing(send)
         # The hot path goes around the framework's middleware and routing.
@@ -49,17 +52,24 @@ def make_app(services: Services, callbacks: CallbackEndpoint, version: str) -> A
 
 def make_health_app(services: Services, version: str) -> ASGIApp:
     """Health and metrics alone, for a process that serves nobody."""
-    app = FastAPI(
+    api = FastAPI(
         title="TemPolor Gateway", version=version, openapi_url=None, telemetry=_NO_TELEMETRY, redirect_slashes=False
     )
-    app.state.services = services
-    app.include_router(health.router)
-    problems.install(app)
-    return RequestIds(app, services.context.redactor.text)
+    api.include_router(health.router)
+    problems.install(api)
+    app = RequestIds(api, services.context.redactor.text)
+
+    async def health_alone(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[SERVICES] = services
+        await app(scope, receive, send)
+
+    return health_alone
 
 
-def make_fastapi(services: Services, version: str) -> FastAPI:
-    """The internal REST API."""
+@cache
+def rest_api(version: str) -> FastAPI:
+    """The internal REST API. It holds nothing of a gateway, whose services come with each request, and is made once in
+    a process: its first request has some 60 ms of routes to work out."""
     app = FastAPI(
         title="TemPolor Gateway",
         version=version,
@@ -70,7 +80,6 @@ def make_fastapi(services: Services, version: str) -> FastAPI:
         telemetry=_NO_TELEMETRY,
         redirect_slashes=False,
     )
-    app.state.services = services
     for router in (
         tasks.router,
         streams.router,

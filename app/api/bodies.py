@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from app.api.decoding import decode
 from app.api.encodings import unpacked
+from app.api.scope import SERVICES
 from app.api.words import Place, faults_of
 from app.errors import InvalidJson, InvalidRequest, PayloadTooLarge, TooSlow, Unavailable, UnknownEncoding
 
@@ -99,14 +100,14 @@ async def read_json(request: Request, most_bytes: int = SMALL_BYTES, without: An
 
 def budget_of(request: Request) -> BodyBudget:
     """The budget of this process."""
-    found: BodyBudget = request.app.state.services.bodies
+    found: BodyBudget = request.scope[SERVICES].bodies
     return found
 
 
 def refuse_secrets(request: Request, raw: bytes) -> None:
     """What a client sends goes on to the vendor and to receivers as it is, so that nothing can be taken out of it.
     Raises ``InvalidRequest`` for what holds a secret of ours."""
-    if request.app.state.services.context.redactor.body(raw) is not raw:
+    if request.scope[SERVICES].context.redactor.body(raw) is not raw:
         raise InvalidRequest("the body holds a secret of this gateway")
 
 

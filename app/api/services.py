@@ -1,4 +1,4 @@
-"""What the routes work with, and who is asking. Hung on the app by the root; routes get it by dependency."""
+"""What the routes work with, and who is asking. In the scope of each request; routes get it by dependency."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Final
@@ -9,6 +9,7 @@ from fastapi.security import HTTPBearer
 
 from app.api.bodies import BodyBudget
 from app.api.meter import FailureMeter
+from app.api.scope import SERVICES
 from app.caller.post import Caller as Poster
 from app.domain.client import Client
 from app.errors import Forbidden, Unauthenticated
@@ -43,9 +44,10 @@ class Services:
     bodies: BodyBudget = field(default_factory=BodyBudget)
 
 
-def services(request: Request) -> Services:
+# Not a plain function: FastAPI runs those in a thread, for each request.
+async def services(request: Request) -> Services:
     """The process's services."""
-    found: Services = request.app.state.services
+    found: Services = request.scope[SERVICES]
     return found
 
 
