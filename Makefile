@@ -6,11 +6,20 @@
 PYTHON ?=
 UV ?= uv
 PYTEST_WORKERS ?= 3
+# The database of the stories: sqlite, postgresql or both.
+DB ?= sqlite
 ARGS ?=
+
+# Tests start many processes, and each would compile everything anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 BIN := .venv/bin
 READY := .venv/.ready
-PYTEST := $(BIN)/python -m pytest -q -n $(PYTEST_WORKERS) --dist worksteal
+PYTEST := $(BIN)/python -m pytest -q
+# One file is done before further workers have started.
+SPREAD := $(if $(findstring .py,$(ARGS)),,-n $(PYTEST_WORKERS) --dist worksteal)
+# Paths in ARGS are chosen instead of the tiers.
+EVERYDAY := $(if $(findstring tests/,$(ARGS)),,tests/rules tests/stories tests/database)
 UV_COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
@@ -46,20 +55,24 @@ run: $(READY) ## the gateway on SQLite against the sandbox; prints the admin key
 	@$(BIN)/python -m app.demo.playground $(ARGS)
 
 .PHONY: test
-test: $(READY) ## the everyday suite, on SQLite and PostgreSQL (ARGS='-k callback' chooses)
-	$(PYTEST) -m "not slow" $(ARGS)
+test: $(READY) ## the everyday tiers: rules, stories, database (ARGS=path or '-k callback' chooses; DB=postgresql)
+	$(PYTEST) $(SPREAD) -m "not slow" --db $(DB) $(EVERYDAY) $(ARGS)
 
 .PHONY: test-all
-test-all: $(READY) ## every test, the heavy ones too
-	$(PYTEST) $(ARGS)
+test-all: $(READY) ## every tier, stories on both databases, properties with more examples
+	$(PYTEST) $(SPREAD) -m "not slow" --db both --hypothesis-profile thorough $(ARGS)
+
+.PHONY: test-slow
+test-slow: $(READY) ## what is too heavy for every day: load, and kills by the hundred
+	$(PYTEST) -m slow --db both --hypothesis-profile thorough $(ARGS)
 
 .PHONY: check
-check: $(READY) ## format, lint, types, layers, tests
+check: $(READY) ## format, lint, types, layers, every tier
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) $(SPREAD) -m "not slow" --db both --hypothesis-profile thorough $(ARGS)
 
 .PHONY: bench
 bench: $(READY) ## measure: ARGS='all --write' (callbacks steady overload curve sizes memory purge)

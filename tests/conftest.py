@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from app.flows.retain import Retainer
@@ -33,11 +34,14 @@ from tests.support.virtual_time import VirtualLoop, virtual_loop
 BOTH = ("sqlite", "postgresql")
 STORIES = Path(__file__).parent / "stories"
 set_up("console", "warning")
+hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=150, deadline=None)
+hypothesis.settings.load_profile("quick")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--db``: what stories run on. ``--crash-rounds``: how often the heavy crash tests kill."""
-    parser.addoption("--db", choices=BOTH, default="sqlite", help="the database of stories (default: sqlite)")
+    parser.addoption("--db", choices=[*BOTH, "both"], default="sqlite", help="what stories run on (default: sqlite)")
     parser.addoption("--crash-rounds", type=int, default=20, help="kills of each heavy crash test (default: 20)")
 
 
@@ -54,13 +58,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     own = [mark for mark in metafunc.definition.iter_markers("parametrize") if "database_url" in mark.args[0]]
     if "database_url" in metafunc.fixturenames and not own:
         is_story = metafunc.definition.path.is_relative_to(STORIES)
-        chosen = [metafunc.config.getoption("--db")] if is_story else BOTH
+        named = metafunc.config.getoption("--db")
+        chosen = [named] if is_story and named != "both" else BOTH
         metafunc.parametrize("database_url", chosen, indirect=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What hangs on no database is not run again when the stories are run on the other one."""
-    if config.getoption("--db") == "sqlite":
+    if config.getoption("--db") != "postgresql":
         return
     again = [
         item
