@@ -1,5 +1,6 @@
 """When work is called stuck, and the gauges that tell the same: thresholds from the settings."""
 
+import asyncio
 from datetime import timedelta
 from uuid import UUID
 
@@ -76,6 +77,7 @@ async def test_the_age_of_the_oldest_is_told_for_each_open_status(start_gateway)
         await gateway.submit()
     await aged(gateway, tasks, "created_at", 1000)
     await gateway.call_back("song", song(), UUID((await gateway.submit())["id"]))
+    await asyncio.sleep(1)
     await gateway.gateway.health.survey()
     assert 1000 <= value("gateway_oldest_task_age_seconds", status="queued") < 1060
     assert 0 < value("gateway_oldest_task_age_seconds", status="running") < 60
