@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from app.domain.policy import Policy
 from app.domain.timing import FAR, bucket_of, interval_s, later, overdue_s, upper_edge_s
 from tests.rules.tasks.scene import T0, after, denies, running_story, says, shows
-from tests.rules.tasks.strategies import EVERYDAY
 
 delays = st.floats(0.001, 10 * 86400)
 
@@ -23,7 +22,6 @@ def learned(delays_s):
     return counts
 
 
-@EVERYDAY
 @given(delays)
 def test_a_delay_lies_in_its_bucket(delay):
     bucket = bucket_of(delay)
@@ -43,20 +41,17 @@ def test_buckets_grow_by_15_percent_from_one_second():
     assert upper_edge_s(7) / upper_edge_s(6) == pytest.approx(1.15)
 
 
-@EVERYDAY
 @given(st.floats(20, 3 * 86400), st.integers(50, 400))
 def test_a_steady_delay_is_noticed_within_twice_its_time_and_never_before_it(delay, samples):
     noticed = overdue_s({bucket_of(delay): samples}, 240)
     assert delay < noticed <= 2 * delay
 
 
-@EVERYDAY
 @given(st.floats(0.01, 20))
 def test_a_short_steady_delay_is_noticed_after_20_s_or_twice_its_time(delay):
     assert 20 <= overdue_s({bucket_of(delay): 60}, 240) <= max(20, 2 * delay)
 
 
-@EVERYDAY
 @given(st.lists(delays, min_size=50, max_size=300))
 def test_nine_and_ninety_of_a_hundred_come_before_they_count_as_overdue(delays_s):
     limit = overdue_s(learned(delays_s), 240)
@@ -88,7 +83,6 @@ def test_intervals_grow_by_half_up_to_the_longest():
     assert intervals[-1] == 300
 
 
-@EVERYDAY
 @given(st.integers(0, 10**9), st.floats(-1, 1), st.floats(1e-6, 1e6), st.floats(1e-6, 1e6))
 def test_jitter_is_a_fifth_either_way(attempts, jitter, base, longest):
     policy = Policy(interval_s=base, max_interval_s=longest)
@@ -98,7 +92,6 @@ def test_jitter_is_a_fifth_either_way(attempts, jitter, base, longest):
     assert 0 < wait <= longest * 1.2 * (1 + 1e-9)
 
 
-@EVERYDAY
 @given(st.floats(min_value=1e-300, allow_nan=False), st.integers(0, 10**6), st.floats(-1, 1))
 def test_settings_of_any_size_give_a_time(seconds, attempts, jitter):
     assert T0 <= later(T0, seconds) <= FAR

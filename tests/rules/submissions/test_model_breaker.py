@@ -15,7 +15,6 @@ from app.domain.model_breaker import (
     refused,
 )
 from tests.rules.tasks.scene import after
-from tests.rules.tasks.strategies import EVERYDAY
 
 
 def refuse(breaker, seconds, claimed_s=None, allowed=3):
@@ -108,7 +107,6 @@ def test_keys():
 _STEPS = st.lists(st.sampled_from(["send", "refuse", "accept", "own", "busy", "straggle", "minute"]), max_size=40)
 
 
-@EVERYDAY
 @given(_STEPS, st.integers(1, 4))
 def test_it_burns_as_many_as_are_allowed_and_always_goes_on(steps, allowed):
     """Refusals while it is closed fail their tasks: never more than are allowed since the last acceptance. Whatever

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.retry_after import parse_retry_after
-from tests.rules.tasks.strategies import EVERYDAY
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -58,7 +57,6 @@ def test_a_retry_after_date_without_a_zone_is_utc_or_unreadable(zone):
     assert parse_retry_after(f"Sun, 01 Mar 2026 12:01:30{zone}", NOW) in (None, 90)
 
 
-@EVERYDAY
 @given(st.text(st.characters(codec="latin-1"), max_size=30))
 def test_whatever_the_header_says_it_is_a_day_at_most_or_nothing(text):
     seconds = parse_retry_after(text, NOW)

@@ -25,7 +25,6 @@ from app.domain.standing import (
 )
 from app.domain.timing import FAR
 from tests.rules.tasks.scene import after
-from tests.rules.tasks.strategies import EVERYDAY
 
 
 def may_send(standing, seconds, in_flight=10):
@@ -246,7 +245,6 @@ standings = st.builds(
 )
 
 
-@EVERYDAY
 @given(standings)
 def test_it_comes_back_from_json_as_it_was(standing):
     assert load(json.loads(json.dumps(dump(standing)))) == standing
@@ -257,7 +255,6 @@ def test_an_empty_object_is_going():
     assert load(dump(GOING)) == GOING
 
 
-@EVERYDAY
 @given(
     st.lists(
         st.sampled_from(["send", "accept", "lose", "full", "points", "busy", "bad", "confirm", "rest"]), max_size=40

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.turns import in_turn, share
-from tests.rules.tasks.strategies import EVERYDAY
 
 NAMES = ("a", "b", "c", "d")
 
@@ -33,7 +32,6 @@ def test_turns_go_on_after_the_one_that_came_last():
     assert in_turn(["a", "b"], "z") == ["a", "b"]
 
 
-@EVERYDAY
 @given(
     st.integers(0, 40),
     st.dictionaries(st.sampled_from(NAMES), st.integers(0, 20)),

@@ -9,7 +9,6 @@ from app.domain.observation import NamedBy, Observation, Reading, Source
 from app.domain.status import ItemStatus, SubStatus
 from tests.rules.tasks.scene import us
 
-EVERYDAY = settings(max_examples=60, deadline=None)
 DEEP = settings(max_examples=3000, deadline=None)
 
 ODD_STATUSES = ("pending", "processing", "cancelled", "zz_done", "", "Succeeded", "🎵")

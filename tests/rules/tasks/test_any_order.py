@@ -14,7 +14,7 @@ from app.domain.status import item_rank
 from app.domain.submission import WasAccepted, WasUnknown
 from app.domain.task import Submission
 from tests.rules.tasks.scene import Story, after, fresh_id, names, new_task, says, shows
-from tests.rules.tasks.strategies import DEEP, EVERYDAY, observations, shuffled_with_repeats
+from tests.rules.tasks.strategies import DEEP, observations, shuffled_with_repeats
 
 ITEM_IDS = ("i1", "i2", "i3")
 SUBMIT_ID = fresh_id()
@@ -67,14 +67,12 @@ def with_answer(observed: list[Observation]) -> list[Any]:
     return [ACCEPTED, *observed]
 
 
-@EVERYDAY
 @given(shuffled_with_repeats(heard.map(with_answer)))
 def test_any_order_of_answer_callbacks_and_queries_ends_in_one_task(orders):
     first, other = orders
     assert ending(tell(first)) == ending(tell(other))
 
 
-@EVERYDAY
 @given(shuffled_with_repeats(heard.map(with_answer)))
 def test_any_order_ends_in_one_task_also_when_the_outcome_is_unknown(orders):
     first, other = orders
@@ -89,7 +87,6 @@ def test_any_order_ends_in_one_task_deeper(orders):
     assert ending(tell(first)) == ending(tell(other))
 
 
-@EVERYDAY
 @given(heard)
 def test_the_version_grows_with_what_a_client_can_see_and_stays_for_what_it_knows(observed):
     story = tell([ACCEPTED])
@@ -105,7 +102,6 @@ def test_the_version_grows_with_what_a_client_can_see_and_stays_for_what_it_know
                 assert story.task.version == version
 
 
-@EVERYDAY
 @given(heard)
 def test_no_item_moves_back_at_any_step(observed):
     story = tell([ACCEPTED])
@@ -115,7 +111,6 @@ def test_no_item_moves_back_at_any_step(observed):
         assert all(ranks(story)[key] >= rank for key, rank in before.items())
 
 
-@EVERYDAY
 @given(heard)
 def test_deriving_again_changes_nothing(observed):
     story = tell(with_answer(observed))

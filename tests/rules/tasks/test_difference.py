@@ -8,7 +8,7 @@ from app.domain.difference import Sort, differences
 from app.domain.item import ItemState, join
 from app.domain.observation import Reading, Source
 from tests.rules.tasks.scene import joined, says, shows, us
-from tests.rules.tasks.strategies import EVERYDAY, observations
+from tests.rules.tasks.strategies import observations
 
 
 def lived(seen):
@@ -27,14 +27,12 @@ def lived(seen):
     return stored, joined(*recorded), quiet, large
 
 
-@EVERYDAY
 @given(st.lists(observations(), max_size=12))
 def test_a_whole_record_makes_no_difference(seen):
     stored, rebuilt, quiet, large = lived(seen)
     assert differences("i1", stored, rebuilt, quiet, large) == []
 
 
-@EVERYDAY
 @given(st.lists(observations(), min_size=1, max_size=12), st.data())
 def test_what_is_taken_away_shows(seen, data):
     stored, rebuilt, quiet, large = lived(seen)

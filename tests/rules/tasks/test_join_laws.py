@@ -11,7 +11,7 @@ from app.domain.item import MOST_OTHER_FIELDS, MOST_URLS, ItemState, canonical, 
 from app.domain.observation import Observation
 from app.domain.status import item_rank, sub_rank
 from tests.rules.tasks.scene import joined, says
-from tests.rules.tasks.strategies import DEEP, EVERYDAY, observations, shuffled_with_repeats, values
+from tests.rules.tasks.strategies import DEEP, observations, shuffled_with_repeats, values
 
 sets = st.lists(observations(), max_size=8)
 
@@ -26,7 +26,6 @@ def stored(observed: list[Observation]) -> tuple[ItemState, dict[str, Any]]:
     return state, {name: canonical(large[name]) for name in state.large}
 
 
-@EVERYDAY
 @given(shuffled_with_repeats(sets))
 def test_any_order_with_any_repeats_gives_one_state(orders):
     first, other = orders
@@ -41,14 +40,12 @@ def test_any_order_with_any_repeats_gives_one_state_deeper(orders):
     assert stored(first) == stored(other)
 
 
-@EVERYDAY
 @given(sets, observations(), observations())
 def test_two_observations_commute_on_any_state(before, a, b):
     start = joined(*before)
     assert joined(a, b, start=start) == joined(b, a, start=start)
 
 
-@EVERYDAY
 @given(sets, observations())
 @example([says(title="a")], says(title="a"))
 def test_a_repeat_changes_nothing_and_says_so(before, seen):
@@ -58,7 +55,6 @@ def test_a_repeat_changes_nothing_and_says_so(before, seen):
     assert (again.changed, again.touched, again.large, again.first_event) == ({}, False, {}, False)
 
 
-@EVERYDAY
 @given(sets, observations())
 def test_join_leaves_the_state_before_as_it_was(before, seen):
     state = joined(*before)
@@ -67,7 +63,6 @@ def test_join_leaves_the_state_before_as_it_was(before, seen):
     assert state == copy
 
 
-@EVERYDAY
 @given(sets, observations())
 def test_no_status_moves_back_and_nothing_known_is_erased(before, seen):
     ours = joined(*before)
@@ -84,7 +79,6 @@ def test_no_status_moves_back_and_nothing_known_is_erased(before, seen):
     assert (theirs.unknown_us or 0) >= (ours.unknown_us or 0)
 
 
-@EVERYDAY
 @given(sets)
 def test_a_field_is_held_small_or_large_and_large_ones_match_what_was_written(observed):
     state, large = stored(observed)
@@ -92,7 +86,6 @@ def test_a_field_is_held_small_or_large_and_large_ones_match_what_was_written(ob
     assert {name: digest(text) for name, text in large.items()} == {name: one[1] for name, one in state.large.items()}
 
 
-@EVERYDAY
 @given(sets)
 def test_what_changed_is_what_differs(observed):
     state = ItemState()
@@ -107,7 +100,6 @@ def test_what_changed_is_what_differs(observed):
         state = out.state
 
 
-@EVERYDAY
 @given(
     shuffled_with_repeats(
         st.lists(
@@ -131,7 +123,6 @@ def test_more_fields_than_are_kept_end_alike_in_any_order(orders):
         assert not join(state, seen).touched
 
 
-@EVERYDAY
 @given(shuffled_with_repeats(st.lists(st.integers(0, 12), max_size=9, unique=True)))
 def test_more_urls_than_are_kept_end_alike_in_any_order(orders):
     """Each at a time of its own, as a URL has one time at which it was first seen."""

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from app.domain.policy import Policy
 from tests.rules.tasks.scene import Story, names, new_task, running_story, says, shows, stranger_says
-from tests.rules.tasks.strategies import EVERYDAY, readings
+from tests.rules.tasks.strategies import readings
 
 MP3, WAV = (f"https://cdn.example/a.{kind}?auth_key=1" for kind in ("mp3", "wav"))
 SECTIONS = [{"start": 0.5, "end": 3.0, "text": "\n[verse]"}]
@@ -242,7 +242,6 @@ def test_a_task_that_loses_its_item_is_told_nothing_of_it():
 ENDS = ("succeeded", "part_failed", "failed", "expired", "canceled")
 
 
-@EVERYDAY
 @given(st.lists(st.tuples(readings(), st.booleans()), max_size=8))
 def test_whatever_is_said_beginnings_are_told_once_and_the_last_end_is_the_status(said):
     story = accepted_story()

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from app.domain.observation import NamedBy
 from tests.rules.tasks.scene import Story, names, new_task, running_story, says, shows, stranger_says
-from tests.rules.tasks.strategies import EVERYDAY
 
 MP3 = "https://cdn.example/a.mp3"
 
@@ -159,7 +158,6 @@ def test_the_same_id_in_two_families_is_two_items():
     assert (song.status, stems.status) == ("running", "succeeded")
 
 
-@EVERYDAY
 @given(
     st.permutations([NamedBy.UNBOUND_TOKEN, NamedBy.BOUND_TOKEN, NamedBy.SUBMIT_ANSWER]),
     st.lists(st.sampled_from(list(NamedBy)[1:]), max_size=4),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from app.domain.observation import to_us
 from app.domain.policy import Policy
 from tests.rules.tasks.scene import after, denies, running_story, says, shows
-from tests.rules.tasks.strategies import EVERYDAY, readings
+from tests.rules.tasks.strategies import readings
 
 MP3, WAV, STREAM = (f"https://cdn.example/a.{kind}?auth_key=1" for kind in ("mp3", "wav", "m3u8"))
 SECTIONS = [{"start": 0.5, "end": 3.0, "text": "\n[verse]"}]
@@ -148,7 +148,6 @@ def test_denials_of_a_final_item_count_as_follow_ups_and_fail_nothing_else():
     assert artifact_statuses(story) == {"audio": "failed", "audio_hi": "ready"}
 
 
-@EVERYDAY
 @given(st.lists(st.tuples(readings(), st.booleans()), max_size=8))
 def test_whatever_is_said_an_unsettled_item_has_its_next_question_and_a_settled_one_none(said):
     story = running_story()

@@ -2,7 +2,7 @@
 
 import json
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.vendor import codes
@@ -19,8 +19,6 @@ from app.vendor.answers import (
     result_of,
 )
 from app.vendor.kinds import FAMILIES
-
-EVERYDAY = settings(max_examples=200, deadline=None)
 
 families = st.sampled_from(list(FAMILIES.values()))
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=8)
@@ -51,7 +49,6 @@ def is_text(value: object) -> bool:
     return isinstance(value, str) and value.encode() is not None and "\x00" not in value
 
 
-@EVERYDAY
 @given(http_statuses, contents, retry_afters)
 @example(500, b'{"status": 400001, "message": "no", "data": {}}', None)
 @example(200, b'{"status": 200000, "message": "ok", "data": {"item_ids": []}}', None)
@@ -71,7 +68,6 @@ def test_any_answer_to_a_submission_is_sorted(http_status, content, retry_after_
         assert answer.request_id is None or is_text(answer.request_id)
 
 
-@EVERYDAY
 @given(http_statuses, contents, retry_afters, families)
 def test_any_answer_to_a_query_is_sorted(http_status, content, retry_after_s, family):
     answer = read_query_answer(Response(http_status, content, retry_after_s), family)

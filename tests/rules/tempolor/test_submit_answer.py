@@ -3,14 +3,12 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.vendor import codes
 from app.vendor.answers import Accepted, Refused, Response, Unknown, read_envelope, read_submit_answer
 from app.vendor.codes import Remedy
-
-EVERYDAY = settings(max_examples=150, deadline=None)
 
 
 def envelope(status=200000, data=None, **more):
@@ -306,7 +304,6 @@ def test_the_vendors_words_are_cleaned_and_bounded():
     assert found.request_id is None
 
 
-@EVERYDAY
 @given(st.integers(200, 599), st.binary(max_size=80))
 def test_any_answer_is_sorted_and_never_accepted_without_ids(http_status, content):
     assert isinstance(answer(http_status, content), Refused | Unknown)

@@ -13,7 +13,6 @@ from app.vendor import decoding, wire
 from app.vendor.answers import read_envelope
 from app.vendor.kinds import FAMILIES
 
-EVERYDAY = settings(max_examples=120, deadline=None)
 DEEP = settings(max_examples=5000, deadline=None)
 
 families = st.sampled_from(list(FAMILIES.values()))
@@ -73,7 +72,6 @@ def survives(raw: bytes, family) -> None:
         check(reading)
 
 
-@EVERYDAY
 @given(st.binary(max_size=60), families)
 @example(b"\xef\xbb\xbf{}", FAMILIES["song"])
 @example(b"1" * 5000, FAMILIES["song"])
@@ -83,21 +81,18 @@ def test_any_bytes_are_read_or_malformed(raw, family):
     assert read_envelope(raw) is None
 
 
-@EVERYDAY
 @given(anything, families)
 def test_any_json_is_read_or_malformed(document, family):
     survives(json.dumps(document).encode(), family)
     survives(json.dumps({family.list_key: document}).encode(), family)
 
 
-@EVERYDAY
 @given(st.lists(items, max_size=4), families, st.booleans())
 def test_any_items_are_read_or_counted(listed, family, ascii_only):
     raw = json.dumps({family.list_key: listed}, ensure_ascii=ascii_only).encode(errors="surrogatepass")
     survives(raw, family)
 
 
-@EVERYDAY
 @given(st.lists(items, max_size=4), families)
 def test_each_item_of_a_list_gives_one_reading_or_one_oddity(listed, family):
     found = wire.read_items(listed, family)
@@ -117,7 +112,6 @@ def test_any_bytes_in_the_middle_of_a_body_are_survived(listed, family, noise, p
     survives(raw[:place], family)
 
 
-@EVERYDAY
 @given(anything)
 def test_cleaning_twice_is_cleaning_once(value):
     once = wire.clean([value], wire.Oddities(int))
@@ -126,7 +120,6 @@ def test_cleaning_twice_is_cleaning_once(value):
     assert not oddities
 
 
-@EVERYDAY
 @given(st.text(st.characters(codec=None)))
 def test_cleaned_text_is_storable_and_good_text_is_untouched(text):
     cleaned = wire.clean_text(text)
@@ -136,7 +129,6 @@ def test_cleaned_text_is_storable_and_good_text_is_untouched(text):
         assert after == ("\ufffd" if before == "\x00" or 0xD800 <= ord(before) <= 0xDFFF else before)
 
 
-@EVERYDAY
 @example(items=[{"item_id": "i1", "odd": "/callbacks/song/" + "A" * 52, "n": 10**45}])
 @given(items=st.lists(st.dictionaries(st.text(max_size=6) | known_fields, anything, max_size=5), max_size=3))
 def test_what_passes_for_clean_is_what_cleaning_would_leave(items):

@@ -7,13 +7,11 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import settings
 
 from app.caller.post import Delivered, Failed, Forbidden, Gone, Rejected, shown
 from tests.support.receiver import MESSAGE, OK, Resolver, calling, endless, plain, raw, receiving
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-EVERYDAY = settings(max_examples=200, deadline=None)
 
 
 async def answer_to(reply, **given):

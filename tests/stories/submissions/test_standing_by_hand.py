@@ -22,7 +22,6 @@ from app.domain.standing import (
     released,
 )
 from tests.rules.tasks.scene import after
-from tests.rules.tasks.strategies import EVERYDAY
 
 SAID_BY_THE_VENDOR = {
     "accepted": answered,
@@ -40,7 +39,6 @@ SAID_BY_THE_VENDOR = {
 }
 
 
-@EVERYDAY
 @given(st.lists(st.sampled_from(sorted(SAID_BY_THE_VENDOR)), max_size=12))
 def test_nothing_the_vendor_says_ends_it_and_what_it_said_is_there_when_it_is_released(said):
     by_hand, plain = held_by_hand(GOING, "maintenance", after(0)), GOING
