@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import httpx
+from pydantic import BaseModel
 
 from app.flows.clock import Clock
 from app.gateway import Gateway, build
@@ -97,6 +98,13 @@ async def _is(server: Server) -> bool:
     return bool(server.started)
 
 
+class Given(Settings):
+    """Settings that look for nothing in the environment, which would take longer than most tests need a gateway."""
+
+    def __init__(self, **values: Any) -> None:
+        BaseModel.__init__(self, **values)
+
+
 def make_settings(database_url: str, **given: Any) -> Settings:
     """Settings for a test: quick loops, everything else as by default."""
     values: dict[str, Any] = {
@@ -110,7 +118,7 @@ def make_settings(database_url: str, **given: Any) -> Settings:
         "loop_idle_s": 1 if virtual_loop() else 0.05,
         "drain_s": 0.1,
     }
-    return Settings(_env_file=None, **(values | given))
+    return Given(**(values | given))
 
 
 def make_gateway(
