@@ -1,7 +1,7 @@
 """The database that a test runs on, and the gateways and sandboxes that it starts.
 
-Stories run on the database that ``--db`` names (SQLite by default) and on virtual time. Every other test that asks for
-a database runs on both, in real time. A test says otherwise with ``on_sqlite`` or ``on_postgresql``, and with the
+Stories run on the database that ``--db`` names (SQLite by default), and rules and stories on virtual time. Every other
+test that asks for a database runs on both, in real time. A test says otherwise with ``on_sqlite`` or ``on_postgresql``, and with the
 markers ``real_time`` or ``virtual_time``.
 """
 
@@ -32,6 +32,7 @@ from tests.support.starting import Retain, StartGateway, StartSandbox
 from tests.support.virtual_time import VirtualLoop, virtual_loop
 
 BOTH = ("sqlite", "postgresql")
+RULES = Path(__file__).parent / "rules"
 STORIES = Path(__file__).parent / "stories"
 set_up("console", "warning")
 hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
@@ -46,10 +47,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Callable[[], Any]]:
-    """Stories run on virtual time, and so does what asks for it."""
-    is_virtual = item.get_closest_marker("virtual_time") or (
-        item.path.is_relative_to(STORIES) and not item.get_closest_marker("real_time")
-    )
+    """Rules and stories run on virtual time, and so does what asks for it."""
+    in_tier = item.path.is_relative_to(RULES) or item.path.is_relative_to(STORIES)
+    is_virtual = item.get_closest_marker("virtual_time") or (in_tier and not item.get_closest_marker("real_time"))
     return {"virtual": VirtualLoop} if is_virtual else {"real": asyncio.new_event_loop}
 
 
