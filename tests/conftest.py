@@ -1,8 +1,8 @@
 """The database that a test runs on, and the gateways and sandboxes that it starts.
 
 Stories run on the database that ``--db`` names (SQLite by default), and rules and stories on virtual time. Every other
-test that asks for a database runs on both, in real time. A test says otherwise with ``on_sqlite`` or ``on_postgresql``, and with the
-markers ``real_time`` or ``virtual_time``.
+test that asks for a database runs on both, in real time. A test says otherwise with ``on_sqlite`` or
+``on_postgresql``, and with the markers ``real_time`` or ``virtual_time``.
 """
 
 import asyncio
