@@ -58,51 +58,53 @@ WAYS_HOME = [
 NEVER_PUBLIC_AND_NEVER_THERE = ["0177.0.0.1", "127.0.0.01", "①②⑦.0.0.1", "[::1%25lo]", "[::127.0.0.1]", "localhost\\.a"]
 
 
-@pytest.mark.parametrize("address", [one for many in NOT_PUBLIC.values() for one in many])
-async def test_no_name_may_lead_to_an_address_that_is_not_public(address):
-    assert not is_public(ip_address(address))
-    resolver = Resolver([address])
-    with calling(allow_private=False, resolve=resolver) as caller, capture_logs() as logs:
-        assert await caller.post("http://hooks.example:9/a?token=hush", MESSAGE) == REFUSED
-    assert [(line["event"], line["addresses"]) for line in logs] == [("egress.refused", [str(ip_address(address))])]
-    assert resolver.asked == ["hooks.example"]
+@pytest.mark.parametrize("network", NOT_PUBLIC)
+async def test_no_name_may_lead_to_an_address_that_is_not_public(network):
+    for address in NOT_PUBLIC[network]:
+        assert not is_public(ip_address(address)), address
+        resolver = Resolver([address])
+        with calling(allow_private=False, resolve=resolver) as caller, capture_logs() as logs:
+            assert await caller.post("http://hooks.example:9/a?token=hush", MESSAGE) == REFUSED, address
+        assert [(line["event"], line["addresses"]) for line in logs] == [("egress.refused", [str(ip_address(address))])]
+        assert resolver.asked == ["hooks.example"]
 
 
-@pytest.mark.parametrize("address", PUBLIC)
-def test_public_addresses_pass(address):
-    assert is_public(ip_address(address))
+def test_public_addresses_pass():
+    assert [one for one in PUBLIC if not is_public(ip_address(one))] == []
 
 
-@pytest.mark.parametrize("host", WAYS_HOME)
-async def test_however_it_is_written_this_machine_is_not_connected_to(host):
-    async with receiving(hosts=("127.0.0.1", "::1")) as receiver:
-        with calling(allow_private=True) as caller:
-            assert await caller.post(receiver.url(host), MESSAGE) == Delivered(200, "thanks"), "it does lead here"
-        with calling(allow_private=False) as caller, capture_logs() as logs:
-            assert await caller.post(receiver.url(host), MESSAGE) == REFUSED
-    assert receiver.connections == 1
-    assert [line["event"] for line in logs] == ["egress.refused"]
+@pytest.mark.real_time
+async def test_however_it_is_written_this_machine_is_not_connected_to():
+    for host in WAYS_HOME:
+        async with receiving(hosts=("127.0.0.1", "::1")) as receiver:
+            with calling(allow_private=True) as caller:
+                assert await caller.post(receiver.url(host), MESSAGE) == Delivered(200, "thanks"), f"{host} leads here"
+            with calling(allow_private=False) as caller, capture_logs() as logs:
+                assert await caller.post(receiver.url(host), MESSAGE) == REFUSED, host
+        assert receiver.connections == 1, host
+        assert [line["event"] for line in logs] == ["egress.refused"], host
 
 
-@pytest.mark.parametrize("host", NEVER_PUBLIC_AND_NEVER_THERE)
-async def test_what_cannot_be_read_or_found_is_not_connected_to(host):
-    async with receiving(hosts=("127.0.0.1", "::1")) as receiver:
-        with calling(allow_private=False) as caller, capture_logs() as logs:
-            found = await caller.post(receiver.url(host), MESSAGE)
-    assert isinstance(found, Forbidden)
-    assert receiver.connections == 0
-    assert [line["event"] for line in logs] == ["egress.refused"]
+@pytest.mark.real_time
+async def test_what_cannot_be_read_or_found_is_not_connected_to():
+    for host in NEVER_PUBLIC_AND_NEVER_THERE:
+        async with receiving(hosts=("127.0.0.1", "::1")) as receiver:
+            with calling(allow_private=False) as caller, capture_logs() as logs:
+                assert isinstance(await caller.post(receiver.url(host), MESSAGE), Forbidden), host
+        assert receiver.connections == 0, host
+        assert [line["event"] for line in logs] == ["egress.refused"], host
 
 
-@pytest.mark.parametrize("addresses", list(permutations(["127.0.0.1", "8.8.8.8", "2606:4700:4700::1111"])))
-async def test_one_private_address_among_public_ones_spoils_a_name(addresses):
+async def test_one_private_address_among_public_ones_spoils_a_name():
     async with receiving() as receiver:
-        with calling(allow_private=False, resolve=Resolver(list(addresses))) as caller, capture_logs() as logs:
-            assert await caller.post(receiver.url("hooks.example"), MESSAGE) == REFUSED
+        for addresses in permutations(["127.0.0.1", "8.8.8.8", "2606:4700:4700::1111"]):
+            with calling(allow_private=False, resolve=Resolver(list(addresses))) as caller, capture_logs() as logs:
+                assert await caller.post(receiver.url("hooks.example"), MESSAGE) == REFUSED, addresses
+            assert logs[0]["addresses"] == ["127.0.0.1"]
     assert receiver.connections == 0
-    assert logs[0]["addresses"] == ["127.0.0.1"]
 
 
+@pytest.mark.real_time
 async def test_an_answer_that_changes_after_the_check_changes_nothing():
     # 3ffe::/16 was given back in 2006: public by all rules, and nobody is there.
     resolver = Resolver(["3ffe::1"], ["127.0.0.1"])
@@ -115,6 +117,7 @@ async def test_an_answer_that_changes_after_the_check_changes_nothing():
     assert receiver.connections == 0
 
 
+@pytest.mark.real_time
 async def test_the_connection_goes_to_the_address_that_was_looked_up():
     resolver = Resolver(["127.0.0.1"], ["3ffe::1"])
     async with receiving() as receiver:
@@ -140,41 +143,47 @@ async def test_the_log_names_the_host_and_nothing_else_of_the_url(host):
     assert "hush" not in repr(logs)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        *("https://hooks.example/a?b=c", "http://hooks.example", "HTTPS://Hooks.Example:8443/", "http://8.8.8.8:1/"),
-        *("http://[2606:4700::1]:65535/x", "http://my_container:8000/", "https://münchen.example/ä", "http://a.b.c./"),
-        "http://127.0.0.1:8000/",
-    ],
-)
-def test_urls_that_may_be_submitted(url):
-    check_url(url)
+GOOD_URLS = [
+    *("https://hooks.example/a?b=c", "http://hooks.example", "HTTPS://Hooks.Example:8443/", "http://8.8.8.8:1/"),
+    *("http://[2606:4700::1]:65535/x", "http://my_container:8000/", "https://münchen.example/ä", "http://a.b.c./"),
+    "http://127.0.0.1:8000/",
+]
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        *(
-            "",
-            "hooks.example",
-            "//hooks.example",
-            "/path",
-            "http://",
-            "http:///path",
-            "http:hooks.example",
-            "https://:80/",
-        ),
-        *("ftp://hooks.example", "file:///etc/passwd", "gopher://a/", "unix:///run/x.sock", "javascript:alert(1)"),
-        *("http://user@hooks.example", "http://user:pass@hooks.example/", "http://hooks.example\\@other.example/"),
-        *("http://hooks.example:0/", "http://hooks.example:65536/", "http://hooks.example:-1/", "http://a:b/"),
-        *("http://hooks example/", "http://hooks%2eexample/", "http://hooks\\.example/", "http://a..b/", "http://.a/"),
-        *("http://hooks.example/\r\nX: y", "http://hooks.example/\x00", "http://a/\ud800", "http://a_\ud800.b/"),
-        *("http://[::1", "http://[fe80::1%25eth0]/", "http://[v1.a]/", "http://256.1.1.1/", "http://" + "a" * 64 + "/"),
-        *("http://" + "a." * 127 + "/", "http://hooks.example/" + "a" * 2048),
-    ],
-)
-def test_urls_that_may_not_be_submitted(url):
-    with pytest.raises(InvalidRequest) as refused:
+def test_urls_that_may_be_submitted():
+    for url in GOOD_URLS:
         check_url(url)
-    assert "hooks" not in refused.value.detail
+
+
+BAD_URLS = [
+    *(
+        "",
+        "hooks.example",
+        "//hooks.example",
+        "/path",
+        "http://",
+        "http:///path",
+        "http:hooks.example",
+        "https://:80/",
+    ),
+    *("ftp://hooks.example", "file:///etc/passwd", "gopher://a/", "unix:///run/x.sock", "javascript:alert(1)"),
+    *("http://user@hooks.example", "http://user:pass@hooks.example/", "http://hooks.example\\@other.example/"),
+    *("http://hooks.example:0/", "http://hooks.example:65536/", "http://hooks.example:-1/", "http://a:b/"),
+    *("http://hooks example/", "http://hooks%2eexample/", "http://hooks\\.example/", "http://a..b/", "http://.a/"),
+    *("http://hooks.example/\r\nX: y", "http://hooks.example/\x00", "http://a/\ud800", "http://a_\ud800.b/"),
+    *("http://[::1", "http://[fe80::1%25eth0]/", "http://[v1.a]/", "http://256.1.1.1/", "http://" + "a" * 64 + "/"),
+    *("http://" + "a." * 127 + "/", "http://hooks.example/" + "a" * 2048),
+]
+
+
+def test_urls_that_may_not_be_submitted():
+    def refused(url):
+        try:
+            check_url(url)
+        except InvalidRequest as error:
+            return error.detail
+        return None
+
+    said = {url: refused(url) for url in BAD_URLS}
+    assert [url for url, detail in said.items() if detail is None] == []
+    assert [url for url, detail in said.items() if "hooks" in (detail or "")] == []

@@ -9,6 +9,7 @@ import pytest
 from app.caller.post import Delivered, Failed
 from tests.support.receiver import CERTIFICATE, MESSAGE, Resolver, calling, receiving
 
+pytestmark = pytest.mark.real_time
 HERE = Resolver(["127.0.0.1"])
 
 
