@@ -55,13 +55,14 @@ async def test_other_settings_do_not_change_what_was_to_be_told(gateway, notifie
     assert (await gateway.task(task["id"]))["items"][0]["artifacts"]["audio"]["status"] == "failed"
 
 
-async def test_a_flood_takes_nothing_from_what_is_still_to_be_told(gateway, notifier):
+async def test_a_flood_takes_nothing_from_what_is_still_to_be_told(gateway, notifier, clock):
     studio = await client_of(gateway)
     async with watching() as receiver:
         task = await studio.submit(receiver.url())
         await gateway.call_back("song", done(lyrics="la " * 800), UUID(task["id"]))
         last = MOST_TO_LEAVE + 4
         for n in range(last + 1):
+            clock.skip(1)
             await gateway.call_back("song", song(lyrics=f"lo {n} " * 300), UUID(task["id"]))
         await deliver(notifier)
         told = {one["type"]: one["data"] for one in read(receiver, studio.secret)}
