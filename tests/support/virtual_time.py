@@ -1,8 +1,8 @@
 """An event loop whose clock jumps: when nothing is ready, it is at once the time of the next timer.
 
-So a test waits for nothing, and what it asserts of a duration is exact. ``asyncio.sleep``, ``asyncio.timeout`` and
-``call_later`` follow the loop's clock by themselves. Servers and connections to them are kept inside the loop
-(``memory_network``), so that "nothing is ready" means that nothing will be.
+So a test waits for nothing, and what it asserts of a duration is exact but for microseconds. ``asyncio.sleep``,
+``asyncio.timeout`` and ``call_later`` follow the loop's clock by themselves. Servers and connections to them are kept
+inside the loop (``memory_network``), so that "nothing is ready" means that nothing will be.
 
 Time stands still while real work is under way, since its end is not on our clock: calls to threads, and what is done
 under ``real_work`` (a database).
@@ -32,6 +32,10 @@ _REAL_S: Final = 20.0
 """How long the loop blocks at once where something real is under way."""
 
 
+_TURN_S: Final = 1e-6
+"""What a turn of the loop takes: of two things that are done one after the other, the second is the later one."""
+
+
 class _JumpingSelector(selectors.DefaultSelector):
     """Waits for real events only where they can be expected; else the loop's clock is moved on."""
 
@@ -40,6 +44,7 @@ class _JumpingSelector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[Any]:
         found = super().select(0)
         if found or (timeout is not None and timeout <= 0):
+            self.loop.elapsed += _TURN_S
             return found
         if self.loop.working or timeout is None:
             found = super().select(_REAL_S)
