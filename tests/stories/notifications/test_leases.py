@@ -1,18 +1,19 @@
 """One sender at a time has a notification; what a dead one had is sent by another, and no result is lost or doubled."""
 
 import asyncio
-from uuid import UUID
+import math
+from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
-from app.errors import Unavailable
 from app.flows import notify
 from app.flows.notify import Notifier
 from app.storage import outbox
+from tests.support.away import AwayBackend
 from tests.support.gateway import eventually
 from tests.support.notifications import (
     BUSY,
-    after_s,
     client_of,
     deliver,
     finished,
@@ -23,6 +24,7 @@ from tests.support.notifications import (
     written,
 )
 from tests.support.receiver import OK
+from tests.support.virtual_time import monotonic
 
 
 @pytest.fixture
@@ -78,59 +80,70 @@ async def test_who_begins_late_gives_it_back_unsent(gateway, sender, clock):
         assert (await studio.one())["status"] == "delivered"
 
 
-async def test_a_result_is_noted_once_the_database_is_back(gateway, sender, monkeypatch):
+@pytest.fixture
+async def away(database_url):
+    """The database as the next sender has it."""
+    backend = AwayBackend(database_url)
+    yield backend
+    await backend.close()
+
+
+def through(gateway, backend):
+    """A sender that has the database by way of ``backend``."""
+    context = replace(gateway.gateway.context, db=backend.database())
+    return Notifier(context, gateway.gateway.caller)
+
+
+async def test_a_result_is_noted_once_the_database_is_back(gateway, away):
     studio = await client_of(gateway)
-    settle, away = notify.settle, [Unavailable("away")] * 2
 
-    def sometimes(conn, context, letter, attempt, body):
-        if away:
-            raise away.pop()
-        return settle(conn, context, letter, attempt, body)
+    async def goes_away_and_answers(writer):
+        away.writes_to_refuse = 2
+        await OK(writer)
 
-    monkeypatch.setattr(notify, "settle", sometimes)
-    async with watching() as receiver:
+    async with watching(goes_away_and_answers) as receiver:
         await studio.canceled(receiver.url())
-        await deliver(sender())
+        await deliver(through(gateway, away))
     assert (await studio.one())["status"] == "delivered"
-    assert (len(receiver.bodies), away) == (1, [])
+    assert (len(receiver.bodies), away.writes_to_refuse) == (1, 0)
 
 
-async def test_what_cannot_be_noted_while_the_lease_lasts_is_sent_once_more(gateway, sender, clock, monkeypatch):
+async def test_what_cannot_be_noted_while_the_lease_lasts_is_sent_once_more(gateway, away):
     studio = await client_of(gateway)
-    settle, away = notify.settle, True
 
-    def sometimes(conn, context, letter, attempt, body):
-        if away:
-            clock.skip(31)
-            raise Unavailable("away")
-        return settle(conn, context, letter, attempt, body)
+    async def goes_away_and_answers(writer):
+        away.writes_to_refuse = math.inf
+        await OK(writer)
 
-    monkeypatch.setattr(notify, "settle", sometimes)
-    notifier = sender()
-    async with watching() as receiver:
+    notifier = through(gateway, away)
+    async with watching(goes_away_and_answers, OK) as receiver:
         await studio.canceled(receiver.url())
         await notifier.step()
+        began = monotonic()
         await finished(notifier)
+        assert 30 <= monotonic() - began < 32
         assert (await studio.one())["attempts"] == 0
-        away = False
+        away.writes_to_refuse = 0
         await deliver(notifier)
     assert (await studio.one())["status"] == "delivered"
     assert len(receiver.bodies) == 2
     assert len(set(receiver.seen())) == 1
 
 
-async def test_a_timeline_that_cannot_be_written_has_nothing_sent_twice(gateway, sender, clock, monkeypatch):
+async def test_a_timeline_that_cannot_be_written_has_nothing_sent_twice(gateway, sender, clock, db):
     studio = await client_of(gateway)
 
-    def broken(*_):
-        raise LookupError("no such entry")
+    async def damages_its_task_and_answers(writer):
+        await db.execute("UPDATE tasks SET submission = 'unheard of'")
+        await OK(writer)
 
-    monkeypatch.setattr(notify, "settle", broken)
-    async with watching() as receiver:
+    async with watching(damages_its_task_and_answers) as receiver:
         await studio.canceled(receiver.url())
-        await deliver(sender())
+        with capture_logs() as logs:
+            await deliver(sender())
         clock.skip(60)
         await deliver(sender())
+    assert [line["event"] for line in logs] == ["notification.not_told"]
     assert (await studio.one())["status"] == "delivered"
     assert len(receiver.bodies) == 1
 
@@ -191,25 +204,6 @@ async def test_a_revoked_client_is_sent_nothing_more(gateway, sender, clock):
         page = (await gateway.api.get("/v1/notifications")).json()["data"]
         assert [(one["status"], one["last_error"]) for one in page] == [("dead", "client_revoked")] * 2
         assert len(receiver.bodies) == 1
-
-
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_two_senders_never_post_the_same_at_once(start_gateway):
-    first = await start_gateway(egress_allow_private=True)
-    await start_gateway(egress_allow_private=True)
-    studio = await client_of(first)
-    hosts = [f"127.0.2.{number}" for number in range(1, 11)]
-    async with watching(after_s(0.1), hosts=hosts) as receiver:
-        rows = [one for host in hosts for one in written(first, receiver.url(host), 20)]
-        await write(first, rows)
-
-        async def all_delivered():
-            return len(await studio.notifications(status="delivered")) == len(rows)
-
-        await eventually(all_delivered, timeout_s=60, every_s=0.2)
-    assert receiver.twice == []
-    assert sorted(UUID(one) for one in receiver.seen()) == sorted(one.id for one in rows)
-    assert receiver.most_at_once > notify.PER_RECEIVER, "they were sent side by side"
 
 
 async def test_a_lease_that_passed_on_settles_nothing(gateway, clock):
