@@ -93,6 +93,7 @@ async def test_what_still_cannot_be_read_stays_malformed(gateway, db):
     assert shown == {**row, "changed": []}
 
 
+@pytest.mark.own_database
 async def test_what_still_cannot_be_applied_stays_poisoned(gateway, db):
     task = (await gateway.submit())["id"]
     if db.is_sqlite:
