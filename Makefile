@@ -66,6 +66,10 @@ test-all: $(READY) ## every tier, stories on both databases, properties with mor
 test-slow: $(READY) ## what is too heavy for every day: load, and kills by the hundred
 	$(PYTEST) -m slow --db both --hypothesis-profile thorough $(ARGS)
 
+.PHONY: mutants
+mutants: $(READY) ## faults of the table in tests/mutants, each of which a test must notice (ARGS='save --jobs 2' chooses)
+	$(BIN)/python -m tests.mutants $(ARGS)
+
 .PHONY: check
 check: $(READY) ## format, lint, types, layers, every tier
 	$(BIN)/ruff format --check .

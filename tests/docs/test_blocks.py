@@ -32,6 +32,7 @@ READ = {("json",), ("yaml",), ("nginx",), ("mermaid",), ("text",)}
 NOT_RUN = {
     "make demo    #": "the demo is a run of its own in CI (.ci/run), and `make test` would run this test",
     "make setup\n": "it makes .venv anew, and `serve` stays; each of its commands is run by tests/processes",
+    "make mutants    ": "it runs much of the suite for each of a hundred faults",
     "cp .env.example .env                  # POSTGRES": "needs a Docker engine; the compose file is checked by itself",
     "docker compose stop serve worker": "needs a Docker engine; the same without it stands below and is run",
 }

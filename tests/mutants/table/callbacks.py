@@ -1,0 +1,174 @@
+"""Faults of callbacks: tokens, the inbound log, groups, bodies and their limits, redaction, replay."""
+
+from typing import Final
+
+from tests.mutants.mutation import Mutation
+
+TOKENS: Final = (
+    Mutation(
+        "token-of-any-family",
+        "tokens",
+        "app/vendor/tokens.py",
+        '        message = b"callback\\x00" + family.encode() + b"\\x00" + task_bytes\n',
+        '        message = b"callback\\x00" + task_bytes\n',
+        "a token is good for one family",
+        ("tests/rules/tempolor/test_tokens.py",),
+    ),
+    Mutation(
+        "token-of-the-first-secret-alone",
+        "tokens",
+        "app/vendor/tokens.py",
+        "        known = key_id in self._secrets\n",
+        "        known = key_id == self._first\n",
+        "during a rotation every secret verifies",
+        ("tests/rules/tempolor/test_tokens.py",),
+    ),
+    Mutation(
+        "address-unchecked",
+        "tokens",
+        "app/api/callbacks.py",
+        "        if self._allowed and not self._is_allowed(address):\n",
+        "        if self._allowed and address is None:\n",
+        "callbacks come only from the networks that are allowed",
+        ("tests/stories/callbacks/test_callback_tokens.py",),
+    ),
+    Mutation(
+        "throttled-for-ever",
+        "tokens",
+        "app/api/meter.py",
+        "        if now - started >= WINDOW_S:\n",
+        "        if now - started >= WINDOW_S * MOST_FAILURES:\n",
+        "an address that guessed is answered again after a minute",
+        ("tests/rules/runtime/test_meter.py",),
+    ),
+)
+
+INBOX: Final = (
+    Mutation(
+        "inbox-body-of-any-task",
+        "inbox",
+        "app/storage/inbox.py",
+        '    bound = task_id.hex if task_id else ""\n',
+        '    bound = ""\n',
+        "the same body for two tasks is two callbacks",
+        ("tests/stories/callbacks/test_callback_log.py", "tests/stories/callbacks"),
+    ),
+    Mutation(
+        "inbox-repeat-looks-new",
+        "inbox",
+        "app/flows/record.py",
+        "    observed_us = to_us(receipt.received_at if receipt else one.received_at)\n",
+        "    observed_us = to_us(one.received_at)\n",
+        "a repeat has the time of its first copy",
+        ("tests/stories/callbacks/test_callback_log.py", "tests/stories/callbacks"),
+    ),
+    Mutation(
+        "inbox-bodies-without-end",
+        "inbox",
+        "app/flows/record.py",
+        "                task.stored_bodies += 1 + len(one.body) // inbox.BODY_UNIT\n",
+        "                task.stored_bodies += len(one.body) // inbox.BODY_UNIT\n",
+        "a leaked token does not fill the disk",
+        ("tests/stories/callbacks/test_leaked_url.py", "tests/stories/callbacks/test_callback_log.py"),
+    ),
+    Mutation(
+        "group-unstored-and-acknowledged",
+        "inbox",
+        "app/flows/writer.py",
+        "        except Unavailable as error:\n            for waiting in group:\n"
+        "                _fail(waiting, error.detail)\n",
+        "        except Unavailable:\n            for waiting in group:\n"
+        "                waiting.answer.set_result(Ruling(Disposition.APPLIED, usable=True))\n",
+        "nothing is acknowledged that was not committed",
+        ("tests/stories/callbacks", "tests/database/test_kept_connections.py", "tests/processes/test_database_away.py"),
+    ),
+    Mutation(
+        "group-tried-once",
+        "inbox",
+        "app/flows/writer.py",
+        "        except Unavailable:\n            await self._commit_once(group)\n",
+        "        except Unavailable:\n            raise\n",
+        "a connection that died while idle fails no callback",
+        ("tests/database/test_kept_connections.py",),
+    ),
+    Mutation(
+        "group-waits-for-a-lock",
+        "inbox",
+        "app/flows/writer.py",
+        "    async def _commit_once(self, group: list[_Waiting], *, skip_locked: bool = True) -> None:\n",
+        "    async def _commit_once(self, group: list[_Waiting], *, skip_locked: bool = False) -> None:\n",
+        "one task that is held delays no other (PostgreSQL)",
+        ("tests/database", "tests/processes/test_database_away.py"),
+    ),
+    Mutation(
+        "replay-as-of-the-last-copy",
+        "inbox",
+        "app/flows/replay.py",
+        "    observed_us = to_us(logged.received_at)\n",
+        "    observed_us = to_us(logged.last_received_at)\n",
+        "a replay is as of the time of the first copy",
+        ("tests/stories/callbacks/test_replay.py", "tests/stories/retention/test_verify.py"),
+    ),
+)
+
+BODIES: Final = (
+    Mutation(
+        "body-without-end",
+        "bodies",
+        "app/api/callbacks.py",
+        "            if len(body) + len(chunk) > self._most_bytes:\n",
+        "            if not body and len(chunk) > self._most_bytes:\n",
+        "a body without a length is answered at the limit",
+        ("tests/stories/callbacks/test_callback_sizes.py",),
+    ),
+    Mutation(
+        "admission-leaks-bytes",
+        "bodies",
+        "app/flows/ingest.py",
+        "        self._entries -= 1\n        self._bytes -= size\n",
+        "        self._entries -= 1\n",
+        "what was refused or answered makes room again",
+        ("tests/stories/callbacks/test_callback_sizes.py", "tests/stories/callbacks"),
+    ),
+    Mutation(
+        "budget-leaks",
+        "bodies",
+        "app/api/bodies.py",
+        "        budget.held -= held\n",
+        "        budget.held -= len(raw)\n",
+        "bodies of clients make room again when they were read",
+        ("tests/stories/web/test_request_bodies.py", "tests/stories/web/test_connections.py"),
+    ),
+    Mutation(
+        "given-metadata-uncounted",
+        "bodies",
+        "app/api/intake.py",
+        "len(canonical(asked.params).encode()) + len(canonical(asked.metadata).encode()) > MOST_GIVEN_BYTES",
+        "len(canonical(asked.params).encode()) > MOST_GIVEN_BYTES",
+        "params and metadata together have a bound",
+        ("tests/stories/submissions/test_submit.py", "tests/stories/web/test_request_bodies.py"),
+    ),
+)
+
+REDACTION: Final = (
+    Mutation(
+        "redact-no-callbacks",
+        "redaction",
+        "app/flows/ingest.py",
+        "        body = self._context.redactor.body(raw)\n",
+        "        body = raw\n",
+        "what a callback repeats of our secrets is not kept",
+        ("tests/stories/web/test_sent_back.py",),
+    ),
+    Mutation(
+        "redact-no-cut-key",
+        "redaction",
+        "app/vendor/redact.py",
+        "                if length == len(secret) or length >= PIECE_CHARS or _END.match(text, end):\n",
+        "                if length == len(secret) or length >= PIECE_CHARS:\n",
+        "the beginning of the key is taken out where a text was cut",
+        ("tests/rules/tempolor/test_redact.py",),
+    ),
+)
+
+CALLBACKS: Final = (*TOKENS, *INBOX, *BODIES, *REDACTION)

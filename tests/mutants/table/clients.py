@@ -1,0 +1,85 @@
+"""Faults of who may see what, and of what is kept for how long."""
+
+from typing import Final
+
+from tests.mutants.mutation import Mutation
+
+TENANCY: Final = (
+    Mutation(
+        "scope-of-everybody",
+        "tenancy",
+        "app/api/services.py",
+        "    return None if client.is_admin else client.name\n",
+        "    return None\n",
+        "a client sees its own tasks alone",
+        ("tests/stories/clients/test_tenants.py",),
+    ),
+    Mutation(
+        "stream-of-everybody",
+        "tenancy",
+        "app/flows/streams.py",
+        "        return None if self.client.is_admin else self.client.name\n",
+        "        return None\n",
+        "a stream tells of its client's tasks alone",
+        ("tests/stories/watching/test_streams.py", "tests/stories/clients/test_tenants.py"),
+    ),
+    Mutation(
+        "revoked-key-opens",
+        "tenancy",
+        "app/storage/clients.py",
+        "    matches = sa.and_(sa.or_(clients.c.key_digest == digest, is_previous), clients.c.revoked_at.is_(None))\n",
+        "    matches = sa.or_(clients.c.key_digest == digest, is_previous)\n",
+        "a revoked client's key ends at once",
+        ("tests/stories/clients/test_client_keys.py",),
+    ),
+    Mutation(
+        "erase-of-open-tasks",
+        "tenancy",
+        "app/flows/erase.py",
+        "    if still_open:\n",
+        "    if still_open > erasure.MOST_COUNTED:\n",
+        "nothing is erased while a task is open",
+        ("tests/stories/clients/test_erase.py",),
+    ),
+)
+
+RETENTION: Final = (
+    Mutation(
+        "retention-of-first-copies",
+        "retention",
+        "app/storage/retention.py",
+        "    return sa.and_(callbacks.c.last_received_at < cutoff, _is_none(needed))\n",
+        "    return callbacks.c.last_received_at < cutoff\n",
+        "the callbacks of an open task stay",
+        ("tests/stories/retention/test_retention.py",),
+    ),
+    Mutation(
+        "retention-before-its-key",
+        "retention",
+        "app/flows/retain.py",
+        "        return min(at_hand.cutoff, retention.oldest_key_at(conn) or at_hand.cutoff)\n",
+        "        return at_hand.cutoff\n",
+        "a task stays as long as the key that may name it",
+        ("tests/stories/retention/test_retention.py",),
+    ),
+    Mutation(
+        "retention-by-a-jump",
+        "retention",
+        "app/flows/retain.py",
+        "        return _begin(now - timedelta(seconds=jumped_s), self._days)\n",
+        "        return _begin(now, self._days)\n",
+        "nothing grows old by a clock that is set forward",
+        ("tests/stories/retention/test_retention.py",),
+    ),
+    Mutation(
+        "retention-by-many-at-once",
+        "retention",
+        "app/storage/retention.py",
+        "    return bool(conn.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_ADVISORY_KEY))))\n",
+        "    return True\n",
+        "one process at a time deletes (PostgreSQL)",
+        ("tests/database/test_retention_cost.py",),
+    ),
+)
+
+CLIENTS: Final = (*TENANCY, *RETENTION)

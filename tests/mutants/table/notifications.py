@@ -1,0 +1,118 @@
+"""Faults of telling clients: the outbox, its leases and schedule, signatures, and where posts may go."""
+
+from typing import Final
+
+from tests.mutants.mutation import Mutation
+
+LEASES: Final = (
+    Mutation(
+        "notification-without-a-lease",
+        "notifications",
+        "app/storage/outbox.py",
+        "    sets.write(conn, [(_LEASE, [(row.id, lease_until) for row in rows])])\n",
+        "",
+        "a notification is posted by one at a time",
+        ("tests/stories/notifications/test_leases.py",),
+    ),
+    Mutation(
+        "notification-without-a-fence",
+        "notifications",
+        "app/storage/outbox.py",
+        "    return sa.and_(notifications.c.id == letter.id, notifications.c.due_at == letter.leased_until)\n",
+        "    return sa.and_(notifications.c.id == letter.id, notifications.c.due_at.is_not(None))\n",
+        "a lease that passed on settles nothing",
+        ("tests/stories/notifications/test_leases.py",),
+    ),
+    Mutation(
+        "notification-claimed-unlocked",
+        "notifications",
+        "app/storage/outbox.py",
+        "    rows = conn.execute(dialect.locked(due, of=notifications, skip=True)).all()\n    secrets",
+        "    rows = conn.execute(due).all()\n    secrets",
+        "two senders never claim the same (PostgreSQL)",
+        ("tests/database", "tests/stories/notifications/test_leases.py"),
+    ),
+    Mutation(
+        "notification-late-after-a-freeze",
+        "notifications",
+        "app/flows/notify.py",
+        "        if self.stopping or later(context.clock.now(), context.policy.lease_s / 2) >= letter.leased_until:\n",
+        "        if self.stopping:\n",
+        "a sender that begins late gives its claim back",
+        ("tests/stories/notifications/test_leases.py",),
+    ),
+    Mutation(
+        "notification-rendered-anew",
+        "notifications",
+        "app/storage/outbox.py",
+        '        values["body"] = body\n',
+        '        values["body"] = letter.body\n',
+        "a repeat has the same bytes",
+        ("tests/stories/notifications/test_frozen.py",),
+    ),
+)
+
+SCHEDULE: Final = (
+    Mutation(
+        "notification-one-attempt-less",
+        "notifications",
+        "app/flows/notify.py",
+        "    if answer is None or isinstance(answer, Gone) or attempts >= len(SCHEDULE_S):\n",
+        "    if answer is None or isinstance(answer, Gone) or attempts >= len(SCHEDULE_S) - 1:\n",
+        "after seven waits there is one more attempt",
+        ("tests/stories/notifications/test_schedule.py",),
+    ),
+    Mutation(
+        "notification-asked-for-soon",
+        "notifications",
+        "app/flows/notify.py",
+        "        wait_s = max(said.retry_after_s, 1.0 if attempts < PROMPT_ATTEMPTS else wait_s)\n",
+        "        wait_s = max(said.retry_after_s, 1.0)\n",
+        "a short Retry-After does not use up the schedule",
+        ("tests/stories/notifications/test_schedule.py",),
+    ),
+    Mutation(
+        "notification-places-for-one",
+        "notifications",
+        "app/flows/notify.py",
+        "        room = min(PER_RECEIVER - busy[receiver], max(shared, 0 if busy[receiver] else min(left, 1)))\n",
+        "        room = left\n",
+        "a dead receiver delays nobody else",
+        ("tests/stories/notifications/test_isolation.py",),
+    ),
+)
+
+SIGNATURES: Final = (
+    Mutation(
+        "revoked-client-is-told",
+        "notifications",
+        "app/storage/clients.py",
+        "    wanted = sa.and_(dialect.any_of(conn, clients.c.name, sorted(names)), clients.c.revoked_at.is_(None))\n",
+        "    wanted = dialect.any_of(conn, clients.c.name, sorted(names))\n",
+        "nothing is posted for a client that was revoked",
+        ("tests/stories/notifications/test_leases.py", "tests/stories/notifications/test_secrets.py"),
+    ),
+)
+
+EGRESS: Final = (
+    Mutation(
+        "egress-first-address-alone",
+        "egress",
+        "app/caller/egress.py",
+        "for address in addresses if not is_public(address)]\n",
+        "for address in addresses[:1] if not is_public(address)]\n",
+        "one private address among public ones spoils a name",
+        ("tests/stories/notifications/test_egress.py",),
+    ),
+    Mutation(
+        "egress-looks-up-twice",
+        "egress",
+        "app/caller/egress.py",
+        "                return await connect(str(address), port,",
+        "                return await connect(host, port,",
+        "the connection goes to the address that was checked",
+        ("tests/stories/notifications/test_egress.py",),
+    ),
+)
+
+NOTIFICATIONS: Final = (*LEASES, *SCHEDULE, *SIGNATURES, *EGRESS)

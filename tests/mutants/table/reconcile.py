@@ -1,0 +1,145 @@
+"""Faults of asking: when a question is due, who asks it, what it says, and when a task expires."""
+
+from typing import Final
+
+from tests.mutants.mutation import Mutation
+
+SCHEDULES: Final = (
+    Mutation(
+        "schedule-cuts-a-lease",
+        "schedules",
+        "app/domain/schedule.py",
+        "    item.query_due_at = due if lease is None else max(due, lease)\n",
+        "    item.query_due_at = due\n",
+        "a lease in force is never cut short",
+        ("tests/rules", "tests/database/test_optimistic.py"),
+    ),
+    Mutation(
+        "schedule-ends-anothers-lease",
+        "schedules",
+        "app/domain/schedule.py",
+        "    if lease is not None and lease != leased_until:\n        return",
+        "    if lease is not None and leased_until is None:\n        return",
+        "a late answer does not end the lease of the next asker",
+        ("tests/stories/reconcile/test_late_answers.py",),
+    ),
+    Mutation(
+        "schedule-no-last-question",
+        "schedules",
+        "app/domain/schedule.py",
+        "            _postpone(item, due)\n    _ask_at_deadline(item, task, at, policy)\n",
+        "            _postpone(item, due)\n",
+        "a last question is asked at the deadline",
+        ("tests/rules/tasks/test_expiry.py", "tests/stories/reconcile/test_reconcile.py"),
+    ),
+    Mutation(
+        "schedule-learns-from-replays",
+        "schedules",
+        "app/domain/transition.py",
+        "    if joined.first_event and seen.fresh and not task.external:\n",
+        "    if joined.first_event and not task.external:\n",
+        "nothing is learned from a replay",
+        ("tests/stories/callbacks/test_replay.py", "tests/rules/tasks"),
+    ),
+)
+
+QUESTIONS: Final = (
+    Mutation(
+        "question-without-a-lease",
+        "questions",
+        "app/storage/items.py",
+        "    lease(conn, [one.key for one in asked], lease_until)\n    return asked\n",
+        "    return asked\n",
+        "an item is asked about by one at a time",
+        ("tests/stories/reconcile/test_reconcile.py",),
+    ),
+    Mutation(
+        "question-beside-a-lease",
+        "questions",
+        "app/storage/items.py",
+        "its lease has ended.\n            unleased(now),\n",
+        "its lease has ended.\n",
+        "what is leased fills up nobody's call",
+        ("tests/stories/reconcile/test_refresh.py", "tests/stories/reconcile"),
+    ),
+    Mutation(
+        "question-without-a-rate",
+        "questions",
+        "app/flows/reconcile.py",
+        "    if limit.not_before_at is not None and limit.not_before_at > now:\n",
+        "    if limit.not_before_at is not None and limit.not_before_at > later(now, 1):\n",
+        "questions stay within the rate",
+        ("tests/stories/reconcile/test_reconcile.py",),
+    ),
+    Mutation(
+        "question-limit-without-its-lock",
+        "questions",
+        "app/flows/reconcile.py",
+        "    limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]\n    if standings",
+        "    limit = limits.read(conn)[Limit.QUERY]\n    if standings",
+        "replicas together stay within the rate (PostgreSQL)",
+        ("tests/database/test_replicas.py", "tests/database"),
+    ),
+    Mutation(
+        "question-not-halved",
+        "questions",
+        "app/flows/reconcile.py",
+        "    return len(question.asked) > 1 and (too_large or isinstance(answer, Spoiled))\n",
+        "    return len(question.asked) > 1 and too_large\n",
+        "one bad id spoils no other",
+        ("tests/stories/reconcile/test_reconcile.py",),
+    ),
+    Mutation(
+        "question-late-after-a-freeze",
+        "questions",
+        "app/flows/reconcile.py",
+        "    if context.clock.monotonic() - started > context.policy.lease_s - QUERY_TIMEOUT_S:\n",
+        "    if context.clock.monotonic() - started > context.policy.lease_s + QUERY_TIMEOUT_S:\n",
+        "a claim that is old is not asked",
+        ("tests/stories/reconcile",),
+    ),
+)
+
+EXPIRY: Final = (
+    Mutation(
+        "expiry-by-an-early-answer",
+        "expiry",
+        "app/domain/derive.py",
+        "item.last_query_at is not None and item.last_query_at >= deadline for item in open_items)",
+        "item.last_query_at is not None for item in open_items)",
+        "no task expires without an answer from after its deadline",
+        ("tests/rules/tasks/test_expiry.py",),
+    ),
+    Mutation(
+        "expiry-counts-absence",
+        "expiry",
+        "app/domain/derive.py",
+        "    passed_s = (at - deadline).total_seconds() - absent_s(absences, deadline)\n",
+        "    passed_s = (at - deadline).total_seconds()\n",
+        "time in which nobody could ask does not count",
+        ("tests/rules/tasks/test_expiry.py", "tests/stories/reconcile/test_away.py"),
+    ),
+    Mutation(
+        "expiry-by-a-jump",
+        "expiry",
+        "app/domain/derive.py",
+        "    deadline = _passes_at(task, task.deadline_at, absences)\n    if at < deadline:\n",
+        "    deadline = task.deadline_at\n    if at < deadline:\n",
+        "a clock that is set forward ends nothing",
+        ("tests/rules/tasks/test_expiry.py", "tests/stories/reconcile/test_away.py"),
+    ),
+    Mutation(
+        "late-callback-stays-expired",
+        "expiry",
+        "app/domain/task.py",
+        "    if items and submission is not Submission.SENDING and all(status in ITEM_FINAL for status in items):\n"
+        "        return _final_status(items)\n    if expired:\n        return TaskStatus.EXPIRED\n",
+        "    if expired:\n        return TaskStatus.EXPIRED\n"
+        "    if items and submission is not Submission.SENDING and all(status in ITEM_FINAL for status in items):\n"
+        "        return _final_status(items)\n",
+        "a late observation settles an expired task",
+        ("tests/rules/tasks/test_derive_status.py",),
+    ),
+)
+
+RECONCILE: Final = (*SCHEDULES, *QUESTIONS, *EXPIRY)

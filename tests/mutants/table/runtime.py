@@ -1,0 +1,145 @@
+"""Faults of a process: how it drains, who is woken, whose clock is believed, what the databases promise."""
+
+from typing import Final
+
+from tests.mutants.mutation import Mutation
+
+DRAIN: Final = (
+    Mutation(
+        "drain-stays-ready",
+        "drain",
+        "app/gateway.py",
+        "        self.health.draining = True\n",
+        "",
+        "a process that drains is not ready",
+        ("tests/stories/operations/test_operations.py", "tests/processes/test_ends.py"),
+    ),
+    Mutation(
+        "drain-does-not-wait",
+        "drain",
+        "app/main.py",
+        "            await asyncio.wait([serving], timeout=settings.drain_s)\n",
+        "",
+        "after the signal it serves on until it is out of turn",
+        ("tests/processes/test_ends.py",),
+    ),
+    Mutation(
+        "drain-drops-what-is-sent",
+        "drain",
+        "app/gateway.py",
+        "            await self.dispatcher.finish(min(self.context.policy.submit_timeout_s, MOST_FINISH_S))\n",
+        "            await self.dispatcher.finish(0)\n",
+        "what is being sent comes to its end",
+        ("tests/stories/submissions", "tests/processes/test_ends.py"),
+    ),
+    Mutation(
+        "drain-holds-waits",
+        "drain",
+        "app/flows/waits.py",
+        "            for waiter in waiters:\n                self._end(task_id, waiter)\n",
+        "            for waiter in waiters:\n                waiter.due = True\n",
+        "who waits is answered when the process drains",
+        ("tests/stories/watching/test_wait.py", "tests/processes/test_watch_processes.py"),
+    ),
+    Mutation(
+        "drain-claims-on",
+        "drain",
+        "app/gateway.py",
+        "            self.dispatcher.stopping = True\n",
+        "            self.dispatcher.stopping = False\n",
+        "a process that drains claims nothing more",
+        ("tests/stories/submissions", "tests/processes/test_ends.py", "tests/processes/test_database_away.py"),
+    ),
+    Mutation(
+        "loop-dies-of-an-error",
+        "drain",
+        "app/flows/loops.py",
+        '                log.error("loop.failed", loop=loop.name, exc_info=error)\n',
+        '                log.error("loop.failed", loop=loop.name, exc_info=error)\n                return\n',
+        "a loop that failed is started again",
+        ("tests/stories/operations", "tests/rules/runtime", "tests/stories/reconcile/test_reconcile.py"),
+    ),
+)
+
+WATCHING: Final = (
+    Mutation(
+        "reconnect-misses-the-gap",
+        "watching",
+        "app/flows/announce.py",
+        "            await self._listener.open()\n            self._missed()\n",
+        "            await self._listener.open()\n",
+        "what was announced while nobody listened is found (PostgreSQL)",
+        ("tests/database/test_watch_replicas.py", "tests/processes/test_watch_database_away.py"),
+    ),
+    Mutation(
+        "stream-resumes-from-now",
+        "watching",
+        "app/flows/streams.py",
+        "        self._position = min(resume_at, now) if resume_at is not None else now\n",
+        "        self._position = now\n",
+        "a stream goes on where its reader was",
+        ("tests/stories/watching/test_streams.py",),
+    ),
+    Mutation(
+        "playable-is-final",
+        "watching",
+        "app/flows/waits.py",
+        "    return until is Until.PLAYABLE and has_extras and head.status is TaskStatus.MAIN_SUCCEEDED\n",
+        "    return has_extras and head.status is TaskStatus.MAIN_SUCCEEDED\n",
+        "who waits for the end is not answered before it",
+        ("tests/stories/watching/test_wait.py",),
+    ),
+)
+
+CLOCKS: Final = (
+    Mutation(
+        "skew-one-way",
+        "clocks",
+        "app/flows/skew.py",
+        "    if abs(skew_s) >= STOP_S:\n",
+        "    if skew_s >= STOP_S:\n",
+        "a clock that is ten seconds off either way stops the loops",
+        ("tests/stories/operations/test_clock_skew.py",),
+    ),
+    Mutation(
+        "skew-of-a-clock-that-was-set",
+        "clocks",
+        "app/flows/skew.py",
+        "        return self.level is Level.TOO_FAR_OFF or self._was_set()\n",
+        "        return self.level is Level.TOO_FAR_OFF\n",
+        "a clock that was set is measured before a loop goes by it",
+        ("tests/stories/operations/test_clock_skew.py",),
+    ),
+)
+
+DATABASES: Final = (
+    Mutation(
+        "sqlite-loops-first",
+        "databases",
+        "app/storage/sqlite.py",
+        "        self._jobs.put((lane, next(self._order), lambda: self._write(fn, loop, done)))\n",
+        "        self._jobs.put((-lane, next(self._order), lambda: self._write(fn, loop, done)))\n",
+        "callbacks come before loops at the one writer (SQLite)",
+        ("tests/rules", "tests/database", "tests/stories"),
+    ),
+    Mutation(
+        "sqlite-not-durable",
+        "databases",
+        "app/storage/sqlite.py",
+        '            "synchronous = FULL",\n',
+        '            "synchronous = NORMAL",\n',
+        "what was committed outlives the machine (SQLite)",
+        ("tests/stories/operations/test_cautions.py",),
+    ),
+    Mutation(
+        "deadlock-is-the-end",
+        "databases",
+        "app/storage/database.py",
+        '_AGAIN: Final = frozenset({"40P01", "40001"})\n',
+        '_AGAIN: Final = frozenset({"40001"})\n',
+        "a deadlock's victim is run again (PostgreSQL)",
+        ("tests/database",),
+    ),
+)
+
+RUNTIME: Final = (*DRAIN, *WATCHING, *CLOCKS, *DATABASES)
