@@ -78,6 +78,10 @@ check: $(READY) ## format, lint, types, layers, every tier
 	$(BIN)/lint-imports --no-logo
 	$(PYTEST) $(SPREAD) -m "not slow" --db both --hypothesis-profile thorough $(ARGS)
 
+.PHONY: trace
+trace: $(READY) ## record anew what the gateway shows of the scripts in tests/database/trace
+	$(BIN)/python -m pytest -q tests/database/trace -k sqlite --record $(ARGS)
+
 .PHONY: bench
 bench: $(READY) ## measure: ARGS='all --write' (callbacks steady overload curve sizes memory purge)
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -41,8 +41,10 @@ hypothesis.settings.load_profile("quick")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--db``: what stories run on. ``--crash-rounds``: how often the heavy crash tests kill."""
+    """``--db``: what stories run on. ``--crash-rounds``: how often the heavy crash tests kill. ``--record``: keep what
+    the trace tells (``tests/database/trace``)."""
     parser.addoption("--db", choices=[*BOTH, "both"], default="sqlite", help="what stories run on (default: sqlite)")
+    parser.addoption("--record", action="store_true", help="keep what the trace tells, instead of comparing it")
     parser.addoption("--crash-rounds", type=int, default=20, help="kills of each heavy crash test (default: 20)")
 
 

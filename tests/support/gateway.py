@@ -15,6 +15,7 @@ from app.flows.clock import Clock
 from app.gateway import Gateway, build
 from app.main import Server, listen, make_server
 from app.settings import Settings
+from app.storage.database import Database
 from app.wiring import usual_authorities
 from tests.support.virtual_time import VirtualClock, still_database, virtual_loop
 
@@ -122,14 +123,19 @@ def make_settings(database_url: str, **given: Any) -> Settings:
 
 
 def make_gateway(
-    settings: Settings, *, workers: bool, clock: Clock | None = None, watch_clock: bool | None = None
+    settings: Settings,
+    *,
+    workers: bool,
+    clock: Clock | None = None,
+    watch_clock: bool | None = None,
+    database: Database | None = None,
 ) -> Gateway:
     """A gateway that is not started, on the running loop's time. A clock of the test's is not held against the
-    database's unless ``watch_clock`` says so."""
-    loop, database = virtual_loop(), None
+    database's unless ``watch_clock`` says so. ``database``: an open one, in place of the settings'."""
+    loop = virtual_loop()
     if loop is not None:
         clock = clock or VirtualClock(loop)
-        database = still_database(settings.database_url.get_secret_value(), loop)
+        database = database or still_database(settings.database_url.get_secret_value(), loop)
     watched = clock is None if watch_clock is None else watch_clock
     return build(settings, workers=workers, clock=clock, watch_clock=watched, database=database)
 
@@ -141,13 +147,14 @@ async def running_gateway(
     workers: bool = True,
     clock: Clock | None = None,
     watch_clock: bool | None = None,
+    database: Database | None = None,
     **given: Any,
 ) -> AsyncIterator[Running]:
     """A gateway that serves on a free port, and is stopped at the end; otherwise as ``make_gateway``."""
     listener = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     settings = make_settings(database_url, public_url=url, **given)
-    gateway = make_gateway(settings, workers=workers, clock=clock, watch_clock=watch_clock)
+    gateway = make_gateway(settings, workers=workers, clock=clock, watch_clock=watch_clock, database=database)
     await gateway.start()
     server = make_server(gateway.app(), host="127.0.0.1", port=0)
     serving = asyncio.create_task(server.serve([listener]))
