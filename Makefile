@@ -8,6 +8,8 @@ UV ?= uv
 PYTEST_WORKERS ?= 3
 # The database of the stories: sqlite, postgresql or both.
 DB ?= sqlite
+# What `make coverage` runs, each by itself.
+TIERS ?= rules stories database processes chaos docs deployment
 ARGS ?=
 
 # Tests start many processes, and each would compile everything anew.
@@ -18,6 +20,7 @@ READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest -q
 # One file is done before further workers have started.
 SPREAD := $(if $(findstring .py,$(ARGS)),,-n $(PYTEST_WORKERS) --dist worksteal)
+TIMES := $(if $(findstring .py,$(ARGS)),,--slowest 5)
 # Paths in ARGS are chosen instead of the tiers.
 EVERYDAY := $(if $(findstring tests/,$(ARGS)),,tests/rules tests/stories tests/database)
 UV_COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -56,11 +59,11 @@ run: $(READY) ## the gateway on SQLite against the sandbox; prints the admin key
 
 .PHONY: test
 test: $(READY) ## the everyday tiers: rules, stories, database (ARGS=path or '-k callback' chooses; DB=postgresql)
-	$(PYTEST) $(SPREAD) -m "not slow" --db $(DB) $(EVERYDAY) $(ARGS)
+	$(PYTEST) $(SPREAD) $(TIMES) -m "not slow" --db $(DB) $(EVERYDAY) $(ARGS)
 
 .PHONY: test-all
 test-all: $(READY) ## every tier, stories on both databases, properties with more examples
-	$(PYTEST) $(SPREAD) -m "not slow" --db both --hypothesis-profile thorough $(ARGS)
+	$(PYTEST) $(SPREAD) $(TIMES) -m "not slow" --db both --hypothesis-profile thorough $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(READY) ## what is too heavy for every day: load, and kills by the hundred
@@ -70,13 +73,26 @@ test-slow: $(READY) ## what is too heavy for every day: load, and kills by the h
 mutants: $(READY) ## faults of the table in tests/mutants, each of which a test must notice (ARGS='save --jobs 2' chooses)
 	$(BIN)/python -m tests.mutants $(ARGS)
 
+# What a process that is killed ran is not counted.
+.PHONY: coverage
+coverage: $(READY) ## lines of app/ that each tier runs, and all of them together (TIERS='rules stories' chooses)
+	$(BIN)/coverage erase
+	@set -e; for tier in $(TIERS); do \
+		$(BIN)/coverage run --context $$tier -m pytest -q -n $(PYTEST_WORKERS) --dist worksteal -m "not slow" --db $(DB) tests/$$tier $(ARGS); \
+	done
+	@$(BIN)/coverage combine --quiet
+	@set -e; for tier in $(TIERS); do \
+		printf '%-12s %3s %%\n' $$tier $$($(BIN)/coverage report --contexts "^$$tier$$" --format total); \
+	done
+	@printf '%-12s %3s %%\n' all $$($(BIN)/coverage report --format total)
+
 .PHONY: check
 check: $(READY) ## format, lint, types, layers, every tier
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(PYTEST) $(SPREAD) -m "not slow" --db both --hypothesis-profile thorough $(ARGS)
+	$(PYTEST) $(SPREAD) $(TIMES) -m "not slow" --db both --hypothesis-profile thorough $(ARGS)
 
 .PHONY: trace
 trace: $(READY) ## record anew what the gateway shows of the scripts in tests/database/trace
@@ -100,5 +116,5 @@ lock: ## write the lock files anew from pyproject.toml (needs uv)
 
 .PHONY: clean
 clean: ## remove .venv, caches and build leftovers (no database)
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -31,6 +31,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.starting import Retain, StartGateway, StartSandbox
 from tests.support.virtual_time import VirtualLoop, virtual_loop
 
+pytest_plugins = ["tests.support.summary"]
 BOTH = ("sqlite", "postgresql")
 RULES = Path(__file__).parent / "rules"
 STORIES = Path(__file__).parent / "stories"
@@ -78,22 +79,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     config.hook.pytest_deselected(items=again)
     items[:] = [item for item in items if item not in set(again)]
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what tests measured, however the run was split."""
-    told = [
-        f"{report.nodeid.rpartition('::')[2]}: {figures}"
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        if isinstance(report, pytest.TestReport) and report.when == "call"
-        for name, figures in report.user_properties
-        if name == "figures"
-    ]
-    if told:
-        terminalreporter.section("figures")
-        for line in told:
-            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

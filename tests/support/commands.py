@@ -36,7 +36,12 @@ def environment(database_url: str | None, /, **settings: Any) -> dict[str, str]:
         **settings,
     }
     named = {f"GATEWAY_{name.upper()}": str(value) for name, value in given.items() if value is not None}
-    return {"PATH": os.defpath, "NO_COLOR": "1", **named}
+    return {"PATH": os.defpath, "NO_COLOR": "1", **measuring(), **named}
+
+
+def measuring() -> dict[str, str]:
+    """What a process has to know to have its coverage measured, if this one has."""
+    return {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
 
 
 @dataclass(frozen=True)
