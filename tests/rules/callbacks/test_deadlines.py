@@ -9,7 +9,7 @@ from app.flows.deadlines import Deadlines
 PATIENCE_S = 0.5
 
 
-def counting():
+def counting() -> tuple[Deadlines[str], list[tuple[str, float]]]:
     """Deadlines, and what they gave up with the time at which they did."""
     given_up: list[tuple[str, float]] = []
 
@@ -19,7 +19,7 @@ def counting():
     return Deadlines(PATIENCE_S, give_up), given_up
 
 
-async def test_each_is_given_up_in_its_turn_and_not_before():
+async def test_each_is_given_up_in_its_turn_and_not_before() -> None:
     deadlines, given_up = counting()
     loop = asyncio.get_running_loop()
     came = {}
@@ -34,7 +34,7 @@ async def test_each_is_given_up_in_its_turn_and_not_before():
     assert all(at - came[name] == pytest.approx(PATIENCE_S) for name, at in given_up)
 
 
-async def test_who_comes_after_a_quiet_time_is_given_up_too():
+async def test_who_comes_after_a_quiet_time_is_given_up_too() -> None:
     deadlines, given_up = counting()
     for name in ("first", "second"):
         deadlines.add(name)
@@ -42,7 +42,7 @@ async def test_who_comes_after_a_quiet_time_is_given_up_too():
     assert [name for name, _ in given_up] == ["first", "second"]
 
 
-async def test_the_timer_of_one_that_is_done_serves_the_next():
+async def test_the_timer_of_one_that_is_done_serves_the_next() -> None:
     deadlines, given_up = counting()
     deadlines.add("done")
     await asyncio.sleep(PATIENCE_S / 2)
@@ -56,7 +56,7 @@ async def test_the_timer_of_one_that_is_done_serves_the_next():
     assert at - came == pytest.approx(PATIENCE_S)
 
 
-async def test_who_comes_again_waits_anew_and_holds_up_nobody():
+async def test_who_comes_again_waits_anew_and_holds_up_nobody() -> None:
     deadlines, given_up = counting()
     loop = asyncio.get_running_loop()
     for name in ("again", "other"):
@@ -69,10 +69,10 @@ async def test_who_comes_again_waits_anew_and_holds_up_nobody():
     assert given_up[1][1] - came == pytest.approx(PATIENCE_S)
 
 
-async def test_one_that_cannot_be_given_up_stops_nobody_behind_it():
+async def test_one_that_cannot_be_given_up_stops_nobody_behind_it() -> None:
     given_up = []
 
-    def give_up(name):
+    def give_up(name: str) -> None:
         if name == "broken":
             raise RuntimeError(name)
         given_up.append(name)

@@ -44,13 +44,13 @@ def evidence(fault: str | None = None, **changes: Any) -> Evidence:
     return replace(made, **changes)
 
 
-def test_the_story_has_one_task_of_every_kind_and_three_faults():
+def test_the_story_has_one_task_of_every_kind_and_three_faults() -> None:
     assert sorted(part.kind for part in STORY) == sorted(KINDS)
     assert sorted(part.fault for part in STORY if part.fault) == sorted([LOST_CALLBACK, EARLY_CALLBACK, LOST_ANSWER])
 
 
 @pytest.mark.parametrize("fault", [None, LOST_CALLBACK, EARLY_CALLBACK, LOST_ANSWER])
-def test_what_went_as_it_should_is_no_fault(fault):
+def test_what_went_as_it_should_is_no_fault(fault: str | None) -> None:
     assert faults_in([evidence(fault)]) == []
 
 
@@ -76,11 +76,11 @@ def test_what_went_as_it_should_is_no_fault(fault):
         (LOST_ANSWER, {"steps": [moved(0, "outcome_unknown", "submitting", "unconfirmed")]}, "settled it"),
     ],
 )
-def test_what_did_not_go_as_it_should_is_told(fault, changes, words):
+def test_what_did_not_go_as_it_should_is_told(fault: str | None, changes: dict[str, Any], words: str) -> None:
     assert any(words in line for line in faults_in([evidence(fault, **changes)]))
 
 
-def test_a_timeline_is_told_in_steps():
+def test_a_timeline_is_told_in_steps() -> None:
     entries = [
         {"seq": 1, "at": "2026-01-01T00:00:00Z", "type": "accepted", "detail": {}},
         {

@@ -2,6 +2,7 @@
 
 import io
 import json
+from typing import Any
 
 import pytest
 import structlog
@@ -20,25 +21,25 @@ LARGE = {
 
 
 @pytest.mark.parametrize("value", LARGE.values(), ids=LARGE)
-def test_a_large_value_is_cut(value):
+def test_a_large_value_is_cut(value: Any) -> None:
     line = json.dumps(logs.bound(None, "info", {"event": "submit.accepted", "value": value}))
     assert len(line) < 100_000
     assert '"submit.accepted"' in line
     assert "more" in line or "..." in line
 
 
-def test_what_is_small_stays_as_it_is():
+def test_what_is_small_stays_as_it_is() -> None:
     event = {"event": "e", "text": "x" * 2000, "list": ["a", 1], "number": 7, "none": None, "nested": {"a": [1.5]}}
     assert logs.bound(None, "info", dict(event)) == event
 
 
-def test_of_a_long_traceback_the_end_is_kept():
+def test_of_a_long_traceback_the_end_is_kept() -> None:
     event = logs.bound(None, "error", {"event": "e", "exception": "x" * 100_000 + "ValueError: why"})
     assert event["exception"].endswith("ValueError: why")
     assert len(event["exception"]) == logs.MOST_TRACE_CHARS
 
 
-def test_for_a_person_too():
+def test_for_a_person_too() -> None:
     try:
         raise ValueError("x" * 100_000 + "why")
     except ValueError as error:
@@ -47,4 +48,4 @@ def test_for_a_person_too():
     logs.write_trace(written, exc_info)
     assert written.getvalue().rstrip().endswith("why")
     assert len(written.getvalue()) <= logs.MOST_TRACE_CHARS + 1
-    assert structlog.dev.ConsoleRenderer(exception_formatter=logs.write_trace)
+    structlog.dev.ConsoleRenderer(exception_formatter=logs.write_trace)

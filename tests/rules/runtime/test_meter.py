@@ -1,6 +1,8 @@
 """Wrong keys and tokens are throttled per address, in bounded memory; right ones never."""
 
 import ipaddress
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -18,7 +20,7 @@ class Ticks:
         return self.now
 
 
-def failures_until_throttled(meter: FailureMeter, addresses) -> int:
+def failures_until_throttled(meter: FailureMeter, addresses: list[str] | Iterator[Any]) -> int:
     for count, address in enumerate(addresses, start=1):
         try:
             meter.fail(address)
@@ -27,7 +29,7 @@ def failures_until_throttled(meter: FailureMeter, addresses) -> int:
     return 0
 
 
-def test_the_addresses_of_one_ipv6_network_share_a_count():
+def test_the_addresses_of_one_ipv6_network_share_a_count() -> None:
     network = ipaddress.ip_network("2001:db8:1:2::/64")
     addresses = [str(network[n * 7919]) for n in range(MOST_FAILURES + 1)]
     assert failures_until_throttled(FailureMeter(), addresses) == MOST_FAILURES + 1
@@ -49,11 +51,11 @@ def test_the_addresses_of_one_ipv6_network_share_a_count():
         (None, "no address", True),
     ],
 )
-def test_one_address_has_one_count_however_it_is_written(one, other, alike):
+def test_one_address_has_one_count_however_it_is_written(one: str | None, other: str, alike: bool) -> None:
     assert (network_of(one) == network_of(other)) is alike
 
 
-def test_a_flood_of_networks_stays_in_bounded_memory():
+def test_a_flood_of_networks_stays_in_bounded_memory() -> None:
     meter = FailureMeter()
     for n in range(3 * MOST_ADDRESSES):
         meter.fail(str(ipaddress.IPv6Address((0x20010DB8 << 96) | (n << 64) | n)))
@@ -65,7 +67,7 @@ def test_a_flood_of_networks_stays_in_bounded_memory():
     assert failures_until_throttled(meter, mixed) > MOST_ADDRESSES
 
 
-def test_the_window_ends_and_retry_after_says_when():
+def test_the_window_ends_and_retry_after_says_when() -> None:
     ticks = Ticks()
     meter = FailureMeter(monotonic=ticks)
     for _ in range(MOST_FAILURES):

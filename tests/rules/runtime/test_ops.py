@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -23,7 +24,7 @@ TARGET_LABELS = {"instance", "job", "le"}
 PROMTOOL = shutil.which("promtool")
 
 
-def rules() -> list[dict]:
+def rules() -> list[dict[str, Any]]:
     [group] = yaml.safe_load(RULES.read_text())["groups"]
     return group["rules"]
 
@@ -38,12 +39,12 @@ def series() -> dict[str, set[str]]:
     found = {}
     for metric, names in registry._collector_to_names.items():
         for name in names:
-            found[name] = set(metric._labelnames)
+            found[name] = set(metric._labelnames)  # type: ignore[attr-defined]
     return found
 
 
 @pytest.mark.parametrize("expression", expressions())
-def test_every_expression_names_only_what_exists(expression):
+def test_every_expression_names_only_what_exists(expression: str) -> None:
     known = series()
     used = re.findall(r"\b(gateway_\w+)(?:\{([^}]*)\})?", expression)
     assert used
@@ -55,7 +56,7 @@ def test_every_expression_names_only_what_exists(expression):
         assert {one.strip() for one in grouped.split(",")} <= labels
 
 
-def test_the_values_in_the_expressions_exist():
+def test_the_values_in_the_expressions_exist() -> None:
     """A label's name alone is not enough: an alert on a reason that is never told never fires."""
     told = {
         "disposition": {*Disposition, "forbidden"},
@@ -68,7 +69,7 @@ def test_the_values_in_the_expressions_exist():
         assert set(text.split("|")) <= told[name], name
 
 
-def test_each_alert_has_a_severity_a_summary_and_its_page():
+def test_each_alert_has_a_severity_a_summary_and_its_page() -> None:
     headings = re.findall(r"^## (\w+)$", PAGE.read_text(), re.MULTILINE)
     assert len(rules()) == len({rule["alert"] for rule in rules()}) >= 15
     assert [rule["alert"] for rule in rules()] == headings
@@ -80,14 +81,14 @@ def test_each_alert_has_a_severity_a_summary_and_its_page():
         assert rule["annotations"]["runbook"] == f"docs/alerts.md#{rule['alert'].lower()}"
 
 
-def test_each_page_says_what_to_look_at_and_what_to_do():
+def test_each_page_says_what_to_look_at_and_what_to_do() -> None:
     for section in PAGE.read_text().split("\n## ")[1:]:
         assert "**Look at:**" in section
         assert "**Do:**" in section
         assert set(re.findall(r"\bgateway_\w+", section)) <= series().keys()
 
 
-def test_the_dashboard_is_one():
+def test_the_dashboard_is_one() -> None:
     board = json.loads(DASHBOARD.read_text())
     assert board["uid"] == "tempolor-gateway"
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
@@ -97,7 +98,7 @@ def test_the_dashboard_is_one():
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not there (Debian: prometheus)")
-def test_prometheus_takes_the_rules_and_they_fire_as_they_should():
+def test_prometheus_takes_the_rules_and_they_fire_as_they_should() -> None:
     for arguments in (("check", "rules", str(RULES)), ("test", "rules", str(ROOT / "ops" / "alerts-test.yml"))):
         ended = subprocess.run([str(PROMTOOL), *arguments], capture_output=True, text=True, check=False)
         assert ended.returncode == 0, ended.stdout + ended.stderr

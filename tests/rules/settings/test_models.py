@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.rules.settings.conftest import Faults, Load
+
 
 @pytest.mark.parametrize(
     ("text", "aliases"),
@@ -14,12 +16,12 @@ import pytest
         ("模型一=tempolor-latest", {"模型一": "tempolor-latest"}),
     ],
 )
-def test_aliases_are_pairs(load, text, aliases):
+def test_aliases_are_pairs(load: Load, text: str, aliases: dict[str, str]) -> None:
     assert load(GATEWAY_MODEL_ALIASES=text).policy().model_aliases == aliases
 
 
 @pytest.mark.parametrize("text", ["a", "=b", "a=", " = b", "a=b,c", "=", "a=b,=c"])
-def test_an_alias_that_is_no_pair_is_refused(faults, text):
+def test_an_alias_that_is_no_pair_is_refused(faults: Faults, text: str) -> None:
     assert faults(GATEWAY_MODEL_ALIASES=text) == [
         "GATEWAY_MODEL_ALIASES: it must be a comma-separated list of pairs, as in old=new"
     ]
@@ -35,11 +37,11 @@ def test_an_alias_that_is_no_pair_is_refused(faults, text):
         ("a=b\nc", "it has a control character, or another that is not printable, inside"),
     ],
 )
-def test_what_is_wrong_with_an_alias_is_told(faults, text, told):
+def test_what_is_wrong_with_an_alias_is_told(faults: Faults, text: str, told: str) -> None:
     assert faults(GATEWAY_MODEL_ALIASES=text) == [f"GATEWAY_MODEL_ALIASES: {told}"]
 
 
-def test_refusals_to_hold(load, faults):
+def test_refusals_to_hold(load: Load, faults: Faults) -> None:
     assert load().policy().refusals_to_hold == 3
     assert load(GATEWAY_SUBMIT_REFUSALS_TO_HOLD="1").policy().refusals_to_hold == 1
     for wrong in ("0", "-1", "2.5", "x"):

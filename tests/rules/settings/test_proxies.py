@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.wiring import authorities, usual_authorities
+from tests.rules.settings.conftest import Faults, Load
 
 PROXY = "http://proxy.example:3128"
 
@@ -31,7 +32,7 @@ PROXY = "http://proxy.example:3128"
         ({}, None),
     ],
 )
-def test_which_proxy_the_vendor_is_called_through(load, given, used):
+def test_which_proxy_the_vendor_is_called_through(load: Load, given: dict[str, str], used: str | None) -> None:
     assert load(**given).vendor_proxy == used
 
 
@@ -40,7 +41,7 @@ def test_which_proxy_the_vendor_is_called_through(load, given, used):
     "host", ["127.0.0.1:9000", "localhost", "a.localhost:1", "[::1]:9000", "127.8.8.8", "LOCALHOST."]
 )
 @pytest.mark.parametrize("proxy", [PROXY, "socks5://127.0.0.1:7890", '"http://p:1"', "http://proxy:port"])
-def test_this_machine_is_never_asked_through_a_proxy(load, scheme, host, proxy):
+def test_this_machine_is_never_asked_through_a_proxy(load: Load, scheme: str, host: str, proxy: str) -> None:
     names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy")
     settings = load(GATEWAY_TEMPOLOR_BASE_URL=f"{scheme}://{host}", **dict.fromkeys(names, proxy))
     assert settings.vendor_proxy is None
@@ -77,7 +78,7 @@ def test_this_machine_is_never_asked_through_a_proxy(load, scheme, host, proxy):
         ("127.0.0.1, 192.168.*, <local>, :, [], ., /8", "https://api.example.com", False),
     ],
 )
-def test_whom_no_proxy_excepts(load, no_proxy, vendor, excepted):
+def test_whom_no_proxy_excepts(load: Load, no_proxy: str, vendor: str, excepted: bool) -> None:
     for name in ("NO_PROXY", "no_proxy"):
         settings = load(HTTPS_PROXY=PROXY, GATEWAY_TEMPOLOR_BASE_URL=vendor, **{name: no_proxy})
         assert (settings.vendor_proxy is None) is excepted
@@ -103,26 +104,26 @@ def test_whom_no_proxy_excepts(load, no_proxy, vendor, excepted):
         "://",
     ],
 )
-def test_a_proxy_that_cannot_be_used_is_one_message(faults, name, value):
+def test_a_proxy_that_cannot_be_used_is_one_message(faults: Faults, name: str, value: str) -> None:
     (found,) = faults(**{name: value})
     assert found.startswith(f"{name}: ")
     assert "canary" not in found
     assert faults(**{name: value, "NO_PROXY": "api.tempolor.com"}) == []
 
 
-def test_all_faults_are_told_at_once_with_those_of_the_proxy(faults):
+def test_all_faults_are_told_at_once_with_those_of_the_proxy(faults: Faults) -> None:
     found = faults(GATEWAY_PUBLIC_URL="nonsense", HTTPS_PROXY="socks5://p:1", ALL_PROXY="ftp://x", NO_PROXY="localhost")
     assert [one.partition(":")[0] for one in found] == ["GATEWAY_PUBLIC_URL", "HTTPS_PROXY"]
     assert [one.partition(":")[0] for one in faults(NO_PROXY='"localhost"', HTTPS_PROXY="x")] == ["NO_PROXY"]
 
 
-def test_the_proxy_is_a_secret(load):
+def test_the_proxy_is_a_secret(load: Load) -> None:
     settings = load(HTTPS_PROXY="http://user:canary@proxy.example:3128")
     assert settings.vendor_proxy == "http://user:canary@proxy.example:3128"
     assert "canary" not in repr(settings) + settings.model_dump_json()
 
 
-def test_authorities_that_cannot_be_read_are_one_message(load, faults, tmp_path):
+def test_authorities_that_cannot_be_read_are_one_message(load: Load, faults: Faults, tmp_path: Path) -> None:
     empty, garbage, folder = tmp_path / "empty.pem", tmp_path / "garbage.pem", tmp_path / "folder"
     empty.touch()
     garbage.write_bytes(b"-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
@@ -138,7 +139,9 @@ def test_authorities_that_cannot_be_read_are_one_message(load, faults, tmp_path)
     assert load(SSL_CERT_FILE="", SSL_CERT_DIR="") == load()
 
 
-def test_who_is_trusted_is_what_the_file_says_and_no_variable_read_later(load, monkeypatch):
+def test_who_is_trusted_is_what_the_file_says_and_no_variable_read_later(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = Path(__file__).parents[2] / "support" / "receiver.pem"
     assert authorities(load(SSL_CERT_FILE=f"{own}\n")).cert_store_stats()["x509"] == 1
     monkeypatch.setenv("SSL_CERT_FILE", "/none")

@@ -1,10 +1,13 @@
 """What is checked is what is used: values are trimmed, refused by name, or taken as they are."""
 
+from pathlib import Path
+
 import pytest
 
 from app.settings import BadSettings, database_settings
 from app.settings.addresses import is_loopback, web_address
-from tests.rules.settings.conftest import VENDOR_KEY
+from tests.rules.settings.conftest import VENDOR_KEY, Faults, Load
+from tests.support.optional import present
 
 CANARY = "canary5f2b9c"
 LONG = CANARY + "-0123456789abcdef0123456789abcdef"
@@ -12,7 +15,7 @@ AROUND = ("{}\n", "{} ", "\t{}", " {}", "\r\n{}\r\n", "\ufeff{}", "\u00a0{}\u200
 
 
 @pytest.mark.parametrize("around", AROUND)
-def test_white_space_around_a_value_is_none_of_it(load, around):
+def test_white_space_around_a_value_is_none_of_it(load: Load, around: str) -> None:
     plain = {
         "GATEWAY_DATABASE_URL": "postgresql://u:p@db.example/gateway",
         "GATEWAY_PUBLIC_URL": "https://gw.example.com",
@@ -34,10 +37,10 @@ def test_white_space_around_a_value_is_none_of_it(load, around):
     assert load(**{name: around.format(value) for name, value in plain.items()}) == wanted
     assert wanted.vendor_proxy == "http://proxy.example:3128"
     assert wanted.egress_allow_private
-    assert wanted.bootstrap_admin_key.get_secret_value() == LONG
+    assert present(wanted.bootstrap_admin_key).get_secret_value() == LONG
 
 
-def test_members_of_a_list_are_trimmed_also_over_several_lines(load):
+def test_members_of_a_list_are_trimmed_also_over_several_lines(load: Load) -> None:
     settings = load(
         GATEWAY_CALLBACK_SECRETS=f"{LONG},\n\ufeff {VENDOR_KEY}\t,\n",
         GATEWAY_CALLBACK_ALLOW_CIDRS="10.0.0.0/8,\n  192.168.1.7/16\n",
@@ -49,7 +52,7 @@ def test_members_of_a_list_are_trimmed_also_over_several_lines(load):
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\n", "\ufeff\t"])
-def test_a_blank_value_is_none(load, faults, blank):
+def test_a_blank_value_is_none(load: Load, faults: Faults, blank: str) -> None:
     assert load(GATEWAY_DRAIN_S=blank, GATEWAY_BOOTSTRAP_ADMIN_KEY=blank, GATEWAY_DATABASE_URL=blank) == load()
     assert faults(GATEWAY_PUBLIC_URL=blank, GATEWAY_CALLBACK_SECRETS=blank) == [
         "GATEWAY_PUBLIC_URL: it is required",
@@ -58,7 +61,7 @@ def test_a_blank_value_is_none(load, faults, blank):
 
 
 @pytest.mark.parametrize("inside", ["\n", "\t", "\x1b", "\u200b", "\ufeff", "\u00a0", "\u2028", "\udcff"])
-def test_what_is_not_printable_inside_a_value_is_refused(faults, inside):
+def test_what_is_not_printable_inside_a_value_is_refused(faults: Faults, inside: str) -> None:
     given = {
         "GATEWAY_DATABASE_URL": f"sqlite:///./{CANARY}{inside}.db",
         "GATEWAY_PUBLIC_URL": f"https://{CANARY}{inside}.example",
@@ -75,7 +78,7 @@ def test_what_is_not_printable_inside_a_value_is_refused(faults, inside):
 
 
 @pytest.mark.parametrize("quotes", ['""', "''", "``", "“”", "‘’"])
-def test_a_value_in_quotes_is_refused_by_name(faults, quotes):
+def test_a_value_in_quotes_is_refused_by_name(faults: Faults, quotes: str) -> None:
     given = {
         "GATEWAY_DATABASE_URL": "sqlite:///./gateway.db",
         "GATEWAY_PUBLIC_URL": "https://gateway.example",
@@ -95,7 +98,7 @@ def test_a_value_in_quotes_is_refused_by_name(faults, quotes):
     assert CANARY not in "".join(found)
 
 
-def test_a_list_is_no_json(faults):
+def test_a_list_is_no_json(faults: Faults) -> None:
     given = {
         "GATEWAY_CALLBACK_SECRETS": f'["{LONG}","{LONG}"]',
         "GATEWAY_CALLBACK_ALLOW_CIDRS": '["10.0.0.0/8"]',
@@ -108,7 +111,7 @@ def test_a_list_is_no_json(faults):
     assert CANARY not in "".join(found)
 
 
-def test_quotes_brackets_and_blanks_inside_are_part_of_a_secret(load):
+def test_quotes_brackets_and_blanks_inside_are_part_of_a_secret(load: Load) -> None:
     odd = '[a key] with "quotes", and $HOME ${HOME} %41 \\n' + "x" * 32
     assert load(GATEWAY_TEMPOLOR_API_KEY=odd).tempolor_api_key.get_secret_value() == odd
 
@@ -127,7 +130,7 @@ def test_quotes_brackets_and_blanks_inside_are_part_of_a_secret(load):
         ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
     ],
 )
-def test_a_web_address_is_used_as_it_was_read(load, given, used):
+def test_a_web_address_is_used_as_it_was_read(load: Load, given: str, used: str) -> None:
     settings = load(GATEWAY_PUBLIC_URL=given, GATEWAY_TEMPOLOR_BASE_URL=given)
     assert (settings.public_url, settings.tempolor_base_url) == (used, used)
 
@@ -162,20 +165,20 @@ def test_a_web_address_is_used_as_it_was_read(load, given, used):
         "gw.example",
     ],
 )
-def test_what_is_no_web_address_is_refused(faults, given):
+def test_what_is_no_web_address_is_refused(faults: Faults, given: str) -> None:
     found = faults(GATEWAY_PUBLIC_URL=given, GATEWAY_TEMPOLOR_BASE_URL=given)
     assert [one.partition(":")[0] for one in found] == ["GATEWAY_PUBLIC_URL", "GATEWAY_TEMPOLOR_BASE_URL"]
     assert "password" not in "".join(found).replace("no password", "")
 
 
 @pytest.mark.parametrize("path", ["/open-apis", "/open-apis/v1", "/open-apis/v1/", "/music/open-apis/v1/song/generate"])
-def test_the_vendors_url_ends_before_what_is_appended(faults, path):
+def test_the_vendors_url_ends_before_what_is_appended(faults: Faults, path: str) -> None:
     assert "/open-apis/v1, which" in faults(GATEWAY_TEMPOLOR_BASE_URL=f"https://api.tempolor.com{path}")[0]
     assert faults(GATEWAY_TEMPOLOR_BASE_URL="https://proxy.example/my-open-apis/") == []
 
 
 @pytest.mark.parametrize("path", ["/callbacks", "/callbacks/", "/music/callbacks//"])
-def test_a_public_url_ends_before_the_callbacks(faults, path):
+def test_a_public_url_ends_before_the_callbacks(faults: Faults, path: str) -> None:
     assert "/callbacks" in faults(GATEWAY_PUBLIC_URL=f"https://gw.example.com{path}")[0]
     assert faults(GATEWAY_PUBLIC_URL="https://gw.example.com/my-callbacks") == []
 
@@ -194,9 +197,9 @@ def test_a_public_url_ends_before_the_callbacks(faults, path):
         ("::", False),
     ],
 )
-def test_which_host_is_this_machine(host, expected):
+def test_which_host_is_this_machine(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
-    assert is_loopback(web_address(f"http://{f'[{host}]' if ':' in host else host}/").hostname) is expected
+    assert is_loopback(present(web_address(f"http://{f'[{host}]' if ':' in host else host}/").hostname)) is expected
 
 
 @pytest.mark.parametrize(
@@ -218,13 +221,13 @@ def test_which_host_is_this_machine(host, expected):
         ("gateway.db", "database URL"),
     ],
 )
-def test_a_database_url_is_refused_for_its_reason(faults, url, told):
+def test_a_database_url_is_refused_for_its_reason(faults: Faults, url: str, told: str) -> None:
     (found,) = faults(GATEWAY_DATABASE_URL=url)
     assert found.startswith("GATEWAY_DATABASE_URL: ")
     assert told in found
 
 
-def test_the_database_alone_is_told_as_among_all_settings(monkeypatch, tmp_path):
+def test_the_database_alone_is_told_as_among_all_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GATEWAY_DATABASE_URL", "sqlite:///./gateway.db\n")
     assert database_settings().database_url.get_secret_value() == "sqlite:///./gateway.db"
@@ -235,23 +238,23 @@ def test_the_database_alone_is_told_as_among_all_settings(monkeypatch, tmp_path)
 
 
 @pytest.mark.parametrize("scheme", ["POSTGRESQL", "Postgres", "postgresql+psycopg", "PostgreSQL+AsyncPG"])
-def test_the_scheme_of_a_database_url_may_be_in_capitals(faults, scheme):
+def test_the_scheme_of_a_database_url_may_be_in_capitals(faults: Faults, scheme: str) -> None:
     assert faults(GATEWAY_DATABASE_URL=f"{scheme}://u:p@h/d?connect_timeout=0&port=5433") == []
     assert faults(GATEWAY_DATABASE_URL="SQLITE+aiosqlite:///./my folder/gateway.db") == []
 
 
-def test_a_dotenv_file_is_taken_as_it_is(load, tmp_path):
+def test_a_dotenv_file_is_taken_as_it_is(load: Load, tmp_path: Path) -> None:
     key = "aaaa${HOME}-$HOME-${NOT_SET:-x}-0123456789abcdef0123456789"
     text = f"\ufeffGATEWAY_BOOTSTRAP_ADMIN_KEY={key}\r\nexport GATEWAY_PUBLIC_URL='https://file.example'\n"
     (tmp_path / ".env").write_bytes(text.encode())
     settings = load(GATEWAY_PUBLIC_URL=None)
-    assert settings.bootstrap_admin_key.get_secret_value() == key
+    assert present(settings.bootstrap_admin_key).get_secret_value() == key
     assert settings.public_url == "https://file.example"
     assert load(GATEWAY_PUBLIC_URL="https://env.example").public_url == "https://env.example"
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "utf-32"])
-def test_a_dotenv_file_that_is_not_utf_8_is_told(faults, tmp_path, encoding):
+def test_a_dotenv_file_that_is_not_utf_8_is_told(faults: Faults, tmp_path: Path, encoding: str) -> None:
     (tmp_path / ".env").write_bytes(f"# für {CANARY}\nGATEWAY_DRAIN_S=1\n".encode(encoding))
     (found,) = faults()
     assert found == f"{tmp_path / '.env'}: it must be text in UTF-8"

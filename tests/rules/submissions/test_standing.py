@@ -1,6 +1,8 @@
 """Standing still: why submissions hold, until when, and what lets them go on."""
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,29 +27,30 @@ from app.domain.standing import (
 )
 from app.domain.timing import FAR
 from tests.rules.tasks.scene import after
+from tests.support.optional import present
 
 
-def may_send(standing, seconds, in_flight=10):
+def may_send(standing: Standing, seconds: float, in_flight: int = 10) -> int | None:
     return allowed(standing, after(seconds), in_flight)
 
 
-def probed(standing, seconds, lease_s=60):
+def probed(standing: Standing, seconds: float, lease_s: int = 60) -> Standing:
     assert may_send(standing, seconds) == 1
     return probing(standing, after(seconds + lease_s))
 
 
-def waits(reason, met, start=0):
+def waits(reason: Reason, met: int, start: float = 0) -> list[float]:
     """The waits between probes, when each of them meets the same refusal at once."""
     standing, found, now = hold(GOING, reason, after(start)), [], start
     for _ in range(met):
-        wait_s = (standing.hold.until - after(now)).total_seconds()
+        wait_s = (present(standing.hold).until - after(now)).total_seconds()
         found.append(wait_s)
         now += wait_s
         standing = hold(probed(standing, now), reason, after(now))
     return found
 
 
-def tripped():
+def tripped() -> Standing:
     """The breaker after three unknown outcomes, at 30, 31 and 32 s."""
     standing = GOING
     for n in range(3):
@@ -55,15 +58,15 @@ def tripped():
     return standing
 
 
-def test_while_nothing_holds_any_number_may_be_sent():
+def test_while_nothing_holds_any_number_may_be_sent() -> None:
     assert allowed(GOING, after(0), 0) is None
 
 
-def test_a_full_queue_is_probed_after_5_s_growing_to_30():
+def test_a_full_queue_is_probed_after_5_s_growing_to_30() -> None:
     assert waits(Reason.QUEUE_FULL, 7) == [5, 7.5, 11.25, 16.875, 25.3125, 30, 30]
 
 
-def test_a_full_queue_is_probed_at_once_when_a_slot_is_free():
+def test_a_full_queue_is_probed_at_once_when_a_slot_is_free() -> None:
     standing = full_with(hold(GOING, Reason.QUEUE_FULL, after(0)), 4)
     assert may_send(standing, 1, in_flight=4) == 0
     assert may_send(standing, 1, in_flight=5) == 0
@@ -71,83 +74,87 @@ def test_a_full_queue_is_probed_at_once_when_a_slot_is_free():
 
 
 @pytest.mark.parametrize("reason", [one for one in Reason if one not in (Reason.QUEUE_FULL, Reason.BY_HAND)])
-def test_a_free_slot_says_nothing_of_other_reasons(reason):
+def test_a_free_slot_says_nothing_of_other_reasons(reason: Reason) -> None:
     assert may_send(full_with(hold(GOING, reason, after(0)), 4), 1, in_flight=0) == 0
 
 
 @pytest.mark.parametrize("reason", [Reason.KEY_REJECTED, Reason.NO_POINTS])
-def test_a_rejected_key_and_missing_points_are_probed_every_30_s(reason):
+def test_a_rejected_key_and_missing_points_are_probed_every_30_s(reason: Reason) -> None:
     assert waits(reason, 5) == [30, 30, 30, 30, 30]
 
 
-def test_the_breaker_is_probed_after_30_s_growing_to_5_min():
+def test_the_breaker_is_probed_after_30_s_growing_to_5_min() -> None:
     assert waits(Reason.BREAKER, 6) == [30, 60, 120, 240, 300, 300]
 
 
-def test_a_rate_limit_waits_as_long_as_the_vendor_asks():
+def test_a_rate_limit_waits_as_long_as_the_vendor_asks() -> None:
     standing = hold(GOING, Reason.RATE_LIMITED, after(0), wait_s=77)
     assert (may_send(standing, 76), may_send(standing, 77)) == (0, 1)
     assert waits(Reason.RATE_LIMITED, 8)[0] == 2
     assert max(waits(Reason.RATE_LIMITED, 12)) == 30
 
 
-def test_only_one_probe_is_out_until_it_is_answered_or_its_lease_ends():
+def test_only_one_probe_is_out_until_it_is_answered_or_its_lease_ends() -> None:
     standing = probed(hold(GOING, Reason.NO_POINTS, after(0)), 30)
     assert may_send(standing, 31) == may_send(standing, 89.9) == 0
     assert may_send(standing, 90) == 1
 
 
-def test_a_refusal_of_something_sent_before_the_hold_does_not_widen_the_wait():
+def test_a_refusal_of_something_sent_before_the_hold_does_not_widen_the_wait() -> None:
     standing = hold(GOING, Reason.QUEUE_FULL, after(0))
     standing = hold(standing, Reason.QUEUE_FULL, after(1))
-    assert standing.hold.wait_s == 5
-    assert standing.hold.since == after(0)
+    assert present(standing.hold).wait_s == 5
+    assert present(standing.hold).since == after(0)
 
 
-def test_a_new_reason_starts_its_own_wait():
+def test_a_new_reason_starts_its_own_wait() -> None:
     standing = probed(hold(GOING, Reason.QUEUE_FULL, after(0)), 5)
     standing = hold(standing, Reason.NO_POINTS, after(6), detail="balance is 0")
-    assert (standing.hold.since, standing.hold.until, standing.hold.detail) == (after(6), after(36), "balance is 0")
+    assert (present(standing.hold).since, present(standing.hold).until, present(standing.hold).detail) == (
+        after(6),
+        after(36),
+        "balance is 0",
+    )
 
 
 @pytest.mark.parametrize("reason", [one for one in Reason if one is not Reason.BY_HAND])
-def test_an_accepted_probe_ends_any_hold(reason):
+def test_an_accepted_probe_ends_any_hold(reason: Reason) -> None:
     standing = probed(hold(GOING, reason, after(0), wait_s=10), 10)
     assert answered(standing, after(10)) == GOING
 
 
-def test_an_acceptance_from_before_the_hold_proves_only_that_outcomes_are_known():
+def test_an_acceptance_from_before_the_hold_proves_only_that_outcomes_are_known() -> None:
     standing = Standing(hold(GOING, Reason.NO_POINTS, after(20)).hold, unknown_tasks=("a", "b"))
     after_it = answered(standing, after(19))
     assert (after_it.hold, after_it.unknown_tasks) == (standing.hold, ())
     assert answered(tripped(), after(1)) == GOING
 
 
-def test_a_refusal_of_the_task_alone_lets_the_next_one_probe_at_once():
+def test_a_refusal_of_the_task_alone_lets_the_next_one_probe_at_once() -> None:
     standing = refused(probed(hold(GOING, Reason.NO_POINTS, after(0)), 30), after(30), after(31))
-    assert standing.hold.reason is Reason.NO_POINTS
+    assert present(standing.hold).reason is Reason.NO_POINTS
     assert may_send(standing, 31) == 1
 
 
-def test_a_probe_that_came_to_nothing_waits_as_long_again():
+def test_a_probe_that_came_to_nothing_waits_as_long_again() -> None:
     standing = inconclusive(probed(hold(GOING, Reason.NO_POINTS, after(0)), 30), after(40))
     assert (may_send(standing, 69), may_send(standing, 70)) == (0, 1)
 
 
-def test_an_inconclusive_answer_without_a_probe_changes_nothing():
+def test_an_inconclusive_answer_without_a_probe_changes_nothing() -> None:
     held = hold(GOING, Reason.NO_POINTS, after(0))
     assert inconclusive(held, after(10)) == held
     assert inconclusive(GOING, after(10)) == GOING
 
 
-def test_two_unknown_outcomes_in_a_row_hold_nothing():
+def test_two_unknown_outcomes_in_a_row_hold_nothing() -> None:
     standing = lost(lost(GOING, "a", after(0)), "b", after(1))
     assert may_send(standing, 1) is None
 
 
-def test_the_third_unknown_outcome_in_a_row_trips_the_breaker():
+def test_the_third_unknown_outcome_in_a_row_trips_the_breaker() -> None:
     standing = tripped()
-    assert standing.hold.reason is Reason.BREAKER
+    assert present(standing.hold).reason is Reason.BREAKER
     assert (may_send(standing, 61.9), may_send(standing, 62)) == (0, 1)
 
 
@@ -155,42 +162,42 @@ LOST_THEN = [lambda s: answered(s, after(2)), lambda s: refused(s, after(2), aft
 
 
 @pytest.mark.parametrize("definite", LOST_THEN)
-def test_a_definite_answer_between_unknown_ones_starts_the_count_anew(definite):
+def test_a_definite_answer_between_unknown_ones_starts_the_count_anew(definite: Callable[..., Any]) -> None:
     standing = lost(lost(GOING, "a", after(0)), "b", after(1))
     standing = lost(lost(definite(standing), "c", after(3)), "d", after(4))
     assert standing.hold is None
-    assert lost(standing, "e", after(5)).hold.reason is Reason.BREAKER
+    assert present(lost(standing, "e", after(5)).hold).reason is Reason.BREAKER
 
 
 @pytest.mark.parametrize(
     "definite", [lambda s: answered(s, after(62)), lambda s: refused(s, after(62), after(62)), confirmed]
 )
-def test_a_definite_answer_or_a_confirmation_opens_the_breaker(definite):
+def test_a_definite_answer_or_a_confirmation_opens_the_breaker(definite: Callable[..., Any]) -> None:
     standing = definite(probed(tripped(), 62))
     assert standing == GOING
     assert may_send(standing, 63) is None
 
 
-def test_an_unknown_probe_keeps_the_breaker_and_doubles_its_wait():
+def test_an_unknown_probe_keeps_the_breaker_and_doubles_its_wait() -> None:
     standing = lost(probed(tripped(), 62), "task-3", after(92))
     assert (may_send(standing, 151), may_send(standing, 152)) == (0, 1)
 
 
-def test_a_confirmation_says_nothing_of_points_or_the_key():
+def test_a_confirmation_says_nothing_of_points_or_the_key() -> None:
     held = hold(lost(GOING, "a", after(0)), Reason.NO_POINTS, after(1))
     assert (confirmed(held).hold, confirmed(held).unknown_tasks) == (held.hold, ())
 
 
 @pytest.mark.parametrize("reason", [Reason.KEY_REJECTED, Reason.NO_POINTS, Reason.RATE_LIMITED])
-def test_unknown_outcomes_do_not_hide_why_submissions_hold(reason):
+def test_unknown_outcomes_do_not_hide_why_submissions_hold(reason: Reason) -> None:
     standing = hold(GOING, reason, after(0))
     for n in range(4):
         standing = lost(standing, f"task-{n}", after(n))
-    assert standing.hold.reason is reason
+    assert present(standing.hold).reason is reason
     assert len(standing.unknown_tasks) == 4
 
 
-def test_a_night_of_unknown_outcomes_is_remembered_in_part():
+def test_a_night_of_unknown_outcomes_is_remembered_in_part() -> None:
     standing = GOING
     for n in range(100):
         standing = lost(standing, f"task-{n}", after(n))
@@ -198,7 +205,7 @@ def test_a_night_of_unknown_outcomes_is_remembered_in_part():
     assert standing.unknown_tasks[-1] == "task-99"
 
 
-def test_held_by_hand_sends_nothing_not_even_a_probe():
+def test_held_by_hand_sends_nothing_not_even_a_probe() -> None:
     by_hand = Standing(by_hand="maintenance", by_hand_since=after(0))
     assert allowed(by_hand, after(10**6), 0) == 0
     held = full_with(hold(by_hand, Reason.QUEUE_FULL, after(0)), 5)
@@ -219,7 +226,7 @@ def test_held_by_hand_sends_nothing_not_even_a_probe():
         confirmed,
     ],
 )
-def test_nothing_but_a_hand_releases_what_is_held_by_hand(change):
+def test_nothing_but_a_hand_releases_what_is_held_by_hand(change: Callable[..., Any]) -> None:
     for before in (GOING, tripped(), hold(GOING, Reason.QUEUE_FULL, after(0))):
         by_hand = Standing(before.hold, "maintenance", after(0), before.unknown_tasks)
         assert (change(by_hand).by_hand, change(by_hand).by_hand_since) == ("maintenance", after(0))
@@ -246,11 +253,11 @@ standings = st.builds(
 
 
 @given(standings)
-def test_it_comes_back_from_json_as_it_was(standing):
+def test_it_comes_back_from_json_as_it_was(standing: Standing) -> None:
     assert load(json.loads(json.dumps(dump(standing)))) == standing
 
 
-def test_an_empty_object_is_going():
+def test_an_empty_object_is_going() -> None:
     assert load({}) == GOING
     assert load(dump(GOING)) == GOING
 
@@ -260,7 +267,7 @@ def test_an_empty_object_is_going():
         st.sampled_from(["send", "accept", "lose", "full", "points", "busy", "bad", "confirm", "rest"]), max_size=40
     )
 )
-def test_submissions_always_go_on_by_themselves(steps):
+def test_submissions_always_go_on_by_themselves(steps: list[str]) -> None:
     """Whatever happened, a probe goes within five minutes of the last outcome, and one acceptance opens all."""
     standing, now = GOING, 0.0
     for one in steps:
@@ -290,11 +297,11 @@ def test_submissions_always_go_on_by_themselves(steps):
 
 
 @pytest.mark.parametrize("straggler", [Reason.QUEUE_FULL, Reason.RATE_LIMITED])
-def test_an_account_fault_outlasts_what_a_straggler_met(straggler):
+def test_an_account_fault_outlasts_what_a_straggler_met(straggler: Reason) -> None:
     held = hold(GOING, Reason.KEY_REJECTED, after(0))
     assert hold(held, straggler, after(1)).hold == held.hold
 
 
-def test_the_refusal_of_a_task_that_was_sent_before_the_hold_lets_no_probe_go_early():
+def test_the_refusal_of_a_task_that_was_sent_before_the_hold_lets_no_probe_go_early() -> None:
     held = hold(GOING, Reason.KEY_REJECTED, after(10))
     assert refused(held, after(9), after(11)).hold == held.hold

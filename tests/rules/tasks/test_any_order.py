@@ -68,13 +68,17 @@ def with_answer(observed: list[Observation]) -> list[Any]:
 
 
 @given(shuffled_with_repeats(heard.map(with_answer)))
-def test_any_order_of_answer_callbacks_and_queries_ends_in_one_task(orders):
+def test_any_order_of_answer_callbacks_and_queries_ends_in_one_task(
+    orders: tuple[list[str | Observation], list[str | Observation]],
+) -> None:
     first, other = orders
     assert ending(tell(first)) == ending(tell(other))
 
 
 @given(shuffled_with_repeats(heard.map(with_answer)))
-def test_any_order_ends_in_one_task_also_when_the_outcome_is_unknown(orders):
+def test_any_order_ends_in_one_task_also_when_the_outcome_is_unknown(
+    orders: tuple[list[str | Observation], list[str | Observation]],
+) -> None:
     first, other = orders
     assert ending(tell(first, "unknown")) == ending(tell(other, "unknown"))
 
@@ -82,13 +86,13 @@ def test_any_order_ends_in_one_task_also_when_the_outcome_is_unknown(orders):
 @pytest.mark.slow
 @DEEP
 @given(shuffled_with_repeats(st.lists(observations(ITEM_IDS), max_size=14).map(with_answer)))
-def test_any_order_ends_in_one_task_deeper(orders):
+def test_any_order_ends_in_one_task_deeper(orders: tuple[list[str | Observation], list[Observation | str]]) -> None:
     first, other = orders
     assert ending(tell(first)) == ending(tell(other))
 
 
 @given(heard)
-def test_the_version_grows_with_what_a_client_can_see_and_stays_for_what_it_knows(observed):
+def test_the_version_grows_with_what_a_client_can_see_and_stays_for_what_it_knows(observed: list[Observation]) -> None:
     story = tell([ACCEPTED])
     for one in observed:
         if one.key in story.board.items:
@@ -103,7 +107,7 @@ def test_the_version_grows_with_what_a_client_can_see_and_stays_for_what_it_know
 
 
 @given(heard)
-def test_no_item_moves_back_at_any_step(observed):
+def test_no_item_moves_back_at_any_step(observed: list[Observation]) -> None:
     story = tell([ACCEPTED])
     for one in observed:
         before = ranks(story)
@@ -112,7 +116,7 @@ def test_no_item_moves_back_at_any_step(observed):
 
 
 @given(heard)
-def test_deriving_again_changes_nothing(observed):
+def test_deriving_again_changes_nothing(observed: list[Observation]) -> None:
     story = tell(with_answer(observed))
     before = ending(story)
     shown, expired = derive(story.board, story.task, after(0), story.rules)
@@ -120,7 +124,7 @@ def test_deriving_again_changes_nothing(observed):
     assert ending(story) == before
 
 
-def test_one_change_with_many_observations_is_like_many_changes_with_one():
+def test_one_change_with_many_observations_is_like_many_changes_with_one() -> None:
     seen = [
         says(status="main_succeeded", audio_url="https://cdn.example/a"),
         says("i2", status="failed"),
@@ -131,7 +135,7 @@ def test_one_change_with_many_observations_is_like_many_changes_with_one():
     assert ending(together) == ending(tell([ACCEPTED, *seen]))
 
 
-def test_a_repeat_of_an_old_callback_changes_nothing():
+def test_a_repeat_of_an_old_callback_changes_nothing() -> None:
     story = tell([ACCEPTED])
     old = says(seconds=10, title="First Title", status="main_succeeded", event="audio_complete")
     story.happens(10, old, task=story.task)
@@ -142,7 +146,7 @@ def test_a_repeat_of_an_old_callback_changes_nothing():
     assert story.task.version == version
 
 
-def test_a_question_about_an_item_that_is_not_ours_binds_nothing():
+def test_a_question_about_an_item_that_is_not_ours_binds_nothing() -> None:
     story = tell([ACCEPTED])
     outcome = story.queried(60, shows("stray", status="succeeded"))
     assert outcome.verdicts == ("unknown_item",)

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from app.domain.observation import Observation
 from app.domain.status import ITEM_FINAL, TASK_FINAL, TASK_USABLE, ItemStatus
 from app.domain.task import Submission, derive_status
 from tests.rules.tasks.scene import Story, denies, new_task, running_story, says, shows
@@ -26,7 +27,7 @@ PAIRS = [list(pair) for pair in itertools.combinations_with_replacement(ItemStat
         (Submission.QUEUED, "queued"),
     ],
 )
-def test_without_items_the_submission_decides(submission, status):
+def test_without_items_the_submission_decides(submission: Submission, status: str) -> None:
     assert derive_status(submission, False, []) == status
     assert derive_status(submission, True, []) == "expired"
 
@@ -47,7 +48,9 @@ FINAL_WORDS = [
 
 @pytest.mark.parametrize(("items", "status"), FINAL_WORDS)
 @pytest.mark.parametrize("submission", [one for one in STATES if one is not Submission.SENDING])
-def test_all_items_final_is_the_final_word_whatever_we_think_we_sent(submission, items, status):
+def test_all_items_final_is_the_final_word_whatever_we_think_we_sent(
+    submission: Submission, items: list[ItemStatus], status: str
+) -> None:
     for order in itertools.permutations(items):
         assert derive_status(submission, False, order) == status
         assert derive_status(submission, True, order) == status
@@ -71,7 +74,9 @@ def test_all_items_final_is_the_final_word_whatever_we_think_we_sent(submission,
     ],
 )
 @pytest.mark.parametrize("submission", STATES)
-def test_open_items_decide_whatever_we_think_we_sent(submission, items, status):
+def test_open_items_decide_whatever_we_think_we_sent(
+    submission: Submission, items: list[ItemStatus], status: str
+) -> None:
     for order in itertools.permutations(items):
         assert derive_status(submission, False, order) == status
         assert derive_status(submission, True, order) == "expired"
@@ -87,25 +92,27 @@ def test_open_items_decide_whatever_we_think_we_sent(submission, items, status):
         ([F, F], "running"),
     ],
 )
-def test_a_task_is_not_final_while_the_answer_to_its_submission_is_outstanding(items, status):
+def test_a_task_is_not_final_while_the_answer_to_its_submission_is_outstanding(
+    items: list[ItemStatus], status: str
+) -> None:
     assert derive_status(Submission.SENDING, False, items) == status
     assert derive_status(Submission.SENDING, False, items) not in TASK_FINAL
 
 
-def test_all_failed_while_sending_is_not_playable():
+def test_all_failed_while_sending_is_not_playable() -> None:
     assert derive_status(Submission.SENDING, False, [F, F]) not in TASK_USABLE
 
 
 @pytest.mark.parametrize("items", PAIRS, ids="+".join)
 @pytest.mark.parametrize("submission", STATES)
-def test_final_and_usable_mean_what_they_say(submission, items):
+def test_final_and_usable_mean_what_they_say(submission: Submission, items: list[ItemStatus]) -> None:
     status = derive_status(submission, False, items)
     assert (status in TASK_FINAL) == (all(one in ITEM_FINAL for one in items) and submission is not Submission.SENDING)
     if status in TASK_USABLE:
         assert set(items) & {M, P, S}
 
 
-def test_items_that_finish_before_the_answer_wait_for_it_and_then_end_the_task():
+def test_items_that_finish_before_the_answer_wait_for_it_and_then_end_the_task() -> None:
     story = Story()
     story.claimed(0)
     story.called_back(5, says(status="succeeded"))
@@ -117,7 +124,7 @@ def test_items_that_finish_before_the_answer_wait_for_it_and_then_end_the_task()
     assert story.task.status == "succeeded"
 
 
-def test_an_unknown_outcome_lets_what_is_known_count():
+def test_an_unknown_outcome_lets_what_is_known_count() -> None:
     story = Story()
     story.claimed(0)
     story.called_back(5, says(status="succeeded"))
@@ -125,7 +132,7 @@ def test_an_unknown_outcome_lets_what_is_known_count():
     assert story.task.status == "succeeded"
 
 
-def test_an_item_that_turns_up_late_reopens_the_task_with_a_higher_version():
+def test_an_item_that_turns_up_late_reopens_the_task_with_a_higher_version() -> None:
     story = Story()
     story.claimed(0)
     story.outcome_unknown(30)
@@ -138,7 +145,7 @@ def test_an_item_that_turns_up_late_reopens_the_task_with_a_higher_version():
 
 
 @pytest.mark.parametrize("how", ["queued", "canceled", "refused"])
-def test_a_callback_that_names_a_task_which_was_never_sent_reopens_it_and_flags_it(how):
+def test_a_callback_that_names_a_task_which_was_never_sent_reopens_it_and_flags_it(how: str) -> None:
     story = Story()
     if how == "canceled":
         story.canceled(1)
@@ -155,7 +162,7 @@ def test_a_callback_that_names_a_task_which_was_never_sent_reopens_it_and_flags_
     assert story.task.status == "succeeded"
 
 
-def test_an_item_unknown_to_the_vendor_fails_after_its_grace_and_not_before():
+def test_an_item_unknown_to_the_vendor_fails_after_its_grace_and_not_before() -> None:
     story = running_story()
     story.queried(600.999999, denies())
     assert story.task.status == "running"
@@ -164,7 +171,7 @@ def test_an_item_unknown_to_the_vendor_fails_after_its_grace_and_not_before():
     assert story.view().progress.unknown_to_vendor
 
 
-def test_the_grace_counts_from_the_last_sighting():
+def test_the_grace_counts_from_the_last_sighting() -> None:
     story = running_story()
     story.queried(500, shows(status="running"))
     story.queried(1099, denies())
@@ -174,7 +181,7 @@ def test_the_grace_counts_from_the_last_sighting():
 
 
 @pytest.mark.parametrize("again", [says(status="running"), shows(status="running"), shows()])
-def test_any_later_sighting_undoes_unknown_to_the_vendor(again):
+def test_any_later_sighting_undoes_unknown_to_the_vendor(again: Observation) -> None:
     story = running_story()
     story.queried(700, denies())
     assert story.task.status == "failed"
@@ -187,7 +194,7 @@ def test_any_later_sighting_undoes_unknown_to_the_vendor(again):
     assert story.item().query_due_at is not None
 
 
-def test_an_item_that_is_final_is_never_unknown_to_the_vendor():
+def test_an_item_that_is_final_is_never_unknown_to_the_vendor() -> None:
     story = running_story()
     story.called_back(60, says(status="succeeded"))
     story.queried(5000, denies())
@@ -195,7 +202,7 @@ def test_an_item_that_is_final_is_never_unknown_to_the_vendor():
     assert story.view().progress.status == "succeeded"
 
 
-def test_a_task_that_never_saw_its_item_still_counts_the_grace_from_its_submission():
+def test_a_task_that_never_saw_its_item_still_counts_the_grace_from_its_submission() -> None:
     story = Story(new_task())
     story.claimed(0)
     story.accepted(400)

@@ -1,48 +1,53 @@
 """What a client is told of its task: each milestone once, its end again where something came later."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.observation import Reading
 from app.domain.policy import Policy
+from app.domain.task import Task
 from tests.rules.tasks.scene import Story, names, new_task, running_story, says, shows, stranger_says
 from tests.rules.tasks.strategies import readings
+from tests.support.optional import present
 
 MP3, WAV = (f"https://cdn.example/a.{kind}?auth_key=1" for kind in ("mp3", "wav"))
 SECTIONS = [{"start": 0.5, "end": 3.0, "text": "\n[verse]"}]
-WHOLE = {"status": "succeeded", "audio_url": MP3, "audio_hi_url": WAV, "lyrics_sections": SECTIONS}
+WHOLE: dict[str, Any] = {"status": "succeeded", "audio_url": MP3, "audio_hi_url": WAV, "lyrics_sections": SECTIONS}
 HOOK = "https://hooks.example/tempolor"
 
 
-def watched(kind="song.generate"):
+def watched(kind: str = "song.generate") -> Task:
     return new_task(kind, webhook_url=HOOK)
 
 
-def claimed_story(**given):
+def claimed_story(**given: Any) -> Story:
     story = Story(watched(), **given)
     story.claimed(0)
     return story
 
 
-def accepted_story(item_ids=("i1",), **given):
+def accepted_story(item_ids: tuple[str, ...] = ("i1",), **given: Any) -> Story:
     story = claimed_story(**given)
     story.accepted(1, item_ids)
     return story
 
 
-def told(story, task=None):
+def told(story: Story, task: Task | None = None) -> list[str]:
     """The names of what was told of a task, in order."""
     return [one.name for one in story.board.milestones if one.task_id == (task or story.task).id]
 
 
-def told_later(story):
+def told_later(story: Story) -> list[str]:
     """What was told since the last call."""
     found = told(story)
     story.board.milestones.clear()
     return found
 
 
-def test_each_milestone_is_told_once_at_its_time():
+def test_each_milestone_is_told_once_at_its_time() -> None:
     story = accepted_story()
     assert told_later(story) == ["running"]
     story.called_back(30, says(status="running"))
@@ -55,13 +60,13 @@ def test_each_milestone_is_told_once_at_its_time():
     assert told_later(story) == ["succeeded"]
 
 
-def test_a_queued_task_that_one_callback_ends_passes_three_milestones():
+def test_a_queued_task_that_one_callback_ends_passes_three_milestones() -> None:
     story = Story(watched())
     story.called_back(60, says(**WHOLE))
     assert told(story) == ["running", "playable", "succeeded"]
 
 
-def test_while_the_answer_is_outstanding_the_end_waits_for_it():
+def test_while_the_answer_is_outstanding_the_end_waits_for_it() -> None:
     story = claimed_story()
     story.called_back(20, says(**WHOLE))
     assert told_later(story) == ["running", "playable"]
@@ -69,7 +74,7 @@ def test_while_the_answer_is_outstanding_the_end_waits_for_it():
     assert told_later(story) == ["succeeded"]
 
 
-def test_several_changes_of_one_board_tell_each_milestone_once():
+def test_several_changes_of_one_board_tell_each_milestone_once() -> None:
     story = claimed_story()
     for second, status in enumerate(["running", "main_succeeded", "running", "main_succeeded"], start=20):
         story.called_back(second, says(status=status, audio_url=MP3))
@@ -79,7 +84,7 @@ def test_several_changes_of_one_board_tell_each_milestone_once():
     assert told(story) == ["running", "playable", "succeeded"]
 
 
-def test_over_several_items_playable_waits_for_all_and_the_end_is_theirs_together():
+def test_over_several_items_playable_waits_for_all_and_the_end_is_theirs_together() -> None:
     story = accepted_story(("i1", "i2"))
     story.called_back(60, says("i1", **WHOLE))
     assert told_later(story) == ["running"]
@@ -89,49 +94,49 @@ def test_over_several_items_playable_waits_for_all_and_the_end_is_theirs_togethe
     assert told_later(story) == ["part_failed"]
 
 
-def test_a_task_that_ends_usable_without_a_playable_moment_was_playable_at_its_end():
+def test_a_task_that_ends_usable_without_a_playable_moment_was_playable_at_its_end() -> None:
     story = accepted_story()
     story.called_back(60, says(status="part_failed", audio_url=MP3))
     assert told(story) == ["running", "playable", "part_failed"]
 
 
-def test_a_refused_task_tells_only_that_it_failed():
+def test_a_refused_task_tells_only_that_it_failed() -> None:
     story = claimed_story()
     story.refused(1)
     assert told(story) == ["failed"]
 
 
-def test_a_task_that_the_vendor_could_not_make_was_running_and_never_playable():
+def test_a_task_that_the_vendor_could_not_make_was_running_and_never_playable() -> None:
     story = accepted_story()
     story.called_back(60, says(status="failed"))
     assert told(story) == ["running", "failed"]
 
 
-def test_a_canceled_task_tells_that_alone():
+def test_a_canceled_task_tells_that_alone() -> None:
     story = Story(watched())
     story.canceled(5)
     story.ticks(10)
     assert told(story) == ["canceled"]
 
 
-def test_a_refusal_that_is_tried_again_tells_nothing():
+def test_a_refusal_that_is_tried_again_tells_nothing() -> None:
     story = claimed_story()
     story.refused(1, again_s=5)
     assert told(story) == []
 
 
-def test_an_unknown_outcome_is_told_once_it_has_failed_and_what_turns_up_later_too():
+def test_an_unknown_outcome_is_told_once_it_has_failed_and_what_turns_up_later_too() -> None:
     story = claimed_story(policy=Policy(submit_confirm_s=900))
     story.outcome_unknown(30)
     assert told_later(story) == []
     story.ticks(931)
-    assert story.task.failure.code == "submit_outcome_unknown"
+    assert present(story.task.failure).code == "submit_outcome_unknown"
     assert told_later(story) == ["failed"]
     story.called_back(1000, says(**WHOLE))
     assert told_later(story) == ["running", "playable", "succeeded"]
 
 
-def test_an_expired_task_tells_so_and_its_late_success_too():
+def test_an_expired_task_tells_so_and_its_late_success_too() -> None:
     story = accepted_story()
     story.queried(3602, shows(status="running"))
     story.ticks(3603)
@@ -145,7 +150,7 @@ def test_an_expired_task_tells_so_and_its_late_success_too():
 
 
 @pytest.mark.parametrize("missing", ["audio_url", "audio_hi_url", "lyrics_sections"])
-def test_what_was_missing_of_an_ended_task_and_comes_later_tells_the_end_again(missing):
+def test_what_was_missing_of_an_ended_task_and_comes_later_tells_the_end_again(missing: str) -> None:
     story = accepted_story()
     story.called_back(60, says(**{name: value for name, value in WHOLE.items() if name != missing}))
     assert told_later(story) == ["running", "playable", "succeeded"]
@@ -155,7 +160,7 @@ def test_what_was_missing_of_an_ended_task_and_comes_later_tells_the_end_again(m
     assert story.task.version > version
 
 
-def test_what_is_given_up_and_then_comes_tells_the_end_each_time():
+def test_what_is_given_up_and_then_comes_tells_the_end_each_time() -> None:
     story = accepted_story()
     story.called_back(60, says(status="succeeded", audio_hi_url=WAV, lyrics_sections=SECTIONS))
     assert told_later(story) == ["running", "playable", "succeeded"]
@@ -169,7 +174,7 @@ def test_what_is_given_up_and_then_comes_tells_the_end_each_time():
     assert told_later(story) == ["succeeded"]
 
 
-def test_a_missing_artifact_of_a_task_that_has_not_ended_tells_nothing_by_itself():
+def test_a_missing_artifact_of_a_task_that_has_not_ended_tells_nothing_by_itself() -> None:
     story = accepted_story()
     story.called_back(60, says(status="main_succeeded", audio_url=MP3))
     story.board.milestones.clear()
@@ -177,7 +182,7 @@ def test_a_missing_artifact_of_a_task_that_has_not_ended_tells_nothing_by_itself
     assert told_later(story) == []
 
 
-def test_an_item_that_turns_up_after_the_end_reopens_it_and_the_end_is_told_anew():
+def test_an_item_that_turns_up_after_the_end_reopens_it_and_the_end_is_told_anew() -> None:
     story = claimed_story()
     story.outcome_unknown(30)
     story.called_back(60, says("i1", **WHOLE))
@@ -189,7 +194,7 @@ def test_an_item_that_turns_up_after_the_end_reopens_it_and_the_end_is_told_anew
     assert told_later(story) == ["succeeded"]
 
 
-def test_repeats_stale_observations_and_new_signatures_tell_nothing():
+def test_repeats_stale_observations_and_new_signatures_tell_nothing() -> None:
     story = accepted_story()
     story.called_back(60, says(**WHOLE))
     story.board.milestones.clear()
@@ -205,21 +210,21 @@ def test_repeats_stale_observations_and_new_signatures_tell_nothing():
     assert told(story) == []
 
 
-def test_a_task_without_a_receiver_tells_nothing():
+def test_a_task_without_a_receiver_tells_nothing() -> None:
     story = running_story()
     story.called_back(60, says(**WHOLE))
     assert story.task.status == "succeeded"
     assert story.board.milestones == []
 
 
-def test_an_external_task_tells_nothing():
+def test_an_external_task_tells_nothing() -> None:
     story = Story(watched())
     story.told_by_stranger(60, stranger_says("x1", **WHOLE))
     assert story.owner("x1").status == "succeeded"
     assert story.board.milestones == []
 
 
-def test_a_task_that_takes_an_item_over_is_told_what_it_got_with_it():
+def test_a_task_that_takes_an_item_over_is_told_what_it_got_with_it() -> None:
     story = claimed_story()
     story.told_by_stranger(10, stranger_says(status="main_succeeded", audio_url=MP3))
     assert told(story) == []
@@ -227,7 +232,7 @@ def test_a_task_that_takes_an_item_over_is_told_what_it_got_with_it():
     assert told(story) == ["running", "playable"]
 
 
-def test_a_task_that_loses_its_item_is_told_nothing_of_it():
+def test_a_task_that_loses_its_item_is_told_nothing_of_it() -> None:
     thief, rightful = watched(), watched()
     story = Story(thief, rightful)
     story.claimed(0, rightful)
@@ -243,7 +248,9 @@ ENDS = ("succeeded", "part_failed", "failed", "expired", "canceled")
 
 
 @given(st.lists(st.tuples(readings(), st.booleans()), max_size=8))
-def test_whatever_is_said_beginnings_are_told_once_and_the_last_end_is_the_status(said):
+def test_whatever_is_said_beginnings_are_told_once_and_the_last_end_is_the_status(
+    said: list[tuple[Reading, bool]],
+) -> None:
     story = accepted_story()
     for n, (reading, by_callback) in enumerate(said):
         seen = says(seconds=60 + n) if by_callback else shows(seconds=60 + n)

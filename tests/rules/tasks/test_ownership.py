@@ -1,18 +1,19 @@
 """Whose an item is: the answer to a submission outranks a bound token, and that an unbound one."""
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.observation import NamedBy
+from app.domain.observation import NamedBy, Observation
 from tests.rules.tasks.scene import Story, names, new_task, running_story, says, shows, stranger_says
 
 MP3 = "https://cdn.example/a.mp3"
 
 
-def test_an_item_that_nobody_submitted_becomes_a_task_of_the_client_external():
+def test_an_item_that_nobody_submitted_becomes_a_task_of_the_client_external() -> None:
     story = Story()
     story.told_by_stranger(10, stranger_says("x1", status="running"))
     owner = story.owner("x1")
@@ -26,13 +27,13 @@ def test_an_item_that_nobody_submitted_becomes_a_task_of_the_client_external():
     assert owner.status == "succeeded"
 
 
-def test_each_item_of_strangers_is_a_task_of_its_own():
+def test_each_item_of_strangers_is_a_task_of_its_own() -> None:
     story = Story()
     story.told_by_stranger(10, stranger_says("x1"), stranger_says("x2"))
     assert story.owner("x1") is not story.owner("x2")
 
 
-def test_an_item_first_named_by_a_stranger_ends_up_with_its_rightful_task():
+def test_an_item_first_named_by_a_stranger_ends_up_with_its_rightful_task() -> None:
     story = Story()
     story.claimed(0)
     story.told_by_stranger(10, stranger_says(status="main_succeeded", audio_url=MP3))
@@ -50,7 +51,7 @@ def test_an_item_first_named_by_a_stranger_ends_up_with_its_rightful_task():
     assert story.task.status == "succeeded"
 
 
-def test_the_answer_to_a_submission_takes_the_item_from_another_tasks_token():
+def test_the_answer_to_a_submission_takes_the_item_from_another_tasks_token() -> None:
     thief, rightful = new_task(), new_task()
     story = Story(thief, rightful)
     story.claimed(0, rightful)
@@ -65,7 +66,7 @@ def test_the_answer_to_a_submission_takes_the_item_from_another_tasks_token():
     assert thief.id not in story.board.removed
 
 
-def test_a_task_that_lost_its_item_to_the_rightful_one_is_as_if_it_had_never_been_named():
+def test_a_task_that_lost_its_item_to_the_rightful_one_is_as_if_it_had_never_been_named() -> None:
     thief, rightful = new_task(), new_task()
     story = Story(thief, rightful)
     story.claimed(0, rightful)
@@ -74,7 +75,7 @@ def test_a_task_that_lost_its_item_to_the_rightful_one_is_as_if_it_had_never_bee
     assert (thief.status, thief.submitted_at, thief.deadline_at) == ("queued", None, None)
 
 
-def test_both_tasks_of_a_taken_item_say_so_in_their_timelines():
+def test_both_tasks_of_a_taken_item_say_so_in_their_timelines() -> None:
     thief, rightful = new_task(), new_task()
     story = Story(thief, rightful)
     story.called_back(5, says(), task=thief)
@@ -88,7 +89,7 @@ def test_both_tasks_of_a_taken_item_say_so_in_their_timelines():
 @pytest.mark.parametrize(
     "seen", [says(status="failed", title="Stolen"), stranger_says(status="failed", title="Stolen")]
 )
-def test_an_item_that_was_named_by_its_submission_is_not_touched_by_others(seen):
+def test_an_item_that_was_named_by_its_submission_is_not_touched_by_others(seen: Observation) -> None:
     story = running_story()
     other = new_task()
     story.board.add_task(other)
@@ -105,7 +106,7 @@ def test_an_item_that_was_named_by_its_submission_is_not_touched_by_others(seen)
 
 
 @pytest.mark.parametrize("rank", [NamedBy.BOUND_TOKEN, NamedBy.SUBMIT_ANSWER])
-def test_with_equal_rank_the_first_stays_and_the_second_is_mismatched(rank):
+def test_with_equal_rank_the_first_stays_and_the_second_is_mismatched(rank: NamedBy) -> None:
     first, second = new_task(), new_task()
     story = Story(first, second)
     seen = says() if rank is NamedBy.BOUND_TOKEN else names()
@@ -114,7 +115,7 @@ def test_with_equal_rank_the_first_stays_and_the_second_is_mismatched(rank):
     assert story.owner() is first
 
 
-def test_a_bound_token_that_names_an_item_of_another_task_applies_only_what_is_its_own():
+def test_a_bound_token_that_names_an_item_of_another_task_applies_only_what_is_its_own() -> None:
     story = running_story()
     other = new_task()
     story.board.add_task(other)
@@ -124,7 +125,7 @@ def test_a_bound_token_that_names_an_item_of_another_task_applies_only_what_is_i
     assert story.task.status == "running"
 
 
-def test_a_task_takes_a_hundred_items_and_what_a_flood_names_beyond_is_mismatched():
+def test_a_task_takes_a_hundred_items_and_what_a_flood_names_beyond_is_mismatched() -> None:
     story = Story()
     flood = [says(f"i{n}", status="running") for n in range(102)]
     outcome = story.called_back(1, *flood)
@@ -139,7 +140,7 @@ def test_a_task_takes_a_hundred_items_and_what_a_flood_names_beyond_is_mismatche
     assert story.owner("i101") is other
 
 
-def test_an_external_task_keeps_what_nobody_else_claims():
+def test_an_external_task_keeps_what_nobody_else_claims() -> None:
     story = Story()
     story.told_by_stranger(1, stranger_says("i1", status="running"))
     external = story.owner("i1")
@@ -150,7 +151,7 @@ def test_an_external_task_keeps_what_nobody_else_claims():
     assert story.owner("i2") is external
 
 
-def test_the_same_id_in_two_families_is_two_items():
+def test_the_same_id_in_two_families_is_two_items() -> None:
     song, stems = new_task(), new_task("stems.create")
     story = Story(song, stems)
     story.called_back(1, says("7", status="running"), task=song)
@@ -162,7 +163,9 @@ def test_the_same_id_in_two_families_is_two_items():
     st.permutations([NamedBy.UNBOUND_TOKEN, NamedBy.BOUND_TOKEN, NamedBy.SUBMIT_ANSWER]),
     st.lists(st.sampled_from(list(NamedBy)[1:]), max_size=4),
 )
-def test_whatever_the_order_the_strongest_name_ends_up_with_the_item(ranks, repeats):
+def test_whatever_the_order_the_strongest_name_ends_up_with_the_item(
+    ranks: list[NamedBy], repeats: list[NamedBy]
+) -> None:
     tasks = {NamedBy.BOUND_TOKEN: new_task(), NamedBy.SUBMIT_ANSWER: new_task()}
     story = Story(*tasks.values())
     for second, rank in enumerate([*ranks, *repeats]):
@@ -179,8 +182,8 @@ def test_whatever_the_order_the_strongest_name_ends_up_with_the_item(ranks, repe
     assert tasks[NamedBy.BOUND_TOKEN].status == "queued"
 
 
-def test_every_order_of_two_strengths_ends_with_the_stronger():
-    makers = {1: stranger_says, 2: says, 3: names}
+def test_every_order_of_two_strengths_ends_with_the_stronger() -> None:
+    makers: dict[int, Callable[..., Observation]] = {1: stranger_says, 2: says, 3: names}
     for weak, strong in itertools.combinations(makers, 2):
         for first, second in ((weak, strong), (strong, weak)):
             owners = {rank: new_task() for rank in (2, 3)}
@@ -190,7 +193,7 @@ def test_every_order_of_two_strengths_ends_with_the_stronger():
             assert story.owner() is owners[strong]
 
 
-def test_the_deadline_of_an_item_that_was_never_its_own_does_not_expire_a_task():
+def test_the_deadline_of_an_item_that_was_never_its_own_does_not_expire_a_task() -> None:
     thief, rightful = new_task(), new_task()
     story = Story(thief, rightful)
     story.called_back(5, says(status="running"), task=thief)

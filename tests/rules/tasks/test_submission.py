@@ -1,18 +1,22 @@
 """What each outcome of a send may still change, in time, late, and against items that are already known."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from app.domain.policy import Policy
 from app.domain.task import Submission
 from app.domain.timing import FAR
+from app.domain.transition import Outcome
 from tests.rules.tasks.scene import Story, after, denies, fresh_id, new_task, says, shows
+from tests.support.optional import present
 
 PERMANENT, AGAIN = None, 90.0
 
 
-def sent(at: float = 0, **given) -> Story:
+def sent(at: float = 0, **given: Any) -> Story:
     story = Story(**given)
     story.claimed(at)
     return story
@@ -27,7 +31,7 @@ def lapsed_and_failed() -> Story:
     return story
 
 
-def test_a_claim_starts_a_submission_with_a_fresh_fence():
+def test_a_claim_starts_a_submission_with_a_fresh_fence() -> None:
     story = Story()
     assert not story.claimed(3).guarded
     task = story.task
@@ -36,14 +40,14 @@ def test_a_claim_starts_a_submission_with_a_fresh_fence():
     assert (task.dispatch_due_at, task.timer_due_at, task.slot_until) == (None, after(63), FAR)
 
 
-def test_a_task_is_claimed_once():
+def test_a_task_is_claimed_once() -> None:
     story = sent()
     first = story.task.submit_id
     assert story.claimed(1).guarded
     assert (story.task.submit_id, story.task.submit_attempts) == (first, 1)
 
 
-def test_accepted_names_the_items_and_starts_the_deadline():
+def test_accepted_names_the_items_and_starts_the_deadline() -> None:
     story = sent()
     story.accepted(2, ["i1", "i2"])
     task = story.task
@@ -52,16 +56,16 @@ def test_accepted_names_the_items_and_starts_the_deadline():
     assert {item.item_id for item in story.board.items_of(task)} == {"i1", "i2"}
 
 
-def test_refused_for_good_fails_with_the_vendors_words():
+def test_refused_for_good_fails_with_the_vendors_words() -> None:
     story = sent()
     story.refused(2, PERMANENT)
     task = story.task
     assert (task.submission, task.status, task.slot_until) == (Submission.REFUSED, "failed", None)
-    assert task.failure.vendor_status == 400004
+    assert present(task.failure).vendor_status == 400004
     assert task.finished_at == after(2)
 
 
-def test_refused_for_now_is_queued_again_until_its_time():
+def test_refused_for_now_is_queued_again_until_its_time() -> None:
     story = sent()
     story.refused(2, AGAIN)
     task = story.task
@@ -72,7 +76,7 @@ def test_refused_for_now_is_queued_again_until_its_time():
     assert task.submit_attempts == 2
 
 
-def test_unknown_is_unconfirmed_and_never_sent_again():
+def test_unknown_is_unconfirmed_and_never_sent_again() -> None:
     story = sent()
     story.outcome_unknown(30)
     task = story.task
@@ -82,19 +86,19 @@ def test_unknown_is_unconfirmed_and_never_sent_again():
     assert story.claimed(10_001).guarded
 
 
-def test_an_unconfirmed_task_holds_its_slot_for_four_timeouts_from_its_claim():
+def test_an_unconfirmed_task_holds_its_slot_for_four_timeouts_from_its_claim() -> None:
     story = sent(7)
     story.outcome_unknown(30)
     assert story.task.slot_until == after(7 + 120)
 
 
-def test_the_deadline_of_an_unconfirmed_task_counts_from_its_claim():
+def test_the_deadline_of_an_unconfirmed_task_counts_from_its_claim() -> None:
     story = sent(7)
     story.outcome_unknown(30)
     assert story.task.deadline_at == after(3607)
 
 
-def test_unconfirmed_fails_when_nothing_confirms_it_in_time():
+def test_unconfirmed_fails_when_nothing_confirms_it_in_time() -> None:
     story = sent()
     story.outcome_unknown(30)
     story.ticks(929.9)
@@ -102,10 +106,13 @@ def test_unconfirmed_fails_when_nothing_confirms_it_in_time():
     assert story.task.timer_due_at == after(930)
     story.ticks(930)
     assert (story.task.submission, story.task.status) == (Submission.LAPSED, "failed")
-    assert (story.task.failure.code, story.task.failure.retryable) == ("submit_outcome_unknown", False)
+    assert (present(story.task.failure).code, present(story.task.failure).retryable) == (
+        "submit_outcome_unknown",
+        False,
+    )
 
 
-def test_a_callback_that_names_an_unconfirmed_task_settles_it():
+def test_a_callback_that_names_an_unconfirmed_task_settles_it() -> None:
     story = sent()
     story.outcome_unknown(30)
     story.called_back(100, says(status="running"))
@@ -114,7 +121,7 @@ def test_a_callback_that_names_an_unconfirmed_task_settles_it():
     assert (story.task.submission, story.task.status) == (Submission.UNKNOWN, "running")
 
 
-def test_a_lapsed_lease_is_an_unknown_outcome():
+def test_a_lapsed_lease_is_an_unknown_outcome() -> None:
     story = sent()
     story.ticks(59.9)
     assert story.task.status == "submitting"
@@ -124,7 +131,7 @@ def test_a_lapsed_lease_is_an_unknown_outcome():
     assert "lease_lapsed" in story.entry_types()
 
 
-def test_a_lapsed_lease_with_a_known_item_lets_the_item_decide_for_ever():
+def test_a_lapsed_lease_with_a_known_item_lets_the_item_decide_for_ever() -> None:
     story = sent()
     story.called_back(10, says(status="running"))
     story.ticks(60)
@@ -133,7 +140,7 @@ def test_a_lapsed_lease_with_a_known_item_lets_the_item_decide_for_ever():
 
 
 @pytest.mark.parametrize("how", ["unknown", "lapsed", "failed"])
-def test_a_late_accepted_is_always_applied(how):
+def test_a_late_accepted_is_always_applied(how: str) -> None:
     story = lapsed_and_failed() if how == "failed" else sent()
     if how == "unknown":
         story.outcome_unknown(30)
@@ -145,7 +152,7 @@ def test_a_late_accepted_is_always_applied(how):
     assert (task.submitted_at, task.deadline_at, task.finished_at) == (after(1000), after(4600), None)
 
 
-def test_a_late_accepted_is_applied_with_an_older_fence_too():
+def test_a_late_accepted_is_applied_with_an_older_fence_too() -> None:
     story = sent()
     old = story.submit_ids[story.task.id]
     story.given_back(1)
@@ -156,7 +163,7 @@ def test_a_late_accepted_is_applied_with_an_older_fence_too():
     assert story.task.status == "running"
 
 
-def test_a_late_accepted_is_applied_on_an_expired_task():
+def test_a_late_accepted_is_applied_on_an_expired_task() -> None:
     story = sent()
     story.called_back(10, says(status="running"))
     story.outcome_unknown(30)
@@ -170,7 +177,9 @@ def test_a_late_accepted_is_applied_on_an_expired_task():
 
 @pytest.mark.parametrize("again_s", [PERMANENT, 2000.0])
 @pytest.mark.parametrize("how", ["unknown", "failed"])
-def test_a_late_refused_with_the_matching_fence_is_applied_while_no_item_is_known(how, again_s):
+def test_a_late_refused_with_the_matching_fence_is_applied_while_no_item_is_known(
+    how: str, again_s: float | None
+) -> None:
     story = lapsed_and_failed() if how == "failed" else sent()
     if how == "unknown":
         story.outcome_unknown(30)
@@ -181,7 +190,7 @@ def test_a_late_refused_with_the_matching_fence_is_applied_while_no_item_is_know
         assert story.task.finished_at is None
 
 
-def test_a_task_that_is_queued_again_carries_no_failure():
+def test_a_task_that_is_queued_again_carries_no_failure() -> None:
     story = lapsed_and_failed()
     story.refused(1000, 1001.0)
     assert (story.task.status, story.task.failure) == ("queued", None)
@@ -189,23 +198,23 @@ def test_a_task_that_is_queued_again_carries_no_failure():
 
 @pytest.mark.parametrize("again_s", [PERMANENT, 2000.0])
 @pytest.mark.parametrize("outcome", ["refused", "unknown", "given_back"])
-def test_a_late_outcome_of_an_earlier_send_has_no_effect(outcome, again_s):
+def test_a_late_outcome_of_an_earlier_send_has_no_effect(outcome: str, again_s: float | None) -> None:
     story = sent()
     old = story.submit_ids[story.task.id]
     story.refused(1, 2.0)
     story.claimed(2)
-    tell = {
+    ways: dict[str, Callable[[], Outcome]] = {
         "refused": lambda: story.refused(3, again_s, submit_id=old),
         "unknown": lambda: story.outcome_unknown(3, submit_id=old),
         "given_back": lambda: story.given_back(3, submit_id=old),
-    }[outcome]
-    assert tell().guarded
+    }
+    assert ways[outcome]().guarded
     assert (story.task.status, story.task.failure) == ("submitting", None)
     assert story.board.entries[story.task.id][-1].detail == {"late": True}
 
 
 @pytest.mark.parametrize("again_s", [PERMANENT, 2000.0])
-def test_a_refusal_cannot_take_back_an_acceptance(again_s):
+def test_a_refusal_cannot_take_back_an_acceptance(again_s: float | None) -> None:
     story = sent()
     story.accepted(2)
     assert story.refused(3, again_s).guarded
@@ -213,7 +222,7 @@ def test_a_refusal_cannot_take_back_an_acceptance(again_s):
 
 
 @pytest.mark.parametrize("again_s", [PERMANENT, 2000.0])
-def test_a_refusal_of_a_task_whose_item_is_known_lets_the_item_decide(again_s):
+def test_a_refusal_of_a_task_whose_item_is_known_lets_the_item_decide(again_s: float | None) -> None:
     story = sent()
     story.called_back(5, says(status="running"))
     story.refused(6, again_s)
@@ -222,7 +231,7 @@ def test_a_refusal_of_a_task_whose_item_is_known_lets_the_item_decide(again_s):
     assert story.task.status == "succeeded"
 
 
-def test_a_callback_between_two_attempts_means_that_it_is_never_sent_again():
+def test_a_callback_between_two_attempts_means_that_it_is_never_sent_again() -> None:
     story = sent()
     story.refused(1, 10.0)
     story.called_back(5, says(status="running"))
@@ -233,14 +242,14 @@ def test_a_callback_between_two_attempts_means_that_it_is_never_sent_again():
     assert story.canceled(21).guarded
 
 
-def test_a_claim_given_back_is_due_at_once():
+def test_a_claim_given_back_is_due_at_once() -> None:
     story = sent()
     story.given_back(40)
     task = story.task
     assert (task.status, task.dispatch_due_at, task.slot_until) == ("queued", task.created_at, None)
 
 
-def test_a_claim_given_back_after_a_callback_is_not_queued():
+def test_a_claim_given_back_after_a_callback_is_not_queued() -> None:
     story = sent()
     story.called_back(5, says(status="running"))
     story.given_back(40)
@@ -248,7 +257,7 @@ def test_a_claim_given_back_after_a_callback_is_not_queued():
     assert story.claimed(41).guarded
 
 
-def test_a_queued_task_can_be_canceled_and_then_not_sent():
+def test_a_queued_task_can_be_canceled_and_then_not_sent() -> None:
     story = Story()
     assert not story.canceled(1).guarded
     assert (story.task.status, story.task.dispatch_due_at, story.task.finished_at) == ("canceled", None, after(1))
@@ -256,28 +265,29 @@ def test_a_queued_task_can_be_canceled_and_then_not_sent():
 
 
 @pytest.mark.parametrize("state", [one for one in Submission if one is not Submission.QUEUED])
-def test_nothing_but_a_queued_task_can_be_canceled_or_claimed(state):
+def test_nothing_but_a_queued_task_can_be_canceled_or_claimed(state: Submission) -> None:
     story = Story(new_task(submission=state, submit_id=fresh_id(), claimed_at=after(0)))
     assert story.canceled(1).guarded
     assert story.claimed(1).guarded
     assert story.task.submission is state
 
 
-def test_a_canceled_task_that_a_late_accepted_names_is_running():
+def test_a_canceled_task_that_a_late_accepted_names_is_running() -> None:
     story = Story()
     story.canceled(1)
     story.accepted(5, submit_id=fresh_id())
     assert story.task.status == "running"
 
 
-def test_a_lease_outlives_its_timeout_so_that_a_living_sender_keeps_it():
+def test_a_lease_outlives_its_timeout_so_that_a_living_sender_keeps_it() -> None:
     assert Policy(submit_timeout_s=100).submit_lease_s == 130
     story = sent(policy=Policy(submit_timeout_s=100))
     assert story.task.timer_due_at == after(130)
 
 
-def test_settings_without_upper_bounds_do_not_overflow():
-    huge = Policy(*[1e308 if name != "max_in_flight" else 10 for name in ("max_in_flight", *["s"] * 10)])
+def test_settings_without_upper_bounds_do_not_overflow() -> None:
+    times: list[Any] = [1e308] * 10
+    huge = Policy(10, *times)
     story = sent(policy=huge)
     story.outcome_unknown(1)
     story.called_back(2, says(status="running"))

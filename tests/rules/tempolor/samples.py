@@ -1,5 +1,7 @@
 """Bodies as the vendor sends them; the shapes are the vendor's, the texts are our own."""
 
+from typing import Any
+
 MP3 = "https://cdn.example/lantern.mp3?auth_key=1747-0-a%2Fb"
 WAV = "https://cdn.example/lantern.wav?auth_key=1747-0-c"
 
@@ -40,7 +42,7 @@ WAV_COMPLETE_WITHOUT_MP3 = {
     "audio_hi_url": WAV,
 }
 
-STEMS_ANSWER = {
+STEMS_ANSWER: dict[str, Any] = {
     "status": 200000,
     "message": "success",
     "request_id": "5b0c0c3e-0d5e-4f57-9f0c-3f1f6f0f7a11",

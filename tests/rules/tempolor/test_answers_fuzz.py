@@ -18,7 +18,7 @@ from app.vendor.answers import (
     read_submit_answer,
     result_of,
 )
-from app.vendor.kinds import FAMILIES
+from app.vendor.kinds import FAMILIES, Family
 
 families = st.sampled_from(list(FAMILIES.values()))
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=8)
@@ -53,7 +53,7 @@ def is_text(value: object) -> bool:
 @example(500, b'{"status": 400001, "message": "no", "data": {}}', None)
 @example(200, b'{"status": 200000, "message": "ok", "data": {"item_ids": []}}', None)
 @example(400, b'{"status": 200000, "message": "ok", "data": {"item_ids": ["t2m_1"]}}', None)
-def test_any_answer_to_a_submission_is_sorted(http_status, content, retry_after_s):
+def test_any_answer_to_a_submission_is_sorted(http_status: int, content: bytes, retry_after_s: float | None) -> None:
     answer = read_submit_answer(Response(http_status, content, retry_after_s))
     assert isinstance(answer, (Accepted, Refused, Unknown))
     assert len(result_of(answer)) <= 40
@@ -69,7 +69,9 @@ def test_any_answer_to_a_submission_is_sorted(http_status, content, retry_after_
 
 
 @given(http_statuses, contents, retry_afters, families)
-def test_any_answer_to_a_query_is_sorted(http_status, content, retry_after_s, family):
+def test_any_answer_to_a_query_is_sorted(
+    http_status: int, content: bytes, retry_after_s: float | None, family: Family
+) -> None:
     answer = read_query_answer(Response(http_status, content, retry_after_s), family)
     assert isinstance(answer, (Answered, Spoiled, Unanswered))
     assert len(result_of(answer)) <= 40

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from app.vendor import decoding
-from app.vendor.answers import Accepted, Response, read_query_answer, read_submit_answer
+from app.vendor.answers import Accepted, Answered, Response, read_query_answer, read_submit_answer
 from app.vendor.kinds import SONG
 from app.vendor.wire import read_callback
 
@@ -39,7 +39,7 @@ def title_of(raw: bytes) -> str:
         (b"\\ud83c\\udfb5 \\ud83c", "🎵 \ud83c"),
     ],
 )
-def test_a_text_that_is_damaged_is_read_as_far_as_it_goes(sent, read):
+def test_a_text_that_is_damaged_is_read_as_far_as_it_goes(sent: bytes, read: str) -> None:
     assert title_of(titled(sent)) == read
 
 
@@ -47,19 +47,19 @@ def test_a_text_that_is_damaged_is_read_as_far_as_it_goes(sent, read):
 @pytest.mark.parametrize(
     "title", ["港湾", "联通", "海", "誠實的人", "Harbour 港湾 Lights", LYRICS.replace("\n", "\\n")]
 )
-def test_the_encodings_of_china_are_told_from_the_bytes(encoding, title):
+def test_the_encodings_of_china_are_told_from_the_bytes(encoding: str, title: str) -> None:
     assert title_of(titled(title.encode(encoding))) == title.replace("\\n", "\n")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
-def test_other_unicode_is_told_from_its_first_bytes(encoding):
+def test_other_unicode_is_told_from_its_first_bytes(encoding: str) -> None:
     assert title_of(titled("港湾 🎵".encode()).decode().encode(encoding)) == "港湾 🎵"
 
 
 @pytest.mark.parametrize(
     "text", ["é", "café", "港", "港湾", "ß and é", "Ελληνικά", "русский", "日本語の歌", "🎵", LYRICS]
 )
-def test_utf_8_with_one_letter_cut_anywhere_is_never_taken_for_chinese(text):
+def test_utf_8_with_one_letter_cut_anywhere_is_never_taken_for_chinese(text: str) -> None:
     text = text.replace("\n", " ")
     for place, letter in enumerate(text):
         for size in range(1, len(letter.encode())):
@@ -68,7 +68,7 @@ def test_utf_8_with_one_letter_cut_anywhere_is_never_taken_for_chinese(text):
             assert read == f"{text[:place]}\ufffd{text[place + 1 :]}"
 
 
-def test_sound_utf_8_is_what_it_is_whatever_else_it_could_be():
+def test_sound_utf_8_is_what_it_is_whatever_else_it_could_be() -> None:
     for text in ("Â£", "é", "ä½ å¥½", "ͨ", LYRICS):
         raw = titled(json.dumps(text, ensure_ascii=False)[1:-1].encode())
         assert title_of(raw) == text
@@ -92,17 +92,18 @@ def test_sound_utf_8_is_what_it_is_whatever_else_it_could_be():
     ],
     ids=lambda raw: repr(raw[:30]),
 )
-def test_what_has_no_sound_structure_is_malformed(raw):
+def test_what_has_no_sound_structure_is_malformed(raw: bytes) -> None:
     with pytest.raises(decoding.Malformed):
         decoding.decode(raw)
 
 
-def test_callbacks_and_answers_are_decoded_alike():
+def test_callbacks_and_answers_are_decoded_alike() -> None:
     damaged = b"\xe6\xb8\xaf\xe6\xb9\n"
     [reading] = read_callback(titled(damaged), SONG).readings
     assert reading.values["title"] == "港\ufffd\n"
     envelope = b'{"status":200000,"message":"' + damaged + b'","data":%s}'
     answer = read_query_answer(Response(200, envelope % titled(damaged)), SONG)
+    assert isinstance(answer, Answered)
     assert answer.readings[0].values == reading.values
     named = read_submit_answer(Response(200, envelope % b'{"item_ids":["t2m_1"]}'))
     assert named == Accepted(("t2m_1",), None)

@@ -1,13 +1,14 @@
 """What is told as drift: names that nobody knew, and nothing of what is documented."""
 
 import json
+from typing import Any
 
 import pytest
 
 from app.vendor import wire
 from app.vendor.decoding import Malformed
 from app.vendor.drift import Found, Sort, of_answer, of_callback, of_request
-from app.vendor.kinds import FAMILIES, INSTRUMENTAL, LYRICS, SONG, STEMS
+from app.vendor.kinds import FAMILIES, INSTRUMENTAL, LYRICS, SONG, STEMS, Family
 from tests.rules.tempolor.samples import AUDIO_COMPLETE
 
 READ = 33
@@ -15,7 +16,9 @@ READ = 33
 USUAL = [(b"host", b"gw"), (b"content-type", b"application/json"), (b"user-agent", b"okhttp"), (b"x-real-ip", b"1")]
 
 
-def _callback(family, document, indent=None):
+def _callback(
+    family: Family, document: dict[str, Any] | list[dict[str, str]] | int, indent: int | None = None
+) -> list[Found]:
     body = json.dumps(document, indent=indent).encode()
     try:
         readings = wire.read_callback(body, family).readings
@@ -24,7 +27,7 @@ def _callback(family, document, indent=None):
     return of_callback(family, body, readings)
 
 
-def test_what_is_documented_is_no_drift():
+def test_what_is_documented_is_no_drift() -> None:
     assert _callback(SONG, {"songs": [AUDIO_COMPLETE]}) == []
     assert _callback(SONG, {"songs": [AUDIO_COMPLETE]}, indent=2) == []
     item = {"item_id": "a", "status": "main_succeeded", "event": "audio_chunk", "streamAudioUrl": "https://a.example/"}
@@ -47,7 +50,7 @@ def test_what_is_documented_is_no_drift():
         ({f"f{n:03}": 1 for n in range(100)}, [(Sort.FIELD, f"f{n:03}") for n in range(READ)]),
     ],
 )
-def test_what_an_item_has_that_nobody_knew(item, found):
+def test_what_an_item_has_that_nobody_knew(item: dict[str, Any], found: list[tuple[Sort, str]]) -> None:
     document = {"songs": [{"item_id": "a", "status": "running"} | item]}
     told = [Found(sort, "song", name) for sort, name in found]
     assert _callback(SONG, document) == told
@@ -68,7 +71,9 @@ def test_what_an_item_has_that_nobody_knew(item, found):
         (5, "callback int"),
     ],
 )
-def test_the_shape_of_a_callback_without_its_list(document, outline):
+def test_the_shape_of_a_callback_without_its_list(
+    document: dict[str, Any] | list[dict[str, str]] | int, outline: str
+) -> None:
     assert Found(Sort.SHAPE, "song", outline) in _callback(SONG, document)
 
 
@@ -86,12 +91,14 @@ def test_the_shape_of_a_callback_without_its_list(document, outline):
         ("nonsense", []),
     ],
 )
-def test_what_an_answer_has_that_nobody_knew(answer, found):
+def test_what_an_answer_has_that_nobody_knew(
+    answer: dict[str, Any] | list[Any] | str, found: list[tuple[Sort, str]]
+) -> None:
     told = of_answer("song", "submit", ("data", "item_ids"), json.dumps(answer).encode())
     assert told == [Found(sort, "song", name) for sort, name in found]
 
 
-def test_an_account_is_of_no_family_and_has_no_list():
+def test_an_account_is_of_no_family_and_has_no_list() -> None:
     assert of_answer("", "account", (), b'{"status":200000,"data":{"balance":1}}') == []
     assert of_answer("", "account", (), b'{"status":500001}') == [Found(Sort.CODE, "", "account 500001")]
     assert of_answer("stems", "query", ("data", STEMS.list_key), b"<html>") == []
@@ -107,7 +114,7 @@ def test_an_account_is_of_no_family_and_has_no_list():
         ("nonsense", None),
     ],
 )
-def test_the_network_and_the_unusual_headers_of_a_callback(address, network):
+def test_the_network_and_the_unusual_headers_of_a_callback(address: str | None, network: str | None) -> None:
     expected = [Found(Sort.NETWORK, "song", network)] if network else []
     assert list(of_request("song", USUAL, address)) == expected
     headers = [*USUAL, (b"authorization", b"secret value"), (b"x-tempolor-signature", b"another")]

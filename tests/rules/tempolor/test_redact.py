@@ -4,6 +4,8 @@ import base64
 import html
 import json
 import urllib.parse
+from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -49,11 +51,11 @@ def _json_escaped(text: str) -> str:
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
-def _some(text: str, every: int, spelled) -> str:
+def _some(text: str, every: int, spelled: Callable[..., Any]) -> str:
     return "".join(spelled(one) if at % every == 0 else one for at, one in enumerate(text))
 
 
-SPELLINGS = {
+SPELLINGS: dict[str, Callable[[str], str]] = {
     "plain": lambda text: text,
     "small": str.lower,
     "capitals": str.upper,
@@ -72,7 +74,7 @@ SPELLINGS = {
     "of a page in a URL": lambda text: urllib.parse.quote("".join(f"&#{ord(one)};" for one in text)),
 }
 """What a text is made into before it is put into JSON."""
-WRITERS = {
+WRITERS: dict[str, Callable[[str], str]] = {
     "plainly": lambda text: json.dumps(text, ensure_ascii=False),
     "in ASCII": json.dumps,
     "with escaped slashes": lambda text: json.dumps(text).replace("/", "\\/"),
@@ -95,7 +97,7 @@ def _meant(text: str) -> str:
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("name", HELD)
-def test_a_secret_in_any_spelling_is_taken_out(name, spelling):
+def test_a_secret_in_any_spelling_is_taken_out(name: str, spelling: str) -> None:
     spelled = SPELLINGS[spelling](HELD[name])
     for writer, write in WRITERS.items():
         raw = f'{{"message":{write(f"bad: {spelled} (x)")},"next":1}}'.encode()
@@ -109,7 +111,7 @@ def test_a_secret_in_any_spelling_is_taken_out(name, spelling):
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 @pytest.mark.parametrize("name", HELD)
-def test_a_body_in_another_encoding_stays_readable(name, encoding):
+def test_a_body_in_another_encoding_stays_readable(name: str, encoding: str) -> None:
     raw = json.dumps({"songs": [{"item_id": "a", "title": f"x {HELD[name]} y"}]}, ensure_ascii=False).encode(encoding)
     [reading] = wire.read_callback(REDACTOR.body(raw), SONG).readings
     assert reading.values["title"] == f"x {MARK} y"
@@ -117,7 +119,7 @@ def test_a_body_in_another_encoding_stays_readable(name, encoding):
 
 @pytest.mark.parametrize("before", ["", "u", "us", "user:", "key="])
 @pytest.mark.parametrize("name", ["key", "secret", "old secret", "password"])
-def test_a_secret_in_base64_is_taken_out(name, before):
+def test_a_secret_in_base64_is_taken_out(name: str, before: str) -> None:
     encoded = base64.b64encode((before + HELD[name]).encode())
     kept = json.loads(REDACTOR.body(b'{"a":"Basic ' + encoded + b'"}'))["a"]
     assert kept.endswith(MARK)
@@ -128,7 +130,7 @@ def test_a_secret_in_base64_is_taken_out(name, before):
 @pytest.mark.parametrize(
     "before", ["", "u", "us", "https://gateway.example/music", '{"prompt":"rain","callback_url":"h']
 )
-def test_a_callback_url_in_base64_loses_its_token(before, encode):
+def test_a_callback_url_in_base64_loses_its_token(before: str, encode: Callable[..., Any]) -> None:
     """As whoever keeps requests as bytes sends one back."""
     url = f"{before}/callbacks/song/{HELD['token']}"
     encoded = encode(f'{url}","model":"m"}}'.encode())
@@ -139,7 +141,7 @@ def test_a_callback_url_in_base64_loses_its_token(before, encode):
     assert len(left) <= (len(before) + 2) * 4 / 3
 
 
-def test_credentials_are_taken_out_as_they_are_sent_to_a_proxy():
+def test_credentials_are_taken_out_as_they_are_sent_to_a_proxy() -> None:
     short = Redactor(KEY, credentials=["user:pass"])
     for redactor, sent in ((REDACTOR, f"user:{PASSWORD}"), (short, "user:pass")):
         header = base64.b64encode(sent.encode()).decode()
@@ -149,23 +151,23 @@ def test_credentials_are_taken_out_as_they_are_sent_to_a_proxy():
 
 @pytest.mark.parametrize("length", [8, 9, 20, len(KEY) - 1])
 @pytest.mark.parametrize("end", ['"', "…", "...", "***", "\n", ""])
-def test_the_beginning_of_the_key_is_taken_out_where_the_text_was_cut(length, end):
+def test_the_beginning_of_the_key_is_taken_out_where_the_text_was_cut(length: int, end: str) -> None:
     assert REDACTOR.text(f"bad key {KEY[:length]}{end}") == f"bad key {MARK}{end}"
 
 
-def test_the_beginning_of_a_word_is_left_where_the_text_goes_on():
+def test_the_beginning_of_a_word_is_left_where_the_text_goes_on() -> None:
     redactor = Redactor("production-key-0123456789abcdef0123456789")
     assert redactor.text("production of music") == "production of music"
     assert redactor.text("production-key-01 is bad") == f"{MARK} is bad"
 
 
 @pytest.mark.parametrize("length", [28, 40, 51])
-def test_a_token_that_was_cut_is_taken_out(length):
+def test_a_token_that_was_cut_is_taken_out(length: int) -> None:
     token = HELD["token"]
     assert REDACTOR.text(f"at {token[:length]}…") == f"at {MARK}…"
 
 
-def test_only_tokens_of_ours_are_taken_for_tokens():
+def test_only_tokens_of_ours_are_taken_for_tokens() -> None:
     token = HELD["token"]
     others = Tokens(["somebody-elses-secret-0123456789abcdef"]).sign("song", TASK)
     wrong = token[:40] + ("A" if token[40] != "A" else "B") + token[41:]
@@ -176,14 +178,16 @@ def test_only_tokens_of_ours_are_taken_for_tokens():
 @pytest.mark.parametrize("slash", ["/", "\\/", "%2F", "%2f", "%252F", "\\u002f", "&#47;", "\\\\/"])
 @pytest.mark.parametrize("case", [str, str.upper, str.lower])
 @pytest.mark.parametrize("cut", [12, 30, 52])
-def test_a_callback_url_loses_its_token_however_it_is_written(slash, case, cut):
+def test_a_callback_url_loses_its_token_however_it_is_written(
+    slash: str, case: type[str] | Callable[..., Any], cut: int
+) -> None:
     url = f"https:{slash}{slash}gw.example{slash}callbacks{slash}song{slash}{HELD['token'][:cut]}"
     kept = REDACTOR.body(f'{{"message":"{case(url).replace("U002F", "u002f")}?"}}'.encode())
     assert json.loads(kept)["message"].endswith(f"{MARK}?")
     assert HELD["token"][4:12].lower() not in kept.decode().lower()
 
 
-def test_nothing_of_an_everyday_body_is_touched_or_looked_at_closely():
+def test_nothing_of_an_everyday_body_is_touched_or_looked_at_closely() -> None:
     for sample in (AUDIO_COMPLETE, STEMS_ANSWER):
         for ascii_only in (True, False):
             raw = json.dumps(sample, ensure_ascii=ascii_only).encode()
@@ -201,19 +205,19 @@ def test_nothing_of_an_everyday_body_is_touched_or_looked_at_closely():
         assert REDACTOR.body(raw) is raw
 
 
-def test_bytes_around_a_secret_stay_as_they_came():
+def test_bytes_around_a_secret_stay_as_they_came() -> None:
     raw = b'\xff{"a": "\\u6e2f' + KEY.encode() + b'\\n",  "b":1e400, "a":"' + KEY.encode() + b'"}\xb8'
     assert REDACTOR.body(raw) == raw.replace(KEY.encode(), MARK.encode())
 
 
-def test_secrets_that_overlap_or_touch_leave_nothing():
+def test_secrets_that_overlap_or_touch_leave_nothing() -> None:
     text = f"{KEY}{KEY} {HELD['token']}{HELD['token']} {KEY[:20]}{KEY}"
     kept = REDACTOR.text(text)
     assert not any(KEY[at : at + 8] in kept for at in range(len(KEY) - 8))
     assert HELD["token"][8:] not in kept
 
 
-def test_an_escape_is_never_left_in_half():
+def test_an_escape_is_never_left_in_half() -> None:
     redactor = Redactor("nothing-of-this-0123456789abcdef0123456789")
     kept = redactor.body(b'{"a":"line\\nothing-of-this-0123456789abcdef0123456789\\n"}')
     assert json.loads(kept) == {"a": f"line{MARK}\n"}
@@ -231,19 +235,19 @@ def test_an_escape_is_never_left_in_half():
     ],
     ids=lambda flood: repr(flood[:12]),
 )
-def test_a_flood_of_what_may_be_secrets_is_not_looked_through(flood):
+def test_a_flood_of_what_may_be_secrets_is_not_looked_through(flood: bytes) -> None:
     kept = REDACTOR.body(b'{"songs":[{"item_id":"a","title":"' + flood + b'"}]}')
     assert KEY.encode() not in kept
     assert len(kept) < len(flood)
 
 
-def test_as_many_escapes_as_a_body_may_have_are_looked_through():
+def test_as_many_escapes_as_a_body_may_have_are_looked_through() -> None:
     raw = b'{"a":"' + b"%41" * (MOST_ESCAPES - 100) + _percent(KEY).encode()[:-3] + b'"}'
     assert json.loads(REDACTOR.body(raw))["a"].endswith(MARK)
 
 
 @pytest.mark.parametrize("spelling", ["plain", "all percent", "capitals"])
-def test_an_item_id_that_held_a_secret_names_nothing(spelling):
+def test_an_item_id_that_held_a_secret_names_nothing(spelling: str) -> None:
     bad = SPELLINGS[spelling](KEY)
     items = [{"item_id": f"t2m_{bad}", "status": "succeeded"}, {"item_id": "t2m_1", "status": "running"}]
     body = wire.read_callback(REDACTOR.body(json.dumps({"songs": items}).encode()), SONG)

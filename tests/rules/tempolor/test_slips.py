@@ -28,7 +28,7 @@ SONG = "song.generate"
         ("lyrics.generate", "song_modell"),
     ],
 )
-def test_a_letter_or_two_is_a_slip(kind, name):
+def test_a_letter_or_two_is_a_slip(kind: str, name: str) -> None:
     assert slips_in(kind, {name: 1}) == [name]
 
 
@@ -50,10 +50,10 @@ def test_a_letter_or_two_is_a_slip(kind, name):
         ("song.external", "promt"),
     ],
 )
-def test_what_is_another_name_is_none(kind, name):
+def test_what_is_another_name_is_none(kind: str, name: str) -> None:
     assert slips_in(kind, {name: 1}) == []
 
 
-def test_so_many_are_looked_at_and_no_more():
+def test_so_many_are_looked_at_and_no_more() -> None:
     assert len(slips_in(SONG, [f"promt{n}" for n in range(5)])) == 5
     assert len(slips_in(SONG, [f"x{n}" for n in range(100)] + ["promt"])) == 0

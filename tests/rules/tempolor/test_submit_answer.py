@@ -1,6 +1,7 @@
 """What an answer to a submission means: certainly accepted, certainly refused, or unknown (G5)."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,22 +10,23 @@ from hypothesis import strategies as st
 from app.vendor import codes
 from app.vendor.answers import Accepted, Refused, Response, Unknown, read_envelope, read_submit_answer
 from app.vendor.codes import Remedy
+from tests.support.optional import present
 
 
-def envelope(status=200000, data=None, **more):
+def envelope(status: int | str = 200000, data: Any = None, **more: Any) -> dict[str, Any]:
     return {"status": status, "message": "m", "request_id": "req-1", "data": data, **more}
 
 
-def answer(http_status, document, retry_after_s=None):
+def answer(http_status: int, document: Any, retry_after_s: float | None = None) -> Any:
     content = document if isinstance(document, bytes) else json.dumps(document).encode()
     return read_submit_answer(Response(http_status, content, retry_after_s))
 
 
-def test_ids_make_it_accepted():
+def test_ids_make_it_accepted() -> None:
     assert answer(200, envelope(data={"item_ids": ["t2m_1", "t2m_2"]})) == Accepted(("t2m_1", "t2m_2"), "req-1")
 
 
-def test_ids_are_read_leniently_and_once_each():
+def test_ids_are_read_leniently_and_once_each() -> None:
     found = answer(200, envelope(data={"item_ids": [7, "a", None, "", "a", True, ["b"], "x" * 201, "c\x00"]}))
     assert found.item_ids == ("7", "a", "c\ufffd")
 
@@ -40,12 +42,12 @@ def test_ids_are_read_leniently_and_once_each():
         envelope("200000", {"item_ids": ["t2m_1"]}),
     ],
 )
-def test_ids_beside_or_without_the_envelope_are_accepted(document):
+def test_ids_beside_or_without_the_envelope_are_accepted(document: dict[str, Any]) -> None:
     assert answer(200, document) == Accepted(("t2m_1",), document.get("request_id"))
 
 
 @pytest.mark.parametrize("http_status", [204, 299])
-def test_any_2xx_with_ids_is_accepted(http_status):
+def test_any_2xx_with_ids_is_accepted(http_status: int) -> None:
     assert answer(http_status, envelope(data={"item_ids": ["t2m_1"]})) == Accepted(("t2m_1",), "req-1")
 
 
@@ -67,22 +69,22 @@ def test_any_2xx_with_ids_is_accepted(http_status):
 @pytest.mark.parametrize(
     ("http_status", "status"), [(200, 400006), (200, "400003"), (200, 499999), (200, 0), (400, 400006), (429, None)]
 )
-def test_a_refusal_that_names_an_item_is_unknown(naming, http_status, status):
+def test_a_refusal_that_names_an_item_is_unknown(naming: dict[str, Any], http_status: int, status: int | str) -> None:
     assert answer(http_status, envelope(status, **naming) if "data" not in naming else envelope(status) | naming) == (
         Unknown("refused_with_ids")
     )
 
 
-def test_a_refusal_that_names_an_item_in_a_body_that_is_no_json_is_unknown():
+def test_a_refusal_that_names_an_item_in_a_body_that_is_no_json_is_unknown() -> None:
     assert answer(422, b'oops {"item_ids": ["t2m_1"], ') == Unknown("refused_with_ids")
 
 
 @pytest.mark.parametrize("data", [{"item_ids": []}, {"item_ids": None}, {"item_id": ""}, {"item_id": {}}, {"id": 1}])
-def test_a_refusal_that_names_no_item_is_a_refusal(data):
+def test_a_refusal_that_names_no_item_is_a_refusal(data: dict[str, Any]) -> None:
     assert answer(200, envelope(400006, data)).meaning.remedy is Remedy.BACK_OFF
 
 
-def test_of_a_flood_of_ids_the_first_are_kept_and_the_others_counted():
+def test_of_a_flood_of_ids_the_first_are_kept_and_the_others_counted() -> None:
     found = answer(200, envelope(data={"item_ids": [f"t2m_{number}" for number in range(20_000)]}))
     assert (found.item_ids[0], len(found.item_ids), found.passed_over) == ("t2m_0", 500, 19_500)
 
@@ -91,7 +93,7 @@ def test_of_a_flood_of_ids_the_first_are_kept_and_the_others_counted():
     "data",
     [None, {}, [], "t2m_1", {"item_ids": []}, {"item_ids": None}, {"item_ids": "t2m_1"}, {"item_ids": [None, ""]}],
 )
-def test_success_without_a_readable_id_is_unknown(data):
+def test_success_without_a_readable_id_is_unknown(data: dict[str, Any] | list[Any] | str | None) -> None:
     assert answer(200, envelope(data=data)) == Unknown("no_item_ids")
 
 
@@ -117,7 +119,7 @@ def test_success_without_a_readable_id_is_unknown(data):
         b'{"data":{"item_ids":["t2m_1"]}}',
     ],
 )
-def test_a_body_that_is_no_envelope_is_unknown(content):
+def test_a_body_that_is_no_envelope_is_unknown(content: bytes) -> None:
     assert answer(200, content) == Unknown("no_envelope")
 
 
@@ -125,7 +127,9 @@ def test_a_body_that_is_no_envelope_is_unknown(content):
 @pytest.mark.parametrize(
     "document", [b"", envelope(400006), envelope(400003), envelope(data={"item_ids": ["t2m_1"]})], ids=str
 )
-def test_3xx_5xx_and_those_who_gave_up_waiting_are_unknown_whatever_they_carry(http_status, document):
+def test_3xx_5xx_and_those_who_gave_up_waiting_are_unknown_whatever_they_carry(
+    http_status: int, document: bytes | dict[str, Any]
+) -> None:
     assert answer(http_status, document) == Unknown(f"http_{http_status}")
     assert isinstance(answer(http_status, document, retry_after_s=5), Unknown)
 
@@ -151,7 +155,9 @@ def test_3xx_5xx_and_those_who_gave_up_waiting_are_unknown_whatever_they_carry(h
     ],
 )
 @pytest.mark.parametrize("http_status", [200, 201, 400, 422])
-def test_a_refusing_code_is_refused_with_its_remedy(http_status, status, code, remedy, retryable):
+def test_a_refusing_code_is_refused_with_its_remedy(
+    http_status: int, status: int, code: str, remedy: Remedy, retryable: bool
+) -> None:
     found = answer(http_status, envelope(status, message="callback_url not blank"))
     assert isinstance(found, Refused)
     assert (found.meaning.code, found.meaning.remedy, found.meaning.retryable) == (code, remedy, retryable)
@@ -160,33 +166,33 @@ def test_a_refusing_code_is_refused_with_its_remedy(http_status, status, code, r
 
 @pytest.mark.parametrize("http_status", [401, 403])
 @pytest.mark.parametrize("document", [b"denied", envelope(400003), envelope(400002)])
-def test_401_and_403_count_as_a_rejected_key(http_status, document):
+def test_401_and_403_count_as_a_rejected_key(http_status: int, document: bytes | dict[str, Any]) -> None:
     assert answer(http_status, document).meaning.remedy is Remedy.FIX_KEY
 
 
 @pytest.mark.parametrize("document", [b"", b"slow down", envelope(400003), envelope(200000)])
-def test_429_is_refused_and_slows_everybody_down(document):
+def test_429_is_refused_and_slows_everybody_down(document: bytes | dict[str, Any]) -> None:
     found = answer(429, document, retry_after_s=7)
     assert (found.meaning.remedy, found.retry_after_s) == (Remedy.SLOW_DOWN, 7)
 
 
 @pytest.mark.parametrize("http_status", [407, 421, 425])
 @pytest.mark.parametrize("document", [b"", b"<html>", envelope(400003), envelope(200000)])
-def test_a_refusal_of_the_connection_is_tried_again(http_status, document):
+def test_a_refusal_of_the_connection_is_tried_again(http_status: int, document: bytes | dict[str, Any]) -> None:
     found = answer(http_status, document, retry_after_s=7)
     assert (found.meaning.remedy, found.meaning.retryable, found.retry_after_s) == (Remedy.BACK_OFF, True, 7)
 
 
 @pytest.mark.parametrize("http_status", [400, 413, 414, 422, 431])
 @pytest.mark.parametrize("document", [b"nope", envelope(200000)])
-def test_a_4xx_that_finds_fault_with_one_request_fails_it(http_status, document):
+def test_a_4xx_that_finds_fault_with_one_request_fails_it(http_status: int, document: bytes | dict[str, Any]) -> None:
     found = answer(http_status, document)
     assert (found.meaning.code, found.meaning.remedy) == ("vendor_refused", Remedy.FAIL)
     assert str(http_status) in found.message
 
 
 @pytest.mark.parametrize("http_status", [402, 406, 409, 410, 415, 451])
-def test_any_other_4xx_concerns_everybody(http_status):
+def test_any_other_4xx_concerns_everybody(http_status: int) -> None:
     found = answer(http_status, b"nope")
     assert (found.meaning.code, found.meaning.remedy) == ("vendor_refused", Remedy.HOLD_MODEL)
 
@@ -203,7 +209,7 @@ def test_any_other_4xx_concerns_everybody(http_status):
     ],
     ids=str,
 )
-def test_an_operation_whose_path_is_gone_is_not_offered(http_status, document):
+def test_an_operation_whose_path_is_gone_is_not_offered(http_status: int, document: bytes | dict[str, Any]) -> None:
     found = answer(http_status, document)
     assert (found.meaning.code, found.meaning.remedy) == ("kind_not_offered", Remedy.HOLD_MODEL)
 
@@ -211,7 +217,7 @@ def test_an_operation_whose_path_is_gone_is_not_offered(http_status, document):
 @pytest.mark.parametrize(
     ("http_status", "status", "code"), [(404, 400004, "content_violation"), (405, 400006, "vendor_busy")]
 )
-def test_a_documented_code_says_more_than_a_404(http_status, status, code):
+def test_a_documented_code_says_more_than_a_404(http_status: int, status: int, code: str) -> None:
     assert answer(http_status, envelope(status)).meaning.code == code
 
 
@@ -248,7 +254,7 @@ def test_a_documented_code_says_more_than_a_404(http_status, status, code):
         "当前model已下架",
     ],
 )
-def test_a_bad_parameter_that_speaks_of_the_model_means_that_it_is_not_offered(message):
+def test_a_bad_parameter_that_speaks_of_the_model_means_that_it_is_not_offered(message: str) -> None:
     found = answer(200, envelope(400003, message=message))
     assert (found.meaning.code, found.meaning.remedy, found.message) == (
         "model_not_offered",
@@ -287,17 +293,17 @@ def test_a_bad_parameter_that_speaks_of_the_model_means_that_it_is_not_offered(m
         "url not reachable",
     ],
 )
-def test_a_bad_parameter_that_speaks_of_anything_else_concerns_one_task(message):
+def test_a_bad_parameter_that_speaks_of_anything_else_concerns_one_task(message: str) -> None:
     found = answer(200, envelope(400003, message=message))
     assert (found.meaning.code, found.meaning.remedy) == ("bad_parameter", Remedy.FAIL)
 
 
 @pytest.mark.parametrize("status", [400001, 400004, 400008, 400009, 400011])
-def test_other_codes_that_speak_of_the_model_mean_what_they_mean(status):
+def test_other_codes_that_speak_of_the_model_mean_what_they_mean(status: int) -> None:
     assert answer(200, envelope(status, message="model not support")).meaning is codes.ON_SUBMIT[status]
 
 
-def test_the_vendors_words_are_cleaned_and_bounded():
+def test_the_vendors_words_are_cleaned_and_bounded() -> None:
     found = answer(200, envelope(400003, message="a\x00\ud800" + "b" * 9000, request_id=5))
     assert found.message[:3] == "a\ufffd\ufffd"
     assert len(found.message) == 500
@@ -305,16 +311,21 @@ def test_the_vendors_words_are_cleaned_and_bounded():
 
 
 @given(st.integers(200, 599), st.binary(max_size=80))
-def test_any_answer_is_sorted_and_never_accepted_without_ids(http_status, content):
+def test_any_answer_is_sorted_and_never_accepted_without_ids(http_status: int, content: bytes) -> None:
     assert isinstance(answer(http_status, content), Refused | Unknown)
 
 
 @pytest.mark.parametrize("number", ["1" * 5000, "1e999", "-1", "1" * 30])
-def test_an_envelope_with_an_odd_number_is_no_success(number):
+def test_an_envelope_with_an_odd_number_is_no_success(number: str) -> None:
     found = answer(200, b'{"status":%s,"data":null}' % number.encode())
     assert isinstance(found, Refused | Unknown)
 
 
-def test_an_envelope_keeps_its_data_as_it_came():
+def test_an_envelope_keeps_its_data_as_it_came() -> None:
     found = read_envelope(json.dumps(envelope(data={"balance": 776.56}, extra=1)).encode())
-    assert (found.status, found.message, found.request_id, found.data) == (200000, "m", "req-1", {"balance": 776.56})
+    assert (present(found).status, present(found).message, present(found).request_id, present(found).data) == (
+        200000,
+        "m",
+        "req-1",
+        {"balance": 776.56},
+    )

@@ -3,6 +3,8 @@
 import base64
 import hmac
 import string
+from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -20,7 +22,7 @@ URL_SAFE = string.ascii_letters + string.digits + "-_"
 
 
 @given(st.uuids(), st.sampled_from(sorted(FAMILIES)))
-def test_a_token_verifies_for_its_family_and_names_its_task(task_id, family):
+def test_a_token_verifies_for_its_family_and_names_its_task(task_id: UUID, family: str) -> None:
     text = TOKENS.sign(family, task_id)
     assert TOKENS.verify(family, text) == Token(task_id)
     assert len(text) == 52
@@ -28,7 +30,7 @@ def test_a_token_verifies_for_its_family_and_names_its_task(task_id, family):
     assert TOKENS.sign(family, task_id) == text
 
 
-def test_the_unbound_token_names_nobody():
+def test_the_unbound_token_names_nobody() -> None:
     text = TOKENS.sign("song", None)
     assert TOKENS.verify("song", text) == Token(None)
     assert text != GOOD
@@ -36,11 +38,11 @@ def test_the_unbound_token_names_nobody():
 
 @pytest.mark.parametrize("family", [*sorted(FAMILIES.keys() - {"song"}), "", "SONG", "song\x00", "nothing"])
 @pytest.mark.parametrize("task_id", [TASK, None], ids=["bound", "unbound"])
-def test_a_token_is_no_good_for_another_family(family, task_id):
+def test_a_token_is_no_good_for_another_family(family: str, task_id: UUID | None) -> None:
     assert TOKENS.verify(family, TOKENS.sign("song", task_id)) is None
 
 
-def test_a_token_that_was_found_good_is_good_for_nothing_more():
+def test_a_token_that_was_found_good_is_good_for_nothing_more() -> None:
     tokens = Tokens([FIRST])
     for _ in range(2):
         assert tokens.verify("song", GOOD) == Token(TASK)
@@ -48,7 +50,7 @@ def test_a_token_that_was_found_good_is_good_for_nothing_more():
         assert tokens.verify("song", GOOD[:-1] + ("A" if GOOD[-1] != "A" else "B")) is None
 
 
-def test_what_is_remembered_of_tokens_is_bounded_and_holds_no_forgeries(monkeypatch):
+def test_what_is_remembered_of_tokens_is_bounded_and_holds_no_forgeries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.vendor.tokens.MOST_KNOWN", 8)
     tokens = Tokens([FIRST])
     forged = Tokens([OTHER])
@@ -63,7 +65,7 @@ def test_what_is_remembered_of_tokens_is_bounded_and_holds_no_forgeries(monkeypa
     assert len(tokens.known) == before
 
 
-def test_the_first_secret_signs_and_all_verify():
+def test_the_first_secret_signs_and_all_verify() -> None:
     old, rotated = Tokens([SECOND]), Tokens([FIRST, SECOND])
     assert rotated.sign("song", TASK) == GOOD
     assert rotated.verify("song", old.sign("song", TASK)) == Token(TASK)
@@ -72,40 +74,49 @@ def test_the_first_secret_signs_and_all_verify():
     assert rotated.key_ids == TOKENS.key_ids | old.key_ids
 
 
-def test_a_secret_taken_away_verifies_no_more():
+def test_a_secret_taken_away_verifies_no_more() -> None:
     assert Tokens([SECOND]).verify("song", GOOD) is None
     assert TOKENS.signing_key_id not in Tokens([SECOND]).key_ids
 
 
-def test_a_forger_without_a_secret_of_ours_gets_nowhere():
+def test_a_forger_without_a_secret_of_ours_gets_nowhere() -> None:
     assert TOKENS.verify("song", Tokens([OTHER]).sign("song", TASK)) is None
 
 
-def test_a_swapped_task_is_refused():
+def test_a_swapped_task_is_refused() -> None:
     theirs = base64.urlsafe_b64decode(TOKENS.sign("song", UUID(int=TASK.int + 1)))
     ours = base64.urlsafe_b64decode(GOOD)
     for mixed in (ours[:19] + theirs[19:], theirs[:19] + ours[19:]):
         assert TOKENS.verify("song", base64.urlsafe_b64encode(mixed).decode()) is None
 
 
-def test_a_bound_token_cannot_be_made_unbound():
+def test_a_bound_token_cannot_be_made_unbound() -> None:
     raw = base64.urlsafe_b64decode(GOOD)
     assert TOKENS.verify("song", base64.urlsafe_b64encode(raw[:3] + bytes(16) + raw[19:]).decode()) is None
 
 
-def test_a_key_id_of_another_secret_is_refused():
+def test_a_key_id_of_another_secret_is_refused() -> None:
     rotated = Tokens([FIRST, SECOND])
     raw = base64.urlsafe_b64decode(GOOD)
     other = base64.urlsafe_b64decode(Tokens([SECOND]).sign("song", TASK))
     assert rotated.verify("song", base64.urlsafe_b64encode(other[:3] + raw[3:]).decode()) is None
 
 
-def test_a_token_of_an_unknown_secret_costs_what_any_other_does(monkeypatch):
+def test_a_token_of_an_unknown_secret_costs_what_any_other_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who tries key ids learns nothing from the time that it takes: the same is computed and compared."""
-    steps = []
-    for name in ("digest", "compare_digest"):
+    steps: list[str] = []
+
+    def noted(name: str) -> Callable[..., Any]:
         genuine = getattr(hmac, name)
-        monkeypatch.setattr(hmac, name, lambda *given, _of=genuine, _name=name: steps.append(_name) or _of(*given))
+
+        def step(*given: Any) -> Any:
+            steps.append(name)
+            return genuine(*given)
+
+        return step
+
+    for name in ("digest", "compare_digest"):
+        monkeypatch.setattr(hmac, name, noted(name))
     raw = base64.urlsafe_b64decode(GOOD)
     unknown = base64.urlsafe_b64encode(bytes(3) + raw[3:]).decode()
     forged = base64.urlsafe_b64encode(raw[:-1] + bytes([raw[-1] ^ 1])).decode()
@@ -116,25 +127,25 @@ def test_a_token_of_an_unknown_secret_costs_what_any_other_does(monkeypatch):
 
 
 @pytest.mark.parametrize("bit", range(39 * 8))
-def test_any_flipped_bit_is_refused(bit):
+def test_any_flipped_bit_is_refused(bit: int) -> None:
     raw = bytearray(base64.urlsafe_b64decode(GOOD))
     raw[bit // 8] ^= 1 << bit % 8
     assert TOKENS.verify("song", base64.urlsafe_b64encode(raw).decode()) is None
 
 
 @pytest.mark.parametrize("length", range(52))
-def test_any_truncation_is_refused(length):
+def test_any_truncation_is_refused(length: int) -> None:
     assert TOKENS.verify("song", GOOD[:length]) is None
     assert TOKENS.verify("song", GOOD[:length] + "=" * (52 - length)) is None
 
 
-def tokens_with_both_special_characters():
+def tokens_with_both_special_characters() -> str:
     """A token whose text has both characters that another base64 alphabet spells differently."""
     texts = (TOKENS.sign("song", UUID(int=n)) for n in range(1, 2000))
     return next(text for text in texts if "-" in text and "_" in text)
 
 
-def test_another_spelling_of_the_same_bytes_is_refused():
+def test_another_spelling_of_the_same_bytes_is_refused() -> None:
     text = tokens_with_both_special_characters()
     assert TOKENS.verify("song", text) is not None
     spellings = {
@@ -154,23 +165,23 @@ def test_another_spelling_of_the_same_bytes_is_refused():
 
 @pytest.mark.parametrize("place", [0, 25, 51])
 @pytest.mark.parametrize("char", ["é", "\u0430", "\x00", "🎵", "\ud800", "=", ".", " ", "+"])
-def test_odd_characters_are_refused_and_do_not_raise(place, char):
+def test_odd_characters_are_refused_and_do_not_raise(place: int, char: str) -> None:
     assert TOKENS.verify("song", GOOD[:place] + char + GOOD[place + 1 :]) is None
 
 
 @given(st.text(st.characters(codec=None), max_size=60) | st.text(URL_SAFE, min_size=52, max_size=52))
-def test_no_other_text_verifies(text):
+def test_no_other_text_verifies(text: str) -> None:
     assert TOKENS.verify("song", text) is None
 
 
-def test_case_matters():
+def test_case_matters() -> None:
     assert TOKENS.verify("song", GOOD.swapcase()) is None
 
 
-def test_tokens_need_a_secret():
+def test_tokens_need_a_secret() -> None:
     with pytest.raises(ValueError, match="secret"):
         Tokens([])
 
 
-def test_a_callback_url_is_made_of_its_parts():
+def test_a_callback_url_is_made_of_its_parts() -> None:
     assert callback_url("https://gw.example/base/", "song", "tok") == "https://gw.example/base/callbacks/song/tok"

@@ -1,6 +1,7 @@
 """Whatever arrives: reading raises nothing but ``Malformed``, and what it yields can be encoded and stored."""
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ from app.domain.item import ItemState, canonical, join
 from app.domain.observation import Observation, Reading, Source
 from app.vendor import decoding, wire
 from app.vendor.answers import read_envelope
-from app.vendor.kinds import FAMILIES
+from app.vendor.kinds import FAMILIES, Family
 
 DEEP = settings(max_examples=5000, deadline=None)
 
@@ -44,7 +45,7 @@ items = st.builds(
 )
 
 
-def is_storable(value):
+def is_storable(value: Any) -> bool:
     """Both databases refuse NUL and lone surrogates, and JSON knows no NaN."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False)
     text.encode("utf-8")
@@ -56,14 +57,14 @@ def check(reading: Reading) -> None:
     parts = [reading.item_id, reading.event, reading.statuses, reading.urls, reading.values]
     assert is_storable(parts)
     assert msgspec.json.decode(msgspec.json.encode(parts)) == parts
-    assert all(isinstance(text, str) and text for text in reading.statuses.values())
+    assert all(text for text in reading.statuses.values())
     assert all(url.startswith(("http://", "https://", "[", "{")) for url in reading.urls.values())
     assert all(canonical(value) not in ('""', "[]", "{}", "null") for value in reading.values.values())
     state = join(ItemState(), Observation("song", reading, Source.CALLBACK, 1)).state
     assert is_storable([state.statuses, state.urls, state.values, state.large, state.events])
 
 
-def survives(raw: bytes, family) -> None:
+def survives(raw: bytes, family: Family) -> None:
     try:
         found = wire.read_callback(raw, family)
     except decoding.Malformed:
@@ -76,25 +77,25 @@ def survives(raw: bytes, family) -> None:
 @example(b"\xef\xbb\xbf{}", FAMILIES["song"])
 @example(b"1" * 5000, FAMILIES["song"])
 @example(b"-", FAMILIES["song"])
-def test_any_bytes_are_read_or_malformed(raw, family):
+def test_any_bytes_are_read_or_malformed(raw: bytes, family: Family) -> None:
     survives(raw, family)
     assert read_envelope(raw) is None
 
 
 @given(anything, families)
-def test_any_json_is_read_or_malformed(document, family):
+def test_any_json_is_read_or_malformed(document: list[Any] | dict[str, Any] | None, family: Family) -> None:
     survives(json.dumps(document).encode(), family)
     survives(json.dumps({family.list_key: document}).encode(), family)
 
 
 @given(st.lists(items, max_size=4), families, st.booleans())
-def test_any_items_are_read_or_counted(listed, family, ascii_only):
+def test_any_items_are_read_or_counted(listed: list[dict[str, Any]], family: Family, ascii_only: bool) -> None:
     raw = json.dumps({family.list_key: listed}, ensure_ascii=ascii_only).encode(errors="surrogatepass")
     survives(raw, family)
 
 
 @given(st.lists(items, max_size=4), families)
-def test_each_item_of_a_list_gives_one_reading_or_one_oddity(listed, family):
+def test_each_item_of_a_list_gives_one_reading_or_one_oddity(listed: list[dict[str, Any]], family: Family) -> None:
     found = wire.read_items(listed, family)
     passed_over = found.oddities["item_not_object"] + found.oddities["item_without_id"]
     assert len(found.readings) + passed_over == len(listed)
@@ -105,7 +106,9 @@ def test_each_item_of_a_list_gives_one_reading_or_one_oddity(listed, family):
 @pytest.mark.slow
 @DEEP
 @given(st.lists(items, max_size=6), families, st.binary(max_size=8), st.integers(0, 10**6))
-def test_any_bytes_in_the_middle_of_a_body_are_survived(listed, family, noise, place):
+def test_any_bytes_in_the_middle_of_a_body_are_survived(
+    listed: list[dict[str, Any]], family: Family, noise: bytes, place: int
+) -> None:
     raw = json.dumps({family.list_key: listed}).encode()
     place %= len(raw) + 1
     survives(raw[:place] + noise + raw[place:], family)
@@ -113,7 +116,7 @@ def test_any_bytes_in_the_middle_of_a_body_are_survived(listed, family, noise, p
 
 
 @given(anything)
-def test_cleaning_twice_is_cleaning_once(value):
+def test_cleaning_twice_is_cleaning_once(value: list[Any] | dict[str, Any] | float | None) -> None:
     once = wire.clean([value], wire.Oddities(int))
     oddities = wire.Oddities(int)
     assert canonical(wire.clean(once, oddities)) == canonical(once)
@@ -121,7 +124,7 @@ def test_cleaning_twice_is_cleaning_once(value):
 
 
 @given(st.text(st.characters(codec=None)))
-def test_cleaned_text_is_storable_and_good_text_is_untouched(text):
+def test_cleaned_text_is_storable_and_good_text_is_untouched(text: str) -> None:
     cleaned = wire.clean_text(text)
     assert is_storable(cleaned)
     assert len(cleaned) == len(text)
@@ -131,7 +134,7 @@ def test_cleaned_text_is_storable_and_good_text_is_untouched(text):
 
 @example(items=[{"item_id": "i1", "odd": "/callbacks/song/" + "A" * 52, "n": 10**45}])
 @given(items=st.lists(st.dictionaries(st.text(max_size=6) | known_fields, anything, max_size=5), max_size=3))
-def test_what_passes_for_clean_is_what_cleaning_would_leave(items):
+def test_what_passes_for_clean_is_what_cleaning_would_leave(items: list[dict[str, Any]]) -> None:
     try:
         raw = msgspec.json.encode({"songs": [{**item, "item_id": "i1"} for item in items]})
     except (ValueError, OverflowError, UnicodeEncodeError):

@@ -2,35 +2,37 @@
 
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from typing import Any
 
 import msgspec
 import pytest
 
 from app.domain.fields import KNOWN, is_known, name_of, odd_key
 from app.domain.item import ItemState, join
-from app.domain.observation import Observation, Source
+from app.domain.observation import Observation, Reading, Source
 from app.domain.status import ItemStatus, item_status
 from app.vendor import decoding, known, wire
-from app.vendor.kinds import FAMILIES, INSTRUMENTAL, LYRICS, MIDI, SONG, STEMS
+from app.vendor.kinds import FAMILIES, INSTRUMENTAL, LYRICS, MIDI, SONG, STEMS, Family
+from app.vendor.wire import Body
 from tests.rules.tempolor.samples import AUDIO_COMPLETE, MP3, SECTIONS, STEMS_ANSWER, WAV, WAV_COMPLETE_WITHOUT_MP3
 
 
-def body(*items, family=SONG):
+def body(*items: Any, family: Family = SONG) -> bytes:
     return json.dumps({family.list_key: list(items)}).encode()
 
 
-def read(raw, family=SONG):
+def read(raw: bytes, family: Family = SONG) -> Body:
     return wire.read_callback(raw, family)
 
 
-def read_one(item, family=SONG):
+def read_one(item: dict[str, Any], family: Family = SONG) -> tuple[Reading, defaultdict[Any, Any]]:
     """One item that is read as it is, with an id, and what was passed over in it."""
     found = read(body({"item_id": "i1", **item}, family=family), family)
     return found.readings[0], found.oddities
 
 
-def test_a_song_whose_mp3_is_ready():
+def test_a_song_whose_mp3_is_ready() -> None:
     reading, oddities = read_one(AUDIO_COMPLETE)
     assert reading.item_id == "t2m_4c1d"
     assert reading.event == "audio_complete"
@@ -52,7 +54,7 @@ def test_a_song_whose_mp3_is_ready():
     assert not oddities
 
 
-def test_a_final_instrumental_that_brings_no_mp3_says_nothing_of_it():
+def test_a_final_instrumental_that_brings_no_mp3_says_nothing_of_it() -> None:
     reading, oddities = read_one(WAV_COMPLETE_WITHOUT_MP3, INSTRUMENTAL)
     assert reading.statuses == {"status": "succeeded", "audio_hi_status": "sub_succeeded"}
     assert reading.urls == {"audio_hi_url": WAV}
@@ -60,7 +62,7 @@ def test_a_final_instrumental_that_brings_no_mp3_says_nothing_of_it():
     assert not oddities
 
 
-def test_a_querys_answer_is_read_by_its_list_and_is_no_event():
+def test_a_querys_answer_is_read_by_its_list_and_is_no_event() -> None:
     items = STEMS_ANSWER["data"]["stems"]
     found = wire.read_items([*items, {"item_id": "mss_10", "event": "wav_complete"}], STEMS)
     assert [one.item_id for one in found.readings] == ["mss_9", "mss_10"]
@@ -69,35 +71,35 @@ def test_a_querys_answer_is_read_by_its_list_and_is_no_event():
 
 
 @pytest.mark.parametrize(("sent", "over"), [(wire.MOST_ITEMS, 0), (wire.MOST_ITEMS + 1, 1), (1000, 800)])
-def test_a_body_is_read_up_to_two_hundred_items_and_the_rest_is_counted(sent, over):
+def test_a_body_is_read_up_to_two_hundred_items_and_the_rest_is_counted(sent: int, over: int) -> None:
     found = read(body(*({"item_id": f"t2m_{n}"} for n in range(sent))))
     assert [one.item_id for one in found.readings] == [f"t2m_{n}" for n in range(200)]
     assert found.oddities == ({"too_many_items": over} if over else {})
 
 
 @pytest.mark.parametrize("family", [LYRICS, STEMS, MIDI], ids=lambda family: family.name)
-def test_a_callback_without_a_named_event_is_one_event_still(family):
+def test_a_callback_without_a_named_event_is_one_event_still(family: Family) -> None:
     assert read_one({"status": "succeeded"}, family)[0].event == ""
 
 
-def test_aligned_lyrics_are_kept_as_they_came():
+def test_aligned_lyrics_are_kept_as_they_came() -> None:
     assert read_one({"lyrics_sections": SECTIONS})[0].values == {"lyrics_sections": SECTIONS}
 
 
 @pytest.mark.parametrize("nothing", [None, "", [], {}])
 @pytest.mark.parametrize("field", ["title", "status", "audio_url", "lyrics_sections", "event", "news"])
-def test_empty_values_are_absent_and_no_oddity(field, nothing):
+def test_empty_values_are_absent_and_no_oddity(field: str, nothing: str | list[Any] | dict[str, Any] | None) -> None:
     reading, oddities = read_one({field: nothing})
     assert (reading.statuses, reading.urls, reading.values, reading.event) == ({}, {}, {}, "")
     assert not oddities
 
 
 @pytest.mark.parametrize("kept", [0, False, 0.0, "0", [None], {"a": None}])
-def test_values_that_only_look_empty_are_kept(kept):
+def test_values_that_only_look_empty_are_kept(kept: Any) -> None:
     assert read_one({"news": kept})[0].values == {"news": kept}
 
 
-def test_unknown_fields_statuses_and_events_are_kept():
+def test_unknown_fields_statuses_and_events_are_kept() -> None:
     reading, oddities = read_one({"mood": {"valence": 0.4}, "status": "archived", "event": "cover_complete"})
     assert reading.values == {"mood": {"valence": 0.4}}
     assert reading.statuses == {"status": "archived"}
@@ -142,7 +144,9 @@ LONG_URL = "https://" + "a" * 4096
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_a_known_field_that_is_not_understood_is_kept_beside_what_is_and_counted(field, odd, kept):
+def test_a_known_field_that_is_not_understood_is_kept_beside_what_is_and_counted(
+    field: str, odd: Any, kept: Any
+) -> None:
     reading, oddities = read_one({field: odd, "mood": "Folk"})
     assert reading.values == {f"?{field}": kept, "mood": "Folk"}
     assert (reading.statuses, reading.urls, reading.event) == ({}, {}, "")
@@ -173,7 +177,9 @@ def test_a_known_field_that_is_not_understood_is_kept_beside_what_is_and_counted
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_a_value_whose_meaning_is_plain_is_one_whatever_its_type(field, sent, kept):
+def test_a_value_whose_meaning_is_plain_is_one_whatever_its_type(
+    field: str, sent: float | list[str | dict[str, str]] | str, kept: float | list[str | dict[str, Any]] | str
+) -> None:
     reading, oddities = read_one({field: sent})
     assert reading.values == {field: kept}
     assert not oddities
@@ -192,14 +198,14 @@ def test_a_value_whose_meaning_is_plain_is_one_whatever_its_type(field, sent, ke
         ('{"drums": "//cdn.example/1.flac"}', '{"drums":"//cdn.example/1.flac"}'),
     ],
 )
-def test_a_url_is_one_also_without_its_scheme_in_capitals_and_among_blanks(sent, url):
+def test_a_url_is_one_also_without_its_scheme_in_capitals_and_among_blanks(sent: str, url: str) -> None:
     reading, oddities = read_one({"audio_url": sent})
     assert (reading.urls, reading.values) == ({"audio_url": url}, {})
     assert not oddities
 
 
 @pytest.mark.parametrize("status", [" succeeded ", "SUCCEEDED", "Succeeded\n"])
-def test_a_status_is_compared_as_it_is_and_nothing_is_guessed_of_it(status):
+def test_a_status_is_compared_as_it_is_and_nothing_is_guessed_of_it(status: str) -> None:
     reading, _ = read_one({"status": status})
     assert reading.statuses == {"status": status}
     assert item_status(status) is ItemStatus.RUNNING
@@ -210,20 +216,20 @@ def test_a_status_is_compared_as_it_is_and_nothing_is_guessed_of_it(status):
     ["v" * 5000, ["v"] * 1500, {"k": "v" * 4096}, {f"{n}": n for n in range(900)}],
     ids=lambda value: type(value).__name__,
 )
-def test_of_an_unknown_field_that_is_too_long_the_length_is_kept(value):
+def test_of_an_unknown_field_that_is_too_long_the_length_is_kept(value: str | list[str] | dict[str, Any]) -> None:
     reading, oddities = read_one({"news": value, "title": "kept"})
     size = len(msgspec.json.encode(value))
     assert reading.values == {"news": {"left_out": f"{size} bytes"}, "title": "kept"}
     assert oddities == {"too_long": 1}
 
 
-def test_a_field_that_is_named_as_odd_ones_are_kept_is_another():
+def test_a_field_that_is_named_as_odd_ones_are_kept_is_another() -> None:
     reading, _ = read_one({"?title": "theirs", "title": True, "??x": 1})
     assert reading.values == {"??title": "theirs", "?title": True, "???x": 1}
     assert {name_of(key) for key in reading.values} == {"?title", "title", "??x"}
 
 
-def test_the_size_of_a_body_decides_nothing_of_a_value():
+def test_the_size_of_a_body_decides_nothing_of_a_value() -> None:
     """What is not looked at in a small body cannot be too long there."""
     fields = {"title": "t" * 501, "lyrics": "l" * 5000, "lyrics_sections": [1e15] * 80, "audio_url": MP3}
     small, padded = (body({"item_id": "i1", **fields, **more}) for more in ({}, {"pad": " " * 4000}))
@@ -240,7 +246,7 @@ def test_the_size_of_a_body_decides_nothing_of_a_value():
     assert len(msgspec.json.encode(longest.values["lyrics_sections"])) <= wire.MOST_SECTIONS_BYTES
 
 
-def test_every_documented_field_is_known_to_the_join():
+def test_every_documented_field_is_known_to_the_join() -> None:
     for family in FAMILIES.values():
         everything = {"item_id": "i1"} | dict.fromkeys(
             KNOWN | family.shape.status_fields | family.shape.url_fields, True
@@ -250,13 +256,13 @@ def test_every_documented_field_is_known_to_the_join():
     assert frozenset().union(*known.FIELDS.values()) >= KNOWN
 
 
-def test_a_url_is_kept_exactly_as_given():
+def test_a_url_is_kept_exactly_as_given() -> None:
     url = "http://data-sz.tianpuyue.cn/a b.mp3?auth_key=1-0-%2f&x=#f"
     assert read_one({"audio_url": url})[0].urls == {"audio_url": url}
 
 
 @pytest.mark.parametrize("name", ["streamAudioUrl", "stream_audio_url", "stream_url"])
-def test_a_stream_is_found_under_any_of_its_names(name):
+def test_a_stream_is_found_under_any_of_its_names(name: str) -> None:
     assert read_one({name: MP3})[0].urls == {name: MP3}
 
 
@@ -270,7 +276,9 @@ def test_a_stream_is_found_under_any_of_its_names(name):
     ],
     ids=["list", "object", "list of objects", "object of objects"],
 )
-def test_stems_as_a_list_or_an_object_are_kept_as_they_come(several):
+def test_stems_as_a_list_or_an_object_are_kept_as_they_come(
+    several: list[str | dict[str, str]] | dict[str, Any],
+) -> None:
     reading, oddities = read_one({"status": "succeeded", "stems_url": several}, STEMS)
     assert not oddities
     assert json.loads(reading.urls["stems_url"]) == several
@@ -298,11 +306,11 @@ def test_stems_as_a_list_or_an_object_are_kept_as_they_come(several):
         ({}, None),
     ],
 )
-def test_item_ids_are_texts_of_1_to_200_characters_or_whole_numbers(given, read):
+def test_item_ids_are_texts_of_1_to_200_characters_or_whole_numbers(given: Any, read: str | None) -> None:
     assert wire.read_item_id(given) == read
 
 
-def test_one_bad_item_does_not_spoil_the_good_ones():
+def test_one_bad_item_does_not_spoil_the_good_ones() -> None:
     found = read(
         body({"status": "failed"}, 7, None, "x", [], {"item_id": ""}, {"item_id": "good", "status": "running"})
     )
@@ -310,7 +318,7 @@ def test_one_bad_item_does_not_spoil_the_good_ones():
     assert found.oddities == Counter(item_not_object=4, item_without_id=2)
 
 
-def test_an_empty_list_is_fine():
+def test_an_empty_list_is_fine() -> None:
     assert read(body()).readings == []
 
 
@@ -342,26 +350,26 @@ def test_an_empty_list_is_fine():
     ],
     ids=lambda raw: raw[:40].decode("latin-1"),
 )
-def test_what_is_not_json_or_not_the_documented_shape_is_malformed(raw):
+def test_what_is_not_json_or_not_the_documented_shape_is_malformed(raw: bytes) -> None:
     with pytest.raises(decoding.Malformed) as caught:
         read(raw)
     assert len(str(caught.value)) < 80
 
 
-def test_what_malformed_says_is_safe_to_show():
+def test_what_malformed_says_is_safe_to_show() -> None:
     with pytest.raises(decoding.Malformed) as caught:
         read(b'{"songs": [{"item_id": "tempo-secret"')
     assert "secret" not in str(caught.value)
 
 
-def test_nul_and_lone_surrogates_become_replacement_characters():
+def test_nul_and_lone_surrogates_become_replacement_characters() -> None:
     raw = b'{"songs":[{"item_id":"i1","title":"a\\u0000b\\ud83dc","m\\u0000d":["\\udc00"],"prompt":"\\ud83c\\udfb5"}]}'
     reading = read(raw).readings[0]
     assert reading.values == {"title": "a\ufffdb\ufffdc", "m\ufffdd": ["\ufffd"], "prompt": "🎵"}
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity", "1" * 41, "-" + "1" * 4000])
-def test_a_number_out_of_range_is_kept_as_its_text_and_counted(number):
+def test_a_number_out_of_range_is_kept_as_its_text_and_counted(number: str) -> None:
     raw = b'{"songs":[{"item_id":"i1","status":"succeeded","odd":%s,"list":[1,%s]}]}' % ((number.encode(),) * 2)
     found = read(raw)
     assert found.readings[0].statuses == {"status": "succeeded"}
@@ -369,7 +377,7 @@ def test_a_number_out_of_range_is_kept_as_its_text_and_counted(number):
     assert found.oddities["number_out_of_range"] == 2
 
 
-def test_a_song_is_not_lost_over_one_number_of_five_thousand_digits():
+def test_a_song_is_not_lost_over_one_number_of_five_thousand_digits() -> None:
     raw = b'{"songs":[{"item_id":"i1","status":"succeeded","odd":%s}]}' % (b"1" * 5000)
     found = read(raw)
     assert found.readings[0].statuses == {"status": "succeeded"}
@@ -377,7 +385,7 @@ def test_a_song_is_not_lost_over_one_number_of_five_thousand_digits():
 
 
 @pytest.mark.parametrize(("digits", "is_read"), [(200, True), (201, False), (6000, False)])
-def test_an_item_id_of_many_digits_is_their_text_also_where_other_numbers_are_odd(digits, is_read):
+def test_an_item_id_of_many_digits_is_their_text_also_where_other_numbers_are_odd(digits: int, is_read: bool) -> None:
     raw = b'{"songs":[{"item_id":%s,"duration":1e400},{"item_id":1e400},{"item_id":NaN}]}' % (b"7" * digits)
     if is_read:
         assert [one.item_id for one in read(raw).readings] == ["7" * digits]
@@ -386,11 +394,11 @@ def test_an_item_id_of_many_digits_is_their_text_also_where_other_numbers_are_od
             read(raw)
 
 
-def test_long_integers_within_the_bound_are_kept_to_the_digit():
+def test_long_integers_within_the_bound_are_kept_to_the_digit() -> None:
     assert read_one({"seed": 10**39})[0].values == {"seed": 10**39}
 
 
-def test_what_is_nested_too_deeply_is_dropped_and_counted_and_the_song_is_kept():
+def test_what_is_nested_too_deeply_is_dropped_and_counted_and_the_song_is_kept() -> None:
     deep = b"[" * 500 + b"1" + b"]" * 500
     found = read(b'{"songs":[{"item_id":"i1","status":"succeeded","odd":%s}]}' % deep)
     assert found.readings[0].statuses == {"status": "succeeded"}
@@ -399,7 +407,7 @@ def test_what_is_nested_too_deeply_is_dropped_and_counted_and_the_song_is_kept()
     msgspec.json.encode(found.readings[0].values)
 
 
-def test_every_family_reads_its_own_list_and_no_other():
+def test_every_family_reads_its_own_list_and_no_other() -> None:
     for family in FAMILIES.values():
         raw = body({"item_id": "i1"}, family=family)
         for other in FAMILIES.values():
@@ -416,7 +424,7 @@ def test_every_family_reads_its_own_list_and_no_other():
     ids=["lists", "objects", "both", "brackets in texts", "brackets in names"],
 )
 @pytest.mark.parametrize("times", [20, 40, 300])
-def test_depth_is_seen_whatever_the_brackets(opening, closing, times):
+def test_depth_is_seen_whatever_the_brackets(opening: str, closing: str, times: int) -> None:
     nested = opening * times + "1" + closing * times
     found = wire.read_callback(
         f'{{"songs":[{{"item_id":"a","odd":{nested},"title":"kept"}}]}}'.encode(), FAMILIES["song"]
@@ -427,11 +435,11 @@ def test_depth_is_seen_whatever_the_brackets(opening, closing, times):
 
 
 @pytest.mark.parametrize("unit", [b"1e308,", b"-5e-324,", b"1.5E+300,"])
-def test_numbers_at_the_ends_of_their_range_hold_nobody_up(unit):
+def test_numbers_at_the_ends_of_their_range_hold_nobody_up(unit: bytes) -> None:
     """The quick decoder takes so long for each that a body of the largest size would stop a process for seconds.
     Processor time, at the best of three."""
     raw = b'{"songs":[{"item_id":"a","status":"running","x":[%s0]}]}' % (unit * (1_000_000 // len(unit)))
-    took = []
+    took: list[float] = []
     while len(took) < 3 and not (took and took[-1] < 0.6):
         started = time.process_time()
         assert len(read(raw).readings) == 1
@@ -440,12 +448,12 @@ def test_numbers_at_the_ends_of_their_range_hold_nobody_up(unit):
 
 
 @pytest.mark.parametrize("names", [60, 500], ids=["all are read", "only the least are read"])
-def test_of_very_many_fields_an_item_keeps_the_same_however_they_are_sent(names):
+def test_of_very_many_fields_an_item_keeps_the_same_however_they_are_sent(names: int) -> None:
     """Each field costs the join a look at all that it has, so that it is not given more than it could keep."""
     others = {f"new_{n * 7919 % 1000:03}": n for n in range(names)}
     fields = {"title": "kept", "?": "named as odd ones are", **others, "duration": ["odd"]}
 
-    def joined(*parts):
+    def joined(*parts: dict[str, Any]) -> ItemState:
         state = ItemState()
         for part in parts:
             reading, _ = read_one(part)
@@ -462,7 +470,7 @@ def test_of_very_many_fields_an_item_keeps_the_same_however_they_are_sent(names)
 
 
 @pytest.mark.parametrize("field", ["lyrics_sections", "audio_url", "audio_hi_url"])
-def test_a_text_that_holds_more_json_than_is_kept_of_it_is_not_decoded(field):
+def test_a_text_that_holds_more_json_than_is_kept_of_it_is_not_decoded(field: str) -> None:
     reading, oddities = read_one({field: "[" + "[]," * 300_000 + "0]"})
     assert (oddities["wrong_type"], reading.urls) == (1, {})
     assert reading.values == {odd_key(field): {"left_out": "900005 bytes"}}
