@@ -28,8 +28,11 @@ class Erased:
     done: bool = False
 
 
-async def erase(db: Database, clock: Clock, by: By, name: str, budget_s: float | None = None) -> Erased:
-    """Erase what is kept of a client, in small transactions with pauses, for ``budget_s`` at most (None: to its end).
+async def erase(
+    db: Database, clock: Clock, by: By, name: str, budget_s: float | None = None, *, rows: int = MOST_ROWS
+) -> Erased:
+    """Erase what is kept of a client, in transactions of some ``rows`` with pauses, for ``budget_s`` at most (None: to
+    its end).
     What was interrupted is taken up by doing it again. Raises ``NotFound``; ``Conflict`` for a client that was not
     revoked, or of which a task is open, and then nothing (more) is erased; ``Unavailable``. The act is recorded with
     the first part that is erased, once for each time that it is taken up."""
@@ -38,7 +41,7 @@ async def erase(db: Database, clock: Clock, by: By, name: str, budget_s: float |
     done: Act | None = act(clock, by, Action.ERASE_CLIENT, name)
     while not erased.done and (end is None or clock.monotonic() < end):
         started = clock.monotonic()
-        part = await db.write(_erase, name, done)
+        part = await db.write(_erase, name, done, rows)
         done = None
         erased.done = part.ended
         if part.table in erased.deleted:
@@ -48,7 +51,7 @@ async def erase(db: Database, clock: Clock, by: By, name: str, budget_s: float |
     return erased
 
 
-def _erase(conn: sa.Connection, name: str, done: Act | None) -> Part:
+def _erase(conn: sa.Connection, name: str, done: Act | None, rows: int) -> Part:
     found = erasure.revoked(conn, name)
     if found is None:
         raise NotFound("there is no such client")
@@ -61,7 +64,7 @@ def _erase(conn: sa.Connection, name: str, done: Act | None) -> Part:
             f"{number} tasks of {name!r} are open or wait for something to come; cancel those that are queued, and "
             "come again when the others have ended"
         )
-    part = erasure.erase(conn, name, MOST_ROWS)
+    part = erasure.erase(conn, name, rows)
     if done is not None and not part.ended:
         audit.record(conn, done)
     return part

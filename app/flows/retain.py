@@ -36,22 +36,27 @@ REST: Final = 3.0
 """Pause after each transaction, in times of what it took: at most a quarter of the time is spent deleting."""
 KEYS_KEPT: Final = timedelta(hours=24)
 """Idempotency keys, and the tasks that they may name, are kept so long whatever else is said."""
-COUNTED_ROWS: Final = 1000
+COUNTED: Final = 10
+"""Rows that are looked at in one transaction where they are only counted, in times of those that are deleted."""
 BUSY_S: Final = 0.05
 
 
 @dataclass(slots=True)
 class Pace:
-    """How many rows the next transaction deletes, by how long those before took."""
+    """How many rows the next transaction deletes, ``most`` at most, by how long those before took."""
 
-    rows: int = MOST_ROWS
+    most: int = MOST_ROWS
+    rows: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rows = self.most
 
     def note(self, took_s: float) -> None:
         """A transaction took so long."""
         if took_s > TRANSACTION_S:
-            self.rows = max(self.rows // 2, LEAST_ROWS)
+            self.rows = max(self.rows // 2, min(LEAST_ROWS, self.most))
         else:
-            self.rows = min(self.rows * 2, MOST_ROWS)
+            self.rows = min(self.rows * 2, self.most)
 
 
 @dataclass(slots=True)
@@ -113,16 +118,19 @@ class Retainer:
         return _begin(now - timedelta(seconds=jumped_s), self._days)
 
 
-async def purge(db: Database, clock: Clock, by: By, days: float, *, dry_run: bool) -> dict[str, int]:
+async def purge(
+    db: Database, clock: Clock, by: By, days: float, *, dry_run: bool, rows: int = MOST_ROWS
+) -> dict[str, int]:
     """Delete everything that ended more than so many days ago, or count it; rows by table. It works beside servers,
-    as gently as their own loops. Who does it is recorded before the first row goes. Raises ``Unavailable``."""
+    as gently as their own loops, ``rows`` at once at most. Who does it is recorded before the first row goes. Raises
+    ``Unavailable``."""
     at_hand = _begin(clock.now(), days, all_kept=False)
     if at_hand is not None and not dry_run:
         await note(db, clock, by, Action.PURGE, older_than_days=days)
-    pace = Pace()
+    pace = Pace(rows)
     while at_hand is not None and at_hand.kinds:
         if dry_run:
-            at_hand.note(await db.read(_count, at_hand))
+            at_hand.note(await db.read(_count, at_hand, rows * COUNTED))
         elif not await _delete_page(db, clock, at_hand, pace):
             await clock.sleep(BUSY_S)
     if not dry_run:
@@ -178,9 +186,9 @@ def _delete(conn: sa.Connection, at_hand: Pass, rows: int) -> Page | None:
     return retention.purge(conn, kind, _cutoff_of(conn, kind, at_hand), at_hand.after, rows)
 
 
-def _count(conn: sa.Connection, at_hand: Pass) -> Page:
+def _count(conn: sa.Connection, at_hand: Pass, rows: int) -> Page:
     kind = at_hand.kinds[0]
-    return retention.count(conn, kind, _cutoff_of(conn, kind, at_hand), at_hand.after, COUNTED_ROWS)
+    return retention.count(conn, kind, _cutoff_of(conn, kind, at_hand), at_hand.after, rows)
 
 
 def _cutoff_of(conn: sa.Connection, kind: Kind, at_hand: Pass) -> datetime:

@@ -2,9 +2,6 @@
 
 from uuid import UUID
 
-import pytest
-
-from app.flows import erase as flow
 from app.flows.erase import erase
 from tests.support.bodies import assert_problem, done, song
 from tests.support.gateway import SONG
@@ -91,31 +88,30 @@ async def test_only_of_a_client_that_was_revoked(gateway, db):
     assert await db.everything() == before
 
 
-@pytest.mark.parametrize("what", ["queued", "running", "unsettled"])
-async def test_not_while_a_task_is_open(gateway, db, what):
-    studio = await client_of(gateway)
-    await studio.canceled(NOWHERE)
-    task = UUID((await studio.submit(NOWHERE))["id"])
-    if what == "running":
-        await gateway.call_back("song", song("t2m_1"), task)
-    elif what == "unsettled":
-        await gateway.call_back("song", song("t2m_1", "succeeded", audio_url="https://cdn.example/a.mp3"), task)
-        assert (await gateway.task(str(task)))["status"] == "succeeded"
-    await revoke(gateway, "studio")
-    before = await db.everything()
-    problem = assert_problem(await gateway.api.delete("/v1/clients/studio/data"), 409, "conflict")
-    assert problem["detail"].startswith("1 tasks of 'studio' are open")
-    assert await db.everything() == before
-    if what == "queued":
-        await gateway.api.post(f"/v1/tasks/{task}/cancel")
-    else:
-        await gateway.call_back("song", done("t2m_1"), task)
-    assert (await gateway.api.delete("/v1/clients/studio/data")).json()["deleted"]["tasks"] == 2
+async def test_not_while_a_task_is_open(gateway, db):
+    for what in ("queued", "running", "unsettled"):
+        client = await client_of(gateway, what)
+        await client.canceled(NOWHERE)
+        task = UUID((await client.submit(NOWHERE))["id"])
+        if what == "running":
+            await gateway.call_back("song", song("t2m_1"), task)
+        elif what == "unsettled":
+            await gateway.call_back("song", song("t2m_2", "succeeded", audio_url="https://cdn.example/a.mp3"), task)
+            assert (await gateway.task(str(task)))["status"] == "succeeded"
+        await revoke(gateway, what)
+        before = await db.everything()
+        problem = assert_problem(await gateway.api.delete(f"/v1/clients/{what}/data"), 409, "conflict")
+        assert problem["detail"].startswith(f"1 tasks of '{what}' are open")
+        assert await db.everything() == before
+        if what == "queued":
+            await gateway.api.post(f"/v1/tasks/{task}/cancel")
+        else:
+            await gateway.call_back("song", done("t2m_1" if what == "running" else "t2m_2"), task)
+        assert (await gateway.api.delete(f"/v1/clients/{what}/data")).json()["deleted"]["tasks"] == 2
 
 
-async def test_stopped_anywhere_it_goes_on(gateway, db, monkeypatch):
+async def test_stopped_anywhere_it_goes_on(gateway, db):
     """Each transaction is complete in itself: after any number of them, doing it again leaves nothing."""
-    monkeypatch.setattr(flow, "MOST_ROWS", 2)
     await lived_in(gateway, db, "studio")
     await revoke(gateway, "studio")
     context = gateway.gateway.context
@@ -137,7 +133,7 @@ async def test_stopped_anywhere_it_goes_on(gateway, db, monkeypatch):
     while True:
         runs += 1
         try:
-            erased = await erase(Stopping(1), context.clock, BY, "studio")
+            erased = await erase(Stopping(1), context.clock, BY, "studio", rows=2)
         except Stopped:
             # No inbound row is left behind by its task.
             owners = {

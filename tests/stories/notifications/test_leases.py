@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from app.flows import notify
 from app.flows.notify import Notifier
 from app.storage import outbox
-from tests.support.away import AwayBackend
+from tests.support.backends import Away
 from tests.support.gateway import eventually
 from tests.support.notifications import (
     BUSY,
@@ -83,7 +83,7 @@ async def test_who_begins_late_gives_it_back_unsent(gateway, sender, clock):
 @pytest.fixture
 async def away(database_url):
     """The database as the next sender has it."""
-    backend = AwayBackend(database_url)
+    backend = Away(database_url)
     yield backend
     await backend.close()
 

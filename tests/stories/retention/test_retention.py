@@ -1,11 +1,12 @@
 """What goes after its time, and what must never go, however old it is."""
 
 import itertools
+from dataclasses import replace
 from uuid import UUID
 
-from app.flows import retain as flow
-from app.flows.retain import Pace, Retainer, purge
+from app.flows.retain import COUNTED, Pace, Retainer, purge
 from app.telemetry import metrics
+from tests.support.backends import PassedOn
 from tests.support.bodies import done, logged, song
 from tests.support.direct import ids
 from tests.support.gateway import SONG, eventually
@@ -189,34 +190,31 @@ async def test_a_callback_for_a_purged_task_is_an_orphan(gateway, db, clock, ret
     assert await kept(db) == set()
 
 
-async def test_a_dry_run_counts_what_goes_and_deletes_nothing(gateway, db, clock, monkeypatch):
-    monkeypatch.setattr(flow, "COUNTED_ROWS", 3)
+async def test_a_dry_run_counts_what_goes_and_deletes_nothing(gateway, db, clock):
     context = gateway.gateway.context
-    for n in range(7):
+    for n in range(COUNTED + 1):
         await finished(gateway, f"t2m_{n}")
     open_one = (await gateway.submit())["id"]
     await gateway.call_back("song", song("t2m_open"), UUID(open_one))
     clock.skip(10 * DAY_S)
     before = await counts(db)
-    expected = {"idempotency_keys": 0, "notifications": 0, "callbacks": 7, "tasks": 7}
-    assert await purge(context.db, clock, BY, 9, dry_run=True) == expected
+    expected = {"idempotency_keys": 0, "notifications": 0, "callbacks": COUNTED + 1, "tasks": COUNTED + 1}
+    assert await purge(context.db, clock, BY, 9, dry_run=True, rows=1) == expected
     assert await counts(db) == before
     assert await purge(context.db, clock, BY, 11, dry_run=False) == dict.fromkeys(expected, 0)
     assert await purge(context.db, clock, BY, 9, dry_run=False) == expected
     assert await kept(db) == {open_one}
 
 
-async def test_rows_that_stay_are_passed_over_once(gateway, db, clock, monkeypatch):
+async def test_rows_that_stay_are_passed_over_once(gateway, db, clock):
     """Old rows that must stay do not hide those behind them."""
-    monkeypatch.setattr(flow, "MOST_ROWS", 10)
-    monkeypatch.setattr(flow, "Pace", lambda: Pace(10))
     context = gateway.gateway.context
-    staying = [(await gateway.submit())["id"] for _ in range(25)]
+    staying = [(await gateway.submit())["id"] for _ in range(7)]
     for n, task in enumerate(staying):
         await gateway.call_back("song", song(f"t2m_{n}"), UUID(task))
     await finished(gateway, "t2m_last")
     clock.skip(40 * DAY_S)
-    gone = await purge(context.db, clock, BY, 30, dry_run=False)
+    gone = await purge(context.db, clock, BY, 30, dry_run=False, rows=3)
     assert (gone["callbacks"], gone["tasks"]) == (1, 1)
     assert await kept(db) == set(staying)
 
@@ -227,33 +225,25 @@ async def test_a_long_timeline_goes_in_parts(gateway, db, clock):
     task = await finished(gateway, "t2m_1")
     short = [await canceled(gateway) for _ in range(3)]
     await db.execute(
-        *(
-            f"INSERT INTO timeline SELECT task_id, seq + {1000 + n}, at, type, version, detail FROM timeline "
-            f"WHERE task_id IN ({ids([task])}) AND seq = 1"
-            for n in range(350)
-        ),
+        "WITH RECURSIVE more AS (SELECT 1001 AS seq UNION ALL SELECT seq + 1 FROM more WHERE seq < 1350) "
+        "INSERT INTO timeline SELECT task_id, more.seq, at, type, version, detail FROM timeline, more "
+        f"WHERE task_id IN ({ids([task])}) AND timeline.seq = 1",
         f"UPDATE tasks SET timeline_seq = 1350 WHERE id IN ({ids([task])})",
     )
     clock.skip(40 * DAY_S)
-    retainer = Retainer(context, 30)
     left = [(await counts(db))["timeline"]]
-    write = context.db.on
 
-    class Counting:
-        def __init__(self, inner):
-            self.inner = inner
-
-        async def write(self, fn, *args, **kwargs):
-            result = await self.inner.write(fn, *args, **kwargs)
+    class Counting(PassedOn):
+        async def run(self, lane, fn, *, write, whole=True):
+            result = await super().run(lane, fn, write=write, whole=whole)
             left.append((await counts(db))["timeline"])
             return result
 
-        async def read(self, fn, *args):
-            return await self.inner.read(fn, *args)
-
-    retainer._db = Counting(write(2))
+    backend = Counting(db.url)
+    retainer = Retainer(replace(context, db=backend.database()), 30)
     while await retainer.step() is not None:
         pass
+    await backend.close()
     assert left[-1] == 0
     assert max(before - after for before, after in itertools.pairwise(left)) <= 110
     assert await kept(db) == set()

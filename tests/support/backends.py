@@ -1,4 +1,4 @@
-"""A database that is away when a test says so, and is reached as ever otherwise."""
+"""Databases between which and the gateway a test stands."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,22 +13,30 @@ from tests.support.virtual_time import StillBackend, virtual_loop
 T = TypeVar("T")
 
 
-class AwayBackend:
-    """Refuses ``writes_to_refuse`` transactions that write."""
+class PassedOn:
+    """A database of its own connections, to which everything is passed on. ``close`` it at the end."""
 
     def __init__(self, url: str) -> None:
         backend, loop = open_backend(url), virtual_loop()
         self._backend: Backend = StillBackend(backend, loop) if loop else backend
-        self.writes_to_refuse = 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
 
     async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool, whole: bool = True) -> T:
-        if write and self.writes_to_refuse > 0:
-            self.writes_to_refuse -= 1
-            raise Unavailable("the database is away")
         return await self._backend.run(lane, fn, write=write, whole=whole)
 
     def database(self) -> Database:
         return Database(self)
+
+
+class Away(PassedOn):
+    """Refuses ``writes_to_refuse`` transactions that write, as a database that is away."""
+
+    writes_to_refuse = 0.0
+
+    async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool, whole: bool = True) -> T:
+        if write and self.writes_to_refuse > 0:
+            self.writes_to_refuse -= 1
+            raise Unavailable("the database is away")
+        return await super().run(lane, fn, write=write, whole=whole)
