@@ -16,7 +16,7 @@ from tests.mutants.trees import Tree, copied
 
 REST: Final = ("tests/rules", "tests/stories", "tests/database")
 """What is tried when the tests that a mutation names see nothing: the tiers of ``make test``."""
-_FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S+?(?:\[.*\])?)(?: - .*)?$", re.MULTILINE)
+_FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S+?(?:\[.*?\])?)(?: - .*)?$", re.MULTILINE)
 _STARTED: Final = re.compile(r"^(tests/\S+\.py::\S+?(?:\[.*\])?) *$")
 _NONE_RAN: Final = (4, 5)
 """pytest's exit codes where it found no test."""

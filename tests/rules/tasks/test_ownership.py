@@ -115,6 +115,16 @@ def test_with_equal_rank_the_first_stays_and_the_second_is_mismatched(rank: Name
     assert story.owner() is first
 
 
+def test_a_callback_weakens_nothing_of_what_the_answer_to_the_submission_named() -> None:
+    story = running_story()
+    other = new_task()
+    story.board.add_task(other)
+    story.called_back(9, says(status="running"))
+    assert story.item().named_by is NamedBy.SUBMIT_ANSWER
+    assert story.happens(10, names(), task=other).verdicts == ("mismatched",)
+    assert story.owner() is story.task
+
+
 def test_a_bound_token_that_names_an_item_of_another_task_applies_only_what_is_its_own() -> None:
     story = running_story()
     other = new_task()
