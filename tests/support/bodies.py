@@ -3,6 +3,7 @@
 import base64
 from typing import Any
 
+from app.vendor.kinds import Family
 from tests.support.gateway import Running
 
 
@@ -23,6 +24,17 @@ def done(item_id: str = "t2m_1", **fields: Any) -> dict[str, Any]:
         lyrics_sections=[{"start": 0.5, "end": 2.5, "text": "la"}],
         **fields,
     )
+
+
+def worst_item(family: Family, turn: int = 0, letter: str = "\x01") -> dict[str, Any]:
+    """An item of which everything is as long as can be; a letter takes up to six bytes."""
+    chars = {"model": 200, "title": 500, "style": 1000, "prompt": 3000, "err_msg": 1000, "error": 1000}
+    chars |= dict.fromkeys(("lyrics", "lyric", "lyrics_disp", "lrc_mv"), 6000)
+    item: dict[str, Any] = {name: letter * (count - len(name)) + name for name, count in chars.items()}
+    item["lyrics_sections"] = [{"start_ms": 10, "end_ms": 20, "text": letter} for _ in range(64 * 1024 // 45)]
+    item |= {f"{turn:02}{n:02}" + letter * 196: f"{n:02}" + letter * 681 for n in range(40)}
+    item |= dict.fromkeys(family.shape.url_fields, f"https://cdn/{turn}/" + letter * 670)
+    return item
 
 
 async def logged(gateway: Running, task_id: str | None = None) -> list[dict[str, Any]]:

@@ -4,8 +4,6 @@ import json
 from urllib.parse import quote
 from uuid import UUID
 
-import pytest
-
 from app.domain.transition import MOST_ITEMS
 from tests.support.bodies import assert_problem, logged, raw_body, song
 
@@ -107,45 +105,53 @@ USABLE = {
 }
 
 
-@pytest.mark.parametrize("bound", [True, False], ids=["bound", "unbound"])
-async def test_a_bad_body_is_400_and_kept_as_it_came(gateway, db, bound):
-    task_id = UUID((await gateway.submit())["id"]) if bound else None
-    before = await gateway.task(str(task_id)) if bound else None
-    answers = {name: await gateway.call_back("song", body, task_id) for name, body in MALFORMED.items()}
-    assert {name: one.status_code for name, one in answers.items()} == dict.fromkeys(MALFORMED, 400)
-    assert_problem(answers["empty"], 400, "malformed")
+async def test_a_bad_body_is_400_and_kept_as_it_came(gateway, db):
+    task_id = (await gateway.submit())["id"]
+    before = await gateway.task(task_id)
+    for bound in (UUID(task_id), None):
+        answers = {name: await gateway.call_back("song", body, bound) for name, body in MALFORMED.items()}
+        assert {name: one.status_code for name, one in answers.items()} == dict.fromkeys(MALFORMED, 400)
+        assert_problem(answers["empty"], 400, "malformed")
     kept = await logged(gateway)
-    assert [(one["disposition"], one["count"], one["size"]) for one in kept] == [
+    assert [(one["disposition"], one["count"], one["size"]) for one in kept] == 2 * [
         ("malformed", 1, len(body)) for body in MALFORMED.values()
     ]
-    assert {one["task_id"] for one in kept} == {str(task_id) if bound else None}
-    assert [await raw_body(gateway, one["id"]) for one in kept] == list(MALFORMED.values())
+    assert [one["task_id"] for one in kept] == [task_id] * len(MALFORMED) + [None] * len(MALFORMED)
+    assert [await raw_body(gateway, one["id"]) for one in kept[: len(MALFORMED)]] == list(MALFORMED.values())
     assert await db.rows("SELECT * FROM items") == []
     # It changed nothing that a client sees, but is on the task's timeline.
-    if bound:
-        assert await gateway.task(str(task_id)) == before
-        assert len(await gateway.timeline(str(task_id))) == 1 + len(MALFORMED)
-    assert (await gateway.call_back("song", MALFORMED["empty"], task_id)).status_code == 400
-    [first, *_] = await logged(gateway)
-    assert first["count"] == 2
+    assert await gateway.task(task_id) == before
+    assert len(await gateway.timeline(task_id)) == 1 + len(MALFORMED)
+    for bound in (UUID(task_id), None):
+        assert (await gateway.call_back("song", MALFORMED["empty"], bound)).status_code == 400
+    assert [one["count"] for one in await logged(gateway)] == 2 * [2, *[1] * (len(MALFORMED) - 1)]
 
 
 async def test_an_odd_body_is_applied_and_everything_stays_readable(gateway):
-    answers, kept, unreadable = {}, {}, {}
+    bodies, answers, kept, unreadable = {}, {}, {}, {}
     for name, odd in USABLE.items():
         body = odd.replace(b"t2m_", f"t2m_{name}_".encode())  # items of its own
         task_id = (await gateway.submit())["id"]
+        bodies[task_id] = name, body
         answer = await gateway.call_back("song", body, UUID(task_id))
         answers[name] = (answer.status_code, answer.text[:80])
-        rows = await logged(gateway, task_id)
-        kept[name] = [(row["disposition"], await raw_body(gateway, row["id"]) == body) for row in rows]
-        for path in (f"/v1/tasks/{task_id}", f"/v1/tasks/{task_id}/timeline", "/v1/tasks?limit=1"):
+        for path in (f"/v1/tasks/{task_id}", f"/v1/tasks/{task_id}/timeline"):
             read = await gateway.api.get(path)
             if read.status_code != 200 or not read.json():
                 unreadable[name, path] = read.status_code
     assert answers == dict.fromkeys(USABLE, (200, "success"))
-    assert kept == {name: [("applied", True)] for name in USABLE}
     assert unreadable == {}
+    for row in await logged(gateway):
+        name, body = bodies[row["task_id"]]
+        kept[name] = (row["disposition"], await raw_body(gateway, row["id"]) == body)
+    assert kept == dict.fromkeys(USABLE, ("applied", True))
+    listed, cursor = 0, ""
+    while cursor is not None:
+        page = await gateway.api.get("/v1/tasks", params={"limit": 200} | ({"cursor": cursor} if cursor else {}))
+        assert page.status_code == 200
+        listed += len(page.json()["data"])
+        cursor = page.json()["next_cursor"]
+    assert listed == len(USABLE)
 
 
 async def test_the_answer_is_the_plain_word_success(gateway):

@@ -225,28 +225,28 @@ async def _longest_turn(work: asyncio.Task) -> float:
     return longest
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        b'"title":"' + b"\\u0061" * 19_000 + b"x" * 800_000 + b'"',
-        b'"title":"' + b"&amp;%25" * 9_000 + b"%61" * 1_000 + b'"',
-        b'"x":' + b"[" * 9 + b"0," * (MEGABYTE // 2) + b"0" + b"]" * 9,
-        b'"x":' + b"[" * 40 + b"{}," * (MEGABYTE // 3) + b"0" + b"]" * 40,
-        b",".join(b'"%x":0' % n for n in range(80_000)),
-        b'"lyrics_sections":"[' + b"[]," * (MEGABYTE // 3) + b'0]"',
-    ],
-    ids=["escapes", "escapes of escapes", "numbers", "objects", "names", "JSON in a text"],
-)
-async def test_a_megabyte_of_anything_does_not_hold_up_the_others(start_gateway, fields):
+LARGE = {
+    "escapes": b'"title":"' + b"\\u0061" * 19_000 + b"x" * 800_000 + b'"',
+    "escapes of escapes": b'"title":"' + b"&amp;%25" * 9_000 + b"%61" * 1_000 + b'"',
+    "numbers": b'"x":' + b"[" * 9 + b"0," * (MEGABYTE // 2) + b"0" + b"]" * 9,
+    "objects": b'"x":' + b"[" * 40 + b"{}," * (MEGABYTE // 3) + b"0" + b"]" * 40,
+    "names": b",".join(b'"%x":0' % n for n in range(80_000)),
+    "JSON in a text": b'"lyrics_sections":"[' + b"[]," * (MEGABYTE // 3) + b'0]"',
+}
+
+
+@on_sqlite
+async def test_a_megabyte_of_anything_does_not_hold_up_the_others(start_gateway):
     gateway = await start_gateway(workers=False)
-    task_id = UUID((await gateway.submit())["id"])
-    body = b'{"songs":[{"item_id":"t2m_1","status":"running",%s}]}' % fields
-    for turn in range(3):
-        sent = gateway.api.post(gateway.callback_url("song", task_id), content=body + b" " * turn)
-        work = asyncio.create_task(sent)
-        longest = await _longest_turn(work)
-        assert (await work).text == "success"
-        if longest < AT_MOST_S:
-            break
-    assert longest < AT_MOST_S
-    assert (await gateway.task(str(task_id)))["items"][0]["status"] == "running"
+    for name, fields in LARGE.items():
+        task_id = (await gateway.submit())["id"]
+        body = b'{"songs":[{"item_id":"%s","status":"running",%s}]}' % (task_id.encode(), fields)
+        for turn in range(3):
+            sent = gateway.api.post(gateway.callback_url("song", UUID(task_id)), content=body + b" " * turn)
+            work = asyncio.create_task(sent)
+            longest = await _longest_turn(work)
+            assert (await work).text == "success"
+            if longest < AT_MOST_S:
+                break
+        assert longest < AT_MOST_S, name
+        assert (await gateway.task(task_id))["items"][0]["status"] == "running"
