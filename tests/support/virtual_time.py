@@ -56,13 +56,16 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """``elapsed``: seconds that have passed on its clock. ``working``: how much real work is under way."""
+    """``elapsed``: seconds that have passed on its clock. ``working``: how much real work is under way. ``commits``:
+    how many transactions that may write have ended."""
 
     def __init__(self) -> None:
         # As after some days of a machine: what has not been yet is long ago.
         self.elapsed = 1_000_000.0
         self._booted_at = time.time() - self.elapsed
         self.working = 0
+        self.commits = 0
+        self._committed = asyncio.Event()
         selector = _JumpingSelector()
         selector.loop = self
         self._servers: list[MemoryServer] = []
@@ -84,6 +87,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             yield
         finally:
             self.working -= 1
+
+    def note_commit(self) -> None:
+        """What is stored may have changed."""
+        self.commits += 1
+        self._committed.set()
+
+    async def until_commit_after(self, commits: int, at_most_s: float) -> None:
+        """Wait for a commit later than ``commits``, at most so long."""
+        self._committed.clear()
+        if self.commits == commits:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(at_most_s):
+                    await self._committed.wait()
 
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[*Arguments], T], *args: *Arguments
@@ -184,7 +200,10 @@ class StillBackend:
 
     async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool, whole: bool = True) -> T:
         with self._loop.real_work():
-            return await self._backend.run(lane, fn, write=write, whole=whole)
+            found = await self._backend.run(lane, fn, write=write, whole=whole)
+        if write:
+            self._loop.note_commit()
+        return found
 
     def listener(self, channel: str, heard: Callable[[str], None], lost: Callable[[], None]) -> Hearing | None:
         hearing = self._backend.listener(channel, heard, lost)
