@@ -30,6 +30,8 @@ EXECUTED = {
 READ = {("json",), ("yaml",), ("nginx",), ("mermaid",), ("text",)}
 """Checked on this page, as far as that goes without what would read them."""
 NOT_RUN = {
+    "make setup               #": "it makes .venv anew, and `make test` is another run of the tests",
+    "make test ARGS=tests/rules": "each line is a run of the tests, in which this one could be",
     "make demo    #": "the demo is a run of its own in CI (.ci/run), and `make test` would run this test",
     "make setup\n": "it makes .venv anew, and `serve` stays; each of its commands is run by tests/processes",
     "make mutants    ": "it runs much of the suite for each of a hundred faults",

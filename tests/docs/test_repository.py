@@ -1,0 +1,61 @@
+"""What forges, editors and hooks are told about this repository can be read, and agrees with the rest of it."""
+
+import configparser
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+FORMS = [path for path in sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")) if path.name != "config.yml"]
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_ci_runs_what_everybody_can_run_and_may_only_read() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    assert workflow["permissions"] == {"contents": "read"}
+    [job] = workflow["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["bash .ci/run"]
+    assert all(re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"]) for step in job["steps"] if "uses" in step)
+    script = (ROOT / ".ci" / "run").read_text()
+    assert set(re.findall(r"^make ([a-z-]+)", script, re.MULTILINE)) <= TARGETS
+
+
+def test_ci_begins_with_the_oldest_python_that_is_supported() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    oldest = workflow["jobs"]["check"]["strategy"]["matrix"]["python"][0]
+    assert PROJECT["project"]["requires-python"] == f">={oldest}"
+    assert PROJECT["tool"]["mypy"]["python_version"] == oldest
+    assert PROJECT["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"
+
+
+def test_hooks_run_the_tools_of_the_lock_file() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    [local] = config["repos"]
+    assert local["repo"] == "local"
+    entries = {hook["entry"].split()[0] for hook in local["hooks"]}
+    assert all(hook["language"] == "system" for hook in local["hooks"])
+    assert entries == {".venv/bin/ruff", ".venv/bin/mypy", ".venv/bin/lint-imports"}
+    # The same that `make check` runs.
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(f"$(BIN)/{Path(entry).name}" in makefile for entry in entries)
+
+
+@pytest.mark.parametrize("path", FORMS, ids=lambda path: path.name)
+def test_a_form_asks_each_thing_once_and_says_what_it_asks(path: Path) -> None:
+    form = yaml.safe_load(path.read_text())
+    assert form["name"]
+    assert form["description"]
+    asked = [field for field in form["body"] if field["type"] != "markdown"]
+    assert len({field["id"] for field in asked}) == len(asked) > 0
+    assert all(field["attributes"]["label"] for field in asked)
+    assert any(field.get("validations", {}).get("required") for field in asked)
+
+
+def test_editors_are_told_the_width_that_the_linter_holds() -> None:
+    config = configparser.ConfigParser()
+    config.read_string("[top]\n" + (ROOT / ".editorconfig").read_text())
+    assert config["*"]["max_line_length"] == str(PROJECT["tool"]["ruff"]["line-length"])
