@@ -27,7 +27,7 @@ RUN /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-che
  && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib /srv/gateway
 
 FROM ${BASE}
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0.dev0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="tempolor-gateway" \
       org.opencontainers.image.description="Submits to TemPolor, receives its callbacks, keeps the state and tells the caller" \
