@@ -80,7 +80,10 @@ INBOX: Final = (
         "        except Unavailable:\n            for waiting in group:\n"
         "                waiting.answer.set_result(Ruling(Disposition.APPLIED, usable=True))\n",
         "nothing is acknowledged that was not committed",
-        ("tests/stories/callbacks", "tests/database/test_kept_connections.py", "tests/processes/test_database_away.py"),
+        (
+            "tests/stories/callbacks/test_given_up_callbacks.py",
+            "tests/processes/test_database_away.py",
+        ),
     ),
     Mutation(
         "group-tried-once",
@@ -98,7 +101,7 @@ INBOX: Final = (
         "    async def _commit_once(self, group: list[_Waiting], *, skip_locked: bool = True) -> None:\n",
         "    async def _commit_once(self, group: list[_Waiting], *, skip_locked: bool = False) -> None:\n",
         "one task that is held delays no other (PostgreSQL)",
-        ("tests/database", "tests/processes/test_database_away.py"),
+        ("tests/processes/test_database_away.py",),
     ),
     Mutation(
         "replay-as-of-the-last-copy",

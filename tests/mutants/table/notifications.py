@@ -30,7 +30,7 @@ LEASES: Final = (
         "    rows = conn.execute(dialect.locked(due, of=notifications, skip=True)).all()\n    secrets",
         "    rows = conn.execute(due).all()\n    secrets",
         "two senders never claim the same (PostgreSQL)",
-        ("tests/database", "tests/stories/notifications/test_leases.py"),
+        ("tests/database/test_notification_senders.py",),
     ),
     Mutation(
         "notification-late-after-a-freeze",

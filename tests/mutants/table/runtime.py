@@ -57,7 +57,7 @@ DRAIN: Final = (
         '                log.error("loop.failed", loop=loop.name, exc_info=error)\n',
         '                log.error("loop.failed", loop=loop.name, exc_info=error)\n                return\n',
         "a loop that failed is started again",
-        ("tests/stories/operations", "tests/rules/runtime", "tests/stories/reconcile/test_reconcile.py"),
+        ("tests/rules/runtime/test_loops.py",),
     ),
 )
 
@@ -120,7 +120,7 @@ DATABASES: Final = (
         "        self._jobs.put((lane, next(self._order), lambda: self._write(fn, loop, done)))\n",
         "        self._jobs.put((-lane, next(self._order), lambda: self._write(fn, loop, done)))\n",
         "callbacks come before loops at the one writer (SQLite)",
-        ("tests/rules", "tests/database", "tests/stories"),
+        ("tests/database/test_transactions.py",),
     ),
     Mutation(
         "sqlite-not-durable",
@@ -138,7 +138,7 @@ DATABASES: Final = (
         '_AGAIN: Final = frozenset({"40P01", "40001"})\n',
         '_AGAIN: Final = frozenset({"40001"})\n',
         "a deadlock's victim is run again (PostgreSQL)",
-        ("tests/database",),
+        ("tests/database/test_transactions.py",),
     ),
 )
 

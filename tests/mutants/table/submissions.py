@@ -67,7 +67,7 @@ FENCE: Final = (
         "        if elapsed > context.policy.submit_lease_s / 2 or self.stopping:\n",
         "        if self.stopping:\n",
         "a claim that is old is given back, not sent",
-        ("tests/stories/submissions/test_submit.py", "tests/stories/submissions/test_unknown_outcome.py"),
+        ("tests/stories/submissions/test_unknown_outcome.py",),
     ),
     Mutation(
         "answer-dropped-with-the-database",
@@ -76,7 +76,7 @@ FENCE: Final = (
         "                pause_s = min(pause_s * 2, 5.0)\n",
         "                return\n",
         "an answer in hand is kept until it is committed",
-        ("tests/stories/submissions/test_unknown_outcome.py", "tests/stories/submissions/test_submit.py"),
+        ("tests/processes/test_database_away.py", "tests/stories/submissions/test_unknown_outcome.py"),
     ),
 )
 
@@ -263,7 +263,7 @@ CLAIMS: Final = (
         "    return statement.with_for_update(key_share=True, skip_locked=skip, of=of)\n",
         "    return statement.with_for_update(skip_locked=skip, of=of)\n",
         "a locked task does not block rows that refer to it (PostgreSQL)",
-        ("tests/database",),
+        ("tests/database/test_transactions.py",),
     ),
     Mutation(
         "claim-of-the-newest",

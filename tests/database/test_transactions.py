@@ -1,0 +1,75 @@
+"""What both databases promise to who writes: callbacks first, no wait for rows that refer, deadlocks survived."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+
+from app.storage import tasks
+from app.storage.connect import open_database
+from app.storage.database import Database, Lane
+from tests.support.databases import on_postgresql, on_sqlite
+from tests.support.gateway import running_gateway
+
+
+@pytest.fixture
+async def opened(database_url: str) -> AsyncIterator[Database]:
+    database = open_database(database_url)
+    yield database
+    await database.close()
+
+
+@on_sqlite
+async def test_callbacks_come_before_what_else_waits_for_the_one_writer(opened: Database) -> None:
+    is_busy, may_end = threading.Event(), threading.Event()
+    order: list[Lane] = []
+
+    def hold(_conn: sa.Connection) -> None:
+        is_busy.set()
+        may_end.wait(5)
+
+    def note(_conn: sa.Connection, lane: Lane) -> None:
+        order.append(lane)
+
+    holding = asyncio.create_task(opened.write(hold))
+    await asyncio.to_thread(is_busy.wait, 5)
+    came = (Lane.LOOPS, Lane.API, Lane.LOOPS, Lane.CALLBACKS)
+    writing = [asyncio.create_task(opened.on(lane).write(note, lane)) for lane in came]
+    await asyncio.sleep(0)
+    may_end.set()
+    await asyncio.gather(holding, *writing)
+    assert order == [Lane.CALLBACKS, Lane.API, Lane.LOOPS, Lane.LOOPS]
+
+
+@on_postgresql
+async def test_the_victim_of_a_deadlock_is_run_again(opened: Database) -> None:
+    begun: list[int] = []
+
+    def lock_both(conn: sa.Connection, first: int, second: int) -> None:
+        begun.append(first)
+        conn.execute(sa.text("SET LOCAL deadlock_timeout = '100ms'"))
+        conn.execute(sa.select(sa.func.pg_advisory_xact_lock(first)))
+        conn.execute(sa.select(sa.func.pg_sleep(0.1)))
+        conn.execute(sa.select(sa.func.pg_advisory_xact_lock(second)))
+
+    await asyncio.gather(opened.write(lock_both, 1, 2), opened.write(lock_both, 2, 1))
+    assert sorted(begun) in ([1, 1, 2], [1, 2, 2])
+
+
+@on_postgresql
+async def test_a_task_is_locked_beside_rows_that_refer_to_it(database_url: str, opened: Database) -> None:
+    async with running_gateway(database_url, workers=False) as gateway:
+        task_id = UUID((await gateway.submit())["id"])
+    other = await asyncpg.connect(database_url)
+    try:
+        async with other.transaction():
+            # What PostgreSQL itself takes for each row of a timeline that is added.
+            await other.execute("SELECT 1 FROM tasks WHERE id = $1 FOR KEY SHARE", task_id)
+            async with asyncio.timeout(2):
+                await opened.write(tasks.lock, [task_id], [])
+    finally:
+        await other.close()
