@@ -9,8 +9,8 @@ How to read a record. ``#7 at 8.08s:`` begins a step, by the virtual clock. ``â†
 document of task ``a``, ``a/t2m_1`` its item; ``+`` a new row of the inbound log or of the notifications; ``a |`` a new
 entry of its timeline. Below a notification stands how its body differs (``â‰ ``) from the task as it is after the step.
 
-How to read a failing diff. ``-`` is what is kept, ``+`` what was told now; the line above each piece names its step. The
-first piece is nearest to the cause, later ones may only follow from it. Where the change is meant, ``make trace``
+How to read a failing diff. ``-`` is what is kept, ``+`` what was told now; the line above each piece names its step.
+The first piece is nearest to the cause, later ones may only follow from it. Where the change is meant, ``make trace``
 records all chapters anew; its diff then belongs to the change and is read with it.
 """
 

@@ -57,6 +57,7 @@ class Play:
         self._ids: dict[str, str] = {}
         self._keys: dict[str, str] = {"admin": ADMIN_KEY, "nobody": "x" * 40}
         self._steps = 0
+        self._at = 0.0
         self._now: Process | None = None
         self._ports: tuple[int, int] = (0, 0)
         self._settings: dict[str, Any] = {}
@@ -75,7 +76,7 @@ class Play:
             made = (await self._ask("POST", "/v1/clients", {"name": name})).json()
             self._keys[name] = made["api_key"]
             self.receiver.secrets[name] = made["webhook_secret"]
-        await sleep(STEP_S - self.clock.elapsed_s())
+        await self._pass(STEP_S)
 
     async def _start(self) -> None:
         vendor, _ = self._ports
@@ -168,7 +169,7 @@ class Play:
     async def wait(self, seconds: float, why: str = "") -> None:
         """Time passes."""
         async with self._step(f"{seconds:g} s pass{why and ', '}{why}"):
-            await sleep(seconds)
+            await self._pass(seconds)
 
     async def crash(self) -> None:
         """The gateway is gone without a word."""
@@ -207,14 +208,19 @@ class Play:
         touched: Collection[str] = (),
     ) -> AsyncIterator[None]:
         self._steps += 1
-        self.lines += ["", f"#{self._steps} at {self.clock.elapsed_s():g}s: {self.names.plain(title)}", *self._noted]
+        self.lines += ["", f"#{self._steps} at {self.clock.shown_s():g}s: {self.names.plain(title)}", *self._noted]
         self._noted.clear()
         yield
-        await sleep(STEP_S)
+        await self._pass(STEP_S)
         self.lines += [self.names.plain(line) for line in self._noted]
         self._noted.clear()
         if looks:
             await self._look(inbox=inbox, outbox=outbox, touched=touched)
+
+    async def _pass(self, seconds: float) -> None:
+        """Let time pass. Steps begin at fixed times, whatever the loop took for the ones before."""
+        self._at += seconds
+        await sleep(self._at - self.clock.elapsed_s())
 
     async def _call(
         self, method: str, path: str, body: Any, by: str, name: str, headers: dict[str, str] | None = None

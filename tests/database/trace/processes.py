@@ -2,6 +2,7 @@
 beginning."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,17 +22,23 @@ T = TypeVar("T")
 
 
 class TraceClock(VirtualClock):
-    """The loop's clock, which begins at ``BEGINNING`` when it is made."""
+    """The loop's clock, which begins at ``BEGINNING`` when it is made. It tells 10 ms at least: how many turns the loop
+    takes, a microsecond each, hangs on threads."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__(loop)
         self._began = loop.elapsed
 
     def elapsed_s(self) -> float:
-        return round(self.monotonic() - self._began, 6)
+        """Seconds since the beginning."""
+        return self.monotonic() - self._began
+
+    def shown_s(self) -> float:
+        """The same as ``now`` tells it."""
+        return math.floor(self.elapsed_s() * 100 + 1e-4) / 100
 
     def now(self) -> datetime:
-        return BEGINNING + timedelta(seconds=self.elapsed_s())
+        return BEGINNING + timedelta(seconds=self.shown_s())
 
 
 class MortalBackend(StillBackend):

@@ -109,7 +109,7 @@ def changes(before: Document | None, after: Document, names: Names, sign: str = 
     return [
         f"{path}: {names.line(old.get(path))} {sign} {names.line(new.get(path))}"
         for path in sorted(old.keys() | new.keys())
-        if old.get(path) != new.get(path)
+        if names.line(old.get(path)) != names.line(new.get(path))
     ]
 
 
