@@ -76,7 +76,7 @@ FENCE: Final = (
         "                pause_s = min(pause_s * 2, 5.0)\n",
         "                return\n",
         "an answer in hand is kept until it is committed",
-        ("tests/processes/test_database_away.py", "tests/stories/submissions/test_unknown_outcome.py"),
+        ("tests/stories/submissions/test_answer_in_hand.py",),
     ),
 )
 
