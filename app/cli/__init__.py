@@ -1,6 +1,7 @@
 """The commands. Short ones open the database beside a running server, on SQLite too."""
 
 import sys
+from collections.abc import Sequence
 
 import typer
 
@@ -28,11 +29,13 @@ app.add_typer(callbacks.app, name="callbacks")
 app.add_typer(tasks.app, name="tasks")
 
 
-def main() -> None:
-    """Run the command line. Every expected fault is one clear message and exit code 1."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line (that of the process, if none is given). Every expected fault is one clear message and
+    exit code 1."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
         # An argument is pasted as well as a setting is.
-        app(args=[trimmed(argument) for argument in sys.argv[1:]])
+        app(args=[trimmed(argument) for argument in given])
     except BadSettings as error:
         fail("The settings are not usable:\n  " + "\n  ".join(error.faults))
     except GatewayError as error:

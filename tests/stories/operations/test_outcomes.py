@@ -1,15 +1,12 @@
 """How items ended, as the metrics tell it: lost callbacks beside those that came, lag, and questions saved."""
 
 import re
-from datetime import timedelta
 from uuid import UUID
-
-import pytest
 
 from app.telemetry.metrics import registry
 from tests.support.bodies import done, song
 from tests.support.databases import on_sqlite
-from tests.support.virtual_time import monotonic, utc_now
+from tests.support.virtual_time import monotonic
 
 
 def value(name: str, **labels: str) -> float:
@@ -40,8 +37,7 @@ async def test_lost_callbacks_are_counted(start_gateway, start_sandbox):
 
 
 @on_sqlite
-async def test_an_item_that_ended_by_its_callback_saved_a_question(start_gateway):
-    gateway = await start_gateway()
+async def test_an_item_that_ended_by_its_callback_saved_a_question(gateway):
     kind = "song.generate"
     before = ended("callback", kind), value("gateway_callbacks_lost_total", kind=kind)
     saved = value("gateway_queries_saved_total", family="song")
@@ -67,38 +63,42 @@ async def test_an_end_that_a_refresh_found_early_is_no_lost_callback(start_gatew
     assert value("gateway_callbacks_lost_total", kind="lyrics.generate") == before[1]
 
 
-@on_sqlite
-@pytest.mark.parametrize("unit", [1, 1000])
-@pytest.mark.parametrize("ago_s", [7.0, -30.0, 4000.0])
-async def test_the_lag_is_held_against_the_vendors_clock(start_gateway, unit, ago_s):
-    gateway = await start_gateway()
-    name = "gateway_convergence_lag_seconds"
-    before = value(f"{name}_sum", by="callback"), value(f"{name}_count", by="callback")
-    rejected = value("gateway_convergence_lag_rejected_total")
-    finished = (utc_now() - timedelta(seconds=ago_s)).timestamp() * unit
-    await gateway.call_back("song", done("t2m_1", finished_at=finished), UUID((await gateway.submit())["id"]))
-    count = value(f"{name}_count", by="callback") - before[1]
-    if ago_s == 7.0:
-        assert count == 1
-        assert 7 <= value(f"{name}_sum", by="callback") - before[0] < 30
-    else:
-        assert count == 0
-        assert value("gateway_convergence_lag_rejected_total") == rejected + 1
+LAG = "gateway_convergence_lag_seconds"
+
+
+async def lag_of(gateway, number: int, finished_at: object) -> tuple[float, ...]:
+    """What a song that says it finished then adds to the lag: its count and seconds, and how often it is rejected."""
+
+    def now() -> tuple[float, ...]:
+        counted = value(f"{LAG}_count", by="callback"), value(f"{LAG}_sum", by="callback")
+        return *counted, value("gateway_convergence_lag_rejected_total")
+
+    before = now()
+    body = done(f"t2m_{number}", finished_at=finished_at)
+    await gateway.call_back("song", body, UUID((await gateway.submit())["id"]))
+    return tuple(after - earlier for after, earlier in zip(now(), before, strict=True))
 
 
 @on_sqlite
-@pytest.mark.parametrize("nonsense", [None, "soon", 0, -5, True])
-async def test_a_time_that_is_none_is_no_lag(start_gateway, nonsense):
-    gateway = await start_gateway()
-    names = ("gateway_convergence_lag_seconds_count", "gateway_convergence_lag_rejected_total")
-    before = value(names[0], by="callback"), value(names[1])
-    await gateway.call_back("song", done("t2m_1", finished_at=nonsense), UUID((await gateway.submit())["id"]))
-    assert (value(names[0], by="callback"), value(names[1])) == before
+async def test_the_lag_is_held_against_the_vendors_clock(gateway, clock):
+    for number, unit in enumerate((1, 1000)):
+        good, ahead, old = [
+            await lag_of(gateway, 3 * number + n, (clock.now().timestamp() - ago_s) * unit)
+            for n, ago_s in enumerate((7.0, -30.0, 4000.0))
+        ]
+        assert (good[0], good[2]) == (1, 0), unit
+        assert 7 <= good[1] < 8, unit
+        assert (ahead[0], ahead[2]) == (old[0], old[2]) == (0, 1), unit
 
 
 @on_sqlite
-async def test_every_metric_is_ours_and_its_labels_are_bounded(start_gateway):
-    gateway = await start_gateway()
+async def test_a_time_that_is_none_is_no_lag(gateway):
+    for number, nonsense in enumerate((None, "soon", 0, -5, True)):
+        assert await lag_of(gateway, number, nonsense) == (0, 0, 0), nonsense
+
+
+@on_sqlite
+async def test_every_metric_is_ours_and_its_labels_are_bounded(gateway):
     for number in range(5):
         await gateway.call_back("song", done(f"t2m_{number}"), UUID((await gateway.submit())["id"]))
     text = (await gateway.api.get("/metrics")).text
