@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from app.flows.clock import Clock
-from tests.support.virtual_time import virtual_loop
+from tests.support.virtual_time import utc_now, virtual_loop
 
 
 class ScaledClock(Clock):
@@ -17,7 +17,7 @@ class ScaledClock(Clock):
         loop = virtual_loop()
         self._time = loop.time if loop else time.monotonic
         self._origin = self._time()
-        self._start = datetime.now(UTC)
+        self._start = utc_now()
         self._skipped = 0.0
         self._set_by = 0.0
 
