@@ -4,13 +4,10 @@ import asyncio
 import json
 from datetime import datetime, timedelta
 
-import pytest
-
 from app.flows.client_keys import FLUSH_S
 from tests.support.bodies import assert_problem
-from tests.support.clock import ScaledClock
-from tests.support.commands import environment, run, running
-from tests.support.databases import on_postgresql, on_sqlite
+from tests.support.commands import call, environment
+from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, SONG, running_gateway
 
 
@@ -40,9 +37,7 @@ async def shown(gateway, name: str = "studio") -> dict:
     return next(one for one in listed if one["name"] == name)
 
 
-async def test_the_old_key_goes_on_beside_the_new_one_for_its_time(start_gateway, db):
-    clock = ScaledClock()
-    gateway = await start_gateway(workers=False, clock=clock)
+async def test_the_old_key_goes_on_beside_the_new_one_for_its_time(gateway, clock, db):
     old = await make(gateway)
     made = await rotate(gateway, overlap_s=3600)
     new = made["api_key"]
@@ -64,9 +59,7 @@ async def test_the_old_key_goes_on_beside_the_new_one_for_its_time(start_gateway
     assert new not in listed
 
 
-async def test_without_a_word_it_goes_on_for_a_day(start_gateway):
-    clock = ScaledClock()
-    gateway = await start_gateway(workers=False, clock=clock)
+async def test_without_a_word_it_goes_on_for_a_day(gateway, clock):
     old = await make(gateway)
     new = (await rotate(gateway))["api_key"]
     clock.skip(86_390)
@@ -123,9 +116,7 @@ async def test_only_admins_rotate_and_only_sensibly(gateway):
     assert (await gateway.api.get("/v1/tasks")).status_code == 200
 
 
-async def test_when_a_key_was_used_is_written_apart_from_the_request_and_once_a_minute(start_gateway, db):
-    clock = ScaledClock()
-    gateway = await start_gateway(workers=False, clock=clock)
+async def test_when_a_key_was_used_is_written_apart_from_the_request_and_once_a_minute(gateway, clock, db):
     key = await make(gateway)
     uses, loops_db = gateway.gateway.services.key_uses, gateway.gateway.context.loops_db()
     await uses.step(loops_db, clock)
@@ -143,9 +134,7 @@ async def test_when_a_key_was_used_is_written_apart_from_the_request_and_once_a_
     assert latest - timedelta(seconds=1) <= used_at <= latest
 
 
-async def test_one_sees_which_key_is_still_in_use(start_gateway):
-    clock = ScaledClock()
-    gateway = await start_gateway(workers=False, clock=clock)
+async def test_one_sees_which_key_is_still_in_use(gateway, clock):
     uses, api_db = gateway.gateway.services.key_uses, gateway.gateway.context.db
 
     async def times() -> list[datetime | None]:
@@ -208,61 +197,29 @@ async def test_who_waits_by_a_key_is_answered_when_that_key_ends_and_others_wait
     assert (await by_new).status_code == 200
 
 
-@on_postgresql
-@pytest.mark.parametrize("end", ["revoke", "rotate", "drop"])
-async def test_an_ended_key_is_good_nowhere_within_seconds(tmp_path, database_url, end):
-    """Two processes; what one ends is over at the other: requests, a stream and a request that waits."""
-    env = environment(database_url)
-    async with (
-        running("serve", "--workers-off", env=env, cwd=tmp_path) as one,
-        running("serve", "--workers-off", env=env, cwd=tmp_path) as other,
-    ):
-        key = (await one.api.post("/v1/clients", json={"name": "studio"})).json()["api_key"]
-        mine = bearer(key)
-        body = {"kind": "song.generate", "params": SONG}
-        task = (await other.api.post("/v1/tasks", json=body, headers=mine)).json()
-        if end == "drop":
-            await one.api.post("/v1/clients/studio/key")
-        waiting = asyncio.ensure_future(other.api.get(f"/v1/tasks/{task['id']}?wait=30", headers=mine))
-        async with (
-            other.api.stream("GET", "/v1/stream", headers=mine) as everything,
-            other.api.stream("GET", f"/v1/tasks/{task['id']}/stream", headers=mine) as single,
-        ):
-            assert (everything.status_code, single.status_code) == (200, 200)
-            match end:
-                case "revoke":
-                    ended = await one.api.delete("/v1/clients/studio")
-                case "rotate":
-                    ended = await one.api.post("/v1/clients/studio/key", json={"overlap_s": 0})
-                case _:
-                    ended = await one.api.delete("/v1/clients/studio/previous-key")
-            assert ended.status_code in (200, 204)
-            assert (await other.api.get("/v1/tasks", headers=mine)).status_code == 401
-            async with asyncio.timeout(5):
-                assert (await waiting).status_code == 401
-                await everything.aread()
-                await single.aread()
-
-
 @on_sqlite
-async def test_keys_are_rotated_on_the_command_line(tmp_path, database_url):
+async def test_keys_are_rotated_on_the_command_line(gateway, database_url, clock):
     env = environment(database_url)
-    async with running("serve", env=env, cwd=tmp_path) as served:
-        keys = [json.loads((await run("clients", "create", "studio", env=env, cwd=tmp_path)).out)["api_key"]]
-        for more in ((), ("--overlap-hours", "1.5"), ("--overlap-hours", "0")):
-            done = await run("clients", "rotate", "studio", *more, env=env, cwd=tmp_path)
-            assert done.code == 0, done.err
-            keys.append(json.loads(done.out)["api_key"])
-            listed = (await run("clients", "list", env=env, cwd=tmp_path)).out
-            assert ("old key until" in listed) is (more[-1:] != ("0",))
-            assert "used never" in listed
-        assert await good(served, *keys) == [False, False, False, True]
-        keys.append(json.loads((await run("clients", "rotate", "studio", env=env, cwd=tmp_path)).out)["api_key"])
-        assert await good(served, *keys[-2:]) == [True, True]
-        assert (await run("clients", "drop-old-key", "studio", env=env, cwd=tmp_path)).code == 0
-        assert await good(served, *keys[-2:]) == [False, True]
-        for command in (("rotate", "nobody"), ("drop-old-key", "nobody"), ("rotate", "bootstrap")):
-            failed = await run("clients", *command, env=env, cwd=tmp_path)
-            assert (failed.code, "Traceback" in failed.err) == (1, False)
-        log = served.log.read_text()
-        assert not [key for key in [*keys, ADMIN_KEY] if key in log]
+
+    async def command(*arguments, code=0):
+        ended = await call("clients", *arguments, env=env)
+        assert ended.code == code, ended.err
+        return ended
+
+    async def key_of(*arguments):
+        return json.loads((await command(*arguments)).out)["api_key"]
+
+    keys = [await key_of("create", "studio")]
+    for more in ((), ("--overlap-hours", "1.5"), ("--overlap-hours", "0")):
+        keys.append(await key_of("rotate", "studio", *more))
+        listed = (await command("list")).out
+        assert ("old key until" in listed) is (more[-1:] != ("0",))
+        assert "used never" in listed
+    assert await good(gateway, *keys) == [False, False, False, True]
+    keys.append(await key_of("rotate", "studio"))
+    assert await good(gateway, *keys[-2:]) == [True, True]
+    told = (await command("drop-old-key", "studio")).text
+    assert await good(gateway, *keys[-2:]) == [False, True]
+    for refused in (("rotate", "nobody"), ("drop-old-key", "nobody"), ("rotate", "bootstrap")):
+        told += (await command(*refused, code=1)).text
+    assert not [key for key in [*keys, ADMIN_KEY] if key in told]

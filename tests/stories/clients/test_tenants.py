@@ -169,8 +169,12 @@ async def test_every_route_is_for_whom_the_matrix_says(world):
         everybody = dict.fromkeys(STRANGERS, 401) | dict(
             zip(("radio", "studio", "chief"), expected or (), strict=False)
         )
+        ids = await world.ids(operation)
         for who in (*STRANGERS, "radio", "studio", "chief"):
-            status, text = await world.call(operation, who, await world.ids(operation))
+            if who == "chief" and ids:
+                # What studio did to its own has changed it.
+                ids = await world.ids(operation)
+            status, text = await world.call(operation, who, ids)
             wanted = 200 if expected is None else everybody[who]
             if status != wanted and not (operation == "GET /backlog" and status == 503):
                 wrong.append(f"{operation} by {who}: {status}, not {wanted}: {text[:200]}")
@@ -182,7 +186,7 @@ async def test_anothers_ids_cannot_be_told_from_ids_that_nobody_has(world):
     assert len(ids_in_paths) > 10
     for operation in ids_in_paths:
         ids = await world.ids(operation)
-        for who in ("radio", *STRANGERS):
+        for who in ("radio", "guess"):
             theirs, none = await world.call(operation, who, ids), await world.call(operation, who, NOTHING)
             assert theirs == none, (operation, who)
             assert theirs[0] in (401, 403, 404)
