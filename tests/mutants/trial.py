@@ -17,7 +17,7 @@ from tests.mutants.trees import Tree, copied
 REST: Final = ("tests/rules", "tests/stories", "tests/database")
 """What is tried when the tests that a mutation names see nothing: the tiers of ``make test``."""
 _FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S+?(?:\[.*?\])?)(?: - .*)?$", re.MULTILINE)
-_STARTED: Final = re.compile(r"^(tests/\S+\.py::\S+?(?:\[.*\])?) *$")
+_STARTED: Final = re.compile(r"^(tests/\S+\.py::\S+?(?:\[.*\])?) *$", re.MULTILINE)
 _NONE_RAN: Final = (4, 5)
 """pytest's exit codes where it found no test."""
 _GRACE_S: Final = 20.0
@@ -104,8 +104,9 @@ def run(tree: Tree, paths: Sequence[str], limit_s: float, without: Sequence[str]
 
 
 def _started_last(text: str) -> str | None:
-    found = _STARTED.match(text.rstrip("\n").rpartition("\n")[2])
-    return found[1] if found else None
+    """The test of which only the beginning is told."""
+    started: list[str] = _STARTED.findall(text)
+    return started[-1] if started else None
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
