@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from tests.support.clock import ScaledClock
-from tests.support.gateway import eventually
+from tests.support.gateway import SONG, eventually
 
 
 def queries(sandbox):
@@ -19,35 +19,29 @@ def queries(sandbox):
 QUICK = {"query_first_after_s": 0.3, "query_interval_s": 0.3, "query_rate_per_s": 50}
 
 
-@pytest.mark.parametrize("kind", ["song.generate", "instrumental.generate", "lyrics.generate", "stems.create"])
-async def test_every_callback_lost_and_the_task_still_ends(start_gateway, start_sandbox, kind):
+async def test_every_callback_lost_and_the_task_still_ends(start_gateway, start_sandbox):
+    """Of every family."""
     sandbox = await start_sandbox(scale=200, callbacks={"drop": 1})
     gateway = await start_gateway(sandbox, **QUICK)
-    task = await gateway.submit(kind)
-    done = await gateway.until(task["id"], "succeeded")
-    assert done["items"][0]["last_callback_at"] is None
-    assert done["items"][0]["last_query_at"] is not None
-    assert all(one["status"] == "ready" for one in done["items"][0]["artifacts"].values())
+    kinds = ("song.generate", "instrumental.generate", "lyrics.generate", "stems.create", "midi.create")
+    for task in [await gateway.submit(kind) for kind in kinds]:
+        done = await gateway.until(task["id"], "succeeded")
+        assert done["items"][0]["last_callback_at"] is None
+        assert done["items"][0]["last_query_at"] is not None
+        assert all(one["status"] == "ready" for one in done["items"][0]["artifacts"].values())
 
 
 async def test_due_items_are_asked_about_in_full_calls_within_the_rate(start_gateway, start_sandbox):
     sandbox = await start_sandbox(scale=2000, callbacks={"drop": 1})
     gateway = await start_gateway(
-        # Long enough for all of them to have been submitted before the first is due, on a busy machine too.
-        sandbox,
-        submit_max_in_flight=100,
-        query_first_after_s=4,
-        query_interval_s=10,
-        query_rate_per_s=2,
+        sandbox, submit_max_in_flight=100, query_first_after_s=4, query_interval_s=10, query_rate_per_s=2
     )
-    tasks = await asyncio.gather(*(gateway.submit() for _ in range(35)))
+    tasks = await asyncio.gather(*(gateway.submit("lyrics.generate") for _ in range(35)))
     for task in tasks:
         await gateway.until(task["id"], "succeeded", timeout_s=30)
     asked = queries(sandbox)
     assert sorted(len(call.item_ids) for call in asked) == [5, 10, 10, 10]
-    # How long each call is under way blurs the distance of the permits at the receiver.
-    assert min(later.at - earlier.at for earlier, later in itertools.pairwise(asked)) >= 0.1
-    assert asked[-1].at - asked[0].at >= 0.7
+    assert min(later.at - earlier.at for earlier, later in itertools.pairwise(asked)) == pytest.approx(0.5, abs=1e-3)
     timelines = [await gateway.timeline(task["id"]) for task in tasks]
     assert all(at.endswith("Z") for timeline in timelines for at in _asked_at(timeline))
     permits = sorted({datetime.fromisoformat(at) for timeline in timelines for at in _asked_at(timeline)})
@@ -64,12 +58,11 @@ async def test_callbacks_and_queries_race_to_one_state(start_gateway, start_sand
     gateway = await start_gateway(
         sandbox, submit_max_in_flight=50, query_first_after_s=0.05, query_interval_s=0.1, query_rate_per_s=100
     )
-    tasks = await asyncio.gather(*(gateway.submit() for _ in range(20)))
+    tasks = await asyncio.gather(*(gateway.submit() for _ in range(10)))
     for task in tasks:
         await gateway.until(task["id"], "succeeded", timeout_s=40)
         # The last callback can overtake the others: the task is final then, and what is missing is still awaited.
-        [item] = await eventually(partial(_complete, gateway, task["id"]))
-        assert item["lyrics_sections"]
+        assert await eventually(partial(_complete, gateway, task["id"]))
     assert queries(sandbox)
     assert max(len(call.item_ids) for call in queries(sandbox)) <= 10
 
@@ -119,19 +112,15 @@ async def test_an_unknown_item_gets_its_grace_and_a_sighting_undoes_the_verdict(
 @pytest.mark.parametrize(
     "fault",
     [
-        {"status": 400001},
-        {"status": 400006},
         {"status": 400003},
-        {"status": 477777},
-        {"http_status": 500},
-        {"http_status": 429, "retry_after_s": 1},
-        {"garbage": "html_200"},
+        {"http_status": 429, "retry_after_s": 4},
         {"garbage": "truncated"},
         {"reset": True},
     ],
     ids=str,
 )
 async def test_a_question_that_fails_is_asked_again(start_gateway, start_sandbox, fault):
+    """What else is no answer: ``tests/rules/tempolor/test_query_answer.py``."""
     sandbox = await start_sandbox(scale=2000, callbacks={"drop": 1})
     sandbox.add_rules(answers=[{"operation": "query", "times": 2} | fault])
     gateway = await start_gateway(sandbox, **QUICK)
@@ -140,7 +129,7 @@ async def test_a_question_that_fails_is_asked_again(start_gateway, start_sandbox
     asked = queries(sandbox)
     assert len(asked) == 3
     if "retry_after_s" in fault:
-        assert asked[1].at - asked[0].at >= 0.95
+        assert asked[1].at - asked[0].at >= 4
 
 
 async def test_a_rejected_key_stops_queries_and_submissions_and_a_probe_goes_on(start_gateway, start_sandbox):
@@ -213,21 +202,18 @@ async def test_while_the_vendor_cannot_be_asked_nothing_expires_for_as_long_agai
 
 async def test_a_song_whose_mp3_callback_was_lost_still_gets_its_mp3(start_gateway, start_sandbox):
     sandbox = await start_sandbox(scale=200)
+    # Of a song that nobody sings the last callback is the next one.
     sandbox.add_rules(works=[{"drop": ["audio_complete"], "sparse_final": True}])
-    gateway = await start_gateway(sandbox, **QUICK)
-    task = await gateway.submit()
-    await gateway.until(task["id"], "succeeded")
-
-    async def has_mp3():
-        shown = await gateway.task(task["id"])
-        return shown if shown["items"][0]["artifacts"]["audio"]["status"] == "ready" else None
-
-    complete = await eventually(has_mp3)
-    assert complete["status"] == "succeeded"
-    asked = len(queries(sandbox))
-    assert asked >= 1
-    await asyncio.sleep(1)
-    assert len(queries(sandbox)) == asked, "what is complete is not asked about any more"
+    gateway = await start_gateway(sandbox, query_interval_s=3)
+    task = await gateway.submit(params={**SONG, "instrumental": True})
+    incomplete = await gateway.until(task["id"], "succeeded")
+    assert incomplete["items"][0]["artifacts"]["audio"]["status"] == "pending"
+    assert queries(sandbox) == []
+    [item] = await eventually(partial(_complete, gateway, task["id"]), timeout_s=100)
+    assert item["artifacts"]["audio"]["status"] == "ready"
+    assert len(queries(sandbox)) == 1
+    await asyncio.sleep(10)
+    assert len(queries(sandbox)) == 1, "what is complete is not asked about any more"
 
 
 async def test_an_artifact_that_never_comes_is_given_up_after_three_answers(start_gateway, start_sandbox):
@@ -251,7 +237,7 @@ async def test_an_artifact_that_never_comes_is_given_up_after_three_answers(star
 async def _complete(gateway, task_id):
     items = (await gateway.task(task_id))["items"]
     ready = all(one["status"] == "ready" for item in items for one in item["artifacts"].values())
-    return items if ready and all(item["lyrics_sections"] for item in items) else None
+    return items if ready else None
 
 
 async def _some(found):
