@@ -15,7 +15,7 @@ async def test_a_late_answer_reopens_an_expired_task_and_names_its_items(start_g
     heard until the deadline, and only then the answer is read: it names a second item, and counts from now on."""
     sandbox = await start_sandbox(scale=1)
     sandbox.add_rules(
-        works=[{"drop": ["*"], "items": 2}], answers=[{"operation": "submit", "delay_s": 2.5, "accept": True}]
+        works=[{"drop": ["*"], "items": 2}], answers=[{"operation": "submit", "delay_s": 20, "accept": True}]
     )
     clock = ScaledClock()
     gateway = await start_gateway(sandbox, clock=clock, task_deadline_s=DEADLINE_S, query_first_after_s=100_000)
@@ -39,7 +39,7 @@ async def test_a_late_answer_reopens_an_expired_task_and_names_its_items(start_g
     clock.skip(DEADLINE_S)
     expired = await gateway.until(task_id, "expired")
     assert [item["item_id"] for item in expired["items"]] == [first]
-    reopened = await gateway.until(task_id, "running")
+    reopened = await gateway.until(task_id, "running", timeout_s=20)
     assert {item["item_id"] for item in reopened["items"]} == {first, second}
     assert reopened["version"] > expired["version"]
     assert (reopened["finished_at"], reopened["error"]) == (None, None)

@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from tests.support.bodies import assert_problem, song
-from tests.support.commands import environment, run
+from tests.support.commands import call, environment
 from tests.support.gateway import eventually
 
 NOTHING = "0192aaaa-0000-7000-8000-000000000000"
@@ -138,16 +138,16 @@ async def test_only_an_unknown_outcome_is_settled_and_the_body_is_checked(gatewa
     assert_problem(answer, 403, "forbidden")
 
 
-async def test_by_command(lost, database_url, tmp_path):
+async def test_by_command(lost, database_url):
     sandbox, gateway, task_id = await lost()
     env = environment(database_url)
     for arguments in ((), ("--item", "x", "--not-sent")):
-        assert (await run("tasks", "resolve", task_id, *arguments, env=env, cwd=tmp_path)).code == 1
+        assert (await call("tasks", "resolve", task_id, *arguments, env=env)).code == 1
     [work] = sandbox.works
-    done = await run("tasks", "resolve", task_id, "--item", work.item_ids[0], env=env, cwd=tmp_path)
+    done = await call("tasks", "resolve", task_id, "--item", work.item_ids[0], env=env)
     assert done.code == 0, done.err
     await gateway.until(task_id, "succeeded", timeout_s=30)
-    again = await run("tasks", "resolve", task_id, "--not-sent", env=env, cwd=tmp_path)
+    again = await call("tasks", "resolve", task_id, "--not-sent", env=env)
     assert again.code == 1
     assert "Traceback" not in again.err
 

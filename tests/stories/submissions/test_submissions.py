@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.bodies import assert_problem
 from tests.support.clock import ScaledClock
-from tests.support.commands import environment, run
+from tests.support.commands import call, environment
 from tests.support.gateway import eventually
 
 
@@ -177,20 +177,18 @@ async def test_they_are_an_admins_and_the_body_is_checked(gateway):
     assert (await why(gateway))["detail"] is None
 
 
-async def test_commands_reach_a_running_server_within_its_idle_time(
-    start_gateway, start_sandbox, database_url, tmp_path
-):
+async def test_commands_reach_a_running_server_within_its_idle_time(start_gateway, start_sandbox, database_url):
     sandbox = await start_sandbox(scale=200)
     gateway = await start_gateway(sandbox, loop_idle_s=0.5)
     env = environment(database_url)
-    held = await run("submissions", "hold", "--reason", "by command", env=env, cwd=tmp_path)
+    held = await call("submissions", "hold", "--reason", "by command", env=env)
     assert held.code == 0, held.err
     task = await gateway.submit()
     await asyncio.sleep(1)
     assert sent(sandbox) == []
-    shown = await run("submissions", "show", env=env, cwd=tmp_path)
+    shown = await call("submissions", "show", env=env)
     found = json.loads(shown.out)
     assert found["standing_still"]["submissions"]["detail"] == "by command"
     assert [one["count"] for one in found["waiting"]] == [1]
-    assert (await run("submissions", "release", env=env, cwd=tmp_path)).code == 0
+    assert (await call("submissions", "release", env=env)).code == 0
     await gateway.until(task["id"], "running", "main_succeeded", "succeeded", timeout_s=5)

@@ -86,7 +86,7 @@ async def test_a_late_answer_names_the_items_of_a_failed_task(start_gateway, sta
     """The sender is frozen while its call is out, the lease lapses, the task fails; then the answer is read."""
     sandbox = await start_sandbox(scale=600)
     sandbox.add_rules(
-        works=[{"drop": ["*"], "delay_s": {}}], answers=[{"operation": "submit", "delay_s": 1.5, "accept": True}]
+        works=[{"drop": ["*"], "delay_s": {}}], answers=[{"operation": "submit", "delay_s": 10, "accept": True}]
     )
     clock = ScaledClock()
     gateway = await start_gateway(sandbox, clock=clock, submit_confirm_s=0.2, query_first_after_s=0.2)
