@@ -124,7 +124,7 @@ ANSWERS: Final = (
         "        self._submissions = _http_client(base_url, api_key, keep_alive=0, tls=tls, proxy=proxy)\n",
         "        self._submissions = _http_client(base_url, api_key, keep_alive=10, tls=tls, proxy=proxy)\n",
         "each submission has a connection of its own",
-        ("tests/stories/submissions/test_exchange.py", "tests/stories/submissions/test_submit.py"),
+        ("tests/stories/submissions/test_vendor_connections.py",),
     ),
 )
 
