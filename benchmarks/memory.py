@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from app.storage.migrate import migrate
 from app.vendor.tokens import Tokens

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 FOLDER: Final = Path(__file__).parent
 RESULTS: Final = FOLDER / "RESULTS.md"

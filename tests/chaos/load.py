@@ -42,16 +42,18 @@ class Callback:
 
     @property
     def body(self) -> bytes:
-        told: dict[str, Any] = {
+        bodies: dict[str, dict[str, Any]] = {
             "audio_complete": {"status": "main_succeeded", "audio_url": self.link},
             "wav_complete": {"status": "succeeded", "audio_hi_status": "sub_succeeded", "audio_hi_url": self.link},
             "lrcsections_complete": {
                 "lyrics_sections_status": "sub_succeeded",
                 "lyrics_sections": [{"start": 0.0, "end": 1.5, "text": self.link}],
             },
-        }[self.event]
+        }
         more = {"prompt": self.padding} if self.padding else {}
-        return json.dumps({"songs": [{"item_id": self.item_id, "event": self.event, **told, **more}]}).encode()
+        return json.dumps(
+            {"songs": [{"item_id": self.item_id, "event": self.event, **bodies[self.event], **more}]}
+        ).encode()
 
     @property
     def link(self) -> str:

@@ -17,6 +17,7 @@ import httpx
 from app.wiring import usual_authorities
 from tests.support.commands import environment
 from tests.support.gateway import ADMIN_KEY, eventually
+from tests.support.optional import present
 
 START_S = 60.0
 # Below the range from which the kernel takes ports for outgoing connections: nobody takes one while its owner is dead.
@@ -49,7 +50,7 @@ class Process:
     def pid(self) -> int | None:
         """The process id while it runs."""
         running = self._process is not None and self._process.returncode is None
-        return self._process.pid if running else None
+        return present(self._process).pid if running else None
 
     async def start(self, *, wait: bool = True) -> None:
         """Start it; a serve answers when this returns, unless that is not waited for."""

@@ -6,19 +6,26 @@ import contextlib
 import random
 import time
 import uuid
+from _asyncio import Task
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Iterator
 from itertools import cycle
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from app.sandbox.config import all_faults
+from app.sandbox.state import Sandbox
+from tests.chaos.conftest import Tell
 from tests.chaos.front import fronting
 from tests.chaos.processes import Process, client, free_port, holds, pages
 from tests.chaos.truth import FINAL, KINDS, assert_sent_once
 from tests.support.databases import on_postgresql
 from tests.support.gateway import PARAMS
+from tests.support.starting import StartSandbox
 
 # Both so low that they are reached.
 MOST_IN_FLIGHT = 20
@@ -48,7 +55,7 @@ LAPSE_S = 32
 pytestmark = on_postgresql  # SQLite takes one process
 
 
-async def submit_one(apis, kind):
+async def submit_one(apis: Iterator[httpx.AsyncClient], kind: str) -> str:
     """Submit a task, here or there, until one answers; its id. The key makes one task of it, however often."""
     key = {"Idempotency-Key": uuid.uuid4().hex}
     end = time.monotonic() + 60
@@ -62,12 +69,12 @@ async def submit_one(apis, kind):
     raise AssertionError("no replica took the task")
 
 
-async def submit_all(number, apis, senders):
+async def submit_all(number: int, apis: Iterator[httpx.AsyncClient], senders: int) -> list[str]:
     """Submit so many tasks, several at once; their ids."""
     ids: list[str] = []
     left = iter(range(number))
 
-    async def send():
+    async def send() -> None:
         for _ in left:
             ids.append(await submit_one(apis, random.choice(KINDS)))
 
@@ -75,7 +82,7 @@ async def submit_all(number, apis, senders):
     return ids
 
 
-async def kill_at_random(processes, every_s):
+async def kill_at_random(processes: list[Process], every_s: float) -> None:
     """Kill one after the other, and start it again at once or a little later, until canceled."""
     while True:
         await asyncio.sleep(random.uniform(0.5, 1.5) * every_s)
@@ -85,12 +92,12 @@ async def kill_at_random(processes, every_s):
         await victim.start()
 
 
-def most_in(window_s, times):
+def most_in(window_s: int, times: list[float]) -> int:
     """The largest number of ``times`` (in order) within any window."""
     return max((bisect_left(times, at + window_s) - i for i, at in enumerate(times)), default=0)
 
 
-def assert_limits_held(sandbox):
+def assert_limits_held(sandbox: Sandbox) -> str:
     truth = sandbox.truth()
     assert truth["max_in_flight"] <= MOST_IN_FLIGHT
     assert truth["items_queried_at_once"] == 0
@@ -105,13 +112,21 @@ def assert_limits_held(sandbox):
     )
 
 
-async def chaos(number, tmp_path, database_url, start_sandbox, tell, *, kill_every_s=None):
+async def chaos(
+    number: int,
+    tmp_path: Path,
+    database_url: str,
+    start_sandbox: StartSandbox,
+    tell: Tell,
+    *,
+    kill_every_s: int | None = None,
+) -> None:
     """Run so many tasks over three serves and three workers. Without ``kill_every_s``, one worker is killed once."""
     # A call that hangs is given up by the vendor before the gateway gives it up, so that it is not open any more when
     # the item is asked about again.
     sandbox = await start_sandbox(all_faults(scale=SCALE, seed=random.randrange(2**31)))
     ports = [free_port() for _ in range(4)]
-    given = {
+    given: dict[str, Any] = {
         "database_url": database_url,
         "cwd": tmp_path,
         "tempolor_base_url": sandbox.base_url,
@@ -151,11 +166,11 @@ async def chaos(number, tmp_path, database_url, start_sandbox, tell, *, kill_eve
     )
 
 
-async def half_done(sandbox, number, killing):
+async def half_done(sandbox: Sandbox, number: int, killing: Task[None]) -> None:
     """Let the killing go on until nine in ten are sent, then let everybody live."""
     try:
 
-        async def sent():
+        async def sent() -> bool:
             assert not killing.done(), killing.result()
             return len(sandbox.works) >= 0.85 * number
 
@@ -165,14 +180,14 @@ async def half_done(sandbox, number, killing):
         await asyncio.gather(killing, return_exceptions=True)
 
 
-async def until_all_end(api, number):
+async def until_all_end(api: httpx.AsyncClient, number: int) -> dict[str, dict[str, Any]]:
     """Wait until every task has ended: what remains to be sent, then at most a lease, a deadline, and a last query."""
-    tasks: dict[str, dict] = {}
+    tasks: dict[str, dict[str, Any]] = {}
 
-    def open_ones():
+    def open_ones() -> list[dict[str, Any]]:
         return [task for task in tasks.values() if task["status"] not in FINAL][:3]
 
-    async def ended():
+    async def ended() -> bool:
         tasks.update({task["id"]: task async for task in pages(api, "/v1/tasks") if task["client"] == "bootstrap"})
         return len(tasks) >= number and all(task["status"] in FINAL for task in tasks.values())
 
@@ -181,12 +196,14 @@ async def until_all_end(api, number):
 
 
 @pytest.mark.slow
-async def test_a_hundred_tasks_end_although_a_worker_is_killed(tmp_path, database_url, start_sandbox, tell):
+async def test_a_hundred_tasks_end_although_a_worker_is_killed(
+    tmp_path: Path, database_url: str, start_sandbox: StartSandbox, tell: Tell
+) -> None:
     await chaos(100, tmp_path, database_url, start_sandbox, tell)
 
 
 @pytest.mark.slow
 async def test_two_thousand_tasks_end_although_replicas_are_killed_at_random(
-    tmp_path, database_url, start_sandbox, tell
-):
+    tmp_path: Path, database_url: str, start_sandbox: StartSandbox, tell: Tell
+) -> None:
     await chaos(2000, tmp_path, database_url, start_sandbox, tell, kill_every_s=6)

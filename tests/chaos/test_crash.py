@@ -6,14 +6,18 @@ import random
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from tests.chaos.conftest import Tell
 from tests.chaos.load import Callback, Load, assert_kept, count_logged_elsewhere, submit
 from tests.chaos.processes import client, holds, pages, serving
 from tests.chaos.truth import FINAL, KINDS, assert_sent_once
 from tests.support.gateway import PARAMS
+from tests.support.starting import StartSandbox
 
 LEASE_S = 32
 """A submission of a killed process is given up this long after its claim: its time-out of 2 s, and 30 s."""
@@ -30,10 +34,16 @@ SENT_TO_BE_KILLED = {
 }
 
 
-async def callback_rounds(rounds, tmp_path, database_url, start_sandbox, tell):
+async def callback_rounds(
+    rounds: int, tmp_path: Path, database_url: str, start_sandbox: StartSandbox, tell: Tell
+) -> None:
     """Kill under a load of callbacks; each time, hold the next process to what was acknowledged so far."""
     sandbox = await start_sandbox(habits={"stuck": 1})
-    settings = {"tempolor_base_url": sandbox.base_url, "submit_max_in_flight": 100_000, "query_first_after_s": 3600}
+    settings: dict[str, Any] = {
+        "tempolor_base_url": sandbox.base_url,
+        "submit_max_in_flight": 100_000,
+        "query_first_after_s": 3600,
+    }
     kept: list[list[Callback]] = []
     broken = 0
     async with serving(database_url, tmp_path, **settings) as served, client(served.url) as api:
@@ -65,7 +75,7 @@ class Submitter:
 
     api: httpx.AsyncClient
     accepted: dict[str, str] = field(default_factory=dict)
-    unanswered: list[tuple[str, dict]] = field(default_factory=list)
+    unanswered: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     asked: int = 0
 
     async def until(self, killed: asyncio.Event) -> None:
@@ -87,7 +97,9 @@ class Submitter:
             await asyncio.sleep(0.01)
 
 
-async def submission_rounds(rounds, tmp_path, database_url, start_sandbox, tell, *, to_the_end):
+async def submission_rounds(
+    rounds: int, tmp_path: Path, database_url: str, start_sandbox: StartSandbox, tell: Tell, *, to_the_end: bool
+) -> None:
     """Kill under a load of submissions. ``to_the_end``: wait until what the killed processes had claimed has lapsed,
     and everything has ended; else only what is submitted after the last kill is waited for."""
     sandbox = await start_sandbox(
@@ -95,7 +107,7 @@ async def submission_rounds(rounds, tmp_path, database_url, start_sandbox, tell,
         callbacks={"drop": 0.15, "double": 0.1, "early": 0.1},
         submit={"late": 0.3, "late_s": (0.05, 1)},
     )
-    settings = {"tempolor_base_url": sandbox.base_url, **SENT_TO_BE_KILLED}
+    settings: dict[str, Any] = {"tempolor_base_url": sandbox.base_url, **SENT_TO_BE_KILLED}
     async with serving(database_url, tmp_path, **settings) as served, client(served.url) as api:
         submitter = Submitter(api)
         for _ in range(rounds):
@@ -111,13 +123,13 @@ async def submission_rounds(rounds, tmp_path, database_url, start_sandbox, tell,
             await served.start()
         accepted = set(submitter.accepted.values())
         later = set() if to_the_end else set(await submit(api, 3))
-        tasks: dict[str, dict] = {}
+        tasks: dict[str, dict[str, Any]] = {}
 
-        async def settled():
+        async def settled() -> bool:
             tasks.update({task["id"]: task async for task in pages(api, "/v1/tasks")})
             return all(task["status"] in FINAL for task in tasks.values() if task["id"] in later or to_the_end)
 
-        def open_ones():
+        def open_ones() -> list[dict[str, Any]]:
             return [task for task in tasks.values() if task["status"] not in FINAL][:3]
 
         await holds(settled, LEASE_S + 40 if to_the_end else 20, open_ones, 0.5)
@@ -136,23 +148,27 @@ async def submission_rounds(rounds, tmp_path, database_url, start_sandbox, tell,
     )
 
 
-async def test_no_acknowledged_callback_is_lost_by_a_few_kills(tmp_path, database_url, start_sandbox, tell):
+async def test_no_acknowledged_callback_is_lost_by_a_few_kills(
+    tmp_path: Path, database_url: str, start_sandbox: StartSandbox, tell: Tell
+) -> None:
     await callback_rounds(2, tmp_path, database_url, start_sandbox, tell)
 
 
-async def test_no_accepted_task_is_lost_or_sent_twice_by_a_few_kills(tmp_path, database_url, start_sandbox, tell):
+async def test_no_accepted_task_is_lost_or_sent_twice_by_a_few_kills(
+    tmp_path: Path, database_url: str, start_sandbox: StartSandbox, tell: Tell
+) -> None:
     await submission_rounds(2, tmp_path, database_url, start_sandbox, tell, to_the_end=False)
 
 
 @pytest.mark.slow
 async def test_no_acknowledged_callback_is_lost_by_many_kills(
-    tmp_path, database_url, start_sandbox, tell, crash_rounds
-):
+    tmp_path: Path, database_url: str, start_sandbox: StartSandbox, tell: Tell, crash_rounds: int
+) -> None:
     await callback_rounds(crash_rounds, tmp_path, database_url, start_sandbox, tell)
 
 
 @pytest.mark.slow
 async def test_no_accepted_task_is_lost_or_sent_twice_by_many_kills(
-    tmp_path, database_url, start_sandbox, tell, crash_rounds
-):
+    tmp_path: Path, database_url: str, start_sandbox: StartSandbox, tell: Tell, crash_rounds: int
+) -> None:
     await submission_rounds(crash_rounds, tmp_path, database_url, start_sandbox, tell, to_the_end=True)

@@ -3,17 +3,28 @@
 
 import asyncio
 import time
+from pathlib import Path
+from typing import Any
 
 from app.storage.migrate import migrate
+from tests.chaos.conftest import Tell
 from tests.chaos.disks import tiny_disk
 from tests.chaos.load import Load, assert_kept, submit
 from tests.chaos.processes import client, holds, serving
 from tests.chaos.watching import assert_all_is_well, crowded, until_answered
+from tests.support.postgres import PostgresServer
+from tests.support.starting import StartSandbox
 
 
-async def test_the_server_ends_in_every_way_and_comes_back(own_postgres, tmp_path, start_sandbox, tell):
+async def test_the_server_ends_in_every_way_and_comes_back(
+    own_postgres: PostgresServer, tmp_path: Path, start_sandbox: StartSandbox, tell: Tell
+) -> None:
     sandbox = await start_sandbox(scale=100, habits={"stuck": 1})
-    settings = {"tempolor_base_url": sandbox.base_url, "submit_max_in_flight": 1000, "query_first_after_s": 600}
+    settings: dict[str, Any] = {
+        "tempolor_base_url": sandbox.base_url,
+        "submit_max_in_flight": 1000,
+        "query_first_after_s": 600,
+    }
     url = own_postgres.url("gateway")
     async with serving(url, tmp_path, **settings) as served, client(served.url) as api:
         recovered = []
@@ -36,7 +47,7 @@ async def test_the_server_ends_in_every_way_and_comes_back(own_postgres, tmp_pat
         sandbox.add_rules(works=[{"outcome": "succeeded"}])
         [task_id] = await submit(api, 1)
 
-        async def ended():
+        async def ended() -> Any:
             return (await api.get(f"/v1/tasks/{task_id}")).json()["status"] == "succeeded"
 
         await holds(ended, 20, lambda: task_id)
@@ -44,7 +55,9 @@ async def test_the_server_ends_in_every_way_and_comes_back(own_postgres, tmp_pat
     tell(f"{load.by_status()}, 50 callbacks acknowledged again within {recovered} s of the start")
 
 
-async def test_all_connections_are_ended_again_and_again(own_postgres, tmp_path, tell):
+async def test_all_connections_are_ended_again_and_again(
+    own_postgres: PostgresServer, tmp_path: Path, tell: Tell
+) -> None:
     end_all = (
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
         "WHERE datname = 'gateway' AND pid <> pg_backend_pid()"
@@ -62,7 +75,9 @@ async def test_all_connections_are_ended_again_and_again(own_postgres, tmp_path,
     tell(f"{ended} connections ended, {load.by_status()}")
 
 
-async def test_callbacks_of_other_tasks_are_quick_while_some_tasks_are_locked(own_postgres, tmp_path, tell):
+async def test_callbacks_of_other_tasks_are_quick_while_some_tasks_are_locked(
+    own_postgres: PostgresServer, tmp_path: Path, tell: Tell
+) -> None:
     """Another session holds the rows of three tasks for seconds, and callbacks for these tasks keep coming."""
     url = own_postgres.url("gateway")
     async with serving(url, tmp_path, workers=False) as served, client(served.url) as api:
@@ -94,7 +109,9 @@ async def test_callbacks_of_other_tasks_are_quick_while_some_tasks_are_locked(ow
     tell(f"{len(times)} others in {median_s:.3f} s (median), {times[-1]:.3f} s (longest); {stuck.by_status()}")
 
 
-async def test_a_server_that_only_reads_is_one_that_is_away(own_postgres, tmp_path, tell):
+async def test_a_server_that_only_reads_is_one_that_is_away(
+    own_postgres: PostgresServer, tmp_path: Path, tell: Tell
+) -> None:
     """After a failover a connection can end on a standby, or the new primary be read-only for a while: nothing can
     be stored, so 503; it is no fault of any callback, and must not be taken for one."""
     async with serving(own_postgres.url("gateway"), tmp_path) as served, client(served.url) as api:
@@ -128,7 +145,9 @@ async def test_a_server_that_only_reads_is_one_that_is_away(own_postgres, tmp_pa
     tell(f"{load.by_status()}, 50 callbacks acknowledged again within {recovered:.2f} s")
 
 
-async def test_a_full_disk_is_a_503_and_its_space_is_taken_up_again(own_postgres, tmp_path, tell):
+async def test_a_full_disk_is_a_503_and_its_space_is_taken_up_again(
+    own_postgres: PostgresServer, tmp_path: Path, tell: Tell
+) -> None:
     place = own_postgres.directory / "tiny"
     place.mkdir()
     with tiny_disk(place, 48, owner=own_postgres.data_dir.stat().st_uid):

@@ -6,6 +6,9 @@ import contextlib
 import os
 import shutil
 import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +17,7 @@ from app.storage.connect import open_database, parse_url
 from app.storage.database import Database
 from app.storage.migrate import check_at_head, migrate
 from app.storage.sqlite_file import FileLock
+from tests.chaos.conftest import Tell
 from tests.chaos.load import Load, assert_kept, submit
 from tests.chaos.processes import client, serving
 from tests.support.commands import environment, run
@@ -23,48 +27,48 @@ from tests.support.gateway import eventually, running_gateway
 SIDE_FILES = ("-wal", "-shm")
 
 
-def body(number):
+def body(number: int) -> dict[str, Any]:
     return {"songs": [{"item_id": f"t2m_{number}", "status": "running"}]}
 
 
 @pytest.fixture
-def path(tmp_path, sqlite_template):
+def path(tmp_path: Path, sqlite_template: Path) -> str:
     """A migrated file in a folder of its own."""
     (tmp_path / "data").mkdir()
-    return shutil.copy(sqlite_template, tmp_path / "data" / "gateway.db")
+    return str(shutil.copy(sqlite_template, tmp_path / "data" / "gateway.db"))
 
 
-def names(path):
+def names(path: str) -> set[str]:
     """What is in the folder of the file."""
     return set(os.listdir(os.path.dirname(path)))
 
 
-def _moved(path):
+def _moved(path: str) -> None:
     shutil.move(path, f"{path}.away")
 
 
-def _removed_with_all(path):
+def _removed_with_all(path: str) -> None:
     for suffix in ("", *SIDE_FILES):
         os.unlink(f"{path}{suffix}")
 
 
-def _replaced(path):
+def _replaced(path: str) -> None:
     """By a copy of itself, as one would restore a backup."""
     shutil.copy(path, f"{path}.copy")
     os.replace(f"{path}.copy", path)
 
 
-def _replaced_log(path):
+def _replaced_log(path: str) -> None:
     os.unlink(f"{path}-wal")
     open(f"{path}-wal", "wb").close()
 
 
-def _folder_moved(path):
+def _folder_moved(path: str) -> None:
     os.rename(os.path.dirname(path), f"{os.path.dirname(path)}.away")
 
 
 @pytest.mark.parametrize("harm", [_moved, _removed_with_all, _replaced, _replaced_log, _folder_moved])
-async def test_nothing_is_acknowledged_while_the_file_is_another(path, harm):
+async def test_nothing_is_acknowledged_while_the_file_is_another(path: str, harm: Callable[[str], None]) -> None:
     async with running_gateway(f"sqlite:///{path}") as gateway:
         assert (await gateway.call_back("song", body(1))).status_code == 200
         before = await gateway.submit()
@@ -84,7 +88,7 @@ async def test_nothing_is_acknowledged_while_the_file_is_another(path, harm):
             assert "gateway.db" not in names(path)
 
 
-async def test_it_goes_on_when_the_file_is_put_back(path):
+async def test_it_goes_on_when_the_file_is_put_back(path: str) -> None:
     async with running_gateway(f"sqlite:///{path}") as gateway:
         assert (await gateway.call_back("song", body(1))).status_code == 200
         os.rename(path, f"{path}.away")
@@ -96,7 +100,7 @@ async def test_it_goes_on_when_the_file_is_put_back(path):
             assert (await gateway.api.get(f"/v1/items/t2m_{number}")).status_code == 200
 
 
-async def test_what_was_acknowledged_can_be_copied_out_of_the_process(path, tmp_path):
+async def test_what_was_acknowledged_can_be_copied_out_of_the_process(path: str, tmp_path: Path) -> None:
     """As docs/operate.md says."""
     async with running_gateway(f"sqlite:///{path}") as gateway:
         for number in range(5):
@@ -112,12 +116,12 @@ async def test_what_was_acknowledged_can_be_copied_out_of_the_process(path, tmp_
         assert {f"t2m_{number}" for number in range(5)} <= found
 
 
-def _is_open(descriptor):
+def _is_open(descriptor: str) -> bool:
     return os.path.lexists(f"/proc/self/fd/{descriptor}")
 
 
 @pytest.mark.parametrize("removed", [("-wal",), ("-shm",), SIDE_FILES])
-async def test_a_log_that_is_removed_is_written_into_the_file_at_once(path, removed):
+async def test_a_log_that_is_removed_is_written_into_the_file_at_once(path: str, removed: tuple[str, ...]) -> None:
     async with running_gateway(f"sqlite:///{path}") as gateway:
         for number in range(5):
             assert (await gateway.call_back("song", body(number))).status_code == 200
@@ -135,29 +139,30 @@ async def test_a_log_that_is_removed_is_written_into_the_file_at_once(path, remo
         assert (await gateway.api.get("/readyz")).status_code == 200
 
 
-async def test_reading_alone_notices_what_became_of_the_files(path):
+async def test_reading_alone_notices_what_became_of_the_files(path: str) -> None:
     db: Database = open_database(f"sqlite:///{path}")
     await db.read(check_at_head)
     os.unlink(f"{path}-wal")
 
-    async def mended():
+    async def mended() -> bool:
         await db.read(check_at_head)
         return "gateway.db-wal" in names(path)
 
     await eventually(mended)
     os.unlink(path)
 
-    async def noticed():
+    async def noticed() -> bool:
         try:
             await db.read(check_at_head)
         except Unavailable as error:
             return "removed or replaced" in str(error)
+        return False
 
     await eventually(noticed)
     await db.close()
 
 
-async def test_what_was_acknowledged_outlives_its_log_and_a_kill(tmp_path, tell):
+async def test_what_was_acknowledged_outlives_its_log_and_a_kill(tmp_path: Path, tell: Tell) -> None:
     path = tmp_path / "gateway.db"
     async with serving(f"sqlite:///{path}", tmp_path) as served, client(served.url) as api:
         async with Load(served.url) as load:
@@ -175,7 +180,7 @@ async def test_what_was_acknowledged_outlives_its_log_and_a_kill(tmp_path, tell)
     tell(f"{load.by_status()}")
 
 
-async def test_a_file_has_one_server_by_whatever_name(path, tmp_path):
+async def test_a_file_has_one_server_by_whatever_name(path: str, tmp_path: Path) -> None:
     (tmp_path / "symbolic.db").symlink_to(path)
     (tmp_path / "folder").symlink_to(tmp_path / "data")
     async with running_gateway(f"sqlite:///{path}") as gateway:
@@ -195,7 +200,7 @@ async def test_a_file_has_one_server_by_whatever_name(path, tmp_path):
         assert (await gateway.api.get("/readyz")).status_code == 200
 
 
-async def test_a_file_that_a_link_leads_to_is_served_by_the_link(tmp_path):
+async def test_a_file_that_a_link_leads_to_is_served_by_the_link(tmp_path: Path) -> None:
     migrate(f"sqlite:///{tmp_path}/real.db")
     (tmp_path / "gateway.db").symlink_to(tmp_path / "real.db")
     migrate(f"sqlite:///{tmp_path}/other.db")
@@ -207,7 +212,7 @@ async def test_a_file_that_a_link_leads_to_is_served_by_the_link(tmp_path):
 
 
 @on_sqlite
-async def test_a_second_name_before_the_start_is_refused(tmp_path, database_url):
+async def test_a_second_name_before_the_start_is_refused(tmp_path: Path, database_url: str) -> None:
     os.link(database_url.partition("///")[2], tmp_path / "second.db")
     db = open_database(database_url)
     with pytest.raises(UnsuitableDatabase, match="hard links"):

@@ -8,9 +8,15 @@ import math
 import statistics
 from collections import Counter
 from datetime import datetime
+from typing import Any
 
+from app.sandbox.calls import Call
+from app.sandbox.state import Sandbox
+from tests.chaos.conftest import Tell
 from tests.chaos.processes import pages
 from tests.chaos.truth import FINAL
+from tests.support.gateway import Running
+from tests.support.starting import StartGateway, StartSandbox
 
 TASKS = 60
 INTERVAL_S = 3.0
@@ -18,13 +24,13 @@ RATE_PER_S = 20
 FIRST_AFTER_S = 2.0
 
 
-def queries(sandbox):
+def queries(sandbox: Sandbox) -> list[Call]:
     return [call for call in sandbox.calls if call.operation == "query"]
 
 
-async def run_all(gateway, kind):
+async def run_all(gateway: Running, kind: str) -> list[dict[str, Any]]:
     """Submit all the tasks, and wait until they have ended; their ids with what the vendor was asked for them."""
-    tasks = []
+    tasks: list[dict[str, Any]] = []
     while len(tasks) < TASKS:
         tasks += await asyncio.gather(*(gateway.submit(kind) for _ in range(10)))
     for task in tasks:
@@ -33,7 +39,7 @@ async def run_all(gateway, kind):
     return [ended[task["id"]] for task in tasks]
 
 
-def lateness_s(sandbox, tasks):
+def lateness_s(sandbox: Sandbox, tasks: list[dict[str, Any]]) -> list[float]:
     """For each task, how long after its end at the vendor it ended for us."""
     vendor = {item.item_id: item.ended_at for work in sandbox.works for item in work.items}
     return [
@@ -41,7 +47,9 @@ def lateness_s(sandbox, tasks):
     ]
 
 
-async def test_without_any_callback_tasks_end_within_two_intervals_at_full_calls(start_gateway, start_sandbox, tell):
+async def test_without_any_callback_tasks_end_within_two_intervals_at_full_calls(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, tell: Tell
+) -> None:
     """A song takes three intervals here; the vendor's works end within half an interval of each other."""
     sandbox = await start_sandbox(scale=20, callbacks={"drop": 1}, durations={"jitter": 0.05})
     gateway = await start_gateway(

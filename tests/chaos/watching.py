@@ -21,7 +21,7 @@ SLOW_LOOPS: Final = {"learn": 13, "survey": 13, "cautions": 13, "keys": 13, "ske
 async def assert_all_is_well(api: httpx.AsyncClient) -> None:
     """Every loop turns, nothing is stuck, and the process is ready."""
 
-    async def well():
+    async def well() -> bool:
         ages = re.findall(r'gateway_loop_heartbeat_age_seconds\{loop="(\w+)"\} (\S+)', (await api.get("/metrics")).text)
         assert len(ages) >= 3
         backlog, ready = await api.get("/backlog"), await api.get("/readyz")
@@ -47,7 +47,7 @@ async def until_answered(load: Load, status: int, timeout_s: float) -> None:
     """Wait until an answer of this status comes to something posted from now on."""
     since = time.monotonic()
 
-    async def answered():
+    async def answered() -> bool:
         return any(answer.status == status for answer in load.since(since))
 
     await holds(answered, timeout_s, load.tail)

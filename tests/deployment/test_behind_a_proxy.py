@@ -4,6 +4,8 @@ Loopback has many addresses, so clients call from 127.0.0.2 and up; the proxy sp
 """
 
 import asyncio
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,7 +17,8 @@ from tests.deployment.proxy import proxying
 from tests.support.bodies import song
 from tests.support.commands import environment, run, running
 from tests.support.databases import on_sqlite
-from tests.support.gateway import running_gateway
+from tests.support.gateway import Running, running_gateway
+from tests.support.optional import present
 
 PROXY = "127.0.0.1"
 CALLER = "127.0.0.2"
@@ -32,12 +35,12 @@ def _path() -> str:
     return f"/callbacks/song/{TOKENS.sign('song', None)}"
 
 
-async def _logged(gateway) -> list[str]:
+async def _logged(gateway: Running) -> list[str]:
     rows = (await gateway.api.get("/v1/callbacks")).json()["data"]
     return [(await gateway.api.get(f"/v1/callbacks/{row['id']}")).json()["address"] for row in reversed(rows)]
 
 
-async def _port(gateway) -> int:
+async def _port(gateway: Running) -> int:
     port = httpx.URL(gateway.url).port
     assert port is not None
     return port
@@ -47,7 +50,9 @@ async def _port(gateway) -> int:
     ("believed", "seen"), [([PROXY], CALLER), (["127.0.0.0/31"], CALLER), ([OTHER], PROXY), ([], PROXY)]
 )
 @on_sqlite
-async def test_the_inbound_log_has_the_callers_address_where_the_proxy_is_known(database_url, believed, seen):
+async def test_the_inbound_log_has_the_callers_address_where_the_proxy_is_known(
+    database_url: str, believed: list[str], seen: str
+) -> None:
     async with (
         running_gateway(database_url, workers=False, forwarded_allow_ips=believed) as gateway,
         proxying(await _port(gateway)) as url,
@@ -60,7 +65,7 @@ async def test_the_inbound_log_has_the_callers_address_where_the_proxy_is_known(
 
 
 @on_sqlite
-async def test_who_passes_the_proxy_by_is_not_believed(database_url):
+async def test_who_passes_the_proxy_by_is_not_believed(database_url: str) -> None:
     async with (
         running_gateway(database_url, workers=False, forwarded_allow_ips=[PROXY]) as gateway,
         _from(OTHER, gateway.url) as api,
@@ -70,12 +75,12 @@ async def test_who_passes_the_proxy_by_is_not_believed(database_url):
 
 
 @on_sqlite
-async def test_two_proxies_in_a_row(database_url):
+async def test_two_proxies_in_a_row(database_url: str) -> None:
     """The outer one is known as well, so the address that it was called from counts."""
     async with (
         running_gateway(database_url, workers=False, forwarded_allow_ips=[PROXY]) as gateway,
         proxying(await _port(gateway)) as inner,
-        proxying(httpx.URL(inner).port) as outer,
+        proxying(present(httpx.URL(inner).port)) as outer,
         _from(CALLER, outer) as api,
     ):
         assert (await api.post(_path(), json=song("t2m_1"), headers={"X-Forwarded-For": FORGED})).status_code == 200
@@ -84,20 +89,20 @@ async def test_two_proxies_in_a_row(database_url):
 
 @pytest.mark.parametrize("junk", ["unknown", "", "x" * 5000, "1.2.3.4.5", "_hidden, [::1", "é"])
 @on_sqlite
-async def test_what_is_no_address_leaves_that_of_the_proxy(database_url, junk):
+async def test_what_is_no_address_leaves_that_of_the_proxy(database_url: str, junk: str) -> None:
     async with (
         running_gateway(database_url, workers=False, forwarded_allow_ips=[PROXY]) as gateway,
         proxying(await _port(gateway), verbatim=True) as url,
         _from(CALLER, url) as api,
     ):
-        answer = await api.post(_path(), json=song("t2m_1"), headers={"X-Forwarded-For": junk.encode("latin-1")})
+        answer = await api.post(_path(), json=song("t2m_1"), headers=[(b"X-Forwarded-For", junk.encode("latin-1"))])
         assert (answer.status_code, answer.text) == (200, "success")
         assert await _logged(gateway) == [PROXY]
 
 
 @on_sqlite
-async def test_the_allowed_networks_are_held_against_the_caller(database_url):
-    settings = {"forwarded_allow_ips": [PROXY], "callback_allow_cidrs": [f"{CALLER}/32"]}
+async def test_the_allowed_networks_are_held_against_the_caller(database_url: str) -> None:
+    settings: dict[str, Any] = {"forwarded_allow_ips": [PROXY], "callback_allow_cidrs": [f"{CALLER}/32"]}
     async with (
         running_gateway(database_url, workers=False, **settings) as gateway,
         proxying(await _port(gateway)) as url,
@@ -112,7 +117,7 @@ async def test_the_allowed_networks_are_held_against_the_caller(database_url):
 
 
 @on_sqlite
-async def test_without_a_known_proxy_a_forged_header_opens_nothing(database_url):
+async def test_without_a_known_proxy_a_forged_header_opens_nothing(database_url: str) -> None:
     async with (
         running_gateway(database_url, workers=False, callback_allow_cidrs=[f"{CALLER}/32"]) as gateway,
         _from(OTHER, gateway.url) as stranger,
@@ -123,7 +128,7 @@ async def test_without_a_known_proxy_a_forged_header_opens_nothing(database_url)
 
 
 @on_sqlite
-async def test_wrong_tokens_are_throttled_by_caller_and_not_by_proxy(database_url):
+async def test_wrong_tokens_are_throttled_by_caller_and_not_by_proxy(database_url: str) -> None:
     async with (
         running_gateway(database_url, workers=False, forwarded_allow_ips=[PROXY]) as gateway,
         proxying(await _port(gateway)) as url,
@@ -131,7 +136,7 @@ async def test_wrong_tokens_are_throttled_by_caller_and_not_by_proxy(database_ur
         _from(OTHER, url) as other,
     ):
 
-        async def guess(api, n):
+        async def guess(api: httpx.AsyncClient, n: int) -> int:
             # A new forged address each time does not help.
             headers = {"X-Forwarded-For": f"203.0.113.{n % 250}"}
             return (await api.post("/callbacks/song/wrong", json={}, headers=headers)).status_code
@@ -145,7 +150,7 @@ async def test_wrong_tokens_are_throttled_by_caller_and_not_by_proxy(database_ur
 
 
 @on_sqlite
-async def test_the_variable_of_the_environment_is_read_and_checked(tmp_path, database_url):
+async def test_the_variable_of_the_environment_is_read_and_checked(tmp_path: Path, database_url: str) -> None:
     env = environment(database_url) | {"FORWARDED_ALLOW_IPS": f" 10.0.0.0/8, {PROXY}"}
     async with running("serve", "--workers-off", env=env, cwd=tmp_path) as served:
         headers = {"X-Forwarded-For": FORGED}
@@ -173,5 +178,5 @@ async def test_the_variable_of_the_environment_is_read_and_checked(tmp_path, dat
         ("203.0.113.9, 1.1.1.1", "None"),
     ],
 )
-def test_addresses_as_proxies_write_them(text, address):
+def test_addresses_as_proxies_write_them(text: str, address: str) -> None:
     assert str(read_address(text)) == address

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import jsonschema_rs
 import pytest
@@ -19,22 +20,22 @@ SERVICES = COMPOSE["services"]
 OURS = ("migrate", "serve", "worker")
 
 
-def _faults(document):
+def _faults(document: dict[str, Any]) -> list[str]:
     return [error.message for error in jsonschema_rs.validator_for(SCHEMA).iter_errors(document)]
 
 
-def test_the_file_is_what_the_specification_describes():
+def test_the_file_is_what_the_specification_describes() -> None:
     assert _faults(COMPOSE) == []
 
 
-def test_the_schema_would_find_a_fault():
+def test_the_schema_would_find_a_fault() -> None:
     broken = {**COMPOSE, "services": {**SERVICES, "serve": {**SERVICES["serve"], "restarts": "always"}}}
     assert _faults(broken)
     assert _faults({**COMPOSE, "service": {}})
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
-def test_every_service_is_limited_and_holds_no_rights(name):
+def test_every_service_is_limited_and_holds_no_rights(name: str) -> None:
     service = SERVICES[name]
     limits = ("mem_limit", "memswap_limit", "cpus", "pids_limit")
     assert [limit for limit in limits if not service.get(limit)] == []
@@ -49,7 +50,7 @@ def test_every_service_is_limited_and_holds_no_rights(name):
     assert name == "postgres" or "cap_add" not in service
 
 
-def test_only_serve_is_published_and_the_database_has_no_way_out():
+def test_only_serve_is_published_and_the_database_has_no_way_out() -> None:
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["serve"]
     assert [one.startswith("${PUBLISH_ADDRESS:-127.0.0.1}:") for one in SERVICES["serve"]["ports"]] == [True]
     assert SERVICES["postgres"]["networks"] == ["database"]
@@ -57,12 +58,12 @@ def test_only_serve_is_published_and_the_database_has_no_way_out():
     assert all(set(SERVICES[name]["networks"]) == {"database", "outside"} for name in OURS)
 
 
-def test_the_database_is_pinned_to_a_minor_release():
+def test_the_database_is_pinned_to_a_minor_release() -> None:
     assert re.fullmatch(r"postgres:\d+\.\d+-\w+", SERVICES["postgres"]["image"])
 
 
 @pytest.mark.parametrize("name", ["serve", "worker"])
-def test_a_process_has_the_time_to_end_in_order(name):
+def test_a_process_has_the_time_to_end_in_order(name: str) -> None:
     """Drain, answers under way, then what `Gateway.stop` waits for, one after the other: the loops, submissions,
     queries, notifications, refreshes, the database."""
     drain_s = Settings.model_fields["drain_s"].default
@@ -70,7 +71,7 @@ def test_a_process_has_the_time_to_end_in_order(name):
     assert float(SERVICES[name]["stop_grace_period"].removesuffix("s")) > most_s
 
 
-def test_the_kubernetes_hints_say_the_same():
+def test_the_kubernetes_hints_say_the_same() -> None:
     [text] = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/deploy.md").read_text(), re.MULTILINE | re.DOTALL)
     pod = yaml.safe_load(text)["spec"]
     [container] = pod["containers"]
@@ -84,7 +85,7 @@ def test_the_kubernetes_hints_say_the_same():
     assert f"USER {pod['securityContext']['runAsUser']}:" in (ROOT / "Dockerfile").read_text()
 
 
-def test_no_secret_is_in_the_file():
+def test_no_secret_is_in_the_file() -> None:
     passwords = re.findall(r"PASSWORD\S*", (ROOT / "docker-compose.yml").read_text())
     assert passwords
     assert all(re.match(r"PASSWORD(:$|:\?|$)", one) for one in passwords), passwords

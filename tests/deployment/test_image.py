@@ -19,13 +19,13 @@ def _last(instruction: str) -> str:
     return [line.removeprefix(instruction).strip() for line in FINAL if line.startswith(f"{instruction} ")][-1]
 
 
-def test_both_stages_stand_on_one_base_pinned_to_a_patch_release():
+def test_both_stages_stand_on_one_base_pinned_to_a_patch_release() -> None:
     [base] = [line.removeprefix("ARG BASE=") for line in LINES if line.startswith("ARG BASE=")]
     assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", base)
     assert [line.split()[1] for line in LINES if line.startswith("FROM ")] == ["${BASE}"] * 2
 
 
-def test_it_runs_as_nobody_in_particular_and_is_told_by_sigterm():
+def test_it_runs_as_nobody_in_particular_and_is_told_by_sigterm() -> None:
     user, group = _last("USER").split(":")
     assert int(user) > 1000
     assert int(group) > 1000
@@ -37,7 +37,7 @@ def test_it_runs_as_nobody_in_particular_and_is_told_by_sigterm():
     assert "PYTHONDONTWRITEBYTECODE=1" in _last("ENV")
 
 
-def test_the_health_check_is_python_that_compiles_and_the_same_as_in_the_compose_file():
+def test_the_health_check_is_python_that_compiles_and_the_same_as_in_the_compose_file() -> None:
     command = json.loads(_last("HEALTHCHECK").partition("CMD ")[2])
     assert command[:2] == ["python", "-c"]
     ast.parse(command[2])
@@ -45,7 +45,7 @@ def test_the_health_check_is_python_that_compiles_and_the_same_as_in_the_compose
     assert compose["services"]["serve"]["healthcheck"]["test"] == ["CMD", *command]
 
 
-def test_what_is_copied_is_sent_to_the_build_and_exists():
+def test_what_is_copied_is_sent_to_the_build_and_exists() -> None:
     copied = [
         path
         for line in LINES

@@ -3,9 +3,13 @@ migrations, commands, callbacks, questions to the vendor, notifications."""
 
 import asyncio
 import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
+import sqlalchemy as sa
 
 from app.flows.announce import CHANNEL
 from app.storage.connect import parse_url
@@ -17,13 +21,15 @@ from tests.processes.upgrades.flow import faults
 from tests.support.commands import environment, run
 from tests.support.gateway import SONG, eventually, running_gateway
 from tests.support.pgbouncer import pooling
+from tests.support.postgres import PostgresServer
 from tests.support.receiver import receiving
+from tests.support.starting import StartSandbox
 
 TASKS = 5
 
 
 @pytest.fixture(params=["session", "transaction"])
-def pooled(request, postgres):
+def pooled(request: pytest.FixtureRequest, postgres: PostgresServer) -> Iterator[tuple[str, str, str]]:
     """The URL of an empty database behind a pooler, and without it."""
     name = f"pooled_{uuid.uuid4().hex}"
     direct = postgres.create_database(name)
@@ -33,14 +39,16 @@ def pooled(request, postgres):
 
 
 @pytest.mark.slow
-async def test_the_whole_flow_works_through_a_pooler(pooled, tmp_path, start_sandbox):
+async def test_the_whole_flow_works_through_a_pooler(
+    pooled: tuple[str, str, str], tmp_path: Path, start_sandbox: StartSandbox
+) -> None:
     url, direct, _ = pooled
     env = environment(url)
     migrations = await asyncio.gather(*(run("migrate", env=env, cwd=tmp_path) for _ in range(2)))
     assert [one.code for one in migrations] == [0, 0], [one.err for one in migrations]
     # Some callbacks are lost, so that the vendor is asked.
     sandbox = await start_sandbox(scale=400, callbacks={"drop": 0.2})
-    settings = {
+    settings: dict[str, Any] = {
         "tempolor_base_url": sandbox.base_url,
         "submit_max_in_flight": 100,
         "query_rate_per_s": 20,
@@ -58,7 +66,7 @@ async def test_the_whole_flow_works_through_a_pooler(pooled, tmp_path, start_san
         listed = await run("clients", "list", env=env, cwd=tmp_path)
         assert listed.code == 0, listed.err
 
-        async def all_told():
+        async def all_told() -> bool:
             told = [one for one in receiver.bodies if b'"task.succeeded"' in one]
             return len(told) >= TASKS
 
@@ -68,7 +76,7 @@ async def test_the_whole_flow_works_through_a_pooler(pooled, tmp_path, start_san
     assert await _listening(direct) == 0
 
 
-async def _listening(url):
+async def _listening(url: str) -> int:
     conn = await asyncpg.connect(url)
     try:
         return await conn.fetchval("SELECT count(*) FROM pg_stat_activity WHERE query LIKE $1", f"LISTEN%{CHANNEL}%")
@@ -76,14 +84,16 @@ async def _listening(url):
         await conn.close()
 
 
-async def test_a_pooler_is_told_from_a_server(pooled):
+async def test_a_pooler_is_told_from_a_server(pooled: tuple[str, str, str]) -> None:
     through, direct, _ = pooled
     assert await look_at(read_url(parse_url(through)))
     assert not await look_at(read_url(parse_url(direct)))
 
 
 @pytest.mark.parametrize("kind", ["pooled", "direct"])
-async def test_settings_hold_in_each_transaction_and_leak_into_none(pooled, postgres, kind):
+async def test_settings_hold_in_each_transaction_and_leak_into_none(
+    pooled: tuple[str, str, str], postgres: PostgresServer, kind: str
+) -> None:
     """Whatever the database has for its own defaults."""
     through, direct, _ = pooled
     name = direct.rpartition("/")[2]
@@ -105,7 +115,7 @@ async def test_settings_hold_in_each_transaction_and_leak_into_none(pooled, post
         "search_path": "own,public",
     }
 
-    def settings(conn):
+    def settings(conn: sa.Connection) -> dict[str, Any]:
         return {name: conn.exec_driver_sql(f"SHOW {name}").scalar() for name in expected}
 
     try:
@@ -122,7 +132,7 @@ async def test_settings_hold_in_each_transaction_and_leak_into_none(pooled, post
         await conn.close()
 
 
-async def test_work_of_two_processes_mixes_on_the_same_connections(postgres):
+async def test_work_of_two_processes_mixes_on_the_same_connections(postgres: PostgresServer) -> None:
     """Where each transaction gets another connection of the server's, statements come to those that others used."""
     name = f"pooled_{uuid.uuid4().hex}"
     postgres.create_database(name, template="template")

@@ -3,25 +3,28 @@
 import asyncio
 import signal
 import time
+from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.chaos.conftest import Tell
 from tests.chaos.load import assert_kept
 from tests.chaos.processes import Process, client, free_port
-from tests.deployment.balancer import balancing
+from tests.deployment.balancer import Balancer, balancing
 from tests.deployment.steady import steady_load
 from tests.processes.upgrades.flow import faults
 from tests.support.commands import environment, running
 from tests.support.databases import on_postgresql, on_sqlite
 from tests.support.gateway import eventually
+from tests.support.optional import present
 
 DRAIN_S = 5.0
 """Longer than a balancer needs to see it, and than the client keeps a connection that it does not use."""
 PER_S = 50
 
 
-async def _restart(process, balancer):
+async def _restart(process: Process, balancer: Balancer) -> tuple[float, float, float]:
     """As an orchestrator does it: SIGTERM, wait for the end, start, wait until the balancer has taken it in. Returns
     the times of the signal, of the balancer's notice, and of the end."""
     told_at = time.monotonic()
@@ -30,18 +33,20 @@ async def _restart(process, balancer):
     ended_at = time.monotonic()
     await process.start()
 
-    async def taken_in():
+    async def taken_in() -> bool:
         return process.port in balancer.ready
 
     await eventually(taken_in, 20)
     # It has its share of new connections before the next one goes.
     await asyncio.sleep(1.5)
-    return told_at, balancer.left_at.get(process.port, ended_at), ended_at
+    return told_at, balancer.left_at.get(present(process.port), ended_at), ended_at
 
 
 @on_postgresql
 @pytest.mark.slow
-async def test_replicas_are_restarted_in_turn_and_every_callback_is_acknowledged(tmp_path, database_url, tell):
+async def test_replicas_are_restarted_in_turn_and_every_callback_is_acknowledged(
+    tmp_path: Path, database_url: str, tell: Tell
+) -> None:
     front = free_port()
     replicas = [
         Process("serve", database_url=database_url, cwd=tmp_path, port=free_port(), drain_s=DRAIN_S) for _ in range(2)
@@ -50,9 +55,9 @@ async def test_replicas_are_restarted_in_turn_and_every_callback_is_acknowledged
     try:
         for replica in replicas:
             await replica.start()
-        async with balancing(front, [replica.port for replica in replicas]) as balancer:
+        async with balancing(front, [present(replica.port) for replica in replicas]) as balancer:
 
-            async def all_ready():
+            async def all_ready() -> bool:
                 return len(balancer.ready) == len(replicas)
 
             await eventually(all_ready)
@@ -87,7 +92,7 @@ async def test_replicas_are_restarted_in_turn_and_every_callback_is_acknowledged
 
 
 @on_sqlite
-async def test_while_it_drains_each_answer_ends_its_connection(tmp_path, database_url):
+async def test_while_it_drains_each_answer_ends_its_connection(tmp_path: Path, database_url: str) -> None:
     env = environment(database_url, drain_s=2)
     async with running("serve", "--workers-off", env=env, cwd=tmp_path) as served:
         paths = ("/readyz", "/healthz", "/v1/tasks", "/no/such/thing", "/callbacks/song/no-token")
@@ -95,7 +100,7 @@ async def test_while_it_drains_each_answer_ends_its_connection(tmp_path, databas
         assert kept == [None] * len(paths)
         served.process.send_signal(signal.SIGTERM)
 
-        async def draining():
+        async def draining() -> bool:
             return (await served.api.get("/readyz")).status_code == 503
 
         await eventually(draining)

@@ -53,7 +53,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "bin" / "tempolor-gateway"
 
 
-def test_migrate_and_short_commands(installed, tmp_path):
+def test_migrate_and_short_commands(installed: Path, tmp_path: Path) -> None:
     env = environment(None)
     ended = _run(installed, "migrate", cwd=tmp_path, **env)
     assert "The schema is at head." in ended.stdout
@@ -62,7 +62,7 @@ def test_migrate_and_short_commands(installed, tmp_path):
     assert "/callbacks/song/" in _run(installed, "callback-url", "song", cwd=tmp_path, **env).stdout
 
 
-async def test_serve(installed, tmp_path):
+async def test_serve(installed: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
@@ -88,6 +88,6 @@ async def test_serve(installed, tmp_path):
         assert await process.wait() == 0
 
 
-def test_demo(installed, tmp_path):
+def test_demo(installed: Path, tmp_path: Path) -> None:
     assert "OK  all" in _run(installed, "demo", cwd=tmp_path).stdout
     assert list(tmp_path.iterdir()) == []

@@ -45,7 +45,7 @@ def tree(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "calls_back", [pytest.param(True, id="by-callback"), pytest.param(False, id="by-query", marks=pytest.mark.slow)]
 )
-async def test_a_task_of_the_new_kind_is_made(tree, calls_back):
+async def test_a_task_of_the_new_kind_is_made(tree: Path, calls_back: bool) -> None:
     vendor, port = block(PAGE, "python", "vendor").text, free_port()
     if not calls_back:
         vendor = vendor.replace("answer = await caller.post(", "return\n        answer = await caller.post(")
@@ -77,6 +77,6 @@ async def test_a_task_of_the_new_kind_is_made(tree, calls_back):
     assert "remix.create" in described
 
 
-def test_without_the_entry_the_kind_is_refused():
+def test_without_the_entry_the_kind_is_refused() -> None:
     """What the page adds is not there already."""
     assert "remix" not in (ROOT / "app" / "vendor" / "kinds.py").read_text().lower()

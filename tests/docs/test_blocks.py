@@ -15,6 +15,7 @@ from app.settings import PREFIX, Settings
 from app.telemetry.metrics import registry
 from tests.docs.pages import BLOCKS, ELSEWHERE, PAGES, ROOT, Block, blocks, without_blocks
 from tests.support.databases import on_sqlite
+from tests.support.starting import StartGateway
 
 EXECUTED = {
     ("sh",): "tests/docs/test_shell.py",
@@ -47,7 +48,7 @@ def _line_is_not_run(block: Block) -> list[str]:
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
-def test_every_block_is_executed_or_says_why_not(block):
+def test_every_block_is_executed_or_says_why_not(block: Block) -> None:
     how = (block.language, *block.words)
     if block.page in ELSEWHERE and how == ("python",):
         assert block.page in (ROOT / ELSEWHERE[block.page]).read_text()
@@ -57,22 +58,22 @@ def test_every_block_is_executed_or_says_why_not(block):
         assert how in READ or (ROOT / EXECUTED[how]).exists()
 
 
-def test_no_reason_is_left_over():
+def test_no_reason_is_left_over() -> None:
     assert [start for start in NOT_RUN if not any(b.text.startswith(start) for b in blocks("sh", "no-run"))] == []
 
 
 @pytest.mark.parametrize("block", blocks("json"), ids=str)
-def test_json_is_json(block):
+def test_json_is_json(block: Block) -> None:
     assert json.loads(block.text)
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=str)
-def test_yaml_is_yaml(block):
+def test_yaml_is_yaml(block: Block) -> None:
     assert yaml.safe_load(block.text)
 
 
 @pytest.mark.parametrize("block", blocks("nginx"), ids=str)
-def test_nginx_is_made_of_directives_and_blocks(block):
+def test_nginx_is_made_of_directives_and_blocks(block: Block) -> None:
     """As far as it goes without nginx: braces in pairs, and each line a directive, a block's head or its end."""
     lines = [line.partition(" #")[0].strip() for line in block.text.splitlines() if line.strip()]
     depth = 0
@@ -86,7 +87,7 @@ def test_nginx_is_made_of_directives_and_blocks(block):
 
 
 @pytest.mark.parametrize("block", blocks("mermaid"), ids=str)
-def test_pictures_are_arrows_between_names(block):
+def test_pictures_are_arrows_between_names(block: Block) -> None:
     first, *arrows = block.text.splitlines()
     assert first.startswith("flowchart ")
     name = r"\w+(?:\(\[\w[\w ]*\]\)|\(\w[\w ]*\)|\[\([^\]]+\)\]|\[[^\]]+\])?"
@@ -94,7 +95,7 @@ def test_pictures_are_arrows_between_names(block):
 
 
 @pytest.mark.parametrize("block", blocks("text"), ids=str)
-def test_what_a_listing_of_the_code_names_exists(block):
+def test_what_a_listing_of_the_code_names_exists(block: Block) -> None:
     names = re.findall(r"^[├└]── (\S+)", block.text, re.MULTILINE)
     assert names
     assert [name for name in names if not (ROOT / "app" / name).exists()] == []
@@ -108,7 +109,7 @@ def _anchors(page: str) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_lead_to_files_and_headings(page):
+def test_links_lead_to_files_and_headings(page: str) -> None:
     for link in re.findall(r"\]\((?!http)([^)]+)\)", without_blocks(PAGES[page])):
         path, _, anchor = link.partition("#")
         target = (ROOT / page).parent / path if path else ROOT / page
@@ -117,7 +118,7 @@ def test_links_lead_to_files_and_headings(page):
             assert anchor in _anchors(target.resolve().relative_to(ROOT).as_posix()), link
 
 
-def test_every_page_is_in_the_table_of_contents():
+def test_every_page_is_in_the_table_of_contents() -> None:
     assert [page for page in PAGES if page != "README.md" and f"]({page})" not in PAGES["README.md"]] == []
 
 
@@ -133,7 +134,7 @@ def _commands_of(page: str) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_commands_that_are_named_exist_with_their_options(page):
+def test_the_commands_that_are_named_exist_with_their_options(page: str) -> None:
     for words, rest in _commands_of(page):
         command: Any = get_command(app)
         for word in words.split():
@@ -146,7 +147,7 @@ def test_the_commands_that_are_named_exist_with_their_options(page):
 
 
 @on_sqlite
-async def test_the_routes_that_are_named_exist(start_gateway):
+async def test_the_routes_that_are_named_exist(start_gateway: StartGateway) -> None:
     paths = (await (await start_gateway(workers=False)).api.get("/openapi.json")).json()["paths"]
     known = {
         f"{method.upper()} {re.sub(r'{.+?}', '{}', path)}" for path, methods in paths.items() for method in methods
@@ -160,7 +161,7 @@ async def test_the_routes_that_are_named_exist(start_gateway):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_settings_and_metrics_that_are_named_exist(page):
+def test_the_settings_and_metrics_that_are_named_exist(page: str) -> None:
     settings = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     assert set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", PAGES[page])) <= settings
     metrics = {name for names in registry._collector_to_names.values() for name in names}
@@ -168,7 +169,7 @@ def test_the_settings_and_metrics_that_are_named_exist(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_make_targets_that_are_named_exist(page):
+def test_the_make_targets_that_are_named_exist(page: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     shell = [block.text for block in BLOCKS if block.page == page and block.language == "sh"]
     named = {name for text in (*_inline(page), *shell) for name in re.findall(r"^make ([a-z-]+)", text, re.MULTILINE)}
@@ -176,7 +177,7 @@ def test_the_make_targets_that_are_named_exist(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_files_of_this_repository_that_are_named_exist(page):
+def test_the_files_of_this_repository_that_are_named_exist(page: str) -> None:
     named = {text.partition("::")[0] for text in _inline(page)}
     rooms = [path.name for path in (ROOT / "app").iterdir() if path.is_dir()]
     known = "|".join(("app", "tests", "migrations", "ops", "docs", "benchmarks", *rooms))
@@ -185,6 +186,6 @@ def test_the_files_of_this_repository_that_are_named_exist(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_tests_that_are_named_exist(page):
+def test_the_tests_that_are_named_exist(page: str) -> None:
     for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGES[page]):
         assert re.search(rf"^(?:async )?def {name}\b", (ROOT / path).read_text(), re.MULTILINE), f"{path}::{name}"

@@ -8,7 +8,7 @@ TEXT = (ROOT / "SECURITY.md").read_text()
 WITH_PROOFS = ("From the internet", "A client with a key", "A lying vendor")
 
 
-def test_every_test_that_is_named_exists():
+def test_every_test_that_is_named_exists() -> None:
     named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", TEXT)
     assert len(named) > 40
     for path, name in named:
@@ -16,7 +16,7 @@ def test_every_test_that_is_named_exists():
         assert not name or re.search(rf"^(async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE), name
 
 
-def test_every_defence_names_a_test():
+def test_every_defence_names_a_test() -> None:
     for title in WITH_PROOFS:
         section = TEXT.partition(f"### {title}\n")[2].partition("\n##")[0]
         rows = [line for line in section.splitlines() if line.startswith("| ")][2:]

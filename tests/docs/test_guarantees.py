@@ -14,19 +14,19 @@ PROOFS = dict(re.findall(r"^\| (G\d+) \| .+? \| (`tests/.+) \|$", PAGES["README.
 SECTIONS = dict(re.findall(r"^## (G\d+) (.+?)(?=^## |\Z)", PAGES["docs/guarantees.md"], re.MULTILINE | re.DOTALL))
 
 
-def test_there_are_twelve():
+def test_there_are_twelve() -> None:
     names = [f"G{n}" for n in range(1, 13)]
     assert list(PROMISES) == list(PROOFS) == list(SECTIONS) == names
 
 
 @pytest.mark.parametrize("name", PROMISES)
-def test_a_guarantee_says_how_it_is_kept_and_proved(name):
+def test_a_guarantee_says_how_it_is_kept_and_proved(name: str) -> None:
     kept, _, proved = SECTIONS[name].partition("**Proved by:**")
     assert re.search(r"\*\*Kept by:\*\*.*`app/[\w/]+\.py`", kept, re.DOTALL)
     assert len(re.findall(r"`tests/[\w/]+\.py::\w+`", proved)) >= 3
 
 
 @pytest.mark.parametrize("name", PROOFS)
-def test_the_files_that_the_readme_names_are_spoken_of(name):
+def test_the_files_that_the_readme_names_are_spoken_of(name: str) -> None:
     told = set(re.findall(r"`(tests/[\w/]+\.py)", PROOFS[name]))
     assert told & set(re.findall(r"`(tests/[\w/]+\.py)", SECTIONS[name]))

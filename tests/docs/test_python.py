@@ -5,6 +5,7 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,21 +15,22 @@ from app.client import AsyncGatewayClient
 from tests.chaos.processes import free_port
 from tests.docs.pages import ELSEWHERE, PAGES, ROOT, Block, block, blocks
 from tests.support.databases import on_sqlite
-from tests.support.gateway import ADMIN_KEY, SONG, eventually
+from tests.support.gateway import ADMIN_KEY, SONG, Running, eventually
+from tests.support.starting import StartGateway, StartSandbox
 
 SECRET = "whsec_" + "A" * 43 + "="
 ENV = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 
 
 @pytest.fixture
-async def studio(start_gateway, start_sandbox):
+async def studio(start_gateway: StartGateway, start_sandbox: StartSandbox) -> Running:
     """A gateway that works, in front of a quick vendor."""
     return await start_gateway(await start_sandbox(scale=400), egress_allow_private=True)
 
 
 @on_sqlite
 @pytest.mark.parametrize("program", [one for one in blocks("python") if one.page not in ELSEWHERE], ids=str)
-async def test_a_program_runs_to_its_end(program: Block, studio):
+async def test_a_program_runs_to_its_end(program: Block, studio: Running) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-W", "error", "-c", program.text,
         cwd=ROOT, env=ENV | {"TEMPOLOR_GATEWAY_URL": studio.url, "TEMPOLOR_GATEWAY_KEY": ADMIN_KEY},
@@ -42,9 +44,9 @@ async def test_a_program_runs_to_its_end(program: Block, studio):
         assert [task["status"] for task in found.json()["data"]] == ["succeeded"]
 
 
-def test_the_receiver_of_the_client_believes_what_is_signed():
+def test_the_receiver_of_the_client_believes_what_is_signed() -> None:
     [receiver] = [one for one in blocks("python") if "def receive(" in one.text]
-    known: dict = {}
+    known: dict[str, Any] = {}
     exec(compile(receiver.text, str(receiver), "exec"), known)
     body = b'{"type":"gateway.ping","timestamp":"2026-01-31T12:00:00Z","data":{}}'
     headers = dict(sign("0192-a", body, [SECRET], datetime.now(UTC)).headers)
@@ -53,7 +55,7 @@ def test_the_receiver_of_the_client_believes_what_is_signed():
 
 
 @on_sqlite
-async def test_the_receiver_without_our_client_is_told_of_a_song(studio, tmp_path: Path):
+async def test_the_receiver_without_our_client_is_told_of_a_song(studio: Running, tmp_path: Path) -> None:
     made = (await studio.api.post("/v1/clients", json={"name": "radio"})).json()
     url = f"http://127.0.0.1:{(port := free_port())}"
     log = tmp_path / "receiver.log"
@@ -85,6 +87,6 @@ async def test_the_receiver_without_our_client_is_told_of_a_song(studio, tmp_pat
         await process.wait()
 
 
-def test_every_method_of_the_client_is_named():
+def test_every_method_of_the_client_is_named() -> None:
     methods = [name for name in vars(AsyncGatewayClient) if not name.startswith("_") and name != "close"]
     assert [name for name in methods if f"`{name}`" not in PAGES["docs/client.md"]] == []

@@ -41,25 +41,25 @@ def defaults() -> dict[str, str]:
     }
 
 
-def test_the_settings_table_names_every_setting_with_its_default():
+def test_the_settings_table_names_every_setting_with_its_default() -> None:
     rows = re.findall(rf"^\| `({NAME})` \| `?([^|`]+?)`? \| \S", OPERATE, re.MULTILINE)
     assert dict(rows) == defaults()
     assert len(rows) == len(Settings.model_fields)
 
 
-def test_the_example_environment_names_every_setting_with_its_default():
+def test_the_example_environment_names_every_setting_with_its_default() -> None:
     lines = dict(re.findall(rf"^#?({NAME})=(.*)$", ENV_EXAMPLE, re.MULTILINE))
     assert {
         name: value or ("required" if defaults()[name] == "required" else "none") for name, value in lines.items()
     } == (defaults())
 
 
-def test_what_the_example_environment_leaves_open_is_what_is_required():
+def test_what_the_example_environment_leaves_open_is_what_is_required() -> None:
     active = re.findall(rf"^({PREFIX}\w+)=$", ENV_EXAMPLE, re.MULTILINE)
     assert sorted(active) == sorted(name for name, default in defaults().items() if default == "required")
 
 
-def test_every_guarantee_names_tests_that_exist():
+def test_every_guarantee_names_tests_that_exist() -> None:
     rows = re.findall(r"^\| (G\d+) \|.*\| (.+) \|$", README, re.MULTILINE)
     assert [name for name, _ in rows] == [f"G{n}" for n in range(1, 13)]
     for name, proof in rows:
@@ -68,18 +68,18 @@ def test_every_guarantee_names_tests_that_exist():
         assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-def test_every_command_is_in_the_table():
+def test_every_command_is_in_the_table() -> None:
     table = OPERATE.partition("## Commands")[2].partition("## ")[0]
     commands = get_command(app).commands  # type: ignore[attr-defined]
     assert [name for name in commands if not re.search(rf"`{name}\b", table)] == []
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_every_kind_is_named(kind):
+def test_every_kind_is_named(kind: str) -> None:
     assert f"`{kind}`" in INTEGRATE
 
 
-def test_the_metrics_that_others_rely_on_exist():
+def test_the_metrics_that_others_rely_on_exist() -> None:
     table = OPERATE.partition("## Watch it")[2].partition("## ")[0]
     named = dict(re.findall(r"^\| `(gateway_\w+)\{([\w,]+)\}`", table, re.MULTILINE))
     found = {

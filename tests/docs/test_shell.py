@@ -12,6 +12,7 @@ from tests.support.commands import VENDOR_KEY
 from tests.support.commands import environment as settings_of
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, Running
+from tests.support.starting import StartGateway, StartSandbox
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not there")
 
@@ -21,7 +22,9 @@ SIGNS = {"curl": "event: task", "tempolor-gateway sandbox": "/_sandbox"}
 
 
 @pytest.fixture
-async def surroundings(start_gateway, start_sandbox, tmp_path: Path):
+async def surroundings(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, tmp_path: Path
+) -> tuple[str, str, dict[str, str]]:
     """A gateway that works, in front of a quick sandbox, with a song that has ended; and a reader's shell."""
     sandbox = await start_sandbox(scale=400, api_key=VENDOR_KEY)
     gateway: Running = await start_gateway(sandbox, egress_allow_private=True, tempolor_api_key=VENDOR_KEY)
@@ -47,7 +50,9 @@ MANY_COMMANDS = {"docs/operate.md"}
         for page in sorted({one.page for one in PLAIN})
     ],
 )
-async def test_the_blocks_of_a_page_run_one_after_the_other(page, surroundings, tmp_path):
+async def test_the_blocks_of_a_page_run_one_after_the_other(
+    page: str, surroundings: tuple[str, str, dict[str, str]], tmp_path: Path
+) -> None:
     gateway, sandbox, env = surroundings
     text = script([one for one in PLAIN if one.page == page])
     code, said = await run(filled(text, gateway, sandbox, ADMIN_KEY), env, tmp_path, 240)
@@ -56,7 +61,9 @@ async def test_the_blocks_of_a_page_run_one_after_the_other(page, surroundings, 
 
 @on_sqlite
 @pytest.mark.parametrize("one", blocks("sh", "until-interrupted"), ids=str)
-async def test_what_does_not_end_by_itself_does_its_part(one: Block, surroundings, tmp_path):
+async def test_what_does_not_end_by_itself_does_its_part(
+    one: Block, surroundings: tuple[str, str, dict[str, str]], tmp_path: Path
+) -> None:
     gateway, sandbox, env = surroundings
     if "sandbox --port" in one.text:
         sandbox = f"127.0.0.1:{free_port()}"
@@ -81,7 +88,7 @@ def test_a_song_is_there_although_every_callback_is_lost():
 
 
 @pytest.mark.slow
-async def test_the_recipe_for_ci(tmp_path):
+async def test_the_recipe_for_ci(tmp_path: Path) -> None:
     own = block("docs/sandbox.md", "sh", "own-processes")
     gateway, sandbox = (f"127.0.0.1:{free_port()}" for _ in range(2))
     (tmp_path / "tests" / "music").mkdir(parents=True)
@@ -96,7 +103,7 @@ async def test_the_recipe_for_ci(tmp_path):
     assert "1 passed" in said
 
 
-async def test_a_command_that_fails_fails_the_page(tmp_path):
+async def test_a_command_that_fails_fails_the_page(tmp_path: Path) -> None:
     """The harness itself: a refused request in the middle of a block is not passed over."""
     env = environment(tmp_path, {})
     for bad in ("curl -s http://127.0.0.1:9/x | cat", "tempolor-gateway no-such-command", "false"):

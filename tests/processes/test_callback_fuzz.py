@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -56,7 +57,7 @@ async def _assert_well(served: Running) -> None:
 
 
 @pytest.mark.parametrize("examples", AMOUNTS)
-async def test_any_body_is_answered(tmp_path, database_url, examples):
+async def test_any_body_is_answered(tmp_path: Path, database_url: str, examples: int) -> None:
     env = environment(database_url)
     async with running("serve", "--workers-off", env=env, cwd=tmp_path) as served:
         paths = await _paths(served)
@@ -81,7 +82,7 @@ async def test_any_body_is_answered(tmp_path, database_url, examples):
 
 
 @pytest.mark.parametrize("examples", AMOUNTS)
-async def test_any_bytes_are_answered_or_the_connection_ends(tmp_path, database_url, examples):
+async def test_any_bytes_are_answered_or_the_connection_ends(tmp_path: Path, database_url: str, examples: int) -> None:
     env = environment(database_url)
     async with running("serve", "--workers-off", env=env, cwd=tmp_path) as served:
         paths = [path.encode() for path in await _paths(served)]

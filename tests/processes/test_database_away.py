@@ -2,22 +2,27 @@
 
 import asyncio
 import uuid
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from app.storage.migrate import migrate
 from tests.support.gateway import eventually, running_gateway
 from tests.support.postgres import PostgresServer
+from tests.support.starting import StartSandbox
 
 
 @pytest.fixture
-def own_postgres():
+def own_postgres() -> Iterator[PostgresServer]:
     with PostgresServer() as server:
         migrate(server.create_database("gateway"))
         yield server
 
 
-async def test_while_the_database_is_away_nothing_is_acknowledged_and_then_all_goes_on(own_postgres, start_sandbox):
+async def test_while_the_database_is_away_nothing_is_acknowledged_and_then_all_goes_on(
+    own_postgres: PostgresServer, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=100)
     url = own_postgres.url("gateway")
     async with running_gateway(url, tempolor_base_url=sandbox.base_url) as gateway:
@@ -35,7 +40,7 @@ async def test_while_the_database_is_away_nothing_is_acknowledged_and_then_all_g
         await asyncio.sleep(1)
         await asyncio.to_thread(own_postgres.start)
 
-        async def taken():
+        async def taken() -> bool:
             return (await gateway.call_back("song", body)).status_code == 200
 
         await eventually(taken)
@@ -45,7 +50,9 @@ async def test_while_the_database_is_away_nothing_is_acknowledged_and_then_all_g
         assert len([one for one in logged if one["family"] == "song" and one["task_id"] is None]) == 1
 
 
-async def test_a_held_lock_stops_nobody_but_its_own_task(own_postgres, start_sandbox):
+async def test_a_held_lock_stops_nobody_but_its_own_task(
+    own_postgres: PostgresServer, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=1)
     async with running_gateway(own_postgres.url("gateway"), tempolor_base_url=sandbox.base_url) as gateway:
         held, free = await gateway.submit(), await gateway.submit()
@@ -60,7 +67,7 @@ async def test_a_held_lock_stops_nobody_but_its_own_task(own_postgres, start_san
         )
         await asyncio.sleep(0.5)
 
-        async def call(task):
+        async def call(task: dict[str, Any]) -> tuple[int, float]:
             item_id = (await gateway.task(task["id"]))["items"][0]["item_id"]
             body = {"songs": [{"item_id": item_id, "status": "main_succeeded"}]}
             started = asyncio.get_running_loop().time()
@@ -76,16 +83,18 @@ async def test_a_held_lock_stops_nobody_but_its_own_task(own_postgres, start_san
         await lock
 
 
-async def test_a_database_that_dies_without_a_word_is_left_behind(own_postgres, start_sandbox):
+async def test_a_database_that_dies_without_a_word_is_left_behind(
+    own_postgres: PostgresServer, start_sandbox: StartSandbox
+) -> None:
     """A host that is lost sends no reset: the old connections are silent for ever, new ones reach the new host."""
     silent = asyncio.Event()
 
-    async def relay(reader, writer):
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # Each connection knows whether it was made before the silence; those go mute, later ones are passed on.
         upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", own_postgres.port)
         doomed = not silent.is_set()
 
-        async def pump(source, target):
+        async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
             while data := await source.read(65536):
                 if doomed and silent.is_set():
                     await asyncio.sleep(3600)
@@ -95,7 +104,7 @@ async def test_a_database_that_dies_without_a_word_is_left_behind(own_postgres, 
         relays.append(pumps)
         await pumps
 
-    relays = []
+    relays: list[asyncio.Future[Any]] = []
     proxy = await asyncio.start_server(relay, "127.0.0.1", 0)
     url = f"postgresql://postgres@127.0.0.1:{proxy.sockets[0].getsockname()[1]}/gateway"
     try:
@@ -104,7 +113,7 @@ async def test_a_database_that_dies_without_a_word_is_left_behind(own_postgres, 
             assert (await gateway.call_back("song", body)).status_code == 200
             silent.set()
 
-            async def taken():
+            async def taken() -> bool:
                 return (await gateway.call_back("song", body | {"n": 2})).status_code == 200
 
             await eventually(taken, timeout_s=20)
@@ -116,7 +125,9 @@ async def test_a_database_that_dies_without_a_word_is_left_behind(own_postgres, 
         proxy.close()
 
 
-async def test_a_process_that_stops_while_it_claims_gives_the_tasks_back(own_postgres, start_sandbox):
+async def test_a_process_that_stops_while_it_claims_gives_the_tasks_back(
+    own_postgres: PostgresServer, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=100)
     url = own_postgres.url("gateway")
     async with running_gateway(url, tempolor_base_url=sandbox.base_url) as gateway:
@@ -135,5 +146,5 @@ async def test_a_process_that_stops_while_it_claims_gives_the_tasks_back(own_pos
     assert list(sandbox.works) == []
 
 
-async def _true(value):
+async def _true(value: bool) -> bool:
     return value

@@ -5,6 +5,7 @@ import contextlib
 import ssl
 import struct
 import uuid
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from app.errors import Unavailable
 from app.storage.connect import open_database
 from app.storage.faults import why_away
 from tests.support.commands import environment, run
+from tests.support.postgres import PostgresServer
 from tests.support.receiver import CERTIFICATE as ANOTHERS
 
 CERTIFICATE = Path(__file__).with_name("database.pem")
@@ -32,43 +34,43 @@ class Front:
 
 
 @asynccontextmanager
-async def speaking_tls(server):
+async def speaking_tls(server: PostgresServer) -> AsyncIterator[Front]:
     """PostgreSQL's own way to TLS: the client asks in the clear, and only then shakes hands."""
+    encryptions: list[bool] = []
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(CERTIFICATE)
     asks_for_tls = struct.pack("!ii", 8, 80877103)
 
-    async def pump(source, target):
+    async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(65536):
                 target.write(data)
         target.close()
 
-    async def serve(reader, writer):
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             first, encrypted = await reader.readexactly(8), False
             if first == asks_for_tls:
                 writer.write(b"S")
                 await writer.start_tls(tls)
                 first, encrypted = await reader.readexactly(8), True
-            front.encrypted.append(encrypted)
+            encryptions.append(encrypted)
             behind_reader, behind_writer = await asyncio.open_connection("127.0.0.1", server.port)
             behind_writer.write(first)
             await asyncio.gather(pump(reader, behind_writer), pump(behind_reader, writer))
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
-        front = Front(listening.sockets[0].getsockname()[1])
-        yield front
+        yield Front(listening.sockets[0].getsockname()[1], encryptions)
 
 
 @pytest.fixture
-async def front(postgres):
+async def front(postgres: PostgresServer) -> AsyncIterator[Front]:
     async with speaking_tls(postgres) as found:
         yield found
 
 
 @pytest.fixture
-def database(postgres):
+def database(postgres: PostgresServer) -> Iterator[str]:
     """The name of a migrated database."""
     name = f"tls_{uuid.uuid4().hex}"
     postgres.create_database(name, template="template")
@@ -76,11 +78,11 @@ def database(postgres):
     postgres.drop_database(name)
 
 
-async def _ask(url):
+async def _ask(url: str) -> int:
     """Raises as the gateway would."""
     db = open_database(url)
     try:
-        return await db.read(lambda conn: conn.exec_driver_sql("SELECT 1").scalar())
+        return await db.read(lambda conn: conn.exec_driver_sql("SELECT 1").scalar_one())
     finally:
         await db.close()
 
@@ -99,7 +101,7 @@ async def _ask(url):
         (f"sslmode=verify-full&{TRUSTED}&options=-c%20geqo%3Doff&target_session_attrs=primary", True),
     ],
 )
-async def test_what_the_url_asks_for_is_kept(front, query, encrypted):
+async def test_what_the_url_asks_for_is_kept(front: Front, query: str, encrypted: bool) -> None:
     assert await _ask(f"postgresql://postgres@127.0.0.1:{front.port}/template?{query}") == 1
     assert set(front.encrypted) == {encrypted}
 
@@ -113,7 +115,7 @@ async def test_what_the_url_asks_for_is_kept(front, query, encrypted):
         (f"sslmode=require&sslrootcert={ANOTHERS}", "127.0.0.1", "its certificate is not trusted"),
     ],
 )
-async def test_why_tls_does_not_come_about_is_told(front, query, host, reason):
+async def test_why_tls_does_not_come_about_is_told(front: Front, query: str, host: str, reason: str) -> None:
     with pytest.raises(Unavailable, match=reason) as refused:
         await _ask(f"postgresql://postgres@{host}:{front.port}/template?{query}")
     assert front.encrypted == []
@@ -123,13 +125,13 @@ async def test_why_tls_does_not_come_about_is_told(front, query, host, reason):
 
 
 @pytest.mark.parametrize(("code", "reason"), [(62, "for another host"), (64, "for another host"), (20, "not trusted")])
-def test_a_host_that_is_named_by_its_address_is_another_host_too(code, reason):
+def test_a_host_that_is_named_by_its_address_is_another_host_too(code: int, reason: str) -> None:
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error.verify_code = code
     assert why_away(error) == f"its certificate is {reason}"
 
 
-async def test_a_handshake_that_fails_is_told_as_one(front):
+async def test_a_handshake_that_fails_is_told_as_one(front: Front) -> None:
     with pytest.raises(Unavailable, match="TLS with it failed"):
         await _ask(
             f"postgresql://postgres@127.0.0.1:{front.port}/template?sslmode=require"
@@ -137,12 +139,12 @@ async def test_a_handshake_that_fails_is_told_as_one(front):
         )
 
 
-async def test_a_server_without_tls_is_not_spoken_to_in_the_clear(postgres):
+async def test_a_server_without_tls_is_not_spoken_to_in_the_clear(postgres: PostgresServer) -> None:
     with pytest.raises(Unavailable, match="it does not speak TLS, which its URL asks for"):
         await _ask(f"{postgres.url()}?sslmode=require")
 
 
-async def test_migrations_and_commands_go_over_tls_as_well(front, database, tmp_path):
+async def test_migrations_and_commands_go_over_tls_as_well(front: Front, database: str, tmp_path: Path) -> None:
     url = f"postgresql://postgres@127.0.0.1:{front.port}/{database}?sslmode=verify-full&{TRUSTED}"
     for command in (["migrate"], ["clients", "list"]):
         ended = await run(*command, env=environment(url), cwd=tmp_path)

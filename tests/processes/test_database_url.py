@@ -1,18 +1,20 @@
 """What the URL of a PostgreSQL may ask for: taken in the driver's words, or refused by name with no value shown."""
 
+from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
 
 from app.errors import InvalidRequest
 from app.storage.connect import parse_url
-from app.storage.postgres_url import read_url
+from app.storage.postgres_url import Target, read_url
 from tests.support.receiver import CERTIFICATE
 
 CANARY = "canary5f2b9c"
 
 
-def read(text):
+def read(text: str) -> Target:
     return read_url(parse_url(text))
 
 
@@ -44,7 +46,7 @@ def read(text):
         (f"pgbouncer={CANARY}", "pgbouncer"),
     ],
 )
-def test_what_cannot_be_kept_is_refused_by_name(query, named):
+def test_what_cannot_be_kept_is_refused_by_name(query: str, named: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         read(f"postgresql://user:{CANARY}@db.example/gateway?{query}")
     assert named in refused.value.detail
@@ -61,14 +63,14 @@ def test_what_cannot_be_kept_is_refused_by_name(query, named):
         f"postgresql://{CANARY}@company.example:secret@db.example/gateway",
     ],
 )
-def test_a_password_with_an_at_is_not_read_as_a_host(text):
+def test_a_password_with_an_at_is_not_read_as_a_host(text: str) -> None:
     with pytest.raises(InvalidRequest, match=r"written %40|has no value") as refused:
         read(text)
     assert CANARY not in str(refused.value)
 
 
 @pytest.mark.parametrize("password", ["p%40s%2Fw%23rd", "p:s", "p/w#r?d", "p=@"])
-def test_a_password_that_can_be_told_apart_is_taken(password):
+def test_a_password_that_can_be_told_apart_is_taken(password: str) -> None:
     arguments = read(f"postgresql://user:{password.replace('@', '%40')}@db.example/gateway").arguments
     assert (arguments["host"], arguments["database"]) == ("db.example", "gateway")
     assert arguments["password"] == unquote(password)
@@ -78,7 +80,7 @@ def test_a_password_that_can_be_told_apart_is_taken(password):
 @pytest.mark.parametrize(
     "query", ["sslmode=", "sslmode", "application_name=x&sslmode=", "sslrootcert=&sslmode=require"]
 )
-def test_a_parameter_without_a_value_is_not_dropped_in_silence(query):
+def test_a_parameter_without_a_value_is_not_dropped_in_silence(query: str) -> None:
     for base in ("postgresql://user@db.example/gateway", "sqlite:///./gateway.db"):
         with pytest.raises(InvalidRequest, match="has no value"):
             parse_url(f"{base}?{query}")
@@ -88,7 +90,9 @@ def test_a_parameter_without_a_value_is_not_dropped_in_silence(query):
     ("variable", "named"),
     [("PGPORT", "port=5433"), ("PGSSLMODE", "sslmode=disable"), ("PGTARGETSESSIONATTRS", "target_session_attrs=any")],
 )
-def test_what_the_environment_completes_is_checked_by_the_name_of_its_variable(monkeypatch, variable, named):
+def test_what_the_environment_completes_is_checked_by_the_name_of_its_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str, named: str
+) -> None:
     monkeypatch.setenv(variable, CANARY)
     with pytest.raises(InvalidRequest, match=rf"^{variable} in the environment") as refused:
         read("postgresql://db.example/gateway")
@@ -99,17 +103,19 @@ def test_what_the_environment_completes_is_checked_by_the_name_of_its_variable(m
     read("postgresql://db.example/gateway")
 
 
-def test_a_port_of_the_url_is_not_that_of_the_environment(monkeypatch):
+def test_a_port_of_the_url_is_not_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPORT", CANARY)
     assert read("postgresql://db.example:5433/gateway").arguments["port"] == 5433
 
 
-def test_an_unknown_parameter_is_told_with_those_that_are_taken():
+def test_an_unknown_parameter_is_told_with_those_that_are_taken() -> None:
     with pytest.raises(InvalidRequest, match=r"'sslmodus'.*channel_binding.*connect_timeout.*sslmode.*sslrootcert"):
         read("postgresql://db.example/gateway?sslmodus=require")
 
 
-def test_a_check_of_the_certificate_needs_to_know_whom_to_trust(monkeypatch, tmp_path):
+def test_a_check_of_the_certificate_needs_to_know_whom_to_trust(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("PGSSLROOTCERT", raising=False)
     url = "postgresql://db.example/gateway?sslmode=verify-full"
@@ -164,7 +170,7 @@ def test_a_check_of_the_certificate_needs_to_know_whom_to_trust(monkeypatch, tmp
         ),
     ],
 )
-def test_what_can_be_kept_is_taken(text, place, expected):
+def test_what_can_be_kept_is_taken(text: str, place: str, expected: dict[str, Any]) -> None:
     target = read(text)
     assert target.place == place
     assert {name: target.arguments[name] for name in expected} == expected

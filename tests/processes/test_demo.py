@@ -72,7 +72,7 @@ def read_until(process: subprocess.Popen[str], words: str) -> list[str]:
     raise AssertionError("".join(lines))
 
 
-def test_every_task_of_the_demo_ends_well_and_each_fault_is_overcome(tmp_path):
+def test_every_task_of_the_demo_ends_well_and_each_fault_is_overcome(tmp_path: Path) -> None:
     with started("app", "demo", scratch=tmp_path) as process:
         shown, _ = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, shown
@@ -87,7 +87,7 @@ def test_every_task_of_the_demo_ends_well_and_each_fault_is_overcome(tmp_path):
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_demo_that_is_ended_early_leaves_no_child(tmp_path, how):
+def test_a_demo_that_is_ended_early_leaves_no_child(tmp_path: Path, how: signal.Signals) -> None:
     with started("app", "demo", scratch=tmp_path) as process:
         read_until(process, "Submitting")
         children = children_of(process)
@@ -103,7 +103,7 @@ def test_a_demo_that_is_ended_early_leaves_no_child(tmp_path, how):
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_demo_whose_gateway_dies_says_so_and_fails(tmp_path):
+def test_a_demo_whose_gateway_dies_says_so_and_fails(tmp_path: Path) -> None:
     with started("app", "demo", scratch=tmp_path) as process:
         read_until(process, "Submitting")
         gateway = next(one for one in children_of(process) if "serve" in one.cmdline())
@@ -115,7 +115,7 @@ def test_a_demo_whose_gateway_dies_says_so_and_fails(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_playground_tells_a_key_that_works_and_ends_with_its_children(tmp_path):
+def test_the_playground_tells_a_key_that_works_and_ends_with_its_children(tmp_path: Path) -> None:
     with started("app.demo.playground", "--scale", "200", scratch=tmp_path) as process:
         words = "".join(read_until(process, "Ctrl-C")).split()
         url, key = words[words.index("gateway") + 1], words[words.index("key") + 1]
@@ -135,7 +135,7 @@ def test_the_playground_tells_a_key_that_works_and_ends_with_its_children(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_sandbox_command_refuses_what_it_cannot_be(tmp_path):
+def test_the_sandbox_command_refuses_what_it_cannot_be(tmp_path: Path) -> None:
     for faults, words in (('{"callbacks": {"dorp": 1}}', "callbacks.dorp"), ("missing.json", "faults:")):
         with started("app", "sandbox", "--port", "0", "--faults", faults, scratch=tmp_path) as process:
             shown, _ = process.communicate(timeout=LIMIT_S)

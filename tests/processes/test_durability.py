@@ -1,5 +1,7 @@
 """A PostgreSQL that keeps what it confirms is not spoken of, until it does not."""
 
+from collections.abc import Iterator
+
 import pytest
 import structlog
 
@@ -10,14 +12,16 @@ from tests.support.warnings import metric, told, warnings
 
 
 @pytest.fixture(scope="module")
-def durable():
+def durable() -> Iterator[PostgresServer]:
     """A PostgreSQL with the settings of production."""
     with PostgresServer(durable=True) as server:
         migrate(server.create_database("gateway"))
         yield server
 
 
-async def test_a_database_that_keeps_what_it_confirms_is_not_spoken_of_until_it_does_not(durable):
+async def test_a_database_that_keeps_what_it_confirms_is_not_spoken_of_until_it_does_not(
+    durable: PostgresServer,
+) -> None:
     with structlog.testing.capture_logs() as logs:
         async with running_gateway(durable.url("gateway"), workers=False) as gateway:
             assert await warnings(gateway) == {}

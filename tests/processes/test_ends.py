@@ -3,47 +3,50 @@
 import asyncio
 import json
 import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from app.vendor.tokens import Tokens
-from tests.support.commands import VENDOR_KEY, environment, running
+from tests.support.commands import VENDOR_KEY, Running, environment, running
 from tests.support.gateway import ADMIN_KEY, SECRET, SONG, eventually
+from tests.support.starting import StartSandbox
 
 TOKENS = Tokens([SECRET])
 
 
-def _callback(served, task_id, n, status="running"):
+def _callback(served: Running, task_id: str, n: int, status: str = "running") -> Coroutine[Any, Any, Any]:
     body = {"songs": [{"item_id": f"t2m_{task_id}_{n}", "status": status, "title": f"Title {n}"}]}
     path = f"/callbacks/song/{TOKENS.sign('song', UUID(task_id))}"
     return served.api.post(path, json=body)
 
 
-async def _submit(served, **more):
+async def _submit(served: Running, **more: Any) -> str:
     answer = await served.api.post("/v1/tasks", json={"kind": "song.generate", "params": SONG, **more})
     assert answer.status_code == 202, answer.text
     return answer.json()["id"]
 
 
-async def test_sigterm_drains_and_then_ends_well(tmp_path, database_url):
+async def test_sigterm_drains_and_then_ends_well(tmp_path: Path, database_url: str) -> None:
     env = environment(database_url, drain_s=1.5)
     async with running("serve", "--workers-off", env=env, cwd=tmp_path) as served:
         task_id = await _submit(served)
         assert (await served.api.get("/readyz")).status_code == 200
         started = time.monotonic()
         ending = asyncio.create_task(served.terminate())
-        not_ready, acknowledged = 0, 0
+        readiness, acknowledged = [], 0
         while time.monotonic() - started < 1.2:
-            ready = await served.api.get("/readyz")
-            not_ready += ready.status_code == 503
+            readiness.append((await served.api.get("/readyz")).status_code)
             answer = await _callback(served, task_id, acknowledged)
             assert (answer.status_code, answer.text) == (200, "success")
             acknowledged += 1
             assert (await served.api.get("/healthz")).status_code == 200
             await asyncio.sleep(0.02)
-        assert not_ready > 1
-        assert ready.status_code == 503
+        assert readiness.count(503) > 1
+        assert readiness[-1] == 503
         assert await ending == 0
         assert 1.4 < time.monotonic() - started < 8
         assert [line for line in served.lines() if line["level"] == "error"] == []
@@ -52,14 +55,16 @@ async def test_sigterm_drains_and_then_ends_well(tmp_path, database_url):
         assert len(task["items"]) == acknowledged
 
 
-async def test_sigterm_lets_what_is_being_sent_come_to_its_end(tmp_path, database_url, start_sandbox):
+async def test_sigterm_lets_what_is_being_sent_come_to_its_end(
+    tmp_path: Path, database_url: str, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=0.1)
     sandbox.add_rules(answers=[{"operation": "submit", "delay_s": 1.5}])
     env = environment(database_url, tempolor_base_url=sandbox.base_url)
     async with running("serve", env=env, cwd=tmp_path) as served:
         task_id = await _submit(served)
 
-        async def sent():
+        async def sent() -> bool:
             return len(sandbox.works) == 1
 
         await eventually(sent)
@@ -70,7 +75,9 @@ async def test_sigterm_lets_what_is_being_sent_come_to_its_end(tmp_path, databas
         assert [item["item_id"] for item in task["items"]] == sandbox.works.all[0].item_ids
 
 
-async def test_workers_off_sends_nothing_and_a_worker_does(tmp_path, database_url, start_sandbox):
+async def test_workers_off_sends_nothing_and_a_worker_does(
+    tmp_path: Path, database_url: str, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=0.1)
     env = environment(database_url, tempolor_base_url=sandbox.base_url)
     async with running("serve", "--workers-off", env=env, cwd=tmp_path) as served:
@@ -82,7 +89,7 @@ async def test_workers_off_sends_nothing_and_a_worker_does(tmp_path, database_ur
             assert await served.terminate() == 0
         async with running("worker", env=env, cwd=tmp_path) as worker:
 
-            async def sent():
+            async def sent() -> bool:
                 return len(sandbox.works) == 1
 
             await eventually(sent)
@@ -91,7 +98,7 @@ async def test_workers_off_sends_nothing_and_a_worker_does(tmp_path, database_ur
         assert (await served.api.get(f"/v1/tasks/{task_id}")).json()["status"] == "running"
 
 
-async def test_no_secret_is_logged(tmp_path, database_url, start_sandbox):
+async def test_no_secret_is_logged(tmp_path: Path, database_url: str, start_sandbox: StartSandbox) -> None:
     """At the most talkative level, through submissions, callbacks, queries, refusals and faults of the vendor."""
     sandbox = await start_sandbox(scale=200)
     sandbox.add_rules(
@@ -108,7 +115,7 @@ async def test_no_secret_is_logged(tmp_path, database_url, start_sandbox):
         await _submit(served)
         task_id = await _submit(served)
 
-        async def ended():
+        async def ended() -> bool:
             return (await served.api.get(f"/v1/tasks/{task_id}")).json()["status"] == "succeeded"
 
         await eventually(ended)
@@ -128,7 +135,7 @@ async def test_no_secret_is_logged(tmp_path, database_url, start_sandbox):
         assert secret not in told
 
 
-async def _killed_round(served, n):
+async def _killed_round(served: Running, n: int) -> tuple[str, int, str, dict[str, str]]:
     """Accept, call back, and kill at once; what was acknowledged."""
     first = await _submit(served, reference=f"round {n}")
     answers = await asyncio.gather(*(_callback(served, first, one) for one in range(8)))
@@ -144,7 +151,7 @@ async def _killed_round(served, n):
     return first, acknowledged, last.json()["id"], key
 
 
-async def _rounds(tmp_path, database_url, rounds):
+async def _rounds(tmp_path: Path, database_url: str, rounds: int) -> None:
     env = environment(database_url)
     kept = []
     for n in range(rounds):
@@ -163,17 +170,19 @@ async def _rounds(tmp_path, database_url, rounds):
             assert (again.status_code, again.json()["id"]) == (200, last)
 
 
-async def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path, database_url):
+async def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path: Path, database_url: str) -> None:
     await _rounds(tmp_path, database_url, 1)
 
 
 @pytest.mark.slow
-async def test_nothing_acknowledged_is_lost_by_many_kills(tmp_path, database_url):
+async def test_nothing_acknowledged_is_lost_by_many_kills(tmp_path: Path, database_url: str) -> None:
     await _rounds(tmp_path, database_url, 8)
 
 
 @pytest.mark.slow
-async def test_a_kill_while_sending_never_sends_twice(tmp_path, database_url, start_sandbox):
+async def test_a_kill_while_sending_never_sends_twice(
+    tmp_path: Path, database_url: str, start_sandbox: StartSandbox
+) -> None:
     """The submission under way becomes unconfirmed, and its callback settles it; the queued ones are sent once."""
     sandbox = await start_sandbox(scale=60)
     sandbox.add_rules(answers=[{"operation": "submit", "prompt": "caught", "delay_s": 3}])
@@ -181,7 +190,7 @@ async def test_a_kill_while_sending_never_sends_twice(tmp_path, database_url, st
     async with running("serve", env=environment(database_url, **settings), cwd=tmp_path) as served:
         caught = await _submit(served, params={"prompt": "caught", "model": "tempolor-latest"})
 
-        async def sent():
+        async def sent() -> bool:
             return len(sandbox.works) == 1
 
         await eventually(sent)
@@ -192,7 +201,7 @@ async def test_a_kill_while_sending_never_sends_twice(tmp_path, database_url, st
     settings["submit_timeout_s"] = 1
     async with running("serve", env=environment(database_url, **settings), cwd=tmp_path) as served:
 
-        async def all_ended():
+        async def all_ended() -> bool:
             tasks = (await served.api.get("/v1/tasks")).json()["data"]
             for work in list(sandbox.works):
                 # The vendor cannot reach the port of the dead process: hand its callbacks on.

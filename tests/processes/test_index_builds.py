@@ -2,7 +2,9 @@
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 import pytest
@@ -19,7 +21,7 @@ BUILT = ("ix_tasks_client_name_dispatch_due_at_id", "ix_timeline_at")
 
 
 @pytest.fixture
-def url(request):
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A PostgreSQL database before the indexes."""
     server = request.getfixturevalue("postgres")
     name = f"builds_{uuid.uuid4().hex}"
@@ -30,7 +32,7 @@ def url(request):
 
 
 @asynccontextmanager
-async def connected(url, **settings):
+async def connected(url: str, **settings: Any) -> "AsyncIterator[asyncpg.Connection[Any]]":
     conn = await asyncpg.connect(url, server_settings=settings)
     try:
         yield conn
@@ -38,30 +40,30 @@ async def connected(url, **settings):
         await conn.close()
 
 
-async def builder(conn):
+async def builder(conn: "asyncpg.Connection[Any]") -> int | None:
     """The process id of a session that builds an index and waits for older transactions, if there is one."""
     sql = "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database() AND phase LIKE 'waiting %'"
     return await conn.fetchval(sql)
 
 
-async def valid(conn):
+async def valid(conn: "asyncpg.Connection[Any]") -> dict[str, bool]:
     """Which of the indexes there are, and whether each can be used."""
     sql = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indexrelid::regclass::text = ANY($1)"
     return {row[0]: row[1] for row in await conn.fetch(sql, list(BUILT))}
 
 
-async def revision(conn):
+async def revision(conn: "asyncpg.Connection[Any]") -> str:
     return await conn.fetchval("SELECT version_num FROM alembic_version")
 
 
-async def write(conn):
+async def write(conn: "asyncpg.Connection[Any]") -> None:
     """What callbacks, submissions and the check of a key need of the tables."""
     for table in ("tasks", "items", "timeline", "callbacks", "notifications", "clients"):
         # No row is needed: a statement that may write takes the table's lock all the same.
         await conn.execute(f"DELETE FROM {table}")
 
 
-async def test_writers_go_on_while_indexes_are_built(url):
+async def test_writers_go_on_while_indexes_are_built(url: str) -> None:
     async with connected(url) as old, connected(url, lock_timeout="500ms") as writer:
         # A transaction that has written, and takes its time: a build has to wait for it.
         held = old.transaction()
@@ -81,7 +83,7 @@ async def test_writers_go_on_while_indexes_are_built(url):
         assert await revision(writer) == head()
 
 
-async def test_a_build_that_is_cut_short_is_begun_again(url):
+async def test_a_build_that_is_cut_short_is_begun_again(url: str) -> None:
     async with connected(url) as old, connected(url) as other:
         held = old.transaction()
         await held.start()

@@ -1,16 +1,21 @@
 """A task's whole way is found in a process's log by its ids."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 from tests.support.commands import environment, running
 from tests.support.databases import on_sqlite
 from tests.support.gateway import PARAMS, eventually
 from tests.support.notifications import watching
 from tests.support.receiver import OK
+from tests.support.starting import StartSandbox
 
 
 @on_sqlite
-async def test_the_logs_name_request_task_item_and_client(database_url, tmp_path, start_sandbox):
+async def test_the_logs_name_request_task_item_and_client(
+    database_url: str, tmp_path: Path, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=200, callbacks={"drop": 1})
     async with watching(OK) as receiver:
         settings = {"query_first_after_s": 0.2, "query_interval_s": 0.2, "query_rate_per_s": 20}
@@ -26,7 +31,7 @@ async def test_the_logs_name_request_task_item_and_client(database_url, tmp_path
             answer = await served.api.post("/v1/tasks", json=body, headers={"X-Request-ID": "order-17"})
             task_id = answer.json()["id"]
 
-            async def told():
+            async def told() -> Any:
                 task = (await served.api.get(f"/v1/tasks/{task_id}")).json()
                 return receiver.bodies and task["status"] == "succeeded" and task
 
@@ -52,7 +57,7 @@ async def test_the_logs_name_request_task_item_and_client(database_url, tmp_path
     assert "request_id" not in queried
 
 
-def _one(lines, event):
+def _one(lines: list[dict[str, Any]], event: str) -> Any:
     [found] = [line for line in lines if line["event"] == event]
     assert json.dumps(found)
     return found

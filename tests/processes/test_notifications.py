@@ -2,6 +2,10 @@
 
 import asyncio
 import json
+from pathlib import Path
+from typing import Any
+
+import httpx
 
 from tests.support.clock import ScaledClock
 from tests.support.commands import environment, running
@@ -12,7 +16,9 @@ from tests.support.receiver import OK
 SIGNED_PATH = "/hook?token=hook-token-0123456789abcdef"
 
 
-async def test_what_a_killed_process_was_posting_is_posted_again_after_its_lease(database_url, tmp_path):
+async def test_what_a_killed_process_was_posting_is_posted_again_after_its_lease(
+    database_url: str, tmp_path: Path
+) -> None:
     never = asyncio.Event()
     async with watching(once(never), OK) as receiver:
         env = environment(database_url, egress_allow_private="true", log_level="debug")
@@ -24,7 +30,7 @@ async def test_what_a_killed_process_was_posting_is_posted_again_after_its_lease
             # Nobody listens where the vendor should be: the task stays queued, and can be canceled.
             await _canceled(killed.api, task["id"], headers)
 
-            async def posting():
+            async def posting() -> list[bytes]:
                 return receiver.bodies
 
             await eventually(posting, timeout_s=30)
@@ -37,7 +43,7 @@ async def test_what_a_killed_process_was_posting_is_posted_again_after_its_lease
             assert len(receiver.bodies) == 1, "the lease of the dead one still holds"
             clock.skip(31)
 
-            async def delivered():
+            async def delivered() -> list[dict[str, Any]]:
                 page = (await second.api.get("/v1/notifications", params={"status": "delivered"})).json()
                 return page["data"]
 
@@ -48,7 +54,7 @@ async def test_what_a_killed_process_was_posting_is_posted_again_after_its_lease
     assert all(signed_by(made["webhook_secret"], *one) for one in zip(receiver.headers, receiver.bodies, strict=True))
 
 
-async def test_no_log_line_and_no_metric_tells_a_secret(database_url, tmp_path):
+async def test_no_log_line_and_no_metric_tells_a_secret(database_url: str, tmp_path: Path) -> None:
     # The first two answers are the ping's and the notification's, whichever comes first.
     async with watching(BUSY, BUSY, OK) as receiver:
         env = environment(database_url, egress_allow_private="true", log_level="debug")
@@ -67,7 +73,7 @@ async def test_no_log_line_and_no_metric_tells_a_secret(database_url, tmp_path):
             await served.api.post("/v1/notifications/test", json=ping, headers=headers)
             await served.api.post("/v1/notifications/test", json={"url": "http://u:hook-token-0123@x/"})
 
-            async def posted():
+            async def posted() -> bool:
                 return len(receiver.bodies) >= 3
 
             await eventually(posted, timeout_s=30)
@@ -91,10 +97,10 @@ async def test_no_log_line_and_no_metric_tells_a_secret(database_url, tmp_path):
     assert [one for one in secret_words if one in told or json.dumps(one)[1:-1] in told] == []
 
 
-async def _canceled(api, task_id, headers):
+async def _canceled(api: httpx.AsyncClient, task_id: str, headers: dict[str, str]) -> None:
     """Cancel a task as soon as it is queued."""
 
-    async def canceled():
+    async def canceled() -> bool:
         answer = await api.post(f"/v1/tasks/{task_id}/cancel", headers=headers)
         assert answer.status_code in (200, 409), answer.text
         return answer.status_code == 200

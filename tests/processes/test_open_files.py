@@ -18,6 +18,6 @@ print(limits_of_process().most_connections, resource.getrlimit(resource.RLIMIT_N
     ("soft", "hard", "connections", "files"),
     [(256, 1024, 704, 1024), (1024, 16384, 8192, 8512), (12000, 16384, 8192, 12000), (256, 300, 256, 300)],
 )
-def test_the_connections_fit_the_files_and_these_are_raised(soft, hard, connections, files):
+def test_the_connections_fit_the_files_and_these_are_raised(soft: int, hard: int, connections: int, files: int) -> None:
     done = subprocess.run([sys.executable, "-c", ASK, str(soft), str(hard)], capture_output=True, text=True, check=True)
     assert tuple(map(int, done.stdout.split())) == (connections, files)

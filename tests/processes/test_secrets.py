@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,6 +15,7 @@ from tests.support.commands import VENDOR_KEY, environment, running
 from tests.support.gateway import ADMIN_KEY, PARAMS, SECRET, eventually
 from tests.support.notifications import BUSY, watching
 from tests.support.receiver import OK
+from tests.support.starting import StartSandbox
 
 HOOK = "/hook?token=hook-token-0123456789abcdef"
 PROMPT = "a prompt that is nobody else's business"
@@ -21,7 +24,9 @@ LIBRARIES = ("sqlalchemy", "asyncpg", "httpx", "httpcore", "uvicorn.access", "ur
 
 
 @pytest.mark.parametrize("talkative", [False, True])
-async def test_nothing_secret_is_told_of_a_task_of_every_kind(database_url, tmp_path, start_sandbox, talkative):
+async def test_nothing_secret_is_told_of_a_task_of_every_kind(
+    database_url: str, tmp_path: Path, start_sandbox: StartSandbox, talkative: bool
+) -> None:
     """In the logs, the metrics and the traces. ``talkative``: with the account's and the vendor's faults on the way."""
     sandbox = await start_sandbox(scale=150, durations={"jitter": 0})
     if talkative:
@@ -59,7 +64,7 @@ async def test_nothing_secret_is_told_of_a_task_of_every_kind(database_url, tmp_
                 body = {"kind": kind, "params": params, "webhook_url": receiver.url(path=HOOK)}
                 ids.append((await served.api.post("/v1/tasks", json=body, headers=own)).json()["id"])
 
-            async def ended():
+            async def ended() -> list[dict[str, Any]] | None:
                 found = [(await served.api.get(f"/v1/tasks/{one}")).json() for one in ids]
                 return found if {one["status"] for one in found} <= FINAL | {"unconfirmed"} else None
 

@@ -3,6 +3,8 @@
 import asyncio
 import socket
 import uuid
+from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,19 +13,20 @@ from app.main import listen
 from tests.support.commands import environment, run, running
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, SECRET
+from tests.support.postgres import PostgresServer
 
 CANARY = "canary5f2b9c"
 
 
 @pytest.fixture
-def empty_postgres(postgres):
+def empty_postgres(postgres: PostgresServer) -> Iterator[str]:
     """A PostgreSQL database without any table."""
     name = f"empty_{uuid.uuid4().hex}"
     yield postgres.create_database(name)
     postgres.drop_database(name)
 
 
-async def test_every_fault_of_the_settings_is_named_at_once_and_no_value_shown(tmp_path):
+async def test_every_fault_of_the_settings_is_named_at_once_and_no_value_shown(tmp_path: Path) -> None:
     faults = {
         "database_url": f"mysql://user:{CANARY}@db.example/gateway",
         "public_url": f"http://{CANARY}.example",
@@ -54,7 +57,7 @@ async def test_every_fault_of_the_settings_is_named_at_once_and_no_value_shown(t
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_what_is_required_is_named(tmp_path):
+async def test_what_is_required_is_named(tmp_path: Path) -> None:
     needed = ("public_url", "callback_secrets", "tempolor_api_key")
     ended = await run("serve", env=environment(None, **dict.fromkeys(needed)), cwd=tmp_path)
     assert ended.code != 0
@@ -62,14 +65,14 @@ async def test_what_is_required_is_named(tmp_path):
     assert "GATEWAY_DATABASE_URL" not in ended.text
 
 
-async def test_a_dotenv_file_is_read(tmp_path):
+async def test_a_dotenv_file_is_read(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("GATEWAY_PUBLIC_URL=https://gateway.example/base/\n")
     ended = await run("callback-url", "stems", env=environment(None, public_url=None), cwd=tmp_path)
     assert ended.code == 0, ended.err
     assert ended.out.startswith("https://gateway.example/base/callbacks/stems/")
 
 
-async def test_unusual_settings_are_fine(tmp_path):
+async def test_unusual_settings_are_fine(tmp_path: Path) -> None:
     settings = {
         "callback_secrets": f" {SECRET} ,{'ключ' * 10},",
         "tempolor_api_key": 'a key with spaces, #; "quotes" and $HOME' + "x" * 20,
@@ -87,7 +90,9 @@ async def test_unusual_settings_are_fine(tmp_path):
     assert (await run("callback-url", "nonsense", env=environment(None), cwd=tmp_path)).code != 0
 
 
-async def test_postgresql_off_head_is_refused_until_it_is_migrated_by_many_at_once(tmp_path, empty_postgres):
+async def test_postgresql_off_head_is_refused_until_it_is_migrated_by_many_at_once(
+    tmp_path: Path, empty_postgres: str
+) -> None:
     env = environment(empty_postgres)
     for command in (["serve", "--port", "0"], ["clients", "list"]):
         ended = await run(*command, env=env, cwd=tmp_path)
@@ -101,7 +106,7 @@ async def test_postgresql_off_head_is_refused_until_it_is_migrated_by_many_at_on
         assert (await served.api.get("/v1/tasks")).status_code == 200
 
 
-async def test_sqlite_migrates_itself_and_takes_one_server(tmp_path):
+async def test_sqlite_migrates_itself_and_takes_one_server(tmp_path: Path) -> None:
     env = environment(None)
     async with running("serve", env=env, cwd=tmp_path) as served:
         assert (tmp_path / "gateway.db").exists()
@@ -119,7 +124,9 @@ async def test_sqlite_migrates_itself_and_takes_one_server(tmp_path):
         assert (await served.api.get("/readyz")).status_code == 200
 
 
-async def test_a_port_in_use_and_a_database_that_is_away_are_told_clearly(tmp_path, postgres):
+async def test_a_port_in_use_and_a_database_that_is_away_are_told_clearly(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
     async with running("serve", env=environment(None), cwd=tmp_path) as served:
         port = served.url.rpartition(":")[2]
         other = environment(f"sqlite:///{tmp_path}/other.db")
@@ -137,7 +144,7 @@ async def test_a_port_in_use_and_a_database_that_is_away_are_told_clearly(tmp_pa
 
 
 @on_sqlite
-async def test_the_variables_of_proxies_are_read_or_told_by_every_command(tmp_path, database_url):
+async def test_the_variables_of_proxies_are_read_or_told_by_every_command(tmp_path: Path, database_url: str) -> None:
     env = environment(database_url, tempolor_base_url="https://vendor.invalid")
     read = env | {"https_proxy": "127.0.0.1:9", "NO_PROXY": "localhost,[::1],fd07:b51a:cc66:f0::/64"}
     ended = await run("submissions", "show", env=read, cwd=tmp_path)
@@ -150,7 +157,7 @@ async def test_the_variables_of_proxies_are_read_or_told_by_every_command(tmp_pa
         assert "SSL_CERT_FILE: " in ended.err
 
 
-def test_the_unspecified_address_of_ipv6_takes_ipv4_as_well():
+def test_the_unspecified_address_of_ipv6_takes_ipv4_as_well() -> None:
     with listen("::", 0) as listener:
         for host in ("127.0.0.1", "::1"):
             with socket.create_connection((host, listener.getsockname()[1]), timeout=5):
@@ -158,7 +165,7 @@ def test_the_unspecified_address_of_ipv6_takes_ipv4_as_well():
 
 
 @on_sqlite
-async def test_clients_are_made_beside_a_running_server(tmp_path, database_url):
+async def test_clients_are_made_beside_a_running_server(tmp_path: Path, database_url: str) -> None:
     env = environment(database_url)
     async with running("serve", env=env, cwd=tmp_path) as served:
         made = await run("clients", "create", "studio", env=env, cwd=tmp_path)
@@ -182,7 +189,7 @@ async def test_clients_are_made_beside_a_running_server(tmp_path, database_url):
 
 
 @pytest.mark.slow
-async def test_postgresql_through_its_socket(tmp_path, postgres):
+async def test_postgresql_through_its_socket(tmp_path: Path, postgres: PostgresServer) -> None:
     name = f"socket_{uuid.uuid4().hex}"
     postgres.create_database(name, template="template")
     for url in (postgres.socket_url(name), postgres.url(name).replace("postgresql", "postgresql+psycopg", 1)):

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -16,6 +18,7 @@ from tests.support.commands import environment, running
 from tests.support.gateway import PARAMS, eventually
 from tests.support.notifications import watching
 from tests.support.receiver import OK
+from tests.support.starting import StartSandbox
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -25,11 +28,11 @@ class Collector:
     """What was exported. ``url``: its endpoint."""
 
     def __init__(self) -> None:
-        self.spans: list = []
+        self.spans: list[Any] = []
         self.services: set[str] = set()
         self.url = ""
 
-    def of(self, trace_id: str) -> dict:
+    def of(self, trace_id: str) -> dict[str, Any]:
         """The spans of a trace by their ids."""
         return {span.span_id.hex(): span for span in self.spans if span.trace_id.hex() == trace_id}
 
@@ -69,7 +72,9 @@ async def collecting() -> AsyncIterator[Collector]:
         server.close()
 
 
-async def test_one_trace_from_the_submission_to_the_notification(database_url, tmp_path, start_sandbox):
+async def test_one_trace_from_the_submission_to_the_notification(
+    database_url: str, tmp_path: Path, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=100)
     async with watching(OK) as receiver, collecting() as collector:
         env = environment(database_url, tempolor_base_url=sandbox.base_url, egress_allow_private="true")
@@ -82,7 +87,7 @@ async def test_one_trace_from_the_submission_to_the_notification(database_url, t
             answer = await served.api.post("/v1/tasks", json=body, headers={"traceparent": PARENT})
             task_id = answer.json()["id"]
 
-            async def ended():
+            async def ended() -> bool:
                 return any(b"task.succeeded" in one for one in receiver.bodies)
 
             await eventually(ended, timeout_s=60)
@@ -111,7 +116,7 @@ async def test_one_trace_from_the_submission_to_the_notification(database_url, t
     assert all(spans[one[2]].name == "notify" for one in carried)
 
 
-async def test_without_the_variables_nothing_is_imported_stored_or_sent(database_url, tmp_path):
+async def test_without_the_variables_nothing_is_imported_stored_or_sent(database_url: str, tmp_path: Path) -> None:
     async with running("serve", "--workers-off", env=environment(database_url), cwd=tmp_path) as served:
         maps = (await asyncio.to_thread(_modules_without_traces)).split()
         body = {"kind": "lyrics.generate", "params": PARAMS["lyrics.generate"]}
@@ -120,7 +125,7 @@ async def test_without_the_variables_nothing_is_imported_stored_or_sent(database
     assert maps == ["False"]
 
 
-def test_where_the_extra_is_missing_the_process_says_so_and_goes_on():
+def test_where_the_extra_is_missing_the_process_says_so_and_goes_on() -> None:
     code = (
         "import sys\n"
         "sys.modules['opentelemetry'] = None\n"
@@ -146,7 +151,7 @@ def test_where_the_extra_is_missing_the_process_says_so_and_goes_on():
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": " "}, False),
     ],
 )
-def test_the_standard_variables_decide(environment_, wanted):
+def test_the_standard_variables_decide(environment_: dict[str, str], wanted: bool) -> None:
     assert traces.is_wanted(environment_) is wanted
 
 
@@ -163,10 +168,10 @@ async def _free_port() -> int:
     return int(port)
 
 
-def _parent_name(spans: dict, span) -> str:
+def _parent_name(spans: dict[str, Any], span: Any) -> str:
     parent = spans.get(span.parent_span_id.hex())
     return "" if parent is None else parent.name
 
 
-def _attributes(span) -> dict:
+def _attributes(span: Any) -> dict[str, Any]:
     return {one.key: one.value.string_value for one in span.attributes}

@@ -5,6 +5,7 @@ import asyncio
 import socket
 import sqlite3
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from app.storage.connect import open_database
 from app.storage.migrate import migrate
 from app.storage.postgres import check_suitable
 from tests.support.commands import environment, run
+from tests.support.postgres import PostgresServer
 
 CANARY = "canary5f2b9c"
 
@@ -41,7 +43,7 @@ def why(url: str) -> str:
 
 
 @pytest.fixture
-def make_database(postgres):
+def make_database(postgres: PostgresServer) -> Iterator[Callable[..., str]]:
     """Make a database with these options, and drop it in the end."""
     made = []
 
@@ -59,7 +61,7 @@ def make_database(postgres):
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "EUC_CN", "SQL_ASCII", "WIN1252"])
-async def test_only_utf8_holds_every_text(make_database, encoding):
+async def test_only_utf8_holds_every_text(make_database: Callable[..., str], encoding: str) -> None:
     url = make_database(f"ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
     with pytest.raises(UnsuitableDatabase, match=rf"{encoding} \(server_encoding\).*ENCODING 'UTF8'"):
         await asyncio.to_thread(migrate, url)
@@ -69,18 +71,18 @@ async def test_only_utf8_holds_every_text(make_database, encoding):
     await db.close()
 
 
-def test_a_server_that_is_too_old_is_told():
+def test_a_server_that_is_too_old_is_told() -> None:
     check_suitable(12, "UTF8")
     with pytest.raises(UnsuitableDatabase, match="PostgreSQL 11 is too old: the gateway needs 12 or newer"):
         check_suitable(11, "UTF8")
 
 
-async def test_another_encoding_is_told_by_the_commands(make_database, tmp_path):
+async def test_another_encoding_is_told_by_the_commands(make_database: Callable[..., str], tmp_path: Path) -> None:
     url = make_database("ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
     assert "LATIN1 (server_encoding)" in await refused(url, tmp_path, "serve --port 0")
 
 
-def test_rights_that_are_missing_are_named(make_database, postgres):
+def test_rights_that_are_missing_are_named(make_database: Callable[..., str], postgres: PostgresServer) -> None:
     user = f"user_{uuid.uuid4().hex}"
     postgres.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{CANARY}'")
     url = make_database("", "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
@@ -97,12 +99,12 @@ def test_rights_that_are_missing_are_named(make_database, postgres):
         postgres.execute(f"DROP ROLE {user}")
 
 
-def test_a_schema_that_is_not_there_is_told(make_database):
+def test_a_schema_that_is_not_there_is_told(make_database: Callable[..., str]) -> None:
     said = why(f"{make_database()}?search_path=nowhere")
     assert "there is no schema in which its tables could be (no schema has been selected to create in)" in said
 
 
-def test_what_cannot_be_reached_is_named_with_host_and_port(postgres):
+def test_what_cannot_be_reached_is_named_with_host_and_port(postgres: PostgresServer) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         closed = taken.getsockname()[1]
@@ -120,7 +122,7 @@ def test_what_cannot_be_reached_is_named_with_host_and_port(postgres):
 
 
 @pytest.mark.parametrize("option", ["-cnope=1", "-cwork_mem=much", "--nope", "-cport=1"])
-async def test_options_that_the_server_refuses_are_told(postgres, option):
+async def test_options_that_the_server_refuses_are_told(postgres: PostgresServer, option: str) -> None:
     url = f"{postgres.url('template')}?options={quote(option)}"
     assert "it refused the connection (" in await asyncio.to_thread(why, url)
     db = open_database(url)
@@ -130,7 +132,7 @@ async def test_options_that_the_server_refuses_are_told(postgres, option):
     await db.close()
 
 
-async def test_a_socket_can_be_named_as_a_host(postgres):
+async def test_a_socket_can_be_named_as_a_host(postgres: PostgresServer) -> None:
     folder = str(postgres.directory).replace("/", "%2F")
     db = open_database(f"postgresql://postgres@{folder}:{postgres.port}/template")
     assert await db.read(lambda conn: conn.exec_driver_sql("SELECT 1").scalar()) == 1
@@ -138,7 +140,7 @@ async def test_a_socket_can_be_named_as_a_host(postgres):
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_tables_of_others_are_left_alone(kind, make_database, tmp_path):
+def test_tables_of_others_are_left_alone(kind: str, make_database: Callable[..., str], tmp_path: Path) -> None:
     if kind == "sqlite":
         url = f"sqlite:///{tmp_path}/others.db"
         with sqlite3.connect(tmp_path / "others.db") as conn:
@@ -166,7 +168,7 @@ def _damaged(path: Path) -> None:
         (Path.mkdir, "Is a directory"),
     ],
 )
-def test_a_file_that_is_no_sound_database_is_named(tmp_path, spoil, reason):
+def test_a_file_that_is_no_sound_database_is_named(tmp_path: Path, spoil: Callable[..., str], reason: str) -> None:
     path = tmp_path / "gateway.db"
     spoil(path)
     said = why(f"sqlite:///{path}")
@@ -174,7 +176,7 @@ def test_a_file_that_is_no_sound_database_is_named(tmp_path, spoil, reason):
     assert str(path) in said
 
 
-async def test_commands_tell_it_in_one_message(tmp_path, postgres):
+async def test_commands_tell_it_in_one_message(tmp_path: Path, postgres: PostgresServer) -> None:
     path = tmp_path / "gateway.db"
     _no_database(path)
     said = await refused(f"sqlite:///{path}", tmp_path, "serve --port 0", "clients list")

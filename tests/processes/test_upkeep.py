@@ -1,6 +1,8 @@
 """Purging, erasing, replaying and verifying from the command line, beside a running server."""
 
 import json
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -15,32 +17,34 @@ from tests.support.stored import change_state
 
 
 @pytest.fixture
-def env(database_url):
+def env(database_url: str) -> dict[str, str]:
     return environment(database_url)
 
 
-async def submit(api: httpx.AsyncClient, headers=None):
+async def submit(api: httpx.AsyncClient, headers: dict[str, str] | None = None) -> Any:
     answer = await api.post("/v1/tasks", json={"kind": "song.generate", "params": SONG}, headers=headers)
     assert answer.status_code == 202, answer.text
     return answer.json()["id"]
 
 
-async def call_back(api, task_id, body):
+async def call_back(api: httpx.AsyncClient, task_id: Any, body: dict[str, Any]) -> httpx.Response:
     token = Tokens([SECRET]).sign("song", UUID(task_id))
     return await api.post(f"/callbacks/song/{token}", content=json.dumps(body))
 
 
-def counts(text):
+def counts(text: Any) -> dict[str, Any]:
     return {name: int(number) for name, number in (line.split("\t") for line in text.splitlines())}
 
 
 @pytest.mark.slow
-async def test_the_commands_work_beside_a_running_server(env, database_url, tmp_path):
+async def test_the_commands_work_beside_a_running_server(
+    env: dict[str, str], database_url: str, tmp_path: Path
+) -> None:
     db = Direct(database_url)
     async with running("serve", "--workers-off", env=env, cwd=tmp_path) as server:
         api = server.api
 
-        async def command(*arguments, code=0):
+        async def command(*arguments: str, code: str | int = 0) -> str:
             ended = await run(*arguments, env=env, cwd=tmp_path)
             assert ended.code == code, ended.text
             return ended.out

@@ -1,6 +1,7 @@
 """The database goes away under somebody who waits: who comes now gets 503, who waits is woken when it is back."""
 
 import asyncio
+from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
@@ -13,13 +14,13 @@ from tests.support.postgres import PostgresServer
 
 
 @pytest.fixture
-def own_postgres():
+def own_postgres() -> Iterator[PostgresServer]:
     with PostgresServer() as server:
         migrate(server.create_database("gateway"))
         yield server
 
 
-async def test_who_waits_outlasts_a_database_that_goes_away(own_postgres):
+async def test_who_waits_outlasts_a_database_that_goes_away(own_postgres: PostgresServer) -> None:
     async with running_gateway(own_postgres.url("gateway"), workers=False) as gateway:
         task, other = await gateway.submit(), await gateway.submit()
         waiting = asyncio.create_task(gateway.api.get(f"/v1/tasks/{task['id']}?wait=60", timeout=90))
@@ -33,7 +34,7 @@ async def test_who_waits_outlasts_a_database_that_goes_away(own_postgres):
             assert not waiting.done()
             await asyncio.to_thread(own_postgres.start)
 
-            async def taken():
+            async def taken() -> bool:
                 return (await gateway.call_back("song", done(), UUID(task["id"]))).status_code == 200
 
             await eventually(taken)
@@ -41,7 +42,7 @@ async def test_who_waits_outlasts_a_database_that_goes_away(own_postgres):
             assert (await asyncio.wait_for(events.next(), 5))["status"] == "succeeded"
         watch = gateway.gateway.services.watch
 
-        async def hears():
+        async def hears() -> bool:
             return not watch.announcements.deaf
 
         await eventually(hears)

@@ -8,7 +8,9 @@ import asyncio
 import contextlib
 import json
 import random
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -17,7 +19,10 @@ from app.flows.waits import Until
 from tests.database.test_watch_replicas import KILL
 from tests.support.bodies import done, song
 from tests.support.direct import Direct
-from tests.support.events import stream
+from tests.support.events import Event, stream
+from tests.support.gateway import Running
+from tests.support.optional import present
+from tests.support.starting import StartGateway
 from tests.support.virtual_time import monotonic
 from tests.support.watching import ADMIN, figures, submit_many
 
@@ -28,11 +33,11 @@ OVERLAP_S = 5.0
 class _Load:
     """``count`` tasks, each brought to its end in three callbacks, and everybody who watches."""
 
-    def __init__(self, here, there, count, seed):
+    def __init__(self, here: Running, there: Running, count: int, seed: int) -> None:
         self.here, self.there, self.count = here, there, count
         self.chance = random.Random(seed)
         self.expected: set[str] = set()
-        self.streamed: dict[str, dict] = {}
+        self.streamed: dict[str, dict[str, Any]] = {}
         self.acknowledged: dict[str, float] = {}
         self.seen: dict[str, float] = {}
         self.interruptions = 0
@@ -40,7 +45,7 @@ class _Load:
         self.places, self.senders = asyncio.Semaphore(200), asyncio.Semaphore(16)
         self.watch = here.gateway.services.watch
 
-    async def run(self):
+    async def run(self) -> None:
         for one in (self.here, self.there):
             one.gateway.services.watch.recent.overlap = timedelta(seconds=OVERLAP_S)
         collecting = asyncio.create_task(self.collect())
@@ -55,7 +60,7 @@ class _Load:
         self.finished.set()
         await asyncio.wait_for(collecting, 60)
 
-    async def one(self, task_id):
+    async def one(self, task_id: str) -> None:
         watch = self.chance.choices((self.wait, self.follow, self.wait_over_http), (80, 15, 5))[0]
         watching = asyncio.create_task(watch(task_id))
         await asyncio.sleep(self.chance.random() * 0.2)
@@ -65,40 +70,40 @@ class _Load:
         self.seen[task_id] = await asyncio.wait_for(watching, 30)
         self.places.release()
 
-    async def call_back(self, task_id, body):
+    async def call_back(self, task_id: str, body: dict[str, Any]) -> None:
         """As the endpoint does; over HTTP the test's own client would be what is measured."""
         ingest = self.there.gateway.ingest
         async with self.senders:
             to = ingest.open("song", self.there.gateway.context.tokens.sign("song", UUID(task_id)))
-            ruling = await ingest.receive(to, json.dumps(body).encode(), None)
+            ruling = await ingest.receive(present(to), json.dumps(body).encode(), None)
         assert ruling.usable
 
-    async def wait(self, task_id):
+    async def wait(self, task_id: str) -> float:
         until = self.chance.choice(tuple(Until))
         shown = json.loads(await self.watch.wait(UUID(task_id), ADMIN, 60, until))
         assert shown["status"] == "succeeded" or (until is Until.PLAYABLE and shown["status"] == "main_succeeded")
         return monotonic()
 
-    async def wait_over_http(self, task_id):
+    async def wait_over_http(self, task_id: str) -> float:
         shown = (await self.here.api.get(f"/v1/tasks/{task_id}?wait=60", timeout=90)).json()
         assert shown["status"] == "succeeded", shown
         return monotonic()
 
-    async def follow(self, task_id):
+    async def follow(self, task_id: str) -> float:
         """Read a task's stream, broken off after each few events."""
         last_id, status = None, None
         while status != "succeeded":
             opened = await self.watch.open_task(UUID(task_id), ADMIN, last_id)
-            reading = opened.events()
+            reading = present(opened).events()
             for _ in range(self.chance.randint(1, 3)):
                 event = await anext(reading, None)
                 if event is None:
                     break
-                last_id, status = event.id, json.loads(event.body)["status"]
-            self.watch.close_stream(opened)
+                last_id, status = event.id, json.loads(present(event.body))["status"]
+            self.watch.close_stream(present(opened))
         return monotonic()
 
-    async def collect(self):
+    async def collect(self) -> None:
         """Read the client's stream, broken off again and again, until the end of every task was seen."""
         last_id = None
         while not (self.finished.is_set() and self.all_seen()):
@@ -115,10 +120,10 @@ class _Load:
                 last_id = events.last_id
             self.interruptions += 1
 
-    def all_seen(self):
+    def all_seen(self) -> bool:
         return all(self.streamed.get(one, {}).get("status") == "succeeded" for one in self.expected)
 
-    def figures(self):
+    def figures(self) -> str:
         late = [max(self.seen[one] - self.acknowledged[one], 0) for one in self.expected]
         return (
             f"{self.count} tasks, client stream broken off {self.interruptions} times; "
@@ -126,19 +131,19 @@ class _Load:
         )
 
 
-async def _within(blocks, seconds):
+async def _within(blocks: AsyncIterator[Event], seconds: float) -> AsyncIterator[Any]:
     end = monotonic() + seconds
     while (left := end - monotonic()) > 0:
         yield await asyncio.wait_for(anext(blocks), left)
 
 
-async def _kill_listeners(direct, every_s):
+async def _kill_listeners(direct: Direct, every_s: float) -> None:
     while True:
         await asyncio.sleep(every_s)
         await direct.rows(KILL)
 
 
-async def _run(start_gateway, database_url, count, seed):
+async def _run(start_gateway: StartGateway, database_url: str, count: int, seed: int) -> Any:
     here = await start_gateway(workers=False)
     replica = here if database_url.startswith("sqlite") else await start_gateway(workers=False)
     load = _Load(here, replica, count, seed)
@@ -157,10 +162,14 @@ async def _run(start_gateway, database_url, count, seed):
     return load.figures()
 
 
-async def test_whoever_watches_sees_the_end_of_each_task(start_gateway, database_url, record_property):
+async def test_whoever_watches_sees_the_end_of_each_task(
+    start_gateway: StartGateway, database_url: str, record_property: Callable[[str, object], None]
+) -> None:
     record_property("figures", await _run(start_gateway, database_url, 300, seed=11))
 
 
 @pytest.mark.slow
-async def test_whoever_watches_sees_the_end_of_each_of_ten_thousand_tasks(start_gateway, database_url, record_property):
+async def test_whoever_watches_sees_the_end_of_each_of_ten_thousand_tasks(
+    start_gateway: StartGateway, database_url: str, record_property: Callable[[str, object], None]
+) -> None:
     record_property("figures", await _run(start_gateway, database_url, 10_000, seed=12))

@@ -3,23 +3,25 @@
 import asyncio
 import json
 import socket
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from app.vendor.tokens import Tokens
-from tests.support.commands import environment, running
+from tests.support.commands import Running, environment, running
 from tests.support.databases import on_sqlite
 from tests.support.events import stream
 from tests.support.gateway import ADMIN_KEY, SECRET, SONG
 from tests.support.virtual_time import monotonic
 
 
-async def _submit(served):
+async def _submit(served: Running) -> Any:
     return (await served.api.post("/v1/tasks", json={"kind": "song.generate", "params": SONG})).json()["id"]
 
 
-async def test_sigterm_ends_waits_and_streams_at_once_and_serves_on(tmp_path, database_url):
+async def test_sigterm_ends_waits_and_streams_at_once_and_serves_on(tmp_path: Path, database_url: str) -> None:
     env = environment(database_url, drain_s=2, log_level="debug")
     async with running("serve", "--workers-off", env=env, cwd=tmp_path) as served:
         task_id = await _submit(served)
@@ -54,7 +56,9 @@ async def test_sigterm_ends_waits_and_streams_at_once_and_serves_on(tmp_path, da
 
 
 @on_sqlite
-async def test_a_reader_that_does_not_read_cannot_keep_the_process_from_ending(tmp_path, database_url):
+async def test_a_reader_that_does_not_read_cannot_keep_the_process_from_ending(
+    tmp_path: Path, database_url: str
+) -> None:
     env = environment(database_url, drain_s=1)
     async with running("serve", "--workers-off", env=env, cwd=tmp_path) as served:
         task_ids = [await _submit(served) for _ in range(40)]

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -26,7 +27,7 @@ USERS = (
 
 
 @pytest.mark.parametrize("command", USERS, ids=" ".join)
-async def test_a_missing_file_is_told_and_not_made(tmp_path, command):
+async def test_a_missing_file_is_told_and_not_made(tmp_path: Path, command: list[str]) -> None:
     ended = await run(*command, env=environment(None), cwd=tmp_path)
     assert (ended.code, ended.out) == (1, "")
     assert f"{tmp_path}/gateway.db (GATEWAY_DATABASE_URL)" in ended.err.splitlines()[-1]
@@ -34,7 +35,7 @@ async def test_a_missing_file_is_told_and_not_made(tmp_path, command):
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_file_without_our_tables_is_left_as_it_is(tmp_path):
+async def test_a_file_without_our_tables_is_left_as_it_is(tmp_path: Path) -> None:
     sqlite3.connect(tmp_path / "gateway.db").close()
     (tmp_path / "gateway.db").touch()
     ended = await run("clients", "create", "studio", env=environment(None), cwd=tmp_path)
@@ -44,7 +45,8 @@ async def test_a_file_without_our_tables_is_left_as_it_is(tmp_path):
         assert conn.execute("SELECT name FROM sqlite_master").fetchall() == []
 
 
-async def test_each_command_says_on_standard_error_which_database_it_used(tmp_path, database_url):
+async def test_each_command_says_on_standard_error_which_database_it_used(tmp_path: Path, database_url: str) -> None:
+    line = ""
     for command in (["clients", "create", "studio"], ["submissions", "show"], ["migrate"]):
         ended = await run(*command, env=environment(database_url), cwd=tmp_path)
         assert ended.code == 0, ended.err
@@ -66,11 +68,11 @@ async def test_each_command_says_on_standard_error_which_database_it_used(tmp_pa
         ("sqlite+aiosqlite:///./a/../b.db", "/b.db"),
     ],
 )
-def test_how_a_database_is_called(url, shown):
+def test_how_a_database_is_called(url: str, shown: str) -> None:
     assert name_of(parse_url(url)).endswith(shown)
 
 
-async def test_migrate_makes_no_database_by_a_file_that_is_not_filled_in(tmp_path):
+async def test_migrate_makes_no_database_by_a_file_that_is_not_filled_in(tmp_path: Path) -> None:
     bare = {"PATH": environment(None)["PATH"]}
     (tmp_path / ".env").write_text("GATEWAY_PUBLIC_URL=\nGATEWAY_CALLBACK_SECRETS=\nGATEWAY_TEMPOLOR_API_KEY=\n")
     ended = await run("migrate", env=bare, cwd=tmp_path)
@@ -89,7 +91,7 @@ async def test_migrate_makes_no_database_by_a_file_that_is_not_filled_in(tmp_pat
 
 
 @pytest.mark.parametrize("command", [["serve"], ["migrate"], ["clients", "list"]], ids=" ".join)
-async def test_a_file_that_cannot_be_used_is_named_in_the_last_line(tmp_path, command):
+async def test_a_file_that_cannot_be_used_is_named_in_the_last_line(tmp_path: Path, command: list[str]) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     for path in (tmp_path / "none" / "gateway.db", tmp_path / "folder", tmp_path / "file" / "gateway.db"):
@@ -103,7 +105,7 @@ async def test_a_file_that_cannot_be_used_is_named_in_the_last_line(tmp_path, co
 
 
 @on_sqlite
-async def test_an_argument_is_trimmed_as_a_setting_is(tmp_path, database_url):
+async def test_an_argument_is_trimmed_as_a_setting_is(tmp_path: Path, database_url: str) -> None:
     env = environment(database_url)
     ended = await run("clients", "create", "\ufeffpasted \n", env=env, cwd=tmp_path)
     assert ended.code == 0, ended.err

@@ -1,5 +1,7 @@
 """A worker's own metrics, on a port of their own, and nothing else there."""
 
+from pathlib import Path
+
 import httpx
 
 from tests.support.commands import environment, running
@@ -7,7 +9,7 @@ from tests.support.databases import on_postgresql
 
 
 @on_postgresql
-async def test_a_worker_shows_its_loops_and_serves_nothing_else(database_url, tmp_path):
+async def test_a_worker_shows_its_loops_and_serves_nothing_else(database_url: str, tmp_path: Path) -> None:
     arguments = ("worker", "--metrics-host", "127.0.0.1", "--metrics-port", "0")
     async with running(*arguments, env=environment(database_url), cwd=tmp_path) as worker:
         text = (await worker.api.get("/metrics")).text

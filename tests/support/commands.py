@@ -147,7 +147,7 @@ async def running(*arguments: str, env: dict[str, str], cwd: Path) -> AsyncItera
 
 
 async def _port(process: asyncio.subprocess.Process, log: Path) -> int | None:
-    text = log.read_text()  # noqa: ASYNC240 - a short file, and nothing else runs here
+    text = log.read_text()
     assert process.returncode is None, text
     for line in text.splitlines():
         said = json.loads(line) if line.startswith("{") and line.endswith("}") else {}

@@ -3,6 +3,8 @@ docs/upgrading.md."""
 
 import asyncio
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,22 +13,23 @@ from tests.chaos.load import assert_kept
 from tests.chaos.processes import Process, client, free_port, serving
 from tests.deployment.steady import steady_load
 from tests.processes.upgrades.flow import faults, looked_at, order, readiness
-from tests.processes.upgrades.trees import ROOT, next_release
+from tests.processes.upgrades.trees import ROOT, Release, next_release
 from tests.support.commands import environment, run
 from tests.support.databases import on_postgresql, on_sqlite
+from tests.support.starting import StartSandbox
 
 MIGRATIONS = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/upgrading.md").read_text(), re.MULTILINE | re.DOTALL)
 EXPAND, CONTRACT = MIGRATIONS[:2], MIGRATIONS[2]
 PER_S = 15
 
 
-async def _migrate(release, env, *arguments):
+async def _migrate(release: Release, env: dict[str, str], *arguments: str) -> str:
     ended = await run("migrate", *arguments, env=env, cwd=release.tree)
     assert ended.code == 0, ended.err
     return ended.out
 
 
-async def _assert_refused(env, cwd):
+async def _assert_refused(env: dict[str, str], cwd: Path) -> None:
     """Today's code neither starts on the schema, nor touches it, and says why."""
     commands = (["serve", "--port", "0"], ["worker"], ["migrate"])
     for ended in await asyncio.gather(*(run(*command, env=env, cwd=cwd) for command in commands)):
@@ -37,9 +40,11 @@ async def _assert_refused(env, cwd):
 
 @on_postgresql
 @pytest.mark.slow
-async def test_a_running_process_outlives_the_next_releases_migration(tmp_path, database_url, start_sandbox):
+async def test_a_running_process_outlives_the_next_releases_migration(
+    tmp_path: Path, database_url: str, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=300)
-    settings = {"tempolor_base_url": sandbox.base_url}
+    settings: dict[str, Any] = {"tempolor_base_url": sandbox.base_url}
     env = environment(database_url)
     expanded = next_release(tmp_path / "expanded", EXPAND)
     async with serving(database_url, tmp_path, **settings) as today:
@@ -71,7 +76,9 @@ async def test_a_running_process_outlives_the_next_releases_migration(tmp_path, 
 
 
 @on_postgresql
-async def test_a_process_that_was_forgotten_is_not_ready_once_the_schema_is_contracted(tmp_path, database_url):
+async def test_a_process_that_was_forgotten_is_not_ready_once_the_schema_is_contracted(
+    tmp_path: Path, database_url: str
+) -> None:
     expanded = next_release(tmp_path / "expanded", EXPAND)
     contracted = next_release(tmp_path / "contracted", [*EXPAND, CONTRACT])
     env = environment(database_url)
@@ -85,14 +92,16 @@ async def test_a_process_that_was_forgotten_is_not_ready_once_the_schema_is_cont
         assert (await readiness(today))[0] == 503
 
 
-async def _assert_that_the_expanded_release_would_be_served_no_more(expanded, env):
+async def _assert_that_the_expanded_release_would_be_served_no_more(expanded: Release, env: dict[str, str]) -> None:
     ended = await run("migrate", env=env, cwd=expanded.tree)
     assert ended.code == 1
     assert "0103, which this release does not know" in ended.err
 
 
 @on_sqlite
-async def test_the_documented_migrations_run_on_sqlite_and_an_older_release_refuses_the_file(tmp_path, database_url):
+async def test_the_documented_migrations_run_on_sqlite_and_an_older_release_refuses_the_file(
+    tmp_path: Path, database_url: str
+) -> None:
     env = environment(database_url)
     contracted = next_release(tmp_path / "contracted", MIGRATIONS)
     await _migrate(contracted, env)

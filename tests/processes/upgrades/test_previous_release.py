@@ -1,6 +1,9 @@
 """The previous release's code on today's schema: it starts on its own, and is overtaken while it runs."""
 
 import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,14 +11,16 @@ from tests.chaos.load import assert_kept
 from tests.chaos.processes import Process, client, free_port, serving
 from tests.deployment.steady import steady_load
 from tests.processes.upgrades.flow import faults, looked_at, order
-from tests.processes.upgrades.trees import NoHistory, previous_release
+from tests.processes.upgrades.trees import NoHistory, Release, previous_release
 from tests.support.commands import environment, run
+from tests.support.postgres import PostgresServer
+from tests.support.starting import StartSandbox
 
 PER_S = 15
 
 
 @pytest.fixture
-def previous(tmp_path):
+def previous(tmp_path: Path) -> Release:
     """The release before today's newest migration, as files."""
     tree = tmp_path / "previous"
     tree.mkdir()
@@ -26,17 +31,19 @@ def previous(tmp_path):
 
 
 @pytest.fixture
-def empty_url(postgres):
+def empty_url(postgres: PostgresServer) -> Iterator[str]:
     """A database without any table."""
     name = f"upgrade_{uuid.uuid4().hex}"
     yield postgres.create_database(name)
     postgres.drop_database(name)
 
 
-async def test_the_previous_release_works_on_todays_schema(tmp_path, empty_url, previous, start_sandbox):
+async def test_the_previous_release_works_on_todays_schema(
+    tmp_path: Path, empty_url: str, previous: Release, start_sandbox: StartSandbox
+) -> None:
     assert previous.edited == (), "a migration that was released is never edited"
     sandbox = await start_sandbox(scale=300)
-    settings = {"tempolor_base_url": sandbox.base_url}
+    settings: dict[str, Any] = {"tempolor_base_url": sandbox.base_url}
     env = environment(empty_url)
     made = await run("migrate", env=env, cwd=previous.tree)
     assert made.code == 0, (previous.name, made.err)

@@ -1,5 +1,8 @@
 """Whatever comes under a leaked token: an item's state, a task's document and a page of tasks have a bound."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from app.domain.fields import KNOWN
@@ -8,20 +11,21 @@ from app.domain.observation import Observation, Source
 from app.domain.transition import MOST_ITEMS
 from app.flows.fitting import MOST_PAGE_BYTES, MOST_TASK_BYTES, fit_items, page_of
 from app.vendor import wire
-from app.vendor.kinds import FAMILIES
+from app.vendor.kinds import FAMILIES, Family
 from tests.support.bodies import worst_item
 
 MOST_STATE_BYTES = 640 * 1024
 
 
-def odd_item(family):
+def odd_item(family: Family) -> dict[str, Any]:
     names = KNOWN | family.shape.url_fields | family.shape.status_fields | {"event"}
     return {name: {"k": "v" * 2030} for name in names}
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
-def test_the_state_of_an_item_is_bounded_whatever_is_said_of_it(family):
-    state, large = ItemState(), {}
+def test_the_state_of_an_item_is_bounded_whatever_is_said_of_it(family: Family) -> None:
+    state = ItemState()
+    large: dict[str, Any] = {}
     bodies = [worst_item(family, turn) for turn in range(20)] + [odd_item(family)]
     for at, item in enumerate(bodies):
         [reading] = wire.read_items([{"item_id": "i" * 200, **item}], family, of_callback=True).readings
@@ -35,8 +39,8 @@ def test_the_state_of_an_item_is_bounded_whatever_is_said_of_it(family):
     assert total <= MOST_STATE_BYTES
 
 
-def test_what_fits_is_left_whole_and_of_what_does_not_the_largest_is_shortened():
-    def shown(size, n):
+def test_what_fits_is_left_whole_and_of_what_does_not_the_largest_is_shortened() -> None:
+    def shown(size: int, n: int) -> dict[str, Any]:
         return {"item_id": f"{n}", "lyrics": "l" * size, "lyrics_sections": [], "vendor": {"lyrics": "l" * size}}
 
     small = [shown(10_000, n) for n in range(MOST_ITEMS)]
@@ -57,12 +61,13 @@ def test_what_fits_is_left_whole_and_of_what_does_not_the_largest_is_shortened()
 
 
 @pytest.mark.parametrize(("size", "pages"), [(1000, [200]), (50_000, [168, 32]), (2_000_000, [5] * 8)])
-def test_a_page_ends_where_it_is_large_enough_and_little_more_is_read(size, pages):
-    records, lengths = list(range(sum(pages))), []
+def test_a_page_ends_where_it_is_large_enough_and_little_more_is_read(size: int, pages: list[int]) -> None:
+    records: list[Any] = list(range(sum(pages)))
+    lengths = []
     while records:
         read: list[int] = []
 
-        def documents(part, read=read):
+        def documents(part: Sequence[Any], read: list[int] = read) -> list[dict[str, Any]]:
             read += part
             return [{"n": n, "text": "t" * size} for n in part]
 
