@@ -15,6 +15,8 @@ from typing import Any, Final
 Factory = Callable[[], asyncio.BaseProtocol]
 
 HIGH_WATER: Final = 64 * 1024
+KERNEL: Final = 64 * 1024
+"""Bytes that need no reader: a connection that is closed ends when no more than so many are unread."""
 PIECE: Final = 256 * 1024
 """What a protocol is given at once at most, as asyncio's own transports do."""
 _END: Final = b""
@@ -138,6 +140,9 @@ class MemoryTransport(asyncio.Transport):
         data = self._inbox.popleft()
         while data and self._inbox and self._inbox[0] and len(data) + len(self._inbox[0]) <= PIECE:
             data += self._inbox.popleft()
+        if len(data) > PIECE:
+            self._inbox.appendleft(data[PIECE:])
+            data = data[:PIECE]
         self._size -= len(data)
         self._peer._drained()
         if data and not self._closing:
@@ -147,6 +152,8 @@ class MemoryTransport(asyncio.Transport):
         self._schedule()
 
     def _drained(self) -> None:
+        if self._closing and not self._lost and self.get_write_buffer_size() <= KERNEL:
+            self._loop.call_soon(self._lose, None)
         if self._writer_paused and self.get_write_buffer_size() <= self._low:
             self._writer_paused = False
             self._protocol.resume_writing()
@@ -157,12 +164,13 @@ class MemoryTransport(asyncio.Transport):
         return self._closing
 
     def close(self) -> None:
-        """What was written still arrives."""
+        """What was written still arrives. The end waits for what a kernel would not take on."""
         if self._closing:
             return
         self.write_eof()
         self._closing = True
-        self._loop.call_soon(self._lose, None)
+        if self.get_write_buffer_size() <= KERNEL:
+            self._loop.call_soon(self._lose, None)
 
     def abort(self) -> None:
         self._closing = True
@@ -177,6 +185,8 @@ class MemoryTransport(asyncio.Transport):
             self._inbox.clear()
             self._size = 0
             self._protocol.connection_lost(error)
+            # Whoever waits to write more learns with its next bytes that nobody takes them.
+            self._peer._drained()
 
     # --- the protocol
 

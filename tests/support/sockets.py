@@ -1,7 +1,6 @@
 """Bytes as they are, to a server of the test's own limits."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
@@ -18,6 +17,8 @@ async def served(gateway: Running, limits: Limits) -> AsyncIterator[int]:
     listener = listen("127.0.0.1", 0)
     server = make_server(gateway.gateway.app(), host="127.0.0.1", port=0, limits=limits)
     serving = asyncio.create_task(server.serve([listener]))
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.001)
     try:
         yield int(listener.getsockname()[1])
     finally:
@@ -69,7 +70,7 @@ class Line:
     async def trickle(self, data: bytes, every_s: float, timeout_s: float) -> float:
         """Send a byte at a time, again and again, until the other side has closed; the seconds that it took. Raises
         TimeoutError."""
-        started = time.monotonic()
+        started = asyncio.get_running_loop().time()
         closed = asyncio.ensure_future(self.rest(timeout_s))
         try:
             async with asyncio.timeout(timeout_s):
@@ -83,7 +84,7 @@ class Line:
             self.heard = await closed
         finally:
             closed.cancel()
-        return time.monotonic() - started
+        return asyncio.get_running_loop().time() - started
 
 
 def status_of(answer: bytes) -> int:
