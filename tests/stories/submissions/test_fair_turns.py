@@ -1,21 +1,13 @@
 """Slots are scarce: the clients take turns, whatever each has queued, and the queue's length costs nothing."""
 
 import asyncio
-import contextlib
 from datetime import timedelta
-
-import asyncpg
-import pytest
-import sqlalchemy as sa
 
 from app.flows.dispatch import claim
 from app.flows.turns import lock_next
-from app.storage import tasks
 from tests.support.direct import Direct
 from tests.support.gateway import eventually, running_gateway
-from tests.support.virtual_time import monotonic, utc_now
-
-pytestmark = pytest.mark.virtual_time
+from tests.support.virtual_time import utc_now
 
 INDEX = "ix_tasks_client_name_dispatch_due_at_id"
 
@@ -132,95 +124,6 @@ async def test_what_is_not_due_yet_takes_no_turn(start_gateway, database_url):
         else "UPDATE tasks SET dispatch_due_at = '2099-01-01 00:00:00.000000' WHERE client_name = 'a'"
     )
     assert await take(gateway, 3) == of_b
-
-
-async def test_what_another_transaction_holds_is_passed_over(start_gateway, database_url):
-    if database_url.startswith("sqlite"):
-        pytest.skip("SQLite has one writer and no row locks")
-    gateway = await start_gateway(workers=False)
-    a, b = [await client(gateway, name) for name in "ab"]
-    of_a, of_b = await queue(gateway, 3, a), await queue(gateway, 2, b)
-    async with _holding(database_url, of_a[0], *of_b):
-        started = monotonic()
-        assert await take(gateway, 2) == of_a[1:]
-        assert await take(gateway, 1) in ([of_a[1]], [])
-        assert monotonic() - started < 3
-    assert sorted(await take(gateway, 2)) == sorted([of_a[0], of_b[0]])
-
-
-async def test_the_cost_does_not_grow_with_the_queue(start_gateway, database_url):
-    """Plans with ten thousand queued and forty thousand ended tasks: the index of the turns, never the table."""
-    gateway = await start_gateway(workers=False)
-    for name in "abc":
-        await queue(gateway, 1, await client(gateway, name))
-    direct = Direct(database_url)
-    await _multiply(direct, 10_000, "a", queued=True)
-    await _multiply(direct, 40_000, "b", queued=False)
-    await direct.execute("ANALYZE")
-    context = gateway.gateway.context
-    plans = await context.db.write(_plans, utc_now() + timedelta(seconds=1))
-    assert len(plans) >= 3
-    for plan in plans:
-        assert INDEX in plan, plan
-        assert "Seq Scan" not in plan, plan
-        assert "TEMP B-TREE" not in plan, plan
-        assert "SCAN tasks\n" not in plan, plan
-    started = monotonic()
-    assert len(await take(gateway, 3)) == 3
-    assert monotonic() - started < 2
-
-
-def _plans(conn, now):
-    """The plan of each statement that takes turns."""
-    seen = []
-
-    def note(_conn, _cursor, statement, parameters, _context, _many):
-        seen.append((statement, parameters))
-
-    sa.event.listen(conn, "before_cursor_execute", note)
-    tasks.waiting(conn, now)
-    tasks.lock_queued(conn, now, 2, "a")
-    tasks.lock_queued(conn, now, 2, "c")
-    sa.event.remove(conn, "before_cursor_execute", note)
-    explain = "EXPLAIN QUERY PLAN " if conn.dialect.name == "sqlite" else "EXPLAIN "
-    return [
-        "\n".join(str(row[-1]) for row in conn.exec_driver_sql(explain + statement, parameters)) + "\n"
-        for statement, parameters in seen
-    ]
-
-
-async def _multiply(direct, count, name, *, queued):
-    """Copies of a client's task, queued or ended."""
-    columns = [row["name"] for row in await direct.rows(_COLUMNS[direct.is_sqlite])]
-    fresh = "lower(hex(randomblob(16)))" if direct.is_sqlite else "gen_random_uuid()"
-    numbers = (
-        f"(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) SELECT i FROM n)"
-        if direct.is_sqlite
-        else f"generate_series(1, {count})"
-    )
-    values = {"id": fresh} | ({} if queued else {"dispatch_due_at": "NULL", "status": "'succeeded'"})
-    chosen = ", ".join(values.get(column, f"t.{column}") for column in columns)
-    await direct.execute(
-        f"INSERT INTO tasks ({', '.join(columns)}) SELECT {chosen} FROM tasks AS t CROSS JOIN {numbers} AS g"
-        f" WHERE t.client_name = '{name}'"
-    )
-
-
-_COLUMNS = {
-    True: "SELECT name FROM pragma_table_info('tasks')",
-    False: "SELECT column_name AS name FROM information_schema.columns WHERE table_name = 'tasks'",
-}
-
-
-@contextlib.asynccontextmanager
-async def _holding(url, *task_ids):
-    conn = await asyncpg.connect(url)
-    try:
-        async with conn.transaction():
-            await conn.execute("SELECT 1 FROM tasks WHERE id = ANY($1::uuid[]) FOR NO KEY UPDATE", task_ids)
-            yield
-    finally:
-        await conn.close()
 
 
 async def _sent(sandbox, count):

@@ -15,33 +15,29 @@ async def _sent(sandbox, count):
     return len(submissions(sandbox)) == count
 
 
-LOST_ANSWERS = {
-    "reset": {"reset": True, "accept": True},
-    "html": {"garbage": "html_200", "accept": True},
-    "bad gateway": {"garbage": "html_502", "accept": True},
-    "empty": {"garbage": "empty", "accept": True},
-    "no ids": {"garbage": "no_ids", "accept": True},
-    "truncated": {"garbage": "truncated", "accept": True},
-    "503 with Retry-After": {"http_status": 503, "retry_after_s": 1, "accept": True},
-    "redirect": {"http_status": 302, "accept": True},
-    "time-out": {"hang_s": 30, "accept": True},
-}
+LOST_ANSWERS = [
+    {"reset": True},
+    {"garbage": "html_200"},
+    {"garbage": "no_ids"},
+    {"http_status": 503, "retry_after_s": 1},
+    {"hang_s": 30},
+]
+"""What else is unknown: ``tests/rules/tempolor/test_submit_answer.py``."""
 
 
 def submissions(sandbox):
     return [call for call in sandbox.calls if call.operation == "submit"]
 
 
-@pytest.mark.parametrize("lost", LOST_ANSWERS.values(), ids=LOST_ANSWERS)
-async def test_a_lost_answer_is_settled_by_the_callback(start_gateway, start_sandbox, lost):
+async def test_a_lost_answer_is_settled_by_the_callback(start_gateway, start_sandbox):
     sandbox = await start_sandbox(scale=60)
-    sandbox.add_rules(answers=[{"operation": "submit"} | lost])
     gateway = await start_gateway(sandbox, submit_timeout_s=1)
-    task = await gateway.submit()
-    await gateway.until(task["id"], "unconfirmed")
-    await gateway.until(task["id"], "succeeded")
-    assert len(submissions(sandbox)) == 1
-    assert len(list(sandbox.works)) == 1
+    for sent, lost in enumerate(LOST_ANSWERS, start=1):
+        sandbox.add_rules(answers=[{"operation": "submit", "accept": True} | lost])
+        task = await gateway.submit()
+        await gateway.until(task["id"], "unconfirmed")
+        await gateway.until(task["id"], "succeeded")
+        assert len(submissions(sandbox)) == len(sandbox.works) == sent, lost
 
 
 async def test_an_outcome_that_nothing_confirms_fails_and_is_not_sent_again(start_gateway, start_sandbox):

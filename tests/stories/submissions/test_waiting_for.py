@@ -11,14 +11,10 @@ from app.flows.present import documents
 from app.storage import tasks
 from tests.support.gateway import eventually, running_gateway
 
-pytestmark = pytest.mark.virtual_time
-
 REFUSED = [
     ({"status": 400002}, "vendor_key_rejected"),
-    ({"status": 400005}, "insufficient_points"),
     ({"status": 400007}, "vendor_queue_full"),
     ({"http_status": 429, "retry_after_s": 20}, "vendor_rate_limited"),
-    ({"status": 400006}, "backing_off"),
     ({"status": 400001, "retry_after_s": 20}, "backing_off"),
 ]
 

@@ -1,0 +1,194 @@
+"""Whose task is next: found by an index however long the queue is, past what others hold, and by two replicas as by
+one."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from datetime import timedelta
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+
+from app.flows.turns import lock_next
+from app.storage import parked, tasks
+from tests.support.clock import ScaledClock
+from tests.support.databases import on_postgresql
+from tests.support.direct import Direct
+from tests.support.gateway import eventually
+from tests.support.virtual_time import monotonic, utc_now
+
+INDEX = "ix_tasks_client_name_dispatch_due_at_id"
+
+
+@pytest.fixture
+async def gateway(start_gateway):
+    return await start_gateway(workers=False)
+
+
+async def client(gateway, name):
+    made = (await gateway.api.post("/v1/clients", json={"name": name})).json()
+    return {"Authorization": f"Bearer {made['api_key']}"}
+
+
+async def queue(gateway, count, who=None, kind="lyrics.generate", **params):
+    """Queue tasks of one client; their ids, oldest first."""
+    task = {"kind": kind, "params": {"prompt": "rain", **params}}
+    answer = await gateway.api.post("/v1/tasks/batch", json={"tasks": [task] * count}, headers=who or {})
+    assert answer.status_code == 202, answer.text
+    return [task["id"] for task in answer.json()["data"]]
+
+
+async def take(gateway, room):
+    """What would be sent next, oldest of each client first, without sending it."""
+    now = utc_now() + timedelta(seconds=1)
+    found = await gateway.gateway.context.db.write(lock_next, now, room, {}, None)
+    return [str(record.task.id) for record in found.records]
+
+
+@on_postgresql  # SQLite has one writer and no row locks
+async def test_what_another_transaction_holds_is_passed_over(gateway, database_url):
+    a, b = [await client(gateway, name) for name in "ab"]
+    of_a, of_b = await queue(gateway, 3, a), await queue(gateway, 2, b)
+    async with _holding(database_url, of_a[0], *of_b):
+        started = monotonic()
+        assert await take(gateway, 2) == of_a[1:]
+        assert await take(gateway, 1) in ([of_a[1]], [])
+        assert monotonic() - started < 3
+    assert sorted(await take(gateway, 2)) == sorted([of_a[0], of_b[0]])
+
+
+@pytest.mark.own_database
+async def test_the_cost_does_not_grow_with_the_queue(gateway, database_url):
+    """Plans with ten thousand queued and forty thousand ended tasks: the index of the turns, never the table."""
+    for name in "abc":
+        await queue(gateway, 1, await client(gateway, name))
+    direct = Direct(database_url)
+    await _multiply(direct, 10_000, "a", queued=True)
+    await _multiply(direct, 40_000, "b", queued=False)
+    await direct.execute("ANALYZE")
+    context = gateway.gateway.context
+    plans = await context.db.write(_plans, utc_now() + timedelta(seconds=1))
+    assert len(plans) >= 3
+    for plan in plans:
+        assert INDEX in plan, plan
+        assert "Seq Scan" not in plan, plan
+        assert "TEMP B-TREE" not in plan, plan
+        assert "SCAN tasks\n" not in plan, plan
+    started = monotonic()
+    assert len(await take(gateway, 3)) == 3
+    assert monotonic() - started < 2
+
+
+def _plans(conn, now):
+    """The plan of each statement that takes turns."""
+    seen = []
+
+    def note(_conn, _cursor, statement, parameters, _context, _many):
+        seen.append((statement, parameters))
+
+    sa.event.listen(conn, "before_cursor_execute", note)
+    tasks.waiting(conn, now)
+    tasks.lock_queued(conn, now, 2, "a")
+    tasks.lock_queued(conn, now, 2, "c")
+    sa.event.remove(conn, "before_cursor_execute", note)
+    explain = "EXPLAIN QUERY PLAN " if conn.dialect.name == "sqlite" else "EXPLAIN "
+    return [
+        "\n".join(str(row[-1]) for row in conn.exec_driver_sql(explain + statement, parameters)) + "\n"
+        for statement, parameters in seen
+    ]
+
+
+async def _multiply(direct, count, name, *, queued):
+    """Copies of a client's task, queued or ended."""
+    columns = [row["name"] for row in await direct.rows(_COLUMNS[direct.is_sqlite])]
+    fresh = "lower(hex(randomblob(16)))" if direct.is_sqlite else "gen_random_uuid()"
+    numbers = (
+        f"(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) SELECT i FROM n)"
+        if direct.is_sqlite
+        else f"generate_series(1, {count})"
+    )
+    values = {"id": fresh} | ({} if queued else {"dispatch_due_at": "NULL", "status": "'succeeded'"})
+    chosen = ", ".join(values.get(column, f"t.{column}") for column in columns)
+    await direct.execute(
+        f"INSERT INTO tasks ({', '.join(columns)}) SELECT {chosen} FROM tasks AS t CROSS JOIN {numbers} AS g"
+        f" WHERE t.client_name = '{name}'"
+    )
+
+
+_COLUMNS = {
+    True: "SELECT name FROM pragma_table_info('tasks')",
+    False: "SELECT column_name AS name FROM information_schema.columns WHERE table_name = 'tasks'",
+}
+
+
+@pytest.mark.own_database
+async def test_what_is_parked_is_found_by_an_index_of_its_own(gateway, database_url):
+    await queue(gateway, 100)
+    some = "SELECT id FROM tasks ORDER BY id LIMIT 3"
+    await Direct(database_url).execute(
+        f"UPDATE tasks SET parked_as = 'song.generate x' WHERE id IN ({some})", "ANALYZE"
+    )
+
+    def plans(conn):
+        seen = []
+
+        def note(_conn, _cursor, statement, parameters, _context, _many):
+            seen.append((statement, parameters))
+
+        sa.event.listen(conn, "before_cursor_execute", note)
+        parked.keys(conn)
+        parked.lock_first(conn, "song.generate x")
+        parked.count(conn, "song.generate x")
+        sa.event.remove(conn, "before_cursor_execute", note)
+        if conn.dialect.name == "postgresql":
+            # A hundred rows are quicker read than looked up.
+            conn.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        explain = "EXPLAIN QUERY PLAN " if conn.dialect.name == "sqlite" else "EXPLAIN "
+        return [str(conn.exec_driver_sql(explain + one, given).all()) for one, given in seen]
+
+    found = await gateway.gateway.context.db.write(plans)
+    assert len(found) == 3
+    assert all("ix_tasks_parked_as_submit_attempts_id" in plan for plan in found), found
+    assert not any("Sort" in plan or "TEMP B-TREE" in plan for plan in found[1:2]), found
+
+
+@on_postgresql  # one process on a SQLite file
+async def test_of_a_model_that_is_gone_two_replicas_burn_three_together_and_probe_together(
+    start_gateway, start_sandbox
+):
+    sandbox = await start_sandbox(scale=2000, retired_models=["gone"])
+    clock = ScaledClock()
+    one, _ = [await start_gateway(sandbox, clock=clock, submit_max_in_flight=6, loop_idle_s=0.2) for _ in range(2)]
+    await queue(one, 20, kind="song.generate", model="gone")
+    await queue(one, 2, kind="song.generate", model="tempolor-latest")
+
+    async def burnt_and_done():
+        tasks = (await one.api.get("/v1/tasks", params={"limit": 200})).json()["data"]
+        return Counter(task["status"] for task in tasks) == Counter(failed=3, queued=17, succeeded=2)
+
+    def sent():
+        return sum(call.operation == "submit" for call in sandbox.calls)
+
+    await eventually(burnt_and_done, timeout_s=40, every_s=0.2)
+    before = sent()
+    clock.skip(61)
+    await eventually(lambda: _is(sent() > before))
+    await asyncio.sleep(0.4)
+    assert sent() == before + 1, "one probe"
+    await eventually(burnt_and_done, every_s=0.2)
+
+
+async def _is(value):
+    return value
+
+
+@contextlib.asynccontextmanager
+async def _holding(url, *task_ids):
+    conn = await asyncpg.connect(url)
+    try:
+        async with conn.transaction():
+            await conn.execute("SELECT 1 FROM tasks WHERE id = ANY($1::uuid[]) FOR NO KEY UPDATE", task_ids)
+            yield
+    finally:
+        await conn.close()
