@@ -131,7 +131,7 @@ BODIES: Final = (
         "        self._entries -= 1\n        self._bytes -= size\n",
         "        self._entries -= 1\n",
         "what was refused or answered makes room again",
-        ("tests/stories/callbacks/test_callback_sizes.py", "tests/stories/callbacks"),
+        ("tests/stories/callbacks/test_admission.py",),
     ),
     Mutation(
         "budget-leaks",
