@@ -6,8 +6,9 @@ nothing is another than before, on both databases, without saying what is right.
 
 How to read a record. ``#7 at 8.08s:`` begins a step, by the virtual clock. ``→`` is the answer to it. ``vendor <`` and
 ``client <`` are what those were sent and what they answered. ``a status: "queued" → "running"`` is a change in the
-document of task ``a``, ``a/t2m_1`` its item; ``+`` a new row of the inbound log or of the notifications; ``a |`` a new
-entry of its timeline. Below a notification stands how its body differs (``≠``) from the task as it is after the step.
+document of task ``a``, ``a/t2m_1`` its item; ``+`` a new row of the inbound log or of the notifications. Below a
+notification stands how its body differs (``≠``) from the task as it is after the step. What the timelines have gained
+stands at the end of each part.
 
 How to read a failing diff. ``-`` is what is kept, ``+`` what was told now; the line above each piece names its step.
 The first piece is nearest to the cause, later ones may only follow from it. Where the change is meant, ``make trace``

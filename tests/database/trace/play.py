@@ -4,7 +4,7 @@ import json
 import re
 from asyncio import sleep
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -21,16 +21,17 @@ STEP_S: Final = 1.01
 """How long a step takes. What it set off has come to rest by then. Not a whole second, so that no step falls together
 with what an earlier one made due."""
 SETTINGS: Final[dict[str, Any]] = {
-    "submit_timeout_s": 10,
-    "submit_confirm_s": 60,
-    "query_first_after_s": 40,
-    "query_interval_s": 15,
-    "query_max_interval_s": 30,
+    "submit_timeout_s": 5,
+    "submit_confirm_s": 40,
+    "query_first_after_s": 20,
+    "query_interval_s": 8,
+    "query_max_interval_s": 16,
     "task_deadline_s": 300,
-    "item_unknown_grace_s": 50,
+    "item_unknown_grace_s": 25,
     "egress_allow_private": True,
     "loop_idle_s": 3.1,
 }
+"""Shorter than by default, since a second costs processor time too: the loops look for work."""
 _PLACE: Final = re.compile(r"\{([\w-]+)\}")
 CLIENTS: Final = ("studio", "radio")
 
@@ -48,7 +49,7 @@ class Play:
         self.clock = TraceClock(loop)
         self.lines: list[str] = []
         self._noted: list[str] = []
-        self.vendor = Vendor(lambda line: self._noted.append(f"  vendor < {line}"))
+        self.vendor = Vendor(lambda line: self._noted.append(f"  vendor {self.clock.shown_s():g}s < {line}"))
         self.receiver = Receiver()
         self._documents: dict[str, Document] = {}
         self._rows: dict[str, Document] = {}
@@ -124,7 +125,7 @@ class Play:
         """A call of the API; ``{name}`` in the path or the body stands for the id. ``name``: of a new task."""
         said = f" {json.dumps(body)}" if body is not None else ""
         inbox, outbox = path.endswith("/replay"), path.startswith("/v1/notifications")
-        async with self._step(f"{by} POST {path}{said}", inbox=inbox, outbox=outbox, touched=set(self._ids)):
+        async with self._step(f"{by} POST {path}{said}", inbox=inbox, outbox=outbox):
             await self._call("POST", self._with_ids(path), json.loads(self._with_ids(json.dumps(body))), by, name)
 
     async def get(self, path: str, *, by: str = "studio") -> None:
@@ -147,7 +148,7 @@ class Play:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         shown = repr(body) if isinstance(body, bytes) else json.dumps(body)
         shown = shown if len(shown) < 700 else f"{shown[:300]}… {len(content)} bytes"
-        async with self._step(f"callback to {to or 'nobody'} {shown} {note}".rstrip(), inbox=True, touched={to or ""}):
+        async with self._step(f"callback to {to or 'nobody'} {shown} {note}".rstrip(), inbox=True):
             headers = {"Content-Type": "application/json"}
             self._answered(await call(self._port, "POST", path, headers, content))
 
@@ -166,6 +167,21 @@ class Play:
         """What the next questions get; None holds the answer back."""
         self.vendor.query_answers.extend(replies)
 
+    async def told(self, *replies: Reply) -> None:
+        """What the client's receiver says to the next notifications; then it takes them."""
+        self._noted.extend(f"  client will say {reply.label}" for reply in replies)
+        self.receiver.answers.extend(replies)
+
+    async def redeliver(self, name: str, type_: str, *, by: str = "studio") -> None:
+        """A notification of a task is sent again."""
+        found = (row for row in self._rows.items() if row[1].get("type") == type_)
+        notification = next(key for key, row in found if row["task_id"] == self._ids[name])
+        await self.post("/v1/notifications/{%s}/redeliver" % notification, by=by)  # noqa: UP031 - braces
+
+    async def delete(self, path: str, *, by: str = "admin") -> None:
+        async with self._step(f"{by} DELETE {path}", outbox=True):
+            await self._call("DELETE", self._with_ids(path), None, by, "")
+
     async def wait(self, seconds: float, why: str = "") -> None:
         """Time passes."""
         async with self._step(f"{seconds:g} s pass{why and ', '}{why}"):
@@ -173,7 +189,7 @@ class Play:
 
     async def crash(self) -> None:
         """The gateway is gone without a word."""
-        async with self._step("the gateway is killed", looks=False):
+        async with self._step("the gateway is killed"):
             self.process.freeze()
 
     async def takeover(self) -> None:
@@ -188,13 +204,16 @@ class Play:
 
     # --- the record
 
-    def part(self, title: str) -> None:
+    async def part(self, title: str) -> None:
+        """What follows belongs together."""
+        await self._look_at_timelines()
         self.lines += ["", "", f"== {title}"]
 
     async def text(self) -> str:
         """The whole record, with what is visible at the end."""
         async with self._step("the end", inbox=True, outbox=True):
-            await self._look_at_timelines(set(self._ids))
+            pass
+        await self._look_at_timelines()
         return "\n".join(self.lines) + "\n"
 
     @asynccontextmanager
@@ -205,7 +224,6 @@ class Play:
         looks: bool = True,
         inbox: bool = False,
         outbox: bool = False,
-        touched: Collection[str] = (),
     ) -> AsyncIterator[None]:
         self._steps += 1
         self.lines += ["", f"#{self._steps} at {self.clock.shown_s():g}s: {self.names.plain(title)}", *self._noted]
@@ -214,8 +232,8 @@ class Play:
         await self._pass(STEP_S)
         self.lines += [self.names.plain(line) for line in self._noted]
         self._noted.clear()
-        if looks:
-            await self._look(inbox=inbox, outbox=outbox, touched=touched)
+        if self.process.is_alive:
+            await self._look(inbox=inbox, outbox=outbox)
 
     async def _pass(self, seconds: float) -> None:
         """Let time pass. Steps begin at fixed times, whatever the loop took for the ones before."""
@@ -256,7 +274,7 @@ class Play:
         else:
             self.lines.append(f"{head} {self.names.line(body)}")
 
-    async def _look(self, *, inbox: bool, outbox: bool, touched: Collection[str]) -> None:
+    async def _look(self, *, inbox: bool, outbox: bool) -> None:
         """Everything that is visible, by what has changed. A log is only read where it may have changed: to read costs
         more than the step itself."""
         tasks = (await self._ask("GET", "/v1/tasks?limit=200")).json()["data"]
@@ -277,7 +295,6 @@ class Play:
             for one in reversed(listed):
                 self._see_row(kind, one)
         self._look_at_told()
-        await self._look_at_timelines({*moved, *touched})
 
     def _see(self, seen: dict[str, Document]) -> set[str]:
         """Note documents. Returns the tasks that changed."""
@@ -290,15 +307,18 @@ class Play:
                 moved.add(name.partition("/")[0])
         return moved
 
-    async def _look_at_timelines(self, tasks: set[str]) -> None:
-        for name in [name for name in self._ids if name in tasks]:
-            entries = await self._timeline(self._ids[name])
-            before = self._timelines.get(name, [])
+    async def _look_at_timelines(self) -> None:
+        """What has been added to the timelines of the tasks since they were last looked at."""
+        for name, task_id in self._ids.items():
+            entries, before = await self._timeline(task_id), self._timelines.get(name, [])
+            if entries == before:
+                continue
             if entries[: len(before)] != before:
-                self.lines.append(f"  {name}'s timeline is another than it was")
+                self.lines.append(f"timeline of {name} is another than it was")
                 before = []
+            self.lines.append(f"timeline of {name}")
+            self.lines += [f"  {_told(entry, self.names)}" for entry in entries[len(before) :]]
             self._timelines[name] = entries
-            self.lines += [f"  {name} | {_told(entry, self.names)}" for entry in entries[len(before) :]]
 
     async def _timeline(self, task_id: str) -> list[Document]:
         answer = await self._ask("GET", f"/v1/tasks/{task_id}/timeline?limit=200")

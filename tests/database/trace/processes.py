@@ -63,6 +63,10 @@ class Process:
     running: Running
     backend: MortalBackend
 
+    @property
+    def is_alive(self) -> bool:
+        return self.backend.awake.is_set()
+
     def freeze(self) -> None:
         """From now on nothing that it does is stored or read. What the kernel held for it is free, as if it were
         dead."""

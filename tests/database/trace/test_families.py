@@ -9,7 +9,7 @@ from tests.database.trace.vendor import accepted
 async def test_families(play: Chapter) -> None:
     await play.open()
 
-    play.part("Instrumentals")
+    await play.part("Instrumentals")
     await play.submit("in", "instrumental.generate", accepted("123"), told=True)
     await play.callback("instrumental", body("instrumental", chunk("123")), "in")
     await play.callback("instrumental", body("instrumental", wav("123", status="succeeded", model="TemPolor i4")), "in")
@@ -20,7 +20,7 @@ async def test_families(play: Chapter) -> None:
     found = audio("t2m_in", status="succeeded", audio_hi_status="sub_failed", **times)
     await play.callback("instrumental", body("instrumental", found), "in-x")
 
-    play.part("An extended song, and an instrumental song, in the envelope of a proxy")
+    await play.part("An extended song, and an instrumental song, in the envelope of a proxy")
     await play.submit("song-x", "song.extend", accepted("t2m_x"), told=True)
     await play.callback("song", {"status": 200000, "data": body("song", whole("t2m_x"))}, "song-x")
     quiet = {"prompt": "house", "model": "tempolor-latest", "instrumental": True, "name": "song-i"}
@@ -28,13 +28,13 @@ async def test_families(play: Chapter) -> None:
     found = audio("t2m_i", lyrics_sections_status="waiting") | wav("t2m_i", status="succeeded")
     await play.callback("song", body("song", found), "song-i")
 
-    play.part("Lyrics")
+    await play.part("Lyrics")
     await play.submit("ly", "lyrics.generate", accepted("ly_1"), told=True)
     await play.callback("lyrics", body("lyrics", {"item_id": "ly_1", "status": "running", "title": "Rain"}), "ly")
     await play.callback("lyrics", body("lyrics", {"item_id": "ly_1", "status": "succeeded", "lyric": "la\nla"}), "ly")
     await play.callback("lyrics", body("lyrics", {"item_id": "ly_1", "status": "failed"}), "ly")
 
-    play.part("Stems: one link, and a list of them")
+    await play.part("Stems: one link, and a list of them")
     await play.submit("st", "stems.create", accepted("mss_7"), told=True)
     zipped = {"item_id": "mss_7", "status": "succeeded", "stems_url": link("mss_7", "zip")}
     await play.callback("stems", body("stems", zipped), "st")
@@ -43,18 +43,18 @@ async def test_families(play: Chapter) -> None:
     several = {"item_id": "mss_8", "status": "succeeded", "stems_url": [link("a", "flac"), {"b": link("b", "flac")}]}
     await play.callback("stems", body("stems", several), "st-l")
 
-    play.part("MIDI, whose callback names the other family's list")
+    await play.part("MIDI, whose callback names the other family's list")
     await play.submit("mi", "midi.create", accepted("88"), told=True)
     midi = {"item_id": "88", "status": "succeeded", "midi_url": link("88", "mid"), "stems_url": link("88", "zip")}
     await play.callback("midi", body("stems", midi), "mi")
     await play.callback("midi", body("midi", midi), "mi")
 
-    play.part("The same id in two families is two items")
+    await play.part("The same id in two families is two items")
     await play.submit("st-2", "stems.create", accepted("88"), told=True)
     await play.callback("stems", body("stems", {"item_id": "88", "status": "failed", "err_msg": "no audio"}), "st-2")
     await play.get("/v1/items/88")
 
-    play.part("What nobody knows: events, statuses, sub-statuses, fields, types")
+    await play.part("What nobody knows: events, statuses, sub-statuses, fields, types")
     await play.submit("odd", "song.generate", accepted("t2m_odd"), told=True)
     strange = {"item_id": "t2m_odd", "status": "abnormal", "event": "cover_complete", "audio_hi_status": "resting"}
     await play.callback("song", body("song", strange | {"cover_url": link("c", "png"), "bpm": 120}), "odd")

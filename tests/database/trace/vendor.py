@@ -61,8 +61,8 @@ CUT: Final = Reply("the connection breaks", cut=True)
 
 
 class Vendor:
-    """``works``: what a question finds. ``urls``: where to call back, by the name in the params. ``heard`` is told of
-    each request and what it gets."""
+    """``works``: what a question finds. ``urls``: where to call back, by the name in the params (a retry's with
+    ``+``). ``heard`` is told of each request and what it gets."""
 
     def __init__(self, heard: Callable[[str], None]) -> None:
         self.works: dict[tuple[str, str], Item] = {}
@@ -85,9 +85,12 @@ class Vendor:
         if path == "account/billing":
             self._heard(f"{path}{key}")
             return Reply("", body=envelope(200000, {"balance": 776.5}))
-        name = body.get("name", "nobody")
-        self.urls[name] = body.pop("callback_url")
-        asked = f"{path}{key} {json.dumps(body, sort_keys=True)} for {self.urls[name]}"
+        name, url = body.get("name", "nobody"), body.pop("callback_url")
+        if self.urls.setdefault(name, url) != url:
+            # A retry has the params of another task, and a URL of its own.
+            name += "+"
+            self.urls[name] = url
+        asked = f"{path}{key} {json.dumps(body, sort_keys=True)} for {url}"
         left = self.submit_answers.get(name)
         return await self._tell(asked, name, left.popleft() if left else None)
 

@@ -90,7 +90,7 @@ async def call(
     first = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     writer.write(first.encode() + b"\r\n" + content)
     head = await _head(reader)
-    body = await reader.readexactly(int(head.fields["content-length"]))
+    body = await reader.readexactly(int(head.fields.get("content-length", "0")))
     writer.close()
     return Response(int(head.first.split(" ")[1]), head.fields, body)
 
