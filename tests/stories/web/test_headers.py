@@ -3,8 +3,6 @@
 import re
 from uuid import UUID
 
-import pytest
-
 from tests.support.bodies import song
 from tests.support.databases import on_sqlite
 from tests.support.sockets import Line
@@ -60,8 +58,8 @@ async def test_an_answer_that_no_application_sees_carries_them_too(gateway):
 
 
 @on_sqlite
-@pytest.mark.parametrize("path", ["/docs", "/redoc", "/docs/oauth2-redirect"])
-async def test_no_page_is_served_that_loads_scripts_from_elsewhere(gateway, path):
-    assert (await gateway.api.get(path)).status_code == 404
+async def test_no_page_is_served_that_loads_scripts_from_elsewhere(gateway):
+    for path in ("/docs", "/redoc", "/docs/oauth2-redirect"):
+        assert (await gateway.api.get(path)).status_code == 404
     document = (await gateway.api.get("/openapi.json")).text
     assert not re.search(r"cdn|jsdelivr|unpkg", document)

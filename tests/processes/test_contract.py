@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.support.databases import on_sqlite
+
 CONFIG = "max-stream-events = 2\n"
 # What a schema cannot say may still be wrong (params that a kind needs, a cursor of other filters), so a request that
 # fits the schema may be refused.
@@ -15,6 +17,7 @@ MOST_S = 400
 
 
 @pytest.mark.slow
+@on_sqlite
 async def test_every_answer_is_as_the_document_says_and_none_is_a_fault_of_the_server(
     start_gateway, start_sandbox, tmp_path, record_property
 ):

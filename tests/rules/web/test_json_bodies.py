@@ -1,0 +1,189 @@
+"""The JSON of a request's body: what is read, what is refused and in which words, and that it never takes long."""
+
+import json
+import time
+import tracemalloc
+from collections.abc import Callable
+from typing import get_args
+
+import pydantic_core
+import pytest
+
+from app.api.decoding import decode
+from app.api.intake import MOST_BATCH_BYTES, MOST_TASK_BYTES, _tasks_in, check_task
+from app.api.words import word_of
+from app.errors import InvalidJson, InvalidRequest, PayloadTooLarge
+from app.flows.accept import ListDigest, digest_of
+
+HALF = b"\\ud83c"
+"""Half of an emoji, as JavaScript writes a text that was cut."""
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [], "x", 1.5, None, {"ü": ["🎵", {"b": None}]}, "\\u0000", "\\\\ud83c"])
+def test_what_is_json_is_read_with_a_byte_order_mark_too(value):
+    for text in (json.dumps(value), json.dumps(value, ensure_ascii=False, indent=2)):
+        assert decode(text.encode()) == decode(b"\xef\xbb\xbf" + text.encode()) == value
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        (b"", "too soon"),
+        (b"{", "too soon"),
+        (b'{"a":1', "too soon"),
+        (b"kind=song", "byte 0"),
+        (b'{"a":NaN}', "byte 5"),
+        (b"[1,]", "byte 3"),
+        (b"{}x", "byte 3"),
+        (b'"\xff"', "not UTF-8"),
+        (b'["\xe6\xb8"]', "not UTF-8"),
+        (json.dumps("x").encode("utf-16"), "byte 0"),
+        (b'{"a":"' + HALF + b'",}', "character 14"),
+    ],
+)
+def test_what_is_no_json_is_told_with_its_place(raw, told):
+    with pytest.raises(InvalidJson) as caught:
+        decode(raw)
+    assert told in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("raw", "path"),
+    [
+        (b'{"params":{"prompt":"party ' + HALF + b'"}}', "params.prompt"),
+        (b'{"a":[{"b":["x","' + HALF + b'x"]}]}', "a.0.b.1"),
+        (b'["\\udc00\\ud83c"]', "0"),
+        (b'{"a":{"' + HALF + b'":1}}', "a"),
+        (b'\xef\xbb\xbf{"a":"\\\\\\\\' + HALF + b'"}', "a"),
+        (b'{"a":"x\\u0000"}', "a"),
+        (b'{"a":[1,"\\u0000"]}', "a.1"),
+    ],
+)
+def test_half_of_a_character_and_a_nul_are_refused_by_their_place(raw, path):
+    with pytest.raises(InvalidRequest) as caught:
+        decode(raw)
+    assert [one for one, _ in caught.value.faults] == [path]
+    with pytest.raises(InvalidRequest) as caught:
+        decode(raw, ("tasks", 7))
+    assert [one for one, _ in caught.value.faults] == [f"tasks.7.{path}"]
+
+
+@pytest.mark.parametrize("raw", [b"1e400", b"9" * 5000, b'{"a":[-1e999]}', b"[" * 33 + b"]" * 33, b"[" * 100_000])
+def test_numbers_out_of_range_and_deep_nesting_are_refused(raw):
+    with pytest.raises(InvalidRequest):
+        decode(raw)
+
+
+def test_nesting_has_one_limit():
+    assert decode(b"[" * 32 + b"1" + b"]" * 32)
+    with pytest.raises(InvalidRequest):
+        decode(b'{"a":' * 33 + b"1" + b"}" * 33)
+
+
+def test_lists_and_objects_are_bounded_in_number():
+    for one in (b"[],", b"{},", b'{"a":[]},'):
+        assert decode(b"[" + one * 2000 + b"0]")
+        with pytest.raises(InvalidRequest):
+            decode(b"[" + one * 5001 + b"0]")
+    assert decode(b"[" + b"0," * 60_000 + b"0]")
+
+
+def test_the_digest_of_a_list_is_that_of_its_document():
+    for tasks in ([], [1], [{"b": 1, "a": "ü"}, None, ["x", 1.5]]):
+        digest = ListDigest("tasks")
+        for one in tasks:
+            digest.add(one)
+        assert digest.made() == digest_of({"tasks": tasks})
+
+
+def _filled(before: bytes, unit: bytes, after: bytes, size: int) -> bytes:
+    return before + (unit * ((size - len(before) - len(after)) // len(unit))).removesuffix(b",") + after
+
+
+UNITS = [b"[],", b"{},", b"0,", b'"",', b'"\\u0000",', b"[[]],", b"1e308,", b'{"a":0},', b'"\\ud83c",']
+SHAPES = {"tasks": (b'{"tasks":[', b"]}"), "one task": (b'{"tasks":[[', b"]]}"), "no batch": (b"[", b"]")}
+OTHERS = {
+    "many names": lambda: b"{" + _names() + b"}",
+    "many names in a task": lambda: b'{"tasks":[{' + _names() + b"}]}",
+    "deep": lambda: b'{"tasks":' + b"[" * 4_000_000,
+    "a long number": lambda: b'{"tasks":[' + b"9" * 8_000_000 + b"]}",
+    "escapes": lambda: b'{"tasks":["' + b"\\\\" * 4_000_000 + HALF + b'"]}',
+}
+
+
+def _names() -> bytes:
+    return b",".join(b'"%d":0' % n for n in range(600_000))
+
+
+def _processor_s(run: Callable[[], object]) -> float:
+    started = time.process_time()
+    run()
+    return time.process_time() - started
+
+
+def _refused_within(times: float, read: Callable[[], object]) -> None:
+    """In so many times of what it takes to read a quarter of a megabyte of numbers on the same machine at the same
+    moment (some 5 ms): a quick machine is not needed for it, nor an idle one. The best of three tries."""
+
+    def refused() -> None:
+        with pytest.raises((InvalidRequest, InvalidJson, PayloadTooLarge)):
+            read()
+
+    took: list[float] = []
+    while len(took) < 3 and not (took and took[-1] < times):
+        took.append(_processor_s(refused) / _processor_s(lambda: json.loads(_NUMBERS)))
+    assert min(took) < times
+
+
+_NUMBERS = b"[" + b"0," * 131_000 + b"0]"
+
+
+def _refused_at_once(body: bytes) -> None:
+    """Decoded it were seconds."""
+    _refused_within(100, lambda: _tasks_in(body))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_batch_is_refused_before_it_is_decoded(unit, shape):
+    before, after = SHAPES[shape]
+    _refused_at_once(_filled(before, unit, after, MOST_BATCH_BYTES))
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_and_so_is_one_that_is_large_in_another_way(what):
+    _refused_at_once(OTHERS[what]())
+
+
+@pytest.mark.parametrize("value", [b"[]", b"[0,0,0,0,0]", b"[" + b"0," * 99 + b"0]"], ids=len)
+def test_a_name_that_comes_a_million_times_is_taken_apart_once(value):
+    body = _filled(b"{", b'"tasks":%s,' % value, b',"tasks":[]}', MOST_BATCH_BYTES)
+    _refused_within(12, lambda: _tasks_in(body))
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("before", [b"[", b'{"kind":"song.generate","params":{"prompt":"x","model":"m","x":['], ids=len)
+def test_a_task_of_the_largest_size_is_read_in_no_time(unit, before):
+    body = _filled(before, unit, b"]" if before == b"[" else b"]}}", MOST_TASK_BYTES)
+    _refused_within(80, lambda: check_task(decode(body)))
+
+
+def test_a_batch_is_taken_apart_without_a_second_copy_of_it():
+    task = b'{"x":"' + b"x" * (MOST_TASK_BYTES - 8) + b'"}'
+    body = b'{"tasks":[' + b",".join([task] * 30) + b"]}"
+    tracemalloc.start()
+    try:
+        tasks = _tasks_in(body)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert {bytes(one) for one in tasks} == {task}
+    assert most < MOST_TASK_BYTES
+
+
+def test_every_kind_of_fault_has_a_word():
+    for kind in get_args(pydantic_core.core_schema.ErrorType):
+        assert word_of({"type": kind, "ctx": {"error": ValueError("ours"), "expected": "a", "ge": 1, "le": 2} | BOUNDS})
+
+
+BOUNDS = {"min_length": 1, "max_length": 2, "expected_schemes": "http"}
