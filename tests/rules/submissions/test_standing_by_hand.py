@@ -1,11 +1,15 @@
 """A hold by hand, as a value: nothing that the vendor says begins or ends it."""
 
+from collections.abc import Callable
+from datetime import datetime
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.standing import (
     GOING,
     Reason,
+    Standing,
     allowed,
     answered,
     confirmed,
@@ -23,7 +27,7 @@ from app.domain.standing import (
 )
 from tests.rules.tasks.scene import after
 
-SAID_BY_THE_VENDOR = {
+SAID_BY_THE_VENDOR: dict[str, Callable[[Standing, datetime], Standing]] = {
     "accepted": answered,
     "refused": lambda standing, at: refused(standing, at, at),
     "key rejected": lambda standing, at: hold(standing, Reason.KEY_REJECTED, at),
@@ -40,7 +44,7 @@ SAID_BY_THE_VENDOR = {
 
 
 @given(st.lists(st.sampled_from(sorted(SAID_BY_THE_VENDOR)), max_size=12))
-def test_nothing_the_vendor_says_ends_it_and_what_it_said_is_there_when_it_is_released(said):
+def test_nothing_the_vendor_says_ends_it_and_what_it_said_is_there_when_it_is_released(said: list[str]) -> None:
     by_hand, plain = held_by_hand(GOING, "maintenance", after(0)), GOING
     for second, what in enumerate(said, start=1):
         by_hand = SAID_BY_THE_VENDOR[what](by_hand, after(second))
@@ -52,24 +56,25 @@ def test_nothing_the_vendor_says_ends_it_and_what_it_said_is_there_when_it_is_re
     assert released(by_hand, after(99)) == plain
 
 
-def test_without_words_it_holds_as_well():
+def test_without_words_it_holds_as_well() -> None:
     assert allowed(held_by_hand(GOING, "", after(0)), after(10), 0) == 0
 
 
-def test_held_again_it_has_new_words_and_the_old_beginning():
+def test_held_again_it_has_new_words_and_the_old_beginning() -> None:
     standing = held_by_hand(held_by_hand(GOING, "one", after(0)), "two", after(5))
     assert (standing.by_hand, standing.by_hand_since) == ("two", after(0))
 
 
-def test_released_from_the_vendors_reason_it_probes_now_and_with_one_probe_only():
+def test_released_from_the_vendors_reason_it_probes_now_and_with_one_probe_only() -> None:
     standing = hold(GOING, Reason.NO_POINTS, after(0))
     assert allowed(standing, after(1), 0) == 0
     standing = released(standing, after(1))
     assert allowed(standing, after(1), 0) == 1
+    assert standing.hold is not None
     assert standing.hold.since == after(0)
     standing = released(probing(standing, after(60)), after(2))
     assert allowed(standing, after(3), 0) == 0
 
 
-def test_released_while_nothing_holds_changes_nothing():
+def test_released_while_nothing_holds_changes_nothing() -> None:
     assert released(GOING, after(1)) == GOING
