@@ -37,13 +37,14 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class Tokens:
-    """Signs with the first secret, verifies with all of them (rotation)."""
+    """Signs with the first secret, verifies with all of them (rotation). ``most_known`` valid tokens are remembered."""
 
-    def __init__(self, secrets: Sequence[str]) -> None:
+    def __init__(self, secrets: Sequence[str], most_known: int = MOST_KNOWN) -> None:
         if not secrets:
             raise ValueError("at least one callback secret is needed")
         self._secrets = {_key_id(secret): secret.encode() for secret in reversed(secrets)}
         self._first = _key_id(secrets[0])
+        self._most_known = most_known
         self.known: dict[tuple[str, str], Token] = {}
 
     @property
@@ -81,7 +82,7 @@ class Tokens:
         # What was found valid is looked up by its hash; a forgery is never in there, however many are tried.
         known = self.known.get((family, text))
         if known is None and (known := self._found(family, text)) is not None:
-            if len(self.known) >= MOST_KNOWN:
+            if len(self.known) >= self._most_known:
                 self.known.clear()
             self.known[family, text] = known
         return known

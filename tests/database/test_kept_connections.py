@@ -18,7 +18,8 @@ from app.storage.postgres import COMMAND_TIMEOUT_S, POOL_SIZES
 from tests.support.databases import on_postgresql
 from tests.support.gateway import running_gateway
 
-pytestmark = on_postgresql
+# What is counted are all connections of a database, and tables are made.
+pytestmark = [on_postgresql, pytest.mark.own_database]
 
 BODY = b'{"songs": [{"item_id": "t2m_kept", "status": "running"}]}'
 THEN = b'{"songs": [{"item_id": "t2m_kept", "status": "main_succeeded"}]}'

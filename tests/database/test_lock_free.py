@@ -151,6 +151,7 @@ async def test_a_repeat_leaves_what_another_made_of_the_callback_meanwhile(gatew
 
 
 @on_postgresql
+@pytest.mark.own_database
 async def test_a_repeat_is_known_however_the_database_writes_bytes(gateway, other, database_url):
     conn = await asyncpg.connect(database_url)
     name = await conn.fetchval("SELECT current_database()")

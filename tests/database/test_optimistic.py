@@ -10,17 +10,16 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from sqlalchemy.util import await_only
 
-from app.flows import record
 from app.flows.record import Received, commit_optimistically
-from app.storage import locking, statements
+from app.storage import locking, outbox, sets, statements
 from app.storage.inbox import digest_of
 from app.vendor import wire
 from app.vendor.kinds import FAMILIES
 from tests.support.databases import on_postgresql, waits_for_a_lock
 from tests.support.direct import Direct
 from tests.support.gateway import eventually, running_gateway
+from tests.support.notifications import written
 
 pytestmark = on_postgresql
 
@@ -54,18 +53,21 @@ async def task_id(gateway):
 
 
 @pytest.fixture
-def between(monkeypatch):
-    """Have something happen after a group was read and before it is written, once."""
+def between(database_url):
+    """Have something happen after a group was read and before it is written. Its statement that writes waits for a
+    ``table``, which ``happen`` must not change, and sees what there is by then."""
 
-    def arrange(happen):
-        undisturbed = record._decide
-
-        def decide(*args):
-            monkeypatch.setattr(record, "_decide", undisturbed)
-            await_only(happen())
-            return undisturbed(*args)
-
-        monkeypatch.setattr(record, "_decide", decide)
+    async def arrange(committing, happen, table="callbacks"):
+        conn = await asyncpg.connect(database_url)
+        try:
+            async with conn.transaction():
+                await conn.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
+                under_way = asyncio.ensure_future(committing)
+                await eventually(partial(waits_for_a_lock, database_url))
+                await happen()
+            return await under_way
+        finally:
+            await conn.close()
 
     return arrange
 
@@ -79,6 +81,7 @@ async def commit(gateway, task_id, body=THEN):
     return await context.db.attempt(commit_optimistically, [received], context.rules)
 
 
+@pytest.mark.own_database
 async def test_it_takes_two_turns_and_no_transaction(database_url, postgres, direct):
     name = database_url.rpartition("/")[2]
     await direct.execute(f"ALTER DATABASE \"{name}\" SET log_statement = 'all'")
@@ -114,8 +117,7 @@ async def test_what_another_changed_between_is_not_written_over(gateway, direct,
         await direct.execute(*sql.split("; "))
         after.update(await direct.everything())
 
-    between(happen)
-    assert await commit(gateway, task_id) is None
+    assert await between(commit(gateway, task_id), happen) is None
     assert after
     assert await direct.everything() == after
 
@@ -126,37 +128,35 @@ async def test_what_another_holds_is_not_waited_for(gateway, direct, task_id, be
     holder = await asyncpg.connect(database_url)
     held = holder.transaction()
     await held.start()
-    between(lambda: holder.execute(sql))
     # It would wait for five seconds, and be `Unavailable` then.
-    assert await commit(gateway, task_id) is None
+    assert await between(commit(gateway, task_id), partial(holder.execute, sql)) is None
     await held.rollback()
     await holder.close()
     assert await direct.everything() == before
 
 
 @pytest.mark.parametrize("sql", [TOUCH, LEASE], ids=["the task", "an item"])
-async def test_what_changes_while_the_statement_runs_is_not_written_over(
-    gateway, direct, task_id, between, database_url, monkeypatch, sql
-):
+async def test_what_changes_while_the_statement_runs_is_not_written_over(gateway, direct, task_id, database_url, sql):
+    context = gateway.gateway.context
     # With ``skip`` it would have to change in the moment before its lock; waiting for it comes to the same.
     waiting = statements.Guard(locking.UNCHANGED.parameters, partial(locking.unchanged, skip=False))
-    monkeypatch.setattr(locking, "UNCHANGED", waiting)
+    seen = await context.db.read(locking.look, [task_id], [], [])
+    versions = [bytes(one).decode() for one in (seen.versions.tasks, seen.versions.items)]
+    guarded = (waiting, (*versions, len(seen.tasks), len(seen.items)))
+    some = [outbox.added(written(gateway, "https://hooks.example/", 1))]
     holder = await asyncpg.connect(database_url)
-    held = holder.transaction()
-    await held.start()
-    between(lambda: holder.execute(sql))
-    committing = asyncio.create_task(commit(gateway, task_id))
-    await eventually(partial(waits_for_a_lock, database_url))
-    await held.commit()
+    async with holder.transaction():
+        await holder.execute(sql)
+        writing = asyncio.create_task(context.db.attempt(sets.write_guarded, some, guarded))
+        await eventually(partial(waits_for_a_lock, database_url))
     await holder.close()
-    after = await direct.everything()
-    assert await committing is None
-    assert await direct.everything() == after
+    assert await writing is None
+    assert await direct.rows("SELECT * FROM notifications") == []
 
 
 async def test_a_lease_that_another_takes_between_is_kept_and_the_callback_too(gateway, direct, task_id, between):
-    between(lambda: direct.execute(LEASE))
-    assert (await gateway.call_back("song", THEN, task_id)).text == "success"
+    answer = await between(gateway.call_back("song", THEN, task_id), partial(direct.execute, LEASE))
+    assert answer.text == "success"
     [item] = await direct.rows("SELECT query_leased_until FROM items")
     assert item["query_leased_until"].year == 2100
     assert (await gateway.task(str(task_id)))["status"] == "main_succeeded"
@@ -168,31 +168,31 @@ async def test_a_callback_that_another_stores_between_is_counted_and_not_stored_
         "INSERT INTO callbacks (id, digest, family, disposition, body, received_at, last_received_at, count)"
         f" VALUES (gen_random_uuid(), '\\x{digest}', 'song', 'applied', '', now(), now(), 1)"
     )
-    between(lambda: direct.execute(stored))
-    assert await commit(gateway, None, FIRST) is None
+    assert await between(commit(gateway, None, FIRST), partial(direct.execute, stored), "timeline") is None
     assert await direct.rows("SELECT * FROM items") == []
     assert (await gateway.call_back("song", FIRST)).text == "success"
     assert [row["count"] for row in await direct.rows("SELECT count FROM callbacks")] == [2]
 
 
 async def test_a_callback_that_another_deletes_between_is_stored_again(gateway, direct, task_id, between):
-    between(lambda: direct.execute("DELETE FROM callbacks"))
-    assert await commit(gateway, task_id, FIRST) is None
+    gone = partial(direct.execute, "DELETE FROM callbacks")
+    assert await between(commit(gateway, task_id, FIRST), gone, "timeline") is None
     assert await direct.rows("SELECT * FROM callbacks") == []
     assert (await gateway.call_back("song", FIRST, task_id)).text == "success"
     assert [row["count"] for row in await direct.rows("SELECT count FROM callbacks")] == [1]
 
 
 async def test_an_item_that_another_names_between_is_not_named_twice(gateway, direct, between):
-    async def happen():
-        assert (await gateway.call_back("song", FIRST)).text == "success"
-
-    between(happen)
-    assert await commit(gateway, None, THEN) is None
-    [item] = await direct.rows("SELECT status FROM items")
+    named = (
+        "INSERT INTO items SELECT family, 't2m_first', task_id, named_by, 1, status, state, created_at, follow_ups,"
+        " NULL, NULL, NULL, NULL, query_attempts, query_group FROM items WHERE item_id = 't2m_other'"
+    )
+    assert (await gateway.call_back("song", FIRST.replace(b"t2m_first", b"t2m_other"))).text == "success"
+    assert await between(commit(gateway, None, THEN), partial(direct.execute, named)) is None
+    [item] = await direct.rows("SELECT status FROM items WHERE item_id = 't2m_first'")
     assert item["status"] == "running"
     assert (await gateway.call_back("song", THEN)).text == "success"
-    [item] = await direct.rows("SELECT status FROM items")
+    [item] = await direct.rows("SELECT status FROM items WHERE item_id = 't2m_first'")
     assert item["status"] == "main_succeeded"
 
 

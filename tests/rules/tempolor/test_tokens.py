@@ -50,9 +50,8 @@ def test_a_token_that_was_found_good_is_good_for_nothing_more() -> None:
         assert tokens.verify("song", GOOD[:-1] + ("A" if GOOD[-1] != "A" else "B")) is None
 
 
-def test_what_is_remembered_of_tokens_is_bounded_and_holds_no_forgeries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.vendor.tokens.MOST_KNOWN", 8)
-    tokens = Tokens([FIRST])
+def test_what_is_remembered_of_tokens_is_bounded_and_holds_no_forgeries() -> None:
+    tokens = Tokens([FIRST], most_known=8)
     forged = Tokens([OTHER])
     for n in range(1, 50):
         assert tokens.verify("song", tokens.sign("song", UUID(int=n))) == Token(UUID(int=n))
