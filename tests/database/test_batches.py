@@ -44,7 +44,6 @@ async def all_dead(url):
 @pytest.mark.parametrize(
     ("writes", "error", "left"),
     [
-        (1, Unavailable("the database is away"), 250),
         (2, Unavailable("the database is away"), 150),
         (3, RuntimeError("killed"), 50),
         (99, None, 0),

@@ -4,11 +4,14 @@ import asyncio
 import random
 import uuid
 
+import pytest
+
 from tests.support.clock import ScaledClock
 from tests.support.databases import on_postgresql
 from tests.support.gateway import running_gateway
 
-pytestmark = on_postgresql  # SQLite takes one process
+# SQLite takes one process.
+pytestmark = [on_postgresql, pytest.mark.virtual_time]
 
 
 async def test_three_replicas_share_the_limits_and_do_nothing_twice(start_gateway, start_sandbox):

@@ -85,10 +85,10 @@ async def test_what_is_old_is_found_and_deleted_by_index(gateway, clock, kind):
 
 async def test_processes_share_the_work_and_each_row_goes_once(gateway, db, clock):
     context = gateway.gateway.context
-    await many(gateway, 150)
+    await many(gateway, 60)
     clock.skip(40 * DAY_S)
-    gone = await asyncio.gather(*(purge(context.db.on(lane), clock, BY, 30, dry_run=False) for lane in Lane))
-    assert sum(one["tasks"] for one in gone) == 150
+    gone = await asyncio.gather(*(purge(context.db.on(lane), clock, BY, 30, dry_run=False, rows=20) for lane in Lane))
+    assert sum(one["tasks"] for one in gone) == 60
     assert await left(db) == 0
 
 
@@ -173,7 +173,7 @@ async def test_while_another_process_writes_the_file_is_left_as_it_is(gateway, d
 
 @on_sqlite
 async def test_the_file_gives_the_space_back(gateway, db, clock, retain):
-    await many(gateway, 400)
+    await many(gateway, 50)
     for n in range(20):
         await gateway.call_back("song", b'"%d%s"' % (n, b"x" * 100_000))
     clock.skip(1)
