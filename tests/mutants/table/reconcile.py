@@ -12,7 +12,7 @@ SCHEDULES: Final = (
         "    item.query_due_at = due if lease is None else max(due, lease)\n",
         "    item.query_due_at = due\n",
         "a lease in force is never cut short",
-        ("tests/rules", "tests/database/test_optimistic.py"),
+        ("tests/rules/reconcile/test_timing.py",),
     ),
     Mutation(
         "schedule-ends-anothers-lease",
@@ -21,7 +21,7 @@ SCHEDULES: Final = (
         "    if lease is not None and lease != leased_until:\n        return",
         "    if lease is not None and leased_until is None:\n        return",
         "a late answer does not end the lease of the next asker",
-        ("tests/stories/reconcile/test_late_answers.py",),
+        ("tests/rules/reconcile/test_timing.py",),
     ),
     Mutation(
         "schedule-no-last-question",
@@ -39,7 +39,7 @@ SCHEDULES: Final = (
         "    if joined.first_event and seen.fresh and not task.external:\n",
         "    if joined.first_event and not task.external:\n",
         "nothing is learned from a replay",
-        ("tests/stories/callbacks/test_replay.py", "tests/rules/tasks"),
+        ("tests/rules/reconcile/test_timing.py",),
     ),
 )
 
