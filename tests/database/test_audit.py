@@ -2,6 +2,9 @@
 
 import pytest
 
+from tests.support.direct import Direct
+from tests.support.gateway import Running
+
 STATEMENTS = {
     "sqlite": (
         "UPDATE audit SET actor = 'somebody else'",
@@ -12,7 +15,7 @@ STATEMENTS = {
 }
 
 
-async def test_the_database_refuses_to_change_or_take_away_a_row(gateway, db):
+async def test_the_database_refuses_to_change_or_take_away_a_row(gateway: Running, db: Direct) -> None:
     await gateway.api.post("/v1/clients", json={"name": "studio"})
     before = await db.rows("SELECT * FROM audit")
     for statement in STATEMENTS["sqlite" if db.is_sqlite else "postgresql"]:

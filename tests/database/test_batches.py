@@ -1,15 +1,20 @@
 """What changes any number of notifications does it a hundred at a time, and may be cut short anywhere."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from app.domain.audit import By
 from app.errors import Unavailable
 from app.flows import clients, outgoing
+from app.flows.notify import Notifier
 from tests.support.bodies import assert_problem
+from tests.support.clock import ScaledClock
 from tests.support.direct import Direct
+from tests.support.gateway import Running
 from tests.support.notifications import client_of, deliver, watching, write, written
 
 ADMIN, STUDIO = By("bootstrap"), By("studio")
@@ -18,26 +23,26 @@ ADMIN, STUDIO = By("bootstrap"), By("studio")
 class CutShort:
     """A database that fails after so many writing transactions."""
 
-    def __init__(self, db, writes, error):
+    def __init__(self, db: Direct, writes: int, error: BaseException | None) -> None:
         self._db, self._left, self._error = db, writes, error
 
-    async def write(self, fn, *args, **kwargs):
+    async def write(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if not self._left:
             raise self._error
         self._left -= 1
         return await self._db.write(fn, *args, **kwargs)
 
-    async def read(self, fn, *args, **kwargs):
+    async def read(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return await self._db.read(fn, *args, **kwargs)
 
 
-async def states(url, name="studio"):
+async def states(url: str, name: str = "studio") -> dict[str, Any]:
     """How many of a client's notifications have each status."""
     sql = f"SELECT status, COUNT(*) AS n FROM notifications WHERE client_name = '{name}' GROUP BY status"
     return {row["status"]: row["n"] for row in await Direct(url).rows(sql)}
 
 
-async def all_dead(url):
+async def all_dead(url: str) -> None:
     await Direct(url).execute("UPDATE notifications SET status = 'dead', due_at = NULL, last_error = 'gone'")
 
 
@@ -50,8 +55,14 @@ async def all_dead(url):
     ],
 )
 async def test_a_client_is_revoked_first_and_what_is_pending_is_dead_in_any_case(
-    gateway, notifier, clock, database_url, writes, error, left
-):
+    gateway: Running,
+    notifier: Notifier,
+    clock: ScaledClock,
+    database_url: str,
+    writes: int,
+    error: Unavailable | RuntimeError | None,
+    left: int,
+) -> None:
     studio, radio = await client_of(gateway), await client_of(gateway, "radio")
     context = gateway.gateway.context
     async with watching() as receiver:
@@ -83,7 +94,9 @@ async def test_a_client_is_revoked_first_and_what_is_pending_is_dead_in_any_case
     assert_problem(await gateway.api.delete("/v1/clients/studio"), 404)
 
 
-async def test_a_mass_redelivery_that_is_cut_short_is_ended_by_the_next(gateway, clock, database_url):
+async def test_a_mass_redelivery_that_is_cut_short_is_ended_by_the_next(
+    gateway: Running, clock: ScaledClock, database_url: str
+) -> None:
     await client_of(gateway)
     context = gateway.gateway.context
     since = clock.now()

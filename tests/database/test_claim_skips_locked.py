@@ -1,7 +1,9 @@
 """A question is claimed past items that somebody holds: a locked row costs nobody else a turn."""
 
 import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -19,7 +21,7 @@ pytestmark = on_postgresql  # SQLite has one writer and no row locks
 
 
 @pytest.fixture
-async def due(database_url):
+async def due(database_url: str) -> Direct:
     """Items that are due, the most overdue first: two songs, then the lyrics."""
     async with running_gateway(database_url, workers=False) as gateway:
         for family, list_key, item_id in (
@@ -37,11 +39,11 @@ async def due(database_url):
 
 
 @pytest.fixture
-async def claim(database_url):
+async def claim(database_url: str) -> AsyncIterator[Callable[..., Awaitable[Any]]]:
     """Claim a question, as the reconciler does."""
     gateway = make_gateway(make_settings(database_url), workers=False)
 
-    async def claimed():
+    async def claimed() -> list[Any]:
         found = await gateway.context.loops_db().write(items.claim_due, NOW, NOW, LEASE_END, 10)
         return [one.item_id for one in found]
 
@@ -50,7 +52,7 @@ async def claim(database_url):
 
 
 @contextlib.asynccontextmanager
-async def holding(url, *item_ids):
+async def holding(url: str, *item_ids: Any) -> AsyncIterator[None]:
     """Another transaction holds these rows, as an apply under way does."""
     conn = await asyncpg.connect(url)
     try:
@@ -61,25 +63,31 @@ async def holding(url, *item_ids):
         await conn.close()
 
 
-async def test_the_most_overdue_family_is_asked_about_first(due, claim):
+async def test_the_most_overdue_family_is_asked_about_first(due: Direct, claim: Callable[..., Awaitable[Any]]) -> None:
     assert await claim() == ["t2m_first", "t2m_second"]
     assert await claim() == ["lyr_third"]
     assert await claim() == []
 
 
-async def test_a_held_item_is_left_out_of_its_familys_question(due, claim):
+async def test_a_held_item_is_left_out_of_its_familys_question(
+    due: Direct, claim: Callable[..., Awaitable[Any]]
+) -> None:
     async with holding(due.url, "t2m_first"):
         assert await claim() == ["t2m_second"]
     assert await claim() == ["t2m_first"]
 
 
-async def test_where_all_of_a_family_is_held_the_next_family_is_asked_about(due, claim):
+async def test_where_all_of_a_family_is_held_the_next_family_is_asked_about(
+    due: Direct, claim: Callable[..., Awaitable[Any]]
+) -> None:
     async with holding(due.url, "t2m_first", "t2m_second"):
         assert await claim() == ["lyr_third"]
     assert await claim() == ["t2m_first", "t2m_second"]
 
 
-async def test_where_everything_is_held_nothing_is_claimed_and_nobody_waits(due, claim):
+async def test_where_everything_is_held_nothing_is_claimed_and_nobody_waits(
+    due: Direct, claim: Callable[..., Awaitable[Any]]
+) -> None:
     async with holding(due.url, "t2m_first", "t2m_second", "lyr_third"):
         assert await claim() == []
     # What was passed over is still due, and only what was claimed is leased.

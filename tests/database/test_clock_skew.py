@@ -2,7 +2,10 @@
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -10,14 +13,18 @@ import structlog
 
 from app.flows.skew import Level
 from app.storage import clock as database_clock
+from app.storage.clock import Comparison
 from app.telemetry import metrics
 from tests.support.clock import ScaledClock
-from tests.support.gateway import running_gateway
+from tests.support.gateway import Running, running_gateway
+from tests.support.optional import present
+from tests.support.postgres import PostgresServer
+from tests.support.starting import StartGateway, StartSandbox
 from tests.support.virtual_time import utc_now
 
 
 @pytest.fixture
-async def database_url(postgres):
+async def database_url(postgres: PostgresServer) -> AsyncIterator[str]:
     """PostgreSQL alone: SQLite's clock is the process's own."""
     name = f"test_{uuid.uuid4().hex}"
     yield postgres.create_database(name, template="template")
@@ -25,10 +32,10 @@ async def database_url(postgres):
 
 
 @pytest.fixture
-def off():
+def off() -> Callable[..., Any]:
     """Clocks that are off by so many seconds."""
 
-    def make(seconds):
+    def make(seconds: float) -> ScaledClock:
         clock = ScaledClock()
         clock.skip(seconds)
         return clock
@@ -36,28 +43,30 @@ def off():
     return make
 
 
-def told(logs):
+def told(logs: list[MutableMapping[str, Any]]) -> list[Any]:
     return [one["event"] for one in logs if one["event"].startswith("clock.")]
 
 
-async def backlog(gateway):
+async def backlog(gateway: Running) -> tuple[int, Any]:
     answer = await gateway.api.get("/backlog")
     return answer.status_code, answer.json()
 
 
-def gauge():
+def gauge() -> Any:
     return metrics.clock_skew._value.get()
 
 
 @pytest.mark.parametrize("seconds", [-300, -12, 0, 1.5, 12])
-async def test_the_skew_is_measured_at_the_start_to_its_sign(start_gateway, off, seconds):
+async def test_the_skew_is_measured_at_the_start_to_its_sign(
+    start_gateway: StartGateway, off: Callable[..., Any], seconds: float
+) -> None:
     gateway = await start_gateway(clock=off(seconds), watch_clock=True)
     assert gauge() == pytest.approx(seconds, abs=0.3)
     _, found = await backlog(gateway)
     assert found["clock_skew_s"] == pytest.approx(seconds, abs=0.3)
 
 
-async def test_a_good_clock_is_not_spoken_of(start_gateway, off):
+async def test_a_good_clock_is_not_spoken_of(start_gateway: StartGateway, off: Callable[..., Any]) -> None:
     with structlog.testing.capture_logs() as logs:
         gateway = await start_gateway(clock=off(1.5), watch_clock=True)
         for _ in range(3):
@@ -68,7 +77,9 @@ async def test_a_good_clock_is_not_spoken_of(start_gateway, off):
 
 
 @pytest.mark.parametrize("seconds", [2.5, -2.5, 9])
-async def test_from_two_seconds_on_it_is_warned_of_once_and_the_loops_go_on(start_gateway, start_sandbox, off, seconds):
+async def test_from_two_seconds_on_it_is_warned_of_once_and_the_loops_go_on(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, off: Callable[..., Any], seconds: float
+) -> None:
     sandbox = await start_sandbox(scale=300)
     with structlog.testing.capture_logs() as logs:
         gateway = await start_gateway(sandbox, clock=off(seconds), watch_clock=True)
@@ -86,8 +97,8 @@ async def test_from_two_seconds_on_it_is_warned_of_once_and_the_loops_go_on(star
 
 @pytest.mark.parametrize("seconds", [11, -11])
 async def test_from_ten_seconds_on_a_process_claims_nothing_until_its_clock_is_good(
-    start_gateway, start_sandbox, off, seconds
-):
+    start_gateway: StartGateway, start_sandbox: StartSandbox, off: Callable[..., Any], seconds: int
+) -> None:
     sandbox = await start_sandbox(scale=300, callbacks={"drop": 1})
     with structlog.testing.capture_logs() as logs:
         gateway = await start_gateway(
@@ -115,8 +126,8 @@ async def test_from_ten_seconds_on_a_process_claims_nothing_until_its_clock_is_g
 
 
 async def test_a_clock_that_goes_wrong_stops_loops_that_run_and_another_process_does_the_work(
-    start_gateway, start_sandbox, off
-):
+    start_gateway: StartGateway, start_sandbox: StartSandbox, off: Callable[..., Any]
+) -> None:
     sandbox = await start_sandbox(scale=300)
     clock = off(0)
     wrong = await start_gateway(sandbox, clock=clock, watch_clock=True)
@@ -131,7 +142,7 @@ async def test_a_clock_that_goes_wrong_stops_loops_that_run_and_another_process_
     await right.until(task["id"], "succeeded")
 
 
-async def test_a_clock_that_was_set_is_measured_before_any_loop_goes_by_it(start_gateway):
+async def test_a_clock_that_was_set_is_measured_before_any_loop_goes_by_it(start_gateway: StartGateway) -> None:
     """All that is known of it is of before."""
     clock = ScaledClock()
     gateway = await start_gateway(clock=clock, watch_clock=True)
@@ -149,7 +160,9 @@ async def test_a_clock_that_was_set_is_measured_before_any_loop_goes_by_it(start
     assert not skew.stops_loops(), "time has passed, as for a process that was frozen"
 
 
-async def test_what_time_does_to_leases_waits_for_a_good_clock(start_gateway, start_sandbox, off):
+async def test_what_time_does_to_leases_waits_for_a_good_clock(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, off: Callable[..., Any]
+) -> None:
     """A clock that is ahead would take the lease of a submission under way for lapsed."""
     sandbox = await start_sandbox(scale=60)
     sandbox.add_rules(answers=[{"operation": "submit", "delay_s": 1.5}])
@@ -161,26 +174,35 @@ async def test_what_time_does_to_leases_waits_for_a_good_clock(start_gateway, st
     assert "lease_lapsed" not in [one["type"] for one in await ahead.timeline(task["id"])]
 
 
-async def test_the_quickest_of_three_readings_counts_and_half_its_round_trip_is_taken_off(start_gateway):
+async def test_the_quickest_of_three_readings_counts_and_half_its_round_trip_is_taken_off(
+    start_gateway: StartGateway,
+) -> None:
     db = (await start_gateway()).gateway.context.db
     began = datetime(2026, 3, 1, tzinfo=UTC)
     ours = [began + timedelta(seconds=second) for second in (100, 101, 103, 103.4, 200, 205)]
     found = await db.read(database_clock.compare, lambda: ours.pop(0))
-    assert (found.before, found.after) == (began + timedelta(seconds=103), began + timedelta(seconds=103.4))
+    assert (present(found).before, present(found).after) == (
+        began + timedelta(seconds=103),
+        began + timedelta(seconds=103.4),
+    )
     middle = began + timedelta(seconds=103.2)
-    assert found.skew_s == pytest.approx((middle - found.at).total_seconds(), rel=0, abs=0.001)
+    assert present(found).skew_s == pytest.approx((middle - present(found).at).total_seconds(), rel=0, abs=0.001)
 
 
-async def test_the_database_tells_the_time_of_now_not_of_when_the_transaction_began(start_gateway):
-    def compare_late(conn):
+async def test_the_database_tells_the_time_of_now_not_of_when_the_transaction_began(
+    start_gateway: StartGateway,
+) -> None:
+    def compare_late(conn: sa.Connection) -> Comparison | None:
         conn.execute(sa.text("SELECT pg_sleep(1)"))
         return database_clock.compare(conn, utc_now)
 
     found = await (await start_gateway()).gateway.context.db.read(compare_late)
-    assert abs(found.skew_s) < 0.5
+    assert abs(present(found).skew_s) < 0.5
 
 
-async def test_on_sqlite_the_clock_is_the_databases_own(start_sandbox, tmp_path, off):
+async def test_on_sqlite_the_clock_is_the_databases_own(
+    start_sandbox: StartSandbox, tmp_path: Path, off: Callable[..., Any]
+) -> None:
     sandbox = await start_sandbox(scale=300)
     url = f"sqlite:///{tmp_path}/gateway.db"
     async with running_gateway(url, tempolor_base_url=sandbox.base_url, clock=off(3600), watch_clock=True) as gateway:

@@ -5,10 +5,11 @@ from uuid import UUID
 from tests.support.bodies import song
 from tests.support.databases import on_postgresql
 from tests.support.drift import told
+from tests.support.starting import StartGateway
 
 
 @on_postgresql
-async def test_two_replicas_add_up_and_a_secret_is_no_name(start_gateway):
+async def test_two_replicas_add_up_and_a_secret_is_no_name(start_gateway: StartGateway) -> None:
     replicas = [await start_gateway(workers=False) for _ in range(2)]
     key = replicas[0].settings.tempolor_api_key.get_secret_value()
     for number, gateway in enumerate(replicas):

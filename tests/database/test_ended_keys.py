@@ -1,17 +1,19 @@
 """A key that was ended on one process is good on no other: requests, waits and streams by it end within seconds."""
 
 import asyncio
+from typing import Any
 
 from tests.support.databases import on_postgresql
 from tests.support.gateway import SONG
+from tests.support.starting import StartGateway
 
 
-def bearer(api_key):
+def bearer(api_key: Any) -> dict[str, Any]:
     return {"Authorization": f"Bearer {api_key}"}
 
 
 @on_postgresql
-async def test_an_ended_key_is_good_nowhere_within_seconds(start_gateway):
+async def test_an_ended_key_is_good_nowhere_within_seconds(start_gateway: StartGateway) -> None:
     one, other = await start_gateway(workers=False), await start_gateway(workers=False)
     for name, method, path, body in (
         ("revoked", "DELETE", "", None),

@@ -17,7 +17,7 @@ def counted() -> tuple[float, float]:
     return found["gateway_callback_group_size_count"], found["gateway_callback_group_size_sum"]
 
 
-async def test_the_groups_of_all_writers_together_are_bounded(database_url):
+async def test_the_groups_of_all_writers_together_are_bounded(database_url: str) -> None:
     gateway = make_gateway(make_settings(database_url), workers=False)
     ingest = Ingest(gateway.context)
     most = gateway.context.db.entries_at_once

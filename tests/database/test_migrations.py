@@ -2,6 +2,9 @@
 
 import asyncio
 import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,7 +17,7 @@ from app.storage.tables import metadata
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def empty_url(request, tmp_path):
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     """A database without any table, once of each kind."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/gateway.db"
@@ -25,7 +28,7 @@ def empty_url(request, tmp_path):
     server.drop_database(name)
 
 
-def _look(url, ask):
+def _look(url: Any, ask: Callable[..., Any]) -> Any:
     """What ``ask(conn)`` returns, on a connection of the test's own."""
     if url.startswith("sqlite"):
         engine = sa.create_engine(url)
@@ -34,7 +37,7 @@ def _look(url, ask):
         engine.dispose()
         return found
 
-    async def look():
+    async def look() -> Any:
         engine = create_async_engine(url.replace("postgresql", "postgresql+asyncpg", 1))
         async with engine.connect() as conn:
             found = await conn.run_sync(ask)
@@ -44,7 +47,7 @@ def _look(url, ask):
     return asyncio.run(look())
 
 
-def _schema(conn):
+def _schema(conn: sa.Connection) -> dict[str, Any]:
     """Tables, columns, keys and indexes, as text."""
     inspector = sa.inspect(conn)
     return {
@@ -59,7 +62,7 @@ def _schema(conn):
     }
 
 
-def test_up_and_down_and_up_again(empty_url):
+def test_up_and_down_and_up_again(empty_url: Any) -> None:
     migrate(empty_url)
     schema = _look(empty_url, _schema)
     assert len(schema) > 5
@@ -72,17 +75,17 @@ def test_up_and_down_and_up_again(empty_url):
     assert _look(empty_url, _schema) == schema
 
 
-def test_the_tables_in_code_are_those_of_the_history(empty_url):
+def test_the_tables_in_code_are_those_of_the_history(empty_url: Any) -> None:
     migrate(empty_url)
 
-    def differences(conn):
+    def differences(conn: sa.Connection) -> Any:
         context = MigrationContext.configure(conn, opts={"compare_type": True, "compare_server_default": True})
         return compare_metadata(context, metadata)
 
     assert _look(empty_url, differences) == []
 
 
-def test_partial_indexes_are_partial(empty_url):
+def test_partial_indexes_are_partial(empty_url: Any) -> None:
     """The comparison does not look at predicates: a due index over all rows would grow with the history."""
     migrate(empty_url)
     table = "sqlite_master WHERE type = 'index'" if empty_url.startswith("sqlite") else "pg_indexes"

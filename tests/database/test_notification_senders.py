@@ -7,10 +7,11 @@ from app.flows.notify import PER_RECEIVER
 from tests.support.databases import on_postgresql
 from tests.support.gateway import eventually
 from tests.support.notifications import client_of, once, watching, write, written
+from tests.support.starting import StartGateway
 
 
 @on_postgresql
-async def test_two_senders_never_post_the_same_at_once(start_gateway):
+async def test_two_senders_never_post_the_same_at_once(start_gateway: StartGateway) -> None:
     first = await start_gateway(egress_allow_private=True)
     await start_gateway(egress_allow_private=True)
     studio = await client_of(first)
@@ -19,10 +20,10 @@ async def test_two_senders_never_post_the_same_at_once(start_gateway):
         rows = [one for host in hosts for one in written(first, receiver.url(host), 12)]
         await write(first, rows)
 
-        async def more_than_one_sender_may_have():
+        async def more_than_one_sender_may_have() -> bool:
             return receiver.at_once > PER_RECEIVER * len(hosts)
 
-        async def all_delivered():
+        async def all_delivered() -> bool:
             return len(await studio.notifications(status="delivered")) == len(rows)
 
         await eventually(more_than_one_sender_may_have, timeout_s=30)

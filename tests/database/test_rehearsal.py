@@ -1,5 +1,6 @@
 """Everyday callbacks find their statements made: to make one holds up all that the process does."""
 
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -8,21 +9,24 @@ from app.storage import sets
 from tests.support.bodies import done, song
 from tests.support.databases import on_postgresql
 from tests.support.direct import Direct
+from tests.support.starting import StartGateway
 
 LONG = "a verse of many words " * 40
 """Kept apart from the item."""
 
 
 @pytest.fixture
-def made(monkeypatch):
+def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The statements that were compiled since, all of them."""
-    found = {}
+    found: dict[str, Any] = {}
     monkeypatch.setattr(sets, "_compiled", found)
     return found
 
 
 @on_postgresql
-async def test_everyday_callbacks_compile_nothing_after_the_rehearsal(made, start_gateway):
+async def test_everyday_callbacks_compile_nothing_after_the_rehearsal(
+    made: dict[str, Any], start_gateway: StartGateway
+) -> None:
     gateway = await start_gateway(workers=False, egress_allow_private=True)
     task = await gateway.submit(webhook_url="http://127.0.0.1:9/hook")
     task_id = UUID(task["id"])
@@ -45,7 +49,7 @@ async def test_everyday_callbacks_compile_nothing_after_the_rehearsal(made, star
     assert (await gateway.task(task["id"]))["status"] == "succeeded"
 
 
-async def test_a_rehearsal_writes_nothing(start_gateway):
+async def test_a_rehearsal_writes_nothing(start_gateway: StartGateway) -> None:
     gateway = await start_gateway(workers=False)
     task = await gateway.submit()
     await gateway.gateway.ingest.rehearse()
@@ -54,7 +58,7 @@ async def test_a_rehearsal_writes_nothing(start_gateway):
 
 
 @on_postgresql
-async def test_each_writers_connection_rehearses(start_gateway, database_url):
+async def test_each_writers_connection_rehearses(start_gateway: StartGateway, database_url: str) -> None:
     gateway = await start_gateway(workers=False)
     await gateway.gateway.ingest.rehearse()
     last_said = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'WITH held_tasks%'"
@@ -62,7 +66,9 @@ async def test_each_writers_connection_rehearses(start_gateway, database_url):
 
 
 @on_postgresql
-async def test_a_database_that_only_reads_now_is_no_reason_not_to_start(start_gateway, database_url):
+async def test_a_database_that_only_reads_now_is_no_reason_not_to_start(
+    start_gateway: StartGateway, database_url: str
+) -> None:
     gateway = await start_gateway(workers=False)
     name = database_url.rpartition("/")[2].partition("?")[0]
     await Direct(database_url).execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")

@@ -4,34 +4,41 @@ one."""
 import asyncio
 import contextlib
 from collections import Counter
-from datetime import timedelta
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any
 
 import asyncpg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.sql.dml import Delete
+from sqlalchemy.sql.selectable import Select
 
 from app.flows.turns import lock_next
 from app.storage import parked, tasks
 from tests.support.clock import ScaledClock
 from tests.support.databases import on_postgresql
 from tests.support.direct import Direct
-from tests.support.gateway import eventually
+from tests.support.gateway import Running, eventually
+from tests.support.starting import StartGateway, StartSandbox
 from tests.support.virtual_time import monotonic, utc_now
 
 INDEX = "ix_tasks_client_name_dispatch_due_at_id"
 
 
 @pytest.fixture
-async def gateway(start_gateway):
+async def gateway(start_gateway: StartGateway) -> Running:
     return await start_gateway(workers=False)
 
 
-async def client(gateway, name):
+async def client(gateway: Running, name: str) -> dict[str, Any]:
     made = (await gateway.api.post("/v1/clients", json={"name": name})).json()
     return {"Authorization": f"Bearer {made['api_key']}"}
 
 
-async def queue(gateway, count, who=None, kind="lyrics.generate", **params):
+async def queue(
+    gateway: Running, count: int, who: Any = None, kind: str = "lyrics.generate", **params: Any
+) -> list[Any]:
     """Queue tasks of one client; their ids, oldest first."""
     task = {"kind": kind, "params": {"prompt": "rain", **params}}
     answer = await gateway.api.post("/v1/tasks/batch", json={"tasks": [task] * count}, headers=who or {})
@@ -39,7 +46,7 @@ async def queue(gateway, count, who=None, kind="lyrics.generate", **params):
     return [task["id"] for task in answer.json()["data"]]
 
 
-async def take(gateway, room):
+async def take(gateway: Running, room: int) -> list[Any]:
     """What would be sent next, oldest of each client first, without sending it."""
     now = utc_now() + timedelta(seconds=1)
     found = await gateway.gateway.context.db.write(lock_next, now, room, {}, None)
@@ -47,7 +54,7 @@ async def take(gateway, room):
 
 
 @on_postgresql  # SQLite has one writer and no row locks
-async def test_what_another_transaction_holds_is_passed_over(gateway, database_url):
+async def test_what_another_transaction_holds_is_passed_over(gateway: Running, database_url: str) -> None:
     a, b = [await client(gateway, name) for name in "ab"]
     of_a, of_b = await queue(gateway, 3, a), await queue(gateway, 2, b)
     async with _holding(database_url, of_a[0], *of_b):
@@ -59,7 +66,7 @@ async def test_what_another_transaction_holds_is_passed_over(gateway, database_u
 
 
 @pytest.mark.own_database
-async def test_the_cost_does_not_grow_with_the_queue(gateway, database_url):
+async def test_the_cost_does_not_grow_with_the_queue(gateway: Running, database_url: str) -> None:
     """Plans with ten thousand queued and forty thousand ended tasks: the index of the turns, never the table."""
     for name in "abc":
         await queue(gateway, 1, await client(gateway, name))
@@ -80,11 +87,13 @@ async def test_the_cost_does_not_grow_with_the_queue(gateway, database_url):
     assert monotonic() - started < 2
 
 
-def _plans(conn, now):
+def _plans(conn: sa.Connection, now: datetime) -> list[Any]:
     """The plan of each statement that takes turns."""
     seen = []
 
-    def note(_conn, _cursor, statement, parameters, _context, _many):
+    def note(
+        _conn: sa.Connection, _cursor: Any, statement: Delete | Select[Any], parameters: Any, _context: Any, _many: Any
+    ) -> None:
         seen.append((statement, parameters))
 
     sa.event.listen(conn, "before_cursor_execute", note)
@@ -99,7 +108,7 @@ def _plans(conn, now):
     ]
 
 
-async def _multiply(direct, count, name, *, queued):
+async def _multiply(direct: Direct, count: int, name: str, *, queued: bool) -> None:
     """Copies of a client's task, queued or ended."""
     columns = [row["name"] for row in await direct.rows(_COLUMNS[direct.is_sqlite])]
     fresh = "lower(hex(randomblob(16)))" if direct.is_sqlite else "gen_random_uuid()"
@@ -123,17 +132,24 @@ _COLUMNS = {
 
 
 @pytest.mark.own_database
-async def test_what_is_parked_is_found_by_an_index_of_its_own(gateway, database_url):
+async def test_what_is_parked_is_found_by_an_index_of_its_own(gateway: Running, database_url: str) -> None:
     await queue(gateway, 100)
     some = "SELECT id FROM tasks ORDER BY id LIMIT 3"
     await Direct(database_url).execute(
         f"UPDATE tasks SET parked_as = 'song.generate x' WHERE id IN ({some})", "ANALYZE"
     )
 
-    def plans(conn):
+    def plans(conn: sa.Connection) -> list[Any]:
         seen = []
 
-        def note(_conn, _cursor, statement, parameters, _context, _many):
+        def note(
+            _conn: sa.Connection,
+            _cursor: Any,
+            statement: Delete | Select[Any],
+            parameters: Any,
+            _context: Any,
+            _many: Any,
+        ) -> None:
             seen.append((statement, parameters))
 
         sa.event.listen(conn, "before_cursor_execute", note)
@@ -155,19 +171,19 @@ async def test_what_is_parked_is_found_by_an_index_of_its_own(gateway, database_
 
 @on_postgresql  # one process on a SQLite file
 async def test_of_a_model_that_is_gone_two_replicas_burn_three_together_and_probe_together(
-    start_gateway, start_sandbox
-):
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=2000, retired_models=["gone"])
     clock = ScaledClock()
     one, _ = [await start_gateway(sandbox, clock=clock, submit_max_in_flight=6, loop_idle_s=0.2) for _ in range(2)]
     await queue(one, 20, kind="song.generate", model="gone")
     await queue(one, 2, kind="song.generate", model="tempolor-latest")
 
-    async def burnt_and_done():
+    async def burnt_and_done() -> bool:
         tasks = (await one.api.get("/v1/tasks", params={"limit": 200})).json()["data"]
         return Counter(task["status"] for task in tasks) == Counter(failed=3, queued=17, succeeded=2)
 
-    def sent():
+    def sent() -> int:
         return sum(call.operation == "submit" for call in sandbox.calls)
 
     await eventually(burnt_and_done, timeout_s=40, every_s=0.2)
@@ -179,12 +195,12 @@ async def test_of_a_model_that_is_gone_two_replicas_burn_three_together_and_prob
     await eventually(burnt_and_done, every_s=0.2)
 
 
-async def _is(value):
+async def _is(value: Any) -> Any:
     return value
 
 
 @contextlib.asynccontextmanager
-async def _holding(url, *task_ids):
+async def _holding(url: str, *task_ids: Any) -> AsyncIterator[None]:
     conn = await asyncpg.connect(url)
     try:
         async with conn.transaction():

@@ -10,7 +10,7 @@ from tests.support.warnings import metric, told, warnings
 
 
 @on_postgresql
-async def test_an_unsafe_database_is_told_of_at_the_start_and_each_minute(database_url):
+async def test_an_unsafe_database_is_told_of_at_the_start_and_each_minute(database_url: str) -> None:
     """The tests' own server: it need not survive a power cut."""
     clock = ScaledClock()
     with structlog.testing.capture_logs() as logs:
@@ -32,7 +32,7 @@ async def test_an_unsafe_database_is_told_of_at_the_start_and_each_minute(databa
 
 @on_postgresql
 @pytest.mark.parametrize(("seconds", "words"), [(0, None), (5, "+5.0 s"), (-20, "stand still")])
-async def test_a_clock_that_is_off_is_told(database_url, seconds, words):
+async def test_a_clock_that_is_off_is_told(database_url: str, seconds: int, words: str | None) -> None:
     clock = ScaledClock()
     clock.skip(seconds)
     async with running_gateway(database_url, workers=False, clock=clock, watch_clock=True) as gateway:

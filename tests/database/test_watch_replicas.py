@@ -1,6 +1,8 @@
 """Several processes on one PostgreSQL: who waits at one is woken by what another does (G8)."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -10,7 +12,8 @@ from tests.support.bodies import done, song
 from tests.support.databases import on_postgresql
 from tests.support.direct import Direct
 from tests.support.events import stream
-from tests.support.gateway import eventually
+from tests.support.gateway import Running, eventually
+from tests.support.starting import StartGateway
 from tests.support.virtual_time import monotonic
 from tests.support.watching import ADMIN, Stopwatch, figures, submit_many
 
@@ -22,23 +25,25 @@ pytestmark = on_postgresql  # SQLite takes one process
 
 
 @pytest.fixture
-def direct(database_url):
+def direct(database_url: str) -> Direct:
     return Direct(database_url)
 
 
 @pytest.fixture
-async def two(start_gateway):
+async def two(start_gateway: StartGateway) -> list[Any]:
     return [await start_gateway(workers=False) for _ in range(2)]
 
 
-async def _listens(gateway):
-    async def listening():
+async def _listens(gateway: Any) -> None:
+    async def listening() -> bool:
         return not gateway.gateway.services.watch.announcements.deaf
 
     await eventually(listening)
 
 
-async def _wake_times(here, there, rounds, between=None):
+async def _wake_times(
+    here: Any, there: Running, rounds: int, between: Callable[..., Awaitable[Any]] | None = None
+) -> list[Any]:
     """How long after another process acknowledged the callback that ends a task a waiter had its answer."""
     watch, watched = here.gateway.services.watch, Stopwatch()
     for number, task in enumerate(await submit_many(here, rounds)):
@@ -53,7 +58,9 @@ async def _wake_times(here, there, rounds, between=None):
     return list(watched.taken.values())
 
 
-async def test_a_change_at_another_process_wakes_who_waits(two, record_property):
+async def test_a_change_at_another_process_wakes_who_waits(
+    two: list[Any], record_property: Callable[[str, object], None]
+) -> None:
     here, there = two
     await _wake_times(here, there, 1)
     await _listens(here)
@@ -63,12 +70,14 @@ async def test_a_change_at_another_process_wakes_who_waits(two, record_property)
     assert sorted(times)[len(times) // 2] < 0.25
 
 
-async def test_without_the_connection_that_listens_it_takes_a_second(two, direct, record_property):
+async def test_without_the_connection_that_listens_it_takes_a_second(
+    two: list[Any], direct: Direct, record_property: Callable[[str, object], None]
+) -> None:
     here, there = two
     await _wake_times(here, there, 1)
     await _listens(here)
 
-    async def kill():
+    async def kill() -> None:
         await direct.rows(KILL)
 
     times = await _wake_times(here, there, 15, kill)
@@ -78,7 +87,9 @@ async def test_without_the_connection_that_listens_it_takes_a_second(two, direct
     assert max(await _wake_times(here, there, 3)) < 1
 
 
-async def test_who_only_listens_to_the_tables_misses_nothing(two, record_property):
+async def test_who_only_listens_to_the_tables_misses_nothing(
+    two: list[Any], record_property: Callable[[str, object], None]
+) -> None:
     here, there = two
     announcements = here.gateway.services.watch.announcements
     announcements._listens = True  # as if it listened already, so that it never does
@@ -96,7 +107,7 @@ async def test_who_only_listens_to_the_tables_misses_nothing(two, record_propert
     record_property("figures", f"by the tables alone: {figures(list(times.taken.values()))}")
 
 
-async def test_streams_of_both_processes_tell_the_same(two):
+async def test_streams_of_both_processes_tell_the_same(two: list[Any]) -> None:
     here, there = two
     tasks = await submit_many(here, 10)
     async with stream(here.api, "/v1/stream") as one, stream(there.api, "/v1/stream") as other:
@@ -115,7 +126,7 @@ async def test_streams_of_both_processes_tell_the_same(two):
                 pass
 
 
-async def test_a_process_with_nobody_who_waits_does_not_listen(two, direct):
+async def test_a_process_with_nobody_who_waits_does_not_listen(two: list[Any], direct: Direct) -> None:
     here, there = two
     count = f"SELECT count(*) AS n FROM pg_stat_activity WHERE {LISTENERS}"
     await submit_many(here, 1)
@@ -126,7 +137,7 @@ async def test_a_process_with_nobody_who_waits_does_not_listen(two, direct):
     assert (await direct.rows(count))[0]["n"] == 1
 
 
-async def test_the_listening_connection_survives_a_silent_network(two, direct):
+async def test_the_listening_connection_survives_a_silent_network(two: list[Any], direct: Direct) -> None:
     """What is open but does not answer is noticed by the question that is put to it."""
     here, there = two
     await _wake_times(here, there, 1)
@@ -135,7 +146,7 @@ async def test_the_listening_connection_survives_a_silent_network(two, direct):
     await listener.check()
     await direct.rows(KILL)
 
-    async def again():
+    async def again() -> Any:
         return listener.is_open and (await direct.rows(f"SELECT pid FROM pg_stat_activity WHERE {LISTENERS}"))
 
     await eventually(again)

@@ -7,6 +7,7 @@ import pytest
 
 from app.api.connections import Limits
 from tests.support.databases import on_sqlite
+from tests.support.gateway import Running
 from tests.support.sockets import served
 
 
@@ -23,7 +24,7 @@ def answers(port: int, times: int) -> list[bytes]:
 
 
 @on_sqlite
-async def test_an_answer_is_one_packet(gateway):
+async def test_an_answer_is_one_packet(gateway: Running) -> None:
     async with served(gateway, Limits()) as port:
         found = await asyncio.to_thread(answers, port, 100)
     assert {one[:12] for one in found} == {b"HTTP/1.1 200"}
@@ -39,7 +40,7 @@ def answer_to(port: int, request: bytes) -> bytes:
 
 @on_sqlite
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_whoever_will_send_no_more_still_gets_the_answer(gateway, method):
+async def test_whoever_will_send_no_more_still_gets_the_answer(gateway: Running, method: str) -> None:
     request = f"{method} /healthz HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     async with served(gateway, Limits()) as port:
         found = await asyncio.to_thread(lambda: [answer_to(port, request) for _ in range(20)])

@@ -32,16 +32,16 @@ class Wire(asyncio.Transport):
 
 
 @pytest.fixture
-async def wire():
+async def wire() -> Wire:
     return Wire()
 
 
 @pytest.fixture
-async def joined(wire):
+async def joined(wire: Wire) -> JoinedWrites:
     return JoinedWrites(wire, asyncio.get_running_loop())
 
 
-async def test_head_and_body_go_out_together_and_at_once(wire, joined):
+async def test_head_and_body_go_out_together_and_at_once(wire: Wire, joined: JoinedWrites) -> None:
     joined.write(b"head ")
     assert wire.sent == []
     joined.write(b"body")
@@ -50,14 +50,14 @@ async def test_head_and_body_go_out_together_and_at_once(wire, joined):
     assert wire.sent == [b"head body"]
 
 
-async def test_a_piece_that_stands_alone_is_sent_within_the_turn(wire, joined):
+async def test_a_piece_that_stands_alone_is_sent_within_the_turn(wire: Wire, joined: JoinedWrites) -> None:
     for piece in (b"first", b"second"):
         joined.write(piece)
         await asyncio.sleep(0)
         assert wire.sent[-1] == piece
 
 
-async def test_nothing_is_lost_or_reordered_by_any_number_of_pieces(wire, joined):
+async def test_nothing_is_lost_or_reordered_by_any_number_of_pieces(wire: Wire, joined: JoinedWrites) -> None:
     for number in range(7):
         joined.write(b"%d" % number)
     await asyncio.sleep(0)
@@ -67,7 +67,7 @@ async def test_nothing_is_lost_or_reordered_by_any_number_of_pieces(wire, joined
     assert wire.closing
 
 
-async def test_what_is_held_is_not_written_to_a_connection_that_has_ended(wire, joined):
+async def test_what_is_held_is_not_written_to_a_connection_that_has_ended(wire: Wire, joined: JoinedWrites) -> None:
     joined.write(b"head")
     wire.closing = True
     await asyncio.sleep(0)
@@ -77,7 +77,7 @@ async def test_what_is_held_is_not_written_to_a_connection_that_has_ended(wire, 
     assert wire.sent == []
 
 
-async def test_an_abort_drops_what_is_held(wire, joined):
+async def test_an_abort_drops_what_is_held(wire: Wire, joined: JoinedWrites) -> None:
     joined.write(b"head")
     joined.abort()
     await asyncio.sleep(0)
@@ -85,7 +85,7 @@ async def test_an_abort_drops_what_is_held(wire, joined):
     assert wire.closing
 
 
-async def test_what_is_held_counts_as_unread(wire, joined):
+async def test_what_is_held_counts_as_unread(wire: Wire, joined: JoinedWrites) -> None:
     joined.write(b"head")
     assert joined.get_write_buffer_size() == 4
     assert joined.get_extra_info("peername") == ("198.51.100.7", 4)

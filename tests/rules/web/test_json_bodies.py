@@ -4,7 +4,7 @@ import json
 import time
 import tracemalloc
 from collections.abc import Callable
-from typing import get_args
+from typing import Any, get_args
 
 import pydantic_core
 import pytest
@@ -20,7 +20,7 @@ HALF = b"\\ud83c"
 
 
 @pytest.mark.parametrize("value", [{"a": 1}, [], "x", 1.5, None, {"ü": ["🎵", {"b": None}]}, "\\u0000", "\\\\ud83c"])
-def test_what_is_json_is_read_with_a_byte_order_mark_too(value):
+def test_what_is_json_is_read_with_a_byte_order_mark_too(value: Any) -> None:
     for text in (json.dumps(value), json.dumps(value, ensure_ascii=False, indent=2)):
         assert decode(text.encode()) == decode(b"\xef\xbb\xbf" + text.encode()) == value
 
@@ -41,7 +41,7 @@ def test_what_is_json_is_read_with_a_byte_order_mark_too(value):
         (b'{"a":"' + HALF + b'",}', "character 14"),
     ],
 )
-def test_what_is_no_json_is_told_with_its_place(raw, told):
+def test_what_is_no_json_is_told_with_its_place(raw: bytes, told: str) -> None:
     with pytest.raises(InvalidJson) as caught:
         decode(raw)
     assert told in caught.value.detail
@@ -59,7 +59,7 @@ def test_what_is_no_json_is_told_with_its_place(raw, told):
         (b'{"a":[1,"\\u0000"]}', "a.1"),
     ],
 )
-def test_half_of_a_character_and_a_nul_are_refused_by_their_place(raw, path):
+def test_half_of_a_character_and_a_nul_are_refused_by_their_place(raw: bytes, path: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         decode(raw)
     assert [one for one, _ in caught.value.faults] == [path]
@@ -69,18 +69,18 @@ def test_half_of_a_character_and_a_nul_are_refused_by_their_place(raw, path):
 
 
 @pytest.mark.parametrize("raw", [b"1e400", b"9" * 5000, b'{"a":[-1e999]}', b"[" * 33 + b"]" * 33, b"[" * 100_000])
-def test_numbers_out_of_range_and_deep_nesting_are_refused(raw):
+def test_numbers_out_of_range_and_deep_nesting_are_refused(raw: bytes) -> None:
     with pytest.raises(InvalidRequest):
         decode(raw)
 
 
-def test_nesting_has_one_limit():
+def test_nesting_has_one_limit() -> None:
     assert decode(b"[" * 32 + b"1" + b"]" * 32)
     with pytest.raises(InvalidRequest):
         decode(b'{"a":' * 33 + b"1" + b"}" * 33)
 
 
-def test_lists_and_objects_are_bounded_in_number():
+def test_lists_and_objects_are_bounded_in_number() -> None:
     for one in (b"[],", b"{},", b'{"a":[]},'):
         assert decode(b"[" + one * 2000 + b"0]")
         with pytest.raises(InvalidRequest):
@@ -88,7 +88,7 @@ def test_lists_and_objects_are_bounded_in_number():
     assert decode(b"[" + b"0," * 60_000 + b"0]")
 
 
-def test_the_digest_of_a_list_is_that_of_its_document():
+def test_the_digest_of_a_list_is_that_of_its_document() -> None:
     for tasks in ([], [1], [{"b": 1, "a": "ü"}, None, ["x", 1.5]]):
         digest = ListDigest("tasks")
         for one in tasks:
@@ -145,30 +145,30 @@ def _refused_at_once(body: bytes) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("unit", UNITS)
-def test_a_batch_is_refused_before_it_is_decoded(unit, shape):
+def test_a_batch_is_refused_before_it_is_decoded(unit: bytes, shape: str) -> None:
     before, after = SHAPES[shape]
     _refused_at_once(_filled(before, unit, after, MOST_BATCH_BYTES))
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_and_so_is_one_that_is_large_in_another_way(what):
+def test_and_so_is_one_that_is_large_in_another_way(what: str) -> None:
     _refused_at_once(OTHERS[what]())
 
 
 @pytest.mark.parametrize("value", [b"[]", b"[0,0,0,0,0]", b"[" + b"0," * 99 + b"0]"], ids=len)
-def test_a_name_that_comes_a_million_times_is_taken_apart_once(value):
+def test_a_name_that_comes_a_million_times_is_taken_apart_once(value: bytes) -> None:
     body = _filled(b"{", b'"tasks":%s,' % value, b',"tasks":[]}', MOST_BATCH_BYTES)
     _refused_within(12, lambda: _tasks_in(body))
 
 
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("before", [b"[", b'{"kind":"song.generate","params":{"prompt":"x","model":"m","x":['], ids=len)
-def test_a_task_of_the_largest_size_is_read_in_no_time(unit, before):
+def test_a_task_of_the_largest_size_is_read_in_no_time(unit: bytes, before: bytes) -> None:
     body = _filled(before, unit, b"]" if before == b"[" else b"]}}", MOST_TASK_BYTES)
     _refused_within(80, lambda: check_task(decode(body)))
 
 
-def test_a_batch_is_taken_apart_without_a_second_copy_of_it():
+def test_a_batch_is_taken_apart_without_a_second_copy_of_it() -> None:
     task = b'{"x":"' + b"x" * (MOST_TASK_BYTES - 8) + b'"}'
     body = b'{"tasks":[' + b",".join([task] * 30) + b"]}"
     tracemalloc.start()
@@ -181,7 +181,7 @@ def test_a_batch_is_taken_apart_without_a_second_copy_of_it():
     assert most < MOST_TASK_BYTES
 
 
-def test_every_kind_of_fault_has_a_word():
+def test_every_kind_of_fault_has_a_word() -> None:
     for kind in get_args(pydantic_core.core_schema.ErrorType):
         assert word_of({"type": kind, "ctx": {"error": ValueError("ours"), "expected": "a", "ge": 1, "le": 2} | BOUNDS})
 

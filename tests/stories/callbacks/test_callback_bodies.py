@@ -6,6 +6,8 @@ from uuid import UUID
 
 from app.domain.transition import MOST_ITEMS
 from tests.support.bodies import assert_problem, logged, raw_body, song
+from tests.support.direct import Direct
+from tests.support.gateway import Running
 
 DEEP = 100_000
 ITEM = '{"item_id":"t2m_1","status":"running",%s}'
@@ -105,7 +107,7 @@ USABLE = {
 }
 
 
-async def test_a_bad_body_is_400_and_kept_as_it_came(gateway, db):
+async def test_a_bad_body_is_400_and_kept_as_it_came(gateway: Running, db: Direct) -> None:
     task_id = (await gateway.submit())["id"]
     before = await gateway.task(task_id)
     for bound in (UUID(task_id), None):
@@ -127,7 +129,7 @@ async def test_a_bad_body_is_400_and_kept_as_it_came(gateway, db):
     assert [one["count"] for one in await logged(gateway)] == 2 * [2, *[1] * (len(MALFORMED) - 1)]
 
 
-async def test_an_odd_body_is_applied_and_everything_stays_readable(gateway):
+async def test_an_odd_body_is_applied_and_everything_stays_readable(gateway: Running) -> None:
     bodies, answers, kept, unreadable = {}, {}, {}, {}
     for name, odd in USABLE.items():
         body = odd.replace(b"t2m_", f"t2m_{name}_".encode())  # items of its own
@@ -154,13 +156,13 @@ async def test_an_odd_body_is_applied_and_everything_stays_readable(gateway):
     assert listed == len(USABLE)
 
 
-async def test_the_answer_is_the_plain_word_success(gateway):
+async def test_the_answer_is_the_plain_word_success(gateway: Running) -> None:
     answer = await gateway.call_back("song", song(), UUID((await gateway.submit())["id"]))
     assert (answer.status_code, answer.content) == (200, b"success")
     assert answer.headers["content-type"].partition(";")[0] == "text/plain"
 
 
-async def test_ids_are_texts_whatever_the_vendor_sends(gateway):
+async def test_ids_are_texts_whatever_the_vendor_sends(gateway: Running) -> None:
     task_id = UUID((await gateway.submit())["id"])
     for item_id in (123, "a\x00b", "c\ud800d", 10**30, "with space/and slash"):
         assert (await gateway.call_back("song", _ids(item_id), task_id)).status_code == 200
@@ -177,7 +179,7 @@ async def test_ids_are_texts_whatever_the_vendor_sends(gateway):
         assert found.json()["id"] == str(task_id)
 
 
-async def test_broken_texts_are_mended_and_the_song_is_not_lost(gateway):
+async def test_broken_texts_are_mended_and_the_song_is_not_lost(gateway: Running) -> None:
     task_id = UUID((await gateway.submit())["id"])
     body = _raw(r'"title":"Har\u0000bour \ud83c"', '"duration":1e400', '"audio_url":"https://cdn.example/a.mp3"')
     assert (await gateway.call_back("song", body.replace(b"running", b"main_succeeded"), task_id)).status_code == 200
@@ -189,7 +191,7 @@ async def test_broken_texts_are_mended_and_the_song_is_not_lost(gateway):
     assert item["artifacts"]["audio"]["url"] == "https://cdn.example/a.mp3"
 
 
-async def test_unknown_fields_events_and_statuses_are_kept_and_shown(gateway):
+async def test_unknown_fields_events_and_statuses_are_kept_and_shown(gateway: Running) -> None:
     task_id = UUID((await gateway.submit())["id"])
     odd = {"mood": "calm", "bpm": 92, "tags": ["a", {"b": None}], "cover": {"url": "https://cdn.example/c.png"}}
     body = song("t2m_1", "cancelled", event="video_complete", audio_hi_status="paused", **odd)
@@ -204,7 +206,7 @@ async def test_unknown_fields_events_and_statuses_are_kept_and_shown(gateway):
     assert "video_complete" in [note.get("event") for note in told[0]["items"]]
 
 
-async def test_files_in_place_of_one_url_are_kept_as_they_come(gateway):
+async def test_files_in_place_of_one_url_are_kept_as_they_come(gateway: Running) -> None:
     for files in (["https://cdn.example/1.flac", "https://cdn.example/2.flac"], {"vocals": "https://cdn.example/v"}):
         task_id = (await gateway.submit("stems.create"))["id"]
         body = {"stems": [{"item_id": f"mss_{task_id}", "status": "succeeded", "stems_url": files}]}

@@ -1,7 +1,9 @@
 """Repeats, strangers and late comers: what the inbound log keeps and what the tasks make of it."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -9,14 +11,15 @@ import pytest
 from app.flows.record import MOST_TO_LEAVE
 from app.storage.inbox import MOST_BODIES
 from tests.support.bodies import assert_problem, done, logged, raw_body, song
-from tests.support.direct import ids
+from tests.support.direct import Direct, ids
+from tests.support.gateway import Running
 
 
 @pytest.fixture
-def learned(gateway, db):
+def learned(gateway: Running, db: Direct) -> Callable[..., Awaitable[Any]]:
     """How many samples of timing there are by now."""
 
-    async def count():
+    async def count() -> int:
         context = gateway.gateway.context
         await context.delays.flush(context.loops_db())
         return sum(row["n"] for row in await db.rows("SELECT n FROM delays"))
@@ -28,7 +31,7 @@ def _at(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-async def test_a_repeat_is_one_row_with_a_count_and_the_last_time(gateway, db):
+async def test_a_repeat_is_one_row_with_a_count_and_the_last_time(gateway: Running, db: Direct) -> None:
     task = await gateway.submit()
     body = b'{"songs": [{"item_id": "t2m_1", "status": "running", "title": "Once"}]}'
     assert (await gateway.call_back("song", body, UUID(task["id"]))).text == "success"
@@ -47,7 +50,7 @@ async def test_a_repeat_is_one_row_with_a_count_and_the_last_time(gateway, db):
     assert [one["count"] for one in await logged(gateway)] == [21, 1, 1]
 
 
-async def test_the_first_copies_of_one_callback_at_once_are_one_row(gateway):
+async def test_the_first_copies_of_one_callback_at_once_are_one_row(gateway: Running) -> None:
     task = await gateway.submit()
     answers = await asyncio.gather(*(gateway.call_back("song", done(), UUID(task["id"])) for _ in range(30)))
     assert {answer.status_code for answer in answers} == {200}
@@ -55,7 +58,7 @@ async def test_the_first_copies_of_one_callback_at_once_are_one_row(gateway):
     assert [one["type"] for one in await gateway.timeline(task["id"])].count("callback") == 1
 
 
-async def test_a_repeat_of_an_old_callback_changes_nothing(gateway):
+async def test_a_repeat_of_an_old_callback_changes_nothing(gateway: Running) -> None:
     task_id = UUID((await gateway.submit())["id"])
     old = song("t2m_1", "running", title="Working title", audio_url="https://cdn.example/old.mp3")
     new = song("t2m_1", "main_succeeded", title="Harbour Lights", audio_url="https://cdn.example/new.mp3")
@@ -69,7 +72,7 @@ async def test_a_repeat_of_an_old_callback_changes_nothing(gateway):
     assert await gateway.task(str(task_id)) == before
 
 
-async def test_refused_bodies_are_counted_too(gateway):
+async def test_refused_bodies_are_counted_too(gateway: Running) -> None:
     mine, theirs = [UUID((await gateway.submit())["id"]) for _ in range(2)]
     await gateway.call_back("song", song("t2m_mine"), mine)
     for _ in range(3):
@@ -79,7 +82,7 @@ async def test_refused_bodies_are_counted_too(gateway):
     assert rows == [(str(mine), "applied", 1), (str(mine), "malformed", 3), (str(theirs), "mismatched", 3)]
 
 
-async def test_of_a_mixed_body_what_is_applicable_is_applied(gateway):
+async def test_of_a_mixed_body_what_is_applicable_is_applied(gateway: Running) -> None:
     mine, theirs = [UUID((await gateway.submit())["id"]) for _ in range(2)]
     await gateway.call_back("song", song("t2m_mine", title="Mine"), mine)
     before = await gateway.task(str(mine))
@@ -93,7 +96,9 @@ async def test_of_a_mixed_body_what_is_applicable_is_applied(gateway):
     assert b"t2m_mine" in await raw_body(gateway, kept["id"])
 
 
-async def test_a_repeat_of_a_mixed_body_is_applied_quietly(gateway, db, learned):
+async def test_a_repeat_of_a_mixed_body_is_applied_quietly(
+    gateway: Running, db: Direct, learned: Callable[..., Awaitable[Any]]
+) -> None:
     """What of it was another task's may have become applicable, so it is applied again: without a row in the
     timeline, and not as a sample of how long callbacks take."""
     mine, theirs = [UUID((await gateway.submit())["id"]) for _ in range(2)]
@@ -120,7 +125,7 @@ async def test_a_repeat_of_a_mixed_body_is_applied_quietly(gateway, db, learned)
     assert await learned() == samples
 
 
-async def test_the_log_is_listed_newest_first_filtered_and_in_pages(gateway):
+async def test_the_log_is_listed_newest_first_filtered_and_in_pages(gateway: Running) -> None:
     one, two = [UUID((await gateway.submit())["id"]) for _ in range(2)]
     for n in range(7):
         await gateway.call_back("song", song(f"t2m_{n}"), one if n % 2 else two)
@@ -146,7 +151,7 @@ async def test_the_log_is_listed_newest_first_filtered_and_in_pages(gateway):
     assert (await gateway.api.get(f"/v1/callbacks/{one}")).status_code == 404
 
 
-async def test_a_callback_for_a_purged_task_is_an_orphan(gateway, db):
+async def test_a_callback_for_a_purged_task_is_an_orphan(gateway: Running, db: Direct) -> None:
     gone, here = [(await gateway.submit())["id"] for _ in range(2)]
     await db.execute(f"DELETE FROM tasks WHERE id IN ({ids([gone])})")
     for _ in range(2):
@@ -165,7 +170,7 @@ async def test_a_callback_for_a_purged_task_is_an_orphan(gateway, db):
 
 
 @pytest.mark.own_database
-async def test_a_poisonous_callback_is_kept_apart_and_its_neighbours_are_fine(gateway, db):
+async def test_a_poisonous_callback_is_kept_apart_and_its_neighbours_are_fine(gateway: Running, db: Direct) -> None:
     if db.is_sqlite:
         body = "BEGIN SELECT RAISE(ABORT, 'poison'); END"
         await db.execute(f"CREATE TRIGGER poison BEFORE INSERT ON items WHEN NEW.item_id = 't2m_poison' {body}")
@@ -198,7 +203,7 @@ async def test_a_poisonous_callback_is_kept_apart_and_its_neighbours_are_fine(ga
     assert (await gateway.call_back("song", song("t2m_after"), tasks[0])).status_code == 200
 
 
-async def test_large_values_that_nothing_refers_to_are_not_kept_without_end(gateway, db):
+async def test_large_values_that_nothing_refers_to_are_not_kept_without_end(gateway: Running, db: Direct) -> None:
     for field in ("lyrics", "lyrics_sections", "news"):
         task_id = (await gateway.submit())["id"]
         for n in range(MOST_TO_LEAVE + 6):
@@ -215,8 +220,8 @@ async def test_large_values_that_nothing_refers_to_are_not_kept_without_end(gate
         assert (await gateway.task(task_id))["items"][0]["vendor"][field] == ["small"]
 
 
-async def test_an_unbound_token_fills_the_log_no_further_for_one_item(gateway, db):
-    def with_lyrics(n):
+async def test_an_unbound_token_fills_the_log_no_further_for_one_item(gateway: Running, db: Direct) -> None:
+    def with_lyrics(n: int) -> dict[str, Any]:
         return song("t2m_ext", lyrics=f"line {n} " * 200)
 
     assert (await gateway.call_back("song", with_lyrics(0))).status_code == 200
@@ -228,7 +233,7 @@ async def test_an_unbound_token_fills_the_log_no_further_for_one_item(gateway, d
     assert values["n"] <= MOST_TO_LEAVE
 
 
-async def test_a_repeat_that_can_be_read_by_now_is_applied(gateway, db):
+async def test_a_repeat_that_can_be_read_by_now_is_applied(gateway: Running, db: Direct) -> None:
     task_id = UUID((await gateway.submit())["id"])
     assert (await gateway.call_back("song", done(), task_id)).status_code == 200
     # As an earlier release would have left it that could not read it.

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -15,13 +17,16 @@ from app.flows.ingest import MOST_ENTRIES
 from app.main import listen, make_server
 from tests.support.bodies import assert_problem, logged, song
 from tests.support.databases import on_sqlite
+from tests.support.direct import Direct
 from tests.support.garbage import garbage_of
+from tests.support.gateway import Running
+from tests.support.starting import StartGateway
 
 LIMIT = 4096
 
 
 @pytest.fixture
-async def gateway(start_gateway):
+async def gateway(start_gateway: StartGateway) -> Running:
     return await start_gateway(workers=False, callback_max_bytes=LIMIT)
 
 
@@ -30,7 +35,7 @@ def _body(size: int) -> bytes:
     return json.dumps(song()).encode().ljust(size)
 
 
-async def _chunks(body: bytes, size: int = 1000):
+async def _chunks(body: bytes, size: int = 1000) -> AsyncIterator[bytes]:
     for start in range(0, len(body), size):
         yield body[start : start + size]
 
@@ -52,7 +57,7 @@ def _head(url: str, *headers: str) -> bytes:
     return "\r\n".join([f"POST {urlsplit(url).path} HTTP/1.1", "Host: gateway", *headers, "", ""]).encode()
 
 
-async def test_a_body_over_the_limit_is_413_and_nothing_is_stored(gateway, db):
+async def test_a_body_over_the_limit_is_413_and_nothing_is_stored(gateway: Running, db: Direct) -> None:
     task_id = UUID((await gateway.submit())["id"])
     url = gateway.callback_url("song", task_id)
     before = await db.everything()
@@ -67,7 +72,7 @@ async def test_a_body_over_the_limit_is_413_and_nothing_is_stored(gateway, db):
 
 
 @on_sqlite
-async def test_an_announced_length_is_refused_before_the_body_comes(gateway, db):
+async def test_an_announced_length_is_refused_before_the_body_comes(gateway: Running, db: Direct) -> None:
     url = gateway.callback_url("song", UUID((await gateway.submit())["id"]))
     before = await db.everything()
     assert b" 413 " in await _send(url, _head(url, f"Content-Length: {10**12}"))
@@ -78,7 +83,7 @@ async def test_an_announced_length_is_refused_before_the_body_comes(gateway, db)
 
 
 @on_sqlite
-async def test_an_endless_chunked_body_is_answered_at_the_limit(gateway, db):
+async def test_an_endless_chunked_body_is_answered_at_the_limit(gateway: Running, db: Direct) -> None:
     url = gateway.callback_url("song", UUID((await gateway.submit())["id"]))
     before = await db.everything()
     chunk = b"400\r\n" + b" " * 1024 + b"\r\n"
@@ -88,7 +93,7 @@ async def test_an_endless_chunked_body_is_answered_at_the_limit(gateway, db):
 
 
 @on_sqlite
-async def test_a_sender_that_breaks_off_leaves_nothing_and_holds_no_place(gateway, db):
+async def test_a_sender_that_breaks_off_leaves_nothing_and_holds_no_place(gateway: Running, db: Direct) -> None:
     url = gateway.callback_url("song", UUID((await gateway.submit())["id"]))
     before = await db.everything()
     half = b'{"songs":[{"item_id":"t2m_1","status":"succeeded"}]}'
@@ -105,7 +110,7 @@ async def test_a_sender_that_breaks_off_leaves_nothing_and_holds_no_place(gatewa
 
 
 @on_sqlite
-async def test_over_capacity_is_503_at_once_and_ends_with_the_load(gateway, db):
+async def test_over_capacity_is_503_at_once_and_ends_with_the_load(gateway: Running, db: Direct) -> None:
     """Senders that dribble hold their places; whoever comes then is told when to come again."""
     url = gateway.callback_url("song", UUID((await gateway.submit())["id"]))
     place = urlsplit(url)
@@ -130,7 +135,7 @@ async def test_over_capacity_is_503_at_once_and_ends_with_the_load(gateway, db):
 
 
 @asynccontextmanager
-async def _hasty(gateway, read_timeout_s: float):
+async def _hasty(gateway: Running, read_timeout_s: float) -> AsyncIterator[str]:
     """The gateway's callbacks on a port of their own, where a body must come within so long; the port's URL."""
     listener = listen("127.0.0.1", 0)
     endpoint = CallbackEndpoint(gateway.gateway.ingest, FailureMeter(), LIMIT, (), read_timeout_s=read_timeout_s)
@@ -144,7 +149,7 @@ async def _hasty(gateway, read_timeout_s: float):
 
 
 @on_sqlite
-async def test_a_body_that_does_not_come_is_408_and_its_place_is_free_again(gateway, db):
+async def test_a_body_that_does_not_come_is_408_and_its_place_is_free_again(gateway: Running, db: Direct) -> None:
     path = urlsplit(gateway.callback_url("song", UUID((await gateway.submit())["id"]))).path
     before = await db.everything()
     async with _hasty(gateway, read_timeout_s=1.5) as url:
@@ -160,16 +165,16 @@ async def test_a_body_that_does_not_come_is_408_and_its_place_is_free_again(gate
 
 
 @on_sqlite
-async def test_a_body_that_is_too_large_is_not_kept_by_its_error(gateway):
+async def test_a_body_that_is_too_large_is_not_kept_by_its_error(gateway: Running) -> None:
     """The collector comes seldom: a cycle of an error and a frame would hold each of a flood of bodies until then."""
     path = urlsplit(gateway.callback_url("song", UUID((await gateway.submit())["id"]))).path
     endpoint = CallbackEndpoint(gateway.gateway.ingest, FailureMeter(), LIMIT, ())
     sent = []
 
-    async def receive():
+    async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": bytes(LIMIT), "more_body": True}
 
-    async def send(message):
+    async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
     announced = [(b"content-length", b"%d" % (LIMIT + 1))]
@@ -181,14 +186,14 @@ async def test_a_body_that_is_too_large_is_not_kept_by_its_error(gateway):
 
 
 @on_sqlite
-async def test_a_request_that_ends_while_its_body_is_read_is_not_taken_for_late(gateway):
+async def test_a_request_that_ends_while_its_body_is_read_is_not_taken_for_late(gateway: Running) -> None:
     """The process ends, say: the cancellation goes on to whoever asked for it, and the place is free again."""
     path = urlsplit(gateway.callback_url("song", UUID((await gateway.submit())["id"]))).path
     admission = gateway.gateway.ingest.admission
     endpoint = CallbackEndpoint(gateway.gateway.ingest, FailureMeter(), LIMIT, (), read_timeout_s=0.5)
     sent = []
 
-    async def send(message):
+    async def send(message: str) -> None:
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": path, "headers": []}
@@ -205,7 +210,7 @@ async def test_a_request_that_ends_while_its_body_is_read_is_not_taken_for_late(
 
 
 @on_sqlite
-async def test_the_limit_does_not_touch_other_requests(gateway):
+async def test_the_limit_does_not_touch_other_requests(gateway: Running) -> None:
     task = await gateway.submit(metadata={"note": "x" * (2 * LIMIT)})
     assert len((await gateway.task(task["id"]))["metadata"]["note"]) == 2 * LIMIT
 
@@ -236,7 +241,7 @@ LARGE = {
 
 
 @on_sqlite
-async def test_a_megabyte_of_anything_does_not_hold_up_the_others(start_gateway):
+async def test_a_megabyte_of_anything_does_not_hold_up_the_others(start_gateway: StartGateway) -> None:
     gateway = await start_gateway(workers=False)
     for name, fields in LARGE.items():
         task_id = (await gateway.submit())["id"]

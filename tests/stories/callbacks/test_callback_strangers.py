@@ -1,27 +1,32 @@
 """Items that nobody submitted through us, and who owns an item; callbacks of tasks that had ended."""
 
 import asyncio
+from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
+from app.sandbox.state import Sandbox
+from app.sandbox.works import Work
 from tests.support.bodies import assert_problem, done, logged, song
-from tests.support.direct import ids
-from tests.support.gateway import eventually, running_gateway
+from tests.support.direct import Direct, ids
+from tests.support.gateway import Running, eventually, running_gateway
+from tests.support.starting import StartGateway, StartSandbox
 
 
-async def _item(gateway, item_id, **headers):
+async def _item(gateway: Running, item_id: str, **headers: Any) -> httpx.Response:
     return await gateway.api.get(f"/v1/items/{item_id}", headers=headers)
 
 
-async def _first_work(sandbox):
-    async def found():
+async def _first_work(sandbox: Sandbox) -> Work:
+    async def found() -> list[Work]:
         return sandbox.works.all
 
     return (await eventually(found))[0]
 
 
-async def test_an_item_of_a_stranger_becomes_an_external_task_that_an_admin_reads(gateway, db):
+async def test_an_item_of_a_stranger_becomes_an_external_task_that_an_admin_reads(gateway: Running, db: Direct) -> None:
     made = (await gateway.api.post("/v1/clients", json={"name": "studio"})).json()
     body = {"songs": [*done("t2m_a", title="A")["songs"], *song("t2m_b")["songs"]]}
     assert (await gateway.call_back("song", body)).text == "success"
@@ -60,7 +65,7 @@ async def test_an_item_of_a_stranger_becomes_an_external_task_that_an_admin_read
     assert [one["task_id"] for one in await logged(gateway)] == [None, None]
 
 
-async def test_families_do_not_mix(gateway):
+async def test_families_do_not_mix(gateway: Running) -> None:
     assert (await gateway.call_back("song", song("77"))).status_code == 200
     body = {"lyrics": [{"item_id": "77", "status": "succeeded", "title": "Rain", "lyric": "drip"}]}
     assert (await gateway.call_back("lyrics", body)).status_code == 200
@@ -68,7 +73,7 @@ async def test_families_do_not_mix(gateway):
     assert kinds == {"song.external": "running", "lyrics.external": "succeeded"}
 
 
-async def test_the_rightful_task_takes_its_item_over_with_its_state(gateway):
+async def test_the_rightful_task_takes_its_item_over_with_its_state(gateway: Running) -> None:
     assert (await gateway.call_back("song", song("t2m_1", "main_succeeded", title="Early"))).status_code == 200
     external = (await _item(gateway, "t2m_1")).json()["id"]
     task = await gateway.submit()
@@ -84,7 +89,9 @@ async def test_the_rightful_task_takes_its_item_over_with_its_state(gateway):
 
 
 @pytest.mark.parametrize("named_by", ["nobody", "another task"])
-async def test_the_submissions_answer_takes_over_an_item_that_a_stranger_named(start_gateway, start_sandbox, named_by):
+async def test_the_submissions_answer_takes_over_an_item_that_a_stranger_named(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, named_by: str
+) -> None:
     sandbox = await start_sandbox(scale=0.1)
     sandbox.add_rules(answers=[{"operation": "submit", "prompt": "mine", "delay_s": 1}])
     gateway = await start_gateway(sandbox)
@@ -105,7 +112,9 @@ async def test_the_submissions_answer_takes_over_an_item_that_a_stranger_named(s
         assert_problem(await gateway.call_back("song", done(item_id), stranger), 403)
 
 
-async def test_a_callback_of_a_queued_task_means_that_it_is_not_sent_any_more(database_url, start_sandbox):
+async def test_a_callback_of_a_queued_task_means_that_it_is_not_sent_any_more(
+    database_url: str, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox()
     async with running_gateway(database_url, workers=False) as gateway:
         named, other = [(await gateway.submit())["id"] for _ in range(2)]
@@ -119,7 +128,9 @@ async def test_a_callback_of_a_queued_task_means_that_it_is_not_sent_any_more(da
     assert [work.callback_url for work in sandbox.works] == [sandbox.works.all[0].callback_url]
 
 
-async def test_a_callback_settles_a_failed_task_and_flags_the_contradiction(start_gateway, start_sandbox):
+async def test_a_callback_settles_a_failed_task_and_flags_the_contradiction(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox()
     sandbox.add_rules(answers=[{"operation": "submit", "status": 400004, "message": "content violation"}])
     gateway = await start_gateway(sandbox)
@@ -137,7 +148,7 @@ async def test_a_callback_settles_a_failed_task_and_flags_the_contradiction(star
     assert len(sandbox.works) == 0
 
 
-async def test_a_callback_reopens_a_canceled_task_and_flags_it(gateway, db):
+async def test_a_callback_reopens_a_canceled_task_and_flags_it(gateway: Running, db: Direct) -> None:
     task = await gateway.submit()
     values = "submission = 'canceled', status = 'canceled', dispatch_due_at = NULL, finished_at = created_at"
     await db.execute(f"UPDATE tasks SET {values} WHERE id IN ({ids([task['id']])})")
@@ -148,7 +159,9 @@ async def test_a_callback_reopens_a_canceled_task_and_flags_it(gateway, db):
     assert "flag" in str(await gateway.timeline(task["id"]))
 
 
-async def test_a_late_callback_settles_an_expired_task(start_gateway, start_sandbox):
+async def test_a_late_callback_settles_an_expired_task(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=1000, habits={"stuck": 1})
     gateway = await start_gateway(
         sandbox, task_deadline_s=0.5, query_first_after_s=0.2, query_interval_s=0.2, query_rate_per_s=50
@@ -163,7 +176,9 @@ async def test_a_late_callback_settles_an_expired_task(start_gateway, start_sand
     assert settled["version"] > expired["version"]
 
 
-async def test_a_bound_token_attaches_what_it_names_also_after_the_answer(start_gateway, start_sandbox):
+async def test_a_bound_token_attaches_what_it_names_also_after_the_answer(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=0.1)
     gateway = await start_gateway(sandbox)
     task = await gateway.submit()

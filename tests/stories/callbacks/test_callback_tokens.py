@@ -6,7 +6,9 @@ from uuid import UUID
 from app.vendor.tokens import Tokens
 from tests.support.bodies import assert_problem, done, logged, song
 from tests.support.databases import on_sqlite
-from tests.support.gateway import SECRET, running_gateway
+from tests.support.direct import Direct
+from tests.support.gateway import SECRET, Running, running_gateway
+from tests.support.starting import StartGateway
 
 OTHER_SECRET = "another-secret-0123456789abcdef0123456789"
 
@@ -25,7 +27,7 @@ def _plain_alphabet(token: str) -> str:
     return token.replace("-", "+").replace("_", "%2F")
 
 
-async def test_a_forged_token_is_refused_and_leaves_no_row_anywhere(gateway, db):
+async def test_a_forged_token_is_refused_and_leaves_no_row_anywhere(gateway: Running, db: Direct) -> None:
     tokens = gateway.gateway.context.tokens
     task, other = [(await gateway.submit())["id"] for _ in range(2)]
     token, others = tokens.sign("song", UUID(task)), tokens.sign("song", UUID(other))
@@ -71,7 +73,7 @@ async def test_a_forged_token_is_refused_and_leaves_no_row_anywhere(gateway, db)
     assert (await gateway.call_back("song", body, UUID(task))).status_code == 200
 
 
-async def test_a_token_in_another_spelling_of_its_bytes_is_refused(gateway, db):
+async def test_a_token_in_another_spelling_of_its_bytes_is_refused(gateway: Running, db: Direct) -> None:
     """The decoder takes the plain base64 alphabet for the same bytes; a token is compared as text."""
     tokens = gateway.gateway.context.tokens
     for _ in range(50):
@@ -88,7 +90,7 @@ async def test_a_token_in_another_spelling_of_its_bytes_is_refused(gateway, db):
     assert await db.everything() == before
 
 
-async def test_the_token_of_one_task_does_nothing_to_an_item_of_another(gateway, db):
+async def test_the_token_of_one_task_does_nothing_to_an_item_of_another(gateway: Running, db: Direct) -> None:
     mine, theirs = [(await gateway.submit())["id"] for _ in range(2)]
     assert (await gateway.call_back("song", song("t2m_mine", title="Mine"), UUID(mine))).status_code == 200
     before = await gateway.task(mine)
@@ -98,7 +100,7 @@ async def test_the_token_of_one_task_does_nothing_to_an_item_of_another(gateway,
     assert (await gateway.task(theirs))["items"] == []
 
 
-async def test_every_secret_verifies_and_one_taken_away_does_not(start_gateway, db):
+async def test_every_secret_verifies_and_one_taken_away_does_not(start_gateway: StartGateway, db: Direct) -> None:
     gateway = await start_gateway(workers=False, callback_secrets=f"{SECRET},{OTHER_SECRET}")
     task = await gateway.submit()
     old, gone = Tokens([OTHER_SECRET]), Tokens(["a-third-secret-0123456789abcdef0123456789"])
@@ -114,7 +116,7 @@ async def test_every_secret_verifies_and_one_taken_away_does_not(start_gateway, 
 
 
 @on_sqlite
-async def test_a_header_does_not_get_around_the_allowed_networks(database_url, db):
+async def test_a_header_does_not_get_around_the_allowed_networks(database_url: str, db: Direct) -> None:
     headers = {"X-Forwarded-For": "10.1.2.3", "X-Real-IP": "10.1.2.3", "Forwarded": "for=10.1.2.3"}
     for networks, status in (("10.0.0.0/8,::/0", 403), ("10.0.0.0/8, 127.0.0.0/8", 200)):
         async with running_gateway(database_url, workers=False, callback_allow_cidrs=networks) as gateway:
@@ -129,7 +131,7 @@ async def test_a_header_does_not_get_around_the_allowed_networks(database_url, d
 
 
 @on_sqlite
-async def test_a_header_does_not_get_around_the_throttle(gateway):
+async def test_a_header_does_not_get_around_the_throttle(gateway: Running) -> None:
     answers = [
         await gateway.api.post("/callbacks/song/wrong", headers={"X-Forwarded-For": f"198.51.100.{n}"})
         for n in range(110)
@@ -138,7 +140,7 @@ async def test_a_header_does_not_get_around_the_throttle(gateway):
 
 
 @on_sqlite
-async def test_a_callback_is_posted(gateway, db):
+async def test_a_callback_is_posted(gateway: Running, db: Direct) -> None:
     task = await gateway.submit()
     before = await db.everything()
     url = gateway.callback_url("song", UUID(task["id"]))
@@ -148,7 +150,7 @@ async def test_a_callback_is_posted(gateway, db):
     assert await db.everything() == before
 
 
-async def test_what_the_vendor_sends_in_headers_is_never_stored(gateway, db):
+async def test_what_the_vendor_sends_in_headers_is_never_stored(gateway: Running, db: Direct) -> None:
     task = await gateway.submit("stems.create")
     headers = {
         "Authorization": "Tempo-vendor-key-0123456789abcdef0123456789",

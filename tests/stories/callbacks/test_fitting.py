@@ -7,9 +7,11 @@ from app.domain.transition import MOST_ITEMS
 from app.flows.fitting import MOST_TASK_BYTES
 from app.vendor.kinds import SONG
 from tests.support.bodies import worst_item
+from tests.support.direct import Direct
+from tests.support.gateway import Running
 
 
-async def test_a_task_of_many_large_items_stays_within_its_bound(gateway, db):
+async def test_a_task_of_many_large_items_stays_within_its_bound(gateway: Running, db: Direct) -> None:
     task = await gateway.submit()
     large = {name: value for name, value in worst_item(SONG, letter="港").items() if name != "lyrics_sections"}
     for start in range(0, 28, 4):
@@ -34,7 +36,7 @@ async def test_a_task_of_many_large_items_stays_within_its_bound(gateway, db):
     assert page["next_cursor"] is None
 
 
-async def test_bodies_of_new_fields_without_end_leave_a_small_task(gateway, db):
+async def test_bodies_of_new_fields_without_end_leave_a_small_task(gateway: Running, db: Direct) -> None:
     task = await gateway.submit()
     for n in range(40):
         body = {"songs": [{"item_id": "t2m_1", f"news_{n}": f"{n}" * 100_000, f"small_{n}": "s" * 4000}]}

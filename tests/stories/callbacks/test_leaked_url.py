@@ -5,6 +5,7 @@ A limit is approached by rows as a flood would have left them, and passed by cal
 
 import asyncio
 import os
+from typing import Any
 from uuid import UUID
 
 from app.domain.item import MOST_OTHER_FIELDS
@@ -13,18 +14,22 @@ from app.storage import inbox, sets
 from app.storage.inbox import BODY_UNIT, MOST_BODIES, Delivery
 from app.storage.timeline import MOST_ENTRIES
 from tests.support.bodies import logged, song
-from tests.support.direct import ids
+from tests.support.clock import ScaledClock
+from tests.support.direct import Direct, ids
+from tests.support.gateway import Running
 
 LEFT = 4
 """Bodies that are still kept when a test begins to send."""
 
 
-async def _send(gateway, bodies, task_id=None, *, status=200):
+async def _send(
+    gateway: Running, bodies: list[dict[str, Any] | bytes], task_id: UUID | None = None, *, status: int = 200
+) -> None:
     for body in bodies:
         assert (await gateway.call_back("song", body, task_id)).status_code == status
 
 
-async def _fill_log(gateway, count, task_id=None):
+async def _fill_log(gateway: Running, count: int, task_id: UUID | None = None) -> None:
     """Rows of the log that no task is charged with."""
     context = gateway.gateway.context
     rows = [
@@ -34,12 +39,14 @@ async def _fill_log(gateway, count, task_id=None):
     await context.db.write(lambda conn: sets.write(conn, inbox.recorded(rows, {})))
 
 
-async def _count(db, table):
+async def _count(db: Direct, table: str) -> int:
     [row] = await db.rows(f"SELECT count(*) AS n FROM {table}")
     return row["n"]
 
 
-async def test_only_so_many_bodies_of_one_task_are_kept_and_the_rest_is_still_applied(gateway, db):
+async def test_only_so_many_bodies_of_one_task_are_kept_and_the_rest_is_still_applied(
+    gateway: Running, db: Direct
+) -> None:
     mine, other = [UUID((await gateway.submit())["id"]) for _ in range(2)]
     await _send(gateway, [song(title="The first")], mine)
     await _send(gateway, [song("t2m_other")], other)
@@ -61,7 +68,7 @@ async def test_only_so_many_bodies_of_one_task_are_kept_and_the_rest_is_still_ap
     assert 2 + LEFT <= len(await logged(gateway, str(other))) <= 2 + LEFT + 20
 
 
-async def test_the_token_of_a_purged_task_fills_the_log_no_further(gateway, db):
+async def test_the_token_of_a_purged_task_fills_the_log_no_further(gateway: Running, db: Direct) -> None:
     purged = UUID((await gateway.submit())["id"])
     await db.execute("DELETE FROM tasks")
     await _fill_log(gateway, MOST_BODIES - LEFT, purged)
@@ -77,7 +84,9 @@ async def test_the_token_of_a_purged_task_fills_the_log_no_further(gateway, db):
     assert first["most"] == 2
 
 
-async def test_an_unbound_token_fills_the_log_no_further_with_what_names_no_item(gateway, db, clock):
+async def test_an_unbound_token_fills_the_log_no_further_with_what_names_no_item(
+    gateway: Running, db: Direct, clock: ScaledClock
+) -> None:
     await _fill_log(gateway, MOST_BODIES - 3 * LEFT)
     for form, status in (("no JSON %d", 400), ('{"songs": [], "n": %d}', 200), ('{"songs": [{"title": "%d"}]}', 400)):
         await _send(gateway, [(form % n).encode() for n in range(LEFT)], status=status)
@@ -95,7 +104,7 @@ async def test_an_unbound_token_fills_the_log_no_further_with_what_names_no_item
     assert await _count(db, "callbacks") == MOST_BODIES + 2 + LEFT
 
 
-async def test_the_timeline_keeps_its_beginning_and_its_newest_entries(gateway, db):
+async def test_the_timeline_keeps_its_beginning_and_its_newest_entries(gateway: Running, db: Direct) -> None:
     task_id = (await gateway.submit())["id"]
     have = MOST_ENTRIES - LEFT
     await db.execute(
@@ -112,9 +121,9 @@ async def test_the_timeline_keeps_its_beginning_and_its_newest_entries(gateway, 
     assert (await gateway.task(task_id))["items"][0]["title"] == f"Title {3 * LEFT - 1}"
 
 
-async def test_one_row_of_the_timeline_stays_small_whatever_a_body_names(gateway, db):
+async def test_one_row_of_the_timeline_stays_small_whatever_a_body_names(gateway: Running, db: Direct) -> None:
     task_id = UUID((await gateway.submit())["id"])
-    names = {f"{n:03}" + "x" * 197: n for n in range(90)}
+    names: dict[str, Any] = {f"{n:03}" + "x" * 197: n for n in range(90)}
     items = [song(f"t2m_{n}", **names)["songs"][0] for n in range(40)]
     assert (await gateway.call_back("song", {"songs": items}, task_id)).status_code == 200
     [row] = await db.rows("SELECT max(length(CAST(detail AS TEXT))) AS size FROM timeline")
@@ -128,7 +137,7 @@ async def test_one_row_of_the_timeline_stays_small_whatever_a_body_names(gateway
     }
 
 
-async def test_large_bodies_of_one_task_fill_the_disk_no_further_than_small_ones(gateway, db):
+async def test_large_bodies_of_one_task_fill_the_disk_no_further_than_small_ones(gateway: Running, db: Direct) -> None:
     for size in (20_000, 200_000, 1_000_000):
         task_id = (await gateway.submit())["id"]
         counts_as = 1 + size // BODY_UNIT

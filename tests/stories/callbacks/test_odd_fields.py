@@ -2,16 +2,22 @@
 
 import json
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
+
+import sqlalchemy as sa
 
 from tests.support.bodies import done, song
 from tests.support.databases import on_sqlite
+from tests.support.gateway import Running
 
 pytestmark = on_sqlite
 SECTIONS = [{"start": 0.5, "end": 2.5, "text": "la"}]
 
 
-async def shown(gateway, *bodies, kind="song.generate", family="song"):
+async def shown(
+    gateway: Running, *bodies: dict[str, Any], kind: str = "song.generate", family: str = "song"
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The item of a task of its own of which these callbacks came, and the task."""
     task_id = (await gateway.submit(kind))["id"]
     for body in bodies:
@@ -37,7 +43,7 @@ PLAIN = [
 """What was sent, as what it is shown in its field, and in ``vendor``."""
 
 
-async def test_what_is_plain_is_shown_in_its_type_and_in_vendor_as_it_came(gateway):
+async def test_what_is_plain_is_shown_in_its_type_and_in_vendor_as_it_came(gateway: Running) -> None:
     for sent, typed, vendor in PLAIN:
         item, task = await shown(gateway, song(**sent))
         assert (sent, {name: item[name] for name in typed}) == (sent, typed)
@@ -57,7 +63,7 @@ ODD = [
 """What was sent, and as what it is shown."""
 
 
-async def test_what_is_odd_is_shown_in_vendor_until_something_is_understood(gateway):
+async def test_what_is_odd_is_shown_in_vendor_until_something_is_understood(gateway: Running) -> None:
     for odd, typed in ODD:
         only_odd = song(**odd)
         if "status" not in odd:
@@ -80,7 +86,7 @@ async def test_what_is_odd_is_shown_in_vendor_until_something_is_understood(gate
         assert (odd, one) == (odd, other)
 
 
-async def test_what_is_too_long_is_told_by_its_length(gateway):
+async def test_what_is_too_long_is_told_by_its_length(gateway: Running) -> None:
     item, task = await shown(gateway, song(lyrics="l" * 7000, news="n" * 5000, audio_url="https://cdn/" + "a" * 5000))
     assert item["lyrics"] is None
     assert item["artifacts"]["audio"]["status"] == "pending"
@@ -89,14 +95,14 @@ async def test_what_is_too_long_is_told_by_its_length(gateway):
     assert task["warnings"] == ["odd_value", "values_left_out"]
 
 
-async def test_no_status_is_guessed_to_be_a_success(gateway):
+async def test_no_status_is_guessed_to_be_a_success(gateway: Running) -> None:
     for status in ("Succeeded", " succeeded ", "completed", "success", "pending", "queued", "processing"):
         item, task = await shown(gateway, song(status=status))
         assert (item["status"], task["status"], item["vendor"]["status"]) == ("running", "running", status)
         assert (status, task["warnings"]) == (status, ["unknown_status"])
 
 
-async def test_a_list_inside_data_is_read_as_if_it_stood_at_the_top(gateway):
+async def test_a_list_inside_data_is_read_as_if_it_stood_at_the_top(gateway: Running) -> None:
     for wrapped in ({"data": None}, {"status": 200000, "message": "success", "request_id": "r", "data": 0}):
         item, task = await shown(gateway, wrapped | {"data": done(title="Harbour Lights")})
         assert (item["title"], task["status"]) == ("Harbour Lights", "succeeded")
@@ -104,10 +110,10 @@ async def test_a_list_inside_data_is_read_as_if_it_stood_at_the_top(gateway):
         assert item["title"] == "at the top"
 
 
-async def test_the_accompaniment_and_the_stream_are_shown_where_the_vendor_gives_them(gateway):
+async def test_the_accompaniment_and_the_stream_are_shown_where_the_vendor_gives_them(gateway: Running) -> None:
     for kind, family in (("song.generate", "song"), ("instrumental.generate", "instrumental")):
 
-        def body(family=family, **fields):
+        def body(family: str = family, **fields: Any) -> dict[str, Any]:
             return {f"{family}s": [{"item_id": f"t2m_1{family}", "status": "main_succeeded", **fields}]}
 
         item, _ = await shown(gateway, body(audio_url="https://cdn/a.mp3"), kind=kind, family=family)
@@ -118,7 +124,7 @@ async def test_the_accompaniment_and_the_stream_are_shown_where_the_vendor_gives
         assert item["artifacts"]["stream"]["url"] == "https://cdn/s.mp3"
 
 
-async def test_aligned_lyrics_of_an_instrumental_are_taken_and_not_waited_for(gateway):
+async def test_aligned_lyrics_of_an_instrumental_are_taken_and_not_waited_for(gateway: Running) -> None:
     fields = {"audio_url": "https://cdn/a.mp3", "audio_hi_url": "https://cdn/a.wav", "status": "succeeded"}
     task = await gateway.submit("instrumental.generate")
     await gateway.call_back("instrumental", {"instrumentals": [{"item_id": "i1", **fields}]}, UUID(task["id"]))
@@ -133,11 +139,11 @@ async def test_aligned_lyrics_of_an_instrumental_are_taken_and_not_waited_for(ga
     assert ended["items"][0]["vendor"]["lyrics_sections_status"] == "sub_succeeded"
 
 
-def _due(conn):
+def _due(conn: sa.Connection) -> list[Any]:
     return conn.exec_driver_sql("SELECT item_id FROM items WHERE query_due_at IS NOT NULL").all()
 
 
-async def test_a_link_ends_when_it_says_so_if_that_can_be_true(gateway):
+async def test_a_link_ends_when_it_says_so_if_that_can_be_true(gateway: Running) -> None:
     for days in (-1, 0.2, 20, 40):
         lifetime = timedelta(days=days)
         task = await gateway.submit()

@@ -1,26 +1,29 @@
 """A stored callback, read anew: by the same way, as of its own time, and nobody is told unless it is asked for."""
 
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.support.bodies import assert_problem, done, logged, song
+from tests.support.direct import Direct
+from tests.support.gateway import Running
 from tests.support.notifications import client_of
 
 NOWHERE = "https://receiver.example/hook"
 
 
-async def replay(gateway, callback_id, **params):
+async def replay(gateway: Running, callback_id: str, **params: Any) -> dict[str, Any]:
     answer = await gateway.api.post(f"/v1/callbacks/{callback_id}/replay", params=params)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-async def damage(db, table, change):
+async def damage(db: Direct, table: str, change: str) -> None:
     await db.execute(f"UPDATE {table} SET {change}")
 
 
-async def test_a_replay_of_what_was_applied_changes_nothing_but_the_timeline(gateway, db):
+async def test_a_replay_of_what_was_applied_changes_nothing_but_the_timeline(gateway: Running, db: Direct) -> None:
     task = (await gateway.submit())["id"]
     old = song("t2m_1", title="Working title", audio_url="https://cdn.example/old.mp3")
     await gateway.call_back("song", old, UUID(task))
@@ -39,7 +42,7 @@ async def test_a_replay_of_what_was_applied_changes_nothing_but_the_timeline(gat
     assert [one["detail"]["callback_id"] for one in told if one["type"] == "replayed"] == [row["id"] for row in rows]
 
 
-async def test_a_replay_brings_back_what_was_lost_as_of_its_own_time(gateway, db):
+async def test_a_replay_brings_back_what_was_lost_as_of_its_own_time(gateway: Running, db: Direct) -> None:
     task = (await gateway.submit())["id"]
     await gateway.call_back("song", done("t2m_1", title="Harbour Lights"), UUID(task))
     [row] = await logged(gateway)
@@ -54,7 +57,7 @@ async def test_a_replay_brings_back_what_was_lost_as_of_its_own_time(gateway, db
 
 
 @pytest.mark.parametrize("disposition", ["malformed", "poisoned"])
-async def test_what_can_be_read_now_becomes_applied(gateway, db, disposition):
+async def test_what_can_be_read_now_becomes_applied(gateway: Running, db: Direct, disposition: str) -> None:
     """As after an upgrade, or the end of a fault of the database."""
     studio = await client_of(gateway)
     task = (await studio.submit(NOWHERE))["id"]
@@ -71,7 +74,7 @@ async def test_what_can_be_read_now_becomes_applied(gateway, db, disposition):
     assert await studio.notifications() == []
 
 
-async def test_the_client_is_told_where_it_is_asked_for(gateway, db):
+async def test_the_client_is_told_where_it_is_asked_for(gateway: Running, db: Direct) -> None:
     studio = await client_of(gateway)
     task = (await studio.submit(NOWHERE))["id"]
     await gateway.call_back("song", done("t2m_1"), UUID(task))
@@ -84,7 +87,7 @@ async def test_the_client_is_told_where_it_is_asked_for(gateway, db):
     assert "task.succeeded" in told
 
 
-async def test_what_still_cannot_be_read_stays_malformed(gateway, db):
+async def test_what_still_cannot_be_read_stays_malformed(gateway: Running, db: Direct) -> None:
     task = (await gateway.submit())["id"]
     await gateway.call_back("song", b"{", UUID(task))
     [row] = await logged(gateway)
@@ -94,7 +97,7 @@ async def test_what_still_cannot_be_read_stays_malformed(gateway, db):
 
 
 @pytest.mark.own_database
-async def test_what_still_cannot_be_applied_stays_poisoned(gateway, db):
+async def test_what_still_cannot_be_applied_stays_poisoned(gateway: Running, db: Direct) -> None:
     task = (await gateway.submit())["id"]
     if db.is_sqlite:
         await db.execute("CREATE TRIGGER poison BEFORE INSERT ON items BEGIN SELECT RAISE(ABORT, 'poison'); END")
@@ -114,7 +117,7 @@ async def test_what_still_cannot_be_applied_stays_poisoned(gateway, db):
     assert (await gateway.task(task))["status"] == "succeeded"
 
 
-async def test_strangers_and_orphans(gateway, db):
+async def test_strangers_and_orphans(gateway: Running, db: Direct) -> None:
     mine, theirs = [(await gateway.submit())["id"] for _ in range(2)]
     await gateway.call_back("song", song("t2m_1"), UUID(mine))
     await gateway.call_back("song", song("t2m_1", "failed"), UUID(theirs))
@@ -130,7 +133,7 @@ async def test_strangers_and_orphans(gateway, db):
     assert (await gateway.task(again))["items"][0]["title"] == "Stranger"
 
 
-async def test_it_is_an_admins(gateway):
+async def test_it_is_an_admins(gateway: Running) -> None:
     studio = await client_of(gateway)
     await gateway.call_back("song", song("t2m_1"))
     [row] = await logged(gateway)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from app.client import AsyncGatewayClient, Retries
-from tests.support.gateway import ADMIN_KEY
+from tests.support.gateway import ADMIN_KEY, Running
+from tests.support.starting import StartGateway, StartSandbox
 
 QUICK = Retries(total_s=30, first_s=0.02, most_s=0.2)
 
@@ -26,7 +27,9 @@ async def connect() -> AsyncIterator[Callable[..., AsyncGatewayClient]]:
 
 
 @pytest.fixture
-async def studio(start_gateway, start_sandbox, connect):
+async def studio(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, connect: Callable[..., AsyncGatewayClient]
+) -> tuple[Running, AsyncGatewayClient]:
     """A gateway that works, in front of a quick vendor, and its client."""
     gateway = await start_gateway(await start_sandbox(scale=400), egress_allow_private=True)
     return gateway, connect(gateway.url)

@@ -4,6 +4,7 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import app.client
 from app.client import AsyncGatewayClient, GatewayClient
@@ -44,7 +45,7 @@ except app.client.BadSignature:
 """
 
 
-def test_it_is_imported_and_verifies_without_the_servers_dependencies():
+def test_it_is_imported_and_verifies_without_the_servers_dependencies() -> None:
     blocked = (
         "alembic,asyncpg,fastapi,greenlet,aiosqlite,msgspec,prometheus_client,pydantic,pydantic_core,"
         "pydantic_settings,rich,sqlalchemy,sse_starlette,starlette,structlog,typer,uvicorn,uvloop,httptools"
@@ -55,7 +56,7 @@ def test_it_is_imported_and_verifies_without_the_servers_dependencies():
     assert (ran.stdout, ran.returncode) == ("alone\n", 0), ran.stderr
 
 
-def public(kind):
+def public(kind: type[GatewayClient] | type[AsyncGatewayClient]) -> dict[str, Any]:
     return {
         name: [
             str(one.replace(annotation=inspect.Parameter.empty)) for one in inspect.signature(made).parameters.values()
@@ -65,10 +66,10 @@ def public(kind):
     }
 
 
-def test_both_clients_have_the_same_methods_with_the_same_arguments():
+def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:
     assert public(GatewayClient) == public(AsyncGatewayClient)
     assert len(public(GatewayClient)) > 15
 
 
-def test_what_is_offered_is_listed_in_order():
+def test_what_is_offered_is_listed_in_order() -> None:
     assert app.client.__all__ == sorted(app.client.__all__)

@@ -1,6 +1,7 @@
 """The calls, against a real gateway and a sandbox of the vendor."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -23,10 +24,11 @@ from app.client import (
 from tests.support.bodies import done, song
 from tests.support.databases import on_sqlite
 from tests.support.direct import Direct
-from tests.support.gateway import PARAMS, SONG
+from tests.support.gateway import PARAMS, SONG, Running
+from tests.support.starting import StartGateway, StartSandbox
 
 
-async def test_a_submitted_task_is_waited_for_to_its_end(studio):
+async def test_a_submitted_task_is_waited_for_to_its_end(studio: tuple[Running, AsyncGatewayClient]) -> None:
     _, client = studio
     task = await client.submit("song.generate", SONG, reference="order-17", metadata={"shelf": 3})
     assert (task.status, task.reference, task.metadata, task.params) == ("queued", "order-17", {"shelf": 3}, SONG)
@@ -55,7 +57,9 @@ async def test_a_submitted_task_is_waited_for_to_its_end(studio):
 
 
 @on_sqlite
-async def test_a_timeline_of_many_pages_is_told_whole(start_gateway, connect, database_url):
+async def test_a_timeline_of_many_pages_is_told_whole(
+    start_gateway: StartGateway, connect: Callable[..., AsyncGatewayClient], database_url: str
+) -> None:
     gateway = await start_gateway(workers=False)
     task = await connect(gateway.url).submit("song.generate", SONG)
     await Direct(database_url).execute(
@@ -68,7 +72,9 @@ async def test_a_timeline_of_many_pages_is_told_whole(start_gateway, connect, da
 
 
 @on_sqlite
-async def test_a_task_that_does_not_end_is_waited_for_so_long_and_told(start_gateway, connect):
+async def test_a_task_that_does_not_end_is_waited_for_so_long_and_told(
+    start_gateway: StartGateway, connect: Callable[..., AsyncGatewayClient]
+) -> None:
     gateway = await start_gateway(workers=False)
     client = connect(gateway.url)
     task = await client.submit("song.generate", SONG)
@@ -88,7 +94,7 @@ async def test_a_task_that_does_not_end_is_waited_for_so_long_and_told(start_gat
     assert (shown.status, shown.playable, shown.usable) == ("main_succeeded", True, False)
 
 
-async def test_an_outage_ends_a_wait_with_the_last_state_or_none(connect):
+async def test_an_outage_ends_a_wait_with_the_last_state_or_none(connect: Callable[..., AsyncGatewayClient]) -> None:
     nowhere = connect("http://127.0.0.1:9")
     with pytest.raises(WaitTimeout) as caught:
         await nowhere.wait("0192aaaa-0000-7000-8000-000000000000", timeout_s=0.2)
@@ -97,7 +103,9 @@ async def test_an_outage_ends_a_wait_with_the_last_state_or_none(connect):
 
 
 @on_sqlite
-async def test_many_are_submitted_together_in_their_order_or_not_at_all(start_gateway, connect):
+async def test_many_are_submitted_together_in_their_order_or_not_at_all(
+    start_gateway: StartGateway, connect: Callable[..., AsyncGatewayClient]
+) -> None:
     gateway = await start_gateway(workers=False)
     client = connect(gateway.url)
     new = [NewTask(kind=kind, params=params, reference=kind) for kind, params in PARAMS.items()]
@@ -110,7 +118,9 @@ async def test_many_are_submitted_together_in_their_order_or_not_at_all(start_ga
     assert len([task async for task in client.list()]) == len(new)
 
 
-async def test_a_list_is_read_by_pages_newest_first(start_gateway, connect):
+async def test_a_list_is_read_by_pages_newest_first(
+    start_gateway: StartGateway, connect: Callable[..., AsyncGatewayClient]
+) -> None:
     gateway = await start_gateway(workers=False)
     client = connect(gateway.url)
     tasks = [await client.submit("song.generate", SONG, reference=f"order-{number % 2}") for number in range(7)]
@@ -129,7 +139,9 @@ async def test_a_list_is_read_by_pages_newest_first(start_gateway, connect):
 
 
 @on_sqlite
-async def test_what_is_done_with_tasks(start_gateway, start_sandbox, connect):
+async def test_what_is_done_with_tasks(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, connect: Callable[..., AsyncGatewayClient]
+) -> None:
     gateway = await start_gateway(workers=False)
     client = connect(gateway.url)
     task = await client.submit("song.generate", SONG)
@@ -160,7 +172,7 @@ async def test_what_is_done_with_tasks(start_gateway, start_sandbox, connect):
 
 
 @on_sqlite
-async def test_errors_are_told_apart(start_gateway, connect):
+async def test_errors_are_told_apart(start_gateway: StartGateway, connect: Callable[..., AsyncGatewayClient]) -> None:
     gateway = await start_gateway(workers=False)
     admin = connect(gateway.url)
     made = (await gateway.api.post("/v1/clients", json={"name": "studio"})).json()
@@ -189,14 +201,19 @@ async def test_errors_are_told_apart(start_gateway, connect):
     assert all(issubclass(one, GatewayError) for one in errors)
 
 
-def test_a_url_must_name_its_scheme():
+def test_a_url_must_name_its_scheme() -> None:
     with pytest.raises(ValueError, match="http"):
         AsyncGatewayClient("gateway:8000", "key")
 
 
 @on_sqlite
 @pytest.mark.parametrize("no_proxy", ["", "[::1]", "localhost,fd07:b51a:cc66:f0::/64"])
-async def test_this_machine_is_never_asked_through_a_proxy(start_gateway, connect, monkeypatch, no_proxy):
+async def test_this_machine_is_never_asked_through_a_proxy(
+    start_gateway: StartGateway,
+    connect: Callable[..., AsyncGatewayClient],
+    monkeypatch: pytest.MonkeyPatch,
+    no_proxy: str,
+) -> None:
     gateway = await start_gateway()
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "socks5://127.0.0.1:9")
@@ -215,7 +232,9 @@ async def test_this_machine_is_never_asked_through_a_proxy(start_gateway, connec
         ("http_proxy", "ftp://p"),
     ],
 )
-async def test_variables_that_cannot_be_used_are_named(monkeypatch, connect, name, value):
+async def test_variables_that_cannot_be_used_are_named(
+    monkeypatch: pytest.MonkeyPatch, connect: Callable[..., AsyncGatewayClient], name: str, value: str
+) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=name.upper()):

@@ -3,28 +3,32 @@
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.client import Conflict, GatewayError, NewTask, Retries, Unavailable, UnexpectedAnswer
+from app.client import AsyncGatewayClient, Conflict, GatewayError, NewTask, Retries, Unavailable, UnexpectedAnswer
 from app.client.errors import read_retry_after
 from tests.support.cut_proxy import answer, answering, proxied
 from tests.support.databases import on_sqlite
 from tests.support.gateway import SONG, running_gateway
+from tests.support.starting import StartGateway, StartSandbox
 
 PROBLEM = '{"code": "unavailable", "detail": "over capacity", "status": 503}'
 
 
-def keys_in(heads):
+def keys_in(heads: list[str]) -> list[str]:
     return [found for head in heads for found in re.findall(r"(?i)^idempotency-key: (.*)$", head, re.MULTILINE)]
 
 
-async def listed(client):
+async def listed(client: AsyncGatewayClient) -> list[str]:
     return [task.id async for task in client.list()]
 
 
-async def test_an_answer_that_was_lost_makes_no_second_task(start_gateway, connect):
+async def test_an_answer_that_was_lost_makes_no_second_task(
+    start_gateway: StartGateway, connect: Callable[..., AsyncGatewayClient]
+) -> None:
     gateway = await start_gateway(workers=False)
     async with proxied(gateway.url, lose=1) as proxy:
         client = connect(proxy.url)
@@ -41,7 +45,9 @@ async def test_an_answer_that_was_lost_makes_no_second_task(start_gateway, conne
 
 
 @on_sqlite
-async def test_actions_whose_answers_were_lost_are_done_once(start_gateway, connect):
+async def test_actions_whose_answers_were_lost_are_done_once(
+    start_gateway: StartGateway, connect: Callable[..., AsyncGatewayClient]
+) -> None:
     gateway = await start_gateway(workers=False)
     async with proxied(gateway.url) as proxy:
         client = connect(proxy.url)
@@ -56,7 +62,9 @@ async def test_actions_whose_answers_were_lost_are_done_once(start_gateway, conn
 
 
 @on_sqlite
-async def test_without_retries_the_first_failure_is_told(start_gateway, connect):
+async def test_without_retries_the_first_failure_is_told(
+    start_gateway: StartGateway, connect: Callable[..., AsyncGatewayClient]
+) -> None:
     gateway = await start_gateway(workers=False)
     async with proxied(gateway.url, lose=1) as proxy:
         client = connect(proxy.url, retries=Retries(total_s=0))
@@ -66,7 +74,7 @@ async def test_without_retries_the_first_failure_is_told(start_gateway, connect)
         assert len(await listed(client)) == 1
 
 
-async def test_not_now_is_tried_again_when_the_gateway_says(connect):
+async def test_not_now_is_tried_again_when_the_gateway_says(connect: Callable[..., AsyncGatewayClient]) -> None:
     busy = answer("503 Service Unavailable", PROBLEM, "Retry-After: 1", "Connection: close")
     task = '{"data": [], "next_cursor": null}'
     async with answering(busy, answer("429 Too Many Requests", "{}"), answer("200 OK", task)) as (url, requests):
@@ -83,7 +91,9 @@ async def test_not_now_is_tried_again_when_the_gateway_says(connect):
 
 
 @pytest.mark.parametrize("status", ["502 Bad Gateway", "504 Gateway Timeout"])
-async def test_a_bad_gateway_on_the_way_is_tried_again_for_a_bounded_time(connect, status):
+async def test_a_bad_gateway_on_the_way_is_tried_again_for_a_bounded_time(
+    connect: Callable[..., AsyncGatewayClient], status: str
+) -> None:
     async with answering(answer(status, "<html>", "Connection: close")) as (url, requests):
         began = time.monotonic()
         with pytest.raises(Unavailable) as caught:
@@ -93,11 +103,11 @@ async def test_a_bad_gateway_on_the_way_is_tried_again_for_a_bounded_time(connec
         assert 3 <= len(requests) <= 20
 
 
-async def test_an_answer_that_does_not_come_is_not_waited_for(connect):
+async def test_an_answer_that_does_not_come_is_not_waited_for(connect: Callable[..., AsyncGatewayClient]) -> None:
     silent = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n"
     release = asyncio.Event()
 
-    async def serve(_reader, writer):
+    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A byte now and then keeps a mere read time-out from ever striking.
         for byte in silent:
             if release.is_set() or writer.is_closing():
@@ -117,7 +127,7 @@ async def test_an_answer_that_does_not_come_is_not_waited_for(connect):
         await asyncio.sleep(0.15)
 
 
-async def test_what_no_repeat_can_mend_is_told_at_once(connect):
+async def test_what_no_repeat_can_mend_is_told_at_once(connect: Callable[..., AsyncGatewayClient]) -> None:
     for status, made in (("500 Internal Server Error", GatewayError), ("302 Found", GatewayError)):
         async with answering(answer(status, '{"detail": "no"}')) as (url, requests):
             with pytest.raises(made) as caught:
@@ -132,7 +142,9 @@ async def test_what_no_repeat_can_mend_is_told_at_once(connect):
             assert len(requests) == 1
 
 
-async def test_a_wait_lives_through_a_restart_of_the_gateway(database_url, start_sandbox, connect):
+async def test_a_wait_lives_through_a_restart_of_the_gateway(
+    database_url: str, start_sandbox: StartSandbox, connect: Callable[..., AsyncGatewayClient]
+) -> None:
     sandbox = await start_sandbox(scale=400)
     async with proxied() as proxy:
         client = connect(proxy.url)
@@ -151,7 +163,7 @@ async def test_a_wait_lives_through_a_restart_of_the_gateway(database_url, start
             assert (await waiting).status == "succeeded"
 
 
-def test_a_retry_after_is_seconds_or_a_date():
+def test_a_retry_after_is_seconds_or_a_date() -> None:
     now = datetime(2026, 1, 31, 12, tzinfo=UTC)
     assert read_retry_after("7") == 7
     assert read_retry_after("Sat, 31 Jan 2026 12:00:30 GMT", now) == 30

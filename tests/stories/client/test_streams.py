@@ -2,22 +2,26 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from typing import Any
 from uuid import UUID
 
 import pytest
 
-from app.client import NotFound, Retries, Unavailable
+from app.client import AsyncGatewayClient, NotFound, Retries, Unavailable
 from app.client.follow import Seen
 from app.client.results import read, task
 from app.client.sse import Event, read_events
+from app.flows.streams import ClientStream
 from tests.support.bodies import done, song
 from tests.support.cut_proxy import answering, proxied
 from tests.support.databases import on_sqlite
-from tests.support.gateway import SONG, eventually, running_gateway
+from tests.support.gateway import SONG, Running, eventually, running_gateway
+from tests.support.starting import StartGateway, StartSandbox
 
 
-def told(status, version):
+def told(status: str, version: int) -> dict[str, Any]:
     """The least that is a task."""
     at = "2026-01-31T12:00:00Z"
     return {
@@ -26,8 +30,8 @@ def told(status, version):
     }  # fmt: skip
 
 
-async def events_in(*pieces):
-    async def given():
+async def events_in(*pieces: bytes) -> list[Event]:
+    async def given() -> AsyncIterator[bytes]:
         for piece in pieces:
             yield piece
 
@@ -35,7 +39,7 @@ async def events_in(*pieces):
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-async def test_a_stream_is_read_whatever_its_lines_end_with_and_however_it_is_cut(end):
+async def test_a_stream_is_read_whatever_its_lines_end_with_and_however_it_is_cut(end: str) -> None:
     lines = [
         *("\ufeff: ping", "id: 1", "retry: 1500", ""),
         *("event: task", 'data: {"title":', 'data: "Hafen\u2028lichter \u0085"}', "id:2", ""),
@@ -55,13 +59,13 @@ async def test_a_stream_is_read_whatever_its_lines_end_with_and_however_it_is_cu
     assert await events_in(content[:40], b"", content[40:77], content[77:]) == expected
 
 
-def test_what_was_seen_is_remembered_within_bounds():
+def test_what_was_seen_is_remembered_within_bounds() -> None:
     seen = Seen(most=2)
     one, two, three = (read(task, {**told("running", 5), "id": name}) for name in ("1", "2", "3"))
     assert [seen.is_new(shown) for shown in (one, one, two, three, two, one)] == [True, False, True, True, False, True]
 
 
-async def test_a_tasks_stream_ends_with_the_task(studio):
+async def test_a_tasks_stream_ends_with_the_task(studio: tuple[Running, AsyncGatewayClient]) -> None:
     _, client = studio
     submitted = await client.submit("song.generate", SONG)
     async with asyncio.timeout(60):
@@ -74,7 +78,9 @@ async def test_a_tasks_stream_ends_with_the_task(studio):
     assert [one async for one in client.stream(submitted.id)] == [shown[-1]]
 
 
-async def test_a_stream_that_was_cut_goes_on_and_misses_no_end(start_gateway, connect):
+async def test_a_stream_that_was_cut_goes_on_and_misses_no_end(
+    start_gateway: StartGateway, connect: Callable[..., AsyncGatewayClient]
+) -> None:
     gateway = await start_gateway(workers=False)
     async with proxied(gateway.url) as proxy:
         client = connect(proxy.url)
@@ -97,7 +103,9 @@ async def test_a_stream_that_was_cut_goes_on_and_misses_no_end(start_gateway, co
         assert len(resumed) >= 3
 
 
-async def test_all_tasks_are_followed_over_cuts_and_each_version_is_told_once(start_gateway, connect):
+async def test_all_tasks_are_followed_over_cuts_and_each_version_is_told_once(
+    start_gateway: StartGateway, connect: Callable[..., AsyncGatewayClient]
+) -> None:
     gateway = await start_gateway(workers=False)
     gateway.gateway.services.heartbeat_s = 0.1
     async with proxied(gateway.url) as proxy:
@@ -105,13 +113,13 @@ async def test_all_tasks_are_followed_over_cuts_and_each_version_is_told_once(st
         tasks = [await client.submit("song.generate", SONG) for _ in range(3)]
         seen = []
 
-        async def follow():
+        async def follow() -> None:
             async for one in client.stream_all():
                 seen.append((one.id, one.version, one.status))
 
         following = asyncio.create_task(follow())
 
-        async def is_followed():
+        async def is_followed() -> set[ClientStream]:
             return gateway.gateway.services.watch._client_streams
 
         await eventually(is_followed)
@@ -122,7 +130,7 @@ async def test_all_tasks_are_followed_over_cuts_and_each_version_is_told_once(st
             await gateway.call_back("song", done(f"t2m_{number}"), UUID(one.id))
             await asyncio.sleep(0.1)
 
-        async def all_ended():
+        async def all_ended() -> bool:
             return {one[0] for one in seen if one[2] == "succeeded"} == {one.id for one in tasks}
 
         await eventually(all_ended, 40)
@@ -130,7 +138,9 @@ async def test_all_tasks_are_followed_over_cuts_and_each_version_is_told_once(st
         assert len({one[:2] for one in seen}) == len(seen)
 
 
-async def test_a_stream_lives_through_a_restart_of_the_gateway(database_url, start_sandbox, connect):
+async def test_a_stream_lives_through_a_restart_of_the_gateway(
+    database_url: str, start_sandbox: StartSandbox, connect: Callable[..., AsyncGatewayClient]
+) -> None:
     sandbox = await start_sandbox(scale=400)
     async with proxied() as proxy, asyncio.timeout(90):
         client = connect(proxy.url)
@@ -147,7 +157,9 @@ async def test_a_stream_lives_through_a_restart_of_the_gateway(database_url, sta
 
 
 @on_sqlite
-async def test_who_follows_nothing_or_nobody_is_told(start_gateway, connect):
+async def test_who_follows_nothing_or_nobody_is_told(
+    start_gateway: StartGateway, connect: Callable[..., AsyncGatewayClient]
+) -> None:
     gateway = await start_gateway(workers=False)
     with pytest.raises(NotFound):
         await anext(connect(gateway.url).stream("0192aaaa-0000-7000-8000-000000000000"))
@@ -156,8 +168,10 @@ async def test_who_follows_nothing_or_nobody_is_told(start_gateway, connect):
         await anext(nowhere.stream_all())
 
 
-async def test_a_stream_that_repeats_itself_is_told_once_and_what_is_unknown_is_passed_over(connect):
-    def block(version, status="running", event="task", more=""):
+async def test_a_stream_that_repeats_itself_is_told_once_and_what_is_unknown_is_passed_over(
+    connect: Callable[..., AsyncGatewayClient],
+) -> None:
+    def block(version: int, status: str = "running", event: str = "task", more: str = "") -> str:
         return f"id: {version}\r\nevent: {event}\r\ndata: {json.dumps(told(status, version))}\r\n{more}\r\n"
 
     head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"

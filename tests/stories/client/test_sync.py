@@ -4,28 +4,32 @@ import asyncio
 import gc
 import threading
 import time
+from typing import Any
 
 import pytest
 
 from app.client import GatewayClient, NotFound, Retries, Unavailable, WaitTimeout
+from app.client.asynchronous import AsyncGatewayClient
+from app.client.results import Task
 from tests.stories.client.conftest import QUICK
 from tests.support.cut_proxy import proxied
 from tests.support.databases import on_sqlite
-from tests.support.gateway import ADMIN_KEY, SONG
+from tests.support.gateway import ADMIN_KEY, SONG, Running
+from tests.support.starting import StartGateway
 
 
-def connect(url, **given):
+def connect(url: str, **given: Any) -> GatewayClient:
     return GatewayClient(url, ADMIN_KEY, **{"retries": QUICK, "trust_env": False, **given})
 
 
-def threads():
+def threads() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name == "tempolor-gateway-client"]
 
 
-async def test_a_plain_program_submits_waits_follows_and_lists(studio):
+async def test_a_plain_program_submits_waits_follows_and_lists(studio: tuple[Running, AsyncGatewayClient]) -> None:
     gateway, _ = studio
 
-    def program():
+    def program() -> Task:
         with connect(gateway.url) as client:
             task = client.submit("song.generate", SONG, reference="order-17")
             shown = list(client.stream(task.id))
@@ -46,11 +50,11 @@ async def test_a_plain_program_submits_waits_follows_and_lists(studio):
 
 
 @on_sqlite
-async def test_several_threads_share_a_client(studio):
+async def test_several_threads_share_a_client(studio: tuple[Running, AsyncGatewayClient]) -> None:
     gateway, _ = studio
     with connect(gateway.url) as client:
 
-        def program():
+        def program() -> Task:
             return client.wait(client.submit("lyrics.generate", {"prompt": "rain"}).id, timeout_s=60)
 
         found = await asyncio.gather(*(asyncio.to_thread(program) for _ in range(4)))
@@ -61,12 +65,12 @@ async def test_several_threads_share_a_client(studio):
 
 
 @on_sqlite
-async def test_an_iterator_that_is_left_gives_its_connection_back(start_gateway):
+async def test_an_iterator_that_is_left_gives_its_connection_back(start_gateway: StartGateway) -> None:
     gateway = await start_gateway(workers=False)
     gateway.gateway.services.heartbeat_s = 0.1
     streams = gateway.gateway.services.watch._task_streams
 
-    def program(client):
+    def program(client: GatewayClient) -> None:
         task = client.submit("song.generate", SONG)
         for one in client.stream(task.id):
             assert one.id == task.id
@@ -93,7 +97,7 @@ async def test_an_iterator_that_is_left_gives_its_connection_back(start_gateway)
     assert threads() == []
 
 
-def test_a_closed_client_says_so_and_closing_twice_is_nothing():
+def test_a_closed_client_says_so_and_closing_twice_is_nothing() -> None:
     client = connect("http://127.0.0.1:9")
     client.close()
     client.close()
@@ -103,7 +107,7 @@ def test_a_closed_client_says_so_and_closing_twice_is_nothing():
     assert threads() == []
 
 
-def test_errors_come_through_without_any_loop():
+def test_errors_come_through_without_any_loop() -> None:
     with connect("http://127.0.0.1:9", retries=Retries(total_s=0.2)) as client:
         with pytest.raises(Unavailable):
             client.get("x")
@@ -114,7 +118,7 @@ def test_errors_come_through_without_any_loop():
 
 
 @on_sqlite
-async def test_closing_ends_a_call_that_waits_in_another_thread(start_gateway):
+async def test_closing_ends_a_call_that_waits_in_another_thread(start_gateway: StartGateway) -> None:
     gateway = await start_gateway(workers=False)
     async with proxied(gateway.url) as proxy:
         client = connect(proxy.url)

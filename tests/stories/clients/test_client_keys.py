@@ -3,41 +3,47 @@
 import asyncio
 import json
 from datetime import datetime, timedelta
+from typing import Any
 
 from app.flows.client_keys import FLUSH_S
 from tests.support.bodies import assert_problem
-from tests.support.commands import call, environment
+from tests.support.clock import ScaledClock
+from tests.support.commands import Ended, call, environment
 from tests.support.databases import on_sqlite
-from tests.support.gateway import ADMIN_KEY, SONG, running_gateway
+from tests.support.direct import Direct
+from tests.support.gateway import ADMIN_KEY, SONG, Running, running_gateway
+from tests.support.starting import StartGateway
 
 
 def bearer(api_key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {api_key}"}
 
 
-async def make(gateway, name: str = "studio") -> str:
+async def make(gateway: Running, name: str = "studio") -> str:
     return (await gateway.api.post("/v1/clients", json={"name": name})).json()["api_key"]
 
 
-async def rotate(gateway, name: str = "studio", **body) -> dict:
+async def rotate(gateway: Running, name: str = "studio", **body: Any) -> dict[str, Any]:
     answer = await gateway.api.post(f"/v1/clients/{name}/key", **({"json": body} if body else {}))
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-async def good(gateway, *keys: str) -> list[bool]:
+async def good(gateway: Running, *keys: str) -> list[bool]:
     """Which of these keys open the door; anything but 200 and 401 fails the test."""
     answers = [await gateway.api.get("/v1/tasks", headers=bearer(key)) for key in keys]
     assert {answer.status_code for answer in answers} <= {200, 401}
     return [answer.status_code == 200 for answer in answers]
 
 
-async def shown(gateway, name: str = "studio") -> dict:
+async def shown(gateway: Running, name: str = "studio") -> dict[str, Any]:
     listed = (await gateway.api.get("/v1/clients")).json()["data"]
     return next(one for one in listed if one["name"] == name)
 
 
-async def test_the_old_key_goes_on_beside_the_new_one_for_its_time(gateway, clock, db):
+async def test_the_old_key_goes_on_beside_the_new_one_for_its_time(
+    gateway: Running, clock: ScaledClock, db: Direct
+) -> None:
     old = await make(gateway)
     made = await rotate(gateway, overlap_s=3600)
     new = made["api_key"]
@@ -59,7 +65,7 @@ async def test_the_old_key_goes_on_beside_the_new_one_for_its_time(gateway, cloc
     assert new not in listed
 
 
-async def test_without_a_word_it_goes_on_for_a_day(gateway, clock):
+async def test_without_a_word_it_goes_on_for_a_day(gateway: Running, clock: ScaledClock) -> None:
     old = await make(gateway)
     new = (await rotate(gateway))["api_key"]
     clock.skip(86_390)
@@ -68,21 +74,21 @@ async def test_without_a_word_it_goes_on_for_a_day(gateway, clock):
     assert await good(gateway, old, new) == [False, True]
 
 
-async def test_without_overlap_it_ends_at_once(gateway):
+async def test_without_overlap_it_ends_at_once(gateway: Running) -> None:
     old = await make(gateway)
     made = await rotate(gateway, overlap_s=0)
     assert made["previous_key_until"] is None
     assert await good(gateway, old, made["api_key"]) == [False, True]
 
 
-async def test_a_client_has_two_keys_at_most(gateway):
+async def test_a_client_has_two_keys_at_most(gateway: Running) -> None:
     first = await make(gateway)
     second, third = [(await rotate(gateway))["api_key"] for _ in range(2)]
     assert await good(gateway, first, second, third) == [False, True, True]
     assert len({first, second, third}) == 3
 
 
-async def test_the_old_key_can_be_dropped_before_its_time(gateway):
+async def test_the_old_key_can_be_dropped_before_its_time(gateway: Running) -> None:
     old = await make(gateway)
     new = (await rotate(gateway))["api_key"]
     assert (await gateway.api.delete("/v1/clients/studio/previous-key")).status_code == 204
@@ -93,7 +99,7 @@ async def test_the_old_key_can_be_dropped_before_its_time(gateway):
     assert await good(gateway, new) == [True]
 
 
-async def test_revocation_ends_both_keys(gateway):
+async def test_revocation_ends_both_keys(gateway: Running) -> None:
     old = await make(gateway)
     new = (await rotate(gateway))["api_key"]
     assert (await gateway.api.delete("/v1/clients/studio")).status_code == 204
@@ -102,7 +108,7 @@ async def test_revocation_ends_both_keys(gateway):
         assert_problem(await gateway.api.request(method, path), 404, "not_found")
 
 
-async def test_only_admins_rotate_and_only_sensibly(gateway):
+async def test_only_admins_rotate_and_only_sensibly(gateway: Running) -> None:
     key = await make(gateway)
     path = "/v1/clients/studio/key"
     assert_problem(await gateway.api.post(path, headers=bearer(key)), 403, "forbidden")
@@ -116,7 +122,9 @@ async def test_only_admins_rotate_and_only_sensibly(gateway):
     assert (await gateway.api.get("/v1/tasks")).status_code == 200
 
 
-async def test_when_a_key_was_used_is_written_apart_from_the_request_and_once_a_minute(gateway, clock, db):
+async def test_when_a_key_was_used_is_written_apart_from_the_request_and_once_a_minute(
+    gateway: Running, clock: ScaledClock, db: Direct
+) -> None:
     key = await make(gateway)
     uses, loops_db = gateway.gateway.services.key_uses, gateway.gateway.context.loops_db()
     await uses.step(loops_db, clock)
@@ -134,7 +142,7 @@ async def test_when_a_key_was_used_is_written_apart_from_the_request_and_once_a_
     assert latest - timedelta(seconds=1) <= used_at <= latest
 
 
-async def test_one_sees_which_key_is_still_in_use(gateway, clock):
+async def test_one_sees_which_key_is_still_in_use(gateway: Running, clock: ScaledClock) -> None:
     uses, api_db = gateway.gateway.services.key_uses, gateway.gateway.context.db
 
     async def times() -> list[datetime | None]:
@@ -163,7 +171,7 @@ async def test_one_sees_which_key_is_still_in_use(gateway, clock):
     assert newest > later
 
 
-async def test_what_a_process_noted_is_written_when_it_stops(database_url, start_gateway):
+async def test_what_a_process_noted_is_written_when_it_stops(database_url: str, start_gateway: StartGateway) -> None:
     async with running_gateway(database_url, workers=False) as first:
         key = await make(first)
         await good(first, key)
@@ -172,7 +180,9 @@ async def test_what_a_process_noted_is_written_when_it_stops(database_url, start
     assert (await shown(second))["key_last_used_at"] is not None
 
 
-async def test_a_key_that_was_taken_for_the_admins_is_nobody_elses(database_url, start_gateway):
+async def test_a_key_that_was_taken_for_the_admins_is_nobody_elses(
+    database_url: str, start_gateway: StartGateway
+) -> None:
     async with running_gateway(database_url, workers=False) as first:
         old = await make(first)
         await rotate(first)
@@ -182,7 +192,7 @@ async def test_a_key_that_was_taken_for_the_admins_is_nobody_elses(database_url,
     assert [one["previous_key_until"] for one in answer.json()["data"]] == [None, None]
 
 
-async def test_who_waits_by_a_key_is_answered_when_that_key_ends_and_others_wait_on(gateway):
+async def test_who_waits_by_a_key_is_answered_when_that_key_ends_and_others_wait_on(gateway: Running) -> None:
     old = await make(gateway)
     new = (await rotate(gateway))["api_key"]
     task = (
@@ -198,15 +208,15 @@ async def test_who_waits_by_a_key_is_answered_when_that_key_ends_and_others_wait
 
 
 @on_sqlite
-async def test_keys_are_rotated_on_the_command_line(gateway, database_url, clock):
+async def test_keys_are_rotated_on_the_command_line(gateway: Running, database_url: str, clock: ScaledClock) -> None:
     env = environment(database_url)
 
-    async def command(*arguments, code=0):
+    async def command(*arguments: Any, code: str | int = 0) -> Ended:
         ended = await call("clients", *arguments, env=env)
         assert ended.code == code, ended.err
         return ended
 
-    async def key_of(*arguments):
+    async def key_of(*arguments: Any) -> Any:
         return json.loads((await command(*arguments)).out)["api_key"]
 
     keys = [await key_of("create", "studio")]

@@ -1,17 +1,23 @@
 """Erasing one client's data: all of it, nobody else's, never under a task that is open, and again after a stop."""
 
+from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
+from app.domain.audit import Act
 from app.flows.erase import erase
+from app.storage.erasure import Part
 from tests.support.bodies import assert_problem, done, song
-from tests.support.gateway import SONG
-from tests.support.notifications import client_of
+from tests.support.clock import ScaledClock
+from tests.support.direct import Direct
+from tests.support.gateway import SONG, Running
+from tests.support.notifications import Told, client_of
 from tests.support.retention import BY, DAY_S
 
 NOWHERE = "https://receiver.example/hook"
 
 
-async def lived_in(gateway, db, name):
+async def lived_in(gateway: Running, db: Direct, name: str) -> Told:
     """A client with something of everything; what of it is stored mentions its name."""
     client = await client_of(gateway, name)
     song_task = await client.submit(NOWHERE, reference=f"order of {name}")
@@ -32,17 +38,17 @@ async def lived_in(gateway, db, name):
     return client
 
 
-async def revoke(gateway, name):
+async def revoke(gateway: Running, name: str) -> None:
     assert (await gateway.api.delete(f"/v1/clients/{name}")).status_code == 204
 
 
-async def traces(db, name):
+async def traces(db: Direct, name: str) -> set[str]:
     """Tables with a row that names the client, also inside of bodies."""
     found = await db.everything()
     return {table for table, rows in found.items() if any(name in row for row in rows)}
 
 
-async def test_everything_of_a_client_goes_and_nothing_of_another(gateway, db):
+async def test_everything_of_a_client_goes_and_nothing_of_another(gateway: Running, db: Direct) -> None:
     for name in ("studio", "radio"):
         await lived_in(gateway, db, name)
     everywhere = await traces(db, "studio")
@@ -68,7 +74,7 @@ async def test_everything_of_a_client_goes_and_nothing_of_another(gateway, db):
     assert (again["done"], set(again["deleted"].values())) == (True, {0})
 
 
-async def test_the_name_rests(gateway, clock):
+async def test_the_name_rests(gateway: Running, clock: ScaledClock) -> None:
     await client_of(gateway)
     await revoke(gateway, "studio")
     assert (await gateway.api.delete("/v1/clients/studio/data")).json()["done"]
@@ -77,7 +83,7 @@ async def test_the_name_rests(gateway, clock):
     assert (await gateway.api.post("/v1/clients", json={"name": "studio"})).status_code == 201
 
 
-async def test_only_of_a_client_that_was_revoked(gateway, db):
+async def test_only_of_a_client_that_was_revoked(gateway: Running, db: Direct) -> None:
     studio = await client_of(gateway)
     await studio.canceled(NOWHERE)
     before = await db.everything()
@@ -88,7 +94,7 @@ async def test_only_of_a_client_that_was_revoked(gateway, db):
     assert await db.everything() == before
 
 
-async def test_not_while_a_task_is_open(gateway, db):
+async def test_not_while_a_task_is_open(gateway: Running, db: Direct) -> None:
     for what in ("queued", "running", "unsettled"):
         client = await client_of(gateway, what)
         await client.canceled(NOWHERE)
@@ -110,7 +116,7 @@ async def test_not_while_a_task_is_open(gateway, db):
         assert (await gateway.api.delete(f"/v1/clients/{what}/data")).json()["deleted"]["tasks"] == 2
 
 
-async def test_stopped_anywhere_it_goes_on(gateway, db):
+async def test_stopped_anywhere_it_goes_on(gateway: Running, db: Direct) -> None:
     """Each transaction is complete in itself: after any number of them, doing it again leaves nothing."""
     await lived_in(gateway, db, "studio")
     await revoke(gateway, "studio")
@@ -120,10 +126,10 @@ async def test_stopped_anywhere_it_goes_on(gateway, db):
         pass
 
     class Stopping:
-        def __init__(self, left):
+        def __init__(self, left: int) -> None:
             self.left = left
 
-        async def write(self, fn, *args, **kwargs):
+        async def write(self, fn: Callable[..., Any], *args: str | Act | int | None, **kwargs: Any) -> Part:
             if self.left == 0:
                 raise Stopped
             self.left -= 1

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.bodies import done
 from tests.support.gateway import SONG, Running
+from tests.support.starting import StartGateway, StartSandbox
 
 STRANGERS = ("nobody", "guess", "former")
 NOTHING = {
@@ -133,7 +134,7 @@ class World:
         """The status and the text of one call; of a stream only its beginning."""
         method, _, path = operation.partition(" ")
         body = self.body(operation)
-        given = {"json": body} if body is not None else {}
+        given: dict[str, Any] = {"json": body} if body is not None else {}
         url = path.format(**ids)
         # One id for all requests: it comes back in problems, and they are held against each other word for word.
         headers = {**self.keys[who], "X-Request-ID": "the-same"}
@@ -144,7 +145,7 @@ class World:
 
 
 @pytest.fixture
-async def world(start_gateway, start_sandbox) -> World:
+async def world(start_gateway: StartGateway, start_sandbox: StartSandbox) -> World:
     # The sandbox only tells its account: nothing is sent or asked without loops.
     gateway = await start_gateway(await start_sandbox(), workers=False)
     gateway.gateway.services.meter.most_failures = 10**6
@@ -158,7 +159,7 @@ async def _document(world: World) -> dict[str, dict[str, Any]]:
     return {f"{method.upper()} {path}": one for path, methods in paths.items() for method, one in methods.items()}
 
 
-async def test_every_route_is_for_whom_the_matrix_says(world):
+async def test_every_route_is_for_whom_the_matrix_says(world: World) -> None:
     operations = await _document(world)
     assert operations.keys() == MATRIX.keys(), "a route without a line in the matrix, or a line without a route"
     assert {name for name, one in operations.items() if "security" not in one} == {
@@ -181,7 +182,7 @@ async def test_every_route_is_for_whom_the_matrix_says(world):
     assert wrong == []
 
 
-async def test_anothers_ids_cannot_be_told_from_ids_that_nobody_has(world):
+async def test_anothers_ids_cannot_be_told_from_ids_that_nobody_has(world: World) -> None:
     ids_in_paths = [operation for operation in MATRIX if "{" in operation]
     assert len(ids_in_paths) > 10
     for operation in ids_in_paths:
@@ -193,7 +194,7 @@ async def test_anothers_ids_cannot_be_told_from_ids_that_nobody_has(world):
             assert not [one for one in ids.values() if one in theirs[1]]
 
 
-async def test_nor_by_filters_and_bodies(world):
+async def test_nor_by_filters_and_bodies(world: World) -> None:
     ids = await world.ids("GET /v1/notifications/{notification_id}/redeliver")
     api, radio = world.gateway.api, {**world.keys["radio"], "X-Request-ID": "the-same"}
     for path, theirs, none in (

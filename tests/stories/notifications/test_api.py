@@ -1,13 +1,19 @@
 """The outbound log over HTTP: whose it is, how it is read, and how its rows are sent again."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
+import httpx
 from standardwebhooks import Webhook
 
+from app.flows.notify import Notifier
 from tests.support.bodies import assert_problem
+from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite
+from tests.support.gateway import Running
 from tests.support.notifications import BUSY, client_of, deliver, watching
 from tests.support.receiver import OK, endless, plain
+from tests.support.starting import StartGateway
 
 GONE = plain("410 Gone")
 SHOWN = {
@@ -28,13 +34,13 @@ SHOWN = {
 NOBODYS = "0192aaaa-0000-7000-8000-000000000000"
 
 
-async def listed(gateway, headers=None, **params):
+async def listed(gateway: Running, headers: dict[str, str] | None = None, **params: Any) -> dict[str, Any]:
     answer = await gateway.api.get("/v1/notifications", params=params, headers=headers)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-async def test_a_client_sees_its_own_and_an_admin_all_newest_first(gateway, notifier):
+async def test_a_client_sees_its_own_and_an_admin_all_newest_first(gateway: Running, notifier: Notifier) -> None:
     studio, radio = await client_of(gateway), await client_of(gateway, "radio")
     async with watching(GONE) as gone, watching() as receiver:
         tasks = [await studio.canceled(gone.url("127.0.0.1", "/a?token=1")), await studio.canceled(receiver.url())]
@@ -62,7 +68,9 @@ async def test_a_client_sees_its_own_and_an_admin_all_newest_first(gateway, noti
 
 
 @on_sqlite
-async def test_pages_follow_each_other_and_a_cursor_belongs_to_its_filters(gateway, notifier):
+async def test_pages_follow_each_other_and_a_cursor_belongs_to_its_filters(
+    gateway: Running, notifier: Notifier
+) -> None:
     studio, radio = await client_of(gateway), await client_of(gateway, "radio")
     async with watching() as receiver:
         tasks = [await studio.canceled(receiver.url()) for _ in range(5)]
@@ -85,7 +93,9 @@ async def test_pages_follow_each_other_and_a_cursor_belongs_to_its_filters(gatew
         assert_problem(answer, 400, "bad_cursor")
 
 
-async def test_one_is_sent_again_under_its_id_with_the_whole_schedule(gateway, notifier, clock):
+async def test_one_is_sent_again_under_its_id_with_the_whole_schedule(
+    gateway: Running, notifier: Notifier, clock: ScaledClock
+) -> None:
     studio, radio = await client_of(gateway), await client_of(gateway, "radio")
     async with watching(GONE, BUSY, OK) as receiver:
         await studio.canceled(receiver.url())
@@ -118,10 +128,12 @@ async def test_one_is_sent_again_under_its_id_with_the_whole_schedule(gateway, n
     assert len(set(receiver.seen())) == len(set(receiver.bodies)) == 1
 
 
-async def test_all_dead_ones_since_a_time_are_sent_again_or_only_counted(gateway, notifier, clock):
+async def test_all_dead_ones_since_a_time_are_sent_again_or_only_counted(
+    gateway: Running, notifier: Notifier, clock: ScaledClock
+) -> None:
     studio, radio = await client_of(gateway), await client_of(gateway, "radio")
 
-    async def again(headers=studio.headers, **body):
+    async def again(headers: dict[str, str] | None = studio.headers, **body: Any) -> httpx.Response:
         return await gateway.api.post("/v1/notifications/redeliver", json=body, headers=headers)
 
     async with watching(GONE, GONE, GONE, GONE, OK) as receiver:
@@ -149,7 +161,7 @@ async def test_all_dead_ones_since_a_time_are_sent_again_or_only_counted(gateway
 
 
 @on_sqlite
-async def test_a_bad_request_to_send_again_is_refused(gateway):
+async def test_a_bad_request_to_send_again_is_refused(gateway: Running) -> None:
     refused = [
         {},
         {"since": "yesterday"},
@@ -167,10 +179,12 @@ async def test_a_bad_request_to_send_again_is_refused(gateway):
         assert_problem(answer, 422, "invalid_request")
 
 
-async def test_a_receiver_is_tried_with_a_signed_ping_and_its_answer_is_shown(gateway, clock):
+async def test_a_receiver_is_tried_with_a_signed_ping_and_its_answer_is_shown(
+    gateway: Running, clock: ScaledClock
+) -> None:
     studio = await client_of(gateway)
 
-    async def ping(url, **more):
+    async def ping(url: str, **more: Any) -> httpx.Response:
         return await gateway.api.post("/v1/notifications/test", json={"url": url, **more}, headers=studio.headers)
 
     async with watching(
@@ -195,7 +209,7 @@ async def test_a_receiver_is_tried_with_a_signed_ping_and_its_answer_is_shown(ga
     assert (await gateway.api.post("/v1/notifications/test", json={}, headers={"Authorization": ""})).status_code == 401
 
 
-async def test_a_ping_is_bound_by_the_same_rules_of_egress(start_gateway):
+async def test_a_ping_is_bound_by_the_same_rules_of_egress(start_gateway: StartGateway) -> None:
     gateway = await start_gateway(workers=False)
     async with watching() as receiver:
         for host in ("127.0.0.1", "localhost", "[::1]"):
@@ -219,7 +233,7 @@ BAD_URLS = [
 
 
 @on_sqlite
-async def test_what_can_be_no_receivers_url_is_refused_by_the_name_of_its_field(gateway):
+async def test_what_can_be_no_receivers_url_is_refused_by_the_name_of_its_field(gateway: Running) -> None:
     studio = await client_of(gateway)
     for url in BAD_URLS:
         task = {"kind": "lyrics.generate", "params": {"prompt": "x"}, "webhook_url": url}

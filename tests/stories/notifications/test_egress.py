@@ -59,7 +59,7 @@ NEVER_PUBLIC_AND_NEVER_THERE = ["0177.0.0.1", "127.0.0.01", "①②⑦.0.0.1", "
 
 
 @pytest.mark.parametrize("network", NOT_PUBLIC)
-async def test_no_name_may_lead_to_an_address_that_is_not_public(network):
+async def test_no_name_may_lead_to_an_address_that_is_not_public(network: str) -> None:
     for address in NOT_PUBLIC[network]:
         assert not is_public(ip_address(address)), address
         resolver = Resolver([address])
@@ -69,12 +69,12 @@ async def test_no_name_may_lead_to_an_address_that_is_not_public(network):
         assert resolver.asked == ["hooks.example"]
 
 
-def test_public_addresses_pass():
+def test_public_addresses_pass() -> None:
     assert [one for one in PUBLIC if not is_public(ip_address(one))] == []
 
 
 @pytest.mark.real_time
-async def test_however_it_is_written_this_machine_is_not_connected_to():
+async def test_however_it_is_written_this_machine_is_not_connected_to() -> None:
     for host in WAYS_HOME:
         async with receiving(hosts=("127.0.0.1", "::1")) as receiver:
             with calling(allow_private=True) as caller:
@@ -86,7 +86,7 @@ async def test_however_it_is_written_this_machine_is_not_connected_to():
 
 
 @pytest.mark.real_time
-async def test_what_cannot_be_read_or_found_is_not_connected_to():
+async def test_what_cannot_be_read_or_found_is_not_connected_to() -> None:
     for host in NEVER_PUBLIC_AND_NEVER_THERE:
         async with receiving(hosts=("127.0.0.1", "::1")) as receiver:
             with calling(allow_private=False) as caller, capture_logs() as logs:
@@ -95,7 +95,7 @@ async def test_what_cannot_be_read_or_found_is_not_connected_to():
         assert [line["event"] for line in logs] == ["egress.refused"], host
 
 
-async def test_one_private_address_among_public_ones_spoils_a_name():
+async def test_one_private_address_among_public_ones_spoils_a_name() -> None:
     async with receiving() as receiver:
         for addresses in permutations(["127.0.0.1", "8.8.8.8", "2606:4700:4700::1111"]):
             with calling(allow_private=False, resolve=Resolver(list(addresses))) as caller, capture_logs() as logs:
@@ -105,7 +105,7 @@ async def test_one_private_address_among_public_ones_spoils_a_name():
 
 
 @pytest.mark.real_time
-async def test_an_answer_that_changes_after_the_check_changes_nothing():
+async def test_an_answer_that_changes_after_the_check_changes_nothing() -> None:
     # 3ffe::/16 was given back in 2006: public by all rules, and nobody is there.
     resolver = Resolver(["3ffe::1"], ["127.0.0.1"])
     async with receiving() as receiver:
@@ -118,7 +118,7 @@ async def test_an_answer_that_changes_after_the_check_changes_nothing():
 
 
 @pytest.mark.real_time
-async def test_the_connection_goes_to_the_address_that_was_looked_up():
+async def test_the_connection_goes_to_the_address_that_was_looked_up() -> None:
     resolver = Resolver(["127.0.0.1"], ["3ffe::1"])
     async with receiving() as receiver:
         with calling(resolve=resolver, timeout_s=1.0) as caller:
@@ -128,7 +128,7 @@ async def test_the_connection_goes_to_the_address_that_was_looked_up():
     assert receiver.connections == 1
 
 
-async def test_no_unix_socket_is_ever_called():
+async def test_no_unix_socket_is_ever_called() -> None:
     guard = EgressGuard(allow_private=True)
     with pytest.raises(EgressRefused):
         await guard.connect_unix_socket("/run/docker.sock")
@@ -136,7 +136,7 @@ async def test_no_unix_socket_is_ever_called():
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "user:hush@127.0.0.1"])
-async def test_the_log_names_the_host_and_nothing_else_of_the_url(host):
+async def test_the_log_names_the_host_and_nothing_else_of_the_url(host: str) -> None:
     with calling(allow_private=False) as caller, capture_logs() as logs:
         await caller.post(f"http://{host}:9/services/hush?token=hush#hush", MESSAGE)
     assert len(logs) == 1
@@ -150,7 +150,7 @@ GOOD_URLS = [
 ]
 
 
-def test_urls_that_may_be_submitted():
+def test_urls_that_may_be_submitted() -> None:
     for url in GOOD_URLS:
         check_url(url)
 
@@ -176,8 +176,8 @@ BAD_URLS = [
 ]
 
 
-def test_urls_that_may_not_be_submitted():
-    def refused(url):
+def test_urls_that_may_not_be_submitted() -> None:
+    def refused(url: str) -> str:
         try:
             check_url(url)
         except InvalidRequest as error:

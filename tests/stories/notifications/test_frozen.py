@@ -1,30 +1,36 @@
 """What a notification says is frozen at the change: whatever comes between that and its attempts."""
 
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
+from app.flows.notify import Notifier
 from app.flows.record import MOST_TO_LEAVE
 from app.storage.tables import notifications
 from tests.stories.notifications.test_milestones_told import read
 from tests.support.bodies import done, song
-from tests.support.notifications import BUSY, client_of, deliver, watching
+from tests.support.clock import ScaledClock
+from tests.support.gateway import Running
+from tests.support.notifications import BUSY, Watching, client_of, deliver, watching
 from tests.support.receiver import OK
 
 
-def bodies_by_id(receiver):
-    found = {}
+def bodies_by_id(receiver: Watching) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for headers, body in zip(receiver.headers, receiver.bodies, strict=True):
         found.setdefault(headers["webhook-id"], set()).add(body)
     return found
 
 
-async def damage(gateway, values):
+async def damage(gateway: Running, values: dict[str, Any]) -> None:
     await gateway.gateway.context.db.write(lambda conn: conn.execute(notifications.update().values(**values)).rowcount)
 
 
-async def test_a_body_that_was_posted_once_stays_though_what_renders_it_has_changed(gateway, notifier, clock):
+async def test_a_body_that_was_posted_once_stays_though_what_renders_it_has_changed(
+    gateway: Running, notifier: Notifier, clock: ScaledClock
+) -> None:
     studio = await client_of(gateway)
     async with watching(BUSY, OK) as receiver:
         task = await studio.submit(receiver.url())
@@ -39,7 +45,7 @@ async def test_a_body_that_was_posted_once_stays_though_what_renders_it_has_chan
     assert (await studio.one())["status"] == "delivered"
 
 
-async def test_other_settings_do_not_change_what_was_to_be_told(gateway, notifier):
+async def test_other_settings_do_not_change_what_was_to_be_told(gateway: Running, notifier: Notifier) -> None:
     studio = await client_of(gateway)
     async with watching() as receiver:
         task = await studio.submit(receiver.url())
@@ -55,7 +61,9 @@ async def test_other_settings_do_not_change_what_was_to_be_told(gateway, notifie
     assert (await gateway.task(task["id"]))["items"][0]["artifacts"]["audio"]["status"] == "failed"
 
 
-async def test_a_flood_takes_nothing_from_what_is_still_to_be_told(gateway, notifier, clock):
+async def test_a_flood_takes_nothing_from_what_is_still_to_be_told(
+    gateway: Running, notifier: Notifier, clock: ScaledClock
+) -> None:
     studio = await client_of(gateway)
     async with watching() as receiver:
         task = await studio.submit(receiver.url())
@@ -73,7 +81,9 @@ async def test_a_flood_takes_nothing_from_what_is_still_to_be_told(gateway, noti
     assert kept == 2, "what is told, and what is"
 
 
-async def test_a_snapshot_that_cannot_be_read_holds_nobody_up(gateway, notifier, clock):
+async def test_a_snapshot_that_cannot_be_read_holds_nobody_up(
+    gateway: Running, notifier: Notifier, clock: ScaledClock
+) -> None:
     studio = await client_of(gateway)
     async with watching() as broken, watching() as well:
         first = await studio.submit(broken.url())

@@ -1,21 +1,23 @@
 """A slow or dead receiver delays nobody but itself, and none gets more than its share at once."""
 
 from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import msgspec
 import pytest
 
 from app.flows import notify
 from app.flows.loops import Loop, Supervisor
-from app.flows.notify import OPEN_TO_ALL, PER_CLIENT, PER_RECEIVER, SENDERS, Turns
+from app.flows.notify import OPEN_TO_ALL, PER_CLIENT, PER_RECEIVER, SENDERS, Notifier, Turns
 from app.storage import outbox
-from tests.support.gateway import eventually
-from tests.support.notifications import after_s, client_of, silence, watching, write, written
+from tests.support.gateway import Running, eventually
+from tests.support.notifications import Watching, after_s, client_of, silence, watching, write, written
 from tests.support.virtual_time import monotonic
 
 
 @pytest.fixture
-async def sending(gateway, notifier):
+async def sending(gateway: Running, notifier: Notifier) -> AsyncIterator[Callable[..., Any]]:
     """Starts the sender's loop."""
     context = gateway.gateway.context
     supervisor = Supervisor(context.clock)
@@ -24,18 +26,18 @@ async def sending(gateway, notifier):
     await notifier.finish(0)
 
 
-async def until(receiver, count):
+async def until(receiver: Watching, count: int) -> float:
     """Seconds until a receiver has so many posts."""
     began = monotonic()
 
-    async def enough():
+    async def enough() -> bool:
         return len(receiver.bodies) >= count
 
     await eventually(enough, timeout_s=200, every_s=0.1)
     return monotonic() - began
 
 
-async def test_a_dead_receiver_with_a_backlog_delays_nobody_else(gateway, sending):
+async def test_a_dead_receiver_with_a_backlog_delays_nobody_else(gateway: Running, sending: Callable[..., Any]) -> None:
     await client_of(gateway)
     async with watching(silence) as dead, watching() as other:
         await write(gateway, written(gateway, dead.url(), SENDERS + 1))
@@ -46,7 +48,9 @@ async def test_a_dead_receiver_with_a_backlog_delays_nobody_else(gateway, sendin
         assert dead.most_at_once == len(dead.bodies) == PER_RECEIVER
 
 
-async def test_more_dead_receivers_than_there_are_places_delay_nobody_for_long(gateway, sending):
+async def test_more_dead_receivers_than_there_are_places_delay_nobody_for_long(
+    gateway: Running, sending: Callable[..., Any]
+) -> None:
     await client_of(gateway)
     hosts = [f"127.0.3.{number}" for number in range(1, PER_CLIENT + 7)]
     async with watching(silence) as dead, watching() as other:
@@ -58,7 +62,7 @@ async def test_more_dead_receivers_than_there_are_places_delay_nobody_for_long(g
     assert took < 31, "each of the dead has its turn before; by due time alone it would be each of their 324 rows"
 
 
-async def test_a_receiver_has_a_few_at_once_and_all_of_its_own(gateway, sending):
+async def test_a_receiver_has_a_few_at_once_and_all_of_its_own(gateway: Running, sending: Callable[..., Any]) -> None:
     await client_of(gateway)
     count = PER_RECEIVER * 5 + 1
     async with watching(after_s(0.05)) as receiver:
@@ -69,7 +73,9 @@ async def test_a_receiver_has_a_few_at_once_and_all_of_its_own(gateway, sending)
     assert len(set(receiver.seen())) == count
 
 
-async def claimed(gateway, places, busy=(), turns=None):
+async def claimed(
+    gateway: Running, places: int, busy: tuple[()] | Counter[Any] = (), turns: None = None
+) -> Counter[Any]:
     context = gateway.gateway.context
     found = await context.db.write(
         notify.claim, context, turns or Turns(), Counter(dict(busy)), places, context.clock.now()
@@ -77,7 +83,7 @@ async def claimed(gateway, places, busy=(), turns=None):
     return Counter(letter.receiver for letter in found.letters)
 
 
-async def test_half_of_the_places_are_for_receivers_that_have_nothing_under_way(gateway):
+async def test_half_of_the_places_are_for_receivers_that_have_nothing_under_way(gateway: Running) -> None:
     urls = [f"http://127.0.0.1:{port}/" for port in range(1, 21)]
     await write(gateway, [one for url in urls for one in written(gateway, url, 10)])
     first = await claimed(gateway, SENDERS)
@@ -92,7 +98,7 @@ async def test_half_of_the_places_are_for_receivers_that_have_nothing_under_way(
     }
 
 
-async def test_more_receivers_than_are_looked_at_in_one_claim_all_get_their_turn(gateway):
+async def test_more_receivers_than_are_looked_at_in_one_claim_all_get_their_turn(gateway: Running) -> None:
     context = gateway.gateway.context
     [due] = written(gateway, "http://z.example/", 1)
     far = context.clock.now().replace(year=9000)
@@ -110,10 +116,10 @@ async def test_more_receivers_than_are_looked_at_in_one_claim_all_get_their_turn
     assert found == [[], [outbox.receiver_of("studio", due.origin)]]
 
 
-def test_whoever_was_served_longest_ago_comes_first_among_equals():
+def test_whoever_was_served_longest_ago_comes_first_among_equals() -> None:
     turns = Turns()
 
-    def took(*names):
+    def took(*names: str) -> None:
         turns.took([outbox.Letter(None, None, "", "", "", name, None, None, None, 0, None, ()) for name in names], "")
 
     took("a", "b", "c")
@@ -122,14 +128,14 @@ def test_whoever_was_served_longest_ago_comes_first_among_equals():
     assert turns.ordered(["a", "b", "c", "new"], Counter({"new": 1, "b": 2})) == ["c", "a", "new", "b"]
 
 
-async def test_an_unreadable_url_is_refused_and_holds_nothing_up(gateway, sending):
+async def test_an_unreadable_url_is_refused_and_holds_nothing_up(gateway: Running, sending: Callable[..., Any]) -> None:
     studio = await client_of(gateway)
     async with watching() as receiver:
         await write(gateway, [*written(gateway, "http://user:pw@127.0.0.1/", 1), *written(gateway, receiver.url(), 1)])
         sending()
         await until(receiver, 1)
 
-        async def refused():
+        async def refused() -> bool:
             return [one["last_error"] for one in await studio.notifications() if one["last_error"]] == ["invalid_url"]
 
         await eventually(refused, timeout_s=30)

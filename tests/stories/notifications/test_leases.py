@@ -2,7 +2,9 @@
 
 import asyncio
 import math
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -10,10 +12,14 @@ from structlog.testing import capture_logs
 from app.flows import notify
 from app.flows.notify import Notifier
 from app.storage import outbox
+from app.storage.outbox import Letter
 from tests.support.backends import Away
-from tests.support.gateway import eventually
+from tests.support.clock import ScaledClock
+from tests.support.direct import Direct
+from tests.support.gateway import Running, eventually
 from tests.support.notifications import (
     BUSY,
+    Watching,
     client_of,
     deliver,
     finished,
@@ -28,19 +34,21 @@ from tests.support.virtual_time import monotonic
 
 
 @pytest.fixture
-def sender(gateway):
+def sender(gateway: Running) -> Callable[..., Any]:
     """Makes senders on the gateway's database."""
     return lambda: Notifier(gateway.gateway.context, gateway.gateway.caller)
 
 
-async def _begun(receiver, count=1):
-    async def enough():
+async def _begun(receiver: Watching, count: int = 1) -> None:
+    async def enough() -> bool:
         return len(receiver.bodies) >= count
 
     await eventually(enough, timeout_s=30)
 
 
-async def test_what_one_sender_has_another_does_not_take_until_its_lease_ends(gateway, sender, clock):
+async def test_what_one_sender_has_another_does_not_take_until_its_lease_ends(
+    gateway: Running, sender: Callable[..., Any], clock: ScaledClock
+) -> None:
     studio = await client_of(gateway)
     frozen, other, answer = sender(), sender(), asyncio.Event()
     async with watching(once(answer, BUSY), OK) as receiver:
@@ -63,7 +71,9 @@ async def test_what_one_sender_has_another_does_not_take_until_its_lease_ends(ga
     assert len(set(receiver.seen())) == 1
 
 
-async def test_who_begins_late_gives_it_back_unsent(gateway, sender, clock):
+async def test_who_begins_late_gives_it_back_unsent(
+    gateway: Running, sender: Callable[..., Any], clock: ScaledClock
+) -> None:
     studio = await client_of(gateway)
     notifier = sender()
     async with watching() as receiver:
@@ -81,23 +91,23 @@ async def test_who_begins_late_gives_it_back_unsent(gateway, sender, clock):
 
 
 @pytest.fixture
-async def away(database_url):
+async def away(database_url: str) -> AsyncIterator[Away]:
     """The database as the next sender has it."""
     backend = Away(database_url)
     yield backend
     await backend.close()
 
 
-def through(gateway, backend):
+def through(gateway: Running, backend: Away) -> Notifier:
     """A sender that has the database by way of ``backend``."""
     context = replace(gateway.gateway.context, db=backend.database())
     return Notifier(context, gateway.gateway.caller)
 
 
-async def test_a_result_is_noted_once_the_database_is_back(gateway, away):
+async def test_a_result_is_noted_once_the_database_is_back(gateway: Running, away: Away) -> None:
     studio = await client_of(gateway)
 
-    async def goes_away_and_answers(writer):
+    async def goes_away_and_answers(writer: asyncio.StreamWriter) -> None:
         away.writes_to_refuse = 2
         await OK(writer)
 
@@ -108,10 +118,10 @@ async def test_a_result_is_noted_once_the_database_is_back(gateway, away):
     assert (len(receiver.bodies), away.writes_to_refuse) == (1, 0)
 
 
-async def test_what_cannot_be_noted_while_the_lease_lasts_is_sent_once_more(gateway, away):
+async def test_what_cannot_be_noted_while_the_lease_lasts_is_sent_once_more(gateway: Running, away: Away) -> None:
     studio = await client_of(gateway)
 
-    async def goes_away_and_answers(writer):
+    async def goes_away_and_answers(writer: asyncio.StreamWriter) -> None:
         away.writes_to_refuse = math.inf
         await OK(writer)
 
@@ -130,10 +140,12 @@ async def test_what_cannot_be_noted_while_the_lease_lasts_is_sent_once_more(gate
     assert len(set(receiver.seen())) == 1
 
 
-async def test_a_timeline_that_cannot_be_written_has_nothing_sent_twice(gateway, sender, clock, db):
+async def test_a_timeline_that_cannot_be_written_has_nothing_sent_twice(
+    gateway: Running, sender: Callable[..., Any], clock: ScaledClock, db: Direct
+) -> None:
     studio = await client_of(gateway)
 
-    async def damages_its_task_and_answers(writer):
+    async def damages_its_task_and_answers(writer: asyncio.StreamWriter) -> None:
         await db.execute("UPDATE tasks SET submission = 'unheard of'")
         await OK(writer)
 
@@ -148,7 +160,9 @@ async def test_a_timeline_that_cannot_be_written_has_nothing_sent_twice(gateway,
     assert len(receiver.bodies) == 1
 
 
-async def test_who_stops_gives_up_what_does_not_end_and_another_sends_it_after_the_lease(gateway, sender, clock):
+async def test_who_stops_gives_up_what_does_not_end_and_another_sends_it_after_the_lease(
+    gateway: Running, sender: Callable[..., Any], clock: ScaledClock
+) -> None:
     studio = await client_of(gateway)
     stopping = sender()
     async with watching(silence, OK) as receiver:
@@ -165,7 +179,9 @@ async def test_who_stops_gives_up_what_does_not_end_and_another_sends_it_after_t
     assert sorted(receiver.seen().count(one) for one in set(receiver.seen())) == [1, 2]
 
 
-async def test_what_is_sent_again_by_hand_meanwhile_is_not_ended_by_the_answer_under_way(gateway, sender):
+async def test_what_is_sent_again_by_hand_meanwhile_is_not_ended_by_the_answer_under_way(
+    gateway: Running, sender: Callable[..., Any]
+) -> None:
     studio = await client_of(gateway)
     first, answer_now = sender(), asyncio.Event()
     async with watching(once(answer_now, BUSY), OK) as receiver:
@@ -183,7 +199,9 @@ async def test_what_is_sent_again_by_hand_meanwhile_is_not_ended_by_the_answer_u
         assert await studio.one() == delivered
 
 
-async def test_a_revoked_client_is_sent_nothing_more(gateway, sender, clock):
+async def test_a_revoked_client_is_sent_nothing_more(
+    gateway: Running, sender: Callable[..., Any], clock: ScaledClock
+) -> None:
     studio = await client_of(gateway)
     notifier, answer = sender(), asyncio.Event()
     async with watching(once(answer, BUSY), BUSY) as receiver:
@@ -206,12 +224,12 @@ async def test_a_revoked_client_is_sent_nothing_more(gateway, sender, clock):
         assert len(receiver.bodies) == 1
 
 
-async def test_a_lease_that_passed_on_settles_nothing(gateway, clock):
+async def test_a_lease_that_passed_on_settles_nothing(gateway: Running, clock: ScaledClock) -> None:
     studio = await client_of(gateway)
     context = gateway.gateway.context
     await write(gateway, written(gateway, "http://127.0.0.1:9/", 1))
 
-    async def claim():
+    async def claim() -> list[Letter]:
         found = await context.db.write(notify.claim, context, notify.Turns(), notify.Counter(), 64, clock.now())
         return found.letters
 

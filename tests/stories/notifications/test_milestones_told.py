@@ -1,29 +1,35 @@
 """Notifications: written with the change, posted signed, in the words of the task at that time."""
 
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from standardwebhooks import Webhook
 
+from app.flows.notify import Notifier
 from app.telemetry import metrics
 from tests.support.bodies import done, song
-from tests.support.gateway import eventually
-from tests.support.notifications import BUSY, client_of, deliver, reset, signed_by, watching
+from tests.support.clock import ScaledClock
+from tests.support.gateway import Running, eventually
+from tests.support.notifications import BUSY, Watching, client_of, deliver, reset, signed_by, watching
 from tests.support.receiver import OK, plain
+from tests.support.starting import StartGateway, StartSandbox
 
 
-def read(receiver, secret):
+def read(receiver: Watching, secret: str) -> list[dict[str, Any]]:
     """What a receiver was told, each verified as a receiver would."""
     return [
         Webhook(secret).verify(body, headers) for headers, body in zip(receiver.headers, receiver.bodies, strict=True)
     ]
 
 
-def total(outcome):
+def total(outcome: str) -> Any:
     return metrics.notifications.labels(outcome)._value.get()
 
 
-async def test_a_whole_task_tells_each_milestone_once_and_signed(start_gateway, start_sandbox):
+async def test_a_whole_task_tells_each_milestone_once_and_signed(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=200)
     gateway = await start_gateway(sandbox, egress_allow_private=True)
     studio = await client_of(gateway)
@@ -31,7 +37,7 @@ async def test_a_whole_task_tells_each_milestone_once_and_signed(start_gateway, 
         task = await studio.submit(receiver.url())
         ended = await gateway.until(task["id"], "succeeded", timeout_s=30)
 
-        async def all_told():
+        async def all_told() -> bool:
             told = {one["type"] for one in await studio.notifications(status="delivered")}
             return told == {"task.running", "task.playable", "task.succeeded"}
 
@@ -43,7 +49,9 @@ async def test_a_whole_task_tells_each_milestone_once_and_signed(start_gateway, 
     assert {one["data"]["id"] for one in told} == {ended["id"]}
 
 
-async def test_each_notification_says_what_the_task_was_at_the_change(gateway, notifier, clock):
+async def test_each_notification_says_what_the_task_was_at_the_change(
+    gateway: Running, notifier: Notifier, clock: ScaledClock
+) -> None:
     studio = await client_of(gateway)
     documents = []
     async with watching() as receiver:
@@ -66,7 +74,9 @@ async def test_each_notification_says_what_the_task_was_at_the_change(gateway, n
     assert (await gateway.task(task["id"])) == documents[-1], "telling changes nothing that can be seen"
 
 
-async def test_one_callback_that_ends_a_queued_task_tells_three_things_of_one_document(gateway, notifier):
+async def test_one_callback_that_ends_a_queued_task_tells_three_things_of_one_document(
+    gateway: Running, notifier: Notifier
+) -> None:
     studio = await client_of(gateway)
     async with watching() as receiver:
         task = await studio.submit(receiver.url())
@@ -81,8 +91,8 @@ async def test_one_callback_that_ends_a_queued_task_tells_three_things_of_one_do
 
 
 async def test_large_values_are_told_as_they_were_also_when_new_ones_came_before_the_first_attempt(
-    gateway, notifier, clock
-):
+    gateway: Running, notifier: Notifier, clock: ScaledClock
+) -> None:
     studio = await client_of(gateway)
     early, late = "la " * 800, "lo " * 900
     playable = song(status="main_succeeded", audio_url="https://cdn.example/a?auth_key=1", lyrics=early)
@@ -97,7 +107,7 @@ async def test_large_values_are_told_as_they_were_also_when_new_ones_came_before
         await gateway.call_back("song", done(lyrics="le " * 700), UUID(task["id"]))
         await deliver(notifier)
         told = {one["type"]: one["data"] for one in read(receiver, studio.secret)}
-        bodies = {}
+        bodies: dict[str, Any] = {}
         for headers, body in zip(receiver.headers, receiver.bodies, strict=True):
             bodies.setdefault(headers["webhook-id"], set()).add(body)
     assert told["task.playable"]["items"][0]["lyrics"] == early
@@ -107,7 +117,7 @@ async def test_large_values_are_told_as_they_were_also_when_new_ones_came_before
     assert len(receiver.bodies) > len(bodies)
 
 
-async def test_repeats_and_tasks_without_a_receiver_write_nothing(gateway, notifier):
+async def test_repeats_and_tasks_without_a_receiver_write_nothing(gateway: Running, notifier: Notifier) -> None:
     studio = await client_of(gateway)
     async with watching() as receiver:
         task, silent = await studio.submit(receiver.url()), await studio.submit(None)
@@ -121,7 +131,9 @@ async def test_repeats_and_tasks_without_a_receiver_write_nothing(gateway, notif
     assert len(receiver.bodies) == 3
 
 
-async def test_what_was_missing_and_comes_later_is_told_under_an_id_of_its_own(gateway, notifier):
+async def test_what_was_missing_and_comes_later_is_told_under_an_id_of_its_own(
+    gateway: Running, notifier: Notifier
+) -> None:
     studio = await client_of(gateway)
     async with watching() as receiver:
         task = await studio.submit(receiver.url())
@@ -136,7 +148,9 @@ async def test_what_was_missing_and_comes_later_is_told_under_an_id_of_its_own(g
     assert len(set(receiver.seen())) == len(told) == 4
 
 
-async def test_a_receiver_that_fails_twice_gets_the_same_bytes_under_the_same_id(gateway, notifier, clock):
+async def test_a_receiver_that_fails_twice_gets_the_same_bytes_under_the_same_id(
+    gateway: Running, notifier: Notifier, clock: ScaledClock
+) -> None:
     studio = await client_of(gateway)
     before = {name: total(name) for name in ("rejected", "delivered", "connection_lost", "bad_answer")}
     async with watching(BUSY, reset, BUSY) as receiver:
@@ -156,7 +170,9 @@ async def test_a_receiver_that_fails_twice_gets_the_same_bytes_under_the_same_id
     assert lost == 1
 
 
-async def test_every_event_arrives_at_a_receiver_that_fails_at_first(gateway, notifier, clock):
+async def test_every_event_arrives_at_a_receiver_that_fails_at_first(
+    gateway: Running, notifier: Notifier, clock: ScaledClock
+) -> None:
     studio = await client_of(gateway)
     async with watching(BUSY, reset, BUSY, reset, OK) as receiver:
         task = await studio.submit(receiver.url())
@@ -167,13 +183,15 @@ async def test_every_event_arrives_at_a_receiver_that_fails_at_first(gateway, no
     found = await studio.notifications()
     assert {one["status"] for one in found} == {"delivered"}
     assert set(receiver.seen()) == {one["id"] for one in found}
-    by_id = {}
+    by_id: dict[str, Any] = {}
     for webhook_id, body in zip(receiver.seen(), receiver.bodies, strict=True):
         by_id.setdefault(webhook_id, set()).add(body)
     assert [len(bodies) for bodies in by_id.values()] == [1, 1, 1]
 
 
-async def test_the_timeline_shows_how_each_notification_ended(gateway, notifier, clock):
+async def test_the_timeline_shows_how_each_notification_ended(
+    gateway: Running, notifier: Notifier, clock: ScaledClock
+) -> None:
     studio = await client_of(gateway)
     async with watching(BUSY, OK) as receiver, watching(plain("410 Gone")) as gone:
         delivered = await studio.canceled(receiver.url())
@@ -204,7 +222,9 @@ async def test_the_timeline_shows_how_each_notification_ended(gateway, notifier,
     }
 
 
-async def test_whoever_notes_a_notification_passes_no_verdict_by_the_clock(gateway, notifier, clock):
+async def test_whoever_notes_a_notification_passes_no_verdict_by_the_clock(
+    gateway: Running, notifier: Notifier, clock: ScaledClock
+) -> None:
     studio = await client_of(gateway)
     async with watching() as receiver:
         task = await studio.submit(receiver.url())

@@ -3,33 +3,39 @@
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from app.caller.post import Delivered, Failed, Forbidden, Gone, Rejected
 from app.flows.notify import SCHEDULE_S, Notifier, judge
+from tests.support.clock import ScaledClock
+from tests.support.gateway import Running
 from tests.support.notifications import BUSY, client_of, deliver, silence, watching
 from tests.support.receiver import OK, endless, plain
+from tests.support.starting import StartGateway
 from tests.support.virtual_time import monotonic
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 BEFORE_IT_IS_DUE_S = 1.5
 
 
-def seconds(notification):
+def seconds(notification: dict[str, Any]) -> float:
     """From its last attempt to its next one."""
     last, following = (datetime.fromisoformat(notification[f"{name}_attempt_at"]) for name in ("last", "next"))
     return (following - last).total_seconds()
 
 
-def wait_s(attempts, answer):
+def wait_s(attempts: int, answer: Any) -> float | None:
     """What ``judge`` says after an attempt, in seconds; None for the end."""
     due_at = judge(attempts, answer, NOW).due_at
     return (due_at - NOW).total_seconds() if due_at else None
 
 
-async def test_after_seven_waits_of_the_schedule_it_is_dead_and_nothing_more_is_sent(gateway, notifier, clock):
+async def test_after_seven_waits_of_the_schedule_it_is_dead_and_nothing_more_is_sent(
+    gateway: Running, notifier: Notifier, clock: ScaledClock
+) -> None:
     studio = await client_of(gateway)
     async with watching(BUSY) as receiver:
         await studio.canceled(receiver.url())
@@ -59,7 +65,9 @@ async def test_after_seven_waits_of_the_schedule_it_is_dead_and_nothing_more_is_
     assert any(abs(found - planned) > 0.001 * planned for found, planned in zip(waits, SCHEDULE_S, strict=True))
 
 
-async def test_of_a_dead_receiver_the_first_failure_and_the_end_are_warnings(gateway, notifier, clock):
+async def test_of_a_dead_receiver_the_first_failure_and_the_end_are_warnings(
+    gateway: Running, notifier: Notifier, clock: ScaledClock
+) -> None:
     studio = await client_of(gateway)
     with capture_logs() as logs:
         async with watching(BUSY, BUSY, BUSY, plain("410 Gone")) as receiver:
@@ -72,18 +80,18 @@ async def test_of_a_dead_receiver_the_first_failure_and_the_end_are_warnings(gat
     assert [(one["attempts"], one["dead"]) for one in told] == [(1, False), (4, True)]
 
 
-def test_the_waits_are_spread_over_a_fifth_to_either_side():
+def test_the_waits_are_spread_over_a_fifth_to_either_side() -> None:
     found = [wait_s(2, Failed("timeout")) for _ in range(2000)]
     assert 96 <= min(found) < 100
     assert 140 < max(found) <= 144
 
 
-def test_a_receiver_is_tried_again_when_it_asks_to():
+def test_a_receiver_is_tried_again_when_it_asks_to() -> None:
     asked = [0.0, 1.0, 77.0, 86_400.0]
     assert [wait_s(0, Rejected(503, asked_s)) for asked_s in asked] == [1.0, 1.0, 77.0, 86_400.0]
 
 
-def test_a_receiver_that_always_asks_for_soon_does_not_use_up_the_schedule():
+def test_a_receiver_that_always_asks_for_soon_does_not_use_up_the_schedule() -> None:
     waits = [wait_s(attempts, Rejected(503, 1.0)) for attempts in range(len(SCHEDULE_S))]
     assert waits[:3] == [1, 1, 1]
     assert sum(waits) > 0.8 * sum(SCHEDULE_S[3:])
@@ -99,7 +107,7 @@ def test_a_receiver_that_always_asks_for_soon_does_not_use_up_the_schedule():
         (Forbidden("address_not_public"), "address_not_public", None),
     ],
 )
-def test_whatever_else_goes_wrong_is_tried_again_and_noted(answer, error, status):
+def test_whatever_else_goes_wrong_is_tried_again_and_noted(answer: Any, error: str, status: int | None) -> None:
     found = judge(0, answer, NOW)
     assert (found.status, found.error, found.http_status) == ("pending", error, status)
     last = judge(len(SCHEDULE_S), answer, NOW)
@@ -107,7 +115,7 @@ def test_whatever_else_goes_wrong_is_tried_again_and_noted(answer, error, status
 
 
 @pytest.mark.parametrize("attempts", [0, 3, 7])
-def test_what_arrives_is_over_and_what_is_gone_too(attempts):
+def test_what_arrives_is_over_and_what_is_gone_too(attempts: int) -> None:
     delivered, gone = judge(attempts, Delivered(204), NOW), judge(attempts, Gone(), NOW)
     assert (delivered.status, delivered.due_at, delivered.error, delivered.http_status) == (
         "delivered",
@@ -118,7 +126,9 @@ def test_what_arrives_is_over_and_what_is_gone_too(attempts):
     assert (gone.status, gone.due_at, gone.error, gone.http_status) == ("dead", None, "gone", 410)
 
 
-async def test_retry_after_is_honoured_as_seconds_and_as_a_date(gateway, notifier, clock):
+async def test_retry_after_is_honoured_as_seconds_and_as_a_date(
+    gateway: Running, notifier: Notifier, clock: ScaledClock
+) -> None:
     studio = await client_of(gateway)
     date = format_datetime((clock.now() + timedelta(minutes=20)).replace(microsecond=0), usegmt=True)
     async with watching(
@@ -138,7 +148,7 @@ async def test_retry_after_is_honoured_as_seconds_and_as_a_date(gateway, notifie
         assert (await studio.one())["status"] == "delivered"
 
 
-async def test_gone_ends_it_at_once(gateway, notifier, clock):
+async def test_gone_ends_it_at_once(gateway: Running, notifier: Notifier, clock: ScaledClock) -> None:
     studio = await client_of(gateway)
     async with watching(plain("410 Gone")) as receiver:
         await studio.canceled(receiver.url())
@@ -151,7 +161,7 @@ async def test_gone_ends_it_at_once(gateway, notifier, clock):
         assert len(receiver.bodies) == 1
 
 
-async def test_a_redirect_is_not_followed(gateway, notifier):
+async def test_a_redirect_is_not_followed(gateway: Running, notifier: Notifier) -> None:
     studio = await client_of(gateway)
     async with watching() as inner, watching(plain("307 Temporary", f"Location: {inner.url()}")) as outer:
         await studio.canceled(outer.url())
@@ -161,7 +171,9 @@ async def test_a_redirect_is_not_followed(gateway, notifier):
     assert (outer.connections, inner.connections) == (1, 0)
 
 
-async def test_a_private_address_is_refused_unless_allowed_and_said_so(start_gateway, clock):
+async def test_a_private_address_is_refused_unless_allowed_and_said_so(
+    start_gateway: StartGateway, clock: ScaledClock
+) -> None:
     gateway = await start_gateway(workers=False, clock=clock)
     studio = await client_of(gateway)
     async with watching() as receiver:
@@ -173,7 +185,7 @@ async def test_a_private_address_is_refused_unless_allowed_and_said_so(start_gat
     assert (found["last_status"], found["last_error"]) == (None, "address_not_public")
 
 
-async def test_what_a_receiver_does_to_its_answer_is_bounded(gateway, notifier):
+async def test_what_a_receiver_does_to_its_answer_is_bounded(gateway: Running, notifier: Notifier) -> None:
     studio = await client_of(gateway)
     replies = {
         "huge": (endless(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65_536), ("delivered", None)),

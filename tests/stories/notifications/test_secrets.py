@@ -1,20 +1,27 @@
 """The secrets that sign notifications: rotated without a gap, shown once, and gone with their client."""
 
+from typing import Any
+
 from standardwebhooks import Webhook
 
+from app.flows.notify import Notifier
 from tests.support.bodies import assert_problem
+from tests.support.clock import ScaledClock
+from tests.support.gateway import Running
 from tests.support.notifications import client_of, deliver, signed_by, watching
 
 
-async def listed(gateway, **params):
+async def listed(gateway: Running, **params: Any) -> Any:
     return (await gateway.api.get("/v1/notifications", params=params)).json()
 
 
-async def test_during_a_rotation_both_secrets_sign_and_after_a_day_the_new_one_alone(gateway, notifier, clock):
+async def test_during_a_rotation_both_secrets_sign_and_after_a_day_the_new_one_alone(
+    gateway: Running, notifier: Notifier, clock: ScaledClock
+) -> None:
     studio, radio = await client_of(gateway), await client_of(gateway, "radio")
     async with watching() as receiver:
 
-        async def told():
+        async def told() -> tuple[list[str], dict[Any, bool]]:
             await studio.canceled(receiver.url())
             await deliver(notifier)
             headers, body = receiver.headers[-1], receiver.bodies[-1]
@@ -53,7 +60,7 @@ async def test_during_a_rotation_both_secrets_sign_and_after_a_day_the_new_one_a
         assert not [one for one in (studio.secret, *new) if one in answer.text or one[6:] in answer.text]
 
 
-async def test_a_revoked_clients_pending_ones_are_dead_at_once(gateway, notifier):
+async def test_a_revoked_clients_pending_ones_are_dead_at_once(gateway: Running, notifier: Notifier) -> None:
     studio, radio = await client_of(gateway), await client_of(gateway, "radio")
     async with watching() as receiver:
         await studio.canceled(receiver.url())

@@ -1,44 +1,50 @@
 """The audit: every act of an admin leaves a row, without a secret in it, and no row can be changed or taken away."""
 
+from collections.abc import Awaitable, Callable
+from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
 from app.domain.audit import By
 from app.flows.retain import purge
 from tests.support.bodies import assert_problem, done, logged, song
+from tests.support.clock import ScaledClock
 from tests.support.commands import call, environment
 from tests.support.databases import on_sqlite
-from tests.support.gateway import SONG
+from tests.support.direct import Direct
+from tests.support.gateway import SONG, Running
+from tests.support.starting import StartGateway, StartSandbox
 
 
 @pytest.fixture
-async def gateway(gateway, clock):
+async def gateway(gateway: Running, clock: ScaledClock) -> Running:
     """A gateway whose requests are a second apart: of two acts within a millisecond none is the later one."""
     gateway.api.event_hooks = {"request": [ticking(clock)]}
     return gateway
 
 
-def ticking(clock):
-    async def tick(_request):
+def ticking(clock: ScaledClock) -> Callable[..., Awaitable[Any]]:
+    async def tick(_request: Any) -> None:
         clock.skip(1)
 
     return tick
 
 
-async def acts(gateway, **params):
+async def acts(gateway: Running, **params: Any) -> Any:
     answer = await gateway.api.get("/v1/audit", params=params)
     assert answer.status_code == 200, answer.text
     return answer.json()["data"]
 
 
-async def client_of(gateway, name, **more):
+async def client_of(gateway: Running, name: str, **more: Any) -> tuple[dict[str, str], Any]:
     answer = await gateway.api.post("/v1/clients", json={"name": name, **more})
     assert answer.status_code == 201, answer.text
     return {"Authorization": f"Bearer {answer.json()['api_key']}"}, answer.json()
 
 
-async def test_what_is_done_with_clients_is_recorded_without_their_secrets(gateway, db):
+async def test_what_is_done_with_clients_is_recorded_without_their_secrets(gateway: Running, db: Direct) -> None:
     _, made = await client_of(gateway, "studio")
     rotated = await gateway.api.post("/v1/clients/studio/webhook-secret", headers={"X-Request-ID": "req-7"})
     assert (await gateway.api.delete("/v1/clients/studio")).status_code == 204
@@ -56,7 +62,7 @@ async def test_what_is_done_with_clients_is_recorded_without_their_secrets(gatew
         assert secret not in rows
 
 
-async def test_what_fails_is_not_recorded(gateway):
+async def test_what_fails_is_not_recorded(gateway: Running) -> None:
     await client_of(gateway, "studio")
     assert (await gateway.api.post("/v1/clients", json={"name": "studio"})).status_code == 409
     assert (await gateway.api.delete("/v1/clients/nobody")).status_code == 404
@@ -65,18 +71,18 @@ async def test_what_fails_is_not_recorded(gateway):
 
 
 async def test_an_admins_hand_in_another_clients_tasks_is_recorded_and_its_own_is_not(
-    start_gateway, start_sandbox, clock
-):
+    start_gateway: StartGateway, start_sandbox: StartSandbox, clock: ScaledClock
+) -> None:
     sandbox = await start_sandbox(scale=60)
     gateway = await start_gateway(sandbox, workers=False, query_rate_per_s=50, clock=clock)
     gateway.api.event_hooks = {"request": [ticking(clock)]}
     studio, _ = await client_of(gateway, "studio")
 
-    async def submit(headers=None):
+    async def submit(headers: dict[str, str] | None = None) -> Any:
         answer = await gateway.api.post("/v1/tasks", json={"kind": "song.generate", "params": SONG}, headers=headers)
         return answer.json()["id"]
 
-    async def post(task_id, what, headers=None):
+    async def post(task_id: Any, what: str, headers: dict[str, str] | None = None) -> httpx.Response:
         return await gateway.api.post(f"/v1/tasks/{task_id}/{what}", headers=headers)
 
     theirs, own = await submit(studio), await submit()
@@ -100,7 +106,7 @@ async def test_an_admins_hand_in_another_clients_tasks_is_recorded_and_its_own_i
     assert [one["detail"]["client"] for one in found[:3]] == ["studio"] * 3
 
 
-async def test_another_clients_notifications_sent_again_are_recorded(gateway):
+async def test_another_clients_notifications_sent_again_are_recorded(gateway: Running) -> None:
     studio, _ = await client_of(gateway, "studio")
     body = {"kind": "song.generate", "params": SONG, "webhook_url": "https://hooks.example/x"}
     for headers in (studio, None):
@@ -120,7 +126,7 @@ async def test_another_clients_notifications_sent_again_are_recorded(gateway):
     assert found == [(None, dead), (theirs, {"client": "studio"})]
 
 
-async def test_it_is_an_admins_and_is_read_page_by_page(gateway):
+async def test_it_is_an_admins_and_is_read_page_by_page(gateway: Running) -> None:
     studio, _ = await client_of(gateway, "studio")
     for n in range(4):
         await client_of(gateway, f"client-{n}")
@@ -137,12 +143,12 @@ async def test_it_is_an_admins_and_is_read_page_by_page(gateway):
     assert_problem(await gateway.api.get("/v1/audit?cursor=abc"), 400, "bad_cursor")
 
 
-async def test_a_client_cannot_pass_for_the_command_line(gateway):
+async def test_a_client_cannot_pass_for_the_command_line(gateway: Running) -> None:
     assert_problem(await gateway.api.post("/v1/clients", json={"name": "cli:root", "admin": True}), 422)
 
 
-async def test_the_request_id_is_that_of_the_answer(gateway):
-    answered = []
+async def test_the_request_id_is_that_of_the_answer(gateway: Running) -> None:
+    answered: list[Any] = []
     for given in ("x" * 101, "", "x" * 100):
         body, headers = {"name": f"client-{len(given)}"}, {"X-Request-ID": given}
         answer = await gateway.api.post("/v1/clients", json=body, headers=headers)
@@ -152,7 +158,7 @@ async def test_the_request_id_is_that_of_the_answer(gateway):
 
 
 @on_sqlite
-async def test_commands_are_recorded_under_the_systems_user(database_url, gateway):
+async def test_commands_are_recorded_under_the_systems_user(database_url: str, gateway: Running) -> None:
     env = environment(database_url) | {"LOGNAME": "mallory", "USER": "mallory"}
     made = await call("clients", "create", "studio", env=env)
     assert made.code == 0, made.err
@@ -165,7 +171,7 @@ async def test_commands_are_recorded_under_the_systems_user(database_url, gatewa
     assert line.split("\t")[1:4] == [found[0]["actor"], "clients.revoke", "studio"]
 
 
-async def test_giving_items_to_a_client_is_recorded_and_refusing_it_is_not(gateway):
+async def test_giving_items_to_a_client_is_recorded_and_refusing_it_is_not(gateway: Running) -> None:
     await client_of(gateway, "studio")
     asked = {"family": "song", "item_ids": ["t2m_1", "t2m_2"], "client": "studio"}
     assert (await gateway.api.post("/v1/tasks/adopt", json=asked)).status_code == 202
@@ -174,7 +180,7 @@ async def test_giving_items_to_a_client_is_recorded_and_refusing_it_is_not(gatew
     assert found == [("studio", {"family": "song", "item_ids": ["t2m_1", "t2m_2"]})]
 
 
-async def test_keys_given_and_ended_are_recorded_without_them(gateway, db):
+async def test_keys_given_and_ended_are_recorded_without_them(gateway: Running, db: Direct) -> None:
     _, made = await client_of(gateway, "studio")
     new = await gateway.api.post("/v1/clients/studio/key", json={"overlap_s": 60})
     assert (await gateway.api.delete("/v1/clients/studio/previous-key")).status_code == 204
@@ -192,11 +198,11 @@ async def test_keys_given_and_ended_are_recorded_without_them(gateway, db):
     assert new.json()["api_key"] not in rows
 
 
-async def test_an_erasure_is_recorded_if_it_erased_something(gateway):
+async def test_an_erasure_is_recorded_if_it_erased_something(gateway: Running) -> None:
     studio, _ = await client_of(gateway, "studio")
     task = await gateway.api.post("/v1/tasks", json={"kind": "song.generate", "params": SONG}, headers=studio)
 
-    async def erase(name, status):
+    async def erase(name: str, status: int) -> None:
         assert (await gateway.api.delete(f"/v1/clients/{name}/data")).status_code == status
 
     await erase("studio", 409)
@@ -210,12 +216,12 @@ async def test_an_erasure_is_recorded_if_it_erased_something(gateway):
     assert found == [("bootstrap", "studio")]
 
 
-async def test_replays_and_repairs_are_recorded_and_looking_is_not(gateway, db):
+async def test_replays_and_repairs_are_recorded_and_looking_is_not(gateway: Running, db: Direct) -> None:
     task = (await gateway.submit())["id"]
     await gateway.call_back("song", done("t2m_1"), UUID(task))
     [row] = await logged(gateway)
 
-    async def verify(**params):
+    async def verify(**params: Any) -> Any:
         answer = await gateway.api.post(f"/v1/tasks/{task}/verify", params=params)
         assert answer.status_code == 200, answer.text
         return answer.json()
@@ -240,7 +246,7 @@ async def test_replays_and_repairs_are_recorded_and_looking_is_not(gateway, db):
     assert repaired["detail"]["notify"] is True
 
 
-async def test_a_replay_that_cannot_be_applied_is_not_recorded(gateway, db):
+async def test_a_replay_that_cannot_be_applied_is_not_recorded(gateway: Running, db: Direct) -> None:
     """Neither is half of it: the act and the change are one transaction."""
     task = (await gateway.submit())["id"]
     await gateway.call_back("song", done("t2m_1"), UUID(task))
@@ -250,7 +256,7 @@ async def test_a_replay_that_cannot_be_applied_is_not_recorded(gateway, db):
     assert await acts(gateway) == []
 
 
-async def test_a_purge_by_hand_is_recorded_if_it_may_delete(gateway):
+async def test_a_purge_by_hand_is_recorded_if_it_may_delete(gateway: Running) -> None:
     context = gateway.gateway.context
     for days, dry_run in ((30, True), (1e15, False), (30, False)):
         await purge(context.db, context.clock, By("cli:root"), days, dry_run=dry_run)
@@ -260,13 +266,13 @@ async def test_a_purge_by_hand_is_recorded_if_it_may_delete(gateway):
 
 
 @on_sqlite
-async def test_upkeep_by_commands_is_recorded_too(database_url, gateway, db):
+async def test_upkeep_by_commands_is_recorded_too(database_url: str, gateway: Running, db: Direct) -> None:
     env = environment(database_url)
     task = (await gateway.submit())["id"]
     await gateway.call_back("song", done("t2m_1"), UUID(task))
     [row] = await logged(gateway)
 
-    async def command(*arguments):
+    async def command(*arguments: Any) -> None:
         ended = await call(*arguments, env=env)
         assert ended.code == 0, ended.text
 

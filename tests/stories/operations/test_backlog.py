@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -12,24 +13,25 @@ from app.storage.tables import items, notifications, tasks
 from tests.stories.operations.test_outcomes import value
 from tests.support.bodies import song
 from tests.support.databases import on_sqlite
-from tests.support.gateway import make_settings
+from tests.support.gateway import Running, make_settings
 from tests.support.notifications import client_of, write, written
+from tests.support.starting import StartGateway
 from tests.support.virtual_time import utc_now
 
 
-async def backlog(gateway, code: int) -> dict:
+async def backlog(gateway: Running, code: int) -> dict[str, Any]:
     answer = await gateway.api.get("/backlog")
     assert answer.status_code == code, answer.text
     return answer.json()
 
 
-async def aged(gateway, table: sa.Table, column: str, seconds: float) -> None:
+async def aged(gateway: Running, table: sa.Table, column: str, seconds: float) -> None:
     """Set a time of all rows so far back."""
     at = utc_now() - timedelta(seconds=seconds)
     await gateway.gateway.context.db.write(lambda conn: conn.execute(table.update().values({column: at})))
 
 
-async def test_a_queued_task_is_stuck_after_the_age_that_the_settings_name(start_gateway):
+async def test_a_queued_task_is_stuck_after_the_age_that_the_settings_name(start_gateway: StartGateway) -> None:
     gateway = await start_gateway(workers=False, backlog_queued_age_s=60)
     await gateway.submit()
     await aged(gateway, tasks, "dispatch_due_at", 30)
@@ -40,7 +42,7 @@ async def test_a_queued_task_is_stuck_after_the_age_that_the_settings_name(start
     assert found["thresholds_s"]["queued_age"] == 60
 
 
-async def test_a_query_is_stuck_after_the_delay_that_the_settings_name(start_gateway):
+async def test_a_query_is_stuck_after_the_delay_that_the_settings_name(start_gateway: StartGateway) -> None:
     gateway = await start_gateway(workers=False, backlog_query_overdue_s=10)
     await gateway.call_back("song", song(), UUID((await gateway.submit())["id"]))
     await aged(gateway, items, "query_due_at", 5)
@@ -49,7 +51,7 @@ async def test_a_query_is_stuck_after_the_delay_that_the_settings_name(start_gat
     assert (await backlog(gateway, 503))["overdue_queries"] == 1
 
 
-async def test_a_notification_is_stuck_after_the_delay_that_the_settings_name(start_gateway):
+async def test_a_notification_is_stuck_after_the_delay_that_the_settings_name(start_gateway: StartGateway) -> None:
     gateway = await start_gateway(workers=False, backlog_notification_overdue_s=10)
     await client_of(gateway)
     await write(gateway, written(gateway, "https://receiver.example/", 3))
@@ -64,14 +66,14 @@ async def test_a_notification_is_stuck_after_the_delay_that_the_settings_name(st
 
 
 @on_sqlite
-async def test_a_loop_is_stalled_after_the_time_that_the_settings_name(start_gateway):
+async def test_a_loop_is_stalled_after_the_time_that_the_settings_name(start_gateway: StartGateway) -> None:
     gateway = await start_gateway(workers=False, backlog_loop_stalled_s=0.5)
     health = gateway.gateway.health
     health.loop_ages_s = lambda: {"dispatch": 0.4, "reconcile": 0.6}
     assert (await backlog(gateway, 503))["stalled_loops"] == ["reconcile"]
 
 
-async def test_the_age_of_the_oldest_is_told_for_each_open_status(start_gateway):
+async def test_the_age_of_the_oldest_is_told_for_each_open_status(start_gateway: StartGateway) -> None:
     gateway = await start_gateway(workers=False)
     for _ in range(3):
         await gateway.submit()
@@ -86,7 +88,7 @@ async def test_the_age_of_the_oldest_is_told_for_each_open_status(start_gateway)
 
 
 @on_sqlite
-async def test_the_oldest_are_found_by_an_index(start_gateway):
+async def test_the_oldest_are_found_by_an_index(start_gateway: StartGateway) -> None:
     gateway = await start_gateway(workers=False)
     seen: list[str] = []
 
@@ -105,7 +107,7 @@ async def test_the_oldest_are_found_by_an_index(start_gateway):
 
 
 @pytest.mark.parametrize("name", ["QUERY_OVERDUE_S", "NOTIFICATION_OVERDUE_S", "QUEUED_AGE_S", "LOOP_STALLED_S"])
-def test_a_threshold_is_a_decimal_above_0(monkeypatch, name):
+def test_a_threshold_is_a_decimal_above_0(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     variable = f"GATEWAY_BACKLOG_{name}"
     monkeypatch.setenv(variable, "0")
     with pytest.raises(BadSettings) as raised:
@@ -117,7 +119,7 @@ def test_a_threshold_is_a_decimal_above_0(monkeypatch, name):
 
 
 @on_sqlite
-async def test_metrics_are_no_statement(start_gateway):
+async def test_metrics_are_no_statement(start_gateway: StartGateway) -> None:
     """A scrape reads what the loop has counted: it answers while the database is away."""
     gateway = await start_gateway(workers=False)
     await gateway.gateway.health.survey()

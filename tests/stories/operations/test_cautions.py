@@ -1,26 +1,30 @@
 """What is not right although everything works is told: in the log, in `/readyz`, which stays 200, and as a metric."""
 
 import uuid
+from typing import Any
 
 import structlog
 
 from tests.support.bodies import song
 from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite
-from tests.support.gateway import SECRET, eventually, running_gateway
+from tests.support.gateway import SECRET, Running, eventually, running_gateway
+from tests.support.starting import StartSandbox
 from tests.support.warnings import metric, told, warnings
 
 OTHER_SECRET = "another-secret-0123456789abcdef0123456789"
 
 
 @on_sqlite
-async def test_sqlite_is_set_up_by_us_and_nothing_is_to_be_told(gateway):
+async def test_sqlite_is_set_up_by_us_and_nothing_is_to_be_told(gateway: Running) -> None:
     assert await warnings(gateway) == {}
 
 
-async def test_a_secret_that_open_tasks_need_is_missed_until_they_have_ended(database_url, start_sandbox):
+async def test_a_secret_that_open_tasks_need_is_missed_until_they_have_ended(
+    database_url: str, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=1)
-    vendor = {"tempolor_base_url": sandbox.base_url}
+    vendor: dict[str, Any] = {"tempolor_base_url": sandbox.base_url}
     async with running_gateway(database_url, **vendor) as before:
         task = await before.submit()
         await before.until(task["id"], "running")
@@ -43,9 +47,13 @@ async def test_a_secret_that_open_tasks_need_is_missed_until_they_have_ended(dat
         assert (await mended.api.post(path, json=song(task["id"][:8], "failed"))).status_code == 200
 
 
-async def test_a_task_that_ends_needs_no_secret_any_more(database_url, start_sandbox):
+async def test_a_task_that_ends_needs_no_secret_any_more(database_url: str, start_sandbox: StartSandbox) -> None:
     sandbox = await start_sandbox(scale=300, callbacks={"drop": 1})
-    vendor = {"tempolor_base_url": sandbox.base_url, "query_first_after_s": 0.2, "query_interval_s": 0.2}
+    vendor: dict[str, Any] = {
+        "tempolor_base_url": sandbox.base_url,
+        "query_first_after_s": 0.2,
+        "query_interval_s": 0.2,
+    }
     async with running_gateway(database_url, tempolor_base_url=sandbox.base_url) as before:
         task = await before.submit()
         await before.until(task["id"], "running")
@@ -56,7 +64,7 @@ async def test_a_task_that_ends_needs_no_secret_any_more(database_url, start_san
         await after.until(task["id"], "succeeded", timeout_s=30)
         clock.skip(61)
 
-        async def forgotten():
+        async def forgotten() -> bool:
             await after.gateway.cautions.step()
             return "callback_secret_missing" not in await warnings(after)
 

@@ -6,7 +6,9 @@ from uuid import UUID
 
 from tests.support.bodies import assert_problem, done, song
 from tests.support.databases import on_sqlite
-from tests.support.gateway import ADMIN_KEY, SECRET, eventually
+from tests.support.direct import Direct
+from tests.support.gateway import ADMIN_KEY, SECRET, Running, eventually
+from tests.support.starting import StartGateway, StartSandbox
 
 RELIED_ON = (
     "gateway_callbacks_total",
@@ -18,7 +20,7 @@ RELIED_ON = (
 )
 
 
-async def _metrics(gateway):
+async def _metrics(gateway: Running) -> str:
     answer = await gateway.api.get("/metrics", headers={"Authorization": ""})
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain")
@@ -26,7 +28,7 @@ async def _metrics(gateway):
 
 
 @on_sqlite
-async def test_the_account_is_asked_for_once_a_minute(start_gateway, start_sandbox):
+async def test_the_account_is_asked_for_once_a_minute(start_gateway: StartGateway, start_sandbox: StartSandbox) -> None:
     sandbox = await start_sandbox(balance=776.56)
     gateway = await start_gateway(sandbox)
     answers = await asyncio.gather(*(gateway.api.get("/v1/account") for _ in range(10)))
@@ -37,7 +39,9 @@ async def test_the_account_is_asked_for_once_a_minute(start_gateway, start_sandb
 
 
 @on_sqlite
-async def test_an_account_that_cannot_be_read_is_no_500_and_shows_no_key(start_gateway, start_sandbox):
+async def test_an_account_that_cannot_be_read_is_no_500_and_shows_no_key(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox()
     sandbox.add_rules(
         answers=[{"operation": "account", "status": 400002}, {"operation": "account", "garbage": "html_502"}]
@@ -52,14 +56,14 @@ async def test_an_account_that_cannot_be_read_is_no_500_and_shows_no_key(start_g
     assert (await gateway.api.get("/v1/account")).status_code == 200
 
 
-async def test_healthy_and_ready_and_nothing_stuck(gateway):
+async def test_healthy_and_ready_and_nothing_stuck(gateway: Running) -> None:
     assert (await gateway.api.get("/healthz")).status_code == 200
     ready = await gateway.api.get("/readyz")
     assert (ready.status_code, ready.json()["ready"]) == (200, True)
     assert (await gateway.api.get("/backlog")).status_code == 200
 
 
-async def test_a_load_balancer_may_ask_for_the_head_alone(gateway, db):
+async def test_a_load_balancer_may_ask_for_the_head_alone(gateway: Running, db: Direct) -> None:
     for path in ("/healthz", "/readyz"):
         answer = await gateway.api.head(path)
         assert (answer.status_code, answer.content) == (200, b"")
@@ -67,13 +71,13 @@ async def test_a_load_balancer_may_ask_for_the_head_alone(gateway, db):
     assert (await gateway.api.head("/readyz")).status_code == 503
 
 
-async def test_not_ready_on_a_schema_that_is_not_at_head(gateway, db):
+async def test_not_ready_on_a_schema_that_is_not_at_head(gateway: Running, db: Direct) -> None:
     await db.execute("UPDATE alembic_version SET version_num = 'an older one'")
     assert (await gateway.api.get("/readyz")).status_code == 503
     assert (await gateway.api.get("/healthz")).status_code == 200
 
 
-async def test_the_backlog_tells_overdue_queries(gateway, db):
+async def test_the_backlog_tells_overdue_queries(gateway: Running, db: Direct) -> None:
     await gateway.call_back("song", song("t2m_1"), UUID((await gateway.submit())["id"]))
     assert (await gateway.api.get("/backlog")).status_code == 200
     await db.execute("UPDATE items SET query_due_at = '2020-01-01 00:00:00'")
@@ -82,7 +86,9 @@ async def test_the_backlog_tells_overdue_queries(gateway, db):
     assert answer.json()["overdue_queries"] == 1
 
 
-async def test_metrics_have_the_names_that_others_rely_on(start_gateway, start_sandbox):
+async def test_metrics_have_the_names_that_others_rely_on(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=300, callbacks={"drop": 1})
     gateway = await start_gateway(sandbox, query_first_after_s=0.2, query_interval_s=0.2, query_rate_per_s=20)
     task = await gateway.submit("lyrics.generate")
@@ -91,7 +97,7 @@ async def test_metrics_have_the_names_that_others_rely_on(start_gateway, start_s
     await gateway.call_back("song", song("t2m_1"))
     await gateway.api.post("/callbacks/song/no-such-token", json=song())
 
-    async def with_all():
+    async def with_all() -> str | None:
         text = await _metrics(gateway)
         names = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
         return text if {*RELIED_ON} <= names | {f"{name}_total" for name in names} else None
@@ -108,7 +114,7 @@ async def test_metrics_have_the_names_that_others_rely_on(start_gateway, start_s
 
 
 @on_sqlite
-async def test_made_up_families_do_not_grow_the_metrics(gateway):
+async def test_made_up_families_do_not_grow_the_metrics(gateway: Running) -> None:
     for n in range(20):
         await gateway.api.post(f"/callbacks/invented{n}/{'A' * 52}", json={})
         await gateway.api.get(f"/v1/invented{n}")
@@ -116,7 +122,7 @@ async def test_made_up_families_do_not_grow_the_metrics(gateway):
 
 
 @on_sqlite
-async def test_the_api_describes_itself_and_its_webhook(gateway):
+async def test_the_api_describes_itself_and_its_webhook(gateway: Running) -> None:
     document = (await gateway.api.get("/openapi.json")).json()
     assert document["openapi"].startswith("3.1")
     paths = {
@@ -156,7 +162,7 @@ async def test_the_api_describes_itself_and_its_webhook(gateway):
 
 
 @on_sqlite
-async def test_the_answers_are_what_the_description_says(gateway):
+async def test_the_answers_are_what_the_description_says(gateway: Running) -> None:
     """The shapes in /openapi.json hold for real answers: no undocumented field, none missing."""
     document = (await gateway.api.get("/openapi.json")).json()
     schemas = document["components"]["schemas"]

@@ -5,7 +5,10 @@ from uuid import UUID
 
 from app.telemetry.metrics import registry
 from tests.support.bodies import done, song
+from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite
+from tests.support.gateway import Running
+from tests.support.starting import StartGateway, StartSandbox
 from tests.support.virtual_time import monotonic
 
 
@@ -18,7 +21,7 @@ def ended(by: str, kind: str = "lyrics.generate") -> float:
     return value("gateway_items_ended_total", kind=kind, by=by)
 
 
-async def test_lost_callbacks_are_counted(start_gateway, start_sandbox):
+async def test_lost_callbacks_are_counted(start_gateway: StartGateway, start_sandbox: StartSandbox) -> None:
     sandbox = await start_sandbox(scale=300, callbacks={"drop": 1})
     gateway = await start_gateway(sandbox, query_first_after_s=0.3, query_interval_s=0.2, query_rate_per_s=20)
     before = ended("query"), ended("callback"), value("gateway_callbacks_lost_total", kind="lyrics.generate")
@@ -37,7 +40,7 @@ async def test_lost_callbacks_are_counted(start_gateway, start_sandbox):
 
 
 @on_sqlite
-async def test_an_item_that_ended_by_its_callback_saved_a_question(gateway):
+async def test_an_item_that_ended_by_its_callback_saved_a_question(gateway: Running) -> None:
     kind = "song.generate"
     before = ended("callback", kind), value("gateway_callbacks_lost_total", kind=kind)
     saved = value("gateway_queries_saved_total", family="song")
@@ -50,7 +53,9 @@ async def test_an_item_that_ended_by_its_callback_saved_a_question(gateway):
     assert value("gateway_queries_saved_total", family="song") == saved + 1
 
 
-async def test_an_end_that_a_refresh_found_early_is_no_lost_callback(start_gateway, start_sandbox):
+async def test_an_end_that_a_refresh_found_early_is_no_lost_callback(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=300, callbacks={"drop": 1})
     gateway = await start_gateway(sandbox, query_first_after_s=600, query_rate_per_s=50)
     before = ended("early_query"), value("gateway_callbacks_lost_total", kind="lyrics.generate")
@@ -66,7 +71,7 @@ async def test_an_end_that_a_refresh_found_early_is_no_lost_callback(start_gatew
 LAG = "gateway_convergence_lag_seconds"
 
 
-async def lag_of(gateway, number: int, finished_at: object) -> tuple[float, ...]:
+async def lag_of(gateway: Running, number: int, finished_at: object) -> tuple[float, ...]:
     """What a song that says it finished then adds to the lag: its count and seconds, and how often it is rejected."""
 
     def now() -> tuple[float, ...]:
@@ -80,7 +85,7 @@ async def lag_of(gateway, number: int, finished_at: object) -> tuple[float, ...]
 
 
 @on_sqlite
-async def test_the_lag_is_held_against_the_vendors_clock(gateway, clock):
+async def test_the_lag_is_held_against_the_vendors_clock(gateway: Running, clock: ScaledClock) -> None:
     for number, unit in enumerate((1, 1000)):
         good, ahead, old = [
             await lag_of(gateway, 3 * number + n, (clock.now().timestamp() - ago_s) * unit)
@@ -92,13 +97,13 @@ async def test_the_lag_is_held_against_the_vendors_clock(gateway, clock):
 
 
 @on_sqlite
-async def test_a_time_that_is_none_is_no_lag(gateway):
+async def test_a_time_that_is_none_is_no_lag(gateway: Running) -> None:
     for number, nonsense in enumerate((None, "soon", 0, -5, True)):
         assert await lag_of(gateway, number, nonsense) == (0, 0, 0), nonsense
 
 
 @on_sqlite
-async def test_every_metric_is_ours_and_its_labels_are_bounded(gateway):
+async def test_every_metric_is_ours_and_its_labels_are_bounded(gateway: Running) -> None:
     for number in range(5):
         await gateway.call_back("song", done(f"t2m_{number}"), UUID((await gateway.submit())["id"]))
     text = (await gateway.api.get("/metrics")).text

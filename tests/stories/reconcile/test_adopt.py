@@ -2,8 +2,10 @@
 
 import asyncio
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
 from app.storage import items
@@ -11,28 +13,31 @@ from tests.support.bodies import assert_problem, done, said, song
 from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite
 from tests.support.direct import Direct, ids
-from tests.support.gateway import running_gateway
+from tests.support.gateway import Running, running_gateway
+from tests.support.starting import StartGateway, StartSandbox
 
 
-async def adopt(gateway, *item_ids, family="song", client=None, **headers):
+async def adopt(
+    gateway: Running, *item_ids: Any, family: str = "song", client: str | None = None, **headers: Any
+) -> httpx.Response:
     """Adopt items, as the admin unless ``headers`` say otherwise."""
     body = {"family": family, "item_ids": list(item_ids)} | ({} if client is None else {"client": client})
     return await gateway.api.post("/v1/tasks/adopt", json=body, headers=headers)
 
 
-async def adopted(gateway, *item_ids, **more):
+async def adopted(gateway: Running, *item_ids: Any, **more: Any) -> Any:
     answer = await adopt(gateway, *item_ids, **more)
     assert answer.status_code == 202, answer.text
     assert answer.json()["next_cursor"] is None
     return answer.json()["data"]
 
 
-async def client(gateway, name):
+async def client(gateway: Running, name: str) -> dict[str, Any]:
     made = (await gateway.api.post("/v1/clients", json={"name": name})).json()
     return {"Authorization": f"Bearer {made['api_key']}"}
 
 
-async def test_each_item_becomes_a_task_of_the_client_that_is_followed(gateway, db):
+async def test_each_item_becomes_a_task_of_the_client_that_is_followed(gateway: Running, db: Direct) -> None:
     studio = await client(gateway, "studio")
     first, second = await adopted(gateway, "t2m_a", 77, client="studio")
     assert [first["items"][0]["item_id"], second["items"][0]["item_id"]] == ["t2m_a", "77"]
@@ -60,7 +65,7 @@ async def test_each_item_becomes_a_task_of_the_client_that_is_followed(gateway, 
     assert len(await db.rows("SELECT id FROM tasks")) == 2
 
 
-async def test_what_a_client_has_already_is_told_again_and_not_touched(gateway, db):
+async def test_what_a_client_has_already_is_told_again_and_not_touched(gateway: Running, db: Direct) -> None:
     studio = await client(gateway, "studio")
     [first] = await adopted(gateway, "t2m_a", client="studio")
     submitted = (
@@ -81,7 +86,7 @@ async def test_what_a_client_has_already_is_told_again_and_not_touched(gateway, 
 
 
 @pytest.mark.parametrize("status", ["running", "succeeded"])
-async def test_what_only_a_callback_named_is_taken_over_with_its_state(gateway, status):
+async def test_what_only_a_callback_named_is_taken_over_with_its_state(gateway: Running, status: str) -> None:
     studio = await client(gateway, "studio")
     body = song("t2m_x", title="Early") if status == "running" else done("t2m_x", title="Early")
     assert (await gateway.call_back("song", body)).text == "success"
@@ -101,7 +106,7 @@ async def test_what_only_a_callback_named_is_taken_over_with_its_state(gateway, 
     assert await adopted(gateway, "t2m_x", client="studio") == [await gateway.task(task["id"])]
 
 
-async def test_another_clients_item_is_refused_by_name_and_nothing_is_adopted(gateway, db):
+async def test_another_clients_item_is_refused_by_name_and_nothing_is_adopted(gateway: Running, db: Direct) -> None:
     for name in ("studio", "radio"):
         await client(gateway, name)
     await adopted(gateway, "t2m_a", client="studio")
@@ -122,7 +127,7 @@ async def test_another_clients_item_is_refused_by_name_and_nothing_is_adopted(ga
     ]
 
 
-async def test_only_an_admin_adopts_and_a_client_learns_nothing_of_an_item(gateway, db):
+async def test_only_an_admin_adopts_and_a_client_learns_nothing_of_an_item(gateway: Running, db: Direct) -> None:
     """Whether it is unknown, another client's or its own, for itself or for another."""
     studio = await client(gateway, "studio")
     await client(gateway, "radio")
@@ -140,12 +145,12 @@ async def test_only_an_admin_adopts_and_a_client_learns_nothing_of_an_item(gatew
     assert await db.everything() == before
 
 
-async def test_without_a_client_they_are_the_admins_own(gateway):
+async def test_without_a_client_they_are_the_admins_own(gateway: Running) -> None:
     [task] = await adopted(gateway, "t2m_a")
     assert task["client"] == "bootstrap"
 
 
-async def test_a_client_that_is_not_there_is_refused_by_the_field(gateway, db):
+async def test_a_client_that_is_not_there_is_refused_by_the_field(gateway: Running, db: Direct) -> None:
     for made in ("studio", "gone"):
         await client(gateway, made)
     await gateway.api.delete("/v1/clients/gone")
@@ -156,7 +161,7 @@ async def test_a_client_that_is_not_there_is_refused_by_the_field(gateway, db):
     assert await db.everything() == before
 
 
-async def test_who_submitted_it_through_us_gets_it_all_the_same(gateway):
+async def test_who_submitted_it_through_us_gets_it_all_the_same(gateway: Running) -> None:
     """An adoption names an item as weakly as an unbound token."""
     studio = await client(gateway, "studio")
     [stray] = await adopted(gateway, "t2m_1", client="studio")
@@ -167,7 +172,7 @@ async def test_who_submitted_it_through_us_gets_it_all_the_same(gateway):
     assert_problem(await adopt(gateway, "t2m_1", client="studio"), 409)
 
 
-async def test_many_at_once_adopt_each_item_once(gateway, db):
+async def test_many_at_once_adopt_each_item_once(gateway: Running, db: Direct) -> None:
     for name in ("studio", "radio"):
         await client(gateway, name)
     names = [f"t2m_{n}" for n in range(10)]
@@ -180,7 +185,9 @@ async def test_many_at_once_adopt_each_item_once(gateway, db):
     assert sorted(answer.status_code for answer in answers) == [202, 409]
 
 
-async def test_a_finished_item_is_asked_about_soon_and_a_wrong_id_spoils_no_other(start_gateway, start_sandbox):
+async def test_a_finished_item_is_asked_about_soon_and_a_wrong_id_spoils_no_other(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     """Its callback may have come and gone before it was adopted."""
     sandbox = await start_sandbox(scale=2000, callbacks={"drop": 1}, unknown_items="refuse")
     gateway = await start_gateway(sandbox, query_first_after_s=10_000, query_rate_per_s=50, item_unknown_grace_s=1)
@@ -200,7 +207,9 @@ async def test_a_finished_item_is_asked_about_soon_and_a_wrong_id_spoils_no_othe
     assert own["item_id"] not in [one for call in sandbox.calls if call.operation == "query" for one in call.item_ids]
 
 
-async def test_what_nobody_has_seen_yet_is_asked_about_apart_from_what_is_known(gateway, clock):
+async def test_what_nobody_has_seen_yet_is_asked_about_apart_from_what_is_known(
+    gateway: Running, clock: ScaledClock
+) -> None:
     """At once; and a wrong id spoils no question about others."""
     await gateway.call_back("song", song("t2m_known"))
     await adopted(gateway, "t2m_a", "t2m_b")
@@ -216,10 +225,16 @@ async def test_what_nobody_has_seen_yet_is_asked_about_apart_from_what_is_known(
     assert sorted(one.item_id for one in together) == ["t2m_c", "t2m_d"]
 
 
-async def test_an_adopted_task_expires_and_an_expired_one_that_is_adopted_is_followed_anew(database_url, start_sandbox):
+async def test_an_adopted_task_expires_and_an_expired_one_that_is_adopted_is_followed_anew(
+    database_url: str, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=1, callbacks={"drop": 1}, visible_after_s=10**6, unknown_items="omit")
     clock = ScaledClock()
-    given = {"tempolor_base_url": sandbox.base_url, "item_unknown_grace_s": 10**6, "query_first_after_s": 10_000}
+    given: dict[str, Any] = {
+        "tempolor_base_url": sandbox.base_url,
+        "item_unknown_grace_s": 10**6,
+        "query_first_after_s": 10_000,
+    }
     async with running_gateway(database_url, clock=clock, **given) as gateway:
         [task] = await adopted(gateway, "t2m_a")
         await gateway.call_back("song", song("t2m_x"))
@@ -256,7 +271,7 @@ NO_ITEMS = [
 
 
 @on_sqlite
-async def test_what_names_no_items_is_refused(gateway, db):
+async def test_what_names_no_items_is_refused(gateway: Running, db: Direct) -> None:
     before = await db.everything()
     for body in NO_ITEMS:
         problem = assert_problem(await gateway.api.post("/v1/tasks/adopt", json=body), 422, "invalid_request")
@@ -265,13 +280,13 @@ async def test_what_names_no_items_is_refused(gateway, db):
 
 
 @on_sqlite
-async def test_fifty_ids_and_the_longest_are_taken(gateway):
+async def test_fifty_ids_and_the_longest_are_taken(gateway: Running) -> None:
     names = ["x" * 200, "ü" * 200, "0", *(f"t2m_{n}" for n in range(47))]
     assert [task["items"][0]["item_id"] for task in await adopted(gateway, *names)] == names
     assert_problem(await adopt(gateway, "t2m_a", Authorization=""), 401)
 
 
-async def _forget(gateway, item_id):
+async def _forget(gateway: Running, item_id: Any) -> None:
     db = Direct(gateway.settings.database_url.get_secret_value())
     task = (await gateway.api.get(f"/v1/items/{item_id}")).json()
     await db.execute(

@@ -2,11 +2,14 @@
 verdict by the clock comes before the vendor was asked."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from app.sandbox.state import Sandbox
 from tests.support.clock import ScaledClock
-from tests.support.gateway import eventually, running_gateway
+from tests.support.gateway import Running, eventually, running_gateway
+from tests.support.starting import StartGateway, StartSandbox
 
 pytestmark = pytest.mark.virtual_time
 
@@ -15,18 +18,18 @@ HOURS = 3 * 3600
 LONG = {"submit_max_in_flight": 100, "query_first_after_s": 10_000, "query_rate_per_s": 20}
 
 
-def queries(sandbox):
+def queries(sandbox: Sandbox) -> list[Any]:
     return [call for call in sandbox.calls if call.operation == "query"]
 
 
-async def running_tasks(gateway, times=1):
+async def running_tasks(gateway: Running, times: int = 1) -> list[Any]:
     tasks = await asyncio.gather(*(gateway.submit(kind) for kind in KINDS * times))
     for task in tasks:
         await gateway.until(task["id"], "running", timeout_s=60)
     return [task["id"] for task in tasks]
 
 
-async def all_succeed(gateway, task_ids):
+async def all_succeed(gateway: Running, task_ids: list[Any]) -> None:
     """All do, and none was seen expired on the way."""
     for task_id in task_ids:
         await gateway.until(task_id, "succeeded", timeout_s=60)
@@ -34,9 +37,11 @@ async def all_succeed(gateway, task_ids):
         assert not [move for move in moves if move and "expired" in move]
 
 
-async def test_after_three_deadlines_away_each_task_is_asked_about_first(database_url, start_sandbox):
+async def test_after_three_deadlines_away_each_task_is_asked_about_first(
+    database_url: str, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=2000, callbacks={"drop": 1})
-    given = {"tempolor_base_url": sandbox.base_url, **LONG}
+    given: dict[str, Any] = {"tempolor_base_url": sandbox.base_url, **LONG}
     async with running_gateway(database_url, **given) as before:
         task_ids = await running_tasks(before, times=2)
         assert queries(sandbox) == []
@@ -49,7 +54,9 @@ async def test_after_three_deadlines_away_each_task_is_asked_about_first(databas
     assert len(queries(sandbox)) <= 3 * len(KINDS)
 
 
-async def test_a_process_that_was_frozen_for_three_deadlines_asks_first(start_gateway, start_sandbox):
+async def test_a_process_that_was_frozen_for_three_deadlines_asks_first(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=2000, callbacks={"drop": 1})
     clock = ScaledClock()
     gateway = await start_gateway(sandbox, clock=clock, **LONG)
@@ -59,7 +66,9 @@ async def test_a_process_that_was_frozen_for_three_deadlines_asks_first(start_ga
 
 
 @pytest.mark.parametrize("for_s", [None, 6, 1])
-async def test_nothing_ends_by_a_clock_that_is_set_forward(start_gateway, start_sandbox, for_s):
+async def test_nothing_ends_by_a_clock_that_is_set_forward(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, for_s: int | None
+) -> None:
     """The vendor is still at work then, so that one question would not do."""
     sandbox = await start_sandbox(scale=20, callbacks={"drop": 1})
     clock = ScaledClock()
@@ -72,9 +81,9 @@ async def test_nothing_ends_by_a_clock_that_is_set_forward(start_gateway, start_
     await all_succeed(gateway, task_ids)
 
 
-async def test_an_outage_at_the_return_is_waited_for(database_url, start_sandbox):
+async def test_an_outage_at_the_return_is_waited_for(database_url: str, start_sandbox: StartSandbox) -> None:
     sandbox = await start_sandbox(scale=2000, callbacks={"drop": 1})
-    given = {"tempolor_base_url": sandbox.base_url, **LONG, "query_interval_s": 0.5}
+    given: dict[str, Any] = {"tempolor_base_url": sandbox.base_url, **LONG, "query_interval_s": 0.5}
     async with running_gateway(database_url, **given) as before:
         task_ids = await running_tasks(before)
     sandbox.add_rules(answers=[{"operation": "query", "http_status": 503, "times": 20}])
@@ -84,10 +93,12 @@ async def test_an_outage_at_the_return_is_waited_for(database_url, start_sandbox
         await all_succeed(after, task_ids)
 
 
-async def test_few_questions_are_asked_at_a_low_rate_and_nobody_expires_while_it_waits(database_url, start_sandbox):
+async def test_few_questions_are_asked_at_a_low_rate_and_nobody_expires_while_it_waits(
+    database_url: str, start_sandbox: StartSandbox
+) -> None:
     """Each deadline of a second passes many times before the last one gets its question."""
     sandbox = await start_sandbox(scale=2000, callbacks={"drop": 1})
-    given = {"tempolor_base_url": sandbox.base_url, **LONG, "task_deadline_s": 1}
+    given: dict[str, Any] = {"tempolor_base_url": sandbox.base_url, **LONG, "task_deadline_s": 1}
     async with running_gateway(database_url, **{**given, "task_deadline_s": 60}) as before:
         task_ids = await running_tasks(before)
     clock = ScaledClock()
@@ -96,7 +107,9 @@ async def test_few_questions_are_asked_at_a_low_rate_and_nobody_expires_while_it
         await all_succeed(after, task_ids)
 
 
-async def test_a_young_item_that_the_vendor_does_not_show_yet_is_not_denied_by_a_jump(start_gateway, start_sandbox):
+async def test_a_young_item_that_the_vendor_does_not_show_yet_is_not_denied_by_a_jump(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=60, visible_after_s=300, callbacks={"drop": 1}, unknown_items="refuse")
     clock = ScaledClock()
     gateway = await start_gateway(
@@ -104,7 +117,7 @@ async def test_a_young_item_that_the_vendor_does_not_show_yet_is_not_denied_by_a
     )
     task = await gateway.submit()
 
-    async def denied():
+    async def denied() -> bool:
         return "absent_us" in str(await gateway.timeline(task["id"]))
 
     await gateway.until(task["id"], "running")
@@ -115,7 +128,9 @@ async def test_a_young_item_that_the_vendor_does_not_show_yet_is_not_denied_by_a
 
 
 @pytest.mark.parametrize("move", ["skip", "set"])
-async def test_an_unconfirmed_task_waits_for_its_callback_after_an_absence(start_gateway, start_sandbox, move):
+async def test_an_unconfirmed_task_waits_for_its_callback_after_an_absence(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, move: str
+) -> None:
     sandbox = await start_sandbox(scale=20)
     sandbox.add_rules(answers=[{"operation": "submit", "reset": True, "accept": True}])
     clock = ScaledClock()

@@ -8,18 +8,24 @@ from app.flows.drift import MOST_PENDING, Drift, listed
 from app.storage import drift as stored
 from app.storage.drift import OTHERS
 from app.vendor.drift import Found, Sort
+from app.vendor.kinds import Family
 from tests.support.commands import call, environment
 from tests.support.databases import on_sqlite
+from tests.support.direct import Direct
 from tests.support.drift import told
+from tests.support.gateway import Running
+from tests.support.starting import StartGateway, StartSandbox
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
 
-def _field(name, family="song"):
+def _field(name: str, family: str | Family = "song") -> Found:
     return Found(Sort.FIELD, family, name)
 
 
-async def test_what_the_vendor_says_anew_is_kept_and_shown(start_gateway, start_sandbox):
+async def test_what_the_vendor_says_anew_is_kept_and_shown(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=200, durations={"jitter": 0})
     sandbox.add_rules(
         answers=[
@@ -45,7 +51,7 @@ async def test_what_the_vendor_says_anew_is_kept_and_shown(start_gateway, start_
     assert "gateway_drift_total{sort=" in (await gateway.api.get("/metrics")).text
 
 
-async def test_only_so_many_names_are_kept_and_the_rest_is_counted(start_gateway):
+async def test_only_so_many_names_are_kept_and_the_rest_is_counted(start_gateway: StartGateway) -> None:
     context = (await start_gateway(workers=False)).gateway.context
     heard = Drift(str, 90)
     heard.note([_field(f"f{n}") for n in range(MOST_PENDING + 50)], NOW)
@@ -68,7 +74,7 @@ async def test_only_so_many_names_are_kept_and_the_rest_is_counted(start_gateway
     assert "new" not in again
 
 
-async def test_what_was_not_seen_for_long_makes_room(start_gateway):
+async def test_what_was_not_seen_for_long_makes_room(start_gateway: StartGateway) -> None:
     context = (await start_gateway(workers=False)).gateway.context
     heard = Drift(str, 90)
     for days in (0, 60, 100):
@@ -77,7 +83,7 @@ async def test_what_was_not_seen_for_long_makes_room(start_gateway):
     assert [one["name"] for one in await listed(context.db)] == ["day 100", "day 60"]
 
 
-async def test_nothing_is_lost_where_the_database_is_away(start_gateway, db):
+async def test_nothing_is_lost_where_the_database_is_away(start_gateway: StartGateway, db: Direct) -> None:
     context = (await start_gateway(workers=False)).gateway.context
     heard = Drift(str, 0)
     heard.note([_field("a"), _field("b")], NOW)
@@ -91,7 +97,7 @@ async def test_nothing_is_lost_where_the_database_is_away(start_gateway, db):
 
 
 @on_sqlite
-async def test_the_command_lists_it(gateway, database_url):
+async def test_the_command_lists_it(gateway: Running, database_url: str) -> None:
     context = gateway.gateway.context
     context.drift.note([_field("mood"), _field("mood"), Found(Sort.CODE, "", "account 402001")], NOW)
     await context.drift.flush(context.db, NOW)

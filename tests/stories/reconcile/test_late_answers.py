@@ -3,14 +3,19 @@ somebody else asks about by now."""
 
 import asyncio
 import uuid
+from typing import Any
 
+from app.sandbox.works import Work
 from tests.support.clock import ScaledClock
 from tests.support.gateway import eventually
+from tests.support.starting import StartGateway, StartSandbox
 
 DEADLINE_S = 600
 
 
-async def test_a_late_answer_reopens_an_expired_task_and_names_its_items(start_gateway, start_sandbox):
+async def test_a_late_answer_reopens_an_expired_task_and_names_its_items(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     """The sender is frozen while its call is out. A callback proves that the vendor has the task, nothing more is
     heard until the deadline, and only then the answer is read: it names a second item, and counts from now on."""
     sandbox = await start_sandbox(scale=1)
@@ -21,14 +26,14 @@ async def test_a_late_answer_reopens_an_expired_task_and_names_its_items(start_g
     gateway = await start_gateway(sandbox, clock=clock, task_deadline_s=DEADLINE_S, query_first_after_s=100_000)
     task_id = (await gateway.submit())["id"]
 
-    async def call_back(status, *item_ids):
+    async def call_back(status: str, *item_ids: Any) -> None:
         body = {"songs": [{"item_id": item_id, "status": status} for item_id in item_ids]}
         assert (await gateway.call_back("song", body, uuid.UUID(task_id))).text == "success"
 
-    async def lapsed():
+    async def lapsed() -> bool:
         return "lease_lapsed" in [one["type"] for one in await gateway.timeline(task_id)]
 
-    async def work():
+    async def work() -> Work | None:
         return next(iter(sandbox.works), None)
 
     first, second = (await eventually(work)).item_ids
@@ -49,7 +54,9 @@ async def test_a_late_answer_reopens_an_expired_task_and_names_its_items(start_g
     assert sum(call.operation == "submit" for call in sandbox.calls) == 1
 
 
-async def test_a_late_answer_to_a_question_does_not_end_the_lease_of_the_next_asker(start_gateway, start_sandbox):
+async def test_a_late_answer_to_a_question_does_not_end_the_lease_of_the_next_asker(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=1, callbacks={"drop": 1})
     sandbox.add_rules(answers=[{"operation": "query", "delay_s": 1}, {"operation": "query", "delay_s": 2.5}])
     clock = ScaledClock()
@@ -58,7 +65,7 @@ async def test_a_late_answer_to_a_question_does_not_end_the_lease_of_the_next_as
     )
     await gateway.submit()
 
-    async def asked(times):
+    async def asked(times: int) -> bool:
         return sandbox.calls.by_operation["query"] == times
 
     await eventually(lambda: asked(1))

@@ -3,18 +3,21 @@ usually do, and a lost one noticed within twice its usual time."""
 
 import asyncio
 from datetime import datetime
+from typing import Any
 
 import pytest
 
+from app.sandbox.state import Sandbox
 from tests.support.clock import ScaledClock
-from tests.support.gateway import running_gateway
+from tests.support.gateway import Running, running_gateway
+from tests.support.starting import StartGateway, StartSandbox
 
 pytestmark = pytest.mark.virtual_time
 
 SCALE = 30
 
 
-async def slowest_callback_s(gateway, tasks):
+async def slowest_callback_s(gateway: Running, tasks: list[dict[str, Any]]) -> float:
     """The longest time from a claim to the first callback, in the clock's seconds."""
     slowest = 0.0
     for task in tasks:
@@ -23,11 +26,13 @@ async def slowest_callback_s(gateway, tasks):
     return slowest
 
 
-def queries(sandbox):
+def queries(sandbox: Sandbox) -> list[Any]:
     return [call for call in sandbox.calls if call.operation == "query"]
 
 
-async def test_no_query_is_made_at_the_vendors_real_pace_before_and_after_learning(start_gateway, start_sandbox):
+async def test_no_query_is_made_at_the_vendors_real_pace_before_and_after_learning(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=SCALE)
     gateway = await start_gateway(sandbox, clock=ScaledClock(SCALE), submit_max_in_flight=100)
     for _ in range(2):
@@ -43,7 +48,9 @@ async def test_no_query_is_made_at_the_vendors_real_pace_before_and_after_learni
     assert 0.7 * slowest_s < learned_s < 2 * slowest_s
 
 
-async def test_a_callback_lost_after_learning_is_noticed_within_twice_its_usual_time(start_gateway, start_sandbox):
+async def test_a_callback_lost_after_learning_is_noticed_within_twice_its_usual_time(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=SCALE)
     clock = ScaledClock(SCALE)
     gateway = await start_gateway(sandbox, clock=clock, submit_max_in_flight=100)
@@ -61,9 +68,9 @@ async def test_a_callback_lost_after_learning_is_noticed_within_twice_its_usual_
     assert clock.monotonic() - sent_at <= 2 * usual_s + SCALE * 0.5
 
 
-async def test_what_one_process_has_learned_the_next_one_knows(start_sandbox, database_url):
+async def test_what_one_process_has_learned_the_next_one_knows(start_sandbox: StartSandbox, database_url: str) -> None:
     sandbox = await start_sandbox(scale=SCALE)
-    given = {"tempolor_base_url": sandbox.base_url, "submit_max_in_flight": 100}
+    given: dict[str, Any] = {"tempolor_base_url": sandbox.base_url, "submit_max_in_flight": 100}
     async with running_gateway(database_url, clock=ScaledClock(SCALE), **given) as first:
         assert first.gateway.context.delays.overdue_s("lyrics.generate", 0) == 60
         tasks = await asyncio.gather(*(first.submit("lyrics.generate") for _ in range(55)))

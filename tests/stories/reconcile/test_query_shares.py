@@ -3,21 +3,24 @@ the clients' refreshes take turns."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from app.flows.reconcile import claim, note_answer
+from app.sandbox.state import Sandbox
 from app.storage.tables import items
 from app.vendor.answers import Unanswered
 from tests.support.bodies import assert_problem, song
-from tests.support.gateway import eventually
+from tests.support.gateway import Running, eventually
+from tests.support.starting import StartGateway, StartSandbox
 from tests.support.virtual_time import utc_now
 
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
 """Due at no time that a test reaches."""
 
 
-async def _named(gateway, family, item_ids):
+async def _named(gateway: Running, family: str, item_ids: list[str]) -> None:
     """Items that somebody else submitted, known by a callback."""
     listed = {"song": "songs", "lyrics": "lyrics", "midi": "midi"}[family]
     for start in range(0, len(item_ids), 50):
@@ -26,7 +29,7 @@ async def _named(gateway, family, item_ids):
         assert answer.text == "success", answer.text
 
 
-async def _due(gateway, family, at):
+async def _due(gateway: Running, family: str, at: datetime) -> None:
     """All items of a family are due at a time."""
     change = items.update().where(items.c.family == family).values(query_due_at=at)
     await gateway.gateway.context.db.write(lambda conn: conn.execute(change))
@@ -35,11 +38,11 @@ async def _due(gateway, family, at):
 class Permits:
     """One permit a second, claimed by whoever the test says."""
 
-    def __init__(self, gateway):
+    def __init__(self, gateway: Running) -> None:
         self.context = gateway.gateway.context
         self.now = utc_now() + timedelta(minutes=1)
 
-    async def next(self, *wanted):
+    async def next(self, *wanted: Any) -> str | None:
         """The family that the next permit is spent on, None if nothing can be asked. ``wanted``: items of a refresh."""
         self.now += timedelta(seconds=1)
         known = dict.fromkeys(wanted) or None
@@ -48,12 +51,12 @@ class Permits:
 
 
 @pytest.fixture
-async def quiet(start_gateway):
+async def quiet(start_gateway: StartGateway) -> Running:
     """Nothing is asked but by the test's claims."""
     return await start_gateway(workers=False, query_rate_per_s=1, query_interval_s=1000)
 
 
-async def test_refreshes_get_every_second_permit_while_something_is_due_and_then_all(quiet):
+async def test_refreshes_get_every_second_permit_while_something_is_due_and_then_all(quiet: Running) -> None:
     await _named(quiet, "song", [f"s{n}" for n in range(50)])
     await _named(quiet, "lyrics", [f"l{n}" for n in range(8)])
     permits = Permits(quiet)
@@ -69,7 +72,7 @@ async def test_refreshes_get_every_second_permit_while_something_is_due_and_then
     assert await permits.next() is None
 
 
-async def test_ids_that_nobody_knows_get_every_second_permit_while_something_else_is_due(quiet):
+async def test_ids_that_nobody_knows_get_every_second_permit_while_something_else_is_due(quiet: Running) -> None:
     for start in range(0, 100, 50):
         ids = [f"junk{n}" for n in range(start, start + 50)]
         answer = await quiet.api.post("/v1/tasks/adopt", json={"family": "midi", "item_ids": ids})
@@ -84,7 +87,7 @@ async def test_ids_that_nobody_knows_get_every_second_permit_while_something_els
     assert await permits.next() is None
 
 
-async def test_refreshes_and_unknown_ids_together_get_no_more(quiet):
+async def test_refreshes_and_unknown_ids_together_get_no_more(quiet: Running) -> None:
     ids = [f"junk{n}" for n in range(40)]
     assert (await quiet.api.post("/v1/tasks/adopt", json={"family": "midi", "item_ids": ids})).status_code == 202
     await _named(quiet, "song", [f"s{n}" for n in range(40)])
@@ -106,7 +109,7 @@ async def test_refreshes_and_unknown_ids_together_get_no_more(quiet):
     assert got.count("midi") == 4
 
 
-async def test_what_asks_for_nothing_leaves_the_turns_as_they_are(quiet):
+async def test_what_asks_for_nothing_leaves_the_turns_as_they_are(quiet: Running) -> None:
     """A claim that finds nothing, and an answer that makes everybody wait."""
     await _named(quiet, "lyrics", ["l0", "l1"])
     permits = Permits(quiet)
@@ -120,11 +123,13 @@ async def test_what_asks_for_nothing_leaves_the_turns_as_they_are(quiet):
     assert [await permits.next(("lyrics", "l1")) for _ in range(2)] == ["song", "lyrics"]
 
 
-def _asked(sandbox):
+def _asked(sandbox: Sandbox) -> list[Any]:
     return [call.item_ids[0] for call in sandbox.calls if call.operation == "query"]
 
 
-async def test_a_client_that_refreshes_without_end_delays_what_is_due_by_few_permits(start_gateway, start_sandbox):
+async def test_a_client_that_refreshes_without_end_delays_what_is_due_by_few_permits(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=0.1, callbacks={"drop": 1}, unknown_items="omit")
     gateway = await start_gateway(sandbox, query_first_after_s=10_000, query_interval_s=5_000, query_rate_per_s=8)
     await _named(gateway, "lyrics", [f"l{n}" for n in range(30)])
@@ -132,7 +137,7 @@ async def test_a_client_that_refreshes_without_end_delays_what_is_due_by_few_per
     await _named(gateway, "song", [f"s{n}" for n in range(50)])
     await _due(gateway, "song", FAR)
 
-    async def hammer(task_id):
+    async def hammer(task_id: Any) -> None:
         while True:
             answer = await gateway.api.post(f"/v1/tasks/{task_id}/refresh")
             assert answer.status_code in (200, 503), answer.text
@@ -143,7 +148,7 @@ async def test_a_client_that_refreshes_without_end_delays_what_is_due_by_few_per
         await _due(gateway, "song", utc_now())
         before = len(_asked(sandbox))
 
-        async def all_asked():
+        async def all_asked() -> bool:
             return sum(one[0] == "s" for one in _asked(sandbox)) == 5
 
         await eventually(all_asked, 20)
@@ -159,8 +164,8 @@ async def test_a_client_that_refreshes_without_end_delays_what_is_due_by_few_per
 
 
 async def test_another_clients_refresh_comes_before_the_next_of_one_that_refreshes_without_end(
-    start_gateway, start_sandbox
-):
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=0.1, callbacks={"drop": 1}, unknown_items="omit")
     gateway = await start_gateway(
         sandbox, workers=False, query_first_after_s=10_000, query_interval_s=5_000, query_rate_per_s=5
@@ -192,8 +197,8 @@ async def test_another_clients_refresh_comes_before_the_next_of_one_that_refresh
 
 @pytest.mark.parametrize("answered", [True, False])
 async def test_refreshes_of_one_task_at_a_time_share_a_question_and_what_comes_of_it(
-    start_gateway, start_sandbox, answered
-):
+    start_gateway: StartGateway, start_sandbox: StartSandbox, answered: bool
+) -> None:
     """Also where nothing comes of it: twenty callers do not ask a vendor that does not answer twenty times."""
     sandbox = await start_sandbox(scale=0.1, callbacks={"drop": 1})
     # Late, so that all twenty have come before the vendor answers the first.
@@ -215,18 +220,20 @@ async def test_refreshes_of_one_task_at_a_time_share_a_question_and_what_comes_o
     assert len(_asked(sandbox)) == 2
 
 
-async def test_a_client_has_few_refreshes_open_and_the_rest_are_told_to_come_later(start_gateway, start_sandbox):
+async def test_a_client_has_few_refreshes_open_and_the_rest_are_told_to_come_later(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=0.1, callbacks={"drop": 1}, unknown_items="omit")
     gateway = await start_gateway(sandbox, workers=False, query_first_after_s=10_000, query_rate_per_s=0.1)
     await _named(gateway, "lyrics", [f"l{n}" for n in range(70)])
     tasks = (await gateway.api.get("/v1/tasks", params={"limit": 70})).json()["data"]
     asking = [asyncio.create_task(gateway.api.post(f"/v1/tasks/{task['id']}/refresh")) for task in tasks]
 
-    async def refused():
+    async def refused() -> list[Any]:
         ended = [one.result() for one in asking if one.done()]
         return [answer for answer in ended if answer.status_code == 503]
 
-    async def enough():
+    async def enough() -> bool:
         return len(await refused()) >= 15
 
     await eventually(enough)
@@ -237,5 +244,5 @@ async def test_a_client_has_few_refreshes_open_and_the_rest_are_told_to_come_lat
     await asyncio.gather(*asking, return_exceptions=True)
 
 
-async def _is(value):
+async def _is(value: Any) -> Any:
     return value

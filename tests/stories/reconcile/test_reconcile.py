@@ -5,21 +5,27 @@ import itertools
 import uuid
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 
+from app.sandbox.state import Sandbox
+from app.vendor.drift import Sort
 from tests.support.clock import ScaledClock
-from tests.support.gateway import SONG, eventually
+from tests.support.gateway import SONG, Running, eventually
+from tests.support.starting import StartGateway, StartSandbox
 
 
-def queries(sandbox):
+def queries(sandbox: Sandbox) -> list[Any]:
     return [call for call in sandbox.calls if call.operation == "query"]
 
 
-QUICK = {"query_first_after_s": 0.3, "query_interval_s": 0.3, "query_rate_per_s": 50}
+QUICK: dict[str, Any] = {"query_first_after_s": 0.3, "query_interval_s": 0.3, "query_rate_per_s": 50}
 
 
-async def test_every_callback_lost_and_the_task_still_ends(start_gateway, start_sandbox):
+async def test_every_callback_lost_and_the_task_still_ends(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     """Of every family."""
     sandbox = await start_sandbox(scale=200, callbacks={"drop": 1})
     gateway = await start_gateway(sandbox, **QUICK)
@@ -31,7 +37,9 @@ async def test_every_callback_lost_and_the_task_still_ends(start_gateway, start_
         assert all(one["status"] == "ready" for one in done["items"][0]["artifacts"].values())
 
 
-async def test_due_items_are_asked_about_in_full_calls_within_the_rate(start_gateway, start_sandbox):
+async def test_due_items_are_asked_about_in_full_calls_within_the_rate(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=2000, callbacks={"drop": 1})
     gateway = await start_gateway(
         sandbox, submit_max_in_flight=100, query_first_after_s=4, query_interval_s=10, query_rate_per_s=2
@@ -49,11 +57,13 @@ async def test_due_items_are_asked_about_in_full_calls_within_the_rate(start_gat
     assert min(later - earlier for earlier, later in itertools.pairwise(permits)) >= timedelta(seconds=0.5)
 
 
-def _asked_at(timeline):
+def _asked_at(timeline: list[dict[str, Any]]) -> list[Any]:
     return [item["asked_at"] for entry in timeline if entry["type"] == "query" for item in entry["detail"]["items"]]
 
 
-async def test_callbacks_and_queries_race_to_one_state(start_gateway, start_sandbox):
+async def test_callbacks_and_queries_race_to_one_state(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=100, callbacks={"double": 0.5, "reorder": 0.5, "delay": 0.3}, seed=5)
     gateway = await start_gateway(
         sandbox, submit_max_in_flight=50, query_first_after_s=0.05, query_interval_s=0.1, query_rate_per_s=100
@@ -67,7 +77,9 @@ async def test_callbacks_and_queries_race_to_one_state(start_gateway, start_sand
     assert max(len(call.item_ids) for call in queries(sandbox)) <= 10
 
 
-async def test_one_bad_id_is_found_by_halving_and_the_others_go_on(start_gateway, start_sandbox):
+async def test_one_bad_id_is_found_by_halving_and_the_others_go_on(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=2000, callbacks={"drop": 1})
     gateway = await start_gateway(
         sandbox, submit_max_in_flight=100, query_first_after_s=1.5, query_interval_s=5, item_unknown_grace_s=3
@@ -78,7 +90,7 @@ async def test_one_bad_id_is_found_by_halving_and_the_others_go_on(start_gateway
     for task in tasks:
         await gateway.until(task["id"], "succeeded", timeout_s=30)
 
-    async def ghost_failed():
+    async def ghost_failed() -> Any:
         task = (await gateway.api.get("/v1/items/t2m_ghost")).json()
         return task if task["status"] == "failed" else None
 
@@ -91,7 +103,9 @@ async def test_one_bad_id_is_found_by_halving_and_the_others_go_on(start_gateway
 
 
 @pytest.mark.parametrize("answer", [{"unknown_items": "omit"}, {"unknown_items": "refuse"}])
-async def test_an_unknown_item_gets_its_grace_and_a_sighting_undoes_the_verdict(start_gateway, start_sandbox, answer):
+async def test_an_unknown_item_gets_its_grace_and_a_sighting_undoes_the_verdict(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, answer: dict[str, str]
+) -> None:
     sandbox = await start_sandbox(scale=1, visible_after_s=3600, callbacks={"drop": 1}, **answer)
     gateway = await start_gateway(sandbox, **QUICK, item_unknown_grace_s=4)
     task = await gateway.submit()
@@ -119,7 +133,9 @@ async def test_an_unknown_item_gets_its_grace_and_a_sighting_undoes_the_verdict(
     ],
     ids=str,
 )
-async def test_a_question_that_fails_is_asked_again(start_gateway, start_sandbox, fault):
+async def test_a_question_that_fails_is_asked_again(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, fault: dict[str, Any]
+) -> None:
     """What else is no answer: ``tests/rules/tempolor/test_query_answer.py``."""
     sandbox = await start_sandbox(scale=2000, callbacks={"drop": 1})
     sandbox.add_rules(answers=[{"operation": "query", "times": 2} | fault])
@@ -132,14 +148,16 @@ async def test_a_question_that_fails_is_asked_again(start_gateway, start_sandbox
         assert asked[1].at - asked[0].at >= 4
 
 
-async def test_a_rejected_key_stops_queries_and_submissions_and_a_probe_goes_on(start_gateway, start_sandbox):
+async def test_a_rejected_key_stops_queries_and_submissions_and_a_probe_goes_on(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=2000, callbacks={"drop": 1})
     sandbox.add_rules(answers=[{"operation": "query", "status": 400002, "times": 2}])
     clock = ScaledClock()
     gateway = await start_gateway(sandbox, **QUICK, clock=clock)
     task = await gateway.submit()
 
-    async def held():
+    async def held() -> Any:
         return (await gateway.api.get("/backlog")).json()["standing_still"]
 
     still = await eventually(held)
@@ -158,7 +176,9 @@ async def test_a_rejected_key_stops_queries_and_submissions_and_a_probe_goes_on(
     assert await held() == {}
 
 
-async def test_a_task_expires_only_after_a_last_query_and_a_late_callback_settles_it(start_gateway, start_sandbox):
+async def test_a_task_expires_only_after_a_last_query_and_a_late_callback_settles_it(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=1, callbacks={"drop": 1})
     clock = ScaledClock()
     gateway = await start_gateway(sandbox, clock=clock, query_first_after_s=10_000)
@@ -181,7 +201,9 @@ async def test_a_task_expires_only_after_a_last_query_and_a_late_callback_settle
     assert done["version"] > expired["version"]
 
 
-async def test_while_the_vendor_cannot_be_asked_nothing_expires_for_as_long_again(start_gateway, start_sandbox):
+async def test_while_the_vendor_cannot_be_asked_nothing_expires_for_as_long_again(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=1, callbacks={"drop": 1})
     sandbox.add_rules(answers=[{"operation": "query", "http_status": 503, "times": None}])
     clock = ScaledClock()
@@ -200,7 +222,9 @@ async def test_while_the_vendor_cannot_be_asked_nothing_expires_for_as_long_agai
     await gateway.until(task["id"], "expired", timeout_s=60)
 
 
-async def test_a_song_whose_mp3_callback_was_lost_still_gets_its_mp3(start_gateway, start_sandbox):
+async def test_a_song_whose_mp3_callback_was_lost_still_gets_its_mp3(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=200)
     # Of a song that nobody sings the last callback is the next one.
     sandbox.add_rules(works=[{"drop": ["audio_complete"], "sparse_final": True}])
@@ -216,7 +240,9 @@ async def test_a_song_whose_mp3_callback_was_lost_still_gets_its_mp3(start_gatew
     assert len(queries(sandbox)) == 1, "what is complete is not asked about any more"
 
 
-async def test_an_artifact_that_never_comes_is_given_up_after_three_answers(start_gateway, start_sandbox):
+async def test_an_artifact_that_never_comes_is_given_up_after_three_answers(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=2000, query_omits=0)
     gateway = await start_gateway(sandbox, **QUICK)
     task = await gateway.submit("lyrics.generate")
@@ -225,7 +251,7 @@ async def test_an_artifact_that_never_comes_is_given_up_after_three_answers(star
     sandbox.add_rules(answers=[{"operation": "query", "kind": "song", "status": 400008, "times": None}])
     await gateway.call_back("song", ghost)
 
-    async def given_up():
+    async def given_up() -> Any:
         shown = (await gateway.api.get("/v1/items/t2m_1")).json()
         return shown if shown["items"][0]["artifacts"]["audio"]["status"] == "failed" else None
 
@@ -234,11 +260,11 @@ async def test_an_artifact_that_never_comes_is_given_up_after_three_answers(star
     assert len([call for call in queries(sandbox) if call.kind.startswith("song")]) == 3
 
 
-async def _complete(gateway, task_id):
+async def _complete(gateway: Running, task_id: str) -> Any:
     items = (await gateway.task(task_id))["items"]
     ready = all(one["status"] == "ready" for item in items for one in item["artifacts"].values())
     return items if ready else None
 
 
-async def _some(found):
+async def _some(found: list[tuple[Sort, str]]) -> list[tuple[Sort, str]]:
     return found

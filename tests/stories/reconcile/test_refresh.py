@@ -2,15 +2,20 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
+from app.sandbox.state import Sandbox
+from app.sandbox.works import Works
 from app.storage import items, questions
 from tests.support.bodies import assert_problem, done, song
 from tests.support.clock import ScaledClock
 from tests.support.direct import Direct
-from tests.support.gateway import eventually, running_gateway
+from tests.support.gateway import Running, eventually, running_gateway
+from tests.support.starting import StartGateway, StartSandbox
 from tests.support.virtual_time import utc_now
 
 pytestmark = pytest.mark.virtual_time
@@ -19,31 +24,33 @@ PATIENT = {"query_first_after_s": 10_000, "query_rate_per_s": 50}
 """Nothing is asked by itself."""
 
 
-def queries(sandbox):
+def queries(sandbox: Sandbox) -> list[Any]:
     return [call for call in sandbox.calls if call.operation == "query"]
 
 
-async def refresh(gateway, task_id, **headers):
+async def refresh(gateway: Running, task_id: Any, **headers: Any) -> httpx.Response:
     return await gateway.api.post(f"/v1/tasks/{task_id}/refresh", headers=headers)
 
 
-async def _running(gateway, n=1):
+async def _running(gateway: Running, n: int = 1) -> list[Any]:
     """Tasks that the vendor has, and of which nothing was heard since."""
     tasks = await asyncio.gather(*(gateway.submit() for _ in range(n)))
     return [await gateway.until(task["id"], "running") for task in tasks]
 
 
-async def _vendor_has_finished(sandbox):
-    async def finished():
+async def _vendor_has_finished(sandbox: Sandbox) -> None:
+    async def finished() -> Works | bool:
         return sandbox.works and all(work.ended_at <= sandbox.now() for work in sandbox.works)
 
     await eventually(finished)
 
 
 @pytest.mark.parametrize("workers", [True, False], ids=["beside a reconciler", "without one"])
-async def test_the_vendor_is_asked_now_and_the_answer_is_the_task(database_url, start_sandbox, workers):
+async def test_the_vendor_is_asked_now_and_the_answer_is_the_task(
+    database_url: str, start_sandbox: StartSandbox, workers: bool
+) -> None:
     sandbox = await start_sandbox(scale=2000, callbacks={"drop": 1})
-    given = {"tempolor_base_url": sandbox.base_url, **PATIENT}
+    given: dict[str, Any] = {"tempolor_base_url": sandbox.base_url, **PATIENT}
     async with running_gateway(database_url, **given) as gateway:
         [task] = await _running(gateway)
     await _vendor_has_finished(sandbox)
@@ -62,7 +69,9 @@ async def test_the_vendor_is_asked_now_and_the_answer_is_the_task(database_url, 
         assert len(queries(sandbox)) == 1
 
 
-async def test_an_ended_task_is_not_asked_about_even_if_a_file_is_missing(start_gateway, start_sandbox):
+async def test_an_ended_task_is_not_asked_about_even_if_a_file_is_missing(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     """What is missing of it is the reconciler's to ask for."""
     sandbox = await start_sandbox(scale=0.1)
     gateway = await start_gateway(sandbox, **PATIENT)
@@ -77,7 +86,7 @@ async def test_an_ended_task_is_not_asked_about_even_if_a_file_is_missing(start_
 DAY_S = 86_400
 
 
-async def _ended(gateway, sandbox, kind="song.generate", **params):
+async def _ended(gateway: Running, sandbox: Sandbox, kind: str = "song.generate", **params: Any) -> dict[str, Any]:
     """A task that has ended as it should."""
     task = await gateway.submit(kind, **params)
     done = await gateway.until(task["id"], "succeeded")
@@ -85,26 +94,33 @@ async def _ended(gateway, sandbox, kind="song.generate", **params):
     return await gateway.task(done["id"])
 
 
-async def _signed_anew():
+async def _signed_anew() -> None:
     """The sandbox's signatures have the precision of a second."""
     await asyncio.sleep(1.1)
 
 
-async def _is_settled(gateway, task_id):
+async def _is_settled(gateway: Running, task_id: str) -> bool:
     shown = await gateway.task(task_id)
     files = [one for item in shown["items"] for one in item["artifacts"].values()]
     return all(one["status"] == "ready" for one in files)
 
 
-def links(task):
+def links(task: Any) -> dict[str, Any]:
     return {name: (one["url"], one["expires_at"]) for name, one in task["items"][0]["artifacts"].items()}
 
 
 @pytest.mark.parametrize("workers", [True, False], ids=["beside a reconciler", "without one"])
-async def test_a_new_link_is_fetched_for_one_that_has_expired(database_url, start_sandbox, workers):
+async def test_a_new_link_is_fetched_for_one_that_has_expired(
+    database_url: str, start_sandbox: StartSandbox, workers: bool
+) -> None:
     """The link of an ended task: one call, a version more, a new term, and nobody is notified again."""
     sandbox, clock = await start_sandbox(scale=2000, resign_every_s=100), ScaledClock()
-    given = {"tempolor_base_url": sandbox.base_url, "clock": clock, "egress_allow_private": True, **PATIENT}
+    given: dict[str, Any] = {
+        "tempolor_base_url": sandbox.base_url,
+        "clock": clock,
+        "egress_allow_private": True,
+        **PATIENT,
+    }
     async with running_gateway(database_url, **given) as gateway:
         task = await _ended(gateway, sandbox, webhook_url="http://127.0.0.1:9/hook")
     told = "SELECT count(*) AS n FROM notifications"
@@ -131,7 +147,9 @@ async def test_a_new_link_is_fetched_for_one_that_has_expired(database_url, star
 
 
 @pytest.mark.parametrize("kind", ["instrumental.generate", "stems.create", "midi.create"])
-async def test_a_new_link_is_fetched_for_every_kind(start_gateway, start_sandbox, kind):
+async def test_a_new_link_is_fetched_for_every_kind(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, kind: str
+) -> None:
     sandbox, clock = await start_sandbox(scale=2000, resign_every_s=100), ScaledClock()
     gateway = await start_gateway(sandbox, clock=clock, **PATIENT)
     task = await _ended(gateway, sandbox, kind)
@@ -150,8 +168,8 @@ async def test_a_new_link_is_fetched_for_every_kind(start_gateway, start_sandbox
     ids=str,
 )
 async def test_a_link_that_the_vendor_does_not_renew_stays_as_it_is_and_is_asked_for_once(
-    start_gateway, start_sandbox, database_url, answer, status
-):
+    start_gateway: StartGateway, start_sandbox: StartSandbox, database_url: str, answer: dict[str, Any], status: int
+) -> None:
     sandbox, clock = await start_sandbox(scale=2000, resign_every_s=100), ScaledClock()
     gateway = await start_gateway(sandbox, clock=clock, query_rate_per_s=50, query_interval_s=2)
     task = await _ended(gateway, sandbox)
@@ -167,7 +185,9 @@ async def test_a_link_that_the_vendor_does_not_renew_stays_as_it_is_and_is_asked
     assert await Direct(database_url).rows("SELECT 1 FROM items WHERE query_due_at IS NOT NULL") == []
 
 
-async def test_while_the_vendor_is_paused_no_new_link_is_asked_for(start_gateway, start_sandbox, database_url):
+async def test_while_the_vendor_is_paused_no_new_link_is_asked_for(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, database_url: str
+) -> None:
     sandbox, clock = await start_sandbox(scale=2000), ScaledClock()
     gateway = await start_gateway(sandbox, clock=clock, **PATIENT)
     task = await _ended(gateway, sandbox)
@@ -175,7 +195,7 @@ async def test_while_the_vendor_is_paused_no_new_link_is_asked_for(start_gateway
     clock.skip(4 * DAY_S)
     await gateway.submit()
 
-    async def paused():
+    async def paused() -> Any:
         return (await gateway.api.get("/backlog")).json()["standing_still"].get("query")
 
     await eventually(paused)
@@ -186,7 +206,9 @@ async def test_while_the_vendor_is_paused_no_new_link_is_asked_for(start_gateway
     assert await Direct(database_url).rows("SELECT 1 FROM items WHERE query_due_at IS NOT NULL") == []
 
 
-async def test_an_expired_stream_is_not_asked_for_when_its_file_is_there(start_gateway, start_sandbox):
+async def test_an_expired_stream_is_not_asked_for_when_its_file_is_there(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox, clock = await start_sandbox(scale=2000), ScaledClock()
     gateway = await start_gateway(sandbox, clock=clock, **PATIENT)
     params = {"prompt": "x", "model": "Lyria 3 Stream"}
@@ -197,7 +219,9 @@ async def test_an_expired_stream_is_not_asked_for_when_its_file_is_there(start_g
     assert queries(sandbox) == []
 
 
-async def test_an_early_question_does_not_begin_a_series(start_gateway, start_sandbox, database_url):
+async def test_an_early_question_does_not_begin_a_series(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, database_url: str
+) -> None:
     """While callbacks come as they should, the one call of a refresh is the only one."""
     sandbox = await start_sandbox(scale=0.1)
     gateway = await start_gateway(sandbox, query_first_after_s=500, query_interval_s=1, query_rate_per_s=50)
@@ -211,7 +235,9 @@ async def test_an_early_question_does_not_begin_a_series(start_gateway, start_sa
     assert after["query_leased_until"] is None
 
 
-async def test_many_refreshes_at_once_ask_about_no_item_twice_at_once(start_gateway, start_sandbox):
+async def test_many_refreshes_at_once_ask_about_no_item_twice_at_once(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=0.1, callbacks={"drop": 1})
     sandbox.add_rules(answers=[{"operation": "query", "delay_s": 0.5, "times": None}])
     gateway = await start_gateway(sandbox, **PATIENT)
@@ -223,7 +249,9 @@ async def test_many_refreshes_at_once_ask_about_no_item_twice_at_once(start_gate
     assert len(queries(sandbox)) <= 6
 
 
-async def test_a_refresh_waits_for_the_question_that_is_under_way(start_gateway, start_sandbox, database_url):
+async def test_a_refresh_waits_for_the_question_that_is_under_way(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, database_url: str
+) -> None:
     sandbox = await start_sandbox(scale=0.1, callbacks={"drop": 1})
     sandbox.add_rules(answers=[{"operation": "query", "delay_s": 1.5}])
     gateway = await start_gateway(sandbox, query_first_after_s=0.2, query_interval_s=500)
@@ -236,7 +264,7 @@ async def test_a_refresh_waits_for_the_question_that_is_under_way(start_gateway,
     assert len(queries(sandbox)) == 1
 
 
-async def test_refreshes_stay_within_the_rate(start_gateway, start_sandbox):
+async def test_refreshes_stay_within_the_rate(start_gateway: StartGateway, start_sandbox: StartSandbox) -> None:
     sandbox = await start_sandbox(scale=0.1, callbacks={"drop": 1})
     gateway = await start_gateway(sandbox, query_first_after_s=10_000, query_rate_per_s=4)
     tasks = await _running(gateway, 6)
@@ -247,7 +275,9 @@ async def test_refreshes_stay_within_the_rate(start_gateway, start_sandbox):
     assert asyncio.get_running_loop().time() - started >= 5 / 4 - 0.1
 
 
-async def test_over_the_rate_for_too_long_is_503_and_not_an_endless_wait(start_gateway, start_sandbox):
+async def test_over_the_rate_for_too_long_is_503_and_not_an_endless_wait(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=0.1, callbacks={"drop": 1})
     gateway = await start_gateway(sandbox, query_first_after_s=10_000, query_rate_per_s=0.01)
     first, second = await _running(gateway, 2)
@@ -260,7 +290,7 @@ async def test_over_the_rate_for_too_long_is_503_and_not_an_endless_wait(start_g
     assert 7 <= asyncio.get_running_loop().time() - started <= 19
 
 
-async def test_what_is_due_soon_fills_the_call(start_gateway, start_sandbox):
+async def test_what_is_due_soon_fills_the_call(start_gateway: StartGateway, start_sandbox: StartSandbox) -> None:
     sandbox = await start_sandbox(scale=0.1, callbacks={"drop": 1})
     gateway = await start_gateway(sandbox, **PATIENT, query_interval_s=100_000)
     tasks = await _running(gateway, 5)
@@ -269,7 +299,9 @@ async def test_what_is_due_soon_fills_the_call(start_gateway, start_sandbox):
     assert sorted(call.item_ids) == sorted(task["items"][0]["item_id"] for task in tasks)
 
 
-async def test_a_queued_task_is_409_and_one_without_an_item_is_answered_as_it_is(start_gateway, start_sandbox):
+async def test_a_queued_task_is_409_and_one_without_an_item_is_answered_as_it_is(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=0.1)
     sandbox.add_rules(answers=[{"operation": "submit", "hang_s": 5, "times": None}])
     gateway = await start_gateway(sandbox, **PATIENT, submit_max_in_flight=1, submit_timeout_s=1)
@@ -284,7 +316,9 @@ async def test_a_queued_task_is_409_and_one_without_an_item_is_answered_as_it_is
     assert queries(sandbox) == []
 
 
-async def test_while_the_key_is_rejected_it_is_503_without_a_call(start_gateway, start_sandbox):
+async def test_while_the_key_is_rejected_it_is_503_without_a_call(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=2000, callbacks={"drop": 1})
     clock = ScaledClock()
     gateway = await start_gateway(sandbox, **PATIENT, clock=clock)
@@ -305,7 +339,9 @@ async def test_while_the_key_is_rejected_it_is_503_without_a_call(start_gateway,
 @pytest.mark.parametrize(
     "fault", [{"status": 400001}, {"status": 400003}, {"http_status": 500}, {"garbage": "html_200"}, {"reset": True}]
 )
-async def test_a_question_that_is_not_answered_is_503_and_asked_once(start_gateway, start_sandbox, fault):
+async def test_a_question_that_is_not_answered_is_503_and_asked_once(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, fault: dict[str, Any]
+) -> None:
     sandbox = await start_sandbox(scale=0.1, callbacks={"drop": 1})
     gateway = await start_gateway(sandbox, **PATIENT)
     [task] = await _running(gateway)
@@ -318,7 +354,9 @@ async def test_a_question_that_is_not_answered_is_503_and_asked_once(start_gatew
     assert len(queries(sandbox)) == 2
 
 
-async def test_an_answer_that_the_vendor_does_not_know_it_is_an_answer(start_gateway, start_sandbox):
+async def test_an_answer_that_the_vendor_does_not_know_it_is_an_answer(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=0.1, visible_after_s=3600, callbacks={"drop": 1}, unknown_items="refuse")
     gateway = await start_gateway(sandbox, **PATIENT)
     [task] = await _running(gateway)
@@ -327,7 +365,9 @@ async def test_an_answer_that_the_vendor_does_not_know_it_is_an_answer(start_gat
     assert len(queries(sandbox)) == 1
 
 
-async def test_one_bad_item_is_halved_away_from_the_one_that_is_asked_about(start_gateway, start_sandbox):
+async def test_one_bad_item_is_halved_away_from_the_one_that_is_asked_about(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=2000, callbacks={"drop": 1}, unknown_items="refuse")
     gateway = await start_gateway(sandbox, **PATIENT, query_interval_s=100_000)
     [task] = await _running(gateway)
@@ -339,7 +379,7 @@ async def test_one_bad_item_is_halved_away_from_the_one_that_is_asked_about(star
     assert sandbox.truth()["items_queried_at_once"] <= 1
 
 
-async def test_a_refresh_is_for_whom_the_task_is(start_gateway, start_sandbox):
+async def test_a_refresh_is_for_whom_the_task_is(start_gateway: StartGateway, start_sandbox: StartSandbox) -> None:
     gateway = await start_gateway(workers=False)
     task = await gateway.submit()
     await gateway.call_back("song", done(), UUID(task["id"]))
@@ -350,7 +390,7 @@ async def test_a_refresh_is_for_whom_the_task_is(start_gateway, start_sandbox):
     assert (await refresh(gateway, task["id"])).status_code == 200
 
 
-async def test_what_is_leased_is_claimed_by_nobody_else(start_gateway):
+async def test_what_is_leased_is_claimed_by_nobody_else(start_gateway: StartGateway) -> None:
     """Not by the reconciler that fills a call, however far it looks ahead, nor by a refresh."""
     gateway = await start_gateway(workers=False)
     await gateway.call_back("song", {"songs": [song(f"t2m_{name}")["songs"][0] for name in "abc"]})

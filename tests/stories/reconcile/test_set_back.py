@@ -2,7 +2,8 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -13,19 +14,22 @@ from app.storage import limits
 from app.storage.limits import Limit
 from app.storage.tables import notifications
 from tests.support.clock import ScaledClock
-from tests.support.gateway import eventually, running_gateway
+from tests.support.gateway import Running, eventually, running_gateway
 from tests.support.notifications import BUSY as NOT_TODAY
 from tests.support.notifications import OK, client_of, watching, write, written
+from tests.support.starting import StartGateway, StartSandbox
 
 HOURS = 3 * 3600
 BUSY = {"operation": "submit", "status": 400006}
 
 
-def set_back(clock, seconds=HOURS):
+def set_back(clock: ScaledClock, seconds: int = HOURS) -> None:
     clock.set(-seconds)
 
 
-async def test_planned_refused_and_queued_work_goes_on(start_gateway, start_sandbox):
+async def test_planned_refused_and_queued_work_goes_on(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=2000)
     sandbox.add_rules(works=[{"drop": ["*"], "times": 2}])
     clock = ScaledClock()
@@ -42,7 +46,7 @@ async def test_planned_refused_and_queued_work_goes_on(start_gateway, start_sand
     assert (await gateway.api.get("/backlog")).json()["standing_still"] == {}
 
 
-async def test_a_refused_task_is_tried_again(start_gateway, start_sandbox):
+async def test_a_refused_task_is_tried_again(start_gateway: StartGateway, start_sandbox: StartSandbox) -> None:
     sandbox = await start_sandbox(scale=300)
     sandbox.add_rules(answers=[{**BUSY, "times": 2}])
     clock = ScaledClock()
@@ -53,10 +57,14 @@ async def test_a_refused_task_is_tried_again(start_gateway, start_sandbox):
     await gateway.until(task["id"], "succeeded", timeout_s=60)
 
 
-async def test_a_process_that_starts_after_it_plans_again(database_url, start_sandbox):
+async def test_a_process_that_starts_after_it_plans_again(database_url: str, start_sandbox: StartSandbox) -> None:
     sandbox = await start_sandbox(scale=2000)
     sandbox.add_rules(works=[{"drop": ["*"], "times": 2}])
-    given = {"tempolor_base_url": sandbox.base_url, "query_first_after_s": 1000, "submit_max_in_flight": 2}
+    given: dict[str, Any] = {
+        "tempolor_base_url": sandbox.base_url,
+        "query_first_after_s": 1000,
+        "submit_max_in_flight": 2,
+    }
     ahead = ScaledClock()
     ahead.set(HOURS)
     async with running_gateway(database_url, clock=ahead, **given) as before:
@@ -71,7 +79,7 @@ async def test_a_process_that_starts_after_it_plans_again(database_url, start_sa
         assert (await after.api.get("/backlog")).json()["standing_still"] == {}
 
 
-async def test_an_unconfirmed_task_ends_in_its_time(start_gateway, start_sandbox):
+async def test_an_unconfirmed_task_ends_in_its_time(start_gateway: StartGateway, start_sandbox: StartSandbox) -> None:
     sandbox = await start_sandbox(scale=1)
     sandbox.add_rules(answers=[{"operation": "submit", "reset": True, "accept": False}])
     clock = ScaledClock()
@@ -83,14 +91,14 @@ async def test_an_unconfirmed_task_ends_in_its_time(start_gateway, start_sandbox
     assert failed["error"]["code"] == "submit_outcome_unknown"
 
 
-async def test_a_hold_is_probed_in_its_time(start_gateway, start_sandbox):
+async def test_a_hold_is_probed_in_its_time(start_gateway: StartGateway, start_sandbox: StartSandbox) -> None:
     sandbox = await start_sandbox(scale=300)
     sandbox.add_rules(answers=[{"operation": "submit", "status": 400007}])
     clock = ScaledClock()
     gateway = await start_gateway(sandbox, clock=clock)
     task = await gateway.submit()
 
-    async def held():
+    async def held() -> Any:
         return (await gateway.api.get("/backlog")).json()["standing_still"].get("submit")
 
     await eventually(held)
@@ -98,7 +106,7 @@ async def test_a_hold_is_probed_in_its_time(start_gateway, start_sandbox):
     await gateway.until(task["id"], "succeeded", timeout_s=60)
 
 
-async def test_a_held_model_is_probed_in_its_time(start_gateway, start_sandbox):
+async def test_a_held_model_is_probed_in_its_time(start_gateway: StartGateway, start_sandbox: StartSandbox) -> None:
     sandbox = await start_sandbox(scale=300)
     sandbox.add_rules(answers=[{"operation": "submit", "status": 400010, "times": 1}])
     clock = ScaledClock()
@@ -106,7 +114,7 @@ async def test_a_held_model_is_probed_in_its_time(start_gateway, start_sandbox):
     await gateway.until((await gateway.submit())["id"], "failed")
     tasks = [await gateway.submit() for _ in range(3)]
 
-    async def parked():
+    async def parked() -> bool:
         return [one["waiting"] for one in (await gateway.api.get("/v1/submissions")).json()["held_models"]] == [3]
 
     await eventually(parked)
@@ -117,7 +125,7 @@ async def test_a_held_model_is_probed_in_its_time(start_gateway, start_sandbox):
         await gateway.until(task["id"], "succeeded", timeout_s=60)
 
 
-async def test_a_notification_is_tried_again_in_its_time(start_gateway):
+async def test_a_notification_is_tried_again_in_its_time(start_gateway: StartGateway) -> None:
     clock = ScaledClock()
     async with watching(NOT_TODAY, OK) as watched:
         gateway = await start_gateway(clock=clock, egress_allow_private=True)
@@ -125,20 +133,22 @@ async def test_a_notification_is_tried_again_in_its_time(start_gateway):
         assert (await gateway.api.post("/v1/submissions/hold", json={"reason": "a test"})).status_code == 200
         await client.canceled(watched.url())
 
-        async def attempted():
+        async def attempted() -> Any:
             return (await client.one())["attempts"] == 1
 
         await eventually(attempted)
         set_back(clock)
 
-        async def delivered():
+        async def delivered() -> Any:
             return (await client.one())["status"] == "delivered"
 
         await eventually(delivered, 60)
 
 
 @pytest.mark.parametrize(("attempts", "longest_s"), [(0, 30), (1, 30), (4, 720), (7, 103_680), (9, 103_680)])
-async def test_no_notification_is_due_later_than_its_schedule_has_it(start_gateway, attempts, longest_s):
+async def test_no_notification_is_due_later_than_its_schedule_has_it(
+    start_gateway: StartGateway, attempts: int, longest_s: int
+) -> None:
     gateway = await start_gateway(workers=False)
     context = gateway.gateway.context
     now = context.clock.now()
@@ -146,7 +156,7 @@ async def test_no_notification_is_due_later_than_its_schedule_has_it(start_gatew
     some = written(gateway, "http://127.0.0.1:9/hook", len(due))
     await write(gateway, some)
 
-    def plan(conn):
+    def plan(conn: sa.Connection) -> None:
         for one, at in zip(some, due, strict=True):
             row = notifications.c.id == one.id
             conn.execute(notifications.update().where(row).values(due_at=at, attempts=attempts))
@@ -156,7 +166,7 @@ async def test_no_notification_is_due_later_than_its_schedule_has_it(start_gatew
     await context.timekeeper.beat(context.db)
     assert await Replanner(context).step()
 
-    def planned(conn):
+    def planned(conn: sa.Connection) -> list[Any]:
         return list(conn.scalars(sa.select(notifications.c.due_at).order_by(notifications.c.due_at)))
 
     first, *others = await context.db.read(planned)
@@ -166,7 +176,7 @@ async def test_no_notification_is_due_later_than_its_schedule_has_it(start_gatew
     assert (await context.db.read(limits.read))[Limit.QUERY].operating.went_back_at is None
 
 
-async def test_until_it_is_planned_again_the_backlog_says_so(start_gateway):
+async def test_until_it_is_planned_again_the_backlog_says_so(start_gateway: StartGateway) -> None:
     gateway = await start_gateway(workers=False)
     context = gateway.gateway.context
     assert (await gateway.api.get("/backlog")).status_code == 200
@@ -176,10 +186,10 @@ async def test_until_it_is_planned_again_the_backlog_says_so(start_gateway):
     assert answer.json()["standing_still"]["plan"]["reason"] == "clock_went_back"
 
 
-def _note_that_it_went_back(conn, now):
+def _note_that_it_went_back(conn: sa.Connection, now: datetime) -> None:
     limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
     limits.save(conn, Limit.QUERY, replace(limit, operating=Operating(now, (), went_back_at=now)))
 
 
-async def _refused(gateway, task_id):
+async def _refused(gateway: Running, task_id: str) -> bool:
     return "refused" in [entry["type"] for entry in await gateway.timeline(task_id)]

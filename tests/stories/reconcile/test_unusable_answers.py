@@ -3,8 +3,10 @@
 import asyncio
 import json
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
 from app.domain.timing import later
@@ -14,8 +16,9 @@ from app.storage.items import Asked
 from app.telemetry import metrics
 from app.vendor.answers import Unanswered
 from tests.support.bodies import assert_problem
-from tests.support.gateway import eventually, running_gateway
+from tests.support.gateway import Running, eventually, running_gateway
 from tests.support.receiver import plain
+from tests.support.starting import StartGateway, StartSandbox
 
 pytestmark = pytest.mark.virtual_time
 
@@ -23,15 +26,17 @@ PATIENT = {"query_first_after_s": 10_000, "query_rate_per_s": 50}
 """Nothing is asked by itself."""
 
 
-async def refresh(gateway, task):
+async def refresh(gateway: Running, task: dict[str, Any]) -> httpx.Response:
     return await gateway.api.post(f"/v1/tasks/{task['id']}/refresh")
 
 
-async def failed_queries(gateway, task):
+async def failed_queries(gateway: Running, task: dict[str, Any]) -> list[Any]:
     return [one["detail"] for one in await gateway.timeline(task["id"]) if one["type"] == "query_failed"]
 
 
-async def test_the_timeline_tells_of_each_fault_once_and_then_of_how_many_there_were(start_gateway, start_sandbox):
+async def test_the_timeline_tells_of_each_fault_once_and_then_of_how_many_there_were(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=0.1, callbacks={"drop": 1})
     gateway = await start_gateway(sandbox, **PATIENT)
     task = await gateway.until((await gateway.submit())["id"], "running")
@@ -64,7 +69,9 @@ ERROR = {"garbage": "html_502"}
     [({"garbage": "html_200"}, "(no_envelope)"), ({"status": 477777}, "(477777)")],
     ids=str,
 )
-async def test_a_task_that_expires_over_such_answers_says_so(start_gateway, start_sandbox, fault, words):
+async def test_a_task_that_expires_over_such_answers_says_so(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, fault: dict[str, Any], words: str
+) -> None:
     sandbox = await start_sandbox(scale=1, callbacks={"drop": 1})
     sandbox.add_rules(answers=[{"operation": "query", "times": None} | fault])
     gateway = await start_gateway(
@@ -77,14 +84,14 @@ async def test_a_task_that_expires_over_such_answers_says_so(start_gateway, star
     assert len(await failed_queries(gateway, task)) == 1
 
 
-async def test_what_came_is_shown_to_no_client_whose_item_was_asked_about_with_anothers(database_url):
+async def test_what_came_is_shown_to_no_client_whose_item_was_asked_about_with_anothers(database_url: str) -> None:
     async with running_gateway(database_url, workers=False) as gateway:
         mine = await gateway.submit()
         body = {"songs": [{"item_id": item_id, "status": "running"} for item_id in ("t2m_1", "t2m_2")]}
         await gateway.call_back("song", body, UUID(mine["id"]))
         await gateway.call_back("song", {"songs": [{"item_id": "t2m_ghost", "status": "running"}]})
 
-        async def is_asked_in_vain(reason, *item_ids):
+        async def is_asked_in_vain(reason: str, *item_ids: Any) -> None:
             context = gateway.gateway.context
             now = later(context.clock.now(), 3600)
             asked = tuple(Asked("song", item_id, 0) for item_id in item_ids)
@@ -100,11 +107,11 @@ async def test_what_came_is_shown_to_no_client_whose_item_was_asked_about_with_a
         assert (own["answer"], len(own["items"])) == ("what came", 2)
 
 
-async def test_items_that_are_too_large_together_are_asked_about_in_halves(start_gateway):
+async def test_items_that_are_too_large_together_are_asked_about_in_halves(start_gateway: StartGateway) -> None:
     ended = {"status": "failed"}
     asked = []
 
-    async def reply(reader, writer):
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         item_ids = json.loads(await take_body(reader))["item_ids"]
         asked.append(len(item_ids))
         document = {"status": 200000, "data": {"songs": [{"item_id": one, **ended} for one in item_ids]}}
@@ -120,7 +127,7 @@ async def test_items_that_are_too_large_together_are_asked_about_in_halves(start
         item_ids = [f"t2m_{number}" for number in range(10)]
         await gateway.call_back("song", {"songs": [{"item_id": one, "status": "running"} for one in item_ids]})
 
-        async def all_ended():
+        async def all_ended() -> bool:
             tasks = [(await gateway.api.get(f"/v1/items/{one}")).json() for one in item_ids]
             return all(task["status"] == "failed" for task in tasks)
 
@@ -128,6 +135,6 @@ async def test_items_that_are_too_large_together_are_asked_about_in_halves(start
     assert sorted(set(asked), reverse=True) == [10, 5, 3, 2]
 
 
-async def take_body(reader):
+async def take_body(reader: asyncio.StreamReader) -> bytes:
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
     return await reader.readexactly(int(head.partition("content-length: ")[2].split("\r\n")[0]))

@@ -1,23 +1,28 @@
 """What goes after its time, and what must never go, however old it is."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 from app.flows.retain import COUNTED, Pace, Retainer, purge
+from app.storage.database import Lane
 from app.telemetry import metrics
 from tests.support.backends import PassedOn
 from tests.support.bodies import done, logged, song
-from tests.support.direct import ids
-from tests.support.gateway import SONG, eventually
+from tests.support.clock import ScaledClock
+from tests.support.direct import Direct, ids
+from tests.support.gateway import SONG, Running, eventually
 from tests.support.notifications import client_of
 from tests.support.retention import BY, DAY_S
+from tests.support.starting import Retain, StartGateway
 
 NOWHERE = "https://receiver.example/hook"
 BIG = "la la " * 200
 
 
-async def finished(gateway, name, **more):
+async def finished(gateway: Running, name: str, **more: Any) -> Any:
     """A task with one item of which everything is there."""
     task = await gateway.submit(**more)
     answer = await gateway.call_back("song", done(name, lyrics=BIG), UUID(task["id"]))
@@ -26,23 +31,25 @@ async def finished(gateway, name, **more):
     return task["id"]
 
 
-async def canceled(gateway, **more):
+async def canceled(gateway: Running, **more: Any) -> Any:
     task = await gateway.submit(**more)
     assert (await gateway.api.post(f"/v1/tasks/{task['id']}/cancel")).status_code == 200
     return task["id"]
 
 
-async def kept(db):
+async def kept(db: Direct) -> set[Any]:
     """The ids of the tasks that are there."""
     return {str(UUID(str(row["id"]))) for row in await db.rows("SELECT id FROM tasks")}
 
 
-async def counts(db):
+async def counts(db: Direct) -> dict[str, Any]:
     names = ("tasks", "items", "item_values", "timeline", "callbacks", "notifications", "idempotency_keys")
     return {name: (await db.rows(f"SELECT count(*) AS n FROM {name}"))[0]["n"] for name in names}
 
 
-async def test_an_ended_task_goes_with_all_that_is_its(gateway, db, clock, retain):
+async def test_an_ended_task_goes_with_all_that_is_its(
+    gateway: Running, db: Direct, clock: ScaledClock, retain: Retain
+) -> None:
     await finished(gateway, "t2m_1")
     await canceled(gateway)
     await gateway.call_back("song", done("t2m_stranger"))
@@ -60,7 +67,9 @@ async def test_an_ended_task_goes_with_all_that_is_its(gateway, db, clock, retai
     assert after == dict.fromkeys(before, 0) | {"tasks": 1, "timeline": 2, "callbacks": 1}
 
 
-async def test_nothing_grows_old_by_a_clock_that_is_set_forward(gateway, db, clock, retain):
+async def test_nothing_grows_old_by_a_clock_that_is_set_forward(
+    gateway: Running, db: Direct, clock: ScaledClock, retain: Retain
+) -> None:
     """Only for a silence that is told of: a process that starts with a wrong clock believes it."""
     timekeeper, storage = gateway.gateway.context.timekeeper, gateway.gateway.context.db
     await finished(gateway, "t2m_1")
@@ -79,7 +88,9 @@ async def test_nothing_grows_old_by_a_clock_that_is_set_forward(gateway, db, clo
     assert (await counts(db))["tasks"] == 0, "these days have passed"
 
 
-async def test_nothing_goes_where_everything_is_kept(gateway, db, clock, retain):
+async def test_nothing_goes_where_everything_is_kept(
+    gateway: Running, db: Direct, clock: ScaledClock, retain: Retain
+) -> None:
     await finished(gateway, "t2m_1")
     before = await counts(db)
     clock.skip(5000 * DAY_S)
@@ -88,7 +99,9 @@ async def test_nothing_goes_where_everything_is_kept(gateway, db, clock, retain)
     assert await counts(db) == before
 
 
-async def test_open_tasks_and_what_repeats_of_their_callbacks_need_stay(gateway, db, clock, retain):
+async def test_open_tasks_and_what_repeats_of_their_callbacks_need_stay(
+    gateway: Running, db: Direct, clock: ScaledClock, retain: Retain
+) -> None:
     running = (await gateway.submit())["id"]
     old = song("t2m_1", "running", title="Working title")
     await gateway.call_back("song", old, UUID(running))
@@ -103,7 +116,9 @@ async def test_open_tasks_and_what_repeats_of_their_callbacks_need_stay(gateway,
     assert (await gateway.task(running))["items"][0]["title"] == "Harbour Lights"
 
 
-async def test_a_final_task_of_which_something_is_still_to_come_stays(gateway, db, clock, retain):
+async def test_a_final_task_of_which_something_is_still_to_come_stays(
+    gateway: Running, db: Direct, clock: ScaledClock, retain: Retain
+) -> None:
     task = (await gateway.submit())["id"]
     await gateway.call_back("song", song("t2m_1", "succeeded", audio_hi_url="https://cdn.example/a.wav"), UUID(task))
     assert (await gateway.task(task))["status"] == "succeeded"
@@ -114,7 +129,9 @@ async def test_a_final_task_of_which_something_is_still_to_come_stays(gateway, d
     assert await kept(db) == {task}
 
 
-async def test_a_task_that_changed_lately_stays(gateway, db, clock, retain):
+async def test_a_task_that_changed_lately_stays(
+    gateway: Running, db: Direct, clock: ScaledClock, retain: Retain
+) -> None:
     task = await finished(gateway, "t2m_1")
     clock.skip(20 * DAY_S)
     late = done("t2m_1", title="A new title")
@@ -128,7 +145,9 @@ async def test_a_task_that_changed_lately_stays(gateway, db, clock, retain):
     assert await kept(db) == set()
 
 
-async def test_a_pending_notification_stays_and_keeps_its_task(gateway, db, clock, retain):
+async def test_a_pending_notification_stays_and_keeps_its_task(
+    gateway: Running, db: Direct, clock: ScaledClock, retain: Retain
+) -> None:
     studio = await client_of(gateway)
     [told, waiting] = [(await studio.canceled(NOWHERE))["id"] for _ in range(2)]
     at = clock.now().replace(tzinfo=None).isoformat(" ")
@@ -142,7 +161,9 @@ async def test_a_pending_notification_stays_and_keeps_its_task(gateway, db, cloc
     assert [one["task_id"] for one in await studio.notifications()] == [waiting]
 
 
-async def test_a_notification_that_was_sent_again_lately_stays(gateway, db, clock, retain):
+async def test_a_notification_that_was_sent_again_lately_stays(
+    gateway: Running, db: Direct, clock: ScaledClock, retain: Retain
+) -> None:
     studio = await client_of(gateway)
     await studio.canceled(NOWHERE)
     clock.skip(40 * DAY_S)
@@ -158,11 +179,13 @@ async def test_a_notification_that_was_sent_again_lately_stays(gateway, db, cloc
     assert (left["notifications"], left["tasks"]) == (0, 0)
 
 
-async def test_an_idempotency_key_and_its_tasks_are_kept_for_a_day(gateway, db, clock):
+async def test_an_idempotency_key_and_its_tasks_are_kept_for_a_day(
+    gateway: Running, db: Direct, clock: ScaledClock
+) -> None:
     context = gateway.gateway.context
     body = {"kind": "song.generate", "params": SONG}
 
-    async def ask():
+    async def ask() -> Any:
         answer = await gateway.api.post("/v1/tasks", json=body, headers={"Idempotency-Key": "order-17"})
         assert answer.status_code in (200, 202), answer.text
         return answer.json()["id"]
@@ -178,7 +201,9 @@ async def test_an_idempotency_key_and_its_tasks_are_kept_for_a_day(gateway, db, 
     assert await ask() != task
 
 
-async def test_a_callback_for_a_purged_task_is_an_orphan(gateway, db, clock, retain):
+async def test_a_callback_for_a_purged_task_is_an_orphan(
+    gateway: Running, db: Direct, clock: ScaledClock, retain: Retain
+) -> None:
     task = await finished(gateway, "t2m_1")
     clock.skip(40 * DAY_S)
     await retain()
@@ -190,7 +215,7 @@ async def test_a_callback_for_a_purged_task_is_an_orphan(gateway, db, clock, ret
     assert await kept(db) == set()
 
 
-async def test_a_dry_run_counts_what_goes_and_deletes_nothing(gateway, db, clock):
+async def test_a_dry_run_counts_what_goes_and_deletes_nothing(gateway: Running, db: Direct, clock: ScaledClock) -> None:
     context = gateway.gateway.context
     for n in range(COUNTED + 1):
         await finished(gateway, f"t2m_{n}")
@@ -206,7 +231,7 @@ async def test_a_dry_run_counts_what_goes_and_deletes_nothing(gateway, db, clock
     assert await kept(db) == {open_one}
 
 
-async def test_rows_that_stay_are_passed_over_once(gateway, db, clock):
+async def test_rows_that_stay_are_passed_over_once(gateway: Running, db: Direct, clock: ScaledClock) -> None:
     """Old rows that must stay do not hide those behind them."""
     context = gateway.gateway.context
     staying = [(await gateway.submit())["id"] for _ in range(7)]
@@ -219,7 +244,7 @@ async def test_rows_that_stay_are_passed_over_once(gateway, db, clock):
     assert await kept(db) == set(staying)
 
 
-async def test_a_long_timeline_goes_in_parts(gateway, db, clock):
+async def test_a_long_timeline_goes_in_parts(gateway: Running, db: Direct, clock: ScaledClock) -> None:
     """One transaction deletes some hundred rows at most, also where they are all of one task."""
     context = gateway.gateway.context
     task = await finished(gateway, "t2m_1")
@@ -234,7 +259,7 @@ async def test_a_long_timeline_goes_in_parts(gateway, db, clock):
     left = [(await counts(db))["timeline"]]
 
     class Counting(PassedOn):
-        async def run(self, lane, fn, *, write, whole=True):
+        async def run(self, lane: Lane, fn: Callable[..., Any], *, write: bool, whole: bool = True) -> Any:
             result = await super().run(lane, fn, write=write, whole=whole)
             left.append((await counts(db))["timeline"])
             return result
@@ -250,7 +275,9 @@ async def test_a_long_timeline_goes_in_parts(gateway, db, clock):
     assert len(short) == 3
 
 
-async def test_the_loop_runs_in_a_worker_and_counts(start_gateway, clock, db):
+async def test_the_loop_runs_in_a_worker_and_counts(
+    start_gateway: StartGateway, clock: ScaledClock, db: Direct
+) -> None:
     gateway = await start_gateway(workers=False, clock=clock)
     await finished(gateway, "t2m_1")
     clock.skip(40 * DAY_S)
@@ -260,14 +287,14 @@ async def test_the_loop_runs_in_a_worker_and_counts(start_gateway, clock, db):
         gateway.gateway.file_lock.release()
     await start_gateway(workers=True, clock=clock)
 
-    async def counted():
+    async def counted() -> Any:
         return metrics.purged_rows.labels("tasks")._value.get() == before + 1
 
     await eventually(counted)
     assert await kept(db) == set()
 
 
-def test_a_slow_transaction_makes_the_next_ones_smaller():
+def test_a_slow_transaction_makes_the_next_ones_smaller() -> None:
     pace = Pace()
     sizes = []
     for took_s in (0.001, 0.05, 0.05, 0.05, 0.05, 0.05, 0.001, 0.001):

@@ -2,15 +2,18 @@
 
 import asyncio
 import random
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.support.bodies import assert_problem, done, logged, song
-from tests.support.direct import ids
-from tests.support.gateway import eventually
+from tests.support.clock import ScaledClock
+from tests.support.direct import Direct, ids
+from tests.support.gateway import Running, eventually
 from tests.support.notifications import client_of
 from tests.support.retention import DAY_S
+from tests.support.starting import StartGateway, StartSandbox
 from tests.support.stored import change_state, large_values, states
 
 NOWHERE = "https://receiver.example/hook"
@@ -18,18 +21,18 @@ QUICK = {"query_first_after_s": 0.2, "query_interval_s": 0.2, "query_rate_per_s"
 KINDS = ("song.generate", "instrumental.generate", "lyrics.generate", "stems.create", "midi.create")
 
 
-async def verify(gateway, task_id, **params):
+async def verify(gateway: Any, task_id: Any, **params: Any) -> Any:
     answer = await gateway.api.post(f"/v1/tasks/{task_id}/verify", params=params)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-async def assert_clean(gateway, task_id):
+async def assert_clean(gateway: Running, task_id: Any) -> None:
     found = await verify(gateway, task_id)
     assert (found["differences"], found["incomplete"], found["beyond_record"]) == ([], [], []), found
 
 
-def said_at_random(rng, item_id):
+def said_at_random(rng: random.Random, item_id: Any) -> dict[str, Any]:
     """What the vendor, or a liar with the token, might post about a song."""
     item = {"item_id": item_id}
     item["status"] = rng.choice(["waiting", "running", "main_succeeded", "odd", "", None, 7])
@@ -44,7 +47,9 @@ def said_at_random(rng, item_id):
 
 
 @pytest.fixture
-async def busy(start_gateway, start_sandbox, db, request):
+async def busy(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, db: Direct, request: pytest.FixtureRequest
+) -> tuple[Running, list[Any], random.Random]:
     """A gateway whose tasks have ended after callbacks that were lost, doubled and reordered, forged ones among them,
     with queries in between. Nothing moves any more."""
     seed = getattr(request, "param", 1)
@@ -55,7 +60,7 @@ async def busy(start_gateway, start_sandbox, db, request):
     songs = [UUID(task["id"]) for task in tasks if task["kind"] == "song.generate"]
     named = {}
 
-    async def all_named():
+    async def all_named() -> bool:
         for task_id in songs:
             named[task_id] = [item["item_id"] for item in (await gateway.task(str(task_id)))["items"]]
         return all(named.values())
@@ -67,7 +72,7 @@ async def busy(start_gateway, start_sandbox, db, request):
         body = {"songs": [said_at_random(rng, item_id) for _ in range(rng.randint(1, 2))]}
         assert (await gateway.call_back("song", body, task_id)).status_code in (200, 403)
 
-    async def all_settled():
+    async def all_settled() -> bool:
         rows = await db.rows("SELECT id FROM tasks WHERE finished_at IS NULL OR timer_due_at IS NOT NULL")
         return not rows
 
@@ -77,7 +82,9 @@ async def busy(start_gateway, start_sandbox, db, request):
 
 
 @pytest.mark.parametrize("busy", [1, 2], indirect=True)
-async def test_the_record_makes_the_same_state_and_restores_it(busy, db):
+async def test_the_record_makes_the_same_state_and_restores_it(
+    busy: tuple[Running, list[Any], random.Random], db: Direct
+) -> None:
     gateway, tasks, rng = busy
     kinds = {one["type"] for task in tasks for one in await gateway.timeline(task)}
     assert kinds >= {"submitted", "callback", "query"}
@@ -114,7 +121,7 @@ DAMAGES = ("statuses", "values", "urls", "large", "altered", "sighted_us", "item
 _PLACES = {"altered": "large"}
 
 
-async def damage_at_random(rng, db, item_id, state, part):
+async def damage_at_random(rng: random.Random, db: Direct, item_id: str, state: dict[str, Any], part: Any) -> None:
     """One fault of one item, as a bad restore or a hand in the database might make it."""
     match part:
         case "item":
@@ -138,7 +145,7 @@ async def damage_at_random(rng, db, item_id, state, part):
             await change_state(db, item_id, lambda held: held.update(sighted_us=1))
 
 
-async def test_a_lowered_status_is_found_wherever_it_stands(gateway, db):
+async def test_a_lowered_status_is_found_wherever_it_stands(gateway: Running, db: Direct) -> None:
     task = (await gateway.submit())["id"]
     await gateway.call_back("song", done("t2m_1"), UUID(task))
     before = await gateway.task(task)
@@ -154,13 +161,15 @@ async def test_a_lowered_status_is_found_wherever_it_stands(gateway, db):
         assert {**after, "version": 0, "updated_at": ""} == {**before, "version": 0, "updated_at": ""}
 
 
-async def test_a_repair_is_told_in_the_timeline_and_to_nobody_unless_it_is_asked_for(gateway, db):
+async def test_a_repair_is_told_in_the_timeline_and_to_nobody_unless_it_is_asked_for(
+    gateway: Running, db: Direct
+) -> None:
     studio = await client_of(gateway)
     task = (await studio.submit(NOWHERE))["id"]
     await gateway.call_back("song", done("t2m_1", title="Harbour Lights"), UUID(task))
     told = await studio.notifications()
 
-    async def lose():
+    async def lose() -> None:
         await db.execute(
             "DELETE FROM items",
             "UPDATE tasks SET status = 'queued', submitted_at = NULL, finished_at = NULL, playable_at = NULL",
@@ -177,7 +186,7 @@ async def test_a_repair_is_told_in_the_timeline_and_to_nobody_unless_it_is_asked
     assert len(await studio.notifications()) == 2 * len(told)
 
 
-async def test_what_is_more_than_the_record_is_a_fault_that_no_repair_erases(gateway, db):
+async def test_what_is_more_than_the_record_is_a_fault_that_no_repair_erases(gateway: Running, db: Direct) -> None:
     task = (await gateway.submit())["id"]
     await gateway.call_back("song", song("t2m_1", title="Harbour Lights"), UUID(task))
     await change_state(db, "t2m_1", lambda state: state["statuses"].update(status="succeeded"))
@@ -187,13 +196,13 @@ async def test_what_is_more_than_the_record_is_a_fault_that_no_repair_erases(gat
     assert (await states(db))["t2m_1"]["values"]["forged"] == "x"
 
 
-async def assert_incomplete(gateway, task):
+async def assert_incomplete(gateway: Running, task: Any) -> None:
     found = await verify(gateway, task)
     assert (found["differences"], bool(found["incomplete"]), bool(found["beyond_record"])) == ([], True, True)
     assert (await verify(gateway, task, repair=True))["differences"] == []
 
 
-async def test_an_incomplete_record_is_told_and_is_no_difference(gateway, db):
+async def test_an_incomplete_record_is_told_and_is_no_difference(gateway: Running, db: Direct) -> None:
     for number, damages in enumerate(
         (
             ["DELETE FROM callbacks WHERE task_id IN ({})"],
@@ -208,7 +217,9 @@ async def test_an_incomplete_record_is_told_and_is_no_difference(gateway, db):
         await assert_incomplete(gateway, task)
 
 
-async def test_a_record_of_queries_without_their_times_is_incomplete(start_gateway, start_sandbox, db):
+async def test_a_record_of_queries_without_their_times_is_incomplete(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, db: Direct
+) -> None:
     sandbox = await start_sandbox(scale=300, callbacks={"drop": 1})
     gateway = await start_gateway(sandbox, **QUICK)
     task = (await gateway.submit())["id"]
@@ -225,11 +236,11 @@ async def test_a_record_of_queries_without_their_times_is_incomplete(start_gatew
     assert "status" in {one["field"] for one in (await verify(gateway, task))["differences"]}
 
 
-async def _settled(db):
+async def _settled(db: Direct) -> bool:
     return not await db.rows("SELECT id FROM tasks WHERE timer_due_at IS NOT NULL")
 
 
-async def test_external_tasks_and_items_of_others(gateway, db):
+async def test_external_tasks_and_items_of_others(gateway: Running, db: Direct) -> None:
     mine, theirs = [(await gateway.submit())["id"] for _ in range(2)]
     await gateway.call_back("song", song("t2m_mine", title="Mine"), UUID(mine))
     mixed = {"songs": [*done("t2m_mine", title="Stolen")["songs"], *done("t2m_theirs")["songs"]]}
@@ -248,7 +259,7 @@ async def test_external_tasks_and_items_of_others(gateway, db):
     assert found["incomplete"] == ["an item was taken over from another task, with what was known of it"]
 
 
-async def test_a_malformed_one_is_not_part_of_the_record_until_it_is_replayed(gateway, db):
+async def test_a_malformed_one_is_not_part_of_the_record_until_it_is_replayed(gateway: Running, db: Direct) -> None:
     task = (await gateway.submit())["id"]
     await gateway.call_back("song", done("t2m_1"), UUID(task))
     await gateway.call_back("song", song("t2m_1", title="Harbour Lights"), UUID(task))
@@ -261,7 +272,7 @@ async def test_a_malformed_one_is_not_part_of_the_record_until_it_is_replayed(ga
     await assert_clean(gateway, task)
 
 
-async def test_it_is_an_admins(gateway, clock):
+async def test_it_is_an_admins(gateway: Running, clock: ScaledClock) -> None:
     studio = await client_of(gateway)
     task = (await studio.submit(None))["id"]
     path = f"/v1/tasks/{task}/verify"

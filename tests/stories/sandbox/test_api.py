@@ -4,6 +4,8 @@ import asyncio
 import re
 import statistics
 import time
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -13,15 +15,18 @@ from app.sandbox.parameters import QUERY_LIMIT
 from app.sandbox.run import running
 from app.sandbox.works import price
 from app.vendor.kinds import KINDS, QUERY_BATCH
-from tests.stories.sandbox.conftest import LIST_KEYS, PATHS, SONG
+from tests.stories.sandbox.conftest import LIST_KEYS, PATHS, SONG, Caller, Receiver
+from tests.support.optional import present
 
 
 @pytest.mark.parametrize("kind", PATHS)
-async def test_every_kind_is_accepted_called_back_and_queried(start, receiver, kind):
+async def test_every_kind_is_accepted_called_back_and_queried(
+    start: Callable[..., Awaitable[Caller]], receiver: Receiver, kind: str
+) -> None:
     caller = await start()
     (item_id,) = await caller.submit(kind)
     await caller.sandbox.settle()
-    family = kind.split(".")[0]
+    family = kind.split(".", maxsplit=1)[0]
     (item,) = await caller.query(family, item_id)
     assert item["item_id"] == item_id
     assert item["status"] == "succeeded"
@@ -29,12 +34,12 @@ async def test_every_kind_is_accepted_called_back_and_queried(start, receiver, k
     assert {shown["item_id"] for shown in receiver.items(LIST_KEYS[family])} == {item_id}
 
 
-def test_all_registered_kinds_are_covered():
+def test_all_registered_kinds_are_covered() -> None:
     assert set(PATHS) == set(KINDS)
     assert QUERY_LIMIT == QUERY_BATCH
 
 
-async def test_envelope_and_account(start):
+async def test_envelope_and_account(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start(balance=776.56)
     answer = await caller.call("/account/billing", {})
     assert answer == {
@@ -47,7 +52,7 @@ async def test_envelope_and_account(start):
     assert (await caller.call("/account/billing", {}))["request_id"] != answer["request_id"]
 
 
-async def test_answers_are_not_held_back_by_the_network_stack(start):
+async def test_answers_are_not_held_back_by_the_network_stack(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start()
     took = []
     for _ in range(30):
@@ -59,7 +64,7 @@ async def test_answers_are_not_held_back_by_the_network_stack(start):
 
 @pytest.mark.parametrize("key", ["", "Tempo-other", f"Bearer {DEFAULT_KEY}"])
 @pytest.mark.parametrize("path", ["/account/billing", "/song/generate", "/song/query"])
-async def test_wrong_key_is_400002_with_http_200(start, key, path):
+async def test_wrong_key_is_400002_with_http_200(start: Callable[..., Awaitable[Caller]], key: str, path: str) -> None:
     caller = await start()
     answer = await caller.post(path, {}, headers={"Authorization": key})
     assert answer.status_code == 200
@@ -67,7 +72,7 @@ async def test_wrong_key_is_400002_with_http_200(start, key, path):
     assert len(caller.sandbox.works) == 0
 
 
-async def test_get_is_405_and_unknown_path_404(start):
+async def test_get_is_405_and_unknown_path_404(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start()
     assert (await caller.client.get("/open-apis/v1/song/query")).status_code == 405
     assert (await caller.client.get("/open-apis/v1/song/generate")).status_code == 405
@@ -90,7 +95,7 @@ async def test_get_is_405_and_unknown_path_404(start):
         {"json": {"item_ids": [f"t2m_{n}" for n in range(11)]}},
     ],
 )
-async def test_bad_query_is_400003(start, request_form):
+async def test_bad_query_is_400003(start: Callable[..., Awaitable[Caller]], request_form: dict[str, Any]) -> None:
     caller = await start(unknown_items="omit")
     answer = await caller.client.post("/open-apis/v1/song/query", **request_form)
     assert answer.status_code == 200
@@ -115,7 +120,9 @@ async def test_bad_query_is_400003(start, request_form):
         ("midi.create", {"url": None}, "url not blank"),
     ],
 )
-async def test_bad_parameter_is_400003_and_named(start, kind, change, words):
+async def test_bad_parameter_is_400003_and_named(
+    start: Callable[..., Awaitable[Caller]], kind: str, change: dict[str, Any], words: str
+) -> None:
     caller = await start()
     path, usual = PATHS[kind]
     answer = await caller.call(path, {**usual, "callback_url": caller.callback_url, **change})
@@ -123,7 +130,9 @@ async def test_bad_parameter_is_400003_and_named(start, kind, change, words):
     assert len(caller.sandbox.works) == 0
 
 
-async def test_ten_ids_in_one_query_come_shuffled_and_unknown_fields_are_taken(start):
+async def test_ten_ids_in_one_query_come_shuffled_and_unknown_fields_are_taken(
+    start: Callable[..., Awaitable[Caller]],
+) -> None:
     caller = await start(items_per_submission=10, scale=1)
     item_ids = await caller.submit(colour="blue")
     orders = [[item["item_id"] for item in await caller.query("song", *item_ids)] for _ in range(3)]
@@ -133,21 +142,21 @@ async def test_ten_ids_in_one_query_come_shuffled_and_unknown_fields_are_taken(s
 
 
 @pytest.mark.parametrize("ids", [["t2m_no"], ["mine", "t2m_no"]])
-async def test_one_unknown_id_refuses_the_whole_query(start, ids):
+async def test_one_unknown_id_refuses_the_whole_query(start: Callable[..., Awaitable[Caller]], ids: list[str]) -> None:
     caller = await start()
     (mine,) = await caller.submit()
     answer = await caller.call("/song/query", {"item_ids": [mine if item_id == "mine" else item_id for item_id in ids]})
     assert (answer["status"], answer["data"]) == (400008, {})
 
 
-async def test_unknown_ids_can_be_omitted_and_families_are_apart(start):
+async def test_unknown_ids_can_be_omitted_and_families_are_apart(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start(unknown_items="omit")
     (song,) = await caller.submit()
     assert [item["item_id"] for item in await caller.query("song", song, "t2m_no")] == [song]
     assert await caller.query("stems", song) == []
 
 
-async def test_young_item_is_not_visible_yet(start):
+async def test_young_item_is_not_visible_yet(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start(scale=1, visible_after_s=0.2)
     (song,) = await caller.submit()
     assert (await caller.call("/song/query", {"item_ids": [song]}))["status"] == 400008
@@ -155,13 +164,13 @@ async def test_young_item_is_not_visible_yet(start):
     assert (await caller.query("song", song))[0]["status"] == "waiting"
 
 
-async def test_query_can_omit_items(start):
+async def test_query_can_omit_items(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start(query_omits=1)
     (song,) = await caller.submit()
     assert await caller.query("song", song) == []
 
 
-async def test_points_are_spent_and_failed_items_paid_back(start):
+async def test_points_are_spent_and_failed_items_paid_back(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start(scale=1, balance=100, enforce_balance=True)
 
     async def balance() -> float:
@@ -197,12 +206,12 @@ async def test_points_are_spent_and_failed_items_paid_back(start):
         ("midi.create", {}, 200),
     ],
 )
-def test_what_a_submission_costs(kind, params, points):
+def test_what_a_submission_costs(kind: str, params: dict[str, Any], points: int) -> None:
     _, usual = PATHS[kind]
     assert price(kind.partition(".")[0], {**usual, **params}, Prices()) == points
 
 
-async def test_prices_are_data(start):
+async def test_prices_are_data(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start(balance=100, prices={"lyrics": {"*": 1}})
     await caller.submit(instrumental=False)
     assert caller.sandbox.works.balance(0) == 100 - 31
@@ -214,7 +223,7 @@ async def test_prices_are_data(start):
     await caller.control("PATCH", "/config", {"prices": {"song": {"*": -1}}}, expect=422)
 
 
-async def test_parallel_limit_is_400007_until_a_work_ends(start):
+async def test_parallel_limit_is_400007_until_a_work_ends(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start(scale=1, parallel_limit=2)
     await caller.submit()
     await caller.submit("stems.create")
@@ -226,7 +235,9 @@ async def test_parallel_limit_is_400007_until_a_work_ends(start):
 
 
 @pytest.mark.parametrize(("answer", "seen"), [("http_429", (429, None)), ("status_400006", (200, 400006))])
-async def test_query_rate_is_limited_and_violations_counted(start, answer, seen):
+async def test_query_rate_is_limited_and_violations_counted(
+    start: Callable[..., Awaitable[Caller]], answer: str, seen: tuple[int, int | None]
+) -> None:
     caller = await start(query_rate_per_s=1, query_burst=2, query_limit_answer=answer)
     (song,) = await caller.submit()
     await caller.query("song", song)
@@ -240,7 +251,7 @@ async def test_query_rate_is_limited_and_violations_counted(start, answer, seen)
     assert caller.sandbox.truth()["max_queries_per_s"] == 3, "a second is over after a second"
 
 
-async def test_extensions_can_be_held_to_existing_works(start):
+async def test_extensions_can_be_held_to_existing_works(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start(scale=1, check_extended=True)
     (song,) = await caller.submit()
     body = {"item_id": "t2m_none", "start_time": 30, "callback_url": caller.callback_url}
@@ -250,7 +261,7 @@ async def test_extensions_can_be_held_to_existing_works(start):
     await caller.submit("song.extend", item_id=song)
 
 
-async def test_ids_differ_between_families_works_and_runs(start):
+async def test_ids_differ_between_families_works_and_runs(start: Callable[..., Awaitable[Caller]]) -> None:
     async with running() as one, running() as other:
         names = set()
         for sandbox in (one, other):
@@ -260,11 +271,11 @@ async def test_ids_differ_between_families_works_and_runs(start):
                     answer = await client.post(f"/open-apis/v1{path}", json=body)
                     names.add(answer.json()["data"]["item_ids"][0])
     assert len(names) == 2 * len(PATHS)
-    assert {re.match(r"t2m_|mss_|\d", name).group() for name in names} >= {"t2m_", "mss_"}
+    assert {present(re.match(r"t2m_|mss_|\d", name)).group() for name in names} >= {"t2m_", "mss_"}
     assert any(name.isdecimal() for name in names)
 
 
-async def test_links_are_signed_and_lead_to_files(start):
+async def test_links_are_signed_and_lead_to_files(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start(scale=1, resign_every_s=0.2)
     (song,) = await caller.submit()
     caller.sandbox.finish()

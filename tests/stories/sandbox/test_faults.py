@@ -4,21 +4,23 @@ import asyncio
 import hashlib
 import json
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 import httpx
 import pytest
 
 from app.sandbox.config import all_faults
 from app.sandbox.replies import MESSAGES
-from tests.stories.sandbox.conftest import PATHS, SONG
+from tests.stories.sandbox.conftest import PATHS, SONG, Caller, Receiver
 
 PLAIN = {"habits": {"sparse_final": 0}}
 CODES = sorted(set(MESSAGES) - {200000})
 ORDINARY = ["audio_complete", "lrcsections_complete", "wav_complete"]
 
 
-async def submission(caller, **params):
+async def submission(caller: Caller, **params: Any) -> httpx.Response:
     """A song's submission, whatever it answers."""
     return await caller.post("/song/generate", {**SONG, "callback_url": caller.callback_url, **params})
 
@@ -26,7 +28,7 @@ async def submission(caller, **params):
 # --- callbacks
 
 
-async def test_dropped_callbacks_are_not_sent(start, receiver):
+async def test_dropped_callbacks_are_not_sent(start: Callable[..., Awaitable[Caller]], receiver: Receiver) -> None:
     caller = await start(callbacks={"drop": 1})
     (song,) = await caller.submit()
     await caller.sandbox.settle()
@@ -37,7 +39,7 @@ async def test_dropped_callbacks_are_not_sent(start, receiver):
     assert sorted(work["items"][0]["dropped"]) == ORDINARY
 
 
-async def test_scripted_callbacks(start, receiver):
+async def test_scripted_callbacks(start: Callable[..., Awaitable[Caller]], receiver: Receiver) -> None:
     caller = await start(**PLAIN)
     caller.sandbox.add_rules(
         works=[
@@ -59,7 +61,7 @@ async def test_scripted_callbacks(start, receiver):
         assert sorted(receiver.events("lyrics" if kind == "lyrics.generate" else "songs"), key=str) == events
 
 
-async def test_scripted_order_and_delay(start, receiver):
+async def test_scripted_order_and_delay(start: Callable[..., Awaitable[Caller]], receiver: Receiver) -> None:
     caller = await start(scale=2000)
     order = ["wav_complete", "audio_complete", "lrcsections_complete"]
     caller.sandbox.add_rules(works=[{"order": order}, {"order": order, "delay_s": {"wav_complete": 400}}])
@@ -75,7 +77,7 @@ async def test_scripted_order_and_delay(start, receiver):
     assert receiver.events() == [*order[1:], order[0]]
 
 
-async def test_reordered_by_chance(start, receiver):
+async def test_reordered_by_chance(start: Callable[..., Awaitable[Caller]], receiver: Receiver) -> None:
     caller = await start(callbacks={"reorder": 1})
     for _ in range(5):
         receiver.bodies.clear()
@@ -86,7 +88,7 @@ async def test_reordered_by_chance(start, receiver):
         assert stages != sorted(stages, reverse=True) or receiver.events()[0] != "audio_complete"
 
 
-async def test_delayed_by_chance(start, receiver):
+async def test_delayed_by_chance(start: Callable[..., Awaitable[Caller]], receiver: Receiver) -> None:
     caller = await start(scale=1000, callbacks={"delay": 1, "delay_s": [300, 300]}, durations={"jitter": 0})
     at = time.time()
     await caller.submit("lyrics.generate")
@@ -95,7 +97,9 @@ async def test_delayed_by_chance(start, receiver):
 
 
 @pytest.mark.parametrize("scripted", [True, False])
-async def test_early_callback_precedes_the_answer(start, receiver, scripted):
+async def test_early_callback_precedes_the_answer(
+    start: Callable[..., Awaitable[Caller]], receiver: Receiver, scripted: bool
+) -> None:
     caller = await start(scale=1, callbacks={} if scripted else {"early": 1})
     if scripted:
         caller.sandbox.add_rules(works=[{"early": ["audio_complete"]}])
@@ -108,7 +112,9 @@ async def test_early_callback_precedes_the_answer(start, receiver, scripted):
     assert (await caller.query("song", song))[0]["status"] == "main_succeeded"
 
 
-async def test_all_callbacks_can_be_early_and_the_answer_never_come(start, receiver):
+async def test_all_callbacks_can_be_early_and_the_answer_never_come(
+    start: Callable[..., Awaitable[Caller]], receiver: Receiver
+) -> None:
     caller = await start(scale=1)
     caller.sandbox.add_rules(
         works=[{"early": ["*"], "sparse_final": False}], answers=[{"operation": "submit", "reset": True}]
@@ -119,7 +125,9 @@ async def test_all_callbacks_can_be_early_and_the_answer_never_come(start, recei
     assert receiver.items()[-1]["status"] == "succeeded"
 
 
-async def test_callback_is_sent_once_and_its_answer_is_in_the_truth(start, receiver):
+async def test_callback_is_sent_once_and_its_answer_is_in_the_truth(
+    start: Callable[..., Awaitable[Caller]], receiver: Receiver
+) -> None:
     caller = await start()
     receiver.answers = [(503, b"no"), (200, b"ok"), (200, b"success")]
     await caller.submit()
@@ -133,7 +141,7 @@ async def test_callback_is_sent_once_and_its_answer_is_in_the_truth(start, recei
     assert (truth["callbacks_tried"], truth["callbacks_acknowledged"]) == (3, 1)
 
 
-async def test_unreachable_receiver_and_bad_urls_are_noted(start):
+async def test_unreachable_receiver_and_bad_urls_are_noted(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start()
     for url in ("http://127.0.0.1:1/x", "nonsense", "http://[", "ftp://host/x"):
         await caller.submit("lyrics.generate", callback_url=url)
@@ -143,7 +151,7 @@ async def test_unreachable_receiver_and_bad_urls_are_noted(start):
     assert all(attempt.error and attempt.http_status is None and not attempt.acknowledged for attempt in attempts)
 
 
-async def test_slow_receiver_is_given_up(start, receiver):
+async def test_slow_receiver_is_given_up(start: Callable[..., Awaitable[Caller]], receiver: Receiver) -> None:
     caller = await start(delivery={"timeout_s": 0.1})
     receiver.wait_s = 1
     await caller.submit("lyrics.generate")
@@ -152,7 +160,7 @@ async def test_slow_receiver_is_given_up(start, receiver):
     assert attempt.error == "TimeoutError"
 
 
-async def test_repeats_when_asked_for(start, receiver):
+async def test_repeats_when_asked_for(start: Callable[..., Awaitable[Caller]], receiver: Receiver) -> None:
     caller = await start(delivery={"retries": 2, "retry_after_s": 20})
     receiver.answers = [(500, b""), (500, b""), (500, b"")]
     await caller.submit("lyrics.generate")
@@ -161,7 +169,7 @@ async def test_repeats_when_asked_for(start, receiver):
     assert len(set(receiver.raw)) == 1
 
 
-async def test_senders_are_bounded(start, receiver):
+async def test_senders_are_bounded(start: Callable[..., Awaitable[Caller]], receiver: Receiver) -> None:
     caller = await start(items_per_submission=12, delivery={"concurrency": 3})
     receiver.wait_s = 0.02
     await caller.submit("lyrics.generate")
@@ -175,7 +183,7 @@ async def test_senders_are_bounded(start, receiver):
 
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("operation", ["submit", "query", "account"])
-async def test_every_business_code(start, code, operation):
+async def test_every_business_code(start: Callable[..., Awaitable[Caller]], code: int, operation: str) -> None:
     caller = await start()
     path = {"submit": "/song/generate", "query": "/song/query", "account": "/account/billing"}[operation]
     body = {**SONG, "callback_url": caller.callback_url, "item_ids": ["t2m_1"]}
@@ -189,7 +197,7 @@ async def test_every_business_code(start, code, operation):
     assert (await caller.call(path, body))["status"] == usual, "a rule is used up"
 
 
-async def test_rules_match_kind_prompt_and_times(start):
+async def test_rules_match_kind_prompt_and_times(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start()
     caller.sandbox.add_rules(
         answers=[
@@ -212,7 +220,9 @@ async def test_rules_match_kind_prompt_and_times(start):
 
 @pytest.mark.parametrize("accept", [True, False, None])
 @pytest.mark.parametrize("garbage", ["html_200", "html_502", "empty", "no_ids", "truncated"])
-async def test_garbage_with_and_without_accepting(start, receiver, garbage, accept):
+async def test_garbage_with_and_without_accepting(
+    start: Callable[..., Awaitable[Caller]], receiver: Receiver, garbage: str, accept: bool | None
+) -> None:
     caller = await start()
     caller.sandbox.add_rules(answers=[{"operation": "submit", "garbage": garbage, "accept": accept}])
     answer = await submission(caller)
@@ -231,7 +241,9 @@ async def test_garbage_with_and_without_accepting(start, receiver, garbage, acce
 
 @pytest.mark.parametrize("accept", [True, False])
 @pytest.mark.parametrize(("http_status", "retry_after_s"), [(429, 7), (429, None), (500, None), (503, 2)])
-async def test_http_errors_with_and_without_retry_after(start, http_status, retry_after_s, accept):
+async def test_http_errors_with_and_without_retry_after(
+    start: Callable[..., Awaitable[Caller]], http_status: int, retry_after_s: int | None, accept: bool
+) -> None:
     caller = await start()
     rule = {"operation": "submit", "http_status": http_status, "retry_after_s": retry_after_s, "accept": accept}
     caller.sandbox.add_rules(answers=[rule])
@@ -241,7 +253,7 @@ async def test_http_errors_with_and_without_retry_after(start, http_status, retr
     assert len(caller.sandbox.works) == accept
 
 
-async def test_http_error_can_carry_an_envelope(start):
+async def test_http_error_can_carry_an_envelope(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start()
     caller.sandbox.add_rules(answers=[{"operation": "query", "http_status": 500, "status": 400001}])
     answer = await caller.post("/song/query", {"item_ids": ["t2m_1"]})
@@ -249,7 +261,7 @@ async def test_http_error_can_carry_an_envelope(start):
 
 
 @pytest.mark.parametrize("operation", ["submit", "query"])
-async def test_reset_gives_the_client_no_orderly_end(start, operation):
+async def test_reset_gives_the_client_no_orderly_end(start: Callable[..., Awaitable[Caller]], operation: str) -> None:
     caller = await start()
     caller.sandbox.add_rules(answers=[{"operation": operation, "reset": True}])
     with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
@@ -258,7 +270,7 @@ async def test_reset_gives_the_client_no_orderly_end(start, operation):
     assert [(call.fault, call.http_status) for call in caller.sandbox.calls] == [("reset", 0)]
 
 
-async def test_hang_holds_the_connection_then_resets_it(start):
+async def test_hang_holds_the_connection_then_resets_it(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start()
     caller.sandbox.add_rules(answers=[{"operation": "submit", "hang_s": 0.3}])
     at = time.monotonic()
@@ -268,7 +280,7 @@ async def test_hang_holds_the_connection_then_resets_it(start):
     assert len(caller.sandbox.works) == 1
 
 
-async def test_hang_ends_when_the_client_leaves(start):
+async def test_hang_ends_when_the_client_leaves(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start()
     caller.sandbox.add_rules(answers=[{"operation": "submit", "hang_s": 60}])
     with pytest.raises(httpx.ReadTimeout):
@@ -277,14 +289,14 @@ async def test_hang_ends_when_the_client_leaves(start):
     assert [(call.fault, call.http_status) for call in caller.sandbox.calls] == [("hang", 0)]
 
 
-async def test_late_answer_comes_whole(start):
+async def test_late_answer_comes_whole(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start(submit={"late": 1, "late_s": [0.15, 0.2]})
     at = time.monotonic()
     assert len(await caller.submit()) == 1
     assert 0.15 <= time.monotonic() - at < 1
 
 
-async def test_late_query_tells_of_the_time_when_it_was_asked(start):
+async def test_late_query_tells_of_the_time_when_it_was_asked(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start(scale=1)
     (song,) = await caller.submit()
     caller.sandbox.add_rules(answers=[{"operation": "query", "delay_s": 0.1}])
@@ -294,7 +306,7 @@ async def test_late_query_tells_of_the_time_when_it_was_asked(start):
     assert (await asked)[0]["status"] == "waiting"
 
 
-async def test_chances_of_answers_follow_the_seed(start):
+async def test_chances_of_answers_follow_the_seed(start: Callable[..., Awaitable[Caller]]) -> None:
     faults = {"codes": {400001: 0.2, 400006: 0.2}, "http": {429: 0.2}, "garbage": 0.2}
 
     async def answers(seed: int) -> list[str]:
@@ -309,7 +321,7 @@ async def test_chances_of_answers_follow_the_seed(start):
         assert any(sign in answer for answer in one), sign
 
 
-async def test_a_429_never_hides_an_accepted_submission(start):
+async def test_a_429_never_hides_an_accepted_submission(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start(submit={"http": {429: 1}, "accepted": 1})
     assert (await submission(caller)).status_code == 429
     assert len(caller.sandbox.works) == 0
@@ -321,7 +333,7 @@ async def test_a_429_never_hides_an_accepted_submission(start):
 # --- control
 
 
-async def test_works_and_calls_are_the_truth(start):
+async def test_works_and_calls_are_the_truth(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start(scale=1)
     (song,) = await caller.submit(prompt="truth")
     await caller.query("song", song)
@@ -351,7 +363,9 @@ async def test_works_and_calls_are_the_truth(start):
     assert work["finished_at"] == pytest.approx(time.time(), abs=2)
 
 
-async def test_finish_sends_what_is_still_to_come_one_after_the_other(start, receiver):
+async def test_finish_sends_what_is_still_to_come_one_after_the_other(
+    start: Callable[..., Awaitable[Caller]], receiver: Receiver
+) -> None:
     caller = await start(scale=1)
     receiver.wait_s = 0.03
     await caller.submit()
@@ -363,7 +377,7 @@ async def test_finish_sends_what_is_still_to_come_one_after_the_other(start, rec
     assert (await caller.control("GET", ""))["in_flight"] == 0
 
 
-async def test_item_queried_twice_at_once_is_counted(start):
+async def test_item_queried_twice_at_once_is_counted(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start(scale=1, query={"late": 1, "late_s": [0.1, 0.1]})
     (song,) = await caller.submit()
     await caller.query("song", song)
@@ -373,7 +387,7 @@ async def test_item_queried_twice_at_once_is_counted(start):
     assert caller.sandbox.truth()["items_queried_at_once"] == 1
 
 
-async def test_send_raw_and_redeliver(start, receiver):
+async def test_send_raw_and_redeliver(start: Callable[..., Awaitable[Caller]], receiver: Receiver) -> None:
     caller = await start()
     await caller.submit("lyrics.generate")
     await caller.sandbox.settle()
@@ -389,7 +403,7 @@ async def test_send_raw_and_redeliver(start, receiver):
     await caller.control("POST", "/callbacks/send", {"url": receiver.url, "body_base64": "?"}, expect=400)
 
 
-async def test_config_is_replaced_and_changed(start):
+async def test_config_is_replaced_and_changed(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start(scale=50, balance=5)
     changed = await caller.control("PATCH", "/config", {"callbacks": {"drop": 1}, "submit": {"codes": {"400006": 1}}})
     assert (changed["scale"], changed["callbacks"]["drop"]) == (50, 1)
@@ -412,7 +426,9 @@ async def test_config_is_replaced_and_changed(start):
         ("stems.create", {"model": "eight"}, "*"),
     ],
 )
-async def test_a_model_is_retired_and_returns(start, kind, params, gone):
+async def test_a_model_is_retired_and_returns(
+    start: Callable[..., Awaitable[Caller]], kind: str, params: dict[str, str], gone: str
+) -> None:
     caller = await start()
     path, usual = PATHS[kind]
     body = {**usual, **params, "callback_url": caller.callback_url}
@@ -430,7 +446,9 @@ async def test_a_model_is_retired_and_returns(start, kind, params, gone):
 
 
 @pytest.mark.parametrize(("kind", "http_status"), [("instrumental.generate", 404), ("song.extend", 405)])
-async def test_an_operation_goes_and_comes_back(start, kind, http_status):
+async def test_an_operation_goes_and_comes_back(
+    start: Callable[..., Awaitable[Caller]], kind: str, http_status: int
+) -> None:
     caller = await start()
     path, usual = PATHS[kind]
     body = {**usual, "callback_url": caller.callback_url}
@@ -445,7 +463,7 @@ async def test_an_operation_goes_and_comes_back(start, kind, http_status):
     await caller.submit(kind)
 
 
-async def test_script_over_http_and_its_mistakes(start):
+async def test_script_over_http_and_its_mistakes(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start()
     rules = {"answers": [{"operation": "submit", "status": 400004, "times": 2}], "works": [{"items": 2}]}
     assert await caller.control("POST", "/script", rules) == {
@@ -460,7 +478,7 @@ async def test_script_over_http_and_its_mistakes(start):
     assert len((await submission(caller)).json()["data"]["item_ids"]) == 2
 
 
-async def test_reset_forgets_everything(start, receiver):
+async def test_reset_forgets_everything(start: Callable[..., Awaitable[Caller]], receiver: Receiver) -> None:
     caller = await start(scale=1)
     (song,) = await caller.submit()
     caller.sandbox.add_rules(works=[{"items": 2}])
@@ -475,7 +493,7 @@ async def test_reset_forgets_everything(start, receiver):
     assert (await caller.control("GET", "/calls"))["summary"]["by_operation"] == {"query": 1, "submit": 1}
 
 
-async def test_log_is_bounded_but_counters_are_not(start):
+async def test_log_is_bounded_but_counters_are_not(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start(log_limit=3)
     for _ in range(5):
         await caller.call("/account/billing", {})
@@ -484,7 +502,7 @@ async def test_log_is_bounded_but_counters_are_not(start):
     assert calls["summary"]["total"] == 5
 
 
-async def test_many_at_once_with_all_faults(start, receiver):
+async def test_many_at_once_with_all_faults(start: Callable[..., Awaitable[Caller]], receiver: Receiver) -> None:
     config = all_faults(scale=400, seed=3).model_dump()
     config["submit"].update(hang_s=0.2, late_s=(0.05, 0.2))
     caller = await start(**config)

@@ -2,14 +2,17 @@
 
 import json
 import zlib
+from collections.abc import Awaitable, Callable
+from typing import Any
 from urllib.parse import quote
 
+import httpx
 import pytest
 
-from tests.stories.sandbox.conftest import PATHS, SONG
+from tests.stories.sandbox.conftest import PATHS, SONG, Caller, Receiver
 
 
-async def raw_submission(caller, **answer):
+async def raw_submission(caller: Caller, **answer: Any) -> tuple[httpx.Headers, bytes]:
     """The raw answer to a submission that is scripted so."""
     caller.sandbox.add_rules(answers=[{"operation": "submit", **answer}])
     body = {**SONG, "callback_url": caller.callback_url}
@@ -17,7 +20,7 @@ async def raw_submission(caller, **answer):
         return answered.headers, b"".join([piece async for piece in answered.aiter_raw()])
 
 
-async def test_flat_ids_and_ids_as_a_list(start):
+async def test_flat_ids_and_ids_as_a_list(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start()
     _, flat = await raw_submission(caller, form="flat")
     _, listed = await raw_submission(caller, form="data_list")
@@ -27,7 +30,7 @@ async def test_flat_ids_and_ids_as_a_list(start):
 
 
 @pytest.mark.parametrize("form", ["flat", "data_list", "text_status", "broken_text", "raw_newline", "gbk"])
-async def test_each_form_of_a_query_holds_the_item(start, form):
+async def test_each_form_of_a_query_holds_the_item(start: Callable[..., Awaitable[Caller]], form: str) -> None:
     caller = await start()
     (song,) = await caller.submit()
     caller.sandbox.finish()
@@ -44,7 +47,7 @@ async def test_each_form_of_a_query_holds_the_item(start, form):
 
 
 @pytest.mark.parametrize(("excess", "layers"), [("gzip_bomb", 1), ("gzip_twice", 2)])
-async def test_a_bomb_is_small_on_the_wire(start, excess, layers):
+async def test_a_bomb_is_small_on_the_wire(start: Callable[..., Awaitable[Caller]], excess: str, layers: int) -> None:
     headers, raw = await raw_submission(await start(), excess=excess)
     assert headers["content-encoding"] == ", ".join(["gzip"] * layers)
     assert len(raw) < 1024 * 1024
@@ -54,7 +57,7 @@ async def test_a_bomb_is_small_on_the_wire(start, excess, layers):
     assert len(grown) == 32 * 1024 * 1024
 
 
-async def test_a_flood_of_ids_begins_with_the_true_one(start):
+async def test_a_flood_of_ids_begins_with_the_true_one(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start()
     _, raw = await raw_submission(caller, excess="flood")
     (work,) = caller.sandbox.works
@@ -62,7 +65,7 @@ async def test_a_flood_of_ids_begins_with_the_true_one(start):
     assert (item_ids[:1], len(item_ids)) == (work.item_ids, 500_001)
 
 
-async def test_words_of_an_answer_echo_the_call(start):
+async def test_words_of_an_answer_echo_the_call(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start()
     words = {"message": "no: {key}", "request_id": "{callback_url}"}
     _, raw = await raw_submission(caller, status=400003, **words)
@@ -71,7 +74,7 @@ async def test_words_of_an_answer_echo_the_call(start):
     assert told["request_id"] == caller.callback_url
 
 
-async def test_texts_of_an_item_echo_the_call(start, receiver):
+async def test_texts_of_an_item_echo_the_call(start: Callable[..., Awaitable[Caller]], receiver: Receiver) -> None:
     caller = await start(habits={"sparse_final": 0})
     caller.sandbox.add_rules(works=[{"echo": True}])
     await caller.submit()
@@ -81,14 +84,16 @@ async def test_texts_of_an_item_echo_the_call(start, receiver):
         assert (item["title"], item["style"], item[echo]) == (echo, quote(echo, safe=""), 1)
 
 
-async def test_callbacks_in_an_envelope(start, receiver):
+async def test_callbacks_in_an_envelope(start: Callable[..., Awaitable[Caller]], receiver: Receiver) -> None:
     caller = await start(habits={"enveloped": 1})
     await caller.submit()
     await caller.sandbox.settle()
     assert [(body["status"], len(body["data"]["songs"])) for body in receiver.bodies] == [(200000, 1)] * 3
 
 
-async def test_an_instrumental_can_have_aligned_lyrics(start, receiver):
+async def test_an_instrumental_can_have_aligned_lyrics(
+    start: Callable[..., Awaitable[Caller]], receiver: Receiver
+) -> None:
     caller = await start()
     caller.sandbox.add_rules(works=[{"instrumental_sections": True, "sections_in_ms": True, "sparse_final": False}])
     (item_id,) = await caller.submit("instrumental.generate")
@@ -98,7 +103,9 @@ async def test_an_instrumental_can_have_aligned_lyrics(start, receiver):
     assert {"start_ms", "end_ms", "text"} == item["lyrics_sections"][0].keys()
 
 
-async def test_an_instrumental_song_can_wait_for_lyrics_for_ever(start, receiver):
+async def test_an_instrumental_song_can_wait_for_lyrics_for_ever(
+    start: Callable[..., Awaitable[Caller]], receiver: Receiver
+) -> None:
     caller = await start(habits={"waiting_sections": 1})
     (song,) = await caller.submit(instrumental=True)
     await caller.sandbox.settle()
@@ -106,7 +113,9 @@ async def test_an_instrumental_song_can_wait_for_lyrics_for_ever(start, receiver
     assert (item["status"], item["lyrics_sections_status"]) == ("succeeded", "waiting")
 
 
-async def test_the_accompaniment_is_shown_by_queries(start, receiver):
+async def test_the_accompaniment_is_shown_by_queries(
+    start: Callable[..., Awaitable[Caller]], receiver: Receiver
+) -> None:
     caller = await start(habits={"bgm": 1})
     (song,) = await caller.submit()
     await caller.sandbox.settle()
@@ -116,7 +125,9 @@ async def test_the_accompaniment_is_shown_by_queries(start, receiver):
 
 
 @pytest.mark.parametrize("kind", ["stems.create", "midi.create"])
-async def test_an_input_can_be_gone_when_it_is_fetched(start, receiver, kind):
+async def test_an_input_can_be_gone_when_it_is_fetched(
+    start: Callable[..., Awaitable[Caller]], receiver: Receiver, kind: str
+) -> None:
     caller = await start(habits={"dead_input": 1})
     family = kind.partition(".")[0]
     (item_id,) = await caller.submit(kind)
@@ -128,7 +139,7 @@ async def test_an_input_can_be_gone_when_it_is_fetched(start, receiver, kind):
     assert "url" in PATHS[kind][1]
 
 
-async def test_a_link_tells_when_it_ends(start):
+async def test_a_link_tells_when_it_ends(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start()
     (song,) = await caller.submit()
     caller.sandbox.finish()

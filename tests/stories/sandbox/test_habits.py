@@ -3,20 +3,25 @@
 import asyncio
 import json
 import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.sandbox.config import DEFAULT_KEY, SandboxConfig, all_faults, load_config
-from app.sandbox.plan import decide
+from app.sandbox.plan import Plan, decide
 from app.sandbox.script import WorkRule
 from app.sandbox.state import Sandbox
 from app.vendor.kinds import KINDS
-from tests.stories.sandbox.conftest import PATHS, SONG
+from tests.stories.sandbox.conftest import PATHS, SONG, Caller, Receiver
 
 PLAIN = {"habits": {"sparse_final": 0, "null_fields": 0, "milliseconds": 0}}
 
 
-def plan(kind="song.generate", n=1, rule=None, params=None, **config):
+def plan(
+    kind: str = "song.generate", n: int = 1, rule: Any = None, params: dict[str, str] | None = None, **config: Any
+) -> Plan:
     return decide(
         KINDS[kind],
         {**PATHS[kind][1], **(params or {})},
@@ -27,7 +32,9 @@ def plan(kind="song.generate", n=1, rule=None, params=None, **config):
     )
 
 
-async def test_song_makes_three_callbacks_and_the_last_says_succeeded(start, receiver):
+async def test_song_makes_three_callbacks_and_the_last_says_succeeded(
+    start: Callable[..., Awaitable[Caller]], receiver: Receiver
+) -> None:
     caller = await start(**PLAIN)
     await caller.submit()
     await caller.sandbox.settle()
@@ -50,7 +57,7 @@ async def test_song_makes_three_callbacks_and_the_last_says_succeeded(start, rec
     assert list(receiver.bodies[0]) == ["songs"]
 
 
-def test_extras_come_in_either_order():
+def test_extras_come_in_either_order() -> None:
     orders = {tuple(plan(n=n).marks) for n in range(1, 30)}
     assert orders == {
         ("audio_complete", "wav_complete", "lrcsections_complete"),
@@ -70,7 +77,9 @@ def test_extras_come_in_either_order():
         ("midi.create", {}, 1),
     ],
 )
-async def test_number_of_callbacks(start, receiver, kind, params, events):
+async def test_number_of_callbacks(
+    start: Callable[..., Awaitable[Caller]], receiver: Receiver, kind: str, params: dict[str, Any], events: int
+) -> None:
     caller = await start(**PLAIN)
     await caller.submit(kind, **params)
     await caller.sandbox.settle()
@@ -80,7 +89,9 @@ async def test_number_of_callbacks(start, receiver, kind, params, events):
     assert ("event" in items[0]) == (events > 1)
 
 
-async def test_streaming_model_tells_the_stream_first(start, receiver):
+async def test_streaming_model_tells_the_stream_first(
+    start: Callable[..., Awaitable[Caller]], receiver: Receiver
+) -> None:
     caller = await start(stream_models=["chirp"])
     await caller.submit(model="Chirp 1")
     await caller.sandbox.settle()
@@ -90,7 +101,7 @@ async def test_streaming_model_tells_the_stream_first(start, receiver):
     assert not chunk.get("audio_url")
 
 
-async def test_instrumental_song_has_no_lyrics(start, receiver):
+async def test_instrumental_song_has_no_lyrics(start: Callable[..., Awaitable[Caller]], receiver: Receiver) -> None:
     caller = await start(habits={"sparse_final": 0})
     (song,) = await caller.submit(instrumental=True)
     await caller.sandbox.settle()
@@ -99,7 +110,7 @@ async def test_instrumental_song_has_no_lyrics(start, receiver):
     assert not any(item.get(name) for name in ("lyrics", "lyrics_sections", "lyrics_sections_status"))
 
 
-async def test_lyrics_of_the_caller_are_sung(start):
+async def test_lyrics_of_the_caller_are_sung(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start()
     (song,) = await caller.submit(lyrics="[verse]\nFirst line\nSecond line")
     caller.sandbox.finish()
@@ -108,7 +119,9 @@ async def test_lyrics_of_the_caller_are_sung(start):
     assert [section["text"] for section in item["lyrics_sections"]] == ["\n[verse]\nFirst line", "Second line"]
 
 
-async def test_sparse_final_leaves_out_what_was_told(start, receiver):
+async def test_sparse_final_leaves_out_what_was_told(
+    start: Callable[..., Awaitable[Caller]], receiver: Receiver
+) -> None:
     caller = await start(habits={"sparse_final": 1})
     (song,) = await caller.submit()
     await caller.sandbox.settle()
@@ -121,7 +134,9 @@ async def test_sparse_final_leaves_out_what_was_told(start, receiver):
 
 
 @pytest.mark.parametrize("chance", [0, 1])
-async def test_unknown_fields_are_null_or_missing(start, receiver, chance):
+async def test_unknown_fields_are_null_or_missing(
+    start: Callable[..., Awaitable[Caller]], receiver: Receiver, chance: int
+) -> None:
     caller = await start(habits={"null_fields": chance})
     await caller.submit()
     await caller.sandbox.settle()
@@ -131,7 +146,7 @@ async def test_unknown_fields_are_null_or_missing(start, receiver, chance):
         assert first.get(name) is None
 
 
-async def test_times_are_seconds_or_milliseconds(start):
+async def test_times_are_seconds_or_milliseconds(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start(habits={"milliseconds": 0})
     caller.sandbox.add_rules(works=[{"milliseconds": True, "prompt": "milli"}])
     before = time.time()
@@ -144,10 +159,10 @@ async def test_times_are_seconds_or_milliseconds(start):
             assert int(before) <= item[name] / unit < time.time() + 1
 
 
-async def test_statuses_pass_from_waiting_to_succeeded(start):
+async def test_statuses_pass_from_waiting_to_succeeded(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start(scale=40)
     (song,) = await caller.submit()
-    seen = []
+    seen: list[Any] = []
     while not seen or seen[-1] != "succeeded":
         (item,) = await caller.query("song", song)
         if not seen or seen[-1] != item["status"]:
@@ -166,13 +181,15 @@ async def test_statuses_pass_from_waiting_to_succeeded(start):
         ("midi.create", {}, (48, 72), (48, 72)),
     ],
 )
-def test_durations_are_those_of_the_service_with_jitter(kind, params, first, last):
+def test_durations_are_those_of_the_service_with_jitter(
+    kind: str, params: dict[str, str], first: tuple[int, int], last: tuple[int, int]
+) -> None:
     times = [list(plan(kind, n, params=params).marks.values()) for n in range(1, 40)]
     assert all(first[0] <= marks[0] <= first[1] and last[0] <= marks[-1] <= last[1] for marks in times)
     assert len({marks[0] for marks in times}) > 30
 
 
-async def test_scale_divides_durations(start, receiver):
+async def test_scale_divides_durations(start: Callable[..., Awaitable[Caller]], receiver: Receiver) -> None:
     caller = await start(scale=400, durations={"jitter": 0})
     at = time.time()
     await caller.submit("stems.create")
@@ -182,7 +199,9 @@ async def test_scale_divides_durations(start, receiver):
     assert work.ended_at - work.accepted_at == pytest.approx(60 / 400, abs=0.001)
 
 
-async def test_several_items_each_with_their_own_callbacks(start, receiver):
+async def test_several_items_each_with_their_own_callbacks(
+    start: Callable[..., Awaitable[Caller]], receiver: Receiver
+) -> None:
     caller = await start(items_per_submission=3)
     item_ids = await caller.submit()
     await caller.sandbox.settle()
@@ -191,7 +210,7 @@ async def test_several_items_each_with_their_own_callbacks(start, receiver):
     assert {item_id: named.count(item_id) for item_id in item_ids} == dict.fromkeys(item_ids, 3)
 
 
-async def test_items_of_one_submission_have_each_their_own_fate(start):
+async def test_items_of_one_submission_have_each_their_own_fate(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start(scale=1, items_per_submission=20, habits={"failed": 0.5})
     await caller.submit()
     (work,) = caller.sandbox.works
@@ -199,7 +218,9 @@ async def test_items_of_one_submission_have_each_their_own_fate(start):
     assert len({item.ended_at for item in work.items}) == 20
 
 
-async def test_only_stems_callbacks_carry_the_vendor_key(start, receiver):
+async def test_only_stems_callbacks_carry_the_vendor_key(
+    start: Callable[..., Awaitable[Caller]], receiver: Receiver
+) -> None:
     caller = await start()
     await caller.submit("lyrics.generate")
     await caller.sandbox.settle()
@@ -210,7 +231,9 @@ async def test_only_stems_callbacks_carry_the_vendor_key(start, receiver):
 
 
 @pytest.mark.parametrize(("shape", "kind"), [("url", str), ("list", list), ("object", dict)])
-async def test_shapes_of_stems(start, shape, kind):
+async def test_shapes_of_stems(
+    start: Callable[..., Awaitable[Caller]], shape: str, kind: type[str] | type[list[Any]] | type[dict[str, Any]]
+) -> None:
     caller = await start(stems_shape=shape)
     (stems,) = await caller.submit("stems.create")
     caller.sandbox.finish()
@@ -218,7 +241,9 @@ async def test_shapes_of_stems(start, shape, kind):
 
 
 @pytest.mark.parametrize("kind", ["song.generate", "instrumental.generate", "lyrics.generate", "stems.create"])
-async def test_failed_work_is_called_back_once_with_a_reason(start, receiver, kind):
+async def test_failed_work_is_called_back_once_with_a_reason(
+    start: Callable[..., Awaitable[Caller]], receiver: Receiver, kind: str
+) -> None:
     caller = await start(habits={"failed": 1})
     (item_id,) = await caller.submit(kind)
     await caller.sandbox.settle()
@@ -227,7 +252,7 @@ async def test_failed_work_is_called_back_once_with_a_reason(start, receiver, ki
     assert item["status"] == "failed"
     assert item["err_msg"]
     assert not item.get("audio_url")
-    (shown,) = await caller.query(kind.split(".")[0], item_id)
+    (shown,) = await caller.query(kind.split(".", maxsplit=1)[0], item_id)
     assert shown["status"] == "failed"
 
 
@@ -238,7 +263,9 @@ async def test_failed_work_is_called_back_once_with_a_reason(start, receiver, ki
         ("part_failed_sections", "lyrics_sections_status", "lyrics_sections"),
     ],
 )
-async def test_part_failed_keeps_the_mp3(start, receiver, outcome, field, url):
+async def test_part_failed_keeps_the_mp3(
+    start: Callable[..., Awaitable[Caller]], receiver: Receiver, outcome: str, field: str, url: str
+) -> None:
     caller = await start(habits={"sparse_final": 0})
     caller.sandbox.add_rules(works=[{"outcome": outcome}])
     await caller.submit()
@@ -249,7 +276,7 @@ async def test_part_failed_keeps_the_mp3(start, receiver, outcome, field, url):
     assert not last.get(url)
 
 
-def test_mix_of_outcomes_follows_the_chances():
+def test_mix_of_outcomes_follows_the_chances() -> None:
     mix = [plan(n=n, habits={"failed": 0.2, "part_failed": 0.3, "stuck": 0.1}).outcome for n in range(1, 501)]
     assert 60 < mix.count("failed") < 140
     assert mix.count("part_failed_wav") > 30
@@ -258,7 +285,7 @@ def test_mix_of_outcomes_follows_the_chances():
     assert mix.count("succeeded") > 150
 
 
-async def test_stuck_work_never_ends_by_itself(start, receiver):
+async def test_stuck_work_never_ends_by_itself(start: Callable[..., Awaitable[Caller]], receiver: Receiver) -> None:
     caller = await start(scale=100_000)
     caller.sandbox.add_rules(works=[{"outcome": "stuck", "odd_status": "cancelled"}])
     (song,) = await caller.submit()
@@ -271,7 +298,9 @@ async def test_stuck_work_never_ends_by_itself(start, receiver):
     assert (await caller.query("song", song))[0]["status"] == "succeeded"
 
 
-async def test_odd_status_is_shown_until_there_is_something(start, receiver):
+async def test_odd_status_is_shown_until_there_is_something(
+    start: Callable[..., Awaitable[Caller]], receiver: Receiver
+) -> None:
     caller = await start(scale=1, habits={"odd_status": 1})
     (song,) = await caller.submit()
     assert (await caller.query("song", song))[0]["status"] in {"pending", "queued", "processing"}
@@ -280,7 +309,7 @@ async def test_odd_status_is_shown_until_there_is_something(start, receiver):
     assert receiver.items()[0]["status"] == "main_succeeded"
 
 
-async def test_odd_event_and_odd_fields(start, receiver):
+async def test_odd_event_and_odd_fields(start: Callable[..., Awaitable[Caller]], receiver: Receiver) -> None:
     caller = await start(habits={"odd_event": 1, "odd_fields": 1})
     await caller.submit()
     await caller.sandbox.settle()
@@ -291,7 +320,7 @@ async def test_odd_event_and_odd_fields(start, receiver):
     assert all(isinstance(item["tags_v2"], list) and isinstance(item["bpm"], int) for item in receiver.items())
 
 
-async def test_same_seed_same_decisions_whatever_the_concurrency(start):
+async def test_same_seed_same_decisions_whatever_the_concurrency(start: Callable[..., Awaitable[Caller]]) -> None:
     async def fates(seed: int, together: bool) -> list[object]:
         caller = await start(scale=1, seed=seed, **all_faults().model_dump(include={"habits", "callbacks"}))
         if together:
@@ -307,7 +336,9 @@ async def test_same_seed_same_decisions_whatever_the_concurrency(start):
     assert one != await fates(8, together=False)
 
 
-async def test_same_callback_is_the_same_bytes_each_time(start, receiver):
+async def test_same_callback_is_the_same_bytes_each_time(
+    start: Callable[..., Awaitable[Caller]], receiver: Receiver
+) -> None:
     caller = await start(callbacks={"double": 1})
     await caller.submit()
     await caller.sandbox.settle()
@@ -315,7 +346,7 @@ async def test_same_callback_is_the_same_bytes_each_time(start, receiver):
     assert len(set(receiver.raw)) == 3
 
 
-def test_config_from_the_command_line(tmp_path):
+def test_config_from_the_command_line(tmp_path: Path) -> None:
     assert load_config(None, scale=60, seed=None) == SandboxConfig(scale=60)
     assert load_config("all", scale=60) == all_faults(scale=60)
     faults = {"scale": 5, "callbacks": {"drop": 0.5}, "submit": {"codes": {"400006": 0.1}}}
@@ -329,7 +360,7 @@ def test_config_from_the_command_line(tmp_path):
             load_config(wrong)
 
 
-async def test_public_url_is_used_in_links():
+async def test_public_url_is_used_in_links() -> None:
     sandbox = Sandbox(SandboxConfig(public_url="http://sandbox:9000"), "http://127.0.0.1:1")
     work, _ = sandbox.accept(1, KINDS["song.generate"], {**SONG, "callback_url": "http://127.0.0.1:1/"})
     sandbox.works.finish()

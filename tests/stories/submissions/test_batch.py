@@ -1,21 +1,24 @@
 """A batch of tasks: all or none, each fault with its index, once per idempotency key."""
 
 import json
+from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.bodies import assert_problem
 from tests.support.databases import on_sqlite
-from tests.support.gateway import PARAMS, SONG
+from tests.support.direct import Direct
+from tests.support.gateway import PARAMS, SONG, Running
 
 KEY = {"Idempotency-Key": "month-17"}
 
 
-async def _post(gateway, body, **headers):
+async def _post(gateway: Running, body: dict[str, Any] | list[Any] | str, **headers: Any) -> httpx.Response:
     return await gateway.api.post("/v1/tasks/batch", json=body, headers=headers)
 
 
-async def test_a_batch_is_taken_whole_and_answered_in_order(gateway, db):
+async def test_a_batch_is_taken_whole_and_answered_in_order(gateway: Running, db: Direct) -> None:
     given = [{"kind": kind, "params": params, "reference": f"order-{kind}"} for kind, params in PARAMS.items()]
     answer = await _post(gateway, {"tasks": given})
     assert answer.status_code == 202
@@ -31,10 +34,10 @@ async def test_a_batch_is_taken_whole_and_answered_in_order(gateway, db):
     assert len(await db.rows("SELECT id FROM tasks")) == len(given)
 
 
-async def test_one_bad_task_leaves_none_and_every_fault_has_its_index(gateway, db):
+async def test_one_bad_task_leaves_none_and_every_fault_has_its_index(gateway: Running, db: Direct) -> None:
     before = await db.everything()
     good = {"kind": "song.generate", "params": SONG}
-    deep: list = []
+    deep: list[Any] = []
     for _ in range(40):
         deep = [deep]
     bad = [
@@ -68,14 +71,16 @@ async def test_one_bad_task_leaves_none_and_every_fault_has_its_index(gateway, d
     [{}, {"tasks": []}, {"tasks": {}}, {"tasks": None}, [], {"tasks": "abc"}, "tasks"],
     ids=str,
 )
-async def test_what_is_no_batch_is_refused(gateway, db, body):
+async def test_what_is_no_batch_is_refused(
+    gateway: Running, db: Direct, body: dict[str, Any] | list[Any] | str
+) -> None:
     before = await db.everything()
     assert_problem(await _post(gateway, body), 422, "invalid_request")
     assert await db.everything() == before
 
 
 @on_sqlite
-async def test_a_hundred_are_taken_and_one_more_is_not(gateway, db):
+async def test_a_hundred_are_taken_and_one_more_is_not(gateway: Running, db: Direct) -> None:
     one = {"kind": "lyrics.generate", "params": {"prompt": "rain"}}
     assert_problem(await _post(gateway, {"tasks": [one] * 101}), 422, "invalid_request")
     assert_problem(await _post(gateway, {"tasks": [one], "more": 1}), 422, "invalid_request")
@@ -85,7 +90,7 @@ async def test_a_hundred_are_taken_and_one_more_is_not(gateway, db):
     assert len({task["id"] for task in answer.json()["data"]}) == 100
 
 
-async def test_the_limit_of_64_kib_is_each_tasks_own(gateway):
+async def test_the_limit_of_64_kib_is_each_tasks_own(gateway: Running) -> None:
     """A hundred tasks of the greatest size fit into one body."""
     frame = len(json.dumps({**SONG, "x": ""}, separators=(",", ":"))) + len("{}")
     full = {"kind": "song.generate", "params": {**SONG, "x": "x" * (64 * 1024 - frame)}}
@@ -97,7 +102,7 @@ async def test_the_limit_of_64_kib_is_each_tasks_own(gateway):
     assert [fault["path"] for fault in problem["errors"]] == ["tasks.1.params"]
 
 
-async def test_an_idempotency_key_makes_a_batch_once_and_is_the_routes_own(gateway, db):
+async def test_an_idempotency_key_makes_a_batch_once_and_is_the_routes_own(gateway: Running, db: Direct) -> None:
     body = {"tasks": [{"kind": "song.generate", "params": SONG, "reference": str(n)} for n in range(3)]}
     first = await _post(gateway, body, **KEY)
     assert (first.status_code, first.headers.get("idempotent-replayed")) == (202, None)
@@ -112,7 +117,7 @@ async def test_an_idempotency_key_makes_a_batch_once_and_is_the_routes_own(gatew
 
 
 @on_sqlite
-async def test_a_batch_needs_a_key_and_is_its_clients(gateway):
+async def test_a_batch_needs_a_key_and_is_its_clients(gateway: Running) -> None:
     body = {"tasks": [{"kind": "song.generate", "params": SONG}]}
     assert_problem(await _post(gateway, body, Authorization="Bearer nobody"), 401, "unauthenticated")
     made = (await gateway.api.post("/v1/clients", json={"name": "studio"})).json()

@@ -1,27 +1,31 @@
 """Taking a task back before it is sent, and making a new one like one that has ended."""
 
 import asyncio
+from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
 from tests.support.bodies import assert_problem, done, said, song
 from tests.support.databases import on_sqlite
-from tests.support.gateway import SONG, running_gateway
+from tests.support.direct import Direct
+from tests.support.gateway import SONG, Running, running_gateway
+from tests.support.starting import StartGateway, StartSandbox
 
 NOBODY = "0192aaaa-0000-7000-8000-000000000000"
 
 
-async def _do(gateway, task_id, action, **headers):
+async def _do(gateway: Running, task_id: Any, action: str, **headers: Any) -> httpx.Response:
     return await gateway.api.post(f"/v1/tasks/{task_id}/{action}", headers=headers)
 
 
-async def _client(gateway, name):
+async def _client(gateway: Running, name: str) -> dict[str, Any]:
     made = await gateway.api.post("/v1/clients", json={"name": name})
     return {"Authorization": f"Bearer {made.json()['api_key']}"}
 
 
-async def test_a_queued_task_is_canceled_and_never_sent(database_url, start_sandbox):
+async def test_a_queued_task_is_canceled_and_never_sent(database_url: str, start_sandbox: StartSandbox) -> None:
     sandbox = await start_sandbox()
     async with running_gateway(database_url, workers=False) as gateway:
         task, other = await gateway.submit(), await gateway.submit()
@@ -43,7 +47,7 @@ async def test_a_queued_task_is_canceled_and_never_sent(database_url, start_sand
     assert len(sandbox.works) == 1
 
 
-async def test_what_the_vendor_has_is_not_canceled_and_not_touched(gateway, db):
+async def test_what_the_vendor_has_is_not_canceled_and_not_touched(gateway: Running, db: Direct) -> None:
     task = await gateway.submit()
     assert (await gateway.call_back("song", song("t2m_1"), UUID(task["id"]))).status_code == 200
     for status, body in (("running", None), ("succeeded", done())):
@@ -55,7 +59,9 @@ async def test_what_the_vendor_has_is_not_canceled_and_not_touched(gateway, db):
         assert await db.everything() == before
 
 
-async def test_a_sender_and_a_cancellation_at_the_same_moment(start_gateway, start_sandbox):
+async def test_a_sender_and_a_cancellation_at_the_same_moment(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     """Each task is either canceled and never sent, or sent once and 409."""
     sandbox = await start_sandbox()
     gateway = await start_gateway(sandbox, submit_max_in_flight=1000)
@@ -74,8 +80,8 @@ async def test_a_sender_and_a_cancellation_at_the_same_moment(start_gateway, sta
 
 
 @pytest.mark.parametrize("ending", ["succeeded", "canceled"])
-async def test_an_ended_task_is_submitted_again_as_a_new_one(gateway, ending):
-    given = {"reference": "order-17", "metadata": {"a": [1]}, "webhook_url": "https://hooks.example/t"}
+async def test_an_ended_task_is_submitted_again_as_a_new_one(gateway: Running, ending: str) -> None:
+    given: dict[str, Any] = {"reference": "order-17", "metadata": {"a": [1]}, "webhook_url": "https://hooks.example/t"}
     task = await gateway.submit(params={**SONG, "new_field": 1}, **given)
     if ending == "canceled":
         await _do(gateway, task["id"], "cancel")
@@ -98,7 +104,7 @@ async def test_an_ended_task_is_submitted_again_as_a_new_one(gateway, ending):
     assert (await _do(gateway, new["id"], "retry")).json()["retry_of"] == new["id"]
 
 
-async def test_a_task_that_has_not_ended_is_not_submitted_again(gateway, db):
+async def test_a_task_that_has_not_ended_is_not_submitted_again(gateway: Running, db: Direct) -> None:
     task = await gateway.submit()
     for body in (None, song("t2m_1"), song("t2m_1", "main_succeeded")):
         if body is not None:
@@ -111,7 +117,7 @@ async def test_a_task_that_has_not_ended_is_not_submitted_again(gateway, db):
     assert (await _do(gateway, task["id"], "retry", **{"Idempotency-Key": "k"})).status_code == 202
 
 
-async def test_a_task_of_another_system_is_not_submitted_again(gateway, db):
+async def test_a_task_of_another_system_is_not_submitted_again(gateway: Running, db: Direct) -> None:
     await gateway.call_back("song", done("t2m_x"))
     external = (await gateway.api.get("/v1/items/t2m_x")).json()
     assert external["status"] == "succeeded"
@@ -121,7 +127,7 @@ async def test_a_task_of_another_system_is_not_submitted_again(gateway, db):
     assert await db.everything() == before
 
 
-async def test_a_retry_is_made_once_for_each_idempotency_key(gateway, db):
+async def test_a_retry_is_made_once_for_each_idempotency_key(gateway: Running, db: Direct) -> None:
     first, second = await gateway.submit(), await gateway.submit()
     for task in (first, second):
         await _do(gateway, task["id"], "cancel")
@@ -139,7 +145,7 @@ async def test_a_retry_is_made_once_for_each_idempotency_key(gateway, db):
 
 
 @on_sqlite
-async def test_only_a_tasks_client_and_admins_may_do_something_with_it(gateway):
+async def test_only_a_tasks_client_and_admins_may_do_something_with_it(gateway: Running) -> None:
     studio, radio = await _client(gateway, "studio"), await _client(gateway, "radio")
     body = {"kind": "song.generate", "params": SONG}
     task = (await gateway.api.post("/v1/tasks", json=body, headers=studio)).json()

@@ -3,7 +3,9 @@ itself when it returns; so does an operation that is gone."""
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -11,19 +13,21 @@ import sqlalchemy as sa
 from app.domain.model_breaker import Breaker, ModelKey
 from app.domain.timing import later
 from app.sandbox.config import merged
+from app.sandbox.state import Sandbox
 from app.storage import breakers, tables
 from app.telemetry.metrics import model_held_tasks
 from tests.support.clock import ScaledClock
-from tests.support.gateway import eventually, running_gateway
+from tests.support.gateway import Running, eventually, running_gateway
+from tests.support.starting import StartGateway, StartSandbox
 
 GONE, OTHER = "TemPolor v4.5", "tempolor-latest"
 
 
-def song(model, n=0):
+def song(model: str, n: int = 0) -> dict[str, Any]:
     return {"kind": "song.generate", "params": {"prompt": f"{model} {n}", "model": model}}
 
 
-async def queue(gateway, bodies):
+async def queue(gateway: Running, bodies: list[Any]) -> list[Any]:
     """Queue tasks, in their order; their ids."""
     ids = []
     for start in range(0, len(bodies), 100):
@@ -33,15 +37,15 @@ async def queue(gateway, bodies):
     return ids
 
 
-def change(sandbox, **fields):
+def change(sandbox: Sandbox, **fields: Any) -> None:
     sandbox.configure(merged(sandbox.config, fields))
 
 
-def submissions(sandbox):
+def submissions(sandbox: Sandbox) -> list[Any]:
     return [call for call in sandbox.calls if call.operation == "submit"]
 
 
-async def statuses(gateway):
+async def statuses(gateway: Running) -> Any:
     """How many tasks there are of each model in each status."""
     found, cursor = Counter(), {}
     while cursor is not None:
@@ -51,7 +55,7 @@ async def statuses(gateway):
     return found
 
 
-async def are(gateway, **counts):
+async def are(gateway: Running, **counts: Any) -> Counter[Any] | None:
     """Whether so many tasks have each of these statuses."""
     found = Counter()
     for (_, status), count in (await statuses(gateway)).items():
@@ -59,17 +63,17 @@ async def are(gateway, **counts):
     return found if found == Counter(counts) else None
 
 
-async def held(gateway):
+async def held(gateway: Running) -> Any:
     return (await gateway.api.get("/v1/submissions")).json()["held_models"]
 
 
-async def waiting(gateway, count):
+async def waiting(gateway: Running, count: int) -> Any:
     """What is held, once so many tasks of it were found waiting."""
     found = await held(gateway)
     return found if found and found[0]["waiting"] == count else None
 
 
-async def probes_are_one_a_minute(sandbox, clock):
+async def probes_are_one_a_minute(sandbox: Sandbox, clock: ScaledClock) -> None:
     before = len(submissions(sandbox))
     clock.skip(55)
     await asyncio.sleep(0.4)
@@ -80,25 +84,27 @@ async def probes_are_one_a_minute(sandbox, clock):
     assert len(submissions(sandbox)) == before + 1, "one probe"
 
 
-def sent(sandbox, count):
-    async def enough():
+def sent(sandbox: Sandbox, count: int) -> Callable[..., Awaitable[Any]]:
+    async def enough() -> bool:
         return len(submissions(sandbox)) >= count
 
     return enough
 
 
 @pytest.mark.parametrize("each", [12, pytest.param(250, marks=pytest.mark.slow)])
-async def test_a_retired_model_burns_three_of_a_long_queue_and_no_more(database_url, start_sandbox, each):
+async def test_a_retired_model_burns_three_of_a_long_queue_and_no_more(
+    database_url: str, start_sandbox: StartSandbox, each: int
+) -> None:
     sandbox = await start_sandbox(scale=2000, retired_models=[GONE])
     clock = ScaledClock()
     async with running_gateway(database_url, workers=False) as gateway:
         # The tasks of the retired model stand in front of the others.
         await queue(gateway, [song(GONE, n) for n in range(each)] + [song(OTHER, n) for n in range(each)])
-    given = {"tempolor_base_url": sandbox.base_url, "clock": clock, "submit_max_in_flight": 10}
+    given: dict[str, Any] = {"tempolor_base_url": sandbox.base_url, "clock": clock, "submit_max_in_flight": 10}
     async with running_gateway(database_url, **given) as gateway:
         rest = {(GONE, "failed"): 3, (GONE, "queued"): each - 3, (OTHER, "succeeded"): each}
 
-        async def others_done():
+        async def others_done() -> Any:
             found = await statuses(gateway)
             return found if found[OTHER, "succeeded"] == each else None
 
@@ -112,14 +118,14 @@ async def test_a_retired_model_burns_three_of_a_long_queue_and_no_more(database_
             await asyncio.sleep(0.5)
             assert len(submissions(sandbox)) == before + 1, "one probe a minute"
 
-            async def nothing_burnt():
+            async def nothing_burnt() -> Any:
                 return await statuses(gateway) == rest
 
             await eventually(nothing_burnt, timeout_s=20)
         change(sandbox, retired_models=[])
         clock.skip(61)
 
-        async def all_done():
+        async def all_done() -> Any:
             return (await statuses(gateway))[GONE, "succeeded"] == each - 3
 
         await eventually(all_done, timeout_s=120, every_s=0.5)
@@ -135,7 +141,9 @@ NOT_OFFERED = {
 
 
 @pytest.mark.parametrize("gone", NOT_OFFERED)
-async def test_what_concerns_everybody_holds_after_three_says_so_and_goes_on(start_gateway, start_sandbox, gone):
+async def test_what_concerns_everybody_holds_after_three_says_so_and_goes_on(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, gone: str
+) -> None:
     fields, code = NOT_OFFERED[gone]
     sandbox = await start_sandbox(scale=2000)
     change(sandbox, **fields)
@@ -165,7 +173,7 @@ async def test_what_concerns_everybody_holds_after_three_says_so_and_goes_on(sta
     assert (await gateway.api.get("/backlog")).json()["held_models"] == []
 
 
-async def test_the_other_kinds_and_models_go_on(start_gateway, start_sandbox):
+async def test_the_other_kinds_and_models_go_on(start_gateway: StartGateway, start_sandbox: StartSandbox) -> None:
     sandbox = await start_sandbox(scale=2000, retired_models=[GONE])
     gateway = await start_gateway(sandbox, submit_max_in_flight=1)
     gone = await queue(gateway, [song(GONE, n) for n in range(5)])
@@ -178,7 +186,7 @@ async def test_the_other_kinds_and_models_go_on(start_gateway, start_sandbox):
     assert (await gateway.task(gone[-1]))["waiting_for"]["reason"] == "model_not_offered"
 
 
-async def test_what_concerns_one_task_holds_nothing(start_gateway, start_sandbox):
+async def test_what_concerns_one_task_holds_nothing(start_gateway: StartGateway, start_sandbox: StartSandbox) -> None:
     sandbox = await start_sandbox(scale=2000)
     answers = [
         {"status": 400004},
@@ -194,7 +202,9 @@ async def test_what_concerns_one_task_holds_nothing(start_gateway, start_sandbox
     assert await held(gateway) == []
 
 
-async def test_an_acceptance_between_two_refusals_counts_anew(start_gateway, start_sandbox):
+async def test_an_acceptance_between_two_refusals_counts_anew(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=2000)
     no = {"operation": "submit", "status": 400003, "message": "model not support"}
     sandbox.add_rules(answers=[no | {"prompt": f" {n}"} for n in (0, 1, 3, 4)])
@@ -204,7 +214,9 @@ async def test_an_acceptance_between_two_refusals_counts_anew(start_gateway, sta
     assert await held(gateway) == []
 
 
-async def test_how_many_are_refused_before_it_holds_is_a_setting(start_gateway, start_sandbox):
+async def test_how_many_are_refused_before_it_holds_is_a_setting(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=2000, retired_models=["*"])
     gateway = await start_gateway(sandbox, submit_max_in_flight=1, submit_refusals_to_hold=2)
     await queue(gateway, [song(OTHER, n) for n in range(4)])
@@ -213,8 +225,8 @@ async def test_how_many_are_refused_before_it_holds_is_a_setting(start_gateway, 
 
 
 async def test_a_probe_that_is_refused_for_its_own_sake_fails_alone_and_the_next_one_goes_at_once(
-    start_gateway, start_sandbox
-):
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=2000, retired_models=["*"])
     clock = ScaledClock()
     gateway = await start_gateway(sandbox, clock=clock, submit_max_in_flight=1)
@@ -226,7 +238,9 @@ async def test_a_probe_that_is_refused_for_its_own_sake_fails_alone_and_the_next
     await eventually(partial(are, gateway, failed=4, succeeded=1))
 
 
-async def test_each_probe_is_the_oldest_of_those_that_were_tried_least(start_gateway, start_sandbox):
+async def test_each_probe_is_the_oldest_of_those_that_were_tried_least(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     """One that can never be taken must not be the only probe there is."""
     sandbox = await start_sandbox(scale=2000, retired_models=["*"])
     clock = ScaledClock()
@@ -239,7 +253,7 @@ async def test_each_probe_is_the_oldest_of_those_that_were_tried_least(start_gat
         assert [types.count("refused") for types in entries] == tried
 
 
-async def test_a_release_by_hand_lets_all_go(start_gateway, start_sandbox):
+async def test_a_release_by_hand_lets_all_go(start_gateway: StartGateway, start_sandbox: StartSandbox) -> None:
     sandbox = await start_sandbox(scale=2000, retired_models=["*"])
     gateway = await start_gateway(sandbox, submit_max_in_flight=1)
     ids = await queue(gateway, [song(OTHER, n) for n in range(5)])
@@ -251,7 +265,9 @@ async def test_a_release_by_hand_lets_all_go(start_gateway, start_sandbox):
         await gateway.until(task_id, "succeeded")
 
 
-async def test_a_hold_by_hand_is_released_first_and_the_model_stays_held(start_gateway, start_sandbox):
+async def test_a_hold_by_hand_is_released_first_and_the_model_stays_held(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=2000, retired_models=["*"])
     gateway = await start_gateway(sandbox, submit_max_in_flight=1)
     ids = await queue(gateway, [song(OTHER, n) for n in range(4)])
@@ -267,10 +283,10 @@ async def test_a_hold_by_hand_is_released_first_and_the_model_stays_held(start_g
     assert (await gateway.task(ids[-1]))["waiting_for"]["reason"] == "model_not_offered"
 
 
-async def test_an_alias_sends_what_waits_under_another_name(start_sandbox, database_url):
+async def test_an_alias_sends_what_waits_under_another_name(start_sandbox: StartSandbox, database_url: str) -> None:
     """The remedy: the operator names today's model, and restarts."""
     sandbox = await start_sandbox(scale=2000, retired_models=[GONE])
-    given = {"tempolor_base_url": sandbox.base_url, "submit_max_in_flight": 1}
+    given: dict[str, Any] = {"tempolor_base_url": sandbox.base_url, "submit_max_in_flight": 1}
     async with running_gateway(database_url, **given) as gateway:
         ids = await queue(gateway, [song(GONE, n) for n in range(5)])
         await eventually(partial(are, gateway, failed=3, queued=2))
@@ -302,7 +318,9 @@ ALIASED = [
 ]
 
 
-async def test_an_alias_is_looked_up_once_and_params_stay_as_given(start_gateway, start_sandbox):
+async def test_an_alias_is_looked_up_once_and_params_stay_as_given(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=2000)
     gateway = await start_gateway(sandbox, model_aliases={"a": "b", "b": "c"})
     for kind, params, sent_params, submitted in ALIASED:
@@ -313,14 +331,16 @@ async def test_an_alias_is_looked_up_once_and_params_stay_as_given(start_gateway
         assert list(sandbox.works)[-1].params == sent_params
 
 
-async def test_what_is_parked_comes_due_by_itself_where_nobody_holds_it(start_gateway, start_sandbox):
+async def test_what_is_parked_comes_due_by_itself_where_nobody_holds_it(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     """As beside a release that knows nothing of holds."""
     sandbox = await start_sandbox(scale=2000, retired_models=[GONE])
     gateway = await start_gateway(sandbox, submit_max_in_flight=1)
     await queue(gateway, [song(GONE, n) for n in range(5)])
     await eventually(partial(waiting, gateway, 2))
 
-    def due(conn):
+    def due(conn: sa.Connection) -> Sequence[Any]:
         columns = tables.tasks.c
         return conn.execute(sa.select(columns.dispatch_due_at).where(columns.parked_as.is_not(None))).scalars().all()
 
@@ -330,12 +350,12 @@ async def test_what_is_parked_comes_due_by_itself_where_nobody_holds_it(start_ga
     assert all(3000 < (at - now).total_seconds() <= 3600 for at in found)
 
 
-async def test_breakers_are_bounded_and_those_that_hold_outlast_the_others(start_gateway):
+async def test_breakers_are_bounded_and_those_that_hold_outlast_the_others(start_gateway: StartGateway) -> None:
     """Clients name models freely."""
     gateway = await start_gateway(workers=False)
     context = gateway.gateway.context
 
-    def fill(conn):
+    def fill(conn: sa.Connection) -> tuple[dict[ModelKey, Breaker], Any]:
         at = context.clock.now()
         for n in range(3 * breakers.MOST):
             held_since = at if n % 3 == 0 else None
@@ -354,7 +374,7 @@ async def test_breakers_are_bounded_and_those_that_hold_outlast_the_others(start
     assert {"kind": "other", "model": "other"} in series
 
 
-async def test_a_canceled_task_is_no_probe(start_gateway, start_sandbox):
+async def test_a_canceled_task_is_no_probe(start_gateway: StartGateway, start_sandbox: StartSandbox) -> None:
     sandbox, clock = await start_sandbox(scale=2000, retired_models=["*"]), ScaledClock()
     gateway = await start_gateway(sandbox, clock=clock, submit_max_in_flight=1)
     ids = await queue(gateway, [song(OTHER, n) for n in range(4)])

@@ -21,7 +21,7 @@ async def ask(base_url: str, proxy: str | None) -> object:
         await client.close()
 
 
-async def test_a_call_over_http_is_handed_to_the_proxy():
+async def test_a_call_over_http_is_handed_to_the_proxy() -> None:
     async with answering(answer("200 OK", ACCOUNT)) as (url, requests):
         found = await ask("http://vendor.invalid/base", url.replace("://", "://user:p%40ss@"))
     assert found == {"balance": 5}
@@ -31,7 +31,7 @@ async def test_a_call_over_http_is_handed_to_the_proxy():
     assert b"proxy-authorization: basic dxnlcjpwqhnz" in request.lower()
 
 
-async def test_a_call_over_tls_goes_through_a_tunnel_and_keeps_the_key_from_the_proxy():
+async def test_a_call_over_tls_goes_through_a_tunnel_and_keeps_the_key_from_the_proxy() -> None:
     async with answering(answer("403 Forbidden")) as (url, requests):
         found = await ask("https://vendor.invalid", url)
     assert isinstance(found, Unanswered)
@@ -41,7 +41,7 @@ async def test_a_call_over_tls_goes_through_a_tunnel_and_keeps_the_key_from_the_
 
 
 @pytest.mark.parametrize("no_proxy", ["", "[::1]", "localhost,fd07:b51a:cc66:f0::/64"])
-async def test_the_environment_is_not_heeded(monkeypatch, no_proxy):
+async def test_the_environment_is_not_heeded(monkeypatch: pytest.MonkeyPatch, no_proxy: str) -> None:
     async with (
         answering(answer("200 OK", ACCOUNT)) as (vendor, _),
         answering(answer("502 Bad Gateway")) as (proxy, asked),

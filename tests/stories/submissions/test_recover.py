@@ -9,24 +9,29 @@ import json
 import shutil
 import sqlite3
 import uuid
+from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.sandbox.state import Sandbox
 from tests.support.bodies import assert_problem, song
 from tests.support.commands import call, environment
 from tests.support.direct import Direct
-from tests.support.gateway import running_gateway
+from tests.support.gateway import Running, running_gateway
+from tests.support.starting import StartGateway, StartSandbox
 from tests.support.virtual_time import utc_now
 from tests.support.watching import submit_many
 
 
-def sent(sandbox):
+def sent(sandbox: Sandbox) -> list[Any]:
     return [call for call in sandbox.calls if call.operation == "submit"]
 
 
-async def moment():
+async def moment() -> datetime:
     """A moment after all that was and before all that will be."""
     await asyncio.sleep(0.01)
     at = utc_now()
@@ -34,21 +39,21 @@ async def moment():
     return at
 
 
-async def recover(gateway, since, **more):
+async def recover(gateway: Running, since: datetime, **more: Any) -> Any:
     answer = await gateway.api.post("/v1/submissions/recover", json={"sent_since": since.isoformat(), **more})
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-async def statuses(gateway):
+async def statuses(gateway: Running) -> list[Any]:
     return [one["status"] for one in (await gateway.api.get("/v1/tasks?limit=200")).json()["data"]]
 
 
 @pytest.fixture
-def backup(database_url, tmp_path, request):
+def backup(database_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Takes a backup of the test's database, to which nobody may be connected; gives a URL at which it is served."""
 
-    def take():
+    def take() -> Any:
         if database_url.startswith("sqlite"):
             source = database_url.partition(":///")[2]
             with closing(sqlite3.connect(source)) as conn:
@@ -64,9 +69,11 @@ def backup(database_url, tmp_path, request):
 
 # The commands go by the machine's clock, and the moment is held against it.
 @pytest.mark.real_time
-async def test_what_was_sent_after_the_backup_is_not_sent_again(database_url, backup, start_sandbox):
+async def test_what_was_sent_after_the_backup_is_not_sent_again(
+    database_url: str, backup: Callable[..., Any], start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=60, callbacks={"drop": 1})
-    vendor = {"tempolor_base_url": sandbox.base_url}
+    vendor: dict[str, Any] = {"tempolor_base_url": sandbox.base_url}
     async with running_gateway(database_url, workers=False) as before:
         task = await before.submit()
     restored, backed_up_at = backup(), await moment()
@@ -93,10 +100,12 @@ async def test_what_was_sent_after_the_backup_is_not_sent_again(database_url, ba
         assert datetime.fromisoformat(entry["detail"]["sent_since"]) == backed_up_at
 
 
-async def test_without_it_the_task_is_sent_twice(database_url, backup, start_sandbox):
+async def test_without_it_the_task_is_sent_twice(
+    database_url: str, backup: Callable[..., Any], start_sandbox: StartSandbox
+) -> None:
     """The fault itself: what the test above guards against."""
     sandbox = await start_sandbox(scale=60, callbacks={"drop": 1})
-    vendor = {"tempolor_base_url": sandbox.base_url}
+    vendor: dict[str, Any] = {"tempolor_base_url": sandbox.base_url}
     async with running_gateway(database_url, workers=False) as before:
         task = await before.submit()
     restored = backup()
@@ -106,7 +115,7 @@ async def test_without_it_the_task_is_sent_twice(database_url, backup, start_san
     assert len(sent(sandbox)) == 2
 
 
-async def test_which_tasks_it_means(start_gateway, database_url):
+async def test_which_tasks_it_means(start_gateway: StartGateway, database_url: str) -> None:
     gateway = await start_gateway(workers=False)
     db = Direct(database_url)
     queued, submitting, named, canceled, failed = [(await gateway.submit())["id"] for _ in range(5)]
@@ -133,12 +142,12 @@ async def test_which_tasks_it_means(start_gateway, database_url):
     assert (await gateway.task(failed))["status"] == "failed"
 
 
-async def _set(db, task_id, assignments):
+async def _set(db: Direct, task_id: Any, assignments: str) -> None:
     literal = task_id.replace("-", "") if db.is_sqlite else task_id
     await db.execute(f"UPDATE tasks SET {assignments} WHERE id = '{literal}'")
 
 
-async def test_the_same_again_leaves_alone_what_came_since(gateway):
+async def test_the_same_again_leaves_alone_what_came_since(gateway: Running) -> None:
     old, settled = (await gateway.submit())["id"], (await gateway.submit())["id"]
     since = await moment()
     first = await recover(gateway, since)
@@ -152,7 +161,7 @@ async def test_the_same_again_leaves_alone_what_came_since(gateway):
     assert (await recover(gateway, await moment()))["tasks"] == 2
 
 
-async def test_the_moment_of_the_recovery_can_be_given(gateway):
+async def test_the_moment_of_the_recovery_can_be_given(gateway: Running) -> None:
     old = (await gateway.submit())["id"]
     resumed_at = await moment()
     new = (await gateway.submit())["id"]
@@ -161,7 +170,7 @@ async def test_the_moment_of_the_recovery_can_be_given(gateway):
     assert [(await gateway.task(one))["status"] for one in (old, new)] == ["unconfirmed", "queued"]
 
 
-async def test_more_than_a_batch_is_recovered_and_each_batch_recorded(gateway):
+async def test_more_than_a_batch_is_recovered_and_each_batch_recorded(gateway: Running) -> None:
     await submit_many(gateway, 210)
     since = await moment()
     assert (await recover(gateway, since))["tasks"] == 210
@@ -170,7 +179,7 @@ async def test_more_than_a_batch_is_recovered_and_each_batch_recorded(gateway):
     assert set(await statuses(gateway)) == {"unconfirmed"}
 
 
-async def test_impossible_moments_are_refused(gateway):
+async def test_impossible_moments_are_refused(gateway: Running) -> None:
     task_id = (await gateway.submit())["id"]
     hour = timedelta(hours=1)
     for body in (

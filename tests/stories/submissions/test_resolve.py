@@ -2,29 +2,34 @@
 
 import json
 import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
+from app.sandbox.state import Sandbox
 from tests.support.bodies import assert_problem, song
 from tests.support.commands import call, environment
-from tests.support.gateway import eventually
+from tests.support.direct import Direct
+from tests.support.gateway import Running, eventually
+from tests.support.starting import StartGateway, StartSandbox
 
 NOTHING = "0192aaaa-0000-7000-8000-000000000000"
 
 
-def sent(sandbox):
+def sent(sandbox: Any) -> list[Any]:
     return [call for call in sandbox.calls if call.operation == "submit"]
 
 
-async def resolve(gateway, task_id, **body):
+async def resolve(gateway: Any, task_id: Any, **body: Any) -> Any:
     return await gateway.api.post(f"/v1/tasks/{task_id}/resolve", json=body)
 
 
 @pytest.fixture
-async def lost(start_gateway, start_sandbox):
+async def lost(start_gateway: StartGateway, start_sandbox: StartSandbox) -> Callable[..., Awaitable[Any]]:
     """A sandbox that takes the first submission, resets the connection and never calls back; a gateway; the task."""
 
-    async def make(accept=True, **given):
+    async def make(accept: bool | None = True, **given: Any) -> tuple[Sandbox, Running, Any]:
         sandbox = await start_sandbox(scale=600, callbacks={"drop": 1})
         sandbox.add_rules(answers=[{"operation": "submit", "reset": True, "accept": accept, "times": 1}])
         gateway = await start_gateway(sandbox, **given)
@@ -35,7 +40,7 @@ async def lost(start_gateway, start_sandbox):
     return make
 
 
-async def test_the_item_that_was_found_is_bound_and_asked_about_at_once(lost):
+async def test_the_item_that_was_found_is_bound_and_asked_about_at_once(lost: Callable[..., Awaitable[Any]]) -> None:
     sandbox, gateway, task_id = await lost()
     [work] = sandbox.works
     answer = await resolve(gateway, task_id, item_id=work.item_ids[0])
@@ -51,7 +56,9 @@ async def test_the_item_that_was_found_is_bound_and_asked_about_at_once(lost):
     assert (act["action"], act["target"], act["detail"]) == ("tasks.resolve", task_id, {"item_id": work.item_ids[0]})
 
 
-async def test_a_task_that_was_given_up_can_still_be_found_but_not_sent_again(lost):
+async def test_a_task_that_was_given_up_can_still_be_found_but_not_sent_again(
+    lost: Callable[..., Awaitable[Any]],
+) -> None:
     sandbox, gateway, task_id = await lost(submit_confirm_s=0.2)
     failed = await gateway.until(task_id, "failed")
     problem = assert_problem(await resolve(gateway, task_id, not_sent=True), 409, "conflict")
@@ -64,7 +71,7 @@ async def test_a_task_that_was_given_up_can_still_be_found_but_not_sent_again(lo
     assert len(sent(sandbox)) == 1
 
 
-async def test_what_was_not_sent_is_sent_again(lost):
+async def test_what_was_not_sent_is_sent_again(lost: Callable[..., Awaitable[Any]]) -> None:
     sandbox, gateway, task_id = await lost(accept=False, query_first_after_s=0.2, query_interval_s=0.2)
     before = await gateway.task(task_id)
     await gateway.api.post("/v1/submissions/hold")
@@ -85,11 +92,13 @@ async def test_what_was_not_sent_is_sent_again(lost):
     ]
 
 
-async def test_an_outcome_found_out_counts_no_more_among_the_unknown_ones(lost, db):
+async def test_an_outcome_found_out_counts_no_more_among_the_unknown_ones(
+    lost: Callable[..., Awaitable[Any]], db: Direct
+) -> None:
     _, gateway, task_id = await lost(accept=False)
     await gateway.api.post("/v1/submissions/hold")
 
-    async def unknown():
+    async def unknown() -> Any:
         [row] = await db.rows("SELECT state FROM limits WHERE name = 'submit'")
         state = row["state"] if isinstance(row["state"], dict) else json.loads(row["state"])
         return state["unknown_tasks"]
@@ -99,7 +108,7 @@ async def test_an_outcome_found_out_counts_no_more_among_the_unknown_ones(lost, 
     assert await unknown() == []
 
 
-async def test_a_callback_that_named_an_item_meanwhile_wins(lost):
+async def test_a_callback_that_named_an_item_meanwhile_wins(lost: Callable[..., Awaitable[Any]]) -> None:
     _, gateway, task_id = await lost()
     await gateway.call_back("song", song("t2m_named"), uuid.UUID(task_id))
     for body in ({"item_id": "t2m_other"}, {"item_id": "t2m_named"}, {"not_sent": True}):
@@ -108,7 +117,7 @@ async def test_a_callback_that_named_an_item_meanwhile_wins(lost):
     assert (await gateway.api.get("/v1/audit")).json()["data"] == []
 
 
-async def test_an_item_of_another_submission_is_not_taken(lost):
+async def test_an_item_of_another_submission_is_not_taken(lost: Callable[..., Awaitable[Any]]) -> None:
     _, gateway, task_id = await lost()
     other = await gateway.submit()
     await gateway.call_back("song", song("t2m_theirs"), uuid.UUID(other["id"]))
@@ -121,7 +130,7 @@ async def test_an_item_of_another_submission_is_not_taken(lost):
     assert [item["item_id"] for item in (await gateway.task(task_id))["items"]] == ["t2m_stray"]
 
 
-async def test_only_an_unknown_outcome_is_settled_and_the_body_is_checked(gateway):
+async def test_only_an_unknown_outcome_is_settled_and_the_body_is_checked(gateway: Running) -> None:
     queued, canceled, running = [(await gateway.submit())["id"] for _ in range(3)]
     await gateway.api.post(f"/v1/tasks/{canceled}/cancel")
     await gateway.call_back("song", song("t2m_1"), uuid.UUID(running))
@@ -138,7 +147,7 @@ async def test_only_an_unknown_outcome_is_settled_and_the_body_is_checked(gatewa
     assert_problem(answer, 403, "forbidden")
 
 
-async def test_by_command(lost, database_url):
+async def test_by_command(lost: Callable[..., Awaitable[Any]], database_url: str) -> None:
     sandbox, gateway, task_id = await lost()
     env = environment(database_url)
     for arguments in ((), ("--item", "x", "--not-sent")):
@@ -151,7 +160,7 @@ async def test_by_command(lost, database_url):
     assert again.code == 1
     assert "Traceback" not in again.err
 
-    async def recorded():
+    async def recorded() -> Any:
         return (await gateway.api.get("/v1/audit")).json()["data"]
 
     [act] = await eventually(recorded, 1)

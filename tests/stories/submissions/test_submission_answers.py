@@ -1,10 +1,13 @@
 """What each answer to a submission means: fail, wait, try again, never twice."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
-from tests.support.gateway import eventually
+from app.sandbox.state import Sandbox
+from tests.support.gateway import Running, eventually
+from tests.support.starting import StartGateway, StartSandbox
 
 PERMANENT = {
     400003: "bad_parameter",
@@ -17,11 +20,13 @@ PERMANENT = {
 }
 
 
-def submissions(sandbox):
+def submissions(sandbox: Sandbox) -> list[Any]:
     return [call for call in sandbox.calls if call.operation == "submit"]
 
 
-async def test_a_permanent_code_fails_at_once_with_the_vendors_words(start_gateway, start_sandbox):
+async def test_a_permanent_code_fails_at_once_with_the_vendors_words(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=200)
     gateway = await start_gateway(sandbox)
     for sent, (status, code) in enumerate(PERMANENT.items(), start=1):
@@ -48,7 +53,9 @@ PASSING = [
 ]
 
 
-async def test_a_passing_refusal_is_tried_again_with_a_pause(start_gateway, start_sandbox):
+async def test_a_passing_refusal_is_tried_again_with_a_pause(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=200)
     gateway = await start_gateway(sandbox)
     for done, answer in enumerate(PASSING, start=1):
@@ -72,7 +79,9 @@ async def test_a_passing_refusal_is_tried_again_with_a_pause(start_gateway, star
     ],
     ids=str,
 )
-async def test_the_timeline_says_when_a_refused_task_is_tried_again(start_gateway, start_sandbox, answer, wait_s):
+async def test_the_timeline_says_when_a_refused_task_is_tried_again(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, answer: dict[str, int], wait_s: int
+) -> None:
     sandbox = await start_sandbox(scale=200)
     sandbox.add_rules(answers=[{"operation": "submit", "times": None} | answer])
     gateway = await start_gateway(sandbox)
@@ -84,11 +93,13 @@ async def test_the_timeline_says_when_a_refused_task_is_tried_again(start_gatewa
     assert timedelta(seconds=wait_s - 1) <= waited <= timedelta(seconds=wait_s + 1)
 
 
-async def test_a_vendor_that_cannot_be_reached_is_tried_again(start_gateway, start_sandbox):
+async def test_a_vendor_that_cannot_be_reached_is_tried_again(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     gateway = await start_gateway(tempolor_base_url="http://127.0.0.1:9")
     task = await gateway.submit()
 
-    async def refused_twice():
+    async def refused_twice() -> list[dict[str, Any]] | None:
         found = [one for one in await gateway.timeline(task["id"]) if one["type"] == "refused"]
         return found if len(found) >= 2 else None
 
@@ -98,7 +109,9 @@ async def test_a_vendor_that_cannot_be_reached_is_tried_again(start_gateway, sta
     assert (await gateway.task(task["id"]))["status"] in ("queued", "submitting")
 
 
-async def test_a_full_queue_waits_for_a_slot_and_fails_nobody(start_gateway, start_sandbox):
+async def test_a_full_queue_waits_for_a_slot_and_fails_nobody(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=20, parallel_limit=2)
     gateway = await start_gateway(sandbox)
     tasks = [await gateway.submit("lyrics.generate") for _ in range(6)]
@@ -112,7 +125,9 @@ async def test_a_full_queue_waits_for_a_slot_and_fails_nobody(start_gateway, sta
 
 
 @pytest.mark.parametrize("limit", [1, 3])
-async def test_tasks_in_flight_stay_under_the_limit(start_gateway, start_sandbox, limit):
+async def test_tasks_in_flight_stay_under_the_limit(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, limit: int
+) -> None:
     sandbox = await start_sandbox(scale=200)
     first = await start_gateway(sandbox, submit_max_in_flight=limit)
     tasks = [await first.submit("lyrics.generate") for _ in range(6)]
@@ -121,7 +136,7 @@ async def test_tasks_in_flight_stay_under_the_limit(start_gateway, start_sandbox
     assert sandbox.works.max_in_flight == limit
 
 
-async def test_several_items_of_one_task_end_together(start_gateway, start_sandbox):
+async def test_several_items_of_one_task_end_together(start_gateway: StartGateway, start_sandbox: StartSandbox) -> None:
     sandbox = await start_sandbox(scale=200, items_per_submission=3)
     sandbox.add_rules(works=[{"outcome": "succeeded"}])
     gateway = await start_gateway(sandbox)
@@ -134,7 +149,9 @@ async def test_several_items_of_one_task_end_together(start_gateway, start_sandb
 OUTCOMES = [("failed", "failed", False), ("part_failed_wav", "part_failed", True), ("part_failed", "part_failed", True)]
 
 
-async def test_part_failed_is_a_usable_success_and_failed_is_not(start_gateway, start_sandbox):
+async def test_part_failed_is_a_usable_success_and_failed_is_not(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=200)
     gateway = await start_gateway(sandbox)
     for outcome, status, usable in OUTCOMES:
@@ -148,15 +165,17 @@ async def test_part_failed_is_a_usable_success_and_failed_is_not(start_gateway, 
         assert (done["error"] is None) is usable
 
 
-async def _until_entry(gateway, task_id, entry_type):
-    async def found():
+async def _until_entry(gateway: Running, task_id: Any, entry_type: str) -> Any:
+    async def found() -> list[dict[str, Any]] | None:
         entries = await gateway.timeline(task_id)
         return entries if any(one["type"] == entry_type for one in entries) else None
 
     return await eventually(found)
 
 
-async def test_what_the_vendor_repeats_of_our_secrets_is_not_shown(start_gateway, start_sandbox, caplog):
+async def test_what_the_vendor_repeats_of_our_secrets_is_not_shown(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, caplog: pytest.LogCaptureFixture
+) -> None:
     sandbox = await start_sandbox(scale=200)
     gateway = await start_gateway(sandbox, workers=True)
     key = sandbox.config.api_key

@@ -3,44 +3,49 @@
 import asyncio
 import json
 from datetime import datetime
+from typing import Any
 
 import pytest
 
+from app.sandbox.state import Sandbox
 from tests.support.bodies import assert_problem
 from tests.support.clock import ScaledClock
 from tests.support.commands import call, environment
-from tests.support.gateway import eventually
+from tests.support.gateway import Running, eventually
+from tests.support.starting import StartGateway, StartSandbox
 
 
-def sent(sandbox):
+def sent(sandbox: Sandbox) -> list[Any]:
     return [call for call in sandbox.calls if call.operation == "submit"]
 
 
-async def post(gateway, what, body=None):
+async def post(gateway: Running, what: str, body: dict[str, str] | None = None) -> Any:
     answer = await gateway.api.post(f"/v1/submissions/{what}", json=body)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-async def show(gateway):
+async def show(gateway: Running) -> Any:
     answer = await gateway.api.get("/v1/submissions")
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-async def why(gateway):
+async def why(gateway: Running) -> Any:
     return (await show(gateway))["standing_still"]["submissions"]
 
 
-async def until_why(gateway, reason):
-    async def held():
+async def until_why(gateway: Running, reason: str) -> Any:
+    async def held() -> Any:
         found = await why(gateway)
         return found if found is not None and found["reason"] == reason else None
 
     return await eventually(held, 5)
 
 
-async def test_what_is_held_is_not_sent_over_a_restart_until_it_is_released(start_gateway, start_sandbox):
+async def test_what_is_held_is_not_sent_over_a_restart_until_it_is_released(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=200)
     first = await start_gateway(sandbox)
     held = await post(first, "hold", {"reason": "vendor maintenance"})
@@ -61,7 +66,9 @@ async def test_what_is_held_is_not_sent_over_a_restart_until_it_is_released(star
     ]
 
 
-async def test_a_refusal_on_its_way_does_not_end_it_and_is_there_when_it_is_released(start_gateway, start_sandbox):
+async def test_a_refusal_on_its_way_does_not_end_it_and_is_there_when_it_is_released(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=60)
     sandbox.add_rules(answers=[{"operation": "submit", "delay_s": 1, "status": 400005, "times": 1}])
     gateway = await start_gateway(sandbox)
@@ -75,7 +82,9 @@ async def test_a_refusal_on_its_way_does_not_end_it_and_is_there_when_it_is_rele
     assert (await why(gateway))["reason"] == "insufficient_points"
 
 
-async def test_neither_a_callback_nor_an_acceptance_ends_it(start_gateway, start_sandbox):
+async def test_neither_a_callback_nor_an_acceptance_ends_it(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=60)
     sandbox.add_rules(answers=[{"operation": "submit", "delay_s": 1}])
     gateway = await start_gateway(sandbox)
@@ -91,7 +100,9 @@ async def test_neither_a_callback_nor_an_acceptance_ends_it(start_gateway, start
     assert len(sent(sandbox)) == 1
 
 
-async def test_the_vendors_reason_underneath_is_not_probed_and_comes_back(start_gateway, start_sandbox):
+async def test_the_vendors_reason_underneath_is_not_probed_and_comes_back(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=200)
     sandbox.add_rules(answers=[{"operation": "submit", "status": 400005, "times": 2}])
     clock = ScaledClock()
@@ -106,7 +117,7 @@ async def test_the_vendors_reason_underneath_is_not_probed_and_comes_back(start_
     found = await post(gateway, "release")
     assert found["standing_still"]["submissions"]["reason"] == "insufficient_points"
 
-    async def probed():
+    async def probed() -> bool:
         return len(sent(sandbox)) == 2
 
     # The probe that has been due meanwhile is made, and meets the same.
@@ -119,7 +130,9 @@ async def test_the_vendors_reason_underneath_is_not_probed_and_comes_back(start_
     assert await why(gateway) is None
 
 
-async def test_a_release_asks_at_once_also_where_queries_stand_still(start_gateway, start_sandbox):
+async def test_a_release_asks_at_once_also_where_queries_stand_still(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=200, callbacks={"drop": 1})
     sandbox.add_rules(answers=[{"operation": "query", "status": 400002, "times": 1}])
     gateway = await start_gateway(sandbox, query_first_after_s=0.1, query_interval_s=0.1)
@@ -132,7 +145,7 @@ async def test_a_release_asks_at_once_also_where_queries_stand_still(start_gatew
     await gateway.until(task["id"], "succeeded", timeout_s=5)
 
 
-async def test_who_holds_each_slot_and_who_waits(start_gateway, start_sandbox):
+async def test_who_holds_each_slot_and_who_waits(start_gateway: StartGateway, start_sandbox: StartSandbox) -> None:
     sandbox = await start_sandbox(scale=1)
     sandbox.add_rules(answers=[{"operation": "submit", "times": 1}, {"operation": "submit", "reset": True}])
     gateway = await start_gateway(sandbox, submit_max_in_flight=2)
@@ -163,7 +176,7 @@ async def test_who_holds_each_slot_and_who_waits(start_gateway, start_sandbox):
     assert found["slots"][0].keys() == document["Slot"]["properties"].keys()
 
 
-async def test_they_are_an_admins_and_the_body_is_checked(gateway):
+async def test_they_are_an_admins_and_the_body_is_checked(gateway: Running) -> None:
     key = (await gateway.api.post("/v1/clients", json={"name": "studio"})).json()["api_key"]
     for headers, status in (({"Authorization": f"Bearer {key}"}, 403), ({"Authorization": ""}, 401)):
         assert (await gateway.api.get("/v1/submissions", headers=headers)).status_code == status
@@ -177,7 +190,9 @@ async def test_they_are_an_admins_and_the_body_is_checked(gateway):
     assert (await why(gateway))["detail"] is None
 
 
-async def test_commands_reach_a_running_server_within_its_idle_time(start_gateway, start_sandbox, database_url):
+async def test_commands_reach_a_running_server_within_its_idle_time(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, database_url: str
+) -> None:
     sandbox = await start_sandbox(scale=200)
     gateway = await start_gateway(sandbox, loop_idle_s=0.5)
     env = environment(database_url)

@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
 from tests.support.bodies import assert_problem
 from tests.support.databases import on_sqlite
-from tests.support.gateway import PARAMS, SONG, eventually
+from tests.support.direct import Direct
+from tests.support.gateway import PARAMS, SONG, Running, eventually
+from tests.support.starting import StartGateway, StartSandbox
 
 URL = "https://files.example/a.mp3"
 REFUSED = {
@@ -62,13 +66,13 @@ TAKEN = {
 }
 
 
-async def _post(gateway, body, **headers):
+async def _post(gateway: Running, body: Any, **headers: Any) -> httpx.Response:
     return await gateway.api.post("/v1/tasks", json=body, headers=headers)
 
 
 @on_sqlite
 @pytest.mark.parametrize("kind", sorted(REFUSED))
-async def test_params_are_checked_by_their_kind(gateway, db, kind):
+async def test_params_are_checked_by_their_kind(gateway: Running, db: Direct, kind: str) -> None:
     before = await db.everything()
     for params in REFUSED[kind]:
         answer = await _post(gateway, {"kind": kind, "params": params})
@@ -79,7 +83,9 @@ async def test_params_are_checked_by_their_kind(gateway, db, kind):
 
 
 @on_sqlite
-async def test_params_reach_the_vendor_as_they_came_unknown_fields_too(start_gateway, start_sandbox):
+async def test_params_reach_the_vendor_as_they_came_unknown_fields_too(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=0.1)
     gateway = await start_gateway(sandbox, submit_max_in_flight=100)
     given = [(kind, params) for kind, many in TAKEN.items() for params in many]
@@ -88,7 +94,7 @@ async def test_params_reach_the_vendor_as_they_came_unknown_fields_too(start_gat
         assert answer.status_code == 202, answer.text
         assert answer.json()["params"] == params
 
-    async def all_sent():
+    async def all_sent() -> bool:
         return len(sandbox.works) == len(given)
 
     await eventually(all_sent)
@@ -97,7 +103,7 @@ async def test_params_reach_the_vendor_as_they_came_unknown_fields_too(start_gat
 
 
 @on_sqlite
-async def test_the_callback_url_is_the_gateways(gateway, db):
+async def test_the_callback_url_is_the_gateways(gateway: Running, db: Direct) -> None:
     before = await db.everything()
     for value in ("https://evil.example/", "", None):
         body = {"kind": "song.generate", "params": {**SONG, "callback_url": value}}
@@ -107,7 +113,7 @@ async def test_the_callback_url_is_the_gateways(gateway, db):
 
 
 @on_sqlite
-async def test_the_envelope_is_checked_and_every_fault_is_told(gateway, db):
+async def test_the_envelope_is_checked_and_every_fault_is_told(gateway: Running, db: Direct) -> None:
     good = {"kind": "song.generate", "params": SONG}
     bad = [
         {},
@@ -138,7 +144,7 @@ async def test_the_envelope_is_checked_and_every_fault_is_told(gateway, db):
     assert await db.everything() == before
 
 
-async def test_a_task_is_answered_as_it_was_given(gateway):
+async def test_a_task_is_answered_as_it_was_given(gateway: Running) -> None:
     body = {
         "kind": "song.generate",
         "params": {**SONG, "z": 1, "a": 2},
@@ -161,8 +167,8 @@ async def test_a_task_is_answered_as_it_was_given(gateway):
 
 
 @on_sqlite
-async def test_params_and_metadata_have_64_kib_together(gateway, db):
-    def body(size: int) -> dict:
+async def test_params_and_metadata_have_64_kib_together(gateway: Running, db: Direct) -> None:
+    def body(size: int) -> dict[str, Any]:
         frame = len(json.dumps({"prompt": "p", "model": "m", "x": ""}, separators=(",", ":")))
         frame += len(json.dumps({"y": ""}, separators=(",", ":")))
         half = (size - frame) // 2
@@ -182,7 +188,7 @@ async def test_params_and_metadata_have_64_kib_together(gateway, db):
     assert_problem(huge, 413, "payload_too_large")
 
 
-async def test_an_idempotency_key_sent_twice_makes_one_task(gateway, db):
+async def test_an_idempotency_key_sent_twice_makes_one_task(gateway: Running, db: Direct) -> None:
     body = {"kind": "song.generate", "params": SONG, "metadata": {"a": 1, "b": 2}}
     first = await _post(gateway, body, **{"Idempotency-Key": "order-17"})
     assert (first.status_code, first.headers.get("idempotent-replayed")) == (202, None)
@@ -203,7 +209,7 @@ async def test_an_idempotency_key_sent_twice_makes_one_task(gateway, db):
     assert len(await db.rows("SELECT id FROM tasks")) == 3
 
 
-async def test_ten_at_once_with_one_key_make_one_task(gateway, db):
+async def test_ten_at_once_with_one_key_make_one_task(gateway: Running, db: Direct) -> None:
     body = {"kind": "song.generate", "params": SONG}
     for key in ("a", "b", "c"):
         answers = await asyncio.gather(*(_post(gateway, body, **{"Idempotency-Key": key}) for _ in range(10)))
@@ -218,7 +224,7 @@ async def test_ten_at_once_with_one_key_make_one_task(gateway, db):
 
 
 @on_sqlite
-async def test_an_idempotency_key_is_a_clients_own_and_forgets_what_was_refused(gateway, db):
+async def test_an_idempotency_key_is_a_clients_own_and_forgets_what_was_refused(gateway: Running, db: Direct) -> None:
     other = (await gateway.api.post("/v1/clients", json={"name": "studio"})).json()["api_key"]
     body = {"kind": "song.generate", "params": SONG}
     mine = await _post(gateway, body, **{"Idempotency-Key": "k"})
@@ -234,7 +240,7 @@ async def test_an_idempotency_key_is_a_clients_own_and_forgets_what_was_refused(
 
 
 @on_sqlite
-async def test_a_misspelled_param_is_passed_on_and_warned_of(gateway):
+async def test_a_misspelled_param_is_passed_on_and_warned_of(gateway: Running) -> None:
     task = await gateway.submit(params={**SONG, "promt": "x", "voiceId": "y", "seed": 7})
     assert task["params"] == {**SONG, "promt": "x", "voiceId": "y", "seed": 7}
     assert task["warnings"] == ["unknown_param:promt", "unknown_param:voiceId"]
@@ -244,6 +250,6 @@ async def test_a_misspelled_param_is_passed_on_and_warned_of(gateway):
 
 @pytest.mark.parametrize("kind", sorted(PARAMS))
 @on_sqlite
-async def test_every_kind_is_taken(gateway, kind):
+async def test_every_kind_is_taken(gateway: Running, kind: str) -> None:
     task = await gateway.submit(kind)
     assert (task["kind"], task["params"]) == (kind, PARAMS[kind])

@@ -3,15 +3,19 @@
 import asyncio
 import threading
 import uuid
+from datetime import datetime
 from functools import partial
+from typing import Any
 
 import pytest
 
+from app.sandbox.state import Sandbox
 from tests.support.clock import ScaledClock
 from tests.support.gateway import eventually, running_gateway
+from tests.support.starting import StartGateway, StartSandbox
 
 
-async def _sent(sandbox, count):
+async def _sent(sandbox: Sandbox, count: int) -> bool:
     return len(submissions(sandbox)) == count
 
 
@@ -25,11 +29,13 @@ LOST_ANSWERS = [
 """What else is unknown: ``tests/rules/tempolor/test_submit_answer.py``."""
 
 
-def submissions(sandbox):
+def submissions(sandbox: Sandbox) -> list[Any]:
     return [call for call in sandbox.calls if call.operation == "submit"]
 
 
-async def test_a_lost_answer_is_settled_by_the_callback(start_gateway, start_sandbox):
+async def test_a_lost_answer_is_settled_by_the_callback(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=60)
     gateway = await start_gateway(sandbox, submit_timeout_s=1)
     for sent, lost in enumerate(LOST_ANSWERS, start=1):
@@ -40,7 +46,9 @@ async def test_a_lost_answer_is_settled_by_the_callback(start_gateway, start_san
         assert len(submissions(sandbox)) == len(sandbox.works) == sent, lost
 
 
-async def test_an_outcome_that_nothing_confirms_fails_and_is_not_sent_again(start_gateway, start_sandbox):
+async def test_an_outcome_that_nothing_confirms_fails_and_is_not_sent_again(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=60)
     sandbox.add_rules(answers=[{"operation": "submit", "reset": True, "accept": False}])
     gateway = await start_gateway(sandbox, submit_confirm_s=1)
@@ -52,7 +60,9 @@ async def test_an_outcome_that_nothing_confirms_fails_and_is_not_sent_again(star
     assert len(submissions(sandbox)) == 1
 
 
-async def test_a_callback_after_the_task_was_given_up_reopens_it(start_gateway, start_sandbox):
+async def test_a_callback_after_the_task_was_given_up_reopens_it(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=20)
     sandbox.add_rules(answers=[{"operation": "submit", "reset": True, "accept": True}])
     gateway = await start_gateway(sandbox, submit_confirm_s=0.5)
@@ -64,7 +74,9 @@ async def test_a_callback_after_the_task_was_given_up_reopens_it(start_gateway, 
     assert len(submissions(sandbox)) == 1
 
 
-async def test_a_callback_before_the_answer_finds_its_task(start_gateway, start_sandbox):
+async def test_a_callback_before_the_answer_finds_its_task(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=60)
     sandbox.add_rules(works=[{"early": ["*"]}], answers=[{"operation": "submit", "delay_s": 4}])
     gateway = await start_gateway(sandbox)
@@ -78,7 +90,9 @@ async def test_a_callback_before_the_answer_finds_its_task(start_gateway, start_
     assert len(done["items"]) == 1
 
 
-async def test_a_late_answer_names_the_items_of_a_failed_task(start_gateway, start_sandbox):
+async def test_a_late_answer_names_the_items_of_a_failed_task(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     """The sender is frozen while its call is out, the lease lapses, the task fails; then the answer is read."""
     sandbox = await start_sandbox(scale=600)
     sandbox.add_rules(
@@ -95,7 +109,9 @@ async def test_a_late_answer_names_the_items_of_a_failed_task(start_gateway, sta
     assert len(submissions(sandbox)) == 1
 
 
-async def test_a_process_that_wakes_after_half_its_lease_does_not_send(start_gateway, start_sandbox):
+async def test_a_process_that_wakes_after_half_its_lease_does_not_send(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=60)
     clock = FrozenOnce()
     gateway = await start_gateway(sandbox, clock=clock)
@@ -114,7 +130,7 @@ class FrozenOnce(ScaledClock):
 
     armed = False
 
-    def now(self):
+    def now(self) -> datetime:
         if self.armed and threading.current_thread() is threading.main_thread():
             task = asyncio.current_task()
             if task is not None and task.get_name().startswith("submit "):
@@ -123,7 +139,9 @@ class FrozenOnce(ScaledClock):
         return super().now()
 
 
-async def test_a_lapsed_lease_becomes_unconfirmed_and_is_not_sent_again(start_gateway, start_sandbox, database_url):
+async def test_a_lapsed_lease_becomes_unconfirmed_and_is_not_sent_again(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, database_url: str
+) -> None:
     sandbox = await start_sandbox(scale=60)
     sandbox.add_rules(answers=[{"operation": "submit", "hang_s": 4, "accept": False}])
     clock = ScaledClock()
@@ -138,7 +156,9 @@ async def test_a_lapsed_lease_becomes_unconfirmed_and_is_not_sent_again(start_ga
     assert "lease_lapsed" in [one["type"] for one in await gateway.timeline(task["id"])]
 
 
-async def test_three_unknown_outcomes_slow_submission_to_a_probe_until_one_is_confirmed(start_gateway, start_sandbox):
+async def test_three_unknown_outcomes_slow_submission_to_a_probe_until_one_is_confirmed(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=30)
     sandbox.add_rules(
         answers=[{"operation": "submit", "reset": True, "accept": True, "times": 4}],
@@ -150,7 +170,7 @@ async def test_three_unknown_outcomes_slow_submission_to_a_probe_until_one_is_co
     for task in tasks[:3]:
         await gateway.until(task["id"], "unconfirmed")
 
-    async def held():
+    async def held() -> Any:
         return (await gateway.api.get("/backlog")).json()["standing_still"].get("submit")
 
     assert (await eventually(held))["reason"] == "outcomes_unknown"
@@ -167,14 +187,16 @@ async def test_three_unknown_outcomes_slow_submission_to_a_probe_until_one_is_co
 
 
 @pytest.mark.parametrize(("status", "reason"), [(400002, "vendor_key_rejected"), (400005, "insufficient_points")])
-async def test_an_account_fault_holds_everything_and_goes_on_by_itself(start_gateway, start_sandbox, status, reason):
+async def test_an_account_fault_holds_everything_and_goes_on_by_itself(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, status: int, reason: str
+) -> None:
     sandbox = await start_sandbox(scale=200)
     sandbox.add_rules(answers=[{"operation": "submit", "status": status, "times": 3}])
     clock = ScaledClock()
     gateway = await start_gateway(sandbox, clock=clock, submit_max_in_flight=1)
     tasks = [await gateway.submit() for _ in range(4)]
 
-    async def is_held():
+    async def is_held() -> Any:
         return (await gateway.api.get("/backlog")).json()["standing_still"].get("submit")
 
     assert (await eventually(is_held))["reason"] == reason
@@ -196,7 +218,9 @@ async def test_an_account_fault_holds_everything_and_goes_on_by_itself(start_gat
     assert [one["type"] for one in await gateway.timeline(tasks[0]["id"])].count("refused") == 3
 
 
-async def test_a_callback_for_a_task_that_was_not_sent_yet_is_not_sent_any_more(start_sandbox, database_url):
+async def test_a_callback_for_a_task_that_was_not_sent_yet_is_not_sent_any_more(
+    start_sandbox: StartSandbox, database_url: str
+) -> None:
     sandbox = await start_sandbox(scale=200)
     async with running_gateway(database_url, workers=False) as first:
         task = await first.submit()

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -9,7 +10,8 @@ import sqlalchemy as sa
 from app.domain.filters import Filters
 from app.flows.present import documents
 from app.storage import tasks
-from tests.support.gateway import eventually, running_gateway
+from tests.support.gateway import Running, eventually, running_gateway
+from tests.support.starting import StartGateway, StartSandbox
 
 REFUSED = [
     ({"status": 400002}, "vendor_key_rejected"),
@@ -19,13 +21,15 @@ REFUSED = [
 ]
 
 
-async def waits(gateway, task_id):
+async def waits(gateway: Running, task_id: str) -> Any:
     task = await gateway.task(task_id)
     return task["waiting_for"] if task["status"] == "queued" else None
 
 
 @pytest.mark.parametrize(("answer", "reason"), REFUSED, ids=str)
-async def test_what_the_vendor_refuses_for_a_while_is_told_with_its_time(start_gateway, start_sandbox, answer, reason):
+async def test_what_the_vendor_refuses_for_a_while_is_told_with_its_time(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, answer: dict[str, int], reason: str
+) -> None:
     sandbox = await start_sandbox(scale=2000)
     sandbox.add_rules(answers=[{"operation": "submit", "times": None} | answer])
     gateway = await start_gateway(sandbox, submit_max_in_flight=1)
@@ -42,7 +46,7 @@ async def test_what_the_vendor_refuses_for_a_while_is_told_with_its_time(start_g
     assert (later["waiting_for"] or {}).get("reason") == (None if reason == "backing_off" else reason)
 
 
-async def test_lost_answers_in_a_row_are_told(start_gateway, start_sandbox):
+async def test_lost_answers_in_a_row_are_told(start_gateway: StartGateway, start_sandbox: StartSandbox) -> None:
     sandbox = await start_sandbox(scale=1, callbacks={"drop": 1})
     sandbox.add_rules(answers=[{"operation": "submit", "reset": True, "accept": False, "times": None}])
     gateway = await start_gateway(sandbox, submit_max_in_flight=3)
@@ -50,7 +54,9 @@ async def test_lost_answers_in_a_row_are_told(start_gateway, start_sandbox):
     assert (await eventually(partial(waits, gateway, last["id"])))["reason"] == "outcomes_unknown"
 
 
-async def test_a_task_that_waits_for_its_turn_or_is_not_queued_waits_for_nothing(database_url, start_sandbox):
+async def test_a_task_that_waits_for_its_turn_or_is_not_queued_waits_for_nothing(
+    database_url: str, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=2000)
     async with running_gateway(database_url, workers=False) as gateway:
         task = await gateway.submit()
@@ -64,18 +70,18 @@ async def test_a_task_that_waits_for_its_turn_or_is_not_queued_waits_for_nothing
         assert (await gateway.until(task["id"], "succeeded"))["waiting_for"] is None
 
 
-async def test_a_list_reads_what_is_held_once(start_gateway):
+async def test_a_list_reads_what_is_held_once(start_gateway: StartGateway) -> None:
     gateway = await start_gateway(workers=False)
     await gateway.api.post("/v1/submissions/hold")
     for _ in range(30):
         await gateway.submit()
     context = gateway.gateway.context
 
-    def statements(conn, limit):
+    def statements(conn: sa.Connection, limit: int) -> int:
         seen = []
         records = tasks.list_page(conn, Filters(), limit)
 
-        def note(*given):
+        def note(*given: Any) -> None:
             seen.append(given[2])
 
         sa.event.listen(conn, "before_cursor_execute", note)

@@ -3,12 +3,15 @@
 import pytest
 
 from app.vendor.kinds import KINDS
+from tests.support.starting import StartGateway, StartSandbox
 
 pytestmark = pytest.mark.virtual_time
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-async def test_a_task_of_every_kind_ends_by_callbacks_without_a_query(start_gateway, start_sandbox, kind):
+async def test_a_task_of_every_kind_ends_by_callbacks_without_a_query(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, kind: str
+) -> None:
     sandbox = await start_sandbox(scale=200)
     gateway = await start_gateway(sandbox)
     task = await gateway.submit(kind)

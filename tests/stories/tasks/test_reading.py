@@ -2,9 +2,11 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -12,11 +14,12 @@ import pytest
 from app.api import cursors
 from tests.support.bodies import assert_problem, done, song
 from tests.support.databases import on_sqlite
-from tests.support.direct import ids
-from tests.support.gateway import SONG
+from tests.support.direct import Direct, ids
+from tests.support.gateway import SONG, Running
+from tests.support.starting import StartGateway, StartSandbox
 
 
-async def _pages(gateway, between=None, **params):
+async def _pages(gateway: Running, between: Callable[..., Awaitable[Any]] | None = None, **params: Any) -> list[Any]:
     """All pages of the list of tasks; ``between`` runs after each."""
     found, cursor = [], None
     while True:
@@ -33,11 +36,11 @@ async def _pages(gateway, between=None, **params):
             await between()
 
 
-async def test_pages_have_no_gaps_and_no_repeats_while_new_tasks_arrive(gateway):
+async def test_pages_have_no_gaps_and_no_repeats_while_new_tasks_arrive(gateway: Running) -> None:
     made = [(await gateway.submit(reference=f"{n}"))["id"] for n in range(23)]
     late = []
 
-    async def between():
+    async def between() -> None:
         late.extend([(await gateway.submit())["id"] for _ in range(3)])
 
     found = [task["id"] for task in await _pages(gateway, between, limit=5)]
@@ -50,7 +53,7 @@ async def test_pages_have_no_gaps_and_no_repeats_while_new_tasks_arrive(gateway)
     assert answer.json()["next_cursor"] is None
 
 
-async def test_filters_narrow_and_combine(gateway):
+async def test_filters_narrow_and_combine(gateway: Running) -> None:
     studio = (await gateway.api.post("/v1/clients", json={"name": "studio"})).json()["api_key"]
     key = {"Authorization": f"Bearer {studio}"}
     song_17 = await gateway.submit(reference="order-17")
@@ -59,7 +62,7 @@ async def test_filters_narrow_and_combine(gateway):
     theirs = (await gateway.api.post("/v1/tasks", json=body, headers=key)).json()
     await gateway.call_back("song", done("t2m_1"), UUID(song_17["id"]))
 
-    async def found(**params):
+    async def found(**params: Any) -> list[Any]:
         return [task["id"] for task in await _pages(gateway, **params)]
 
     everything = [theirs["id"], midi_17["id"], song_17["id"]]
@@ -77,12 +80,12 @@ async def test_filters_narrow_and_combine(gateway):
     assert await found(created_after="2020-01-01T02:00:00+02:00", created_before="2100-01-01T00:00:00Z") == everything
 
 
-async def test_time_filters_hold_to_the_microsecond(gateway):
+async def test_time_filters_hold_to_the_microsecond(gateway: Running) -> None:
     made = [await gateway.submit() for _ in range(6)]
     middle = made[3]["created_at"]
     assert len({task["created_at"] for task in made}) == 6
 
-    async def found(**params):
+    async def found(**params: Any) -> list[Any]:
         return [task["id"] for task in await _pages(gateway, limit=2, **params)][::-1]
 
     names = [task["id"] for task in made]
@@ -94,7 +97,7 @@ async def test_time_filters_hold_to_the_microsecond(gateway):
 
 
 @on_sqlite
-async def test_a_time_filter_finds_a_task_whose_transaction_had_to_wait(gateway, db):
+async def test_a_time_filter_finds_a_task_whose_transaction_had_to_wait(gateway: Running, db: Direct) -> None:
     with closing(sqlite3.connect(db.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         waiting = asyncio.create_task(gateway.submit())
@@ -109,7 +112,7 @@ async def test_a_time_filter_finds_a_task_whose_transaction_had_to_wait(gateway,
 
 
 @on_sqlite
-async def test_a_cursor_belongs_to_its_filters(gateway):
+async def test_a_cursor_belongs_to_its_filters(gateway: Running) -> None:
     for _ in range(4):
         await gateway.submit(reference="x")
     made = {"limit": 2, "reference": "x"}
@@ -135,7 +138,9 @@ async def test_a_cursor_belongs_to_its_filters(gateway):
     assert_problem(await gateway.api.get("/v1/tasks", params={**made, "cursor": cursor[:-1]}), 400, "bad_cursor")
 
 
-async def test_the_timeline_tells_everything_oldest_first(start_gateway, start_sandbox):
+async def test_the_timeline_tells_everything_oldest_first(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=300)
     gateway = await start_gateway(sandbox)
     task = await gateway.submit()
@@ -166,7 +171,7 @@ async def test_the_timeline_tells_everything_oldest_first(start_gateway, start_s
     assert gateway.callback_url("song", UUID(task["id"])).rpartition("/")[2] not in text
 
 
-async def test_a_long_timeline_is_read_page_by_page_and_hides_nothing(gateway, db):
+async def test_a_long_timeline_is_read_page_by_page_and_hides_nothing(gateway: Running, db: Direct) -> None:
     task, other = (await gateway.submit())["id"], (await gateway.submit())["id"]
     for n in range(4):
         await gateway.call_back("song", song("t2m_1", "running", title=str(n)), UUID(task))
@@ -174,7 +179,7 @@ async def test_a_long_timeline_is_read_page_by_page_and_hides_nothing(gateway, d
     assert len({one["seq"] for one in whole}) == 5
     path = f"/v1/tasks/{task}/timeline"
 
-    async def pages(limit):
+    async def pages(limit: int) -> tuple[list[Any], list[int]]:
         found, cursor, sizes = [], None, []
         while cursor is not None or not sizes:
             answer = await gateway.api.get(path, params={"limit": limit} | ({"cursor": cursor} if cursor else {}))
@@ -207,7 +212,7 @@ async def test_a_long_timeline_is_read_page_by_page_and_hides_nothing(gateway, d
     assert rest["next_cursor"] is None
 
 
-async def test_version_grows_with_each_visible_change_and_only_then(gateway):
+async def test_version_grows_with_each_visible_change_and_only_then(gateway: Running) -> None:
     task = await gateway.submit()
     steps = [
         song("t2m_1", "waiting"),
@@ -235,7 +240,7 @@ async def test_version_grows_with_each_visible_change_and_only_then(gateway):
         assert (now["version"], now["status"]) == (before["version"], "succeeded")
 
 
-async def test_the_documented_task_has_every_documented_field(gateway):
+async def test_the_documented_task_has_every_documented_field(gateway: Running) -> None:
     task = await gateway.submit(reference="order-17")
     body = song("t2m_1", "main_succeeded", title="Harbour Lights", style="Pop", model="tempolor-latest", duration=187)
     body["songs"][0] |= {"audio_url": "https://cdn.example/a.mp3?auth_key=1", "created_at": 1741366502768}
@@ -264,7 +269,7 @@ async def test_the_documented_task_has_every_documented_field(gateway):
     assert shown["playable_at"] is not None
 
 
-async def test_a_final_word_without_the_mp3_does_not_lose_it(gateway):
+async def test_a_final_word_without_the_mp3_does_not_lose_it(gateway: Running) -> None:
     task = await gateway.submit("instrumental.generate")
     first = {"item_id": "123", "status": "main_succeeded", "event": "audio_complete", "title": "Neon Drive"}
     first["audio_url"] = "https://cdn.example/a.mp3?auth_key=1"
@@ -289,7 +294,9 @@ async def test_a_final_word_without_the_mp3_does_not_lose_it(gateway):
     ids=str,
 )
 @on_sqlite
-async def test_a_status_that_nobody_knows_is_warned_of_until_a_known_one_overtakes_it(gateway, odd, warnings):
+async def test_a_status_that_nobody_knows_is_warned_of_until_a_known_one_overtakes_it(
+    gateway: Running, odd: dict[str, str], warnings: list[str]
+) -> None:
     task = await gateway.submit()
     assert task["warnings"] == []
     await gateway.call_back("song", song(**odd), UUID(task["id"]))

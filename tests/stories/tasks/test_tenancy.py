@@ -1,16 +1,19 @@
 """Who sees what: a client its own, an admin all, nobody else anything."""
 
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.support.bodies import assert_problem, done, said
 from tests.support.databases import on_sqlite
-from tests.support.gateway import SONG, running_gateway
+from tests.support.direct import Direct
+from tests.support.gateway import SONG, Running, running_gateway
+from tests.support.optional import present
 
 
 @pytest.fixture
-async def keys(gateway):
+async def keys(gateway: Running) -> dict[str, Any]:
     """Headers of a client, of another, of a second admin, of a revoked client, and of nobody."""
     made = {}
     for name, admin in (("studio", False), ("radio", False), ("chief", True), ("former", False)):
@@ -20,7 +23,9 @@ async def keys(gateway):
     return {**made, "nobody": {"Authorization": ""}, "guess": {"Authorization": "Bearer tpg_" + "x" * 43}}
 
 
-async def _matrix(gateway, keys, task_id, item_id, callback_id):
+async def _matrix(
+    gateway: Running, keys: dict[str, Any], task_id: Any, item_id: str, callback_id: str
+) -> dict[str, Any]:
     client = {"studio": 200, "radio": 404, "chief": 200, "former": 401, "nobody": 401, "guess": 401}
     own_list = {**client, "radio": 200}
     admins = {"studio": 403, "radio": 403, "chief": 200, "former": 401, "nobody": 401, "guess": 401}
@@ -46,7 +51,7 @@ async def _matrix(gateway, keys, task_id, item_id, callback_id):
 
 
 @on_sqlite
-async def test_every_route_is_for_whom_it_is(gateway, keys):
+async def test_every_route_is_for_whom_it_is(gateway: Running, keys: dict[str, Any]) -> None:
     body = {"kind": "song.generate", "params": SONG}
     task = (await gateway.api.post("/v1/tasks", json=body, headers=keys["studio"])).json()
     assert task["client"] == "studio"
@@ -80,7 +85,7 @@ async def test_every_route_is_for_whom_it_is(gateway, keys):
         assert answer.status_code in (401, 405)
 
 
-async def test_a_client_cannot_tell_another_clients_task_from_none(gateway, keys):
+async def test_a_client_cannot_tell_another_clients_task_from_none(gateway: Running, keys: dict[str, Any]) -> None:
     body = {"kind": "song.generate", "params": SONG, "reference": "secret-ref"}
     task = (await gateway.api.post("/v1/tasks", json=body, headers=keys["studio"])).json()
     await gateway.call_back("song", done("t2m_1"), UUID(task["id"]))
@@ -106,7 +111,7 @@ async def test_a_client_cannot_tell_another_clients_task_from_none(gateway, keys
     assert_problem(await gateway.api.get(f"/v1/tasks?cursor={cursor}", headers=keys["radio"]), 400, "bad_cursor")
 
 
-async def test_clients_are_made_listed_and_ended(gateway, db):
+async def test_clients_are_made_listed_and_ended(gateway: Running, db: Direct) -> None:
     made = await gateway.api.post("/v1/clients", json={"name": "studio"})
     assert made.status_code == 201
     secrets = made.json()
@@ -118,7 +123,7 @@ async def test_clients_are_made_listed_and_ended(gateway, db):
     assert [(one["name"], one["admin"]) for one in listed.json()["data"]] == [("bootstrap", True), ("studio", False)]
     assert secrets["api_key"] not in listed.text
     assert secrets["webhook_secret"] not in listed.text
-    assert await db.mentions(secrets["api_key"], gateway.settings.bootstrap_admin_key.get_secret_value()) == []
+    assert await db.mentions(secrets["api_key"], present(gateway.settings.bootstrap_admin_key).get_secret_value()) == []
     assert (await gateway.api.post("/v1/clients", json={"name": "studio"})).status_code == 409
     assert (await gateway.api.post("/v1/clients", json={"name": "x", "api_key": "k" * 40})).status_code == 422
 
@@ -138,7 +143,7 @@ async def test_clients_are_made_listed_and_ended(gateway, db):
     assert (await gateway.api.get("/v1/tasks", headers=studio)).status_code == 401
 
 
-async def test_an_admin_of_the_settings_comes_back_at_each_start(database_url):
+async def test_an_admin_of_the_settings_comes_back_at_each_start(database_url: str) -> None:
     async with running_gateway(database_url, workers=False) as first:
         assert (await first.api.delete("/v1/clients/bootstrap")).status_code == 204
         assert (await first.api.get("/v1/tasks")).status_code == 401

@@ -1,39 +1,43 @@
 """Streams of Server-Sent Events: one `task` event at each change, resumed by Last-Event-ID, for whom it concerns."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 from uuid import UUID
 
 import pytest
+from httpx._models import Response
 
 from tests.support.bodies import assert_problem, done, said, song
 from tests.support.databases import on_sqlite
-from tests.support.direct import ids
-from tests.support.events import stream
-from tests.support.gateway import SONG, eventually
+from tests.support.direct import Direct, ids
+from tests.support.events import Events, stream
+from tests.support.gateway import SONG, Running, eventually
+from tests.support.optional import present
 from tests.support.virtual_time import monotonic
 from tests.support.waking import SOON_S, only_woken
 
 
-async def _clients(gateway, *names):
+async def _clients(gateway: Running, *names: Any) -> dict[str, Any]:
     made = {name: (await gateway.api.post("/v1/clients", json={"name": name})).json() for name in names}
     return {name: {"Authorization": f"Bearer {one['api_key']}"} for name, one in made.items()}
 
 
-async def _submit(gateway, headers):
+async def _submit(gateway: Running, headers: Any) -> Any:
     answer = await gateway.api.post("/v1/tasks", json={"kind": "song.generate", "params": SONG}, headers=headers)
     return answer.json()
 
 
-def _sync(gateway, task, body):
+def _sync(gateway: Running, task: Any, body: dict[str, Any]) -> Coroutine[Any, Any, Response]:
     return gateway.call_back("song", body, UUID(task["id"]))
 
 
-async def _next(events, timeout_s=SOON_S):
+async def _next(events: Events, timeout_s: int = SOON_S) -> Any:
     return await asyncio.wait_for(events.next(), timeout_s)
 
 
 @only_woken
-async def test_a_tasks_stream_begins_with_what_is_tells_each_change_and_ends_with_the_task(gateway):
+async def test_a_tasks_stream_begins_with_what_is_tells_each_change_and_ends_with_the_task(gateway: Running) -> None:
     task = await gateway.submit()
     async with stream(gateway.api, f"/v1/tasks/{task['id']}/stream") as events:
         assert await _next(events) == task
@@ -57,7 +61,7 @@ async def test_a_tasks_stream_begins_with_what_is_tells_each_change_and_ends_wit
 
 
 @only_woken
-async def test_a_final_task_of_which_something_is_still_to_come_is_followed_to_its_end(gateway):
+async def test_a_final_task_of_which_something_is_still_to_come_is_followed_to_its_end(gateway: Running) -> None:
     task = await gateway.submit()
     async with stream(gateway.api, f"/v1/tasks/{task['id']}/stream") as events:
         await _next(events)
@@ -70,7 +74,7 @@ async def test_a_final_task_of_which_something_is_still_to_come_is_followed_to_i
 
 
 @only_woken
-async def test_a_tasks_stream_resumes_after_the_version_that_was_seen(gateway):
+async def test_a_tasks_stream_resumes_after_the_version_that_was_seen(gateway: Running) -> None:
     task = await gateway.submit()
     path = f"/v1/tasks/{task['id']}/stream"
     async with stream(gateway.api, path, last_id=str(task["version"])) as events:
@@ -84,7 +88,7 @@ async def test_a_tasks_stream_resumes_after_the_version_that_was_seen(gateway):
         assert (await _next(events))["status"] == "main_succeeded"
 
 
-async def test_a_clients_stream_tells_from_now_on_of_all_its_tasks_and_of_no_others(gateway):
+async def test_a_clients_stream_tells_from_now_on_of_all_its_tasks_and_of_no_others(gateway: Running) -> None:
     keys = await _clients(gateway, "studio", "radio")
     before = await _submit(gateway, keys["studio"])
     admin = {"Authorization": gateway.api.headers["authorization"]}
@@ -110,7 +114,7 @@ async def test_a_clients_stream_tells_from_now_on_of_all_its_tasks_and_of_no_oth
         waiting.cancel()
 
 
-async def test_that_somebody_waits_for_a_task_is_no_news_of_it(gateway):
+async def test_that_somebody_waits_for_a_task_is_no_news_of_it(gateway: Running) -> None:
     task = await gateway.submit()
     waiting = asyncio.create_task(gateway.api.get(f"/v1/tasks/{task['id']}?wait=2.5"))
     await asyncio.sleep(0.2)
@@ -120,12 +124,12 @@ async def test_that_somebody_waits_for_a_task_is_no_news_of_it(gateway):
         assert (await waiting).json() == task
 
 
-async def test_a_clients_stream_resumes_where_it_ended_and_misses_nothing(gateway):
+async def test_a_clients_stream_resumes_where_it_ended_and_misses_nothing(gateway: Running) -> None:
     keys = await _clients(gateway, "studio", "radio")
     tasks = [await _submit(gateway, keys["studio"]) for _ in range(5)]
     async with stream(gateway.api, "/v1/stream", headers=keys["studio"]) as events:
         # The position is told before anything has happened.
-        assert (await anext(events.blocks())).id.isdigit()
+        assert present((await anext(events.blocks())).id).isdigit()
     for number, task in enumerate(tasks[:3]):
         await _sync(gateway, task, song(f"t2m_{number}", "main_succeeded"))
         await _sync(gateway, await _submit(gateway, keys["radio"]), song(f"other_{number}", "running"))
@@ -137,7 +141,7 @@ async def test_a_clients_stream_resumes_where_it_ended_and_misses_nothing(gatewa
         assert (await _next(events))["id"] == tasks[4]["id"]
 
 
-async def test_a_long_absence_is_read_by_pages(gateway, db):
+async def test_a_long_absence_is_read_by_pages(gateway: Running, db: Direct) -> None:
     tasks = [await gateway.submit() for _ in range(10)]
     # Between the others thousands of rows of one task, which the pages have to pass.
     busy = ids([tasks[4]["id"]])
@@ -153,21 +157,21 @@ async def test_a_long_absence_is_read_by_pages(gateway, db):
 
 
 @on_sqlite
-async def test_a_quiet_stream_shows_that_it_lives_and_moves_its_position(gateway):
+async def test_a_quiet_stream_shows_that_it_lives_and_moves_its_position(gateway: Running) -> None:
     gateway.gateway.services.heartbeat_s = 0.2
     task = await gateway.submit()
     async with stream(gateway.api, "/v1/stream") as events:
         first = await anext(events.blocks())
         beats = [await asyncio.wait_for(anext(events.blocks()), 2) for _ in range(12)]
         assert all(beat.comments == ("ping",) and beat.data is None for beat in beats)
-        assert int(first.id) < int(beats[-1].id)
+        assert int(present(first.id)) < int(present(beats[-1].id))
     async with stream(gateway.api, f"/v1/tasks/{task['id']}/stream") as events:
         await _next(events)
         assert (await asyncio.wait_for(anext(events.blocks()), 2)).comments == ("ping",)
 
 
 @on_sqlite
-async def test_an_id_that_is_none_is_refused(gateway):
+async def test_an_id_that_is_none_is_refused(gateway: Running) -> None:
     task = await gateway.submit()
     for path in ("/v1/stream", f"/v1/tasks/{task['id']}/stream"):
         for last_id in ("x", "-1", "1.5", "9" * 19, "²"):
@@ -179,7 +183,7 @@ async def test_an_id_that_is_none_is_refused(gateway):
 
 
 @on_sqlite
-async def test_who_may_not_read_a_task_cannot_follow_it(gateway):
+async def test_who_may_not_read_a_task_cannot_follow_it(gateway: Running) -> None:
     keys = await _clients(gateway, "studio", "radio")
     task = await _submit(gateway, keys["studio"])
     nothing = "0192aaaa-0000-7000-8000-000000000000"
@@ -206,7 +210,7 @@ async def test_who_may_not_read_a_task_cannot_follow_it(gateway):
 
 
 @only_woken
-async def test_a_drain_ends_streams_at_once(gateway):
+async def test_a_drain_ends_streams_at_once(gateway: Running) -> None:
     task = await gateway.submit()
     async with (
         stream(gateway.api, "/v1/stream") as all_tasks,
@@ -226,7 +230,7 @@ async def test_a_drain_ends_streams_at_once(gateway):
 
 
 @on_sqlite
-async def test_there_are_places_for_so_many_streams_and_they_are_given_back(gateway):
+async def test_there_are_places_for_so_many_streams_and_they_are_given_back(gateway: Running) -> None:
     places = gateway.gateway.services.watch._places
     places._most, places._most_of_one = 2, 2
     task = await gateway.submit()
@@ -237,7 +241,7 @@ async def test_there_are_places_for_so_many_streams_and_they_are_given_back(gate
         assert int(refused.headers["retry-after"]) >= 1
         assert 'gateway_watchers{what="streams"} 2.0' in (await gateway.api.get("/metrics")).text
 
-    async def free():
+    async def free() -> bool:
         return places._taken.total() == 0
 
     await eventually(free)
@@ -248,7 +252,7 @@ async def test_there_are_places_for_so_many_streams_and_they_are_given_back(gate
 
 
 @on_sqlite
-async def test_a_stream_is_told_to_caches_and_proxies(gateway):
+async def test_a_stream_is_told_to_caches_and_proxies(gateway: Running) -> None:
     async with gateway.api.stream("GET", "/v1/stream") as response:
         assert response.headers["cache-control"] == "no-store"
         assert response.headers["x-accel-buffering"] == "no"

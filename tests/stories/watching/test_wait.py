@@ -1,41 +1,46 @@
 """``GET /v1/tasks/{id}?wait=``: held until the task is as wanted, its time is up, or the process drains."""
 
 import asyncio
+from _asyncio import Task
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.support.bodies import assert_problem, done, said, song
 from tests.support.databases import on_sqlite
-from tests.support.gateway import eventually
+from tests.support.direct import Direct
+from tests.support.gateway import Running, eventually
 from tests.support.virtual_time import monotonic
 from tests.support.waking import SOON_S, only_woken
 
 
-def _wait(gateway, task_id, seconds=20, until=None, headers=None):
+def _wait(
+    gateway: Running, task_id: Any, seconds: float = 20, until: str | None = None, headers: dict[str, str] | None = None
+) -> Task[Any]:
     params = {"wait": seconds} | ({"until": until} if until else {})
     return asyncio.create_task(gateway.api.get(f"/v1/tasks/{task_id}", params=params, headers=headers, timeout=90))
 
 
-async def _settled(gateway, waits):
+async def _settled(gateway: Running, waits: int) -> None:
     """Until this many requests wait."""
     watch = gateway.gateway.services.watch
 
-    async def wait():
+    async def wait() -> bool:
         return sum(len(one) for one in watch._waits._waiting.values()) == waits and not watch._woken
 
     await eventually(wait)
     await asyncio.sleep(0.05)
 
 
-async def _timed(waiting, since):
+async def _timed(waiting: Task[Any], since: float) -> tuple[Any, float]:
     answer = await waiting
     assert answer.status_code == 200, answer.text
     return answer.json(), monotonic() - since
 
 
 @only_woken
-async def test_it_ends_at_the_moment_at_which_the_task_is_playable_or_final(gateway):
+async def test_it_ends_at_the_moment_at_which_the_task_is_playable_or_final(gateway: Running) -> None:
     task = await gateway.submit()
     playable, final = _wait(gateway, task["id"], until="playable"), _wait(gateway, task["id"])
     await _settled(gateway, 2)
@@ -55,7 +60,7 @@ async def test_it_ends_at_the_moment_at_which_the_task_is_playable_or_final(gate
 
 @on_sqlite
 @only_woken
-async def test_playable_means_final_for_what_has_no_extras(gateway):
+async def test_playable_means_final_for_what_has_no_extras(gateway: Running) -> None:
     for kind, key, family in (
         ("lyrics.generate", "lyrics", "lyrics"),
         ("stems.create", "stems", "stems"),
@@ -73,7 +78,7 @@ async def test_playable_means_final_for_what_has_no_extras(gateway):
 
 
 @only_woken
-async def test_what_is_as_wanted_is_answered_at_once(gateway):
+async def test_what_is_as_wanted_is_answered_at_once(gateway: Running) -> None:
     task = await gateway.submit()
     await gateway.call_back("song", song(status="main_succeeded"), UUID(task["id"]))
     since = monotonic()
@@ -86,7 +91,7 @@ async def test_what_is_as_wanted_is_answered_at_once(gateway):
         assert after_s < SOON_S
 
 
-async def test_when_the_time_is_up_it_is_the_task_as_it_is(gateway):
+async def test_when_the_time_is_up_it_is_the_task_as_it_is(gateway: Running) -> None:
     task = await gateway.submit()
     since = monotonic()
     waiting = _wait(gateway, task["id"], 0.6)
@@ -99,7 +104,7 @@ async def test_when_the_time_is_up_it_is_the_task_as_it_is(gateway):
 
 
 @on_sqlite
-async def test_a_bad_value_is_refused(gateway):
+async def test_a_bad_value_is_refused(gateway: Running) -> None:
     task = await gateway.submit()
     for query in ("wait=-1", "wait=60.5", "wait=nan", "wait=inf", "wait=soon", "wait=1&until=done", "until=x"):
         assert_problem(await gateway.api.get(f"/v1/tasks/{task['id']}?{query}"), 422, "invalid_request")
@@ -107,7 +112,7 @@ async def test_a_bad_value_is_refused(gateway):
 
 
 @on_sqlite
-async def test_who_may_not_see_a_task_cannot_wait_for_it(gateway):
+async def test_who_may_not_see_a_task_cannot_wait_for_it(gateway: Running) -> None:
     keys = {}
     for name in ("studio", "radio"):
         made = (await gateway.api.post("/v1/clients", json={"name": name})).json()
@@ -141,7 +146,7 @@ async def test_who_may_not_see_a_task_cannot_wait_for_it(gateway):
 
 
 @on_sqlite
-async def test_no_answer_is_held_as_long_as_the_proxies_before_it_wait(gateway):
+async def test_no_answer_is_held_as_long_as_the_proxies_before_it_wait(gateway: Running) -> None:
     """They give up after 60 s."""
     task = await gateway.submit()
     assert gateway.gateway.services.longest_wait_s <= 58
@@ -154,7 +159,7 @@ async def test_no_answer_is_held_as_long_as_the_proxies_before_it_wait(gateway):
 
 
 @only_woken
-async def test_a_drain_ends_waits_at_once(gateway):
+async def test_a_drain_ends_waits_at_once(gateway: Running) -> None:
     tasks = [await gateway.submit() for _ in range(3)]
     waits = [_wait(gateway, task["id"], 60) for task in tasks]
     await _settled(gateway, 3)
@@ -168,7 +173,7 @@ async def test_a_drain_ends_waits_at_once(gateway):
 
 
 @on_sqlite
-async def test_a_caller_that_goes_away_gives_its_place_back(gateway):
+async def test_a_caller_that_goes_away_gives_its_place_back(gateway: Running) -> None:
     task = await gateway.submit()
     waiting = _wait(gateway, task["id"], 60)
     await _settled(gateway, 1)
@@ -177,7 +182,7 @@ async def test_a_caller_that_goes_away_gives_its_place_back(gateway):
 
 
 @on_sqlite
-async def test_there_are_places_for_so_many_and_no_more(gateway):
+async def test_there_are_places_for_so_many_and_no_more(gateway: Running) -> None:
     places = gateway.gateway.services.watch._waits._places
     places._most, places._most_of_one = 5, 3
     made = (await gateway.api.post("/v1/clients", json={"name": "chief", "admin": True})).json()
@@ -200,7 +205,9 @@ async def test_there_are_places_for_so_many_and_no_more(gateway):
 
 
 @pytest.mark.parametrize("until", ["playable", "final"])
-async def test_a_task_that_is_taken_away_while_somebody_waits_is_not_found(gateway, db, until):
+async def test_a_task_that_is_taken_away_while_somebody_waits_is_not_found(
+    gateway: Running, db: Direct, until: str
+) -> None:
     task = await gateway.submit()
     waiting = _wait(gateway, task["id"], 30, until)
     await _settled(gateway, 1)

@@ -3,6 +3,9 @@
 import asyncio
 import gc
 import tracemalloc
+from _asyncio import Task
+from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -11,21 +14,24 @@ from app.flows import streams
 from app.flows.announce import MOST_CHANGED, read_ids, write_payloads
 from app.flows.clock import Clock, Ids
 from app.flows.waits import Until
+from app.flows.watch import Watch
 from app.storage.listen import MOST_PAYLOAD_BYTES
 from tests.support.bodies import done, song
 from tests.support.databases import on_sqlite
 from tests.support.direct import Direct
-from tests.support.gateway import eventually
+from tests.support.gateway import Running, eventually
+from tests.support.optional import present
+from tests.support.starting import StartGateway
 from tests.support.virtual_time import monotonic
 from tests.support.watching import ADMIN, Stopwatch, counted_statements, figures, submit_many
 
 
 @pytest.fixture
-async def gateway(start_gateway):
+async def gateway(start_gateway: StartGateway) -> Running:
     return await start_gateway(workers=False)
 
 
-async def _statements_in(seconds):
+async def _statements_in(seconds: int) -> list[Any]:
     with counted_statements() as found:
         await asyncio.sleep(seconds)
     return [
@@ -35,19 +41,21 @@ async def _statements_in(seconds):
     ]
 
 
-async def _all_waiting(watch, count):
-    async def waiting():
+async def _all_waiting(watch: Watch, count: int) -> None:
+    async def waiting() -> bool:
         waiters = [one for some in watch._waits._waiting.values() for one in some]
         return len(waiters) == count and all(one.known for one in waiters)
 
     await eventually(waiting)
 
 
-def _wait_for(watch, task, until=Until.FINAL, wait_s=60):
+def _wait_for(watch: Watch, task: dict[str, Any], until: str = Until.FINAL, wait_s: int = 60) -> Task[Any]:
     return asyncio.create_task(watch.wait(UUID(task["id"]), ADMIN, wait_s, until))
 
 
-async def test_two_thousand_who_wait_ask_the_database_no_more_than_one(gateway, record_property):
+async def test_two_thousand_who_wait_ask_the_database_no_more_than_one(
+    gateway: Running, record_property: Callable[[str, object], None]
+) -> None:
     watch = gateway.gateway.services.watch
     tasks = await submit_many(gateway, 2000)
     one = _wait_for(watch, tasks[0])
@@ -86,7 +94,7 @@ async def test_two_thousand_who_wait_ask_the_database_no_more_than_one(gateway, 
     record_property("figures", told + f"{len(together) / 4:.1f} statements a second")
 
 
-async def test_a_slow_reader_is_sent_the_latest_of_each_task_and_takes_no_room(gateway):
+async def test_a_slow_reader_is_sent_the_latest_of_each_task_and_takes_no_room(gateway: Running) -> None:
     watch = gateway.gateway.services.watch
     tasks = await submit_many(gateway, 20)
     stream = await watch.open_client(ADMIN, None)
@@ -106,7 +114,7 @@ async def test_a_slow_reader_is_sent_the_latest_of_each_task_and_takes_no_room(g
     assert [one async for one in reading] == []
 
 
-async def test_a_reader_that_is_far_behind_is_read_for_anew(gateway):
+async def test_a_reader_that_is_far_behind_is_read_for_anew(gateway: Running) -> None:
     watch = gateway.gateway.services.watch
     stream = await watch.open_client(ADMIN, None)
     reading = stream.events()
@@ -114,21 +122,21 @@ async def test_a_reader_that_is_far_behind_is_read_for_anew(gateway):
     count = streams.MOST_PENDING + 500
     await submit_many(gateway, count)
 
-    async def dropped():
+    async def dropped() -> bool:
         return stream._behind
 
     await eventually(dropped)
     assert stream.pending <= streams.MOST_PENDING
-    shown = set()
+    shown: set[str] = set()
     end = monotonic() + 30
     while len(shown) < count and monotonic() < end:
         event = await asyncio.wait_for(anext(reading), 10)
-        shown.add(event.body[7:43])
+        shown.add(present(event.body)[7:43])
     assert len(shown) == count
     watch.close_stream(stream)
 
 
-async def test_streams_of_the_same_tasks_cost_one_reading(gateway):
+async def test_streams_of_the_same_tasks_cost_one_reading(gateway: Running) -> None:
     watch = gateway.gateway.services.watch
     tasks = await submit_many(gateway, 5)
     opened = [await watch.open_client(ADMIN, None) for _ in range(50)]
@@ -147,7 +155,7 @@ async def test_streams_of_the_same_tasks_cost_one_reading(gateway):
 
 
 @on_sqlite
-async def test_a_hub_that_nobody_uses_asks_nothing(gateway):
+async def test_a_hub_that_nobody_uses_asks_nothing(gateway: Running) -> None:
     await gateway.submit()
     with counted_statements() as found:
         await asyncio.sleep(2.5)
@@ -157,7 +165,9 @@ async def test_a_hub_that_nobody_uses_asks_nothing(gateway):
 
 
 @on_sqlite
-async def test_what_a_command_beside_the_server_changes_is_found_within_a_second_or_so(gateway, database_url):
+async def test_what_a_command_beside_the_server_changes_is_found_within_a_second_or_so(
+    gateway: Running, database_url: str
+) -> None:
     task = await gateway.submit()
     waiting = _wait_for(gateway.gateway.services.watch, task)
     await asyncio.sleep(0.5)
@@ -167,7 +177,7 @@ async def test_what_a_command_beside_the_server_changes_is_found_within_a_second
     assert monotonic() - since < 2
 
 
-def test_what_is_announced_can_be_read_and_fits(gateway_ids):
+def test_what_is_announced_can_be_read_and_fits(gateway_ids: Ids) -> None:
     for count in (1, 358, 359, 360, 1000, MOST_CHANGED):
         some = {gateway_ids() for _ in range(count)}
         payloads = write_payloads("0123abcd", some)
@@ -179,5 +189,5 @@ def test_what_is_announced_can_be_read_and_fits(gateway_ids):
 
 
 @pytest.fixture
-def gateway_ids():
+def gateway_ids() -> Ids:
     return Ids(Clock().now)

@@ -4,13 +4,14 @@ import json
 
 from tests.support.bodies import assert_problem
 from tests.support.databases import on_sqlite
-from tests.support.gateway import SONG
+from tests.support.direct import Direct
+from tests.support.gateway import SONG, Running
 
 CANARY = "canary-5f2b9c"
 
 
 @on_sqlite
-async def test_every_error_is_a_problem_with_a_stable_code(gateway):
+async def test_every_error_is_a_problem_with_a_stable_code(gateway: Running) -> None:
     api = gateway.api
     key = {"Authorization": "Bearer wrong"}
     expected = [
@@ -41,7 +42,7 @@ async def test_every_error_is_a_problem_with_a_stable_code(gateway):
 
 
 @on_sqlite
-async def test_no_error_repeats_what_it_was_given(gateway):
+async def test_no_error_repeats_what_it_was_given(gateway: Running) -> None:
     body = {"kind": CANARY, "params": {"prompt": {CANARY: 1}}, "reference": [CANARY], "webhook_url": f"x:{CANARY}"}
     answers = [
         await gateway.api.post("/v1/tasks", json=body),
@@ -61,7 +62,7 @@ async def test_no_error_repeats_what_it_was_given(gateway):
     assert [answer.text for answer in answers if CANARY in answer.text] == []
 
 
-async def test_odd_requests_are_refused_and_never_crash(gateway, db):
+async def test_odd_requests_are_refused_and_never_crash(gateway: Running, db: Direct) -> None:
     """On both databases, since what one refuses in a statement the other may take."""
     ok = {"kind": "song.generate", "params": SONG}
     before = await db.everything()
@@ -91,7 +92,7 @@ async def test_odd_requests_are_refused_and_never_crash(gateway, db):
     assert await db.everything() == before
 
 
-async def test_large_numbers_in_a_request_are_taken_or_refused(gateway):
+async def test_large_numbers_in_a_request_are_taken_or_refused(gateway: Running) -> None:
     for number in (2**63, 2**64, -(2**63) - 1, 10**30, 10**300, 1e308, 5e-324, -0.0):
         body = {"kind": "song.generate", "params": SONG, "metadata": {"n": number}}
         answer = await gateway.api.post("/v1/tasks", json=body)
@@ -102,7 +103,7 @@ async def test_large_numbers_in_a_request_are_taken_or_refused(gateway):
     assert (await gateway.api.get("/v1/tasks")).status_code == 200
 
 
-async def test_odd_query_strings_are_answered_and_never_crash(gateway):
+async def test_odd_query_strings_are_answered_and_never_crash(gateway: Running) -> None:
     await gateway.submit()
     queries = {
         "limit=0": 422,
@@ -172,7 +173,7 @@ BAD_FILTERS = {
 
 
 @on_sqlite
-async def test_a_filter_that_cannot_be_is_refused_by_name_on_every_list(gateway):
+async def test_a_filter_that_cannot_be_is_refused_by_name_on_every_list(gateway: Running) -> None:
     document = (await gateway.api.get("/openapi.json")).json()
     lists = {
         path: {one["name"] for one in methods["get"].get("parameters", ()) if one["in"] == "query"} - {"cursor"}
@@ -192,7 +193,7 @@ async def test_a_filter_that_cannot_be_is_refused_by_name_on_every_list(gateway)
         assert {one["path"].partition(".")[0] for one in problem["errors"]} == tried[path]
 
 
-async def test_a_filter_that_nothing_matches_gives_an_empty_list(gateway):
+async def test_a_filter_that_nothing_matches_gives_an_empty_list(gateway: Running) -> None:
     task = await gateway.submit()
     for query in (
         f"callbacks?task_id={A_TASK}",
@@ -206,7 +207,7 @@ async def test_a_filter_that_nothing_matches_gives_an_empty_list(gateway):
         assert (answer.status_code, answer.json()) == (200, {"data": [], "next_cursor": None}), query
 
 
-async def test_odd_paths_are_answered_and_never_crash(gateway):
+async def test_odd_paths_are_answered_and_never_crash(gateway: Running) -> None:
     odd = ["%00", "a%00b", "%ff", "%ed%a0%80", "x" * 5000, "%2e%2e", "..%2f..", "%C3%A9", "{}", "0" * 32, "null", "%20"]
     found = {}
     for text in odd:
@@ -216,7 +217,7 @@ async def test_odd_paths_are_answered_and_never_crash(gateway):
     assert {path: status for path, status in found.items() if status not in (404, 405, 422)} == {}
 
 
-async def test_odd_client_names_are_refused_or_work(gateway):
+async def test_odd_client_names_are_refused_or_work(gateway: Running) -> None:
     for name in ("", " ", " a", "a ", "a/b", "a\x00", "\ud800", "a\nb", "x" * 101, "external", "bootstrap", 7, None):
         content = json.dumps({"name": name}).encode()
         answer = await gateway.api.post("/v1/clients", content=content)
@@ -227,7 +228,7 @@ async def test_odd_client_names_are_refused_or_work(gateway):
 
 
 @on_sqlite
-async def test_a_parameter_that_a_route_does_not_have_is_refused_by_its_name(gateway):
+async def test_a_parameter_that_a_route_does_not_have_is_refused_by_its_name(gateway: Running) -> None:
     """`?state=failed` would else answer all tasks. For every route of the document that asks for a key."""
     task = await gateway.submit()
     values = {"task_id": task["id"], "callback_id": A_TASK, "notification_id": A_TASK, "item_id": "x", "name": "nobody"}
@@ -260,7 +261,7 @@ async def test_a_parameter_that_a_route_does_not_have_is_refused_by_its_name(gat
 
 
 @on_sqlite
-async def test_a_slash_too_many_is_not_found_and_never_a_redirect(gateway):
+async def test_a_slash_too_many_is_not_found_and_never_a_redirect(gateway: Running) -> None:
     """A redirect names the scheme that the gateway sees, behind TLS the wrong one, and clients drop the key."""
     for method, path in (
         ("POST", "/v1/tasks/"),
@@ -277,7 +278,7 @@ async def test_a_slash_too_many_is_not_found_and_never_a_redirect(gateway):
 
 
 @on_sqlite
-async def test_a_content_type_does_not_decide(gateway):
+async def test_a_content_type_does_not_decide(gateway: Running) -> None:
     content = json.dumps({"kind": "song.generate", "params": SONG}).encode()
     for kind in ("application/json", "text/plain", "application/x-www-form-urlencoded", "nonsense", ""):
         answer = await gateway.api.post("/v1/tasks", content=content, headers={"Content-Type": kind})
@@ -286,7 +287,7 @@ async def test_a_content_type_does_not_decide(gateway):
 
 
 @on_sqlite
-async def test_odd_authorization_headers_are_401(gateway):
+async def test_odd_authorization_headers_are_401(gateway: Running) -> None:
     odd = [
         b"",
         b"Bearer",

@@ -2,13 +2,18 @@
 
 import json
 import urllib.parse
+from typing import Any
 from uuid import UUID
+
+import pytest
 
 from tests.support.bodies import done, song
 from tests.support.databases import on_sqlite
-from tests.support.gateway import ADMIN_KEY, SECRET, SONG, eventually
-from tests.support.notifications import client_of, watching
+from tests.support.direct import Direct
+from tests.support.gateway import ADMIN_KEY, SECRET, SONG, Running, eventually
+from tests.support.notifications import Watching, client_of, watching
 from tests.support.receiver import plain
+from tests.support.starting import StartGateway, StartSandbox
 
 MARK = "[redacted]"
 SPELLINGS = (
@@ -21,11 +26,11 @@ SPELLINGS = (
 )
 
 
-def _spellings(held):
+def _spellings(held: list[Any]) -> list[Any]:
     return [spell(one) for one in held for spell in SPELLINGS]
 
 
-def _everywhere(text):
+def _everywhere(text: Any) -> dict[str, Any]:
     """An item with a text in each place of it."""
     return {
         "item_id": "t2m_1",
@@ -42,7 +47,7 @@ def _everywhere(text):
     }
 
 
-async def _shown(gateway, receivers=()):
+async def _shown(gateway: Running, receivers: list[Any] = ()) -> list[str]:
     """All that the gateway shows an admin, and has posted."""
     api, told = gateway.api, []
     for path in ("/v1/tasks", "/v1/callbacks", "/v1/notifications", "/v1/submissions", "/v1/audit", "/backlog"):
@@ -55,14 +60,16 @@ async def _shown(gateway, receivers=()):
     return told
 
 
-def _assert_hidden(places, held):
+def _assert_hidden(places: list[Any], held: list[str]) -> None:
     whole = "\n".join(places)
     for text in _spellings(held):
         assert text not in whole
         assert json.dumps(text)[1:-1] not in whole
 
 
-async def test_what_a_callback_brings_back_is_nowhere(gateway, db, caplog):
+async def test_what_a_callback_brings_back_is_nowhere(
+    gateway: Running, db: Direct, caplog: pytest.LogCaptureFixture
+) -> None:
     task_id = UUID((await gateway.submit())["id"])
     token = gateway.gateway.context.tokens.sign("song", task_id)
     key = gateway.settings.tempolor_api_key.get_secret_value()
@@ -82,7 +89,7 @@ async def test_what_a_callback_brings_back_is_nowhere(gateway, db, caplog):
     _assert_hidden([*await _shown(gateway), *map(str, everything.values()), caplog.text], held)
 
 
-async def test_a_repeat_of_what_was_cleaned_is_known_and_a_replay_changes_nothing(gateway):
+async def test_a_repeat_of_what_was_cleaned_is_known_and_a_replay_changes_nothing(gateway: Running) -> None:
     task_id = UUID((await gateway.submit())["id"])
     key = gateway.settings.tempolor_api_key.get_secret_value()
     body = song(title=f"by {key}")
@@ -99,7 +106,9 @@ async def test_a_repeat_of_what_was_cleaned_is_known_and_a_replay_changes_nothin
     assert len((await gateway.api.get("/v1/callbacks")).json()["data"]) == 2
 
 
-async def test_what_the_vendor_repeats_in_answers_and_works_is_nowhere(start_gateway, start_sandbox, db, caplog):
+async def test_what_the_vendor_repeats_in_answers_and_works_is_nowhere(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, db: Direct, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("DEBUG")
     sandbox = await start_sandbox(scale=200, durations={"jitter": 0})
     key = sandbox.config.api_key
@@ -137,12 +146,14 @@ async def test_what_the_vendor_repeats_in_answers_and_works_is_nowhere(start_gat
     _assert_hidden([*shown, *map(str, everything.values()), *calls, caplog.text, pinged.text], [key, *tokens])
 
 
-async def _told(receiver, least):
+async def _told(receiver: Watching, least: Any) -> Any:
     return receiver.connections >= least
 
 
 @on_sqlite
-async def test_what_names_itself_after_a_secret_is_not_taken(start_gateway, start_sandbox, db):
+async def test_what_names_itself_after_a_secret_is_not_taken(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, db: Direct
+) -> None:
     """An item of that name could not be asked about. Where all of an answer are so, its outcome is unknown."""
     sandbox = await start_sandbox()
     gateway = await start_gateway(sandbox, workers=False)
@@ -156,7 +167,7 @@ async def test_what_names_itself_after_a_secret_is_not_taken(start_gateway, star
 
 
 @on_sqlite
-async def test_a_request_that_holds_a_secret_of_ours_is_refused(gateway, db):
+async def test_a_request_that_holds_a_secret_of_ours_is_refused(gateway: Running, db: Direct) -> None:
     """It would go on to the vendor and to receivers."""
     key = gateway.settings.tempolor_api_key.get_secret_value()
     for text in (key, ADMIN_KEY, SECRET, gateway.callback_url("song"), urllib.parse.quote(key).replace("-", "%2D")):
@@ -168,7 +179,9 @@ async def test_a_request_that_holds_a_secret_of_ours_is_refused(gateway, db):
 
 
 @on_sqlite
-async def test_what_is_logged_nonetheless_loses_its_secrets(gateway, capsys):
+async def test_what_is_logged_nonetheless_loses_its_secrets(
+    gateway: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
     key = gateway.settings.tempolor_api_key.get_secret_value()
     for path in (f"/v1/items/{key}", f"/v1/tasks/{key}", f"/v1/tasks?reference={key}"):
         answer = await gateway.api.get(path, headers={"X-Request-ID": key})
