@@ -3,13 +3,20 @@
 import json
 import sqlite3
 import time
+from collections.abc import Callable
+from typing import Any
 
 import asyncpg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.sql.dml import Delete
+from sqlalchemy.sql.selectable import Select
 
 from app.storage import outbox
+from tests.support.direct import Direct
+from tests.support.gateway import Running
 from tests.support.notifications import client_of, write, written
+from tests.support.starting import StartGateway
 
 RECEIVERS = 100
 
@@ -18,23 +25,32 @@ pytestmark = pytest.mark.own_database
 
 
 @pytest.fixture
-async def gateway(start_gateway):
+async def gateway(start_gateway: StartGateway) -> Running:
     return await start_gateway(workers=False)
 
 
-async def fill(gateway, rows_each, receivers=RECEIVERS):
+async def fill(gateway: Running, rows_each: int, receivers: int = RECEIVERS) -> None:
     urls = [f"https://{number:03}.hooks.example/" for number in range(receivers)]
     rows = [one for url in urls for one in written(gateway, url, rows_each)]
     for start in range(0, len(rows), 2000):
         await write(gateway, rows[start : start + 2000])
 
 
-async def statements(gateway, fn, *args, **more):
+async def statements(
+    gateway: Running, fn: Callable[..., Any], *args: Any, **more: Any
+) -> tuple[Any, list[tuple[Delete | Select[Any], Any]]]:
     """What a storage function sends to the database: texts and parameters."""
     sent = []
 
-    def watched(conn):
-        def note(_conn, _cursor, statement, parameters, _context, _many):
+    def watched(conn: sa.Connection) -> Any:
+        def note(
+            _conn: sa.Connection,
+            _cursor: Any,
+            statement: Delete | Select[Any],
+            parameters: Any,
+            _context: Any,
+            _many: Any,
+        ) -> None:
             sent.append((statement, parameters))
 
         sa.event.listen(conn, "before_cursor_execute", note)
@@ -47,10 +63,10 @@ async def statements(gateway, fn, *args, **more):
     return await gateway.gateway.context.db.write(watched), sent
 
 
-async def explained(gateway, sent):
+async def explained(gateway: Running, sent: Any) -> Any:
     """The plans of statements, as text."""
 
-    def explain(conn):
+    def explain(conn: sa.Connection) -> list[Any]:
         prefix = "EXPLAIN QUERY PLAN " if conn.dialect.name == "sqlite" else "EXPLAIN "
         return [
             "\n".join(str(row) for row in conn.exec_driver_sql(prefix + text, parameters)) for text, parameters in sent
@@ -59,13 +75,13 @@ async def explained(gateway, sent):
     return await gateway.gateway.context.db.write(explain)
 
 
-async def work(db, sent):
+async def work(db: Direct, sent: Any) -> Any:
     """How much a database does for a statement: steps of SQLite's machine, pages that PostgreSQL touches."""
     [(text, parameters)] = sent
     if db.is_sqlite:
         conn, steps = sqlite3.connect(db.path), 0
 
-        def tick():
+        def tick() -> None:
             nonlocal steps
             steps += 1
 
@@ -84,7 +100,7 @@ async def work(db, sent):
     return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
 
 
-async def test_whose_turn_it_is_and_what_is_due_is_found_by_the_index(gateway, db):
+async def test_whose_turn_it_is_and_what_is_due_is_found_by_the_index(gateway: Running, db: Direct) -> None:
     await fill(gateway, 40)
     now = gateway.gateway.context.clock.now()
     one = outbox.receiver_of("studio", "https://007.hooks.example:443")
@@ -106,7 +122,9 @@ async def test_whose_turn_it_is_and_what_is_due_is_found_by_the_index(gateway, d
         assert "SCAN notifications" not in plan
 
 
-async def test_the_cost_is_that_of_the_receivers_not_of_their_rows(gateway, db, record_property):
+async def test_the_cost_is_that_of_the_receivers_not_of_their_rows(
+    gateway: Running, db: Direct, record_property: Callable[[str, object], None]
+) -> None:
     await fill(gateway, 4)
     now = gateway.gateway.context.clock.now()
     _, sent = await statements(gateway, outbox.due_receivers, now)
@@ -122,7 +140,7 @@ async def test_the_cost_is_that_of_the_receivers_not_of_their_rows(gateway, db, 
     assert many < 2 * few, "ten times the rows"
 
 
-async def test_what_has_ended_costs_nothing(gateway, db):
+async def test_what_has_ended_costs_nothing(gateway: Running, db: Direct) -> None:
     await client_of(gateway)
     await fill(gateway, 2, receivers=20)
     now = gateway.gateway.context.clock.now()

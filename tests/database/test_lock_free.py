@@ -2,37 +2,43 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
+import sqlalchemy as sa
 
-from app.flows.record import Received, commit_group
+from app.flows.context import Context
+from app.flows.record import Received, Ruling, commit_group
 from app.storage import inbox, locking, sets, statements
 from app.storage.inbox import digest_of
+from app.storage.locking import Obtained
 from tests.support.databases import on_postgresql, waits_for_a_lock
-from tests.support.gateway import eventually, make_gateway, make_settings, running_gateway
+from tests.support.gateway import Running, eventually, make_gateway, make_settings, running_gateway
+from tests.support.optional import present
 
 SONG = {"songs": [{"item_id": "t2m_first", "status": "running"}]}
 SECOND = {"songs": [{"item_id": "t2m_second", "status": "running"}]}
 
 
 @pytest.fixture
-async def gateway(database_url):
+async def gateway(database_url: str) -> AsyncIterator[Running]:
     async with running_gateway(database_url, workers=False) as running:
         yield running
 
 
 @pytest.fixture
-async def other(database_url):
+async def other(database_url: str) -> AsyncIterator[Context]:
     """A second process on the same database."""
     replica = make_gateway(make_settings(database_url), workers=False)
     yield replica.context
     await replica.stop()
 
 
-async def task_of(gateway, body=SONG):
+async def task_of(gateway: Running, body: dict[str, list[dict[str, str]]] = SONG) -> UUID:
     """A task with one item, and its id."""
     task_id = UUID((await gateway.submit())["id"])
     assert (await gateway.call_back("song", body, task_id)).text == "success"
@@ -40,12 +46,14 @@ async def task_of(gateway, body=SONG):
 
 
 @on_postgresql  # SQLite has one writer
-async def test_a_task_that_got_an_item_while_the_statement_began_is_left_out(gateway, other, database_url):
+async def test_a_task_that_got_an_item_while_the_statement_began_is_left_out(
+    gateway: Running, other: Context, database_url: str
+) -> None:
     task_id = await task_of(gateway)
     # With ``skip`` the statement would have to begin in the moment before a commit; waiting for it comes to the same.
     waiting = statements.Document(locking.AT_ONCE.sets, partial(locking.at_once, skip=False), locking.AT_ONCE.of_json)
 
-    def read(conn):
+    def read(conn: sa.Connection) -> Obtained:
         return sets.read_document(conn, waiting, ids=[task_id], keys=[], digests=[])
 
     async with locked_by_another(database_url, task_id) as conn:
@@ -63,10 +71,12 @@ async def test_a_task_that_got_an_item_while_the_statement_began_is_left_out(gat
 
 
 @on_postgresql
-async def test_an_items_row_is_read_as_it_is_when_it_is_locked(gateway, other, database_url):
+async def test_an_items_row_is_read_as_it_is_when_it_is_locked(
+    gateway: Running, other: Context, database_url: str
+) -> None:
     task_id = await task_of(gateway)
 
-    def read(conn):
+    def read(conn: sa.Connection) -> Obtained:
         return locking.lock_free(conn, [task_id], [])
 
     conn = await asyncpg.connect(database_url)
@@ -81,7 +91,7 @@ async def test_an_items_row_is_read_as_it_is_when_it_is_locked(gateway, other, d
 
 
 @on_postgresql
-async def test_a_held_task_is_left_out_with_its_items(gateway, other, database_url):
+async def test_a_held_task_is_left_out_with_its_items(gateway: Running, other: Context, database_url: str) -> None:
     held, free = await task_of(gateway), await task_of(gateway, SECOND)
     async with locked_by_another(database_url, held):
         found = await other.db.write(locking.lock_free, [held, free], [("song", "t2m_first"), ("song", "t2m_second")])
@@ -96,20 +106,22 @@ STORE = (
 )
 
 
-def received_by(context):
+def received_by(context: str) -> Received:
     """A callback under an unbound token: nothing of it is known that two replicas would both have to lock."""
     digest = digest_of(None, "song", BODY)
     return Received(context.ids(), digest, None, "song", BODY, context.clock.now(), None, ())
 
 
-async def stored(url, context, one, disposition, detail=None):
+async def stored(url: str, context: Context, one: Any, disposition: str, detail: str | None = None) -> None:
     """The same callback, as another process has it in the log."""
     conn = await asyncpg.connect(url)
     await conn.execute(STORE, context.ids(), one.digest, disposition, detail, BODY, one.received_at)
     await conn.close()
 
 
-async def committed_beside(url, context, one, sql, *values):
+async def committed_beside(
+    url: str, context: Context, one: Any, sql: str, *values: Any
+) -> tuple[Ruling | None, list[tuple[int, str, str | None]]]:
     """Commit a callback while another transaction has run a statement, which commits as soon as it is waited for."""
     conn = await asyncpg.connect(url)
     async with conn.transaction():
@@ -123,26 +135,32 @@ async def committed_beside(url, context, one, sql, *values):
 
 
 @on_postgresql
-async def test_a_callback_that_another_stores_meanwhile_is_counted_and_not_stored_again(gateway, other, database_url):
+async def test_a_callback_that_another_stores_meanwhile_is_counted_and_not_stored_again(
+    gateway: Running, other: Context, database_url: str
+) -> None:
     one = received_by(other)
     values = (other.ids(), one.digest, "applied", None, BODY, one.received_at)
     ruling, rows = await committed_beside(database_url, other, one, STORE, *values)
-    assert ruling.repeated
+    assert present(ruling).repeated
     assert rows == [(2, "applied", None)]
 
 
 @on_postgresql
-async def test_a_callback_that_another_deletes_meanwhile_is_stored_again(gateway, other, database_url):
+async def test_a_callback_that_another_deletes_meanwhile_is_stored_again(
+    gateway: Running, other: Context, database_url: str
+) -> None:
     one = received_by(other)
     await stored(database_url, other, one, "applied")
     ruling, rows = await committed_beside(database_url, other, one, "DELETE FROM callbacks")
-    assert not ruling.repeated
+    assert not present(ruling).repeated
     # It names no item, and no task: nobody's.
     assert rows == [(1, "orphan", None)]
 
 
 @on_postgresql
-async def test_a_repeat_leaves_what_another_made_of_the_callback_meanwhile(gateway, other, database_url):
+async def test_a_repeat_leaves_what_another_made_of_the_callback_meanwhile(
+    gateway: Running, other: Context, database_url: str
+) -> None:
     one = received_by(other)
     await stored(database_url, other, one, "poisoned", "it could not be applied")
     replayed = "UPDATE callbacks SET disposition = 'applied', detail = NULL"
@@ -152,18 +170,20 @@ async def test_a_repeat_leaves_what_another_made_of_the_callback_meanwhile(gatew
 
 @on_postgresql
 @pytest.mark.own_database
-async def test_a_repeat_is_known_however_the_database_writes_bytes(gateway, other, database_url):
+async def test_a_repeat_is_known_however_the_database_writes_bytes(
+    gateway: Running, other: Context, database_url: str
+) -> None:
     conn = await asyncpg.connect(database_url)
     name = await conn.fetchval("SELECT current_database()")
     await conn.execute(f'ALTER DATABASE "{name}" SET bytea_output = escape')
     await conn.close()
     for repeated in (False, True):
         [ruling] = (await other.db.write(commit_group, [received_by(other)], other.rules)).rulings
-        assert ruling.repeated is repeated
+        assert present(ruling).repeated is repeated
 
 
 @contextlib.asynccontextmanager
-async def locked_by_another(url, task_id):
+async def locked_by_another(url: str, task_id: Any) -> "AsyncIterator[asyncpg.Connection[Any]]":
     conn = await asyncpg.connect(url)
     try:
         async with conn.transaction():

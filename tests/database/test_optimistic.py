@@ -5,7 +5,9 @@ SQLite has one writer: nobody comes between.
 
 import asyncio
 import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -18,8 +20,10 @@ from app.vendor import wire
 from app.vendor.kinds import FAMILIES
 from tests.support.databases import on_postgresql, waits_for_a_lock
 from tests.support.direct import Direct
-from tests.support.gateway import eventually, running_gateway
+from tests.support.gateway import Running, eventually, running_gateway
 from tests.support.notifications import written
+from tests.support.optional import present
+from tests.support.postgres import PostgresServer
 
 pytestmark = on_postgresql
 
@@ -34,18 +38,18 @@ NAME = (
 
 
 @pytest.fixture
-async def gateway(database_url):
+async def gateway(database_url: str) -> AsyncIterator[Running]:
     async with running_gateway(database_url, workers=False) as running:
         yield running
 
 
 @pytest.fixture
-def direct(database_url):
+def direct(database_url: str) -> Direct:
     return Direct(database_url)
 
 
 @pytest.fixture
-async def task_id(gateway):
+async def task_id(gateway: Running) -> UUID:
     """A task with one item, of which one callback came."""
     made = UUID((await gateway.submit())["id"])
     assert (await gateway.call_back("song", FIRST, made)).text == "success"
@@ -53,11 +57,11 @@ async def task_id(gateway):
 
 
 @pytest.fixture
-def between(database_url):
+def between(database_url: str) -> Callable[..., Awaitable[Any]]:
     """Have something happen after a group was read and before it is written. Its statement that writes waits for a
     ``table``, which ``happen`` must not change, and sees what there is by then."""
 
-    async def arrange(committing, happen, table="callbacks"):
+    async def arrange(committing: Any, happen: Any, table: str = "callbacks") -> Any:
         conn = await asyncpg.connect(database_url)
         try:
             async with conn.transaction():
@@ -72,7 +76,7 @@ def between(database_url):
     return arrange
 
 
-async def commit(gateway, task_id, body=THEN):
+async def commit(gateway: Running, task_id: UUID | None, body: bytes = THEN) -> Any:
     """One callback, without locks. None where that did not do."""
     context = gateway.gateway.context
     readings = tuple(wire.read_callback(body, FAMILIES["song"]).readings)
@@ -82,7 +86,9 @@ async def commit(gateway, task_id, body=THEN):
 
 
 @pytest.mark.own_database
-async def test_it_takes_two_turns_and_no_transaction(database_url, postgres, direct):
+async def test_it_takes_two_turns_and_no_transaction(
+    database_url: str, postgres: PostgresServer, direct: Direct
+) -> None:
     name = database_url.rpartition("/")[2]
     await direct.execute(f"ALTER DATABASE \"{name}\" SET log_statement = 'all'")
     async with running_gateway(database_url, workers=False) as gateway:
@@ -96,7 +102,7 @@ async def test_it_takes_two_turns_and_no_transaction(database_url, postgres, dir
     assert [words for pid, words in said if pid == callbacks_lane] == ["WITH seen_tasks", "WITH held_tasks"]
 
 
-async def test_what_nobody_disturbs_is_written(gateway, direct, task_id):
+async def test_what_nobody_disturbs_is_written(gateway: Running, direct: Direct, task_id: UUID) -> None:
     committed = await commit(gateway, task_id)
     [ruling] = committed.rulings
     assert ruling.usable
@@ -110,10 +116,12 @@ async def test_what_nobody_disturbs_is_written(gateway, direct, task_id):
     [TOUCH, LEASE, f"{NAME}; {TOUCH}", "DELETE FROM tasks"],
     ids=["the task", "an item", "a new item", "the task is gone"],
 )
-async def test_what_another_changed_between_is_not_written_over(gateway, direct, task_id, between, sql):
+async def test_what_another_changed_between_is_not_written_over(
+    gateway: Running, direct: Direct, task_id: UUID, between: Callable[..., Awaitable[Any]], sql: str
+) -> None:
     after = {}
 
-    async def happen():
+    async def happen() -> None:
         await direct.execute(*sql.split("; "))
         after.update(await direct.everything())
 
@@ -123,7 +131,9 @@ async def test_what_another_changed_between_is_not_written_over(gateway, direct,
 
 
 @pytest.mark.parametrize("sql", ["SELECT 1 FROM tasks FOR NO KEY UPDATE", LEASE], ids=["the task", "an item"])
-async def test_what_another_holds_is_not_waited_for(gateway, direct, task_id, between, database_url, sql):
+async def test_what_another_holds_is_not_waited_for(
+    gateway: Running, direct: Direct, task_id: UUID, between: Callable[..., Awaitable[Any]], database_url: str, sql: str
+) -> None:
     before = await direct.everything()
     holder = await asyncpg.connect(database_url)
     held = holder.transaction()
@@ -136,12 +146,14 @@ async def test_what_another_holds_is_not_waited_for(gateway, direct, task_id, be
 
 
 @pytest.mark.parametrize("sql", [TOUCH, LEASE], ids=["the task", "an item"])
-async def test_what_changes_while_the_statement_runs_is_not_written_over(gateway, direct, task_id, database_url, sql):
+async def test_what_changes_while_the_statement_runs_is_not_written_over(
+    gateway: Running, direct: Direct, task_id: UUID, database_url: str, sql: str
+) -> None:
     context = gateway.gateway.context
     # With ``skip`` it would have to change in the moment before its lock; waiting for it comes to the same.
     waiting = statements.Guard(locking.UNCHANGED.parameters, partial(locking.unchanged, skip=False))
     seen = await context.db.read(locking.look, [task_id], [], [])
-    versions = [bytes(one).decode() for one in (seen.versions.tasks, seen.versions.items)]
+    versions = [bytes(one).decode() for one in (present(seen.versions).tasks, present(seen.versions).items)]
     guarded = (waiting, (*versions, len(seen.tasks), len(seen.items)))
     some = [outbox.added(written(gateway, "https://hooks.example/", 1))]
     holder = await asyncpg.connect(database_url)
@@ -154,7 +166,9 @@ async def test_what_changes_while_the_statement_runs_is_not_written_over(gateway
     assert await direct.rows("SELECT * FROM notifications") == []
 
 
-async def test_a_lease_that_another_takes_between_is_kept_and_the_callback_too(gateway, direct, task_id, between):
+async def test_a_lease_that_another_takes_between_is_kept_and_the_callback_too(
+    gateway: Running, direct: Direct, task_id: UUID, between: Callable[..., Awaitable[Any]]
+) -> None:
     answer = await between(gateway.call_back("song", THEN, task_id), partial(direct.execute, LEASE))
     assert answer.text == "success"
     [item] = await direct.rows("SELECT query_leased_until FROM items")
@@ -162,7 +176,9 @@ async def test_a_lease_that_another_takes_between_is_kept_and_the_callback_too(g
     assert (await gateway.task(str(task_id)))["status"] == "main_succeeded"
 
 
-async def test_a_callback_that_another_stores_between_is_counted_and_not_stored_again(gateway, direct, between):
+async def test_a_callback_that_another_stores_between_is_counted_and_not_stored_again(
+    gateway: Running, direct: Direct, between: Callable[..., Awaitable[Any]]
+) -> None:
     digest = digest_of(None, "song", FIRST).hex()
     stored = (
         "INSERT INTO callbacks (id, digest, family, disposition, body, received_at, last_received_at, count)"
@@ -174,7 +190,9 @@ async def test_a_callback_that_another_stores_between_is_counted_and_not_stored_
     assert [row["count"] for row in await direct.rows("SELECT count FROM callbacks")] == [2]
 
 
-async def test_a_callback_that_another_deletes_between_is_stored_again(gateway, direct, task_id, between):
+async def test_a_callback_that_another_deletes_between_is_stored_again(
+    gateway: Running, direct: Direct, task_id: UUID, between: Callable[..., Awaitable[Any]]
+) -> None:
     gone = partial(direct.execute, "DELETE FROM callbacks")
     assert await between(commit(gateway, task_id, FIRST), gone, "timeline") is None
     assert await direct.rows("SELECT * FROM callbacks") == []
@@ -182,7 +200,9 @@ async def test_a_callback_that_another_deletes_between_is_stored_again(gateway, 
     assert [row["count"] for row in await direct.rows("SELECT count FROM callbacks")] == [1]
 
 
-async def test_an_item_that_another_names_between_is_not_named_twice(gateway, direct, between):
+async def test_an_item_that_another_names_between_is_not_named_twice(
+    gateway: Running, direct: Direct, between: Callable[..., Awaitable[Any]]
+) -> None:
     named = (
         "INSERT INTO items SELECT family, 't2m_first', task_id, named_by, 1, status, state, created_at, follow_ups,"
         " NULL, NULL, NULL, NULL, query_attempts, query_group FROM items WHERE item_id = 't2m_other'"
@@ -196,7 +216,7 @@ async def test_an_item_that_another_names_between_is_not_named_twice(gateway, di
     assert item["status"] == "main_succeeded"
 
 
-async def test_a_task_that_loses_its_only_item_is_removed_all_the_same(gateway, direct):
+async def test_a_task_that_loses_its_only_item_is_removed_all_the_same(gateway: Running, direct: Direct) -> None:
     """More than one statement: it is done in a transaction."""
     assert (await gateway.call_back("song", FIRST)).text == "success"
     task_id = UUID((await gateway.submit())["id"])

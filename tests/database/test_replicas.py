@@ -4,17 +4,22 @@ import asyncio
 import random
 import uuid
 
+import httpx
 import pytest
 
 from tests.support.clock import ScaledClock
 from tests.support.databases import on_postgresql
 from tests.support.gateway import running_gateway
+from tests.support.optional import present
+from tests.support.starting import StartGateway, StartSandbox
 
 # SQLite takes one process.
 pytestmark = [on_postgresql, pytest.mark.virtual_time]
 
 
-async def test_three_replicas_share_the_limits_and_do_nothing_twice(start_gateway, start_sandbox):
+async def test_three_replicas_share_the_limits_and_do_nothing_twice(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
     sandbox = await start_sandbox(scale=100, callbacks={"drop": 0.5, "double": 0.3, "delay": 0.2}, seed=3)
     given = {
         "submit_max_in_flight": 5,
@@ -38,12 +43,12 @@ async def test_three_replicas_share_the_limits_and_do_nothing_twice(start_gatewa
     assert most_in_a_second <= 11
 
 
-async def test_callbacks_that_name_the_same_items_in_any_order_do_not_deadlock(start_gateway):
+async def test_callbacks_that_name_the_same_items_in_any_order_do_not_deadlock(start_gateway: StartGateway) -> None:
     replicas = [await start_gateway(workers=False) for _ in range(2)]
     chance = random.Random(7)
     names = [f"t2m_{number}" for number in range(20)]
 
-    async def post(number):
+    async def post(number: int) -> httpx.Response:
         named = chance.sample(names, 5)
         body = {"songs": [{"item_id": name, "status": "running", "n": number} for name in named]}
         return await chance.choice(replicas).call_back("song", body)
@@ -55,7 +60,9 @@ async def test_callbacks_that_name_the_same_items_in_any_order_do_not_deadlock(s
     assert {len(task["items"]) for task in page} == {1}, "an external task has one item"
 
 
-async def test_what_a_killed_process_was_sending_becomes_unconfirmed_within_its_lease(start_sandbox, database_url):
+async def test_what_a_killed_process_was_sending_becomes_unconfirmed_within_its_lease(
+    start_sandbox: StartSandbox, database_url: str
+) -> None:
     sandbox = await start_sandbox(scale=60)
     sandbox.add_rules(answers=[{"operation": "submit", "hang_s": 30, "accept": True}], works=[{"drop": ["*"]}])
     async with running_gateway(database_url, tempolor_base_url=sandbox.base_url) as first:
@@ -63,7 +70,7 @@ async def test_what_a_killed_process_was_sending_becomes_unconfirmed_within_its_
         await first.until(task["id"], "submitting")
         await asyncio.sleep(0.3)
         # As if the process had died: nothing of its send will ever be settled.
-        for sending in list(first.gateway.dispatcher._sending):
+        for sending in list(present(first.gateway.dispatcher)._sending):
             sending.cancel()
     clock = ScaledClock()
     clock.skip(61)

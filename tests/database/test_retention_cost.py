@@ -4,18 +4,23 @@ import asyncio
 import os
 import sqlite3
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.sql.dml import Delete
+from sqlalchemy.sql.selectable import Select
 
 from app.flows.retain import Retainer, purge
 from app.storage import compact, retention
 from app.storage.database import Lane
 from app.storage.retention import Kind
+from tests.support.clock import ScaledClock
 from tests.support.databases import on_postgresql, on_sqlite
-from tests.support.direct import ids
-from tests.support.gateway import SONG
+from tests.support.direct import Direct, ids
+from tests.support.gateway import SONG, Running
 from tests.support.retention import BY, DAY_S
+from tests.support.starting import Retain
 
 INDEXES = {
     Kind.KEYS: ("ix_idempotency_keys_created_at",),
@@ -25,9 +30,9 @@ INDEXES = {
 }
 
 
-async def many(gateway, count):
+async def many(gateway: Running, count: int) -> list[Any]:
     """Tasks that were canceled at once."""
-    made = []
+    made: list[Any] = []
     while len(made) < count:
         batch = {"tasks": [{"kind": "song.generate", "params": SONG}] * min(100, count - len(made))}
         answer = await gateway.api.post("/v1/tasks/batch", json=batch)
@@ -39,19 +44,21 @@ async def many(gateway, count):
     return made
 
 
-def size(path):
+def size(path: str) -> int:
     return os.path.getsize(path)
 
 
-async def left(db):
+async def left(db: Direct) -> Any:
     return (await db.rows("SELECT count(*) AS n FROM tasks"))[0]["n"]
 
 
-def plan_of(conn, statement):
+def plan_of(conn: sa.Connection, statement: Select[Any] | Delete) -> list[Any]:
     """How the database would run a statement."""
     how = "EXPLAIN" if conn.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
 
-    def explain(_conn, _cursor, text, parameters, _context, _many):
+    def explain(
+        _conn: sa.Connection, _cursor: Any, text: str, parameters: Any, _context: Any, _many: Any
+    ) -> tuple[str, Any]:
         return f"{how} {text}", parameters
 
     sa.event.listen(conn, "before_cursor_execute", explain, retval=True)
@@ -63,12 +70,12 @@ def plan_of(conn, statement):
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-async def test_what_is_old_is_found_and_deleted_by_index(gateway, clock, kind):
+async def test_what_is_old_is_found_and_deleted_by_index(gateway: Running, clock: ScaledClock, kind: Kind) -> None:
     context = gateway.gateway.context
     one = SimpleNamespace(id=context.ids(), client_name="studio", route="POST /v1/tasks", key="order-17")
     place = {Kind.KEYS: (clock.now(),), Kind.TASKS: (clock.now(), one.id)}.get(kind, (one.id,))
 
-    def plans(conn):
+    def plans(conn: sa.Connection) -> tuple[Any, Any, Any]:
         retention.in_order(conn)
         first = plan_of(conn, retention.looked_at(kind, clock.now(), None, 100))
         next_page = plan_of(conn, retention.looked_at(kind, clock.now(), place, 100))
@@ -83,7 +90,9 @@ async def test_what_is_old_is_found_and_deleted_by_index(gateway, clock, kind):
         assert not line.startswith("SCAN") or line == "SCAN CONSTANT ROW", line
 
 
-async def test_processes_share_the_work_and_each_row_goes_once(gateway, db, clock):
+async def test_processes_share_the_work_and_each_row_goes_once(
+    gateway: Running, db: Direct, clock: ScaledClock
+) -> None:
     context = gateway.gateway.context
     await many(gateway, 60)
     clock.skip(40 * DAY_S)
@@ -93,7 +102,7 @@ async def test_processes_share_the_work_and_each_row_goes_once(gateway, db, cloc
 
 
 @on_postgresql
-async def test_one_process_at_a_time_deletes(gateway, db, clock):
+async def test_one_process_at_a_time_deletes(gateway: Running, db: Direct, clock: ScaledClock) -> None:
     """Who finds another at it leaves it its turn, and does not wait."""
     context = gateway.gateway.context
     await many(gateway, 5)
@@ -101,7 +110,7 @@ async def test_one_process_at_a_time_deletes(gateway, db, clock):
     entered, leave = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def hold(conn):
+    def hold(conn: sa.Connection) -> None:
         assert retention.only_one(conn)
         conn.execute(sa.text("SELECT pg_sleep(0)"))
         loop.call_soon(entered.set)
@@ -122,14 +131,14 @@ async def test_one_process_at_a_time_deletes(gateway, db, clock):
 
 
 @on_postgresql
-async def test_a_row_that_another_holds_is_passed_over(gateway, db, clock):
+async def test_a_row_that_another_holds_is_passed_over(gateway: Running, db: Direct, clock: ScaledClock) -> None:
     context = gateway.gateway.context
     made = await many(gateway, 5)
     clock.skip(40 * DAY_S)
     entered, leave = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def hold(conn):
+    def hold(conn: sa.Connection) -> None:
         conn.execute(sa.text(f"SELECT id FROM tasks WHERE id IN ({ids(made[:2])}) FOR NO KEY UPDATE"))
         loop.call_soon(entered.set)
         for _ in range(40):
@@ -148,12 +157,12 @@ async def test_a_row_that_another_holds_is_passed_over(gateway, db, clock):
 
 
 @on_sqlite
-async def test_while_another_process_writes_the_file_is_left_as_it_is(gateway, db):
+async def test_while_another_process_writes_the_file_is_left_as_it_is(gateway: Running, db: Direct) -> None:
     context = gateway.gateway.context
     await gateway.call_back("song", b'"%s"' % (b"x" * 500_000))
     await db.execute("DELETE FROM callbacks")
 
-    def compact_beside_a_writer(conn):
+    def compact_beside_a_writer(conn: sa.Connection) -> bool:
         # Between the end of the transaction and the pragma somebody else begins one.
         conn.exec_driver_sql("COMMIT")
         other = sqlite3.connect(db.path, isolation_level=None)
@@ -172,7 +181,7 @@ async def test_while_another_process_writes_the_file_is_left_as_it_is(gateway, d
 
 
 @on_sqlite
-async def test_the_file_gives_the_space_back(gateway, db, clock, retain):
+async def test_the_file_gives_the_space_back(gateway: Running, db: Direct, clock: ScaledClock, retain: Retain) -> None:
     await many(gateway, 50)
     for n in range(20):
         await gateway.call_back("song", b'"%d%s"' % (n, b"x" * 100_000))

@@ -4,10 +4,13 @@ as it says."""
 import asyncio
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.support.databases import on_sqlite
+from tests.support.starting import StartGateway, StartSandbox
 
 CONFIG = "max-stream-events = 2\n"
 # What a schema cannot say may still be wrong (params that a kind needs, a cursor of other filters), so a request that
@@ -19,8 +22,11 @@ MOST_S = 400
 @pytest.mark.slow
 @on_sqlite
 async def test_every_answer_is_as_the_document_says_and_none_is_a_fault_of_the_server(
-    start_gateway, start_sandbox, tmp_path, record_property
-):
+    start_gateway: StartGateway,
+    start_sandbox: StartSandbox,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
     sandbox = await start_sandbox(scale=300)
     gateway = await start_gateway(sandbox, query_rate_per_s=50)
     # The checks of authentication alone are hundreds of wrong keys.

@@ -3,8 +3,11 @@
 import re
 from uuid import UUID
 
+import httpx
+
 from tests.support.bodies import song
 from tests.support.databases import on_sqlite
+from tests.support.gateway import Running
 from tests.support.sockets import Line
 
 SECURITY = {
@@ -15,14 +18,14 @@ SECURITY = {
 }
 
 
-def _assert_secure(headers) -> None:
+def _assert_secure(headers: httpx.Headers) -> None:
     assert {name: headers.get_list(name) for name in SECURITY} == {name: [value] for name, value in SECURITY.items()}
     assert "server" not in headers
     assert "x-powered-by" not in headers
 
 
 @on_sqlite
-async def test_every_answer_carries_the_security_headers(gateway):
+async def test_every_answer_carries_the_security_headers(gateway: Running) -> None:
     api, task = gateway.api, await gateway.submit()
     answers = [
         await api.get("/v1/tasks"),
@@ -48,7 +51,7 @@ async def test_every_answer_carries_the_security_headers(gateway):
 
 
 @on_sqlite
-async def test_an_answer_that_no_application_sees_carries_them_too(gateway):
+async def test_an_answer_that_no_application_sees_carries_them_too(gateway: Running) -> None:
     async with Line(int(gateway.url.rpartition(":")[2])) as line:
         await line.send(b"nonsense\r\n\r\n")
         head = (await line.rest()).partition(b"\r\n\r\n")[0].decode().lower()
@@ -58,7 +61,7 @@ async def test_an_answer_that_no_application_sees_carries_them_too(gateway):
 
 
 @on_sqlite
-async def test_no_page_is_served_that_loads_scripts_from_elsewhere(gateway):
+async def test_no_page_is_served_that_loads_scripts_from_elsewhere(gateway: Running) -> None:
     for path in ("/docs", "/redoc", "/docs/oauth2-redirect"):
         assert (await gateway.api.get(path)).status_code == 404
     document = (await gateway.api.get("/openapi.json")).text

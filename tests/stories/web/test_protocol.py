@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from uuid import UUID
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from app.api.connections import Limits
 from tests.support.bodies import song
 from tests.support.databases import on_sqlite
-from tests.support.gateway import ADMIN_KEY, SONG, eventually
+from tests.support.gateway import ADMIN_KEY, SONG, Running, eventually
 from tests.support.sockets import Line, answers_of, served, status_of
 
 pytestmark = on_sqlite
@@ -29,7 +30,7 @@ OFFERS = {
 
 
 @pytest.fixture
-async def port(gateway):
+async def port(gateway: Running) -> AsyncIterator[int]:
     async with served(gateway, Limits()) as port:
         yield port
 
@@ -56,7 +57,7 @@ def byte_by_byte(request: bytes) -> list[bytes]:
     return [bytes([one]) for one in request]
 
 
-async def _callback(gateway) -> tuple[str, bytes]:
+async def _callback(gateway: Running) -> tuple[str, bytes]:
     task = await gateway.submit()
     return task["id"], gateway.callback_url("song", UUID(task["id"])).removeprefix(gateway.url).encode()
 
@@ -65,7 +66,7 @@ WAYS = [(pieces, chunked) for pieces in (in_one, head_first, byte_by_byte) for c
 """In one segment, the head first, or byte by byte; with a length or chunked."""
 
 
-async def test_an_offer_of_another_protocol_is_passed_over(gateway, port):
+async def test_an_offer_of_another_protocol_is_passed_over(gateway: Running, port: int) -> None:
     """Each offer comes in some of the ways, and each way with some of the offers. And the connection goes on."""
     tried = [(offer, *WAYS[(at + 2 * turn) % len(WAYS)]) for at, offer in enumerate(OFFERS) for turn in range(3)]
     tried += [("h2c", *way) for way in WAYS]
@@ -89,7 +90,7 @@ async def test_an_offer_of_another_protocol_is_passed_over(gateway, port):
     assert len((await gateway.api.get("/v1/tasks?limit=200")).json()["data"]) == 2 * len(tried)
 
 
-async def test_offers_may_be_pipelined(gateway, port):
+async def test_offers_may_be_pipelined(gateway: Running, port: int) -> None:
     _, target = await _callback(gateway)
     async with Line(port) as line:
         await line.send(
@@ -103,7 +104,7 @@ async def test_offers_may_be_pipelined(gateway, port):
         assert [status_of(one) for one in await answers_of(line, 205)] == [200, 200, 202, 202, *[200] * 201]
 
 
-async def test_an_offer_that_asks_to_close_is_answered_and_closed(port):
+async def test_an_offer_that_asks_to_close_is_answered_and_closed(port: int) -> None:
     for more in (b"Connection: close, upgrade\r\nUpgrade: h2c\r\n", b"Connection: upgrade\r\nUpgrade: h2c\r\n"):
         version = b"1.1" if b"close" in more else b"1.0"
         async with Line(port) as line:
@@ -111,7 +112,7 @@ async def test_an_offer_that_asks_to_close_is_answered_and_closed(port):
             assert status_of(await line.rest()) == 202
 
 
-async def test_the_head_of_an_offer_has_the_same_limits(port):
+async def test_the_head_of_an_offer_has_the_same_limits(port: int) -> None:
     async with Line(port) as line:
         await line.send(b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n" + H2C + b"\r\n")
         assert status_of(await line.rest()) == 414
@@ -130,7 +131,7 @@ NOT_SPOKEN = [
 ]
 
 
-async def test_what_is_not_spoken_is_named_and_ended(port):
+async def test_what_is_not_spoken_is_named_and_ended(port: int) -> None:
     for request, status in NOT_SPOKEN:
         async with Line(port) as line:
             await line.send(request)
@@ -140,7 +141,7 @@ async def test_what_is_not_spoken_is_named_and_ended(port):
             assert b"connection: close" in answer.lower(), request
 
 
-async def test_a_trailer_is_no_header(gateway, port):
+async def test_a_trailer_is_no_header(gateway: Running, port: int) -> None:
     """Else who speaks through a proxy would choose the address that it is known by, or bring a key past it."""
     body = b"Host: x\r\nTransfer-Encoding: chunked\r\n%s\r\n%x\r\n%s\r\n0\r\n%s\r\n"
     for head, trailer, status in ((KEY, b"X-Note: 1\r\n", 202), (b"", KEY, 401)):
@@ -149,7 +150,7 @@ async def test_a_trailer_is_no_header(gateway, port):
             assert [status_of(one) for one in await answers_of(line, 2)] == [status, 200]
 
 
-async def test_http_1_0_gets_no_chunks_and_one_connection_header(gateway, port):
+async def test_http_1_0_gets_no_chunks_and_one_connection_header(gateway: Running, port: int) -> None:
     task = await gateway.submit()
     for target in (f"/v1/tasks/{task['id']}/stream", "/v1/stream"):
         async with Line(port) as line:
@@ -170,7 +171,7 @@ async def test_http_1_0_gets_no_chunks_and_one_connection_header(gateway, port):
                 assert bool(body) == (has_body and method == b"GET")
 
 
-async def test_an_answer_in_between_is_given_to_who_asks_and_may_have_one(gateway, port):
+async def test_an_answer_in_between_is_given_to_who_asks_and_may_have_one(gateway: Running, port: int) -> None:
     expecting = KEY + b"Expect: 100-continue\r\n"
     for version, more, statuses in (
         (b"1.1", b"", [100, 202]),
@@ -187,7 +188,7 @@ async def test_an_answer_in_between_is_given_to_who_asks_and_may_have_one(gatewa
         assert status_of(answer) == 413
 
 
-async def test_a_stream_has_one_connection_header_at_most(gateway, port):
+async def test_a_stream_has_one_connection_header_at_most(gateway: Running, port: int) -> None:
     async with Line(port) as line:
         await line.send(b"GET /v1/stream HTTP/1.1\r\nHost: x\r\n" + KEY + b"\r\n")
         head, _ = await _stream_begun(line)
@@ -207,7 +208,7 @@ async def _stream_begun(line: Line) -> tuple[bytes, bytes]:
     return part[0], part[2]
 
 
-async def test_a_sender_that_closes_its_side_gets_its_answer(gateway, port):
+async def test_a_sender_that_closes_its_side_gets_its_answer(gateway: Running, port: int) -> None:
     task_id, target = await _callback(gateway)
     for request, status in (
         (post(target, json.dumps(song("t2m_1", "succeeded")).encode(), b""), 200),
@@ -236,7 +237,7 @@ async def test_a_sender_that_closes_its_side_gets_its_answer(gateway, port):
         await line.rest()
 
 
-async def test_all_that_was_asked_before_a_side_was_closed_is_answered(port):
+async def test_all_that_was_asked_before_a_side_was_closed_is_answered(port: int) -> None:
     async with Line(port) as line:
         await line.send(post(b"/v1/tasks", TASK) * 5 + GET)
         line.send_no_more()
@@ -244,7 +245,7 @@ async def test_all_that_was_asked_before_a_side_was_closed_is_answered(port):
         assert await line.rest() == b""
 
 
-async def test_a_body_that_breaks_off_when_a_side_is_closed_is_not_taken(gateway, port):
+async def test_a_body_that_breaks_off_when_a_side_is_closed_is_not_taken(gateway: Running, port: int) -> None:
     for request in (post(b"/v1/tasks", TASK)[:-1], post(b"/v1/tasks", TASK, chunked=True)[:-2], GET[:-2]):
         async with Line(port) as line:
             await line.send(request)
@@ -253,7 +254,7 @@ async def test_a_body_that_breaks_off_when_a_side_is_closed_is_not_taken(gateway
     assert (await gateway.api.get("/v1/tasks")).json()["data"] == []
 
 
-async def test_a_wait_ends_when_its_caller_closes_its_side_and_a_stream_too(gateway, port):
+async def test_a_wait_ends_when_its_caller_closes_its_side_and_a_stream_too(gateway: Running, port: int) -> None:
     """Both have gone, or might have: nothing is held for them. Who still reads has its answer."""
     task = await gateway.submit()
     path = f"/v1/tasks/{task['id']}".encode()
@@ -270,11 +271,11 @@ async def test_a_wait_ends_when_its_caller_closes_its_side_and_a_stream_too(gate
         await eventually(lambda what=what: _held(gateway, what, 0))
 
 
-async def _held(gateway, what: str, count: int) -> bool:
+async def _held(gateway: Running, what: str, count: int) -> bool:
     return f'gateway_watchers{{what="{what}"}} {count}.0' in (await gateway.api.get("/metrics")).text
 
 
-async def test_noise_behind_a_request_does_not_take_its_answer(gateway, port):
+async def test_noise_behind_a_request_does_not_take_its_answer(gateway: Running, port: int) -> None:
     """A body that is longer than it says, for one: its task is taken, and 400 would say that it was not."""
     for noise in (
         b"}",

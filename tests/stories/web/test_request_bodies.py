@@ -2,22 +2,29 @@
 
 import gzip
 import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
 
 from app.api.bodies import SMALL_BYTES
 from app.api.intake import MOST_BATCH_BYTES, MOST_TASK_BYTES
 from tests.support.bodies import assert_problem, raw_body, song
 from tests.support.databases import on_sqlite
-from tests.support.gateway import SONG
+from tests.support.direct import Direct
+from tests.support.gateway import SONG, Running
 
 TASK = {"kind": "song.generate", "params": SONG}
 
 
-async def _post(gateway, content, path="/v1/tasks", **headers):
+async def _post(
+    gateway: Running, content: bytes | AsyncIterator[Any], path: str = "/v1/tasks", **headers: Any
+) -> httpx.Response:
     return await gateway.api.post(path, content=content, headers=headers)
 
 
 @on_sqlite
-async def test_every_route_reads_what_it_is_for_and_no_more(gateway):
+async def test_every_route_reads_what_it_is_for_and_no_more(gateway: Running) -> None:
     task = await gateway.submit()
     small = [
         "/v1/clients",
@@ -38,7 +45,7 @@ async def test_every_route_reads_what_it_is_for_and_no_more(gateway):
     assert {path.replace("{task_id}", task["id"]).replace("{name}", "bootstrap") for path in with_body} == limits.keys()
     for path, most in limits.items():
 
-        async def chunks(size):
+        async def chunks(size: int) -> AsyncIterator[bytes]:
             yield b" " * size
 
         for content in (b" " * (most + 1), chunks(most + 1)):
@@ -48,7 +55,7 @@ async def test_every_route_reads_what_it_is_for_and_no_more(gateway):
 
 
 @on_sqlite
-async def test_a_task_of_a_batch_has_the_limit_of_a_task(gateway, db):
+async def test_a_task_of_a_batch_has_the_limit_of_a_task(gateway: Running, db: Direct) -> None:
     before = await db.everything()
     large = json.dumps({**TASK, "metadata": {"x": "x" * MOST_TASK_BYTES}}).encode()
     for path, body in (("/v1/tasks", large), ("/v1/tasks/batch", b'{"tasks":[%s,%s]}' % (b"{}", large))):
@@ -63,7 +70,7 @@ async def test_a_task_of_a_batch_has_the_limit_of_a_task(gateway, db):
 
 
 @on_sqlite
-async def test_a_body_that_came_as_gzip_is_unpacked_within_its_limit(gateway, db):
+async def test_a_body_that_came_as_gzip_is_unpacked_within_its_limit(gateway: Running, db: Direct) -> None:
     plain = json.dumps(TASK).encode()
     for encoding, content, status in (
         ("gzip", gzip.compress(plain), 202),
@@ -93,7 +100,7 @@ async def test_a_body_that_came_as_gzip_is_unpacked_within_its_limit(gateway, db
 
 
 @on_sqlite
-async def test_a_callback_that_came_as_gzip_is_unpacked_and_one_that_cannot_be_is_kept(gateway):
+async def test_a_callback_that_came_as_gzip_is_unpacked_and_one_that_cannot_be_is_kept(gateway: Running) -> None:
     admission = gateway.gateway.ingest.admission
     url = gateway.callback_url("song")
     plain = json.dumps(song("t2m_1")).encode()
@@ -118,7 +125,7 @@ async def test_a_callback_that_came_as_gzip_is_unpacked_and_one_that_cannot_be_i
 
 
 @on_sqlite
-async def test_no_word_of_a_refusal_is_the_validating_librarys(gateway):
+async def test_no_word_of_a_refusal_is_the_validating_librarys(gateway: Running) -> None:
     """Its words change with its releases. Each kind of fault that our models can have is in the table."""
     url = f"/v1/tasks/{(await gateway.submit())['id']}"
     odd = [None, True, 1, 1.5, "", "x", "x" * 9000, "\x7f", [], [1], {}, {"a": 1}, "2026-13-01T00:00:00Z", 10**30]
