@@ -78,7 +78,7 @@ QUESTIONS: Final = (
         "    limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]\n    if standings",
         "    limit = limits.read(conn)[Limit.QUERY]\n    if standings",
         "replicas together stay within the rate (PostgreSQL)",
-        ("tests/database/test_replicas.py", "tests/database"),
+        ("tests/database/test_claims_at_once.py",),
     ),
     Mutation(
         "question-not-halved",
@@ -96,7 +96,7 @@ QUESTIONS: Final = (
         "    if context.clock.monotonic() - started > context.policy.lease_s - QUERY_TIMEOUT_S:\n",
         "    if context.clock.monotonic() - started > context.policy.lease_s + QUERY_TIMEOUT_S:\n",
         "a claim that is old is not asked",
-        ("tests/stories/reconcile",),
+        ("tests/stories/reconcile/test_late_claims.py",),
     ),
 )
 

@@ -106,7 +106,7 @@ ANSWERS: Final = (
         "        if one.item_id in shown or answer.whole\n",
         "",
         "of an answer that is not whole nothing is concluded of what is absent",
-        ("tests/stories/reconcile/test_unusable_answers.py", "tests/stories/reconcile"),
+        ("tests/rules/reconcile/test_unheard_of.py",),
     ),
     Mutation(
         "sent-once-the-body-is-out",

@@ -1,0 +1,29 @@
+"""Of what an answer concludes nothing: absent is unknown in a whole list alone."""
+
+import pytest
+
+from app.domain.observation import Reading
+from app.flows.reconcile import Question, unheard_of
+from app.storage.items import Asked
+from app.vendor.answers import Answered, QueryAnswer, Spoiled, Unanswered
+from app.vendor.codes import NO_SUCH_WORK
+from tests.rules.tasks.scene import after
+
+SHOWN, ABSENT = Asked("song", "t2m_shown", 0), Asked("song", "t2m_absent", 0)
+QUESTION = Question("song", (SHOWN, ABSENT), after(0), after(30))
+READINGS = (Reading("t2m_shown", {"status": "running"}),)
+
+
+@pytest.mark.parametrize(
+    ("answer", "unheard"),
+    [
+        (Answered(READINGS, {}, whole=True), ()),
+        (Answered(READINGS, {}, whole=False), (ABSENT,)),
+        (Answered((), {}, whole=False), (SHOWN, ABSENT)),
+        (Unanswered("timeout"), (SHOWN, ABSENT)),
+        (Spoiled(NO_SUCH_WORK, "no such work"), (SHOWN, ABSENT)),
+    ],
+    ids=["whole", "in part", "empty in part", "none", "spoiled"],
+)
+def test_of_what_is_absent_only_a_whole_answer_says_something(answer: QueryAnswer, unheard: tuple[Asked, ...]) -> None:
+    assert unheard_of(QUESTION, answer) == unheard
