@@ -32,7 +32,7 @@ async def database_url(postgres: PostgresServer) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def off() -> Callable[..., Any]:
+def off() -> Callable[[float], ScaledClock]:
     """Clocks that are off by so many seconds."""
 
     def make(seconds: float) -> ScaledClock:
@@ -58,7 +58,7 @@ def gauge() -> Any:
 
 @pytest.mark.parametrize("seconds", [-300, -12, 0, 1.5, 12])
 async def test_the_skew_is_measured_at_the_start_to_its_sign(
-    start_gateway: StartGateway, off: Callable[..., Any], seconds: float
+    start_gateway: StartGateway, off: Callable[[float], ScaledClock], seconds: float
 ) -> None:
     gateway = await start_gateway(clock=off(seconds), watch_clock=True)
     assert gauge() == pytest.approx(seconds, abs=0.3)
@@ -66,7 +66,7 @@ async def test_the_skew_is_measured_at_the_start_to_its_sign(
     assert found["clock_skew_s"] == pytest.approx(seconds, abs=0.3)
 
 
-async def test_a_good_clock_is_not_spoken_of(start_gateway: StartGateway, off: Callable[..., Any]) -> None:
+async def test_a_good_clock_is_not_spoken_of(start_gateway: StartGateway, off: Callable[[float], ScaledClock]) -> None:
     with structlog.testing.capture_logs() as logs:
         gateway = await start_gateway(clock=off(1.5), watch_clock=True)
         for _ in range(3):
@@ -78,11 +78,12 @@ async def test_a_good_clock_is_not_spoken_of(start_gateway: StartGateway, off: C
 
 @pytest.mark.parametrize("seconds", [2.5, -2.5, 9])
 async def test_from_two_seconds_on_it_is_warned_of_once_and_the_loops_go_on(
-    start_gateway: StartGateway, start_sandbox: StartSandbox, off: Callable[..., Any], seconds: float
+    start_gateway: StartGateway, start_sandbox: StartSandbox, off: Callable[[float], ScaledClock], seconds: float
 ) -> None:
     sandbox = await start_sandbox(scale=300)
     with structlog.testing.capture_logs() as logs:
-        gateway = await start_gateway(sandbox, clock=off(seconds), watch_clock=True)
+        clock = off(seconds)
+        gateway = await start_gateway(sandbox, clock=clock, watch_clock=True)
         for _ in range(3):
             await gateway.gateway.skew.step()
         assert [(one["event"], one["log_level"]) for one in logs if one["event"] == "clock.off"] == [
@@ -90,19 +91,20 @@ async def test_from_two_seconds_on_it_is_warned_of_once_and_the_loops_go_on(
         ]
         await gateway.until((await gateway.submit())["id"], "succeeded")
         assert (await backlog(gateway))[0] == 200
-        gateway.gateway.context.clock.skip(-seconds)
+        clock.skip(-seconds)
         await gateway.gateway.skew.step()
     assert told(logs) == ["clock.off", "clock.good_again"]
 
 
 @pytest.mark.parametrize("seconds", [11, -11])
 async def test_from_ten_seconds_on_a_process_claims_nothing_until_its_clock_is_good(
-    start_gateway: StartGateway, start_sandbox: StartSandbox, off: Callable[..., Any], seconds: int
+    start_gateway: StartGateway, start_sandbox: StartSandbox, off: Callable[[float], ScaledClock], seconds: int
 ) -> None:
     sandbox = await start_sandbox(scale=300, callbacks={"drop": 1})
+    clock = off(seconds)
     with structlog.testing.capture_logs() as logs:
         gateway = await start_gateway(
-            sandbox, clock=off(seconds), watch_clock=True, query_first_after_s=0.1, query_interval_s=0.1
+            sandbox, clock=clock, watch_clock=True, query_first_after_s=0.1, query_interval_s=0.1
         )
         task = await (await start_gateway(workers=False)).submit()
         # Callbacks are stored all the same; what they name would be asked about at once.
@@ -115,7 +117,7 @@ async def test_from_ten_seconds_on_a_process_claims_nothing_until_its_clock_is_g
         assert (status, found["stuck"], found["stalled_loops"]) == (503, True, [])
         assert found["standing_still"]["loops"]["reason"] == "clock_skew"
         assert (await gateway.api.get("/readyz")).status_code == 200
-        gateway.gateway.context.clock.skip(-seconds)
+        clock.skip(-seconds)
         # Nobody tells it: the loop that measures finds out.
         await gateway.until(task["id"], "succeeded")
     assert {call.operation for call in sandbox.calls} == {"submit", "query"}
@@ -126,14 +128,14 @@ async def test_from_ten_seconds_on_a_process_claims_nothing_until_its_clock_is_g
 
 
 async def test_a_clock_that_goes_wrong_stops_loops_that_run_and_another_process_does_the_work(
-    start_gateway: StartGateway, start_sandbox: StartSandbox, off: Callable[..., Any]
+    start_gateway: StartGateway, start_sandbox: StartSandbox, off: Callable[[float], ScaledClock]
 ) -> None:
     sandbox = await start_sandbox(scale=300)
     clock = off(0)
     wrong = await start_gateway(sandbox, clock=clock, watch_clock=True)
     await wrong.until((await wrong.submit())["id"], "succeeded")
     clock.skip(-3600)
-    assert await wrong.gateway.skew.step() <= 5, "it is looked at again soon"
+    assert present(await wrong.gateway.skew.step()) <= 5, "it is looked at again soon"
     before = len(list(sandbox.calls))
     task = await wrong.submit()
     await asyncio.sleep(0.5)
@@ -161,7 +163,7 @@ async def test_a_clock_that_was_set_is_measured_before_any_loop_goes_by_it(start
 
 
 async def test_what_time_does_to_leases_waits_for_a_good_clock(
-    start_gateway: StartGateway, start_sandbox: StartSandbox, off: Callable[..., Any]
+    start_gateway: StartGateway, start_sandbox: StartSandbox, off: Callable[[float], ScaledClock]
 ) -> None:
     """A clock that is ahead would take the lease of a submission under way for lapsed."""
     sandbox = await start_sandbox(scale=60)
@@ -201,7 +203,7 @@ async def test_the_database_tells_the_time_of_now_not_of_when_the_transaction_be
 
 
 async def test_on_sqlite_the_clock_is_the_databases_own(
-    start_sandbox: StartSandbox, tmp_path: Path, off: Callable[..., Any]
+    start_sandbox: StartSandbox, tmp_path: Path, off: Callable[[float], ScaledClock]
 ) -> None:
     sandbox = await start_sandbox(scale=300)
     url = f"sqlite:///{tmp_path}/gateway.db"

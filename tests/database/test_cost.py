@@ -9,8 +9,6 @@ from typing import Any
 import asyncpg
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.sql.dml import Delete
-from sqlalchemy.sql.selectable import Select
 
 from app.storage import outbox
 from tests.support.direct import Direct
@@ -38,7 +36,7 @@ async def fill(gateway: Running, rows_each: int, receivers: int = RECEIVERS) -> 
 
 async def statements(
     gateway: Running, fn: Callable[..., Any], *args: Any, **more: Any
-) -> tuple[Any, list[tuple[Delete | Select[Any], Any]]]:
+) -> tuple[Any, list[tuple[str, Any]]]:
     """What a storage function sends to the database: texts and parameters."""
     sent = []
 
@@ -46,7 +44,7 @@ async def statements(
         def note(
             _conn: sa.Connection,
             _cursor: Any,
-            statement: Delete | Select[Any],
+            statement: str,
             parameters: Any,
             _context: Any,
             _many: Any,
@@ -79,15 +77,15 @@ async def work(db: Direct, sent: Any) -> Any:
     """How much a database does for a statement: steps of SQLite's machine, pages that PostgreSQL touches."""
     [(text, parameters)] = sent
     if db.is_sqlite:
-        conn, steps = sqlite3.connect(db.path), 0
+        file, steps = sqlite3.connect(db.path), 0
 
         def tick() -> None:
             nonlocal steps
             steps += 1
 
-        conn.set_progress_handler(tick, 10)
-        conn.execute(text, parameters).fetchall()
-        conn.close()
+        file.set_progress_handler(tick, 10)
+        file.execute(text, parameters).fetchall()
+        file.close()
         return steps * 10
     conn = await asyncpg.connect(db.url)
     try:

@@ -18,6 +18,7 @@ async def test_two_replicas_add_up_and_a_secret_is_no_name(start_gateway: StartG
         assert (await gateway.call_back("song", body, task_id)).status_code == 200
         # A repeat is heard again.
         assert (await gateway.call_back("song", body, task_id)).status_code == 200
+    found = {}
     for gateway in replicas:
         found = await told(gateway)
     assert found["field", "mood"]["count"] == 4

@@ -106,7 +106,7 @@ STORE = (
 )
 
 
-def received_by(context: str) -> Received:
+def received_by(context: Context) -> Received:
     """A callback under an unbound token: nothing of it is known that two replicas would both have to lock."""
     digest = digest_of(None, "song", BODY)
     return Received(context.ids(), digest, None, "song", BODY, context.clock.now(), None, ())

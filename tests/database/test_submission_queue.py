@@ -11,8 +11,6 @@ from typing import Any
 import asyncpg
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.sql.dml import Delete
-from sqlalchemy.sql.selectable import Select
 
 from app.flows.turns import lock_next
 from app.storage import parked, tasks
@@ -91,9 +89,7 @@ def _plans(conn: sa.Connection, now: datetime) -> list[Any]:
     """The plan of each statement that takes turns."""
     seen = []
 
-    def note(
-        _conn: sa.Connection, _cursor: Any, statement: Delete | Select[Any], parameters: Any, _context: Any, _many: Any
-    ) -> None:
+    def note(_conn: sa.Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: Any) -> None:
         seen.append((statement, parameters))
 
     sa.event.listen(conn, "before_cursor_execute", note)
@@ -145,7 +141,7 @@ async def test_what_is_parked_is_found_by_an_index_of_its_own(gateway: Running, 
         def note(
             _conn: sa.Connection,
             _cursor: Any,
-            statement: Delete | Select[Any],
+            statement: str,
             parameters: Any,
             _context: Any,
             _many: Any,

@@ -7,7 +7,7 @@ from app.vendor.kinds import Family
 from tests.support.gateway import Running
 
 
-def song(item_id: Any = "t2m_1", status: str = "running", **fields: Any) -> dict[str, Any]:
+def song(item_id: Any = "t2m_1", status: Any = "running", **fields: Any) -> dict[str, Any]:
     """A callback about one song."""
     return {"songs": [{"item_id": item_id, "status": status, **fields}]}
 

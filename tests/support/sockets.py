@@ -37,7 +37,7 @@ class Line:
         return self
 
     async def __aexit__(
-        self, *_: tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._writer.close()
         with suppress(OSError):

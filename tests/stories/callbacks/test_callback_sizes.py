@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
+from starlette.types import Message
 
 from app.api.callbacks import CallbackEndpoint
 from app.api.meter import FailureMeter
@@ -171,10 +173,10 @@ async def test_a_body_that_is_too_large_is_not_kept_by_its_error(gateway: Runnin
     endpoint = CallbackEndpoint(gateway.gateway.ingest, FailureMeter(), LIMIT, ())
     sent = []
 
-    async def receive() -> dict[str, Any]:
+    async def receive() -> Message:
         return {"type": "http.request", "body": bytes(LIMIT), "more_body": True}
 
-    async def send(message: dict[str, Any]) -> None:
+    async def send(message: Message) -> None:
         sent.append(message)
 
     announced = [(b"content-length", b"%d" % (LIMIT + 1))]
@@ -193,12 +195,16 @@ async def test_a_request_that_ends_while_its_body_is_read_is_not_taken_for_late(
     endpoint = CallbackEndpoint(gateway.gateway.ingest, FailureMeter(), LIMIT, (), read_timeout_s=0.5)
     sent = []
 
-    async def send(message: str) -> None:
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError("nothing comes")
+
+    async def send(message: Message) -> None:
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": path, "headers": []}
     for _ in range(MOST_ENTRIES + 1):
-        request = asyncio.create_task(endpoint(scope, asyncio.Event().wait, send))
+        request = asyncio.create_task(endpoint(scope, receive, send))
         await asyncio.sleep(0)
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -219,7 +225,7 @@ MEGABYTE = 1024 * 1024 - 1000
 AT_MOST_S = 0.1
 
 
-async def _longest_turn(work: asyncio.Task) -> float:
+async def _longest_turn(work: asyncio.Task[Any]) -> float:
     """How long this thread, that of the loop, was busy between two looks at the time: its own processor time, since
     the machine is shared."""
     longest, last = 0.0, time.thread_time()
@@ -246,6 +252,7 @@ async def test_a_megabyte_of_anything_does_not_hold_up_the_others(start_gateway:
     for name, fields in LARGE.items():
         task_id = (await gateway.submit())["id"]
         body = b'{"songs":[{"item_id":"%s","status":"running",%s}]}' % (task_id.encode(), fields)
+        longest = math.inf
         for turn in range(3):
             sent = gateway.api.post(gateway.callback_url("song", UUID(task_id)), content=body + b" " * turn)
             work = asyncio.create_task(sent)

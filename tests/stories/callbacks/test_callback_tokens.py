@@ -76,6 +76,7 @@ async def test_a_forged_token_is_refused_and_leaves_no_row_anywhere(gateway: Run
 async def test_a_token_in_another_spelling_of_its_bytes_is_refused(gateway: Running, db: Direct) -> None:
     """The decoder takes the plain base64 alphabet for the same bytes; a token is compared as text."""
     tokens = gateway.gateway.context.tokens
+    token = ""
     for _ in range(50):
         task_id = UUID((await gateway.submit())["id"])
         token = tokens.sign("song", task_id)

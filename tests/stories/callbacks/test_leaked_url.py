@@ -5,6 +5,7 @@ A limit is approached by rows as a flood would have left them, and passed by cal
 
 import asyncio
 import os
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +24,7 @@ LEFT = 4
 
 
 async def _send(
-    gateway: Running, bodies: list[dict[str, Any] | bytes], task_id: UUID | None = None, *, status: int = 200
+    gateway: Running, bodies: Sequence[dict[str, Any] | bytes], task_id: UUID | None = None, *, status: int = 200
 ) -> None:
     for body in bodies:
         assert (await gateway.call_back("song", body, task_id)).status_code == status

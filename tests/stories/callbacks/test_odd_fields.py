@@ -28,7 +28,7 @@ async def shown(
     return item, task
 
 
-PLAIN = [
+PLAIN: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ({"duration": "187"}, {"duration_s": 187}, {"duration": "187"}),
     ({"title": 1984}, {"title": "1984"}, {"title": 1984}),
     ({"lyrics": ["one", "two"]}, {"lyrics": "one\ntwo"}, {"lyrics": ["one", "two"]}),
@@ -51,7 +51,7 @@ async def test_what_is_plain_is_shown_in_its_type_and_in_vendor_as_it_came(gatew
         assert (sent, task["warnings"]) == (sent, [])
 
 
-ODD = [
+ODD: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"duration": "3:07"}, {"duration_s": None}),
     ({"title": {"en": "Harbour"}}, {"title": None}),
     ({"lyrics_sections": {"start": 1}}, {"lyrics_sections": None}),
@@ -131,7 +131,7 @@ async def test_aligned_lyrics_of_an_instrumental_are_taken_and_not_waited_for(ga
     rows = (await gateway.task(task["id"]))["items"]
     assert rows[0]["lyrics_sections"] is None
     assert not await gateway.gateway.context.db.read(_due)
-    late = {"item_id": "i1", "event": "lrcsections_complete", "lyrics_sections_status": "sub_succeeded"}
+    late: dict[str, Any] = {"item_id": "i1", "event": "lrcsections_complete", "lyrics_sections_status": "sub_succeeded"}
     late |= {"lyrics_sections": SECTIONS}
     await gateway.call_back("instrumental", {"instrumentals": [late]}, UUID(task["id"]))
     ended = await gateway.task(task["id"])
@@ -140,7 +140,7 @@ async def test_aligned_lyrics_of_an_instrumental_are_taken_and_not_waited_for(ga
 
 
 def _due(conn: sa.Connection) -> list[Any]:
-    return conn.exec_driver_sql("SELECT item_id FROM items WHERE query_due_at IS NOT NULL").all()
+    return list(conn.exec_driver_sql("SELECT item_id FROM items WHERE query_due_at IS NOT NULL"))
 
 
 async def test_a_link_ends_when_it_says_so_if_that_can_be_true(gateway: Running) -> None:

@@ -119,7 +119,7 @@ class World:
 
     def body(self, operation: str) -> dict[str, Any] | None:
         song, number = {"kind": "song.generate", "params": SONG}, next(self.numbers)
-        return {
+        bodies: dict[str, dict[str, Any]] = {
             "POST /v1/tasks": song,
             "POST /v1/tasks/batch": {"tasks": [song]},
             "POST /v1/tasks/adopt": {"family": "song", "item_ids": [f"t2m_adopted_{number}"]},
@@ -128,7 +128,8 @@ class World:
             "POST /v1/notifications/test": {"url": "https://127.0.0.1:9/"},
             "POST /v1/notifications/redeliver": {"since": "2026-01-01T00:00:00Z"},
             "POST /v1/clients": {"name": f"made {number}"},
-        }.get(operation)
+        }
+        return bodies.get(operation)
 
     async def call(self, operation: str, who: str, ids: dict[str, str], **more: Any) -> tuple[int, str]:
         """The status and the text of one call; of a stream only its beginning."""

@@ -74,7 +74,8 @@ async def test_pages_follow_each_other_and_a_cursor_belongs_to_its_filters(
     studio, radio = await client_of(gateway), await client_of(gateway, "radio")
     async with watching() as receiver:
         tasks = [await studio.canceled(receiver.url()) for _ in range(5)]
-    seen, cursor = [], {}
+    seen: list[Any] = []
+    cursor: dict[str, Any] = {}
     while True:
         page = await listed(gateway, studio.headers, limit=2, **cursor)
         seen += [one["task_id"] for one in page["data"]]

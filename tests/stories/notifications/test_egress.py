@@ -177,7 +177,7 @@ BAD_URLS = [
 
 
 def test_urls_that_may_not_be_submitted() -> None:
-    def refused(url: str) -> str:
+    def refused(url: str) -> str | None:
         try:
             check_url(url)
         except InvalidRequest as error:

@@ -1,7 +1,7 @@
 """A slow or dead receiver delays nobody but itself, and none gets more than its share at once."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -74,7 +74,7 @@ async def test_a_receiver_has_a_few_at_once_and_all_of_its_own(gateway: Running,
 
 
 async def claimed(
-    gateway: Running, places: int, busy: tuple[()] | Counter[Any] = (), turns: None = None
+    gateway: Running, places: int, busy: Iterable[tuple[str, int]] | Mapping[str, int] = (), turns: Turns | None = None
 ) -> Counter[Any]:
     context = gateway.gateway.context
     found = await context.db.write(
@@ -118,9 +118,13 @@ async def test_more_receivers_than_are_looked_at_in_one_claim_all_get_their_turn
 
 def test_whoever_was_served_longest_ago_comes_first_among_equals() -> None:
     turns = Turns()
+    unused: Any = None
 
     def took(*names: str) -> None:
-        turns.took([outbox.Letter(None, None, "", "", "", name, None, None, None, 0, None, ()) for name in names], "")
+        turns.took(
+            [outbox.Letter(unused, unused, "", "", "", name, unused, unused, unused, 0, unused, ()) for name in names],
+            "",
+        )
 
     took("a", "b", "c")
     took("a")

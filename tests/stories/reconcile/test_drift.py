@@ -8,7 +8,6 @@ from app.flows.drift import MOST_PENDING, Drift, listed
 from app.storage import drift as stored
 from app.storage.drift import OTHERS
 from app.vendor.drift import Found, Sort
-from app.vendor.kinds import Family
 from tests.support.commands import call, environment
 from tests.support.databases import on_sqlite
 from tests.support.direct import Direct
@@ -19,7 +18,7 @@ from tests.support.starting import StartGateway, StartSandbox
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
 
-def _field(name: str, family: str | Family = "song") -> Found:
+def _field(name: str, family: str = "song") -> Found:
     return Found(Sort.FIELD, family, name)
 
 

@@ -35,6 +35,7 @@ async def test_no_query_is_made_at_the_vendors_real_pace_before_and_after_learni
 ) -> None:
     sandbox = await start_sandbox(scale=SCALE)
     gateway = await start_gateway(sandbox, clock=ScaledClock(SCALE), submit_max_in_flight=100)
+    tasks: list[dict[str, Any]] = []
     for _ in range(2):
         tasks = await asyncio.gather(*(gateway.submit() for _ in range(60)))
         for task in tasks:

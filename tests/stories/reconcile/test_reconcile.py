@@ -85,7 +85,9 @@ async def test_one_bad_id_is_found_by_halving_and_the_others_go_on(
         sandbox, submit_max_in_flight=100, query_first_after_s=1.5, query_interval_s=5, item_unknown_grace_s=3
     )
     ghost = {"songs": [{"item_id": "t2m_ghost", "status": "running"}]}
-    *tasks, known = await asyncio.gather(*(gateway.submit() for _ in range(9)), gateway.call_back("song", ghost))
+    tasks, known = await asyncio.gather(
+        asyncio.gather(*(gateway.submit() for _ in range(9))), gateway.call_back("song", ghost)
+    )
     assert known.text == "success"
     for task in tasks:
         await gateway.until(task["id"], "succeeded", timeout_s=30)
@@ -104,7 +106,7 @@ async def test_one_bad_id_is_found_by_halving_and_the_others_go_on(
 
 @pytest.mark.parametrize("answer", [{"unknown_items": "omit"}, {"unknown_items": "refuse"}])
 async def test_an_unknown_item_gets_its_grace_and_a_sighting_undoes_the_verdict(
-    start_gateway: StartGateway, start_sandbox: StartSandbox, answer: dict[str, str]
+    start_gateway: StartGateway, start_sandbox: StartSandbox, answer: dict[str, Any]
 ) -> None:
     sandbox = await start_sandbox(scale=1, visible_after_s=3600, callbacks={"drop": 1}, **answer)
     gateway = await start_gateway(sandbox, **QUICK, item_unknown_grace_s=4)

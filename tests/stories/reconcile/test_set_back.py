@@ -16,7 +16,8 @@ from app.storage.tables import notifications
 from tests.support.clock import ScaledClock
 from tests.support.gateway import Running, eventually, running_gateway
 from tests.support.notifications import BUSY as NOT_TODAY
-from tests.support.notifications import OK, client_of, watching, write, written
+from tests.support.notifications import client_of, watching, write, written
+from tests.support.receiver import OK
 from tests.support.starting import StartGateway, StartSandbox
 
 HOURS = 3 * 3600

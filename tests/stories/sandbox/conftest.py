@@ -15,7 +15,7 @@ from app.sandbox.run import running
 from app.sandbox.state import Sandbox
 
 SONG = {"prompt": "slow pop ballad, piano", "model": "tempolor-latest"}
-PATHS = {
+PATHS: dict[str, tuple[str, dict[str, Any]]] = {
     "song.generate": ("/song/generate", SONG),
     "song.extend": ("/song/extend", {"item_id": "t2m_1", "start_time": 30}),
     "instrumental.generate": ("/instrumental/generate", {"prompt": "house, 120 BPM", "model": "TemPolor i4"}),
@@ -67,8 +67,8 @@ class Receiver:
     def items(self, key: str = "songs") -> list[dict[str, Any]]:
         return [item for body in self.bodies for item in body.get(key, [])]
 
-    def events(self, key: str = "songs") -> list[str | None]:
-        return [item.get("event") for item in self.items(key)]
+    def events(self, key: str = "songs") -> list[str]:
+        return [item.get("event", "") for item in self.items(key)]
 
 
 class Caller:

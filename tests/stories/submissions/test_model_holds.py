@@ -45,9 +45,10 @@ def submissions(sandbox: Sandbox) -> list[Any]:
     return [call for call in sandbox.calls if call.operation == "submit"]
 
 
-async def statuses(gateway: Running) -> Any:
+async def statuses(gateway: Running) -> Counter[tuple[str | None, str]]:
     """How many tasks there are of each model in each status."""
-    found, cursor = Counter(), {}
+    found: Counter[tuple[str | None, str]] = Counter()
+    cursor: dict[str, Any] | None = {}
     while cursor is not None:
         answer = (await gateway.api.get("/v1/tasks", params={"limit": 200, **cursor})).json()
         found.update((task["params"].get("model"), task["status"]) for task in answer["data"])
@@ -55,9 +56,9 @@ async def statuses(gateway: Running) -> Any:
     return found
 
 
-async def are(gateway: Running, **counts: Any) -> Counter[Any] | None:
+async def are(gateway: Running, **counts: int) -> Counter[str] | None:
     """Whether so many tasks have each of these statuses."""
-    found = Counter()
+    found: Counter[str] = Counter()
     for (_, status), count in (await statuses(gateway)).items():
         found[status] += count
     return found if found == Counter(counts) else None
@@ -133,7 +134,7 @@ async def test_a_retired_model_burns_three_of_a_long_queue_and_no_more(
 
 
 # What else means so: ``tests/rules/tempolor/test_submit_answer.py``.
-NOT_OFFERED = {
+NOT_OFFERED: dict[str, tuple[dict[str, Any], str]] = {
     "a model": ({"retired_models": ["*"]}, "model_not_offered"),
     "an operation": ({"missing_operations": {"song.generate": 405}}, "kind_not_offered"),
     "a code that nobody knows": ({"submit": {"codes": {"499999": 1}}}, "vendor_refused"),
@@ -188,7 +189,7 @@ async def test_the_other_kinds_and_models_go_on(start_gateway: StartGateway, sta
 
 async def test_what_concerns_one_task_holds_nothing(start_gateway: StartGateway, start_sandbox: StartSandbox) -> None:
     sandbox = await start_sandbox(scale=2000)
-    answers = [
+    answers: list[dict[str, Any]] = [
         {"status": 400004},
         {"status": 400003, "message": "callback_url not blank"},
         {"status": 400003, "message": "model not blank"},
@@ -369,7 +370,7 @@ async def test_breakers_are_bounded_and_those_that_hold_outlast_the_others(start
     shown = await held(gateway)
     assert len(shown) == breakers.MOST
     await gateway.gateway.health.survey()
-    series = [one.labels for one in model_held_tasks.collect()[0].samples]
+    series = [one.labels for metric in model_held_tasks.collect() for one in metric.samples]
     assert len(series) == 21, "twenty, and the others together"
     assert {"kind": "other", "model": "other"} in series
 

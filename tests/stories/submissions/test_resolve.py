@@ -134,11 +134,18 @@ async def test_only_an_unknown_outcome_is_settled_and_the_body_is_checked(gatewa
     queued, canceled, running = [(await gateway.submit())["id"] for _ in range(3)]
     await gateway.api.post(f"/v1/tasks/{canceled}/cancel")
     await gateway.call_back("song", song("t2m_1"), uuid.UUID(running))
+    ways: tuple[dict[str, Any], ...] = ({"item_id": "t2m_9"}, {"not_sent": True})
     for task_id in (queued, canceled, running):
-        for body in ({"item_id": "t2m_9"}, {"not_sent": True}):
+        for body in ways:
             assert_problem(await resolve(gateway, task_id, **body), 409, "conflict")
     assert_problem(await resolve(gateway, NOTHING, not_sent=True), 404, "not_found")
-    bad = ({}, {"item_id": "x", "not_sent": True}, {"not_sent": False}, {"item_id": ""}, {"item_id": "x" * 201})
+    bad: tuple[dict[str, Any], ...] = (
+        {},
+        {"item_id": "x", "not_sent": True},
+        {"not_sent": False},
+        {"item_id": ""},
+        {"item_id": "x" * 201},
+    )
     for body in (*bad, {"item_id": "a\nb"}, {"not_sent": 1}, {"item_id": None}, {"other": 1}):
         assert_problem(await resolve(gateway, queued, **body), 422)
     key = (await gateway.api.post("/v1/clients", json={"name": "studio"})).json()["api_key"]

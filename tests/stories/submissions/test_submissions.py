@@ -183,7 +183,8 @@ async def test_they_are_an_admins_and_the_body_is_checked(gateway: Running) -> N
         for what in ("hold", "release", "recover"):
             answer = await gateway.api.post(f"/v1/submissions/{what}", json={}, headers=headers)
             assert answer.status_code == status
-    for body in ({"reason": 7}, {"reason": "x" * 501}, {"reason": "two\nlines"}, {"why": "x"}, [], "x"):
+    bad: list[Any] = [{"reason": 7}, {"reason": "x" * 501}, {"reason": "two\nlines"}, {"why": "x"}, [], "x"]
+    for body in bad:
         assert_problem(await gateway.api.post("/v1/submissions/hold", json=body), 422)
     assert await why(gateway) is None
     assert (await gateway.api.post("/v1/submissions/hold")).status_code == 200

@@ -49,7 +49,7 @@ REFUSED = {
     "stems.create": [{}, {"url": ""}, {"url": "ftp://files.example/a"}, {"url": "a.mp3"}, {"url": URL, "model": 1}],
     "midi.create": [{}, {"url": None}, {"url": "javascript:alert(1)"}],
 }
-TAKEN = {
+TAKEN: dict[str, list[dict[str, Any]]] = {
     "song.generate": [
         {"prompt": "x" * 1000, "model": "Mureka V9", "lyrics": "l" * 3000, "instrumental": False},
         {**SONG, "lyrics": "", "voice_id": "SV000013", "style_negative": "metal", "upload_audio_url": URL},

@@ -19,7 +19,7 @@ async def _sent(sandbox: Sandbox, count: int) -> bool:
     return len(submissions(sandbox)) == count
 
 
-LOST_ANSWERS = [
+LOST_ANSWERS: list[dict[str, Any]] = [
     {"reset": True},
     {"garbage": "html_200"},
     {"garbage": "no_ids"},

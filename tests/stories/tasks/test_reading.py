@@ -115,7 +115,7 @@ async def test_a_time_filter_finds_a_task_whose_transaction_had_to_wait(gateway:
 async def test_a_cursor_belongs_to_its_filters(gateway: Running) -> None:
     for _ in range(4):
         await gateway.submit(reference="x")
-    made = {"limit": 2, "reference": "x"}
+    made: dict[str, Any] = {"limit": 2, "reference": "x"}
     cursor = (await gateway.api.get("/v1/tasks", params=made)).json()["next_cursor"]
     same = await gateway.api.get("/v1/tasks", params={**made, "cursor": cursor})
     assert (same.status_code, len(same.json()["data"])) == (200, 2)
@@ -180,7 +180,9 @@ async def test_a_long_timeline_is_read_page_by_page_and_hides_nothing(gateway: R
     path = f"/v1/tasks/{task}/timeline"
 
     async def pages(limit: int) -> tuple[list[Any], list[int]]:
-        found, cursor, sizes = [], None, []
+        found: list[Any] = []
+        sizes: list[int] = []
+        cursor = None
         while cursor is not None or not sizes:
             answer = await gateway.api.get(path, params={"limit": limit} | ({"cursor": cursor} if cursor else {}))
             assert answer.status_code == 200, answer.text
@@ -273,7 +275,12 @@ async def test_a_final_word_without_the_mp3_does_not_lose_it(gateway: Running) -
     task = await gateway.submit("instrumental.generate")
     first = {"item_id": "123", "status": "main_succeeded", "event": "audio_complete", "title": "Neon Drive"}
     first["audio_url"] = "https://cdn.example/a.mp3?auth_key=1"
-    last = {"item_id": "123", "status": "succeeded", "event": "wav_complete", "audio_hi_status": "sub_succeeded"}
+    last: dict[str, Any] = {
+        "item_id": "123",
+        "status": "succeeded",
+        "event": "wav_complete",
+        "audio_hi_status": "sub_succeeded",
+    }
     last |= {"audio_hi_url": "https://cdn.example/a.wav?auth_key=1", "title": None, "audio_url": ""}
     for item in (first, last):
         await gateway.call_back("instrumental", {"instrumentals": [item]}, UUID(task["id"]))

@@ -54,7 +54,7 @@ async def test_a_tasks_stream_begins_with_what_is_tells_each_change_and_ends_wit
             await _next(events)
     # Whoever has the last state is told to come no more; whoever has not gets it, and the end.
     path = f"/v1/tasks/{task['id']}/stream"
-    answer = await gateway.api.get(path, headers={"Last-Event-ID": events.last_id})
+    answer = await gateway.api.get(path, headers={"Last-Event-ID": present(events.last_id)})
     assert (answer.status_code, answer.content) == (204, b"")
     async with stream(gateway.api, path, last_id=str(last["version"] - 1)) as events:
         assert [one["version"] async for one in events.tasks()] == [last["version"]]
@@ -175,7 +175,7 @@ async def test_an_id_that_is_none_is_refused(gateway: Running) -> None:
     task = await gateway.submit()
     for path in ("/v1/stream", f"/v1/tasks/{task['id']}/stream"):
         for last_id in ("x", "-1", "1.5", "9" * 19, "²"):
-            answer = await gateway.api.get(path, headers={"Last-Event-ID": last_id.encode()})
+            answer = await gateway.api.get(path, headers=[(b"Last-Event-ID", last_id.encode())])
             assert_problem(answer, 422, "invalid_request")
     assert_problem(await gateway.api.get("/v1/stream", headers={"Last-Event-ID": "9" * 18}), 422)
     async with stream(gateway.api, f"/v1/tasks/{task['id']}/stream", "") as events:

@@ -206,7 +206,7 @@ async def test_an_answer_that_nobody_reads_is_cut(gateway: Running) -> None:
     async with served(gateway, LIMITS) as port:
         async with Line(port) as line:
             await line.send(ask * 100)
-            transport = line._writer.transport
+            transport: Any = line._writer.transport
             transport.pause_reading()
             await asyncio.sleep(2)
             transport.resume_reading()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -261,14 +262,14 @@ async def test_a_wait_ends_when_its_caller_closes_its_side_and_a_stream_too(gate
     for what, target in (("waits", path + b"?wait=60"), ("streams", path + b"/stream")):
         async with Line(port) as line:
             await line.send(b"GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n" % (target, KEY))
-            await eventually(lambda what=what: _held(gateway, what, 1))
+            await eventually(partial(_held, gateway, what, 1))
             if what == "streams":
                 await _stream_begun(line)
             line.send_no_more()
             answer = await line.rest(timeout_s=20)
             if what == "waits":
                 assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == "queued"
-        await eventually(lambda what=what: _held(gateway, what, 0))
+        await eventually(partial(_held, gateway, what, 0))
 
 
 async def _held(gateway: Running, what: str, count: int) -> bool:

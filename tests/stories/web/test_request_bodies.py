@@ -150,7 +150,7 @@ async def test_no_word_of_a_refusal_is_the_validating_librarys(gateway: Running)
         for name in names:
             for value in odd:
                 refused.append(await gateway.api.post(path, json={**others, name: value}))
-    some = [
+    some: list[dict[str, Any]] = [
         {name: value} for name in ("kind", "params", "reference", "metadata", "webhook_url", "what") for value in odd
     ]
     for kind, names in kinds.items():

@@ -2,6 +2,7 @@
 
 import json
 import urllib.parse
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -47,7 +48,7 @@ def _everywhere(text: Any) -> dict[str, Any]:
     }
 
 
-async def _shown(gateway: Running, receivers: list[Any] = ()) -> list[str]:
+async def _shown(gateway: Running, receivers: Sequence[Any] = ()) -> list[str]:
     """All that the gateway shows an admin, and has posted."""
     api, told = gateway.api, []
     for path in ("/v1/tasks", "/v1/callbacks", "/v1/notifications", "/v1/submissions", "/v1/audit", "/backlog"):
