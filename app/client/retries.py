@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import time
 from dataclasses import dataclass
 
 from app.client.errors import Unavailable
@@ -23,7 +22,7 @@ class Outage:
     """The attempts since the last success. Made at the first failure."""
 
     def __init__(self, retries: Retries) -> None:
-        self._end = time.monotonic() + retries.total_s
+        self._end = asyncio.get_running_loop().time() + retries.total_s
         self._next_s = retries.first_s
         self._most_s = retries.most_s
 
@@ -31,6 +30,6 @@ class Outage:
         """Wait until the next attempt. Raises ``error`` if that would be too late."""
         pause_s = (error.retry_after_s or 0.0) + self._next_s * random.uniform(0.5, 1.0)
         self._next_s = min(2 * self._next_s, self._most_s)
-        if time.monotonic() + pause_s > self._end:
+        if asyncio.get_running_loop().time() + pause_s > self._end:
             raise error
         await asyncio.sleep(pause_s)

@@ -9,13 +9,20 @@ from typing import Any
 import pytest
 
 from app.client import GatewayClient, NotFound, Retries, Unavailable, WaitTimeout
-from app.client.asynchronous import AsyncGatewayClient
 from app.client.results import Task
-from tests.stories.client.conftest import QUICK
 from tests.support.cut_proxy import proxied
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, SONG, Running
-from tests.support.starting import StartGateway
+from tests.support.starting import StartGateway, StartSandbox
+
+QUICK = Retries(total_s=30, first_s=0.02, most_s=0.2)
+
+
+@pytest.fixture
+async def studio(start_gateway: StartGateway, start_sandbox: StartSandbox) -> Running:
+    """A gateway that works, in front of a quick vendor."""
+    sandbox = await start_sandbox(scale=400)
+    return await start_gateway(sandbox)
 
 
 def connect(url: str, **given: Any) -> GatewayClient:
@@ -26,11 +33,9 @@ def threads() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name == "tempolor-gateway-client"]
 
 
-async def test_a_plain_program_submits_waits_follows_and_lists(studio: tuple[Running, AsyncGatewayClient]) -> None:
-    gateway, _ = studio
-
+async def test_a_plain_program_submits_waits_follows_and_lists(studio: Running) -> None:
     def program() -> Task:
-        with connect(gateway.url) as client:
+        with connect(studio.url) as client:
             task = client.submit("song.generate", SONG, reference="order-17")
             shown = list(client.stream(task.id))
             ended = client.wait(task.id, timeout_s=60)
@@ -50,9 +55,8 @@ async def test_a_plain_program_submits_waits_follows_and_lists(studio: tuple[Run
 
 
 @on_sqlite
-async def test_several_threads_share_a_client(studio: tuple[Running, AsyncGatewayClient]) -> None:
-    gateway, _ = studio
-    with connect(gateway.url) as client:
+async def test_several_threads_share_a_client(studio: Running) -> None:
+    with connect(studio.url) as client:
 
         def program() -> Task:
             return client.wait(client.submit("lyrics.generate", {"prompt": "rain"}).id, timeout_s=60)
