@@ -112,7 +112,8 @@ class TaskStream(Stream):
 
 class ClientStream(Stream):
     """All tasks that a client may see. Ids are positions in time, in microseconds: everything that happened more than
-    ``overlap`` before one was sent before it. ``resume_at``: the position to go on from; None: from now on."""
+    ``overlap`` before one was sent before it. ``resume_at``: the position to go on from; None: from now on.
+    ``most_pending``: tasks that are noted for a reader that is behind; beyond, all is read anew."""
 
     def __init__(
         self, client: Client, context: Context, current: Current, overlap: timedelta, resume_at: datetime | None
@@ -128,6 +129,7 @@ class ClientStream(Stream):
         self._pending: dict[UUID, int] = {}
         self._sent: dict[UUID, int] = {}
         self._sending = False
+        self.most_pending = MOST_PENDING
 
     @property
     def position(self) -> str:
@@ -140,7 +142,7 @@ class ClientStream(Stream):
 
     def offer(self, task_id: UUID, version: int) -> None:
         """There is this version of one of the reader's tasks."""
-        if len(self._pending) >= MOST_PENDING and task_id not in self._pending:
+        if len(self._pending) >= self.most_pending and task_id not in self._pending:
             self.read_anew()
         else:
             self._pending[task_id] = version

@@ -24,7 +24,7 @@ from app.flows.waits import Until, Waits
 from app.storage import client_keys, watching
 from app.storage.watching import Head
 
-CHECK_S: Final = 1.0
+LOOK_EVERY_S: Final = 1.0
 PACE_S: Final = 0.01
 """Least time between two turns: what comes meanwhile is looked up together."""
 AWAY_S: Final = 0.5
@@ -32,10 +32,19 @@ MOST_WOKEN: Final = 20_000
 
 
 class Watch:
-    """The hub. ``waits`` and ``streams`` bound how many requests wait and how many streams are open."""
+    """The hub. ``waits`` and ``streams`` bound how many requests wait and how many streams are open. ``look_every_s``:
+    how often the tables are asked about everything that is waited for."""
 
-    def __init__(self, context: Context, *, waits: Places | None = None, streams: Places | None = None) -> None:
+    def __init__(
+        self,
+        context: Context,
+        *,
+        waits: Places | None = None,
+        streams: Places | None = None,
+        look_every_s: float = LOOK_EVERY_S,
+    ) -> None:
         self._context = context
+        self.look_every_s = look_every_s
         self._places = streams or Places("streams", 500, 0.2)
         self._task_streams: dict[UUID, set[TaskStream]] = {}
         self._client_streams: set[ClientStream] = set()
@@ -53,7 +62,7 @@ class Watch:
 
     def loops(self) -> list[Loop]:
         """What has to turn for it."""
-        return [Loop("watch", self.step, CHECK_S, self.wake), *self.announcements.loops()]
+        return [Loop("watch", self.step, self.look_every_s, self.wake), *self.announcements.loops()]
 
     async def wait(self, task_id: UUID, client: Client, wait_s: float, until: Until) -> bytes:
         """See ``Waits.wait``."""
@@ -146,7 +155,7 @@ class Watch:
         changed, self._changed = self._changed, set()
         woken, self._woken = self._woken | changed, set()
         try:
-            if self._context.clock.monotonic() - self._checked_at >= CHECK_S:
+            if self._context.clock.monotonic() - self._checked_at >= self.look_every_s:
                 changed |= await self._check()
                 woken |= {*changed, *self._waits.task_ids, *self._task_streams}
             horizon = self.recent.position

@@ -2,9 +2,10 @@
 
 import pytest
 
+from tests.support.gateway import Running
 from tests.support.waking import LOOKS_S
 
 
 @pytest.fixture
-def rare_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.flows.watch.CHECK_S", LOOKS_S)
+def rare_looks(gateway: Running) -> None:
+    gateway.gateway.services.watch.look_every_s = LOOKS_S
