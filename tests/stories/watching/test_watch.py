@@ -1,17 +1,12 @@
 """Many who wait on one process: what it costs the database and the memory, however slowly they read."""
 
 import asyncio
-import gc
-import tracemalloc
 from _asyncio import Task
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from app.flows import streams
 from app.flows.announce import MOST_CHANGED, read_ids, write_payloads
 from app.flows.clock import Clock, Ids
 from app.flows.waits import Until
@@ -24,7 +19,7 @@ from tests.support.gateway import Running, eventually
 from tests.support.optional import present
 from tests.support.starting import StartGateway
 from tests.support.virtual_time import monotonic
-from tests.support.watching import ADMIN, Stopwatch, counted_statements, figures, submit_many
+from tests.support.watching import ADMIN, counted_statements, submit_many
 
 
 @pytest.fixture
@@ -50,53 +45,34 @@ async def _all_waiting(watch: Watch, count: int) -> None:
     await eventually(waiting)
 
 
-def _end(watched: Stopwatch, task_id: str, _wait: Any) -> None:
-    watched.end(task_id)
-
-
 def _wait_for(watch: Watch, task: dict[str, Any], until: Until = Until.FINAL, wait_s: int = 60) -> Task[Any]:
     return asyncio.create_task(watch.wait(UUID(task["id"]), ADMIN, wait_s, until))
 
 
-async def test_two_thousand_who_wait_ask_the_database_no_more_than_one(
-    gateway: Running, record_property: Callable[[str, object], None]
-) -> None:
+async def test_two_hundred_who_wait_ask_the_database_no_more_than_one(gateway: Running) -> None:
     watch = gateway.gateway.services.watch
-    tasks = await submit_many(gateway, 2000)
+    tasks = await submit_many(gateway, 200)
     one = _wait_for(watch, tasks[0])
     await _all_waiting(watch, 1)
     alone = await _statements_in(4)
-    gc.collect()
-    tracemalloc.start()
-    waits = [one, *(_wait_for(watch, task) for task in tasks[1:])]
     with counted_statements() as found:
-        await _all_waiting(watch, 2000)
-    gc.collect()
-    each_bytes = tracemalloc.get_traced_memory()[0] / 2000
-    tracemalloc.stop()
+        waits = [one, *(_wait_for(watch, task) for task in tasks[1:])]
+        await _all_waiting(watch, 200)
     assert len(found) <= 20, "they were looked up one by one when they came"
     together = await _statements_in(4)
     # How far they are, and whether a key has ended: two statements each second, and one more second at the edges.
     assert 6 <= len(together) <= 10
     assert 6 <= len(alone) <= 10
-
-    watched, chosen = Stopwatch(), tasks[::40]
-    for task in chosen:
-        waits[tasks.index(task)].add_done_callback(partial(_end, watched, task["id"]))
+    chosen = tasks[::40]
     for number, task in enumerate(chosen):
-        watched.begin(task["id"])
         await gateway.call_back("song", done(f"t2m_{number}"), UUID(task["id"]))
     await asyncio.wait([waits[tasks.index(task)] for task in chosen], timeout=10)
-    assert len(watched.taken) == len(chosen)
     with counted_statements() as found:
         gateway.gateway.drain()
         answers = await asyncio.gather(*waits)
     # Documents are read a hundred at a time, for all who wait.
-    assert len(found) <= 150
+    assert len(found) <= 15
     assert sum(b'"succeeded"' in answer for answer in answers) == len(chosen)
-    assert each_bytes < 20_000
-    told = f"woken {figures(list(watched.taken.values()))}; {each_bytes / 1000:.1f} kB each; "
-    record_property("figures", told + f"{len(together) / 4:.1f} statements a second")
 
 
 async def test_a_slow_reader_is_sent_the_latest_of_each_task_and_takes_no_room(gateway: Running) -> None:
@@ -106,14 +82,14 @@ async def test_a_slow_reader_is_sent_the_latest_of_each_task_and_takes_no_room(g
     reading = stream.events()
     assert (await anext(reading)).body is None
     for status in ("running", "main_succeeded"):
-        for number in range(5):
+        for number in range(2):
             for place, task in enumerate(tasks):
                 body = song(f"t2m_{place}", status, title=f"{status} {number}")
                 assert (await gateway.call_back("song", body, UUID(task["id"]))).status_code == 200
         assert stream.pending <= 20
     await asyncio.sleep(0.5)
     shown = [await asyncio.wait_for(anext(reading), 5) for _ in tasks]
-    assert sum(b"main_succeeded 4" in present(one.body) for one in shown) == 20
+    assert sum(b"main_succeeded 1" in present(one.body) for one in shown) == 20
     assert stream.pending == 0
     watch.close_stream(stream)
     assert [one async for one in reading] == []
@@ -122,16 +98,17 @@ async def test_a_slow_reader_is_sent_the_latest_of_each_task_and_takes_no_room(g
 async def test_a_reader_that_is_far_behind_is_read_for_anew(gateway: Running) -> None:
     watch = gateway.gateway.services.watch
     stream = await watch.open_client(ADMIN, None)
+    stream.most_pending = 40
     reading = stream.events()
     await anext(reading)
-    count = streams.MOST_PENDING + 500
+    count = 150
     await submit_many(gateway, count)
 
     async def dropped() -> bool:
         return stream._behind
 
     await eventually(dropped)
-    assert stream.pending <= streams.MOST_PENDING
+    assert stream.pending <= 40
     shown: set[bytes] = set()
     end = monotonic() + 30
     while len(shown) < count and monotonic() < end:

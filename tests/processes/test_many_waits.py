@@ -1,0 +1,69 @@
+"""Two thousand who wait on one process: what each takes of its memory, and how soon it is woken."""
+
+import asyncio
+import gc
+import tracemalloc
+from asyncio import Task
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from app.flows.waits import Until
+from app.flows.watch import Watch
+from tests.support.bodies import done
+from tests.support.databases import on_sqlite
+from tests.support.gateway import Running, eventually
+from tests.support.starting import StartGateway
+from tests.support.watching import ADMIN, Stopwatch, counted_statements, figures, submit_many
+
+
+@pytest.fixture
+async def gateway(start_gateway: StartGateway) -> Running:
+    return await start_gateway(workers=False)
+
+
+async def _all_waiting(watch: Watch, count: int) -> None:
+    async def waiting() -> bool:
+        waiters = [one for some in watch._waits._waiting.values() for one in some]
+        return len(waiters) == count and all(one.known for one in waiters)
+
+    await eventually(waiting)
+
+
+def _wait_for(watch: Watch, task: dict[str, Any], until: str = Until.FINAL, wait_s: int = 60) -> Task[Any]:
+    return asyncio.create_task(watch.wait(UUID(task["id"]), ADMIN, wait_s, until))
+
+
+@on_sqlite
+async def test_two_thousand_who_wait_take_little_memory_and_few_statements(
+    gateway: Running, record_property: Callable[[str, object], None]
+) -> None:
+    watch = gateway.gateway.services.watch
+    tasks = await submit_many(gateway, 2000)
+    gc.collect()
+    tracemalloc.start()
+    waits = [_wait_for(watch, task) for task in tasks]
+    with counted_statements() as found:
+        await _all_waiting(watch, 2000)
+    gc.collect()
+    each_bytes = tracemalloc.get_traced_memory()[0] / 2000
+    tracemalloc.stop()
+    assert len(found) <= 20, "they were looked up one by one when they came"
+    watched, chosen = Stopwatch(), tasks[::40]
+    for task in chosen:
+        waits[tasks.index(task)].add_done_callback(lambda _, key=task["id"]: watched.end(key))
+    for number, task in enumerate(chosen):
+        watched.begin(task["id"])
+        await gateway.call_back("song", done(f"t2m_{number}"), UUID(task["id"]))
+    await asyncio.wait([waits[tasks.index(task)] for task in chosen], timeout=10)
+    assert len(watched.taken) == len(chosen)
+    with counted_statements() as found:
+        gateway.gateway.drain()
+        answers = await asyncio.gather(*waits)
+    # Documents are read a hundred at a time, for all who wait.
+    assert len(found) <= 150
+    assert sum(b'"succeeded"' in answer for answer in answers) == len(chosen)
+    assert each_bytes < 20_000
+    record_property("figures", f"woken {figures(list(watched.taken.values()))}; {each_bytes / 1000:.1f} kB each")
