@@ -5,6 +5,7 @@ import gc
 import tracemalloc
 from asyncio import Task
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -32,8 +33,12 @@ async def _all_waiting(watch: Watch, count: int) -> None:
     await eventually(waiting)
 
 
-def _wait_for(watch: Watch, task: dict[str, Any], until: str = Until.FINAL, wait_s: int = 60) -> Task[Any]:
+def _wait_for(watch: Watch, task: dict[str, Any], until: Until = Until.FINAL, wait_s: int = 60) -> Task[Any]:
     return asyncio.create_task(watch.wait(UUID(task["id"]), ADMIN, wait_s, until))
+
+
+def _note_end(watched: Stopwatch, task_id: str, _wait: Task[bytes]) -> None:
+    watched.end(task_id)
 
 
 @on_sqlite
@@ -53,7 +58,7 @@ async def test_two_thousand_who_wait_take_little_memory_and_few_statements(
     assert len(found) <= 20, "they were looked up one by one when they came"
     watched, chosen = Stopwatch(), tasks[::40]
     for task in chosen:
-        waits[tasks.index(task)].add_done_callback(lambda _, key=task["id"]: watched.end(key))
+        waits[tasks.index(task)].add_done_callback(partial(_note_end, watched, task["id"]))
     for number, task in enumerate(chosen):
         watched.begin(task["id"])
         await gateway.call_back("song", done(f"t2m_{number}"), UUID(task["id"]))
