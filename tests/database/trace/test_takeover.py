@@ -54,6 +54,7 @@ async def test_thaw(play: Chapter) -> None:
     await play.takeover()
     await play.wait(36)
     await play.callback("song", body("song", whole("t2m_b")), "b")
+    await play.wait(40, "and the other one is given up")
 
     await play.part("It thaws: what it knows is applied, and nothing is sent twice")
     await play.thaw(frozen)
