@@ -73,3 +73,16 @@ async def test_a_task_is_locked_beside_rows_that_refer_to_it(database_url: str, 
                 await opened.write(tasks.lock, [task_id], [])
     finally:
         await other.close()
+
+
+@on_sqlite
+async def test_what_is_committed_is_on_the_disk(opened: Database) -> None:
+    """FULL (2): in a write-ahead log NORMAL would lose what was acknowledged when the machine stops."""
+
+    def set_up(conn: sa.Connection) -> tuple[object, object, object]:
+        names = ("journal_mode", "synchronous", "foreign_keys")
+        journal, synchronous, foreign = (conn.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names)
+        return journal, synchronous, foreign
+
+    for lane in Lane:
+        assert await opened.on(lane).write(set_up) == ("wal", 2, 1)

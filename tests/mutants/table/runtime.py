@@ -30,7 +30,7 @@ DRAIN: Final = (
         "            await self.dispatcher.finish(min(self.context.policy.submit_timeout_s, MOST_FINISH_S))\n",
         "            await self.dispatcher.finish(0)\n",
         "what is being sent comes to its end",
-        ("tests/stories/submissions", "tests/processes/test_ends.py"),
+        ("tests/processes/test_ends.py",),
     ),
     Mutation(
         "drain-holds-waits",
@@ -48,7 +48,10 @@ DRAIN: Final = (
         "            self.dispatcher.stopping = True\n",
         "            self.dispatcher.stopping = False\n",
         "a process that drains claims nothing more",
-        ("tests/stories/submissions", "tests/processes/test_ends.py", "tests/processes/test_database_away.py"),
+        (
+            "tests/processes/test_ends.py",
+            "tests/processes/test_database_away.py",
+        ),
     ),
     Mutation(
         "loop-dies-of-an-error",
@@ -99,7 +102,7 @@ CLOCKS: Final = (
         "    if abs(skew_s) >= STOP_S:\n",
         "    if skew_s >= STOP_S:\n",
         "a clock that is ten seconds off either way stops the loops",
-        ("tests/stories/operations/test_clock_skew.py",),
+        ("tests/database/test_clock_skew.py",),
     ),
     Mutation(
         "skew-of-a-clock-that-was-set",
@@ -108,7 +111,7 @@ CLOCKS: Final = (
         "        return self.level is Level.TOO_FAR_OFF or self._was_set()\n",
         "        return self.level is Level.TOO_FAR_OFF\n",
         "a clock that was set is measured before a loop goes by it",
-        ("tests/stories/operations/test_clock_skew.py",),
+        ("tests/database/test_clock_skew.py",),
     ),
 )
 
@@ -129,7 +132,7 @@ DATABASES: Final = (
         '            "synchronous = FULL",\n',
         '            "synchronous = NORMAL",\n',
         "what was committed outlives the machine (SQLite)",
-        ("tests/stories/operations/test_cautions.py",),
+        ("tests/database/test_transactions.py",),
     ),
     Mutation(
         "deadlock-is-the-end",
