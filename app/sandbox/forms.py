@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import struct
 import zlib
 from functools import cache
 from typing import Any, Final
@@ -66,5 +67,11 @@ def _flooded(content: dict[str, Any]) -> dict[str, Any]:
 @cache
 def _bomb() -> bytes:
     """Half a megabyte of gzip that grows to half a gigabyte of blanks."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
-    return b"".join(packer.compress(_PIECE) for _ in range(BOMB_BYTES // len(_PIECE))) + packer.flush()
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    # After a full flush a piece refers to nothing before it: one is packed, and repeated.
+    packed = packer.compress(_PIECE) + packer.flush(zlib.Z_FULL_FLUSH)
+    pieces, checksum = BOMB_BYTES // len(_PIECE), 0
+    for _ in range(pieces):
+        checksum = zlib.crc32(_PIECE, checksum)
+    head = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
+    return head + packed * pieces + b"\x03\x00" + struct.pack("<II", checksum, pieces * len(_PIECE))
