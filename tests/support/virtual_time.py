@@ -158,10 +158,15 @@ def real_work() -> contextlib.AbstractContextManager[None]:
     return loop.real_work() if loop else contextlib.nullcontext()
 
 
+def now_s() -> float:
+    """The time of day on the running loop's clock, as ``time.time`` gives it."""
+    loop = virtual_loop()
+    return loop.epoch_s() if loop else time.time()
+
+
 def utc_now() -> datetime:
     """The time of day on the running loop's clock."""
-    loop = virtual_loop()
-    return datetime.fromtimestamp(loop.epoch_s() if loop else time.time(), UTC)
+    return datetime.fromtimestamp(now_s(), UTC)
 
 
 def monotonic() -> float:

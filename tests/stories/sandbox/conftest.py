@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from app.sandbox.config import SandboxConfig
 from app.sandbox.run import running
 from app.sandbox.state import Sandbox
+from tests.support.virtual_time import now_s
 
 SONG = {"prompt": "slow pop ballad, piano", "model": "tempolor-latest"}
 PATHS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -49,7 +49,7 @@ class Receiver:
                 }
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
                 self.raw.append(body)
-                self.times.append(time.time())
+                self.times.append(now_s())
                 self.headers.append(headers)
                 self.bodies.append(json.loads(body) if body.startswith(b"{") else {})
                 self.open += 1
@@ -123,7 +123,7 @@ async def start(receiver: Receiver) -> AsyncIterator[Callable[..., Awaitable[Cal
 
         async def begin(**config: Any) -> Caller:
             config = {"scale": 4000, **config}
-            sandbox = await stack.enter_async_context(running(SandboxConfig.model_validate(config)))
+            sandbox = await stack.enter_async_context(running(SandboxConfig.model_validate(config), now=now_s))
             client = await stack.enter_async_context(
                 httpx.AsyncClient(
                     base_url=sandbox.base_url,

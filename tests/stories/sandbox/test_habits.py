@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from app.sandbox.script import WorkRule
 from app.sandbox.state import Sandbox
 from app.vendor.kinds import KINDS
 from tests.stories.sandbox.conftest import PATHS, SONG, Caller, Receiver
+from tests.support.virtual_time import now_s
 
 PLAIN = {"habits": {"sparse_final": 0, "null_fields": 0, "milliseconds": 0}}
 
@@ -149,14 +149,14 @@ async def test_unknown_fields_are_null_or_missing(
 async def test_times_are_seconds_or_milliseconds(start: Callable[..., Awaitable[Caller]]) -> None:
     caller = await start(habits={"milliseconds": 0})
     caller.sandbox.add_rules(works=[{"milliseconds": True, "prompt": "milli"}])
-    before = time.time()
+    before = now_s()
     songs = await caller.submit(prompt="milli"), await caller.submit()
     caller.sandbox.finish()
     for (song,), unit in zip(songs, (1000, 1), strict=True):
         (item,) = await caller.query("song", song)
         for name in ("created_at", "finished_at"):
             assert isinstance(item[name], int)
-            assert int(before) <= item[name] / unit < time.time() + 1
+            assert int(before) <= item[name] / unit < now_s() + 1
 
 
 async def test_statuses_pass_from_waiting_to_succeeded(start: Callable[..., Awaitable[Caller]]) -> None:
@@ -167,6 +167,7 @@ async def test_statuses_pass_from_waiting_to_succeeded(start: Callable[..., Awai
         (item,) = await caller.query("song", song)
         if not seen or seen[-1] != item["status"]:
             seen.append(item["status"])
+        await asyncio.sleep(0.1)
     assert seen == ["waiting", "running", "main_succeeded", "succeeded"]
 
 
@@ -191,7 +192,7 @@ def test_durations_are_those_of_the_service_with_jitter(
 
 async def test_scale_divides_durations(start: Callable[..., Awaitable[Caller]], receiver: Receiver) -> None:
     caller = await start(scale=400, durations={"jitter": 0})
-    at = time.time()
+    at = now_s()
     await caller.submit("stems.create")
     await caller.sandbox.settle()
     assert 0.15 <= receiver.times[0] - at < 0.5
@@ -361,8 +362,8 @@ def test_config_from_the_command_line(tmp_path: Path) -> None:
 
 
 async def test_public_url_is_used_in_links() -> None:
-    sandbox = Sandbox(SandboxConfig(public_url="http://sandbox:9000"), "http://127.0.0.1:1")
+    sandbox = Sandbox(SandboxConfig(public_url="http://sandbox:9000"), "http://127.0.0.1:1", now_s)
     work, _ = sandbox.accept(1, KINDS["song.generate"], {**SONG, "callback_url": "http://127.0.0.1:1/"})
     sandbox.works.finish()
-    assert sandbox.works.shown(work.items[0], time.time())["audio_url"].startswith("http://sandbox:9000/files/")
+    assert sandbox.works.shown(work.items[0], now_s())["audio_url"].startswith("http://sandbox:9000/files/")
     await sandbox.close()
