@@ -66,22 +66,13 @@ DRAIN: Final = (
 
 WATCHING: Final = (
     Mutation(
-        "reconnect-misses-the-gap",
-        "watching",
-        "app/flows/announce.py",
-        "            await self._listener.open()\n            self._missed()\n",
-        "            await self._listener.open()\n",
-        "what was announced while nobody listened is found (PostgreSQL)",
-        ("tests/database/test_watch_replicas.py", "tests/processes/test_watch_database_away.py"),
-    ),
-    Mutation(
         "stream-resumes-from-now",
         "watching",
         "app/flows/streams.py",
         "        self._position = min(resume_at, now) if resume_at is not None else now\n",
         "        self._position = now\n",
         "a stream goes on where its reader was",
-        ("tests/stories/watching/test_streams.py",),
+        ("tests/stories/watching/test_resuming.py",),
     ),
     Mutation(
         "playable-is-final",
