@@ -52,7 +52,7 @@ async def claim(database_url: str) -> AsyncIterator[Callable[..., Awaitable[Any]
 
 
 @contextlib.asynccontextmanager
-async def holding(url: str, *item_ids: Any) -> AsyncIterator[None]:
+async def holding(url: str, *item_ids: str) -> AsyncIterator[None]:
     """Another transaction holds these rows, as an apply under way does."""
     conn = await asyncpg.connect(url)
     try:

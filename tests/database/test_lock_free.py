@@ -183,7 +183,7 @@ async def test_a_repeat_is_known_however_the_database_writes_bytes(
 
 
 @contextlib.asynccontextmanager
-async def locked_by_another(url: str, task_id: Any) -> "AsyncIterator[asyncpg.Connection[Any]]":
+async def locked_by_another(url: str, task_id: UUID) -> "AsyncIterator[asyncpg.Connection[Any]]":
     conn = await asyncpg.connect(url)
     try:
         async with conn.transaction():

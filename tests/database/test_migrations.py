@@ -17,7 +17,7 @@ from app.storage.tables import metadata
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database without any table, once of each kind."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/gateway.db"
@@ -62,7 +62,7 @@ def _schema(conn: sa.Connection) -> dict[str, Any]:
     }
 
 
-def test_up_and_down_and_up_again(empty_url: Any) -> None:
+def test_up_and_down_and_up_again(empty_url: str) -> None:
     migrate(empty_url)
     schema = _look(empty_url, _schema)
     assert len(schema) > 5

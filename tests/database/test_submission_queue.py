@@ -196,7 +196,7 @@ async def _is(value: Any) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def _holding(url: str, *task_ids: Any) -> AsyncIterator[None]:
+async def _holding(url: str, *task_ids: str) -> AsyncIterator[None]:
     conn = await asyncpg.connect(url)
     try:
         async with conn.transaction():

@@ -13,6 +13,7 @@ from tests.support.databases import on_postgresql
 from tests.support.direct import Direct
 from tests.support.events import stream
 from tests.support.gateway import Running, eventually
+from tests.support.optional import present
 from tests.support.starting import StartGateway
 from tests.support.virtual_time import monotonic
 from tests.support.watching import ADMIN, Stopwatch, figures, submit_many
@@ -30,7 +31,7 @@ def direct(database_url: str) -> Direct:
 
 
 @pytest.fixture
-async def two(start_gateway: StartGateway) -> list[Any]:
+async def two(start_gateway: StartGateway) -> list[Running]:
     return [await start_gateway(workers=False) for _ in range(2)]
 
 
@@ -59,7 +60,7 @@ async def _wake_times(
 
 
 async def test_a_change_at_another_process_wakes_who_waits(
-    two: list[Any], record_property: Callable[[str, object], None]
+    two: list[Running], record_property: Callable[[str, object], None]
 ) -> None:
     here, there = two
     await _wake_times(here, there, 1)
@@ -71,7 +72,7 @@ async def test_a_change_at_another_process_wakes_who_waits(
 
 
 async def test_without_the_connection_that_listens_it_takes_a_second(
-    two: list[Any], direct: Direct, record_property: Callable[[str, object], None]
+    two: list[Running], direct: Direct, record_property: Callable[[str, object], None]
 ) -> None:
     here, there = two
     await _wake_times(here, there, 1)
@@ -88,12 +89,12 @@ async def test_without_the_connection_that_listens_it_takes_a_second(
 
 
 async def test_who_only_listens_to_the_tables_misses_nothing(
-    two: list[Any], record_property: Callable[[str, object], None]
+    two: list[Running], record_property: Callable[[str, object], None]
 ) -> None:
     here, there = two
     announcements = here.gateway.services.watch.announcements
     announcements._listens = True  # as if it listened already, so that it never does
-    announcements._keep_listening = None
+    announcements._keep_listening = None  # type: ignore[assignment, method-assign]
     task = (await submit_many(here, 1))[0]
     async with stream(here.api, "/v1/stream") as events, stream(here.api, f"/v1/tasks/{task['id']}/stream") as own:
         await own.next()
@@ -107,7 +108,7 @@ async def test_who_only_listens_to_the_tables_misses_nothing(
     record_property("figures", f"by the tables alone: {figures(list(times.taken.values()))}")
 
 
-async def test_streams_of_both_processes_tell_the_same(two: list[Any]) -> None:
+async def test_streams_of_both_processes_tell_the_same(two: list[Running]) -> None:
     here, there = two
     tasks = await submit_many(here, 10)
     async with stream(here.api, "/v1/stream") as one, stream(there.api, "/v1/stream") as other:
@@ -126,7 +127,7 @@ async def test_streams_of_both_processes_tell_the_same(two: list[Any]) -> None:
                 pass
 
 
-async def test_a_process_with_nobody_who_waits_does_not_listen(two: list[Any], direct: Direct) -> None:
+async def test_a_process_with_nobody_who_waits_does_not_listen(two: list[Running], direct: Direct) -> None:
     here, there = two
     count = f"SELECT count(*) AS n FROM pg_stat_activity WHERE {LISTENERS}"
     await submit_many(here, 1)
@@ -137,17 +138,17 @@ async def test_a_process_with_nobody_who_waits_does_not_listen(two: list[Any], d
     assert (await direct.rows(count))[0]["n"] == 1
 
 
-async def test_the_listening_connection_survives_a_silent_network(two: list[Any], direct: Direct) -> None:
+async def test_the_listening_connection_survives_a_silent_network(two: list[Running], direct: Direct) -> None:
     """What is open but does not answer is noticed by the question that is put to it."""
     here, there = two
     await _wake_times(here, there, 1)
     await _listens(here)
     listener = here.gateway.services.watch.announcements._listener
-    await listener.check()
+    await present(listener).check()
     await direct.rows(KILL)
 
     async def again() -> Any:
-        return listener.is_open and (await direct.rows(f"SELECT pid FROM pg_stat_activity WHERE {LISTENERS}"))
+        return present(listener).is_open and (await direct.rows(f"SELECT pid FROM pg_stat_activity WHERE {LISTENERS}"))
 
     await eventually(again)
     since = monotonic()

@@ -27,7 +27,7 @@ async def submit(api: httpx.AsyncClient, headers: dict[str, str] | None = None) 
     return answer.json()["id"]
 
 
-async def call_back(api: httpx.AsyncClient, task_id: Any, body: dict[str, Any]) -> httpx.Response:
+async def call_back(api: httpx.AsyncClient, task_id: str, body: dict[str, Any]) -> httpx.Response:
     token = Tokens([SECRET]).sign("song", UUID(task_id))
     return await api.post(f"/callbacks/song/{token}", content=json.dumps(body))
 

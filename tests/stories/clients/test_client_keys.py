@@ -220,12 +220,12 @@ async def test_who_waits_by_a_key_is_answered_when_that_key_ends_and_others_wait
 async def test_keys_are_rotated_on_the_command_line(gateway: Running, database_url: str, clock: ScaledClock) -> None:
     env = environment(database_url)
 
-    async def command(*arguments: Any, code: str | int = 0) -> Ended:
+    async def command(*arguments: str, code: str | int = 0) -> Ended:
         ended = await call("clients", *arguments, env=env)
         assert ended.code == code, ended.err
         return ended
 
-    async def key_of(*arguments: Any) -> Any:
+    async def key_of(*arguments: str) -> Any:
         return json.loads((await command(*arguments)).out)["api_key"]
 
     keys = [await key_of("create", "studio")]

@@ -82,7 +82,7 @@ async def test_an_admins_hand_in_another_clients_tasks_is_recorded_and_its_own_i
         answer = await gateway.api.post("/v1/tasks", json={"kind": "song.generate", "params": SONG}, headers=headers)
         return answer.json()["id"]
 
-    async def post(task_id: Any, what: str, headers: dict[str, str] | None = None) -> httpx.Response:
+    async def post(task_id: str, what: str, headers: dict[str, str] | None = None) -> httpx.Response:
         return await gateway.api.post(f"/v1/tasks/{task_id}/{what}", headers=headers)
 
     theirs, own = await submit(studio), await submit()
@@ -272,7 +272,7 @@ async def test_upkeep_by_commands_is_recorded_too(database_url: str, gateway: Ru
     await gateway.call_back("song", done("t2m_1"), UUID(task))
     [row] = await logged(gateway)
 
-    async def command(*arguments: Any) -> None:
+    async def command(*arguments: str) -> None:
         ended = await call(*arguments, env=env)
         assert ended.code == 0, ended.text
 

@@ -286,7 +286,7 @@ async def test_fifty_ids_and_the_longest_are_taken(gateway: Running) -> None:
     assert_problem(await adopt(gateway, "t2m_a", Authorization=""), 401)
 
 
-async def _forget(gateway: Running, item_id: Any) -> None:
+async def _forget(gateway: Running, item_id: str) -> None:
     db = Direct(gateway.settings.database_url.get_secret_value())
     task = (await gateway.api.get(f"/v1/items/{item_id}")).json()
     await db.execute(

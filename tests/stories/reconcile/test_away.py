@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.sandbox.calls import Call
 from app.sandbox.state import Sandbox
 from tests.support.clock import ScaledClock
 from tests.support.gateway import Running, eventually, running_gateway
@@ -18,7 +19,7 @@ HOURS = 3 * 3600
 LONG = {"submit_max_in_flight": 100, "query_first_after_s": 10_000, "query_rate_per_s": 20}
 
 
-def queries(sandbox: Sandbox) -> list[Any]:
+def queries(sandbox: Sandbox) -> list[Call]:
     return [call for call in sandbox.calls if call.operation == "query"]
 
 
@@ -29,7 +30,7 @@ async def running_tasks(gateway: Running, times: int = 1) -> list[Any]:
     return [task["id"] for task in tasks]
 
 
-async def all_succeed(gateway: Running, task_ids: list[Any]) -> None:
+async def all_succeed(gateway: Running, task_ids: list[str]) -> None:
     """All do, and none was seen expired on the way."""
     for task_id in task_ids:
         await gateway.until(task_id, "succeeded", timeout_s=60)

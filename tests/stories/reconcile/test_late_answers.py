@@ -3,7 +3,6 @@ somebody else asks about by now."""
 
 import asyncio
 import uuid
-from typing import Any
 
 from app.sandbox.works import Work
 from tests.support.clock import ScaledClock
@@ -26,7 +25,7 @@ async def test_a_late_answer_reopens_an_expired_task_and_names_its_items(
     gateway = await start_gateway(sandbox, clock=clock, task_deadline_s=DEADLINE_S, query_first_after_s=100_000)
     task_id = (await gateway.submit())["id"]
 
-    async def call_back(status: str, *item_ids: Any) -> None:
+    async def call_back(status: str, *item_ids: str) -> None:
         body = {"songs": [{"item_id": item_id, "status": status} for item_id in item_ids]}
         assert (await gateway.call_back("song", body, uuid.UUID(task_id))).text == "success"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.sandbox.calls import Call
 from app.sandbox.state import Sandbox
 from tests.support.clock import ScaledClock
 from tests.support.gateway import Running, running_gateway
@@ -26,7 +27,7 @@ async def slowest_callback_s(gateway: Running, tasks: list[dict[str, Any]]) -> f
     return slowest
 
 
-def queries(sandbox: Sandbox) -> list[Any]:
+def queries(sandbox: Sandbox) -> list[Call]:
     return [call for call in sandbox.calls if call.operation == "query"]
 
 

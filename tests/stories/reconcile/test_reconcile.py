@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from app.sandbox.calls import Call
 from app.sandbox.state import Sandbox
-from app.vendor.drift import Sort
 from tests.support.clock import ScaledClock
 from tests.support.gateway import SONG, Running, eventually
 from tests.support.starting import StartGateway, StartSandbox
 
 
-def queries(sandbox: Sandbox) -> list[Any]:
+def queries(sandbox: Sandbox) -> list[Call]:
     return [call for call in sandbox.calls if call.operation == "query"]
 
 
@@ -268,5 +268,5 @@ async def _complete(gateway: Running, task_id: str) -> Any:
     return items if ready else None
 
 
-async def _some(found: list[tuple[Sort, str]]) -> list[tuple[Sort, str]]:
+async def _some(found: list[Call]) -> list[Call]:
     return found

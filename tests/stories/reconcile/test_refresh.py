@@ -8,6 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from app.sandbox.calls import Call
 from app.sandbox.state import Sandbox
 from app.sandbox.works import Works
 from app.storage import items, questions
@@ -24,11 +25,11 @@ PATIENT = {"query_first_after_s": 10_000, "query_rate_per_s": 50}
 """Nothing is asked by itself."""
 
 
-def queries(sandbox: Sandbox) -> list[Any]:
+def queries(sandbox: Sandbox) -> list[Call]:
     return [call for call in sandbox.calls if call.operation == "query"]
 
 
-async def refresh(gateway: Running, task_id: Any, **headers: Any) -> httpx.Response:
+async def refresh(gateway: Running, task_id: str, **headers: Any) -> httpx.Response:
     return await gateway.api.post(f"/v1/tasks/{task_id}/refresh", headers=headers)
 
 

@@ -91,7 +91,7 @@ async def test_what_came_is_shown_to_no_client_whose_item_was_asked_about_with_a
         await gateway.call_back("song", body, UUID(mine["id"]))
         await gateway.call_back("song", {"songs": [{"item_id": "t2m_ghost", "status": "running"}]})
 
-        async def is_asked_in_vain(reason: str, *item_ids: Any) -> None:
+        async def is_asked_in_vain(reason: str, *item_ids: str) -> None:
             context = gateway.gateway.context
             now = later(context.clock.now(), 3600)
             asked = tuple(Asked("song", item_id, 0) for item_id in item_ids)

@@ -21,20 +21,20 @@ QUICK = {"query_first_after_s": 0.2, "query_interval_s": 0.2, "query_rate_per_s"
 KINDS = ("song.generate", "instrumental.generate", "lyrics.generate", "stems.create", "midi.create")
 
 
-async def verify(gateway: Any, task_id: Any, **params: Any) -> Any:
+async def verify(gateway: Any, task_id: str, **params: Any) -> Any:
     answer = await gateway.api.post(f"/v1/tasks/{task_id}/verify", params=params)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-async def assert_clean(gateway: Running, task_id: Any) -> None:
+async def assert_clean(gateway: Running, task_id: str) -> None:
     found = await verify(gateway, task_id)
     assert (found["differences"], found["incomplete"], found["beyond_record"]) == ([], [], []), found
 
 
-def said_at_random(rng: random.Random, item_id: Any) -> dict[str, Any]:
+def said_at_random(rng: random.Random, item_id: str) -> dict[str, Any]:
     """What the vendor, or a liar with the token, might post about a song."""
-    item = {"item_id": item_id}
+    item: dict[str, Any] = {"item_id": item_id}
     item["status"] = rng.choice(["waiting", "running", "main_succeeded", "odd", "", None, 7])
     item["event"] = rng.choice(["audio_chunk", "audio_complete", "wav_complete", "odd", None])
     item["title"] = rng.choice(["A", "B", "C\x00", "", None, 5])

@@ -16,7 +16,7 @@ from tests.support.starting import StartGateway, StartSandbox
 NOBODY = "0192aaaa-0000-7000-8000-000000000000"
 
 
-async def _do(gateway: Running, task_id: Any, action: str, **headers: Any) -> httpx.Response:
+async def _do(gateway: Running, task_id: str, action: str, **headers: Any) -> httpx.Response:
     return await gateway.api.post(f"/v1/tasks/{task_id}/{action}", headers=headers)
 
 

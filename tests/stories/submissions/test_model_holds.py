@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from app.domain.model_breaker import Breaker, ModelKey
 from app.domain.timing import later
+from app.sandbox.calls import Call
 from app.sandbox.config import merged
 from app.sandbox.state import Sandbox
 from app.storage import breakers, tables
@@ -41,7 +42,7 @@ def change(sandbox: Sandbox, **fields: Any) -> None:
     sandbox.configure(merged(sandbox.config, fields))
 
 
-def submissions(sandbox: Sandbox) -> list[Any]:
+def submissions(sandbox: Sandbox) -> list[Call]:
     return [call for call in sandbox.calls if call.operation == "submit"]
 
 

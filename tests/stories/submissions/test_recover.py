@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from app.sandbox.calls import Call
 from app.sandbox.state import Sandbox
 from tests.support.bodies import assert_problem, song
 from tests.support.commands import call, environment
@@ -27,7 +28,7 @@ from tests.support.virtual_time import utc_now
 from tests.support.watching import submit_many
 
 
-def sent(sandbox: Sandbox) -> list[Any]:
+def sent(sandbox: Sandbox) -> list[Call]:
     return [call for call in sandbox.calls if call.operation == "submit"]
 
 
@@ -142,7 +143,7 @@ async def test_which_tasks_it_means(start_gateway: StartGateway, database_url: s
     assert (await gateway.task(failed))["status"] == "failed"
 
 
-async def _set(db: Direct, task_id: Any, assignments: str) -> None:
+async def _set(db: Direct, task_id: str, assignments: str) -> None:
     literal = task_id.replace("-", "") if db.is_sqlite else task_id
     await db.execute(f"UPDATE tasks SET {assignments} WHERE id = '{literal}'")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.sandbox.calls import Call
 from app.sandbox.state import Sandbox
 from tests.support.bodies import assert_problem, song
 from tests.support.commands import call, environment
@@ -17,11 +18,11 @@ from tests.support.starting import StartGateway, StartSandbox
 NOTHING = "0192aaaa-0000-7000-8000-000000000000"
 
 
-def sent(sandbox: Any) -> list[Any]:
+def sent(sandbox: Sandbox) -> list[Call]:
     return [call for call in sandbox.calls if call.operation == "submit"]
 
 
-async def resolve(gateway: Any, task_id: Any, **body: Any) -> Any:
+async def resolve(gateway: Any, task_id: str, **body: Any) -> Any:
     return await gateway.api.post(f"/v1/tasks/{task_id}/resolve", json=body)
 
 

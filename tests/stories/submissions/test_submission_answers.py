@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from app.sandbox.calls import Call
 from app.sandbox.state import Sandbox
 from tests.support.gateway import Running, eventually
 from tests.support.starting import StartGateway, StartSandbox
@@ -20,7 +21,7 @@ PERMANENT = {
 }
 
 
-def submissions(sandbox: Sandbox) -> list[Any]:
+def submissions(sandbox: Sandbox) -> list[Call]:
     return [call for call in sandbox.calls if call.operation == "submit"]
 
 
@@ -165,7 +166,7 @@ async def test_part_failed_is_a_usable_success_and_failed_is_not(
         assert (done["error"] is None) is usable
 
 
-async def _until_entry(gateway: Running, task_id: Any, entry_type: str) -> Any:
+async def _until_entry(gateway: Running, task_id: str, entry_type: str) -> Any:
     async def found() -> list[dict[str, Any]] | None:
         entries = await gateway.timeline(task_id)
         return entries if any(one["type"] == entry_type for one in entries) else None

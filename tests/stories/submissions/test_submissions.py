@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.sandbox.calls import Call
 from app.sandbox.state import Sandbox
 from tests.support.bodies import assert_problem
 from tests.support.clock import ScaledClock
@@ -15,7 +16,7 @@ from tests.support.gateway import Running, eventually
 from tests.support.starting import StartGateway, StartSandbox
 
 
-def sent(sandbox: Sandbox) -> list[Any]:
+def sent(sandbox: Sandbox) -> list[Call]:
     return [call for call in sandbox.calls if call.operation == "submit"]
 
 

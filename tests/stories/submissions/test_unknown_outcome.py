@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.sandbox.calls import Call
 from app.sandbox.state import Sandbox
 from tests.support.clock import ScaledClock
 from tests.support.gateway import eventually, running_gateway
@@ -29,7 +30,7 @@ LOST_ANSWERS: list[dict[str, Any]] = [
 """What else is unknown: ``tests/rules/tempolor/test_submit_answer.py``."""
 
 
-def submissions(sandbox: Sandbox) -> list[Any]:
+def submissions(sandbox: Sandbox) -> list[Call]:
     return [call for call in sandbox.calls if call.operation == "submit"]
 
 

@@ -16,7 +16,7 @@ from tests.support.waking import SOON_S, only_woken
 
 
 def _wait(
-    gateway: Running, task_id: Any, seconds: float = 20, until: str | None = None, headers: dict[str, str] | None = None
+    gateway: Running, task_id: str, seconds: float = 20, until: str | None = None, headers: dict[str, str] | None = None
 ) -> Task[Any]:
     params = {"wait": seconds} | ({"until": until} if until else {})
     return asyncio.create_task(gateway.api.get(f"/v1/tasks/{task_id}", params=params, headers=headers, timeout=90))
