@@ -3,12 +3,8 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-import pytest
-
 from app.storage import items
 from tests.support.gateway import running_gateway
-
-pytestmark = pytest.mark.virtual_time
 
 LEASE = timedelta(seconds=30)
 MOMENT = timedelta(seconds=1)
