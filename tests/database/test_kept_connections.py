@@ -113,7 +113,7 @@ async def test_a_lost_connection_takes_all_that_are_kept_with_it(
 
 async def test_what_conflicts_leaves_room_for_whole_transactions(db: Database) -> None:
     await asyncio.gather(db.attempt(slow), db.attempt(slow))
-    assert await asyncio.gather(db.attempt(conflicting), db.attempt(conflicting)) == (None, None)
+    assert list(await asyncio.gather(db.attempt(conflicting), db.attempt(conflicting))) == [None, None]
     pids = await asyncio.gather(*(db.write(slow) for _ in range(POOL_SIZES[Lane.CALLBACKS])))
     assert len(set(pids)) == POOL_SIZES[Lane.CALLBACKS]
 
