@@ -9,7 +9,7 @@ from typing import Final
 from tests.mutants.mutation import Misplaced, Mutation
 from tests.mutants.pages import written
 from tests.mutants.table import MUTATIONS
-from tests.mutants.trial import Limits, Result, tried, unsound
+from tests.mutants.trial import Result, tried, unsound
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -28,10 +28,9 @@ def main() -> int:
         for one in chosen:
             print(f"{one.id:32} {one.subject:14} {one.breaks}")
         return 0
-    limits = Limits(given.limit, given.rest_limit)
     results: list[Result] = []
     with ThreadPoolExecutor(given.jobs) as pool:
-        running = [pool.submit(tried, one, ROOT, limits) for one in chosen]
+        running = [pool.submit(tried, one, ROOT, given.limit) for one in chosen]
         try:
             for ended in as_completed(running):
                 results.append(ended.result())
@@ -39,7 +38,7 @@ def main() -> int:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    wrong = unsound(results, ROOT, given.rest_limit)
+    wrong = unsound(results, ROOT, given.limit)
     for test in wrong:
         print(f"{test} fails on the tree as it is, and proves nothing", file=sys.stderr)
     missed = [one.mutation.id for one in results if one.caught_by is None or one.caught_by in wrong]
@@ -55,8 +54,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("only", nargs="*", help="ids or subjects (default: all)")
     parser.add_argument("--jobs", type=int, default=1, help="mutations at a time (default: 1)")
-    parser.add_argument("--limit", type=float, default=180, help="seconds for the tests that are tried first")
-    parser.add_argument("--rest-limit", type=float, default=1200, help="seconds for the others")
+    parser.add_argument("--limit", type=float, default=120, help="seconds after which a test hangs (default: 120)")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="bring the table of this page up to date")
     parser.add_argument("--list", action="store_true", help="show what there is, and run nothing")
     return parser.parse_args()

@@ -17,18 +17,11 @@ from tests.mutants.trees import Tree, copied
 REST: Final = ("tests/rules", "tests/stories", "tests/database")
 """What is tried when the tests that a mutation names see nothing: the tiers of ``make test``."""
 _FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S+?(?:\[.*?\])?)(?: - .*)?$", re.MULTILINE)
-_STARTED: Final = re.compile(r"^(tests/\S+\.py::\S+?(?:\[.*\])?) *$", re.MULTILINE)
+_STARTED: Final = re.compile(r"^(tests/\S+\.py::\S+?(?:\[.*\])?)(?<!%\]) *$", re.MULTILINE)
 _NONE_RAN: Final = (4, 5)
 """pytest's exit codes where it found no test."""
 _GRACE_S: Final = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds for the tests that are tried first, and for the others."""
-
-    tried_s: float
-    rest_s: float
+_LOOK_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +46,14 @@ class Result:
         return "MISSED" if self.caught_by is None else self.caught_by + (" (hangs)" if self.hung else "")
 
 
-def tried(mutation: Mutation, original: Path, limits: Limits) -> Result:
+def tried(mutation: Mutation, original: Path, limit_s: float) -> Result:
     """Make a mutation in a copy of its own, and look for a test that notices it."""
     started = time.monotonic()
     with copied(original) as tree:
         (tree.root / mutation.file).write_text(mutation.mutated(original))
-        ran = run(tree, mutation.tried, limits.tried_s)
+        ran = run(tree, mutation.tried, limit_s)
         if ran.failed is None:
-            ran = run(tree, REST, limits.rest_s, without=mutation.tried)
+            ran = run(tree, REST, limit_s, without=mutation.tried)
     return Result(mutation, ran.failed, ran.hung, time.monotonic() - started)
 
 
@@ -76,7 +69,7 @@ def unsound(results: Sequence[Result], original: Path, limit_s: float) -> list[s
 
 
 def run(tree: Tree, paths: Sequence[str], limit_s: float, without: Sequence[str] = ()) -> Ran:
-    """Run tests up to the first that fails."""
+    """Run tests up to the first that fails, or that has not ended after ``limit_s`` seconds."""
     plugins = ["-p", "no:cacheprovider", "-p", "tests.mutants.quick_failures"]
     options = ["-x", "-v", "-rfE", "--tb=no", *plugins, "-m", "not slow"]
     command = [str(tree.python), "-m", "pytest", *options, *(f"--deselect={one}" for one in without), *paths]
@@ -87,7 +80,7 @@ def run(tree: Tree, paths: Sequence[str], limit_s: float, without: Sequence[str]
             command, cwd=tree.root, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
-            code = process.wait(limit_s)
+            code = _ended(process, log, limit_s)
         except subprocess.TimeoutExpired:
             _end(process)
             return Ran(_started_last(log.read_text()) or " ".join(paths), hung=True)
@@ -101,6 +94,18 @@ def run(tree: Tree, paths: Sequence[str], limit_s: float, without: Sequence[str]
     if found is None:
         raise RuntimeError(f"pytest ended with {code} and named no test:\n{text[-2000:]}")
     return Ran(found[1])
+
+
+def _ended(process: "subprocess.Popen[bytes]", log: Path, limit_s: float) -> int:
+    """The exit code of tests that tell of each as it begins and ends. Raises ``TimeoutExpired`` where one does not."""
+    told, since = 0, time.monotonic()
+    while (code := process.poll()) is None:
+        if (size := log.stat().st_size) > told:
+            told, since = size, time.monotonic()
+        elif time.monotonic() - since > limit_s:
+            raise subprocess.TimeoutExpired(process.args, limit_s)
+        time.sleep(_LOOK_S)
+    return code
 
 
 def _started_last(text: str) -> str | None:

@@ -48,10 +48,7 @@ DRAIN: Final = (
         "            self.dispatcher.stopping = True\n",
         "            self.dispatcher.stopping = False\n",
         "a process that drains claims nothing more",
-        (
-            "tests/processes/test_ends.py",
-            "tests/processes/test_database_away.py",
-        ),
+        ("tests/stories/submissions/test_draining.py",),
     ),
     Mutation(
         "loop-dies-of-an-error",
