@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-import structlog
 
 from app.flows.skew import Level
 from app.storage import clock as database_clock
@@ -17,6 +16,7 @@ from app.telemetry import metrics
 from tests.support.clock import ScaledClock
 from tests.support.databases import on_postgresql
 from tests.support.gateway import Running, running_gateway
+from tests.support.logs import capture_logs
 from tests.support.optional import present
 from tests.support.starting import StartGateway, StartSandbox
 from tests.support.virtual_time import utc_now
@@ -28,7 +28,7 @@ def off() -> Callable[[float], ScaledClock]:
 
     def make(seconds: float) -> ScaledClock:
         clock = ScaledClock()
-        clock.skip(seconds)
+        clock.set(seconds)
         return clock
 
     return make
@@ -60,7 +60,7 @@ async def test_the_skew_is_measured_at_the_start_to_its_sign(
 
 @on_postgresql
 async def test_a_good_clock_is_not_spoken_of(start_gateway: StartGateway, off: Callable[[float], ScaledClock]) -> None:
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         gateway = await start_gateway(clock=off(1.5), watch_clock=True)
         for _ in range(3):
             await gateway.gateway.skew.step()
@@ -75,7 +75,7 @@ async def test_from_two_seconds_on_it_is_warned_of_once_and_the_loops_go_on(
     start_gateway: StartGateway, start_sandbox: StartSandbox, off: Callable[[float], ScaledClock], seconds: float
 ) -> None:
     sandbox = await start_sandbox(scale=300)
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         clock = off(seconds)
         gateway = await start_gateway(sandbox, clock=clock, watch_clock=True)
         for _ in range(3):
@@ -85,7 +85,7 @@ async def test_from_two_seconds_on_it_is_warned_of_once_and_the_loops_go_on(
         ]
         await gateway.until((await gateway.submit())["id"], "succeeded")
         assert (await backlog(gateway))[0] == 200
-        clock.skip(-seconds)
+        clock.set(-seconds)
         await gateway.gateway.skew.step()
     assert told(logs) == ["clock.off", "clock.good_again"]
 
@@ -97,7 +97,7 @@ async def test_from_ten_seconds_on_a_process_claims_nothing_until_its_clock_is_g
 ) -> None:
     sandbox = await start_sandbox(scale=300, callbacks={"drop": 1})
     clock = off(seconds)
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         gateway = await start_gateway(
             sandbox, clock=clock, watch_clock=True, query_first_after_s=0.1, query_interval_s=0.1
         )
@@ -112,7 +112,7 @@ async def test_from_ten_seconds_on_a_process_claims_nothing_until_its_clock_is_g
         assert (status, found["stuck"], found["stalled_loops"]) == (503, True, [])
         assert found["standing_still"]["loops"]["reason"] == "clock_skew"
         assert (await gateway.api.get("/readyz")).status_code == 200
-        clock.skip(-seconds)
+        clock.set(-seconds)
         # Nobody tells it: the loop that measures finds out.
         await gateway.until(task["id"], "succeeded")
     assert {call.operation for call in sandbox.calls} == {"submit", "query"}
@@ -130,7 +130,7 @@ async def test_a_clock_that_goes_wrong_stops_loops_that_run_and_another_process_
     clock = off(0)
     wrong = await start_gateway(sandbox, clock=clock, watch_clock=True)
     await wrong.until((await wrong.submit())["id"], "succeeded")
-    clock.skip(-3600)
+    clock.set(-3600)
     assert present(await wrong.gateway.skew.step()) <= 5, "it is looked at again soon"
     before = len(list(sandbox.calls))
     task = await wrong.submit()

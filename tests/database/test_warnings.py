@@ -1,11 +1,11 @@
 """What is told of a PostgreSQL: that it may lose what it confirmed, that its clock is another."""
 
 import pytest
-import structlog
 
 from tests.support.clock import ScaledClock
 from tests.support.databases import on_postgresql
 from tests.support.gateway import running_gateway
+from tests.support.logs import capture_logs
 from tests.support.warnings import metric, told, warnings
 
 
@@ -13,7 +13,7 @@ from tests.support.warnings import metric, told, warnings
 async def test_an_unsafe_database_is_told_of_at_the_start_and_each_minute(database_url: str) -> None:
     """The tests' own server: it need not survive a power cut."""
     clock = ScaledClock()
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         async with running_gateway(database_url, workers=False, clock=clock) as gateway:
             assert [one["off"] for one in told(logs, "database.unsafe")] == [["fsync", "full_page_writes"]]
             ready = (await gateway.api.get("/readyz")).json()
@@ -34,7 +34,7 @@ async def test_an_unsafe_database_is_told_of_at_the_start_and_each_minute(databa
 @pytest.mark.parametrize(("seconds", "words"), [(0, None), (5, "+5.0 s"), (-20, "stand still")])
 async def test_a_clock_that_is_off_is_told(database_url: str, seconds: int, words: str | None) -> None:
     clock = ScaledClock()
-    clock.skip(seconds)
+    clock.set(seconds)
     async with running_gateway(database_url, workers=False, clock=clock, watch_clock=True) as gateway:
         found = (await warnings(gateway)).get("clock_skew")
         assert found is None if words is None else words in (found or "")

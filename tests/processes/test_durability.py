@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from app.storage.migrate import migrate
 from tests.support.gateway import running_gateway
+from tests.support.logs import capture_logs
 from tests.support.postgres import PostgresServer
 from tests.support.warnings import metric, told, warnings
 
@@ -22,7 +22,7 @@ def durable() -> Iterator[PostgresServer]:
 async def test_a_database_that_keeps_what_it_confirms_is_not_spoken_of_until_it_does_not(
     durable: PostgresServer,
 ) -> None:
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         async with running_gateway(durable.url("gateway"), workers=False) as gateway:
             assert await warnings(gateway) == {}
             assert set((await metric(gateway, "gateway_database_unsafe")).values()) == {0}

@@ -4,12 +4,12 @@ from ipaddress import ip_address
 from itertools import permutations
 
 import pytest
-from structlog.testing import capture_logs
 
 from app.caller.egress import EgressGuard, EgressRefused, is_public
 from app.caller.post import Delivered, Failed, Forbidden
 from app.caller.urls import check_url
 from app.errors import InvalidRequest
+from tests.support.logs import capture_logs
 from tests.support.receiver import MESSAGE, Resolver, calling, receiving
 
 REFUSED = Forbidden("address_not_public")

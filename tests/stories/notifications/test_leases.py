@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from app.flows import notify
 from app.flows.notify import Notifier
@@ -18,6 +17,7 @@ from tests.support.backends import Away
 from tests.support.clock import ScaledClock
 from tests.support.direct import Direct
 from tests.support.gateway import Running, eventually
+from tests.support.logs import capture_logs
 from tests.support.notifications import (
     BUSY,
     Watching,

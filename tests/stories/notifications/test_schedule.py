@@ -6,12 +6,12 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from app.caller.post import Delivered, Failed, Forbidden, Gone, Rejected
 from app.flows.notify import SCHEDULE_S, Notifier, judge
 from tests.support.clock import ScaledClock
 from tests.support.gateway import Running
+from tests.support.logs import capture_logs
 from tests.support.notifications import BUSY, client_of, deliver, silence, watching
 from tests.support.optional import present
 from tests.support.receiver import OK, endless, plain

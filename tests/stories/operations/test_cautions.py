@@ -3,12 +3,11 @@
 import uuid
 from typing import Any
 
-import structlog
-
 from tests.support.bodies import song
 from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite
 from tests.support.gateway import SECRET, Running, eventually, running_gateway
+from tests.support.logs import capture_logs
 from tests.support.starting import StartSandbox
 from tests.support.warnings import metric, told, warnings
 
@@ -31,7 +30,7 @@ async def test_a_secret_that_open_tasks_need_is_missed_until_they_have_ended(
         url = before.callback_url("song", uuid.UUID(task["id"]))
         assert "callback_secret_missing" not in await warnings(before)
     clock = ScaledClock()
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         async with running_gateway(database_url, workers=False, callback_secrets=OTHER_SECRET, clock=clock) as after:
             [line] = told(logs, "callback_secrets.missing")
             assert (line["log_level"], line["open_tasks"]) == ("warning", 1)
