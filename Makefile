@@ -95,8 +95,8 @@ check: $(READY) ## format, lint, types, layers, every tier
 	$(PYTEST) $(SPREAD) $(TIMES) -m "not slow" --db both --hypothesis-profile thorough $(ARGS)
 
 .PHONY: trace
-trace: $(READY) ## record anew what the gateway shows of the scripts in tests/database/trace
-	$(BIN)/python -m pytest -q tests/database/trace -k sqlite --record $(ARGS)
+trace: $(READY) ## record anew what the gateway shows of the scripts in tests/stories/trace
+	$(BIN)/python -m pytest -q tests/stories/trace -k sqlite --record $(ARGS)
 
 .PHONY: bench
 bench: $(READY) ## measure: ARGS='all --write' (callbacks steady overload curve sizes memory purge)

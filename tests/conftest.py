@@ -6,6 +6,7 @@ test that asks for a database runs on both, in real time. A test says otherwise 
 """
 
 import asyncio
+import gc
 import shutil
 import time
 import uuid
@@ -43,7 +44,7 @@ hypothesis.settings.load_profile("quick")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--db``: what stories run on. ``--crash-rounds``: how often the heavy crash tests kill. ``--record``: keep what
-    the trace tells (``tests/database/trace``)."""
+    the trace tells (``tests/stories/trace``)."""
     parser.addoption("--db", choices=[*BOTH, "both"], default="sqlite", help="what stories run on (default: sqlite)")
     parser.addoption("--record", action="store_true", help="keep what the trace tells, instead of comparing it")
     parser.addoption("--crash-rounds", type=int, default=20, help="kills of each heavy crash test (default: 20)")
@@ -64,6 +65,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         named = metafunc.config.getoption("--db")
         chosen = [named] if is_story and named != "both" else BOTH
         metafunc.parametrize("database_url", chosen, indirect=True)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests live for the whole run: the collector of cycles need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from tests.database.trace.vendor import KEYS, Item
+from tests.stories.trace.vendor import KEYS, Item
 
 SECTIONS: Final = [{"start": 0.5, "end": 2.5, "text": "la"}]
 

@@ -9,11 +9,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from tests.database.trace.processes import BEGINNING, Process, TraceClock, process
-from tests.database.trace.receiver import Receiver
-from tests.database.trace.record import Document, Names, changes, parts
-from tests.database.trace.vendor import Item, Vendor
-from tests.database.trace.wire import Reply, Response, call, serving
+from tests.stories.trace.processes import BEGINNING, Process, TraceClock, process
+from tests.stories.trace.receiver import Receiver
+from tests.stories.trace.record import Document, Names, changes, parts
+from tests.stories.trace.vendor import Item, Vendor
+from tests.stories.trace.wire import Reply, Response, call, serving
 from tests.support.gateway import ADMIN_KEY, PARAMS
 from tests.support.virtual_time import VirtualLoop, virtual_loop
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from tests.database.trace.wire import Reply, Request
+from tests.stories.trace.wire import Reply, Request
 from tests.support.gateway import make_settings
 
 PREFIX: Final = "/open-apis/v1/"

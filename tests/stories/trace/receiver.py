@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.database.trace.wire import Reply, Request
+from tests.stories.trace.wire import Reply, Request
 from tests.support.notifications import signed_by
 
 TAKEN: Final = Reply("taken", 204)

@@ -1,8 +1,8 @@
 """The vendor is asked: what it answers, and what passes with time."""
 
-from tests.database.trace.bodies import audio, body, chunk, wav, whole
-from tests.database.trace.chapter import Chapter, chapter
-from tests.database.trace.vendor import CUT, accepted, http, plain, refused, shows
+from tests.stories.trace.bodies import audio, body, chunk, wav, whole
+from tests.stories.trace.chapter import Chapter, chapter
+from tests.stories.trace.vendor import CUT, accepted, http, plain, refused, shows
 
 
 @chapter

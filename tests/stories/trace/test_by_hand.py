@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from tests.database.trace.bodies import audio, body, chunk, whole
-from tests.database.trace.chapter import Chapter, chapter
-from tests.database.trace.vendor import accepted, refused
+from tests.stories.trace.bodies import audio, body, chunk, whole
+from tests.stories.trace.chapter import Chapter, chapter
+from tests.stories.trace.vendor import accepted, refused
 
 
 @chapter

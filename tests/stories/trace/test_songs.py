@@ -1,8 +1,8 @@
 """What the vendor calls back about songs: in any order, twice, contradicting, early."""
 
-from tests.database.trace.bodies import audio, body, chunk, link, sections, wav, whole
-from tests.database.trace.chapter import Chapter, chapter
-from tests.database.trace.vendor import Item, accepted
+from tests.stories.trace.bodies import audio, body, chunk, link, sections, wav, whole
+from tests.stories.trace.chapter import Chapter, chapter
+from tests.stories.trace.vendor import Item, accepted
 
 
 @chapter

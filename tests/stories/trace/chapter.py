@@ -23,8 +23,8 @@ from typing import Any
 
 import pytest
 
-from tests.database.trace.play import Play
-from tests.database.trace.record import difference
+from tests.stories.trace.play import Play
+from tests.stories.trace.record import difference
 
 RECORDS = Path(__file__).with_name("records")
 

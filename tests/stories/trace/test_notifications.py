@@ -1,8 +1,8 @@
 """A client is told: its receiver refuses, is slow to recover, has gone; somebody sends again."""
 
-from tests.database.trace.bodies import audio, body, wav, whole
-from tests.database.trace.chapter import Chapter, chapter
-from tests.database.trace.vendor import CUT, accepted, http
+from tests.stories.trace.bodies import audio, body, wav, whole
+from tests.stories.trace.chapter import Chapter, chapter
+from tests.stories.trace.vendor import CUT, accepted, http
 
 
 @chapter

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from tests.database.trace.processes import BEGINNING
+from tests.stories.trace.processes import BEGINNING
 
 Document = dict[str, Any]
 

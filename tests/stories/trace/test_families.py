@@ -1,8 +1,8 @@
 """Every kind and family, extensions too, in every spelling that was seen."""
 
-from tests.database.trace.bodies import SECTIONS, audio, body, chunk, link, wav, whole
-from tests.database.trace.chapter import Chapter, chapter
-from tests.database.trace.vendor import accepted
+from tests.stories.trace.bodies import SECTIONS, audio, body, chunk, link, wav, whole
+from tests.stories.trace.chapter import Chapter, chapter
+from tests.stories.trace.vendor import accepted
 
 
 @chapter

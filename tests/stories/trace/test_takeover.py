@@ -1,8 +1,8 @@
 """A gateway is killed in the middle of its work, and another one on the same database carries on."""
 
-from tests.database.trace.bodies import audio, body, chunk, whole
-from tests.database.trace.chapter import Chapter, chapter
-from tests.database.trace.vendor import accepted, http
+from tests.stories.trace.bodies import audio, body, chunk, whole
+from tests.stories.trace.chapter import Chapter, chapter
+from tests.stories.trace.vendor import accepted, http
 
 
 @chapter

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.database.trace.chapter import RECORDS, Chapter
+from tests.stories.trace.chapter import RECORDS, Chapter
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Callbacks that are not what they should be: their bodies, their tokens, their items."""
 
-from tests.database.trace.bodies import audio, body, chunk, whole
-from tests.database.trace.chapter import Chapter, chapter
-from tests.database.trace.vendor import accepted
+from tests.stories.trace.bodies import audio, body, chunk, whole
+from tests.stories.trace.chapter import Chapter, chapter
+from tests.stories.trace.vendor import accepted
 
 
 @chapter

@@ -1,8 +1,8 @@
 """What the vendor answers to submissions, and what becomes of their tasks."""
 
-from tests.database.trace.bodies import audio, body, whole
-from tests.database.trace.chapter import Chapter, chapter
-from tests.database.trace.vendor import CUT, accepted, envelope, http, plain, refused
+from tests.stories.trace.bodies import audio, body, whole
+from tests.stories.trace.chapter import Chapter, chapter
+from tests.stories.trace.vendor import CUT, accepted, envelope, http, plain, refused
 
 
 @chapter
