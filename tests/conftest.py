@@ -37,7 +37,7 @@ BOTH = ("sqlite", "postgresql")
 RULES = Path(__file__).parent / "rules"
 STORIES = Path(__file__).parent / "stories"
 set_up("console", "warning")
-hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
+hypothesis.settings.register_profile("quick", max_examples=20, deadline=None)
 hypothesis.settings.register_profile("thorough", max_examples=150, deadline=None)
 hypothesis.settings.load_profile("quick")
 
