@@ -1,7 +1,7 @@
 """A process whose clock is off from the database's: it is told, and with too much of it the loops claim nothing."""
 
 import asyncio
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def off() -> Callable[[float], ScaledClock]:
     return make
 
 
-def told(logs: list[MutableMapping[str, Any]]) -> list[Any]:
+def told(logs: list[dict[str, Any]]) -> list[Any]:
     return [one["event"] for one in logs if one["event"].startswith("clock.")]
 
 
