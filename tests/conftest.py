@@ -34,8 +34,9 @@ from tests.support.virtual_time import VirtualLoop, virtual_loop
 
 pytest_plugins = ["tests.support.summary"]
 BOTH = ("sqlite", "postgresql")
-RULES = Path(__file__).parent / "rules"
-STORIES = Path(__file__).parent / "stories"
+TESTS = Path(__file__).parent
+RULES = TESTS / "rules"
+STORIES = TESTS / "stories"
 set_up("console", "warning")
 hypothesis.settings.register_profile("quick", max_examples=20, deadline=None)
 hypothesis.settings.register_profile("thorough", max_examples=150, deadline=None)
@@ -112,14 +113,19 @@ def kept_database(postgres: PostgresServer) -> Iterator[tuple[str, KeptConnectio
         yield url, connection
 
 
+def _shares_a_database(path: Path) -> bool:
+    return any(path.is_relative_to(TESTS / tier) for tier in ("rules", "stories", "database"))
+
+
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database at head with no row in it. Tests that change its schema say ``own_database``."""
+    """A database at head with no row in it. Tests that change its schema say ``own_database``; processes and upgrades
+    always have their own."""
     if request.param == "sqlite":
         path = tmp_path / "gateway.db"
         shutil.copy(request.getfixturevalue("sqlite_template"), path)
         yield f"sqlite+aiosqlite:///{path}"
-    elif request.node.get_closest_marker("own_database"):
+    elif request.node.get_closest_marker("own_database") or not _shares_a_database(request.path):
         server = request.getfixturevalue("postgres")
         name = f"test_{uuid.uuid4().hex}"
         yield server.create_database(name, template="template")

@@ -47,6 +47,7 @@ class KeptConnection:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="kept-connection", daemon=True)
         self._thread.start()
+        self._url = url
         self._connection: Any = self._done(asyncpg.connect(url))
 
     def empty(self) -> None:
@@ -54,7 +55,9 @@ class KeptConnection:
         self.execute(_EMPTY)
 
     def execute(self, sql: str) -> None:
-        """Run one statement, committed."""
+        """Run one statement, committed; on a new connection where a test has ended the kept one."""
+        if self._connection.is_closed():
+            self._connection = self._done(asyncpg.connect(self._url))
         self._done(self._connection.execute(sql))
 
     def close(self) -> None:
