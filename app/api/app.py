@@ -38,13 +38,13 @@ def make_app(services: Services, callbacks: CallbackEndpoint, version: str) -> A
     app = RequestIds(rest_api(version), services.context.redactor.text)
 
     async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
-        scope[SERVICES] = services
         if services.health.draining:
             send = closing(send)
         # The hot path goes around the framework's middleware and routing.
         if scope["type"] == "http" and scope["path"].startswith(PREFIX):
             await callbacks(scope, receive, send)
         else:
+            scope[SERVICES] = services
             await app(scope, receive, send)
 
     return gateway

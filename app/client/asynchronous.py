@@ -103,19 +103,16 @@ class AsyncGatewayClient:
         """The task as soon as it has ended or, with ``until="playable"``, can be played. It lives through restarts of
         the gateway. Raises ``WaitTimeout`` after ``timeout_s`` (None: never), ``NotFound``."""
         task: Task | None = None
-        end = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
+        now = asyncio.get_running_loop().time
+        end = None if timeout_s is None else now() + timeout_s
         try:
             async with asyncio.timeout(None if timeout_s is None else timeout_s + GRACE_S):
                 while True:
-                    hold_s = (
-                        MOST_HOLD_S
-                        if end is None
-                        else min(MOST_HOLD_S, max(0.0, end - asyncio.get_running_loop().time()))
-                    )
+                    hold_s = MOST_HOLD_S if end is None else min(MOST_HOLD_S, max(0.0, end - now()))
                     task = await self._hold(task_id, until, hold_s)
                     if task.ended or (until == "playable" and task.playable):
                         return task
-                    if end is not None and asyncio.get_running_loop().time() >= end:
+                    if end is not None and now() >= end:
                         break
                     # A gateway that is about to stop answers at once.
                     await asyncio.sleep(_PAUSE_S)

@@ -22,7 +22,8 @@ class Outage:
     """The attempts since the last success. Made at the first failure."""
 
     def __init__(self, retries: Retries) -> None:
-        self._end = asyncio.get_running_loop().time() + retries.total_s
+        self._now = asyncio.get_running_loop().time
+        self._end = self._now() + retries.total_s
         self._next_s = retries.first_s
         self._most_s = retries.most_s
 
@@ -30,6 +31,6 @@ class Outage:
         """Wait until the next attempt. Raises ``error`` if that would be too late."""
         pause_s = (error.retry_after_s or 0.0) + self._next_s * random.uniform(0.5, 1.0)
         self._next_s = min(2 * self._next_s, self._most_s)
-        if asyncio.get_running_loop().time() + pause_s > self._end:
+        if self._now() + pause_s > self._end:
             raise error
         await asyncio.sleep(pause_s)
