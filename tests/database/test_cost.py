@@ -15,6 +15,7 @@ from tests.support.direct import Direct
 from tests.support.gateway import Running
 from tests.support.notifications import client_of, write, written
 from tests.support.starting import StartGateway
+from tests.support.watching import sent_statements
 
 RECEIVERS = 100
 
@@ -38,27 +39,12 @@ async def statements(
     gateway: Running, fn: Callable[..., Any], *args: Any, **more: Any
 ) -> tuple[Any, list[tuple[str, Any]]]:
     """What a storage function sends to the database: texts and parameters."""
-    sent = []
 
-    def watched(conn: sa.Connection) -> Any:
-        def note(
-            _conn: sa.Connection,
-            _cursor: Any,
-            statement: str,
-            parameters: Any,
-            _context: Any,
-            _many: Any,
-        ) -> None:
-            sent.append((statement, parameters))
+    def watched(conn: sa.Connection) -> tuple[Any, list[tuple[str, Any]]]:
+        with sent_statements(conn) as sent:
+            return fn(conn, *args, **more), sent
 
-        sa.event.listen(conn, "before_cursor_execute", note)
-        try:
-            result = fn(conn, *args, **more)
-        finally:
-            sa.event.remove(conn, "before_cursor_execute", note)
-        return result
-
-    return await gateway.gateway.context.db.write(watched), sent
+    return await gateway.gateway.context.db.write(watched)
 
 
 async def explained(gateway: Running, sent: Any) -> Any:

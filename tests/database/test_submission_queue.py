@@ -20,6 +20,7 @@ from tests.support.direct import Direct
 from tests.support.gateway import Running, eventually
 from tests.support.starting import StartGateway, StartSandbox
 from tests.support.virtual_time import monotonic, utc_now
+from tests.support.watching import sent_statements
 
 INDEX = "ix_tasks_client_name_dispatch_due_at_id"
 
@@ -87,16 +88,10 @@ async def test_the_cost_does_not_grow_with_the_queue(gateway: Running, database_
 
 def _plans(conn: sa.Connection, now: datetime) -> list[Any]:
     """The plan of each statement that takes turns."""
-    seen = []
-
-    def note(_conn: sa.Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: Any) -> None:
-        seen.append((statement, parameters))
-
-    sa.event.listen(conn, "before_cursor_execute", note)
-    tasks.waiting(conn, now)
-    tasks.lock_queued(conn, now, 2, "a")
-    tasks.lock_queued(conn, now, 2, "c")
-    sa.event.remove(conn, "before_cursor_execute", note)
+    with sent_statements(conn) as seen:
+        tasks.waiting(conn, now)
+        tasks.lock_queued(conn, now, 2, "a")
+        tasks.lock_queued(conn, now, 2, "c")
     explain = "EXPLAIN QUERY PLAN " if conn.dialect.name == "sqlite" else "EXPLAIN "
     return [
         "\n".join(str(row[-1]) for row in conn.exec_driver_sql(explain + statement, parameters)) + "\n"
@@ -136,23 +131,10 @@ async def test_what_is_parked_is_found_by_an_index_of_its_own(gateway: Running, 
     )
 
     def plans(conn: sa.Connection) -> list[Any]:
-        seen = []
-
-        def note(
-            _conn: sa.Connection,
-            _cursor: Any,
-            statement: str,
-            parameters: Any,
-            _context: Any,
-            _many: Any,
-        ) -> None:
-            seen.append((statement, parameters))
-
-        sa.event.listen(conn, "before_cursor_execute", note)
-        parked.keys(conn)
-        parked.lock_first(conn, "song.generate x")
-        parked.count(conn, "song.generate x")
-        sa.event.remove(conn, "before_cursor_execute", note)
+        with sent_statements(conn) as seen:
+            parked.keys(conn)
+            parked.lock_first(conn, "song.generate x")
+            parked.count(conn, "song.generate x")
         if conn.dialect.name == "postgresql":
             # A hundred rows are quicker read than looked up.
             conn.exec_driver_sql("SET LOCAL enable_seqscan = off")

@@ -6,35 +6,21 @@ import tracemalloc
 from asyncio import Task
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 
-from app.flows.waits import Until
-from app.flows.watch import Watch
 from tests.support.bodies import done
 from tests.support.databases import on_sqlite
-from tests.support.gateway import Running, eventually
+from tests.support.gateway import Running
 from tests.support.starting import StartGateway
-from tests.support.watching import ADMIN, Stopwatch, counted_statements, figures, submit_many
+from tests.support.watching import Stopwatch, all_waiting, figures, sent_statements, submit_many, wait_for
 
 
 @pytest.fixture
 async def gateway(start_gateway: StartGateway) -> Running:
     return await start_gateway(workers=False)
-
-
-async def _all_waiting(watch: Watch, count: int) -> None:
-    async def waiting() -> bool:
-        waiters = [one for some in watch._waits._waiting.values() for one in some]
-        return len(waiters) == count and all(one.known for one in waiters)
-
-    await eventually(waiting)
-
-
-def _wait_for(watch: Watch, task: dict[str, Any], until: Until = Until.FINAL, wait_s: int = 60) -> Task[Any]:
-    return asyncio.create_task(watch.wait(UUID(task["id"]), ADMIN, wait_s, until))
 
 
 def _note_end(watched: Stopwatch, task_id: str, _wait: Task[bytes]) -> None:
@@ -49,9 +35,9 @@ async def test_two_thousand_who_wait_take_little_memory_and_few_statements(
     tasks = await submit_many(gateway, 2000)
     gc.collect()
     tracemalloc.start()
-    waits = [_wait_for(watch, task) for task in tasks]
-    with counted_statements() as found:
-        await _all_waiting(watch, 2000)
+    waits = [wait_for(watch, task) for task in tasks]
+    with sent_statements(sa.Engine) as found:
+        await all_waiting(watch, 2000)
     gc.collect()
     each_bytes = tracemalloc.get_traced_memory()[0] / 2000
     tracemalloc.stop()
@@ -64,7 +50,7 @@ async def test_two_thousand_who_wait_take_little_memory_and_few_statements(
         await gateway.call_back("song", done(f"t2m_{number}"), UUID(task["id"]))
     await asyncio.wait([waits[tasks.index(task)] for task in chosen], timeout=10)
     assert len(watched.taken) == len(chosen)
-    with counted_statements() as found:
+    with sent_statements(sa.Engine) as found:
         gateway.gateway.drain()
         answers = await asyncio.gather(*waits)
     # Documents are read a hundred at a time, for all who wait.

@@ -1,32 +1,38 @@
 """Watching many tasks from a test: who asks, what it costs, how long it took."""
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 
 from app.domain.client import Client
-from tests.support.gateway import SONG, Running
+from app.flows.waits import Until
+from app.flows.watch import Watch
+from tests.support.gateway import SONG, Running, eventually
 
 ADMIN = Client("bootstrap", True, datetime(2026, 1, 1, tzinfo=UTC), None)
 
 
 @contextmanager
-def counted_statements() -> Iterator[list[str]]:
-    """The statements of all engines of this process while the block lasts."""
-    found: list[str] = []
+def sent_statements(target: Any) -> Iterator[list[tuple[str, Any]]]:
+    """The statements, each with its parameters, of a connection (or of all engines: ``sa.Engine``) while the block
+    lasts."""
+    found: list[tuple[str, Any]] = []
 
-    def note(_conn: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        found.append(statement)
+    # SQLAlchemy gives a listener its arguments by their number, so that all are named.
+    def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: Any) -> None:
+        found.append((statement, parameters))
 
-    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    sa.event.listen(target, "before_cursor_execute", note)
     try:
         yield found
     finally:
-        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+        sa.event.remove(target, "before_cursor_execute", note)
 
 
 async def submit_many(gateway: Running, count: int, headers: dict[str, str] | None = None) -> list[dict[str, Any]]:
@@ -38,6 +44,21 @@ async def submit_many(gateway: Running, count: int, headers: dict[str, str] | No
         assert answer.status_code == 202, answer.text
         made += answer.json()["data"]
     return made
+
+
+async def all_waiting(watch: Watch, count: int) -> None:
+    """Until so many wait at this process, each with the task at hand."""
+
+    async def waiting() -> bool:
+        waiters = [one for some in watch._waits._waiting.values() for one in some]
+        return len(waiters) == count and all(one.known for one in waiters)
+
+    await eventually(waiting)
+
+
+def wait_for(watch: Watch, task: dict[str, Any], until: Until = Until.FINAL, wait_s: int = 60) -> asyncio.Task[Any]:
+    """Somebody who waits for a task, from now on."""
+    return asyncio.create_task(watch.wait(UUID(task["id"]), ADMIN, wait_s, until))
 
 
 def figures(seconds: Sequence[float]) -> str:

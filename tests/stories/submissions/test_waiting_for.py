@@ -12,6 +12,7 @@ from app.flows.present import documents
 from app.storage import tasks
 from tests.support.gateway import Running, eventually, running_gateway
 from tests.support.starting import StartGateway, StartSandbox
+from tests.support.watching import sent_statements
 
 REFUSED = [
     ({"status": 400002}, "vendor_key_rejected"),
@@ -78,15 +79,9 @@ async def test_a_list_reads_what_is_held_once(start_gateway: StartGateway) -> No
     context = gateway.gateway.context
 
     def statements(conn: sa.Connection, limit: int) -> int:
-        seen = []
         records = tasks.list_page(conn, Filters(), limit)
-
-        def note(*given: Any) -> None:
-            seen.append(given[2])
-
-        sa.event.listen(conn, "before_cursor_execute", note)
-        shown = documents(conn, records, context.policy, context.clock.now())
-        sa.event.remove(conn, "before_cursor_execute", note)
+        with sent_statements(conn) as seen:
+            shown = documents(conn, records, context.policy, context.clock.now())
         assert [one["waiting_for"]["reason"] for one in shown] == ["held_by_hand"] * limit
         return len(seen)
 

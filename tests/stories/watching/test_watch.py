@@ -1,16 +1,14 @@
 """Many who wait on one process: what it costs the database and the memory, however slowly they read."""
 
 import asyncio
-from _asyncio import Task
 from typing import Any
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 
 from app.flows.announce import MOST_CHANGED, read_ids, write_payloads
 from app.flows.clock import Clock, Ids
-from app.flows.waits import Until
-from app.flows.watch import Watch
 from app.storage.listen import MOST_PAYLOAD_BYTES
 from tests.support.bodies import done, song
 from tests.support.databases import on_sqlite
@@ -19,7 +17,7 @@ from tests.support.gateway import Running, eventually
 from tests.support.optional import present
 from tests.support.starting import StartGateway
 from tests.support.virtual_time import monotonic
-from tests.support.watching import ADMIN, counted_statements, submit_many
+from tests.support.watching import ADMIN, all_waiting, sent_statements, submit_many, wait_for
 
 
 @pytest.fixture
@@ -28,36 +26,24 @@ async def gateway(start_gateway: StartGateway) -> Running:
 
 
 async def _statements_in(seconds: int) -> list[Any]:
-    with counted_statements() as found:
+    with sent_statements(sa.Engine) as found:
         await asyncio.sleep(seconds)
     return [
         one
-        for one in found
+        for one, _ in found
         if one.startswith(("SELECT tasks.id, tasks.client_name", "SELECT clients.name, clients.key_digest"))
     ]
-
-
-async def _all_waiting(watch: Watch, count: int) -> None:
-    async def waiting() -> bool:
-        waiters = [one for some in watch._waits._waiting.values() for one in some]
-        return len(waiters) == count and all(one.known for one in waiters)
-
-    await eventually(waiting)
-
-
-def _wait_for(watch: Watch, task: dict[str, Any], until: Until = Until.FINAL, wait_s: int = 60) -> Task[Any]:
-    return asyncio.create_task(watch.wait(UUID(task["id"]), ADMIN, wait_s, until))
 
 
 async def test_two_hundred_who_wait_ask_the_database_no_more_than_one(gateway: Running) -> None:
     watch = gateway.gateway.services.watch
     tasks = await submit_many(gateway, 200)
-    one = _wait_for(watch, tasks[0])
-    await _all_waiting(watch, 1)
+    one = wait_for(watch, tasks[0])
+    await all_waiting(watch, 1)
     alone = await _statements_in(4)
-    with counted_statements() as found:
-        waits = [one, *(_wait_for(watch, task) for task in tasks[1:])]
-        await _all_waiting(watch, 200)
+    with sent_statements(sa.Engine) as found:
+        waits = [one, *(wait_for(watch, task) for task in tasks[1:])]
+        await all_waiting(watch, 200)
     assert len(found) <= 20, "they were looked up one by one when they came"
     together = await _statements_in(4)
     # How far they are, and whether a key has ended: two statements each second, and one more second at the edges.
@@ -67,7 +53,7 @@ async def test_two_hundred_who_wait_ask_the_database_no_more_than_one(gateway: R
     for number, task in enumerate(chosen):
         await gateway.call_back("song", done(f"t2m_{number}"), UUID(task["id"]))
     await asyncio.wait([waits[tasks.index(task)] for task in chosen], timeout=10)
-    with counted_statements() as found:
+    with sent_statements(sa.Engine) as found:
         gateway.gateway.drain()
         answers = await asyncio.gather(*waits)
     # Documents are read a hundred at a time, for all who wait.
@@ -127,11 +113,11 @@ async def test_streams_of_the_same_tasks_cost_one_reading(gateway: Running) -> N
         await anext(reading)
     waiting = [asyncio.ensure_future(anext(reading)) for reading in readings]
     await asyncio.sleep(0.1)
-    with counted_statements() as found:
+    with sent_statements(sa.Engine) as found:
         await gateway.call_back("song", song(), UUID(tasks[0]["id"]))
         shown = await asyncio.gather(*waiting)
     assert len({one.body for one in shown}) == 1
-    assert len([one for one in found if "items" in one and one.startswith("SELECT")]) <= 6
+    assert len([one for one, _ in found if "items" in one and one.startswith("SELECT")]) <= 6
     for stream in opened:
         watch.close_stream(stream)
 
@@ -139,9 +125,9 @@ async def test_streams_of_the_same_tasks_cost_one_reading(gateway: Running) -> N
 @on_sqlite
 async def test_a_hub_that_nobody_uses_asks_nothing(gateway: Running) -> None:
     await gateway.submit()
-    with counted_statements() as found:
+    with sent_statements(sa.Engine) as found:
         await asyncio.sleep(2.5)
-    asked = [one for one in found if "timeline" in one or "timer_due_at" in one]
+    asked = [one for one, _ in found if "timeline" in one or "timer_due_at" in one]
     # What is counted is for health and metrics, and asked now and then whoever waits.
     assert [one for one in asked if not one.startswith("SELECT count(")] == []
 
@@ -151,7 +137,7 @@ async def test_what_a_command_beside_the_server_changes_is_found_within_a_second
     gateway: Running, database_url: str
 ) -> None:
     task = await gateway.submit()
-    waiting = _wait_for(gateway.gateway.services.watch, task)
+    waiting = wait_for(gateway.gateway.services.watch, task)
     await asyncio.sleep(0.5)
     since = monotonic()
     await Direct(database_url).execute("UPDATE tasks SET status = 'canceled', version = version + 1")
