@@ -21,6 +21,7 @@ PYTEST := $(BIN)/python -m pytest -q
 # One file is done before further workers have started.
 SPREAD := $(if $(findstring .py,$(ARGS)),,-n $(PYTEST_WORKERS) --dist worksteal)
 TIMES := $(if $(findstring .py,$(ARGS)),,--slowest 5)
+ALL_TIERS = $(PYTEST) $(SPREAD) $(TIMES) -m "not slow" --db both --hypothesis-profile thorough $(ARGS)
 # Paths in ARGS are chosen instead of the tiers.
 EVERYDAY := $(if $(findstring tests/,$(ARGS)),,tests/rules tests/stories tests/database)
 UV_COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -63,7 +64,7 @@ test: $(READY) ## the everyday tiers: rules, stories, database (ARGS=path or '-k
 
 .PHONY: test-all
 test-all: $(READY) ## every tier, stories on both databases, properties with more examples
-	$(PYTEST) $(SPREAD) $(TIMES) -m "not slow" --db both --hypothesis-profile thorough $(ARGS)
+	$(ALL_TIERS)
 
 .PHONY: test-slow
 test-slow: $(READY) ## what is too heavy for every day: load, and kills by the hundred
@@ -92,7 +93,7 @@ check: $(READY) ## format, lint, types, layers, every tier
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(PYTEST) $(SPREAD) $(TIMES) -m "not slow" --db both --hypothesis-profile thorough $(ARGS)
+	$(ALL_TIERS)
 
 .PHONY: trace
 trace: $(READY) ## record anew what the gateway shows of the scripts in tests/stories/trace

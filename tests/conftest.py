@@ -35,8 +35,6 @@ from tests.support.virtual_time import VirtualLoop, virtual_loop
 pytest_plugins = ["tests.support.summary"]
 BOTH = ("sqlite", "postgresql")
 TESTS = Path(__file__).parent
-RULES = TESTS / "rules"
-STORIES = TESTS / "stories"
 set_up("console", "warning")
 hypothesis.settings.register_profile("quick", max_examples=20, deadline=None)
 hypothesis.settings.register_profile("thorough", max_examples=150, deadline=None)
@@ -51,10 +49,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--crash-rounds", type=int, default=20, help="kills of each heavy crash test (default: 20)")
 
 
+def _is_in(path: Path, *tiers: str) -> bool:
+    return any(path.is_relative_to(TESTS / tier) for tier in tiers)
+
+
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Callable[[], Any]]:
     """Rules and stories run on virtual time, and so does what asks for it."""
-    in_tier = item.path.is_relative_to(RULES) or item.path.is_relative_to(STORIES)
-    is_virtual = item.get_closest_marker("virtual_time") or (in_tier and not item.get_closest_marker("real_time"))
+    by_tier = _is_in(item.path, "rules", "stories")
+    is_virtual = item.get_closest_marker("virtual_time") or (by_tier and not item.get_closest_marker("real_time"))
     return {"virtual": VirtualLoop} if is_virtual else {"real": asyncio.new_event_loop}
 
 
@@ -62,7 +64,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Choose the database of each test that does not choose its own."""
     own = [mark for mark in metafunc.definition.iter_markers("parametrize") if "database_url" in mark.args[0]]
     if "database_url" in metafunc.fixturenames and not own:
-        is_story = metafunc.definition.path.is_relative_to(STORIES)
+        is_story = _is_in(metafunc.definition.path, "stories")
         named = metafunc.config.getoption("--db")
         chosen = [named] if is_story and named != "both" else BOTH
         metafunc.parametrize("database_url", chosen, indirect=True)
@@ -78,15 +80,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """What hangs on no database is not run again when the stories are run on the other one."""
     if config.getoption("--db") != "postgresql":
         return
-    again = [
+    again = {
         item
         for item in items
-        if item.path.is_relative_to(STORIES)
+        if _is_in(item.path, "stories")
         and getattr(item, "callspec", None)
         and item.callspec.params.get("database_url", "postgresql") == "sqlite"  # type: ignore[attr-defined]
-    ]
-    config.hook.pytest_deselected(items=again)
-    items[:] = [item for item in items if item not in set(again)]
+    }
+    config.hook.pytest_deselected(items=list(again))
+    items[:] = [item for item in items if item not in again]
 
 
 @pytest.fixture(scope="session")
@@ -113,10 +115,6 @@ def kept_database(postgres: PostgresServer) -> Iterator[tuple[str, KeptConnectio
         yield url, connection
 
 
-def _shares_a_database(path: Path) -> bool:
-    return any(path.is_relative_to(TESTS / tier) for tier in ("rules", "stories", "database"))
-
-
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database at head with no row in it. Tests that change its schema say ``own_database``; processes and upgrades
@@ -125,7 +123,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         path = tmp_path / "gateway.db"
         shutil.copy(request.getfixturevalue("sqlite_template"), path)
         yield f"sqlite+aiosqlite:///{path}"
-    elif request.node.get_closest_marker("own_database") or not _shares_a_database(request.path):
+    elif request.node.get_closest_marker("own_database") or not _is_in(request.path, "rules", "stories", "database"):
         server = request.getfixturevalue("postgres")
         name = f"test_{uuid.uuid4().hex}"
         yield server.create_database(name, template="template")

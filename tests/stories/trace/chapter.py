@@ -64,4 +64,4 @@ def chapter(script: Callable[[Chapter], Awaitable[None]]) -> Any:
             raise
         await play.end()
 
-    return pytest.mark.virtual_time(test)
+    return test
