@@ -189,6 +189,8 @@ def _current(conn: sa.Connection) -> str | None:
 
 
 def _alembic(conn: sa.Connection, revision: str, current: str | None) -> None:
+    if current == (head() if revision == "head" else revision):
+        return  # Alembic would read every migration to find that out
     config = alembic_config()
     config.attributes["connection"] = conn
     if _is_down(current, revision):
