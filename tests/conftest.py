@@ -32,7 +32,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.starting import Retain, StartGateway, StartSandbox
 from tests.support.virtual_time import VirtualLoop, virtual_loop
 
-pytest_plugins = ["tests.support.summary"]
+pytest_plugins = ["tests.support.summary", "tests.support.compiled"]
 BOTH = ("sqlite", "postgresql")
 TESTS = Path(__file__).parent
 set_up("console", "warning")

@@ -103,6 +103,8 @@ async def test_a_late_answer_names_the_items_of_a_failed_task(
     gateway = await start_gateway(sandbox, clock=clock, submit_confirm_s=0.2, query_first_after_s=0.2)
     task = await gateway.submit()
     await gateway.until(task["id"], "submitting")
+    # Claimed; a moment later it is sent.
+    await asyncio.sleep(0.3)
     clock.skip(61)
     await gateway.until(task["id"], "failed")
     done = await gateway.until(task["id"], "succeeded")
