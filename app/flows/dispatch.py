@@ -148,6 +148,10 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
     standing = limit.standing
     if standing.unknown_tasks and items.any_named(conn, [UUID(text) for text in standing.unknown_tasks]):
         standing = standings.confirmed(standing)
+    if not tasks.any_queued(conn):
+        if standing != limit.standing:
+            limits.save(conn, Limit.SUBMIT, replace(limit, standing=standing))
+        return Claims((), Applied())
     own_in_flight = tasks.in_flight(conn, now)
     in_flight = sum(own_in_flight.values())
     room = min(free, max(context.policy.max_in_flight - in_flight, 0))

@@ -23,11 +23,16 @@ def find(conn: sa.Connection, key: ModelKey) -> Breaker | None:
     return _breaker(row) if row else None
 
 
+_HELD: Final = (
+    sa.select(model_breakers)
+    .where(model_breakers.c.held_since.is_not(None))
+    .order_by(model_breakers.c.held_since, model_breakers.c.kind, model_breakers.c.model)
+)
+
+
 def held(conn: sa.Connection) -> dict[ModelKey, Breaker]:
     """Those that are open, at most ``MOST``, those that opened first before the others."""
-    statement = sa.select(model_breakers).where(model_breakers.c.held_since.is_not(None))
-    rows = conn.execute(statement.order_by(model_breakers.c.held_since, model_breakers.c.kind, model_breakers.c.model))
-    return {ModelKey(row.kind, row.model): _breaker(row) for row in rows}
+    return {ModelKey(row.kind, row.model): _breaker(row) for row in conn.execute(_HELD)}
 
 
 def save(conn: sa.Connection, key: ModelKey, breaker: Breaker | None) -> None:

@@ -51,12 +51,20 @@ def drop_expired_name(conn: sa.Connection, name: str, revoked_before: datetime) 
     conn.execute(clients.delete().where(clients.c.name == name, clients.c.revoked_at < revoked_before))
 
 
+# Built once: every request of the API asks it.
+_DIGEST: Final = sa.bindparam("digest", type_=sa.LargeBinary)
+_IS_PREVIOUS: Final = sa.and_(
+    clients.c.previous_key_digest == _DIGEST, clients.c.previous_key_until > sa.bindparam("now")
+)
+_BY_KEY: Final = sa.select(clients).where(
+    sa.or_(clients.c.key_digest == _DIGEST, _IS_PREVIOUS), clients.c.revoked_at.is_(None)
+)
+
+
 def find_by_key(conn: sa.Connection, api_key: str, now: datetime) -> Client | None:
     """The client that has this key, or had it before and may still use it, and was not revoked."""
     digest = key_digest(api_key)
-    is_previous = sa.and_(clients.c.previous_key_digest == digest, clients.c.previous_key_until > now)
-    matches = sa.and_(sa.or_(clients.c.key_digest == digest, is_previous), clients.c.revoked_at.is_(None))
-    row = conn.execute(sa.select(clients).where(matches)).one_or_none()
+    row = conn.execute(_BY_KEY, {"digest": digest, "now": now}).one_or_none()
     return replace(_client(row), key=digest) if row else None
 
 

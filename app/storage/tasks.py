@@ -191,6 +191,14 @@ def list_page(conn: sa.Connection, filters: Filters, limit: int) -> list[Record]
     return [record_of(row) for row in conn.execute(statement)]
 
 
+_ANY_QUEUED: Final = sa.select(sa.exists().where(tasks.c.dispatch_due_at.is_not(None)))
+
+
+def any_queued(conn: sa.Connection) -> bool:
+    """Whether any task is queued, due or parked."""
+    return bool(conn.scalar(_ANY_QUEUED))
+
+
 def lock_queued(conn: sa.Connection, now: datetime, limit: int, client_name: str | None = None) -> list[Record]:
     """Lock the queued tasks, of one client or of all, that have been due longest. Tasks that another transaction
     holds are passed over."""
@@ -241,13 +249,17 @@ def due_timers(conn: sa.Connection, now: datetime, limit: int) -> list[UUID]:
     return list(conn.scalars(statement))
 
 
+# An expression: grouped by the column itself, SQLite walks the index of all tasks by client, in their order.
+_NAME: Final = tasks.c.client_name.concat("").label("name")
+_IN_FLIGHT: Final = (
+    sa.select(_NAME, sa.func.count().label("n")).where(tasks.c.slot_until > sa.bindparam("now")).group_by(_NAME)
+)
+
+
 def in_flight(conn: sa.Connection, now: datetime) -> dict[str, int]:
     """How many tasks of each client the vendor may have. Ask in a statement of its own, after the lock on the
     limit."""
-    # An expression: grouped by the column itself, SQLite walks the index of all tasks by client, in their order.
-    name = tasks.c.client_name.concat("").label("name")
-    counted = sa.select(name, sa.func.count().label("n")).where(tasks.c.slot_until > now)
-    return {row.name: row.n for row in conn.execute(counted.group_by(name))}
+    return {row.name: row.n for row in conn.execute(_IN_FLIGHT, {"now": now})}
 
 
 def count_open_signed_otherwise(conn: sa.Connection, key_ids: Iterable[str]) -> int:
