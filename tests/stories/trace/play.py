@@ -6,12 +6,13 @@ from asyncio import sleep
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import groupby
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from tests.stories.trace.processes import BEGINNING, Process, TraceClock, process
 from tests.stories.trace.receiver import Receiver
-from tests.stories.trace.record import Document, Names, changes, parts
+from tests.stories.trace.record import Document, Names, changes, parts, seconds
 from tests.stories.trace.vendor import Item, Vendor
 from tests.stories.trace.wire import Reply, Response, call, serving
 from tests.support.gateway import ADMIN_KEY, PARAMS
@@ -317,7 +318,7 @@ class Play:
                 self.lines.append(f"timeline of {name} is another than it was")
                 before = []
             self.lines.append(f"timeline of {name}")
-            self.lines += [f"  {_told(entry, self.names)}" for entry in entries[len(before) :]]
+            self.lines += [f"  {line}" for line in _in_order(entries[len(before) :], self.names)]
             self._timelines[name] = entries
 
     async def _timeline(self, task_id: str) -> list[Document]:
@@ -362,6 +363,15 @@ class Play:
 
     def _with_ids(self, text: str) -> str:
         return _PLACE.sub(lambda found: self.names.id_of(found[1]) or found[0], text)
+
+
+def _in_order(entries: list[Document], names: Names) -> list[str]:
+    """What entries tell. Two notifications that end at one moment are posted side by side, and end in any order."""
+    told: list[str] = []
+    for (_, is_end), some in groupby(entries, key=lambda one: (seconds(one["at"]), one["type"] == "notification")):
+        lines = [_told(entry, names) for entry in some]
+        told += sorted(lines) if is_end else lines
+    return told
 
 
 def _told(entry: Document, names: Names) -> str:
