@@ -19,7 +19,7 @@ from app.flows import waiting
 from app.flows.audit import act
 from app.flows.context import Context
 from app.flows.present import Document, task_document
-from app.storage import audit, idempotency, sets, tasks, timeline
+from app.storage import audit, idempotency, state, tasks, timeline, writes
 from app.storage.tasks import Given, Record
 from app.telemetry import traces
 from app.vendor.kinds import KINDS
@@ -178,7 +178,8 @@ def _taken(
 
 def _store(conn: sa.Connection, context: Context, records: Sequence[Record], now: datetime) -> AcceptedTasks:
     entries = [(record.task, Entry(now, "accepted")) for record in records]
-    sets.write(conn, [tasks.inserted(records), timeline.appended(entries)])
+    rows = [tasks.new_row(record.task, record.given) for record in records]
+    state.save(conn, [state.Part({writes.NEW_TASKS: rows, writes.NEW_ENTRIES: timeline.rows_of(entries)})])
     waits = waiting.read(conn, context.policy, now)
     documents = tuple(task_document(record, [], {}, context.policy, waits) for record in records)
     return AcceptedTasks(tuple(record.task.id for record in records), documents=documents)

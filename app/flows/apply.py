@@ -1,11 +1,14 @@
-"""The one door through which state changes: lock the tasks, load their items, step, write back.
+"""The one door through which state changes: load the tasks with their items, step in memory, save.
 
 Submissions' answers, callbacks, queries' answers, the clock and cancellation all come through here, so the order
-of locks (limits → tasks → items → inbox → timeline) and the bookkeeping have one place.
+of locks (limits → tasks → items → inbox → timeline) and the bookkeeping have one place. What is loaded is saved only
+if nobody else has changed it since. Who must not be refused locks it first; who may come again loads without locks,
+and is told what somebody else was at.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -15,16 +18,20 @@ from app.domain.task import Task
 from app.domain.transition import Change, Outcome, step
 from app.flows.letters import named_digests, written
 from app.flows.traced import Followed, followed
-from app.storage import items, locking, sets, statements, tasks, timeline
+from app.storage import dialect, items, state, tasks, timeline, writes
 from app.storage.database import Conflicted
-from app.storage.inbox import Receipt
-from app.storage.locking import Obtained, lock_free, look
+from app.storage.state import Receipt
+from app.storage.writes import Row
+
+MOST_TO_LEAVE: Final = 16
+"""A task that had so many bodies leaves no large values that nothing refers to any more. One of the everyday does not
+have so many, and to look for such values takes a transaction."""
 
 
 @dataclass(slots=True)
 class Applied:
-    """What a transaction did. ``outcomes`` matches the changes; None for one that was deferred since another
-    transaction holds one of its tasks, or an item's owner changed meanwhile."""
+    """What a transaction did. ``outcomes`` matches the changes; None for one whose task is no more, or that was not
+    saved since somebody else was at it."""
 
     outcomes: list[Outcome | None] = field(default_factory=list)
     changed: set[UUID] = field(default_factory=set)
@@ -36,52 +43,111 @@ class Applied:
     told: bool = False
     """Whether the timeline of a task was told."""
 
+    def add(self, other: "Applied") -> None:
+        """Add what else was done, but for its outcomes."""
+        self.changed |= other.changed
+        self.arrivals += other.arrivals
+        self.moves += other.moves
+        self.ended += other.ended
+        self.followed += other.followed
+        self.notifies |= other.notifies
+        self.told |= other.told
 
-@dataclass(frozen=True, slots=True)
-class Locked:
-    """A board of locked tasks with their items; of ``unlocked`` ones as they were seen. ``strangers``: named items
-    that belong to a task which is not on it: another transaction holds that one, or has only now given the item to
-    it. ``receipts``: by digest. ``obtained``: the rows that the board was made of."""
 
-    board: Board
-    strangers: Collection[tuple[str, str]]
-    receipts: dict[bytes, Receipt]
-    obtained: Obtained
+@dataclass(slots=True)
+class Loaded:
+    """A unit of work: tasks with their items, as they were loaded and then changed in memory, saved together or not
+    at all. ``receipts``: of the callbacks that are known, by digest. ``callbacks`` and ``settled_callbacks``: rows of
+    the log to be saved with it, see ``writes``. ``…_revisions``: the versions of the rows that were loaded."""
+
+    board: Board = field(default_factory=Board)
+    receipts: dict[bytes, Receipt] = field(default_factory=dict)
+    callbacks: list[Row] = field(default_factory=list)
+    settled_callbacks: list[Row] = field(default_factory=list)
+    task_revisions: dict[UUID, str] = field(default_factory=dict)
+    item_revisions: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def holds(self, change: Change) -> bool:
-        """Whether everything that a change reaches is on the board."""
-        if change.task_id is not None and change.task_id not in self.board.tasks:
-            return False
-        return not self.strangers or not any(seen.key in self.strangers for seen in change.observations)
+        """Whether the task that a change names is there still."""
+        return change.task_id is None or change.task_id in self.board.tasks
 
 
 def apply(conn: sa.Connection, changes: Sequence[Change], rules: Rules, *, skip_locked: bool = False) -> Applied:
-    """Apply changes, in order, in the caller's transaction. Waits for locked tasks unless ``skip_locked``."""
-    locked = lock(conn, changes, skip_locked=skip_locked)
-    applied = step_all(locked, changes, rules)
-    write_back(conn, locked.board, rules)
+    """Apply changes, in order, in the caller's transaction. Waits for tasks that another transaction holds; with
+    ``skip_locked`` it passes over them, and over those that have just been changed."""
+    if not skip_locked:
+        loaded = load(conn, changes)
+        applied = step_all(loaded, changes, rules)
+        save(conn, loaded, rules)
+        return applied
+    parts = load_apart(conn, changes)
+    done = [step_all(loaded, [changes[place] for place in places], rules) for loaded, places in parts]
+    saved = save_each(conn, [loaded for loaded, _ in parts], rules)
+    applied = Applied([None] * len(changes))
+    for (_, places), one, is_saved in zip(parts, done, saved, strict=True):
+        if is_saved:
+            applied.add(one)
+            for place, outcome in zip(places, one.outcomes, strict=True):
+                applied.outcomes[place] = outcome
     return applied
 
 
-def lock(
-    conn: sa.Connection, changes: Sequence[Change], *, skip_locked: bool, digests: Collection[bytes] = ()
-) -> Locked:
-    """Lock the tasks that the changes name and those that own the items they name, read their items, and look
-    callbacks up by ``digests``. Where it waits for locks, it reads in a second statement: what the first one sees may
-    be older than its locks."""
-    named, keys = _reached(changes)
-    if not skip_locked:
-        tasks.lock(conn, named, keys)
-    locked = _on_a_board(conn, keys, lock_free(conn, named, keys, digests))
-    if locked.strangers and not skip_locked:
-        raise Conflicted  # an owner changed while we waited for its lock
-    return locked
+def load(conn: sa.Connection, changes: Sequence[Change]) -> Loaded:
+    """Lock and load the tasks that changes name and those that own the items they name, with their items. It loads in
+    a second statement: what the first one sees may be older than its locks."""
+    lock_reached(conn, changes)
+    return _all_of(state.load(conn, *_reached(changes)))
 
 
-def unlocked(conn: sa.Connection, changes: Sequence[Change], digests: Collection[bytes]) -> Locked:
-    """The same without any lock, to be written by ``write_unless_changed``."""
-    named, keys = _reached(changes)
-    return _on_a_board(conn, keys, look(conn, named, keys, digests))
+def lock_reached(conn: sa.Connection, changes: Sequence[Change]) -> None:
+    """Lock what ``load`` loads; waits for whoever holds it."""
+    state.lock(conn, *_reached(changes))
+
+
+def load_apart(
+    conn: sa.Connection, changes: Sequence[Change], digests: Sequence[bytes] = ()
+) -> list[tuple[Loaded, list[int]]]:
+    """Load the same without locks, in parts that have no task and no item in common; with each part the places of its
+    changes. ``digests``: of the callbacks that the changes are, in their order."""
+    rows = state.load(conn, *_reached(changes), digests)
+    owners = {item.key: item.task_id for item in rows.items}
+    parts = _Parts()
+    for change in changes:
+        # What names nothing is one with its like: they are counted against one allowance.
+        names = [change.task_id] if change.task_id is not None else []
+        keys = [seen.key for seen in change.observations]
+        parts.join([*names, *keys, *(owners[key] for key in keys if key in owners)] or [None])
+    everything = _all_of(rows)
+    found: dict[int, tuple[Loaded, list[int]]] = {}
+    for place, change in enumerate(changes):
+        number = parts.of(change.task_id or next((seen.key for seen in change.observations), None))
+        found.setdefault(number, (Loaded(receipts=everything.receipts), []))[1].append(place)
+    for task in rows.tasks:
+        _move(task, everything, found[parts.of(task.id)][0])
+    return list(found.values())
+
+
+class _Parts:
+    """Names that belong together, by a number for each part (union-find)."""
+
+    def __init__(self) -> None:
+        self._above: dict[object, object] = {}
+        self._numbers: dict[object, int] = {}
+
+    def join(self, names: Sequence[object]) -> None:
+        """These belong together."""
+        first = self._top(names[0])
+        for name in names[1:]:
+            self._above[self._top(name)] = first
+
+    def of(self, name: object) -> int:
+        """The part of a name."""
+        return self._numbers.setdefault(self._top(name), len(self._numbers))
+
+    def _top(self, name: object) -> object:
+        while (above := self._above.setdefault(name, name)) != name:
+            name = above
+        return name
 
 
 def _reached(changes: Sequence[Change]) -> tuple[set[UUID], set[tuple[str, str]]]:
@@ -90,20 +156,32 @@ def _reached(changes: Sequence[Change]) -> tuple[set[UUID], set[tuple[str, str]]
     return {change.task_id for change in changes if change.task_id is not None}, keys
 
 
-def _on_a_board(conn: sa.Connection, keys: Collection[tuple[str, str]], obtained: Obtained) -> Locked:
-    board = Board()
-    for task in obtained.tasks:
-        board.add_task(task)
-    for item in obtained.items:
-        board.add_item(item)
-    strangers = items.owners(conn, keys - board.items.keys())
-    return Locked(board, strangers, {receipt.digest: receipt for receipt in obtained.receipts}, obtained)
+def _all_of(rows: state.Rows) -> Loaded:
+    loaded = Loaded(receipts={receipt.digest: receipt for receipt in rows.receipts})
+    for task in rows.tasks:
+        loaded.board.add_task(task)
+    for item in rows.items:
+        loaded.board.add_item(item)
+    loaded.task_revisions = dict(zip((task.id for task in rows.tasks), rows.task_revisions, strict=False))
+    loaded.item_revisions = dict(zip((item.key for item in rows.items), rows.item_revisions, strict=False))
+    return loaded
 
 
-def step_all(locked: Locked, changes: Sequence[Change], rules: Rules) -> Applied:
-    """Apply changes to a locked board, in memory."""
-    board = locked.board
-    applied = Applied([step(board, change, rules) if locked.holds(change) else None for change in changes])
+def _move(task: Task, whole: Loaded, part: Loaded) -> None:
+    """Put a task with its items, as they were loaded, into a part."""
+    part.board.add_task(task)
+    if task.id in whole.task_revisions:
+        part.task_revisions[task.id] = whole.task_revisions[task.id]
+    for item in whole.board.items_of(task):
+        part.board.add_item(item)
+        if item.key in whole.item_revisions:
+            part.item_revisions[item.key] = whole.item_revisions[item.key]
+
+
+def step_all(loaded: Loaded, changes: Sequence[Change], rules: Rules) -> Applied:
+    """Apply changes to what was loaded, in memory."""
+    board = loaded.board
+    applied = Applied([step(board, change, rules) if loaded.holds(change) else None for change in changes])
     applied.changed = board.dirty_tasks - board.removed
     applied.arrivals, applied.moves = board.arrivals, board.moves
     applied.ended, applied.followed = board.ended, followed(board)
@@ -112,10 +190,37 @@ def step_all(locked: Locked, changes: Sequence[Change], rules: Rules) -> Applied
     return applied
 
 
-def write_back(conn: sa.Connection, board: Board, rules: Rules, *inbox: statements.Change) -> None:
-    """Write the ``inbox``, what has changed on a board, and the notifications of it. Large values that nothing refers
-    to any more go."""
-    sets.write(conn, [*inbox, *_changed_rows(board, rules)])
+def save(conn: sa.Connection, loaded: Loaded, rules: Rules) -> None:
+    """Save what was locked and loaded, in the caller's transaction. Raises ``Conflicted`` if an owner changed while it
+    was waited for."""
+    if not all(save_each(conn, [loaded], rules)):
+        raise Conflicted
+
+
+def save_each(
+    conn: sa.Connection, parts: Sequence[Loaded], rules: Rules, *, in_one_statement: bool = False
+) -> list[bool]:
+    """Save each part that nobody else has changed since it was loaded, and nobody holds: its rows of the log, what has
+    changed, and the notifications of it; large values that nothing refers to any more go. Returns which were saved.
+    ``in_one_statement``: there is no transaction around it, and parts that need further ones are not saved."""
+    rows = [_rows(loaded, rules) for loaded in parts]
+    alone = in_one_statement and dialect.is_postgresql(conn)
+    chosen = [place for place, loaded in enumerate(parts) if not (alone and _takes_more(loaded.board))]
+    saved = [False] * len(parts)
+    for place, is_saved in zip(chosen, state.save(conn, [rows[place] for place in chosen]), strict=True):
+        saved[place] = is_saved
+        if is_saved and not alone:
+            _clear_up(conn, parts[place].board)
+    return saved
+
+
+def _takes_more(board: Board) -> bool:
+    """Whether something has to be deleted too."""
+    flooded = (board.tasks[board.items[key].task_id].stored_bodies >= MOST_TO_LEAVE for key in board.superseded)
+    return bool(board.removed or timeline.overfull(_kept(board)) or any(flooded))
+
+
+def _clear_up(conn: sa.Connection, board: Board) -> None:
     timeline.thin_out(conn, timeline.overfull(_kept(board)))
     tasks.delete(conn, board.removed)
     superseded = [item for key in sorted(board.superseded) if (item := board.items[key]).task_id not in board.removed]
@@ -123,33 +228,27 @@ def write_back(conn: sa.Connection, board: Board, rules: Rules, *inbox: statemen
         items.drop_old_values(conn, superseded, named_digests(conn, {item.task_id for item in superseded}))
 
 
-def write_unless_changed(conn: sa.Connection, seen: Locked, rules: Rules, *inbox: statements.Change) -> None:
-    """The same for a board without locks, in one statement. Raises ``Conflicted``, or the database's error, where
-    somebody else is at its rows or has changed them, and where one statement does not do; then nothing is written."""
-    changed = _changed_rows(seen.board, rules)
-    if seen.board.removed or timeline.overfull(_kept(seen.board)):
-        raise Conflicted
-    locking.write_unless_changed(conn, [*inbox, *changed], seen.obtained)
-
-
-def _changed_rows(board: Board, rules: Rules) -> list[statements.Change]:
+def _rows(loaded: Loaded, rules: Rules) -> state.Part:
+    board = loaded.board
     kept = _kept(board)
     entries = [(task, entry) for task in kept for entry in board.entries.get(task.id, ())]
     for task in kept:
         task.timeline_seq += len(board.entries.get(task.id, ()))
-    return [
-        *tasks.changed(kept),
-        *items.changed(board.items[key] for key in _live(board)),
-        items.new_values(board.large),
-        timeline.appended(entries),
-        written(board, rules),
-    ]
+    live = [item for key in sorted(board.dirty_items) if (item := board.items[key]).task_id not in board.removed]
+    rows: dict[writes.Write, Sequence[Row]] = {
+        writes.NEW_TASKS: [tasks.new_row(task) for task in kept if task.new],
+        writes.CHANGED_TASKS: [tasks.changing_of(task) for task in kept if not task.new],
+        writes.NEW_ITEMS: [items.row_of(item) for item in live if item.new],
+        writes.CHANGED_ITEMS: [items.row_of(item) for item in live if not item.new],
+        writes.NEW_VALUES: [(*key, board.large[key]) for key in sorted(board.large)],
+        writes.CALLBACKS: loaded.callbacks,
+        writes.SETTLED_CALLBACKS: loaded.settled_callbacks,
+        writes.NEW_ENTRIES: timeline.rows_of(entries),
+        writes.NEW_NOTIFICATIONS: written(board, rules),
+    }
+    return state.Part(rows, loaded.task_revisions, loaded.item_revisions)
 
 
 def _kept(board: Board) -> list[Task]:
     """The tasks that have changed and stay, by id."""
     return [board.tasks[task_id] for task_id in sorted(board.dirty_tasks) if task_id not in board.removed]
-
-
-def _live(board: Board) -> Iterable[tuple[str, str]]:
-    return (key for key in sorted(board.dirty_items) if board.items[key].task_id not in board.removed)

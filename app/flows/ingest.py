@@ -15,8 +15,9 @@ from app.domain.observation import Reading
 from app.errors import Unavailable
 from app.flows.context import Context
 from app.flows.deadlines import Deadlines
-from app.flows.record import Received, Ruling, commit_optimistically
+from app.flows.record import Received, Ruling
 from app.flows.writer import Writer
+from app.storage import state
 from app.storage.database import Lane
 from app.storage.inbox import digest_of
 from app.telemetry import metrics
@@ -91,12 +92,12 @@ class Ingest:
         self._reading_large = asyncio.Lock()
 
     async def rehearse(self) -> None:
-        """Commit an empty group on a connection for each writer, which makes the statements of an everyday one: the
-        first callbacks would wait for that. A database that does not allow it now (it only reads) is no reason not to
+        """Make the statements of an everyday group on a connection for each writer: the first callbacks would wait for
+        that. A database that does not allow it now (it only reads) is no reason not to
         start."""
         db = self._context.db.on(Lane.CALLBACKS)
         with contextlib.suppress(Unavailable):
-            await asyncio.gather(*(db.attempt(commit_optimistically, (), self._context.rules) for _ in self.writers))
+            await asyncio.gather(*(db.attempt(state.rehearse) for _ in self.writers))
 
     def open(self, family: str, token: str) -> Address | None:
         """Check the token of a callback URL (G7). None for anything but a valid one of this family."""

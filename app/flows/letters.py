@@ -19,10 +19,11 @@ from app.domain.policy import Policy
 from app.domain.task import Item, Task
 from app.domain.timing import rfc3339
 from app.flows.present import task_document
-from app.storage import items, outbox, statements, tasks
+from app.storage import items, outbox, tasks
 from app.storage.database import dumps
 from app.storage.outbox import Letter
 from app.storage.tasks import Given, Record
+from app.storage.writes import Row
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +37,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     follow_ups: int
 
 
-def written(board: Board, rules: Rules) -> statements.Change:
+def written(board: Board, rules: Rules) -> list[Row]:
     """The outbox rows for what the tasks of a board have passed, frozen as this transaction leaves them."""
     policy = rules.policy
     rows = []
@@ -47,11 +48,13 @@ def written(board: Board, rules: Rules) -> statements.Change:
         url = task.webhook_url or ""
         snapshot = Snapshot(task, board.items_of(task), policy.unknown_grace_s, policy.follow_ups)
         rows.append(
-            outbox.New(
-                rules.new_id(), task.client_name, task.id, f"task.{one.name}", url, origin_of(url), snapshot, one.at
+            outbox.row_of(
+                outbox.New(
+                    rules.new_id(), task.client_name, task.id, f"task.{one.name}", url, origin_of(url), snapshot, one.at
+                )
             )
         )
-    return outbox.added(rows)
+    return rows
 
 
 def rendered(conn: sa.Connection, letters: Sequence[Letter], policy: Policy) -> list[bytes | None]:

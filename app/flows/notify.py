@@ -23,7 +23,7 @@ from app.domain.timing import JITTER, later
 from app.domain.transition import Change
 from app.errors import Unavailable
 from app.flows import traced
-from app.flows.apply import Applied, lock, step_all, write_back
+from app.flows.apply import Applied, load, save, step_all
 from app.flows.background import Background
 from app.flows.clients import ROTATION
 from app.flows.context import Context
@@ -252,11 +252,11 @@ def settle(conn: sa.Connection, context: Context, letter: Letter, attempt: Attem
     }
     changes = [Change(attempt.at, "notification", letter.task_id, detail=detail)]
     # The task's lock comes before the outbox everywhere.
-    locked = lock(conn, changes, skip_locked=False)
+    loaded = load(conn, changes)
     if not outbox.settle(conn, letter, attempt, body):
         return Applied()
-    applied = step_all(locked, changes, context.rules)
-    write_back(conn, locked.board, context.rules)
+    applied = step_all(loaded, changes, context.rules)
+    save(conn, loaded, context.rules)
     return applied
 
 

@@ -19,7 +19,7 @@ from app.flows import waiting
 from app.flows.fitting import fit_items
 from app.flows.waiting import Waits
 from app.flows.warnings import warnings_of
-from app.storage import items
+from app.storage import items, state
 from app.storage.inbox import Logged
 from app.storage.tasks import Record
 from app.storage.timeline import Happened
@@ -32,7 +32,7 @@ Document = dict[str, Any]
 def documents(conn: sa.Connection, records: list[Record], policy: Policy, now: datetime) -> list[Document]:
     """The JSON of some tasks with their items: two statements, however many there are, and two more where one of
     them is queued."""
-    found = items.of_tasks(conn, [record.task.id for record in records])
+    found = state.load(conn, [record.task.id for record in records]).items
     values = items.values_of(conn, found)
     by_task: dict[UUID, list[Item]] = {}
     for item in found:

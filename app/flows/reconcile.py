@@ -17,12 +17,12 @@ from app.domain.schedule import SUSPECT
 from app.domain.standing import Reason, Standing
 from app.domain.timing import interval_s, later
 from app.domain.transition import Change
-from app.flows.apply import Applied, apply, lock, step_all, write_back
+from app.flows.apply import Applied, apply, load, save, step_all
 from app.flows.background import Background
 from app.flows.context import Context
 from app.flows.operating import absences
 from app.flows.permits import Span, spend
-from app.storage import items, limits, questions, tasks
+from app.storage import items, limits, questions, state
 from app.storage.database import Database
 from app.storage.items import Asked, Postponed
 from app.storage.limits import Limit
@@ -216,7 +216,7 @@ def _with_key_rejected(submit: Standing, now: datetime, detail: str) -> Standing
 
 def split(conn: sa.Connection, context: Context, question: Question, now: datetime) -> None:
     """Ask again in halves and at once."""
-    tasks.lock(conn, (), [one.key for one in question.asked])
+    state.lock(conn, (), [one.key for one in question.asked])
     items.postpone(conn, _halves(context, question, now), question.leased_until)
 
 
@@ -228,13 +228,13 @@ def postpone(conn: sa.Connection, context: Context, question: Question, answer: 
         for one in question.asked
     )
     away = absences(conn, now)
-    locked = lock(conn, [Change(now, FAULTY, observations=seen)], skip_locked=False)
+    loaded = load(conn, [Change(now, FAULTY, observations=seen)])
     detail: dict[str, Any] = {"fault": fault}
-    if words and len({task.client_name for task in locked.board.tasks.values()}) == 1:
+    if words and len({task.client_name for task in loaded.board.tasks.values()}) == 1:
         # What came may speak of every item that was asked about, and no client is shown what is another's.
         detail["answer"] = words
-    applied = step_all(locked, [Change(now, FAULTY, observations=seen, detail=detail, absences=away)], context.rules)
-    write_back(conn, locked.board, context.rules)
+    applied = step_all(loaded, [Change(now, FAULTY, observations=seen, detail=detail, absences=away)], context.rules)
+    save(conn, loaded, context.rules)
     group = SUSPECT if isinstance(answer, Spoiled) else ""
     postponed = [Postponed(one.key, _next_try(context, one, now), group, one.attempts + 1) for one in question.asked]
     items.postpone(conn, postponed, question.leased_until)

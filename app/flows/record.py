@@ -1,13 +1,13 @@
-"""The transaction of a group of callbacks: lock their tasks, log them, join what is new.
+"""A group of callbacks: load their tasks, join what is new, save both with the log.
 
-Everything is read first (``storage/locking``), decided in memory, and written at once. A repeat of an applied body is
-counted and goes no further; its first copy's time stays its time, or an old callback would look new.
+Everything is read first, decided in memory, and written at once, in parts that have no task in common: each is saved
+or left out by itself, so that a task that somebody else is at does not make its neighbours' work void. A repeat of an
+applied body is counted and goes no further; its first copy's time stays its time, or an old callback would look new.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -18,10 +18,11 @@ from app.domain.board import Board, Rules
 from app.domain.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
 from app.domain.task import Task
 from app.domain.transition import Change, Outcome, Verdict
-from app.flows.apply import Applied, Locked, lock, step_all, unlocked, write_back, write_unless_changed
-from app.storage import inbox, sets, statements, tasks
+from app.flows.apply import Applied, Loaded, load_apart, lock_reached, save_each, step_all
+from app.storage import inbox, state, writes
 from app.storage.database import Conflicted
-from app.storage.inbox import Delivery, Receipt
+from app.storage.inbox import Delivery
+from app.storage.state import Receipt
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -57,70 +58,71 @@ class Committed:
     applied: Applied = field(default_factory=Applied)
 
 
-def commit_group(
-    conn: sa.Connection, group: Sequence[Received], rules: Rules, *, skip_locked: bool = True
+def commit(
+    conn: sa.Connection, group: Sequence[Received], rules: Rules, *, wait: bool = False, in_one_statement: bool = False
 ) -> Committed:
-    """Store and apply a group of callbacks, in the caller's transaction."""
+    """Store and apply a group of callbacks, in the caller's transaction; a callback whose task somebody else is at is
+    left out, or with ``wait`` waited for. ``in_one_statement``: without a transaction; those that need one are left
+    out too. Raises ``Conflicted``."""
     unique = _collapse(group)
-    changes = {one.digest: _change(one) for one in unique}
-    locked = lock(conn, list(changes.values()), skip_locked=skip_locked, digests=changes.keys())
-    committed, logged = _decide(conn, group, unique, changes, locked, rules)
-    write_back(conn, locked.board, rules, *logged)
-    return committed
-
-
-def commit_optimistically(conn: sa.Connection, group: Sequence[Received], rules: Rules) -> Committed:
-    """The same in two statements, of which each may be a transaction of its own: nothing is locked between them.
-    Raises ``Conflicted``, or the database's error, where that cannot be; then nothing is written, and it is done as
-    above."""
-    unique = _collapse(group)
-    changes = {one.digest: _change(one) for one in unique}
-    seen = unlocked(conn, list(changes.values()), changes.keys())
-    committed, logged = _decide(conn, group, unique, changes, seen, rules)
-    if _is_flooded(seen.board):
+    changes = [_change(one) for one in unique]
+    if wait:
+        lock_reached(conn, changes)
+    parts = load_apart(conn, changes, [one.digest for one in unique])
+    decided = [
+        _decide(conn, loaded, [unique[place] for place in places], [changes[place] for place in places], rules)
+        for loaded, places in parts
+    ]
+    saved = save_each(conn, [loaded for loaded, _ in parts], rules, in_one_statement=in_one_statement)
+    if wait and not all(saved):
         raise Conflicted
-    write_unless_changed(conn, seen, rules, *logged)
-    return committed
+    rulings: dict[bytes, Ruling] = {}
+    applied = Applied()
+    for (ruled, done), is_saved in zip(decided, saved, strict=True):
+        if is_saved:
+            rulings |= ruled
+            applied.add(done)
+    return Committed([rulings.get(one.digest) for one in group], applied)
 
 
 def _decide(
-    conn: sa.Connection,
-    group: Sequence[Received],
-    unique: Sequence[Received],
-    changes: Mapping[bytes, Change],
-    locked: Locked,
-    rules: Rules,
-) -> tuple[Committed, list[statements.Change]]:
-    """Join a group in memory. Returns what becomes of it, and what the log is to have."""
-    board, receipts = locked.board, locked.receipts
-    orphans = _orphans(conn, board, unique)
-    ready = [one for one in unique if one.task_id in orphans or locked.holds(changes[one.digest])]
-    unkept = _beyond_limit(board, ready, receipts) | _beyond_allowance(conn, board, ready, receipts, orphans)
-    rulings = {one.digest: _known_ruling(one, receipts.get(one.digest), orphans) for one in ready}
-    fresh = [one for one in ready if rulings[one.digest] is None]
-    for one in fresh:
+    conn: sa.Connection, loaded: Loaded, group: Sequence[Received], changes: Sequence[Change], rules: Rules
+) -> tuple[dict[bytes, Ruling], Applied]:
+    """Join a part of a group in memory, and give it what the log is to have. Returns what becomes of each callback."""
+    board, receipts = loaded.board, loaded.receipts
+    # Tasks that are no more (purged): nothing can be applied to them.
+    orphans = frozenset({one.task_id for one in group if one.task_id is not None} - board.tasks.keys())
+    unkept = _beyond_limit(board, group, receipts) | _beyond_allowance(conn, group, receipts, orphans)
+    rulings = {one.digest: _known_ruling(one, receipts.get(one.digest), orphans) for one in group}
+    fresh = [(one, change) for one, change in zip(group, changes, strict=True) if rulings[one.digest] is None]
+    for one, _ in fresh:
         if one.digest not in receipts:
             for task in _charged(board, one):
                 task.stored_bodies += 1 + len(one.body) // inbox.BODY_UNIT
-    told = [_told(one, changes[one.digest], receipts.get(one.digest), one.digest in unkept) for one in fresh]
-    applied = step_all(locked, told, rules)
-    rulings |= {one.digest: _ruling(one, outcome) for one, outcome in zip(fresh, applied.outcomes, strict=True)}
-    deliveries = [
-        _delivery(one, ruling, receipts.get(one.digest))
-        for one in ready
-        if one.digest not in unkept and (ruling := rulings[one.digest]) is not None
-    ]
-    return Committed([rulings.get(one.digest) for one in group], applied), inbox.recorded(deliveries, receipts)
+    told = [_told(one, change, receipts.get(one.digest), one.digest in unkept) for one, change in fresh]
+    applied = step_all(loaded, told, rules)
+    rulings |= {one.digest: _ruling(one, outcome) for (one, _), outcome in zip(fresh, applied.outcomes, strict=True)}
+    ruled = {digest: ruling for digest, ruling in rulings.items() if ruling is not None}
+    for one in group:
+        if one.digest in unkept:
+            continue
+        receipt = receipts.get(one.digest)
+        delivery = _delivery(one, ruled[one.digest], receipt)
+        if receipt is None or receipt.disposition is delivery.disposition:
+            loaded.callbacks.append(inbox.row_of(delivery))
+        else:
+            loaded.settled_callbacks.append(inbox.settled_row_of(delivery))
+    return ruled, applied
 
 
 def store_poisoned(conn: sa.Connection, received: Received, why: str) -> None:
     """Keep a callback that could not be applied, in a transaction of its own, unless its token has had too many."""
-    held = {receipt.digest: receipt for receipt in inbox.receipts(conn, [received.digest])}
-    if not held and not inbox.allowance(conn, received.task_id, received.family, received.received_at):
+    known = {receipt.digest: receipt for receipt in state.load(conn, (), (), [received.digest]).receipts}
+    if not known and not inbox.allowance(conn, received.task_id, received.family, received.received_at):
         return
     poisoned = Ruling(Disposition.POISONED, usable=False)
-    delivery = _delivery(replace(received, fault=why), poisoned, held.get(received.digest))
-    sets.write(conn, inbox.recorded([delivery], held))
+    delivery = _delivery(replace(received, fault=why), poisoned, known.get(received.digest))
+    state.save(conn, [state.Part({writes.CALLBACKS: [inbox.row_of(delivery)]})])
 
 
 def _collapse(group: Sequence[Received]) -> list[Received]:
@@ -155,12 +157,6 @@ def _told(one: Received, change: Change, receipt: Receipt | None, unkept: bool) 
     return replace(change, entry=None, observations=observations)
 
 
-def _orphans(conn: sa.Connection, board: Board, group: Iterable[Received]) -> frozenset[UUID]:
-    """Tasks that callbacks name and that are no more (purged): nothing can be applied to them."""
-    missing = {one.task_id for one in group if one.task_id is not None} - board.tasks.keys()
-    return frozenset(missing - tasks.existing(conn, missing))
-
-
 def _beyond_limit(board: Board, group: Iterable[Received], receipts: Container[bytes]) -> set[bytes]:
     """Callbacks of tasks that have had too many different ones: applied, counted, but not kept."""
     return {
@@ -171,11 +167,7 @@ def _beyond_limit(board: Board, group: Iterable[Received], receipts: Container[b
 
 
 def _beyond_allowance(
-    conn: sa.Connection,
-    board: Board,
-    group: Iterable[Received],
-    receipts: Container[bytes],
-    orphans: Container[UUID],
+    conn: sa.Connection, group: Iterable[Received], receipts: Container[bytes], orphans: Container[UUID]
 ) -> set[bytes]:
     """The same for callbacks that no task can be charged with: of a purged task, or of an unbound token and naming no
     item. Their rows in the log are counted instead, for each token: its owner may leak it like any other."""
@@ -197,16 +189,6 @@ def _charged(board: Board, one: Received) -> list[Task]:
         return [board.tasks[one.task_id]] if one.task_id in board.tasks else []
     held = (board.items.get((one.family, reading.item_id)) for reading in one.readings)
     return [board.tasks[task_id] for task_id in sorted({item.task_id for item in held if item is not None})]
-
-
-MOST_TO_LEAVE: Final = 16
-"""A task that had so many bodies leaves no large values that nothing refers to any more. One of the everyday does not
-have so many, and to look for such values takes a transaction."""
-
-
-def _is_flooded(board: Board) -> bool:
-    tasks_of = (board.items[key].task_id for key in board.superseded)
-    return any(board.tasks[task_id].stored_bodies >= MOST_TO_LEAVE for task_id in tasks_of)
 
 
 def _delivery(one: Received, ruling: Ruling, receipt: Receipt | None) -> Delivery:

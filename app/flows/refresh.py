@@ -30,9 +30,9 @@ from app.flows.context import Context
 from app.flows.line import Line
 from app.flows.reconcile import Question, ask, claim, fault_in, is_split, unheard_of
 from app.flows.replan import longest_question_s
-from app.storage import items, limits, questions, tasks
-from app.storage.items import ItemKey
+from app.storage import limits, questions, state, tasks
 from app.storage.limits import Limit
+from app.storage.state import ItemKey
 from app.vendor.answers import QueryAnswer, Unanswered
 from app.vendor.kinds import FAMILIES
 
@@ -204,7 +204,7 @@ def _open_items(
     shape = FAMILIES[task.family].shape
     known = {
         item.key: Open(item.last_query_at, item.query_due_at)
-        for item in items.of_tasks(conn, [task_id])
+        for item in state.load(conn, [task_id]).items
         if (item.query_due_at is not None and not ended)
         or has_expired_link(view_item(item, task, shape, context.policy), shape, now)
     }

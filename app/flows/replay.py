@@ -16,7 +16,7 @@ from app.domain.board import Board
 from app.domain.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
 from app.domain.transition import Change, Outcome, Verdict
 from app.errors import Conflict, GatewayError, NotFound
-from app.flows.apply import Applied, lock, step_all, write_back
+from app.flows.apply import Applied, load, save, step_all
 from app.flows.audit import act
 from app.flows.context import Context
 from app.flows.present import Document, callback_document
@@ -88,17 +88,18 @@ def _replay(conn: sa.Connection, context: Context, callback_id: UUID, recorded: 
         return _noted(conn, logged, Disposition.MALFORMED, str(error))
     observations = observations_of(logged, readings)
     change = Change(recorded.at, "replayed", logged.task_id, observations, detail={"callback_id": str(logged.id)})
-    locked = lock(conn, [change], skip_locked=False)
-    if not locked.holds(change):
+    loaded = load(conn, [change])
+    if not loaded.holds(change):
         return _noted(conn, logged, Disposition.ORPHAN, None)
-    before = {task_id: task.version for task_id, task in locked.board.tasks.items()}
-    applied = step_all(locked, [change], context.rules)
+    before = {task_id: task.version for task_id, task in loaded.board.tasks.items()}
+    applied = step_all(loaded, [change], context.rules)
     if not notify:
-        hush(locked.board, applied)
+        hush(loaded.board, applied)
     [outcome] = applied.outcomes
     disposition = _disposition(outcome)
-    write_back(conn, locked.board, context.rules, record.settled(logged.id, disposition.value, None))
-    changed = [task_id for task_id in applied.changed if locked.board.tasks[task_id].version > before.get(task_id, 0)]
+    record.settle(conn, logged.id, disposition.value, None)
+    save(conn, loaded, context.rules)
+    changed = [task_id for task_id in applied.changed if loaded.board.tasks[task_id].version > before.get(task_id, 0)]
     return Replayed(replace(logged, disposition=disposition.value, detail=None), applied, tuple(sorted(changed)))
 
 

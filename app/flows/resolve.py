@@ -18,8 +18,8 @@ from app.flows.apply import Applied, apply
 from app.flows.audit import act
 from app.flows.context import Context
 from app.storage import audit, items, limits, questions, tasks
-from app.storage.items import ItemKey
 from app.storage.limits import Limit
+from app.storage.state import ItemKey
 
 MOST_ITEM_ID_CHARS: Final = 200
 

@@ -21,13 +21,13 @@ from app.domain.task import Item, Task, derive_status
 from app.domain.transition import MOST_ITEMS, Change
 from app.domain.view import progress_of
 from app.errors import NotFound
-from app.flows.apply import Applied, lock, step_all, write_back
+from app.flows.apply import Applied, load, save, step_all
 from app.flows.audit import act
 from app.flows.context import Context
 from app.flows.present import Document
 from app.flows.rebuild import ItemKey, Record, read_record
 from app.flows.replay import hush
-from app.storage import audit, items, record, tasks
+from app.storage import audit, items, record, state, tasks
 
 PAGE: Final = 50
 MOST_TOLD: Final = 50
@@ -117,7 +117,7 @@ def _look(conn: sa.Connection, context: Context, task_id: UUID) -> Verified:
         raise NotFound("there is no such task")
     board = Board()
     board.add_task(found.task)
-    for item in items.of_tasks(conn, [task_id]):
+    for item in state.load(conn, [task_id]).items:
         board.add_item(item)
     return _Examined(conn, context, board, found.task).verified()
 
@@ -127,27 +127,27 @@ def _look_again(
 ) -> tuple[Verified, Applied]:
     """``by``: who repairs; None, to look only."""
     now = context.clock.now()
-    locked = lock(conn, [Change(now, None, task_id)], skip_locked=False)
-    task = locked.board.tasks.get(task_id)
+    loaded = load(conn, [Change(now, None, task_id)])
+    task = loaded.board.tasks.get(task_id)
     if task is None:
         raise NotFound("there is no such task")
-    examined = _Examined(conn, context, locked.board, task)
+    examined = _Examined(conn, context, loaded.board, task)
     found = examined.verified()
     if by is None or not found.differences:
         return found, Applied()
     names = [_name_of(one) for one in found.differences]
     detail = {"differences": names[:MOST_TOLD], "count": len(names)}
-    own = {item.key for item in locked.board.items_of(task)} | examined.missing
+    own = {item.key for item in loaded.board.items_of(task)} | examined.missing
     observations = tuple(seen for seen in examined.record.observations if seen.key in own)
     examined.restore_large(conn)
-    applied = step_all(locked, [Change(now, "repaired", task_id, observations, detail=detail)], context.rules)
-    _shorten(locked.board, task)
+    applied = step_all(loaded, [Change(now, "repaired", task_id, observations, detail=detail)], context.rules)
+    _shorten(loaded.board, task)
     if not notify:
-        hush(locked.board, applied)
-    write_back(conn, locked.board, context.rules)
+        hush(loaded.board, applied)
+    save(conn, loaded, context.rules)
     told = {"client": task.client_name, "differences": len(names), "notify": notify}
     audit.record(conn, act(context.clock, by, Action.VERIFY_TASK, str(task_id), **told))
-    found.remaining = _Examined(conn, context, locked.board, task, examined.record).verified().differences
+    found.remaining = _Examined(conn, context, loaded.board, task, examined.record).verified().differences
     return found, applied
 
 

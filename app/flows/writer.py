@@ -13,7 +13,7 @@ import structlog
 from app.domain.observation import Disposition
 from app.errors import Unavailable
 from app.flows.context import Context
-from app.flows.record import Received, Ruling, commit_group, commit_optimistically, store_poisoned
+from app.flows.record import Committed, Received, Ruling, commit, store_poisoned
 from app.storage.database import Lane
 from app.telemetry import metrics
 
@@ -106,23 +106,33 @@ class Writer:
         except Unavailable:
             await self._commit_once(group)
 
-    async def _commit_once(self, group: list[_Waiting], *, skip_locked: bool = True) -> None:
-        context = self._context
-        received = [waiting.received for waiting in group]
-        committed = None
-        if skip_locked:
-            committed = await self._db.attempt(commit_optimistically, received, context.rules)
-            if committed is None:
-                metrics.groups_redone.inc()
+    async def _commit_once(self, group: list[_Waiting], *, wait: bool = False) -> None:
+        """In two statements; what somebody else is at, and what takes more, once more in a transaction."""
+        if not wait:
+            group = self._resolve(
+                group, await self._db.attempt(commit, _bodies(group), self._context.rules, in_one_statement=True)
+            )
+            if not group:
+                return
+            metrics.groups_redone.inc()
+        for waiting in self._resolve(
+            group, await self._db.write(commit, _bodies(group), self._context.rules, wait=wait)
+        ):
+            self._defer(waiting)
+
+    def _resolve(self, group: list[_Waiting], committed: Committed | None) -> list[_Waiting]:
+        """Answer those whose callbacks are durable now; returns the others."""
         if committed is None:
-            committed = await self._db.write(commit_group, received, context.rules, skip_locked=skip_locked)
-        metrics.group_sizes.observe(len(group))
-        context.committed(committed.applied)
+            return group
+        self._context.committed(committed.applied)
+        left = []
         for waiting, ruling in zip(group, committed.rulings, strict=True):
             if ruling is None:
-                self._defer(waiting)
+                left.append(waiting)
             elif not waiting.answer.done():
                 waiting.answer.set_result(ruling)
+        metrics.group_sizes.observe(len(group) - len(left))
+        return left
 
     def _is_patient(self, waiting: _Waiting) -> bool:
         since = waiting.deferred_at
@@ -145,7 +155,7 @@ class Writer:
             if waiting.answer.done():
                 return  # it was answered 503 meanwhile
             try:
-                await self._commit_once([waiting], skip_locked=False)
+                await self._commit_once([waiting], wait=True)
             except Unavailable as error:
                 _fail(waiting, error.detail)
             except Exception as error:
@@ -161,6 +171,10 @@ class Writer:
         await self._db.write(store_poisoned, waiting.received, f"{type(error).__name__} while it was applied")
         if not waiting.answer.done():
             waiting.answer.set_result(Ruling(Disposition.POISONED, usable=False))
+
+
+def _bodies(group: list[_Waiting]) -> list[Received]:
+    return [waiting.received for waiting in group]
 
 
 def _fail(waiting: _Waiting, why: str) -> None:

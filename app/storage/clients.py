@@ -9,14 +9,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from app.domain.client import Client
-from app.storage import dialect, sets, statements
+from app.storage import dialect
 from app.storage.tables import clients
 
-_ADD: Final = statements.Insert(
-    clients,
-    ("name", "key_digest", "is_admin", "webhook_secret", "created_at"),
-    conflict=("name",),
-)
 NO_PREVIOUS_KEY: Final = {"previous_key_digest": None, "previous_key_until": None, "previous_key_used_at": None}
 
 
@@ -30,7 +25,9 @@ def add(conn: sa.Connection, name: str, api_key: str, webhook_secret: str, *, is
     taken = sa.or_(clients.c.name == name, clients.c.key_digest == digest)
     if conn.scalar(sa.select(clients.c.name).where(taken)) is not None:
         return False
-    return bool(sets.insert(conn, _ADD, [(name, digest, is_admin, webhook_secret, now)]))
+    insert = dialect.insert(conn, clients).on_conflict_do_nothing(index_elements=["name"])
+    values = {"key_digest": digest, "is_admin": is_admin, "webhook_secret": webhook_secret, "created_at": now}
+    return conn.execute(insert.values(name=name, **values)).rowcount == 1
 
 
 def restore(

@@ -5,18 +5,20 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from app.storage import sets, statements
+from app.storage import dialect
 from app.storage.tables import delays
 
 Stage = tuple[str, int]
 
 _KEY: Final = ("kind", "stage", "bucket")
-_ADD: Final = statements.Insert(delays, (*_KEY, "n"), conflict=_KEY, add=("n",))
 
 
 def add(conn: sa.Connection, counts: Mapping[tuple[str, int, int], int], most: int) -> None:
     """Add counts per (kind, stage, bucket); where a stage has more than ``most``, its counts are halved."""
-    sets.write(conn, [(_ADD, [(*key, n) for key, n in sorted(counts.items())])])
+    if counts:
+        insert = dialect.insert(conn, delays)
+        added = insert.on_conflict_do_update(index_elements=_KEY, set_={"n": delays.c.n + insert.excluded.n})
+        conn.execute(added, [dict(zip((*_KEY, "n"), (*key, n), strict=True)) for key, n in sorted(counts.items())])
     touched = {(kind, stage) for kind, stage, _ in counts}
     for kind, stage in sorted(touched):
         _halve(conn, kind, stage, most)

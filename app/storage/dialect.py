@@ -1,10 +1,10 @@
-"""Where the two databases differ: how a set travels, and the lock clause. Nothing else may ask which one it is."""
+"""Where the two databases differ: how values travel, and the lock clause. Beside ``state``, nothing else may ask which
+one it is."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from operator import itemgetter
 from typing import Any, Final, cast
 
 import sqlalchemy as sa
@@ -43,88 +43,12 @@ def insert(conn: sa.Connection, table: sa.Table) -> Any:
     return postgresql.insert(table) if is_postgresql(conn) else sqlite.insert(table)
 
 
-_PLACE: Final = "g_place"
-
-
-def records(prefix: str, columns: Columns) -> dict[str, sa.ColumnElement[Any]]:
-    """One JSON text as the columns of a table, by column key; its values are ``record_parameters``. The driver takes
-    longer to bind an array for each column than PostgreSQL to read the JSON. Bytes cannot travel so, and JSON would
-    be parsed three times: such a column has an array of its own, which each row reads at its place."""
-    names = [sa.column(column.key, _element(column)) for column in columns if not _is_apart(column)]
-    names.append(sa.column(_PLACE, sa.Integer()))
-    text = sa.cast(sa.bindparam(prefix, type_=sa.Text), sa.JSON)
-    given = sa.func.json_to_recordset(text).table_valued(*names, name=f"{prefix}_given")
-    derived = given.render_derived(with_types=True)
-
-    def value_of(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
-        if not _is_apart(column):
-            return derived.c[column.key]
-        array = sa.bindparam(f"{prefix}_{column.key}", type_=postgresql.ARRAY(_element(column)))
-        # In brackets, or the index would belong to the cast that is written behind the parameter.
-        one = sa.sql.elements.Grouping(array)[derived.c[_PLACE]]
-        return sa.cast(one, column.type) if _is_json(column) else one
-
-    return {column.key: value_of(column) for column in columns}
-
-
-def record_parameters(prefix: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    """Rows as the JSON and the arrays of ``records``."""
-    if not rows:
-        return _no_rows(prefix, columns)
-    names, plain, apart = _layout(columns)
-    texts = [dict(zip(names, (number, *plain(row)), strict=True)) for number, row in enumerate(rows, start=1)]
-    found: dict[str, Any] = {prefix: dumps(texts)}
-    for name, place, is_json in apart:
-        values = [row[place] for row in rows]
-        found[f"{prefix}_{name}"] = [_dumped(value) for value in values] if is_json else values
-    return found
-
-
-@lru_cache(maxsize=256)
-def _no_rows(prefix: str, columns: tuple[sa.Column[Any], ...]) -> dict[str, Any]:
-    return {prefix: "[]"} | {f"{prefix}_{name}": [] for name, _, _ in _layout(columns)[2]}
-
-
-@lru_cache(maxsize=256)
-def _layout(
-    columns: tuple[sa.Column[Any], ...],
-) -> tuple[tuple[str, ...], Callable[[Sequence[Any]], tuple[Any, ...]], list[tuple[str, int, bool]]]:
-    """The names of what travels in the JSON of a row, what takes it out of the row; and the columns apart from it."""
-    plain = [place for place, column in enumerate(columns) if not _is_apart(column)]
-    apart = [(column.key, place, _is_json(column)) for place, column in enumerate(columns) if _is_apart(column)]
-    pick = itemgetter(*plain) if len(plain) > 1 else lambda row: tuple(row[place] for place in plain)
-    return (_PLACE, *(columns[place].key for place in plain)), pick, apart
-
-
-def set_table(conn: sa.Connection, name: str, columns: Columns) -> sa.FromClause:
-    """A set of keys as a table with the columns' keys; its values are ``set_parameters``."""
-    if is_postgresql(conn):
-        given = records(name, columns)
-        return sa.select(*(value.label(key) for key, value in given.items())).subquery(f"{name}_set")
-    each = sa.func.json_each(sa.bindparam(name, type_=sa.Text)).table_valued("value", name=f"{name}_each")
-    if len(columns) == 1:
-        return sa.select(_typed(each.c.value, columns[0]).label(columns[0].key)).subquery(f"{name}_set")
-    parts = [
-        _typed(sa.func.json_extract(each.c.value, sa.literal_column(f"'$[{place}]'")), column).label(column.key)
-        for place, column in enumerate(columns)
-    ]
-    return sa.select(*parts).subquery(f"{name}_set")
-
-
-def as_json(statement: sa.Select[Any]) -> sa.Select[Any]:
-    """The rows of a statement as one JSON list of objects, null where there is none."""
-    found = statement.cte("found")
-    whole_row = sa.literal_column("found", sa.JSON)
-    return sa.select(sa.cast(sa.func.json_agg(whole_row), sa.Text)).select_from(found)
-
-
-def set_parameters(conn: sa.Connection, name: str, columns: Columns, keys: Sequence[Any]) -> dict[str, Any]:
-    """The values of a set: rows, or plain values where it has one column."""
-    rows = [(key,) for key in keys] if len(columns) == 1 else keys
-    if is_postgresql(conn):
-        return record_parameters(name, columns, rows)
-    plain = converted(to_driver(conn, columns), rows)
-    return {name: dumps([row[0] for row in plain] if len(columns) == 1 else plain)}
+def json_type(column: sa.Column[Any]) -> str:
+    """The type that a column has in PostgreSQL's ``json_to_recordset``. A cast to a bounded text would cut what is too
+    long instead of refusing it."""
+    if isinstance(column.type, sa.String):
+        return "text"
+    return column.type.compile(postgresql.dialect())  # type: ignore[no-untyped-call]
 
 
 def fetch(conn: sa.Connection, sql: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
@@ -167,15 +91,10 @@ def to_driver(conn: sa.Connection, columns: Columns) -> Sequence[Convert | None]
     return _to_sqlite_all(columns, conn.dialect)
 
 
-def from_driver(conn: sa.Connection, type_: sa.types.TypeEngine[Any]) -> Convert | None:
-    """What turns the driver's value into ours; PostgreSQL's driver gives ours as they are."""
-    if is_postgresql(conn):
-        return None
-    if isinstance(type_, UtcDateTime):
-        return _time_of
-    if isinstance(type_, sa.JSON):
-        return None  # as text, to be read into its own type
-    return type_.dialect_impl(conn.dialect).result_processor(conn.dialect, None)
+def fetch_typed(conn: sa.Connection, sql: str, parameters: tuple[Any, ...], columns: Columns) -> list[tuple[Any, ...]]:
+    """As ``fetch``, on SQLite, with each value as that of its column; JSON stays text, to be read into its own
+    type."""
+    return converted(_from_sqlite_all(columns, conn.dialect), fetch(conn, sql, parameters))
 
 
 def converted(converts: Sequence[Convert | None], rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
@@ -190,6 +109,19 @@ def converted(converts: Sequence[Convert | None], rows: Sequence[Sequence[Any]])
 @lru_cache(maxsize=256)
 def _to_sqlite_all(columns: tuple[sa.Column[Any], ...], sqlite_dialect: sa.Dialect) -> tuple[Convert | None, ...]:
     return tuple(_to_sqlite(column.type, sqlite_dialect) for column in columns)
+
+
+@lru_cache(maxsize=256)
+def _from_sqlite_all(columns: tuple[sa.Column[Any], ...], sqlite_dialect: sa.Dialect) -> tuple[Convert | None, ...]:
+    return tuple(_from_sqlite(column.type, sqlite_dialect) for column in columns)
+
+
+def _from_sqlite(type_: sa.types.TypeEngine[Any], sqlite_dialect: sa.Dialect) -> Convert | None:
+    if isinstance(type_, UtcDateTime):
+        return _time_of
+    if isinstance(type_, sa.JSON):
+        return None
+    return type_.dialect_impl(sqlite_dialect).result_processor(sqlite_dialect, None)
 
 
 def _to_sqlite(type_: sa.types.TypeEngine[Any], sqlite_dialect: sa.Dialect) -> Convert | None:
@@ -211,25 +143,3 @@ def _text_of(at: datetime) -> str:
 
 def _time_of(text: str) -> datetime:
     return datetime.fromisoformat(f"{text}+00:00")
-
-
-def _typed(value: sa.ColumnElement[Any], column: sa.Column[Any]) -> sa.ColumnElement[Any]:
-    return sa.type_coerce(value, column.type)
-
-
-def _element(column: sa.Column[Any]) -> sa.types.TypeEngine[Any]:
-    # A cast to a bounded text would cut what is too long instead of refusing it.
-    return sa.Text() if isinstance(column.type, (sa.JSON, sa.String)) else column.type
-
-
-def _is_apart(column: sa.Column[Any]) -> bool:
-    """Whether the values of a column do not travel in the JSON of their rows."""
-    return isinstance(column.type, (sa.JSON, sa.LargeBinary))
-
-
-def _is_json(column: sa.Column[Any]) -> bool:
-    return isinstance(column.type, sa.JSON)
-
-
-def _dumped(value: Any) -> str | None:
-    return None if value is None else dumps(value)

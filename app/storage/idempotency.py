@@ -8,11 +8,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.storage import sets, statements
+from app.storage import dialect
 from app.storage.tables import idempotency_keys
 
 _KEY: Final = ("client_name", "route", "key")
-_TAKE: Final = statements.Insert(idempotency_keys, (*_KEY, "digest", "task_ids", "created_at"), conflict=_KEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,11 @@ class Key:
 def take(conn: sa.Connection, key: Key, digest: bytes, task_ids: Sequence[UUID], now: datetime) -> bool:
     """Write a key, after whoever is writing it now; false if it was taken."""
     texts = [str(task_id) for task_id in task_ids]
-    return bool(sets.insert(conn, _TAKE, [(key.client_name, key.route, key.key, digest, texts, now)]))
+    insert = dialect.insert(conn, idempotency_keys).on_conflict_do_nothing(index_elements=_KEY)
+    taken = insert.values(
+        client_name=key.client_name, route=key.route, key=key.key, digest=digest, task_ids=texts, created_at=now
+    )
+    return conn.execute(taken).rowcount == 1
 
 
 def find(conn: sa.Connection, key: Key) -> tuple[bytes, tuple[UUID, ...]]:

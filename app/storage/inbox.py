@@ -1,7 +1,6 @@
 """The inbound log: every callback with a valid token, as it came, once per (task, body) with a count."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -12,8 +11,8 @@ import sqlalchemy as sa
 
 from app.domain.filters import first_id_of
 from app.domain.observation import Disposition
-from app.storage import sets, statements
 from app.storage.tables import UNCLAIMED, callbacks
+from app.storage.writes import Row
 
 MOST_BODIES: Final = 200
 """Bodies stored per task; later ones are only counted, so that a leaked token cannot fill the disk. As many are stored
@@ -38,19 +37,6 @@ class Delivery(msgspec.Struct, frozen=True):
     times: int = 1
 
 
-class Receipt(msgspec.Struct, frozen=True):
-    """A callback that is in the log already: of its first copy, when it came and what became of it. ``hex_digest``: as
-    PostgreSQL writes bytes in JSON."""
-
-    hex_digest: str = msgspec.field(name="digest")
-    received_at: datetime
-    disposition: Disposition
-
-    @property
-    def digest(self) -> bytes:
-        return bytes.fromhex(self.hex_digest.removeprefix("\\x"))
-
-
 @dataclass(frozen=True, slots=True)
 class Logged:
     """A row of the log, for reading."""
@@ -67,47 +53,6 @@ class Logged:
     detail: str | None
 
 
-_NEW: Final = statements.Insert(
-    callbacks,
-    (
-        "id",
-        "digest",
-        "task_id",
-        "family",
-        "disposition",
-        "body",
-        "received_at",
-        "last_received_at",
-        "times",
-        "address",
-        "detail",
-    ),
-    conflict=("digest",),
-    all_written=True,
-)
-_AGAIN: Final = statements.Update(
-    callbacks, ("digest",), ("last_received_at",), add=("times",), all_written=True, rare=True
-)
-_SETTLED: Final = statements.Update(
-    callbacks, ("digest",), ("last_received_at", "disposition", "detail"), add=("times",), all_written=True, rare=True
-)
-
-
-def of_digests(given: sa.FromClause) -> sa.Select[Any]:
-    """What the log knows of a set of digests."""
-    table = callbacks.c
-    statement = sa.select(table.digest, table.received_at, table.disposition)
-    return statement.join(given, given.c.digest == table.digest)
-
-
-_RECEIPTS: Final = statements.Select(
-    {"digests": (callbacks.c.digest,)},
-    of_digests,
-    msgspec.json.Decoder(list[Receipt]).decode,
-    lambda row: Receipt(row[0].hex(), row[1], Disposition(row[2])),
-)
-
-
 def digest_of(task_id: UUID | None, family: str, body: bytes) -> bytes:
     """One key that is never null, so that it can be unique also for callbacks that are bound to nobody."""
     bound = task_id.hex if task_id else ""
@@ -116,28 +61,8 @@ def digest_of(task_id: UUID | None, family: str, body: bytes) -> bytes:
     return found.digest()
 
 
-def receipts(conn: sa.Connection, digests: Sequence[bytes]) -> list[Receipt]:
-    """Which of these callbacks are in the log."""
-    return sets.select_each(conn, _RECEIPTS, digests) if digests else []
-
-
-def recorded(deliveries: Iterable[Delivery], held: Mapping[bytes, Receipt]) -> list[statements.Change]:
-    """Callbacks added, or, where they are ``held`` already, counted once more; what became of one and why is written
-    only where it is another thing now. At most one of each digest. Rows are written in the order of their keys, or two
-    replicas would deadlock. Writing raises ``Conflicted`` if somebody else added or deleted one meanwhile."""
-    new, again, settled = [], [], []
-    for one in sorted(deliveries, key=lambda each: each.digest):
-        receipt = held.get(one.digest)
-        if receipt is None:
-            new.append(_row(one))
-        elif receipt.disposition is one.disposition:
-            again.append((one.digest, one.received_at, one.times))
-        else:
-            settled.append((one.digest, one.received_at, one.disposition.value, one.detail, one.times))
-    return [(_NEW, new), (_AGAIN, again), (_SETTLED, settled)]
-
-
-def _row(one: Delivery) -> tuple[Any, ...]:
+def row_of(one: Delivery) -> Row:
+    """The row of a callback, as ``writes`` has it."""
     return (
         one.id,
         one.digest,
@@ -151,6 +76,11 @@ def _row(one: Delivery) -> tuple[Any, ...]:
         one.address,
         one.detail,
     )
+
+
+def settled_row_of(one: Delivery) -> Row:
+    """The row of a repeat that settles what becomes of the callback, as ``writes`` has it."""
+    return (one.digest, one.received_at, one.disposition.value, one.detail, one.times)
 
 
 def allowance(conn: sa.Connection, task_id: UUID | None, family: str, at: datetime) -> int:

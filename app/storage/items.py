@@ -7,90 +7,16 @@ from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
-import msgspec
 import sqlalchemy as sa
 
-from app.domain.item import ItemState
-from app.domain.status import ItemStatus
 from app.domain.task import Item
-from app.storage import dialect, sets, statements
-from app.storage.database import loads
+from app.storage import dialect
+from app.storage.state import ItemKey, load
 from app.storage.tables import item_values, items
+from app.storage.writes import ITEM_COLUMNS
 
-ItemKey = tuple[str, str]
-
-_KEY: Final = ("family", "item_id")
-_COLUMNS: Final = tuple(name for name in Item.__struct_fields__ if name != "new")
-_STATE: Final = _COLUMNS.index("state")
-_values_of: Final = attrgetter(*_COLUMNS)
-_decode_state: Final = msgspec.json.Decoder(ItemState).decode
-
-
-def of_these(task_ids: sa.Select[Any]) -> sa.Select[Any]:
-    """All items of some tasks, in the order in which they were named."""
-    statement = sa.select(*(items.c[name] for name in _COLUMNS)).where(items.c.task_id.in_(task_ids))
-    return statement.order_by(items.c.task_id, items.c.position, items.c.item_id)
-
-
-def _of_row(row: statements.Row) -> Item:
-    item = Item(*row)
-    item.status = ItemStatus(item.status)
-    item.state = _decode_state(row[_STATE])
-    return item
-
-
-_OF_TASKS: Final = statements.Select(
-    {"tasks": (items.c.task_id,)},
-    lambda given: of_these(sa.select(given.c.task_id)),
-    msgspec.json.Decoder(list[Item]).decode,
-    _of_row,
-)
-
-
-def _owners(given: sa.FromClause) -> sa.Select[Any]:
-    named = sa.and_(items.c.family == given.c.family, items.c.item_id == given.c.item_id)
-    return sa.select(items.c.family, items.c.item_id, items.c.task_id).join(given, named)
-
-
-@dataclass(frozen=True, slots=True)
-class _Owner:
-    family: str
-    item_id: str
-    task_id: UUID
-
-
-_OWNERS: Final = statements.Select(
-    {"keys": (items.c.family, items.c.item_id)},
-    _owners,
-    msgspec.json.Decoder(list[_Owner]).decode,
-    lambda row: _Owner(*row),
-)
-
-
-def _values(given: sa.FromClause) -> sa.Select[Any]:
-    table = item_values.c
-    named = sa.and_(table.family == given.c.family, table.item_id == given.c.item_id)
-    return sa.select(table.digest, table.value).join(given, sa.and_(named, table.digest == given.c.digest))
-
-
-@dataclass(frozen=True, slots=True)
-class _Value:
-    digest: str
-    value: Any
-
-
-_VALUES: Final = statements.Select(
-    {"keys": (item_values.c.family, item_values.c.item_id, item_values.c.digest)},
-    _values,
-    msgspec.json.Decoder(list[_Value]).decode,
-    lambda row: _Value(row[0], loads(row[1])),
-)
-_INSERT: Final = statements.Insert(items, _COLUMNS, conflict=_KEY, all_written=True, rare=True)
-_UPDATE: Final = statements.Update(items, _KEY, tuple(name for name in _COLUMNS if name not in _KEY))
-_LEASE: Final = statements.Update(items, _KEY, ("query_due_at", "query_leased_until"))
-_PUT_VALUE: Final = statements.Insert(
-    item_values, ("family", "item_id", "digest", "value"), conflict=("family", "item_id", "digest")
-)
+row_of: Final = attrgetter(*ITEM_COLUMNS)
+"""The row of an item, as ``writes`` has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +34,8 @@ class Asked:
 
 def owners(conn: sa.Connection, keys: Collection[ItemKey]) -> dict[ItemKey, UUID]:
     """Which task each item belongs to, read without a lock."""
-    if not keys:
-        return {}
-    return {(one.family, one.item_id): one.task_id for one in sets.select(conn, _OWNERS, keys=list(keys))}
-
-
-def of_tasks(conn: sa.Connection, task_ids: Collection[UUID]) -> list[Item]:
-    """All items of some tasks, in the order in which they were named."""
-    if not task_ids:
-        return []
-    return _in_order(sets.select(conn, _OF_TASKS, tasks=list(task_ids)))
+    wanted = set(keys)
+    return {item.key: item.task_id for item in load(conn, (), wanted).items if item.key in wanted}
 
 
 def any_named(conn: sa.Connection, task_ids: Sequence[UUID]) -> bool:
@@ -128,26 +46,16 @@ def any_named(conn: sa.Connection, task_ids: Sequence[UUID]) -> bool:
     return conn.scalar(statement) is not None
 
 
-def changed(some: Iterable[Item]) -> list[statements.Change]:
-    """Items under the locks of their tasks. Writing raises ``Conflicted`` if somebody else named a new one first."""
-    ordered = sorted(some, key=lambda item: item.key)
-    return [
-        (_INSERT, [_values_of(item) for item in ordered if item.new]),
-        (_UPDATE, [_values_of(item) for item in ordered if not item.new]),
-    ]
-
-
-def new_values(values: dict[tuple[str, str, str], Any]) -> statements.Change:
-    """Large values by family, item and digest, each in a row of its own."""
-    return _PUT_VALUE, [(*key, values[key]) for key in sorted(values)]
-
-
 def values_of(conn: sa.Connection, some: Iterable[Item]) -> dict[str, Any]:
     """The large values of items as their states name them, by digest."""
     keys = {(*item.key, held[1]) for item in some for held in item.state.large.values()}
     if not keys:
         return {}
-    return {one.digest: one.value for one in sets.select(conn, _VALUES, keys=sorted(keys))}
+    table = item_values.c
+    columns = (table.family, table.item_id, table.digest)
+    # A value is the same wherever its digest is.
+    named = (dialect.any_of(conn, columns[place], sorted({key[place] for key in keys})) for place in range(3))
+    return {row.digest: row.value for row in conn.execute(sa.select(table.digest, table.value).where(*named))}
 
 
 def drop_old_values(conn: sa.Connection, some: Iterable[Item], kept: Collection[str]) -> None:
@@ -203,6 +111,13 @@ def lock_due(
     return [Asked(row.family, row.item_id, row.query_attempts) for row in rows]
 
 
+_LEASE: Final = (
+    items.update()
+    .where(items.c.family == sa.bindparam("its_family"), items.c.item_id == sa.bindparam("its_id"))
+    .values(query_due_at=sa.bindparam("until"), query_leased_until=sa.bindparam("until"))
+)
+
+
 def unleased(now: datetime) -> sa.ColumnElement[bool]:
     """Nobody asks about the item now."""
     return sa.or_(items.c.query_leased_until.is_(None), items.c.query_leased_until <= now)
@@ -210,7 +125,9 @@ def unleased(now: datetime) -> sa.ColumnElement[bool]:
 
 def lease(conn: sa.Connection, keys: Iterable[ItemKey], until: datetime) -> None:
     """Take items out of the due range until the lease ends."""
-    sets.write(conn, [(_LEASE, [(family, item_id, until, until) for family, item_id in sorted(keys)])])
+    rows = [{"its_family": family, "its_id": item_id, "until": until} for family, item_id in sorted(keys)]
+    if rows:
+        conn.execute(_LEASE, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +160,3 @@ def postpone(conn: sa.Connection, postponed: Sequence[Postponed], leased_until: 
                 query_attempts=one.attempts,
             )
         )
-
-
-def _in_order(found: list[Item]) -> list[Item]:
-    return sorted(found, key=lambda item: (item.task_id, item.position, item.item_id))

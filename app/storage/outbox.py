@@ -1,6 +1,6 @@
 """The outbox: notifications, written with the change that they tell of, claimed by due time, kept as a log."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -10,9 +10,10 @@ from uuid import UUID
 import msgspec
 import sqlalchemy as sa
 
-from app.storage import dialect, sets, statements
+from app.storage import dialect
 from app.storage.clients import webhook_secrets
 from app.storage.tables import notifications
+from app.storage.writes import Row
 
 MOST_RECEIVERS: Final = 2000
 """Receivers looked at in one claim; the next one goes on after them."""
@@ -65,25 +66,6 @@ class Attempt:
     error: str | None
 
 
-_NEW: Final = statements.Insert(
-    notifications,
-    (
-        "id",
-        "client_name",
-        "task_id",
-        "type",
-        "url",
-        "receiver",
-        "snapshot",
-        "status",
-        "attempts",
-        "created_at",
-        "due_at",
-    ),
-)
-_LEASE: Final = statements.Update(notifications, ("id",), ("due_at",))
-
-
 class New(msgspec.Struct, frozen=True):
     """A notification to be written. ``origin``: of its URL. ``snapshot``: what its body is made of, as JSON."""
 
@@ -97,25 +79,21 @@ class New(msgspec.Struct, frozen=True):
     created_at: datetime
 
 
-def added(some: Sequence[New]) -> statements.Change:
-    """New notifications, due at once."""
-    rows = [
-        (
-            one.id,
-            one.client_name,
-            one.task_id,
-            one.type,
-            one.url,
-            receiver_of(one.client_name, one.origin),
-            one.snapshot,
-            NotificationStatus.PENDING.value,
-            0,
-            one.created_at,
-            one.created_at,
-        )
-        for one in some
-    ]
-    return _NEW, rows
+def row_of(one: New) -> Row:
+    """The row of a new notification, due at once, as ``writes`` has it."""
+    return (
+        one.id,
+        one.client_name,
+        one.task_id,
+        one.type,
+        one.url,
+        receiver_of(one.client_name, one.origin),
+        one.snapshot,
+        NotificationStatus.PENDING.value,
+        0,
+        one.created_at,
+        one.created_at,
+    )
 
 
 def due_receivers(conn: sa.Connection, now: datetime, first: str = "") -> tuple[list[str], str]:
@@ -152,7 +130,8 @@ def claim(
     )
     rows = conn.execute(dialect.locked(due, of=notifications, skip=True)).all()
     secrets = webhook_secrets(conn, {row.client_name for row in rows}, rotated_after=rotated_after)
-    sets.write(conn, [(_LEASE, [(row.id, lease_until) for row in rows])])
+    leased = dialect.any_of(conn, table.id, [row.id for row in rows])
+    conn.execute(notifications.update().where(leased).values(due_at=lease_until))
     return [
         Letter(
             row.id,

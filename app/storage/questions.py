@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from app.domain.schedule import SUSPECT
 from app.domain.status import ITEM_FINAL
 from app.domain.timing import FAR
-from app.storage import dialect, tasks
-from app.storage.items import Asked, ItemKey, claim_due, lease, lock_due, unleased
+from app.storage import dialect, state
+from app.storage.items import Asked, claim_due, lease, lock_due, unleased
+from app.storage.state import ItemKey
 from app.storage.tables import items
 
 Known = Mapping[ItemKey, datetime | None]
@@ -73,7 +74,7 @@ def put_off(conn: sa.Connection, planned: Mapping[ItemKey, datetime]) -> None:
     """Go back to the plan: items that were asked about before their time are due again when they would have been.
     One that is final by now, or that somebody asks about, is left alone."""
     # As every change of several items of a task: under the task's lock, or a callback could meet it half-way.
-    tasks.lock(conn, (), list(planned))
+    state.lock(conn, (), list(planned))
     for (family, item_id), due_at in sorted(planned.items()):
         conn.execute(
             items.update()
@@ -91,7 +92,7 @@ def put_off(conn: sa.Connection, planned: Mapping[ItemKey, datetime]) -> None:
 def reopen(conn: sa.Connection, keys: Collection[ItemKey]) -> None:
     """Let settled items be asked about by whoever wants to know of them; they come due for nobody else. Whatever is
     applied to their task settles them again."""
-    tasks.lock(conn, (), list(keys))
+    state.lock(conn, (), list(keys))
     for family, item_id in sorted(keys):
         named = sa.and_(items.c.family == family, items.c.item_id == item_id)
         conn.execute(items.update().where(named, items.c.query_due_at.is_(None)).values(query_due_at=FAR))

@@ -1,26 +1,19 @@
 """The record of a task: its inbound rows with their bodies, and what became of one that was read anew."""
 
 from collections.abc import Collection, Iterator
-from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.storage import inbox, sets, statements
+from app.storage import inbox
 from app.storage.inbox import Logged
 from app.storage.tables import callbacks, item_values, tasks
 
-_SETTLE: Final = statements.Update(callbacks, ("id",), ("disposition", "detail"))
-
-
-def settled(callback_id: UUID, disposition: str, detail: str | None) -> statements.Change:
-    """What has become of a callback now, and why."""
-    return _SETTLE, [(callback_id, disposition, detail)]
-
 
 def settle(conn: sa.Connection, callback_id: UUID, disposition: str, detail: str | None) -> None:
-    """As ``settled``, where nothing else is written."""
-    sets.write(conn, [settled(callback_id, disposition, detail)])
+    """Note what has become of a callback now, and why."""
+    this = callbacks.update().where(callbacks.c.id == callback_id)
+    conn.execute(this.values(disposition=disposition, detail=detail))
 
 
 def inbound(conn: sa.Connection, task_id: UUID, others: Collection[UUID]) -> Iterator[Logged]:

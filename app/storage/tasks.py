@@ -7,25 +7,21 @@ from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
-import msgspec
 import sqlalchemy as sa
 
 from app.domain.filters import Filters, first_id_of
-from app.domain.status import TaskStatus
-from app.domain.task import Failure, Submission, Task
-from app.storage import dialect, sets, statements
-from app.storage.database import loads
-from app.storage.tables import items, tasks
+from app.domain.task import Task
+from app.storage import dialect
+from app.storage.state import task_of
+from app.storage.tables import tasks
+from app.storage.writes import CHANGING_FACTS, FACTS, Row
 
 ID_LATER_S: Final = 60.0
 """An id is made after its task's ``created_at``, by no more than a transaction may last."""
 
-FACTS: Final = tuple(name for name in Task.__struct_fields__ if name != "new")
-_FIXED: Final = FACTS[: FACTS.index("submission")]
-"""Facts that never change come first."""
-_FAILURE: Final = FACTS.index("failure")
 _facts_of: Final = attrgetter(*FACTS)
-_changing_of: Final = attrgetter("id", *FACTS[len(_FIXED) :])
+changing_of: Final = attrgetter("id", *CHANGING_FACTS)
+"""The row of a task that has changed, as ``writes`` has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,86 +42,10 @@ class Record:
     given: Given
 
 
-def of_owners(ids: sa.FromClause, keys: sa.FromClause) -> sa.Select[Any]:
-    """The facts of the tasks of a set of ids, and of those that own a set of items, in the order of their ids."""
-    named = sa.and_(items.c.family == keys.c.family, items.c.item_id == keys.c.item_id)
-    owners = sa.select(items.c.task_id).join(keys, named)
-    wanted = sa.union(sa.select(ids.c.id), owners)
-    return sa.select(*(tasks.c[name] for name in FACTS)).where(tasks.c.id.in_(wanted)).order_by(tasks.c.id)
-
-
-def _of_row(facts: statements.Row) -> Task:
-    return _task(facts, loads(facts[_FAILURE]) if facts[_FAILURE] else None)
-
-
-def _locked(ids: sa.FromClause, keys: sa.FromClause) -> sa.Select[Any]:
-    these = dialect.locked(of_owners(ids, keys).with_only_columns(tasks.c.id), of=tasks, skip=False).cte("these")
-    return sa.select(sa.cast(sa.func.count(), sa.Text)).select_from(these)
-
-
-_NAMED: Final = {"ids": (tasks.c.id,), "keys": (items.c.family, items.c.item_id)}
-_OWNED: Final = statements.Select(_NAMED, of_owners, msgspec.json.Decoder(list[Task]).decode, _of_row)
-_LOCK: Final = statements.Document(_NAMED, _locked, int)
-
-
-@dataclass(frozen=True, slots=True)
-class _GivenOf:
-    id: UUID
-    params: dict[str, Any]
-    metadata: dict[str, Any]
-    reference: str | None
-    retry_of: UUID | None
-
-
-def _given_of_row(row: statements.Row) -> _GivenOf:
-    return _GivenOf(row[0], loads(row[1]), loads(row[2]), row[3], row[4])
-
-
-def _given(ids: sa.FromClause) -> sa.Select[Any]:
-    table = tasks.c
-    metadata = table.metadata_.label("metadata")
-    return sa.select(table.id, table.params, metadata, table.reference, table.retry_of).join(ids, ids.c.id == table.id)
-
-
-_GIVEN: Final = statements.Select(
-    {"ids": (tasks.c.id,)}, _given, msgspec.json.Decoder(list[_GivenOf]).decode, _given_of_row
-)
-_INSERT: Final = statements.Insert(tasks, (*FACTS, "params", "metadata_", "reference", "retry_of"), rare=True)
-_UPDATE: Final = statements.Update(tasks, ("id",), FACTS[len(_FIXED) :])
-
-
-def inserted(records: Sequence[Record]) -> statements.Change:
-    """New tasks."""
-    return _INSERT, [_row(record) for record in records]
-
-
-def owned(conn: sa.Connection, ids: Collection[UUID], item_keys: Collection[tuple[str, str]]) -> list[Task]:
-    """The tasks of these ids, and those that own these items, read without a lock."""
-    return sets.select(conn, _OWNED, ids=list(ids), keys=list(item_keys))
-
-
-def lock(conn: sa.Connection, ids: Collection[UUID], item_keys: Collection[tuple[str, str]]) -> None:
-    """Lock the tasks of these ids, and those that own these items, in the order of their ids; waits for those that
-    another transaction holds, up to the lock time-out. Who owns an item may change until its task is locked, and what
-    this statement sees may be older than its locks: read in another one."""
-    if dialect.is_postgresql(conn) and (ids or item_keys):
-        sets.read_document(conn, _LOCK, ids=list(ids), keys=list(item_keys))
-
-
-def existing(conn: sa.Connection, ids: Iterable[UUID]) -> set[UUID]:
-    """Which of the ids are tasks."""
-    wanted = sorted(set(ids))
-    if not wanted:
-        return set()
-    return set(conn.scalars(sa.select(tasks.c.id).where(dialect.any_of(conn, tasks.c.id, wanted))))
-
-
-def changed(some: Sequence[Task]) -> list[statements.Change]:
-    """The facts of locked tasks, and those that are new (external ones, with nothing given)."""
-    return [
-        inserted([Record(task, Given({}, {})) for task in some if task.new]),
-        (_UPDATE, [_changing_of(task) for task in some if not task.new]),
-    ]
+def new_row(task: Task, given: Given | None = None) -> Row:
+    """The row of a new task, as ``writes`` has it. Without ``given``: an external one."""
+    given = given or Given({}, {})
+    return (*_facts_of(task), given.params, given.metadata, given.reference, given.retry_of)
 
 
 def give(conn: sa.Connection, ids: Sequence[UUID], client_name: str) -> None:
@@ -159,10 +79,9 @@ def find_many(conn: sa.Connection, ids: Sequence[UUID]) -> list[Record]:
 
 def given_of(conn: sa.Connection, ids: Collection[UUID]) -> dict[UUID, Given]:
     """What clients sent with some tasks."""
-    if not ids:
-        return {}
-    found = sets.select(conn, _GIVEN, ids=list(ids))
-    return {one.id: Given(one.params, one.metadata, one.reference, one.retry_of) for one in found}
+    columns = (tasks.c.id, tasks.c.params, tasks.c.metadata_, tasks.c.reference, tasks.c.retry_of)
+    rows = conn.execute(sa.select(*columns).where(dialect.any_of(conn, tasks.c.id, list(ids)))) if ids else ()
+    return {row.id: Given(row.params, row.metadata_, row.reference, row.retry_of) for row in rows}
 
 
 def traceparent_of(conn: sa.Connection, task_id: UUID) -> str | None:
@@ -272,21 +191,7 @@ def count_open_signed_otherwise(conn: sa.Connection, key_ids: Iterable[str]) -> 
     return conn.scalar(sa.select(sa.func.count()).select_from(open_tasks.subquery())) or 0
 
 
-def _row(record: Record) -> tuple[Any, ...]:
-    given = record.given
-    facts = _facts_of(record.task)
-    return (*facts, given.params, given.metadata, given.reference, given.retry_of)
-
-
-def _task(facts: Sequence[Any], failure: dict[str, Any] | None) -> Task:
-    task = Task(*facts)
-    task.submission = Submission(task.submission)
-    task.status = TaskStatus(task.status)
-    task.failure = Failure(**failure) if failure else None
-    return task
-
-
 def record_of(row: Any) -> Record:
     """A task as it is stored, from a row with all columns."""
     given = Given(row.params, row.metadata_, row.reference, row.retry_of)
-    return Record(_task([getattr(row, name) for name in FACTS], row.failure), given)
+    return Record(task_of([getattr(row, name) for name in FACTS], row.failure), given)

@@ -9,14 +9,12 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.domain.task import Entry, Task
-from app.storage import statements
 from app.storage.tables import timeline
+from app.storage.writes import Row
 
 MOST_ENTRIES: Final = 1000
 """Entries kept of a task: the first half, and the newest. Only a flood under a leaked token reaches it."""
 _FIRST: Final = MOST_ENTRIES // 2
-
-_APPEND: Final = statements.Insert(timeline, ("task_id", "seq", "at", "type", "version", "detail"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +28,17 @@ class Happened:
     detail: dict[str, Any]
 
 
-def appended(entries: Sequence[tuple[Task, Entry]]) -> statements.Change:
-    """New entries, in order; the last of a task gets the number ``timeline_seq``, which the caller has moved on."""
+def rows_of(entries: Sequence[tuple[Task, Entry]]) -> list[Row]:
+    """The rows of new entries, in order; the last of a task gets the number ``timeline_seq``, which the caller has
+    moved on."""
     left: dict[UUID, int] = {}
     for task, _ in entries:
         left[task.id] = left.get(task.id, 0) + 1
-    rows = []
+    rows: list[Row] = []
     for task, entry in entries:
         left[task.id] -= 1
         rows.append((task.id, task.timeline_seq - left[task.id], entry.at, entry.type, task.version, entry.detail))
-    return _APPEND, rows
+    return rows
 
 
 def overfull(all_tasks: Iterable[Task]) -> list[Task]:

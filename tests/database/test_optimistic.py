@@ -1,6 +1,5 @@
-"""A group of callbacks without locks: two turns of the database, and nothing is written over what others do between.
-
-SQLite has one writer: nobody comes between.
+"""Optimistic locking: a group of callbacks is loaded without locks and saved in one statement, and nothing is written
+over what others do between. SQLite has one writer: nobody comes between.
 """
 
 import asyncio
@@ -13,15 +12,14 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.flows.record import Received, commit_optimistically
-from app.storage import locking, outbox, sets, statements
+from app.domain.observation import Disposition
+from app.flows.record import Received, Ruling, commit
 from app.storage.inbox import digest_of
 from app.vendor import wire
 from app.vendor.kinds import FAMILIES
 from tests.support.databases import on_postgresql, waits_for_a_lock
 from tests.support.direct import Direct
 from tests.support.gateway import Running, eventually, running_gateway
-from tests.support.notifications import written
 from tests.support.optional import present
 from tests.support.postgres import PostgresServer
 
@@ -76,13 +74,20 @@ def between(database_url: str) -> Callable[..., Awaitable[Any]]:
     return arrange
 
 
-async def commit(gateway: Running, task_id: UUID | None, body: bytes = THEN) -> Any:
-    """One callback, without locks. None where that did not do."""
+def received(gateway: Running, task_id: UUID | None, body: bytes) -> Received:
+    """One callback, read."""
     context = gateway.gateway.context
     readings = tuple(wire.read_callback(body, FAMILIES["song"]).readings)
     digest, now = digest_of(task_id, "song", body), context.clock.now()
-    received = Received(context.ids(), digest, task_id, "song", body, now, None, readings)
-    return await context.db.attempt(commit_optimistically, [received], context.rules)
+    return Received(context.ids(), digest, task_id, "song", body, now, None, readings)
+
+
+async def committed(gateway: Running, task_id: UUID | None, body: bytes = THEN) -> Ruling | None:
+    """Commit one callback, without a transaction. None where that did not do."""
+    context = gateway.gateway.context
+    one = received(gateway, task_id, body)
+    found = await context.db.attempt(commit, [one], context.rules, in_one_statement=True)
+    return found.rulings[0] if found is not None else None
 
 
 @pytest.mark.own_database
@@ -98,13 +103,12 @@ async def test_it_takes_two_turns_and_no_transaction(
         assert (await gateway.call_back("song", THEN, task_id)).text == "success"
         logged = postgres.log_path.read_text()[before:]
     said = re.findall(r"\[(\d+)\] LOG:  (?:statement|execute [^:]*): (\S+ \S+)", logged)
-    callbacks_lane = next(pid for pid, words in said if words == "WITH seen_tasks")
-    assert [words for pid, words in said if pid == callbacks_lane] == ["WITH seen_tasks", "WITH held_tasks"]
+    callbacks_lane = next(pid for pid, words in said if words == "WITH named")
+    assert [words for pid, words in said if pid == callbacks_lane] == ["WITH named", "WITH held_tasks"]
 
 
 async def test_what_nobody_disturbs_is_written(gateway: Running, direct: Direct, task_id: UUID) -> None:
-    committed = await commit(gateway, task_id)
-    [ruling] = committed.rulings
+    ruling = present(await committed(gateway, task_id))
     assert ruling.usable
     assert not ruling.repeated
     assert (await gateway.task(str(task_id)))["status"] == "main_succeeded"
@@ -125,7 +129,7 @@ async def test_what_another_changed_between_is_not_written_over(
         await direct.execute(*sql.split("; "))
         after.update(await direct.everything())
 
-    assert await between(commit(gateway, task_id), happen) is None
+    assert await between(committed(gateway, task_id), happen) is None
     assert after
     assert await direct.everything() == after
 
@@ -139,31 +143,54 @@ async def test_what_another_holds_is_not_waited_for(
     held = holder.transaction()
     await held.start()
     # It would wait for five seconds, and be `Unavailable` then.
-    assert await between(commit(gateway, task_id), partial(holder.execute, sql)) is None
+    assert await between(committed(gateway, task_id), partial(holder.execute, sql)) is None
     await held.rollback()
     await holder.close()
     assert await direct.everything() == before
 
 
-@pytest.mark.parametrize("sql", [TOUCH, LEASE], ids=["the task", "an item"])
-async def test_what_changes_while_the_statement_runs_is_not_written_over(
-    gateway: Running, direct: Direct, task_id: UUID, database_url: str, sql: str
+async def test_one_busy_task_does_not_make_the_work_of_its_neighbours_void(
+    gateway: Running, direct: Direct, task_id: UUID, between: Callable[..., Awaitable[Any]]
 ) -> None:
+    """Of a group each part that has no task in common with the others is saved or left out by itself."""
     context = gateway.gateway.context
-    # With ``skip`` it would have to change in the moment before its lock; waiting for it comes to the same.
-    waiting = statements.Guard(locking.UNCHANGED.parameters, partial(locking.unchanged, skip=False))
-    seen = await context.db.read(locking.look, [task_id], [], [])
-    versions = [bytes(one).decode() for one in (present(seen.versions).tasks, present(seen.versions).items)]
-    guarded = (waiting, (*versions, len(seen.tasks), len(seen.items)))
-    some = [outbox.added(written(gateway, "https://hooks.example/", 1))]
-    holder = await asyncpg.connect(database_url)
-    async with holder.transaction():
-        await holder.execute(sql)
-        writing = asyncio.create_task(context.db.attempt(sets.write_guarded, some, guarded))
-        await eventually(partial(waits_for_a_lock, database_url))
-    await holder.close()
-    await writing
-    assert await direct.rows("SELECT * FROM notifications") == []
+    other = UUID((await gateway.submit())["id"])
+    group = [
+        received(gateway, task_id, THEN),
+        received(gateway, other, THEN.replace(b"t2m_first", b"t2m_other")),
+        received(gateway, None, THEN.replace(b"t2m_first", b"t2m_new")),
+    ]
+    committing = context.db.attempt(commit, group, context.rules, in_one_statement=True)
+    found = await between(committing, partial(direct.execute, f"{TOUCH} WHERE id = '{task_id}'"))
+    assert [ruling is not None for ruling in found.rulings] == [False, True, True]
+    assert {task.id for task in (move.task for move in found.applied.moves)} >= {other}
+    assert task_id not in found.applied.changed
+    rows = await direct.rows("SELECT item_id, status FROM items ORDER BY item_id")
+    assert [(row["item_id"], row["status"]) for row in rows] == [
+        ("t2m_first", "running"),
+        ("t2m_new", "main_succeeded"),
+        ("t2m_other", "main_succeeded"),
+    ]
+    assert len(await direct.rows("SELECT * FROM callbacks")) == 3
+
+
+async def test_two_processes_at_one_task_lose_nothing(gateway: Running, direct: Direct, database_url: str) -> None:
+    task_id = UUID((await gateway.submit())["id"])
+    async with running_gateway(database_url, workers=False) as other:
+        family = f"/callbacks/song/{gateway.gateway.context.tokens.sign('song', task_id)}"
+        bodies = [
+            f'{{"songs": [{{"item_id": "t2m_{n % 7}", "status": "running", "prompt": "{n}"}}]}}' for n in range(60)
+        ]
+        answers = await asyncio.gather(
+            *(one.api.post(family, content=body) for n, body in enumerate(bodies) for one in ((gateway, other)[n % 2],))
+        )
+    assert {answer.text for answer in answers} == {"success"}
+    told = await direct.rows("SELECT seq, detail FROM timeline WHERE type = 'callback' ORDER BY seq")
+    assert len(told) == len(bodies)
+    [task] = await direct.rows("SELECT stored_bodies, timeline_seq FROM tasks")
+    assert task["stored_bodies"] == len(bodies)
+    assert task["timeline_seq"] == max(row["seq"] for row in told)
+    assert len(await direct.rows("SELECT * FROM items")) == 7
 
 
 async def test_a_lease_that_another_takes_between_is_kept_and_the_callback_too(
@@ -182,22 +209,28 @@ async def test_a_callback_that_another_stores_between_is_counted_and_not_stored_
     digest = digest_of(None, "song", FIRST).hex()
     stored = (
         "INSERT INTO callbacks (id, digest, family, disposition, body, received_at, last_received_at, count)"
-        f" VALUES (gen_random_uuid(), '\\x{digest}', 'song', 'applied', '', now(), now(), 1)"
+        f" VALUES (gen_random_uuid(), '\\x{digest}', 'song', 'malformed', '', now(), now(), 1)"
     )
-    assert await between(commit(gateway, None, FIRST), partial(direct.execute, stored), "timeline") is None
-    assert await direct.rows("SELECT * FROM items") == []
-    assert (await gateway.call_back("song", FIRST)).text == "success"
-    assert [row["count"] for row in await direct.rows("SELECT count FROM callbacks")] == [2]
+    assert await between(committed(gateway, None, FIRST), partial(direct.execute, stored), "timeline") is not None
+    # What the other made of it stands.
+    assert await direct.rows("SELECT count, disposition FROM callbacks") == [{"count": 2, "disposition": "malformed"}]
 
 
 async def test_a_callback_that_another_deletes_between_is_stored_again(
     gateway: Running, direct: Direct, task_id: UUID, between: Callable[..., Awaitable[Any]]
 ) -> None:
     gone = partial(direct.execute, "DELETE FROM callbacks")
-    assert await between(commit(gateway, task_id, FIRST), gone, "timeline") is None
-    assert await direct.rows("SELECT * FROM callbacks") == []
-    assert (await gateway.call_back("song", FIRST, task_id)).text == "success"
+    assert await between(committed(gateway, task_id, FIRST), gone, "timeline") is not None
     assert [row["count"] for row in await direct.rows("SELECT count FROM callbacks")] == [1]
+
+
+async def test_what_another_makes_of_a_callback_between_stands(
+    gateway: Running, direct: Direct, task_id: UUID, between: Callable[..., Awaitable[Any]]
+) -> None:
+    replayed = partial(direct.execute, "UPDATE callbacks SET disposition = 'poisoned', detail = 'why'")
+    assert await between(committed(gateway, task_id, FIRST), replayed, "timeline") is not None
+    found = await direct.rows("SELECT count, disposition, detail FROM callbacks")
+    assert found == [{"count": 2, "disposition": "poisoned", "detail": "why"}]
 
 
 async def test_an_item_that_another_names_between_is_not_named_twice(
@@ -208,7 +241,7 @@ async def test_an_item_that_another_names_between_is_not_named_twice(
         " NULL, NULL, NULL, NULL, query_attempts, query_group FROM items WHERE item_id = 't2m_other'"
     )
     assert (await gateway.call_back("song", FIRST.replace(b"t2m_first", b"t2m_other"))).text == "success"
-    assert await between(commit(gateway, None, THEN), partial(direct.execute, named)) is None
+    assert await between(committed(gateway, None, THEN), partial(direct.execute, named)) is None
     [item] = await direct.rows("SELECT status FROM items WHERE item_id = 't2m_first'")
     assert item["status"] == "running"
     assert (await gateway.call_back("song", THEN)).text == "success"
@@ -216,10 +249,22 @@ async def test_an_item_that_another_names_between_is_not_named_twice(
     assert item["status"] == "main_succeeded"
 
 
+async def test_who_loses_the_race_for_a_new_item_is_done_again(
+    gateway: Running, direct: Direct, task_id: UUID, between: Callable[..., Awaitable[Any]]
+) -> None:
+    """In a transaction, which is run again then: the loser finds whose the item is."""
+    context = gateway.gateway.context
+    other = received(gateway, UUID((await gateway.submit())["id"]), THEN.replace(b"t2m_first", b"t2m_second"))
+    found = await between(context.db.write(commit, [other], context.rules), partial(direct.execute, NAME), "timeline")
+    assert found.rulings[0].disposition is Disposition.MISMATCHED
+    rows = await direct.rows("SELECT task_id, status FROM items WHERE item_id = 't2m_second'")
+    assert rows == [{"task_id": task_id, "status": "running"}]
+
+
 async def test_a_task_that_loses_its_only_item_is_removed_all_the_same(gateway: Running, direct: Direct) -> None:
     """More than one statement: it is done in a transaction."""
     assert (await gateway.call_back("song", FIRST)).text == "success"
     task_id = UUID((await gateway.submit())["id"])
-    assert await commit(gateway, task_id, THEN) is None
+    assert await committed(gateway, task_id, THEN) is None
     assert (await gateway.call_back("song", THEN, task_id)).text == "success"
     assert [row["id"] for row in await direct.rows("SELECT id FROM tasks")] == [task_id]

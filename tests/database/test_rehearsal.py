@@ -29,7 +29,7 @@ class Log:
         self.read_chars += len(text)
         entries = re.split(r"(?m)^\d{4}-\S+ \S+ \S+ \[\d+\] ", text)
         executed = [re.sub(r"^LOG:  execute \S+: ", "", entry).strip() for entry in entries]
-        return {one for one in executed if one.startswith(("WITH seen_tasks", "WITH held_tasks"))}
+        return {one for one in executed if one.startswith(("WITH named", "WITH held_tasks"))}
 
 
 @on_postgresql

@@ -14,7 +14,7 @@ from app.caller.urls import origin_of
 from app.domain.task import Task
 from app.flows.letters import Snapshot
 from app.flows.notify import Notifier
-from app.storage import outbox, sets
+from app.storage import outbox, state, writes
 from tests.support.gateway import SONG, Running
 from tests.support.receiver import OK, Receiver, Reply, plain
 
@@ -96,7 +96,8 @@ def written(
 
 async def write(gateway: Running, some: Sequence[outbox.New]) -> None:
     """Store notifications."""
-    await gateway.gateway.context.db.write(sets.write, [outbox.added(some)])
+    rows = [outbox.row_of(one) for one in some]
+    await gateway.gateway.context.db.write(state.save, [state.Part({writes.NEW_NOTIFICATIONS: rows})])
 
 
 @dataclass

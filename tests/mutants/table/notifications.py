@@ -9,7 +9,7 @@ LEASES: Final = (
         "notification-without-a-lease",
         "notifications",
         "app/storage/outbox.py",
-        "    sets.write(conn, [(_LEASE, [(row.id, lease_until) for row in rows])])\n",
+        "    conn.execute(notifications.update().where(leased).values(due_at=lease_until))\n",
         "",
         "a notification is posted by one at a time",
         ("tests/stories/notifications/test_leases.py",),

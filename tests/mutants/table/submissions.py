@@ -259,9 +259,9 @@ CLAIMS: Final = (
     Mutation(
         "lock-blocks-inserts",
         "claims",
-        "app/storage/dialect.py",
-        "    return statement.with_for_update(key_share=True, skip_locked=skip, of=of)\n",
-        "    return statement.with_for_update(skip_locked=skip, of=of)\n",
+        "app/storage/state.py",
+        "ORDER BY id FOR NO KEY UPDATE)\n",
+        "ORDER BY id FOR UPDATE)\n",
         "a locked task does not block rows that refer to it (PostgreSQL)",
         ("tests/database/test_transactions.py",),
     ),

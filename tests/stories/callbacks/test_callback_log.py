@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from app.flows.record import MOST_TO_LEAVE
+from app.flows.apply import MOST_TO_LEAVE
 from app.storage.inbox import MOST_BODIES
 from tests.support.bodies import assert_problem, done, logged, raw_body, song
 from tests.support.direct import Direct, ids

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from app.domain.item import MOST_OTHER_FIELDS
 from app.domain.observation import Disposition
-from app.storage import inbox, sets
+from app.storage import inbox, state, writes
 from app.storage.inbox import BODY_UNIT, MOST_BODIES, Delivery
 from app.storage.timeline import MOST_ENTRIES
 from tests.support.bodies import logged, song
@@ -37,7 +37,8 @@ async def _fill_log(gateway: Running, count: int, task_id: UUID | None = None) -
         Delivery(context.ids(), os.urandom(32), task_id, "song", b"{", context.clock.now(), None, Disposition.MALFORMED)
         for _ in range(count)
     ]
-    await context.db.write(lambda conn: sets.write(conn, inbox.recorded(rows, {})))
+    part = state.Part({writes.CALLBACKS: [inbox.row_of(row) for row in rows]})
+    await context.db.write(state.save, [part])
 
 
 async def _count(db: Direct, table: str) -> int:

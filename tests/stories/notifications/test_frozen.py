@@ -6,8 +6,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from app.flows.apply import MOST_TO_LEAVE
 from app.flows.notify import Notifier
-from app.flows.record import MOST_TO_LEAVE
 from app.storage.tables import notifications
 from tests.stories.notifications.test_milestones_told import read
 from tests.support.bodies import done, song
