@@ -12,7 +12,7 @@ from app.domain.observation import Observation, Reading, Source, to_us
 from app.domain.transition import Change
 from app.errors import Conflict, InvalidRequest
 from app.flows.accept import AcceptedTasks
-from app.flows.apply import Applied, load, save, step_all
+from app.flows.apply import Applied, load_locked, save_locked, step_all
 from app.flows.audit import act
 from app.flows.context import Context
 from app.storage import audit, clients, tasks
@@ -43,14 +43,14 @@ def _adopt(
     if not clients.is_active(conn, client_name):
         raise InvalidRequest("the request is not valid", (("client", "there is no such client, or it was revoked"),))
     wanted = tuple(Observation(family, Reading(item_id), Source.SUBMIT, to_us(now)) for item_id in item_ids)
-    loaded = load(conn, [Change(now, None, observations=wanted)])
+    loaded = load_locked(conn, [Change(now, None, observations=wanted)])
     board = loaded.board
     strange = [seen.reading.item_id for seen in wanted if adoption.strange(board, seen.key, client_name)]
     if strange:
         raise Conflict(f"these items are another client's: {', '.join(strange)}")
     followed = [adoption.adopt(board, seen.key, client_name, now, context.rules) for seen in wanted]
     applied = step_all(loaded, (), context.rules)
-    save(conn, loaded, context.rules)
+    save_locked(conn, loaded, context.rules)
     tasks.give(conn, [task.id for task in followed if not task.new], client_name)
     if applied.changed:
         audit.record(conn, done)

@@ -6,7 +6,7 @@ if nobody else has changed it since. Who must not be refused locks it first; who
 and is told what somebody else was at.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -76,13 +76,13 @@ def apply(conn: sa.Connection, changes: Sequence[Change], rules: Rules, *, skip_
     """Apply changes, in order, in the caller's transaction. Waits for tasks that another transaction holds; with
     ``skip_locked`` it passes over them, and over those that have just been changed."""
     if not skip_locked:
-        loaded = load(conn, changes)
+        loaded = load_locked(conn, changes)
         applied = step_all(loaded, changes, rules)
-        save(conn, loaded, rules)
+        save_locked(conn, loaded, rules)
         return applied
-    parts = load_apart(conn, changes)
+    parts = load_parts(conn, changes)
     done = [step_all(loaded, [changes[place] for place in places], rules) for loaded, places in parts]
-    saved = save_each(conn, [loaded for loaded, _ in parts], rules)
+    saved = save_parts(conn, [loaded for loaded, _ in parts], rules)
     applied = Applied([None] * len(changes))
     for (_, places), one, is_saved in zip(parts, done, saved, strict=True):
         if is_saved:
@@ -92,38 +92,39 @@ def apply(conn: sa.Connection, changes: Sequence[Change], rules: Rules, *, skip_
     return applied
 
 
-def load(conn: sa.Connection, changes: Sequence[Change]) -> Loaded:
+def load_locked(conn: sa.Connection, changes: Sequence[Change]) -> Loaded:
     """Lock and load the tasks that changes name and those that own the items they name, with their items. It loads in
     a second statement: what the first one sees may be older than its locks."""
-    lock_reached(conn, changes)
-    return _all_of(state.load(conn, *_reached(changes)))
+    lock_named(conn, changes)
+    loaded = Loaded()
+    _fill(state.load(conn, *_named(changes)), lambda _task_id: loaded)
+    return loaded
 
 
-def lock_reached(conn: sa.Connection, changes: Sequence[Change]) -> None:
-    """Lock what ``load`` loads; waits for whoever holds it."""
-    state.lock(conn, *_reached(changes))
+def lock_named(conn: sa.Connection, changes: Sequence[Change]) -> None:
+    """Lock the tasks that changes name and those that own the items they name; waits for whoever holds one."""
+    state.lock(conn, *_named(changes))
 
 
-def load_apart(
+def load_parts(
     conn: sa.Connection, changes: Sequence[Change], digests: Sequence[bytes] = ()
 ) -> list[tuple[Loaded, list[int]]]:
-    """Load the same without locks, in parts that have no task and no item in common; with each part the places of its
-    changes. ``digests``: of the callbacks that the changes are, in their order."""
-    rows = state.load(conn, *_reached(changes), digests)
+    """As ``load_locked``, without locks, in parts that have no task and no item in common; with each part the places
+    of its changes. ``digests``: of the callbacks that the changes are, in their order."""
+    rows = state.load(conn, *_named(changes), digests)
+    receipts = {receipt.digest: receipt for receipt in rows.receipts}
     owners = {item.key: item.task_id for item in rows.items}
     parts = _Parts()
     for change in changes:
-        # What names nothing is one with its like: they are counted against one allowance.
-        names = [change.task_id] if change.task_id is not None else []
         keys = [seen.key for seen in change.observations]
-        parts.join([*names, *keys, *(owners[key] for key in keys if key in owners)] or [None])
-    everything = _all_of(rows)
+        tasks_named = [] if change.task_id is None else [change.task_id]
+        # What names nothing is one part with its like: they are counted against one allowance.
+        parts.join([*tasks_named, *keys, *(owners[key] for key in keys if key in owners)] or [None])
     found: dict[int, tuple[Loaded, list[int]]] = {}
     for place, change in enumerate(changes):
         number = parts.of(change.task_id or next((seen.key for seen in change.observations), None))
-        found.setdefault(number, (Loaded(receipts=everything.receipts), []))[1].append(place)
-    for task in rows.tasks:
-        _move(task, everything, found[parts.of(task.id)][0])
+        found.setdefault(number, (Loaded(receipts=receipts), []))[1].append(place)
+    _fill(rows, lambda task_id: found[parts.of(task_id)][0])
     return list(found.values())
 
 
@@ -150,32 +151,22 @@ class _Parts:
         return name
 
 
-def _reached(changes: Sequence[Change]) -> tuple[set[UUID], set[tuple[str, str]]]:
+def _named(changes: Sequence[Change]) -> tuple[set[UUID], set[tuple[str, str]]]:
     """The tasks and items that changes name."""
     keys = {seen.key for change in changes for seen in change.observations}
     return {change.task_id for change in changes if change.task_id is not None}, keys
 
 
-def _all_of(rows: state.Rows) -> Loaded:
-    loaded = Loaded(receipts={receipt.digest: receipt for receipt in rows.receipts})
-    for task in rows.tasks:
+def _fill(rows: state.Rows, part_of: Callable[[UUID], Loaded]) -> None:
+    """Put each task with its items into the part that is its."""
+    for task, revision in zip(rows.tasks, rows.task_revisions, strict=True):
+        loaded = part_of(task.id)
         loaded.board.add_task(task)
-    for item in rows.items:
+        loaded.task_revisions[task.id] = revision
+    for item, revision in zip(rows.items, rows.item_revisions, strict=True):
+        loaded = part_of(item.task_id)
         loaded.board.add_item(item)
-    loaded.task_revisions = dict(zip((task.id for task in rows.tasks), rows.task_revisions, strict=False))
-    loaded.item_revisions = dict(zip((item.key for item in rows.items), rows.item_revisions, strict=False))
-    return loaded
-
-
-def _move(task: Task, whole: Loaded, part: Loaded) -> None:
-    """Put a task with its items, as they were loaded, into a part."""
-    part.board.add_task(task)
-    if task.id in whole.task_revisions:
-        part.task_revisions[task.id] = whole.task_revisions[task.id]
-    for item in whole.board.items_of(task):
-        part.board.add_item(item)
-        if item.key in whole.item_revisions:
-            part.item_revisions[item.key] = whole.item_revisions[item.key]
+        loaded.item_revisions[item.key] = revision
 
 
 def step_all(loaded: Loaded, changes: Sequence[Change], rules: Rules) -> Applied:
@@ -190,26 +181,26 @@ def step_all(loaded: Loaded, changes: Sequence[Change], rules: Rules) -> Applied
     return applied
 
 
-def save(conn: sa.Connection, loaded: Loaded, rules: Rules) -> None:
+def save_locked(conn: sa.Connection, loaded: Loaded, rules: Rules) -> None:
     """Save what was locked and loaded, in the caller's transaction. Raises ``Conflicted`` if an owner changed while it
     was waited for."""
-    if not all(save_each(conn, [loaded], rules)):
+    if not all(save_parts(conn, [loaded], rules)):
         raise Conflicted
 
 
-def save_each(
+def save_parts(
     conn: sa.Connection, parts: Sequence[Loaded], rules: Rules, *, in_one_statement: bool = False
 ) -> list[bool]:
     """Save each part that nobody else has changed since it was loaded, and nobody holds: its rows of the log, what has
     changed, and the notifications of it; large values that nothing refers to any more go. Returns which were saved.
     ``in_one_statement``: there is no transaction around it, and parts that need further ones are not saved."""
     rows = [_rows(loaded, rules) for loaded in parts]
-    alone = in_one_statement and dialect.is_postgresql(conn)
-    chosen = [place for place, loaded in enumerate(parts) if not (alone and _takes_more(loaded.board))]
+    is_bare = in_one_statement and dialect.is_postgresql(conn)
+    chosen = [place for place, loaded in enumerate(parts) if not (is_bare and _takes_more(loaded.board))]
     saved = [False] * len(parts)
     for place, is_saved in zip(chosen, state.save(conn, [rows[place] for place in chosen]), strict=True):
         saved[place] = is_saved
-        if is_saved and not alone:
+        if is_saved and not is_bare:
             _clear_up(conn, parts[place].board)
     return saved
 

@@ -23,7 +23,7 @@ from app.domain.timing import JITTER, later
 from app.domain.transition import Change
 from app.errors import Unavailable
 from app.flows import traced
-from app.flows.apply import Applied, load, save, step_all
+from app.flows.apply import Applied, load_locked, save_locked, step_all
 from app.flows.background import Background
 from app.flows.clients import ROTATION
 from app.flows.context import Context
@@ -252,11 +252,11 @@ def settle(conn: sa.Connection, context: Context, letter: Letter, attempt: Attem
     }
     changes = [Change(attempt.at, "notification", letter.task_id, detail=detail)]
     # The task's lock comes before the outbox everywhere.
-    loaded = load(conn, changes)
+    loaded = load_locked(conn, changes)
     if not outbox.settle(conn, letter, attempt, body):
         return Applied()
     applied = step_all(loaded, changes, context.rules)
-    save(conn, loaded, context.rules)
+    save_locked(conn, loaded, context.rules)
     return applied
 
 

@@ -17,7 +17,7 @@ from app.domain.schedule import SUSPECT
 from app.domain.standing import Reason, Standing
 from app.domain.timing import interval_s, later
 from app.domain.transition import Change
-from app.flows.apply import Applied, apply, load, save, step_all
+from app.flows.apply import Applied, apply, load_locked, save_locked, step_all
 from app.flows.background import Background
 from app.flows.context import Context
 from app.flows.operating import absences
@@ -228,13 +228,13 @@ def postpone(conn: sa.Connection, context: Context, question: Question, answer: 
         for one in question.asked
     )
     away = absences(conn, now)
-    loaded = load(conn, [Change(now, FAULTY, observations=seen)])
+    loaded = load_locked(conn, [Change(now, FAULTY, observations=seen)])
     detail: dict[str, Any] = {"fault": fault}
     if words and len({task.client_name for task in loaded.board.tasks.values()}) == 1:
         # What came may speak of every item that was asked about, and no client is shown what is another's.
         detail["answer"] = words
     applied = step_all(loaded, [Change(now, FAULTY, observations=seen, detail=detail, absences=away)], context.rules)
-    save(conn, loaded, context.rules)
+    save_locked(conn, loaded, context.rules)
     group = SUSPECT if isinstance(answer, Spoiled) else ""
     postponed = [Postponed(one.key, _next_try(context, one, now), group, one.attempts + 1) for one in question.asked]
     items.postpone(conn, postponed, question.leased_until)

@@ -18,7 +18,7 @@ from app.domain.board import Board, Rules
 from app.domain.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
 from app.domain.task import Task
 from app.domain.transition import Change, Outcome, Verdict
-from app.flows.apply import Applied, Loaded, load_apart, lock_reached, save_each, step_all
+from app.flows.apply import Applied, Loaded, load_parts, lock_named, save_parts, step_all
 from app.storage import inbox, state, writes
 from app.storage.database import Conflicted
 from app.storage.inbox import Delivery
@@ -52,7 +52,8 @@ class Ruling(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Committed:
-    """``rulings`` matches the group; None for a callback whose task another transaction holds."""
+    """``rulings`` matches the group; None for a callback that was left out: somebody else is at its task, or has
+    changed it, or it takes a transaction and there was none."""
 
     rulings: list[Ruling | None] = field(default_factory=list)
     applied: Applied = field(default_factory=Applied)
@@ -67,13 +68,13 @@ def commit(
     unique = _collapse(group)
     changes = [_change(one) for one in unique]
     if wait:
-        lock_reached(conn, changes)
-    parts = load_apart(conn, changes, [one.digest for one in unique])
+        lock_named(conn, changes)
+    parts = load_parts(conn, changes, [one.digest for one in unique])
     decided = [
         _decide(conn, loaded, [unique[place] for place in places], [changes[place] for place in places], rules)
         for loaded, places in parts
     ]
-    saved = save_each(conn, [loaded for loaded, _ in parts], rules, in_one_statement=in_one_statement)
+    saved = save_parts(conn, [loaded for loaded, _ in parts], rules, in_one_statement=in_one_statement)
     if wait and not all(saved):
         raise Conflicted
     rulings: dict[bytes, Ruling] = {}
@@ -99,6 +100,8 @@ def _decide(
         if one.digest not in receipts:
             for task in _charged(board, one):
                 task.stored_bodies += 1 + len(one.body) // inbox.BODY_UNIT
+                # Charged also where nothing of it is applied to the task.
+                board.dirty_tasks.add(task.id)
     told = [_told(one, change, receipts.get(one.digest), one.digest in unkept) for one, change in fresh]
     applied = step_all(loaded, told, rules)
     rulings |= {one.digest: _ruling(one, outcome) for (one, _), outcome in zip(fresh, applied.outcomes, strict=True)}

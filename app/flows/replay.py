@@ -16,7 +16,7 @@ from app.domain.board import Board
 from app.domain.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
 from app.domain.transition import Change, Outcome, Verdict
 from app.errors import Conflict, GatewayError, NotFound
-from app.flows.apply import Applied, load, save, step_all
+from app.flows.apply import Applied, load_locked, save_locked, step_all
 from app.flows.audit import act
 from app.flows.context import Context
 from app.flows.present import Document, callback_document
@@ -88,7 +88,7 @@ def _replay(conn: sa.Connection, context: Context, callback_id: UUID, recorded: 
         return _noted(conn, logged, Disposition.MALFORMED, str(error))
     observations = observations_of(logged, readings)
     change = Change(recorded.at, "replayed", logged.task_id, observations, detail={"callback_id": str(logged.id)})
-    loaded = load(conn, [change])
+    loaded = load_locked(conn, [change])
     if not loaded.holds(change):
         return _noted(conn, logged, Disposition.ORPHAN, None)
     before = {task_id: task.version for task_id, task in loaded.board.tasks.items()}
@@ -98,7 +98,7 @@ def _replay(conn: sa.Connection, context: Context, callback_id: UUID, recorded: 
     [outcome] = applied.outcomes
     disposition = _disposition(outcome)
     record.settle(conn, logged.id, disposition.value, None)
-    save(conn, loaded, context.rules)
+    save_locked(conn, loaded, context.rules)
     changed = [task_id for task_id in applied.changed if loaded.board.tasks[task_id].version > before.get(task_id, 0)]
     return Replayed(replace(logged, disposition=disposition.value, detail=None), applied, tuple(sorted(changed)))
 

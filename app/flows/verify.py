@@ -21,7 +21,7 @@ from app.domain.task import Item, Task, derive_status
 from app.domain.transition import MOST_ITEMS, Change
 from app.domain.view import progress_of
 from app.errors import NotFound
-from app.flows.apply import Applied, load, save, step_all
+from app.flows.apply import Applied, load_locked, save_locked, step_all
 from app.flows.audit import act
 from app.flows.context import Context
 from app.flows.present import Document
@@ -127,7 +127,7 @@ def _look_again(
 ) -> tuple[Verified, Applied]:
     """``by``: who repairs; None, to look only."""
     now = context.clock.now()
-    loaded = load(conn, [Change(now, None, task_id)])
+    loaded = load_locked(conn, [Change(now, None, task_id)])
     task = loaded.board.tasks.get(task_id)
     if task is None:
         raise NotFound("there is no such task")
@@ -144,7 +144,7 @@ def _look_again(
     _shorten(loaded.board, task)
     if not notify:
         hush(loaded.board, applied)
-    save(conn, loaded, context.rules)
+    save_locked(conn, loaded, context.rules)
     told = {"client": task.client_name, "differences": len(names), "notify": notify}
     audit.record(conn, act(context.clock, by, Action.VERIFY_TASK, str(task_id), **told))
     found.remaining = _Examined(conn, context, loaded.board, task, examined.record).verified().differences

@@ -29,6 +29,7 @@ class _Waiting(msgspec.Struct):
     received: Received
     answer: asyncio.Future[Ruling]
     deferred_at: float | None = None
+    is_durable: bool = False
 
 
 class Writer:
@@ -107,31 +108,33 @@ class Writer:
             await self._commit_once(group)
 
     async def _commit_once(self, group: list[_Waiting], *, wait: bool = False) -> None:
-        """In two statements; what somebody else is at, and what takes more, once more in a transaction."""
-        if not wait:
-            group = self._resolve(
-                group, await self._db.attempt(commit, _bodies(group), self._context.rules, in_one_statement=True)
-            )
-            if not group:
-                return
-            metrics.groups_redone.inc()
-        for waiting in self._resolve(
-            group, await self._db.write(commit, _bodies(group), self._context.rules, wait=wait)
-        ):
+        """Without a transaction; what was left out, because somebody else is at it or because it takes more than one
+        statement, once more in one. What is durable already is not stored again, whatever failed beside it."""
+        context, left = self._context, [waiting for waiting in group if not waiting.is_durable]
+        if left and not wait:
+            received = [waiting.received for waiting in left]
+            found = await self._db.attempt(commit, received, context.rules, in_one_statement=True)
+            left = self._resolve(left, found) if found is not None else left
+            metrics.groups_redone.inc(bool(left))
+        if left:
+            received = [waiting.received for waiting in left]
+            left = self._resolve(left, await self._db.write(commit, received, context.rules, wait=wait))
+        for waiting in left:
             self._defer(waiting)
 
-    def _resolve(self, group: list[_Waiting], committed: Committed | None) -> list[_Waiting]:
+    def _resolve(self, group: list[_Waiting], committed: Committed) -> list[_Waiting]:
         """Answer those whose callbacks are durable now; returns the others."""
-        if committed is None:
-            return group
         self._context.committed(committed.applied)
         left = []
         for waiting, ruling in zip(group, committed.rulings, strict=True):
             if ruling is None:
                 left.append(waiting)
-            elif not waiting.answer.done():
+                continue
+            waiting.is_durable = True
+            if not waiting.answer.done():
                 waiting.answer.set_result(ruling)
-        metrics.group_sizes.observe(len(group) - len(left))
+        if len(left) < len(group):
+            metrics.group_sizes.observe(len(group) - len(left))
         return left
 
     def _is_patient(self, waiting: _Waiting) -> bool:
@@ -171,10 +174,6 @@ class Writer:
         await self._db.write(store_poisoned, waiting.received, f"{type(error).__name__} while it was applied")
         if not waiting.answer.done():
             waiting.answer.set_result(Ruling(Disposition.POISONED, usable=False))
-
-
-def _bodies(group: list[_Waiting]) -> list[Received]:
-    return [waiting.received for waiting in group]
 
 
 def _fail(waiting: _Waiting, why: str) -> None:

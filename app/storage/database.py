@@ -24,9 +24,8 @@ log = structlog.get_logger(__name__)
 
 RETRIES: Final = 4
 """Runs of one transaction that PostgreSQL ended as a deadlock's victim or for serialisation."""
+TOO_MANY: Final = "the same rows are being changed by too many at once"
 _AGAIN: Final = frozenset({"40P01", "40001"})
-_IN_THE_WAY: Final = _AGAIN | {"23505", "22P02"}
-"""Of an attempt: somebody else's row is there already, or is not as it must be (``sets.write_guarded``)."""
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder()
 
@@ -105,10 +104,12 @@ class Database:
                 return await self._run(lambda conn: fn(conn, *args, **kwargs), write=True)
             except Conflicted:
                 if attempt == RETRIES - 1:
-                    raise Unavailable("the same rows are being changed by too many at once") from None
+                    raise Unavailable(TOO_MANY) from None
             except sa.exc.DBAPIError as error:
-                if sqlstate(error) not in _AGAIN or attempt == RETRIES - 1:
+                if sqlstate(error) not in _AGAIN:
                     raise
+                if attempt == RETRIES - 1:
+                    raise Unavailable(TOO_MANY) from error
             await asyncio.sleep(0.01 * attempt)
         raise AssertionError("the last attempt returns or raises")
 
@@ -123,7 +124,7 @@ class Database:
         except Conflicted:
             return None
         except sa.exc.DBAPIError as error:
-            if sqlstate(error) not in _IN_THE_WAY:
+            if sqlstate(error) not in _AGAIN:
                 log.warning("database.attempt_refused", sqlstate=sqlstate(error))
             return None
 

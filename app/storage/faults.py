@@ -54,6 +54,11 @@ def sqlstate(error: BaseException) -> str:
     return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
 
 
+def violated_constraint(error: sa.exc.DBAPIError) -> str | None:
+    """The name of the constraint that PostgreSQL says a row violates."""
+    return getattr(getattr(error.orig, "__cause__", None), "constraint_name", None)
+
+
 def why_away(error: BaseException) -> str | None:
     """What is wrong with the database itself (away, full, locked for too long), safe to show to anybody; None for
     any other fault."""

@@ -26,13 +26,11 @@ from app.domain.status import ItemStatus, TaskStatus
 from app.domain.task import Failure, Item, Submission, Task
 from app.storage import dialect
 from app.storage.database import Conflicted, dumps, loads
-from app.storage.faults import sqlstate
+from app.storage.faults import violated_constraint
 from app.storage.tables import callbacks, items, tasks
 from app.storage.writes import FACTS, ITEM_COLUMNS, WRITES, Row, Write
 
 ItemKey = tuple[str, str]
-
-UNIQUE_VIOLATION: Final = "23505"
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -50,7 +48,7 @@ class Receipt(msgspec.Struct, frozen=True):
 
 class Rows(msgspec.Struct):
     """Rows as a statement saw them: tasks by id, their items in the order in which they were named, the callbacks
-    that are known. ``…_revisions``: their versions, in the same order; none on SQLite."""
+    that are known. ``…_revisions``: their versions, in the same order; empty on SQLite."""
 
     tasks: list[Task]
     items: list[Item]
@@ -141,7 +139,7 @@ def load(
         for digest in digests
         for row in dialect.fetch_typed(conn, _SQLITE_KNOWN, (digest,), _KNOWN_COLUMNS)
     ]
-    return Rows(found, their_items, known)
+    return Rows(found, their_items, known, [""] * len(found), [""] * len(their_items))
 
 
 def lock(conn: sa.Connection, task_ids: Collection[UUID], item_keys: Collection[ItemKey] = ()) -> None:
@@ -197,14 +195,15 @@ def _values(write: Write, first: int) -> list[str]:
 
 
 def _written(write: Write, first: int) -> str:
-    """The statement that writes rows of the parts that are held, from the parameter ``first`` on."""
+    """The statement that writes rows of the parts that are held, from the parameter ``first`` on. Rows are inserted in
+    the order in which they are given: whatever way the planner takes, two processes must meet at the same row first."""
     new = f"json_to_recordset(${first}::json) AS new ({_types(write)})"
     values = _values(write, first)
     if not write.keys:
         conflict = f"ON CONFLICT {write.on_conflict}" if write.on_conflict else ""
         return (
             f"INSERT INTO {write.table.name} ({', '.join(write.names)}) SELECT {', '.join(values)} FROM {new}"
-            f" WHERE new.part IN (SELECT part FROM held) {conflict}"
+            f" WHERE new.part IN (SELECT part FROM held) ORDER BY new.place {conflict}"
         )
     pairs = list(zip(write.names, values, strict=True))
     changes = write.changes(dict(pairs))
@@ -237,7 +236,8 @@ _texts: Final[dict[tuple[Write, ...], str]] = {}
 
 
 def _text(chosen: tuple[Write, ...]) -> str:
-    """The one statement that saves these: rows that are as they were are locked, whoever has all of his writes."""
+    """The one statement that saves: it locks the rows that are as they were loaded, and writes for each part of which
+    it got them all."""
     found = _texts.get(chosen)
     if found is None:
         first, parts = 5, [_HELD]
@@ -258,7 +258,7 @@ def rehearse(conn: sa.Connection) -> None:
 
 def save(conn: sa.Connection, parts: Sequence[Part]) -> list[bool]:
     """Write each part of which no row has been changed since it was loaded, and is held by nobody; returns which were
-    written. Raises ``Conflicted``, and then nothing is written, if somebody else has made a row that is new here."""
+    written. Raises ``Conflicted``, and then nothing is written, if somebody else has named an item that is new here."""
     if not parts:
         return []
     if not dialect.is_postgresql(conn):
@@ -270,7 +270,7 @@ def save(conn: sa.Connection, parts: Sequence[Part]) -> list[bool]:
     try:
         return _save_on_postgresql(conn, parts)
     except sa.exc.IntegrityError as error:
-        if sqlstate(error) != UNIQUE_VIOLATION:
+        if violated_constraint(error) != items.primary_key.name:
             raise
         raise Conflicted from error
 

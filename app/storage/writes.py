@@ -63,12 +63,18 @@ class Write:
         return [place for place in range(len(self.columns)) if place not in self.apart]
 
 
-# In the order in which SQLite writes them: no row comes before one that it refers to.
+# In the order in which SQLite writes them: no row comes before one that it refers to. (PostgreSQL looks at references
+# when the statement ends, and carries its parts out in an order of its own.)
 NEW_TASKS: Final = Write(tasks, (*FACTS, "params", "metadata_", "reference", "retry_of"), rare=True)
 CHANGED_TASKS: Final = Write(tasks, ("id", *CHANGING_FACTS), keys=("id",))
 NEW_ITEMS: Final = Write(items, ITEM_COLUMNS, sorted_by=("family", "item_id"), rare=True)
 CHANGED_ITEMS: Final = Write(items, ITEM_COLUMNS, keys=("family", "item_id"))
-NEW_VALUES: Final = Write(item_values, ("family", "item_id", "digest", "value"), on_conflict="DO NOTHING")
+NEW_VALUES: Final = Write(
+    item_values,
+    ("family", "item_id", "digest", "value"),
+    on_conflict="DO NOTHING",
+    sorted_by=("family", "item_id", "digest"),
+)
 CALLBACKS: Final = Write(
     callbacks,
     (

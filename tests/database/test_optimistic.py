@@ -14,6 +14,7 @@ import pytest
 
 from app.domain.observation import Disposition
 from app.flows.record import Received, Ruling, commit
+from app.flows.writer import Writer
 from app.storage.inbox import digest_of
 from app.vendor import wire
 from app.vendor.kinds import FAMILIES
@@ -172,6 +173,56 @@ async def test_one_busy_task_does_not_make_the_work_of_its_neighbours_void(
         ("t2m_other", "main_succeeded"),
     ]
     assert len(await direct.rows("SELECT * FROM callbacks")) == 3
+
+
+@pytest.mark.own_database
+async def test_what_is_durable_is_not_stored_again_when_its_neighbour_fails(
+    gateway: Running, direct: Direct, task_id: UUID, between: Callable[..., Awaitable[Any]]
+) -> None:
+    """The neighbour is left out at first, since somebody else is at its task, and is a poison then."""
+    other = UUID((await gateway.submit())["id"])
+    await direct.execute(
+        "CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN RAISE EXCEPTION 'poison' USING ERRCODE = '22003'; END$$",
+        "CREATE TRIGGER poison BEFORE INSERT ON items FOR EACH ROW WHEN (NEW.item_id = 't2m_other') "
+        "EXECUTE FUNCTION poison()",
+    )
+    writer = Writer(gateway.gateway.context, asyncio.Lock())
+    fine = writer.put(received(gateway, task_id, THEN))
+    poison = writer.put(received(gateway, other, THEN.replace(b"t2m_first", b"t2m_other")))
+    await between(writer.step(), partial(direct.execute, f"{TOUCH} WHERE id = '{other}'"))
+    assert (await fine).disposition is Disposition.APPLIED
+    assert (await poison).disposition is Disposition.POISONED
+    rows = await direct.rows("SELECT disposition, count FROM callbacks ORDER BY received_at")
+    assert [(row["disposition"], row["count"]) for row in rows] == [("applied", 1), ("applied", 1), ("poisoned", 1)]
+
+
+async def test_what_cannot_be_saved_and_is_no_race_fails_alone(gateway: Running, direct: Direct, task_id: UUID) -> None:
+    """Rows that contradict each other, as after a repair by hand."""
+    other = UUID((await gateway.submit())["id"])
+    await direct.execute(
+        "INSERT INTO timeline SELECT task_id, seq + 1, at, type, version, detail FROM timeline"
+        f" WHERE task_id = '{other}'"
+    )
+    writer = Writer(gateway.gateway.context, asyncio.Lock())
+    fine = writer.put(received(gateway, task_id, THEN))
+    broken = writer.put(received(gateway, other, THEN.replace(b"t2m_first", b"t2m_other")))
+    await writer.step()
+    assert (await fine).disposition is Disposition.APPLIED
+    assert (await broken).disposition is Disposition.POISONED
+
+
+async def test_rows_are_inserted_in_the_order_of_their_keys(gateway: Running, direct: Direct) -> None:
+    """Or two processes that insert the same would wait for each other."""
+    context = gateway.gateway.context
+    names = [b"t2m_%02d" % (n * 7 % 24) for n in range(24)]
+    group = [received(gateway, None, FIRST.replace(b"t2m_first", name)) for name in names]
+    found = present(await context.db.attempt(commit, group, context.rules, in_one_statement=True))
+    assert None not in found.rulings
+    for table, key in (("callbacks", "digest"), ("items", "item_id")):
+        keys = [row[key] for row in await direct.rows(f"SELECT {key} FROM {table} ORDER BY ctid")]
+        assert len(keys) == len(names)
+        assert keys == sorted(keys), table
 
 
 async def test_two_processes_at_one_task_lose_nothing(gateway: Running, direct: Direct, database_url: str) -> None:

@@ -70,6 +70,20 @@ async def test_only_so_many_bodies_of_one_task_are_kept_and_the_rest_is_still_ap
     assert 2 + LEFT <= len(await logged(gateway, str(other))) <= 2 + LEFT + 20
 
 
+async def test_an_unbound_token_fills_the_log_no_further_with_what_is_another_tasks(
+    gateway: Running, db: Direct
+) -> None:
+    """Nothing of it is applied, and it is that task's account all the same."""
+    task_id = UUID((await gateway.submit())["id"])
+    await _send(gateway, [song(title="The first")], task_id)
+    await db.execute(f"UPDATE tasks SET stored_bodies = {MOST_BODIES - LEFT}")
+    version = (await gateway.task(str(task_id)))["version"]
+    await _send(gateway, [song(title=f"Title {n}") for n in range(2 * LEFT)], status=403)
+    assert await _count(db, "callbacks") == 1 + LEFT
+    task = await gateway.task(str(task_id))
+    assert (task["version"], task["items"][0]["title"]) == (version, "The first")
+
+
 async def test_the_token_of_a_purged_task_fills_the_log_no_further(gateway: Running, db: Direct) -> None:
     purged = UUID((await gateway.submit())["id"])
     await db.execute("DELETE FROM tasks")
