@@ -116,37 +116,37 @@ def load_parts(
     owners = {item.key: item.task_id for item in rows.items}
     parts = _Parts()
     for change in changes:
-        keys = [seen.key for seen in change.observations]
-        tasks_named = [] if change.task_id is None else [change.task_id]
-        # What names nothing is one part with its like: they are counted against one allowance.
-        parts.join([*tasks_named, *keys, *(owners[key] for key in keys if key in owners)] or [None])
-    found: dict[int, tuple[Loaded, list[int]]] = {}
-    for place, change in enumerate(changes):
-        number = parts.of(change.task_id or next((seen.key for seen in change.observations), None))
-        found.setdefault(number, (Loaded(receipts=receipts), []))[1].append(place)
+        # An item is called by its task, one that is new by its key. What names nothing is one part with its like: they
+        # are counted against one allowance.
+        names: list[object] = [owners.get(seen.key, seen.key) for seen in change.observations]
+        if change.task_id is not None or not names:
+            names.append(change.task_id)
+        parts.add(names)
+    found: dict[object, tuple[Loaded, list[int]]] = {}
+    for place, name in enumerate(parts.added):
+        found.setdefault(parts.of(name), (Loaded(receipts=receipts), []))[1].append(place)
     _fill(rows, lambda task_id: found[parts.of(task_id)][0])
     return list(found.values())
 
 
 class _Parts:
-    """Names that belong together, by a number for each part (union-find)."""
+    """Which names belong together (union-find). ``added``: of each set of names one."""
 
     def __init__(self) -> None:
+        self.added: list[object] = []
         self._above: dict[object, object] = {}
-        self._numbers: dict[object, int] = {}
 
-    def join(self, names: Sequence[object]) -> None:
+    def add(self, names: Sequence[object]) -> None:
         """These belong together."""
-        first = self._top(names[0])
-        for name in names[1:]:
-            self._above[self._top(name)] = first
+        first = names[0]
+        self.added.append(first)
+        for name in names:
+            if name != first and (top := self.of(name)) != (whole := self.of(first)):
+                self._above[top] = whole
 
-    def of(self, name: object) -> int:
-        """The part of a name."""
-        return self._numbers.setdefault(self._top(name), len(self._numbers))
-
-    def _top(self, name: object) -> object:
-        while (above := self._above.setdefault(name, name)) != name:
+    def of(self, name: object) -> object:
+        """The one name by which the part of this one is known."""
+        while (above := self._above.get(name)) is not None:
             name = above
         return name
 
@@ -195,12 +195,13 @@ def save_parts(
     changed, and the notifications of it; large values that nothing refers to any more go. Returns which were saved.
     ``in_one_statement``: there is no transaction around it, and parts that need further ones are not saved."""
     rows = [_rows(loaded, rules) for loaded in parts]
+    takes_more = [_takes_more(loaded.board) for loaded in parts]
     is_bare = in_one_statement and dialect.is_postgresql(conn)
-    chosen = [place for place, loaded in enumerate(parts) if not (is_bare and _takes_more(loaded.board))]
+    chosen = [place for place, takes in enumerate(takes_more) if not (is_bare and takes)]
     saved = [False] * len(parts)
     for place, is_saved in zip(chosen, state.save(conn, [rows[place] for place in chosen]), strict=True):
         saved[place] = is_saved
-        if is_saved and not is_bare:
+        if is_saved and (takes_more[place] or not in_one_statement):
             _clear_up(conn, parts[place].board)
     return saved
 
