@@ -222,6 +222,15 @@ SAVE: Final = (
         ("tests/database/test_optimistic.py",),
     ),
     Mutation(
+        "save-rows-in-any-order",
+        "save",
+        "app/storage/state.py",
+        " ORDER BY new.place {conflict}",
+        " {conflict}",
+        "two processes that insert the same rows do not deadlock (PostgreSQL)",
+        ("tests/database/test_optimistic.py",),
+    ),
+    Mutation(
         "lock-items-unlocked",
         "save",
         "app/storage/state.py",
