@@ -50,10 +50,12 @@ async def test_the_victim_of_a_deadlock_is_run_again(opened: Database) -> None:
     begun: list[int] = []
 
     def lock_both(conn: sa.Connection, first: int, second: int) -> None:
-        begun.append(first)
         conn.execute(sa.text("SET LOCAL deadlock_timeout = '100ms'"))
         conn.execute(sa.select(sa.func.pg_advisory_xact_lock(first)))
-        conn.execute(sa.select(sa.func.pg_sleep(0.1)))
+        begun.append(first)
+        # Until the other one has its first lock too.
+        while len(begun) < 2:
+            conn.execute(sa.select(sa.func.pg_sleep(0.01)))
         conn.execute(sa.select(sa.func.pg_advisory_xact_lock(second)))
 
     await asyncio.gather(opened.write(lock_both, 1, 2), opened.write(lock_both, 2, 1))
