@@ -247,7 +247,7 @@ class Play:
         answer = await self._ask(method, path, body, by, headers)
         if name and answer.status in (200, 202):
             self.names.give(answer.json()["id"], name)
-        self._answered(answer)
+        self._answered(answer, is_change=method == "POST")
 
     async def _ask(
         self, method: str, path: str, body: Any = None, by: str = "admin", headers: dict[str, str] | None = None
@@ -255,7 +255,7 @@ class Play:
         given = {"Authorization": f"Bearer {self._keys[by]}", "Content-Type": "application/json"} | (headers or {})
         return await call(self._port, method, path, given, b"" if body is None else json.dumps(body).encode())
 
-    def _answered(self, answer: Response) -> None:
+    def _answered(self, answer: Response, *, is_change: bool = False) -> None:
         head = f"  → {answer.status}"
         for header in ("retry-after", "idempotent-replayed"):
             if header in answer.headers:
@@ -275,6 +275,9 @@ class Play:
             faults = self.names.line(body["errors"]) if body.get("errors") else ""
             self.lines.append(self.names.plain(f"{head} {body['code']}: {body['detail']} {faults}".rstrip()))
         else:
+            if is_change and "slots" in body:
+                # The same of who holds a slot and who waits for one.
+                body = {name: body[name] for name in ("held_models", "standing_still")}
             self.lines.append(f"{head} {self.names.line(body)}")
 
     async def _look(self, *, inbox: bool, outbox: bool) -> None:
