@@ -75,13 +75,14 @@ class OpenFiles:
     def state(self, *, fresh_s: float = 0.0) -> State:
         """Look, which takes some microseconds, unless they were the same so short a time ago. What changes is
         logged."""
-        now = time.monotonic()
-        if self._opened is None or now - self._same_at < fresh_s:
+        now, opened = time.monotonic(), self._opened
+        if opened is None or now - self._same_at < fresh_s:
             return State.SAME
         found = self._look()
         state = State.SAME
-        if found != self._opened:
-            removed = all(now in (None, then) for now, then in zip(found, self._opened, strict=True))
+        # The writer's thread may have closed these files and opened others while this one looked.
+        if found != opened and self._opened is opened:
+            removed = all(now in (None, then) for now, then in zip(found, opened, strict=True))
             state = State.LOG_GONE if removed and found[0] is not None else State.LOST
         self._same_at = now if state is State.SAME else 0.0
         if state is not self._told:

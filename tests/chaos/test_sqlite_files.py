@@ -6,17 +6,20 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from app.errors import DatabaseInUse, Unavailable, UnsuitableDatabase
 from app.storage.connect import open_database, parse_url
 from app.storage.database import Database
 from app.storage.migrate import check_at_head, migrate
-from app.storage.sqlite_file import FileLock
+from app.storage.sqlite_file import FileLock, OpenFiles, State
 from tests.chaos.conftest import Tell
 from tests.chaos.load import Load, assert_kept, submit
 from tests.chaos.processes import client, serving
@@ -137,6 +140,28 @@ async def test_a_log_that_is_removed_is_written_into_the_file_at_once(path: str,
             assert other.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert (await gateway.call_back("song", body(6))).status_code == 200
         assert (await gateway.api.get("/readyz")).status_code == 200
+
+
+def test_files_that_are_opened_anew_while_another_thread_looks_are_the_same(path: str) -> None:
+    """As the writer does when it has saved a log that was removed."""
+    for suffix in SIDE_FILES:
+        Path(f"{path}{suffix}").touch()
+    files, done = OpenFiles(sa.make_url(f"sqlite:///{path}")), threading.Event()
+
+    def open_anew() -> None:
+        while not done.is_set():
+            files.forget()
+            files.note()
+
+    opening = threading.Thread(target=open_anew)
+    opening.start()
+    try:
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            assert files.state() is State.SAME
+    finally:
+        done.set()
+        opening.join()
 
 
 async def test_reading_alone_notices_what_became_of_the_files(path: str) -> None:
