@@ -152,6 +152,7 @@ def test_files_that_are_opened_anew_while_another_thread_looks_are_the_same(path
         while not done.is_set():
             files.forget()
             files.note()
+            time.sleep(1e-5)
 
     opening = threading.Thread(target=open_anew)
     opening.start()
