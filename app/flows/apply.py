@@ -95,23 +95,22 @@ def apply(conn: sa.Connection, changes: Sequence[Change], rules: Rules, *, skip_
 def load_locked(conn: sa.Connection, changes: Sequence[Change]) -> Loaded:
     """Lock and load the tasks that changes name and those that own the items they name, with their items. It loads in
     a second statement: what the first one sees may be older than its locks."""
-    lock_named(conn, changes)
+    named = _named(changes)
+    state.lock(conn, *named)
     loaded = Loaded()
-    _fill(state.load(conn, *_named(changes)), lambda _task_id: loaded)
+    _fill(state.load(conn, *named), lambda _task_id: loaded)
     return loaded
 
 
-def lock_named(conn: sa.Connection, changes: Sequence[Change]) -> None:
-    """Lock the tasks that changes name and those that own the items they name; waits for whoever holds one."""
-    state.lock(conn, *_named(changes))
-
-
 def load_parts(
-    conn: sa.Connection, changes: Sequence[Change], digests: Sequence[bytes] = ()
+    conn: sa.Connection, changes: Sequence[Change], digests: Sequence[bytes] = (), *, wait: bool = False
 ) -> list[tuple[Loaded, list[int]]]:
-    """As ``load_locked``, without locks, in parts that have no task and no item in common; with each part the places
-    of its changes. ``digests``: of the callbacks that the changes are, in their order."""
-    rows = state.load(conn, *_named(changes), digests)
+    """The same without locks (``wait``: with them), in parts that have no task and no item in common; with each part
+    the places of its changes. ``digests``: of the callbacks that the changes are, in their order."""
+    named = _named(changes)
+    if wait:
+        state.lock(conn, *named)
+    rows = state.load(conn, *named, digests)
     receipts = {receipt.digest: receipt for receipt in rows.receipts}
     owners = {item.key: item.task_id for item in rows.items}
     parts = _Parts()
@@ -194,7 +193,7 @@ def save_parts(
     """Save each part that nobody else has changed since it was loaded, and nobody holds: its rows of the log, what has
     changed, and the notifications of it; large values that nothing refers to any more go. Returns which were saved.
     ``in_one_statement``: there is no transaction around it, and parts that need further ones are not saved."""
-    rows = [_rows(loaded, rules) for loaded in parts]
+    rows = [_part_of(loaded, rules) for loaded in parts]
     takes_more = [_takes_more(loaded.board) for loaded in parts]
     is_bare = in_one_statement and dialect.is_postgresql(conn)
     chosen = [place for place, takes in enumerate(takes_more) if not (is_bare and takes)]
@@ -220,7 +219,7 @@ def _clear_up(conn: sa.Connection, board: Board) -> None:
         items.drop_old_values(conn, superseded, named_digests(conn, {item.task_id for item in superseded}))
 
 
-def _rows(loaded: Loaded, rules: Rules) -> state.Part:
+def _part_of(loaded: Loaded, rules: Rules) -> state.Part:
     board = loaded.board
     kept = _kept(board)
     entries = [(task, entry) for task in kept for entry in board.entries.get(task.id, ())]

@@ -32,7 +32,7 @@ Document = dict[str, Any]
 def documents(conn: sa.Connection, records: list[Record], policy: Policy, now: datetime) -> list[Document]:
     """The JSON of some tasks with their items: two statements, however many there are, and two more where one of
     them is queued."""
-    found = state.load(conn, [record.task.id for record in records]).items
+    found = state.items_of(conn, [record.task.id for record in records])
     values = items.values_of(conn, found)
     by_task: dict[UUID, list[Item]] = {}
     for item in found:

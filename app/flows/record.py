@@ -18,7 +18,7 @@ from app.domain.board import Board, Rules
 from app.domain.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
 from app.domain.task import Task
 from app.domain.transition import Change, Outcome, Verdict
-from app.flows.apply import Applied, Loaded, load_parts, lock_named, save_parts, step_all
+from app.flows.apply import Applied, Loaded, load_parts, save_parts, step_all
 from app.storage import inbox, state, writes
 from app.storage.database import Conflicted
 from app.storage.inbox import Delivery
@@ -67,9 +67,7 @@ def commit(
     out too. Raises ``Conflicted``."""
     unique = _collapse(group)
     changes = [_change(one) for one in unique]
-    if wait:
-        lock_named(conn, changes)
-    parts = load_parts(conn, changes, [one.digest for one in unique])
+    parts = load_parts(conn, changes, [one.digest for one in unique], wait=wait)
     decided = [
         _decide(conn, loaded, [unique[place] for place in places], [changes[place] for place in places], rules)
         for loaded, places in parts

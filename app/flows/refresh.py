@@ -204,7 +204,7 @@ def _open_items(
     shape = FAMILIES[task.family].shape
     known = {
         item.key: Open(item.last_query_at, item.query_due_at)
-        for item in state.load(conn, [task_id]).items
+        for item in state.items_of(conn, [task_id])
         if (item.query_due_at is not None and not ended)
         or has_expired_link(view_item(item, task, shape, context.policy), shape, now)
     }

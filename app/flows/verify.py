@@ -117,7 +117,7 @@ def _look(conn: sa.Connection, context: Context, task_id: UUID) -> Verified:
         raise NotFound("there is no such task")
     board = Board()
     board.add_task(found.task)
-    for item in state.load(conn, [task_id]).items:
+    for item in state.items_of(conn, [task_id]):
         board.add_item(item)
     return _Examined(conn, context, board, found.task).verified()
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from app.domain.task import Item
 from app.storage import dialect
-from app.storage.state import ItemKey, load
+from app.storage.state import ItemKey
 from app.storage.tables import item_values, items
 from app.storage.writes import ITEM_COLUMNS
 
@@ -35,7 +35,10 @@ class Asked:
 def owners(conn: sa.Connection, keys: Collection[ItemKey]) -> dict[ItemKey, UUID]:
     """Which task each item belongs to, read without a lock."""
     wanted = set(keys)
-    return {item.key: item.task_id for item in load(conn, (), wanted).items if item.key in wanted}
+    table, families, ids = items.c, {key[0] for key in wanted}, {key[1] for key in wanted}
+    named = dialect.any_of(conn, table.family, sorted(families)), dialect.any_of(conn, table.item_id, sorted(ids))
+    rows = conn.execute(sa.select(table.family, table.item_id, table.task_id).where(*named)) if wanted else ()
+    return {key: row.task_id for row in rows if (key := (row.family, row.item_id)) in wanted}
 
 
 def any_named(conn: sa.Connection, task_ids: Sequence[UUID]) -> bool:

@@ -13,6 +13,7 @@ with an array beside it for each column of JSON or bytes; to SQLite they go one 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
@@ -110,7 +111,12 @@ SELECT {", ".join(ITEM_COLUMNS)} FROM items WHERE task_id IN (SELECT value FROM 
 ORDER BY task_id, position, item_id
 """
 _SQLITE_KNOWN: Final = "SELECT digest, received_at, disposition FROM callbacks WHERE digest = ?"
+_ITEMS: Final = f"""
+SELECT coalesce(json_agg(found_items ORDER BY task_id, position, item_id), '[]')::text
+FROM (SELECT {", ".join(ITEM_COLUMNS)} FROM items WHERE task_id = ANY ($1::uuid[])) AS found_items
+"""
 _decode: Final = msgspec.json.Decoder(Rows).decode
+_decode_items: Final = msgspec.json.Decoder(list[Item]).decode
 _decode_state: Final = msgspec.json.Decoder(ItemState).decode
 _TASK_COLUMNS: Final = tuple(tasks.c[name] for name in FACTS)
 _ITEM_COLUMNS: Final = tuple(items.c[name] for name in ITEM_COLUMNS)
@@ -132,14 +138,24 @@ def load(
         return _decode(text)
     named = (dumps([one.hex for one in task_ids]), dumps(list(item_keys)))
     found = [_task(row) for row in dialect.fetch_typed(conn, _SQLITE_TASKS, named, _TASK_COLUMNS)]
-    own = (dumps([task.id.hex for task in found]),)
-    their_items = [_item(row) for row in dialect.fetch_typed(conn, _SQLITE_ITEMS, own, _ITEM_COLUMNS)]
+    their_items = items_of(conn, [task.id for task in found])
     known = [
         Receipt(row[0].hex(), row[1], Disposition(row[2]))
         for digest in digests
         for row in dialect.fetch_typed(conn, _SQLITE_KNOWN, (digest,), _KNOWN_COLUMNS)
     ]
     return Rows(found, their_items, known, [""] * len(found), [""] * len(their_items))
+
+
+def items_of(conn: sa.Connection, task_ids: Collection[UUID]) -> list[Item]:
+    """All items of some tasks, by task, in the order in which they were named."""
+    if not task_ids:
+        return []
+    if dialect.is_postgresql(conn):
+        [[text]] = dialect.fetch(conn, _ITEMS, (list(task_ids),))
+        return _decode_items(text)
+    own = (dumps([task_id.hex for task_id in task_ids]),)
+    return [_item(row) for row in dialect.fetch_typed(conn, _SQLITE_ITEMS, own, _ITEM_COLUMNS)]
 
 
 def lock(conn: sa.Connection, task_ids: Collection[UUID], item_keys: Collection[ItemKey] = ()) -> None:
@@ -180,7 +196,7 @@ def _item(row: Row) -> Item:
 
 def _types(write: Write) -> str:
     """The columns of the JSON text, with their types."""
-    columns = (write.table.c[write.columns[place]] for place in write.in_json)
+    columns = (write.table_columns[place] for place in write.in_json)
     return ", ".join(["place int", "part int", *(f"{column.name} {dialect.json_type(column)}" for column in columns)])
 
 
@@ -188,8 +204,7 @@ def _values(write: Write, first: int) -> list[str]:
     """Each column's value, from the JSON text or from its array."""
     found = [f"new.{name}" for name in write.names]
     for number, place in enumerate(write.apart, start=first + 1):
-        column = write.table.c[write.columns[place]]
-        is_json = isinstance(column.type, sa.JSON)
+        is_json = isinstance(write.table_columns[place].type, sa.JSON)
         found[place] = f"(${number}::text[])[new.place]::json" if is_json else f"(${number}::bytea[])[new.place]"
     return found
 
@@ -232,20 +247,17 @@ held AS (
     SELECT wanted.part FROM unnest($3::int[], $4::int[]) AS wanted (part, rows) LEFT JOIN rows_held USING (part)
     WHERE coalesce(rows_held.rows, 0) = wanted.rows
 )"""
-_texts: Final[dict[tuple[Write, ...], str]] = {}
 
 
+@cache
 def _text(chosen: tuple[Write, ...]) -> str:
     """The one statement that saves: it locks the rows that are as they were loaded, and writes for each part of which
     it got them all."""
-    found = _texts.get(chosen)
-    if found is None:
-        first, parts = 5, [_HELD]
-        for place, write in enumerate(chosen):
-            parts.append(f"written_{place} AS ({_written(write, first)})")
-            first += 1 + len(write.apart)
-        found = _texts[chosen] = ",\n".join(parts) + "\nSELECT coalesce(array_agg(part), '{}') FROM held"
-    return found
+    first, parts = 5, [_HELD]
+    for place, write in enumerate(chosen):
+        parts.append(f"written_{place} AS ({_written(write, first)})")
+        first += 1 + len(write.apart)
+    return ",\n".join(parts) + "\nSELECT coalesce(array_agg(part), '{}') FROM held"
 
 
 def rehearse(conn: sa.Connection) -> None:
@@ -259,8 +271,8 @@ def rehearse(conn: sa.Connection) -> None:
 def save(conn: sa.Connection, parts: Sequence[Part]) -> list[bool]:
     """Write each part of which no row has been changed since it was loaded, and is held by nobody; returns which were
     written. Raises ``Conflicted``, and then nothing is written, if somebody else has named an item that is new here."""
-    if not parts:
-        return []
+    if not any(part.item_revisions or part.task_revisions or any(part.rows.values()) for part in parts):
+        return [True] * len(parts)  # nothing was loaded, and there is nothing to write
     if not dialect.is_postgresql(conn):
         for write in WRITES:
             rows = [row for part in parts for row in part.rows.get(write, ())]
@@ -299,8 +311,7 @@ def _parameters(write: Write, parts: Sequence[Part]) -> list[Any]:
     """The JSON text of the rows, and the arrays beside it."""
     rows = [(row, number) for number, part in enumerate(parts) for row in part.rows.get(write, ())]
     if write.sorted_by:
-        by = [write.columns.index(name) for name in write.sorted_by]
-        rows.sort(key=lambda each: [each[0][place] for place in by])
+        rows.sort(key=lambda each: write.order(each[0]))
     names = ["place", "part", *(write.names[place] for place in write.in_json)]
     pick = itemgetter(*write.in_json)
     texts = [
@@ -308,7 +319,7 @@ def _parameters(write: Write, parts: Sequence[Part]) -> list[Any]:
     ]
     found: list[Any] = [dumps(texts)]
     for place in write.apart:
-        is_json = isinstance(write.table.c[write.columns[place]].type, sa.JSON)
+        is_json = isinstance(write.table_columns[place].type, sa.JSON)
         found.append([_dumped(row[place]) if is_json else row[place] for row, _ in rows])
     return found
 
@@ -318,17 +329,21 @@ def _dumped(value: Any) -> str | None:
 
 
 def _write_on_sqlite(conn: sa.Connection, write: Write, rows: Sequence[Row]) -> None:
-    names = write.names
+    sql, places = _sqlite_text(write)
+    converted = dialect.converted(dialect.to_driver(conn, write.table_columns), rows)
+    dialect.execute_many(conn, sql, [tuple(row[place] for place in places) for row in converted])
+
+
+@cache
+def _sqlite_text(write: Write) -> tuple[str, list[int]]:
+    """The statement that writes one row, and the places of the row's values as the statement has them."""
+    names, table = write.names, write.table.name
     if write.keys:
         ordered = [name for name in names if name not in write.keys] + list(write.keys)
         changes = write.changes(dict.fromkeys(ordered, "?"))
-        sql = f"UPDATE {write.table.name} SET {changes} WHERE {' AND '.join(f'{name} = ?' for name in write.keys)}"
+        sql = f"UPDATE {table} SET {changes} WHERE {' AND '.join(f'{name} = ?' for name in write.keys)}"
     else:
         ordered = names
         conflict = f"ON CONFLICT {write.on_conflict}" if write.on_conflict else ""
-        marks = ", ".join("?" * len(names))
-        sql = f"INSERT INTO {write.table.name} ({', '.join(names)}) VALUES ({marks}) {conflict}"
-    places = [names.index(name) for name in ordered]
-    columns = tuple(write.table.c[name] for name in write.columns)
-    converted = dialect.converted(dialect.to_driver(conn, columns), rows)
-    dialect.execute_many(conn, sql, [tuple(row[place] for place in places) for row in converted])
+        sql = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) {conflict}"
+    return sql, [names.index(name) for name in ordered]

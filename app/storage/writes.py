@@ -3,7 +3,7 @@
 How they get to the database is in ``state``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -38,9 +38,20 @@ class Write:
     rare: bool = False
 
     @cached_property
+    def table_columns(self) -> tuple[sa.Column[Any], ...]:
+        """The columns themselves."""
+        return tuple(self.table.c[name] for name in self.columns)
+
+    @cached_property
     def names(self) -> list[str]:
         """The columns as the database calls them."""
-        return [self.table.c[name].name for name in self.columns]
+        return [column.name for column in self.table_columns]
+
+    @cached_property
+    def order(self) -> Callable[[Row], tuple[Any, ...]]:
+        """What a row is sorted by."""
+        places = [self.columns.index(name) for name in self.sorted_by]
+        return lambda row: tuple(row[place] for place in places)
 
     def changes(self, values: Mapping[str, str]) -> str:
         """What an update sets, to values by the names of the columns."""
@@ -54,8 +65,8 @@ class Write:
     @cached_property
     def apart(self) -> list[int]:
         """The places of the columns that travel to PostgreSQL in arrays of their own."""
-        types = (self.table.c[name].type for name in self.columns)
-        return [place for place, type_ in enumerate(types) if isinstance(type_, (sa.JSON, sa.LargeBinary))]
+        apart = (sa.JSON, sa.LargeBinary)
+        return [place for place, column in enumerate(self.table_columns) if isinstance(column.type, apart)]
 
     @cached_property
     def in_json(self) -> list[int]:

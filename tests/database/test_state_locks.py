@@ -16,24 +16,14 @@ from app.flows.record import Received, commit
 from app.storage import state
 from app.storage.inbox import digest_of
 from app.storage.state import Rows
-from tests.support.databases import on_postgresql, waits_for_a_lock
-from tests.support.gateway import Running, eventually, make_gateway, make_settings, running_gateway
+from tests.support.databases import SECOND_ITEM, on_postgresql, waits_for_a_lock
+from tests.support.gateway import Running, eventually, make_gateway, make_settings
 from tests.support.optional import present
 
 pytestmark = on_postgresql  # SQLite has one writer
 
 SONG = {"songs": [{"item_id": "t2m_first", "status": "running"}]}
 KEY = ("song", "t2m_first")
-NAME = (
-    "INSERT INTO items SELECT family, 't2m_second', task_id, named_by, 1, status, state, created_at, follow_ups,"
-    " NULL, NULL, NULL, NULL, query_attempts, query_group FROM items WHERE item_id = 't2m_first'"
-)
-
-
-@pytest.fixture
-async def gateway(database_url: str) -> AsyncIterator[Running]:
-    async with running_gateway(database_url, workers=False) as running:
-        yield running
 
 
 @pytest.fixture
@@ -74,7 +64,7 @@ async def test_an_item_that_is_added_while_the_task_is_waited_for_is_loaded(
     async with locked_by_another(database_url, "SELECT 1 FROM tasks FOR NO KEY UPDATE") as conn:
         loading = asyncio.create_task(other.db.write(locked_and_loaded))
         await eventually(partial(waits_for_a_lock, database_url))
-        await conn.execute(NAME)
+        await conn.execute(SECOND_ITEM)
         await conn.execute("UPDATE tasks SET timeline_seq = timeline_seq")
     found = await loading
     assert [one.id for one in found.tasks] == [task_id]

@@ -16,3 +16,10 @@ async def waits_for_a_lock(url: str) -> bool:
         return bool(await conn.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
     finally:
         await conn.close()
+
+
+SECOND_ITEM = (
+    "INSERT INTO items SELECT family, 't2m_second', task_id, named_by, 1, status, state, created_at, follow_ups,"
+    " NULL, NULL, NULL, NULL, query_attempts, query_group FROM items WHERE item_id = 't2m_first'"
+)
+"""Names an item ``t2m_second`` of the task that has ``t2m_first``, as another process would."""
