@@ -5,7 +5,7 @@ set forward lets no time pass at all. Each worker gives a sign of life every few
 share; where signs were missing for longer than ``STEP_S``, the rest of the silence is an absence.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -77,8 +77,10 @@ def _up_to(absences: Iterable[Absence], now: datetime) -> Absences:
     return tuple(one._replace(until=min(one.until, now)) for one in absences if one.since < now)
 
 
-def absent_s(absences: Iterable[Absence], since: datetime, *, jumped_only: bool = False) -> float:
+def absent_s(absences: Sequence[Absence], since: datetime, *, jumped_only: bool = False) -> float:
     """Seconds since a time in which nobody could ask; or only those by which the clock was set forward."""
+    if not absences:
+        return 0.0
     return sum(
         max((one.until - max(one.since, since)).total_seconds(), 0.0)
         for one in absences

@@ -218,12 +218,13 @@ def _written(write: Write, first: int) -> str:
         conflict = f"ON CONFLICT {write.on_conflict}" if write.on_conflict else ""
         return (
             f"INSERT INTO {write.table.name} ({', '.join(write.names)}) SELECT {', '.join(values)} FROM {new}"
-            f" WHERE new.part IN (SELECT part FROM held) ORDER BY new.place {conflict}"
+            f" WHERE new.part = ANY (ARRAY(SELECT part FROM held)) ORDER BY new.place {conflict}"
         )
     pairs = list(zip(write.names, values, strict=True))
     changes = write.changes(dict(pairs))
     same = " AND ".join(f"{write.table.name}.{name} = {value}" for name, value in pairs if name in write.keys)
-    return f"UPDATE {write.table.name} SET {changes} FROM {new} WHERE {same} AND new.part IN (SELECT part FROM held)"
+    held = "new.part = ANY (ARRAY(SELECT part FROM held))"
+    return f"UPDATE {write.table.name} SET {changes} FROM {new} WHERE {same} AND {held}"
 
 
 _HELD: Final = """WITH held_tasks AS (
