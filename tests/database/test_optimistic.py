@@ -164,12 +164,7 @@ async def test_what_is_durable_is_not_stored_again_when_its_neighbour_fails(
 ) -> None:
     """The neighbour is left out at first, since somebody else is at its task, and is a poison then."""
     other = UUID((await gateway.submit())["id"])
-    await db.execute(
-        "CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$BEGIN RAISE EXCEPTION 'poison' USING ERRCODE = '22003'; END$$",
-        "CREATE TRIGGER poison BEFORE INSERT ON items FOR EACH ROW WHEN (NEW.item_id = 't2m_other') "
-        "EXECUTE FUNCTION poison()",
-    )
+    await db.refuse_items("NEW.item_id = 't2m_other'")
     writer = Writer(gateway.gateway.context, asyncio.Lock())
     fine = writer.put(received(gateway, task_id, THEN))
     poison = writer.put(received(gateway, other, THEN.replace(b"t2m_first", b"t2m_other")))

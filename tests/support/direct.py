@@ -40,6 +40,23 @@ class Direct:
             for statement in statements:
                 await conn.execute(statement)
 
+    async def refuse_items(self, condition: str) -> None:
+        """Make the database refuse the items (``NEW``) that meet a condition, as it would refuse a value that it
+        cannot hold; until ``allow_items``. Only in a database of one's own."""
+        if self.is_sqlite:
+            trigger = f"CREATE TRIGGER refusal BEFORE INSERT ON items WHEN {condition}"
+            await self.execute(f"{trigger} BEGIN SELECT RAISE(ABORT, 'refused'); END")
+            return
+        await self.execute(
+            "CREATE OR REPLACE FUNCTION refusal() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '22003'; END$$",
+            f"CREATE TRIGGER refusal BEFORE INSERT ON items FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refusal()",
+        )
+
+    async def allow_items(self) -> None:
+        """Refuse no items any more."""
+        await self.execute("DROP TRIGGER refusal" if self.is_sqlite else "DROP TRIGGER refusal ON items")
+
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Any]:
         with real_work():

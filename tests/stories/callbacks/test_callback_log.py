@@ -171,16 +171,7 @@ async def test_a_callback_for_a_purged_task_is_an_orphan(gateway: Running, db: D
 
 @pytest.mark.own_database
 async def test_a_poisonous_callback_is_kept_apart_and_its_neighbours_are_fine(gateway: Running, db: Direct) -> None:
-    if db.is_sqlite:
-        body = "BEGIN SELECT RAISE(ABORT, 'poison'); END"
-        await db.execute(f"CREATE TRIGGER poison BEFORE INSERT ON items WHEN NEW.item_id = 't2m_poison' {body}")
-    else:
-        await db.execute(
-            "CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS "
-            "$$BEGIN RAISE EXCEPTION 'poison' USING ERRCODE = '22003'; END$$",
-            "CREATE TRIGGER poison BEFORE INSERT ON items FOR EACH ROW WHEN (NEW.item_id = 't2m_poison') "
-            "EXECUTE FUNCTION poison()",
-        )
+    await db.refuse_items("NEW.item_id = 't2m_poison'")
     tasks = [UUID((await gateway.submit())["id"]) for _ in range(6)]
     names = [f"t2m_{n}" for n in range(40)]
     names[13] = "t2m_poison"

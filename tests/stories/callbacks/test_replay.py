@@ -99,20 +99,13 @@ async def test_what_still_cannot_be_read_stays_malformed(gateway: Running, db: D
 @pytest.mark.own_database
 async def test_what_still_cannot_be_applied_stays_poisoned(gateway: Running, db: Direct) -> None:
     task = (await gateway.submit())["id"]
-    if db.is_sqlite:
-        await db.execute("CREATE TRIGGER poison BEFORE INSERT ON items BEGIN SELECT RAISE(ABORT, 'poison'); END")
-    else:
-        await db.execute(
-            "CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS "
-            "$$BEGIN RAISE EXCEPTION 'poison' USING ERRCODE = '22003'; END$$",
-            "CREATE TRIGGER poison BEFORE INSERT ON items FOR EACH ROW EXECUTE FUNCTION poison()",
-        )
+    await db.refuse_items("NEW.item_id IS NOT NULL")
     assert (await gateway.call_back("song", done("t2m_1"), UUID(task))).status_code == 400
     [row] = await logged(gateway)
     assert row["disposition"] == "poisoned"
     assert_problem(await gateway.api.post(f"/v1/callbacks/{row['id']}/replay"), 409, "conflict")
     assert await logged(gateway) == [row]
-    await db.execute("DROP TRIGGER poison" if db.is_sqlite else "DROP TRIGGER poison ON items")
+    await db.allow_items()
     assert (await replay(gateway, row["id"]))["disposition"] == "applied"
     assert (await gateway.task(task))["status"] == "succeeded"
 
