@@ -100,7 +100,7 @@ trace: $(READY) ## record anew what the gateway shows of the scripts in tests/st
 	$(BIN)/python -m pytest -q tests/stories/trace -k sqlite --record $(ARGS)
 
 .PHONY: bench
-bench: $(READY) ## measure: ARGS='all --write' (callbacks steady overload curve sizes memory purge)
+bench: $(READY) ## measure: ARGS='all --write' (callbacks steady overload curve sizes memory purge submissions)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: format

@@ -13,7 +13,7 @@ Seen = dict[tuple[str, int], list[Summary]]
 
 def measure(lab: Lab, plan: Plan) -> Section:
     """Run every subject once in each round, in a different order each time."""
-    subjects = [lab.floor(), *(make(kind) for kind in KINDS for make in (lab.gateway, lab.plain))]
+    subjects = [lab.floor(), *(make(kind) for kind in KINDS for make in (lab.gateway, lab.plain)), lab.plain_sql()]
     sizer = Sizer(lab, plan)
     seen: Seen = defaultdict(list)
     sizes: list[int] = []
@@ -23,14 +23,15 @@ def measure(lab: Lab, plan: Plan) -> Section:
                 found = sizer.closed(subject, connections)
                 seen[subject.name, connections].append(found)
                 sizes = found.sizes or sizes
-                say(f"  round {round_ + 1}, {connections:3} connections, {subject.name:19} {_line(found)}")
+                say(f"  round {round_ + 1}, {connections:3} connections, {subject.name:20} {_line(found)}")
     names = [subject.name for subject in subjects]
     webhooks = "the tasks have webhooks, so notifications are written" if lab.webhook_url else "no task has a webhook"
     how = (
         f"Closed loop: each connection sends its next callback when the last one is answered. {plan.rounds} rounds, "
         f"the subjects one after the other in each, {plan.run_s:g} s after {plan.warm_s:g} s of warm-up, fresh tasks "
         f"and bodies for each run; medians of the rounds with their range. {_sizes(sizes)} `plain` is the plain way "
-        "(FastAPI, a session per request, ORM get–change–commit; `plain.py`), `floor` a bare ASGI answer on the same "
+        "(FastAPI, a session per request, ORM get–change–commit; `plain.py`), `plain SQL` the same by hand (FastAPI, "
+        "asyncpg, a transaction of plain SQL; `plain_sql.py`), `floor` a bare ASGI answer on the same "
         f"server. Commits are durable everywhere; {webhooks}."
     )
     notes = [
@@ -86,19 +87,20 @@ def _table(names: list[str], seen: Seen, plan: Plan) -> Table:
 def _ratios(seen: Seen, plan: Plan) -> Table:
     """Ratios of one round's runs, which stood under the same noise; medians of those."""
     rows = []
-    for kind in KINDS:
+    pairs = [(kind, f"plain {kind}") for kind in KINDS] + [("postgresql", "plain SQL postgresql")]
+    for kind, other in pairs:
         for connections in plan.connections:
-            ours, plain = seen[f"gateway {kind}", connections], seen[f"plain {kind}", connections]
+            ours, plain = seen[f"gateway {kind}", connections], seen[other, connections]
             floor = seen["floor", connections]
             rows.append(
                 [
-                    f"{kind}, {connections} connections",
+                    f"gateway {kind} to {other}, {connections} connections",
                     _ratio((one.accepted_per_s for one in ours), (one.accepted_per_s for one in plain)),
                     _ratio((one.accepted_per_s for one in ours), (one.accepted_per_s for one in floor)),
                     _ratio((one.ok.p99 for one in ours), (one.ok.p99 for one in plain)),
                 ]
             )
-    columns = ["", "gateway/plain, accepted/s", "gateway/floor, accepted/s", "gateway/plain, p99"]
+    columns = ["", "to plain, accepted/s", "to floor, accepted/s", "to plain, p99"]
     return Table(columns, rows)
 
 

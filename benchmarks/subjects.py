@@ -140,9 +140,19 @@ class Lab:
         """The plain way on a database of this kind, started once."""
         return self._once(f"plain {kind}", lambda: self._make_plain(kind))
 
+    def plain_sql(self) -> Subject:
+        """The plain way without an ORM, on PostgreSQL, started once."""
+        return self._once("plain SQL postgresql", lambda: self._make_plain("postgresql", "SQL", "benchmarks.plain_sql"))
+
     def floor(self) -> Subject:
         """The server without a gateway."""
         return self._once("floor", lambda: self._make("floor", [sys.executable, "-m", "benchmarks.floor"], {}))
+
+    def instant_vendor(self) -> Subject:
+        """A vendor that accepts every submission at once, started once."""
+        return self._once(
+            "vendor", lambda: self._make("vendor", [sys.executable, "-m", "benchmarks.instant_vendor"], {})
+        )
 
     def serve_gateway(self, name: str, url: str, *arguments: str, **settings: str) -> Subject:
         """A gateway on a database at head; not started."""
@@ -171,14 +181,15 @@ class Lab:
         migrate(url)
         return self.serve_gateway(f"gateway {kind}", url, "--workers-off")
 
-    def _make_plain(self, kind: Kind) -> Subject:
-        url = self.database(kind, "plain")
+    def _make_plain(self, kind: Kind, way: str = "", module: str = "benchmarks.plain") -> Subject:
+        url = self.database(kind, f"plain{way.lower()}")
         plain.create_tables(url)
 
         def seed(batch: Batch) -> None:
             seeding.seed_plain(url, batch, self.webhook_url)
 
-        subject = self._make(f"plain {kind}", [sys.executable, "-m", "benchmarks.plain"], {"DATABASE_URL": url})
+        name = f"plain {way} {kind}" if way else f"plain {kind}"
+        subject = self._make(name, [sys.executable, "-m", module], {"DATABASE_URL": url})
         subject.seed, subject.repeat = seed, False
         return subject
 
