@@ -4,7 +4,9 @@ Transaction → call → transaction. A claim is made only to be sent at once; e
 fence by which a late outcome is told from a current one.
 """
 
+import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -70,12 +72,22 @@ class Claims:
     moved: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What came of one send. ``answer``: None if it was given back unsent."""
+
+    claim: Claim
+    answer: SubmitAnswer | None
+
+
 class Dispatcher:
     """Claims and sends. ``step`` is called by its loop; sends go on beside it."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._db = context.loops_db()
+        self._unsettled: list[Outcome] = []
+        self._settling = asyncio.Lock()
         self._sending = Background[None](_crashed, context.wakes.dispatch.set)
         self.stopping = False
 
@@ -122,19 +134,26 @@ class Dispatcher:
         await self._settle(claim, answer)
 
     async def _settle(self, claim: Claim, answer: SubmitAnswer | None) -> None:
-        """Commit an outcome. It exists only here, so its commit is tried until the process ends."""
-        pause_s = 0.1
-        while True:
+        """Commit an outcome, with those that came while others were committed. It exists only here, so its commit is
+        tried until the process ends; alone where it failed with others."""
+        outcome = Outcome(claim, answer)
+        self._unsettled.append(outcome)
+        pause_s, alone = 0.1, False
+        while outcome in self._unsettled:
             try:
-                applied = await self._db.write(settle, self._context, claim, answer, self._context.clock.now())
+                async with self._settling:
+                    if outcome in self._unsettled:
+                        await self._commit([outcome] if alone else self._unsettled.copy())
             except Exception as error:
                 log.warning("submit.settle_failed", error=type(error).__name__)
                 await self._context.clock.sleep(pause_s)
-                pause_s = min(pause_s * 2, 5.0)
-            else:
-                self._context.committed(applied)
-                self._context.wakes.dispatch.set()
-                return
+                pause_s, alone = min(pause_s * 2, 5.0), True
+
+    async def _commit(self, outcomes: list[Outcome]) -> None:
+        applied = await self._db.write(settle, self._context, outcomes, self._context.clock.now())
+        self._unsettled = [one for one in self._unsettled if one not in outcomes]
+        self._context.committed(applied)
+        self._context.wakes.dispatch.set()
 
 
 def claim(conn: sa.Connection, context: Context, free: int, now: datetime, started: float) -> Claims:
@@ -204,28 +223,39 @@ def _claimed(claim: Claim, record: Record) -> Change:
     return Change(claim.claimed_at, "submitting", claim.task_id, event=Claimed(claim.submit_id, other), detail=detail)
 
 
-def settle(conn: sa.Connection, context: Context, claim: Claim, answer: SubmitAnswer | None, now: datetime) -> Applied:
-    """Apply the outcome of one send, and let it start or end the standing still. None: it was given back unsent."""
+def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], now: datetime) -> Applied:
+    """Apply the outcomes of sends, in order, and let them start or end the standing still."""
     held = limits.lock(conn, limits.ALL)
-    before = held[Limit.SUBMIT].standing
-    named = items.any_named(conn, [claim.task_id])
-    after = _standing_after(before, claim, answer, now, named=named)
-    breaker = breakers.find(conn, claim.key)
-    breaker_then = breaker_after(breaker, claim.claimed_at, answer, now, context.policy, named)
-    waits = _Waits(after, breaker_then if breaker is not None and breaker.held else None)
-    applied = apply(conn, [_change(context, claim, answer, now, waits)], context.rules)
-    model_holds.save(conn, claim.key, breaker, breaker_then)
-    if isinstance(answer, Refused) and answer.meaning.remedy is Remedy.WAIT_FOR_SLOT:
-        # Counted without this one.
+    before, queries_before = held[Limit.SUBMIT].standing, held[Limit.QUERY].standing
+    breakers_before = {key: breakers.find(conn, key) for key in dict.fromkeys(one.claim.key for one in outcomes)}
+    after, queries_after, breakers_after = before, queries_before, dict(breakers_before)
+    changes = []
+    for one in outcomes:
+        claim, answer = one.claim, one.answer
+        named = isinstance(answer, Unknown) and items.any_named(conn, [claim.task_id])
+        after = _standing_after(after, claim, answer, now, named=named)
+        queries_after = _queries_after(queries_after, answer, now)
+        breaker = breakers_after[claim.key]
+        breaker_then = breaker_after(breaker, claim.claimed_at, answer, now, context.policy, named)
+        breakers_after[claim.key] = breaker_then
+        waits = _Waits(after, breaker_then if breaker is not None and breaker.held else None)
+        changes.append(_change(context, claim, answer, now, waits))
+    applied = apply(conn, changes, context.rules)
+    for key, breaker in breakers_before.items():
+        model_holds.save(conn, key, breaker, breakers_after[key])
+    if standings.waits_for_slot(after) and any(_met_a_full_queue(one.answer) for one in outcomes):
+        # Counted without those that met it.
         after = standings.full_with(after, sum(tasks.in_flight(conn, now).values()))
     if after != before:
         _log_standing(before, after)
         limits.save(conn, Limit.SUBMIT, replace(held[Limit.SUBMIT], standing=after))
-    query = held[Limit.QUERY]
-    query_standing = _queries_after(query.standing, answer, now)
-    if query_standing != query.standing:
-        limits.save(conn, Limit.QUERY, replace(query, standing=query_standing))
+    if queries_after != queries_before:
+        limits.save(conn, Limit.QUERY, replace(held[Limit.QUERY], standing=queries_after))
     return applied
+
+
+def _met_a_full_queue(answer: SubmitAnswer | None) -> bool:
+    return isinstance(answer, Refused) and answer.meaning.remedy is Remedy.WAIT_FOR_SLOT
 
 
 @dataclass(frozen=True, slots=True)

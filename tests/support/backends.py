@@ -31,11 +31,14 @@ class PassedOn:
 
 
 class Away(PassedOn):
-    """Refuses ``writes_to_refuse`` transactions that write, as a database that is away."""
+    """Refuses ``writes_to_refuse`` transactions that write, as a database that is away. ``writes``: how many were
+    asked for."""
 
     writes_to_refuse = 0.0
+    writes = 0
 
     async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool, whole: bool = True) -> T:
+        self.writes += write
         if write and self.writes_to_refuse > 0:
             self.writes_to_refuse -= 1
             raise Unavailable("the database is away")

@@ -111,8 +111,8 @@ async def test_a_retired_model_burns_three_of_a_long_queue_and_no_more(
             return found if found[OTHER, "succeeded"] == each else None
 
         assert await eventually(others_done, timeout_s=120, every_s=0.5) == rest
-        # Three, and at most those that were under way with them.
-        assert len(submissions(sandbox)) <= each + 10
+        # Three, and those that were under way with the third: the two before may have given their places to others.
+        assert len(submissions(sandbox)) <= each + 2 + 10
         for _ in range(2):
             before = len(submissions(sandbox))
             clock.skip(61)
