@@ -8,10 +8,9 @@ from typing import Final
 
 from starlette.types import ASGIApp
 
-from app.api.app import make_app
+from app.api.app import Services, make_app
 from app.api.callbacks import CallbackEndpoint
 from app.api.forwarded import believe
-from app.api.services import Services
 from app.caller.post import Caller
 from app.errors import Unavailable
 from app.flows import client_keys, clients

@@ -1,5 +1,6 @@
 """The HTTP application: the callback endpoint beside everything else."""
 
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 
@@ -22,15 +23,46 @@ from app.api import (
     tasks,
     upkeep,
 )
+from app.api.bodies import BodyBudget
 from app.api.callbacks import PREFIX, CallbackEndpoint
 from app.api.closing import closing
+from app.api.meter import FailureMeter
 from app.api.parameters import only_known_parameters
 from app.api.request_ids import RequestIds
-from app.api.scope import SERVICES
-from app.api.services import Services
+from app.api.services import SERVICES
+from app.caller.post import Caller as Sender
+from app.flows.client_keys import KeyUses
+from app.flows.context import Context
+from app.flows.health import Health
+from app.flows.places import Places
+from app.flows.read import Account
+from app.flows.refresh import Refresher
+from app.flows.watch import Watch
 
 _NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """The framework's own traces and logs tell paths, inputs and the texts of exceptions; ours do not."""
+
+
+@dataclass(slots=True)
+class Services:
+    """One process's flows, as the routes use them; each gets those that it names (``services.service``).
+    ``heartbeat_s``: between two signs of life of a quiet stream. ``longest_wait_s``: how long an answer is held at
+    most. Proxies and balancers give up after 60 s: one that is held as long as that comes too late, and a proxy may
+    take the process for dead."""
+
+    context: Context
+    account: Account
+    health: Health
+    refresher: Refresher
+    watch: Watch
+    sender: Sender
+    heartbeat_s: float = 15.0
+    longest_wait_s: float = 58.0
+    refreshes: Places = field(default_factory=lambda: Places("refreshes", 200, 0.25))
+    pings: Places = field(default_factory=lambda: Places("pings", 8, 0.25))
+    meter: FailureMeter = field(default_factory=FailureMeter)
+    key_uses: KeyUses = field(default_factory=KeyUses)
+    bodies: BodyBudget = field(default_factory=BodyBudget)
 
 
 def make_app(services: Services, callbacks: CallbackEndpoint, version: str) -> ASGIApp:

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from app.api import cursors
 from app.api.answers import PROBLEMS, json_answer
-from app.api.services import Admin, TheServices
+from app.api.auth import Admin, TheContext
 from app.flows import audit
 
 
@@ -35,7 +35,7 @@ router = APIRouter(prefix="/v1/audit", responses=PROBLEMS)
 @router.get("", response_model=AuditPage, summary="List what admins did")
 async def list_audit(
     _admin: Admin,
-    given: TheServices,
+    context: TheContext,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: str | None = None,
 ) -> Response:
@@ -43,5 +43,5 @@ async def list_audit(
     newest first. It is only added to, and kept for good."""
     filters = ("audit",)
     before_id = cursors.read(cursor, filters) if cursor is not None else None
-    found = await audit.page(given.context.db, before_id, limit + 1)
+    found = await audit.page(context.db, before_id, limit + 1)
     return json_answer(cursors.page(found, limit, filters))

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from app.api.decoding import decode
 from app.api.encodings import unpacked
-from app.api.scope import SERVICES
+from app.api.services import SERVICES
 from app.api.words import Place, faults_of
 from app.errors import InvalidJson, InvalidRequest, PayloadTooLarge, TooSlow, Unavailable, UnknownEncoding
 

@@ -4,9 +4,9 @@ from fastapi import APIRouter, Request, Response
 
 from app.api.acting import by
 from app.api.answers import CONFLICT, PROBLEMS, json_answer
+from app.api.auth import Admin, TheContext
 from app.api.bodies import documented, parse, read_json
 from app.api.schemas import ClientPage, ClientRequest, KeyRotation, NewClient, NewKey, RotatedSecret
-from app.api.services import Admin, TheServices
 from app.api.tasks import storable
 from app.domain.client import Client
 from app.flows import client_keys, clients
@@ -15,9 +15,9 @@ router = APIRouter(prefix="/v1/clients", responses=PROBLEMS)
 
 
 @router.get("", response_model=ClientPage, summary="List clients")
-async def list_clients(_admin: Admin, given: TheServices) -> Response:
+async def list_clients(_admin: Admin, context: TheContext) -> Response:
     """All clients by name, the revoked ones too."""
-    found = await clients.list_all(given.context.db)
+    found = await clients.list_all(context.db)
     return json_answer({"data": [_document(one) for one in found], "next_cursor": None})
 
 
@@ -29,19 +29,17 @@ async def list_clients(_admin: Admin, given: TheServices) -> Response:
     openapi_extra=documented(ClientRequest, {"name": "studio"}),
     summary="Make a client",
 )
-async def create_client(request: Request, admin: Admin, given: TheServices) -> Response:
+async def create_client(request: Request, admin: Admin, context: TheContext) -> Response:
     """Make a client. Its key and its webhook secret are shown this once."""
     asked = parse(ClientRequest, await read_json(request))
-    context = given.context
     made = await clients.create(context.db, context.clock, by(admin), asked.name, is_admin=asked.admin)
     secrets = {"api_key": made.api_key, "webhook_secret": made.webhook_secret}
     return json_answer({**_document(made.client), **secrets}, 201)
 
 
 @router.post("/{name}/webhook-secret", response_model=RotatedSecret, summary="Rotate a client's webhook secret")
-async def rotate_webhook_secret(name: str, admin: Admin, given: TheServices) -> Response:
+async def rotate_webhook_secret(name: str, admin: Admin, context: TheContext) -> Response:
     """Make a new webhook secret, shown this once. The old one signs beside it for a day."""
-    context = given.context
     secret = await clients.rotate_webhook_secret(context.db, context.clock, by(admin), storable(name))
     return json_answer({"name": name, "webhook_secret": secret})
 
@@ -53,28 +51,26 @@ async def rotate_webhook_secret(name: str, admin: Admin, given: TheServices) -> 
     openapi_extra=documented(KeyRotation, {"overlap_s": 86_400}, required=False),
     summary="Rotate a client's API key",
 )
-async def rotate_key(request: Request, name: str, admin: Admin, given: TheServices) -> Response:
+async def rotate_key(request: Request, name: str, admin: Admin, context: TheContext) -> Response:
     """Make a new API key, shown this once. The old one goes on beside it for a day, or for `overlap_s` seconds. A
     client has two keys at most: one that still went on from an earlier rotation ends now."""
     asked = parse(KeyRotation, await read_json(request, without={}))
-    context = given.context
     made = await client_keys.rotate(context.db, context.clock, by(admin), storable(name), asked.overlap_s)
     until = made.previous_key_until
     return json_answer({"name": name, "api_key": made.api_key, "previous_key_until": until})
 
 
 @router.delete("/{name}/previous-key", status_code=204, summary="End a client's old API key")
-async def drop_previous_key(name: str, admin: Admin, given: TheServices) -> Response:
+async def drop_previous_key(name: str, admin: Admin, context: TheContext) -> Response:
     """End the key before the present one at once, if it still goes on."""
-    context = given.context
     await client_keys.drop_previous(context.db, context.clock, by(admin), storable(name))
     return Response(status_code=204)
 
 
 @router.delete("/{name}", status_code=204, summary="Revoke a client")
-async def revoke_client(name: str, admin: Admin, given: TheServices) -> Response:
+async def revoke_client(name: str, admin: Admin, context: TheContext) -> Response:
     """End a client's key at once. Its tasks run to their end."""
-    await clients.revoke(given.context.db, given.context.clock, by(admin), storable(name))
+    await clients.revoke(context.db, context.clock, by(admin), storable(name))
     return Response(status_code=204)
 
 

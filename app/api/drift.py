@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from app.api.answers import PROBLEMS, json_answer
-from app.api.services import Admin, TheServices
+from app.api.auth import Admin, TheContext
 from app.flows import drift
 
 Sort = Literal["field", "event", "status", "code", "shape", "header", "network"]
@@ -34,7 +34,7 @@ router = APIRouter(prefix="/v1/drift", responses=PROBLEMS)
 
 
 @router.get("", response_model=DriftPage, summary="List what the vendor said that nobody knew")
-async def list_drift(_admin: Admin, given: TheServices, sort: Sort | None = None) -> Response:
+async def list_drift(_admin: Admin, context: TheContext, sort: Sort | None = None) -> Response:
     """Fields, events, statuses, business codes, list shapes and headers that are not documented, and the networks that
     callbacks come from: names only, what was seen last first. There are a thousand at most, so it is one page."""
-    return json_answer({"data": await drift.listed(given.context.db, sort), "next_cursor": None})
+    return json_answer({"data": await drift.listed(context.db, sort), "next_cursor": None})

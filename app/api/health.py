@@ -1,16 +1,18 @@
 """For those who run the gateway, without a key: alive, ready, stuck, metrics."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
 from app.api.answers import json_answer
-from app.api.services import TheServices
+from app.api.services import service
+from app.flows.health import Health
 from app.telemetry.metrics import registry as metrics_registry
 
 router = APIRouter()
+TheHealth = Annotated[Health, service("health")]
 
 
 class Alive(BaseModel):
@@ -53,11 +55,11 @@ async def healthz() -> Response:
     summary="Ready",
     responses={503: {"model": Readiness, "description": "Not ready: send nothing here"}},
 )
-async def readyz(given: TheServices) -> Response:
+async def readyz(health: TheHealth) -> Response:
     """The database is reachable and takes writes, the schema is at head (or was moved on by a newer release), and the
     process is not draining. `reason` says why the database cannot be used, if it cannot. `warnings` is what should be
     mended although the process is ready: `database_unsafe`, `callback_secret_missing`, `clock_skew`."""
-    found = await given.health.readiness()
+    found = await health.readiness()
     return json_answer(found, 200 if found["ready"] else 503)
 
 
@@ -67,9 +69,9 @@ async def readyz(given: TheServices) -> Response:
     summary="Stuck work",
     responses={503: {"model": Backlog, "description": "Work is stuck"}},
 )
-async def backlog(given: TheServices) -> Response:
+async def backlog(health: TheHealth) -> Response:
     """503 when work is stuck, with the numbers."""
-    found = await given.health.backlog()
+    found = await health.backlog()
     return json_answer(found, 503 if found["stuck"] else 200)
 
 
@@ -79,7 +81,7 @@ async def backlog(given: TheServices) -> Response:
     summary="Prometheus metrics",
     responses={200: {"description": "Prometheus' text format", "content": {"text/plain": {}}}},
 )
-async def metrics(given: TheServices) -> Response:
+async def metrics(health: TheHealth) -> Response:
     """Metrics in Prometheus' text format."""
-    given.health.note_loops()
+    health.note_loops()
     return Response(generate_latest(metrics_registry), media_type=CONTENT_TYPE_LATEST)

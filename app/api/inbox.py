@@ -7,8 +7,8 @@ from fastapi import APIRouter, Query, Response
 
 from app.api import cursors
 from app.api.answers import PROBLEMS, json_answer
+from app.api.auth import Admin, TheContext
 from app.api.schemas import CallbackPage, CallbackWithBody
-from app.api.services import Admin, TheServices
 from app.api.tasks import uuid_of
 from app.domain.observation import Disposition
 from app.flows import read
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/callbacks", responses=PROBLEMS)
 @router.get("", response_model=CallbackPage, summary="List received callbacks")
 async def list_callbacks(
     _admin: Admin,
-    given: TheServices,
+    context: TheContext,
     task_id: UUID | None = None,
     disposition: Disposition | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -28,7 +28,7 @@ async def list_callbacks(
     """Callbacks, newest first, without their bodies."""
     filters = ("callbacks", task_id, disposition)
     found = await read.callback_list(
-        given.context,
+        context,
         task_id=task_id,
         disposition=disposition.value if disposition is not None else None,
         before_id=cursors.read(cursor, filters) if cursor is not None else None,
@@ -38,6 +38,6 @@ async def list_callbacks(
 
 
 @router.get("/{callback_id}", response_model=CallbackWithBody, summary="Read a received callback")
-async def get_callback(callback_id: str, _admin: Admin, given: TheServices) -> Response:
+async def get_callback(callback_id: str, _admin: Admin, context: TheContext) -> Response:
     """One callback with its raw body."""
-    return json_answer(await read.callback(given.context, uuid_of(callback_id)))
+    return json_answer(await read.callback(context, uuid_of(callback_id)))

@@ -10,12 +10,15 @@ from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr
 from app.api import cursors
 from app.api.acting import by
 from app.api.answers import PROBLEMS, json_answer
+from app.api.auth import Caller, TheContext, scope_of
 from app.api.bodies import documented, parse, read_json
-from app.api.services import Caller, TheServices, scope_of
+from app.api.services import service
 from app.api.tasks import uuid_of
 from app.api.times import RequestTime
+from app.caller.post import Caller as Sender
 from app.errors import Forbidden
 from app.flows import outgoing
+from app.flows.places import Places
 
 NotificationStatusName = Literal["pending", "delivered", "dead"]
 
@@ -77,12 +80,14 @@ class Redelivered(BaseModel):
 
 
 router = APIRouter(prefix="/v1/notifications", responses=PROBLEMS)
+TheSender = Annotated[Sender, service("sender")]
+Pings = Annotated[Places, service("pings")]
 
 
 @router.get("", response_model=NotificationPage, summary="List notifications")
 async def list_notifications(
     client: Caller,
-    given: TheServices,
+    context: TheContext,
     task_id: UUID | None = None,
     status: NotificationStatusName | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -96,7 +101,7 @@ async def list_notifications(
         status,
         cursors.read(cursor, filters) if cursor is not None else None,
     )
-    return json_answer(cursors.page(await outgoing.notification_list(given.context, chosen, limit + 1), limit, filters))
+    return json_answer(cursors.page(await outgoing.notification_list(context, chosen, limit + 1), limit, filters))
 
 
 @router.post(
@@ -105,12 +110,14 @@ async def list_notifications(
     openapi_extra=documented(PingRequest, {"url": "https://hooks.example/tempolor"}),
     summary="Try a receiver",
 )
-async def try_receiver(request: Request, client: Caller, given: TheServices) -> Response:
+async def try_receiver(
+    request: Request, client: Caller, context: TheContext, sender: TheSender, pings: Pings
+) -> Response:
     """Post a signed `gateway.ping` to a URL, by the code and the egress rules that notifications go by, and show
     the answer."""
     asked = parse(PingRequest, await read_json(request))
-    with given.pings.place(client.name):
-        return json_answer(await outgoing.ping(given.context, given.caller, client, asked.url))
+    with pings.place(client.name):
+        return json_answer(await outgoing.ping(context, sender, client, asked.url))
 
 
 @router.post(
@@ -119,18 +126,18 @@ async def try_receiver(request: Request, client: Caller, given: TheServices) -> 
     openapi_extra=documented(RedeliverRequest, {"since": "2026-01-31T00:00:00Z", "dry_run": True}),
     summary="Send all dead ones again",
 )
-async def redeliver_dead(request: Request, client: Caller, given: TheServices) -> Response:
+async def redeliver_dead(request: Request, client: Caller, context: TheContext) -> Response:
     """Send again what died since a time; with `dry_run` only count it."""
     asked = parse(RedeliverRequest, await read_json(request))
     name = asked.client if asked.client is not None else client.name
     if name != client.name and not client.is_admin:
         raise Forbidden("only an admin sends other clients' notifications again")
-    count = await outgoing.redeliver_dead(given.context, by(client), name, asked.since, dry_run=asked.dry_run)
+    count = await outgoing.redeliver_dead(context, by(client), name, asked.since, dry_run=asked.dry_run)
     return json_answer({"count": count, "dry_run": asked.dry_run})
 
 
 @router.post("/{notification_id}/redeliver", response_model=Notification, summary="Send a notification again")
-async def redeliver(notification_id: str, client: Caller, given: TheServices) -> Response:
+async def redeliver(notification_id: str, client: Caller, context: TheContext) -> Response:
     """Send it again now, under its `webhook-id`, with the whole schedule of repeats before it."""
     wanted, scope = uuid_of(notification_id), scope_of(client)
-    return json_answer(await outgoing.redeliver(given.context, by(client), wanted, scope))
+    return json_answer(await outgoing.redeliver(context, by(client), wanted, scope))

@@ -10,7 +10,8 @@ from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
 from app.api.answers import PROBLEMS
-from app.api.services import Caller, TheServices
+from app.api.auth import Caller
+from app.api.services import service
 from app.api.tasks import uuid_of
 from app.flows.streams import Stream
 from app.flows.watch import Watch
@@ -23,6 +24,8 @@ END_S: Final = 1.0
 """How long a stream that was closed may take to send its last."""
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
+TheWatch = Annotated[Watch, service("watch")]
+Heartbeat = Annotated[float, service("heartbeat_s")]
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description="the `id` of the last event received")]
 STREAM: Final[dict[int | str, dict[str, Any]]] = {
     200: {
@@ -41,21 +44,25 @@ _NO_MORE: Final[dict[int | str, dict[str, Any]]] = {
     responses=STREAM | _NO_MORE,
     summary="Follow a task as it changes",
 )
-async def stream_task(task_id: str, client: Caller, given: TheServices, last_event_id: LastEventId = None) -> Response:
+async def stream_task(
+    task_id: str, client: Caller, watch: TheWatch, heartbeat_s: Heartbeat, last_event_id: LastEventId = None
+) -> Response:
     """The task as it is, and then at each change; the `id` is its version. After a task has ended, with nothing still
     to come, its last state is sent and the stream ends. A change that comes quickly after another may be sent with
     it, as one event."""
-    stream = await given.watch.open_task(uuid_of(task_id), client, last_event_id)
-    return _EventStream(given.watch, stream, given.heartbeat_s) if stream else Response(status_code=204)
+    stream = await watch.open_task(uuid_of(task_id), client, last_event_id)
+    return _EventStream(watch, stream, heartbeat_s) if stream else Response(status_code=204)
 
 
 @router.get("/stream", response_class=Response, responses=STREAM, summary="Follow all tasks as they change")
-async def stream_all(client: Caller, given: TheServices, last_event_id: LastEventId = None) -> Response:
+async def stream_all(
+    client: Caller, watch: TheWatch, heartbeat_s: Heartbeat, last_event_id: LastEventId = None
+) -> Response:
     """Every task of the client (an admin: of all clients) at each change from now on, or, with `Last-Event-ID`, from
     there on. After a resumption tasks may be sent that were sent before: drop what is no newer than the `version` you
     have. A slow reader is sent the latest of each task."""
-    stream = await given.watch.open_client(client, last_event_id)
-    return _EventStream(given.watch, stream, given.heartbeat_s)
+    stream = await watch.open_client(client, last_event_id)
+    return _EventStream(watch, stream, heartbeat_s)
 
 
 class _Stuck(Exception):

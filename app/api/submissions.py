@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
 from app.api.acting import by
 from app.api.answers import PROBLEMS, json_answer
+from app.api.auth import Admin, TheContext
 from app.api.bodies import documented, parse, read_json
-from app.api.services import Admin, TheServices
 from app.api.times import RequestTime
 from app.flows import submissions
 from app.flows.recover import recover
@@ -113,9 +113,9 @@ router = APIRouter(prefix="/v1/submissions", responses=PROBLEMS)
 
 
 @router.get("", response_model=Submissions, summary="Who holds the slots, who waits, and why")
-async def show_submissions(_admin: Admin, given: TheServices) -> Response:
+async def show_submissions(_admin: Admin, context: TheContext) -> Response:
     """Who holds each slot at the vendor, who waits for one, and why submissions or queries stand still."""
-    return json_answer(await submissions.show(given.context))
+    return json_answer(await submissions.show(context))
 
 
 @router.post(
@@ -124,18 +124,18 @@ async def show_submissions(_admin: Admin, given: TheServices) -> Response:
     openapi_extra=documented(HoldRequest, {"reason": "maintenance at the vendor"}, required=False),
     summary="Hold submissions",
 )
-async def hold_submissions(request: Request, admin: Admin, given: TheServices) -> Response:
+async def hold_submissions(request: Request, admin: Admin, context: TheContext) -> Response:
     """Send nothing, no probe either, until it is released by hand; also over restarts. What is being sent now is
     still sent. The body may be left out."""
     asked = parse(HoldRequest, await read_json(request, without={}))
-    return json_answer(await submissions.hold(given.context, by(admin), asked.reason))
+    return json_answer(await submissions.hold(context, by(admin), asked.reason))
 
 
 @router.post("/release", response_model=Submissions, summary="Release submissions")
-async def release_submissions(admin: Admin, given: TheServices) -> Response:
+async def release_submissions(admin: Admin, context: TheContext) -> Response:
     """End the hold by hand. What the vendor is to blame for and stands still underneath holds again. Where no hand
     holds, the next probe is due now, and kinds and models that are held all go."""
-    return json_answer(await submissions.release(given.context, by(admin)))
+    return json_answer(await submissions.release(context, by(admin)))
 
 
 @router.post(
@@ -144,11 +144,11 @@ async def release_submissions(admin: Admin, given: TheServices) -> Response:
     openapi_extra=documented(RecoverRequest, {"sent_since": "2026-01-31T00:00:00Z", "dry_run": True}),
     summary="Trust the queue no more after a restore",
 )
-async def recover_submissions(request: Request, admin: Admin, given: TheServices) -> Response:
+async def recover_submissions(request: Request, admin: Admin, context: TheContext) -> Response:
     """After a restore or a failover of the database: every task that it shows as `queued` or `submitting` and that
     was accepted before the recovery may have been sent already, and becomes `unconfirmed` instead of being sent
     again. Hold submissions first. The same `sent_since` again changes nothing more; with `dry_run` they are only
     counted."""
     asked = parse(RecoverRequest, await read_json(request))
-    found = await recover(given.context, by(admin), asked.sent_since, asked.accepted_before, dry_run=asked.dry_run)
+    found = await recover(context, by(admin), asked.sent_since, asked.accepted_before, dry_run=asked.dry_run)
     return json_answer(found)

@@ -9,10 +9,11 @@ from pydantic import BaseModel, Field, field_validator
 
 from app.api import cursors
 from app.api.answers import PROBLEMS, VENDOR_FAILED, json_answer
+from app.api.auth import Caller, TheContext, scope_of
 from app.api.bodies import documented, read_json
 from app.api.intake import MOST_TASK_BYTES, IdempotencyKey, answer_one, check_task, once
 from app.api.schemas import EXAMPLE_REQUEST, Account, Task, TaskPage, TaskRequest, Timeline
-from app.api.services import Caller, TheServices, scope_of
+from app.api.services import service
 from app.api.times import RequestTime
 from app.api.waiting import UntilWhat, WaitS, held_answer
 from app.domain.filters import Filters
@@ -21,8 +22,12 @@ from app.errors import Forbidden, NotFound
 from app.flows import read
 from app.flows.accept import accept, digest_of
 from app.flows.waits import Until
+from app.flows.watch import Watch
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
+TheWatch = Annotated[Watch, service("watch")]
+TheAccount = Annotated[read.Account, service("account")]
+LongestWait = Annotated[float, service("longest_wait_s")]
 
 
 @router.post(
@@ -33,15 +38,15 @@ router = APIRouter(prefix="/v1", responses=PROBLEMS)
     summary="Submit a task",
 )
 async def submit(
-    request: Request, client: Caller, given: TheServices, idempotency_key: IdempotencyKey = None
+    request: Request, client: Caller, context: TheContext, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Take a task. It is durable when 202 answers, and sent to the vendor soon after. The same `Idempotency-Key`
     and body again answer 200 and the same task as it is now."""
     document = await read_json(request, MOST_TASK_BYTES)
     new = check_task(document)
     key = once("POST /v1/tasks", idempotency_key, digest_of(document))
-    accepted = await accept(given.context, client.name, [new], key)
-    return await answer_one(given.context, accepted)
+    accepted = await accept(context, client.name, [new], key)
+    return await answer_one(context, accepted)
 
 
 class ListQuery(BaseModel):
@@ -65,7 +70,7 @@ class ListQuery(BaseModel):
 
 
 @router.get("/tasks", response_model=TaskPage, summary="List tasks")
-async def list_tasks(query: Annotated[ListQuery, Query()], client: Caller, given: TheServices) -> Response:
+async def list_tasks(query: Annotated[ListQuery, Query()], client: Caller, context: TheContext) -> Response:
     """Tasks, newest first. A cursor belongs to its filters. Of very large tasks a page has fewer."""
     filters = Filters(
         _scope(scope_of(client), query.client),
@@ -76,7 +81,7 @@ async def list_tasks(query: Annotated[ListQuery, Query()], client: Caller, given
         query.created_before,
     )
     before_id = cursors.read(query.cursor, filters) if query.cursor is not None else None
-    found, more = await read.task_list(given.context, replace(filters, before_id=before_id), query.limit)
+    found, more = await read.task_list(context, replace(filters, before_id=before_id), query.limit)
     return json_answer({"data": found, "next_cursor": cursors.make(found[-1]["id"], filters) if more else None})
 
 
@@ -85,23 +90,25 @@ async def get_task(
     request: Request,
     task_id: str,
     client: Caller,
-    given: TheServices,
+    context: TheContext,
+    watch: TheWatch,
+    longest_wait_s: LongestWait,
     wait: WaitS = 0,
     until: UntilWhat = Until.FINAL,
 ) -> Response:
     """One task with its items. With `wait` the answer is held until the task is final, or with `until=playable` until
     it can be played; when the time is up, after 58 s at most, it is the task as it is."""
     if wait:
-        wait_s = min(wait, given.longest_wait_s)
-        return await held_answer(request, given.watch, uuid_of(task_id), client, wait_s, until)
-    return json_answer(await read.task(given.context, uuid_of(task_id), scope_of(client)))
+        wait_s = min(wait, longest_wait_s)
+        return await held_answer(request, watch, uuid_of(task_id), client, wait_s, until)
+    return json_answer(await read.task(context, uuid_of(task_id), scope_of(client)))
 
 
 @router.get("/tasks/{task_id}/timeline", response_model=Timeline, summary="What happened to a task")
 async def get_timeline(
     task_id: str,
     client: Caller,
-    given: TheServices,
+    context: TheContext,
     limit: Annotated[int, Query(ge=1, le=1000, description="counted by `seq`")] = 1000,
     cursor: str | None = None,
 ) -> Response:
@@ -109,20 +116,20 @@ async def get_timeline(
     wanted = uuid_of(task_id)
     filters = ("timeline", wanted)
     after_seq = cursors.read_seq(cursor, filters) if cursor is not None else 0
-    found, last_seq = await read.task_timeline(given.context, wanted, scope_of(client), after_seq, limit)
+    found, last_seq = await read.task_timeline(context, wanted, scope_of(client), after_seq, limit)
     return json_answer({"data": found, "next_cursor": cursors.make_seq(last_seq, filters) if last_seq else None})
 
 
 @router.get("/items/{item_id:path}", response_model=Task, summary="The task that holds an item")
-async def get_item(item_id: str, client: Caller, given: TheServices) -> Response:
+async def get_item(item_id: str, client: Caller, context: TheContext) -> Response:
     """The task of an item, by the vendor's item id."""
-    return json_answer(await read.item(given.context, storable(item_id), scope_of(client)))
+    return json_answer(await read.item(context, storable(item_id), scope_of(client)))
 
 
 @router.get("/account", response_model=Account, responses=VENDOR_FAILED, summary="The vendor's account")
-async def get_account(_client: Caller, given: TheServices) -> Response:
+async def get_account(_client: Caller, account: TheAccount) -> Response:
     """The vendor's balance, at most a minute old."""
-    found = await given.account.get()
+    found = await account.get()
     return json_answer(found)
 
 

@@ -7,8 +7,8 @@ from pydantic import BaseModel
 
 from app.api.acting import by
 from app.api.answers import CONFLICT, PROBLEMS, json_answer
+from app.api.auth import Admin, TheContext
 from app.api.schemas import LoggedCallback
-from app.api.services import Admin, TheServices
 from app.api.tasks import storable, uuid_of
 from app.flows import erase, replay, verify
 
@@ -61,32 +61,31 @@ class Erased(BaseModel):
     responses=CONFLICT,
     summary="Apply a received callback again",
 )
-async def replay_callback(callback_id: str, admin: Admin, given: TheServices, notify: Notify = False) -> Response:
+async def replay_callback(callback_id: str, admin: Admin, context: TheContext, notify: Notify = False) -> Response:
     """Read the stored body anew and join it as of the time when it was first received. One that was malformed or
     poisoned and can be read now becomes applied. 409 if it cannot be applied this time either."""
-    return json_answer(await replay.replay(given.context, by(admin), uuid_of(callback_id), notify=notify))
+    return json_answer(await replay.replay(context, by(admin), uuid_of(callback_id), notify=notify))
 
 
 @router.post("/tasks/{task_id}/verify", response_model=Verified, summary="Hold a task against its record")
 async def verify_task(
     task_id: str,
     admin: Admin,
-    given: TheServices,
+    context: TheContext,
     repair: Annotated[bool, Query(description="join in what is missing")] = False,
     notify: Notify = False,
 ) -> Response:
     """Make the task's items anew from the inbound log and the recorded queries, and compare them with what is stored.
     `repair` joins in what is missing; it never erases."""
-    found = await verify.verify(given.context, by(admin), uuid_of(task_id), repair=repair, notify=notify)
+    found = await verify.verify(context, by(admin), uuid_of(task_id), repair=repair, notify=notify)
     return json_answer(verify.document(found))
 
 
 @router.delete(
     "/clients/{name}/data", response_model=Erased, responses=CONFLICT, summary="Erase the data of a revoked client"
 )
-async def erase_client(name: str, admin: Admin, given: TheServices) -> Response:
+async def erase_client(name: str, admin: Admin, context: TheContext) -> Response:
     """Delete the tasks of a client that was revoked, what was received and sent for them, and its idempotency keys.
     Its name stays taken for its time. Works for ten seconds: repeat until `done`. 409 while a task of it is open."""
-    context = given.context
     erased = await erase.erase(context.db, context.clock, by(admin), storable(name), ERASE_S)
     return json_answer({"client": name, "deleted": erased.deleted, "done": erased.done})

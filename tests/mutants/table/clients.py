@@ -8,7 +8,7 @@ TENANCY: Final = (
     Mutation(
         "scope-of-everybody",
         "tenancy",
-        "app/api/services.py",
+        "app/api/auth.py",
         "    return None if client.is_admin else client.name\n",
         "    return None\n",
         "a client sees its own tasks alone",
