@@ -1,4 +1,4 @@
-"""What admins do to what is kept: replay a callback, verify a task, erase a client's data."""
+"""What admins do to what is kept: replay a callback, erase a client's data."""
 
 from typing import Annotated, Final
 
@@ -10,7 +10,7 @@ from app.api.answers import CONFLICT, PROBLEMS, json_answer
 from app.api.auth import Admin, TheContext
 from app.api.schemas import LoggedCallback
 from app.api.tasks import storable, uuid_of
-from app.flows import erase, replay, verify
+from app.flows import erase, replay
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
 
@@ -24,27 +24,6 @@ class ReplayedCallback(LoggedCallback):
     """The row as it is now. ``changed``: the tasks that changed visibly."""
 
     changed: list[str]
-
-
-class Difference(BaseModel):
-    """One field of an item; of the task where ``item_id`` is null. Long values are shortened."""
-
-    item_id: str | None = None
-    field: str
-    stored: str
-    rebuilt: str
-
-
-class Verified(BaseModel):
-    """``incomplete``: what the task's record lacks; ``beyond_record``: what is stored and cannot be told from it.
-    ``remaining``: what a repair left."""
-
-    task_id: str
-    differences: list[Difference]
-    incomplete: list[str]
-    beyond_record: list[Difference]
-    repaired: bool
-    remaining: list[Difference]
 
 
 class Erased(BaseModel):
@@ -65,20 +44,6 @@ async def replay_callback(callback_id: str, admin: Admin, context: TheContext, n
     """Read the stored body anew and join it as of the time when it was first received. One that was malformed or
     poisoned and can be read now becomes applied. 409 if it cannot be applied this time either."""
     return json_answer(await replay.replay(context, by(admin), uuid_of(callback_id), notify=notify))
-
-
-@router.post("/tasks/{task_id}/verify", response_model=Verified, summary="Hold a task against its record")
-async def verify_task(
-    task_id: str,
-    admin: Admin,
-    context: TheContext,
-    repair: Annotated[bool, Query(description="join in what is missing")] = False,
-    notify: Notify = False,
-) -> Response:
-    """Make the task's items anew from the inbound log and the recorded queries, and compare them with what is stored.
-    `repair` joins in what is missing; it never erases."""
-    found = await verify.verify(context, by(admin), uuid_of(task_id), repair=repair, notify=notify)
-    return json_answer(verify.document(found))
 
 
 @router.delete(

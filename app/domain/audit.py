@@ -28,6 +28,7 @@ class Action(StrEnum):
     RETRY_TASK = "tasks.retry"
     REFRESH_TASK = "tasks.refresh"
     VERIFY_TASK = "tasks.verify"
+    """Only in what earlier releases recorded."""
     REPLAY_CALLBACK = "callbacks.replay"
     REDELIVER = "notifications.redeliver"
     PURGE = "purge"

@@ -20,7 +20,7 @@ from app.flows.apply import Applied, load_locked, save_locked, step_all
 from app.flows.audit import act
 from app.flows.context import Context
 from app.flows.present import Document, callback_document
-from app.storage import audit, inbox, record
+from app.storage import audit, inbox
 from app.storage.database import Database
 from app.storage.inbox import Logged
 from app.vendor import decoding, wire
@@ -62,7 +62,7 @@ async def listed(
     return [callback_document(one) for one in found]
 
 
-def observations_of(logged: Logged, readings: Sequence[Reading]) -> tuple[Observation, ...]:
+def _observations(logged: Logged, readings: Sequence[Reading]) -> tuple[Observation, ...]:
     """What a stored callback says, as of the time of its first copy."""
     named_by = NamedBy.UNBOUND_TOKEN if logged.task_id is None else NamedBy.BOUND_TOKEN
     observed_us = to_us(logged.received_at)
@@ -71,7 +71,7 @@ def observations_of(logged: Logged, readings: Sequence[Reading]) -> tuple[Observ
     )
 
 
-def hush(board: Board, applied: Applied) -> None:
+def _hush(board: Board, applied: Applied) -> None:
     """Have nobody notified of what was done on a board."""
     board.milestones.clear()
     applied.notifies = False
@@ -86,7 +86,7 @@ def _replay(conn: sa.Connection, context: Context, callback_id: UUID, recorded: 
         readings = wire.read_callback(context.redactor.body(logged.body), FAMILIES[logged.family]).readings
     except decoding.Malformed as error:
         return _noted(conn, logged, Disposition.MALFORMED, str(error))
-    observations = observations_of(logged, readings)
+    observations = _observations(logged, readings)
     change = Change(recorded.at, "replayed", logged.task_id, observations, detail={"callback_id": str(logged.id)})
     loaded = load_locked(conn, [change])
     if not loaded.holds(change):
@@ -94,10 +94,10 @@ def _replay(conn: sa.Connection, context: Context, callback_id: UUID, recorded: 
     before = {task_id: task.version for task_id, task in loaded.board.tasks.items()}
     applied = step_all(loaded, [change], context.rules)
     if not notify:
-        hush(loaded.board, applied)
+        _hush(loaded.board, applied)
     [outcome] = applied.outcomes
     disposition = _disposition(outcome)
-    record.settle(conn, logged.id, disposition.value, None)
+    inbox.settle(conn, logged.id, disposition.value, None)
     save_locked(conn, loaded, context.rules)
     changed = [task_id for task_id in applied.changed if loaded.board.tasks[task_id].version > before.get(task_id, 0)]
     return Replayed(replace(logged, disposition=disposition.value, detail=None), applied, tuple(sorted(changed)))
@@ -105,7 +105,7 @@ def _replay(conn: sa.Connection, context: Context, callback_id: UUID, recorded: 
 
 def _noted(conn: sa.Connection, logged: Logged, disposition: Disposition, detail: str | None) -> Replayed:
     """Note what became of a callback that applies to nothing."""
-    record.settle(conn, logged.id, disposition.value, detail)
+    inbox.settle(conn, logged.id, disposition.value, detail)
     return Replayed(replace(logged, disposition=disposition.value, detail=detail), Applied())
 
 

@@ -99,6 +99,12 @@ def find(conn: sa.Connection, callback_id: UUID) -> Logged | None:
     return _logged(row) if row else None
 
 
+def settle(conn: sa.Connection, callback_id: UUID, disposition: str, detail: str | None) -> None:
+    """Note what has become of a callback now, and why."""
+    this = callbacks.update().where(callbacks.c.id == callback_id)
+    conn.execute(this.values(disposition=disposition, detail=detail))
+
+
 def list_page(
     conn: sa.Connection,
     *,

@@ -134,3 +134,13 @@ async def test_it_is_an_admins(gateway: Running) -> None:
     assert_problem(await gateway.api.post(path, headers=studio.headers), 403, "forbidden")
     assert_problem(await gateway.api.post("/v1/callbacks/nonsense/replay"), 404, "not_found")
     assert_problem(await gateway.api.post(path.replace(row["id"][:8], "00000000")), 404, "not_found")
+
+
+async def test_a_replay_is_as_of_the_first_copy_however_late_the_last_one_came(gateway: Running) -> None:
+    task = (await gateway.submit())["id"]
+    for title in ("Draft", "Final", "Draft"):
+        assert (await gateway.call_back("song", song("t2m_1", title=title), UUID(task))).status_code == 200
+    [draft, final] = await logged(gateway)
+    assert (draft["count"], final["count"]) == (2, 1)
+    assert (await replay(gateway, draft["id"]))["changed"] == []
+    assert (await gateway.task(task))["items"][0]["title"] == "Final"

@@ -39,7 +39,6 @@ MATRIX: dict[str, tuple[int, int, int] | None] = {
     "POST /v1/tasks/{task_id}/refresh": OWN,
     # One that is queued has nothing to resolve.
     "POST /v1/tasks/{task_id}/resolve": (403, 403, 409),
-    "POST /v1/tasks/{task_id}/verify": ADMIN,
     "GET /v1/items/{item_id}": OWN,
     "GET /v1/stream": ALL,
     "GET /v1/account": ALL,

@@ -216,34 +216,20 @@ async def test_an_erasure_is_recorded_if_it_erased_something(gateway: Running) -
     assert found == [("bootstrap", "studio")]
 
 
-async def test_replays_and_repairs_are_recorded_and_looking_is_not(gateway: Running, db: Direct) -> None:
+async def test_replays_are_recorded(gateway: Running) -> None:
     task = (await gateway.submit())["id"]
     await gateway.call_back("song", done("t2m_1"), UUID(task))
     [row] = await logged(gateway)
-
-    async def verify(**params: Any) -> Any:
-        answer = await gateway.api.post(f"/v1/tasks/{task}/verify", params=params)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    await verify(repair=True)
-    await db.execute("DELETE FROM items")
-    assert (await verify())["differences"]
     assert await acts(gateway) == []
-    assert (await verify(repair=True, notify=True))["repaired"]
     assert (await gateway.api.post(f"/v1/callbacks/{row['id']}/replay")).status_code == 200
     assert (await gateway.api.post(f"/v1/callbacks/{task}/replay")).status_code == 404
-    replayed, repaired = await acts(gateway)
+    [replayed] = await acts(gateway)
     assert (replayed["actor"], replayed["action"], replayed["target"], replayed["detail"]) == (
         "bootstrap",
         "callbacks.replay",
         row["id"],
         {"notify": False},
     )
-    assert (repaired["actor"], repaired["action"], repaired["target"]) == ("bootstrap", "tasks.verify", task)
-    assert repaired["detail"]["client"] == "bootstrap"
-    assert repaired["detail"]["differences"] > 0
-    assert repaired["detail"]["notify"] is True
 
 
 async def test_a_replay_that_cannot_be_applied_is_not_recorded(gateway: Running, db: Direct) -> None:
@@ -279,8 +265,6 @@ async def test_upkeep_by_commands_is_recorded_too(database_url: str, gateway: Ru
     await command("clients", "create", "studio")
     await db.execute("DELETE FROM items")
     await command("callbacks", "replay", row["id"], "--notify")
-    await db.execute("DELETE FROM items")
-    await command("tasks", "verify", "--all", "--repair")
     await command("clients", "rotate", "studio", "--overlap-hours", "1")
     await command("clients", "drop-old-key", "studio")
     await command("purge", "--older-than", "30")
@@ -293,7 +277,6 @@ async def test_upkeep_by_commands_is_recorded_too(database_url: str, gateway: Ru
         ("purge", None),
         ("clients.drop_previous_key", "studio"),
         ("clients.rotate_key", "studio"),
-        ("tasks.verify", task),
         ("callbacks.replay", row["id"]),
     ]
     assert [one["detail"] for one in found if one["action"] in ("purge", "callbacks.replay")] == [
