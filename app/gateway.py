@@ -14,6 +14,7 @@ from app.api.forwarded import believe
 from app.caller.post import Caller
 from app.errors import Unavailable
 from app.flows import client_keys, clients
+from app.flows.account import Account
 from app.flows.cautions import LOOP_S, Cautions
 from app.flows.clock import Clock
 from app.flows.context import Context
@@ -25,7 +26,6 @@ from app.flows.learn import FLUSH_S
 from app.flows.loops import Loop, Supervisor
 from app.flows.notify import Notifier
 from app.flows.operating import BEAT_S
-from app.flows.read import Account
 from app.flows.reconcile import Reconciler
 from app.flows.refresh import Refresher
 from app.flows.retain import EVERY_S as RETAIN_EVERY_S

@@ -9,19 +9,21 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import (
-    actions,
+    account,
+    asking,
     audit,
     clients,
     description,
     drift,
+    erasing,
     health,
     inbox,
     notifications,
     problems,
     streams,
     submissions,
+    submit,
     tasks,
-    upkeep,
 )
 from app.api.bodies import BodyBudget
 from app.api.callbacks import PREFIX, CallbackEndpoint
@@ -31,11 +33,11 @@ from app.api.parameters import only_known_parameters
 from app.api.request_ids import RequestIds
 from app.api.services import SERVICES
 from app.caller.post import Caller as Sender
+from app.flows.account import Account
 from app.flows.client_keys import KeyUses
 from app.flows.context import Context
 from app.flows.health import Health
 from app.flows.places import Places
-from app.flows.read import Account
 from app.flows.refresh import Refresher
 from app.flows.watch import Watch
 
@@ -113,16 +115,18 @@ def rest_api(version: str) -> FastAPI:
         redirect_slashes=False,
     )
     for router in (
+        submit.router,
         tasks.router,
         streams.router,
-        actions.router,
+        asking.router,
+        account.router,
         inbox.router,
         clients.router,
         notifications.router,
         audit.router,
         drift.router,
         submissions.router,
-        upkeep.router,
+        erasing.router,
     ):
         app.include_router(router, dependencies=[Depends(only_known_parameters)])
     app.include_router(health.router)

@@ -6,8 +6,8 @@ from app.api.acting import by
 from app.api.answers import CONFLICT, PROBLEMS, json_answer
 from app.api.auth import Admin, TheContext
 from app.api.bodies import documented, parse, read_json
-from app.api.schemas import ClientPage, ClientRequest, KeyRotation, NewClient, NewKey, RotatedSecret
-from app.api.tasks import storable
+from app.api.client_schemas import ClientPage, ClientRequest, KeyRotation, NewClient, NewKey, RotatedSecret
+from app.api.path_ids import storable
 from app.domain.client import Client
 from app.flows import client_keys, clients
 

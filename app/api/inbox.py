@@ -6,14 +6,23 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from app.api import cursors
-from app.api.answers import PROBLEMS, json_answer
+from app.api.acting import by
+from app.api.answers import CONFLICT, PROBLEMS, json_answer
 from app.api.auth import Admin, TheContext
-from app.api.schemas import CallbackPage, CallbackWithBody
-from app.api.tasks import uuid_of
+from app.api.path_ids import uuid_of
+from app.api.schemas import CallbackPage, CallbackWithBody, LoggedCallback
 from app.domain.observation import Disposition
-from app.flows import read
+from app.flows import callback_log, replay
 
 router = APIRouter(prefix="/v1/callbacks", responses=PROBLEMS)
+
+Notify = Annotated[bool, Query(description="tell the client of what changes, by its webhook")]
+
+
+class ReplayedCallback(LoggedCallback):
+    """The row as it is now. ``changed``: the tasks that changed visibly."""
+
+    changed: list[str]
 
 
 @router.get("", response_model=CallbackPage, summary="List received callbacks")
@@ -27,7 +36,7 @@ async def list_callbacks(
 ) -> Response:
     """Callbacks, newest first, without their bodies."""
     filters = ("callbacks", task_id, disposition)
-    found = await read.callback_list(
+    found = await callback_log.page(
         context,
         task_id=task_id,
         disposition=disposition.value if disposition is not None else None,
@@ -40,4 +49,16 @@ async def list_callbacks(
 @router.get("/{callback_id}", response_model=CallbackWithBody, summary="Read a received callback")
 async def get_callback(callback_id: str, _admin: Admin, context: TheContext) -> Response:
     """One callback with its raw body."""
-    return json_answer(await read.callback(context, uuid_of(callback_id)))
+    return json_answer(await callback_log.read(context, uuid_of(callback_id)))
+
+
+@router.post(
+    "/{callback_id}/replay",
+    response_model=ReplayedCallback,
+    responses=CONFLICT,
+    summary="Apply a received callback again",
+)
+async def replay_callback(callback_id: str, admin: Admin, context: TheContext, notify: Notify = False) -> Response:
+    """Read the stored body anew and join it as of the time when it was first received. One that was malformed or
+    poisoned and can be read now becomes applied. 409 if it cannot be applied this time either."""
+    return json_answer(await replay.replay(context, by(admin), uuid_of(callback_id), notify=notify))

@@ -12,8 +12,8 @@ from app.api.acting import by
 from app.api.answers import PROBLEMS, json_answer
 from app.api.auth import Caller, TheContext, scope_of
 from app.api.bodies import documented, parse, read_json
+from app.api.path_ids import uuid_of
 from app.api.services import service
-from app.api.tasks import uuid_of
 from app.api.times import RequestTime
 from app.caller.post import Caller as Sender
 from app.errors import Forbidden

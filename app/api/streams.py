@@ -11,8 +11,8 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.answers import PROBLEMS
 from app.api.auth import Caller
+from app.api.path_ids import uuid_of
 from app.api.services import service
-from app.api.tasks import uuid_of
 from app.flows.streams import Stream
 from app.flows.watch import Watch
 

@@ -1,52 +1,29 @@
-"""The routes of tasks: submit, read, list, follow. Handlers hold no transaction; the answer follows the commit."""
+"""The routes that read tasks: list, one (waited for, if asked), its timeline, and that of an item."""
 
 from dataclasses import replace
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field, field_validator
 
 from app.api import cursors
-from app.api.answers import PROBLEMS, VENDOR_FAILED, json_answer
+from app.api.answers import PROBLEMS, json_answer
 from app.api.auth import Caller, TheContext, scope_of
-from app.api.bodies import documented, read_json
-from app.api.intake import MOST_TASK_BYTES, IdempotencyKey, answer_one, check_task, once
-from app.api.schemas import EXAMPLE_REQUEST, Account, Task, TaskPage, TaskRequest, Timeline
+from app.api.path_ids import storable, uuid_of
+from app.api.schemas import Task, TaskPage, Timeline
 from app.api.services import service
 from app.api.times import RequestTime
 from app.api.waiting import UntilWhat, WaitS, held_answer
 from app.domain.filters import Filters
 from app.domain.status import TaskStatus
-from app.errors import Forbidden, NotFound
+from app.errors import Forbidden
 from app.flows import read
-from app.flows.accept import accept, digest_of
 from app.flows.waits import Until
 from app.flows.watch import Watch
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
 TheWatch = Annotated[Watch, service("watch")]
-TheAccount = Annotated[read.Account, service("account")]
 LongestWait = Annotated[float, service("longest_wait_s")]
-
-
-@router.post(
-    "/tasks",
-    status_code=202,
-    response_model=Task,
-    openapi_extra=documented(TaskRequest, EXAMPLE_REQUEST),
-    summary="Submit a task",
-)
-async def submit(
-    request: Request, client: Caller, context: TheContext, idempotency_key: IdempotencyKey = None
-) -> Response:
-    """Take a task. It is durable when 202 answers, and sent to the vendor soon after. The same `Idempotency-Key`
-    and body again answer 200 and the same task as it is now."""
-    document = await read_json(request, MOST_TASK_BYTES)
-    new = check_task(document)
-    key = once("POST /v1/tasks", idempotency_key, digest_of(document))
-    accepted = await accept(context, client.name, [new], key)
-    return await answer_one(context, accepted)
 
 
 class ListQuery(BaseModel):
@@ -124,28 +101,6 @@ async def get_timeline(
 async def get_item(item_id: str, client: Caller, context: TheContext) -> Response:
     """The task of an item, by the vendor's item id."""
     return json_answer(await read.item(context, storable(item_id), scope_of(client)))
-
-
-@router.get("/account", response_model=Account, responses=VENDOR_FAILED, summary="The vendor's account")
-async def get_account(_client: Caller, account: TheAccount) -> Response:
-    """The vendor's balance, at most a minute old."""
-    found = await account.get()
-    return json_answer(found)
-
-
-def uuid_of(text: str) -> UUID:
-    """An id in a path; what is no id names nothing. Raises ``NotFound``."""
-    try:
-        return UUID(text)
-    except ValueError:
-        raise NotFound("there is no such task") from None
-
-
-def storable(text: str) -> str:
-    """A name in a path; what cannot be stored names nothing. Raises ``NotFound``."""
-    if "\x00" in text:
-        raise NotFound("there is no such thing")
-    return text
 
 
 def _scope(own: str | None, asked: str | None) -> str | None:

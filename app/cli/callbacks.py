@@ -9,7 +9,7 @@ import typer
 from app.cli.connect import with_context, with_database
 from app.cli.printing import fail
 from app.domain.observation import Disposition
-from app.flows import audit, replay
+from app.flows import audit, callback_log, replay
 from app.settings import load_settings
 from app.vendor import tokens
 from app.vendor.kinds import FAMILIES
@@ -35,7 +35,7 @@ def list_callbacks(
 ) -> None:
     """List received callbacks, newest first, one a line: id, time, family, disposition, count, task, detail."""
     found = with_database(
-        lambda db: replay.listed(
+        lambda db: callback_log.listed(
             db, task_id=task, disposition=disposition.value if disposition else None, family=family, limit=limit
         )
     )

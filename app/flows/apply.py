@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from app.domain.board import Arrival, Board, Ended, Moved, Rules
 from app.domain.task import Task
 from app.domain.transition import Change, Outcome, step
-from app.flows.letters import named_digests, written
+from app.flows.notices import named_digests, written
 from app.flows.traced import Followed, followed
 from app.storage import dialect, items, state, tasks, timeline, writes
 from app.storage.database import Conflicted

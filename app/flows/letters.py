@@ -1,60 +1,22 @@
-"""Notifications: each milestone becomes a row of the outbox, in the transaction of the change itself.
+"""The bodies of notifications, made of their snapshots when they are sent."""
 
-What a client is told is frozen there as a snapshot: the task and its items as the change left them. What never
-changes (params, metadata, a large value under its digest) is not copied, but read when the notification is sent; so
-a callback does not pay for the ten kilobytes that its client will see.
-"""
-
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
 import structlog
 
-from app.caller.urls import origin_of
-from app.domain.board import Board, Rules
 from app.domain.policy import Policy
-from app.domain.task import Item, Task
 from app.domain.timing import rfc3339
+from app.flows.notices import Snapshot
 from app.flows.present import task_document
-from app.storage import items, outbox, tasks
+from app.storage import items, tasks
 from app.storage.database import dumps
 from app.storage.outbox import Letter
 from app.storage.tasks import Given, Record
-from app.storage.writes import Row
 
 log = structlog.get_logger(__name__)
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """A task at one moment, as it is kept in the outbox, with the settings that what is shown of it depends on."""
-
-    task: Task
-    items: list[Item]
-    unknown_grace_s: float
-    follow_ups: int
-
-
-def written(board: Board, rules: Rules) -> list[Row]:
-    """The outbox rows for what the tasks of a board have passed, frozen as this transaction leaves them."""
-    policy = rules.policy
-    rows = []
-    for one in board.milestones:
-        if one.task_id in board.removed:
-            continue
-        task = board.tasks[one.task_id]
-        url = task.webhook_url or ""
-        snapshot = Snapshot(task, board.items_of(task), policy.unknown_grace_s, policy.follow_ups)
-        rows.append(
-            outbox.row_of(
-                outbox.New(
-                    rules.new_id(), task.client_name, task.id, f"task.{one.name}", url, origin_of(url), snapshot, one.at
-                )
-            )
-        )
-    return rows
 
 
 def rendered(conn: sa.Connection, letters: Sequence[Letter], policy: Policy) -> list[bytes | None]:
@@ -77,16 +39,6 @@ def rendered(conn: sa.Connection, letters: Sequence[Letter], policy: Policy) -> 
         body = {"type": letter.type, "timestamp": rfc3339(letter.created_at), "data": document}
         bodies.append(dumps(body).encode())
     return bodies
-
-
-def named_digests(conn: sa.Connection, task_ids: Collection[UUID]) -> set[str]:
-    """The large values that notifications of some tasks are made of, by digest."""
-    return {
-        digest
-        for snapshot in outbox.snapshots_of(conn, task_ids)
-        for item in snapshot.get("items", ())
-        for _, digest in item.get("state", {}).get("large", {}).values()
-    }
 
 
 def _read(letter: Letter) -> Snapshot | None:

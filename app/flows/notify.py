@@ -29,7 +29,8 @@ from app.flows.clients import ROTATION
 from app.flows.context import Context
 from app.flows.letters import rendered
 from app.storage import outbox
-from app.storage.outbox import Attempt, Letter, NotificationStatus
+from app.storage.notices import NotificationStatus
+from app.storage.outbox import Attempt, Letter
 from app.telemetry import metrics, traces
 
 SCHEDULE_S: Final = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0, 86_400.0)

@@ -1,6 +1,5 @@
 """A task as clients see it: the JSON of the product contract, derived from what is stored."""
 
-import base64
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -20,7 +19,6 @@ from app.flows.fitting import fit_items
 from app.flows.waiting import Waits
 from app.flows.warnings import warnings_of
 from app.storage import items, state
-from app.storage.inbox import Logged
 from app.storage.tasks import Record
 from app.storage.timeline import Happened
 from app.vendor.kinds import FAMILIES
@@ -92,30 +90,6 @@ def timeline_documents(entries: list[Happened]) -> list[Document]:
             status = {"from": before, "to": after}
             shown.append({**place, "type": "status", "version": entry.version, "detail": status})
     return shown
-
-
-def callback_document(logged: Logged) -> Document:
-    """A row of the inbound log, without its body."""
-    return {
-        "id": str(logged.id),
-        "task_id": str(logged.task_id) if logged.task_id else None,
-        "family": logged.family,
-        "disposition": logged.disposition,
-        "detail": logged.detail,
-        "received_at": rfc3339(logged.received_at),
-        "last_received_at": rfc3339(logged.last_received_at),
-        "count": logged.times,
-        "address": logged.address,
-        "size": len(logged.body),
-    }
-
-
-def body_document(body: bytes) -> Document:
-    """The raw body as text, and in base64 where it is not UTF-8."""
-    try:
-        return {"body": body.decode(), "body_base64": None}
-    except UnicodeDecodeError:
-        return {"body": None, "body_base64": base64.b64encode(body).decode()}
 
 
 def _item_document(item: Item, view: ItemView, large: dict[str, Any], shape: Shape) -> Document:

@@ -18,10 +18,10 @@ from app.domain.transition import Change, Outcome, Verdict
 from app.errors import Conflict, GatewayError, NotFound
 from app.flows.apply import Applied, load_locked, save_locked, step_all
 from app.flows.audit import act
+from app.flows.callback_log import callback_document
 from app.flows.context import Context
-from app.flows.present import Document, callback_document
+from app.flows.present import Document
 from app.storage import audit, inbox
-from app.storage.database import Database
 from app.storage.inbox import Logged
 from app.vendor import decoding, wire
 from app.vendor.kinds import FAMILIES
@@ -52,14 +52,6 @@ async def replay(context: Context, by: By, callback_id: UUID, *, notify: bool) -
         raise Conflict(f"the callback could not be applied: {type(error).__name__}") from error
     context.committed(done.applied)
     return {**callback_document(done.logged), "changed": [str(task_id) for task_id in done.changed]}
-
-
-async def listed(
-    db: Database, *, task_id: UUID | None, disposition: str | None, family: str | None, limit: int
-) -> list[Document]:
-    """The newest callbacks that match, without their bodies."""
-    found = await db.read(inbox.list_page, task_id=task_id, disposition=disposition, family=family, limit=limit)
-    return [callback_document(one) for one in found]
 
 
 def _observations(logged: Logged, readings: Sequence[Reading]) -> tuple[Observation, ...]:

@@ -3,25 +3,18 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-import msgspec
 import sqlalchemy as sa
 
 from app.storage import dialect
 from app.storage.clients import webhook_secrets
+from app.storage.notices import NotificationStatus
 from app.storage.tables import notifications
-from app.storage.writes import Row
 
 MOST_RECEIVERS: Final = 2000
 """Receivers looked at in one claim; the next one goes on after them."""
-
-
-def receiver_of(client_name: str, origin: str) -> str:
-    """Who has places of its own: a client at one origin (scheme, host and port of its URL)."""
-    return f"{client_name}\n{origin}"
 
 
 def client_of(receiver: str) -> str:
@@ -29,17 +22,11 @@ def client_of(receiver: str) -> str:
     return receiver.partition("\n")[0]
 
 
-class NotificationStatus(StrEnum):
-    PENDING = "pending"
-    DELIVERED = "delivered"
-    DEAD = "dead"
-
-
 @dataclass(frozen=True, slots=True)
 class Letter:
     """A notification that is due. ``leased_until`` is the fence of this claim; ``attempts`` were made before.
-    ``secrets`` are those of its client that sign now, none if the client was revoked. ``snapshot``: as in ``New``,
-    decoded JSON. ``body``: as it was posted before, if it was."""
+    ``secrets`` are those of its client that sign now, none if the client was revoked. ``snapshot``: as in
+    ``notices.New``, decoded JSON. ``body``: as it was posted before, if it was."""
 
     id: UUID
     task_id: UUID
@@ -64,36 +51,6 @@ class Attempt:
     due_at: datetime | None
     http_status: int | None
     error: str | None
-
-
-class New(msgspec.Struct, frozen=True):
-    """A notification to be written. ``origin``: of its URL. ``snapshot``: what its body is made of, as JSON."""
-
-    id: UUID
-    client_name: str
-    task_id: UUID
-    type: str
-    url: str
-    origin: str
-    snapshot: Any
-    created_at: datetime
-
-
-def row_of(one: New) -> Row:
-    """The row of a new notification, due at once, as ``writes`` has it."""
-    return (
-        one.id,
-        one.client_name,
-        one.task_id,
-        one.type,
-        one.url,
-        receiver_of(one.client_name, one.origin),
-        one.snapshot,
-        NotificationStatus.PENDING.value,
-        0,
-        one.created_at,
-        one.created_at,
-    )
 
 
 def due_receivers(conn: sa.Connection, now: datetime, first: str = "") -> tuple[list[str], str]:
@@ -220,14 +177,6 @@ def redeliver_dead(conn: sa.Connection, some: Collection[UUID], now: datetime) -
     table = notifications.c
     dead = sa.and_(dialect.any_of(conn, table.id, sorted(some)), table.status == NotificationStatus.DEAD.value)
     return conn.execute(notifications.update().where(dead).values(**_anew(now))).rowcount
-
-
-def snapshots_of(conn: sa.Connection, task_ids: Collection[UUID]) -> list[Any]:
-    """The snapshots of all notifications of some tasks."""
-    if not task_ids:
-        return []
-    table = notifications.c
-    return list(conn.scalars(sa.select(table.snapshot).where(dialect.any_of(conn, table.task_id, sorted(task_ids)))))
 
 
 def find(conn: sa.Connection, notification_id: UUID, client_name: str | None) -> Any | None:

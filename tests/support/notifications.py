@@ -12,9 +12,9 @@ from standardwebhooks import Webhook
 
 from app.caller.urls import origin_of
 from app.domain.task import Task
-from app.flows.letters import Snapshot
+from app.flows.notices import Snapshot
 from app.flows.notify import Notifier
-from app.storage import outbox, state, writes
+from app.storage import notices, state, writes
 from tests.support.gateway import SONG, Running
 from tests.support.receiver import OK, Receiver, Reply, plain
 
@@ -82,21 +82,21 @@ def signed_by(secret: str, headers: dict[str, str], body: bytes) -> bool:
 
 def written(
     gateway: Running, url: str, count: int, *, name: str = "studio", at: datetime | None = None
-) -> Sequence[outbox.New]:
+) -> Sequence[notices.New]:
     """Notifications as a change would have written them, of tasks that do not exist any more."""
     context = gateway.gateway.context
     at = at or context.clock.now()
     task = Task(context.ids(), "song.generate", "song", name, True, at, webhook_url=url, updated_at=at)
     snapshot = Snapshot(task, [], 600.0, 3)
     return [
-        outbox.New(context.ids(), name, task.id, "task.succeeded", url, origin_of(url), snapshot, at)
+        notices.New(context.ids(), name, task.id, "task.succeeded", url, origin_of(url), snapshot, at)
         for _ in range(count)
     ]
 
 
-async def write(gateway: Running, some: Sequence[outbox.New]) -> None:
+async def write(gateway: Running, some: Sequence[notices.New]) -> None:
     """Store notifications."""
-    rows = [outbox.row_of(one) for one in some]
+    rows = [notices.row_of(one) for one in some]
     await gateway.gateway.context.db.write(state.save, [state.Part({writes.NEW_NOTIFICATIONS: rows})])
 
 

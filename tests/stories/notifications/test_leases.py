@@ -12,6 +12,7 @@ import pytest
 from app.flows import notify
 from app.flows.notify import Notifier
 from app.storage import outbox
+from app.storage.notices import NotificationStatus
 from app.storage.outbox import Letter
 from tests.support.backends import Away
 from tests.support.clock import ScaledClock
@@ -239,7 +240,7 @@ async def test_a_lease_that_passed_on_settles_nothing(gateway: Running, clock: S
     clock.skip(31)
     [second] = await claim()
     assert (first.id, first.attempts) == (second.id, second.attempts)
-    ok = outbox.Attempt(outbox.NotificationStatus.DELIVERED, clock.now(), None, 200, None)
+    ok = outbox.Attempt(NotificationStatus.DELIVERED, clock.now(), None, 200, None)
     assert not await context.db.write(outbox.settle, first, ok, None)
     await context.db.write(outbox.give_back, first, clock.now())
     assert await claim() == []
