@@ -13,12 +13,12 @@ from app.api.decoding import BYTE_ORDER_MARK, decode, split
 from app.api.problems import MOST_FAULTS
 from app.api.schemas import MOST_BATCHED, TaskRequest
 from app.api.words import Place, faults_of, path_of
+from app.caller.urls import check_url
 from app.domain.item import canonical
 from app.errors import InvalidRequest, NotFound, PayloadTooLarge
 from app.flows import read
 from app.flows.accept import AcceptedTasks, Idempotency, ListDigest, NewTask
 from app.flows.context import Context
-from app.flows.outgoing import check_receiver
 from app.vendor.kinds import KINDS
 
 MOST_GIVEN_BYTES: Final = 64 * 1024
@@ -140,7 +140,7 @@ def _faults(asked: TaskRequest, place: Place) -> tuple[tuple[str, str], ...]:
         return ((path_of([*place, "params", "callback_url"]), "the gateway sets it"),)
     if asked.webhook_url is not None:
         try:
-            check_receiver(asked.webhook_url)
+            check_url(asked.webhook_url)
         except InvalidRequest as error:
             return ((path_of([*place, "webhook_url"]), error.detail),)
     try:

@@ -35,11 +35,6 @@ class Chosen:
     before_id: UUID | None = None
 
 
-def check_receiver(url: str) -> None:
-    """Refuse what can be no receiver's URL. Raises ``InvalidRequest``; its detail does not repeat the URL."""
-    check_url(url)
-
-
 async def notification_list(context: Context, chosen: Chosen, limit: int) -> list[Document]:
     """A page of notifications, newest first, without their bodies."""
     found = await context.db.read(
@@ -82,7 +77,7 @@ async def ping(context: Context, caller: Caller, client: Client, url: str) -> Do
     """Post a signed ``gateway.ping`` to a URL, as notifications are posted, and tell the answer. Nothing is stored.
     Raises ``InvalidRequest`` for what can be no receiver's URL."""
     try:
-        check_receiver(url)
+        check_url(url)
     except InvalidRequest as error:
         raise InvalidRequest("the request is not valid", (("url", error.detail),)) from None
     webhook_id, now = context.ids(), context.clock.now()
