@@ -9,34 +9,34 @@ from typing import Final
 from starlette.types import ASGIApp
 
 from app.api.app import Services, make_app
-from app.api.callbacks import CallbackEndpoint
-from app.api.forwarded import believe
-from app.caller.post import Caller
+from app.callbacks.admission import Ingest
+from app.callbacks.endpoint import CallbackEndpoint
+from app.clients import clients, keys
+from app.context import Context
+from app.database.connect import is_sqlite, open_database, parse_url
+from app.database.database import Database
+from app.database.migrate import check_at_head, migrate
+from app.database.sqlite_file import FileLock
 from app.errors import Unavailable
-from app.flows import client_keys, clients
-from app.flows.account import Account
-from app.flows.cautions import LOOP_S, Cautions
-from app.flows.clock import Clock
-from app.flows.context import Context
-from app.flows.dispatch import Dispatcher
-from app.flows.expire import Expiry
-from app.flows.health import Health
-from app.flows.ingest import Ingest
-from app.flows.learn import FLUSH_S
-from app.flows.loops import Loop, Supervisor
-from app.flows.notify import Notifier
-from app.flows.operating import BEAT_S
-from app.flows.reconcile import Reconciler
-from app.flows.refresh import Refresher
-from app.flows.retain import EVERY_S as RETAIN_EVERY_S
-from app.flows.retain import Retainer
-from app.flows.skew import MEASURE_S, SkewWatch
-from app.flows.watch import Watch
+from app.limits.signs_of_life import BEAT_S
+from app.notifications.deliver import Notifier
+from app.notifications.post import Caller
+from app.operations.account import Account
+from app.operations.clock_skew import MEASURE_S, SkewWatch
+from app.operations.health import Health
+from app.operations.retention import EVERY_S as RETAIN_EVERY_S
+from app.operations.retention import Retainer
+from app.operations.warnings import LOOP_S, Cautions
+from app.reconcile.ask import Reconciler
+from app.reconcile.expire import Expiry
+from app.reconcile.refresh import Refresher
+from app.runtime.clock import Clock
+from app.runtime.loops import Loop, Supervisor
 from app.settings import Settings
-from app.storage.connect import is_sqlite, open_database, parse_url
-from app.storage.database import Database
-from app.storage.migrate import check_at_head, migrate
-from app.storage.sqlite_file import FileLock
+from app.submissions.dispatch import Dispatcher
+from app.tasks.learned_delays import FLUSH_S
+from app.watching.watch import Watch
+from app.web.proxy_headers import believe
 from app.wiring import authorities, context_of
 
 MOST_FINISH_S: Final = 30.0
@@ -154,7 +154,7 @@ class Gateway:
         run(Loop("learn", flush, FLUSH_S))
         run(Loop("cautions", self.cautions.step, LOOP_S))
         run(Loop("survey", self.health.survey, FLUSH_S))
-        run(Loop("keys", lambda: self.services.key_uses.step(context.loops_db(), context.clock), client_keys.TURN_S))
+        run(Loop("keys", lambda: self.services.key_uses.step(context.loops_db(), context.clock), keys.TURN_S))
         if self.watch_clock:
             run(Loop("skew", self.skew.step, MEASURE_S))
         if self.dispatcher is not None:

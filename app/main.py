@@ -15,11 +15,11 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from app.api.app import make_health_app
-from app.api.connections import SECURITY_HEADERS, Limits, guarded, limits_of_process
+from app.database.connect import name_of, parse_url
 from app.gateway import build, release
+from app.runtime import traces
 from app.settings import Settings
-from app.storage.connect import name_of, parse_url
-from app.telemetry import traces
+from app.web.connections import SECURITY_HEADERS, Limits, guarded, limits_of_process
 
 GRACE_S: Final = 10
 """How long answers under way have to end once nothing new is taken."""

@@ -7,17 +7,17 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from app.flows.clock import Clock
-from app.flows.context import Context, make_context
-from app.flows.drift import Drift
+from app.context import Context, make_context
+from app.database.database import Database
+from app.drift.gather import Drift
+from app.runtime import logging
+from app.runtime.clock import Clock
+from app.runtime.metrics import note_vendor_call
 from app.settings import Settings
 from app.settings.trust import authorities_in
-from app.storage.database import Database
-from app.telemetry import logs
-from app.telemetry.metrics import note_vendor_call
-from app.vendor.client import VendorClient
-from app.vendor.redact import Redactor
-from app.vendor.tokens import Tokens
+from app.tempolor.client import VendorClient
+from app.tempolor.redact import Redactor
+from app.tempolor.tokens import Tokens
 
 DRIFT_RETENTIONS: Final = 3
 """What was not seen for so many times the retention is no news any more, and makes room."""
@@ -50,7 +50,7 @@ def context_of(settings: Settings, db: Database, clock: Clock | None = None) -> 
     key = settings.tempolor_api_key.get_secret_value()
     tokens = Tokens([secret.get_secret_value() for secret in settings.callback_secrets])
     redactor = redactor_of(settings, tokens)
-    logs.redact_with(redactor.text)
+    logging.redact_with(redactor.text)
     clock = clock or Clock()
     drift = Drift(redactor.text, settings.retention_days * DRIFT_RETENTIONS)
     return make_context(

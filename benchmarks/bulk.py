@@ -10,7 +10,7 @@ import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from app.storage.connect import is_sqlite, parse_url
+from app.database.connect import is_sqlite, parse_url
 
 Row = tuple[Any, ...]
 CHUNK: Final = 20_000

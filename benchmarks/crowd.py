@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from app.storage.connect import is_sqlite, parse_url
+from app.database.connect import is_sqlite, parse_url
 from benchmarks import bulk
 from benchmarks.bodies import events_of, uuid7
 from benchmarks.seeding import Copy, Pattern, make_pattern

@@ -10,8 +10,8 @@ from typing import Final
 
 import psutil
 
-from app.storage.migrate import migrate
-from app.vendor.tokens import Tokens
+from app.database.migrate import migrate
+from app.tempolor.tokens import Tokens
 from benchmarks import bodies, crowd
 from benchmarks.bodies import SECRET
 from benchmarks.load import HOST, Spec, run_load

@@ -19,9 +19,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.flows.clock import Clock, Ids
-from app.storage.connect import is_sqlite, parse_url
-from app.vendor.tokens import Token, Tokens
+from app.database.connect import is_sqlite, parse_url
+from app.runtime.clock import Clock, Ids
+from app.tempolor.tokens import Token, Tokens
 from benchmarks import plain_rules as rules
 from benchmarks.bodies import SECRET
 from benchmarks.plain_tables import Base, Callback, Item, Task

@@ -17,8 +17,8 @@ import asyncpg
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import PlainTextResponse
 
-from app.flows.clock import Clock, Ids
-from app.vendor.tokens import Token, Tokens
+from app.runtime.clock import Clock, Ids
+from app.tempolor.tokens import Token, Tokens
 from benchmarks import plain_rules as rules
 from benchmarks.bodies import SECRET
 from benchmarks.plain_tables import Item

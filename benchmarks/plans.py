@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from app.storage import tables
-from app.storage.connect import parse_url
+from app.database import tables
+from app.database.connect import parse_url
 from tests.support.postgres import PostgresServer
 
 _TABLES: Final = frozenset(tables.metadata.tables)

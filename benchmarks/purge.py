@@ -5,7 +5,7 @@ from typing import Final
 
 import httpx
 
-from app.storage.migrate import migrate
+from app.database.migrate import migrate
 from benchmarks import crowd, seeding
 from benchmarks.bodies import Batch
 from benchmarks.load import HOST, Summary

@@ -14,14 +14,15 @@ from uuid import UUID
 import msgspec
 import sqlalchemy as sa
 
-from app.domain.observation import NamedBy, Observation, Reading, Source, to_us
-from app.domain.submission import Claimed, WasAccepted
-from app.domain.transition import Change
-from app.flows.accept import NewTask, accept
-from app.flows.apply import apply
+from app.database import tables
 from app.gateway import Gateway, build
+from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
+from app.rules.submission import Claimed, WasAccepted
+from app.rules.transition import Change
 from app.settings import Settings
-from app.storage import items, tables
+from app.submissions.accept import NewTask, accept
+from app.tasks import items
+from app.tasks.apply import apply
 from benchmarks import bulk
 from benchmarks.bodies import FAMILY, SECRET, Batch, SongTask, events_of, song_tasks
 from benchmarks.load import HOST

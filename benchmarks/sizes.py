@@ -11,12 +11,14 @@ from typing import Final, TypeVar
 
 import uvloop
 
-from app.domain.filters import Filters
-from app.flows import dispatch, read, reconcile
-from app.flows.present import Document
+from app.database.migrate import migrate
+from app.documents import read
+from app.documents.document import Document
 from app.gateway import Gateway, build
-from app.storage import tasks
-from app.storage.migrate import migrate
+from app.reconcile import ask
+from app.rules.filters import Filters
+from app.submissions import dispatch
+from app.tasks import task_rows
 from benchmarks import crowd, plans
 from benchmarks.plan import Plan
 from benchmarks.report import Section, Table, median, number, say
@@ -180,7 +182,7 @@ async def _operations(gateway: Gateway, source: _Source) -> dict[str, tuple[Oper
         return await _timed(take_callbacks(gateway, source.group()))
 
     async def claim_due() -> float:
-        return await _timed(loops.write(reconcile.claim, context, context.clock.now()), _asked)
+        return await _timed(loops.write(ask.claim, context, context.clock.now()), _asked)
 
     async def claim_queued() -> float:
         started = context.clock.monotonic()
@@ -207,7 +209,7 @@ async def _operations(gateway: Gateway, source: _Source) -> dict[str, tuple[Oper
     }
     for words, wanted in filters.items():
         pages = {"first page": wanted}
-        before = await db.read(tasks.list_page, wanted, 99 * PAGE)
+        before = await db.read(task_rows.list_page, wanted, 99 * PAGE)
         if len(before) == 99 * PAGE:
             ended = before[-1].task.id
             pages["hundredth page"] = Filters(wanted.client_name, wanted.statuses, before_id=ended)
@@ -232,7 +234,7 @@ async def _timed(work: Awaitable[T], check: Callable[[T], bool] | None = None) -
     return taken
 
 
-def _asked(turn: reconcile.Turn) -> bool:
+def _asked(turn: ask.Turn) -> bool:
     return turn.question is not None and len(turn.question.asked) == 10
 
 

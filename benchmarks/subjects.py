@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from app.storage.migrate import migrate
+from app.database.migrate import migrate
 from benchmarks import plain, seeding
 from benchmarks.bodies import Batch
 from benchmarks.load import HOST

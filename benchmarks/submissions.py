@@ -4,7 +4,7 @@ import time
 from typing import Final
 from uuid import UUID
 
-from app.storage.migrate import migrate
+from app.database.migrate import migrate
 from benchmarks import bulk, seeding
 from benchmarks.load import HOST
 from benchmarks.plan import Plan

@@ -1,4 +1,4 @@
-"""Alembic's environment: migrations run on the connection that ``app.storage.migrate`` hands over.
+"""Alembic's environment: migrations run on the connection that ``app.database.migrate`` hands over.
 
 Called by the ``alembic`` command (to write a new revision), it opens the database of GATEWAY_DATABASE_URL itself.
 """
@@ -9,10 +9,10 @@ from typing import Literal
 import sqlalchemy as sa
 from alembic import context
 
-from app.storage.connect import is_sqlite, parse_url
-from app.storage.sqlite import create_engine
-from app.storage.sqlite_file import OpenFiles
-from app.storage.tables import UtcDateTime, metadata
+from app.database.connect import is_sqlite, parse_url
+from app.database.sqlite import create_engine
+from app.database.sqlite_file import OpenFiles
+from app.database.tables import UtcDateTime, metadata
 
 
 def render(type_: str, value: object, _context: object) -> str | Literal[False]:

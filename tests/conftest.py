@@ -20,12 +20,12 @@ from typing import Any
 import hypothesis
 import pytest
 
-from app.flows.retain import Retainer
+from app.database.migrate import migrate
+from app.operations.retention import Retainer
+from app.runtime.logging import set_up
 from app.sandbox.config import SandboxConfig
 from app.sandbox.run import running as running_sandbox
 from app.sandbox.state import Sandbox
-from app.storage.migrate import migrate
-from app.telemetry.logs import set_up
 from tests.support.clock import ScaledClock
 from tests.support.direct import Direct
 from tests.support.gateway import Running, running_gateway

@@ -1,1 +1,1 @@
-"""Who talks to us, in HTTP: callers, TemPolor's callbacks, and those who run the gateway."""
+"""The HTTP application, put together: the callback endpoint beside everything else, and the OpenAPI document."""

@@ -8,38 +8,33 @@ from fastapi import Depends, FastAPI
 from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api import (
-    account,
-    asking,
-    audit,
-    clients,
-    description,
-    drift,
-    erasing,
-    health,
-    inbox,
-    notifications,
-    problems,
-    streams,
-    submissions,
-    submit,
-    tasks,
-)
-from app.api.bodies import BodyBudget
-from app.api.callbacks import PREFIX, CallbackEndpoint
-from app.api.closing import closing
-from app.api.meter import FailureMeter
+from app.api import openapi
 from app.api.parameters import only_known_parameters
-from app.api.request_ids import RequestIds
-from app.api.services import SERVICES
-from app.caller.post import Caller as Sender
-from app.flows.account import Account
-from app.flows.client_keys import KeyUses
-from app.flows.context import Context
-from app.flows.health import Health
-from app.flows.places import Places
-from app.flows.refresh import Refresher
-from app.flows.watch import Watch
+from app.callbacks import routes as callback_routes
+from app.callbacks.endpoint import PREFIX, CallbackEndpoint
+from app.clients import routes as client_routes
+from app.clients.keys import KeyUses
+from app.context import Context
+from app.notifications import routes as notification_routes
+from app.notifications.post import Caller as Sender
+from app.operations import account_routes, audit_routes, drift_routes, erase_routes
+from app.operations import routes as health_routes
+from app.operations.account import Account
+from app.operations.health import Health
+from app.reconcile import routes as question_routes
+from app.reconcile.refresh import Refresher
+from app.runtime.concurrency_limit import Places
+from app.submissions import hold_routes
+from app.submissions import routes as submission_routes
+from app.watching import routes as task_routes
+from app.watching import stream_routes
+from app.watching.watch import Watch
+from app.web import problems
+from app.web.bodies import BodyBudget
+from app.web.closing import closing
+from app.web.failure_meter import FailureMeter
+from app.web.request_ids import RequestIds
+from app.web.services import SERVICES
 
 _NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """The framework's own traces and logs tell paths, inputs and the texts of exceptions; ours do not."""
@@ -89,7 +84,7 @@ def make_health_app(services: Services, version: str) -> ASGIApp:
     api = FastAPI(
         title="TemPolor Gateway", version=version, openapi_url=None, telemetry=_NO_TELEMETRY, redirect_slashes=False
     )
-    api.include_router(health.router)
+    api.include_router(health_routes.router)
     problems.install(api)
     app = RequestIds(api, services.context.redactor.text)
 
@@ -115,21 +110,21 @@ def rest_api(version: str) -> FastAPI:
         redirect_slashes=False,
     )
     for router in (
-        submit.router,
-        tasks.router,
-        streams.router,
-        asking.router,
-        account.router,
-        inbox.router,
-        clients.router,
-        notifications.router,
-        audit.router,
-        drift.router,
-        submissions.router,
-        erasing.router,
+        submission_routes.router,
+        task_routes.router,
+        stream_routes.router,
+        question_routes.router,
+        account_routes.router,
+        callback_routes.router,
+        client_routes.router,
+        notification_routes.router,
+        audit_routes.router,
+        drift_routes.router,
+        hold_routes.router,
+        erase_routes.router,
     ):
         app.include_router(router, dependencies=[Depends(only_known_parameters)])
-    app.include_router(health.router)
+    app.include_router(health_routes.router)
     problems.install(app)
-    description.complete(app, description.WEBHOOK)
+    openapi.complete(app, openapi.WEBHOOK)
     return app

@@ -9,7 +9,7 @@ from typing import Final
 
 from fastapi import Request
 
-from app.api.auth import Caller
+from app.clients.auth import Caller
 from app.errors import InvalidRequest
 
 MOST_TOLD: Final = 20

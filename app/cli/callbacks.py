@@ -6,13 +6,14 @@ from uuid import UUID
 
 import typer
 
+from app.audit import audit
+from app.callbacks import log, replay
 from app.cli.connect import with_context, with_database
 from app.cli.printing import fail
-from app.domain.observation import Disposition
-from app.flows import audit, callback_log, replay
+from app.rules.observation import Disposition
 from app.settings import load_settings
-from app.vendor import tokens
-from app.vendor.kinds import FAMILIES
+from app.tempolor import tokens
+from app.tempolor.kinds import FAMILIES
 
 app = typer.Typer(no_args_is_help=True, help="The inbound log.")
 
@@ -35,7 +36,7 @@ def list_callbacks(
 ) -> None:
     """List received callbacks, newest first, one a line: id, time, family, disposition, count, task, detail."""
     found = with_database(
-        lambda db: callback_log.listed(
+        lambda db: log.listed(
             db, task_id=task, disposition=disposition.value if disposition else None, family=family, limit=limit
         )
     )

@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
+from app.audit import audit
 from app.cli.connect import with_database
 from app.cli.printing import print_counts, when
-from app.domain.timing import rfc3339
-from app.flows import audit, client_keys, clients
-from app.flows.clock import Clock
-from app.flows.erase import erase
+from app.clients import clients, keys
+from app.operations.erase import erase
+from app.rules.timing import rfc3339
+from app.runtime.clock import Clock
 
 app = typer.Typer(no_args_is_help=True, help="API keys of internal callers.")
 
@@ -46,7 +47,7 @@ def rotate_key(
 ) -> None:
     """Make a new API key, and print it this once; the old one goes on beside it for a while."""
     by = audit.command_line()
-    made = with_database(lambda db: client_keys.rotate(db, Clock(), by, name, overlap_hours * 3600))
+    made = with_database(lambda db: keys.rotate(db, Clock(), by, name, overlap_hours * 3600))
     until = made.previous_key_until
     shown = {"name": name, "api_key": made.api_key, "previous_key_until": rfc3339(until) if until else None}
     typer.echo(json.dumps(shown, indent=2))
@@ -56,7 +57,7 @@ def rotate_key(
 def drop_old_key(name: str) -> None:
     """End the key before the present one at once."""
     by = audit.command_line()
-    with_database(lambda db: client_keys.drop_previous(db, Clock(), by, name))
+    with_database(lambda db: keys.drop_previous(db, Clock(), by, name))
     typer.echo(f"The old key of {name!r} has ended.")
 
 

@@ -6,13 +6,13 @@ from typing import TypeVar
 
 import typer
 
-from app.flows.context import Context
+from app.context import Context
+from app.database.connect import is_sqlite, name_of, open_database, parse_url
+from app.database.database import Database
+from app.database.migrate import check_at_head
+from app.database.sqlite_file import find_file
+from app.runtime.logging import set_up
 from app.settings import database_settings, load_settings
-from app.storage.connect import is_sqlite, name_of, open_database, parse_url
-from app.storage.database import Database
-from app.storage.migrate import check_at_head
-from app.storage.sqlite_file import find_file
-from app.telemetry.logs import set_up
 from app.wiring import context_of
 
 T = TypeVar("T")

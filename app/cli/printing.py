@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from app.domain.timing import rfc3339
+from app.rules.timing import rfc3339
 
 
 def fail(message: str) -> NoReturn:

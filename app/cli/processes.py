@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from app.cli.connect import require_database, say_database
 from app.cli.printing import fail
+from app.database.migrate import migrate as migrate_schema
+from app.runtime.logging import set_up
 from app.settings import Settings, database_settings, load_settings, unknown_names
-from app.storage.migrate import migrate as migrate_schema
-from app.telemetry.logs import set_up
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")]

@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
+from app.audit import audit
 from app.cli.connect import with_context
 from app.cli.printing import fail, print_json
-from app.flows import audit, submissions
-from app.flows.recover import recover
+from app.submissions import hold_by_hand
+from app.submissions.recover import recover
 
 app = typer.Typer(no_args_is_help=True, help="Stop and start sending by hand.")
 
@@ -18,7 +19,7 @@ def hold_submissions(
     reason: Annotated[str, typer.Option(help="Why, for whoever looks at 'submissions show'.")] = "",
 ) -> None:
     """Send nothing more, no probe either, until it is released. Holds for all processes and over restarts."""
-    with_context(lambda context: submissions.hold(context, audit.command_line(), reason))
+    with_context(lambda context: hold_by_hand.hold(context, audit.command_line(), reason))
     typer.echo("Submissions are held. What is being sent now is still sent; 'submissions show' tells when it is not.")
 
 
@@ -26,7 +27,7 @@ def hold_submissions(
 def release_submissions() -> None:
     """End the hold by hand. Where there is none, the next probe of what stands still is due now, and models that are
     held go on."""
-    found = with_context(lambda context: submissions.release(context, audit.command_line()))
+    found = with_context(lambda context: hold_by_hand.release(context, audit.command_line()))
     still = {what: why["reason"] for what, why in found["standing_still"].items() if why is not None}
     held = ", ".join(f"{what} ({reason})" for what, reason in still.items())
     typer.echo(f"Released. Still held: {held}; a probe decides." if held else "Released: submissions go on.")
@@ -35,7 +36,7 @@ def release_submissions() -> None:
 @app.command("show")
 def show_submissions() -> None:
     """Show as JSON who holds each slot and since when, who waits, and why things stand still."""
-    print_json(with_context(submissions.show))
+    print_json(with_context(hold_by_hand.show))
 
 
 def recover_tasks(

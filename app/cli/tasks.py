@@ -5,10 +5,10 @@ from uuid import UUID
 
 import typer
 
+from app.audit import audit
 from app.cli.connect import with_context
 from app.cli.printing import fail
-from app.flows import audit
-from app.flows.resolve import resolve_not_sent, resolve_sent
+from app.submissions.resolve import resolve_not_sent, resolve_sent
 
 app = typer.Typer(no_args_is_help=True, help="Tasks, by hand.")
 

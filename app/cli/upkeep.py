@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 
+from app.audit import audit
 from app.cli.connect import with_database
 from app.cli.printing import print_counts, print_json
-from app.domain.timing import rfc3339
-from app.flows import audit, drift, retain
-from app.flows.clock import Clock
+from app.drift import gather
+from app.operations import retention
+from app.rules.timing import rfc3339
+from app.runtime.clock import Clock
 
 
 def list_acts(limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, the newest first.")] = 50) -> None:
@@ -23,7 +25,7 @@ def list_drift(
     as_json: Annotated[bool, typer.Option("--json", help="As the API has it.")] = False,
 ) -> None:
     """List what the vendor said that nobody knew, seen last first: a line each, with how often, first and last."""
-    found = with_database(drift.listed)
+    found = with_database(gather.listed)
     if as_json:
         print_json({"data": found, "next_cursor": None})
         return
@@ -38,4 +40,4 @@ def purge(
 ) -> None:
     """Delete what ended long ago, as the background loop does by itself. Prints rows by table."""
     by = audit.command_line()
-    print_counts(with_database(lambda db: retain.purge(db, Clock(), by, older_than, dry_run=dry_run)))
+    print_counts(with_database(lambda db: retention.purge(db, Clock(), by, older_than, dry_run=dry_run)))

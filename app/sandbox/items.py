@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
-from app.domain.status import ItemStatus, SubStatus
+from app.rules.status import ItemStatus, SubStatus
 from app.sandbox.links import STREAM_FILE
 from app.sandbox.plan import AUDIO, CHUNK, COMPLETE, SECTIONS, WAV, Plan
 from app.sandbox.texts import STYLES, in_milliseconds, make_lyrics, make_sections, make_title
-from app.vendor.kinds import Kind
+from app.tempolor.kinds import Kind
 
 Link = Callable[[str], str]
 """From the name of a file to its signed URL."""

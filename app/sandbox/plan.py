@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from app.sandbox.config import Habits, Outcome, SandboxConfig
 from app.sandbox.script import WorkRule
-from app.vendor.kinds import Kind
+from app.tempolor.kinds import Kind
 
 CHUNK: Final = "audio_chunk"
 AUDIO: Final = "audio_complete"

@@ -22,7 +22,7 @@ from app.sandbox.config import SandboxConfig
 from app.sandbox.control import PREFIX, ControlApi
 from app.sandbox.server import VendorApi
 from app.sandbox.state import Sandbox
-from app.vendor.kinds import API_PREFIX
+from app.tempolor.kinds import API_PREFIX
 
 _DRAIN_S = 1
 _BACKLOG = 2048

@@ -19,7 +19,7 @@ from app.sandbox.replies import Refused, Reply, draw, enclose, spoil
 from app.sandbox.script import Answer, Operation
 from app.sandbox.state import Sandbox
 from app.sandbox.works import has_sound
-from app.vendor.kinds import ACCOUNT_PATH, FAMILIES, KINDS, Family, Kind
+from app.tempolor.kinds import ACCOUNT_PATH, FAMILIES, KINDS, Family, Kind
 
 WRONG_KEY: Final = 400002
 TOO_FEW_POINTS: Final = 400005

@@ -14,7 +14,7 @@ from app.sandbox.items import Item
 from app.sandbox.replies import SUCCESS, enclose
 from app.sandbox.script import Pending, Script
 from app.sandbox.works import Work, Works
-from app.vendor.kinds import Kind
+from app.tempolor.kinds import Kind
 
 
 class Sandbox:

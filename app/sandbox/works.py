@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.domain.status import ItemStatus
+from app.rules.status import ItemStatus
 from app.sandbox.calls import Now
 from app.sandbox.config import PriceList, Prices, SandboxConfig
 from app.sandbox.items import Item, Link, show
 from app.sandbox.links import sign
 from app.sandbox.plan import AUDIO, DEFAULT_MODELS, decide
 from app.sandbox.script import WorkRule
-from app.vendor.kinds import FAMILIES, Kind
+from app.tempolor.kinds import FAMILIES, Kind
 
 _RUNNING_SHARE: Final = 0.05
 """A work waits for this share of its time until its first result, then it runs."""

@@ -20,15 +20,15 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from app.domain.policy import Policy, Thresholds
+from app.database.connect import is_sqlite, parse_url
+from app.database.postgres_url import read_url
 from app.errors import InvalidRequest
+from app.rules.policy import Policy, Thresholds
 from app.settings.addresses import is_loopback, web_address
 from app.settings.proxies import concerns, usable_proxy
 from app.settings.sources import SHARED, NotText, PlainDotEnv, lower_case_first
 from app.settings.text import members, plain, trimmed
 from app.settings.trust import authorities_in
-from app.storage.connect import is_sqlite, parse_url
-from app.storage.postgres_url import read_url
 
 PREFIX = "GATEWAY_"
 LEAST_SECRET_CHARS = 32

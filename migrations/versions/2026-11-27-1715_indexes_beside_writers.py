@@ -3,7 +3,7 @@
 Revision: 0003, after 0002
 """
 
-from app.storage.index_builds import create_index, drop_index
+from app.database.index_builds import create_index, drop_index
 
 revision = "0003"
 down_revision = "0002"

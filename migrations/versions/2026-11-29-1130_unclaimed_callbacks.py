@@ -3,7 +3,7 @@
 Revision: 0008, after 0007
 """
 
-from app.storage.index_builds import create_index, drop_index
+from app.database.index_builds import create_index, drop_index
 
 revision = "0008"
 down_revision = "0007"

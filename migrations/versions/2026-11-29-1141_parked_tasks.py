@@ -3,7 +3,7 @@
 Revision: 0010, after 0009
 """
 
-from app.storage.index_builds import create_index, drop_index
+from app.database.index_builds import create_index, drop_index
 
 revision = "0010"
 down_revision = "0009"

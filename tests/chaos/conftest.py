@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from app.storage.migrate import migrate
+from app.database.migrate import migrate
 from tests.support.postgres import PostgresServer
 
 Tell = Callable[[str], None]

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from app.storage.migrate import migrate
+from app.database.migrate import migrate
 from tests.chaos.conftest import Tell
 from tests.chaos.disks import tiny_disk
 from tests.chaos.load import Load, assert_kept, submit

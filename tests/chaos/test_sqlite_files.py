@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from app.database.connect import open_database, parse_url
+from app.database.database import Database
+from app.database.migrate import check_at_head, migrate
+from app.database.sqlite_file import FileLock, OpenFiles, State
 from app.errors import DatabaseInUse, Unavailable, UnsuitableDatabase
-from app.storage.connect import open_database, parse_url
-from app.storage.database import Database
-from app.storage.migrate import check_at_head, migrate
-from app.storage.sqlite_file import FileLock, OpenFiles, State
 from tests.chaos.conftest import Tell
 from tests.chaos.load import Load, assert_kept, submit
 from tests.chaos.processes import client, serving

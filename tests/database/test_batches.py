@@ -7,11 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from app.domain.audit import By
+from app.audit.acts import By
+from app.clients import clients
+from app.database.database import Database
 from app.errors import Unavailable
-from app.flows import clients, outgoing
-from app.flows.notify import Notifier
-from app.storage.database import Database
+from app.notifications import log
+from app.notifications.deliver import Notifier
 from tests.support.bodies import assert_problem
 from tests.support.clock import ScaledClock
 from tests.support.direct import Direct
@@ -107,13 +108,13 @@ async def test_a_mass_redelivery_that_is_cut_short_is_ended_by_the_next(
     await all_dead(database_url)
     short = replace(context, db=cast(Database, CutShort(context.db, 2, Unavailable("the database is away"))))
     with pytest.raises(Unavailable):
-        await outgoing.redeliver_dead(short, STUDIO, "studio", since, dry_run=False)
+        await log.redeliver_dead(short, STUDIO, "studio", since, dry_run=False)
     assert await states(database_url) == {"pending": 200, "dead": 55}
     context.wakes.notify.clear()
-    assert await outgoing.redeliver_dead(context, STUDIO, "studio", since, dry_run=True) == 50
+    assert await log.redeliver_dead(context, STUDIO, "studio", since, dry_run=True) == 50
     assert not context.wakes.notify.is_set()
-    assert await outgoing.redeliver_dead(context, STUDIO, "studio", since, dry_run=False) == 50
+    assert await log.redeliver_dead(context, STUDIO, "studio", since, dry_run=False) == 50
     assert context.wakes.notify.is_set()
     assert await states(database_url) == {"pending": 250, "dead": 5}
     assert await states(database_url, "radio") == {"dead": 7}
-    assert await outgoing.redeliver_dead(context, STUDIO, "studio", since, dry_run=False) == 0
+    assert await log.redeliver_dead(context, STUDIO, "studio", since, dry_run=False) == 0

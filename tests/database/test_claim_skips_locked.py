@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.storage import items
+from app.tasks import items
 from tests.support.databases import on_postgresql
 from tests.support.direct import Direct
 from tests.support.gateway import make_gateway, make_settings, running_gateway

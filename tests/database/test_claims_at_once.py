@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.flows.reconcile import claim
+from app.reconcile.ask import claim
 from tests.support.clock import ScaledClock
 from tests.support.databases import on_postgresql
 from tests.support.gateway import Running

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from app.flows.skew import Level
-from app.storage import clock as database_clock
-from app.storage.clock import Comparison
-from app.telemetry import metrics
+from app.database import clock as database_clock
+from app.database.clock import Comparison
+from app.operations.clock_skew import Level
+from app.runtime import metrics
 from tests.support.clock import ScaledClock
 from tests.support.databases import on_postgresql
 from tests.support.gateway import Running, running_gateway

@@ -3,8 +3,8 @@
 import asyncio
 from uuid import UUID
 
-from app.flows.ingest import Address, Ingest
-from app.telemetry import metrics
+from app.callbacks.admission import Address, Ingest
+from app.runtime import metrics
 from tests.support.gateway import make_gateway, make_settings
 
 TASKS = (UUID(int=1), UUID(int=2))

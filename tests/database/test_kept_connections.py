@@ -11,12 +11,12 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
+from app.database import dialect
+from app.database.connect import open_database
+from app.database.database import Conflicted, Database, Lane
+from app.database.postgres import COMMAND_TIMEOUT_S, POOL_SIZES
 from app.errors import Unavailable
-from app.flows.announce import CHANNEL
-from app.storage import dialect
-from app.storage.connect import open_database
-from app.storage.database import Conflicted, Database, Lane
-from app.storage.postgres import COMMAND_TIMEOUT_S, POOL_SIZES
+from app.watching.announce import CHANNEL
 from tests.support.databases import on_postgresql
 from tests.support.gateway import running_gateway
 from tests.support.optional import present

@@ -12,8 +12,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.storage.migrate import migrate
-from app.storage.tables import metadata
+from app.database.migrate import migrate
+from app.database.tables import metadata
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

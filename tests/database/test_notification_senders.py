@@ -3,7 +3,7 @@
 import asyncio
 from uuid import UUID
 
-from app.flows.notify import PER_RECEIVER
+from app.notifications.deliver import PER_RECEIVER
 from tests.support.databases import on_postgresql
 from tests.support.gateway import eventually
 from tests.support.notifications import client_of, once, watching, write, written

@@ -12,12 +12,12 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.domain.observation import Disposition
-from app.flows.record import Received, Ruling, commit
-from app.flows.writer import Writer
-from app.storage.inbox import digest_of
-from app.vendor import wire
-from app.vendor.kinds import FAMILIES
+from app.callbacks.batch import Writer
+from app.callbacks.commit import Received, Ruling, commit
+from app.callbacks.inbox import digest_of
+from app.rules.observation import Disposition
+from app.tempolor import wire
+from app.tempolor.kinds import FAMILIES
 from tests.support.databases import SECOND_ITEM, on_postgresql, waits_for_a_lock
 from tests.support.direct import Direct
 from tests.support.gateway import Running, eventually, running_gateway

@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.sql.dml import Delete
 from sqlalchemy.sql.selectable import Select
 
-from app.flows.retain import Retainer, purge
-from app.storage import compact, retention
-from app.storage.database import Lane
-from app.storage.retention import Kind
+from app.database import compact
+from app.database.database import Lane
+from app.operations import retention_store
+from app.operations.retention import Retainer, purge
+from app.operations.retention_store import Kind
 from tests.support.clock import ScaledClock
 from tests.support.databases import on_postgresql, on_sqlite
 from tests.support.direct import Direct, ids
@@ -76,10 +77,10 @@ async def test_what_is_old_is_found_and_deleted_by_index(gateway: Running, clock
     place = {Kind.KEYS: (clock.now(),), Kind.TASKS: (clock.now(), one.id)}.get(kind, (one.id,))
 
     def plans(conn: sa.Connection) -> tuple[Any, Any, Any]:
-        retention.in_order(conn)
-        first = plan_of(conn, retention.looked_at(kind, clock.now(), None, 100))
-        next_page = plan_of(conn, retention.looked_at(kind, clock.now(), place, 100))
-        return first, next_page, plan_of(conn, retention.deletion(conn, kind, clock.now(), [one]))
+        retention_store.in_order(conn)
+        first = plan_of(conn, retention_store.looked_at(kind, clock.now(), None, 100))
+        next_page = plan_of(conn, retention_store.looked_at(kind, clock.now(), place, 100))
+        return first, next_page, plan_of(conn, retention_store.deletion(conn, kind, clock.now(), [one]))
 
     first, next_page, deletion = await context.db.write(plans)
     for plan in (first, next_page):
@@ -111,7 +112,7 @@ async def test_one_process_at_a_time_deletes(gateway: Running, db: Direct, clock
     loop = asyncio.get_running_loop()
 
     def hold(conn: sa.Connection) -> None:
-        assert retention.only_one(conn)
+        assert retention_store.only_one(conn)
         conn.execute(sa.text("SELECT pg_sleep(0)"))
         loop.call_soon(entered.set)
         for _ in range(20):

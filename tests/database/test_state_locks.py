@@ -11,11 +11,11 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from app.flows.context import Context
-from app.flows.record import Received, commit
-from app.storage import state
-from app.storage.inbox import digest_of
-from app.storage.state import Rows
+from app.callbacks.commit import Received, commit
+from app.callbacks.inbox import digest_of
+from app.context import Context
+from app.tasks import store
+from app.tasks.store import Rows
 from tests.support.databases import SECOND_ITEM, on_postgresql, waits_for_a_lock
 from tests.support.gateway import Running, eventually, make_gateway, make_settings
 from tests.support.optional import present
@@ -54,8 +54,8 @@ async def locked_by_another(url: str, sql: str) -> "AsyncIterator[asyncpg.Connec
 
 
 def locked_and_loaded(conn: sa.Connection) -> Rows:
-    state.lock(conn, (), [KEY])
-    return state.load(conn, (), [KEY])
+    store.lock(conn, (), [KEY])
+    return store.load(conn, (), [KEY])
 
 
 async def test_an_item_that_is_added_while_the_task_is_waited_for_is_loaded(

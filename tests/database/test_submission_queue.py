@@ -12,8 +12,9 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from app.flows.turns import lock_next
-from app.storage import parked, tasks
+from app.limits import parked
+from app.limits.fair_order import lock_next
+from app.tasks import task_rows
 from tests.support.clock import ScaledClock
 from tests.support.databases import on_postgresql
 from tests.support.direct import Direct
@@ -89,9 +90,9 @@ async def test_the_cost_does_not_grow_with_the_queue(gateway: Running, database_
 def _plans(conn: sa.Connection, now: datetime) -> list[Any]:
     """The plan of each statement that takes turns."""
     with sent_statements(conn) as seen:
-        tasks.waiting(conn, now)
-        tasks.lock_queued(conn, now, 2, "a")
-        tasks.lock_queued(conn, now, 2, "c")
+        task_rows.waiting(conn, now)
+        task_rows.lock_queued(conn, now, 2, "a")
+        task_rows.lock_queued(conn, now, 2, "c")
     explain = "EXPLAIN QUERY PLAN " if conn.dialect.name == "sqlite" else "EXPLAIN "
     return [
         "\n".join(str(row[-1]) for row in conn.exec_driver_sql(explain + statement, parameters)) + "\n"

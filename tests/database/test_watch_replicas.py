@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from app.flows.waits import Until
+from app.watching.waits import Until
 from tests.support.bodies import done, song
 from tests.support.databases import on_postgresql
 from tests.support.direct import Direct

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.api.forwarded import read_address
-from app.api.meter import MOST_FAILURES
+from app.web.failure_meter import MOST_FAILURES
+from app.web.proxy_headers import read_address
 from tests.chaos.load import TOKENS
 from tests.deployment.proxy import proxying
 from tests.support.bodies import song

@@ -11,11 +11,11 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from app.flows.announce import CHANNEL
-from app.storage.connect import parse_url
-from app.storage.database import Database, Lane
-from app.storage.postgres import PostgresBackend, look_at
-from app.storage.postgres_url import read_url
+from app.database.connect import parse_url
+from app.database.database import Database, Lane
+from app.database.postgres import PostgresBackend, look_at
+from app.database.postgres_url import read_url
+from app.watching.announce import CHANNEL
 from tests.chaos.processes import client, serving
 from tests.processes.upgrades.flow import faults
 from tests.support.commands import environment, run

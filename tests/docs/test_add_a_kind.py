@@ -35,7 +35,7 @@ def tree(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "alembic.ini", tree)
     diffs = [one for one in BLOCKS if one.page == PAGE and one.language == "diff"]
-    assert [one.words for one in diffs] == [("app/vendor/params.py",), *[("app/vendor/kinds.py",)] * 2]
+    assert [one.words for one in diffs] == [("app/tempolor/params.py",), *[("app/tempolor/kinds.py",)] * 2]
     for one in diffs:
         path = tree / one.words[0]
         path.write_text(changed(path.read_text(), one.text))
@@ -79,4 +79,4 @@ async def test_a_task_of_the_new_kind_is_made(tree: Path, calls_back: bool) -> N
 
 def test_without_the_entry_the_kind_is_refused() -> None:
     """What the page adds is not there already."""
-    assert "remix" not in (ROOT / "app" / "vendor" / "kinds.py").read_text().lower()
+    assert "remix" not in (ROOT / "app" / "tempolor" / "kinds.py").read_text().lower()

@@ -11,8 +11,8 @@ import yaml
 from typer.main import get_command
 
 from app.cli import app
+from app.runtime.metrics import registry
 from app.settings import PREFIX, Settings
-from app.telemetry.metrics import registry
 from tests.docs.pages import BLOCKS, ELSEWHERE, PAGES, ROOT, Block, blocks, without_blocks
 from tests.support.databases import on_sqlite
 from tests.support.starting import StartGateway
@@ -25,8 +25,8 @@ EXECUTED = {
     ("python", "receiver"): "tests/docs/test_python.py",
     ("sh", "remix"): "tests/docs/test_add_a_kind.py",
     ("python", "vendor"): "tests/docs/test_add_a_kind.py",
-    ("diff", "app/vendor/params.py"): "tests/docs/test_add_a_kind.py",
-    ("diff", "app/vendor/kinds.py"): "tests/docs/test_add_a_kind.py",
+    ("diff", "app/tempolor/params.py"): "tests/docs/test_add_a_kind.py",
+    ("diff", "app/tempolor/kinds.py"): "tests/docs/test_add_a_kind.py",
 }
 READ = {("json",), ("yaml",), ("nginx",), ("mermaid",), ("text",)}
 """Checked on this page, as far as that goes without what would read them."""

@@ -10,9 +10,9 @@ from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
 from app.cli import app
+from app.runtime import metrics
 from app.settings import PREFIX, Settings
-from app.telemetry import metrics
-from app.vendor.kinds import KINDS
+from app.tempolor.kinds import KINDS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

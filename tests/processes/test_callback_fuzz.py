@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.vendor.kinds import FAMILIES
-from app.vendor.tokens import Tokens
+from app.tempolor.kinds import FAMILIES
+from app.tempolor.tokens import Tokens
 from tests.support.callback_bodies import bodies, heads
 from tests.support.commands import Running, environment, running
 from tests.support.gateway import PARAMS, SECRET

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.storage.migrate import migrate
+from app.database.migrate import migrate
 from tests.support.gateway import eventually, running_gateway
 from tests.support.postgres import PostgresServer
 from tests.support.starting import StartSandbox

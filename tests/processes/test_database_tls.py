@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from app.database.connect import open_database
+from app.database.faults import why_away
 from app.errors import Unavailable
-from app.storage.connect import open_database
-from app.storage.faults import why_away
 from tests.support.commands import environment, run
 from tests.support.postgres import PostgresServer
 from tests.support.receiver import CERTIFICATE as ANOTHERS

@@ -6,9 +6,9 @@ from urllib.parse import unquote
 
 import pytest
 
+from app.database.connect import parse_url
+from app.database.postgres_url import Target, read_url
 from app.errors import InvalidRequest
-from app.storage.connect import parse_url
-from app.storage.postgres_url import Target, read_url
 from tests.support.receiver import CERTIFICATE
 
 CANARY = "canary5f2b9c"

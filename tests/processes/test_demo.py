@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from app.vendor.kinds import KINDS
+from app.tempolor.kinds import KINDS
 
 LIMIT_S = 100
 # As on many a desk. Nobody listens there, and some cannot be used at all: this machine is never asked through a proxy.

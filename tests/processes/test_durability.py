@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.storage.migrate import migrate
+from app.database.migrate import migrate
 from tests.support.gateway import running_gateway
 from tests.support.logs import capture_logs
 from tests.support.postgres import PostgresServer

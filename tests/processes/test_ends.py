@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from app.vendor.tokens import Tokens
+from app.tempolor.tokens import Tokens
 from tests.support.commands import VENDOR_KEY, Running, environment, running
 from tests.support.gateway import ADMIN_KEY, SECRET, SONG, eventually
 from tests.support.starting import StartSandbox

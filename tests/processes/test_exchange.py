@@ -17,9 +17,9 @@ import httpx
 import pytest
 import uvloop
 
-from app.vendor.answers import Response
-from app.vendor.exchange import NoAnswer, exchange
-from app.vendor.kinds import FAMILIES
+from app.tempolor.answers import Response
+from app.tempolor.exchange import NoAnswer, exchange
+from app.tempolor.kinds import FAMILIES
 from app.wiring import usual_authorities
 from tests.support.exchanges import (
     ACCEPTED,

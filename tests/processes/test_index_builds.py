@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from app.storage.migrate import head, migrate
+from app.database.migrate import head, migrate
 from tests.support.gateway import eventually
 
 BEFORE = "0002"

@@ -9,7 +9,7 @@ ASK = """
 import resource, sys
 soft, hard = int(sys.argv[1]), int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-from app.api.connections import limits_of_process
+from app.web.connections import limits_of_process
 print(limits_of_process().most_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
 

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from app.api.connections import Limits
+from app.web.connections import Limits
 from tests.support.databases import on_sqlite
 from tests.support.gateway import Running
 from tests.support.sockets import served

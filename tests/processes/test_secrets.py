@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from app.vendor.kinds import KINDS
-from app.vendor.tokens import Tokens
+from app.tempolor.kinds import KINDS
+from app.tempolor.tokens import Tokens
 from tests.processes.test_traces import _free_port, collecting
 from tests.support.commands import VENDOR_KEY, environment, running
 from tests.support.gateway import ADMIN_KEY, PARAMS, SECRET, eventually

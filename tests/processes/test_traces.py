@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from app.telemetry import traces
+from app.runtime import traces
 from tests.support.commands import environment, running
 from tests.support.gateway import PARAMS, eventually
 from tests.support.notifications import watching
@@ -129,7 +129,7 @@ def test_where_the_extra_is_missing_the_process_says_so_and_goes_on() -> None:
     code = (
         "import sys\n"
         "sys.modules['opentelemetry'] = None\n"
-        "from app.telemetry import traces\n"
+        "from app.runtime import traces\n"
         "traces.set_up()\n"
         "assert not traces.is_on()\n"
         "with traces.span('x') as span: span.note(a=1)\n"

@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 import pytest
 
+from app.database.connect import open_database
+from app.database.migrate import migrate
+from app.database.postgres import check_suitable
 from app.errors import GatewayError, Unavailable, UnsuitableDatabase
-from app.storage.connect import open_database
-from app.storage.migrate import migrate
-from app.storage.postgres import check_suitable
 from tests.support.commands import environment, run
 from tests.support.postgres import PostgresServer
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from app.vendor.tokens import Tokens
+from app.tempolor.tokens import Tokens
 from tests.support.bodies import done
 from tests.support.commands import environment, run, running
 from tests.support.gateway import SECRET, SONG

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from app.storage.migrate import migrate
+from app.database.migrate import migrate
 from tests.support.bodies import assert_problem, done
 from tests.support.events import stream
 from tests.support.gateway import eventually, running_gateway

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import pytest
 
-from app.flows.waits import Until
+from app.watching.waits import Until
 from tests.database.test_watch_replicas import KILL
 from tests.support.bodies import done, song
 from tests.support.direct import Direct

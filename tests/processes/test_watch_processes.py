@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from app.vendor.tokens import Tokens
+from app.tempolor.tokens import Tokens
 from tests.support.commands import Running, environment, running
 from tests.support.databases import on_sqlite
 from tests.support.events import stream

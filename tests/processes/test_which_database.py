@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.storage.connect import name_of, parse_url
+from app.database.connect import name_of, parse_url
 from tests.support.commands import environment, run, running
 from tests.support.databases import on_sqlite
 

@@ -5,9 +5,9 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from app.database.connect import open_backend
+from app.database.database import Backend, Database, Lane
 from app.errors import Unavailable
-from app.storage.connect import open_backend
-from app.storage.database import Backend, Database, Lane
 from tests.support.virtual_time import StillBackend, virtual_loop
 
 T = TypeVar("T")

@@ -3,7 +3,7 @@
 import base64
 from typing import Any
 
-from app.vendor.kinds import Family
+from app.tempolor.kinds import Family
 from tests.support.gateway import Running
 
 

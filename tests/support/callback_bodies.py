@@ -4,7 +4,7 @@ import json
 
 from hypothesis import strategies as st
 
-from app.vendor.kinds import FAMILIES
+from app.tempolor.kinds import FAMILIES
 
 texts = st.text(st.characters(codec=None), max_size=10)
 odd = st.sampled_from(

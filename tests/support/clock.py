@@ -4,7 +4,7 @@ import asyncio
 import time
 from datetime import datetime, timedelta
 
-from app.flows.clock import Clock
+from app.runtime.clock import Clock
 from tests.support.virtual_time import utc_now, virtual_loop
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from app.cli import main
-from app.telemetry.logs import set_up
+from app.runtime.logging import set_up
 from app.wiring import usual_authorities
 from tests.support.gateway import ADMIN_KEY, SECRET, eventually
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx
 
-from app.vendor.answers import Response, SubmitAnswer
-from app.vendor.client import VendorClient
-from app.vendor.exchange import NoAnswer, exchange
-from app.vendor.kinds import KINDS
+from app.tempolor.answers import Response, SubmitAnswer
+from app.tempolor.client import VendorClient
+from app.tempolor.exchange import NoAnswer, exchange
+from app.tempolor.kinds import KINDS
 from app.wiring import usual_authorities
 
 Talk = Callable[[StreamReader, StreamWriter, bytearray], Awaitable[None]]

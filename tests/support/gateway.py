@@ -11,11 +11,11 @@ from typing import Any, Final
 import httpx
 from pydantic import BaseModel
 
-from app.flows.clock import Clock
+from app.database.database import Database
 from app.gateway import Gateway, build
 from app.main import Server, listen, make_server
+from app.runtime.clock import Clock
 from app.settings import Settings
-from app.storage.database import Database
 from app.wiring import usual_authorities
 from tests.support.virtual_time import VirtualClock, still_database, virtual_loop
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from standardwebhooks import Webhook
 
-from app.caller.urls import origin_of
-from app.domain.task import Task
-from app.flows.notices import Snapshot
-from app.flows.notify import Notifier
-from app.storage import notices, state, writes
+from app.notifications.deliver import Notifier
+from app.rules.task import Task
+from app.tasks import notice_rows, store, writes
+from app.tasks.notices import Snapshot
+from app.tasks.webhook_url import origin_of
 from tests.support.gateway import SONG, Running
 from tests.support.receiver import OK, Receiver, Reply, plain
 
@@ -82,22 +82,22 @@ def signed_by(secret: str, headers: dict[str, str], body: bytes) -> bool:
 
 def written(
     gateway: Running, url: str, count: int, *, name: str = "studio", at: datetime | None = None
-) -> Sequence[notices.New]:
+) -> Sequence[notice_rows.New]:
     """Notifications as a change would have written them, of tasks that do not exist any more."""
     context = gateway.gateway.context
     at = at or context.clock.now()
     task = Task(context.ids(), "song.generate", "song", name, True, at, webhook_url=url, updated_at=at)
     snapshot = Snapshot(task, [], 600.0, 3)
     return [
-        notices.New(context.ids(), name, task.id, "task.succeeded", url, origin_of(url), snapshot, at)
+        notice_rows.New(context.ids(), name, task.id, "task.succeeded", url, origin_of(url), snapshot, at)
         for _ in range(count)
     ]
 
 
-async def write(gateway: Running, some: Sequence[notices.New]) -> None:
+async def write(gateway: Running, some: Sequence[notice_rows.New]) -> None:
     """Store notifications."""
-    rows = [notices.row_of(one) for one in some]
-    await gateway.gateway.context.db.write(state.save, [state.Part({writes.NEW_NOTIFICATIONS: rows})])
+    rows = [notice_rows.row_of(one) for one in some]
+    await gateway.gateway.context.db.write(store.save, [store.Part({writes.NEW_NOTIFICATIONS: rows})])
 
 
 @dataclass

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.caller.post import Caller
-from app.caller.signing import Signed
+from app.notifications.post import Caller
+from app.notifications.signing import Signed
 from app.wiring import usual_authorities
 
 CERTIFICATE = Path(__file__).with_name("receiver.pem")

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Self
 
-from app.api.connections import Limits
 from app.main import listen, make_server
+from app.web.connections import Limits
 from tests.support.gateway import Running
 
 

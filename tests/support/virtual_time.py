@@ -20,9 +20,9 @@ from typing import Any, Final, TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
 
-from app.flows.clock import Clock
-from app.storage.connect import open_backend
-from app.storage.database import Backend, Database, Hearing, Lane
+from app.database.connect import open_backend
+from app.database.database import Backend, Database, Hearing, Lane
+from app.runtime.clock import Clock
 from tests.support.memory_network import Factory, MemoryServer
 
 T = TypeVar("T")

@@ -10,9 +10,9 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.domain.client import Client
-from app.flows.waits import Until
-from app.flows.watch import Watch
+from app.rules.client import Client
+from app.watching.waits import Until
+from app.watching.watch import Watch
 from tests.support.gateway import SONG, Running, eventually
 
 ADMIN = Client("bootstrap", True, datetime(2026, 1, 1, tzinfo=UTC), None)

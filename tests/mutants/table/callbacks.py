@@ -8,7 +8,7 @@ TOKENS: Final = (
     Mutation(
         "token-of-any-family",
         "tokens",
-        "app/vendor/tokens.py",
+        "app/tempolor/tokens.py",
         '        message = b"callback\\x00" + family.encode() + b"\\x00" + task_bytes\n',
         '        message = b"callback\\x00" + task_bytes\n',
         "a token is good for one family",
@@ -17,7 +17,7 @@ TOKENS: Final = (
     Mutation(
         "token-of-the-first-secret-alone",
         "tokens",
-        "app/vendor/tokens.py",
+        "app/tempolor/tokens.py",
         "        known = key_id in self._secrets\n",
         "        known = key_id == self._first\n",
         "during a rotation every secret verifies",
@@ -26,7 +26,7 @@ TOKENS: Final = (
     Mutation(
         "address-unchecked",
         "tokens",
-        "app/api/callbacks.py",
+        "app/callbacks/endpoint.py",
         "        if self._allowed and not self._is_allowed(address):\n",
         "        if self._allowed and address is None:\n",
         "callbacks come only from the networks that are allowed",
@@ -35,7 +35,7 @@ TOKENS: Final = (
     Mutation(
         "throttled-for-ever",
         "tokens",
-        "app/api/meter.py",
+        "app/web/failure_meter.py",
         "        if now - started >= WINDOW_S:\n",
         "        if now - started >= WINDOW_S * MOST_FAILURES:\n",
         "an address that guessed is answered again after a minute",
@@ -47,7 +47,7 @@ INBOX: Final = (
     Mutation(
         "inbox-body-of-any-task",
         "inbox",
-        "app/storage/inbox.py",
+        "app/callbacks/inbox.py",
         '    bound = task_id.hex if task_id else ""\n',
         '    bound = ""\n',
         "the same body for two tasks is two callbacks",
@@ -56,7 +56,7 @@ INBOX: Final = (
     Mutation(
         "inbox-repeat-looks-new",
         "inbox",
-        "app/flows/record.py",
+        "app/callbacks/commit.py",
         "    observed_us = to_us(receipt.received_at if receipt else one.received_at)\n",
         "    observed_us = to_us(one.received_at)\n",
         "a repeat has the time of its first copy",
@@ -65,7 +65,7 @@ INBOX: Final = (
     Mutation(
         "inbox-bodies-without-end",
         "inbox",
-        "app/flows/record.py",
+        "app/callbacks/commit.py",
         "                task.stored_bodies += 1 + len(one.body) // inbox.BODY_UNIT\n",
         "                task.stored_bodies += len(one.body) // inbox.BODY_UNIT\n",
         "a leaked token does not fill the disk",
@@ -74,7 +74,7 @@ INBOX: Final = (
     Mutation(
         "group-unstored-and-acknowledged",
         "inbox",
-        "app/flows/writer.py",
+        "app/callbacks/batch.py",
         "        except Unavailable as error:\n            for waiting in group:\n"
         "                _fail(waiting, error.detail)\n",
         "        except Unavailable:\n            for waiting in group:\n"
@@ -88,7 +88,7 @@ INBOX: Final = (
     Mutation(
         "group-tried-once",
         "inbox",
-        "app/flows/writer.py",
+        "app/callbacks/batch.py",
         "        except Unavailable:\n            await self._commit_once(group)\n",
         "        except Unavailable:\n            raise\n",
         "a connection that died while idle fails no callback (PostgreSQL)",
@@ -97,7 +97,7 @@ INBOX: Final = (
     Mutation(
         "group-waits-for-a-lock",
         "inbox",
-        "app/flows/writer.py",
+        "app/callbacks/batch.py",
         "    async def _commit_once(self, group: list[_Waiting], *, wait: bool = False) -> None:\n",
         "    async def _commit_once(self, group: list[_Waiting], *, wait: bool = True) -> None:\n",
         "one task that is held delays no other (PostgreSQL)",
@@ -106,7 +106,7 @@ INBOX: Final = (
     Mutation(
         "group-durable-stored-again",
         "inbox",
-        "app/flows/writer.py",
+        "app/callbacks/batch.py",
         "[waiting for waiting in group if not waiting.is_durable]",
         "list(group)",
         "what is durable is counted once, whatever fails beside it (PostgreSQL)",
@@ -115,7 +115,7 @@ INBOX: Final = (
     Mutation(
         "inbox-charges-nobody",
         "inbox",
-        "app/flows/record.py",
+        "app/callbacks/commit.py",
         "                board.dirty_tasks.add(task.id)\n",
         "",
         "what an unbound token says of a task's item counts against that task's bodies",
@@ -124,7 +124,7 @@ INBOX: Final = (
     Mutation(
         "replay-as-of-the-last-copy",
         "inbox",
-        "app/flows/replay.py",
+        "app/callbacks/replay.py",
         "    observed_us = to_us(logged.received_at)\n",
         "    observed_us = to_us(logged.last_received_at)\n",
         "a replay is as of the time of the first copy",
@@ -136,7 +136,7 @@ BODIES: Final = (
     Mutation(
         "body-without-end",
         "bodies",
-        "app/api/callbacks.py",
+        "app/callbacks/endpoint.py",
         "            if len(body) + len(chunk) > self._most_bytes:\n",
         "            if not body and len(chunk) > self._most_bytes:\n",
         "a body without a length is answered at the limit",
@@ -145,7 +145,7 @@ BODIES: Final = (
     Mutation(
         "admission-leaks-bytes",
         "bodies",
-        "app/flows/ingest.py",
+        "app/callbacks/admission.py",
         "        self._entries -= 1\n        self._bytes -= size\n",
         "        self._entries -= 1\n",
         "what was refused or answered makes room again",
@@ -154,7 +154,7 @@ BODIES: Final = (
     Mutation(
         "budget-leaks",
         "bodies",
-        "app/api/bodies.py",
+        "app/web/bodies.py",
         "        budget.held -= held\n",
         "        budget.held -= len(raw)\n",
         "bodies of clients make room again when they were read",
@@ -163,7 +163,7 @@ BODIES: Final = (
     Mutation(
         "given-metadata-uncounted",
         "bodies",
-        "app/api/intake.py",
+        "app/submissions/intake.py",
         "len(canonical(asked.params).encode()) + len(canonical(asked.metadata).encode()) > MOST_GIVEN_BYTES",
         "len(canonical(asked.params).encode()) > MOST_GIVEN_BYTES",
         "params and metadata together have a bound",
@@ -175,7 +175,7 @@ REDACTION: Final = (
     Mutation(
         "redact-no-callbacks",
         "redaction",
-        "app/flows/ingest.py",
+        "app/callbacks/admission.py",
         "        body = self._context.redactor.body(raw)\n",
         "        body = raw\n",
         "what a callback repeats of our secrets is not kept",
@@ -184,7 +184,7 @@ REDACTION: Final = (
     Mutation(
         "redact-no-cut-key",
         "redaction",
-        "app/vendor/redact.py",
+        "app/tempolor/redact.py",
         "                if length == len(secret) or length >= PIECE_CHARS or _END.match(text, end):\n",
         "                if length == len(secret) or length >= PIECE_CHARS:\n",
         "the beginning of the key is taken out where a text was cut",

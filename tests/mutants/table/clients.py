@@ -8,7 +8,7 @@ TENANCY: Final = (
     Mutation(
         "scope-of-everybody",
         "tenancy",
-        "app/api/auth.py",
+        "app/clients/auth.py",
         "    return None if client.is_admin else client.name\n",
         "    return None\n",
         "a client sees its own tasks alone",
@@ -17,7 +17,7 @@ TENANCY: Final = (
     Mutation(
         "stream-of-everybody",
         "tenancy",
-        "app/flows/streams.py",
+        "app/watching/streams.py",
         "        return None if self.client.is_admin else self.client.name\n",
         "        return None\n",
         "a stream tells of its client's tasks alone",
@@ -26,7 +26,7 @@ TENANCY: Final = (
     Mutation(
         "revoked-key-opens",
         "tenancy",
-        "app/storage/clients.py",
+        "app/clients/client_rows.py",
         "    sa.or_(clients.c.key_digest == _DIGEST, _IS_PREVIOUS), clients.c.revoked_at.is_(None)\n",
         "    sa.or_(clients.c.key_digest == _DIGEST, _IS_PREVIOUS)\n",
         "a revoked client's key ends at once",
@@ -35,7 +35,7 @@ TENANCY: Final = (
     Mutation(
         "erase-of-open-tasks",
         "tenancy",
-        "app/flows/erase.py",
+        "app/operations/erase.py",
         "    if still_open:\n",
         "    if still_open > erasure.MOST_COUNTED:\n",
         "nothing is erased while a task is open",
@@ -47,7 +47,7 @@ RETENTION: Final = (
     Mutation(
         "retention-of-first-copies",
         "retention",
-        "app/storage/retention.py",
+        "app/operations/retention_store.py",
         "    return sa.and_(callbacks.c.last_received_at < cutoff, _is_none(needed))\n",
         "    return callbacks.c.last_received_at < cutoff\n",
         "the callbacks of an open task stay",
@@ -56,8 +56,8 @@ RETENTION: Final = (
     Mutation(
         "retention-before-its-key",
         "retention",
-        "app/flows/retain.py",
-        "        return min(at_hand.cutoff, retention.oldest_key_at(conn) or at_hand.cutoff)\n",
+        "app/operations/retention.py",
+        "        return min(at_hand.cutoff, retention_store.oldest_key_at(conn) or at_hand.cutoff)\n",
         "        return at_hand.cutoff\n",
         "a task stays as long as the key that may name it",
         ("tests/stories/retention/test_retention.py",),
@@ -65,7 +65,7 @@ RETENTION: Final = (
     Mutation(
         "retention-by-a-jump",
         "retention",
-        "app/flows/retain.py",
+        "app/operations/retention.py",
         "        return _begin(now - timedelta(seconds=jumped_s), self._days)\n",
         "        return _begin(now, self._days)\n",
         "nothing grows old by a clock that is set forward",
@@ -74,7 +74,7 @@ RETENTION: Final = (
     Mutation(
         "retention-by-many-at-once",
         "retention",
-        "app/storage/retention.py",
+        "app/operations/retention_store.py",
         "    return bool(conn.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_ADVISORY_KEY))))\n",
         "    return True\n",
         "one process at a time deletes (PostgreSQL)",

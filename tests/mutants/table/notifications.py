@@ -8,7 +8,7 @@ LEASES: Final = (
     Mutation(
         "notification-without-a-lease",
         "notifications",
-        "app/storage/outbox.py",
+        "app/notifications/outbox.py",
         "    conn.execute(notifications.update().where(leased).values(due_at=lease_until))\n",
         "",
         "a notification is posted by one at a time",
@@ -17,7 +17,7 @@ LEASES: Final = (
     Mutation(
         "notification-without-a-fence",
         "notifications",
-        "app/storage/outbox.py",
+        "app/notifications/outbox.py",
         "    return sa.and_(notifications.c.id == letter.id, notifications.c.due_at == letter.leased_until)\n",
         "    return sa.and_(notifications.c.id == letter.id, notifications.c.due_at.is_not(None))\n",
         "a lease that passed on settles nothing",
@@ -26,7 +26,7 @@ LEASES: Final = (
     Mutation(
         "notification-claimed-unlocked",
         "notifications",
-        "app/storage/outbox.py",
+        "app/notifications/outbox.py",
         "    rows = conn.execute(dialect.locked(due, of=notifications, skip=True)).all()\n    secrets",
         "    rows = conn.execute(due).all()\n    secrets",
         "two senders never claim the same (PostgreSQL)",
@@ -35,7 +35,7 @@ LEASES: Final = (
     Mutation(
         "notification-late-after-a-freeze",
         "notifications",
-        "app/flows/notify.py",
+        "app/notifications/deliver.py",
         "        if self.stopping or later(context.clock.now(), context.policy.lease_s / 2) >= letter.leased_until:\n",
         "        if self.stopping:\n",
         "a sender that begins late gives its claim back",
@@ -44,7 +44,7 @@ LEASES: Final = (
     Mutation(
         "notification-rendered-anew",
         "notifications",
-        "app/storage/outbox.py",
+        "app/notifications/outbox.py",
         '        values["body"] = body\n',
         '        values["body"] = letter.body\n',
         "a repeat has the same bytes",
@@ -56,7 +56,7 @@ SCHEDULE: Final = (
     Mutation(
         "notification-one-attempt-less",
         "notifications",
-        "app/flows/notify.py",
+        "app/notifications/deliver.py",
         "    if answer is None or isinstance(answer, Gone) or attempts >= len(SCHEDULE_S):\n",
         "    if answer is None or isinstance(answer, Gone) or attempts >= len(SCHEDULE_S) - 1:\n",
         "after seven waits there is one more attempt",
@@ -65,7 +65,7 @@ SCHEDULE: Final = (
     Mutation(
         "notification-asked-for-soon",
         "notifications",
-        "app/flows/notify.py",
+        "app/notifications/deliver.py",
         "        wait_s = max(said.retry_after_s, 1.0 if attempts < PROMPT_ATTEMPTS else wait_s)\n",
         "        wait_s = max(said.retry_after_s, 1.0)\n",
         "a short Retry-After does not use up the schedule",
@@ -74,7 +74,7 @@ SCHEDULE: Final = (
     Mutation(
         "notification-places-for-one",
         "notifications",
-        "app/flows/notify.py",
+        "app/notifications/deliver.py",
         "        room = min(PER_RECEIVER - busy[receiver], max(shared, 0 if busy[receiver] else min(left, 1)))\n",
         "        room = left\n",
         "a dead receiver delays nobody else",
@@ -86,7 +86,7 @@ SIGNATURES: Final = (
     Mutation(
         "revoked-client-is-told",
         "notifications",
-        "app/storage/clients.py",
+        "app/clients/client_rows.py",
         "    wanted = sa.and_(dialect.any_of(conn, clients.c.name, sorted(names)), clients.c.revoked_at.is_(None))\n",
         "    wanted = dialect.any_of(conn, clients.c.name, sorted(names))\n",
         "nothing is posted for a client that was revoked",
@@ -98,7 +98,7 @@ EGRESS: Final = (
     Mutation(
         "egress-first-address-alone",
         "egress",
-        "app/caller/egress.py",
+        "app/notifications/egress.py",
         "for address in addresses if not is_public(address)]\n",
         "for address in addresses[:1] if not is_public(address)]\n",
         "one private address among public ones spoils a name",
@@ -107,7 +107,7 @@ EGRESS: Final = (
     Mutation(
         "egress-looks-up-twice",
         "egress",
-        "app/caller/egress.py",
+        "app/notifications/egress.py",
         "                return await connect(str(address), port,",
         "                return await connect(host, port,",
         "the connection goes to the address that was checked",

@@ -8,7 +8,7 @@ SCHEDULES: Final = (
     Mutation(
         "schedule-cuts-a-lease",
         "schedules",
-        "app/domain/schedule.py",
+        "app/rules/schedule.py",
         "    item.query_due_at = due if lease is None else max(due, lease)\n",
         "    item.query_due_at = due\n",
         "a lease in force is never cut short",
@@ -17,7 +17,7 @@ SCHEDULES: Final = (
     Mutation(
         "schedule-ends-anothers-lease",
         "schedules",
-        "app/domain/schedule.py",
+        "app/rules/schedule.py",
         "    if lease is not None and lease != leased_until:\n        return",
         "    if lease is not None and leased_until is None:\n        return",
         "a late answer does not end the lease of the next asker",
@@ -26,7 +26,7 @@ SCHEDULES: Final = (
     Mutation(
         "schedule-no-last-question",
         "schedules",
-        "app/domain/schedule.py",
+        "app/rules/schedule.py",
         "            _postpone(item, due)\n    _ask_at_deadline(item, task, at, policy)\n",
         "            _postpone(item, due)\n",
         "a last question is asked at the deadline",
@@ -35,7 +35,7 @@ SCHEDULES: Final = (
     Mutation(
         "schedule-learns-from-replays",
         "schedules",
-        "app/domain/transition.py",
+        "app/rules/transition.py",
         "    if joined.first_event and seen.fresh and not task.external:\n",
         "    if joined.first_event and not task.external:\n",
         "nothing is learned from a replay",
@@ -47,7 +47,7 @@ QUESTIONS: Final = (
     Mutation(
         "question-without-a-lease",
         "questions",
-        "app/storage/items.py",
+        "app/tasks/items.py",
         "    lease(conn, [one.key for one in asked], lease_until)\n    return asked\n",
         "    return asked\n",
         "an item is asked about by one at a time",
@@ -56,7 +56,7 @@ QUESTIONS: Final = (
     Mutation(
         "question-beside-a-lease",
         "questions",
-        "app/storage/items.py",
+        "app/tasks/items.py",
         "its lease has ended.\n            unleased(now),\n",
         "its lease has ended.\n",
         "what is leased fills up nobody's call",
@@ -65,7 +65,7 @@ QUESTIONS: Final = (
     Mutation(
         "question-without-a-rate",
         "questions",
-        "app/flows/reconcile.py",
+        "app/reconcile/ask.py",
         "    if limit.not_before_at is not None and limit.not_before_at > now:\n",
         "    if limit.not_before_at is not None and limit.not_before_at > later(now, 1):\n",
         "questions stay within the rate",
@@ -74,7 +74,7 @@ QUESTIONS: Final = (
     Mutation(
         "question-limit-without-its-lock",
         "questions",
-        "app/flows/reconcile.py",
+        "app/reconcile/ask.py",
         "    limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]\n    if standings",
         "    limit = limits.read(conn)[Limit.QUERY]\n    if standings",
         "replicas together stay within the rate (PostgreSQL)",
@@ -83,7 +83,7 @@ QUESTIONS: Final = (
     Mutation(
         "question-not-halved",
         "questions",
-        "app/flows/reconcile.py",
+        "app/reconcile/ask.py",
         "    return len(question.asked) > 1 and (too_large or isinstance(answer, Spoiled))\n",
         "    return len(question.asked) > 1 and too_large\n",
         "one bad id spoils no other",
@@ -92,7 +92,7 @@ QUESTIONS: Final = (
     Mutation(
         "question-late-after-a-freeze",
         "questions",
-        "app/flows/reconcile.py",
+        "app/reconcile/ask.py",
         "    if context.clock.monotonic() - started > context.policy.lease_s - QUERY_TIMEOUT_S:\n",
         "    if context.clock.monotonic() - started > context.policy.lease_s + QUERY_TIMEOUT_S:\n",
         "a claim that is old is not asked",
@@ -104,7 +104,7 @@ EXPIRY: Final = (
     Mutation(
         "expiry-by-an-early-answer",
         "expiry",
-        "app/domain/derive.py",
+        "app/rules/derive.py",
         "item.last_query_at is not None and item.last_query_at >= deadline for item in open_items)",
         "item.last_query_at is not None for item in open_items)",
         "no task expires without an answer from after its deadline",
@@ -113,7 +113,7 @@ EXPIRY: Final = (
     Mutation(
         "expiry-counts-absence",
         "expiry",
-        "app/domain/derive.py",
+        "app/rules/derive.py",
         "    passed_s = (at - deadline).total_seconds() - absent_s(absences, deadline)\n",
         "    passed_s = (at - deadline).total_seconds()\n",
         "time in which nobody could ask does not count",
@@ -122,7 +122,7 @@ EXPIRY: Final = (
     Mutation(
         "expiry-by-a-jump",
         "expiry",
-        "app/domain/derive.py",
+        "app/rules/derive.py",
         "    deadline = _passes_at(task, task.deadline_at, absences)\n    if at < deadline:\n",
         "    deadline = task.deadline_at\n    if at < deadline:\n",
         "a clock that is set forward ends nothing",
@@ -131,7 +131,7 @@ EXPIRY: Final = (
     Mutation(
         "late-callback-stays-expired",
         "expiry",
-        "app/domain/task.py",
+        "app/rules/task.py",
         "    if items and submission is not Submission.SENDING and all(status in ITEM_FINAL for status in items):\n"
         "        return _final_status(items)\n    if expired:\n        return TaskStatus.EXPIRED\n",
         "    if expired:\n        return TaskStatus.EXPIRED\n"

@@ -35,7 +35,7 @@ DRAIN: Final = (
     Mutation(
         "drain-holds-waits",
         "drain",
-        "app/flows/waits.py",
+        "app/watching/waits.py",
         "            for waiter in waiters:\n                self._end(task_id, waiter)\n",
         "            for waiter in waiters:\n                waiter.due = True\n",
         "who waits is answered when the process drains",
@@ -53,7 +53,7 @@ DRAIN: Final = (
     Mutation(
         "loop-dies-of-an-error",
         "drain",
-        "app/flows/loops.py",
+        "app/runtime/loops.py",
         '                log.error("loop.failed", loop=loop.name, exc_info=error)\n',
         '                log.error("loop.failed", loop=loop.name, exc_info=error)\n                return\n',
         "a loop that failed is started again",
@@ -65,7 +65,7 @@ WATCHING: Final = (
     Mutation(
         "stream-resumes-from-now",
         "watching",
-        "app/flows/streams.py",
+        "app/watching/streams.py",
         "        self._position = min(resume_at, now) if resume_at is not None else now\n",
         "        self._position = now\n",
         "a stream goes on where its reader was",
@@ -74,7 +74,7 @@ WATCHING: Final = (
     Mutation(
         "playable-is-final",
         "watching",
-        "app/flows/waits.py",
+        "app/watching/waits.py",
         "    return until is Until.PLAYABLE and has_extras and head.status is TaskStatus.MAIN_SUCCEEDED\n",
         "    return has_extras and head.status is TaskStatus.MAIN_SUCCEEDED\n",
         "who waits for the end is not answered before it",
@@ -86,7 +86,7 @@ CLOCKS: Final = (
     Mutation(
         "skew-one-way",
         "clocks",
-        "app/flows/skew.py",
+        "app/operations/clock_skew.py",
         "    if abs(skew_s) >= STOP_S:\n",
         "    if skew_s >= STOP_S:\n",
         "a clock that is ten seconds off either way stops the loops",
@@ -95,7 +95,7 @@ CLOCKS: Final = (
     Mutation(
         "skew-of-a-clock-that-was-set",
         "clocks",
-        "app/flows/skew.py",
+        "app/operations/clock_skew.py",
         "        return self.level is Level.TOO_FAR_OFF or self._was_set()\n",
         "        return self.level is Level.TOO_FAR_OFF\n",
         "a clock that was set is measured before a loop goes by it",
@@ -107,7 +107,7 @@ DATABASES: Final = (
     Mutation(
         "sqlite-loops-first",
         "databases",
-        "app/storage/sqlite.py",
+        "app/database/sqlite.py",
         "        self._jobs.put((lane, next(self._order), lambda: self._write(fn, loop, done)))\n",
         "        self._jobs.put((-lane, next(self._order), lambda: self._write(fn, loop, done)))\n",
         "callbacks come before loops at the one writer (SQLite)",
@@ -116,7 +116,7 @@ DATABASES: Final = (
     Mutation(
         "sqlite-not-durable",
         "databases",
-        "app/storage/sqlite.py",
+        "app/database/sqlite.py",
         '            "synchronous = FULL",\n',
         '            "synchronous = NORMAL",\n',
         "what was committed outlives the machine (SQLite)",
@@ -125,7 +125,7 @@ DATABASES: Final = (
     Mutation(
         "deadlock-is-the-end",
         "databases",
-        "app/storage/database.py",
+        "app/database/database.py",
         '_AGAIN: Final = frozenset({"40P01", "40001"})\n',
         '_AGAIN: Final = frozenset({"40001"})\n',
         "a deadlock's victim is run again (PostgreSQL)",

@@ -8,7 +8,7 @@ JOIN: Final = (
     Mutation(
         "join-status-moves-back",
         "join",
-        "app/domain/item.py",
+        "app/rules/join.py",
         "        best = later_status(name, ours, theirs)\n",
         "        best = theirs\n",
         "a status never moves back, whatever comes late",
@@ -17,7 +17,7 @@ JOIN: Final = (
     Mutation(
         "join-ranks-swapped",
         "join",
-        "app/domain/status.py",
+        "app/rules/status.py",
         '    FAILED = "failed"\n    PART_FAILED = "part_failed"\n    SUCCEEDED',
         '    PART_FAILED = "part_failed"\n    FAILED = "failed"\n    SUCCEEDED',
         "an item that failed in part is more than one that failed",
@@ -26,7 +26,7 @@ JOIN: Final = (
     Mutation(
         "join-unknown-status-wins",
         "join",
-        "app/domain/status.py",
+        "app/rules/status.py",
         'UNKNOWN_RANK: Final = ITEM_ORDER["running"]',
         'UNKNOWN_RANK: Final = ITEM_ORDER["succeeded"]',
         "a status that nobody knows ranks as running",
@@ -35,7 +35,7 @@ JOIN: Final = (
     Mutation(
         "join-tie-by-arrival",
         "join",
-        "app/domain/item.py",
+        "app/rules/join.py",
         "        elif (at, large, theirs) <= (ours_at, name in state.large, ours):\n",
         "        elif at < ours_at:\n",
         "of two values of one time the same wins in any order",
@@ -44,7 +44,7 @@ JOIN: Final = (
     Mutation(
         "join-url-seen-last",
         "join",
-        "app/domain/item.py",
+        "app/rules/join.py",
         "        if first is not None and first <= seen.observed_us:\n",
         "        if first is not None and first >= seen.observed_us:\n",
         "a URL counts from when it was first seen",
@@ -56,7 +56,7 @@ DERIVED: Final = (
     Mutation(
         "derive-final-while-sending",
         "derived",
-        "app/domain/task.py",
+        "app/rules/task.py",
         "    if items and submission is not Submission.SENDING and all(",
         "    if items and all(",
         "no task ends while the answer to its submission is outstanding",
@@ -65,7 +65,7 @@ DERIVED: Final = (
     Mutation(
         "settle-one-question-more",
         "derived",
-        "app/domain/view.py",
+        "app/rules/view.py",
         "(final and item.follow_ups >= policy.follow_ups)",
         "(final and item.follow_ups > policy.follow_ups)",
         "what is missing of a final item is asked for three times",
@@ -74,7 +74,7 @@ DERIVED: Final = (
     Mutation(
         "unknown-without-grace",
         "derived",
-        "app/domain/view.py",
+        "app/rules/view.py",
         "    return state.unknown_us - unseen_since_us(item, task) >= policy.unknown_grace_s * 1_000_000\n",
         "    return state.unknown_us >= unseen_since_us(item, task)\n",
         "an item that the vendor does not know yet has its grace",
@@ -83,7 +83,7 @@ DERIVED: Final = (
     Mutation(
         "version-without-links",
         "derived",
-        "app/domain/shown.py",
+        "app/rules/visible_state.py",
         "        {name: state.latest_url(name) for name in state.urls},\n",
         "        sorted(state.urls),\n",
         "the version grows with each new link",
@@ -92,7 +92,7 @@ DERIVED: Final = (
     Mutation(
         "late-file-untold",
         "derived",
-        "app/domain/shown.py",
+        "app/rules/visible_state.py",
         "(status is not self._task[_STATUS] or self._lacking() != after._lacking())",
         "status is not self._task[_STATUS]",
         "what comes after the end is told again",
@@ -104,7 +104,7 @@ OWNERSHIP: Final = (
     Mutation(
         "own-equal-rank-takes-over",
         "ownership",
-        "app/domain/transition.py",
+        "app/rules/transition.py",
         "    if seen.named_by <= item.named_by:\n",
         "    if seen.named_by < item.named_by:\n",
         "of two tasks with equal rank the first keeps an item",
@@ -113,7 +113,7 @@ OWNERSHIP: Final = (
     Mutation(
         "own-rank-lost",
         "ownership",
-        "app/domain/transition.py",
+        "app/rules/transition.py",
         "        item.named_by = max(item.named_by, seen.named_by)\n",
         "        item.named_by = seen.named_by\n",
         "a callback takes nothing from what the answer to the submission named",
@@ -122,7 +122,7 @@ OWNERSHIP: Final = (
     Mutation(
         "own-unbound-reaches-tasks",
         "ownership",
-        "app/domain/transition.py",
+        "app/rules/transition.py",
         "        return (item, Verdict.APPLIED) if owner.external else (None, Verdict.MISMATCHED)\n",
         "        return item, Verdict.APPLIED\n",
         "the unbound token does nothing to an item of a task of ours",
@@ -134,7 +134,7 @@ SAVE: Final = (
     Mutation(
         "save-ignores-versions",
         "save",
-        "app/storage/state.py",
+        "app/tasks/store.py",
         "    WHERE tasks.xmin::text = seen.revision\n",
         "",
         "nothing is written over what another changed meanwhile (PostgreSQL)",
@@ -143,7 +143,7 @@ SAVE: Final = (
     Mutation(
         "save-ignores-versions-of-items",
         "save",
-        "app/storage/state.py",
+        "app/tasks/store.py",
         "    WHERE items.xmin::text = seen.revision\n",
         "",
         "a lease that another took meanwhile is kept (PostgreSQL)",
@@ -152,7 +152,7 @@ SAVE: Final = (
     Mutation(
         "save-counts-unchecked",
         "save",
-        "app/storage/state.py",
+        "app/tasks/store.py",
         "    WHERE coalesce(rows_held.rows, 0) = wanted.rows\n",
         "",
         "of a part of which a row has changed nothing is written (PostgreSQL)",
@@ -161,7 +161,7 @@ SAVE: Final = (
     Mutation(
         "save-refusal-overlooked",
         "save",
-        "app/flows/record.py",
+        "app/callbacks/commit.py",
         "        if is_saved:\n",
         "        if is_saved or True:\n",
         "what was not saved is not acknowledged (PostgreSQL)",
@@ -170,7 +170,7 @@ SAVE: Final = (
     Mutation(
         "save-unique-race-overlooked",
         "save",
-        "app/storage/state.py",
+        "app/tasks/store.py",
         "        if violated_constraint(error) != items.primary_key.name:\n",
         "        if violated_constraint(error) == items.primary_key.name:\n",
         "who loses the race for a new item is done again (PostgreSQL)",
@@ -179,7 +179,7 @@ SAVE: Final = (
     Mutation(
         "save-whole-group-or-nothing",
         "save",
-        "app/flows/apply.py",
+        "app/tasks/apply.py",
         "        parts.add(names)\n",
         "        parts.add([changes[0].task_id, *names])\n",
         "one busy task does not make its neighbours' work void (PostgreSQL)",
@@ -188,7 +188,7 @@ SAVE: Final = (
     Mutation(
         "save-waits-for-others",
         "save",
-        "app/storage/state.py",
+        "app/tasks/store.py",
         "FOR NO KEY UPDATE OF tasks SKIP LOCKED\n",
         "FOR NO KEY UPDATE OF tasks\n",
         "a save waits for nobody's lock (PostgreSQL)",
@@ -197,7 +197,7 @@ SAVE: Final = (
     Mutation(
         "save-clears-up-alone",
         "save",
-        "app/flows/apply.py",
+        "app/tasks/apply.py",
         "    is_bare = in_one_statement and dialect.is_postgresql(conn)\n",
         "    is_bare = False\n",
         "what takes more than one statement is done in a transaction (PostgreSQL)",
@@ -206,7 +206,7 @@ SAVE: Final = (
     Mutation(
         "save-repeat-uncounted",
         "save",
-        "app/storage/writes.py",
+        "app/tasks/writes.py",
         "        count = callbacks.count + excluded.count, last_received_at",
         "        count = callbacks.count, last_received_at",
         "a repeat is counted",
@@ -215,7 +215,7 @@ SAVE: Final = (
     Mutation(
         "save-repeat-settles-anew",
         "save",
-        "app/storage/writes.py",
+        "app/tasks/writes.py",
         'last_received_at = excluded.last_received_at""",\n',
         'last_received_at = excluded.last_received_at, disposition = excluded.disposition""",\n',
         "what another made of a callback meanwhile stands (PostgreSQL)",
@@ -224,7 +224,7 @@ SAVE: Final = (
     Mutation(
         "save-rows-in-any-order",
         "save",
-        "app/storage/state.py",
+        "app/tasks/store.py",
         " ORDER BY new.place {conflict}",
         " {conflict}",
         "two processes that insert the same rows do not deadlock (PostgreSQL)",
@@ -233,7 +233,7 @@ SAVE: Final = (
     Mutation(
         "lock-items-unlocked",
         "save",
-        "app/storage/state.py",
+        "app/tasks/store.py",
         "ORDER BY family, item_id FOR NO KEY UPDATE\n",
         "ORDER BY family, item_id\n",
         "who waits for a task has its items as they are then (PostgreSQL)",

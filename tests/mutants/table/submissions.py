@@ -8,7 +8,7 @@ FENCE: Final = (
     Mutation(
         "fence-of-unknown",
         "fence",
-        "app/domain/submission.py",
+        "app/rules/submission.py",
         "            if task.submit_id != submit_id or task.submission is not Submission.SENDING:\n",
         "            if task.submission is not Submission.SENDING:\n",
         "an outcome of an earlier claim says nothing of the present one",
@@ -17,7 +17,7 @@ FENCE: Final = (
     Mutation(
         "fence-of-refused",
         "fence",
-        "app/domain/submission.py",
+        "app/rules/submission.py",
         "    if task.submit_id != event.submit_id or task.submission not in _OUTCOME_OPEN:\n",
         "    if task.submission not in _OUTCOME_OPEN:\n",
         "a late refusal queues no task that another sends now",
@@ -26,7 +26,7 @@ FENCE: Final = (
     Mutation(
         "claim-of-a-named-task",
         "fence",
-        "app/domain/submission.py",
+        "app/rules/submission.py",
         "    if task.submission is not Submission.QUEUED or named:\n        return False\n    task.submission,",
         "    if task.submission is not Submission.QUEUED:\n        return False\n    task.submission,",
         "a task that the vendor has is not sent",
@@ -35,7 +35,7 @@ FENCE: Final = (
     Mutation(
         "refused-although-named",
         "fence",
-        "app/domain/submission.py",
+        "app/rules/submission.py",
         "    if named:\n        # Refused",
         "    if named and task.submission is not Submission.SENDING:\n        # Refused",
         "a task of which an item is known is never sent again",
@@ -44,7 +44,7 @@ FENCE: Final = (
     Mutation(
         "accepted-late-is-lost",
         "fence",
-        "app/domain/submission.py",
+        "app/rules/submission.py",
         "            _accept(task, at, policy)\n            return True\n        case WasRefused()",
         "            if task.submission is Submission.LAPSED:\n                return False\n"
         "            _accept(task, at, policy)\n            return True\n        case WasRefused()",
@@ -54,7 +54,7 @@ FENCE: Final = (
     Mutation(
         "recover-leaves-the-queue",
         "fence",
-        "app/domain/submission.py",
+        "app/rules/submission.py",
         "    MayHaveBeenSent: (Submission.QUEUED, Submission.SENDING),\n",
         "    MayHaveBeenSent: (Submission.SENDING,),\n",
         "after a restore nothing is sent that may have been sent before",
@@ -63,7 +63,7 @@ FENCE: Final = (
     Mutation(
         "send-after-a-freeze",
         "fence",
-        "app/flows/dispatch.py",
+        "app/submissions/dispatch.py",
         "        if elapsed > context.policy.submit_lease_s / 2 or self.stopping:\n",
         "        if self.stopping:\n",
         "a claim that is old is given back, not sent",
@@ -72,7 +72,7 @@ FENCE: Final = (
     Mutation(
         "answer-dropped-with-the-database",
         "fence",
-        "app/flows/dispatch.py",
+        "app/submissions/dispatch.py",
         "                pause_s, alone = min(pause_s * 2, 5.0), True\n",
         "                return\n",
         "an answer in hand is kept until it is committed",
@@ -81,7 +81,7 @@ FENCE: Final = (
     Mutation(
         "answer-held-up-by-its-neighbour",
         "fence",
-        "app/flows/dispatch.py",
+        "app/submissions/dispatch.py",
         "[outcome] if alone else self._unsettled.copy()",
         "self._unsettled.copy()",
         "an answer that cannot be committed holds up none that came with it",
@@ -90,7 +90,7 @@ FENCE: Final = (
     Mutation(
         "answer-that-came-meanwhile-dropped",
         "fence",
-        "app/flows/dispatch.py",
+        "app/submissions/dispatch.py",
         "[one for one in self._unsettled if one not in outcomes]",
         "[]",
         "an answer that came while others were committed is committed next",
@@ -102,7 +102,7 @@ ANSWERS: Final = (
     Mutation(
         "answer-5xx-is-a-refusal",
         "answers",
-        "app/vendor/answers.py",
+        "app/tempolor/answers.py",
         "or 400 <= http_status < 500):\n        return Unknown",
         "or 400 <= http_status < 600):\n        return Unknown",
         "a 5xx says nothing of what became of a submission",
@@ -111,7 +111,7 @@ ANSWERS: Final = (
     Mutation(
         "answer-refuses-and-names",
         "answers",
-        "app/vendor/answers.py",
+        "app/tempolor/answers.py",
         "    if refused and _NAMED.search(response.content):\n",
         "    if http_status < 300 and refused and _NAMED.search(response.content):\n",
         "an answer that contradicts itself is unknown",
@@ -120,7 +120,7 @@ ANSWERS: Final = (
     Mutation(
         "answer-absent-from-a-part",
         "answers",
-        "app/flows/reconcile.py",
+        "app/reconcile/ask.py",
         "        if one.item_id in shown or answer.whole\n",
         "",
         "of an answer that is not whole nothing is concluded of what is absent",
@@ -129,7 +129,7 @@ ANSWERS: Final = (
     Mutation(
         "sent-once-the-body-is-out",
         "answers",
-        "app/vendor/exchange.py",
+        "app/tempolor/exchange.py",
         '        elif step == "send_request_headers.started" and info["request"].method',
         '        elif step == "send_request_body.complete" and info["request"].method',
         "what may have left in part is never sent again",
@@ -138,7 +138,7 @@ ANSWERS: Final = (
     Mutation(
         "submission-on-a-kept-connection",
         "answers",
-        "app/vendor/client.py",
+        "app/tempolor/client.py",
         "        self._submissions = _http_client(base_url, api_key, keep_alive=0, tls=tls, proxy=proxy)\n",
         "        self._submissions = _http_client(base_url, api_key, keep_alive=10, tls=tls, proxy=proxy)\n",
         "each submission has a connection of its own",
@@ -150,7 +150,7 @@ HOLDS: Final = (
     Mutation(
         "hold-probes-at-once",
         "holds",
-        "app/domain/standing.py",
+        "app/limits/hold.py",
         "    if hold.probe_until is not None and now < hold.probe_until:\n        return 0\n",
         "",
         "one probe is out at a time",
@@ -159,7 +159,7 @@ HOLDS: Final = (
     Mutation(
         "hold-ended-by-a-straggler",
         "holds",
-        "app/domain/standing.py",
+        "app/limits/hold.py",
         "    if held is not None and held.reason is not Reason.BREAKER and claimed_at < held.since:\n",
         "    if held is not None and held.reason is Reason.BREAKER and claimed_at < held.since:\n",
         "an acceptance from before a hold does not end it",
@@ -168,7 +168,7 @@ HOLDS: Final = (
     Mutation(
         "model-refusals-not-in-a-row",
         "holds",
-        "app/domain/model_breaker.py",
+        "app/limits/model_breaker.py",
         "    if before is None or not before.held or _is_probe(before, claimed_at):\n        return None\n",
         "    if before is None or _is_probe(before, claimed_at):\n        return None\n"
         "    if not before.held:\n        return before\n",
@@ -178,7 +178,7 @@ HOLDS: Final = (
     Mutation(
         "model-held-for-all",
         "holds",
-        "app/domain/model_breaker.py",
+        "app/limits/model_breaker.py",
         '    return ModelKey(kind, (model or "")[:MOST_MODEL_CHARS])\n',
         '    return ModelKey(kind, "")\n',
         "one model that is not offered holds no other",
@@ -190,7 +190,7 @@ LIMITS: Final = (
     Mutation(
         "limit-read-without-its-lock",
         "limits",
-        "app/flows/dispatch.py",
+        "app/submissions/dispatch.py",
         "    limit = limits.lock(conn, (Limit.SUBMIT,))[Limit.SUBMIT]\n    standing = limit.standing\n",
         "    limit = limits.read(conn)[Limit.SUBMIT]\n    standing = limit.standing\n",
         "replicas together stay within the tasks in flight (PostgreSQL)",
@@ -199,7 +199,7 @@ LIMITS: Final = (
     Mutation(
         "limit-room-ignores-flight",
         "limits",
-        "app/flows/dispatch.py",
+        "app/submissions/dispatch.py",
         "    room = min(free, max(context.policy.max_in_flight - in_flight, 0))\n",
         "    room = min(free, context.policy.max_in_flight)\n",
         "what is in flight leaves less room",
@@ -208,7 +208,7 @@ LIMITS: Final = (
     Mutation(
         "limit-counts-external-tasks",
         "limits",
-        "app/domain/derive.py",
+        "app/rules/derive.py",
         "    if task.external or task.status in TASK_FINAL or task.status is TaskStatus.QUEUED:\n",
         "    if task.status in TASK_FINAL or task.status is TaskStatus.QUEUED:\n",
         "tasks submitted elsewhere take no slot",
@@ -217,7 +217,7 @@ LIMITS: Final = (
     Mutation(
         "share-goes-to-one",
         "limits",
-        "app/domain/turns.py",
+        "app/limits/fairness.py",
         "        heapq.heapreplace(turns, (count + 1, place))\n",
         "        heapq.heapreplace(turns, (count, place))\n",
         "one client with many tasks starves nobody",
@@ -226,7 +226,7 @@ LIMITS: Final = (
     Mutation(
         "turn-begins-with-the-last",
         "limits",
-        "app/domain/turns.py",
+        "app/limits/fairness.py",
         "last is not None and name <= last, name",
         "last is not None and name < last, name",
         "turns go on after the client that came last",
@@ -238,7 +238,7 @@ IDEMPOTENCY: Final = (
     Mutation(
         "idempotency-any-body",
         "idempotency",
-        "app/flows/accept.py",
+        "app/submissions/accept.py",
         "    if digest != once.digest:\n",
         "    if not digest:\n",
         "a key with another body is refused",
@@ -247,7 +247,7 @@ IDEMPOTENCY: Final = (
     Mutation(
         "idempotency-over-clients",
         "idempotency",
-        "app/flows/accept.py",
+        "app/submissions/accept.py",
         "    key = idempotency.Key(client_name, once.route, once.key)\n",
         '    key = idempotency.Key("", once.route, once.key)\n',
         "a key belongs to its client",
@@ -256,7 +256,7 @@ IDEMPOTENCY: Final = (
     Mutation(
         "idempotency-by-the-text",
         "idempotency",
-        "app/domain/item.py",
+        "app/rules/join.py",
         '    return msgspec.json.encode(value, order="sorted").decode()\n',
         "    return msgspec.json.encode(value).decode()\n",
         "the order of keys in a body makes it no other request, and no other value",
@@ -268,7 +268,7 @@ CLAIMS: Final = (
     Mutation(
         "claim-waits-for-others",
         "claims",
-        "app/storage/dialect.py",
+        "app/database/dialect.py",
         "    return statement.with_for_update(key_share=True, skip_locked=skip, of=of)\n",
         "    return statement.with_for_update(key_share=True, of=of)\n",
         "a claim passes over what another holds (PostgreSQL)",
@@ -277,7 +277,7 @@ CLAIMS: Final = (
     Mutation(
         "lock-blocks-inserts",
         "claims",
-        "app/storage/state.py",
+        "app/tasks/store.py",
         "ORDER BY id FOR NO KEY UPDATE)\n",
         "ORDER BY id FOR UPDATE)\n",
         "a locked task does not block rows that refer to it (PostgreSQL)",
@@ -286,7 +286,7 @@ CLAIMS: Final = (
     Mutation(
         "claim-of-the-newest",
         "claims",
-        "app/storage/tasks.py",
+        "app/tasks/task_rows.py",
         "        .order_by(tasks.c.dispatch_due_at, tasks.c.id)\n        .limit(limit)\n",
         "        .order_by(tasks.c.dispatch_due_at.desc(), tasks.c.id.desc())\n        .limit(limit)\n",
         "each client's oldest task goes first",

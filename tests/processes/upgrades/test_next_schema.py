@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.storage.migrate import head
+from app.database.migrate import head
 from tests.chaos.load import assert_kept
 from tests.chaos.processes import Process, client, free_port, serving
 from tests.deployment.steady import steady_load

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.flows.deadlines import Deadlines
+from app.runtime.deadlines import Deadlines
 
 PATIENCE_S = 0.5
 

@@ -9,7 +9,7 @@ from app.demo.evidence import Evidence
 from app.demo.history import Step, read_steps, tell
 from app.demo.story import EARLY_CALLBACK, LOST_ANSWER, LOST_CALLBACK, STORY
 from app.demo.verdict import faults_in
-from app.vendor.kinds import KINDS
+from app.tempolor.kinds import KINDS
 
 CALLBACK = {"acknowledged": True, "item_id": "1"}
 QUERY = {"number": 9, "operation": "query"}

@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from app.flows.notify import Turns
-from app.storage.notices import receiver_of
+from app.notifications.deliver import Turns
+from app.tasks.notice_rows import receiver_of
 
 MANY = [receiver_of("greedy", f"https://h{n}.example:443") for n in range(100)]
 ONE = receiver_of("studio", "https://hooks.example:443")

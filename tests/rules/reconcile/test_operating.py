@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.domain.operating import BACK_S, MOST_ABSENCES, STEP_S, Operating, Sign, absent_s, beat, dump, load
+from app.rules.operating import BACK_S, MOST_ABSENCES, STEP_S, Operating, Sign, absent_s, beat, dump, load
 from tests.rules.tasks.scene import Story, after, away, denies, running_story, shows
 from tests.support.optional import present
 

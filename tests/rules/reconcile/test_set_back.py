@@ -6,12 +6,13 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
-from app.domain import model_breaker, standing
-from app.domain.observation import Observation
-from app.domain.set_back import AHEAD_S
-from app.domain.standing import GOING, Reason
-from app.domain.timing import later
-from app.flows.clock import Ids
+from app.limits import hold as standing
+from app.limits import model_breaker
+from app.limits.hold import GOING, Reason
+from app.rules.observation import Observation
+from app.rules.set_back import AHEAD_S
+from app.rules.timing import later
+from app.runtime.clock import Ids
 from tests.rules.tasks.scene import Story, after, denies, running_story, says, shows, us
 from tests.support.optional import present
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from app.domain.observation import Reading
-from app.flows.reconcile import Question, unheard_of
-from app.storage.items import Asked
-from app.vendor.answers import Answered, QueryAnswer, Spoiled, Unanswered
-from app.vendor.codes import NO_SUCH_WORK
+from app.reconcile.ask import Question, unheard_of
+from app.rules.observation import Reading
+from app.tasks.items import Asked
+from app.tempolor.answers import Answered, QueryAnswer, Spoiled, Unanswered
+from app.tempolor.codes import NO_SUCH_WORK
 from tests.rules.tasks.scene import after
 
 SHOWN, ABSENT = Asked("song", "t2m_shown", 0), Asked("song", "t2m_absent", 0)

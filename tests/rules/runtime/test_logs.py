@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import structlog
 
-from app.telemetry import logs
+from app.runtime import logging
 
 LARGE = {
     "text": "x" * 8_000_000,
@@ -22,7 +22,7 @@ LARGE = {
 
 @pytest.mark.parametrize("value", LARGE.values(), ids=LARGE)
 def test_a_large_value_is_cut(value: Any) -> None:
-    line = json.dumps(logs.bound(None, "info", {"event": "submit.accepted", "value": value}))
+    line = json.dumps(logging.bound(None, "info", {"event": "submit.accepted", "value": value}))
     assert len(line) < 100_000
     assert '"submit.accepted"' in line
     assert "more" in line or "..." in line
@@ -30,13 +30,13 @@ def test_a_large_value_is_cut(value: Any) -> None:
 
 def test_what_is_small_stays_as_it_is() -> None:
     event = {"event": "e", "text": "x" * 2000, "list": ["a", 1], "number": 7, "none": None, "nested": {"a": [1.5]}}
-    assert logs.bound(None, "info", dict(event)) == event
+    assert logging.bound(None, "info", dict(event)) == event
 
 
 def test_of_a_long_traceback_the_end_is_kept() -> None:
-    event = logs.bound(None, "error", {"event": "e", "exception": "x" * 100_000 + "ValueError: why"})
+    event = logging.bound(None, "error", {"event": "e", "exception": "x" * 100_000 + "ValueError: why"})
     assert event["exception"].endswith("ValueError: why")
-    assert len(event["exception"]) == logs.MOST_TRACE_CHARS
+    assert len(event["exception"]) == logging.MOST_TRACE_CHARS
 
 
 def test_for_a_person_too() -> None:
@@ -45,7 +45,7 @@ def test_for_a_person_too() -> None:
     except ValueError as error:
         exc_info = (type(error), error, error.__traceback__)
     written = io.StringIO()
-    logs.write_trace(written, exc_info)
+    logging.write_trace(written, exc_info)
     assert written.getvalue().rstrip().endswith("why")
-    assert len(written.getvalue()) <= logs.MOST_TRACE_CHARS + 1
-    structlog.dev.ConsoleRenderer(exception_formatter=logs.write_trace)
+    assert len(written.getvalue()) <= logging.MOST_TRACE_CHARS + 1
+    structlog.dev.ConsoleRenderer(exception_formatter=logging.write_trace)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from app.errors import Unavailable
-from app.flows.loops import Loop, Supervisor
+from app.runtime.loops import Loop, Supervisor
 from tests.support.clock import ScaledClock
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.api.meter import MOST_ADDRESSES, MOST_FAILURES, WINDOW_S, FailureMeter, network_of
 from app.errors import TooManyFailures
+from app.web.failure_meter import MOST_ADDRESSES, MOST_FAILURES, WINDOW_S, FailureMeter, network_of
 
 
 class Ticks:

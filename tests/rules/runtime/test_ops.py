@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from app.domain.observation import Disposition
-from app.domain.standing import Reason
-from app.domain.status import TaskStatus
-from app.telemetry.metrics import registry
-from app.vendor.codes import SUCCESS
+from app.limits.hold import Reason
+from app.rules.observation import Disposition
+from app.rules.status import TaskStatus
+from app.runtime.metrics import registry
+from app.tempolor.codes import SUCCESS
 
 ROOT = Path(__file__).parents[3]
 RULES = ROOT / "ops" / "alerts.yml"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.model_breaker import (
+from app.limits.model_breaker import (
     PROBE_S,
     Breaker,
     ModelKey,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.standing import (
+from app.limits.hold import (
     GOING,
     Hold,
     Reason,
@@ -25,7 +25,7 @@ from app.domain.standing import (
     probing,
     refused,
 )
-from app.domain.timing import FAR
+from app.rules.timing import FAR
 from tests.rules.tasks.scene import after
 from tests.support.optional import present
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.standing import (
+from app.limits.hold import (
     GOING,
     Reason,
     Standing,

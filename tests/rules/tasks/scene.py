@@ -8,24 +8,16 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from app.domain.board import Board, Rules
-from app.domain.item import ItemState, join
-from app.domain.observation import NamedBy, Observation, Reading, Source, to_us
-from app.domain.operating import Absence, Absences
-from app.domain.policy import Policy
-from app.domain.submission import (
-    Canceled,
-    Claimed,
-    GivenBack,
-    SubmissionEvent,
-    WasAccepted,
-    WasRefused,
-    WasUnknown,
-)
-from app.domain.task import Failure, Item, Task
-from app.domain.transition import Change, Outcome, step
-from app.domain.view import ItemView, view_item
-from app.vendor.kinds import FAMILIES
+from app.rules.board import Board, Rules
+from app.rules.join import ItemState, join
+from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
+from app.rules.operating import Absence, Absences
+from app.rules.policy import Policy
+from app.rules.submission import Canceled, Claimed, GivenBack, SubmissionEvent, WasAccepted, WasRefused, WasUnknown
+from app.rules.task import Failure, Item, Task
+from app.rules.transition import Change, Outcome, step
+from app.rules.view import ItemView, view_item
+from app.tempolor.kinds import FAMILIES
 
 T0 = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 POLICY = Policy()

@@ -5,8 +5,8 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from app.domain.observation import NamedBy, Observation, Reading, Source
-from app.domain.status import ItemStatus, SubStatus
+from app.rules.observation import NamedBy, Observation, Reading, Source
+from app.rules.status import ItemStatus, SubStatus
 from tests.rules.tasks.scene import us
 
 DEEP = settings(max_examples=3000, deadline=None)

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.derive import derive
-from app.domain.observation import NamedBy, Observation, Source
-from app.domain.status import item_rank
-from app.domain.submission import WasAccepted, WasUnknown
-from app.domain.task import Submission
+from app.rules.derive import derive
+from app.rules.observation import NamedBy, Observation, Source
+from app.rules.status import item_rank
+from app.rules.submission import WasAccepted, WasUnknown
+from app.rules.task import Submission
 from tests.rules.tasks.scene import Story, after, fresh_id, names, new_task, says, shows
 from tests.rules.tasks.strategies import DEEP, observations, shuffled_with_repeats
 

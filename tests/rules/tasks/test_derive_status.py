@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from app.domain.observation import Observation
-from app.domain.status import ITEM_FINAL, TASK_FINAL, TASK_USABLE, ItemStatus
-from app.domain.task import Submission, derive_status
+from app.rules.observation import Observation
+from app.rules.status import ITEM_FINAL, TASK_FINAL, TASK_USABLE, ItemStatus
+from app.rules.task import Submission, derive_status
 from tests.rules.tasks.scene import Story, denies, new_task, running_story, says, shows
 
 W, R, M, F, P, S = ItemStatus  # in their order

@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.domain.operating import Absence
-from app.domain.task import Submission
-from app.domain.timing import FAR
+from app.rules.operating import Absence
+from app.rules.task import Submission
+from app.rules.timing import FAR
 from tests.rules.tasks.scene import (
     T0,
     Story,

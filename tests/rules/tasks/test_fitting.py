@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from app.domain.fields import KNOWN
-from app.domain.item import ItemState, join, size_of
-from app.domain.observation import Observation, Source
-from app.domain.transition import MOST_ITEMS
-from app.flows.fitting import MOST_PAGE_BYTES, MOST_TASK_BYTES, fit_items, page_of
-from app.vendor import wire
-from app.vendor.kinds import FAMILIES, Family
+from app.documents.fitting import MOST_PAGE_BYTES, MOST_TASK_BYTES, fit_items, page_of
+from app.rules.fields import KNOWN
+from app.rules.join import ItemState, join, size_of
+from app.rules.observation import Observation, Source
+from app.rules.transition import MOST_ITEMS
+from app.tempolor import wire
+from app.tempolor.kinds import FAMILIES, Family
 from tests.support.bodies import worst_item
 
 MOST_STATE_BYTES = 640 * 1024

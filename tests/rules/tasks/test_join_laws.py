@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.domain.item import MOST_OTHER_FIELDS, MOST_URLS, ItemState, canonical, digest, join
-from app.domain.observation import Observation
-from app.domain.status import item_rank, sub_rank
+from app.rules.join import MOST_OTHER_FIELDS, MOST_URLS, ItemState, canonical, digest, join
+from app.rules.observation import Observation
+from app.rules.status import item_rank, sub_rank
 from tests.rules.tasks.scene import joined, says
 from tests.rules.tasks.strategies import DEEP, observations, shuffled_with_repeats, values
 from tests.support.optional import present

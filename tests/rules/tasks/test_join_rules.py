@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.domain.item import join
-from app.domain.status import (
+from app.rules.join import join
+from app.rules.status import (
     ITEM_FINAL,
     ITEM_ORDER,
     ITEM_USABLE,

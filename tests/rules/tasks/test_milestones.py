@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.observation import Reading
-from app.domain.policy import Policy
-from app.domain.task import Task
+from app.rules.observation import Reading
+from app.rules.policy import Policy
+from app.rules.task import Task
 from tests.rules.tasks.scene import Story, names, new_task, running_story, says, shows, stranger_says
 from tests.rules.tasks.strategies import readings
 from tests.support.optional import present

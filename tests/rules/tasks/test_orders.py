@@ -1,6 +1,6 @@
 """The orders of statuses, told as the product contract tells them."""
 
-from app.domain.status import ITEM_FINAL, ITEM_ORDER, ITEM_USABLE, SUB_ORDER, TASK_FINAL, TaskStatus
+from app.rules.status import ITEM_FINAL, ITEM_ORDER, ITEM_USABLE, SUB_ORDER, TASK_FINAL, TaskStatus
 
 
 def as_table(order: dict[str, int]) -> str:

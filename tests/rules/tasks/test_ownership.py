@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.observation import NamedBy, Observation
+from app.rules.observation import NamedBy, Observation
 from tests.rules.tasks.scene import Story, names, new_task, running_story, says, shows, stranger_says
 
 MP3 = "https://cdn.example/a.mp3"

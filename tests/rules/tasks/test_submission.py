@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from app.domain.policy import Policy
-from app.domain.task import Submission
-from app.domain.timing import FAR
-from app.domain.transition import Outcome
+from app.rules.policy import Policy
+from app.rules.task import Submission
+from app.rules.timing import FAR
+from app.rules.transition import Outcome
 from tests.rules.tasks.scene import Story, after, denies, fresh_id, new_task, says, shows
 from tests.support.optional import present
 

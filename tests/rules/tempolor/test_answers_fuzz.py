@@ -5,8 +5,8 @@ import json
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.vendor import codes
-from app.vendor.answers import (
+from app.tempolor import codes
+from app.tempolor.answers import (
     Accepted,
     Answered,
     Refused,
@@ -18,7 +18,7 @@ from app.vendor.answers import (
     read_submit_answer,
     result_of,
 )
-from app.vendor.kinds import FAMILIES, Family
+from app.tempolor.kinds import FAMILIES, Family
 
 families = st.sampled_from(list(FAMILIES.values()))
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=8)

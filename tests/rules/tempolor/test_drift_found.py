@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from app.vendor import wire
-from app.vendor.decoding import Malformed
-from app.vendor.drift import Found, Sort, of_answer, of_callback, of_request
-from app.vendor.kinds import FAMILIES, INSTRUMENTAL, LYRICS, SONG, STEMS, Family
+from app.tempolor import wire
+from app.tempolor.decoding import Malformed
+from app.tempolor.drift import Found, Sort, of_answer, of_callback, of_request
+from app.tempolor.kinds import FAMILIES, INSTRUMENTAL, LYRICS, SONG, STEMS, Family
 from tests.rules.tempolor.samples import AUDIO_COMPLETE
 
 READ = 33

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from app.vendor import answers
-from app.vendor.answers import Answered, Response, Spoiled, Unanswered, fault_of, read_query_answer
-from app.vendor.kinds import FAMILIES
+from app.tempolor import answers
+from app.tempolor.answers import Answered, Response, Spoiled, Unanswered, fault_of, read_query_answer
+from app.tempolor.kinds import FAMILIES
 
 SONG = FAMILIES["song"]
 ITEM = {"item_id": "t2m_1", "status": "succeeded", "title": "Harbour Lights"}

@@ -10,12 +10,12 @@ from uuid import UUID
 
 import pytest
 
-from app.vendor import wire
-from app.vendor.decoding import Malformed
-from app.vendor.kinds import SONG
-from app.vendor.redact import MARK, Redactor
-from app.vendor.spellings import MOST_ESCAPES
-from app.vendor.tokens import Tokens
+from app.tempolor import wire
+from app.tempolor.decoding import Malformed
+from app.tempolor.kinds import SONG
+from app.tempolor.redact import MARK, Redactor
+from app.tempolor.spellings import MOST_ESCAPES
+from app.tempolor.tokens import Tokens
 from tests.rules.tempolor.samples import AUDIO_COMPLETE, STEMS_ANSWER
 
 KEY = "Tempo-Zr8kQ2xV7mLw0pNd4sBt6yGh1cJf3aUe"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.vendor.codes import ON_SUBMIT, SPOILS_BATCH, SUCCESS, UNDOCUMENTED, Remedy, on_submit
-from app.vendor.kinds import ACCOUNT_PATH, FAMILIES, KINDS, QUERY_BATCH, overdue_default_s
+from app.tempolor.codes import ON_SUBMIT, SPOILS_BATCH, SUCCESS, UNDOCUMENTED, Remedy, on_submit
+from app.tempolor.kinds import ACCOUNT_PATH, FAMILIES, KINDS, QUERY_BATCH, overdue_default_s
 
 API = "/open-apis/v1"
 SONG = {"prompt": "slow folk, two guitars", "model": "tempolor-latest"}

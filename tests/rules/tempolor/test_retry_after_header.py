@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.vendor.answers import Refused, Unanswered
-from app.vendor.client import VendorClient
-from app.vendor.kinds import FAMILIES, KINDS
+from app.tempolor.answers import Refused, Unanswered
+from app.tempolor.client import VendorClient
+from app.tempolor.kinds import FAMILIES, KINDS
 from app.wiring import usual_authorities
 from tests.support.starting import StartSandbox
 

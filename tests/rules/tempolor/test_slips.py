@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.vendor.slips import slips_in
+from app.tempolor.slips import slips_in
 
 SONG = "song.generate"
 

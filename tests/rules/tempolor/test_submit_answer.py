@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.vendor import codes
-from app.vendor.answers import Accepted, Refused, Response, Unknown, read_envelope, read_submit_answer
-from app.vendor.codes import Remedy
+from app.tempolor import codes
+from app.tempolor.answers import Accepted, Refused, Response, Unknown, read_envelope, read_submit_answer
+from app.tempolor.codes import Remedy
 from tests.support.optional import present
 
 

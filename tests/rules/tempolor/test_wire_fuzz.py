@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.domain.item import ItemState, canonical, join
-from app.domain.observation import Observation, Reading, Source
-from app.vendor import decoding, wire
-from app.vendor.answers import read_envelope
-from app.vendor.kinds import FAMILIES, Family
+from app.rules.join import ItemState, canonical, join
+from app.rules.observation import Observation, Reading, Source
+from app.tempolor import decoding, wire
+from app.tempolor.answers import read_envelope
+from app.tempolor.kinds import FAMILIES, Family
 
 DEEP = settings(max_examples=5000, deadline=None)
 

@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.domain.fields import KNOWN, is_known, name_of, odd_key
-from app.domain.item import ItemState, join
-from app.domain.observation import Observation, Reading, Source
-from app.domain.status import ItemStatus, item_status
-from app.vendor import decoding, known, wire
-from app.vendor.kinds import FAMILIES, INSTRUMENTAL, LYRICS, MIDI, SONG, STEMS, Family
-from app.vendor.wire import Body
+from app.rules.fields import KNOWN, is_known, name_of, odd_key
+from app.rules.join import ItemState, join
+from app.rules.observation import Observation, Reading, Source
+from app.rules.status import ItemStatus, item_status
+from app.tempolor import decoding, known, wire
+from app.tempolor.kinds import FAMILIES, INSTRUMENTAL, LYRICS, MIDI, SONG, STEMS, Family
+from app.tempolor.wire import Body
 from tests.rules.tempolor.samples import AUDIO_COMPLETE, MP3, SECTIONS, STEMS_ANSWER, WAV, WAV_COMPLETE_WITHOUT_MP3
 
 

@@ -9,11 +9,11 @@ from typing import Any, get_args
 import pydantic_core
 import pytest
 
-from app.api.decoding import decode
-from app.api.intake import MOST_BATCH_BYTES, MOST_TASK_BYTES, _tasks_in, check_task
-from app.api.words import word_of
 from app.errors import InvalidJson, InvalidRequest, PayloadTooLarge
-from app.flows.accept import ListDigest, digest_of
+from app.submissions.accept import ListDigest, digest_of
+from app.submissions.intake import MOST_BATCH_BYTES, MOST_TASK_BYTES, _tasks_in, check_task
+from app.web.decoding import decode
+from app.web.fault_words import word_of
 
 HALF = b"\\ud83c"
 """Half of an emoji, as JavaScript writes a text that was cut."""

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import pytest
 
+from app.callbacks.admission import MOST_BYTES, MOST_ENTRIES, Admission
 from app.errors import Unavailable
-from app.flows.ingest import MOST_BYTES, MOST_ENTRIES, Admission
 from tests.support.gateway import Running
 
 SONG = b'{"songs": [{"item_id": "t2m_1", "status": "running", "prompt": "%s"}]}' % (b"slow " * 500)

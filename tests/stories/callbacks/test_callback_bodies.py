@@ -4,7 +4,7 @@ import json
 from urllib.parse import quote
 from uuid import UUID
 
-from app.domain.transition import MOST_ITEMS
+from app.rules.transition import MOST_ITEMS
 from tests.support.bodies import assert_problem, logged, raw_body, song
 from tests.support.direct import Direct
 from tests.support.gateway import Running

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from app.flows.apply import MOST_TO_LEAVE
-from app.storage.inbox import MOST_BODIES
+from app.callbacks.inbox import MOST_BODIES
+from app.tasks.apply import MOST_TO_LEAVE
 from tests.support.bodies import assert_problem, done, logged, raw_body, song
 from tests.support.direct import Direct, ids
 from tests.support.gateway import Running

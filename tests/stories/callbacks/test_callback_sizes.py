@@ -13,10 +13,10 @@ from uuid import UUID
 import pytest
 from starlette.types import Message
 
-from app.api.callbacks import CallbackEndpoint
-from app.api.meter import FailureMeter
-from app.flows.ingest import MOST_ENTRIES
+from app.callbacks.admission import MOST_ENTRIES
+from app.callbacks.endpoint import CallbackEndpoint
 from app.main import listen, make_server
+from app.web.failure_meter import FailureMeter
 from tests.support.bodies import assert_problem, logged, song
 from tests.support.databases import on_sqlite
 from tests.support.direct import Direct

@@ -3,7 +3,7 @@
 import base64
 from uuid import UUID
 
-from app.vendor.tokens import Tokens
+from app.tempolor.tokens import Tokens
 from tests.support.bodies import assert_problem, done, logged, song
 from tests.support.databases import on_sqlite
 from tests.support.direct import Direct

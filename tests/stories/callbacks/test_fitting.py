@@ -3,9 +3,9 @@
 import json
 from uuid import UUID
 
-from app.domain.transition import MOST_ITEMS
-from app.flows.fitting import MOST_TASK_BYTES
-from app.vendor.kinds import SONG
+from app.documents.fitting import MOST_TASK_BYTES
+from app.rules.transition import MOST_ITEMS
+from app.tempolor.kinds import SONG
 from tests.support.bodies import worst_item
 from tests.support.direct import Direct
 from tests.support.gateway import Running

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.domain.observation import Disposition
+from app.callbacks.admission import Address, Ingest
 from app.errors import Unavailable
-from app.flows.ingest import Address, Ingest
+from app.rules.observation import Disposition
 from tests.support.direct import Direct
 from tests.support.garbage import garbage_of
 from tests.support.gateway import make_gateway, make_settings

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from app.domain.item import MOST_OTHER_FIELDS
-from app.domain.observation import Disposition
-from app.storage import inbox, state, writes
-from app.storage.inbox import BODY_UNIT, MOST_BODIES, Delivery
-from app.storage.timeline import MOST_ENTRIES
+from app.callbacks import inbox
+from app.callbacks.inbox import BODY_UNIT, MOST_BODIES, Delivery
+from app.rules.join import MOST_OTHER_FIELDS
+from app.rules.observation import Disposition
+from app.tasks import store, writes
+from app.tasks.timeline import MOST_ENTRIES
 from tests.support.bodies import logged, song
 from tests.support.clock import ScaledClock
 from tests.support.direct import Direct, ids
@@ -37,8 +38,8 @@ async def _fill_log(gateway: Running, count: int, task_id: UUID | None = None) -
         Delivery(context.ids(), os.urandom(32), task_id, "song", b"{", context.clock.now(), None, Disposition.MALFORMED)
         for _ in range(count)
     ]
-    part = state.Part({writes.CALLBACKS: [inbox.row_of(row) for row in rows]})
-    await context.db.write(state.save, [part])
+    part = store.Part({writes.CALLBACKS: [inbox.row_of(row) for row in rows]})
+    await context.db.write(store.save, [part])
 
 
 async def _count(db: Direct, table: str) -> int:

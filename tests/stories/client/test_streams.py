@@ -13,7 +13,7 @@ from app.client import AsyncGatewayClient, NotFound, Retries, Unavailable
 from app.client.follow import Seen
 from app.client.results import read, task
 from app.client.sse import Event, read_events
-from app.flows.streams import ClientStream
+from app.watching.streams import ClientStream
 from tests.support.bodies import done, song
 from tests.support.cut_proxy import answering, proxied
 from tests.support.databases import on_sqlite

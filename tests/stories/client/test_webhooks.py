@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.caller.signing import sign
 from app.client import AsyncGatewayClient, BadSignature, UnexpectedAnswer, verify_notification
 from app.client.results import LoggedNotification
+from app.notifications.signing import sign
 from tests.support.gateway import SONG, Running, eventually
 from tests.support.optional import present
 from tests.support.receiver import plain, receiving

@@ -5,7 +5,7 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.flows.client_keys import FLUSH_S
+from app.clients.keys import FLUSH_S
 from tests.support.bodies import assert_problem
 from tests.support.clock import ScaledClock
 from tests.support.commands import Ended, call, environment

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any, cast
 from uuid import UUID
 
-from app.flows.erase import erase
-from app.storage.database import Database
+from app.database.database import Database
+from app.operations.erase import erase
 from tests.support.bodies import assert_problem, done, song
 from tests.support.clock import ScaledClock
 from tests.support.direct import Direct

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.flows.notify import Notifier
+from app.notifications.deliver import Notifier
 from tests.support.clock import ScaledClock
 from tests.support.gateway import Running
 from tests.support.starting import StartGateway

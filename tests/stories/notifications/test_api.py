@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 from standardwebhooks import Webhook
 
-from app.flows.notify import Notifier
+from app.notifications.deliver import Notifier
 from tests.support.bodies import assert_problem
 from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite

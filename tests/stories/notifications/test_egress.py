@@ -5,10 +5,10 @@ from itertools import permutations
 
 import pytest
 
-from app.caller.egress import EgressGuard, EgressRefused, is_public
-from app.caller.post import Delivered, Failed, Forbidden
-from app.caller.urls import check_url
 from app.errors import InvalidRequest
+from app.notifications.egress import EgressGuard, EgressRefused, is_public
+from app.notifications.post import Delivered, Failed, Forbidden
+from app.tasks.webhook_url import check_url
 from tests.support.logs import capture_logs
 from tests.support.receiver import MESSAGE, Resolver, calling, receiving
 

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.flows.apply import MOST_TO_LEAVE
-from app.flows.notify import Notifier
-from app.storage.tables import notifications
+from app.database.tables import notifications
+from app.notifications.deliver import Notifier
+from app.tasks.apply import MOST_TO_LEAVE
 from tests.stories.notifications.test_milestones_told import read
 from tests.support.bodies import done, song
 from tests.support.clock import ScaledClock

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.flows import notify
-from app.flows.loops import Loop, Supervisor
-from app.flows.notify import OPEN_TO_ALL, PER_CLIENT, PER_RECEIVER, SENDERS, Notifier, Turns
-from app.storage import notices, outbox
+from app.notifications import deliver, outbox
+from app.notifications.deliver import OPEN_TO_ALL, PER_CLIENT, PER_RECEIVER, SENDERS, Notifier, Turns
+from app.runtime.loops import Loop, Supervisor
+from app.tasks import notice_rows
 from tests.support.gateway import Running, eventually
 from tests.support.notifications import Watching, after_s, client_of, silence, watching, write, written
 from tests.support.virtual_time import monotonic
@@ -78,7 +78,7 @@ async def claimed(
 ) -> Counter[Any]:
     context = gateway.gateway.context
     found = await context.db.write(
-        notify.claim, context, turns or Turns(), Counter(dict(busy)), places, context.clock.now()
+        deliver.claim, context, turns or Turns(), Counter(dict(busy)), places, context.clock.now()
     )
     return Counter(letter.receiver for letter in found.letters)
 
@@ -94,7 +94,7 @@ async def test_half_of_the_places_are_for_receivers_that_have_nothing_under_way(
     assert second == {}, "what is left is for those that come later"
     await write(gateway, written(gateway, "http://127.0.0.1:99/", 10))
     assert await claimed(gateway, SENDERS - OPEN_TO_ALL, first) == {
-        notices.receiver_of("studio", "http://127.0.0.1:99"): 1
+        notice_rows.receiver_of("studio", "http://127.0.0.1:99"): 1
     }
 
 
@@ -110,10 +110,10 @@ async def test_more_receivers_than_are_looked_at_in_one_claim_all_get_their_turn
     await write(gateway, [*later, due])
     turns, found = Turns(), []
     for _ in range(2):
-        claimed = await context.db.write(notify.claim, context, turns, Counter(), 64, context.clock.now())
+        claimed = await context.db.write(deliver.claim, context, turns, Counter(), 64, context.clock.now())
         turns.took(claimed.letters, claimed.go_on)
         found.append([letter.receiver for letter in claimed.letters])
-    assert found == [[], [notices.receiver_of("studio", due.origin)]]
+    assert found == [[], [notice_rows.receiver_of("studio", due.origin)]]
 
 
 def test_whoever_was_served_longest_ago_comes_first_among_equals() -> None:

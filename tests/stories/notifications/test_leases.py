@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from app.flows import notify
-from app.flows.notify import Notifier
-from app.storage import outbox
-from app.storage.notices import NotificationStatus
-from app.storage.outbox import Letter
+from app.notifications import deliver as notify
+from app.notifications import outbox
+from app.notifications.deliver import Notifier
+from app.notifications.outbox import Letter
+from app.tasks.notice_rows import NotificationStatus
 from tests.support.backends import Away
 from tests.support.clock import ScaledClock
 from tests.support.direct import Direct

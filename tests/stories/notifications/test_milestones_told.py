@@ -6,8 +6,8 @@ from uuid import UUID
 
 from standardwebhooks import Webhook
 
-from app.flows.notify import Notifier
-from app.telemetry import metrics
+from app.notifications.deliver import Notifier
+from app.runtime import metrics
 from tests.support.bodies import done, song
 from tests.support.clock import ScaledClock
 from tests.support.gateway import Running, eventually

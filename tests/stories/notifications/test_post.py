@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.caller.post import Delivered, Failed, Forbidden, Gone, Rejected, shown
+from app.notifications.post import Delivered, Failed, Forbidden, Gone, Rejected, shown
 from tests.support.receiver import MESSAGE, OK, Resolver, calling, endless, plain, raw, receiving
 from tests.support.virtual_time import monotonic
 

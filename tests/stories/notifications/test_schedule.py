@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from app.caller.post import Delivered, Failed, Forbidden, Gone, Rejected
-from app.flows.notify import SCHEDULE_S, Notifier, judge
+from app.notifications.deliver import SCHEDULE_S, Notifier, judge
+from app.notifications.post import Delivered, Failed, Forbidden, Gone, Rejected
 from tests.support.clock import ScaledClock
 from tests.support.gateway import Running
 from tests.support.logs import capture_logs

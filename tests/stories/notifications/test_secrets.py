@@ -4,7 +4,7 @@ from typing import Any
 
 from standardwebhooks import Webhook
 
-from app.flows.notify import Notifier
+from app.notifications.deliver import Notifier
 from tests.support.bodies import assert_problem
 from tests.support.clock import ScaledClock
 from tests.support.gateway import Running

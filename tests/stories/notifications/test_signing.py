@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from app.caller.post import Delivered
-from app.caller.signing import sign
+from app.notifications.post import Delivered
+from app.notifications.signing import sign
 from tests.support.receiver import calling, receiving
 
 OLD, NEW, FOREIGN = ("whsec_" + letter * 43 + "=" for letter in "ABC")

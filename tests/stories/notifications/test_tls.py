@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from app.caller.post import Delivered, Failed
+from app.notifications.post import Delivered, Failed
 from tests.support.receiver import CERTIFICATE, MESSAGE, Resolver, calling, receiving
 
 pytestmark = pytest.mark.real_time

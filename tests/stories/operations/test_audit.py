@@ -7,8 +7,8 @@ from uuid import UUID
 import httpx
 import pytest
 
-from app.domain.audit import By
-from app.flows.retain import purge
+from app.audit.acts import By
+from app.operations.retention import purge
 from tests.support.bodies import assert_problem, done, logged, song
 from tests.support.clock import ScaledClock
 from tests.support.commands import call, environment

@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
+from app.database.tables import items, notifications, tasks
 from app.settings import BadSettings, load_settings
-from app.storage.tables import items, notifications, tasks
 from tests.stories.operations.test_outcomes import value
 from tests.support.bodies import song
 from tests.support.databases import on_sqlite

@@ -3,7 +3,7 @@
 import re
 from uuid import UUID
 
-from app.telemetry.metrics import registry
+from app.runtime.metrics import registry
 from tests.support.bodies import done, song
 from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite

@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from app.storage import items
+from app.tasks import items
 from tests.support.bodies import assert_problem, done, said, song
 from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.flows.drift import MOST_PENDING, Drift, listed
-from app.storage import drift as stored
-from app.storage.drift import OTHERS
-from app.vendor.drift import Found, Sort
+from app.drift import drift_rows as stored
+from app.drift.drift_rows import OTHERS
+from app.drift.gather import MOST_PENDING, Drift, listed
+from app.tempolor.drift import Found, Sort
 from tests.support.commands import call, environment
 from tests.support.databases import on_sqlite
 from tests.support.direct import Direct

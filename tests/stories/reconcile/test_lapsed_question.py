@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.storage import items
+from app.tasks import items
 from tests.support.gateway import running_gateway
 
 LEASE = timedelta(seconds=30)

@@ -1,6 +1,6 @@
 """A question that was claimed long ago is not asked: its lease could end under the call, and another asks then."""
 
-from app.flows.reconcile import ask, claim
+from app.reconcile.ask import ask, claim
 from tests.support.clock import ScaledClock
 from tests.support.starting import StartGateway, StartSandbox
 

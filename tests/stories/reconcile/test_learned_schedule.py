@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from app.sandbox.state import Sandbox
-from app.vendor.kinds import overdue_default_s
+from app.tempolor.kinds import overdue_default_s
 from tests.support.clock import ScaledClock
 from tests.support.gateway import PARAMS, Running, running_gateway
 from tests.support.starting import StartGateway, StartSandbox

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from app.flows.reconcile import claim, note_answer
+from app.database.tables import items
+from app.reconcile.ask import claim, note_answer
 from app.sandbox.state import Sandbox
-from app.storage.tables import items
-from app.vendor.answers import Unanswered
+from app.tempolor.answers import Unanswered
 from tests.support.bodies import assert_problem, song
 from tests.support.gateway import Running, eventually
 from tests.support.starting import StartGateway, StartSandbox

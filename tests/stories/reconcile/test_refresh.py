@@ -8,10 +8,11 @@ from uuid import UUID
 import httpx
 import pytest
 
+from app.reconcile import questions
 from app.sandbox.calls import Call
 from app.sandbox.state import Sandbox
 from app.sandbox.works import Works
-from app.storage import items, questions
+from app.tasks import items
 from tests.support.bodies import assert_problem, done, song
 from tests.support.clock import ScaledClock
 from tests.support.direct import Direct

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from app.domain.operating import Operating
-from app.flows.replan import Replanner
-from app.storage import limits
-from app.storage.limits import Limit
-from app.storage.tables import notifications
+from app.database.tables import notifications
+from app.limits import limits
+from app.limits.limits import Limit
+from app.reconcile.replan import Replanner
+from app.rules.operating import Operating
 from tests.support.clock import ScaledClock
 from tests.support.gateway import Running, eventually, running_gateway
 from tests.support.notifications import BUSY as NOT_TODAY

@@ -8,12 +8,12 @@ from uuid import UUID
 
 import httpx
 
-from app.domain.timing import later
-from app.flows.reconcile import Question, postpone
-from app.storage import items
-from app.storage.items import Asked
-from app.telemetry import metrics
-from app.vendor.answers import Unanswered
+from app.reconcile.ask import Question, postpone
+from app.rules.timing import later
+from app.runtime import metrics
+from app.tasks import items
+from app.tasks.items import Asked
+from app.tempolor.answers import Unanswered
 from tests.support.bodies import assert_problem
 from tests.support.gateway import Running, eventually, running_gateway
 from tests.support.receiver import plain

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from app.flows.retain import COUNTED, Pace, Retainer, purge
-from app.storage.database import Lane
-from app.telemetry import metrics
+from app.database.database import Lane
+from app.operations.retention import COUNTED, Pace, Retainer, purge
+from app.runtime import metrics
 from tests.support.backends import PassedOn
 from tests.support.bodies import done, logged, song
 from tests.support.clock import ScaledClock

@@ -14,7 +14,7 @@ from app.sandbox.config import DEFAULT_KEY, Prices
 from app.sandbox.parameters import QUERY_LIMIT
 from app.sandbox.run import running
 from app.sandbox.works import price
-from app.vendor.kinds import KINDS, QUERY_BATCH
+from app.tempolor.kinds import KINDS, QUERY_BATCH
 from tests.stories.sandbox.conftest import LIST_KEYS, PATHS, SONG, Caller, Receiver
 from tests.support.optional import present
 

@@ -12,7 +12,7 @@ from app.sandbox.config import DEFAULT_KEY, SandboxConfig, all_faults, load_conf
 from app.sandbox.plan import Plan, decide
 from app.sandbox.script import WorkRule
 from app.sandbox.state import Sandbox
-from app.vendor.kinds import KINDS
+from app.tempolor.kinds import KINDS
 from tests.stories.sandbox.conftest import PATHS, SONG, Caller, Receiver
 from tests.support.virtual_time import now_s
 

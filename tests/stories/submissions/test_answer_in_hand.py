@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.flows.dispatch import Dispatcher
+from app.submissions.dispatch import Dispatcher
 from tests.support.backends import Away
 from tests.support.direct import Direct, ids
 from tests.support.starting import StartGateway, StartSandbox

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.vendor.answers import Accepted, Refused, Response, Unanswered, Unknown
-from app.vendor.exchange import NoAnswer
-from app.vendor.kinds import FAMILIES
+from app.tempolor.answers import Accepted, Refused, Response, Unanswered, Unknown
+from app.tempolor.exchange import NoAnswer
+from app.tempolor.kinds import FAMILIES
 from tests.support.exchanges import (
     ACCEPTED,
     MOST_BYTES,

@@ -4,9 +4,9 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from app.flows.dispatch import claim
-from app.flows.turns import lock_next
+from app.limits.fair_order import lock_next
 from app.sandbox.state import Sandbox
+from app.submissions.dispatch import claim
 from tests.support.direct import Direct
 from tests.support.gateway import Running, eventually, running_gateway
 from tests.support.starting import StartGateway, StartSandbox

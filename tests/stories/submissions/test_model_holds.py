@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from app.domain.model_breaker import Breaker, ModelKey
-from app.domain.timing import later
+from app.database import tables
+from app.limits import breakers
+from app.limits.model_breaker import Breaker, ModelKey
+from app.rules.timing import later
+from app.runtime.metrics import model_held_tasks
 from app.sandbox.calls import Call
 from app.sandbox.config import merged
 from app.sandbox.state import Sandbox
-from app.storage import breakers, tables
-from app.telemetry.metrics import model_held_tasks
 from tests.support.clock import ScaledClock
 from tests.support.gateway import Running, eventually, running_gateway
 from tests.support.starting import StartGateway, StartSandbox

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from app.vendor.answers import Unanswered
-from app.vendor.client import VendorClient
+from app.tempolor.answers import Unanswered
+from app.tempolor.client import VendorClient
 from app.wiring import usual_authorities
 from tests.support.cut_proxy import answer, answering
 

@@ -4,9 +4,9 @@ import asyncio
 import json
 from contextlib import suppress
 
-from app.vendor.answers import Accepted
-from app.vendor.client import VendorClient
-from app.vendor.kinds import FAMILIES, KINDS
+from app.tempolor.answers import Accepted
+from app.tempolor.client import VendorClient
+from app.tempolor.kinds import FAMILIES, KINDS
 from app.wiring import usual_authorities
 
 DATA = {"item_ids": ["t2m_1"], "songs": [{"item_id": "t2m_1", "status": "running"}]}

@@ -1,6 +1,6 @@
 """Every kind, from submission to its end, by callbacks alone."""
 
-from app.vendor.kinds import KINDS
+from app.tempolor.kinds import KINDS
 from tests.support.starting import StartGateway, StartSandbox
 
 

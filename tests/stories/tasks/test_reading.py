@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from app.api import cursors
+from app.web import cursors
 from tests.support.bodies import assert_problem, done, song
 from tests.support.databases import on_sqlite
 from tests.support.direct import Direct, ids

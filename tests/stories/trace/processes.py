@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 
-from app.storage.connect import open_backend
-from app.storage.database import Database, Lane
+from app.database.connect import open_backend
+from app.database.database import Database, Lane
 from tests.support.gateway import Running, running_gateway
 from tests.support.virtual_time import StillBackend, VirtualClock, VirtualLoop
 

@@ -7,9 +7,9 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from app.flows.announce import MOST_CHANGED, read_ids, write_payloads
-from app.flows.clock import Clock, Ids
-from app.storage.listen import MOST_PAYLOAD_BYTES
+from app.database.listen import MOST_PAYLOAD_BYTES
+from app.runtime.clock import Clock, Ids
+from app.watching.announce import MOST_CHANGED, read_ids, write_payloads
 from tests.support.bodies import done, song
 from tests.support.databases import on_sqlite
 from tests.support.direct import Direct

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.api.connections import Limits
+from app.web.connections import Limits
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, SONG, Running, eventually
 from tests.support.sockets import Line, served, status_of

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from app.api.connections import Limits
+from app.web.connections import Limits
 from tests.support.bodies import song
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, SONG, Running, eventually

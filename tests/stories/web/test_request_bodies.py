@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 
-from app.api.bodies import SMALL_BYTES
-from app.api.intake import MOST_BATCH_BYTES, MOST_TASK_BYTES
+from app.submissions.intake import MOST_BATCH_BYTES, MOST_TASK_BYTES
+from app.web.bodies import SMALL_BYTES
 from tests.support.bodies import assert_problem, raw_body, song
 from tests.support.databases import on_sqlite
 from tests.support.direct import Direct

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from app.api.meter import MOST_FAILURES, WINDOW_S
+from app.web.failure_meter import MOST_FAILURES, WINDOW_S
 from tests.support.bodies import assert_problem, song
 from tests.support.direct import Direct
 from tests.support.gateway import Running

@@ -1,0 +1,182 @@
+"""One writer of callbacks: takes whatever waits, commits it as one group, and answers.
+
+There is no timer: a group forms by itself while the one before commits, so a lone callback pays nothing.
+"""
+
+import asyncio
+from collections import deque
+from typing import Final
+
+import msgspec
+import structlog
+
+from app.callbacks.commit import Committed, Received, Ruling, commit, store_poisoned
+from app.context import Context
+from app.database.database import Lane
+from app.errors import Unavailable
+from app.rules.observation import Disposition
+from app.runtime import metrics
+
+GROUP_BYTES: Final = 1024 * 1024
+LOCK_PATIENCE_S: Final = 1.0
+"""How long a callback steps back for a locked task before it waits for the lock alone."""
+STEP_BACK_S: Final = 0.02
+
+log = structlog.get_logger(__name__)
+
+
+class _Waiting(msgspec.Struct):
+    received: Received
+    answer: asyncio.Future[Ruling]
+    deferred_at: float | None = None
+    is_durable: bool = False
+
+
+class Writer:
+    """``step`` is called by its loop, which ``arrived`` wakes. Several writers share one ``patience``."""
+
+    def __init__(self, context: Context, patience: asyncio.Lock) -> None:
+        self._context = context
+        self._db = context.db.on(Lane.CALLBACKS)
+        self._most_entries = context.db.entries_at_once // context.db.groups_at_once
+        self._queue: deque[_Waiting] = deque()
+        self._alone: set[asyncio.Task[None]] = set()
+        self._patience = patience
+        self.arrived = asyncio.Event()
+
+    def put(self, received: Received) -> asyncio.Future[Ruling]:
+        """Have a callback committed with the next group; the future tells when it is durable."""
+        waiting = _Waiting(received, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        self.arrived.set()
+        return waiting.answer
+
+    async def step(self) -> float | None:
+        """Commit one group of what waits. Returns 0 if there may be more, None to wait for an arrival."""
+        group = self._take()
+        if group:
+            await self._commit(group)
+        return 0 if self._queue else None
+
+    def fail_all(self) -> None:
+        """Answer everybody who waits with 503: the process ends."""
+        while self._queue:
+            _fail(self._queue.popleft(), "the gateway is stopping")
+
+    def _take(self) -> list[_Waiting]:
+        group: list[_Waiting] = []
+        size = 0
+        while self._queue and len(group) < self._most_entries:
+            if self._queue[0].answer.done():
+                # Nobody waits any more: it was answered 503, and its place has been given to another.
+                self._queue.popleft()
+                continue
+            size += len(self._queue[0].received.body)
+            if group and size > GROUP_BYTES:
+                break
+            group.append(self._queue.popleft())
+        return group
+
+    async def _commit(self, group: list[_Waiting]) -> None:
+        try:
+            await self._commit_or_halve(group)
+        except BaseException:
+            for waiting in group:
+                _fail(waiting, "the callback could not be stored")
+            raise
+
+    async def _commit_or_halve(self, group: list[_Waiting]) -> None:
+        try:
+            await self._commit_twice(group)
+        except Unavailable as error:
+            for waiting in group:
+                _fail(waiting, error.detail)
+        except Exception as error:  # one poisonous callback must not fail its neighbours
+            if len(group) == 1:
+                await self._poison(group[0], error)
+                return
+            middle = len(group) // 2
+            await self._commit_or_halve(group[:middle])
+            await self._commit_or_halve(group[middle:])
+
+    async def _commit_twice(self, group: list[_Waiting]) -> None:
+        """Once more if the database was away: a connection that died while idle is found dead only by using it,
+        and a repeat is harmless also where only the answer to the commit was lost."""
+        try:
+            await self._commit_once(group)
+        except Unavailable:
+            await self._commit_once(group)
+
+    async def _commit_once(self, group: list[_Waiting], *, wait: bool = False) -> None:
+        """Without a transaction; what was left out, because somebody else is at it or because it takes more than one
+        statement, once more in one. What is durable already is not stored again, whatever failed beside it."""
+        context, left = self._context, [waiting for waiting in group if not waiting.is_durable]
+        if left and not wait:
+            received = [waiting.received for waiting in left]
+            found = await self._db.attempt(commit, received, context.rules, in_one_statement=True)
+            left = self._resolve(left, found) if found is not None else left
+            metrics.groups_redone.inc(bool(left))
+        if left:
+            received = [waiting.received for waiting in left]
+            left = self._resolve(left, await self._db.write(commit, received, context.rules, wait=wait))
+        for waiting in left:
+            self._defer(waiting)
+
+    def _resolve(self, group: list[_Waiting], committed: Committed) -> list[_Waiting]:
+        """Answer those whose callbacks are durable now; returns the others."""
+        self._context.committed(committed.applied)
+        left = []
+        for waiting, ruling in zip(group, committed.rulings, strict=True):
+            if ruling is None:
+                left.append(waiting)
+                continue
+            waiting.is_durable = True
+            if not waiting.answer.done():
+                waiting.answer.set_result(ruling)
+        if len(left) < len(group):
+            metrics.group_sizes.observe(len(group) - len(left))
+        return left
+
+    def _is_patient(self, waiting: _Waiting) -> bool:
+        since = waiting.deferred_at
+        return since is not None and self._context.clock.monotonic() - since >= LOCK_PATIENCE_S
+
+    def _defer(self, waiting: _Waiting) -> None:
+        """Another transaction holds the task: step back, so that nobody else waits for that lock."""
+        if waiting.deferred_at is None:
+            waiting.deferred_at = self._context.clock.monotonic()
+        if self._is_patient(waiting):
+            task = asyncio.create_task(self._commit_alone(waiting))
+            self._alone.add(task)
+            task.add_done_callback(self._alone.discard)
+        else:
+            asyncio.get_running_loop().call_later(STEP_BACK_S, self._requeue, waiting)
+
+    async def _commit_alone(self, waiting: _Waiting) -> None:
+        # One at a time: each waits on a connection of the callbacks' lane, and the writers need the others.
+        async with self._patience:
+            if waiting.answer.done():
+                return  # it was answered 503 meanwhile
+            try:
+                await self._commit_once([waiting], wait=True)
+            except Unavailable as error:
+                _fail(waiting, error.detail)
+            except Exception as error:
+                await self._poison(waiting, error)
+
+    def _requeue(self, waiting: _Waiting) -> None:
+        if not waiting.answer.done():
+            self._queue.append(waiting)
+            self.arrived.set()
+
+    async def _poison(self, waiting: _Waiting, error: Exception) -> None:
+        log.error("callback.poisoned", exc_info=error)
+        await self._db.write(store_poisoned, waiting.received, f"{type(error).__name__} while it was applied")
+        if not waiting.answer.done():
+            waiting.answer.set_result(Ruling(Disposition.POISONED, usable=False))
+
+
+def _fail(waiting: _Waiting, why: str) -> None:
+    """Answer 503. The error is a new one: that of the group holds, by its traceback, all of the group."""
+    if not waiting.answer.done():
+        waiting.answer.set_exception(Unavailable(why))

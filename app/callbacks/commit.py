@@ -1,0 +1,238 @@
+"""A group of callbacks: load their tasks, join what is new, save both with the log.
+
+Everything is read first, decided in memory, and written at once, in parts that have no task in common: each is saved
+or left out by itself, so that a task that somebody else is at does not make its neighbours' work void. A repeat of an
+applied body is counted and goes no further; its first copy's time stays its time, or an old callback would look new.
+"""
+
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+import sqlalchemy as sa
+from msgspec.structs import replace
+
+from app.callbacks import inbox
+from app.callbacks.inbox import Delivery
+from app.database.database import Conflicted
+from app.rules.board import Board, Rules
+from app.rules.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
+from app.rules.task import Task
+from app.rules.transition import Change, Outcome, Verdict
+from app.tasks import store, writes
+from app.tasks.apply import Applied, Loaded, load_parts, save_parts, step_all
+from app.tasks.store import Receipt
+
+
+class Received(msgspec.Struct, frozen=True):
+    """A callback with a valid token, read. ``fault`` says why it is malformed, and then it has no readings.
+    ``times`` is above 1 where several copies were collapsed. ``fresh``: not a replay."""
+
+    id: UUID
+    digest: bytes
+    task_id: UUID | None
+    family: str
+    body: bytes
+    received_at: datetime
+    address: str | None
+    readings: tuple[Reading, ...]
+    fault: str | None = None
+    times: int = 1
+    fresh: bool = True
+
+
+class Ruling(msgspec.Struct, frozen=True):
+    """What became of a callback. ``usable``: something of it was applied, or there was nothing to apply."""
+
+    disposition: Disposition
+    usable: bool
+    repeated: bool = False
+
+
+@dataclass(slots=True)
+class Committed:
+    """``rulings`` matches the group; None for a callback that was left out: somebody else is at its task, or has
+    changed it, or it takes a transaction and there was none."""
+
+    rulings: list[Ruling | None] = field(default_factory=list)
+    applied: Applied = field(default_factory=Applied)
+
+
+def commit(
+    conn: sa.Connection, group: Sequence[Received], rules: Rules, *, wait: bool = False, in_one_statement: bool = False
+) -> Committed:
+    """Store and apply a group of callbacks, in the caller's transaction; a callback whose task somebody else is at is
+    left out, or with ``wait`` waited for. ``in_one_statement``: without a transaction; those that need one are left
+    out too. Raises ``Conflicted``."""
+    unique = _collapse(group)
+    changes = [_change(one) for one in unique]
+    parts = load_parts(conn, changes, [one.digest for one in unique], wait=wait)
+    decided = [
+        _decide(conn, loaded, [unique[place] for place in places], [changes[place] for place in places], rules)
+        for loaded, places in parts
+    ]
+    saved = save_parts(conn, [loaded for loaded, _ in parts], rules, in_one_statement=in_one_statement)
+    if wait and not all(saved):
+        raise Conflicted
+    rulings: dict[bytes, Ruling] = {}
+    applied = Applied()
+    for (ruled, done), is_saved in zip(decided, saved, strict=True):
+        if is_saved:
+            rulings |= ruled
+            applied.add(done)
+    return Committed([rulings.get(one.digest) for one in group], applied)
+
+
+def _decide(
+    conn: sa.Connection, loaded: Loaded, group: Sequence[Received], changes: Sequence[Change], rules: Rules
+) -> tuple[dict[bytes, Ruling], Applied]:
+    """Join a part of a group in memory, and give it what the log is to have. Returns what becomes of each callback."""
+    board, receipts = loaded.board, loaded.receipts
+    # Tasks that are no more (purged): nothing can be applied to them.
+    orphans = frozenset({one.task_id for one in group if one.task_id is not None} - board.tasks.keys())
+    unkept = _beyond_limit(board, group, receipts) | _beyond_allowance(conn, group, receipts, orphans)
+    rulings = {one.digest: _known_ruling(one, receipts.get(one.digest), orphans) for one in group}
+    fresh = [(one, change) for one, change in zip(group, changes, strict=True) if rulings[one.digest] is None]
+    for one, _ in fresh:
+        if one.digest not in receipts:
+            for task in _charged(board, one):
+                task.stored_bodies += 1 + len(one.body) // inbox.BODY_UNIT
+                # Charged also where nothing of it is applied to the task.
+                board.dirty_tasks.add(task.id)
+    told = [_told(one, change, receipts.get(one.digest), one.digest in unkept) for one, change in fresh]
+    applied = step_all(loaded, told, rules)
+    rulings |= {one.digest: _ruling(one, outcome) for (one, _), outcome in zip(fresh, applied.outcomes, strict=True)}
+    ruled = {digest: ruling for digest, ruling in rulings.items() if ruling is not None}
+    for one in group:
+        if one.digest in unkept:
+            continue
+        receipt = receipts.get(one.digest)
+        delivery = _delivery(one, ruled[one.digest], receipt)
+        if receipt is None or receipt.disposition is delivery.disposition:
+            loaded.callbacks.append(inbox.row_of(delivery))
+        else:
+            loaded.settled_callbacks.append(inbox.settled_row_of(delivery))
+    return ruled, applied
+
+
+def store_poisoned(conn: sa.Connection, received: Received, why: str) -> None:
+    """Keep a callback that could not be applied, in a transaction of its own, unless its token has had too many."""
+    known = {receipt.digest: receipt for receipt in store.load(conn, (), (), [received.digest]).receipts}
+    if not known and not inbox.allowance(conn, received.task_id, received.family, received.received_at):
+        return
+    poisoned = Ruling(Disposition.POISONED, usable=False)
+    delivery = _delivery(replace(received, fault=why), poisoned, known.get(received.digest))
+    store.save(conn, [store.Part({writes.CALLBACKS: [inbox.row_of(delivery)]})])
+
+
+def _collapse(group: Sequence[Received]) -> list[Received]:
+    """One of each key: the same key twice in one statement fails the whole group."""
+    unique: dict[bytes, Received] = {}
+    for one in group:
+        first = unique.get(one.digest)
+        unique[one.digest] = one if first is None else replace(first, times=first.times + one.times)
+    return list(unique.values())
+
+
+def _change(one: Received) -> Change:
+    """What a callback says, as if this were its first copy."""
+    named_by = NamedBy.UNBOUND_TOKEN if one.task_id is None else NamedBy.BOUND_TOKEN
+    observed_us = to_us(one.received_at)
+    observations = tuple(
+        Observation(one.family, reading, Source.CALLBACK, observed_us, named_by, fresh=one.fresh)
+        for reading in one.readings
+    )
+    detail = {"callback_id": str(one.id)} | ({"malformed": one.fault} if one.fault else {})
+    return Change(one.received_at, "callback", one.task_id, observations, detail=detail)
+
+
+def _told(one: Received, change: Change, receipt: Receipt | None, unkept: bool) -> Change:
+    """The change of a callback that was perhaps told before, or is beyond what is kept: quiet, and as of the time
+    of its first copy."""
+    if receipt is None and not unkept:
+        return change
+    observed_us = to_us(receipt.received_at if receipt else one.received_at)
+    fresh = one.fresh and receipt is None
+    observations = tuple(replace(seen, observed_us=observed_us, fresh=fresh) for seen in change.observations)
+    return replace(change, entry=None, observations=observations)
+
+
+def _beyond_limit(board: Board, group: Iterable[Received], receipts: Container[bytes]) -> set[bytes]:
+    """Callbacks of tasks that have had too many different ones: applied, counted, but not kept."""
+    return {
+        one.digest
+        for one in group
+        if one.digest not in receipts and any(task.stored_bodies >= inbox.MOST_BODIES for task in _charged(board, one))
+    }
+
+
+def _beyond_allowance(
+    conn: sa.Connection, group: Iterable[Received], receipts: Container[bytes], orphans: Container[UUID]
+) -> set[bytes]:
+    """The same for callbacks that no task can be charged with: of a purged task, or of an unbound token and naming no
+    item. Their rows in the log are counted instead, for each token: its owner may leak it like any other."""
+    new: dict[tuple[UUID | None, str], list[Received]] = {}
+    for one in group:
+        nameless = one.task_id is None and not one.readings
+        if one.digest not in receipts and (nameless or one.task_id in orphans):
+            new.setdefault((one.task_id, one.family), []).append(one)
+    beyond: set[bytes] = set()
+    for (task_id, family), received in new.items():
+        left = inbox.allowance(conn, task_id, family, received[0].received_at)
+        beyond.update(one.digest for one in received[left:])
+    return beyond
+
+
+def _charged(board: Board, one: Received) -> list[Task]:
+    """The tasks on whose account a body is kept: that of its token, or those that hold what an unbound one names."""
+    if one.task_id is not None:
+        return [board.tasks[one.task_id]] if one.task_id in board.tasks else []
+    held = (board.items.get((one.family, reading.item_id)) for reading in one.readings)
+    return [board.tasks[task_id] for task_id in sorted({item.task_id for item in held if item is not None})]
+
+
+def _delivery(one: Received, ruling: Ruling, receipt: Receipt | None) -> Delivery:
+    """A callback as the log is to have it. A repeat that changes nothing leaves what became of its first copy."""
+    disposition, detail = ruling.disposition, one.fault
+    if receipt is not None:
+        detail = None
+        if ruling.repeated or disposition in (Disposition.ORPHAN, Disposition.POISONED):
+            disposition = receipt.disposition
+    return Delivery(
+        one.id,
+        one.digest,
+        one.task_id,
+        one.family,
+        one.body,
+        one.received_at,
+        one.address,
+        disposition,
+        detail,
+        one.times,
+    )
+
+
+def _known_ruling(one: Received, receipt: Receipt | None, orphans: frozenset[UUID]) -> Ruling | None:
+    """The ruling that needs no join: an orphan's, or that of the first copy. None: to be applied."""
+    if one.task_id in orphans:
+        return Ruling(Disposition.ORPHAN, usable=True)
+    if receipt is None or receipt.disposition is Disposition.MISMATCHED:
+        return None
+    if receipt.disposition is Disposition.MALFORMED and one.fault is None:
+        return None  # an earlier release could not read it
+    usable = receipt.disposition in (Disposition.APPLIED, Disposition.ORPHAN)
+    return Ruling(receipt.disposition, usable, repeated=True)
+
+
+def _ruling(one: Received, outcome: Outcome | None) -> Ruling:
+    if outcome is None:
+        raise AssertionError("a ready callback's tasks are all on the board")
+    if one.fault is not None:
+        return Ruling(Disposition.MALFORMED, usable=False)
+    usable = not outcome.verdicts or Verdict.APPLIED in outcome.verdicts
+    mismatched = Verdict.MISMATCHED in outcome.verdicts
+    if one.task_id is None and not outcome.verdicts:
+        return Ruling(Disposition.ORPHAN, usable)
+    return Ruling(Disposition.MISMATCHED if mismatched else Disposition.APPLIED, usable)

@@ -1,0 +1,192 @@
+"""The endpoint that TemPolor calls: plain ASGI, since it is the hot path, and the only one the internet reaches.
+
+In this order: token, address, size, body (G7), and ``success`` only after the commit (G1).
+"""
+
+import asyncio
+import ipaddress
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final, cast
+
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from app.callbacks.admission import FULL, Address, Ingest
+from app.errors import GatewayError, PayloadTooLarge, Unavailable
+from app.runtime import metrics
+from app.runtime.deadlines import Deadlines
+from app.tempolor.kinds import FAMILIES
+from app.web.encodings import unpacked
+from app.web.failure_meter import FailureMeter
+from app.web.problems import Problem, of_error
+
+PREFIX: Final = "/callbacks/"
+READ_TIMEOUT_S: Final = 10.0
+"""A body that does not come must not hold a place for ever."""
+_SUCCESS: Final = PlainTextResponse("success")
+"""Made once: it is the answer to nearly every callback."""
+_FULL: Final = of_error(Unavailable(FULL))
+"""Made once: under a flood it is the answer to most, and takes processor time from what was taken in."""
+_counter: Final = lru_cache(metrics.callbacks.labels)
+
+
+class _Gone(Exception):
+    """The sender went away before its body had ended."""
+
+
+class _Reader:
+    """A request whose body is being read."""
+
+    __slots__ = ("is_late", "task")
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.task = task
+        self.is_late = False
+
+    def give_up(self) -> None:
+        self.is_late = True
+        self.task.cancel()
+
+
+class CallbackEndpoint:
+    """``POST /callbacks/{family}/{token}``. ``allowed``: networks that may call, all if empty."""
+
+    def __init__(
+        self,
+        ingest: Ingest,
+        meter: FailureMeter,
+        most_bytes: int,
+        allowed: Sequence[str],
+        *,
+        read_timeout_s: float = READ_TIMEOUT_S,
+    ) -> None:
+        self._ingest = ingest
+        self._meter = meter
+        self._most_bytes = most_bytes
+        self._readers: Deadlines[_Reader] = Deadlines(read_timeout_s, _Reader.give_up)
+        self._allowed = [ipaddress.ip_network(one, strict=False) for one in allowed]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        family, _, token = scope["path"].removeprefix(PREFIX).partition("/")
+        try:
+            response, disposition = await self._answer(scope, receive, family, token)
+        except _Gone:
+            return
+        label = family if family in FAMILIES else "other"
+        _counter(label, disposition).inc()
+        if response.status_code == 200:
+            metrics.acknowledge_seconds.observe(time.perf_counter() - started)
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, family: str, token: str) -> tuple[Response, str]:
+        if scope["method"] != "POST":
+            return Problem(405, "method_not_allowed", "Callbacks are posted.", {"Allow": "POST"}), "method"
+        client = scope.get("client")
+        address = client[0] if client else None
+        to = self._ingest.open(family, token)
+        if to is None:
+            try:
+                self._meter.fail(address)
+            except GatewayError as error:
+                return of_error(error), "forbidden"
+            return Problem(403, "forbidden", "The token is not valid."), "forbidden"
+        if self._allowed and not self._is_allowed(address):
+            return Problem(403, "forbidden", "Callbacks from this address are not allowed."), "forbidden"
+        return await self._take(scope, receive, to, address)
+
+    async def _take(self, scope: Scope, receive: Receive, to: Address, address: str | None) -> tuple[Response, str]:
+        admission = self._ingest.admission
+        try:
+            admission.enter()
+        except Unavailable:
+            return _FULL, "unavailable"
+        body = bytearray()
+        try:
+            announced, encoding = _about_body(scope)
+            if announced > self._most_bytes:
+                raise self._too_large()
+            await self._read_in_time(receive, body)
+            if encoding:
+                self._unpack(body, encoding)
+            self._ingest.heard(to, scope["headers"], address)
+            ruling = await self._ingest.receive(to, bytes(body), address)
+        except PayloadTooLarge as error:
+            return of_error(error), "too_large"
+        except TimeoutError:
+            return Problem(408, "too_slow", "The body did not come in time.", {"Connection": "close"}), "too_slow"
+        except GatewayError as error:
+            return of_error(error), "unavailable"
+        finally:
+            admission.leave(len(body))
+        return _response(ruling.disposition.value, ruling.usable), (
+            "duplicate" if ruling.repeated else ruling.disposition.value
+        )
+
+    def _unpack(self, body: bytearray, encoding: str) -> None:
+        """What is stored and applied is what the sender packed. Raises ``PayloadTooLarge``, ``Unavailable``."""
+        plain = unpacked(bytes(body), encoding, self._most_bytes)
+        self._ingest.admission.hold(len(plain) - len(body))
+        body[:] = plain
+
+    async def _read_in_time(self, receive: Receive, body: bytearray) -> None:
+        """Read the body. Raises ``TimeoutError`` where it does not come in time."""
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        reader = _Reader(task)
+        canceled_before = task.cancelling()
+        self._readers.add(reader)
+        try:
+            await self._read(receive, body)
+        except asyncio.CancelledError:
+            if reader.is_late and task.uncancel() <= canceled_before:
+                raise TimeoutError from None
+            raise
+        finally:
+            self._readers.remove(reader)
+
+    async def _read(self, receive: Receive, body: bytearray) -> None:
+        """Read the body, bounded also where its length was not announced. What it raises is in no local variable: a
+        frame and its error that hold each other keep the body until the collector comes."""
+        more = True
+        while more:
+            message: Any = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Gone
+            chunk = message.get("body", b"")
+            if len(body) + len(chunk) > self._most_bytes:
+                raise self._too_large()
+            self._ingest.admission.hold(len(chunk))
+            body += chunk
+            more = message.get("more_body", False)
+
+    def _too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(f"the body is over {self._most_bytes} bytes")
+
+    def _is_allowed(self, address: str | None) -> bool:
+        try:
+            found = ipaddress.ip_address(address or "")
+        except ValueError:
+            return False
+        mapped = getattr(found, "ipv4_mapped", None)
+        return any((mapped or found) in network for network in self._allowed)
+
+
+def _about_body(scope: Scope) -> tuple[int, str]:
+    """Its announced length, 0 if there is none, and its encoding."""
+    length, encoding = 0, ""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            length = int(value)
+        elif name == b"content-encoding":
+            encoding = value.decode("latin-1").strip().lower()
+    return length, encoding
+
+
+def _response(disposition: str, usable: bool) -> Response:
+    if usable:
+        return _SUCCESS
+    if disposition == "mismatched":
+        return Problem(403, "forbidden", "The items of this body belong to another task.")
+    return Problem(400, disposition, "The body is kept in the log; nothing of it could be applied.")

@@ -1,0 +1,107 @@
+"""Replaying: a stored callback is read anew and joined, as of the time at which its first copy was received.
+
+The way is that of any callback, the same reading and the same one door; only that nothing is counted again, nothing
+is learned of the vendor's timing, and nobody is notified unless that is asked for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import sqlalchemy as sa
+import structlog
+
+from app.audit import audit_rows
+from app.audit.acts import Act, Action, By
+from app.audit.audit import act
+from app.callbacks import inbox
+from app.callbacks.inbox import Logged
+from app.callbacks.log import callback_document
+from app.context import Context
+from app.documents.document import Document
+from app.errors import Conflict, GatewayError, NotFound
+from app.rules.board import Board
+from app.rules.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
+from app.rules.transition import Change, Outcome, Verdict
+from app.tasks.apply import Applied, load_locked, save_locked, step_all
+from app.tempolor import decoding, wire
+from app.tempolor.kinds import FAMILIES
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """``logged``: the row as it is now. ``changed``: the tasks that changed visibly."""
+
+    logged: Logged
+    applied: Applied
+    changed: tuple[UUID, ...] = ()
+
+
+async def replay(context: Context, by: By, callback_id: UUID, *, notify: bool) -> Document:
+    """Read a callback of the log anew and apply it; durable when this returns. Its row as it is now, with ``changed``:
+    the tasks that changed visibly. Raises ``NotFound``; ``Conflict`` where it cannot be applied this time either, and
+    its row stays as it is; ``Unavailable``."""
+    recorded = act(context.clock, by, Action.REPLAY_CALLBACK, str(callback_id), notify=notify)
+    try:
+        done = await context.db.write(_replay, context, callback_id, recorded, notify)
+    except GatewayError:
+        raise
+    except Exception as error:
+        log.error("replay.failed", callback_id=str(callback_id), exc_info=error)
+        raise Conflict(f"the callback could not be applied: {type(error).__name__}") from error
+    context.committed(done.applied)
+    return {**callback_document(done.logged), "changed": [str(task_id) for task_id in done.changed]}
+
+
+def _observations(logged: Logged, readings: Sequence[Reading]) -> tuple[Observation, ...]:
+    """What a stored callback says, as of the time of its first copy."""
+    named_by = NamedBy.UNBOUND_TOKEN if logged.task_id is None else NamedBy.BOUND_TOKEN
+    observed_us = to_us(logged.received_at)
+    return tuple(
+        Observation(logged.family, reading, Source.CALLBACK, observed_us, named_by, fresh=False) for reading in readings
+    )
+
+
+def _hush(board: Board, applied: Applied) -> None:
+    """Have nobody notified of what was done on a board."""
+    board.milestones.clear()
+    applied.notifies = False
+
+
+def _replay(conn: sa.Connection, context: Context, callback_id: UUID, recorded: Act, notify: bool) -> Replayed:
+    logged = inbox.find(conn, callback_id)
+    if logged is None:
+        raise NotFound("there is no such callback")
+    audit_rows.record(conn, recorded)
+    try:
+        readings = wire.read_callback(context.redactor.body(logged.body), FAMILIES[logged.family]).readings
+    except decoding.Malformed as error:
+        return _noted(conn, logged, Disposition.MALFORMED, str(error))
+    observations = _observations(logged, readings)
+    change = Change(recorded.at, "replayed", logged.task_id, observations, detail={"callback_id": str(logged.id)})
+    loaded = load_locked(conn, [change])
+    if not loaded.holds(change):
+        return _noted(conn, logged, Disposition.ORPHAN, None)
+    before = {task_id: task.version for task_id, task in loaded.board.tasks.items()}
+    applied = step_all(loaded, [change], context.rules)
+    if not notify:
+        _hush(loaded.board, applied)
+    [outcome] = applied.outcomes
+    disposition = _disposition(outcome)
+    inbox.settle(conn, logged.id, disposition.value, None)
+    save_locked(conn, loaded, context.rules)
+    changed = [task_id for task_id in applied.changed if loaded.board.tasks[task_id].version > before.get(task_id, 0)]
+    return Replayed(replace(logged, disposition=disposition.value, detail=None), applied, tuple(sorted(changed)))
+
+
+def _noted(conn: sa.Connection, logged: Logged, disposition: Disposition, detail: str | None) -> Replayed:
+    """Note what became of a callback that applies to nothing."""
+    inbox.settle(conn, logged.id, disposition.value, detail)
+    return Replayed(replace(logged, disposition=disposition.value, detail=detail), Applied())
+
+
+def _disposition(outcome: Outcome | None) -> Disposition:
+    mismatched = outcome is not None and Verdict.MISMATCHED in outcome.verdicts
+    return Disposition.MISMATCHED if mismatched else Disposition.APPLIED

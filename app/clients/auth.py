@@ -1,0 +1,70 @@
+"""Who is asking: the client whose API key a request carries, and what of the product it may see."""
+
+from typing import Annotated, Final
+
+import structlog
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+
+from app.clients import clients
+from app.clients.keys import KeyUses
+from app.context import Context
+from app.errors import Forbidden, Unauthenticated
+from app.rules.client import Client
+from app.web.failure_meter import FailureMeter
+from app.web.services import service
+
+TheContext = Annotated[Context, service("context")]
+_bearer = HTTPBearer(auto_error=False, description="An API key, as `clients create` shows it once.")
+
+
+async def caller(
+    request: Request,
+    context: TheContext,
+    meter: Annotated[FailureMeter, service("meter")],
+    key_uses: Annotated[KeyUses, service("key_uses")],
+    _documented: Annotated[object, Depends(_bearer)],
+) -> Client:
+    """The client whose key the request carries. Raises ``Unauthenticated``, ``TooManyFailures``."""
+    api_key = _bearer_key(request)
+    client = await clients.find_by_key(context.db, context.clock, api_key) if api_key else None
+    if client is None:
+        meter.fail(request.client.host if request.client else None)
+        raise Unauthenticated("the request carries no API key" if not api_key else "nobody has this API key")
+    key_uses.note(client, context.clock.now())
+    structlog.contextvars.bind_contextvars(client=client.name, **_named(request))
+    return client
+
+
+async def admin(client: Annotated[Client, Depends(caller)]) -> Client:
+    """The caller, who must be an admin. Raises ``Forbidden``."""
+    if not client.is_admin:
+        raise Forbidden("this is an admin's")
+    return client
+
+
+_IDS: Final = frozenset({"task_id", "item_id", "callback_id", "notification_id"})
+MOST_ID_CHARS: Final = 64
+Caller = Annotated[Client, Depends(caller)]
+Admin = Annotated[Client, Depends(admin)]
+
+
+def scope_of(client: Client) -> str | None:
+    """Whose tasks a client sees: its own, or (None) all."""
+    return None if client.is_admin else client.name
+
+
+def _named(request: Request) -> dict[str, str]:
+    """The ids in a request's path, for its log lines."""
+    named = {name: str(value) for name, value in request.path_params.items() if name in _IDS}
+    return {name: value[:MOST_ID_CHARS] for name, value in named.items()}
+
+
+def _bearer_key(request: Request) -> str | None:
+    # Keys are any printable text, so the header is read as bytes, which the framework takes for Latin-1.
+    for name, value in request.scope["headers"]:
+        if name == b"authorization":
+            scheme, _, key = value.strip().partition(b" ")
+            if scheme.lower() == b"bearer":
+                return key.strip().decode("utf-8", "replace") or None
+    return None

@@ -1,0 +1,112 @@
+"""Clients and their API keys. A key is stored as its SHA-256: it is random and long, so a slow hash gains nothing."""
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from app.database import dialect
+from app.database.tables import clients
+from app.rules.client import Client
+
+NO_PREVIOUS_KEY: Final = {"previous_key_digest": None, "previous_key_until": None, "previous_key_used_at": None}
+
+
+def key_digest(api_key: str) -> bytes:
+    return hashlib.sha256(api_key.encode()).digest()
+
+
+def add(conn: sa.Connection, name: str, api_key: str, webhook_secret: str, *, is_admin: bool, now: datetime) -> bool:
+    """Add a client; false if the name or the key is taken (also by a revoked client)."""
+    digest = key_digest(api_key)
+    taken = sa.or_(clients.c.name == name, clients.c.key_digest == digest)
+    if conn.scalar(sa.select(clients.c.name).where(taken)) is not None:
+        return False
+    insert = dialect.insert(conn, clients).on_conflict_do_nothing(index_elements=["name"])
+    values = {"key_digest": digest, "is_admin": is_admin, "webhook_secret": webhook_secret, "created_at": now}
+    return conn.execute(insert.values(name=name, **values)).rowcount == 1
+
+
+def restore(
+    conn: sa.Connection, name: str, api_key: str, webhook_secret: str, *, is_admin: bool, now: datetime
+) -> None:
+    """Make sure that a client exists with this key: added, or un-revoked and given the key."""
+    digest = key_digest(api_key)
+    conn.execute(clients.delete().where(clients.c.key_digest == digest, clients.c.name != name))
+    conn.execute(clients.update().where(clients.c.previous_key_digest == digest).values(**NO_PREVIOUS_KEY))
+    if not add(conn, name, api_key, webhook_secret, is_admin=is_admin, now=now):
+        used_at = sa.case((clients.c.key_digest == digest, clients.c.key_used_at))
+        values = {"key_digest": digest, "is_admin": is_admin, "revoked_at": None, "key_used_at": used_at}
+        conn.execute(clients.update().where(clients.c.name == name).values(**values))
+
+
+def drop_expired_name(conn: sa.Connection, name: str, revoked_before: datetime) -> None:
+    """Free the name of a client that was revoked long ago."""
+    conn.execute(clients.delete().where(clients.c.name == name, clients.c.revoked_at < revoked_before))
+
+
+# Built once: every request of the API asks it.
+_DIGEST: Final = sa.bindparam("digest", type_=sa.LargeBinary)
+_IS_PREVIOUS: Final = sa.and_(
+    clients.c.previous_key_digest == _DIGEST, clients.c.previous_key_until > sa.bindparam("now")
+)
+_BY_KEY: Final = sa.select(clients).where(
+    sa.or_(clients.c.key_digest == _DIGEST, _IS_PREVIOUS), clients.c.revoked_at.is_(None)
+)
+
+
+def find_by_key(conn: sa.Connection, api_key: str, now: datetime) -> Client | None:
+    """The client that has this key, or had it before and may still use it, and was not revoked."""
+    digest = key_digest(api_key)
+    row = conn.execute(_BY_KEY, {"digest": digest, "now": now}).one_or_none()
+    return replace(_client(row), key=digest) if row else None
+
+
+def is_active(conn: sa.Connection, name: str) -> bool:
+    """Whether there is a client of this name that was not revoked."""
+    matches = sa.and_(clients.c.name == name, clients.c.revoked_at.is_(None))
+    return conn.scalar(sa.select(clients.c.name).where(matches)) is not None
+
+
+def list_all(conn: sa.Connection) -> Sequence[Client]:
+    """All clients by name, the revoked ones too."""
+    return [_client(row) for row in conn.execute(sa.select(clients).order_by(clients.c.name))]
+
+
+def webhook_secrets(
+    conn: sa.Connection, names: Collection[str], *, rotated_after: datetime
+) -> dict[str, tuple[str, ...]]:
+    """The secrets that sign for some clients: the one before too where it was replaced after a time. A client that
+    was revoked has none and is left out."""
+    if not names:
+        return {}
+    wanted = sa.and_(dialect.any_of(conn, clients.c.name, sorted(names)), clients.c.revoked_at.is_(None))
+    chosen = sa.select(
+        clients.c.name, clients.c.webhook_secret, clients.c.previous_webhook_secret, clients.c.rotated_at
+    )
+    found: dict[str, tuple[str, ...]] = {}
+    for row in conn.execute(chosen.where(wanted)):
+        rotating = row.rotated_at is not None and row.rotated_at >= rotated_after
+        found[row.name] = (row.webhook_secret, row.previous_webhook_secret) if rotating else (row.webhook_secret,)
+    return found
+
+
+def rotate_webhook_secret(conn: sa.Connection, name: str, secret: str, now: datetime) -> bool:
+    """Give a client a new secret and keep the old one beside it; false if there is no such client."""
+    matches = sa.and_(clients.c.name == name, clients.c.revoked_at.is_(None))
+    values = {"webhook_secret": secret, "previous_webhook_secret": clients.c.webhook_secret, "rotated_at": now}
+    return conn.execute(clients.update().where(matches).values(**values)).rowcount == 1
+
+
+def revoke(conn: sa.Connection, name: str, now: datetime) -> bool:
+    """End a client's key; false if there is no such client, or it was revoked already."""
+    matches = sa.and_(clients.c.name == name, clients.c.revoked_at.is_(None))
+    return conn.execute(clients.update().where(matches).values(revoked_at=now)).rowcount == 1
+
+
+def _client(row: Any) -> Client:
+    used = (row.key_used_at, row.previous_key_until, row.previous_key_used_at)
+    return Client(row.name, row.is_admin, row.created_at, row.revoked_at, *used)

@@ -1,0 +1,140 @@
+"""Clients: made, listed, ended. A key and a webhook secret are shown once, when they are made."""
+
+import base64
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import sqlalchemy as sa
+import structlog
+
+from app.audit import audit_rows
+from app.audit.acts import COMMAND_LINE, Act, Action, By
+from app.audit.audit import act
+from app.clients import client_rows
+from app.clients.keys import BOOTSTRAP, new_api_key
+from app.database.database import Database
+from app.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from app.notifications import outbox
+from app.rules.client import EXTERNAL, Client
+from app.runtime.clock import Clock
+
+NAME_RESTS: Final = timedelta(days=30)
+"""A name is not given again so soon after its client was revoked."""
+ROTATION: Final = timedelta(hours=24)
+"""How long the secret before signs beside a new one."""
+MOST_NAME_CHARS: Final = 100
+BATCH: Final = 100
+"""Rows that a write changes at most which changes as many as there are: callbacks do not wait for all of them."""
+_EVER: Final = datetime.max.replace(tzinfo=UTC)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NewClient:
+    """A client with its secrets, this once."""
+
+    client: Client
+    api_key: str
+    webhook_secret: str
+
+
+def check_name(name: str) -> None:
+    """Raises ``InvalidRequest`` for a name that cannot be a client's."""
+    usable = 1 <= len(name) <= MOST_NAME_CHARS and name.isprintable() and name == name.strip() and "/" not in name
+    if not usable:
+        raise InvalidRequest("a client's name has 1 to 100 printable characters and no '/'")
+    if name in (EXTERNAL, BOOTSTRAP) or name.startswith(COMMAND_LINE):
+        raise InvalidRequest(f"the name {name!r} is reserved")
+
+
+async def create(db: Database, clock: Clock, by: By, name: str, *, is_admin: bool) -> NewClient:
+    """Make a client. Raises ``InvalidRequest``, ``Conflict`` if the name is taken."""
+    check_name(name)
+    api_key = new_api_key()
+    webhook_secret = new_webhook_secret()
+    now = clock.now()
+    done = act(clock, by, Action.CREATE_CLIENT, name, admin=is_admin)
+    if not await db.write(_create, name, api_key, webhook_secret, is_admin, now, done):
+        raise Conflict(f"the name {name!r} is taken, or was until less than {NAME_RESTS.days} days ago")
+    return NewClient(Client(name, is_admin, now, None), api_key, webhook_secret)
+
+
+async def list_all(db: Database) -> list[Client]:
+    """All clients by name, the revoked ones too."""
+    return list(await db.read(client_rows.list_all))
+
+
+async def revoke(db: Database, clock: Clock, by: By, name: str) -> None:
+    """End a client's key at once; its tasks run to their end, and what is pending for it becomes dead, ``BATCH`` in
+    a transaction. Raises ``NotFound``. Where that is cut short, the rest is found dead at its next attempt: nothing
+    is posted for a client that was revoked."""
+    if not await db.write(_revoke, name, clock.now(), act(clock, by, Action.REVOKE_CLIENT, name)):
+        raise NotFound("there is no such client")
+    try:
+        await _end_pending(db, clock, name)
+    except Unavailable as error:
+        log.warning("client.pending_left", client=name, reason=error.detail)
+
+
+async def rotate_webhook_secret(db: Database, clock: Clock, by: By, name: str) -> str:
+    """Give a client a new webhook secret, shown this once; the old one signs beside it for ``ROTATION``. Raises
+    ``NotFound``."""
+    secret = new_webhook_secret()
+    done = act(clock, by, Action.ROTATE_WEBHOOK, name)
+    if not await db.write(_rotate_webhook_secret, name, secret, clock.now(), done):
+        raise NotFound("there is no such client")
+    return secret
+
+
+async def find_by_key(db: Database, clock: Clock, api_key: str) -> Client | None:
+    """Whose key it is, if anybody's. Never remembered, so that a key that was ended is good nowhere any more."""
+    return await db.read(client_rows.find_by_key, api_key, clock.now())
+
+
+async def ensure_bootstrap(db: Database, clock: Clock, api_key: str) -> None:
+    """Make sure that the admin ``bootstrap`` exists with this key."""
+    await db.write(client_rows.restore, BOOTSTRAP, api_key, new_webhook_secret(), is_admin=True, now=clock.now())
+
+
+def new_webhook_secret() -> str:
+    """A secret in the form of Standard Webhooks."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+async def _end_pending(db: Database, clock: Clock, name: str) -> None:
+    """End what is pending for a client, its receivers being found among all that have something pending."""
+    first = ""
+    while True:
+        receivers, first = await db.read(outbox.due_receivers, _EVER, first)
+        own = [receiver for receiver in receivers if outbox.client_of(receiver) == name]
+        while own and await db.write(outbox.end_of_client, own, clock.now(), BATCH) == BATCH:
+            pass
+        if not first:
+            return
+
+
+def _revoke(conn: sa.Connection, name: str, now: datetime, done: Act) -> bool:
+    if not client_rows.revoke(conn, name, now):
+        return False
+    audit_rows.record(conn, done)
+    return True
+
+
+def _rotate_webhook_secret(conn: sa.Connection, name: str, secret: str, now: datetime, done: Act) -> bool:
+    if not client_rows.rotate_webhook_secret(conn, name, secret, now):
+        return False
+    audit_rows.record(conn, done)
+    return True
+
+
+def _create(
+    conn: sa.Connection, name: str, api_key: str, webhook_secret: str, is_admin: bool, now: datetime, done: Act
+) -> bool:
+    client_rows.drop_expired_name(conn, name, now - NAME_RESTS)
+    if not client_rows.add(conn, name, api_key, webhook_secret, is_admin=is_admin, now=now):
+        return False
+    audit_rows.record(conn, done)
+    return True

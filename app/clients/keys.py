@@ -1,0 +1,109 @@
+"""The API keys of clients over time: rotated without a gap, and when each was used last."""
+
+import math
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import sqlalchemy as sa
+
+from app.audit import audit_rows
+from app.audit.acts import Act, Action, By
+from app.audit.audit import act
+from app.clients import key_store
+from app.database.database import Database
+from app.errors import Conflict, InvalidRequest, NotFound
+from app.rules.client import Client
+from app.runtime.clock import Clock
+
+BOOTSTRAP: Final = "bootstrap"
+"""The admin of the settings."""
+OVERLAP_S: Final = 86_400.0
+"""How long the key before goes on beside a new one, if nothing else is asked for."""
+MOST_OVERLAP_S: Final = 30 * 86_400.0
+FLUSH_S: Final = 60.0
+"""How often the times of use are written: at most once in this time for each key and process."""
+TURN_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A new key, this once, and until when the one before it goes on."""
+
+    name: str
+    api_key: str
+    previous_key_until: datetime | None
+
+
+def new_api_key() -> str:
+    """A key that nobody can guess."""
+    return f"tpg_{secrets.token_urlsafe(32)}"
+
+
+async def rotate(db: Database, clock: Clock, by: By, name: str, overlap_s: float = OVERLAP_S) -> NewKey:
+    """Give a client a new key, shown this once; the one before goes on for ``overlap_s`` seconds, 0: not at all. A
+    client has two keys at most: one that still went on from an earlier rotation ends now. Raises ``InvalidRequest``,
+    ``NotFound``, and ``Conflict`` for the admin whose key stands in the settings."""
+    if not math.isfinite(overlap_s) or not 0 <= overlap_s <= MOST_OVERLAP_S:
+        raise InvalidRequest(f"the overlap is 0 to {MOST_OVERLAP_S:.0f} seconds")
+    if name == BOOTSTRAP:
+        raise Conflict("the key of 'bootstrap' is set by GATEWAY_BOOTSTRAP_ADMIN_KEY")
+    api_key = new_api_key()
+    until = clock.now() + timedelta(seconds=overlap_s) if overlap_s else None
+    done = act(clock, by, Action.ROTATE_KEY, name, overlap_s=overlap_s)
+    if not await db.write(_rotate, name, api_key, until, done):
+        raise NotFound("there is no such client")
+    return NewKey(name, api_key, until)
+
+
+async def drop_previous(db: Database, clock: Clock, by: By, name: str) -> None:
+    """End the key before the present one at once, if it still goes on. Raises ``NotFound``."""
+    if not await db.write(_drop_previous, name, act(clock, by, Action.DROP_KEY, name)):
+        raise NotFound("there is no such client")
+
+
+class KeyUses:
+    """When keys were used since the last ``flush``. In memory, since no request should wait for such a write; a
+    process that is killed forgets the last minute."""
+
+    def __init__(self) -> None:
+        self._used: dict[bytes, datetime] = {}
+        self._flushed_at = -math.inf
+
+    async def step(self, db: Database, clock: Clock) -> float | None:
+        """Write what was noted, when it is time to. A turn of a loop. Raises ``Unavailable``."""
+        if clock.monotonic() - self._flushed_at >= FLUSH_S:
+            await self.flush(db)
+            self._flushed_at = clock.monotonic()
+        return TURN_S
+
+    def note(self, client: Client, now: datetime) -> None:
+        """This client's key was used."""
+        if client.key is not None:
+            self._used[client.key] = now
+
+    async def flush(self, db: Database) -> None:
+        """Write what was noted, in a transaction of its own. Raises ``Unavailable``, and keeps it then."""
+        used, self._used = self._used, {}
+        if not used:
+            return
+        try:
+            await db.write(key_store.note_used, used)
+        except BaseException:
+            self._used = used | self._used
+            raise
+
+
+def _rotate(conn: sa.Connection, name: str, api_key: str, until: datetime | None, done: Act) -> bool:
+    if not key_store.rotate(conn, name, api_key, until):
+        return False
+    audit_rows.record(conn, done)
+    return True
+
+
+def _drop_previous(conn: sa.Connection, name: str, done: Act) -> bool:
+    if not key_store.drop_previous(conn, name):
+        return False
+    audit_rows.record(conn, done)
+    return True

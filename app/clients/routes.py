@@ -1,0 +1,86 @@
+"""Clients and their keys, for admins."""
+
+from fastapi import APIRouter, Request, Response
+
+from app.clients import clients, keys
+from app.clients.acting import by
+from app.clients.auth import Admin, TheContext
+from app.clients.schemas import ClientPage, ClientRequest, KeyRotation, NewClient, NewKey, RotatedSecret
+from app.rules.client import Client
+from app.web.answers import CONFLICT, PROBLEMS, json_answer
+from app.web.bodies import documented, parse, read_json
+from app.web.path_ids import storable
+
+router = APIRouter(prefix="/v1/clients", responses=PROBLEMS)
+
+
+@router.get("", response_model=ClientPage, summary="List clients")
+async def list_clients(_admin: Admin, context: TheContext) -> Response:
+    """All clients by name, the revoked ones too."""
+    found = await clients.list_all(context.db)
+    return json_answer({"data": [_document(one) for one in found], "next_cursor": None})
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=NewClient,
+    responses=CONFLICT,
+    openapi_extra=documented(ClientRequest, {"name": "studio"}),
+    summary="Make a client",
+)
+async def create_client(request: Request, admin: Admin, context: TheContext) -> Response:
+    """Make a client. Its key and its webhook secret are shown this once."""
+    asked = parse(ClientRequest, await read_json(request))
+    made = await clients.create(context.db, context.clock, by(admin), asked.name, is_admin=asked.admin)
+    secrets = {"api_key": made.api_key, "webhook_secret": made.webhook_secret}
+    return json_answer({**_document(made.client), **secrets}, 201)
+
+
+@router.post("/{name}/webhook-secret", response_model=RotatedSecret, summary="Rotate a client's webhook secret")
+async def rotate_webhook_secret(name: str, admin: Admin, context: TheContext) -> Response:
+    """Make a new webhook secret, shown this once. The old one signs beside it for a day."""
+    secret = await clients.rotate_webhook_secret(context.db, context.clock, by(admin), storable(name))
+    return json_answer({"name": name, "webhook_secret": secret})
+
+
+@router.post(
+    "/{name}/key",
+    response_model=NewKey,
+    responses=CONFLICT,
+    openapi_extra=documented(KeyRotation, {"overlap_s": 86_400}, required=False),
+    summary="Rotate a client's API key",
+)
+async def rotate_key(request: Request, name: str, admin: Admin, context: TheContext) -> Response:
+    """Make a new API key, shown this once. The old one goes on beside it for a day, or for `overlap_s` seconds. A
+    client has two keys at most: one that still went on from an earlier rotation ends now."""
+    asked = parse(KeyRotation, await read_json(request, without={}))
+    made = await keys.rotate(context.db, context.clock, by(admin), storable(name), asked.overlap_s)
+    until = made.previous_key_until
+    return json_answer({"name": name, "api_key": made.api_key, "previous_key_until": until})
+
+
+@router.delete("/{name}/previous-key", status_code=204, summary="End a client's old API key")
+async def drop_previous_key(name: str, admin: Admin, context: TheContext) -> Response:
+    """End the key before the present one at once, if it still goes on."""
+    await keys.drop_previous(context.db, context.clock, by(admin), storable(name))
+    return Response(status_code=204)
+
+
+@router.delete("/{name}", status_code=204, summary="Revoke a client")
+async def revoke_client(name: str, admin: Admin, context: TheContext) -> Response:
+    """End a client's key at once. Its tasks run to their end."""
+    await clients.revoke(context.db, context.clock, by(admin), storable(name))
+    return Response(status_code=204)
+
+
+def _document(client: Client) -> dict[str, object]:
+    return {
+        "name": client.name,
+        "admin": client.is_admin,
+        "created_at": client.created_at,
+        "revoked_at": client.revoked_at,
+        "key_last_used_at": client.key_used_at,
+        "previous_key_until": client.previous_key_until,
+        "previous_key_last_used_at": client.previous_key_used_at,
+    }

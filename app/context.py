@@ -1,0 +1,107 @@
+"""What every flow works with: the database, the vendor, the rules, the clock. Made once by the root of a process."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+
+from app.database.database import Database, Lane
+from app.drift.gather import Drift
+from app.limits.signs_of_life import Timekeeper
+from app.rules.board import Rules
+from app.rules.policy import Policy
+from app.runtime.clock import Clock, Ids
+from app.tasks import outcomes, tracing
+from app.tasks.apply import Applied
+from app.tasks.learned_delays import Delays
+from app.tempolor.client import VendorClient
+from app.tempolor.kinds import FAMILIES
+from app.tempolor.redact import Redactor
+from app.tempolor.tokens import Tokens
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Wakes:
+    """Set when a loop has something to do before its sleep would end; only for the loops of this process."""
+
+    dispatch: asyncio.Event = field(default_factory=asyncio.Event)
+    reconcile: asyncio.Event = field(default_factory=asyncio.Event)
+    notify: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(slots=True)
+class Context:
+    """``committed`` is told of each transaction that changed tasks, once it is durable: the place for what follows.
+    ``watchers`` are told which tasks those were."""
+
+    db: Database
+    vendor: VendorClient
+    tokens: Tokens
+    public_url: str
+    policy: Policy
+    clock: Clock
+    ids: Callable[[], UUID]
+    delays: Delays
+    rules: Rules
+    timekeeper: Timekeeper
+    redactor: Redactor
+    drift: Drift
+    wakes: Wakes = field(default_factory=Wakes)
+    watchers: list[Callable[[Collection[UUID]], None]] = field(default_factory=list)
+
+    def committed(self, applied: Applied) -> None:
+        """Follow up on a committed transaction."""
+        self.announce(applied.changed)
+        self.delays.note(applied.arrivals)
+        if applied.ended:
+            outcomes.count(applied.ended, self.clock.now(), self.policy.deadline_s)
+        if applied.followed:
+            tracing.tell(applied.followed)
+        if applied.moves and log.is_enabled_for(logging.DEBUG):
+            for moved in applied.moves:
+                named = {"task_id": str(moved.task.id), "client": moved.task.client_name}
+                log.debug("task.moved", before=str(moved.before), after=str(moved.after), **named)
+        if any(moved.task.slot_until is None for moved in applied.moves):
+            self.wakes.dispatch.set()
+        if applied.notifies:
+            self.wakes.notify.set()
+
+    def announce(self, task_ids: Collection[UUID]) -> None:
+        """Tell those who watch that these tasks were made or changed, durably."""
+        if task_ids:
+            for tell in self.watchers:
+                tell(task_ids)
+
+    def loops_db(self) -> Database:
+        return self.db.on(Lane.LOOPS)
+
+
+def make_context(
+    db: Database,
+    vendor: VendorClient,
+    tokens: Tokens,
+    redactor: Redactor,
+    drift: Drift,
+    public_url: str,
+    policy: Policy,
+    clock: Clock,
+) -> Context:
+    """A context with the parts that follow from the others."""
+    ids = Ids(clock.now)
+    delays = Delays()
+    rules = Rules(
+        policy=policy,
+        shape_of=lambda family: FAMILIES[family].shape,
+        overdue_s=delays.overdue_s,
+        jitter=lambda: random.uniform(-1, 1),
+        new_id=ids,
+    )
+    return Context(
+        db, vendor, tokens, public_url, policy, clock, ids, delays, rules, Timekeeper(clock), redactor, drift
+    )

@@ -1,0 +1,2 @@
+"""Engines, tables, migrations and where the two databases differ. Functions take a connection first, and run inside
+one transaction."""

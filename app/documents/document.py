@@ -1,0 +1,164 @@
+"""A task as clients see it: the JSON of the product contract, derived from what is stored."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from app.documents.fitting import fit_items
+from app.documents.warnings import warnings_of
+from app.limits import waiting_for
+from app.limits.waiting_for import Waits
+from app.rules.fields import is_odd, name_of
+from app.rules.join import ItemState
+from app.rules.policy import Policy
+from app.rules.shape import Shape
+from app.rules.status import TaskStatus
+from app.rules.task import Failure, Item, Task
+from app.rules.timing import rfc3339
+from app.rules.view import ItemView, view_item
+from app.tasks import items, store
+from app.tasks.task_rows import Record
+from app.tasks.timeline import Happened
+from app.tempolor.kinds import FAMILIES
+from app.tempolor.values import as_lines, as_number, as_text, in_seconds
+
+Document = dict[str, Any]
+
+
+def documents(conn: sa.Connection, records: list[Record], policy: Policy, now: datetime) -> list[Document]:
+    """The JSON of some tasks with their items: two statements, however many there are, and two more where one of
+    them is queued."""
+    found = store.items_of(conn, [record.task.id for record in records])
+    values = items.values_of(conn, found)
+    by_task: dict[UUID, list[Item]] = {}
+    for item in found:
+        by_task.setdefault(item.task_id, []).append(item)
+    queued = any(record.task.status is TaskStatus.QUEUED for record in records)
+    waits = waiting_for.read(conn, policy, now) if queued else None
+    return [task_document(record, by_task.get(record.task.id, []), values, policy, waits) for record in records]
+
+
+def task_document(
+    record: Record, own: list[Item], values: dict[str, Any], policy: Policy, waits: Waits | None = None
+) -> Document:
+    """One task. ``values``: the large values of its items, by digest; ``waits``: what is held, for one that may be
+    queued."""
+    task, given = record.task, record.given
+    shape = FAMILIES[task.family].shape
+    views = [(item, view_item(item, task, shape, policy)) for item in own]
+    failure = _failure(task, views)
+    shown = [_item_document(item, view, values, shape) for item, view in views]
+    shortened = fit_items(shown)
+    return {
+        "id": str(task.id),
+        "kind": task.kind,
+        "status": task.status.value,
+        "client": task.client_name,
+        "reference": given.reference,
+        "metadata": given.metadata,
+        "params": given.params,
+        "submitted_model": task.submitted_model,
+        "webhook_url": task.webhook_url,
+        "retry_of": str(given.retry_of) if given.retry_of else None,
+        "items": shown,
+        "waiting_for": _wait_document(record, waits) if waits is not None and not own else None,
+        "error": _error_document(failure) if failure else None,
+        "warnings": warnings_of(record, own, shortened=shortened),
+        "version": task.version,
+        "created_at": rfc3339(task.created_at),
+        "submitted_at": rfc3339(task.submitted_at),
+        "playable_at": rfc3339(task.playable_at),
+        "finished_at": rfc3339(task.finished_at),
+        "updated_at": rfc3339(task.updated_at),
+        "deadline_at": rfc3339(task.deadline_at),
+    }
+
+
+def timeline_documents(entries: list[Happened]) -> list[Document]:
+    """What happened, oldest first. A change of status is told as an entry of its own, after what caused it."""
+    shown = []
+    for entry in entries:
+        detail = dict(entry.detail)
+        moved = detail.pop("status", None)
+        place = {"seq": entry.seq, "at": rfc3339(entry.at)}
+        if entry.type != "changed":
+            shown.append({**place, "type": entry.type, "version": entry.version, "detail": detail})
+        if moved:
+            before, after = moved
+            status = {"from": before, "to": after}
+            shown.append({**place, "type": "status", "version": entry.version, "detail": status})
+    return shown
+
+
+def _item_document(item: Item, view: ItemView, large: dict[str, Any], shape: Shape) -> Document:
+    state = item.state
+    values = {key: held[1] for key, held in state.values.items()}
+    values |= {key: large[digest] for key, (_, digest) in state.large.items() if digest in large}
+    return {
+        "item_id": item.item_id,
+        "status": view.progress.status.value,
+        "title": as_text(values.get("title")),
+        "style": as_text(values.get("style")),
+        "model": as_text(values.get("model")),
+        "duration_s": as_number(values.get("duration")),
+        "lyrics": next((as_lines(values[name]) for name in shape.lyrics_fields if name in values), None),
+        "lyrics_sections": in_seconds(values.get("lyrics_sections")),
+        "artifacts": {
+            name: {"status": one.status.value, "url": one.url, "expires_at": rfc3339(one.expires_at)}
+            for name, one in view.artifacts.items()
+        },
+        "vendor": _vendor_document(item.item_id, state, values),
+        "last_callback_at": rfc3339(item.last_callback_at),
+        "last_query_at": rfc3339(item.last_query_at),
+    }
+
+
+def _vendor_document(item_id: str, state: ItemState, values: Document) -> Document:
+    """The merged vendor item, in the vendor's own names. What is odd of a known field is shown until something of the
+    field is understood."""
+    urls = {name: latest[0] for name in state.urls if (latest := state.latest_url(name))}
+    odd = {name_of(key): value for key, value in values.items() if is_odd(key)}
+    others = {name_of(key): value for key, value in values.items() if not is_odd(key)}
+    return {"item_id": item_id, **odd, **others, **state.statuses, **urls}
+
+
+def _failure(task: Task, views: list[tuple[Item, ItemView]]) -> Failure | None:
+    """Why a task ended without a usable result."""
+    if task.status is TaskStatus.EXPIRED:
+        return Failure("expired", _why_expired([item for item, _ in views]), retryable=True)
+    if task.status is not TaskStatus.FAILED:
+        return None
+    if not views:
+        return task.failure
+    if all(view.progress.unknown_to_vendor for _, view in views):
+        message = "The vendor does not know the items that it named."
+        return Failure("item_unknown_to_vendor", message, retryable=True)
+    words = (as_text(item.state.value(name)) for item, _ in views for name in ("err_msg", "error"))
+    message = next((word for word in words if word is not None), "The vendor could not make it.")
+    return Failure("generation_failed", message, retryable=True)
+
+
+def _wait_document(record: Record, waits: Waits) -> Document | None:
+    wait = waiting_for.wait_of(record, waits)
+    return {"reason": wait.reason, "since": rfc3339(wait.since), "until": rfc3339(wait.until)} if wait else None
+
+
+def _why_expired(own: list[Item]) -> str:
+    message = "The deadline passed without a final word from the vendor."
+    faulty = next((item for item in own if item.query_fault is not None), None)
+    if faulty is None:
+        return message
+    times = "answer" if faulty.query_faults == 1 else f"{faulty.query_faults} answers"
+    return f"{message} Its last {times} could not be used ({faulty.query_fault})."
+
+
+def _error_document(failure: Failure) -> Document:
+    return {
+        "code": failure.code,
+        "message": failure.message,
+        "retryable": failure.retryable,
+        "vendor_status": failure.vendor_status,
+        "vendor_request_id": failure.vendor_request_id,
+    }

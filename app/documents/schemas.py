@@ -1,0 +1,267 @@
+"""The shapes of the product contract, for checking requests and for the OpenAPI document."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictStr,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from app.rules.status import ItemStatus, TaskStatus
+from app.tempolor.kinds import FAMILIES, KINDS
+
+MOST_WEBHOOK_URL_CHARS = 2048
+MOST_BATCHED = 100
+MOST_ADOPTED = 50
+MOST_ITEM_ID_CHARS = 200
+
+
+def _none_is_empty(value: Any) -> Any:
+    """Who writes out what is not given, as a task is shown, means the same."""
+    return {} if value is None else value
+
+
+class TaskRequest(BaseModel):
+    """A task to be submitted. ``params`` are the vendor's, checked per kind; unknown fields of it are passed on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Annotated[StrictStr, Field(json_schema_extra={"enum": sorted(KINDS)})]
+    params: dict[str, Any]
+    reference: Annotated[StrictStr, Field(min_length=1, max_length=255)] | None = None
+    metadata: Annotated[dict[str, Any], BeforeValidator(_none_is_empty)] = Field(default_factory=dict)
+    webhook_url: Annotated[StrictStr, Field(max_length=MOST_WEBHOOK_URL_CHARS)] | None = None
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in KINDS:
+            raise ValueError(f"it must be one of {', '.join(sorted(KINDS))}")
+        return value
+
+
+def _told_apart(schema: dict[str, Any]) -> None:
+    schema["properties"]["tasks"]["items"] = TaskRequest.model_json_schema()
+
+
+class BatchRequest(BaseModel):
+    """Tasks to be submitted together: all of them or none. Each is checked by itself, so that its faults are told
+    with its index."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_told_apart)
+
+    tasks: Annotated[list[Any], Field(min_length=1, max_length=MOST_BATCHED)]
+
+
+def _decimal(value: Any) -> Any:
+    # The bound first: Python refuses to write out a number of thousands of digits.
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**MOST_ITEM_ID_CHARS:
+        return str(value)
+    return value
+
+
+ItemId = Annotated[
+    StrictStr,
+    Field(min_length=1, max_length=MOST_ITEM_ID_CHARS),
+    BeforeValidator(_decimal),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "minLength": 1, "maxLength": MOST_ITEM_ID_CHARS}, {"type": "integer"}]}
+    ),
+]
+"""An integer stands for its decimal text."""
+
+
+class AdoptRequest(BaseModel):
+    """Items that another system had the vendor make, to be followed from now on. `client`: whose tasks they become,
+    the caller's own without it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    family: Annotated[StrictStr, Field(json_schema_extra={"enum": sorted(FAMILIES)})]
+    item_ids: Annotated[list[ItemId], Field(min_length=1, max_length=MOST_ADOPTED)]
+    client: StrictStr | None = None
+
+    @field_validator("family")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in FAMILIES:
+            raise ValueError(f"it must be one of {', '.join(sorted(FAMILIES))}")
+        return value
+
+
+class ResolveRequest(BaseModel):
+    """What a person found at the vendor: the item of the task, or that there is none. Exactly one of the two."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    item_id: ItemId | None = None
+    not_sent: StrictBool = False
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.item_id is not None) == self.not_sent:
+            raise ValueError("give either an item_id or not_sent: true")
+        return self
+
+
+class Artifact(BaseModel):
+    """A result file. ``url`` is signed and dies at ``expires_at``."""
+
+    status: Annotated[str, Field(json_schema_extra={"enum": ["pending", "ready", "failed"]})]
+    url: Any = None
+    expires_at: datetime | None = None
+
+
+class Item(BaseModel):
+    """One work that the vendor makes of a task. ``vendor`` is the merged vendor item, as it came."""
+
+    item_id: str
+    status: ItemStatus
+    title: str | None = None
+    style: str | None = None
+    model: str | None = None
+    duration_s: float | None = None
+    lyrics: str | None = None
+    lyrics_sections: list[Any] | None = None
+    artifacts: dict[str, Artifact]
+    vendor: dict[str, Any]
+    last_callback_at: datetime | None = None
+    last_query_at: datetime | None = None
+
+
+class TaskError(BaseModel):
+    """Why a task has no usable result."""
+
+    code: str
+    message: str
+    retryable: bool
+    vendor_status: int | None = None
+    vendor_request_id: str | None = None
+
+
+class WaitingFor(BaseModel):
+    """Why a queued task waits. ``until``: when something is tried next; null where nobody knows."""
+
+    reason: str
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class Task(BaseModel):
+    """A task. ``version`` grows at each visible change: drop what is older than what you have. ``warnings``: words for
+    what is odd though nothing has failed; there may be new ones. ``waiting_for`` is null for what is not queued, and
+    for what only waits for its turn; it is told as it is at this moment, and raises no ``version``.
+    ``submitted_model``: the model that was sent, if another than the one in ``params``."""
+
+    id: str
+    kind: str
+    status: TaskStatus
+    client: str
+    reference: str | None = None
+    metadata: dict[str, Any]
+    params: dict[str, Any]
+    submitted_model: str | None = None
+    webhook_url: str | None = None
+    retry_of: str | None = None
+    items: list[Item]
+    waiting_for: WaitingFor | None = None
+    error: TaskError | None = None
+    warnings: list[str]
+    version: int
+    created_at: datetime
+    submitted_at: datetime | None = None
+    playable_at: datetime | None = None
+    finished_at: datetime | None = None
+    updated_at: datetime
+    deadline_at: datetime | None = None
+
+
+class TaskPage(BaseModel):
+    data: list[Task]
+    next_cursor: str | None = None
+
+
+class TimelineEntry(BaseModel):
+    """One thing that happened. ``version`` is the task's after it; entries of one ``seq`` happened together."""
+
+    seq: int
+    at: datetime
+    type: str
+    version: int
+    detail: dict[str, Any]
+
+
+class Timeline(BaseModel):
+    data: list[TimelineEntry]
+    next_cursor: str | None = None
+
+
+class Account(BaseModel):
+    """The vendor's account, at most a minute old."""
+
+    balance: float | None = None
+    vendor: dict[str, Any]
+    as_of: datetime
+
+
+class LoggedCallback(BaseModel):
+    """A row of the inbound log."""
+
+    id: str
+    task_id: str | None = None
+    family: str
+    disposition: str
+    detail: str | None = None
+    received_at: datetime
+    last_received_at: datetime
+    count: int
+    address: str | None = None
+    size: int
+
+
+class CallbackPage(BaseModel):
+    data: list[LoggedCallback]
+    next_cursor: str | None = None
+
+
+class CallbackWithBody(LoggedCallback):
+    """``body`` is null and ``body_base64`` set where the body is not UTF-8."""
+
+    body: str | None = None
+    body_base64: str | None = None
+
+
+class Fault(BaseModel):
+    """What is wrong with one place of a request, as in `params.prompt`."""
+
+    path: str
+    message: str
+
+
+class Problem(BaseModel):
+    """RFC 9457. ``code`` is stable. ``request_id``: also in the header ``X-Request-ID``, and in the gateway's log."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[Fault] = Field(default_factory=list)
+    request_id: str | None = None
+
+
+EXAMPLE_REQUEST: dict[str, Any] = {
+    "kind": "song.generate",
+    "params": {"prompt": "slow pop ballad, piano", "model": "tempolor-latest"},
+    "reference": "order-17",
+}

@@ -1,1 +1,0 @@
-"""The stories, one file each, and the only place where a transaction begins."""

@@ -1,0 +1,71 @@
+"""The circuit breakers of kinds and models: a bounded number of rows, read and written under the lock of the limit of
+submissions."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from app.database import dialect
+from app.database.tables import model_breakers
+from app.limits.model_breaker import Breaker, ModelKey
+
+MOST: Final = 100
+"""Kinds and models. Clients name models freely, so those that were refused longest ago are forgotten, and before any
+that holds tasks those that hold none."""
+
+_VALUES: Final = ("refusals", "touched_at", "code", "detail", "held_since", "probe_at", "probe_until")
+
+
+def find(conn: sa.Connection, key: ModelKey) -> Breaker | None:
+    """The breaker of one kind and model, if anything is counted of it."""
+    row = conn.execute(sa.select(model_breakers).where(*_is(key))).one_or_none()
+    return _breaker(row) if row else None
+
+
+_HELD: Final = (
+    sa.select(model_breakers)
+    .where(model_breakers.c.held_since.is_not(None))
+    .order_by(model_breakers.c.held_since, model_breakers.c.kind, model_breakers.c.model)
+)
+
+
+def held(conn: sa.Connection) -> dict[ModelKey, Breaker]:
+    """Those that are open, at most ``MOST``, those that opened first before the others."""
+    return {ModelKey(row.kind, row.model): _breaker(row) for row in conn.execute(_HELD)}
+
+
+def save(conn: sa.Connection, key: ModelKey, breaker: Breaker | None) -> None:
+    """Write one, or forget it (None)."""
+    if breaker is None:
+        conn.execute(model_breakers.delete().where(*_is(key)))
+        return
+    row = {"kind": key.kind, "model": key.model} | {name: getattr(breaker, name) for name in _VALUES}
+    statement = dialect.insert(conn, model_breakers).values(row)
+    changes = {name: statement.excluded[name] for name in _VALUES}
+    conn.execute(statement.on_conflict_do_update(index_elements=["kind", "model"], set_=changes))
+    _forget_the_oldest(conn)
+
+
+def forget_all(conn: sa.Connection) -> Mapping[ModelKey, Breaker]:
+    """Close all; returns those that were open."""
+    found = held(conn)
+    conn.execute(model_breakers.delete())
+    return found
+
+
+def _forget_the_oldest(conn: sa.Connection) -> None:
+    columns = model_breakers.c
+    if (conn.scalar(sa.select(sa.func.count()).select_from(model_breakers)) or 0) <= MOST:
+        return
+    order = (columns.held_since.is_not(None).desc(), columns.touched_at.desc())
+    for row in conn.execute(sa.select(columns.kind, columns.model).order_by(*order).offset(MOST)).all():
+        conn.execute(model_breakers.delete().where(*_is(ModelKey(row.kind, row.model))))
+
+
+def _is(key: ModelKey) -> tuple[sa.ColumnElement[bool], ...]:
+    return model_breakers.c.kind == key.kind, model_breakers.c.model == key.model
+
+
+def _breaker(row: Any) -> Breaker:
+    return Breaker(**{name: getattr(row, name) for name in _VALUES})

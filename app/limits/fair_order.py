@@ -1,0 +1,58 @@
+"""Who is sent next: the clients take turns, and each one's oldest task goes first."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from app.limits.fairness import in_turn, share
+from app.tasks import task_rows
+from app.tasks.task_rows import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Locked tasks, and whose turn came last."""
+
+    records: list[Record]
+    last_client: str | None
+
+
+def lock_next(
+    conn: sa.Connection,
+    now: datetime,
+    room: int,
+    in_flight: Mapping[str, int],
+    last_client: str | None,
+    *,
+    oldest: bool = False,
+) -> Taken:
+    """Lock at most ``room`` queued tasks that are due, shared out between the clients by what each has in flight,
+    and among equals by turns; or (``oldest``) those that have been due longest, whosever they are.
+
+    Call it under the lock of the limit. Tasks that another transaction holds are passed over. The cost grows with
+    the clients that wait and with ``room``, not with the tasks that wait.
+    """
+    if room <= 0:
+        return Taken([], last_client)
+    if oldest:
+        return Taken(task_rows.lock_queued(conn, now, room), last_client)
+    waiting = in_turn(task_rows.waiting(conn, now), last_client)
+    found: dict[str, list[Record]] = {}
+    exhausted: set[str] = set()
+    while True:
+        others = [name for name in waiting if name not in exhausted]
+        served = share(room - sum(len(found[name]) for name in exhausted), in_flight, others)
+        short = set()
+        for name, size in Counter(served).items():
+            if len(found.get(name, ())) < size:
+                # Rows that this transaction has locked already are found again: the larger set holds them.
+                found[name] = task_rows.lock_queued(conn, now, size, name)
+                if len(found[name]) < size:
+                    short.add(name)
+        if not short:
+            records = [record for records in found.values() for record in records]
+            return Taken(records, served[-1] if served else last_client)
+        exhausted |= short

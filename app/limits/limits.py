@@ -1,0 +1,68 @@
+"""Limits shared by all replicas: a row's lock is the permit to decide. Locked before anything else."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from app.database import dialect
+from app.database.tables import limits
+from app.limits.hold import Standing, dump, load
+from app.rules import operating
+from app.rules.operating import Operating
+
+
+class Limit(StrEnum):
+    """In the order in which they are locked."""
+
+    QUERY = "query"
+    SUBMIT = "submit"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """``not_before_at``: the next time that a query may be made (queries only). ``last_client``: whose turn to
+    submit came last (submissions only). ``last_permit``: what the last query was spent on; ``operating``: since when
+    and with which breaks the vendor could be asked (queries only)."""
+
+    standing: Standing
+    not_before_at: datetime | None = None
+    last_client: str | None = None
+    last_permit: str | None = None
+    operating: Operating = field(default_factory=Operating)
+
+
+ALL: Final = tuple(Limit)
+
+
+def lock(conn: sa.Connection, names: tuple[Limit, ...]) -> dict[Limit, State]:
+    """Lock limits, in their order."""
+    statement = sa.select(limits).where(limits.c.name.in_([name.value for name in names])).order_by(limits.c.name)
+    rows = conn.execute(dialect.locked(statement, of=limits, skip=False))
+    return {Limit(row.name): _state(row) for row in rows}
+
+
+def read(conn: sa.Connection) -> dict[Limit, State]:
+    """All limits, without locks."""
+    return {Limit(row.name): _state(row) for row in conn.execute(sa.select(limits))}
+
+
+def save(conn: sa.Connection, name: Limit, state: State) -> None:
+    """Write a locked limit."""
+    statement = limits.update().where(limits.c.name == name.value)
+    document = dump(state.standing) | {"last_client": state.last_client, "last_permit": state.last_permit}
+    document["operating"] = operating.dump(state.operating)
+    conn.execute(statement.values(not_before_at=state.not_before_at, state=document))
+
+
+def _state(row: Any) -> State:
+    document = row.state
+    return State(
+        load(document),
+        row.not_before_at,
+        document.get("last_client"),
+        document.get("last_permit"),
+        operating.load(document.get("operating")),
+    )

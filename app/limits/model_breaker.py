@@ -1,0 +1,111 @@
+"""A circuit breaker for each kind and model: refusals that concern everybody hold that kind and model alone.
+
+Closed, it counts refusals in a row, and each of them fails its task. The last one that is allowed opens it: from
+then on tasks of that kind and model wait, and one goes out as a probe at a time. A probe that is refused again waits
+again and fails nothing; one that is accepted closes the breaker.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from app.rules.timing import later
+
+PROBE_S: Final = 60.0
+MOST_MODEL_CHARS: Final = 200
+
+
+class ModelKey(NamedTuple):
+    """What is held: a kind, with the model that is sent ("" where none is)."""
+
+    kind: str
+    model: str
+
+    @property
+    def text(self) -> str:
+        """One text for both. No kind has a blank in it."""
+        return f"{self.kind} {self.model}"
+
+
+def key_of(kind: str, model: str | None) -> ModelKey:
+    """The key of a submission; names that agree in their first ``MOST_MODEL_CHARS`` are held together."""
+    return ModelKey(kind, (model or "")[:MOST_MODEL_CHARS])
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """``refusals``: in a row. ``held_since``: when it opened, None while it is closed. ``probe_at``: when the next
+    probe may go; ``probe_until``: one is out, at most until then. ``code`` and ``detail``: our word and the vendor's
+    for the latest refusal."""
+
+    refusals: int
+    touched_at: datetime
+    code: str
+    detail: str
+    held_since: datetime | None = None
+    probe_at: datetime | None = None
+    probe_until: datetime | None = None
+
+    @property
+    def held(self) -> bool:
+        return self.held_since is not None
+
+
+def refused(
+    before: Breaker | None, claimed_at: datetime, now: datetime, allowed: int, code: str, detail: str
+) -> Breaker:
+    """A submission was refused for a reason that concerns everybody. ``allowed``: so many in a row open it."""
+    if before is not None and before.held:
+        told = replace(before, touched_at=now, code=code, detail=detail)
+        return _after_probe(told, now, PROBE_S) if _is_probe(before, claimed_at) else told
+    refusals = 1 if before is None else before.refusals + 1
+    opened = {"held_since": now, "probe_at": later(now, PROBE_S)} if refusals >= allowed else {}
+    return Breaker(refusals, now, code, detail, **opened)
+
+
+def accepted(before: Breaker | None, claimed_at: datetime, now: datetime) -> Breaker | None:
+    """A submission was accepted: None, the breaker is closed and nothing is counted. One that was sent before it
+    opened proves less: the next probe is due at once."""
+    if before is None or not before.held or _is_probe(before, claimed_at):
+        return None
+    return replace(before, probe_at=now, touched_at=now)
+
+
+def inconclusive(before: Breaker | None, claimed_at: datetime, now: datetime, *, at_once: bool) -> Breaker | None:
+    """A submission came to nothing that says whether the model is offered. ``at_once``: it was refused for what it
+    is itself, and the next one may show more; else the next probe waits again."""
+    if before is None or not before.held or not _is_probe(before, claimed_at):
+        return before
+    return _after_probe(before, now, 0.0 if at_once else PROBE_S)
+
+
+def probe_is_due(breaker: Breaker, now: datetime) -> bool:
+    """Whether a probe may go out now."""
+    out = breaker.probe_until is not None and now < breaker.probe_until
+    return breaker.probe_at is not None and now >= breaker.probe_at and not out
+
+
+def probing(breaker: Breaker, until: datetime) -> Breaker:
+    """A probe is sent: the next one waits for its outcome, or ``until``."""
+    return replace(breaker, probe_until=until)
+
+
+def set_back(breaker: Breaker, now: datetime) -> Breaker:
+    """The clock was set back: it opened by now, and no probe lies further ahead than one waits for it."""
+    end = later(now, PROBE_S)
+    return replace(
+        breaker,
+        touched_at=min(breaker.touched_at, now),
+        held_since=breaker.held_since and min(breaker.held_since, now),
+        probe_at=breaker.probe_at and min(breaker.probe_at, end),
+        probe_until=breaker.probe_until and min(breaker.probe_until, end),
+    )
+
+
+def _is_probe(breaker: Breaker, claimed_at: datetime) -> bool:
+    """Whatever is sent of it while it is open is a probe; the others were under way when it opened."""
+    return breaker.held_since is not None and claimed_at > breaker.held_since
+
+
+def _after_probe(breaker: Breaker, now: datetime, wait_s: float) -> Breaker:
+    return replace(breaker, touched_at=now, probe_at=later(now, wait_s), probe_until=None)

@@ -1,0 +1,172 @@
+"""Kinds and models that the vendor does not offer: their tasks are parked, probes go out, and the others go on.
+
+The breakers are rows under the lock of the limit of submissions, so that all replicas decide by the same ones. Tasks
+are moved in batches, when a claim meets them: parked when it finds them due, and due again when nothing holds them
+any more, be it because a probe was accepted, by hand, or because an alias sends another model now.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+import structlog
+
+from app.limits import breakers, model_breaker, parked
+from app.limits.fair_order import Taken, lock_next
+from app.limits.model_breaker import Breaker, ModelKey, key_of
+from app.rules.policy import Policy
+from app.rules.timing import later
+from app.tasks import task_rows
+from app.tasks.task_rows import Record
+from app.tempolor.answers import Accepted, Refused, SubmitAnswer, Unknown
+from app.tempolor.codes import Remedy
+from app.tempolor.models import sent_model
+
+PARKED_S: Final = 3600.0
+MOST_MOVED: Final = 100
+"""Tasks that one transaction parks or makes due again."""
+
+Held = dict[ModelKey, Breaker]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Sendable:
+    """Locked tasks that may be sent, and whose turn came last. ``moved``: tasks were parked or made due again, and
+    there may be more of them."""
+
+    records: list[Record]
+    last_client: str | None
+    moved: bool
+
+
+def key_of_task(record: Record, policy: Policy) -> ModelKey:
+    """What a queued task would be sent as now."""
+    kind = record.task.kind
+    return key_of(kind, sent_model(kind, record.given.params, policy.model_aliases))
+
+
+def held(conn: sa.Connection, policy: Policy) -> Held:
+    """What is held, but for models in whose place this process sends another one."""
+    return {key: one for key, one in breakers.held(conn).items() if key.model not in policy.model_aliases}
+
+
+def lock_sendable(
+    conn: sa.Connection,
+    policy: Policy,
+    now: datetime,
+    room: int,
+    in_flight: Mapping[str, int],
+    last_client: str | None,
+    *,
+    oldest: bool,
+) -> Sendable:
+    """As ``lock_next``, without the tasks of what is held, of which the probes that are due go first. Call it under
+    the lock of the limit."""
+    holds = held(conn, policy)
+    moved = _unpark_others(conn, holds, now)
+    probes = _lock_probes(conn, holds, policy, now, room)
+    room -= len(probes)
+    taken = lock_next(conn, now, room, in_flight, last_client, oldest=oldest)
+    if holds and _park(conn, taken, holds, policy, now, oldest=oldest):
+        moved = True
+        taken = lock_next(conn, now, room, in_flight, last_client, oldest=oldest)
+    free = [record for record in taken.records if key_of_task(record, policy) not in holds]
+    return Sendable([*probes, *free], taken.last_client, moved)
+
+
+def breaker_after(
+    before: Breaker | None,
+    claimed_at: datetime,
+    answer: SubmitAnswer | None,
+    now: datetime,
+    policy: Policy,
+    named: bool,
+) -> Breaker | None:
+    """What the outcome of one send makes of the breaker of its kind and model. ``named``: an item of it is known."""
+    if isinstance(answer, Accepted) or (isinstance(answer, Unknown) and named):
+        return model_breaker.accepted(before, claimed_at, now)
+    if isinstance(answer, Refused) and answer.meaning.remedy is Remedy.HOLD_MODEL:
+        allowed, code = policy.refusals_to_hold, answer.meaning.code
+        return model_breaker.refused(before, claimed_at, now, allowed, code, answer.message)
+    at_once = answer is None or (isinstance(answer, Refused) and answer.meaning.remedy is Remedy.FAIL)
+    return model_breaker.inconclusive(before, claimed_at, now, at_once=at_once)
+
+
+def save(conn: sa.Connection, key: ModelKey, before: Breaker | None, after: Breaker | None) -> None:
+    """Write what an outcome made of a breaker, and say so if it opened or closed."""
+    if after == before:
+        return
+    breakers.save(conn, key, after)
+    was_held, is_held = before is not None and before.held, after is not None and after.held
+    if after is not None and is_held and not was_held:
+        log.error("model.held", kind=key.kind, model=key.model, code=after.code, detail=after.detail)
+    elif was_held and not is_held:
+        log.warning("model.released", kind=key.kind, model=key.model)
+
+
+def overview(conn: sa.Connection, policy: Policy, now: datetime) -> list[dict[str, Any]]:
+    """What is held, for people: why, since when, how many wait, and when the next probe goes."""
+    return [
+        {
+            "kind": key.kind,
+            "model": key.model or None,
+            "reason": one.code,
+            "detail": one.detail or None,
+            "since": one.held_since,
+            "next_probe_at": next_probe_at(one, now),
+            "waiting": parked.count(conn, key.text),
+        }
+        for key, one in held(conn, policy).items()
+    ]
+
+
+def next_probe_at(breaker: Breaker, now: datetime) -> datetime | None:
+    """When the next probe goes; None while one is out."""
+    out = breaker.probe_until is not None and breaker.probe_until > now
+    return None if out or breaker.probe_at is None else max(breaker.probe_at, now)
+
+
+def _unpark_others(conn: sa.Connection, holds: Held, now: datetime) -> bool:
+    """Make tasks due again that are parked under what is not held (any more)."""
+    still = {key.text for key in holds}
+    left = MOST_MOVED
+    for text in parked.keys(conn):
+        if text not in still and left > 0:
+            left -= parked.unpark(conn, text, now, left)
+    return left < MOST_MOVED
+
+
+def _lock_probes(conn: sa.Connection, holds: Held, policy: Policy, now: datetime, room: int) -> list[Record]:
+    probes: list[Record] = []
+    for key, one in holds.items():
+        if len(probes) >= room or not model_breaker.probe_is_due(one, now):
+            continue
+        record = parked.lock_first(conn, key.text)
+        if record is not None:
+            breakers.save(conn, key, model_breaker.probing(one, later(now, policy.submit_lease_s)))
+            probes.append(record)
+    return probes
+
+
+def _park(conn: sa.Connection, taken: Taken, holds: Held, policy: Policy, now: datetime, *, oldest: bool) -> bool:
+    """Park what a claim found of what is held, and what else stands next in the same clients' queues."""
+    found = {record.task.id: record for record in _waiting_in(taken.records, holds, policy)}
+    clients = dict.fromkeys(None if oldest else record.task.client_name for record in found.values())
+    for client_name in clients:
+        if len(found) < MOST_MOVED:
+            ahead = task_rows.lock_queued(conn, now, MOST_MOVED, client_name)
+            found |= {record.task.id: record for record in _waiting_in(ahead, holds, policy)}
+    by_key: dict[str, list[Any]] = {}
+    for record in list(found.values())[:MOST_MOVED]:
+        by_key.setdefault(key_of_task(record, policy).text, []).append(record.task.id)
+    for text, ids in sorted(by_key.items()):
+        parked.park(conn, ids, text, later(now, PARKED_S))
+    return bool(found)
+
+
+def _waiting_in(records: Sequence[Record], holds: Held, policy: Policy) -> list[Record]:
+    return [record for record in records if key_of_task(record, policy) in holds]

@@ -1,0 +1,64 @@
+"""Why a queued task waits: a hold on everything, one on its kind and model, or its own back-off. Null where it only
+waits for its turn. Derived when a task is shown, from what is read once for all that are shown together."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import sqlalchemy as sa
+
+from app.limits import limits, model_holds
+from app.limits.hold import Reason, Standing
+from app.limits.limits import Limit
+from app.limits.model_holds import Held, key_of_task
+from app.rules.policy import Policy
+from app.rules.task import Submission
+from app.tasks.task_rows import Record
+
+BACKING_OFF: Final = "backing_off"
+"""The vendor refused this task for a while (busy, unreachable), and it is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """``until``: when something is tried next; None where nobody knows."""
+
+    reason: str
+    since: datetime | None
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """What is held at one moment."""
+
+    standing: Standing
+    holds: Held
+    policy: Policy
+    now: datetime
+
+
+def read(conn: sa.Connection, policy: Policy, now: datetime) -> Waits:
+    """What is held now: two statements, without a lock."""
+    return Waits(limits.read(conn)[Limit.SUBMIT].standing, model_holds.held(conn, policy), policy, now)
+
+
+def wait_of(record: Record, waits: Waits) -> Wait | None:
+    """Why a task waits; the first reason that holds."""
+    task, now, standing = record.task, waits.now, waits.standing
+    if task.submission is not Submission.QUEUED:
+        return None
+    if standing.by_hand is not None:
+        return Wait(Reason.BY_HAND.value, standing.by_hand_since, None)
+    if (hold := standing.hold) is not None:
+        return Wait(hold.reason.value, hold.since, _next(hold.until, hold.probe_until, now))
+    if waits.holds and (breaker := waits.holds.get(key_of_task(record, waits.policy))) is not None:
+        return Wait(breaker.code, breaker.held_since, _next(breaker.probe_at or now, breaker.probe_until, now))
+    if task.not_before_at is not None and task.not_before_at > now:
+        return Wait(BACKING_OFF, task.claimed_at, task.not_before_at)
+    return None
+
+
+def _next(probe_at: datetime, probe_until: datetime | None, now: datetime) -> datetime:
+    """When the next probe goes, or when the one that is out is given up."""
+    return probe_until if probe_until is not None and probe_until > now else max(probe_at, now)

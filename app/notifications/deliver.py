@@ -1,0 +1,294 @@
+"""Telling clients: claim what is due of the outbox, post it signed, note what came of it.
+
+Transaction → call → transaction. At least once: a sender that dies leaves its claim to its lease, and the receiver
+may see a notification again, under the same ``webhook-id``. A receiver has a few places at once, so that a slow or
+dead one delays nobody but itself.
+"""
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+import sqlalchemy as sa
+import structlog
+
+from app.clients.clients import ROTATION
+from app.context import Context
+from app.errors import Unavailable
+from app.notifications import outbox
+from app.notifications.outbox import Attempt, Letter
+from app.notifications.post import Answer, Caller, Delivered, Failed, Forbidden, Gone, Rejected
+from app.notifications.render import rendered
+from app.notifications.signing import sign
+from app.rules.timing import JITTER, later
+from app.rules.transition import Change
+from app.runtime import metrics, traces
+from app.runtime.background import Background
+from app.tasks import tracing
+from app.tasks.apply import Applied, load_locked, save_locked, step_all
+from app.tasks.notice_rows import NotificationStatus
+
+SCHEDULE_S: Final = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0, 86_400.0)
+"""Waits after each failed attempt (contract); after the last there is one more attempt, and then none."""
+SENDERS: Final = 64
+"""Posts that one process has under way at most."""
+PER_RECEIVER: Final = 4
+PER_CLIENT: Final = SENDERS * 3 // 4
+OPEN_TO_ALL: Final = SENDERS // 2
+"""Places that any receiver may take. The rest are kept for receivers that have nothing under way, or a few dead ones
+would take all of them."""
+PROMPT_ATTEMPTS: Final = 3
+"""After so many attempts a receiver can only ask for later than the schedule has it: a short ``Retry-After`` at each
+attempt would use up a schedule of a day within seconds."""
+SETTLE_RETRY_S: Final = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class Turns:
+    """Whose turn it is. ``first``: where to go on among more receivers than can be looked at in one claim."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+        self._count = 0
+        self.first = ""
+
+    def took(self, letters: list[Letter], first: str) -> None:
+        """These were claimed; the next claim begins at ``first``."""
+        self.first = first
+        for letter in letters:
+            self._count += 1
+            self._last.pop(letter.receiver, None)
+            self._last[letter.receiver] = self._count
+        while len(self._last) > outbox.MOST_RECEIVERS:
+            del self._last[next(iter(self._last))]
+
+    def ordered(self, receivers: list[str], busy: Counter[str]) -> list[str]:
+        """Clients in turns, those with the least under way first; of each its receivers with the least under way
+        first, then those that were served longest ago. By due time alone a few dead receivers, whose backlog is the
+        oldest, would take each place that becomes free; and a client with many receivers all of them."""
+        of_client: dict[str, list[str]] = {}
+        for one in sorted(receivers, key=lambda each: (busy[each], self._last.get(each, 0))):
+            of_client.setdefault(outbox.client_of(one), []).append(one)
+        held = _by_client(busy)
+        ranked = [(held[name] + rank, one) for name, own in of_client.items() for rank, one in enumerate(own)]
+        return [one for _, one in sorted(ranked, key=lambda pair: pair[0])]
+
+
+class Notifier:
+    """Claims and posts. ``step`` is called by its loop; posts go on beside it."""
+
+    def __init__(self, context: Context, caller: Caller) -> None:
+        self._context = context
+        self._caller = caller
+        self._db = context.loops_db()
+        self._posting = Background[None](_crashed, context.wakes.notify.set)
+        self._busy: Counter[str] = Counter()
+        self._turns = Turns()
+        self.stopping = False
+
+    async def step(self) -> float | None:
+        """Claim what there are places for and start posting it. Returns 0 if there may be more."""
+        places = SENDERS - len(self._posting)
+        if self.stopping or places <= 0:
+            return None
+        now = self._context.clock.now()
+        claimed = await self._db.write(claim, self._context, self._turns, self._busy.copy(), places, now)
+        letters, go_on = claimed.letters, claimed.go_on
+        self._turns.took(letters, go_on)
+        for letter, body in zip(letters, claimed.bodies, strict=True):
+            self._busy[letter.receiver] += 1
+            task = self._posting.start(self._post(letter, body), f"notify {letter.id}")
+            task.add_done_callback(partial(self._posted, letter.receiver))
+        return 0 if letters or go_on else None
+
+    async def finish(self, timeout_s: float) -> None:
+        """Stop claiming, and wait for what is being posted, at most so long; what is left is given up to its lease."""
+        self.stopping = True
+        posting = list(self._posting)
+        await self._posting.finish(timeout_s)
+        for task in posting:
+            task.cancel()
+        await asyncio.gather(*posting, return_exceptions=True)
+
+    def _posted(self, receiver: str, _task: asyncio.Task[None]) -> None:
+        self._busy[receiver] -= 1
+        if not self._busy[receiver]:
+            del self._busy[receiver]
+
+    async def _post(self, letter: Letter, body: bytes | None) -> None:
+        context = self._context
+        named = {"task_id": str(letter.task_id), "client": letter.client_name}
+        structlog.contextvars.bind_contextvars(notification_id=str(letter.id), **named)
+        # A post must end within the lease, or another sender posts the same beside it: who begins late gives it back.
+        if self.stopping or later(context.clock.now(), context.policy.lease_s / 2) >= letter.leased_until:
+            await self._db.write(outbox.give_back, letter, context.clock.now())
+            return
+        answer: Answer | Unreadable | None = None
+        if letter.secrets and body is None:
+            answer = Unreadable()
+        elif letter.secrets and body is not None:
+            message = sign(str(letter.id), body, letter.secrets, context.clock.now())
+            async with tracing.notifying(self._db, letter.id, letter.task_id, letter.type) as span:
+                answer = await self._caller.post(letter.url, message, traces.headers())
+                span.note(outcome=outcome_of(answer))
+        attempt = judge(letter.attempts, answer, context.clock.now())
+        metrics.notifications.labels(outcome_of(answer)).inc()
+        if attempt.status is NotificationStatus.DEAD:
+            metrics.notifications_dead.inc()
+        if attempt.status is not NotificationStatus.DELIVERED:
+            # A dead receiver fails at every attempt of every notification: its first word and its last will do.
+            loud = letter.attempts == 0 or attempt.due_at is None
+            log.log(
+                logging.WARNING if loud else logging.DEBUG,
+                "notification.failed",
+                error=attempt.error,
+                status=attempt.http_status,
+                attempts=letter.attempts + 1,
+                dead=attempt.due_at is None,
+            )
+        await self._settle(letter, attempt, body)
+
+    async def _settle(self, letter: Letter, attempt: Attempt, body: bytes | None) -> None:
+        """Note what came of a post, again and again while the database is away and the lease lasts: what is not
+        noted is posted once more."""
+        context = self._context
+        while True:
+            try:
+                context.committed(await self._db.write(settle, context, letter, attempt, body))
+                return
+            except Unavailable:
+                if context.clock.now() >= letter.leased_until:
+                    raise
+                await context.clock.sleep(SETTLE_RETRY_S)
+            except Exception as error:
+                # A task whose timeline cannot be written must not have its notification posted for ever.
+                log.error("notification.not_told", notification_id=str(letter.id), exc_info=error)
+                await self._db.write(outbox.settle, letter, attempt, body)
+                return
+
+
+class Unreadable:
+    """In place of an answer: a snapshot that cannot be read, of another release say, was not posted. It is tried
+    again as if it had failed, and nobody else's notifications wait for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """An answer as the log of notifications shows it."""
+
+    http_status: int | None
+    error: str | None
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """``bodies`` matches the letters; None for one that cannot be read. ``go_on``: the receiver at which the next
+    claim begins."""
+
+    letters: list[Letter]
+    bodies: list[bytes | None]
+    go_on: str
+
+
+def claim(
+    conn: sa.Connection, context: Context, turns: Turns, busy: Counter[str], places: int, now: datetime
+) -> Claimed:
+    """Claim what is due, at most ``places``, and of each receiver no more than it has places left."""
+    lease_until = later(now, context.policy.lease_s)
+    letters: list[Letter] = []
+    held = _by_client(busy)
+    due, go_on = outbox.due_receivers(conn, now, turns.first)
+    for receiver in turns.ordered(due, busy):
+        left = places - len(letters)
+        shared = left - (SENDERS - OPEN_TO_ALL)
+        client_name = outbox.client_of(receiver)
+        room = min(PER_RECEIVER - busy[receiver], max(shared, 0 if busy[receiver] else min(left, 1)))
+        room = min(room, PER_CLIENT - held[client_name])
+        if room > 0:
+            found = outbox.claim(conn, receiver, now, lease_until, room, rotated_after=now - ROTATION)
+            held[client_name] += len(found)
+            letters += found
+    return Claimed(letters, rendered(conn, letters, context.policy), go_on)
+
+
+def _by_client(busy: Counter[str]) -> Counter[str]:
+    """How much each client has under way."""
+    held: Counter[str] = Counter()
+    for receiver, count in busy.items():
+        held[outbox.client_of(receiver)] += count
+    return held
+
+
+def judge(attempts: int, answer: Answer | Unreadable | None, now: datetime) -> Attempt:
+    """What becomes of a notification after its attempt number ``attempts`` + 1. No answer: its client is gone."""
+    if isinstance(answer, Delivered):
+        return Attempt(NotificationStatus.DELIVERED, now, None, answer.status, None)
+    said = _said(answer)
+    if answer is None or isinstance(answer, Gone) or attempts >= len(SCHEDULE_S):
+        return Attempt(NotificationStatus.DEAD, now, None, said.http_status, said.error)
+    wait_s = SCHEDULE_S[attempts] * (1 + JITTER * random.uniform(-1, 1))
+    if said.retry_after_s is not None:
+        wait_s = max(said.retry_after_s, 1.0 if attempts < PROMPT_ATTEMPTS else wait_s)
+    due_at = later(now, wait_s)
+    return Attempt(NotificationStatus.PENDING, now, due_at, said.http_status, said.error)
+
+
+def settle(conn: sa.Connection, context: Context, letter: Letter, attempt: Attempt, body: bytes | None) -> Applied:
+    """Note what came of an attempt; its end is told in the task's timeline too."""
+    if attempt.due_at is not None:
+        outbox.settle(conn, letter, attempt, body)
+        return Applied()
+    detail = {
+        "notification_id": str(letter.id),
+        "notification": letter.type,
+        "outcome": attempt.status.value,
+        "attempts": letter.attempts + 1,
+    }
+    changes = [Change(attempt.at, "notification", letter.task_id, detail=detail)]
+    # The task's lock comes before the outbox everywhere.
+    loaded = load_locked(conn, changes)
+    if not outbox.settle(conn, letter, attempt, body):
+        return Applied()
+    applied = step_all(loaded, changes, context.rules)
+    save_locked(conn, loaded, context.rules)
+    return applied
+
+
+def _crashed(error: BaseException) -> None:
+    log.error("notification.crashed", exc_info=error)
+
+
+def outcome_of(answer: Answer | Unreadable | None) -> str:
+    """A label of few values."""
+    match answer:
+        case None:
+            return "client_revoked"
+        case Unreadable():
+            return "unreadable"
+        case Delivered():
+            return "delivered"
+        case Gone():
+            return "gone"
+        case Rejected():
+            return "rejected"
+        case Failed(reason) | Forbidden(reason):
+            return reason
+
+
+def _said(answer: Answer | Unreadable | None) -> _Said:
+    match answer:
+        case Rejected(status, retry_after_s):
+            return _Said(status, "rejected", retry_after_s)
+        case Gone():
+            return _Said(410, "gone")
+        case Delivered(status):
+            return _Said(status, None)
+        case _:
+            return _Said(None, outcome_of(answer))

@@ -1,0 +1,41 @@
+"""The vendor's account: asked for at most once a minute, however many want to know it."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from app.context import Context
+from app.documents.document import Document
+from app.errors import VendorFailed
+from app.tempolor.answers import Unanswered
+
+ACCOUNT_FRESH = timedelta(seconds=60)
+
+
+@dataclass(slots=True)
+class Account:
+    """The vendor's account, asked for at most once a minute however many want to know it."""
+
+    context: Context
+    _known: Document | None = None
+    _asked_at: Any = None
+    _lock: asyncio.Lock | None = None
+
+    async def get(self) -> Document:
+        """``balance`` and whatever else the vendor tells, with ``as_of``. Raises ``VendorFailed``."""
+        self._lock = self._lock or asyncio.Lock()
+        async with self._lock:
+            now = self.context.clock.now()
+            # Asked later than now: the clock was set back since.
+            if self._known is None or not timedelta() <= now - self._asked_at < ACCOUNT_FRESH:
+                answer = await self.context.vendor.account()
+                if isinstance(answer, Unanswered):
+                    raise VendorFailed(f"the vendor did not tell its account ({answer.reason})")
+                self._known, self._asked_at = {"balance": _number(answer.get("balance")), "vendor": answer}, now
+            return {**self._known, "as_of": self._asked_at}
+
+
+def _number(value: Any) -> float | None:
+    """What the vendor says where a number belongs; anything else stands in ``vendor`` alone."""
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None

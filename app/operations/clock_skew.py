@@ -1,0 +1,91 @@
+"""The watch on the clock: how far it is from the database's, and whether the loops may go by it.
+
+All replicas write leases, due times and deadlines by their own clocks. One whose clock is off takes the others'
+leases for lapsed, or has its own taken: a task is given up while its answer is under way, an item is asked about by
+two. So with too much skew the loops stand still until it is good again; what comes in is stored all the same.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import structlog
+
+from app.context import Context
+from app.database import clock
+from app.database.clock import Comparison
+from app.runtime import metrics
+
+WARN_S: Final = 2.0
+STOP_S: Final = 10.0
+MEASURE_S: Final = 10.0
+"""Often enough that a loop that only measures is not taken for a stalled one."""
+AGAIN_S: Final = 2.0
+"""How soon a clock that stops the loops is looked at again."""
+
+log = structlog.get_logger(__name__)
+
+
+class Level(StrEnum):
+    GOOD = "good"
+    OFF = "off"
+    TOO_FAR_OFF = "too_far_off"
+
+
+class SkewWatch:
+    """Measures at each ``step``, a turn of a loop. Until the first one the clock is taken to be good."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._since: datetime | None = None
+        self._measured: Comparison | None = None
+        self._measured_at = 0.0
+        self.skew_s = 0.0
+        self.level = Level.GOOD
+
+    async def step(self) -> float | None:
+        """Measure the skew, tell it, and decide whether the loops may turn. Raises ``Unavailable``, and then the
+        last decision holds."""
+        found = await self._context.loops_db().read(clock.compare, self._context.clock.now)
+        if found is None:
+            return MEASURE_S
+        self._measured, self._measured_at = found, self._context.clock.monotonic()
+        self.skew_s = found.skew_s
+        metrics.clock_skew.set(self.skew_s)
+        before, self.level = self.level, _level(self.skew_s)
+        if self.level is not before:
+            self._since = found.after
+            _say(self.level, round(self.skew_s, 3))
+        return AGAIN_S if self.stops_loops() else MEASURE_S
+
+    def stops_loops(self) -> bool:
+        """Whether the clock is too far off for the loops to go by it, or was set since it was measured: then it is
+        measured first."""
+        return self.level is Level.TOO_FAR_OFF or self._was_set()
+
+    def _was_set(self) -> bool:
+        if self._measured is None:
+            return False
+        clock = self._context.clock
+        passed_s = (clock.now() - self._measured.after).total_seconds()
+        return abs(passed_s - (clock.monotonic() - self._measured_at)) >= STOP_S
+
+    def standing(self) -> dict[str, Any] | None:
+        """Why the loops of this process stand still and since when (by its own clock), if they do."""
+        return {"reason": "clock_skew", "since": self._since} if self.level is Level.TOO_FAR_OFF else None
+
+
+def _level(skew_s: float) -> Level:
+    if abs(skew_s) >= STOP_S:
+        return Level.TOO_FAR_OFF
+    return Level.OFF if abs(skew_s) >= WARN_S else Level.GOOD
+
+
+def _say(level: Level, skew_s: float) -> None:
+    match level:
+        case Level.TOO_FAR_OFF:
+            log.error("clock.loops_stand_still", skew_s=skew_s, limit_s=STOP_S, remedy="set this machine's clock")
+        case Level.OFF:
+            log.warning("clock.off", skew_s=skew_s, loops_stop_at_s=STOP_S)
+        case Level.GOOD:
+            log.warning("clock.good_again", skew_s=skew_s)

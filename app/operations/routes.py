@@ -1,0 +1,87 @@
+"""For those who run the gateway, without a key: alive, ready, stuck, metrics."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+
+from app.operations.health import Health
+from app.runtime.metrics import registry as metrics_registry
+from app.web.answers import json_answer
+from app.web.services import service
+
+router = APIRouter()
+TheHealth = Annotated[Health, service("health")]
+
+
+class Alive(BaseModel):
+    status: Literal["ok"]
+
+
+class Readiness(BaseModel):
+    """`checks` says of each thing what it found, `reason` why the database is not reached."""
+
+    ready: bool
+    checks: dict[str, str]
+    reason: str | None = None
+
+
+class Backlog(BaseModel):
+    """What is stuck, in numbers; of what stands still on purpose nothing is overdue."""
+
+    stuck: bool
+    overdue_queries: int
+    overdue_submissions: int
+    overdue_timers: int
+    undelivered_notifications: int
+    stalled_loops: list[str]
+    standing_still: dict[str, Any]
+    held_models: list[dict[str, Any]]
+    clock_skew_s: float
+
+
+@router.head("/healthz", include_in_schema=False)
+@router.get("/healthz", response_model=Alive, summary="Alive")
+async def healthz() -> Response:
+    """The process answers. Touches nothing."""
+    return json_answer({"status": "ok"})
+
+
+@router.head("/readyz", include_in_schema=False)
+@router.get(
+    "/readyz",
+    response_model=Readiness,
+    summary="Ready",
+    responses={503: {"model": Readiness, "description": "Not ready: send nothing here"}},
+)
+async def readyz(health: TheHealth) -> Response:
+    """The database is reachable and takes writes, the schema is at head (or was moved on by a newer release), and the
+    process is not draining. `reason` says why the database cannot be used, if it cannot. `warnings` is what should be
+    mended although the process is ready: `database_unsafe`, `callback_secret_missing`, `clock_skew`."""
+    found = await health.readiness()
+    return json_answer(found, 200 if found["ready"] else 503)
+
+
+@router.get(
+    "/backlog",
+    response_model=Backlog,
+    summary="Stuck work",
+    responses={503: {"model": Backlog, "description": "Work is stuck"}},
+)
+async def backlog(health: TheHealth) -> Response:
+    """503 when work is stuck, with the numbers."""
+    found = await health.backlog()
+    return json_answer(found, 503 if found["stuck"] else 200)
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    summary="Prometheus metrics",
+    responses={200: {"description": "Prometheus' text format", "content": {"text/plain": {}}}},
+)
+async def metrics(health: TheHealth) -> Response:
+    """Metrics in Prometheus' text format."""
+    health.note_loops()
+    return Response(generate_latest(metrics_registry), media_type=CONTENT_TYPE_LATEST)

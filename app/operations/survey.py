@@ -1,0 +1,85 @@
+"""Numbers for those who run the gateway, each over a partial index of open work."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from app.database.tables import items, notifications, tasks
+from app.rules.policy import Thresholds
+from app.rules.status import TASK_FINAL, TaskStatus
+from app.rules.timing import later
+
+MOST_OPEN: Final = 1_000_000
+MOST: Final = 10_000
+"""Counted no further: whoever reads the number acts long before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """Work that is late by more than is allowed; each is counted up to ``MOST``."""
+
+    queries: int
+    submissions: int
+    timers: int
+    notifications: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """Notifications still to be delivered, counted up to ``MOST``, and when the first of them is or was due."""
+
+    pending: int
+    first_due_at: datetime | None
+
+
+def overdue(conn: sa.Connection, now: datetime, allowed: Thresholds) -> Overdue:
+    """What should have been picked up long ago."""
+
+    def before(seconds: float) -> datetime:
+        return later(now, -seconds)
+
+    return Overdue(
+        _count(conn, items.c.query_due_at < before(allowed.query_overdue_s)),
+        _count(conn, tasks.c.dispatch_due_at < before(allowed.queued_age_s)),
+        _count(conn, tasks.c.timer_due_at < before(allowed.query_overdue_s)),
+        _count(conn, notifications.c.due_at < before(allowed.notification_overdue_s)),
+    )
+
+
+def oldest(conn: sa.Connection) -> dict[str, datetime]:
+    """When the oldest task of each open status was accepted: one probe each of the index by status, in which ids
+    are in the order of time."""
+    found = {}
+    for status in TaskStatus:
+        if status not in TASK_FINAL:
+            first = sa.select(tasks.c.created_at).where(tasks.c.status == status.value).order_by(tasks.c.id).limit(1)
+            created_at = conn.scalar(first)
+            if created_at is not None:
+                found[status.value] = created_at
+    return found
+
+
+def outbox(conn: sa.Connection) -> Outbox:
+    """How much is still to be delivered."""
+    due_at = notifications.c.due_at
+    first = sa.select(due_at).where(due_at.is_not(None)).order_by(due_at).limit(1)
+    return Outbox(_count(conn, due_at.is_not(None)), conn.scalar(first))
+
+
+def open_tasks(conn: sa.Connection) -> dict[str, int]:
+    """How many tasks are in each status that is not final: those that count as in flight and those that are queued.
+    Each is counted up to ``MOST_OPEN``; without the limit SQLite would group by scanning an index of all tasks."""
+    counts = {status.value: 0 for status in TaskStatus if status not in TASK_FINAL}
+    for due in (tasks.c.slot_until, tasks.c.dispatch_due_at):
+        found = sa.select(tasks.c.status).where(due.is_not(None)).limit(MOST_OPEN).subquery()
+        statement = sa.select(found.c.status, sa.func.count().label("n")).group_by(found.c.status)
+        for row in conn.execute(statement):
+            counts[row.status] = counts.get(row.status, 0) + row.n
+    return counts
+
+
+def _count(conn: sa.Connection, condition: sa.ColumnElement[Any]) -> int:
+    some = sa.select(sa.literal(1)).where(condition).limit(MOST).subquery()
+    return conn.scalar(sa.select(sa.func.count()).select_from(some)) or 0

@@ -1,0 +1,1 @@
+"""A callback is missing: ask the vendor, within the rate, and let time act."""

@@ -1,0 +1,114 @@
+"""Questions about items that somebody wants to know of now, whenever they are due."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from app.database import dialect
+from app.database.tables import items
+from app.rules.schedule import SUSPECT
+from app.rules.status import ITEM_FINAL
+from app.rules.timing import FAR
+from app.tasks import store
+from app.tasks.items import Asked, claim_due, lease, lock_due, unleased
+from app.tasks.store import ItemKey
+
+Known = Mapping[ItemKey, datetime | None]
+"""Items, each with when it was asked about last, as far as the asker knows."""
+
+_FINAL: Final = [status.value for status in ITEM_FINAL]
+
+
+def claim_some(
+    conn: sa.Connection, known: Known, now: datetime, soon: datetime, lease_until: datetime, limit: int
+) -> list[Asked]:
+    """Claim a full question about some of these items of one family, due or not: those of one group that are open,
+    that nobody asks about, and that have had no answer since that of ``known``; and others of their family and
+    group that are due by ``soon``. Call it under the lock of the query limit, as every claim."""
+    columns = (items.c.family, items.c.item_id, items.c.query_attempts, items.c.query_group, items.c.last_query_at)
+    wanted = (
+        sa.select(*columns)
+        .where(_named(conn, known), items.c.query_due_at.is_not(None), unleased(now))
+        .order_by(items.c.query_group, items.c.item_id)
+    )
+    rows = [row for row in conn.execute(dialect.locked(wanted, of=items, skip=True)) if _is_open(row, known)]
+    if not rows:
+        return []
+    first = rows[0]
+    rows = [row for row in rows if row.query_group == first.query_group][:limit]
+    found = {(row.family, row.item_id): Asked(row.family, row.item_id, row.query_attempts) for row in rows}
+    for one in lock_due(conn, first.family, first.query_group, now, soon, limit):
+        if len(found) < limit:
+            found.setdefault(one.key, one)
+    lease(conn, found, lease_until)
+    return list(found.values())
+
+
+def claim_known(conn: sa.Connection, now: datetime, soon: datetime, lease_until: datetime, limit: int) -> list[Asked]:
+    """As ``items.claim_due``, of the items that are no suspects."""
+    return claim_due(conn, now, soon, lease_until, limit, but=SUSPECT)
+
+
+def is_suspect(conn: sa.Connection, key: ItemKey) -> bool:
+    """Whether an item is asked about among suspects."""
+    family, item_id = key
+    matches = sa.and_(items.c.family == family, items.c.item_id == item_id)
+    return conn.scalar(sa.select(items.c.query_group).where(matches)) == SUSPECT
+
+
+def unanswered(conn: sa.Connection, known: Known) -> set[ItemKey]:
+    """Which of some items of one family are open, and have had no answer since that of ``known``."""
+    statement = sa.select(items.c.family, items.c.item_id, items.c.last_query_at).where(
+        _named(conn, known), items.c.query_due_at.is_not(None)
+    )
+    return {(row.family, row.item_id) for row in conn.execute(statement) if _is_open(row, known)}
+
+
+def _is_open(row: Any, known: Known) -> bool:
+    """Nobody has answered about the item meanwhile."""
+    return bool(row.last_query_at == known[(row.family, row.item_id)])
+
+
+def put_off(conn: sa.Connection, planned: Mapping[ItemKey, datetime]) -> None:
+    """Go back to the plan: items that were asked about before their time are due again when they would have been.
+    One that is final by now, or that somebody asks about, is left alone."""
+    # As every change of several items of a task: under the task's lock, or a callback could meet it half-way.
+    store.lock(conn, (), list(planned))
+    for (family, item_id), due_at in sorted(planned.items()):
+        conn.execute(
+            items.update()
+            .where(
+                items.c.family == family,
+                items.c.item_id == item_id,
+                items.c.query_due_at < due_at,
+                items.c.query_leased_until.is_(None),
+                items.c.status.not_in(_FINAL),
+            )
+            .values(query_due_at=due_at)
+        )
+
+
+def reopen(conn: sa.Connection, keys: Collection[ItemKey]) -> None:
+    """Let settled items be asked about by whoever wants to know of them; they come due for nobody else. Whatever is
+    applied to their task settles them again."""
+    store.lock(conn, (), list(keys))
+    for family, item_id in sorted(keys):
+        named = sa.and_(items.c.family == family, items.c.item_id == item_id)
+        conn.execute(items.update().where(named, items.c.query_due_at.is_(None)).values(query_due_at=FAR))
+
+
+def bring_forward(conn: sa.Connection, key: ItemKey, due_at: datetime) -> None:
+    """Have an item asked about by a time at the latest, under the lock of its task. One that somebody asks about, or
+    of which there is nothing to ask, is left alone."""
+    family, item_id = key
+    named = sa.and_(items.c.family == family, items.c.item_id == item_id)
+    later_only = sa.and_(items.c.query_due_at > due_at, items.c.query_leased_until.is_(None))
+    conn.execute(items.update().where(named, later_only).values(query_due_at=due_at))
+
+
+def _named(conn: sa.Connection, keys: Collection[ItemKey]) -> sa.ColumnElement[Any]:
+    """Items of one family by their keys."""
+    [family] = {family for family, _ in keys}
+    return sa.and_(items.c.family == family, dialect.any_of(conn, items.c.item_id, sorted(one for _, one in keys)))

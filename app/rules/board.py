@@ -1,0 +1,136 @@
+"""The tasks and items that one transaction holds locked, while changes are applied to them in memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from app.rules.join import ItemState
+from app.rules.observation import Source
+from app.rules.policy import Policy
+from app.rules.shape import Shape
+from app.rules.task import Entry, Item, Task
+from app.rules.visible_state import Shown
+
+ItemKey = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the rules need from outside. ``overdue_s(kind, stage)``: seconds until the next callback of an item
+    that has shown ``stage`` distinct events is overdue. ``jitter()``: a number in [-1, 1]. ``new_id()``: a UUIDv7."""
+
+    policy: Policy
+    shape_of: Callable[[str], Shape]
+    overdue_s: Callable[[str, int], float]
+    jitter: Callable[[], float]
+    new_id: Callable[[], UUID]
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """A callback's event came for the first time: a sample of the vendor's timing, since the event before it, or
+    (stage 0) since the claim."""
+
+    kind: str
+    stage: int
+    delay_s: float
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """The status of a task before and after one change."""
+
+    task: Task
+    before: str
+    after: str
+
+
+class Milestone(msgspec.Struct, frozen=True):
+    """Something of a task that its client is to be told: ``running``, ``playable``, or how it ended."""
+
+    task_id: UUID
+    name: str
+    at: datetime
+
+
+class EndedBy(StrEnum):
+    """What made an item final."""
+
+    CALLBACK = "callback"
+    QUERY = "query"
+    """A callback was due and had not come: it is lost, or later than callbacks of its kind are."""
+    EARLY_QUERY = "early_query"
+    """Asked before a callback was due (a refresh, or to fill a call), or where none is to be expected."""
+    DENIED = "denied"
+    """The vendor does not know it."""
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """An item became final."""
+
+    task: Task
+    item: Item
+    by: EndedBy
+
+
+@dataclass(slots=True)
+class Board:
+    """Loaded under the tasks' locks; ``dirty_*`` and ``entries`` are what must be written back. ``large``: new large
+    values by family, item and digest; ``superseded``: items of which a large value is not referred to any more."""
+
+    tasks: dict[UUID, Task] = field(default_factory=dict)
+    items: dict[ItemKey, Item] = field(default_factory=dict)
+    by_task: dict[UUID, list[Item]] = field(default_factory=dict)
+    entries: dict[UUID, list[Entry]] = field(default_factory=dict)
+    large: dict[tuple[str, str, str], Any] = field(default_factory=dict)
+    superseded: set[ItemKey] = field(default_factory=set)
+    dirty_tasks: set[UUID] = field(default_factory=set)
+    dirty_items: set[ItemKey] = field(default_factory=set)
+    removed: set[UUID] = field(default_factory=set)
+    arrivals: list[Arrival] = field(default_factory=list)
+    moves: list[Moved] = field(default_factory=list)
+    milestones: list[Milestone] = field(default_factory=list)
+    sources: dict[ItemKey, Source] = field(default_factory=dict)
+    """Who spoke of an item last."""
+    ended: list[Ended] = field(default_factory=list)
+    shown: dict[UUID, Shown] = field(default_factory=dict)
+
+    def add_task(self, task: Task) -> None:
+        self.tasks[task.id] = task
+        self.by_task.setdefault(task.id, [])
+        if task.new:
+            self.dirty_tasks.add(task.id)
+
+    def add_item(self, item: Item) -> None:
+        self.items[item.key] = item
+        self.by_task.setdefault(item.task_id, []).append(item)
+        if item.new:
+            self.dirty_items.add(item.key)
+
+    def move_item(self, item: Item, to: UUID) -> None:
+        """Give an item, with its state, to another task."""
+        self.by_task[item.task_id].remove(item)
+        item.task_id = to
+        item.position = len(self.by_task[to])
+        self.by_task[to].append(item)
+        self.dirty_items.add(item.key)
+
+    def items_of(self, task: Task) -> list[Item]:
+        return self.by_task.get(task.id, [])
+
+    def new_item(self, family: str, item_id: str, task: Task, named_by: int) -> Item:
+        item = Item(
+            family=family,
+            item_id=item_id,
+            task_id=task.id,
+            named_by=named_by,
+            position=len(self.items_of(task)),
+            state=ItemState(),
+            created_at=task.updated_at or task.created_at,
+            new=True,
+        )
+        self.add_item(item)
+        return item

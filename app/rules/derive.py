@@ -1,0 +1,172 @@
+"""A task derived from its facts and its items: status, times, what is due when, and what a client can see."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from app.rules.board import Board, Ended, EndedBy, Rules
+from app.rules.observation import Source
+from app.rules.operating import Absences, absent_s
+from app.rules.policy import Policy
+from app.rules.schedule import overdue_s, plan_query, waits_for_question
+from app.rules.status import ITEM_FINAL, TASK_FINAL, TASK_USABLE, TaskStatus
+from app.rules.submission import submission_due_at
+from app.rules.task import Item, Submission, Task, derive_status
+from app.rules.timing import FAR, later
+from app.rules.view import Progress, progress_of
+from app.rules.visible_state import Shown, Steps
+
+LAST_QUERY_RETRY = timedelta(seconds=5)
+"""How soon the clock looks again at a task whose last query is still outstanding; its answer expires it at once."""
+
+NEARLY: Final = 0.8
+"""Of the time after which a callback is overdue. A call is filled up with items that are due soon, and what is
+learned of the times may have changed between the plan and the question."""
+
+
+_NOT_TAKEN: Final = (
+    Submission.QUEUED,
+    Submission.SENDING,
+    Submission.REFUSED,
+    Submission.UNKNOWN,
+    Submission.LAPSED,
+    Submission.CANCELED,
+)
+"""While no item is known of such a task, nothing shows that the vendor has it."""
+
+
+def shown(board: Board, task: Task, rules: Rules) -> Shown:
+    """What the task shows as it is on the board."""
+    return Shown(task, _steps(board, task, rules))
+
+
+def derive(board: Board, task: Task, at: datetime, rules: Rules, absences: Absences | None = ()) -> tuple[Shown, bool]:
+    """Bring everything derived of a task up to its facts. Returns what it shows then, and whether it expired now.
+    Without ``absences`` it does not expire."""
+    policy = rules.policy
+    _note_possession(task, board.items_of(task), at, policy)
+    steps = _steps(board, task, rules)
+    expired_before = task.expired_at
+    expired = absences is not None and _expire(task, steps, at, policy, absences)
+    if task.expired_at != expired_before:
+        # What was still to come has failed now, also of a task that had ended before its deadline.
+        steps = _steps(board, task, rules)
+    task.status = derive_status(task.submission, task.expired_at is not None, [step.status for _, step in steps])
+    _note_times(task, at)
+    for item, step in steps:
+        if step.final and item.status not in ITEM_FINAL:
+            board.ended.append(Ended(task, item, _ended_by(board, task, item, step, rules)))
+        status_before, due_before = item.status, item.query_due_at
+        item.status = step.status
+        plan_query(item, step, task, at, policy)
+        if (status_before, due_before) != (item.status, item.query_due_at):
+            board.dirty_items.add(item.key)
+    _plan(task, steps, at, policy, absences or ())
+    return Shown(task, steps), expired
+
+
+def _steps(board: Board, task: Task, rules: Rules) -> Steps:
+    shape = rules.shape_of(task.family)
+    return [(item, progress_of(item, task, shape, rules.policy)) for item in board.items_of(task)]
+
+
+def _ended_by(board: Board, task: Task, item: Item, step: Progress, rules: Rules) -> EndedBy:
+    """What made an item final, told by who spoke of it last and by whether a callback was due when we asked."""
+    if step.unknown_to_vendor:
+        return EndedBy.DENIED
+    if board.sources.get(item.key) is not Source.QUERY:
+        return EndedBy.CALLBACK
+    if task.external and item.last_callback_at is None:
+        # Taken over from another system: nothing says that its callbacks come to us.
+        return EndedBy.EARLY_QUERY
+    heard_at = item.last_callback_at or task.claimed_at or task.created_at
+    asked_at = item.last_query_at or heard_at
+    was_due = asked_at >= later(heard_at, overdue_s(item, task, rules) * NEARLY)
+    return EndedBy.QUERY if was_due else EndedBy.EARLY_QUERY
+
+
+def _note_possession(task: Task, items: list[Item], at: datetime, policy: Policy) -> None:
+    """An item is known: the vendor has the task, and its deadline runs. An item that turned out to be another
+    task's proves nothing: the task is as if it had never been named."""
+    if not items:
+        if task.submission in _NOT_TAKEN:
+            task.submitted_at = task.expired_at = task.playable_at = None
+            lost = task.submission in (Submission.UNKNOWN, Submission.LAPSED)
+            task.deadline_at = later(task.claimed_at, policy.deadline_s) if lost and task.claimed_at else None
+        return
+    if task.submitted_at is None:
+        task.submitted_at = at
+    overrun = task.deadline_at is not None and at >= task.deadline_at and task.expired_at is None
+    first_time = task.status in (TaskStatus.QUEUED, TaskStatus.CANCELED, TaskStatus.FAILED) and overrun
+    if task.deadline_at is None or first_time:
+        task.deadline_at = later(at, policy.deadline_s)
+
+
+def _expire(task: Task, steps: Steps, at: datetime, policy: Policy, absences: Absences) -> bool:
+    """Whether the deadline ends the task now: it has passed, and the vendor has answered a last query of each item of
+    which something is still open. A task that has ended only stops waiting for what is missing."""
+    if task.expired_at is not None or task.deadline_at is None:
+        return False
+    deadline = _passes_at(task, task.deadline_at, absences)
+    if at < deadline:
+        return False
+    if task.submission in _NOT_TAKEN and not steps:
+        return False
+    if task.submission is Submission.SENDING or (steps and all(step.settled for _, step in steps)):
+        return False
+    open_items = [item for item, step in steps if not step.settled]
+    answered = all(item.last_query_at is not None and item.last_query_at >= deadline for item in open_items)
+    if not answered and not _in_vain(open_items, deadline, at, policy, absences):
+        return False
+    task.expired_at = at
+    return any(not step.final for _, step in steps) or not steps
+
+
+def _passes_at(task: Task, deadline: datetime, absences: Absences) -> datetime:
+    """When the deadline passes: a clock that is set forward does not bring it nearer."""
+    return later(deadline, absent_s(absences, task.submitted_at or task.created_at, jumped_only=True))
+
+
+def _in_vain(open_items: Sequence[Item], deadline: datetime, at: datetime, policy: Policy, absences: Absences) -> bool:
+    """Whether the vendor could not be asked for as long again after the deadline. Time in which we could not ask does
+    not count, and nothing is given up while it still waits for its question or for the answer."""
+    passed_s = (at - deadline).total_seconds() - absent_s(absences, deadline)
+    return passed_s >= policy.deadline_s and not any(waits_for_question(item, at) for item in open_items)
+
+
+def _note_times(task: Task, at: datetime) -> None:
+    if task.status in TASK_USABLE and task.playable_at is None:
+        task.playable_at = at
+    if task.status not in TASK_FINAL:
+        task.finished_at = None
+    elif task.finished_at is None:
+        task.finished_at = at
+
+
+def _plan(task: Task, steps: Steps, at: datetime, policy: Policy, absences: Absences) -> None:
+    """When the task is due: to be sent, to be looked at by the clock; and how long it counts as in flight."""
+    queued = task.submission is Submission.QUEUED and not steps
+    task.dispatch_due_at = (task.not_before_at or min(task.created_at, at)) if queued else None
+    task.timer_due_at = submission_due_at(task, bool(steps), policy, absences)
+    if task.timer_due_at is None:
+        task.timer_due_at = _deadline_due(task, steps, at, absences)
+    task.slot_until = _slot_until(task, bool(steps), policy)
+
+
+def _deadline_due(task: Task, steps: Steps, at: datetime, absences: Absences) -> datetime | None:
+    if task.expired_at is not None or (steps and all(step.settled for _, step in steps)):
+        return None
+    if task.submission in _NOT_TAKEN and not steps:
+        return None
+    if task.deadline_at is None:
+        return None
+    deadline = _passes_at(task, task.deadline_at, absences)
+    return deadline if at < deadline else at + LAST_QUERY_RETRY
+
+
+def _slot_until(task: Task, named: bool, policy: Policy) -> datetime | None:
+    if task.external or task.status in TASK_FINAL or task.status is TaskStatus.QUEUED:
+        return None
+    if task.submission is Submission.UNKNOWN and not named and task.claimed_at is not None:
+        return later(task.claimed_at, policy.unconfirmed_slot_s)
+    return FAR

@@ -1,0 +1,114 @@
+"""Time in which the gateway could ask. Waits that end in a verdict count only that.
+
+While no process runs, all of them are frozen or the database is away, nobody can ask the vendor; and a clock that is
+set forward lets no time pass at all. Each worker gives a sign of life every few seconds, in a row that all replicas
+share; where signs were missing for longer than ``STEP_S``, the rest of the silence is an absence.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from app.rules.timing import later
+
+STEP_S: Final = 5.0
+"""A silence counts for no more than this."""
+MOST_ABSENCES: Final = 100
+"""The latest are kept. With the bound even a wait that is always interrupted ends."""
+BACK_S: Final = 30.0
+"""A sign of life that lies further ahead was given before the clock was set back: replicas' clocks differ by less, or
+their loops stand still."""
+
+
+class Absence(NamedTuple):
+    """Nobody could ask from ``since`` to ``until``. ``jumped``: it is no time at all, the clock was set forward."""
+
+    since: datetime
+    until: datetime
+    jumped: bool
+
+
+Absences = tuple[Absence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A sign of life of one process. ``last_at``: when it gave its last one; ``stepped_s``: by how much its clock has
+    been set forward since (below 0: back)."""
+
+    at: datetime
+    last_at: datetime | None = None
+    stepped_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Operating:
+    """``beat_at``: the last sign of life of any worker. ``went_back_at``: the clock was set back, and what had been
+    planned before is still to be looked at."""
+
+    beat_at: datetime | None = None
+    absences: Absences = ()
+    went_back_at: datetime | None = None
+
+    def absences_until(self, now: datetime) -> Absences:
+        """All absences up to now. A silence that no worker has told of yet may be a clock that was set forward."""
+        if self.beat_at is None or later(self.beat_at, 2 * STEP_S) >= now:
+            return self.absences
+        return (*self.absences, Absence(later(self.beat_at, STEP_S), now, jumped=True))
+
+
+def beat(before: Operating, sign: Sign) -> Operating:
+    """Take a sign of life."""
+    now, beat_at = sign.at, before.beat_at
+    if beat_at is not None and beat_at > later(now, BACK_S):
+        return Operating(now, _up_to(before.absences, now), went_back_at=now)
+    known = [at for at in (beat_at, sign.last_at) if at is not None and at <= now]
+    heard_at = max(known, default=now)
+    if beat_at is None or beat_at < now:
+        before = replace(before, beat_at=now)
+    if later(heard_at, STEP_S) >= now:
+        return before
+    absence = Absence(later(heard_at, STEP_S), now, jumped=sign.stepped_s > STEP_S)
+    return replace(before, absences=(*before.absences, absence)[-MOST_ABSENCES:])
+
+
+def _up_to(absences: Iterable[Absence], now: datetime) -> Absences:
+    return tuple(one._replace(until=min(one.until, now)) for one in absences if one.since < now)
+
+
+def absent_s(absences: Sequence[Absence], since: datetime, *, jumped_only: bool = False) -> float:
+    """Seconds since a time in which nobody could ask; or only those by which the clock was set forward."""
+    if not absences:
+        return 0.0
+    return sum(
+        max((one.until - max(one.since, since)).total_seconds(), 0.0)
+        for one in absences
+        if one.jumped or not jumped_only
+    )
+
+
+def dump(operating: Operating) -> dict[str, Any]:
+    """As JSON."""
+    return {
+        "beat_at": _text(operating.beat_at),
+        "absences": [[one.since.isoformat(), one.until.isoformat(), one.jumped] for one in operating.absences],
+        "went_back_at": _text(operating.went_back_at),
+    }
+
+
+def load(document: dict[str, Any] | None) -> Operating:
+    """From JSON; from nothing, a gateway that has never run."""
+    if not document:
+        return Operating()
+    read = datetime.fromisoformat
+    absences = tuple(Absence(read(since), read(until), jumped) for since, until, jumped in document["absences"])
+    return Operating(_time(document["beat_at"]), absences, _time(document["went_back_at"]))
+
+
+def _text(at: datetime | None) -> str | None:
+    return at.isoformat() if at is not None else None
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,87 @@
+"""When the next question about an item is due. Hearing of it pushes the question back (G4); each answer
+without an end widens the interval; a lease in force is never cut short."""
+
+from datetime import datetime
+from typing import Final
+
+from app.rules.board import Rules
+from app.rules.policy import Policy
+from app.rules.status import ITEM_FINAL
+from app.rules.task import Item, Task
+from app.rules.timing import interval_s, later
+from app.rules.view import Progress
+
+
+def heard(item: Item, task: Task, at: datetime, rules: Rules) -> None:
+    """A callback came (or the item was just named): ask when the next callback is overdue."""
+    item.query_attempts = 0
+    item.query_group = ""
+    if task.deadline_at is None or at < task.deadline_at or item.query_due_at is None:
+        # After the deadline one last question is due, and who is heard from often must not put it off for ever.
+        _postpone(item, later(at, overdue_s(item, task, rules)))
+
+
+def overdue_s(item: Item, task: Task, rules: Rules) -> float:
+    """Seconds of silence after which the next callback of an item is overdue."""
+    wait_s = rules.policy.first_after_s
+    return rules.overdue_s(task.kind, len(item.state.events)) if wait_s is None else wait_s
+
+
+SUSPECT: Final = "suspect"
+"""The group of items that the vendor did not know: asked among themselves, so that they do not spoil others."""
+
+
+def queried(
+    item: Item, asked_at: datetime, leased_until: datetime | None, *, news: bool, unknown: bool, rules: Rules
+) -> None:
+    """The vendor answered a question: the lease ends, and the next question is an interval away.
+
+    An answer about an item that was final already is a follow-up: the vendor was asked for what is missing."""
+    if item.status in ITEM_FINAL:
+        item.follow_ups += 1
+    lease = item.query_leased_until
+    if lease is not None and lease != leased_until:
+        return  # a late answer: somebody else is asking by now, under a lease of their own
+    item.query_leased_until = None
+    item.query_group = SUSPECT if unknown else ""
+    item.query_attempts = 1 if news else item.query_attempts + 1
+    item.query_due_at = later(asked_at, interval_s(item.query_attempts, rules.jitter(), rules.policy))
+
+
+def waits_for_question(item: Item, at: datetime) -> bool:
+    """Whether its question is due, or asked and not answered yet."""
+    due_at, leased_until = item.query_due_at, item.query_leased_until
+    return due_at is None or due_at <= at or (leased_until is not None and leased_until > at)
+
+
+def plan_query(item: Item, progress: Progress, task: Task, at: datetime, policy: Policy) -> None:
+    """Hold the due time against what the item has become: nothing to ask, artifacts missing, deadline near."""
+    if progress.settled or task.expired_at is not None:
+        item.query_due_at = item.query_leased_until = None
+        item.query_group = ""
+        return
+    if item.query_due_at is None:
+        item.query_due_at = at
+    if progress.final and item.query_attempts == 0:
+        heard_at = item.last_callback_at or at
+        due = later(heard_at, policy.settle_after_s)
+        if item.query_due_at > due:
+            _postpone(item, due)
+    _ask_at_deadline(item, task, at, policy)
+
+
+def _ask_at_deadline(item: Item, task: Task, at: datetime, policy: Policy) -> None:
+    """One last query is made before a task expires: at the deadline, however far the interval has grown."""
+    deadline = task.deadline_at
+    if deadline is None or item.query_due_at is None or item.query_due_at <= deadline:
+        return
+    if item.last_query_at is not None and item.last_query_at >= deadline:
+        return
+    last_chance = deadline if at < deadline else later(at, policy.interval_s)
+    if item.query_due_at > last_chance:
+        _postpone(item, last_chance)
+
+
+def _postpone(item: Item, due: datetime) -> None:
+    lease = item.query_leased_until
+    item.query_due_at = due if lease is None else max(due, lease)

@@ -1,0 +1,216 @@
+"""The submission of a task: a small guarded machine, with what each outcome of a send may still change.
+
+The fence is ``submit_id``: each claim writes a fresh one, and an outcome that carries an older one is
+late. ``Accepted`` is always applied, since the vendor has the task whatever we believed meanwhile.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from app.rules.operating import Absences, absent_s
+from app.rules.policy import Policy
+from app.rules.task import Failure, Submission, Task
+from app.rules.timing import later
+
+UNKNOWN_OUTCOME: Final = "submit_outcome_unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A sender takes the task, to send it at once. ``submitted_model``: what it sends, if another than asked."""
+
+    submit_id: UUID
+    submitted_model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBack:
+    """The sender did not send after all (it woke too late, or is shutting down)."""
+
+    submit_id: UUID
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WasAccepted:
+    """The vendor named the items."""
+
+    submit_id: UUID
+    item_ids: tuple[str, ...]
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WasRefused:
+    """Certainly not taken. ``again_at`` is None for a refusal that is permanent for this task."""
+
+    submit_id: UUID
+    failure: Failure
+    again_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class WasUnknown:
+    """Sent, and what became of it cannot be known (G5)."""
+
+    submit_id: UUID
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Canceled:
+    """The client takes it back before it was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSent:
+    """A person found at the vendor what the lost answer would have named."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundNotSent:
+    """A person found that the vendor does not have it: it is to be sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class MayHaveBeenSent:
+    """What is known of the task may be older than what was done with it: the database was restored, or another one
+    took over that was behind."""
+
+
+SubmissionEvent = (
+    Claimed | GivenBack | WasAccepted | WasRefused | WasUnknown | Canceled | FoundSent | FoundNotSent | MayHaveBeenSent
+)
+
+
+def advance(task: Task, event: SubmissionEvent, at: datetime, named: bool, policy: Policy) -> bool:
+    """Apply an event to the task's submission; false if the guard does not let it.
+
+    ``named``: an item of the task is known, so the vendor has it; then nothing queues or fails it.
+    """
+    match event:
+        case Claimed():
+            return _claim(task, event, at, named)
+        case WasAccepted():
+            _accept(task, at, policy)
+            return True
+        case WasRefused() | GivenBack():
+            return _return(task, event, at, named, policy)
+        case WasUnknown(submit_id):
+            if task.submit_id != submit_id or task.submission is not Submission.SENDING:
+                return False
+            _lose(task, at, policy)
+            return True
+        case Canceled():
+            if task.submission is not Submission.QUEUED or named:
+                return False
+            task.submission = Submission.CANCELED
+            return True
+        case FoundSent() | FoundNotSent() | MayHaveBeenSent():
+            return False if named else _by_hand(task, event, at, policy)
+
+
+_OUTCOME_OPEN: Final = (Submission.SENDING, Submission.UNKNOWN, Submission.LAPSED)
+
+
+def _accept(task: Task, at: datetime, policy: Policy) -> None:
+    if task.submission is not Submission.ACCEPTED:
+        task.submission, task.failure = Submission.ACCEPTED, None
+        task.submitted_at = at
+        task.deadline_at = later(at, policy.deadline_s)
+        # The deadline counts from the acceptance: a verdict on an earlier one does not hold any more.
+        task.expired_at = None
+
+
+def _claim(task: Task, event: Claimed, at: datetime, named: bool) -> bool:
+    if task.submission is not Submission.QUEUED or named:
+        return False
+    task.submission, task.submit_id, task.claimed_at = Submission.SENDING, event.submit_id, at
+    task.submitted_model = event.submitted_model
+    task.submit_attempts += 1
+    return True
+
+
+def _return(task: Task, event: WasRefused | GivenBack, at: datetime, named: bool, policy: Policy) -> bool:
+    """The vendor certainly does not have this send: the task fails or is queued again, unless the outcome is
+    another claim's by now, or an item is known."""
+    if task.submit_id != event.submit_id or task.submission not in _OUTCOME_OPEN:
+        return False
+    if named:
+        # Refused or withdrawn, yet an item exists: somebody's submission of it was taken. The outcome is closed
+        # as unknown, so that the items decide and it is never sent again.
+        if task.submission is Submission.SENDING:
+            _lose(task, at, policy)
+        return False
+    if isinstance(event, WasRefused) and event.again_at is None:
+        task.submission, task.failure = Submission.REFUSED, event.failure
+    else:
+        again_at = event.again_at if isinstance(event, WasRefused) else None
+        task.submission, task.not_before_at, task.failure = Submission.QUEUED, again_at, None
+        task.deadline_at = task.unconfirmed_at = None
+    return True
+
+
+_OPEN_TO: Final = {
+    # One that was given up can still be found sent, as by a late callback; but not be sent again: its client was
+    # told that it failed, and may have had it made anew.
+    FoundSent: (Submission.UNKNOWN, Submission.LAPSED),
+    FoundNotSent: (Submission.UNKNOWN,),
+    MayHaveBeenSent: (Submission.QUEUED, Submission.SENDING),
+}
+
+
+def _by_hand(task: Task, event: FoundSent | FoundNotSent | MayHaveBeenSent, at: datetime, policy: Policy) -> bool:
+    """A person knows more of an unknown outcome, or knows that what is known is not to be trusted."""
+    if task.submission not in _OPEN_TO[type(event)]:
+        return False
+    match event:
+        case FoundSent():
+            _accept(task, at, policy)
+        case FoundNotSent():
+            task.submission, task.not_before_at = Submission.QUEUED, None
+            task.deadline_at = task.unconfirmed_at = None
+        case MayHaveBeenSent():
+            # As if sent just now: its slot, its deadline and the time it has to be confirmed run from here.
+            task.claimed_at, task.deadline_at = at, None
+            _lose(task, at, policy)
+    return True
+
+
+def _lose(task: Task, at: datetime, policy: Policy) -> None:
+    task.submission, task.unconfirmed_at = Submission.UNKNOWN, at
+    claimed_at = task.claimed_at or task.created_at
+    if task.deadline_at is None:
+        task.deadline_at = later(claimed_at, policy.deadline_s)
+
+
+def lapse(task: Task, at: datetime, named: bool, policy: Policy, absences: Absences | None) -> str | None:
+    """What time alone does to a submission: a lapsed lease is an unknown outcome, and an unknown outcome
+    that nothing confirmed within ``submit_confirm_s`` is a failure. While the gateway was away a callback could not
+    reach it, so that does not count, and without ``absences`` nothing fails. The timeline entry's type, or None."""
+    due = submission_due_at(task, named, policy, absences or ())
+    if due is None or at < due:
+        return None
+    if task.submission is Submission.SENDING:
+        _lose(task, at, policy)
+        return "lease_lapsed"
+    if task.submission is Submission.UNKNOWN and absences is not None:
+        task.submission = Submission.LAPSED
+        task.failure = Failure(
+            UNKNOWN_OUTCOME,
+            "The submission was sent, and neither an answer nor a callback told what became of it.",
+            retryable=False,
+        )
+        return "not_confirmed"
+    return None
+
+
+def submission_due_at(task: Task, named: bool, policy: Policy, absences: Absences) -> datetime | None:
+    """When time alone will change the submission next, if it will."""
+    if task.submission is Submission.SENDING and task.claimed_at is not None:
+        return later(task.claimed_at, policy.submit_lease_s)
+    if task.submission is Submission.UNKNOWN and not named and task.unconfirmed_at is not None:
+        return later(task.unconfirmed_at, policy.submit_confirm_s + absent_s(absences, task.unconfirmed_at))
+    return None

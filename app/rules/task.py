@@ -1,0 +1,158 @@
+"""A task stores facts; its status is derived from them and from its items.
+
+The facts are the submission (a small guarded machine, ``submission.py``) and ``expired_at``. Items never
+overwrite the submission: that an item exists proves that the vendor has the task, whatever we think we sent.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from app.rules.join import ItemState
+from app.rules.status import ITEM_FINAL, ITEM_USABLE, ItemStatus, TaskStatus
+
+
+class Submission(StrEnum):
+    QUEUED = "queued"
+    SENDING = "sending"
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    LAPSED = "lapsed"
+    CANCELED = "canceled"
+    EXTERNAL = "external"
+    """Submitted to the vendor by somebody else; there is nothing to send."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a task failed, as clients see it. ``message`` holds the vendor's own words where there are any."""
+
+    code: str
+    message: str
+    retryable: bool
+    vendor_status: int | None = None
+    vendor_request_id: str | None = None
+
+
+class Item(msgspec.Struct):
+    """One item: whose it is, what is known of it, and when to ask about it next.
+
+    ``follow_ups``: answered queries since the item was final with an artifact missing.
+    ``query_attempts``: answered or failed queries since it was last heard from.
+    ``query_group``: items that must be asked apart ("" for none), see the reconciler.
+    ``query_fault``: what was wrong with the latest answer, if it could not be used, and how many in a row were wrong
+    like that (``query_faults``).
+    """
+
+    family: str
+    item_id: str
+    task_id: UUID
+    named_by: int
+    position: int
+    state: ItemState
+    created_at: datetime
+    follow_ups: int = 0
+    last_callback_at: datetime | None = None
+    last_query_at: datetime | None = None
+    query_due_at: datetime | None = None
+    query_leased_until: datetime | None = None
+    query_attempts: int = 0
+    query_group: str = ""
+    query_fault: str | None = None
+    query_faults: int = 0
+    status: ItemStatus = ItemStatus.WAITING
+    new: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return (self.family, self.item_id)
+
+
+class Task(msgspec.Struct):
+    """The changing part of a task. What the client sent (params, metadata …) is stored beside it and not read here."""
+
+    id: UUID
+    kind: str
+    family: str
+    client_name: str
+    sung: bool
+    created_at: datetime
+    webhook_url: str | None = None
+    traceparent: str | None = None
+    submission: Submission = Submission.QUEUED
+    submit_id: UUID | None = None
+    submit_attempts: int = 0
+    claimed_at: datetime | None = None
+    unconfirmed_at: datetime | None = None
+    submitted_at: datetime | None = None
+    not_before_at: datetime | None = None
+    expired_at: datetime | None = None
+    deadline_at: datetime | None = None
+    failure: Failure | None = None
+    status: TaskStatus = TaskStatus.QUEUED
+    version: int = 1
+    playable_at: datetime | None = None
+    finished_at: datetime | None = None
+    updated_at: datetime | None = None
+    dispatch_due_at: datetime | None = None
+    timer_due_at: datetime | None = None
+    slot_until: datetime | None = None
+    timeline_seq: int = 0
+    stored_bodies: int = 0
+    submitted_model: str | None = None
+    new: bool = False
+
+    @property
+    def external(self) -> bool:
+        return self.submission is Submission.EXTERNAL
+
+
+class Entry(msgspec.Struct):
+    """One row of a task's timeline, before it has its number. ``detail`` is JSON."""
+
+    at: datetime
+    type: str
+    detail: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+def derive_status(submission: Submission, expired: bool, items: Sequence[ItemStatus]) -> TaskStatus:
+    """The status of a task: the first rule that matches, as the contract's table has them.
+
+    While the answer to a submission is outstanding the task is not final: the answer may name more items.
+    """
+    if items and submission is not Submission.SENDING and all(status in ITEM_FINAL for status in items):
+        return _final_status(items)
+    if expired:
+        return TaskStatus.EXPIRED
+    if items:
+        done = all(status in ITEM_USABLE or status in ITEM_FINAL for status in items)
+        playable = any(status in ITEM_USABLE for status in items)
+        return TaskStatus.MAIN_SUCCEEDED if done and playable else TaskStatus.RUNNING
+    return _BY_SUBMISSION[submission]
+
+
+def _final_status(items: Sequence[ItemStatus]) -> TaskStatus:
+    kinds = set(items)
+    if kinds == {ItemStatus.SUCCEEDED}:
+        return TaskStatus.SUCCEEDED
+    if kinds == {ItemStatus.FAILED}:
+        return TaskStatus.FAILED
+    return TaskStatus.PART_FAILED
+
+
+_BY_SUBMISSION = {
+    Submission.ACCEPTED: TaskStatus.RUNNING,
+    Submission.EXTERNAL: TaskStatus.RUNNING,
+    Submission.CANCELED: TaskStatus.CANCELED,
+    Submission.REFUSED: TaskStatus.FAILED,
+    Submission.LAPSED: TaskStatus.FAILED,
+    Submission.UNKNOWN: TaskStatus.UNCONFIRMED,
+    Submission.SENDING: TaskStatus.SUBMITTING,
+    Submission.QUEUED: TaskStatus.QUEUED,
+}

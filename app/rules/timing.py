@@ -1,0 +1,77 @@
+"""When to ask: how long callbacks take, learned as counts in logarithmic buckets, and the times that follow.
+
+A bucket's upper edge is 1.15 times the one before, from 1 s on. The estimate is the upper edge of the bucket
+that holds the 99th percentile, and a callback is overdue a quarter after that: at most 1.44 times a steady
+delay, so a lost one is noticed within twice its usual time.
+"""
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final, overload
+
+from app.rules.policy import Policy
+
+GROWTH: Final = 1.15
+ENOUGH_SAMPLES: Final = 50
+MOST_SAMPLES: Final = 400
+"""Above this, counts are halved, so that the recent past outweighs the old."""
+LEAST_OVERDUE_S: Final = 20.0
+"""The vendor recommends no query sooner than about 20 s after the submission."""
+MARGIN: Final = 1.25
+QUANTILE: Final = 0.99
+FAR: Final = datetime(9999, 1, 1, tzinfo=UTC)
+"""Later than anything: settings have no upper bounds, datetimes have."""
+BACKOFF: Final = 1.5
+JITTER: Final = 0.2
+
+
+def bucket_of(seconds: float) -> int:
+    """The bucket of a delay; everything up to 1 s is in bucket 0."""
+    return 0 if seconds <= 1 else math.ceil(round(math.log(seconds) / math.log(GROWTH), 9))
+
+
+def upper_edge_s(bucket: int) -> float:
+    return float(GROWTH**bucket)
+
+
+def overdue_s(counts: Mapping[int, int], default_s: float) -> float:
+    """Seconds after which a callback is overdue, from counts per bucket; ``default_s`` while they are too few."""
+    total = sum(counts.values())
+    if total < ENOUGH_SAMPLES:
+        return max(default_s, LEAST_OVERDUE_S)
+    below = 0
+    for bucket in sorted(counts):
+        below += counts[bucket]
+        if below >= QUANTILE * total:
+            return max(upper_edge_s(bucket) * MARGIN, LEAST_OVERDUE_S)
+    raise AssertionError("the last bucket holds every quantile")
+
+
+def interval_s(attempts: int, jitter: float, policy: Policy) -> float:
+    """Seconds until the next question after ``attempts`` (≥1) without news; ``jitter`` is in [-1, 1]."""
+    # The exponent is bounded: 1.5**2000 does not fit a float, and any bound above log(max) does.
+    base = policy.interval_s * BACKOFF ** min(max(attempts - 1, 0), 64)
+    return min(base, policy.max_interval_s) * (1 + JITTER * jitter)
+
+
+@overload
+def rfc3339(at: datetime) -> str: ...
+@overload
+def rfc3339(at: None) -> None: ...
+@overload
+def rfc3339(at: datetime | None) -> str | None: ...
+def rfc3339(at: datetime | None) -> str | None:
+    """A time as everybody is shown it: UTC, with microseconds and a ``Z``; or None."""
+    if at is None:
+        return None
+    # Stored times are UTC already; the offset that is cut off is "+00:00".
+    return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def later(at: datetime, seconds: float) -> datetime:
+    """``at`` plus seconds, or ``FAR`` where that cannot be said."""
+    try:
+        return min(at + timedelta(seconds=seconds), FAR)
+    except OverflowError:
+        return FAR

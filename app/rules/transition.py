@@ -1,0 +1,314 @@
+"""One change, applied: observations joined into items, the submission advanced, the tasks derived anew.
+
+Every change of state in the product goes through ``step``: answers to submissions, callbacks, answers to
+queries, the passing of time, cancellation. It is pure: it changes the board in memory, and says what happened.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from app.rules.board import Arrival, Board, Milestone, Moved, Rules
+from app.rules.client import EXTERNAL
+from app.rules.derive import derive, shown
+from app.rules.join import Joined, join
+from app.rules.observation import NamedBy, Observation, Source, earlier, from_us, to_us
+from app.rules.operating import Absences, absent_s
+from app.rules.schedule import heard, queried
+from app.rules.set_back import is_ahead, set_back
+from app.rules.submission import SubmissionEvent, advance, lapse
+from app.rules.task import Entry, Item, Submission, Task
+from app.rules.timing import rfc3339
+from app.rules.view import unseen_since_us
+
+MOST_ITEMS: Final = 100
+"""Items of one task; only a flood under a leaked token reaches it. A further one is as another task's."""
+
+
+MOST_NAMED = 24
+"""Fields of an item, and notes on items, in one row of the timeline; the others are counted."""
+MOST_NAME_CHARS = 64
+
+
+class Verdict(StrEnum):
+    """What became of one observation."""
+
+    APPLIED = "applied"
+    MISMATCHED = "mismatched"
+    """The item belongs to another task, which named it at least as strongly; it was not touched."""
+    UNKNOWN_ITEM = "unknown_item"
+    """A query's answer about an item that is not ours."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One thing that happened, at ``at``. ``entry`` is its type in the timeline and ``detail`` what it says there.
+
+    ``task_id`` is None where the observations alone say whose they are (a query's answer, an unbound token).
+    ``entry`` is None for what leaves a row only if it changed the status (a tick of the clock). ``absences``: in
+    which time nobody could ask; without them the clock passes no verdict (a callback waits for no such reading).
+    """
+
+    at: datetime
+    entry: str | None
+    task_id: UUID | None = None
+    observations: tuple[Observation, ...] = ()
+    event: SubmissionEvent | None = None
+    detail: dict[str, Any] = msgspec.field(default_factory=dict)
+    absences: Absences | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """``verdicts``: one for each observation, in order. ``guarded``: the submission's guard refused the event.
+    ``task_ids``: the tasks that the change reached."""
+
+    verdicts: tuple[Verdict, ...]
+    guarded: bool
+    task_ids: tuple[UUID, ...]
+
+
+def step(board: Board, change: Change, rules: Rules) -> Outcome:
+    """Apply one change to the board. The tasks that it names and the owners of its items must be on it."""
+    touched: dict[UUID, list[dict[str, Any]]] = {}
+    guarded = False
+    if change.task_id is not None and (task := board.tasks.get(change.task_id)):
+        _touch(board, task, rules, touched)
+        guarded = _advance(board, task, change, rules)
+    verdicts = tuple(_observe(board, change, seen, rules, touched) for seen in change.observations)
+    for task_id, notes in touched.items():
+        if task_id not in board.removed:
+            late = guarded and task_id == change.task_id
+            told = msgspec.structs.replace(change, detail={**change.detail, "late": True}) if late else change
+            _conclude(board, board.tasks[task_id], told, notes, rules)
+    return Outcome(verdicts, guarded, tuple(touched))
+
+
+def _touch(board: Board, task: Task, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]) -> None:
+    touched.setdefault(task.id, [])
+    if task.id not in board.shown:
+        board.shown[task.id] = shown(board, task, rules)
+
+
+def _advance(board: Board, task: Task, change: Change, rules: Rules) -> bool:
+    if change.event is None:
+        return False
+    named = bool(board.items_of(task))
+    return not advance(task, change.event, change.at, named, rules.policy)
+
+
+def _observe(
+    board: Board, change: Change, seen: Observation, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]
+) -> Verdict:
+    item, verdict = _find_or_bind(board, change, seen, rules, touched)
+    if item is None:
+        return verdict
+    task = board.tasks[item.task_id]
+    _touch(board, task, rules, touched)
+    if seen.fault is not None:
+        touched[task.id] += _note_fault(board, item, seen.fault)
+        return verdict
+    absent_us = _absent_us(item, task, seen, change.absences or ())
+    joined = join(item.state, earlier(seen, absent_us))
+    if joined.first_event and seen.fresh and not task.external:
+        arrival = _arrival(task, item, seen, joined.since_event_us)
+        if arrival.delay_s <= rules.policy.deadline_s:
+            board.arrivals.append(arrival)  # else a clock was set, or we were away: no habit of the vendor's
+    _keep(board, item, joined)
+    board.sources[item.key] = seen.source
+    _note_contact(item, task, seen, bool(joined.changed), change.at, rules)
+    note: dict[str, Any] = {"item_id": item.item_id}
+    if seen.reading.event is not None:
+        note["event"] = seen.reading.event
+    if seen.unknown:
+        note["unknown"] = True
+    note |= _describe(joined.changed)
+    if absent_us:
+        note["absent_us"] = absent_us
+    if seen.source is Source.QUERY:
+        note |= _answered(item, seen, news=bool(joined.changed))
+    touched[task.id].append(note)
+    return verdict
+
+
+def _keep(board: Board, item: Item, joined: Joined) -> None:
+    item.state = joined.state
+    board.dirty_items.add(item.key)
+    for name, value in joined.large.items():
+        board.large[(item.family, item.item_id, joined.state.large[name][1])] = value
+    if joined.superseded:
+        board.superseded.add(item.key)
+
+
+def _find_or_bind(
+    board: Board, change: Change, seen: Observation, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]
+) -> tuple[Item | None, Verdict]:
+    """The item that an observation speaks of, bound to the task that names it most strongly."""
+    item = board.items.get(seen.key)
+    if seen.named_by is NamedBy.NOBODY:
+        return (item, Verdict.APPLIED) if item else (None, Verdict.UNKNOWN_ITEM)
+    claimant = board.tasks.get(change.task_id) if change.task_id else None
+    if item is None and claimant is not None and len(board.items_of(claimant)) >= MOST_ITEMS:
+        return None, Verdict.MISMATCHED
+    if item is None:
+        task = claimant or new_external(board, change.at, seen.family, EXTERNAL, rules)
+        _touch(board, task, rules, touched)
+        item = board.new_item(seen.family, seen.reading.item_id, task, seen.named_by)
+        item.created_at = change.at
+        if task.submission in _NOT_SENT:
+            touched[task.id].append({"item_id": item.item_id, "flag": f"named_while_{task.submission}"})
+        return item, Verdict.APPLIED
+    owner = board.tasks[item.task_id]
+    if claimant is None:
+        return (item, Verdict.APPLIED) if owner.external else (None, Verdict.MISMATCHED)
+    if owner.id == claimant.id:
+        item.named_by = max(item.named_by, seen.named_by)
+        return item, Verdict.APPLIED
+    if seen.named_by <= item.named_by:
+        return None, Verdict.MISMATCHED
+    _take_over(board, item, owner, claimant, seen.named_by, rules, touched)
+    return item, Verdict.APPLIED
+
+
+_NOT_SENT = (Submission.QUEUED, Submission.REFUSED, Submission.CANCELED)
+"""An item of such a task contradicts what we believe of its submission; the contradiction is flagged."""
+
+
+def _take_over(
+    board: Board,
+    item: Item,
+    owner: Task,
+    claimant: Task,
+    named_by: int,
+    rules: Rules,
+    touched: dict[UUID, list[dict[str, Any]]],
+) -> None:
+    _touch(board, owner, rules, touched)
+    _touch(board, claimant, rules, touched)
+    board.move_item(item, claimant.id)
+    item.named_by = named_by
+    touched[owner.id].append({"item_id": item.item_id, "taken_over_by": str(claimant.id)})
+    touched[claimant.id].append({"item_id": item.item_id, "taken_over_from": str(owner.id)})
+    if owner.external and not board.items_of(owner):
+        board.removed.add(owner.id)
+
+
+def new_external(board: Board, at: datetime, family: str, client_name: str, rules: Rules) -> Task:
+    """A new task for an item that nobody submitted through us, on the board."""
+    task = Task(
+        id=rules.new_id(),
+        kind=f"{family}.external",
+        family=family,
+        client_name=client_name,
+        sung=rules.shape_of(family).sections_field is not None,
+        created_at=at,
+        submission=Submission.EXTERNAL,
+        updated_at=at,
+        version=0,
+        new=True,
+    )
+    board.add_task(task)
+    return task
+
+
+def _arrival(task: Task, item: Item, seen: Observation, since_event_us: int | None) -> Arrival:
+    stage = len(item.state.events)
+    if since_event_us is None:
+        since_event_us = seen.observed_us - to_us(task.claimed_at or task.created_at)
+    return Arrival(task.kind, stage, max(since_event_us, 0) / 1_000_000)
+
+
+def _note_contact(item: Item, task: Task, seen: Observation, news: bool, now: datetime, rules: Rules) -> None:
+    """Record when the vendor was last in contact about an item, and when to ask next."""
+    at = from_us(seen.observed_us)
+    if is_ahead(at, now):
+        at = now  # the clock was set back meanwhile
+    if seen.source is Source.CALLBACK:
+        item.last_callback_at = max(item.last_callback_at or at, at)
+        if seen.fresh:
+            heard(item, task, at, rules)
+    elif seen.source is Source.QUERY:
+        item.last_query_at = max(item.last_query_at or at, at)
+        queried(item, at, seen.leased_until, news=news, unknown=seen.unknown, rules=rules)
+    elif item.new:
+        heard(item, task, at, rules)
+
+
+def _absent_us(item: Item, task: Task, seen: Observation, absences: Absences) -> int:
+    """How much of the time for which the vendor has not known an item nobody could ask; it does not count."""
+    if not seen.unknown or not absences:
+        return 0
+    return round(absent_s(absences, from_us(unseen_since_us(item, task))) * 1_000_000)
+
+
+def _note_fault(board: Board, item: Item, fault: str) -> list[dict[str, Any]]:
+    """A question about an item brought no answer that could be used. The timeline is told of the first of a row; the
+    others are counted."""
+    is_news = item.query_fault != fault
+    item.query_fault, item.query_faults = fault, 1 if is_news else item.query_faults + 1
+    board.dirty_items.add(item.key)
+    return [{"item_id": item.item_id, "fault": fault}] if is_news else []
+
+
+def _answered(item: Item, seen: Observation, *, news: bool) -> dict[str, Any]:
+    """What a question's answer adds to the note of it: the faults that it ends, and that with which the state can be
+    made anew."""
+    note: dict[str, Any] = {"asked_at": rfc3339(from_us(seen.observed_us))}
+    if item.query_fault is not None:
+        note["after_faults"] = {"fault": item.query_fault, "times": item.query_faults}
+        item.query_fault, item.query_faults = None, 0
+    if news:
+        note["said"] = {**seen.reading.statuses, **seen.reading.urls, **seen.reading.values}
+    return note
+
+
+def _describe(changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """Statuses with before and after, other fields by name: values can be large, and URLs are signed."""
+    moves = {name: list(pair) for name, pair in changed.items() if name.endswith("status")}
+    names = sorted(name for name in changed if name not in moves)
+    listed = {"fields": [name[:MOST_NAME_CHARS] for name in names[:MOST_NAMED]]} if names else {}
+    more = {"more_fields": len(names) - MOST_NAMED} if len(names) > MOST_NAMED else {}
+    return ({"statuses": moves} if moves else {}) | listed | more
+
+
+def _when(at: datetime, updated_at: datetime | None) -> datetime:
+    """What was measured before a lock was waited for may be older than what was written meanwhile; not by more, or the
+    clock has been set back since."""
+    return at if updated_at is None or is_ahead(updated_at, at) else max(at, updated_at)
+
+
+def _conclude(board: Board, task: Task, change: Change, notes: list[dict[str, Any]], rules: Rules) -> None:
+    """Let time act, derive the task, and write its timeline: one row for the change, with its effects inside."""
+    at = _when(change.at, task.updated_at)
+    if change.absences is not None:
+        board.dirty_items |= set_back(task, board.items_of(task), at, rules.policy)
+    lapsed = lapse(task, at, bool(board.items_of(task)), rules.policy, change.absences)
+    before = task.status
+    now_shown, expired = derive(board, task, at, rules, change.absences)
+    shown_before, board.shown[task.id] = board.shown[task.id], now_shown
+    visible = now_shown != shown_before or (task.new and not task.version)
+    if task.webhook_url is not None:
+        passed = shown_before.milestones_to(now_shown)
+        board.milestones += (Milestone(task.id, name, at) for name in passed)
+    if visible:
+        task.version += 1
+        task.updated_at = at
+    board.dirty_tasks.add(task.id)
+    moved = {"status": [before, task.status]} if task.status is not before else {}
+    told_already = not notes and any(seen.fault is not None for seen in change.observations)
+    entry = None if told_already else change.entry
+    types = [name for name in (entry, lapsed, "expired" if expired else None) if name]
+    if (moved or visible) and not types:
+        # Whoever reads on from a time finds each change by its row.
+        types = ["changed"]
+    for position, name in enumerate(types):
+        first, last = position == 0, position == len(types) - 1
+        detail: dict[str, Any] = dict(change.detail) if first and entry else {}
+        if first and notes:
+            detail["items"] = notes[:MOST_NAMED]
+            if len(notes) > MOST_NAMED:
+                detail["more_notes"] = len(notes) - MOST_NAMED
+        board.entries.setdefault(task.id, []).append(Entry(at, name, detail | (moved if last else {})))
+    if moved:
+        board.moves.append(Moved(task, before, task.status))

@@ -1,0 +1,65 @@
+"""What of a task a client can see and that can change, kept so that two moments can be compared."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from app.rules.join import ItemState
+from app.rules.status import TASK_FINAL
+from app.rules.task import Item, Task
+from app.rules.view import Progress
+
+_STATUS: Final = 0
+_SUBMITTED_AT: Final = 2
+
+Steps = Sequence[tuple[Item, Progress]]
+"""The items of a task, each with how far it is."""
+
+
+class Shown:
+    """What a task shows at one moment; equal where no client could tell the two apart. A state is never changed in
+    place, so it is looked into only where it was replaced."""
+
+    __slots__ = ("_items", "_playable", "_task")
+
+    def __init__(self, task: Task, steps: Steps) -> None:
+        self._task = (task.status, task.failure, task.submitted_at, task.deadline_at, task.submitted_model)
+        self._playable = task.playable_at is not None
+        self._items = [(item.item_id, progress, item.state) for item, progress in steps]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Shown):
+            return NotImplemented
+        if self._task != other._task or len(self._items) != len(other._items):
+            return False
+        return all(
+            ours[:2] == theirs[:2] and (ours[2] is theirs[2] or _look(ours[2]) == _look(theirs[2]))
+            for ours, theirs in zip(self._items, other._items, strict=True)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def milestones_to(self, after: "Shown") -> list[str]:
+        """The notifications that are due between two moments of one task, in their order: each milestone that was
+        passed, also when several were at once; and the end again, where something came (or was given up) later."""
+        passed = []
+        if after._task[_SUBMITTED_AT] is not None and self._task[_SUBMITTED_AT] is None:
+            passed.append("running")
+        if after._playable and not self._playable:
+            passed.append("playable")
+        status = after._task[_STATUS]
+        if status in TASK_FINAL and (status is not self._task[_STATUS] or self._lacking() != after._lacking()):
+            passed.append(status.value)
+        return passed
+
+    def _lacking(self) -> list[Any]:
+        return [(item_id, progress.lacking) for item_id, progress, _ in self._items]
+
+
+def _look(state: ItemState) -> Any:
+    return (
+        state.statuses,
+        {name: state.latest_url(name) for name in state.urls},
+        {name: held[1] for name, held in state.values.items()},
+        {name: held[1] for name, held in state.large.items()},
+        state.left_out,
+    )

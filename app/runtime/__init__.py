@@ -1,0 +1,1 @@
+"""What every process needs: clock and ids, loops, concurrency limits, logs, metrics, traces."""

@@ -1,0 +1,90 @@
+"""The background loops, and the supervisor that starts one again when it ends with an exception."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from app.errors import Unavailable
+from app.runtime import metrics
+from app.runtime.clock import Clock
+
+BACK_OFF_S: Final = (0.1, 10.0)
+
+log = structlog.get_logger(__name__)
+
+Step = Callable[[], Awaitable[float | None]]
+"""One turn of a loop. Returns seconds until the next turn; None to sleep until woken, or for the idle time."""
+
+
+@dataclass(slots=True)
+class Loop:
+    """A story that repeats. ``beat_at``: the monotonic clock when a turn last ended well. While ``paused`` says so
+    it stands still, and is not stalled."""
+
+    name: str
+    step: Step
+    idle_s: float
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    paused: Callable[[], bool] = lambda: False
+    beat_at: float = 0.0
+
+
+class Supervisor:
+    """Runs loops until it is stopped; none dies of an exception."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._loops: list[Loop] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    def start(self, loop: Loop) -> None:
+        """Run a loop from now on."""
+        loop.beat_at = self._clock.monotonic()
+        self._loops.append(loop)
+        self._tasks.append(asyncio.create_task(self._run(loop), name=f"loop {loop.name}"))
+
+    def ages_s(self) -> dict[str, float]:
+        """Seconds since each loop last ended a turn well."""
+        now = self._clock.monotonic()
+        return {loop.name: now - loop.beat_at for loop in self._loops}
+
+    async def stop(self, grace_s: float) -> None:
+        """End all loops. A turn that is under way may end within ``grace_s``, or what it has just claimed would
+        be left to its lease; then it is canceled, and its transaction rolled back."""
+        self._stopping = True
+        for loop in self._loops:
+            loop.wake.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_s)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self, loop: Loop) -> None:
+        pause_s, waiting = BACK_OFF_S[0], False
+        while not self._stopping:
+            try:
+                loop.wake.clear()
+                wait_s = None if loop.paused() else await loop.step()
+            except Unavailable as error:
+                if not waiting:
+                    log.warning("loop.waits", loop=loop.name, reason=str(error))
+                waiting = True
+            except Exception as error:
+                metrics.loop_restarts.labels(loop.name).inc()
+                log.error("loop.failed", loop=loop.name, exc_info=error)
+            else:
+                loop.beat_at = self._clock.monotonic()
+                pause_s = BACK_OFF_S[0]
+                if waiting:
+                    log.warning("loop.goes_on", loop=loop.name)
+                waiting = False
+                if wait_s != 0 and not self._stopping:
+                    await self._clock.wait(loop.wake, loop.idle_s if wait_s is None else min(wait_s, loop.idle_s))
+                continue
+            await self._clock.sleep(pause_s)
+            pause_s = min(pause_s * 2, BACK_OFF_S[1])

@@ -1,0 +1,108 @@
+"""OpenTelemetry behind ``traces``; imported only where it is installed and asked for.
+
+Exporters, sampling, resource and time-outs are set by the standard ``OTEL_*`` variables, which the SDK reads itself.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from app.runtime.traces import Attributes, Kind, Span
+
+_KINDS: Final = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT, "internal": SpanKind.INTERNAL}
+_propagator: Final = TraceContextTextMapPropagator()
+
+
+class _Open(Span):
+    def __init__(self, inner: trace.Span) -> None:
+        self._inner = inner
+
+    def rename(self, name: str) -> None:
+        self._inner.update_name(name)
+
+    def note(self, **attributes: str | int | float | bool) -> None:
+        self._inner.set_attributes(attributes)
+
+    def fail(self, reason: str) -> None:
+        self._inner.set_status(Status(StatusCode.ERROR, reason))
+
+
+class Otel:
+    """Spans of one provider."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer("tempolor-gateway")
+
+    def span(self, name: str, parent: str | None, kind: Kind, attributes: Attributes) -> AbstractContextManager[Span]:
+        return self._span(name, parent, kind, attributes)
+
+    @contextmanager
+    def _span(self, name: str, parent: str | None, kind: Kind, attributes: Attributes) -> Iterator[Span]:
+        context = None if parent is None else _context_of(parent)
+        # An exception's text may hold what no log may: its type alone is told.
+        with self._tracer.start_as_current_span(
+            name,
+            context,
+            _KINDS[kind],
+            attributes,
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as inner:
+            try:
+                yield _Open(inner)
+            except BaseException as error:
+                inner.set_status(Status(StatusCode.ERROR, type(error).__name__))
+                raise
+
+    def past(self, name: str, parent: str, start_ns: int, end_ns: int, attributes: Attributes) -> str:
+        made = self._tracer.start_span(
+            name, _context_of(parent), SpanKind.INTERNAL, attributes, start_time=min(start_ns, end_ns)
+        )
+        made.end(end_ns)
+        return _text_of(made) or parent
+
+    def current(self) -> str | None:
+        return _text_of(trace.get_current_span())
+
+    def shut_down(self) -> None:
+        self._provider.shutdown()
+
+
+def make_tracing(environment: Mapping[str, str]) -> Otel:
+    """Tracing with the exporters that ``OTEL_TRACES_EXPORTER`` names: ``otlp`` (over HTTP), ``console``."""
+    resource = Resource.create({"service.name": environment.get("OTEL_SERVICE_NAME") or "tempolor-gateway"})
+    provider = TracerProvider(resource=resource)
+    names = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower() or "otlp"
+    for name in {one.strip() for one in names.split(",")}:
+        exporter: SpanExporter
+        if name == "console":
+            exporter = ConsoleSpanExporter(out=sys.stderr)
+        elif name == "otlp":
+            exporter = OTLPSpanExporter()
+        else:
+            continue
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+    return Otel(provider)
+
+
+def _context_of(parent: str) -> Context:
+    # An empty context: what is open in this task is no parent of what belongs to another trace.
+    return _propagator.extract({"traceparent": parent}, Context())
+
+
+def _text_of(span: trace.Span) -> str | None:
+    found = span.get_span_context()
+    if not found.is_valid:
+        return None
+    return f"00-{found.trace_id:032x}-{found.span_id:016x}-{int(found.trace_flags):02x}"

@@ -1,1 +1,0 @@
-"""All knowledge of SQL. Functions here are synchronous, take a connection first, and run inside one transaction."""

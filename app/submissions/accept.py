@@ -1,0 +1,205 @@
+"""Taking a task from a client: durable before it is answered, sent later."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+import structlog
+
+from app.audit import audit_rows
+from app.audit.acts import Action, By
+from app.audit.audit import act
+from app.context import Context
+from app.documents.document import Document, task_document
+from app.errors import Conflict, IdempotencyMismatch, NotFound
+from app.limits import waiting_for
+from app.rules.join import canonical
+from app.rules.status import TASK_FINAL
+from app.rules.task import Entry, Task
+from app.runtime import traces
+from app.submissions import idempotency
+from app.tasks import store, task_rows, timeline, writes
+from app.tasks.task_rows import Given, Record
+from app.tempolor.kinds import KINDS
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A checked request."""
+
+    kind: str
+    params: dict[str, Any]
+    metadata: dict[str, Any] = field(default_factory=dict)
+    reference: str | None = None
+    webhook_url: str | None = None
+    retry_of: UUID | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """An idempotency key in its scope. ``digest`` is that of the parsed JSON of the request."""
+
+    route: str
+    key: str
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedTasks:
+    """``documents``: new tasks as they were stored; a replayed one is to be read as it is now."""
+
+    task_ids: tuple[UUID, ...]
+    replayed: bool = False
+    documents: tuple[Document, ...] = ()
+
+
+def digest_of(document: Any) -> bytes:
+    """The digest of a parsed request: equal for texts that differ in spaces or in the order of keys."""
+    return hashlib.sha256(canonical(document).encode()).digest()
+
+
+class ListDigest:
+    """``digest_of`` of an object whose only field is a list, made of one entry after the other."""
+
+    def __init__(self, name: str) -> None:
+        self._made = hashlib.sha256(f'{{"{name}":['.encode())
+        self._between = b""
+
+    def add(self, entry: Any) -> None:
+        """The next entry of the list."""
+        self._made.update(self._between + canonical(entry).encode())
+        self._between = b","
+
+    def made(self) -> bytes:
+        """The digest of what was added."""
+        whole = self._made.copy()
+        whole.update(b"]}")
+        return whole.digest()
+
+
+async def accept(
+    context: Context, client_name: str, new: Sequence[NewTask], once: Idempotency | None = None
+) -> AcceptedTasks:
+    """Store tasks to be sent: all or none, durable when this returns. The same idempotency key and request give
+    the first ones again. Raises ``IdempotencyMismatch``, ``Unavailable``."""
+    # Asked here: a transaction may run in another thread, which knows nothing of the request.
+    carried = traces.traceparent()
+    traced = [replace(one, traceparent=carried) for one in new] if carried is not None else new
+    return _told(context, client_name, await context.db.write(_accept, context, client_name, traced, once))
+
+
+async def retry(
+    context: Context, by: By, scope: str | None, task_id: UUID, once: Idempotency | None = None
+) -> AcceptedTasks:
+    """Store a new task like one that has ended, for the client whose that is. ``by`` asks, and sees the
+    tasks of ``scope`` (None: all). Raises ``NotFound``, ``Conflict``, ``IdempotencyMismatch``, ``Unavailable``."""
+    carried = traces.traceparent()
+    return _told(context, by.actor, await context.db.write(_retry, context, by, scope, task_id, once, carried))
+
+
+def _told(context: Context, client_name: str, accepted: AcceptedTasks) -> AcceptedTasks:
+    """Tell of new tasks that they are there, once they are durable."""
+    if not accepted.replayed:
+        context.announce(accepted.task_ids)
+        for task_id in accepted.task_ids:
+            log.info("task.accepted", task_id=str(task_id), client=client_name)
+    context.wakes.dispatch.set()
+    return accepted
+
+
+def _retry(
+    conn: sa.Connection,
+    context: Context,
+    by: By,
+    scope: str | None,
+    task_id: UUID,
+    once: Idempotency | None,
+    carried: str | None,
+) -> AcceptedTasks:
+    now = context.clock.now()
+    new_id = context.ids()
+    # Before the task is looked at: a retry that was made stays made, also where the task has been reopened since.
+    replayed = _taken(conn, by.actor, once, (new_id,), now)
+    if replayed is not None:
+        return replayed
+    found = task_rows.find(conn, task_id, scope)
+    if found is None:
+        raise NotFound("there is no such task")
+    task, given = found.task, found.given
+    if task.external:
+        raise Conflict("the task was submitted elsewhere, and cannot be submitted again from here")
+    if task.status not in TASK_FINAL:
+        raise Conflict(f"the task is {task.status}; only one that has ended can be retried")
+    again = NewTask(
+        task.kind, given.params, given.metadata, given.reference, task.webhook_url, task.id, traceparent=carried
+    )
+    if task.client_name != by.actor:
+        done = act(context.clock, by, Action.RETRY_TASK, str(task_id), client=task.client_name, task_id=str(new_id))
+        audit_rows.record(conn, done)
+    return _store(conn, context, [_record(new_id, task.client_name, again, now)], now)
+
+
+def _accept(
+    conn: sa.Connection,
+    context: Context,
+    client_name: str,
+    new: Sequence[NewTask],
+    once: Idempotency | None,
+) -> AcceptedTasks:
+    now = context.clock.now()
+    records = [_record(context.ids(), client_name, one, now) for one in new]
+    task_ids = tuple(record.task.id for record in records)
+    replayed = _taken(conn, client_name, once, task_ids, now)
+    if replayed is not None:
+        return replayed
+    return _store(conn, context, records, now)
+
+
+def _taken(
+    conn: sa.Connection, client_name: str, once: Idempotency | None, task_ids: tuple[UUID, ...], now: datetime
+) -> AcceptedTasks | None:
+    """Take an idempotency key for new tasks; what it made before if it was taken. Raises ``IdempotencyMismatch``."""
+    if once is None:
+        return None
+    key = idempotency.Key(client_name, once.route, once.key)
+    # The insert waits for whoever has the same key under way; then one of the two finds it taken.
+    if idempotency.take(conn, key, once.digest, task_ids, now):
+        return None
+    digest, first_ids = idempotency.find(conn, key)
+    if digest != once.digest:
+        raise IdempotencyMismatch("this Idempotency-Key was used with another request")
+    return AcceptedTasks(first_ids, replayed=True)
+
+
+def _store(conn: sa.Connection, context: Context, records: Sequence[Record], now: datetime) -> AcceptedTasks:
+    entries = [(record.task, Entry(now, "accepted")) for record in records]
+    rows = [task_rows.new_row(record.task, record.given) for record in records]
+    store.save(conn, [store.Part({writes.NEW_TASKS: rows, writes.NEW_ENTRIES: timeline.rows_of(entries)})])
+    waits = waiting_for.read(conn, context.policy, now)
+    documents = tuple(task_document(record, [], {}, context.policy, waits) for record in records)
+    return AcceptedTasks(tuple(record.task.id for record in records), documents=documents)
+
+
+def _record(task_id: UUID, client_name: str, new: NewTask, now: datetime) -> Record:
+    kind = KINDS[new.kind]
+    task = Task(
+        id=task_id,
+        kind=kind.name,
+        family=kind.family.name,
+        client_name=client_name,
+        sung=kind.family.shape.sections_field is not None and not new.params.get("instrumental"),
+        created_at=now,
+        webhook_url=new.webhook_url,
+        traceparent=new.traceparent,
+        updated_at=now,
+        dispatch_due_at=now,
+        timeline_seq=1,
+    )
+    return Record(task, Given(new.params, new.metadata, new.reference, new.retry_of))

@@ -1,0 +1,146 @@
+"""Submissions by hand: held, released, and looked at.
+
+The hold is in the row that all replicas decide by, so it is theirs at once and outlives them; what a sender has
+claimed before is still sent. Other processes than this one find a release at their next turn, LOOP_IDLE_S away.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+import structlog
+
+from app.audit import audit_rows
+from app.audit.acts import Act, Action, By
+from app.audit.audit import act
+from app.context import Context
+from app.errors import InvalidRequest
+from app.limits import breakers, limits, model_holds, slots
+from app.limits import hold as standings
+from app.limits.hold import Reason, Standing
+from app.limits.limits import Limit
+from app.rules.policy import Policy
+from app.tasks import task_rows
+
+MOST_REASON_CHARS: Final = 500
+
+log = structlog.get_logger(__name__)
+
+
+async def hold(context: Context, by: By, reason: str = "") -> dict[str, Any]:
+    """Hold all submissions by hand until ``release``; durable when this returns. Returns what ``show`` does. Raises
+    ``InvalidRequest`` for a reason that is too long or not printable, and ``Unavailable``."""
+    if len(reason) > MOST_REASON_CHARS or not reason.isprintable():
+        raise InvalidRequest(f"a reason is one line of at most {MOST_REASON_CHARS} printable characters")
+    now = context.clock.now()
+    await context.db.write(_hold, reason, now, act(context.clock, by, Action.HOLD, reason=reason))
+    log.warning("submissions.held_by_hand", actor=by.actor)
+    return await show(context)
+
+
+async def release(context: Context, by: By) -> dict[str, Any]:
+    """End a hold by hand; what stands still underneath holds again. Where no hand holds, the next probe of what
+    stands still (submissions, queries) is due now, and no kind and model is held any more. Returns what ``show``
+    does. Raises ``Unavailable``."""
+    found = await context.db.write(_release, context.clock.now(), act(context.clock, by, Action.RELEASE))
+    log.warning("submissions.released_by_hand", actor=by.actor, was=found)
+    context.wakes.dispatch.set()
+    context.wakes.reconcile.set()
+    return await show(context)
+
+
+async def show(context: Context) -> dict[str, Any]:
+    """Who holds each slot, who waits, and why things stand still."""
+    return await context.db.read(_show, context.policy, context.clock.now())
+
+
+def _hold(conn: sa.Connection, reason: str, now: datetime, done: Act) -> None:
+    _change(conn, (Limit.SUBMIT,), lambda standing: standings.held_by_hand(standing, reason, now))
+    audit_rows.record(conn, done)
+
+
+def _release(conn: sa.Connection, now: datetime, done: Act) -> list[str]:
+    """Returns the reasons that it met."""
+    held = limits.lock(conn, limits.ALL)
+    by_hand = held[Limit.SUBMIT].standing.by_hand is not None
+    names = (Limit.SUBMIT,) if by_hand else limits.ALL
+    _change(conn, names, lambda standing: standings.released(standing, now))
+    met = [_reason(held[name].standing) for name in names]
+    held_models = {} if by_hand else breakers.forget_all(conn)
+    found = sorted({reason for reason in met if reason is not None} | {one.code for one in held_models.values()})
+    audit_rows.record(conn, replace(done, detail={"was": found}))
+    return found
+
+
+def _change(conn: sa.Connection, names: tuple[Limit, ...], change: Callable[[Standing], Standing]) -> None:
+    for name, state in limits.lock(conn, names).items():
+        after = change(state.standing)
+        if after != state.standing:
+            limits.save(conn, name, replace(state, standing=after))
+
+
+def _reason(standing: Standing) -> str | None:
+    if standing.by_hand is not None:
+        return Reason.BY_HAND.value
+    return standing.hold.reason.value if standing.hold is not None else None
+
+
+def _show(conn: sa.Connection, policy: Policy, now: datetime) -> dict[str, Any]:
+    found = limits.read(conn)
+    return {
+        "max_in_flight": policy.max_in_flight,
+        "in_flight": sum(task_rows.in_flight(conn, now).values()),
+        "slots": [
+            {
+                "task_id": str(one.task_id),
+                "client": one.client_name,
+                "status": one.status,
+                "since": one.since,
+                "until": one.until,
+            }
+            for one in slots.held(conn, now)
+        ],
+        "waiting": [
+            {
+                "client": one.client_name,
+                "count": one.count,
+                "oldest_at": one.oldest_at,
+                "oldest_age_s": max(round((now - one.oldest_at).total_seconds(), 1), 0.0),
+            }
+            for one in slots.waiting(conn)
+        ],
+        "standing_still": {
+            "submissions": _why(found[Limit.SUBMIT].standing, now),
+            "queries": _why(found[Limit.QUERY].standing, now),
+        },
+        "held_models": model_holds.overview(conn, policy, now),
+    }
+
+
+def _why(standing: Standing, now: datetime) -> dict[str, Any] | None:
+    """Why something stands still, None if it does not; what is underneath a hold by hand as well."""
+    beneath = _why_held(standing, now)
+    if standing.by_hand is None:
+        return beneath
+    by_hand = {"reason": Reason.BY_HAND.value, "detail": standing.by_hand or None, "since": standing.by_hand_since}
+    if beneath is not None:
+        beneath["next_probe_at"] = None
+    return by_hand | {"until": None, "next_probe_at": None, "underneath": beneath}
+
+
+def _why_held(standing: Standing, now: datetime) -> dict[str, Any] | None:
+    hold = standing.hold
+    if hold is None:
+        return None
+    probing = hold.probe_until is not None and hold.probe_until > now
+    return {
+        "reason": hold.reason.value,
+        "detail": hold.detail or None,
+        "since": hold.since,
+        # A probe that is out has its answer awaited at most so long.
+        "until": hold.probe_until if probing else hold.until,
+        "next_probe_at": None if probing else max(hold.until, now),
+        "underneath": None,
+    }

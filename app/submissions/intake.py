@@ -1,0 +1,152 @@
+"""Requests for new tasks: checked before anything is stored, with every fault told; and their answers."""
+
+import asyncio
+from typing import Annotated, Any, Final
+
+import msgspec
+from fastapi import Header, Request, Response
+from pydantic import ValidationError
+
+from app.context import Context
+from app.documents import read
+from app.documents.schemas import MOST_BATCHED, TaskRequest
+from app.errors import InvalidRequest, NotFound, PayloadTooLarge
+from app.rules.join import canonical
+from app.submissions.accept import AcceptedTasks, Idempotency, ListDigest, NewTask
+from app.tasks.webhook_url import check_url
+from app.tempolor.kinds import KINDS
+from app.web.answers import json_answer
+from app.web.bodies import body_of, budget_of, parse, refuse_secrets
+from app.web.decoding import BYTE_ORDER_MARK, decode, split
+from app.web.fault_words import Place, faults_of, path_of
+from app.web.problems import MOST_FAULTS
+
+MOST_GIVEN_BYTES: Final = 64 * 1024
+
+MOST_TASK_BYTES: Final = 256 * 1024
+"""A task with as much as it may be given, also where every character of it is written as an escape."""
+MOST_BATCH_BYTES: Final = 8 * 1024 * 1024
+"""A hundred tasks with as much as they may be given."""
+NO_BATCH: Final = f'a batch is {{"tasks": [...]}} with 1 to {MOST_BATCHED} tasks, and nothing else'
+
+# A tuple of its fields would have to be whole, and a list is read to its end before it is found too long.
+_Tasks = msgspec.defstruct(
+    "_Tasks",
+    [(f"task_{index}", msgspec.Raw, msgspec.field(default=None)) for index in range(MOST_BATCHED)],
+    array_like=True,
+    forbid_unknown_fields=True,
+)
+
+
+class _Batch(msgspec.Struct, forbid_unknown_fields=True):
+    tasks: msgspec.Raw
+    """Not yet taken apart: a name can be given a million times."""
+
+
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", description="1 to 255 characters")]
+
+
+def check_task(document: Any, place: Place = ()) -> NewTask:
+    """A request as a new task, its params checked by its kind. Raises ``InvalidRequest`` with every fault."""
+    asked = parse(TaskRequest, document, place)
+    faults = _faults(asked, place)
+    if faults:
+        raise InvalidRequest("the request is not valid", faults)
+    return NewTask(asked.kind, asked.params, asked.metadata, asked.reference, asked.webhook_url)
+
+
+async def read_batch(request: Request) -> tuple[list[NewTask], bytes]:
+    """A batch as new tasks, and its digest. Raises ``InvalidRequest`` with the faults of every bad one, by its index,
+    and what reading a body raises."""
+    new: list[NewTask] = []
+    faults: list[tuple[str, str]] = []
+    digest = ListDigest("tasks")
+    budget = budget_of(request)
+    async with body_of(request, MOST_BATCH_BYTES) as raw:
+        async with budget.turn(len(raw)):
+            tasks = _tasks_in(raw)
+        for index, one in enumerate(tasks):
+            await asyncio.sleep(0)
+            place = ("tasks", index)
+            try:
+                task = bytes(one)
+                async with budget.turn(len(task)):
+                    refuse_secrets(request, task)
+                    document = decode(task, place)
+                    new.append(check_task(document, place))
+                    digest.add(document)
+            except InvalidRequest as error:
+                faults += error.faults or [(path_of(place), error.detail)]
+            if len(faults) >= MOST_FAULTS:
+                break
+    if faults:
+        raise InvalidRequest("the request is not valid", tuple(faults))
+    return new, digest.made()
+
+
+def _tasks_in(raw: bytes) -> list[msgspec.Raw]:
+    """The tasks of a batch, each still as JSON, and part of the body: copies would take as much again. Raises
+    ``InvalidRequest``, ``PayloadTooLarge``, ``InvalidJson``."""
+    entries = msgspec.structs.astuple(
+        split(split(raw.removeprefix(BYTE_ORDER_MARK), _Batch, NO_BATCH).tasks, _Tasks, NO_BATCH)
+    )
+    found = [one for one in entries if one is not None]
+    if not found:
+        raise InvalidRequest(NO_BATCH)
+    for index, one in enumerate(found):
+        if memoryview(one).nbytes > MOST_TASK_BYTES:
+            raise PayloadTooLarge(f"tasks.{index} is over {MOST_TASK_BYTES} bytes")
+    return found
+
+
+def once(route: str, key: str | None, digest: bytes) -> Idempotency | None:
+    """An idempotency key with the digest of the request that it stands for. Raises ``InvalidRequest``."""
+    if key is None:
+        return None
+    if not 1 <= len(key) <= 255:
+        raise InvalidRequest("an Idempotency-Key has 1 to 255 characters")
+    return Idempotency(route, key, digest)
+
+
+async def answer_one(context: Context, accepted: AcceptedTasks) -> Response:
+    """The answer to a request for one task. Raises ``NotFound`` where a replayed one was purged."""
+    [task] = await _accepted(context, accepted)
+    headers = {"Location": f"/v1/tasks/{task['id']}"}
+    return json_answer(task, 200 if accepted.replayed else 202, headers | _replayed(accepted))
+
+
+async def answer_many(context: Context, accepted: AcceptedTasks) -> Response:
+    """The answer to a request for several tasks, in their order. Raises ``NotFound`` where replayed ones were
+    purged."""
+    document = {"data": await _accepted(context, accepted), "next_cursor": None}
+    return json_answer(document, 200 if accepted.replayed else 202, _replayed(accepted))
+
+
+async def _accepted(context: Context, accepted: AcceptedTasks) -> list[dict[str, Any]]:
+    if accepted.documents:
+        return list(accepted.documents)
+    tasks = await read.some_tasks(context, accepted.task_ids)
+    if len(tasks) < len(accepted.task_ids):
+        raise NotFound("what this Idempotency-Key made was purged")
+    return tasks
+
+
+def _replayed(accepted: AcceptedTasks) -> dict[str, str]:
+    return {"Idempotent-Replayed": "true"} if accepted.replayed else {}
+
+
+def _faults(asked: TaskRequest, place: Place) -> tuple[tuple[str, str], ...]:
+    if "callback_url" in asked.params:
+        return ((path_of([*place, "params", "callback_url"]), "the gateway sets it"),)
+    if asked.webhook_url is not None:
+        try:
+            check_url(asked.webhook_url)
+        except InvalidRequest as error:
+            return ((path_of([*place, "webhook_url"]), error.detail),)
+    try:
+        KINDS[asked.kind].params.model_validate(asked.params)
+    except ValidationError as error:
+        return faults_of(error, (*place, "params"))
+    if len(canonical(asked.params).encode()) + len(canonical(asked.metadata).encode()) > MOST_GIVEN_BYTES:
+        return ((path_of([*place, "params"]), f"params and metadata are over {MOST_GIVEN_BYTES} bytes together"),)
+    return ()

@@ -1,0 +1,136 @@
+"""After a restore or a failover: what the database may have forgotten was sent is not sent again (G5).
+
+A restored database, or a standby that was behind, shows the state of an earlier moment. A task that it shows as
+queued, or as being sent, may have been sent after that moment; to send it now could be to pay for it twice. So it
+becomes `unconfirmed`: a callback settles it, or a person does, else it fails with ``submit_outcome_unknown``.
+
+Exactly: every task that is `queued` or `submitting`, of which no item is known, and that was accepted no later than
+``accepted_before``, the moment of the recovery. ``sent_since`` is the moment up to which the database surely is
+complete (the end of the backup, the last transaction that was replayed), or any earlier one. It lets no task off,
+for one that had waited for hours before may have been sent right after; it says which recovery this is. The same
+one again goes by the ``accepted_before`` of the first time and passes over what was recovered then, so that an
+interrupted recovery can be repeated, and tasks accepted or queued again since are left alone.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+import structlog
+
+from app.audit import audit_rows
+from app.audit.acts import Action, By
+from app.audit.audit import act
+from app.context import Context
+from app.errors import InvalidRequest
+from app.limits import limits
+from app.limits.limits import Limit
+from app.rules.status import TaskStatus
+from app.rules.submission import MayHaveBeenSent
+from app.rules.timing import rfc3339
+from app.rules.transition import Change
+from app.submissions import unsent
+from app.tasks.apply import Applied, apply
+
+BATCH: Final = 100
+ENTRY: Final = "recovered"
+_STATUSES: Final = (TaskStatus.QUEUED, TaskStatus.SUBMITTING)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Recovery:
+    """One recovery. ``first_at``: when it was begun, if it was begun before."""
+
+    sent_since: datetime
+    accepted_before: datetime
+    first_at: datetime | None
+
+    @property
+    def target(self) -> str:
+        return self.sent_since.isoformat()
+
+    def doubtful(self, status: TaskStatus) -> unsent.Doubtful:
+        return unsent.Doubtful(status, self.accepted_before, ENTRY, self.first_at)
+
+
+async def recover(
+    context: Context,
+    by: By,
+    sent_since: datetime,
+    accepted_before: datetime | None = None,
+    *,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Make the tasks that may have been sent already `unconfirmed`, in batches, each durable by itself; with
+    ``dry_run`` count them. ``accepted_before``: now, or that of the first time with this ``sent_since``. Returns how
+    many, by which moments, and whether submissions are held by hand. Raises ``InvalidRequest`` for times that are
+    in the future or the wrong way round, and ``Unavailable``: then repeat it."""
+    now, sent_since = context.clock.now(), sent_since.astimezone(UTC)
+    recovery, held = await context.db.read(_begin, sent_since, accepted_before, now)
+    if dry_run:
+        counts = [await context.db.read(unsent.count, recovery.doubtful(status)) for status in _STATUSES]
+        count = sum(counts)
+    else:
+        if not held:
+            log.warning("recover.not_held", remedy="submissions hold, before what is queued is sent again")
+        count = 0
+        for status in _STATUSES:
+            count += await _recover_all(context, by, recovery, status)
+        log.warning("recover.done", tasks=count, sent_since=recovery.target, actor=by.actor)
+    return {
+        "tasks": count,
+        "dry_run": dry_run,
+        "sent_since": recovery.sent_since,
+        "accepted_before": recovery.accepted_before,
+        "held_by_hand": held,
+    }
+
+
+async def _recover_all(context: Context, by: By, recovery: _Recovery, status: TaskStatus) -> int:
+    count, after = 0, None
+    while True:
+        step = partial(_recover_some, context=context, by=by, recovery=recovery, status=status, after=after)
+        found, applied = await context.db.write(step)
+        context.committed(applied)
+        count += len(applied.changed)
+        if len(found) < BATCH:
+            return count
+        after = found[-1]
+
+
+def _recover_some(
+    conn: sa.Connection, context: Context, by: By, recovery: _Recovery, status: TaskStatus, after: UUID | None
+) -> tuple[list[UUID], Applied]:
+    """One batch. A task that is claimed, named or canceled meanwhile is left to what happened to it: the guard looks
+    under its lock."""
+    found = unsent.some(conn, recovery.doubtful(status), after, BATCH)
+    # Made first: its time is that from which on the timelines tell of this recovery.
+    done = act(context.clock, by, Action.RECOVER, recovery.target)
+    detail = {"sent_since": rfc3339(recovery.sent_since)}
+    changes = [Change(done.at, ENTRY, task_id, event=MayHaveBeenSent(), detail=detail) for task_id in found]
+    applied = apply(conn, changes, context.rules) if changes else Applied()
+    unsent.set_callback_key(conn, sorted(applied.changed), context.tokens.signing_key_id)
+    if found or status is _STATUSES[0]:
+        moments = {"sent_since": recovery.target, "accepted_before": recovery.accepted_before.isoformat()}
+        audit_rows.record(conn, replace(done, detail={"tasks": len(applied.changed), **moments}))
+    return found, applied
+
+
+def _begin(
+    conn: sa.Connection, sent_since: datetime, accepted_before: datetime | None, now: datetime
+) -> tuple[_Recovery, bool]:
+    """The recovery that these moments mean, and whether submissions are held by hand."""
+    first = audit_rows.first(conn, Action.RECOVER, sent_since.isoformat())
+    if accepted_before is None:
+        accepted_before = datetime.fromisoformat(first.detail["accepted_before"]) if first is not None else now
+    if max(sent_since, accepted_before) > now:
+        raise InvalidRequest("a recovery is from moments that have passed")
+    if sent_since > accepted_before:
+        raise InvalidRequest("nothing was accepted before the recovery and sent after it")
+    held = limits.read(conn)[Limit.SUBMIT].standing.by_hand is not None
+    return _Recovery(sent_since, accepted_before, first.at if first is not None else None), held

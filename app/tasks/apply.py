@@ -1,0 +1,246 @@
+"""The one door through which state changes: load the tasks with their items, step in memory, save.
+
+Submissions' answers, callbacks, queries' answers, the clock and cancellation all come through here, so the order
+of locks (limits → tasks → items → inbox → timeline) and the bookkeeping have one place. What is loaded is saved only
+if nobody else has changed it since. Who must not be refused locks it first; who may come again loads without locks,
+and is told what somebody else was at.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from app.database import dialect
+from app.database.database import Conflicted
+from app.rules.board import Arrival, Board, Ended, Moved, Rules
+from app.rules.task import Task
+from app.rules.transition import Change, Outcome, step
+from app.tasks import items, store, task_rows, timeline, writes
+from app.tasks.notices import named_digests, written
+from app.tasks.store import Receipt
+from app.tasks.tracing import Followed, followed
+from app.tasks.writes import Row
+
+MOST_TO_LEAVE: Final = 16
+"""A task that had so many bodies leaves no large values that nothing refers to any more. One of the everyday does not
+have so many, and to look for such values takes a transaction."""
+
+
+@dataclass(slots=True)
+class Applied:
+    """What a transaction did. ``outcomes`` matches the changes; None for one whose task is no more, or that was not
+    saved since somebody else was at it."""
+
+    outcomes: list[Outcome | None] = field(default_factory=list)
+    changed: set[UUID] = field(default_factory=set)
+    arrivals: list[Arrival] = field(default_factory=list)
+    moves: list[Moved] = field(default_factory=list)
+    ended: list[Ended] = field(default_factory=list)
+    followed: list[Followed] = field(default_factory=list)
+    notifies: bool = False
+    told: bool = False
+    """Whether the timeline of a task was told."""
+
+    def add(self, other: "Applied") -> None:
+        """Add what else was done, but for its outcomes."""
+        self.changed |= other.changed
+        self.arrivals += other.arrivals
+        self.moves += other.moves
+        self.ended += other.ended
+        self.followed += other.followed
+        self.notifies |= other.notifies
+        self.told |= other.told
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A unit of work: tasks with their items, as they were loaded and then changed in memory, saved together or not
+    at all. ``receipts``: of the callbacks that are known, by digest. ``callbacks`` and ``settled_callbacks``: rows of
+    the log to be saved with it, see ``writes``. ``…_revisions``: the versions of the rows that were loaded."""
+
+    board: Board = field(default_factory=Board)
+    receipts: dict[bytes, Receipt] = field(default_factory=dict)
+    callbacks: list[Row] = field(default_factory=list)
+    settled_callbacks: list[Row] = field(default_factory=list)
+    task_revisions: dict[UUID, str] = field(default_factory=dict)
+    item_revisions: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def holds(self, change: Change) -> bool:
+        """Whether the task that a change names is there still."""
+        return change.task_id is None or change.task_id in self.board.tasks
+
+
+def apply(conn: sa.Connection, changes: Sequence[Change], rules: Rules, *, skip_locked: bool = False) -> Applied:
+    """Apply changes, in order, in the caller's transaction. Waits for tasks that another transaction holds; with
+    ``skip_locked`` it passes over them, and over those that have just been changed."""
+    if not skip_locked:
+        loaded = load_locked(conn, changes)
+        applied = step_all(loaded, changes, rules)
+        save_locked(conn, loaded, rules)
+        return applied
+    parts = load_parts(conn, changes)
+    done = [step_all(loaded, [changes[place] for place in places], rules) for loaded, places in parts]
+    saved = save_parts(conn, [loaded for loaded, _ in parts], rules)
+    applied = Applied([None] * len(changes))
+    for (_, places), one, is_saved in zip(parts, done, saved, strict=True):
+        if is_saved:
+            applied.add(one)
+            for place, outcome in zip(places, one.outcomes, strict=True):
+                applied.outcomes[place] = outcome
+    return applied
+
+
+def load_locked(conn: sa.Connection, changes: Sequence[Change]) -> Loaded:
+    """Lock and load the tasks that changes name and those that own the items they name, with their items. It loads in
+    a second statement: what the first one sees may be older than its locks."""
+    named = _named(changes)
+    store.lock(conn, *named)
+    loaded = Loaded()
+    _fill(store.load(conn, *named), lambda _task_id: loaded)
+    return loaded
+
+
+def load_parts(
+    conn: sa.Connection, changes: Sequence[Change], digests: Sequence[bytes] = (), *, wait: bool = False
+) -> list[tuple[Loaded, list[int]]]:
+    """The same without locks (``wait``: with them), in parts that have no task and no item in common; with each part
+    the places of its changes. ``digests``: of the callbacks that the changes are, in their order."""
+    named = _named(changes)
+    if wait:
+        store.lock(conn, *named)
+    rows = store.load(conn, *named, digests)
+    receipts = {receipt.digest: receipt for receipt in rows.receipts}
+    owners = {item.key: item.task_id for item in rows.items}
+    parts = _Parts()
+    for change in changes:
+        # An item is called by its task, one that is new by its key. What names nothing is one part with its like: they
+        # are counted against one allowance.
+        names: list[object] = [owners.get(seen.key, seen.key) for seen in change.observations]
+        if change.task_id is not None or not names:
+            names.append(change.task_id)
+        parts.add(names)
+    found: dict[object, tuple[Loaded, list[int]]] = {}
+    for place, name in enumerate(parts.added):
+        found.setdefault(parts.of(name), (Loaded(receipts=receipts), []))[1].append(place)
+    _fill(rows, lambda task_id: found[parts.of(task_id)][0])
+    return list(found.values())
+
+
+class _Parts:
+    """Which names belong together (union-find). ``added``: of each set of names one."""
+
+    def __init__(self) -> None:
+        self.added: list[object] = []
+        self._above: dict[object, object] = {}
+
+    def add(self, names: Sequence[object]) -> None:
+        """These belong together."""
+        first = names[0]
+        self.added.append(first)
+        for name in names:
+            if name != first and (top := self.of(name)) != (whole := self.of(first)):
+                self._above[top] = whole
+
+    def of(self, name: object) -> object:
+        """The one name by which the part of this one is known."""
+        while (above := self._above.get(name)) is not None:
+            name = above
+        return name
+
+
+def _named(changes: Sequence[Change]) -> tuple[set[UUID], set[tuple[str, str]]]:
+    """The tasks and items that changes name."""
+    keys = {seen.key for change in changes for seen in change.observations}
+    return {change.task_id for change in changes if change.task_id is not None}, keys
+
+
+def _fill(rows: store.Rows, part_of: Callable[[UUID], Loaded]) -> None:
+    """Put each task with its items into the part that is its."""
+    for task, revision in zip(rows.tasks, rows.task_revisions, strict=True):
+        loaded = part_of(task.id)
+        loaded.board.add_task(task)
+        loaded.task_revisions[task.id] = revision
+    for item, revision in zip(rows.items, rows.item_revisions, strict=True):
+        loaded = part_of(item.task_id)
+        loaded.board.add_item(item)
+        loaded.item_revisions[item.key] = revision
+
+
+def step_all(loaded: Loaded, changes: Sequence[Change], rules: Rules) -> Applied:
+    """Apply changes to what was loaded, in memory."""
+    board = loaded.board
+    applied = Applied([step(board, change, rules) if loaded.holds(change) else None for change in changes])
+    applied.changed = board.dirty_tasks - board.removed
+    applied.arrivals, applied.moves = board.arrivals, board.moves
+    applied.ended, applied.followed = board.ended, followed(board)
+    applied.notifies = bool(board.milestones)
+    applied.told = bool(board.entries)
+    return applied
+
+
+def save_locked(conn: sa.Connection, loaded: Loaded, rules: Rules) -> None:
+    """Save what was locked and loaded, in the caller's transaction. Raises ``Conflicted`` if an owner changed while it
+    was waited for."""
+    if not all(save_parts(conn, [loaded], rules)):
+        raise Conflicted
+
+
+def save_parts(
+    conn: sa.Connection, parts: Sequence[Loaded], rules: Rules, *, in_one_statement: bool = False
+) -> list[bool]:
+    """Save each part that nobody else has changed since it was loaded, and nobody holds: its rows of the log, what has
+    changed, and the notifications of it; large values that nothing refers to any more go. Returns which were saved.
+    ``in_one_statement``: there is no transaction around it, and parts that need further ones are not saved."""
+    rows = [_part_of(loaded, rules) for loaded in parts]
+    takes_more = [_takes_more(loaded.board) for loaded in parts]
+    is_bare = in_one_statement and dialect.is_postgresql(conn)
+    chosen = [place for place, takes in enumerate(takes_more) if not (is_bare and takes)]
+    saved = [False] * len(parts)
+    for place, is_saved in zip(chosen, store.save(conn, [rows[place] for place in chosen]), strict=True):
+        saved[place] = is_saved
+        if is_saved and (takes_more[place] or not in_one_statement):
+            _clear_up(conn, parts[place].board)
+    return saved
+
+
+def _takes_more(board: Board) -> bool:
+    """Whether something has to be deleted too."""
+    flooded = (board.tasks[board.items[key].task_id].stored_bodies >= MOST_TO_LEAVE for key in board.superseded)
+    return bool(board.removed or timeline.overfull(_kept(board)) or any(flooded))
+
+
+def _clear_up(conn: sa.Connection, board: Board) -> None:
+    timeline.thin_out(conn, timeline.overfull(_kept(board)))
+    task_rows.delete(conn, board.removed)
+    superseded = [item for key in sorted(board.superseded) if (item := board.items[key]).task_id not in board.removed]
+    if superseded:
+        items.drop_old_values(conn, superseded, named_digests(conn, {item.task_id for item in superseded}))
+
+
+def _part_of(loaded: Loaded, rules: Rules) -> store.Part:
+    board = loaded.board
+    kept = _kept(board)
+    entries = [(task, entry) for task in kept for entry in board.entries.get(task.id, ())]
+    for task in kept:
+        task.timeline_seq += len(board.entries.get(task.id, ()))
+    live = [item for key in sorted(board.dirty_items) if (item := board.items[key]).task_id not in board.removed]
+    rows: dict[writes.Write, Sequence[Row]] = {
+        writes.NEW_TASKS: [task_rows.new_row(task) for task in kept if task.new],
+        writes.CHANGED_TASKS: [task_rows.changing_of(task) for task in kept if not task.new],
+        writes.NEW_ITEMS: [items.row_of(item) for item in live if item.new],
+        writes.CHANGED_ITEMS: [items.row_of(item) for item in live if not item.new],
+        writes.NEW_VALUES: [(*key, board.large[key]) for key in sorted(board.large)],
+        writes.CALLBACKS: loaded.callbacks,
+        writes.SETTLED_CALLBACKS: loaded.settled_callbacks,
+        writes.NEW_ENTRIES: timeline.rows_of(entries),
+        writes.NEW_NOTIFICATIONS: written(board, rules),
+    }
+    return store.Part(rows, loaded.task_revisions, loaded.item_revisions)
+
+
+def _kept(board: Board) -> list[Task]:
+    """The tasks that have changed and stay, by id."""
+    return [board.tasks[task_id] for task_id in sorted(board.dirty_tasks) if task_id not in board.removed]

@@ -1,0 +1,197 @@
+"""Tasks: locked and saved by the flows, read by the API. Every function runs in its caller's transaction."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from app.database import dialect
+from app.database.tables import tasks
+from app.rules.filters import Filters, first_id_of
+from app.rules.task import Task
+from app.tasks.store import task_of
+from app.tasks.writes import CHANGING_FACTS, FACTS, Row
+
+ID_LATER_S: Final = 60.0
+"""An id is made after its task's ``created_at``, by no more than a transaction may last."""
+
+_facts_of: Final = attrgetter(*FACTS)
+changing_of: Final = attrgetter("id", *CHANGING_FACTS)
+"""The row of a task that has changed, as ``writes`` has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the client sent with a task, which nothing changes afterwards."""
+
+    params: dict[str, Any]
+    metadata: dict[str, Any]
+    reference: str | None = None
+    retry_of: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A task as it is stored: its facts and what the client sent."""
+
+    task: Task
+    given: Given
+
+
+def new_row(task: Task, given: Given | None = None) -> Row:
+    """The row of a new task, as ``writes`` has it. Without ``given``: an external one."""
+    given = given or Given({}, {})
+    return (*_facts_of(task), given.params, given.metadata, given.reference, given.retry_of)
+
+
+def give(conn: sa.Connection, ids: Sequence[UUID], client_name: str) -> None:
+    """Make locked tasks this client's."""
+    if ids:
+        conn.execute(tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids))).values(client_name=client_name))
+
+
+def delete(conn: sa.Connection, ids: Iterable[UUID]) -> None:
+    """Remove tasks with their items and timelines."""
+    doomed = sorted(set(ids))
+    if doomed:
+        conn.execute(tasks.delete().where(dialect.any_of(conn, tasks.c.id, doomed)))
+
+
+def find(conn: sa.Connection, task_id: UUID, client_name: str | None) -> Record | None:
+    """One task, if it is this client's (None: anybody's)."""
+    statement = sa.select(tasks).where(tasks.c.id == task_id)
+    if client_name is not None:
+        statement = statement.where(tasks.c.client_name == client_name)
+    row = conn.execute(statement).one_or_none()
+    return record_of(row) if row else None
+
+
+def find_many(conn: sa.Connection, ids: Sequence[UUID]) -> list[Record]:
+    """Some tasks, in the order of ``ids``; those that do not exist are left out."""
+    rows = conn.execute(sa.select(tasks).where(dialect.any_of(conn, tasks.c.id, list(ids)))).all()
+    found = {row.id: record_of(row) for row in rows}
+    return [found[task_id] for task_id in ids if task_id in found]
+
+
+def given_of(conn: sa.Connection, ids: Collection[UUID]) -> dict[UUID, Given]:
+    """What clients sent with some tasks."""
+    columns = (tasks.c.id, tasks.c.params, tasks.c.metadata_, tasks.c.reference, tasks.c.retry_of)
+    rows = conn.execute(sa.select(*columns).where(dialect.any_of(conn, tasks.c.id, list(ids)))) if ids else ()
+    return {row.id: Given(row.params, row.metadata_, row.reference, row.retry_of) for row in rows}
+
+
+def traceparent_of(conn: sa.Connection, task_id: UUID) -> str | None:
+    """The trace that a task belongs to."""
+    return conn.scalar(sa.select(tasks.c.traceparent).where(tasks.c.id == task_id))
+
+
+def list_page(conn: sa.Connection, filters: Filters, limit: int) -> list[Record]:
+    """The newest tasks that match, at most ``limit``: keyset by id, which is by time."""
+    statement = sa.select(tasks).order_by(tasks.c.id.desc()).limit(limit)
+    equal = {"client_name": filters.client_name, "kind": filters.kind, "reference": filters.reference}
+    for name, value in equal.items():
+        if value is not None:
+            statement = statement.where(tasks.c[name] == value)
+    if filters.statuses:
+        statement = statement.where(tasks.c.status.in_(filters.statuses))
+    if filters.created_after is not None:
+        # The id's bound is what the index serves; the exact time decides.
+        after = tasks.c.id >= first_id_of(filters.created_after)
+        statement = statement.where(after, tasks.c.created_at > filters.created_after)
+    if filters.created_before is not None:
+        before = tasks.c.id < first_id_of(filters.created_before, ID_LATER_S)
+        statement = statement.where(before, tasks.c.created_at < filters.created_before)
+    if filters.before_id is not None:
+        statement = statement.where(tasks.c.id < filters.before_id)
+    return [record_of(row) for row in conn.execute(statement)]
+
+
+_ANY_QUEUED: Final = sa.select(sa.exists().where(tasks.c.dispatch_due_at.is_not(None)))
+
+
+def any_queued(conn: sa.Connection) -> bool:
+    """Whether any task is queued, due or parked."""
+    return bool(conn.scalar(_ANY_QUEUED))
+
+
+def lock_queued(conn: sa.Connection, now: datetime, limit: int, client_name: str | None = None) -> list[Record]:
+    """Lock the queued tasks, of one client or of all, that have been due longest. Tasks that another transaction
+    holds are passed over."""
+    statement = (
+        sa.select(tasks)
+        .where(tasks.c.dispatch_due_at <= now)
+        .order_by(tasks.c.dispatch_due_at, tasks.c.id)
+        .limit(limit)
+    )
+    if client_name is not None:
+        statement = statement.where(tasks.c.client_name == client_name)
+    return [record_of(row) for row in conn.execute(dialect.locked(statement, of=tasks, skip=True))]
+
+
+def _waiting() -> sa.Select[Any]:
+    """From one client to the next along the index, so that their tasks are not looked at; each with its oldest."""
+    queued = tasks.c.dispatch_due_at.is_not(None)
+    first = sa.select(sa.func.min(tasks.c.client_name).label("client_name")).where(queued)
+    found = first.cte("waiting", recursive=True)
+    following = sa.select(sa.func.min(tasks.c.client_name)).where(queued, tasks.c.client_name > found.c.client_name)
+    found = found.union_all(sa.select(following.scalar_subquery()).where(found.c.client_name.is_not(None)))
+    oldest = sa.select(sa.func.min(tasks.c.dispatch_due_at)).where(queued, tasks.c.client_name == found.c.client_name)
+    return sa.select(found.c.client_name, oldest.scalar_subquery().label("oldest_at")).where(
+        found.c.client_name.is_not(None)
+    )
+
+
+_WAITING: Final = _waiting()
+
+
+def waiting(conn: sa.Connection, now: datetime) -> list[str]:
+    """The clients that have a queued task that is due."""
+    rows = conn.execute(_WAITING)
+    return [row.client_name for row in rows if row.oldest_at is not None and row.oldest_at <= now]
+
+
+def note_claimed(conn: sa.Connection, ids: Sequence[UUID], key_id: str) -> None:
+    """Note which callback secret signs the URLs of tasks that are sent now; none of them is parked any more."""
+    these = tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids)))
+    conn.execute(these.values(callback_key_id=key_id, parked_as=None))
+
+
+def due_timers(conn: sa.Connection, now: datetime, limit: int) -> list[UUID]:
+    """Tasks that the clock has to look at, the most overdue first."""
+    statement = (
+        sa.select(tasks.c.id).where(tasks.c.timer_due_at <= now).order_by(tasks.c.timer_due_at, tasks.c.id).limit(limit)
+    )
+    return list(conn.scalars(statement))
+
+
+# An expression: grouped by the column itself, SQLite walks the index of all tasks by client, in their order.
+_NAME: Final = tasks.c.client_name.concat("").label("name")
+_IN_FLIGHT: Final = (
+    sa.select(_NAME, sa.func.count().label("n")).where(tasks.c.slot_until > sa.bindparam("now")).group_by(_NAME)
+)
+
+
+def in_flight(conn: sa.Connection, now: datetime) -> dict[str, int]:
+    """How many tasks of each client the vendor may have. Ask in a statement of its own, after the lock on the
+    limit."""
+    return {row.name: row.n for row in conn.execute(_IN_FLIGHT, {"now": now})}
+
+
+def count_open_signed_otherwise(conn: sa.Connection, key_ids: Iterable[str]) -> int:
+    """Open tasks whose callback URL was signed with a secret that is not among these (0–1000, counted no further)."""
+    open_tasks = (
+        sa.select(tasks.c.id)
+        .where(tasks.c.timer_due_at.is_not(None), tasks.c.callback_key_id.not_in(list(key_ids)))
+        .limit(1000)
+    )
+    return conn.scalar(sa.select(sa.func.count()).select_from(open_tasks.subquery())) or 0
+
+
+def record_of(row: Any) -> Record:
+    """A task as it is stored, from a row with all columns."""
+    given = Given(row.params, row.metadata_, row.reference, row.retry_of)
+    return Record(task_of([getattr(row, name) for name in FACTS], row.failure), given)

@@ -1,0 +1,70 @@
+"""The timeline of a task: one row for each thing that happened, its effects inside. Rows never change."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from app.database.tables import timeline
+from app.rules.task import Entry, Task
+from app.tasks.writes import Row
+
+MOST_ENTRIES: Final = 1000
+"""Entries kept of a task: the first half, and the newest. Only a flood under a leaked token reaches it."""
+_FIRST: Final = MOST_ENTRIES // 2
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """One stored entry. ``version`` is the task's after it."""
+
+    seq: int
+    at: datetime
+    type: str
+    version: int
+    detail: dict[str, Any]
+
+
+def rows_of(entries: Sequence[tuple[Task, Entry]]) -> list[Row]:
+    """The rows of new entries, in order; the last of a task gets the number ``timeline_seq``, which the caller has
+    moved on."""
+    left: dict[UUID, int] = {}
+    for task, _ in entries:
+        left[task.id] = left.get(task.id, 0) + 1
+    rows: list[Row] = []
+    for task, entry in entries:
+        left[task.id] -= 1
+        rows.append((task.id, task.timeline_seq - left[task.id], entry.at, entry.type, task.version, entry.detail))
+    return rows
+
+
+def overfull(all_tasks: Iterable[Task]) -> list[Task]:
+    """The tasks that have had more entries than are kept."""
+    return [task for task in all_tasks if task.timeline_seq > MOST_ENTRIES]
+
+
+def thin_out(conn: sa.Connection, full: Iterable[Task]) -> None:
+    """Delete what lies between the first and the newest entries of tasks that are ``overfull``."""
+    for task in full:
+        between = timeline.c.seq.between(_FIRST + 1, task.timeline_seq - (MOST_ENTRIES - _FIRST))
+        conn.execute(timeline.delete().where(timeline.c.task_id == task.id, between))
+
+
+def of_task(conn: sa.Connection, task_id: UUID, after_seq: int = 0, *, limit: int) -> list[Happened]:
+    """What happened to a task, oldest first, at most ``limit``."""
+    statement = (
+        sa.select(timeline)
+        .where(timeline.c.task_id == task_id, timeline.c.seq > after_seq)
+        .order_by(timeline.c.seq)
+        .limit(limit)
+    )
+    return [Happened(row.seq, row.at, row.type, row.version, row.detail) for row in conn.execute(statement)]
+
+
+def newest_at(conn: sa.Connection) -> datetime | None:
+    """When the last thing happened to any task."""
+    at: datetime | None = conn.scalar(sa.select(sa.func.max(timeline.c.at)))
+    return at

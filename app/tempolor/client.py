@@ -1,0 +1,179 @@
+"""The vendor's interface: submit, ask, read the account. Each answer becomes a value.
+
+What an answer means is in ``answers``, how a call is made in ``exchange``; here they meet.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import httpx
+
+from app.tempolor import codes, wire
+from app.tempolor.answers import (
+    QueryAnswer,
+    Refused,
+    Response,
+    SubmitAnswer,
+    Unanswered,
+    Unknown,
+    read_answer,
+    read_query_answer,
+    read_submit_answer,
+    result_of,
+)
+from app.tempolor.codes import Meaning, Remedy
+from app.tempolor.drift import Found, of_answer
+from app.tempolor.exchange import NoAnswer, exchange
+from app.tempolor.kinds import ACCOUNT_PATH, Family, Kind
+from app.tempolor.redact import Redactor
+
+QUERY_TIMEOUT_S: Final = 20.0
+"""Under the lease of a query (30 s), so that a lease never lapses under a call."""
+MOST_ANSWER_BYTES: Final = 256 * 1024
+"""Of an answer to a question: ten items, of which each is sent by callbacks of 8 KB. What is read to its end is also
+what one decoding holds everything else up for."""
+MOST_SUBMIT_ANSWER_BYTES: Final = 128 * 1024
+"""Of an answer to a submission, and of the account: 500 ids of 200 characters, and room."""
+READ_AT_ONCE_BYTES: Final = 32 * 1024
+"""What is larger is read beside the loop."""
+
+T = TypeVar("T")
+
+CallObserver = Callable[[str, str, float], None]
+"""Told of each call: operation, result (a code or a short word), seconds."""
+
+
+def _http_client(
+    base_url: str, api_key: str, keep_alive: int, tls: ssl.SSLContext, proxy: str | None
+) -> httpx.AsyncClient:
+    over_tls = proxy is not None and proxy.startswith("https:")
+    return httpx.AsyncClient(
+        base_url=base_url.rstrip("/"),
+        headers={
+            # The bare key: the vendor refuses a "Bearer" prefix.
+            b"Authorization": api_key.encode(),
+            b"Content-Type": b"application/json; charset=utf-8",
+            b"Accept": b"application/json",
+            # Some kilobytes that grow to gigabytes are no saving.
+            b"Accept-Encoding": b"identity",
+        },
+        follow_redirects=False,
+        verify=tls,
+        # The settings read the variables of proxies, and tell what is wrong with them.
+        trust_env=False,
+        proxy=None if proxy is None else httpx.Proxy(proxy, ssl_context=tls if over_tls else None),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=keep_alive, keepalive_expiry=15),
+    )
+
+
+Look = Callable[[bytes], list[Found]]
+"""What finds in an answer what nobody knew."""
+
+
+class VendorClient:
+    """Connections to the vendor. ``close()`` it at the end. ``tls``: whom to trust. ``proxy``: the URL of one.
+    ``redactor``: knows what else, beside the key, must not come back. ``told``: of what nobody knew."""
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        tls: ssl.SSLContext,
+        observer: CallObserver = lambda *_: None,
+        proxy: str | None = None,
+        redactor: Redactor | None = None,
+        told: Callable[[list[Found]], None] = lambda _found: None,
+    ) -> None:
+        self._observer = observer
+        self._told = told
+        self._redactor = redactor or Redactor(api_key)
+        self._reading_large = asyncio.Lock()
+        # A kept connection that the vendor closes just as we write leaves the outcome unknown. A question can
+        # be asked again, a submission cannot: each one gets a connection of its own.
+        self._submissions = _http_client(base_url, api_key, keep_alive=0, tls=tls, proxy=proxy)
+        self._questions = _http_client(base_url, api_key, keep_alive=10, tls=tls, proxy=proxy)
+
+    async def close(self) -> None:
+        await self._submissions.aclose()
+        await self._questions.aclose()
+
+    async def submit(self, kind: Kind, params: dict[str, Any], callback_url: str, timeout_s: float) -> SubmitAnswer:
+        """Submit one task. Never raises for what the vendor or the network does."""
+        started = time.perf_counter()
+        answer = await self._submit(kind, params | {"callback_url": callback_url}, timeout_s)
+        self._observer("submit", result_of(answer), time.perf_counter() - started)
+        return answer
+
+    async def query(self, family: Family, item_ids: list[str]) -> QueryAnswer:
+        """Ask about at most ten items of one family. Never raises for what the vendor or the network does."""
+        started = time.perf_counter()
+        answer = await self._query(family, item_ids)
+        self._observer("query", result_of(answer), time.perf_counter() - started)
+        return answer
+
+    async def account(self) -> dict[str, Any] | Unanswered:
+        """The vendor's account data (``balance``: points)."""
+        started = time.perf_counter()
+        result = await self._account()
+        outcome = result_of(result) if isinstance(result, Unanswered) else str(codes.SUCCESS)
+        self._observer("account", outcome, time.perf_counter() - started)
+        return result
+
+    async def _submit(self, kind: Kind, body: dict[str, Any], timeout_s: float) -> SubmitAnswer:
+        response = await exchange(self._submissions, kind.path, body, timeout_s, MOST_SUBMIT_ANSWER_BYTES)
+        if isinstance(response, NoAnswer):
+            if response.left:
+                return Unknown(response.reason)
+            return Refused(_UNREACHABLE, f"The vendor could not be reached ({response.reason}).")
+        look = partial(of_answer, kind.family.name, "submit", ("data", "item_ids"))
+        return await self._read(response, read_submit_answer, look)
+
+    async def _query(self, family: Family, item_ids: list[str]) -> QueryAnswer:
+        response = await self._ask(family.query_path, {"item_ids": item_ids}, MOST_ANSWER_BYTES)
+        if isinstance(response, Unanswered):
+            return response
+        look = partial(of_answer, family.name, "query", ("data", family.list_key))
+        return await self._read(response, lambda response: read_query_answer(response, family), look)
+
+    async def _account(self) -> dict[str, Any] | Unanswered:
+        response = await self._ask(ACCOUNT_PATH, {}, MOST_SUBMIT_ANSWER_BYTES)
+        if isinstance(response, Unanswered):
+            return response
+        return await self._read(response, _read_account, partial(of_answer, "", "account", ()))
+
+    async def _ask(self, path: str, body: dict[str, Any], most_bytes: int) -> Response | Unanswered:
+        response = await exchange(self._questions, path, body, QUERY_TIMEOUT_S, most_bytes)
+        return Unanswered(response.reason) if isinstance(response, NoAnswer) else response
+
+    async def _read(self, response: Response, read: Callable[[Response], T], look: Look) -> T:
+        """What an answer says, without our secrets, which the vendor may repeat. A large one is read in a thread, and
+        one at a time: a hundred kilobytes of brackets take as long as thousands of items, and as much memory."""
+        if len(response.content) <= READ_AT_ONCE_BYTES:
+            answer, found = self._read_now(response, read, look)
+        else:
+            async with self._reading_large:
+                answer, found = await asyncio.to_thread(self._read_now, response, read, look)
+        self._told(found)
+        return answer
+
+    def _read_now(self, response: Response, read: Callable[[Response], T], look: Look) -> tuple[T, list[Found]]:
+        redacted = replace(response, content=self._redactor.body(response.content))
+        return read(redacted), look(redacted.content)
+
+
+_UNREACHABLE: Final = Meaning("vendor_unreachable", Remedy.BACK_OFF, retryable=True)
+
+
+def _read_account(response: Response) -> dict[str, Any] | Unanswered:
+    found = read_answer(response)
+    if isinstance(found, Unanswered):
+        return found
+    if found.status != codes.SUCCESS or not isinstance(found.data, dict):
+        return Unanswered(found.message or "no account in the answer", found.status)
+    account: dict[str, Any] = wire.clean(found.data, wire.Oddities(int))
+    return account

@@ -1,0 +1,176 @@
+"""Drift: what the vendor says that is not in ``known``. Names only, never a value; from what is already redacted.
+
+Looking costs every callback, so that all that is everyday is told by one look each: a set that holds the names, the
+beginning of the body, the names of the headers.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from functools import lru_cache
+from itertools import chain, islice
+from typing import Any, Final, NamedTuple
+
+from app.rules.observation import Reading
+from app.tempolor import decoding, known
+from app.tempolor.kinds import FAMILIES, Family
+from app.tempolor.wire import clean_text
+
+MOST_NAME_CHARS: Final = 200
+MOST_FOUND: Final = 50
+"""Findings told of one body."""
+MOST_OUTLINED: Final = 64 * 1024
+"""A larger callback is not decoded once more to tell its shape."""
+_MOST_ITEMS: Final = 10
+_MOST_PLACES: Final = 5
+
+
+class Sort(StrEnum):
+    """What something unknown is."""
+
+    FIELD = "field"
+    EVENT = "event"
+    STATUS = "status"
+    CODE = "code"
+    SHAPE = "shape"
+    HEADER = "header"
+    NETWORK = "network"
+
+
+class Found(NamedTuple):
+    """One thing that nobody knew."""
+
+    sort: Sort
+    family: str
+    name: str
+
+
+def of_request(family: str, headers: Iterable[tuple[bytes, bytes]], address: str | None) -> tuple[Found, ...]:
+    """Unusual headers of a callback, and the network that it came from."""
+    return _of_request(family, frozenset([name for name, _ in headers]), address)
+
+
+@lru_cache(maxsize=1024)
+def _of_request(family: str, names: frozenset[bytes], address: str | None) -> tuple[Found, ...]:
+    unusual = sorted(names - known.HEADERS)[:_MOST_ITEMS]
+    found = [Found(Sort.HEADER, family, _name(one.decode("latin-1"))) for one in unusual]
+    network = _network_of(address)
+    return (*found, Found(Sort.NETWORK, family, network)) if network else tuple(found)
+
+
+def of_callback(family: Family, body: bytes, readings: Iterable[Reading]) -> list[Found]:
+    """What a callback says that nobody knew."""
+    found: list[Found] = []
+    everyday = body.startswith(_EVERYDAY[family.name]) or len(body) > MOST_OUTLINED
+    if not everyday and not _DOCUMENTED[family.name].match(body):
+        found += _of_shape(family.name, "callback", _decoded(body), (family.list_key,))
+    fields, events = known.FIELDS[family.name], known.EVENTS[family.name]
+    for reading in readings:
+        if not (fields.issuperset(reading.values) and fields.issuperset(reading.urls)):
+            found += _of_fields(family.name, chain(reading.values, reading.urls))
+        found += _of_statuses(family.name, reading.statuses)
+        if reading.event is not None and reading.event not in events:
+            found.append(Found(Sort.EVENT, family.name, _name(reading.event)))
+        if len(found) >= MOST_FOUND:
+            break
+    return found[:MOST_FOUND]
+
+
+_EVERYDAY: Final = {
+    family.name: tuple(f'{{"{family.list_key}"{colon}[{{'.encode() for colon in (":", ": "))
+    for family in FAMILIES.values()
+}
+"""How nearly every callback of the documented shape begins."""
+_DOCUMENTED: Final = {
+    family.name: re.compile(rf'\s*\{{\s*"{family.list_key}"\s*:\s*\['.encode()) for family in FAMILIES.values()
+}
+"""And how any other does."""
+
+
+def of_answer(family: str, operation: str, place: Sequence[str], content: bytes) -> list[Found]:
+    """What an answer of the vendor says that nobody knew. ``place``: where its list is documented, from the top."""
+    document = _decoded(content)
+    if not isinstance(document, dict):
+        return []
+    found: list[Found] = []
+    code = document.get("status")
+    if isinstance(code, (int, str)) and not isinstance(code, bool) and code not in known.CODES:
+        found.append(Found(Sort.CODE, family, _name(f"{operation} {code}")))
+    elif code == known.SUCCESS or code is None:
+        found += _of_shape(family, operation, document, place)
+    items = _at(document, place) if family in FAMILIES else None
+    for item in items[:_MOST_ITEMS] if isinstance(items, list) else ():
+        if isinstance(item, dict):
+            found += _of_fields(family, item)
+            fields = FAMILIES[family].shape.status_fields & item.keys()
+            found += _of_statuses(family, {name: item[name] for name in fields if isinstance(item[name], str)})
+    return found[:MOST_FOUND]
+
+
+def _of_fields(family: str, names: Iterable[str]) -> Iterator[Found]:
+    unknown = (one for one in names if one not in known.FIELDS[family])
+    return (Found(Sort.FIELD, family, _name(one)) for one in islice(unknown, MOST_FOUND))
+
+
+def _of_statuses(family: str, statuses: dict[str, str]) -> Iterator[Found]:
+    for field, status in statuses.items():
+        if status not in (known.STATUSES if field == "status" else known.SUB_STATUSES) and status:
+            yield Found(Sort.STATUS, family, _name(f"{field} {status}"))
+
+
+def _of_shape(family: str, operation: str, document: Any, place: Sequence[str]) -> Iterator[Found]:
+    """The shape of a document that does not have its list where it is documented: where it has lists and objects."""
+    if not place or isinstance(_at(document, place), list):
+        return
+    outline = ", ".join(_outline(document)) or type(document).__name__
+    yield Found(Sort.SHAPE, family, _name(f"{operation} {outline}"))
+
+
+def _outline(document: Any) -> list[str]:
+    """Where a document has lists (``a.b[]``) and objects (``a.b{}``), two levels deep."""
+    if isinstance(document, list):
+        return ["[]"]
+    if not isinstance(document, dict):
+        return []
+    places: list[str] = []
+    for name, value in document.items():
+        within = _outline(value) if isinstance(value, list) else _named_parts(value)
+        places += (f"{name}{part}" for part in within)
+    return sorted(places)[:_MOST_PLACES]
+
+
+def _named_parts(value: Any) -> list[str]:
+    if not isinstance(value, dict):
+        return []
+    held = ((name, one) for name, one in value.items() if isinstance(one, (list, dict)))
+    parts = [f".{name}{'[]' if isinstance(one, list) else '{}'}" for name, one in held]
+    return parts[:_MOST_PLACES] or ["{}"]
+
+
+def _at(document: Any, place: Sequence[str]) -> Any:
+    for name in place:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return decoding.decode(body)
+    except decoding.Malformed:
+        return None
+
+
+def _network_of(address: str | None) -> str | None:
+    """The network around an address: /24, or /48 in IPv6."""
+    try:
+        found = ipaddress.ip_address(address or "")
+    except ValueError:
+        return None
+    found = getattr(found, "ipv4_mapped", None) or found
+    bits = 24 if found.version == 4 else 48
+    return str(ipaddress.ip_network(f"{found}/{bits}", strict=False))
+
+
+def _name(text: str) -> str:
+    return clean_text(text)[:MOST_NAME_CHARS]

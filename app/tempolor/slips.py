@@ -1,0 +1,48 @@
+"""Params that are passed on though no kind has them, and that differ from one that it has by a letter or two: slips of
+the pen, most likely, which cost a song that is not as it was meant."""
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final
+
+from app.tempolor.kinds import KINDS
+
+MOST_LOOKED_AT: Final = 50
+"""Unknown params of one task."""
+MOST_CHARS: Final = 40
+SHORT_CHARS: Final = 5
+"""In a name of up to so many one letter may differ, in a longer one two."""
+_KNOWN_ANYWHERE: Final = frozenset(name for kind in KINDS.values() for name in kind.params.model_fields)
+
+
+def slips_in(kind_name: str, params: Iterable[str]) -> list[str]:
+    """The names among these params that are probably misspelled, in their order."""
+    kind = KINDS.get(kind_name)
+    if kind is None:
+        return []
+    unknown = (name for name in params if name not in _KNOWN_ANYWHERE)
+    return [
+        name for name in islice(unknown, MOST_LOOKED_AT) if any(_is_slip(name, one) for one in kind.params.model_fields)
+    ]
+
+
+def _is_slip(name: str, known: str) -> bool:
+    allowed = 1 if len(known) <= SHORT_CHARS else 2
+    if len(name) > MOST_CHARS or abs(len(name) - len(known)) > allowed:
+        return False
+    return _distance(name.lower(), known) <= allowed
+
+
+def _distance(one: str, other: str) -> int:
+    """Letters to be added, left out, replaced, or exchanged with their neighbour, to make the other of one."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for at, letter in enumerate(one, 1):
+        above, row, older = row, [at], before
+        before = above
+        for column, wanted in enumerate(other, 1):
+            steps = min(above[column] + 1, row[-1] + 1, above[column - 1] + (letter != wanted))
+            if at > 1 and column > 1 and letter == other[column - 2] and one[at - 2] == wanted:
+                steps = min(steps, older[column - 2] + 1)
+            row.append(steps)
+    return row[-1]

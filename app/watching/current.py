@@ -1,0 +1,85 @@
+"""Tasks as they are now, read for many at once and encoded once, for all who wait for them."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+from uuid import UUID
+
+import msgspec
+import sqlalchemy as sa
+
+from app.context import Context
+from app.documents.document import Document, documents
+from app.tasks import task_rows
+from app.tasks.task_rows import Record
+from app.watching.store import is_over
+
+BATCH: Final = 100
+"""Tasks of one read."""
+KEPT_BYTES: Final = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A task as its client sees it: ``body`` is the JSON. ``ended``: final, and nothing is due on it any more."""
+
+    client_name: str
+    version: int
+    ended: bool
+    body: bytes
+
+
+class Current:
+    """Reads tasks; the latest read are kept, so that many streams of the same tasks cost one reading."""
+
+    def __init__(self, context: Context, *, kept_bytes: int = KEPT_BYTES) -> None:
+        self._context = context
+        self._kept: OrderedDict[UUID, Shown] = OrderedDict()
+        self._left = kept_bytes
+
+    async def at_least(self, wanted: Mapping[UUID, int]) -> dict[UUID, Shown]:
+        """Tasks in a version that is no older than the wanted one; those that do not exist are left out. Raises
+        ``Unavailable``."""
+        found = {
+            task_id: shown
+            for task_id, version in wanted.items()
+            if (shown := self._kept.get(task_id)) is not None and shown.version >= version
+        }
+        missing = [task_id for task_id in wanted if task_id not in found]
+        return found | await self.read(missing) if missing else found
+
+    async def read(self, task_ids: Iterable[UUID]) -> dict[UUID, Shown]:
+        """Tasks as they are, in batches of one transaction each; missing ones are left out. Raises ``Unavailable``."""
+        found: dict[UUID, Shown] = {}
+        rest = iter(task_ids)
+        while some := list(islice(rest, BATCH)):
+            for record, document in await self._context.db.read(_read, some, self._context):
+                shown = _shown(record, document)
+                found[record.task.id] = shown
+                self._keep(record.task.id, shown)
+        return found
+
+    def _keep(self, task_id: UUID, shown: Shown) -> None:
+        before = self._kept.pop(task_id, None)
+        if before is not None:
+            self._left += len(before.body)
+            # Two readings may end in the other order than they began.
+            shown = max(before, shown, key=lambda one: one.version)
+        self._kept[task_id] = shown
+        self._left -= len(shown.body)
+        while self._left < 0:
+            _, dropped = self._kept.popitem(last=False)
+            self._left += len(dropped.body)
+
+
+def _read(conn: sa.Connection, task_ids: Sequence[UUID], context: Context) -> list[tuple[Record, Document]]:
+    records = task_rows.find_many(conn, task_ids)
+    return list(zip(records, documents(conn, records, context.policy, context.clock.now()), strict=True))
+
+
+def _shown(record: Record, document: Document) -> Shown:
+    task = record.task
+    ended = is_over(task.status, task.timer_due_at)
+    return Shown(task.client_name, task.version, ended, msgspec.json.encode(document))

@@ -1,0 +1,109 @@
+"""The routes that read tasks: list, one (waited for, if asked), its timeline, and that of an item."""
+
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field, field_validator
+
+from app.clients.auth import Caller, TheContext, scope_of
+from app.documents import read
+from app.documents.schemas import Task, TaskPage, Timeline
+from app.errors import Forbidden
+from app.rules.filters import Filters
+from app.rules.status import TaskStatus
+from app.watching.held_request import UntilWhat, WaitS, held_answer
+from app.watching.waits import Until
+from app.watching.watch import Watch
+from app.web import cursors
+from app.web.answers import PROBLEMS, json_answer
+from app.web.path_ids import storable, uuid_of
+from app.web.services import service
+from app.web.times import RequestTime
+
+router = APIRouter(prefix="/v1", responses=PROBLEMS)
+TheWatch = Annotated[Watch, service("watch")]
+LongestWait = Annotated[float, service("longest_wait_s")]
+
+
+class ListQuery(BaseModel):
+    """What narrows a list of tasks."""
+
+    status: list[TaskStatus] = Field(default_factory=list)
+    kind: str | None = None
+    reference: str | None = None
+    client: Annotated[str | None, Field(description="for admins")] = None
+    created_after: RequestTime | None = None
+    created_before: RequestTime | None = None
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    cursor: str | None = None
+
+    @field_validator("kind", "reference", "client")
+    @classmethod
+    def _storable(cls, value: str | None) -> str | None:
+        if value is not None and "\x00" in value:
+            raise ValueError("a text must not contain NUL")
+        return value
+
+
+@router.get("/tasks", response_model=TaskPage, summary="List tasks")
+async def list_tasks(query: Annotated[ListQuery, Query()], client: Caller, context: TheContext) -> Response:
+    """Tasks, newest first. A cursor belongs to its filters. Of very large tasks a page has fewer."""
+    filters = Filters(
+        _scope(scope_of(client), query.client),
+        tuple(sorted(one.value for one in query.status)),
+        query.kind,
+        query.reference,
+        query.created_after,
+        query.created_before,
+    )
+    before_id = cursors.read(query.cursor, filters) if query.cursor is not None else None
+    found, more = await read.task_list(context, replace(filters, before_id=before_id), query.limit)
+    return json_answer({"data": found, "next_cursor": cursors.make(found[-1]["id"], filters) if more else None})
+
+
+@router.get("/tasks/{task_id}", response_model=Task, summary="Read a task")
+async def get_task(
+    request: Request,
+    task_id: str,
+    client: Caller,
+    context: TheContext,
+    watch: TheWatch,
+    longest_wait_s: LongestWait,
+    wait: WaitS = 0,
+    until: UntilWhat = Until.FINAL,
+) -> Response:
+    """One task with its items. With `wait` the answer is held until the task is final, or with `until=playable` until
+    it can be played; when the time is up, after 58 s at most, it is the task as it is."""
+    if wait:
+        wait_s = min(wait, longest_wait_s)
+        return await held_answer(request, watch, uuid_of(task_id), client, wait_s, until)
+    return json_answer(await read.task(context, uuid_of(task_id), scope_of(client)))
+
+
+@router.get("/tasks/{task_id}/timeline", response_model=Timeline, summary="What happened to a task")
+async def get_timeline(
+    task_id: str,
+    client: Caller,
+    context: TheContext,
+    limit: Annotated[int, Query(ge=1, le=1000, description="counted by `seq`")] = 1000,
+    cursor: str | None = None,
+) -> Response:
+    """Everything that happened, oldest first. Where `next_cursor` is not null, newer entries follow."""
+    wanted = uuid_of(task_id)
+    filters = ("timeline", wanted)
+    after_seq = cursors.read_seq(cursor, filters) if cursor is not None else 0
+    found, last_seq = await read.task_timeline(context, wanted, scope_of(client), after_seq, limit)
+    return json_answer({"data": found, "next_cursor": cursors.make_seq(last_seq, filters) if last_seq else None})
+
+
+@router.get("/items/{item_id:path}", response_model=Task, summary="The task that holds an item")
+async def get_item(item_id: str, client: Caller, context: TheContext) -> Response:
+    """The task of an item, by the vendor's item id."""
+    return json_answer(await read.item(context, storable(item_id), scope_of(client)))
+
+
+def _scope(own: str | None, asked: str | None) -> str | None:
+    if own is not None and asked not in (None, own):
+        raise Forbidden("only an admin sees other clients' tasks")
+    return own if own is not None else asked

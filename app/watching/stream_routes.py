@@ -1,0 +1,112 @@
+"""The routes that follow tasks as Server-Sent Events: one `task` event at each change."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Header, Response
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import SendTimeoutError
+from starlette.types import Receive, Scope, Send
+
+from app.clients.auth import Caller
+from app.watching.streams import Stream
+from app.watching.watch import Watch
+from app.web.answers import PROBLEMS
+from app.web.path_ids import uuid_of
+from app.web.services import service
+
+RECONNECT_MS: Final = 1000
+"""What readers are asked to wait before they connect again."""
+STUCK_S: Final = 60.0
+"""A reader that takes nothing for so long, not even a heartbeat, is taken for gone."""
+END_S: Final = 1.0
+"""How long a stream that was closed may take to send its last."""
+
+router = APIRouter(prefix="/v1", responses=PROBLEMS)
+TheWatch = Annotated[Watch, service("watch")]
+Heartbeat = Annotated[float, service("heartbeat_s")]
+LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description="the `id` of the last event received")]
+STREAM: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "`task` events, each with a task as its data; a block without data only moves the `id`",
+        "content": {"text/event-stream": {}},
+    }
+}
+_NO_MORE: Final[dict[int | str, dict[str, Any]]] = {
+    204: {"description": "The task has ended, and the reader has its last state: do not connect again"}
+}
+
+
+@router.get(
+    "/tasks/{task_id}/stream",
+    response_class=Response,
+    responses=STREAM | _NO_MORE,
+    summary="Follow a task as it changes",
+)
+async def stream_task(
+    task_id: str, client: Caller, watch: TheWatch, heartbeat_s: Heartbeat, last_event_id: LastEventId = None
+) -> Response:
+    """The task as it is, and then at each change; the `id` is its version. After a task has ended, with nothing still
+    to come, its last state is sent and the stream ends. A change that comes quickly after another may be sent with
+    it, as one event."""
+    stream = await watch.open_task(uuid_of(task_id), client, last_event_id)
+    return _EventStream(watch, stream, heartbeat_s) if stream else Response(status_code=204)
+
+
+@router.get("/stream", response_class=Response, responses=STREAM, summary="Follow all tasks as they change")
+async def stream_all(
+    client: Caller, watch: TheWatch, heartbeat_s: Heartbeat, last_event_id: LastEventId = None
+) -> Response:
+    """Every task of the client (an admin: of all clients) at each change from now on, or, with `Last-Event-ID`, from
+    there on. After a resumption tasks may be sent that were sent before: drop what is no newer than the `version` you
+    have. A slow reader is sent the latest of each task."""
+    stream = await watch.open_client(client, last_event_id)
+    return _EventStream(watch, stream, heartbeat_s)
+
+
+class _Stuck(Exception):
+    """The stream is closed, and its reader does not take what is left."""
+
+
+class _EventStream(EventSourceResponse):
+    """Sends a stream, and gives it back to the hub however the connection ends."""
+
+    def __init__(self, watch: Watch, stream: Stream, heartbeat_s: float) -> None:
+        super().__init__(
+            _encode(stream),
+            ping=heartbeat_s,
+            # A heartbeat moves the id too: who was quiet for hours need not read the hours again.
+            ping_message_factory=lambda: ServerSentEvent(comment="ping", id=stream.position),
+            data_sender_callable=self._insist,
+            send_timeout=STUCK_S,
+        )
+        # The server says these itself.
+        del self.headers["cache-control"]
+        del self.headers["connection"]
+        self._watch = watch
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except (_Stuck, SendTimeoutError):
+            return
+        finally:
+            self._watch.close_stream(self._stream)
+
+    async def _insist(self) -> None:
+        """A closed stream ends by itself, unless its reader does not read."""
+        await self._stream.closed.wait()
+        await asyncio.sleep(END_S)
+        raise _Stuck
+
+
+async def _encode(stream: Stream) -> AsyncIterator[ServerSentEvent]:
+    retry: int | None = RECONNECT_MS
+    async for event in stream.events():
+        if event.body is None:
+            yield ServerSentEvent(id=event.id, retry=retry)
+        else:
+            yield ServerSentEvent(event.body.decode(), event="task", id=event.id, retry=retry)
+        retry = None

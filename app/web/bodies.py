@@ -1,0 +1,131 @@
+"""Reading a JSON body: bounded in size, time and memory, strict, and every fault an answer."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from app.errors import InvalidJson, InvalidRequest, PayloadTooLarge, TooSlow, Unavailable, UnknownEncoding
+from app.web.decoding import decode
+from app.web.encodings import unpacked
+from app.web.fault_words import Place, faults_of
+from app.web.services import SERVICES
+
+SMALL_BYTES: Final = 16 * 1024
+"""For a few short fields."""
+
+M = TypeVar("M", bound=BaseModel)
+_REQUIRED: Final = object()
+
+
+@dataclass(slots=True)
+class BodyBudget:
+    """What the bodies that one process is reading may take together. ``most_bytes`` counts what has arrived, so that
+    many clients with one large body each cannot fill the memory; ``within_s``: the time for one body."""
+
+    most_bytes: int = 64 * 1024 * 1024
+    within_s: float = 30.0
+    held: int = 0
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def hold(self, size: int) -> None:
+        """Count bytes that arrived. Raises ``Unavailable`` over the budget."""
+        if self.held + size > self.most_bytes:
+            raise Unavailable("too many large requests at once")
+        self.held += size
+
+    @asynccontextmanager
+    async def turn(self, size: int) -> AsyncIterator[None]:
+        """Work on so many bytes of a body. What is large may take tens of milliseconds, in which the event loop stands
+        still: one such piece at a time, and then the others have as long as it took."""
+        if size <= SMALL_BYTES:
+            yield
+            return
+        async with self._one_at_a_time:
+            began = time.perf_counter()
+            try:
+                yield
+            finally:
+                await asyncio.sleep(time.perf_counter() - began)
+
+
+@asynccontextmanager
+async def body_of(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
+    """The body, unpacked; it counts against the budget as long as the block lasts. Raises ``PayloadTooLarge``,
+    ``TooSlow``, ``Unavailable``, and ``UnknownEncoding`` in place of the block's ``InvalidJson`` where the body's
+    encoding may be why it is none."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > most_bytes:
+        raise _too_large(most_bytes)
+    budget = budget_of(request)
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    raw = bytearray()
+    held = 0
+    try:
+        try:
+            async with asyncio.timeout(budget.within_s):
+                async for chunk in request.stream():
+                    if held + len(chunk) > most_bytes:
+                        raise _too_large(most_bytes)
+                    budget.hold(len(chunk))
+                    held += len(chunk)
+                    raw += chunk
+        except TimeoutError:
+            raise TooSlow("the body did not come in time") from None
+        plain = unpacked(bytes(raw), encoding, most_bytes)
+        raw.clear()  # no second copy as long as the block lasts
+        yield plain
+    except InvalidJson:
+        if encoding not in ("", "identity"):
+            raise UnknownEncoding("the body is not JSON: send it as it is, or as gzip") from None
+        raise
+    finally:
+        budget.held -= held
+
+
+async def read_json(request: Request, most_bytes: int = SMALL_BYTES, without: Any = _REQUIRED) -> Any:
+    """The body as JSON, or ``without`` if there is none. Raises what ``body_of`` and ``decode`` do."""
+    async with body_of(request, most_bytes) as raw:
+        if not raw and without is not _REQUIRED:
+            return without
+        async with budget_of(request).turn(len(raw)):
+            refuse_secrets(request, raw)
+            return decode(raw)
+
+
+def budget_of(request: Request) -> BodyBudget:
+    """The budget of this process."""
+    found: BodyBudget = request.scope[SERVICES].bodies
+    return found
+
+
+def refuse_secrets(request: Request, raw: bytes) -> None:
+    """What a client sends goes on to the vendor and to receivers as it is, so that nothing can be taken out of it.
+    Raises ``InvalidRequest`` for what holds a secret of ours."""
+    if request.scope[SERVICES].context.redactor.body(raw) is not raw:
+        raise InvalidRequest("the body holds a secret of this gateway")
+
+
+def parse(model: type[M], document: Any, place: Place = ()) -> M:
+    """The document as a model. Raises ``InvalidRequest`` with every fault; no value is repeated in it."""
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise InvalidRequest("the request is not valid", faults_of(error, place)) from None
+
+
+def documented(model: type[BaseModel], example: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
+    """The OpenAPI entry of a body that is read by ``read_json``."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {"requestBody": {"required": required, "content": content}}
+
+
+def _too_large(most_bytes: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"the body is over {most_bytes} bytes")

@@ -1,0 +1,116 @@
+"""The JSON of a body: strict, and every fault told in our words, with its place.
+
+Whatever the body holds, no step takes longer than some tens of milliseconds, since the event loop stands still for as
+long: what a route reads is small, and a batch is split into its tasks, unread, before any of them is decoded.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from app.errors import InvalidJson, InvalidRequest
+from app.web.fault_words import Place, path_of, wrong
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+MOST_DEPTH: Final = 32
+MOST_NESTED: Final = 5000
+"""Lists and objects. Millions of them, kept until a batch is stored, hold up the garbage collector and so everybody."""
+MOST_SEARCHED: Final = 256 * 1024
+"""Of a larger body it is not told where in it half of a character stands: it would have to be decoded as a whole."""
+MOST_EXTREME: Final = 1000
+"""Numbers with an exponent of three digits take the decoder some 10 µs each."""
+_EXTREME: Final = re.compile(rb"\d[eE][-+]?\d{3}")
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""Some editors and libraries put one before UTF-8."""
+_POSITION: Final = re.compile(r"\(byte (\d+)\)")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_HALF: Final = re.compile(rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|[c-fC-F])")
+_HALF_TOLD: Final = "a text must not hold half of a character (a lone surrogate, such as \\ud83c)"
+_NUL_TOLD: Final = "a text must not contain NUL"
+
+
+def decode(raw: bytes, place: Place = ()) -> Any:
+    """A body, or what stands at this place of one. Raises ``InvalidJson``, and ``InvalidRequest`` for what is JSON and
+    cannot be kept: a NUL or half of a character in a text, a number out of range, too deep or too much nesting."""
+    if len(raw) > MOST_EXTREME and len(_EXTREME.findall(raw)) > MOST_EXTREME:
+        raise wrong(place, "it holds too many numbers of an extreme size")
+    try:
+        document = msgspec.json.decode(raw.removeprefix(BYTE_ORDER_MARK))
+    except RecursionError:
+        raise InvalidRequest("the body is nested too deeply") from None
+    except msgspec.ValidationError:
+        raise wrong(place, "it holds a number that is out of range") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _not_json(raw, error, place) from None
+    _check_nesting(document)
+    # A NUL can only come as an escape; few bodies have one, and only they are searched.
+    if b"\\u0000" in raw:
+        _refuse_texts(document, place, lambda text: "\x00" in text, _NUL_TOLD)
+    return document
+
+
+def split(raw: msgspec.Raw | bytes, outline: type[S], otherwise: str) -> S:
+    """A body without a byte order mark, or a part of one, as a struct whose values are ``msgspec.Raw``: nothing is made
+    of what is in it. Raises ``InvalidRequest``, saying ``otherwise``, where it has another outline, and
+    ``InvalidJson``."""
+    try:
+        return msgspec.json.decode(raw, type=outline)
+    except (msgspec.ValidationError, RecursionError):
+        raise InvalidRequest(otherwise) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _not_json(bytes(raw), error, ()) from None
+
+
+def _not_json(raw: bytes, error: Exception, place: Place) -> Exception:
+    """Why a body cannot be read. Half of a character, as JavaScript leaves it where it cuts a text, is valid JSON."""
+    where = f" (in {path_of(place)})" if place else ""
+    if _HALF.search(raw):
+        if len(raw) > MOST_SEARCHED:
+            return wrong(place, _HALF_TOLD)
+        try:
+            _refuse_texts(json.loads(raw.removeprefix(BYTE_ORDER_MARK)), place, _SURROGATE.search, _HALF_TOLD)
+        except InvalidRequest as refused:
+            return refused
+        except json.JSONDecodeError as found:
+            return InvalidJson(f"the body is not valid JSON: at character {found.pos}{where}")
+        except (ValueError, RecursionError):
+            pass
+    if isinstance(error, UnicodeDecodeError):
+        return InvalidJson(f"the body is not valid JSON: a text is not UTF-8{where}")
+    position = _POSITION.search(str(error))
+    told = f"at byte {position[1]}" if position else "it ends too soon"
+    return InvalidJson(f"the body is not valid JSON: {told}{where}")
+
+
+def _refuse_texts(document: Any, place: Place, is_bad: Callable[[str], Any], message: str) -> None:
+    if isinstance(document, str):
+        if is_bad(document):
+            raise wrong(place, message)
+    elif isinstance(document, list):
+        for position, value in enumerate(document):
+            _refuse_texts(value, (*place, position), is_bad, message)
+    elif isinstance(document, dict):
+        for name, value in document.items():
+            _refuse_texts(name, place, is_bad, message)
+            _refuse_texts(value, (*place, name), is_bad, message)
+
+
+def _check_nesting(document: Any) -> None:
+    level, count = [document] if isinstance(document, list | dict) else [], 0
+    for _ in range(MOST_DEPTH + 1):
+        count += len(level)
+        if count > MOST_NESTED:
+            raise InvalidRequest(f"the body has more than {MOST_NESTED} lists and objects")
+        if not level:
+            return
+        level = [
+            value
+            for one in level
+            for value in (one.values() if isinstance(one, dict) else one)
+            if isinstance(value, list | dict)
+        ]
+    raise InvalidRequest("the body is nested too deeply")

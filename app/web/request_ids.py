@@ -1,0 +1,88 @@
+"""Around every route but the callbacks': an id for the request, in its logs and in its answer, and its span."""
+
+import re
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.runtime import traces
+
+HEADER: Final = b"x-request-id"
+_SANE: Final = re.compile(rb"[A-Za-z0-9._:/+=-]{1,100}")
+"""As long as the audit keeps it."""
+TRACED: Final = "/v1/"
+"""What serves clients; health and metrics are asked for all the time and tell nothing."""
+
+log = structlog.get_logger(__name__)
+
+
+class RequestIds:
+    """Takes over ``X-Request-ID`` if it is sane and holds no secret of ours, else makes one, and answers with it. A
+    caller's ``traceparent`` is honoured: these routes are internal."""
+
+    def __init__(self, app: ASGIApp, redact: Callable[[str], str] = str) -> None:
+        self._app = app
+        self._redact = redact
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = id_of(scope["headers"])
+        if self._redact(request_id) != request_id:
+            request_id = uuid.uuid4().hex
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        if traces.is_on() and scope["path"].startswith(TRACED):
+            parent = _header(scope["headers"], b"traceparent")
+            with traces.span(scope["method"], parent=parent, kind="server", request_id=request_id) as span:
+                status = await self._answer(scope, receive, send, request_id)
+                span.rename(f"{scope['method']} {_route(scope)}")
+                span.note(**{"http.route": _route(scope), "http.response.status_code": status})
+                if status >= 500:
+                    span.fail(str(status))
+        else:
+            await self._answer(scope, receive, send, request_id)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> int:
+        """Have it answered; the status, 0 if there was no answer."""
+        started = time.perf_counter()
+        status = 0
+
+        async def with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (HEADER, request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, with_id)
+        finally:
+            ms = round((time.perf_counter() - started) * 1000, 1)
+            # The route's template and never the path: that may hold a secret.
+            log.debug("request", method=scope["method"], route=_route(scope), status=status, ms=ms)
+        return status
+
+
+def id_of(headers: Any) -> str:
+    """The caller's id for a request if it is one word of usual letters, else a new one."""
+    given = _header(headers, HEADER)
+    if given is not None and _SANE.fullmatch(given.encode("latin-1")):
+        return given
+    return uuid.uuid4().hex
+
+
+def _header(headers: Any, wanted: bytes) -> str | None:
+    for name, value in headers:
+        if name == wanted:
+            return str(value.strip().decode("latin-1"))
+    return None
+
+
+def _route(scope: Scope) -> str:
+    return str(getattr(scope.get("route"), "path", "unknown"))
