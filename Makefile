@@ -103,6 +103,10 @@ trace: $(READY) ## record anew what the gateway shows of the scripts in tests/st
 bench: $(READY) ## measure: ARGS='all --write' (callbacks steady overload curve sizes memory purge submissions)
 	$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: shape
+shape: $(READY) ## how many functions, files and types one callback passes (ARGS='--names' lists them, --write keeps it)
+	$(BIN)/python -m benchmarks.shape $(ARGS)
+
 .PHONY: format
 format: $(READY) ## format, and apply the safe fixes
 	$(BIN)/ruff format .
