@@ -12,7 +12,7 @@ import structlog
 from app.database.database import Database, Lane
 from app.drift.gather import Drift
 from app.limits.signs_of_life import Timekeeper
-from app.rules.board import Rules
+from app.rules.loaded import Rules
 from app.rules.policy import Policy
 from app.runtime.clock import Clock, Ids
 from app.tasks import outcomes, tracing

@@ -20,13 +20,13 @@ from app.database.sqlite_file import FileLock
 from app.errors import Unavailable
 from app.limits.signs_of_life import BEAT_S
 from app.notifications.deliver import Notifier
-from app.notifications.post import Caller
+from app.notifications.post import WebhookSender
 from app.operations.account import Account
 from app.operations.clock_skew import MEASURE_S, SkewWatch
 from app.operations.health import Health
 from app.operations.retention import EVERY_S as RETAIN_EVERY_S
 from app.operations.retention import Retainer
-from app.operations.warnings import LOOP_S, Cautions
+from app.operations.warnings import LOOP_S, Warnings
 from app.reconcile.ask import Reconciler
 from app.reconcile.expire import Expiry
 from app.reconcile.refresh import Refresher
@@ -65,8 +65,8 @@ class Gateway:
     supervisor: Supervisor
     health: Health
     skew: SkewWatch
-    cautions: Cautions
-    caller: Caller
+    cautions: Warnings
+    webhooks: WebhookSender
     watch_clock: bool = True
     dispatcher: Dispatcher | None = None
     reconciler: Reconciler | None = None
@@ -78,7 +78,7 @@ class Gateway:
     def __post_init__(self) -> None:
         refresher = Refresher(self.context, self.skew.stops_loops)
         watch = Watch(self.context)
-        self.services = Services(self.context, Account(self.context), self.health, refresher, watch, self.caller)
+        self.services = Services(self.context, Account(self.context), self.health, refresher, watch, self.webhooks)
 
     async def start(self) -> None:
         """Check the database, and start the loops. Raises ``SchemaNotAtHead``, ``DatabaseInUse``, ``Unavailable``."""
@@ -124,7 +124,7 @@ class Gateway:
             await self.reconciler.finish(TURN_S)
         if self.notifier is not None:
             await self.notifier.finish(TURN_S)
-        self.caller.close()
+        self.webhooks.close()
         await self.services.refresher.finish(TURN_S)
         self.ingest.fail_all()
         await self.context.vendor.close()
@@ -183,8 +183,8 @@ def build(
     parsed = parse_url(url)
     context = context_of(settings, database or open_database(url), clock)
     supervisor, watch = Supervisor(context.clock), SkewWatch(context)
-    told = Cautions(context, watch)
-    caller = Caller(
+    told = Warnings(context, watch)
+    webhooks = WebhookSender(
         allow_private=settings.egress_allow_private,
         tls=authorities(settings),
         now=context.clock.now,
@@ -198,11 +198,11 @@ def build(
         Health(context, supervisor.ages_s, watch, told, settings.thresholds()),
         watch,
         told,
-        caller,
+        webhooks,
         watch_clock,
         Dispatcher(context) if workers else None,
         Reconciler(context) if workers else None,
-        Notifier(context, caller) if workers else None,
+        Notifier(context, webhooks) if workers else None,
         Retainer(context, settings.retention_days) if workers else None,
         FileLock(parsed, ".lock") if is_sqlite(parsed) else None,
     )

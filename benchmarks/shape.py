@@ -125,7 +125,7 @@ class _Stories:
         context = gateway.gateway.context
         self._gateway, self._clock, self._hook = gateway, clock, hook
         self._sender, self._asker = Dispatcher(context), Reconciler(context)
-        self._notifier_of = partial(Notifier, context, gateway.gateway.caller)
+        self._notifier_of = partial(Notifier, context, gateway.gateway.webhooks)
 
     async def submission(self) -> Act:
         async def act() -> None:

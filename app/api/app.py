@@ -16,14 +16,14 @@ from app.clients import routes as client_routes
 from app.clients.keys import KeyUses
 from app.context import Context
 from app.notifications import routes as notification_routes
-from app.notifications.post import Caller as Sender
+from app.notifications.post import WebhookSender
 from app.operations import account_routes, audit_routes, drift_routes, erase_routes
 from app.operations import routes as health_routes
 from app.operations.account import Account
 from app.operations.health import Health
 from app.reconcile import routes as question_routes
 from app.reconcile.refresh import Refresher
-from app.runtime.concurrency_limit import Places
+from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.submissions import hold_routes
 from app.submissions import routes as submission_routes
 from app.watching import routes as task_routes
@@ -52,11 +52,11 @@ class Services:
     health: Health
     refresher: Refresher
     watch: Watch
-    sender: Sender
+    sender: WebhookSender
     heartbeat_s: float = 15.0
     longest_wait_s: float = 58.0
-    refreshes: Places = field(default_factory=lambda: Places("refreshes", 200, 0.25))
-    pings: Places = field(default_factory=lambda: Places("pings", 8, 0.25))
+    refreshes: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit("refreshes", 200, 0.25))
+    pings: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit("pings", 8, 0.25))
     meter: FailureMeter = field(default_factory=FailureMeter)
     key_uses: KeyUses = field(default_factory=KeyUses)
     bodies: BodyBudget = field(default_factory=BodyBudget)

@@ -9,13 +9,13 @@ from typing import Final
 
 from fastapi import Request
 
-from app.clients.auth import Caller
+from app.clients.auth import TheClient
 from app.errors import InvalidRequest
 
 MOST_TOLD: Final = 20
 
 
-async def only_known_parameters(request: Request, _client: Caller) -> None:
+async def only_known_parameters(request: Request, _client: TheClient) -> None:
     """Raises ``InvalidRequest`` that names each parameter that the route does not have. A wrong key is told first."""
     if not request.scope["query_string"]:
         return

@@ -17,12 +17,12 @@ from msgspec.structs import replace
 from app.callbacks import inbox
 from app.callbacks.inbox import Delivery
 from app.database.database import Conflicted
-from app.rules.board import Board, Rules
+from app.rules.loaded import Loaded, Rules
 from app.rules.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
 from app.rules.task import Task
 from app.rules.transition import Change, Outcome, Verdict
 from app.tasks import store, writes
-from app.tasks.apply import Applied, Loaded, load_parts, save_parts, step_all
+from app.tasks.apply import Applied, UnitOfWork, load_parts, save_parts, step_all
 from app.tasks.store import Receipt
 
 
@@ -70,10 +70,10 @@ def commit(
     changes = [_change(one) for one in unique]
     parts = load_parts(conn, changes, [one.digest for one in unique], wait=wait)
     decided = [
-        _decide(conn, loaded, [unique[place] for place in places], [changes[place] for place in places], rules)
-        for loaded, places in parts
+        _decide(conn, unit, [unique[place] for place in places], [changes[place] for place in places], rules)
+        for unit, places in parts
     ]
-    saved = save_parts(conn, [loaded for loaded, _ in parts], rules, in_one_statement=in_one_statement)
+    saved = save_parts(conn, [unit for unit, _ in parts], rules, in_one_statement=in_one_statement)
     if wait and not all(saved):
         raise Conflicted
     rulings: dict[bytes, Ruling] = {}
@@ -86,23 +86,23 @@ def commit(
 
 
 def _decide(
-    conn: sa.Connection, loaded: Loaded, group: Sequence[Received], changes: Sequence[Change], rules: Rules
+    conn: sa.Connection, unit: UnitOfWork, group: Sequence[Received], changes: Sequence[Change], rules: Rules
 ) -> tuple[dict[bytes, Ruling], Applied]:
     """Join a part of a group in memory, and give it what the log is to have. Returns what becomes of each callback."""
-    board, receipts = loaded.board, loaded.receipts
+    loaded, receipts = unit.loaded, unit.receipts
     # Tasks that are no more (purged): nothing can be applied to them.
-    orphans = frozenset({one.task_id for one in group if one.task_id is not None} - board.tasks.keys())
-    unkept = _beyond_limit(board, group, receipts) | _beyond_allowance(conn, group, receipts, orphans)
+    orphans = frozenset({one.task_id for one in group if one.task_id is not None} - loaded.tasks.keys())
+    unkept = _beyond_limit(loaded, group, receipts) | _beyond_allowance(conn, group, receipts, orphans)
     rulings = {one.digest: _known_ruling(one, receipts.get(one.digest), orphans) for one in group}
     fresh = [(one, change) for one, change in zip(group, changes, strict=True) if rulings[one.digest] is None]
     for one, _ in fresh:
         if one.digest not in receipts:
-            for task in _charged(board, one):
+            for task in _charged(loaded, one):
                 task.stored_bodies += 1 + len(one.body) // inbox.BODY_UNIT
                 # Charged also where nothing of it is applied to the task.
-                board.dirty_tasks.add(task.id)
+                loaded.dirty_tasks.add(task.id)
     told = [_told(one, change, receipts.get(one.digest), one.digest in unkept) for one, change in fresh]
-    applied = step_all(loaded, told, rules)
+    applied = step_all(unit, told, rules)
     rulings |= {one.digest: _ruling(one, outcome) for (one, _), outcome in zip(fresh, applied.outcomes, strict=True)}
     ruled = {digest: ruling for digest, ruling in rulings.items() if ruling is not None}
     for one in group:
@@ -111,9 +111,9 @@ def _decide(
         receipt = receipts.get(one.digest)
         delivery = _delivery(one, ruled[one.digest], receipt)
         if receipt is None or receipt.disposition is delivery.disposition:
-            loaded.callbacks.append(inbox.row_of(delivery))
+            unit.callbacks.append(inbox.row_of(delivery))
         else:
-            loaded.settled_callbacks.append(inbox.settled_row_of(delivery))
+            unit.settled_callbacks.append(inbox.settled_row_of(delivery))
     return ruled, applied
 
 
@@ -159,12 +159,12 @@ def _told(one: Received, change: Change, receipt: Receipt | None, unkept: bool) 
     return replace(change, entry=None, observations=observations)
 
 
-def _beyond_limit(board: Board, group: Iterable[Received], receipts: Container[bytes]) -> set[bytes]:
+def _beyond_limit(loaded: Loaded, group: Iterable[Received], receipts: Container[bytes]) -> set[bytes]:
     """Callbacks of tasks that have had too many different ones: applied, counted, but not kept."""
     return {
         one.digest
         for one in group
-        if one.digest not in receipts and any(task.stored_bodies >= inbox.MOST_BODIES for task in _charged(board, one))
+        if one.digest not in receipts and any(task.stored_bodies >= inbox.MOST_BODIES for task in _charged(loaded, one))
     }
 
 
@@ -185,12 +185,12 @@ def _beyond_allowance(
     return beyond
 
 
-def _charged(board: Board, one: Received) -> list[Task]:
+def _charged(loaded: Loaded, one: Received) -> list[Task]:
     """The tasks on whose account a body is kept: that of its token, or those that hold what an unbound one names."""
     if one.task_id is not None:
-        return [board.tasks[one.task_id]] if one.task_id in board.tasks else []
-    held = (board.items.get((one.family, reading.item_id)) for reading in one.readings)
-    return [board.tasks[task_id] for task_id in sorted({item.task_id for item in held if item is not None})]
+        return [loaded.tasks[one.task_id]] if one.task_id in loaded.tasks else []
+    held = (loaded.items.get((one.family, reading.item_id)) for reading in one.readings)
+    return [loaded.tasks[task_id] for task_id in sorted({item.task_id for item in held if item is not None})]
 
 
 def _delivery(one: Received, ruling: Ruling, receipt: Receipt | None) -> Delivery:
@@ -228,7 +228,7 @@ def _known_ruling(one: Received, receipt: Receipt | None, orphans: frozenset[UUI
 
 def _ruling(one: Received, outcome: Outcome | None) -> Ruling:
     if outcome is None:
-        raise AssertionError("a ready callback's tasks are all on the board")
+        raise AssertionError("a ready callback's tasks are all loaded")
     if one.fault is not None:
         return Ruling(Disposition.MALFORMED, usable=False)
     usable = not outcome.verdicts or Verdict.APPLIED in outcome.verdicts

@@ -20,7 +20,7 @@ from app.callbacks.log import callback_document
 from app.context import Context
 from app.documents.document import Document
 from app.errors import Conflict, GatewayError, NotFound
-from app.rules.board import Board
+from app.rules.loaded import Loaded
 from app.rules.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
 from app.rules.transition import Change, Outcome, Verdict
 from app.tasks.apply import Applied, load_locked, save_locked, step_all
@@ -64,9 +64,9 @@ def _observations(logged: Logged, readings: Sequence[Reading]) -> tuple[Observat
     )
 
 
-def _hush(board: Board, applied: Applied) -> None:
-    """Have nobody notified of what was done on a board."""
-    board.milestones.clear()
+def _hush(loaded: Loaded, applied: Applied) -> None:
+    """Have nobody notified of what was done."""
+    loaded.milestones.clear()
     applied.notifies = False
 
 
@@ -81,18 +81,18 @@ def _replay(conn: sa.Connection, context: Context, callback_id: UUID, recorded: 
         return _noted(conn, logged, Disposition.MALFORMED, str(error))
     observations = _observations(logged, readings)
     change = Change(recorded.at, "replayed", logged.task_id, observations, detail={"callback_id": str(logged.id)})
-    loaded = load_locked(conn, [change])
-    if not loaded.holds(change):
+    unit = load_locked(conn, [change])
+    if not unit.holds(change):
         return _noted(conn, logged, Disposition.ORPHAN, None)
-    before = {task_id: task.version for task_id, task in loaded.board.tasks.items()}
-    applied = step_all(loaded, [change], context.rules)
+    before = {task_id: task.version for task_id, task in unit.loaded.tasks.items()}
+    applied = step_all(unit, [change], context.rules)
     if not notify:
-        _hush(loaded.board, applied)
+        _hush(unit.loaded, applied)
     [outcome] = applied.outcomes
     disposition = _disposition(outcome)
     inbox.settle(conn, logged.id, disposition.value, None)
-    save_locked(conn, loaded, context.rules)
-    changed = [task_id for task_id in applied.changed if loaded.board.tasks[task_id].version > before.get(task_id, 0)]
+    save_locked(conn, unit, context.rules)
+    changed = [task_id for task_id in applied.changed if unit.loaded.tasks[task_id].version > before.get(task_id, 0)]
     return Replayed(replace(logged, disposition=disposition.value, detail=None), applied, tuple(sorted(changed)))
 
 

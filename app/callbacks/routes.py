@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 
 from app.callbacks import log, replay
 from app.clients.acting import by
-from app.clients.auth import Admin, TheContext
+from app.clients.auth import TheAdmin, TheContext
 from app.documents.schemas import CallbackPage, CallbackWithBody, LoggedCallback
 from app.rules.observation import Disposition
 from app.web import cursors
@@ -27,7 +27,7 @@ class ReplayedCallback(LoggedCallback):
 
 @router.get("", response_model=CallbackPage, summary="List received callbacks")
 async def list_callbacks(
-    _admin: Admin,
+    _admin: TheAdmin,
     context: TheContext,
     task_id: UUID | None = None,
     disposition: Disposition | None = None,
@@ -47,7 +47,7 @@ async def list_callbacks(
 
 
 @router.get("/{callback_id}", response_model=CallbackWithBody, summary="Read a received callback")
-async def get_callback(callback_id: str, _admin: Admin, context: TheContext) -> Response:
+async def get_callback(callback_id: str, _admin: TheAdmin, context: TheContext) -> Response:
     """One callback with its raw body."""
     return json_answer(await log.read(context, uuid_of(callback_id)))
 
@@ -58,7 +58,7 @@ async def get_callback(callback_id: str, _admin: Admin, context: TheContext) -> 
     responses=CONFLICT,
     summary="Apply a received callback again",
 )
-async def replay_callback(callback_id: str, admin: Admin, context: TheContext, notify: Notify = False) -> Response:
+async def replay_callback(callback_id: str, admin: TheAdmin, context: TheContext, notify: Notify = False) -> Response:
     """Read the stored body anew and join it as of the time when it was first received. One that was malformed or
     poisoned and can be read now becomes applied. 409 if it cannot be applied this time either."""
     return json_answer(await replay.replay(context, by(admin), uuid_of(callback_id), notify=notify))

@@ -18,7 +18,7 @@ TheContext = Annotated[Context, service("context")]
 _bearer = HTTPBearer(auto_error=False, description="An API key, as `clients create` shows it once.")
 
 
-async def caller(
+async def client_of_request(
     request: Request,
     context: TheContext,
     meter: Annotated[FailureMeter, service("meter")],
@@ -36,8 +36,8 @@ async def caller(
     return client
 
 
-async def admin(client: Annotated[Client, Depends(caller)]) -> Client:
-    """The caller, who must be an admin. Raises ``Forbidden``."""
+async def admin(client: Annotated[Client, Depends(client_of_request)]) -> Client:
+    """The client, who must be an admin. Raises ``Forbidden``."""
     if not client.is_admin:
         raise Forbidden("this is an admin's")
     return client
@@ -45,8 +45,8 @@ async def admin(client: Annotated[Client, Depends(caller)]) -> Client:
 
 _IDS: Final = frozenset({"task_id", "item_id", "callback_id", "notification_id"})
 MOST_ID_CHARS: Final = 64
-Caller = Annotated[Client, Depends(caller)]
-Admin = Annotated[Client, Depends(admin)]
+TheClient = Annotated[Client, Depends(client_of_request)]
+TheAdmin = Annotated[Client, Depends(admin)]
 
 
 def scope_of(client: Client) -> str | None:

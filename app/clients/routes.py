@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.clients import clients, keys
 from app.clients.acting import by
-from app.clients.auth import Admin, TheContext
+from app.clients.auth import TheAdmin, TheContext
 from app.clients.schemas import ClientPage, ClientRequest, KeyRotation, NewClient, NewKey, RotatedSecret
 from app.rules.client import Client
 from app.web.answers import CONFLICT, PROBLEMS, json_answer
@@ -15,7 +15,7 @@ router = APIRouter(prefix="/v1/clients", responses=PROBLEMS)
 
 
 @router.get("", response_model=ClientPage, summary="List clients")
-async def list_clients(_admin: Admin, context: TheContext) -> Response:
+async def list_clients(_admin: TheAdmin, context: TheContext) -> Response:
     """All clients by name, the revoked ones too."""
     found = await clients.list_all(context.db)
     return json_answer({"data": [_document(one) for one in found], "next_cursor": None})
@@ -29,7 +29,7 @@ async def list_clients(_admin: Admin, context: TheContext) -> Response:
     openapi_extra=documented(ClientRequest, {"name": "studio"}),
     summary="Make a client",
 )
-async def create_client(request: Request, admin: Admin, context: TheContext) -> Response:
+async def create_client(request: Request, admin: TheAdmin, context: TheContext) -> Response:
     """Make a client. Its key and its webhook secret are shown this once."""
     asked = parse(ClientRequest, await read_json(request))
     made = await clients.create(context.db, context.clock, by(admin), asked.name, is_admin=asked.admin)
@@ -38,7 +38,7 @@ async def create_client(request: Request, admin: Admin, context: TheContext) -> 
 
 
 @router.post("/{name}/webhook-secret", response_model=RotatedSecret, summary="Rotate a client's webhook secret")
-async def rotate_webhook_secret(name: str, admin: Admin, context: TheContext) -> Response:
+async def rotate_webhook_secret(name: str, admin: TheAdmin, context: TheContext) -> Response:
     """Make a new webhook secret, shown this once. The old one signs beside it for a day."""
     secret = await clients.rotate_webhook_secret(context.db, context.clock, by(admin), storable(name))
     return json_answer({"name": name, "webhook_secret": secret})
@@ -51,7 +51,7 @@ async def rotate_webhook_secret(name: str, admin: Admin, context: TheContext) ->
     openapi_extra=documented(KeyRotation, {"overlap_s": 86_400}, required=False),
     summary="Rotate a client's API key",
 )
-async def rotate_key(request: Request, name: str, admin: Admin, context: TheContext) -> Response:
+async def rotate_key(request: Request, name: str, admin: TheAdmin, context: TheContext) -> Response:
     """Make a new API key, shown this once. The old one goes on beside it for a day, or for `overlap_s` seconds. A
     client has two keys at most: one that still went on from an earlier rotation ends now."""
     asked = parse(KeyRotation, await read_json(request, without={}))
@@ -61,14 +61,14 @@ async def rotate_key(request: Request, name: str, admin: Admin, context: TheCont
 
 
 @router.delete("/{name}/previous-key", status_code=204, summary="End a client's old API key")
-async def drop_previous_key(name: str, admin: Admin, context: TheContext) -> Response:
+async def drop_previous_key(name: str, admin: TheAdmin, context: TheContext) -> Response:
     """End the key before the present one at once, if it still goes on."""
     await keys.drop_previous(context.db, context.clock, by(admin), storable(name))
     return Response(status_code=204)
 
 
 @router.delete("/{name}", status_code=204, summary="Revoke a client")
-async def revoke_client(name: str, admin: Admin, context: TheContext) -> Response:
+async def revoke_client(name: str, admin: TheAdmin, context: TheContext) -> Response:
     """End a client's key at once. Its tasks run to their end."""
     await clients.revoke(context.db, context.clock, by(admin), storable(name))
     return Response(status_code=204)

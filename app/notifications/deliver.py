@@ -21,8 +21,8 @@ from app.clients.clients import ROTATION
 from app.context import Context
 from app.errors import Unavailable
 from app.notifications import outbox
-from app.notifications.outbox import Attempt, Letter
-from app.notifications.post import Answer, Caller, Delivered, Failed, Forbidden, Gone, Rejected
+from app.notifications.outbox import Attempt, ClaimedNotification
+from app.notifications.post import Answer, Delivered, Failed, Forbidden, Gone, Rejected, WebhookSender
 from app.notifications.render import rendered
 from app.notifications.signing import sign
 from app.rules.timing import JITTER, later
@@ -58,7 +58,7 @@ class Turns:
         self._count = 0
         self.first = ""
 
-    def took(self, letters: list[Letter], first: str) -> None:
+    def took(self, letters: list[ClaimedNotification], first: str) -> None:
         """These were claimed; the next claim begins at ``first``."""
         self.first = first
         for letter in letters:
@@ -83,7 +83,7 @@ class Turns:
 class Notifier:
     """Claims and posts. ``step`` is called by its loop; posts go on beside it."""
 
-    def __init__(self, context: Context, caller: Caller) -> None:
+    def __init__(self, context: Context, caller: WebhookSender) -> None:
         self._context = context
         self._caller = caller
         self._db = context.loops_db()
@@ -121,7 +121,7 @@ class Notifier:
         if not self._busy[receiver]:
             del self._busy[receiver]
 
-    async def _post(self, letter: Letter, body: bytes | None) -> None:
+    async def _post(self, letter: ClaimedNotification, body: bytes | None) -> None:
         context = self._context
         named = {"task_id": str(letter.task_id), "client": letter.client_name}
         structlog.contextvars.bind_contextvars(notification_id=str(letter.id), **named)
@@ -154,7 +154,7 @@ class Notifier:
             )
         await self._settle(letter, attempt, body)
 
-    async def _settle(self, letter: Letter, attempt: Attempt, body: bytes | None) -> None:
+    async def _settle(self, letter: ClaimedNotification, attempt: Attempt, body: bytes | None) -> None:
         """Note what came of a post, again and again while the database is away and the lease lasts: what is not
         noted is posted once more."""
         context = self._context
@@ -192,7 +192,7 @@ class Claimed:
     """``bodies`` matches the letters; None for one that cannot be read. ``go_on``: the receiver at which the next
     claim begins."""
 
-    letters: list[Letter]
+    letters: list[ClaimedNotification]
     bodies: list[bytes | None]
     go_on: str
 
@@ -202,7 +202,7 @@ def claim(
 ) -> Claimed:
     """Claim what is due, at most ``places``, and of each receiver no more than it has places left."""
     lease_until = later(now, context.policy.lease_s)
-    letters: list[Letter] = []
+    letters: list[ClaimedNotification] = []
     held = _by_client(busy)
     due, go_on = outbox.due_receivers(conn, now, turns.first)
     for receiver in turns.ordered(due, busy):
@@ -240,7 +240,9 @@ def judge(attempts: int, answer: Answer | Unreadable | None, now: datetime) -> A
     return Attempt(NotificationStatus.PENDING, now, due_at, said.http_status, said.error)
 
 
-def settle(conn: sa.Connection, context: Context, letter: Letter, attempt: Attempt, body: bytes | None) -> Applied:
+def settle(
+    conn: sa.Connection, context: Context, letter: ClaimedNotification, attempt: Attempt, body: bytes | None
+) -> Applied:
     """Note what came of an attempt; its end is told in the task's timeline too."""
     if attempt.due_at is not None:
         outbox.settle(conn, letter, attempt, body)

@@ -18,7 +18,7 @@ from app.documents.document import Document
 from app.errors import InvalidRequest, NotFound, Unauthenticated
 from app.notifications import outbox
 from app.notifications.deliver import outcome_of
-from app.notifications.post import Caller, Delivered, Gone, Rejected
+from app.notifications.post import Delivered, Gone, Rejected, WebhookSender
 from app.notifications.signing import sign
 from app.rules.client import Client
 from app.rules.timing import rfc3339
@@ -75,7 +75,7 @@ async def redeliver_dead(context: Context, by: By, client_name: str, since: date
     return count
 
 
-async def ping(context: Context, caller: Caller, client: Client, url: str) -> Document:
+async def ping(context: Context, caller: WebhookSender, client: Client, url: str) -> Document:
     """Post a signed ``gateway.ping`` to a URL, as notifications are posted, and tell the answer. Nothing is stored.
     Raises ``InvalidRequest`` for what can be no receiver's URL."""
     try:

@@ -23,7 +23,7 @@ def client_of(receiver: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class ClaimedNotification:
     """A notification that is due. ``leased_until`` is the fence of this claim; ``attempts`` were made before.
     ``secrets`` are those of its client that sign now, none if the client was revoked. ``snapshot``: as in
     ``notices.New``, decoded JSON. ``body``: as it was posted before, if it was."""
@@ -75,7 +75,7 @@ def due_receivers(conn: sa.Connection, now: datetime, first: str = "") -> tuple[
 
 def claim(
     conn: sa.Connection, receiver: str, now: datetime, lease_until: datetime, limit: int, *, rotated_after: datetime
-) -> list[Letter]:
+) -> list[ClaimedNotification]:
     """Claim what is due for one receiver, the oldest first. Each is taken out of the due range until the lease ends.
     ``rotated_after``: see ``webhook_secrets``."""
     table = notifications.c
@@ -90,7 +90,7 @@ def claim(
     leased = dialect.any_of(conn, table.id, [row.id for row in rows])
     conn.execute(notifications.update().where(leased).values(due_at=lease_until))
     return [
-        Letter(
+        ClaimedNotification(
             row.id,
             row.task_id,
             row.client_name,
@@ -108,7 +108,7 @@ def claim(
     ]
 
 
-def settle(conn: sa.Connection, letter: Letter, attempt: Attempt, body: bytes | None) -> bool:
+def settle(conn: sa.Connection, letter: ClaimedNotification, attempt: Attempt, body: bytes | None) -> bool:
     """Note what came of an attempt; false if its lease had passed to somebody else, or it has ended since. The
     ``body`` that may be posted again is kept: what renders it may have changed by then."""
     values: dict[str, Any] = {
@@ -125,7 +125,7 @@ def settle(conn: sa.Connection, letter: Letter, attempt: Attempt, body: bytes | 
     return conn.execute(notifications.update().where(_held(letter)).values(**values)).rowcount == 1
 
 
-def give_back(conn: sa.Connection, letter: Letter, now: datetime) -> None:
+def give_back(conn: sa.Connection, letter: ClaimedNotification, now: datetime) -> None:
     """End a lease unused: what was claimed and not sent is due at once."""
     conn.execute(notifications.update().where(_held(letter)).values(due_at=now))
 
@@ -210,7 +210,7 @@ def list_page(
 _SHOWN: Final = tuple(column for column in notifications.c if column.key not in ("snapshot", "body", "receiver"))
 
 
-def _held(letter: Letter) -> sa.ColumnElement[bool]:
+def _held(letter: ClaimedNotification) -> sa.ColumnElement[bool]:
     """The lease of this claim is still in force."""
     return sa.and_(notifications.c.id == letter.id, notifications.c.due_at == letter.leased_until)
 

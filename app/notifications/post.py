@@ -87,7 +87,7 @@ class _Heard:
     content: bytearray = field(default_factory=bytearray)
 
 
-class Caller:
+class WebhookSender:
     """Posts to receivers. ``close()`` it at the end.
 
     ``timeout_s`` bounds a whole call, from looking up the name to the end of the answer. ``allow_private`` takes the

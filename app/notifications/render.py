@@ -9,7 +9,7 @@ import structlog
 
 from app.database.database import dumps
 from app.documents.document import task_document
-from app.notifications.outbox import Letter
+from app.notifications.outbox import ClaimedNotification
 from app.rules.policy import Policy
 from app.rules.timing import rfc3339
 from app.tasks import items, task_rows
@@ -19,7 +19,7 @@ from app.tasks.task_rows import Given, Record
 log = structlog.get_logger(__name__)
 
 
-def rendered(conn: sa.Connection, letters: Sequence[Letter], policy: Policy) -> list[bytes | None]:
+def rendered(conn: sa.Connection, letters: Sequence[ClaimedNotification], policy: Policy) -> list[bytes | None]:
     """The bodies of notifications, in their order; None where the snapshot cannot be read. One that was posted
     before stays as it was. Reads in the caller's transaction: two statements, however many there are."""
     snapshots = {letter.id: _read(letter) for letter in letters if letter.body is None}
@@ -41,7 +41,7 @@ def rendered(conn: sa.Connection, letters: Sequence[Letter], policy: Policy) -> 
     return bodies
 
 
-def _read(letter: Letter) -> Snapshot | None:
+def _read(letter: ClaimedNotification) -> Snapshot | None:
     try:
         return msgspec.convert(letter.snapshot, Snapshot)
     except msgspec.ValidationError as error:

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr
 
 from app.clients.acting import by
-from app.clients.auth import Caller, TheContext, scope_of
+from app.clients.auth import TheClient, TheContext, scope_of
 from app.errors import Forbidden
 from app.notifications import log
-from app.notifications.post import Caller as Sender
-from app.runtime.concurrency_limit import Places
+from app.notifications.post import WebhookSender
+from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.web import cursors
 from app.web.answers import PROBLEMS, json_answer
 from app.web.bodies import documented, parse, read_json
@@ -80,13 +80,13 @@ class Redelivered(BaseModel):
 
 
 router = APIRouter(prefix="/v1/notifications", responses=PROBLEMS)
-TheSender = Annotated[Sender, service("sender")]
-Pings = Annotated[Places, service("pings")]
+TheSender = Annotated[WebhookSender, service("sender")]
+Pings = Annotated[ConcurrencyLimit, service("pings")]
 
 
 @router.get("", response_model=NotificationPage, summary="List notifications")
 async def list_notifications(
-    client: Caller,
+    client: TheClient,
     context: TheContext,
     task_id: UUID | None = None,
     status: NotificationStatusName | None = None,
@@ -111,7 +111,7 @@ async def list_notifications(
     summary="Try a receiver",
 )
 async def try_receiver(
-    request: Request, client: Caller, context: TheContext, sender: TheSender, pings: Pings
+    request: Request, client: TheClient, context: TheContext, sender: TheSender, pings: Pings
 ) -> Response:
     """Post a signed `gateway.ping` to a URL, by the code and the egress rules that notifications go by, and show
     the answer."""
@@ -126,7 +126,7 @@ async def try_receiver(
     openapi_extra=documented(RedeliverRequest, {"since": "2026-01-31T00:00:00Z", "dry_run": True}),
     summary="Send all dead ones again",
 )
-async def redeliver_dead(request: Request, client: Caller, context: TheContext) -> Response:
+async def redeliver_dead(request: Request, client: TheClient, context: TheContext) -> Response:
     """Send again what died since a time; with `dry_run` only count it."""
     asked = parse(RedeliverRequest, await read_json(request))
     name = asked.client if asked.client is not None else client.name
@@ -137,7 +137,7 @@ async def redeliver_dead(request: Request, client: Caller, context: TheContext) 
 
 
 @router.post("/{notification_id}/redeliver", response_model=Notification, summary="Send a notification again")
-async def redeliver(notification_id: str, client: Caller, context: TheContext) -> Response:
+async def redeliver(notification_id: str, client: TheClient, context: TheContext) -> Response:
     """Send it again now, under its `webhook-id`, with the whole schedule of repeats before it."""
     wanted, scope = uuid_of(notification_id), scope_of(client)
     return json_answer(await log.redeliver(context, by(client), wanted, scope))

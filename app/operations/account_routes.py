@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 
-from app.clients.auth import Caller
+from app.clients.auth import TheClient
 from app.documents import schemas
 from app.operations.account import Account
 from app.web.answers import PROBLEMS, VENDOR_FAILED, json_answer
@@ -15,7 +15,7 @@ TheAccount = Annotated[Account, service("account")]
 
 
 @router.get("/account", response_model=schemas.Account, responses=VENDOR_FAILED, summary="The vendor's account")
-async def get_account(_client: Caller, account: TheAccount) -> Response:
+async def get_account(_client: TheClient, account: TheAccount) -> Response:
     """The vendor's balance, at most a minute old."""
     found = await account.get()
     return json_answer(found)

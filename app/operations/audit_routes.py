@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
 from app.audit import audit
-from app.clients.auth import Admin, TheContext
+from app.clients.auth import TheAdmin, TheContext
 from app.web import cursors
 from app.web.answers import PROBLEMS, json_answer
 
@@ -34,7 +34,7 @@ router = APIRouter(prefix="/v1/audit", responses=PROBLEMS)
 
 @router.get("", response_model=AuditPage, summary="List what admins did")
 async def list_audit(
-    _admin: Admin,
+    _admin: TheAdmin,
     context: TheContext,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: str | None = None,

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from app.clients.acting import by
-from app.clients.auth import Admin, TheContext
+from app.clients.auth import TheAdmin, TheContext
 from app.operations import erase
 from app.web.answers import CONFLICT, PROBLEMS, json_answer
 from app.web.path_ids import storable
@@ -28,7 +28,7 @@ class Erased(BaseModel):
 @router.delete(
     "/clients/{name}/data", response_model=Erased, responses=CONFLICT, summary="Erase the data of a revoked client"
 )
-async def erase_client(name: str, admin: Admin, context: TheContext) -> Response:
+async def erase_client(name: str, admin: TheAdmin, context: TheContext) -> Response:
     """Delete the tasks of a client that was revoked, what was received and sent for them, and its idempotency keys.
     Its name stays taken for its time. Works for ten seconds: repeat until `done`. 409 while a task of it is open."""
     erased = await erase.erase(context.db, context.clock, by(admin), storable(name), ERASE_S)

@@ -16,7 +16,7 @@ from app.limits import limits, model_holds
 from app.limits.hold import Reason
 from app.operations import survey
 from app.operations.clock_skew import SkewWatch
-from app.operations.warnings import Cautions
+from app.operations.warnings import Warnings
 from app.rules.policy import Thresholds
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.runtime import metrics
@@ -38,7 +38,7 @@ class Health:
     context: Context
     loop_ages_s: Callable[[], dict[str, float]]
     skew: SkewWatch
-    cautions: Cautions
+    cautions: Warnings
     allowed: Thresholds = field(default_factory=Thresholds)
     draining: bool = False
 

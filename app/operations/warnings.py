@@ -21,7 +21,7 @@ LOOP_S: Final = 10.0
 log = structlog.get_logger(__name__)
 
 
-class Cautions:
+class Warnings:
     """Looks at each ``step``, a turn of a loop, once a minute; at the first one at once."""
 
     def __init__(self, context: Context, skew: SkewWatch) -> None:

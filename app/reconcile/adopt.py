@@ -45,14 +45,14 @@ def _adopt(
     if not client_rows.is_active(conn, client_name):
         raise InvalidRequest("the request is not valid", (("client", "there is no such client, or it was revoked"),))
     wanted = tuple(Observation(family, Reading(item_id), Source.SUBMIT, to_us(now)) for item_id in item_ids)
-    loaded = load_locked(conn, [Change(now, None, observations=wanted)])
-    board = loaded.board
-    strange = [seen.reading.item_id for seen in wanted if adoption.strange(board, seen.key, client_name)]
+    unit = load_locked(conn, [Change(now, None, observations=wanted)])
+    loaded = unit.loaded
+    strange = [seen.reading.item_id for seen in wanted if adoption.strange(loaded, seen.key, client_name)]
     if strange:
         raise Conflict(f"these items are another client's: {', '.join(strange)}")
-    followed = [adoption.adopt(board, seen.key, client_name, now, context.rules) for seen in wanted]
-    applied = step_all(loaded, (), context.rules)
-    save_locked(conn, loaded, context.rules)
+    followed = [adoption.adopt(loaded, seen.key, client_name, now, context.rules) for seen in wanted]
+    applied = step_all(unit, (), context.rules)
+    save_locked(conn, unit, context.rules)
     task_rows.give(conn, [task.id for task in followed if not task.new], client_name)
     if applied.changed:
         audit_rows.record(conn, done)

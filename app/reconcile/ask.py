@@ -232,7 +232,7 @@ def postpone(conn: sa.Connection, context: Context, question: Question, answer: 
     away = absences(conn, now)
     loaded = load_locked(conn, [Change(now, FAULTY, observations=seen)])
     detail: dict[str, Any] = {"fault": fault}
-    if words and len({task.client_name for task in loaded.board.tasks.values()}) == 1:
+    if words and len({task.client_name for task in loaded.loaded.tasks.values()}) == 1:
         # What came may speak of every item that was asked about, and no client is shown what is another's.
         detail["answer"] = words
     applied = step_all(loaded, [Change(now, FAULTY, observations=seen, detail=detail, absences=away)], context.rules)

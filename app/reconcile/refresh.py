@@ -31,7 +31,7 @@ from app.rules.timing import later
 from app.rules.transition import Change
 from app.rules.view import has_expired_link, view_item
 from app.runtime.background import Background
-from app.runtime.fair_queue import Line
+from app.runtime.fair_queue import FairQueue
 from app.tasks import store, task_rows
 from app.tasks.apply import Applied, apply
 from app.tasks.store import ItemKey
@@ -76,7 +76,7 @@ class Refresher:
         self._context = context
         self._paused = paused
         self._asking = Background[QueryAnswer | None](_failed)
-        self._line = Line()
+        self._line = FairQueue()
         self._under_way: dict[UUID, asyncio.Task[None]] = {}
 
     async def refresh(self, by: By, task_id: UUID, scope: str | None) -> None:

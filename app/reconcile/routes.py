@@ -5,12 +5,12 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Request, Response
 
 from app.clients.acting import by
-from app.clients.auth import Admin, Caller, TheContext, scope_of
+from app.clients.auth import TheAdmin, TheClient, TheContext, scope_of
 from app.documents import read
 from app.documents.schemas import AdoptRequest, Task, TaskPage
 from app.reconcile.adopt import adopt
 from app.reconcile.refresh import Refresher
-from app.runtime.concurrency_limit import Places
+from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.submissions.intake import answer_many
 from app.web.answers import CONFLICT, PROBLEMS, json_answer
 from app.web.bodies import documented, parse, read_json
@@ -19,7 +19,7 @@ from app.web.services import service
 
 router = APIRouter(prefix="/v1/tasks", responses=PROBLEMS)
 TheRefresher = Annotated[Refresher, service("refresher")]
-Refreshes = Annotated[Places, service("refreshes")]
+Refreshes = Annotated[ConcurrencyLimit, service("refreshes")]
 
 MOST_ADOPT_BYTES: Final = 128 * 1024
 """Fifty long ids, also where each of their characters is written as an escape."""
@@ -33,7 +33,7 @@ MOST_ADOPT_BYTES: Final = 128 * 1024
     openapi_extra=documented(AdoptRequest, {"family": "song", "item_ids": ["t2m_81f0"], "client": "studio"}),
     summary="Follow items that another system submitted",
 )
-async def adopt_items(request: Request, admin: Admin, context: TheContext) -> Response:
+async def adopt_items(request: Request, admin: TheAdmin, context: TheContext) -> Response:
     """For admins, since it reaches any item of the vendor's account. Follow up to 50 items of a family from now on,
     by callbacks to the unbound URL (`callback-url`) and by queries: one task of the kind `<family>.external` for
     each, told in the order of the ids. They are the tasks of `client`, or the admin's own. An id that the client has
@@ -48,7 +48,7 @@ async def adopt_items(request: Request, admin: Admin, context: TheContext) -> Re
 
 @router.post("/{task_id}/refresh", response_model=Task, responses=CONFLICT, summary="Ask the vendor now")
 async def refresh_task(
-    task_id: str, client: Caller, context: TheContext, refresher: TheRefresher, refreshes: Refreshes
+    task_id: str, client: TheClient, context: TheContext, refresher: TheRefresher, refreshes: Refreshes
 ) -> Response:
     """Ask the vendor about the task's open items, and answer the task as it is then. A task that has ended is
     answered without a call, unless a link of it has expired: then the vendor is asked for a new one. One of which it

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from app.rules.board import Board, Ended, EndedBy, Rules
+from app.rules.loaded import Ended, EndedBy, Loaded, Rules
 from app.rules.observation import Source
 from app.rules.operating import Absences, absent_s
 from app.rules.policy import Policy
@@ -14,7 +14,7 @@ from app.rules.submission import submission_due_at
 from app.rules.task import Item, Submission, Task, derive_status
 from app.rules.timing import FAR, later
 from app.rules.view import Progress, progress_of
-from app.rules.visible_state import Shown, Steps
+from app.rules.visible_state import Steps, VisibleState
 
 LAST_QUERY_RETRY = timedelta(seconds=5)
 """How soon the clock looks again at a task whose last query is still outstanding; its answer expires it at once."""
@@ -35,46 +35,48 @@ _NOT_TAKEN: Final = (
 """While no item is known of such a task, nothing shows that the vendor has it."""
 
 
-def shown(board: Board, task: Task, rules: Rules) -> Shown:
-    """What the task shows as it is on the board."""
-    return Shown(task, _steps(board, task, rules))
+def shown(loaded: Loaded, task: Task, rules: Rules) -> VisibleState:
+    """What the task shows as it is loaded."""
+    return VisibleState(task, _steps(loaded, task, rules))
 
 
-def derive(board: Board, task: Task, at: datetime, rules: Rules, absences: Absences | None = ()) -> tuple[Shown, bool]:
+def derive(
+    loaded: Loaded, task: Task, at: datetime, rules: Rules, absences: Absences | None = ()
+) -> tuple[VisibleState, bool]:
     """Bring everything derived of a task up to its facts. Returns what it shows then, and whether it expired now.
     Without ``absences`` it does not expire."""
     policy = rules.policy
-    _note_possession(task, board.items_of(task), at, policy)
-    steps = _steps(board, task, rules)
+    _note_possession(task, loaded.items_of(task), at, policy)
+    steps = _steps(loaded, task, rules)
     expired_before = task.expired_at
     expired = absences is not None and _expire(task, steps, at, policy, absences)
     if task.expired_at != expired_before:
         # What was still to come has failed now, also of a task that had ended before its deadline.
-        steps = _steps(board, task, rules)
+        steps = _steps(loaded, task, rules)
     task.status = derive_status(task.submission, task.expired_at is not None, [step.status for _, step in steps])
     _note_times(task, at)
     for item, step in steps:
         if step.final and item.status not in ITEM_FINAL:
-            board.ended.append(Ended(task, item, _ended_by(board, task, item, step, rules)))
+            loaded.ended.append(Ended(task, item, _ended_by(loaded, task, item, step, rules)))
         status_before, due_before = item.status, item.query_due_at
         item.status = step.status
         plan_query(item, step, task, at, policy)
         if (status_before, due_before) != (item.status, item.query_due_at):
-            board.dirty_items.add(item.key)
+            loaded.dirty_items.add(item.key)
     _plan(task, steps, at, policy, absences or ())
-    return Shown(task, steps), expired
+    return VisibleState(task, steps), expired
 
 
-def _steps(board: Board, task: Task, rules: Rules) -> Steps:
+def _steps(loaded: Loaded, task: Task, rules: Rules) -> Steps:
     shape = rules.shape_of(task.family)
-    return [(item, progress_of(item, task, shape, rules.policy)) for item in board.items_of(task)]
+    return [(item, progress_of(item, task, shape, rules.policy)) for item in loaded.items_of(task)]
 
 
-def _ended_by(board: Board, task: Task, item: Item, step: Progress, rules: Rules) -> EndedBy:
+def _ended_by(loaded: Loaded, task: Task, item: Item, step: Progress, rules: Rules) -> EndedBy:
     """What made an item final, told by who spoke of it last and by whether a callback was due when we asked."""
     if step.unknown_to_vendor:
         return EndedBy.DENIED
-    if board.sources.get(item.key) is not Source.QUERY:
+    if loaded.sources.get(item.key) is not Source.QUERY:
         return EndedBy.CALLBACK
     if task.external and item.last_callback_at is None:
         # Taken over from another system: nothing says that its callbacks come to us.

@@ -4,7 +4,7 @@ without an end widens the interval; a lease in force is never cut short."""
 from datetime import datetime
 from typing import Final
 
-from app.rules.board import Rules
+from app.rules.loaded import Rules
 from app.rules.policy import Policy
 from app.rules.status import ITEM_FINAL
 from app.rules.task import Item, Task

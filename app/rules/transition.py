@@ -1,7 +1,7 @@
 """One change, applied: observations joined into items, the submission advanced, the tasks derived anew.
 
 Every change of state in the product goes through ``step``: answers to submissions, callbacks, answers to
-queries, the passing of time, cancellation. It is pure: it changes the board in memory, and says what happened.
+queries, the passing of time, cancellation. It is pure: it changes what is loaded in memory, and says what happened.
 """
 
 from datetime import datetime
@@ -11,10 +11,10 @@ from uuid import UUID
 
 import msgspec
 
-from app.rules.board import Arrival, Board, Milestone, Moved, Rules
 from app.rules.client import EXTERNAL
 from app.rules.derive import derive, shown
 from app.rules.join import Joined, join
+from app.rules.loaded import Arrival, Loaded, Milestone, Moved, Rules
 from app.rules.observation import NamedBy, Observation, Source, earlier, from_us, to_us
 from app.rules.operating import Absences, absent_s
 from app.rules.schedule import heard, queried
@@ -69,54 +69,54 @@ class Outcome(msgspec.Struct, frozen=True):
     task_ids: tuple[UUID, ...]
 
 
-def step(board: Board, change: Change, rules: Rules) -> Outcome:
-    """Apply one change to the board. The tasks that it names and the owners of its items must be on it."""
+def step(loaded: Loaded, change: Change, rules: Rules) -> Outcome:
+    """Apply one change to what is loaded. The tasks that it names and the owners of its items must be among it."""
     touched: dict[UUID, list[dict[str, Any]]] = {}
     guarded = False
-    if change.task_id is not None and (task := board.tasks.get(change.task_id)):
-        _touch(board, task, rules, touched)
-        guarded = _advance(board, task, change, rules)
-    verdicts = tuple(_observe(board, change, seen, rules, touched) for seen in change.observations)
+    if change.task_id is not None and (task := loaded.tasks.get(change.task_id)):
+        _touch(loaded, task, rules, touched)
+        guarded = _advance(loaded, task, change, rules)
+    verdicts = tuple(_observe(loaded, change, seen, rules, touched) for seen in change.observations)
     for task_id, notes in touched.items():
-        if task_id not in board.removed:
+        if task_id not in loaded.removed:
             late = guarded and task_id == change.task_id
             told = msgspec.structs.replace(change, detail={**change.detail, "late": True}) if late else change
-            _conclude(board, board.tasks[task_id], told, notes, rules)
+            _conclude(loaded, loaded.tasks[task_id], told, notes, rules)
     return Outcome(verdicts, guarded, tuple(touched))
 
 
-def _touch(board: Board, task: Task, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]) -> None:
+def _touch(loaded: Loaded, task: Task, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]) -> None:
     touched.setdefault(task.id, [])
-    if task.id not in board.shown:
-        board.shown[task.id] = shown(board, task, rules)
+    if task.id not in loaded.shown:
+        loaded.shown[task.id] = shown(loaded, task, rules)
 
 
-def _advance(board: Board, task: Task, change: Change, rules: Rules) -> bool:
+def _advance(loaded: Loaded, task: Task, change: Change, rules: Rules) -> bool:
     if change.event is None:
         return False
-    named = bool(board.items_of(task))
+    named = bool(loaded.items_of(task))
     return not advance(task, change.event, change.at, named, rules.policy)
 
 
 def _observe(
-    board: Board, change: Change, seen: Observation, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]
+    loaded: Loaded, change: Change, seen: Observation, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]
 ) -> Verdict:
-    item, verdict = _find_or_bind(board, change, seen, rules, touched)
+    item, verdict = _find_or_bind(loaded, change, seen, rules, touched)
     if item is None:
         return verdict
-    task = board.tasks[item.task_id]
-    _touch(board, task, rules, touched)
+    task = loaded.tasks[item.task_id]
+    _touch(loaded, task, rules, touched)
     if seen.fault is not None:
-        touched[task.id] += _note_fault(board, item, seen.fault)
+        touched[task.id] += _note_fault(loaded, item, seen.fault)
         return verdict
     absent_us = _absent_us(item, task, seen, change.absences or ())
     joined = join(item.state, earlier(seen, absent_us))
     if joined.first_event and seen.fresh and not task.external:
         arrival = _arrival(task, item, seen, joined.since_event_us)
         if arrival.delay_s <= rules.policy.deadline_s:
-            board.arrivals.append(arrival)  # else a clock was set, or we were away: no habit of the vendor's
-    _keep(board, item, joined)
-    board.sources[item.key] = seen.source
+            loaded.arrivals.append(arrival)  # else a clock was set, or we were away: no habit of the vendor's
+    _keep(loaded, item, joined)
+    loaded.sources[item.key] = seen.source
     _note_contact(item, task, seen, bool(joined.changed), change.at, rules)
     note: dict[str, Any] = {"item_id": item.item_id}
     if seen.reading.event is not None:
@@ -132,34 +132,34 @@ def _observe(
     return verdict
 
 
-def _keep(board: Board, item: Item, joined: Joined) -> None:
+def _keep(loaded: Loaded, item: Item, joined: Joined) -> None:
     item.state = joined.state
-    board.dirty_items.add(item.key)
+    loaded.dirty_items.add(item.key)
     for name, value in joined.large.items():
-        board.large[(item.family, item.item_id, joined.state.large[name][1])] = value
+        loaded.large[(item.family, item.item_id, joined.state.large[name][1])] = value
     if joined.superseded:
-        board.superseded.add(item.key)
+        loaded.superseded.add(item.key)
 
 
 def _find_or_bind(
-    board: Board, change: Change, seen: Observation, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]
+    loaded: Loaded, change: Change, seen: Observation, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]
 ) -> tuple[Item | None, Verdict]:
     """The item that an observation speaks of, bound to the task that names it most strongly."""
-    item = board.items.get(seen.key)
+    item = loaded.items.get(seen.key)
     if seen.named_by is NamedBy.NOBODY:
         return (item, Verdict.APPLIED) if item else (None, Verdict.UNKNOWN_ITEM)
-    claimant = board.tasks.get(change.task_id) if change.task_id else None
-    if item is None and claimant is not None and len(board.items_of(claimant)) >= MOST_ITEMS:
+    claimant = loaded.tasks.get(change.task_id) if change.task_id else None
+    if item is None and claimant is not None and len(loaded.items_of(claimant)) >= MOST_ITEMS:
         return None, Verdict.MISMATCHED
     if item is None:
-        task = claimant or new_external(board, change.at, seen.family, EXTERNAL, rules)
-        _touch(board, task, rules, touched)
-        item = board.new_item(seen.family, seen.reading.item_id, task, seen.named_by)
+        task = claimant or new_external(loaded, change.at, seen.family, EXTERNAL, rules)
+        _touch(loaded, task, rules, touched)
+        item = loaded.new_item(seen.family, seen.reading.item_id, task, seen.named_by)
         item.created_at = change.at
         if task.submission in _NOT_SENT:
             touched[task.id].append({"item_id": item.item_id, "flag": f"named_while_{task.submission}"})
         return item, Verdict.APPLIED
-    owner = board.tasks[item.task_id]
+    owner = loaded.tasks[item.task_id]
     if claimant is None:
         return (item, Verdict.APPLIED) if owner.external else (None, Verdict.MISMATCHED)
     if owner.id == claimant.id:
@@ -167,7 +167,7 @@ def _find_or_bind(
         return item, Verdict.APPLIED
     if seen.named_by <= item.named_by:
         return None, Verdict.MISMATCHED
-    _take_over(board, item, owner, claimant, seen.named_by, rules, touched)
+    _take_over(loaded, item, owner, claimant, seen.named_by, rules, touched)
     return item, Verdict.APPLIED
 
 
@@ -176,7 +176,7 @@ _NOT_SENT = (Submission.QUEUED, Submission.REFUSED, Submission.CANCELED)
 
 
 def _take_over(
-    board: Board,
+    loaded: Loaded,
     item: Item,
     owner: Task,
     claimant: Task,
@@ -184,18 +184,18 @@ def _take_over(
     rules: Rules,
     touched: dict[UUID, list[dict[str, Any]]],
 ) -> None:
-    _touch(board, owner, rules, touched)
-    _touch(board, claimant, rules, touched)
-    board.move_item(item, claimant.id)
+    _touch(loaded, owner, rules, touched)
+    _touch(loaded, claimant, rules, touched)
+    loaded.move_item(item, claimant.id)
     item.named_by = named_by
     touched[owner.id].append({"item_id": item.item_id, "taken_over_by": str(claimant.id)})
     touched[claimant.id].append({"item_id": item.item_id, "taken_over_from": str(owner.id)})
-    if owner.external and not board.items_of(owner):
-        board.removed.add(owner.id)
+    if owner.external and not loaded.items_of(owner):
+        loaded.removed.add(owner.id)
 
 
-def new_external(board: Board, at: datetime, family: str, client_name: str, rules: Rules) -> Task:
-    """A new task for an item that nobody submitted through us, on the board."""
+def new_external(loaded: Loaded, at: datetime, family: str, client_name: str, rules: Rules) -> Task:
+    """A new task for an item that nobody submitted through us, among what is loaded."""
     task = Task(
         id=rules.new_id(),
         kind=f"{family}.external",
@@ -208,7 +208,7 @@ def new_external(board: Board, at: datetime, family: str, client_name: str, rule
         version=0,
         new=True,
     )
-    board.add_task(task)
+    loaded.add_task(task)
     return task
 
 
@@ -242,12 +242,12 @@ def _absent_us(item: Item, task: Task, seen: Observation, absences: Absences) ->
     return round(absent_s(absences, from_us(unseen_since_us(item, task))) * 1_000_000)
 
 
-def _note_fault(board: Board, item: Item, fault: str) -> list[dict[str, Any]]:
+def _note_fault(loaded: Loaded, item: Item, fault: str) -> list[dict[str, Any]]:
     """A question about an item brought no answer that could be used. The timeline is told of the first of a row; the
     others are counted."""
     is_news = item.query_fault != fault
     item.query_fault, item.query_faults = fault, 1 if is_news else item.query_faults + 1
-    board.dirty_items.add(item.key)
+    loaded.dirty_items.add(item.key)
     return [{"item_id": item.item_id, "fault": fault}] if is_news else []
 
 
@@ -278,23 +278,23 @@ def _when(at: datetime, updated_at: datetime | None) -> datetime:
     return at if updated_at is None or is_ahead(updated_at, at) else max(at, updated_at)
 
 
-def _conclude(board: Board, task: Task, change: Change, notes: list[dict[str, Any]], rules: Rules) -> None:
+def _conclude(loaded: Loaded, task: Task, change: Change, notes: list[dict[str, Any]], rules: Rules) -> None:
     """Let time act, derive the task, and write its timeline: one row for the change, with its effects inside."""
     at = _when(change.at, task.updated_at)
     if change.absences is not None:
-        board.dirty_items |= set_back(task, board.items_of(task), at, rules.policy)
-    lapsed = lapse(task, at, bool(board.items_of(task)), rules.policy, change.absences)
+        loaded.dirty_items |= set_back(task, loaded.items_of(task), at, rules.policy)
+    lapsed = lapse(task, at, bool(loaded.items_of(task)), rules.policy, change.absences)
     before = task.status
-    now_shown, expired = derive(board, task, at, rules, change.absences)
-    shown_before, board.shown[task.id] = board.shown[task.id], now_shown
+    now_shown, expired = derive(loaded, task, at, rules, change.absences)
+    shown_before, loaded.shown[task.id] = loaded.shown[task.id], now_shown
     visible = now_shown != shown_before or (task.new and not task.version)
     if task.webhook_url is not None:
         passed = shown_before.milestones_to(now_shown)
-        board.milestones += (Milestone(task.id, name, at) for name in passed)
+        loaded.milestones += (Milestone(task.id, name, at) for name in passed)
     if visible:
         task.version += 1
         task.updated_at = at
-    board.dirty_tasks.add(task.id)
+    loaded.dirty_tasks.add(task.id)
     moved = {"status": [before, task.status]} if task.status is not before else {}
     told_already = not notes and any(seen.fault is not None for seen in change.observations)
     entry = None if told_already else change.entry
@@ -309,6 +309,6 @@ def _conclude(board: Board, task: Task, change: Change, notes: list[dict[str, An
             detail["items"] = notes[:MOST_NAMED]
             if len(notes) > MOST_NAMED:
                 detail["more_notes"] = len(notes) - MOST_NAMED
-        board.entries.setdefault(task.id, []).append(Entry(at, name, detail | (moved if last else {})))
+        loaded.entries.setdefault(task.id, []).append(Entry(at, name, detail | (moved if last else {})))
     if moved:
-        board.moves.append(Moved(task, before, task.status))
+        loaded.moves.append(Moved(task, before, task.status))

@@ -15,7 +15,7 @@ Steps = Sequence[tuple[Item, Progress]]
 """The items of a task, each with how far it is."""
 
 
-class Shown:
+class VisibleState:
     """What a task shows at one moment; equal where no client could tell the two apart. A state is never changed in
     place, so it is looked into only where it was replaced."""
 
@@ -27,7 +27,7 @@ class Shown:
         self._items = [(item.item_id, progress, item.state) for item, progress in steps]
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Shown):
+        if not isinstance(other, VisibleState):
             return NotImplemented
         if self._task != other._task or len(self._items) != len(other._items):
             return False
@@ -38,7 +38,7 @@ class Shown:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def milestones_to(self, after: "Shown") -> list[str]:
+    def milestones_to(self, after: "VisibleState") -> list[str]:
         """The notifications that are due between two moments of one task, in their order: each milestone that was
         passed, also when several were at once; and the end again, where something came (or was given up) later."""
         passed = []

@@ -10,7 +10,7 @@ from app.runtime import metrics
 RETRY_AFTER_S = 5.0
 
 
-class Places:
+class ConcurrencyLimit:
     """``most`` places in this process, of which one client gets at most ``share`` (0–1). ``what`` says what for."""
 
     def __init__(self, what: str, most: int, share: float) -> None:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
 
-class Line:
+class FairQueue:
     """Of one process. Whoever stands in front may try for as long as it likes; the next ones wait without a poll.
     A client that comes again stands behind every other that waits."""
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
 from app.clients.acting import by
-from app.clients.auth import Admin, TheContext
+from app.clients.auth import TheAdmin, TheContext
 from app.submissions import hold_by_hand
 from app.submissions.recover import recover
 from app.web.answers import PROBLEMS, json_answer
@@ -113,7 +113,7 @@ router = APIRouter(prefix="/v1/submissions", responses=PROBLEMS)
 
 
 @router.get("", response_model=Submissions, summary="Who holds the slots, who waits, and why")
-async def show_submissions(_admin: Admin, context: TheContext) -> Response:
+async def show_submissions(_admin: TheAdmin, context: TheContext) -> Response:
     """Who holds each slot at the vendor, who waits for one, and why submissions or queries stand still."""
     return json_answer(await hold_by_hand.show(context))
 
@@ -124,7 +124,7 @@ async def show_submissions(_admin: Admin, context: TheContext) -> Response:
     openapi_extra=documented(HoldRequest, {"reason": "maintenance at the vendor"}, required=False),
     summary="Hold submissions",
 )
-async def hold_submissions(request: Request, admin: Admin, context: TheContext) -> Response:
+async def hold_submissions(request: Request, admin: TheAdmin, context: TheContext) -> Response:
     """Send nothing, no probe either, until it is released by hand; also over restarts. What is being sent now is
     still sent. The body may be left out."""
     asked = parse(HoldRequest, await read_json(request, without={}))
@@ -132,7 +132,7 @@ async def hold_submissions(request: Request, admin: Admin, context: TheContext) 
 
 
 @router.post("/release", response_model=Submissions, summary="Release submissions")
-async def release_submissions(admin: Admin, context: TheContext) -> Response:
+async def release_submissions(admin: TheAdmin, context: TheContext) -> Response:
     """End the hold by hand. What the vendor is to blame for and stands still underneath holds again. Where no hand
     holds, the next probe is due now, and kinds and models that are held all go."""
     return json_answer(await hold_by_hand.release(context, by(admin)))
@@ -144,7 +144,7 @@ async def release_submissions(admin: Admin, context: TheContext) -> Response:
     openapi_extra=documented(RecoverRequest, {"sent_since": "2026-01-31T00:00:00Z", "dry_run": True}),
     summary="Trust the queue no more after a restore",
 )
-async def recover_submissions(request: Request, admin: Admin, context: TheContext) -> Response:
+async def recover_submissions(request: Request, admin: TheAdmin, context: TheContext) -> Response:
     """After a restore or a failover of the database: every task that it shows as `queued` or `submitting` and that
     was accepted before the recovery may have been sent already, and becomes `unconfirmed` instead of being sent
     again. Hold submissions first. The same `sent_since` again changes nothing more; with `dry_run` they are only

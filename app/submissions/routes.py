@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from app.clients.acting import by
-from app.clients.auth import Admin, Caller, TheContext, scope_of
+from app.clients.auth import TheAdmin, TheClient, TheContext, scope_of
 from app.documents import read
 from app.documents.schemas import EXAMPLE_REQUEST, BatchRequest, ResolveRequest, Task, TaskPage, TaskRequest
 from app.submissions.accept import accept, digest_of, retry
@@ -33,7 +33,7 @@ router = APIRouter(prefix="/v1/tasks", responses=PROBLEMS)
     summary="Submit a task",
 )
 async def submit(
-    request: Request, client: Caller, context: TheContext, idempotency_key: IdempotencyKey = None
+    request: Request, client: TheClient, context: TheContext, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Take a task. It is durable when 202 answers, and sent to the vendor soon after. The same `Idempotency-Key`
     and body again answer 200 and the same task as it is now."""
@@ -52,7 +52,7 @@ async def submit(
     summary="Submit up to 100 tasks",
 )
 async def submit_batch(
-    request: Request, client: Caller, context: TheContext, idempotency_key: IdempotencyKey = None
+    request: Request, client: TheClient, context: TheContext, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Take all of the tasks, or none; they are durable when 202 answers, and told in their order. The same
     `Idempotency-Key` and body again answer 200 and the same tasks as they are now."""
@@ -62,7 +62,7 @@ async def submit_batch(
 
 
 @router.post("/{task_id}/cancel", response_model=Task, responses=CONFLICT, summary="Cancel a queued task")
-async def cancel_task(task_id: str, client: Caller, context: TheContext) -> Response:
+async def cancel_task(task_id: str, client: TheClient, context: TheContext) -> Response:
     """End a task that is `queued`. One that is being sent, or was sent, runs on: 409."""
     wanted, scope = uuid_of(task_id), scope_of(client)
     await cancel(context, by(client), wanted, scope)
@@ -74,7 +74,7 @@ async def cancel_task(task_id: str, client: Caller, context: TheContext) -> Resp
 )
 async def retry_task(
     task_id: str,
-    client: Caller,
+    client: TheClient,
     context: TheContext,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
@@ -93,7 +93,7 @@ async def retry_task(
     openapi_extra=documented(ResolveRequest, {"item_id": "t2m_81f0"}),
     summary="Settle an unconfirmed task by hand",
 )
-async def resolve_task(request: Request, task_id: str, admin: Admin, context: TheContext) -> Response:
+async def resolve_task(request: Request, task_id: str, admin: TheAdmin, context: TheContext) -> Response:
     """For admins, who looked at the vendor what became of a submission whose answer was lost. With `item_id` the
     task, `unconfirmed` or failed with `submit_outcome_unknown`, goes on as accepted with that item, which is asked
     about at once. With `not_sent` an `unconfirmed` task is queued and sent again: be sure of it, or it is paid for

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.database import Conflicted
-from app.rules.board import Arrival, Board, Ended, Moved, Rules
+from app.rules.loaded import Arrival, Ended, Loaded, Moved, Rules
 from app.rules.task import Task
 from app.rules.transition import Change, Outcome, step
 from app.tasks import items, store, task_rows, timeline, writes
@@ -56,12 +56,12 @@ class Applied:
 
 
 @dataclass(slots=True)
-class Loaded:
+class UnitOfWork:
     """A unit of work: tasks with their items, as they were loaded and then changed in memory, saved together or not
     at all. ``receipts``: of the callbacks that are known, by digest. ``callbacks`` and ``settled_callbacks``: rows of
     the log to be saved with it, see ``writes``. ``…_revisions``: the versions of the rows that were loaded."""
 
-    board: Board = field(default_factory=Board)
+    loaded: Loaded = field(default_factory=Loaded)
     receipts: dict[bytes, Receipt] = field(default_factory=dict)
     callbacks: list[Row] = field(default_factory=list)
     settled_callbacks: list[Row] = field(default_factory=list)
@@ -70,20 +70,20 @@ class Loaded:
 
     def holds(self, change: Change) -> bool:
         """Whether the task that a change names is there still."""
-        return change.task_id is None or change.task_id in self.board.tasks
+        return change.task_id is None or change.task_id in self.loaded.tasks
 
 
 def apply(conn: sa.Connection, changes: Sequence[Change], rules: Rules, *, skip_locked: bool = False) -> Applied:
     """Apply changes, in order, in the caller's transaction. Waits for tasks that another transaction holds; with
     ``skip_locked`` it passes over them, and over those that have just been changed."""
     if not skip_locked:
-        loaded = load_locked(conn, changes)
-        applied = step_all(loaded, changes, rules)
-        save_locked(conn, loaded, rules)
+        unit = load_locked(conn, changes)
+        applied = step_all(unit, changes, rules)
+        save_locked(conn, unit, rules)
         return applied
     parts = load_parts(conn, changes)
-    done = [step_all(loaded, [changes[place] for place in places], rules) for loaded, places in parts]
-    saved = save_parts(conn, [loaded for loaded, _ in parts], rules)
+    done = [step_all(unit, [changes[place] for place in places], rules) for unit, places in parts]
+    saved = save_parts(conn, [unit for unit, _ in parts], rules)
     applied = Applied([None] * len(changes))
     for (_, places), one, is_saved in zip(parts, done, saved, strict=True):
         if is_saved:
@@ -93,19 +93,19 @@ def apply(conn: sa.Connection, changes: Sequence[Change], rules: Rules, *, skip_
     return applied
 
 
-def load_locked(conn: sa.Connection, changes: Sequence[Change]) -> Loaded:
+def load_locked(conn: sa.Connection, changes: Sequence[Change]) -> UnitOfWork:
     """Lock and load the tasks that changes name and those that own the items they name, with their items. It loads in
     a second statement: what the first one sees may be older than its locks."""
     named = _named(changes)
     store.lock(conn, *named)
-    loaded = Loaded()
-    _fill(store.load(conn, *named), lambda _task_id: loaded)
-    return loaded
+    unit = UnitOfWork()
+    _fill(store.load(conn, *named), lambda _task_id: unit)
+    return unit
 
 
 def load_parts(
     conn: sa.Connection, changes: Sequence[Change], digests: Sequence[bytes] = (), *, wait: bool = False
-) -> list[tuple[Loaded, list[int]]]:
+) -> list[tuple[UnitOfWork, list[int]]]:
     """The same without locks (``wait``: with them), in parts that have no task and no item in common; with each part
     the places of its changes. ``digests``: of the callbacks that the changes are, in their order."""
     named = _named(changes)
@@ -122,9 +122,9 @@ def load_parts(
         if change.task_id is not None or not names:
             names.append(change.task_id)
         parts.add(names)
-    found: dict[object, tuple[Loaded, list[int]]] = {}
+    found: dict[object, tuple[UnitOfWork, list[int]]] = {}
     for place, name in enumerate(parts.added):
-        found.setdefault(parts.of(name), (Loaded(receipts=receipts), []))[1].append(place)
+        found.setdefault(parts.of(name), (UnitOfWork(receipts=receipts), []))[1].append(place)
     _fill(rows, lambda task_id: found[parts.of(task_id)][0])
     return list(found.values())
 
@@ -157,90 +157,92 @@ def _named(changes: Sequence[Change]) -> tuple[set[UUID], set[tuple[str, str]]]:
     return {change.task_id for change in changes if change.task_id is not None}, keys
 
 
-def _fill(rows: store.Rows, part_of: Callable[[UUID], Loaded]) -> None:
+def _fill(rows: store.Rows, part_of: Callable[[UUID], UnitOfWork]) -> None:
     """Put each task with its items into the part that is its."""
     for task, revision in zip(rows.tasks, rows.task_revisions, strict=True):
-        loaded = part_of(task.id)
-        loaded.board.add_task(task)
-        loaded.task_revisions[task.id] = revision
+        unit = part_of(task.id)
+        unit.loaded.add_task(task)
+        unit.task_revisions[task.id] = revision
     for item, revision in zip(rows.items, rows.item_revisions, strict=True):
-        loaded = part_of(item.task_id)
-        loaded.board.add_item(item)
-        loaded.item_revisions[item.key] = revision
+        unit = part_of(item.task_id)
+        unit.loaded.add_item(item)
+        unit.item_revisions[item.key] = revision
 
 
-def step_all(loaded: Loaded, changes: Sequence[Change], rules: Rules) -> Applied:
+def step_all(unit: UnitOfWork, changes: Sequence[Change], rules: Rules) -> Applied:
     """Apply changes to what was loaded, in memory."""
-    board = loaded.board
-    applied = Applied([step(board, change, rules) if loaded.holds(change) else None for change in changes])
-    applied.changed = board.dirty_tasks - board.removed
-    applied.arrivals, applied.moves = board.arrivals, board.moves
-    applied.ended, applied.followed = board.ended, followed(board)
-    applied.notifies = bool(board.milestones)
-    applied.told = bool(board.entries)
+    loaded = unit.loaded
+    applied = Applied([step(loaded, change, rules) if unit.holds(change) else None for change in changes])
+    applied.changed = loaded.dirty_tasks - loaded.removed
+    applied.arrivals, applied.moves = loaded.arrivals, loaded.moves
+    applied.ended, applied.followed = loaded.ended, followed(loaded)
+    applied.notifies = bool(loaded.milestones)
+    applied.told = bool(loaded.entries)
     return applied
 
 
-def save_locked(conn: sa.Connection, loaded: Loaded, rules: Rules) -> None:
+def save_locked(conn: sa.Connection, unit: UnitOfWork, rules: Rules) -> None:
     """Save what was locked and loaded, in the caller's transaction. Raises ``Conflicted`` if an owner changed while it
     was waited for."""
-    if not all(save_parts(conn, [loaded], rules)):
+    if not all(save_parts(conn, [unit], rules)):
         raise Conflicted
 
 
 def save_parts(
-    conn: sa.Connection, parts: Sequence[Loaded], rules: Rules, *, in_one_statement: bool = False
+    conn: sa.Connection, parts: Sequence[UnitOfWork], rules: Rules, *, in_one_statement: bool = False
 ) -> list[bool]:
     """Save each part that nobody else has changed since it was loaded, and nobody holds: its rows of the log, what has
     changed, and the notifications of it; large values that nothing refers to any more go. Returns which were saved.
     ``in_one_statement``: there is no transaction around it, and parts that need further ones are not saved."""
-    rows = [_part_of(loaded, rules) for loaded in parts]
-    takes_more = [_takes_more(loaded.board) for loaded in parts]
+    rows = [_part_of(unit, rules) for unit in parts]
+    takes_more = [_takes_more(unit.loaded) for unit in parts]
     is_bare = in_one_statement and dialect.is_postgresql(conn)
     chosen = [place for place, takes in enumerate(takes_more) if not (is_bare and takes)]
     saved = [False] * len(parts)
     for place, is_saved in zip(chosen, store.save(conn, [rows[place] for place in chosen]), strict=True):
         saved[place] = is_saved
         if is_saved and (takes_more[place] or not in_one_statement):
-            _clear_up(conn, parts[place].board)
+            _clear_up(conn, parts[place].loaded)
     return saved
 
 
-def _takes_more(board: Board) -> bool:
+def _takes_more(loaded: Loaded) -> bool:
     """Whether something has to be deleted too."""
-    flooded = (board.tasks[board.items[key].task_id].stored_bodies >= MOST_TO_LEAVE for key in board.superseded)
-    return bool(board.removed or timeline.overfull(_kept(board)) or any(flooded))
+    flooded = (loaded.tasks[loaded.items[key].task_id].stored_bodies >= MOST_TO_LEAVE for key in loaded.superseded)
+    return bool(loaded.removed or timeline.overfull(_kept(loaded)) or any(flooded))
 
 
-def _clear_up(conn: sa.Connection, board: Board) -> None:
-    timeline.thin_out(conn, timeline.overfull(_kept(board)))
-    task_rows.delete(conn, board.removed)
-    superseded = [item for key in sorted(board.superseded) if (item := board.items[key]).task_id not in board.removed]
+def _clear_up(conn: sa.Connection, loaded: Loaded) -> None:
+    timeline.thin_out(conn, timeline.overfull(_kept(loaded)))
+    task_rows.delete(conn, loaded.removed)
+    superseded = [
+        item for key in sorted(loaded.superseded) if (item := loaded.items[key]).task_id not in loaded.removed
+    ]
     if superseded:
         items.drop_old_values(conn, superseded, named_digests(conn, {item.task_id for item in superseded}))
 
 
-def _part_of(loaded: Loaded, rules: Rules) -> store.Part:
-    board = loaded.board
-    kept = _kept(board)
-    entries = [(task, entry) for task in kept for entry in board.entries.get(task.id, ())]
+def _part_of(unit: UnitOfWork, rules: Rules) -> store.Part:
+    loaded = unit.loaded
+    kept = _kept(loaded)
+    entries = [(task, entry) for task in kept for entry in loaded.entries.get(task.id, ())]
     for task in kept:
-        task.timeline_seq += len(board.entries.get(task.id, ()))
-    live = [item for key in sorted(board.dirty_items) if (item := board.items[key]).task_id not in board.removed]
+        task.timeline_seq += len(loaded.entries.get(task.id, ()))
+    live = [item for key in sorted(loaded.dirty_items) if (item := loaded.items[key]).task_id not in loaded.removed]
     rows: dict[writes.Write, Sequence[Row]] = {
         writes.NEW_TASKS: [task_rows.new_row(task) for task in kept if task.new],
         writes.CHANGED_TASKS: [task_rows.changing_of(task) for task in kept if not task.new],
         writes.NEW_ITEMS: [items.row_of(item) for item in live if item.new],
         writes.CHANGED_ITEMS: [items.row_of(item) for item in live if not item.new],
-        writes.NEW_VALUES: [(*key, board.large[key]) for key in sorted(board.large)],
-        writes.CALLBACKS: loaded.callbacks,
-        writes.SETTLED_CALLBACKS: loaded.settled_callbacks,
+        writes.NEW_VALUES: [(*key, loaded.large[key]) for key in sorted(loaded.large)],
+        writes.CALLBACKS: unit.callbacks,
+        writes.SETTLED_CALLBACKS: unit.settled_callbacks,
         writes.NEW_ENTRIES: timeline.rows_of(entries),
-        writes.NEW_NOTIFICATIONS: written(board, rules),
+        writes.NEW_NOTIFICATIONS: written(loaded, rules),
     }
-    return store.Part(rows, loaded.task_revisions, loaded.item_revisions)
+    return store.Part(rows, unit.task_revisions, unit.item_revisions)
 
 
-def _kept(board: Board) -> list[Task]:
+def _kept(loaded: Loaded) -> list[Task]:
     """The tasks that have changed and stay, by id."""
-    return [board.tasks[task_id] for task_id in sorted(board.dirty_tasks) if task_id not in board.removed]
+    return [loaded.tasks[task_id] for task_id in sorted(loaded.dirty_tasks) if task_id not in loaded.removed]

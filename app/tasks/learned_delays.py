@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from app.database.database import Database
-from app.rules.board import Arrival
+from app.rules.loaded import Arrival
 from app.rules.timing import LEAST_OVERDUE_S, MOST_SAMPLES, bucket_of, overdue_s
 from app.tasks import delays
 from app.tempolor.kinds import KINDS, overdue_default_s

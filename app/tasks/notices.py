@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 import sqlalchemy as sa
 
-from app.rules.board import Board, Rules
+from app.rules.loaded import Loaded, Rules
 from app.rules.task import Item, Task
 from app.tasks import notice_rows
 from app.tasks.webhook_url import origin_of
@@ -28,16 +28,16 @@ class Snapshot(msgspec.Struct, frozen=True):
     follow_ups: int
 
 
-def written(board: Board, rules: Rules) -> list[Row]:
-    """The outbox rows for what the tasks of a board have passed, frozen as this transaction leaves them."""
+def written(loaded: Loaded, rules: Rules) -> list[Row]:
+    """The outbox rows for what loaded tasks have passed, frozen as this transaction leaves them."""
     policy = rules.policy
     rows = []
-    for one in board.milestones:
-        if one.task_id in board.removed:
+    for one in loaded.milestones:
+        if one.task_id in loaded.removed:
             continue
-        task = board.tasks[one.task_id]
+        task = loaded.tasks[one.task_id]
         url = task.webhook_url or ""
-        snapshot = Snapshot(task, board.items_of(task), policy.unknown_grace_s, policy.follow_ups)
+        snapshot = Snapshot(task, loaded.items_of(task), policy.unknown_grace_s, policy.follow_ups)
         rows.append(
             notice_rows.row_of(
                 notice_rows.New(

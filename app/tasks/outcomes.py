@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
-from app.rules.board import Ended, EndedBy
+from app.rules.loaded import Ended, EndedBy
 from app.rules.observation import to_us
 from app.rules.task import Item
 from app.runtime import metrics

@@ -9,7 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from app.database.database import Database
-from app.rules.board import Board
+from app.rules.loaded import Loaded
 from app.rules.observation import to_us
 from app.runtime import traces
 from app.runtime.traces import Span
@@ -31,15 +31,15 @@ class Followed:
     applied_ns: int
 
 
-def followed(board: Board) -> list[Followed]:
-    """The changes of a board whose tasks are traced."""
+def followed(loaded: Loaded) -> list[Followed]:
+    """The changes of loaded tasks that are traced."""
     if not traces.is_on():
         return []
     now_ns = time.time_ns()
     return [
         Followed(task.id, task.kind, task.traceparent, entry.type, entry.at, task.status.value, now_ns)
-        for task_id, entries in board.entries.items()
-        if (task := board.tasks.get(task_id)) is not None and task.traceparent is not None
+        for task_id, entries in loaded.entries.items()
+        if (task := loaded.tasks.get(task_id)) is not None and task.traceparent is not None
         for entry in entries
     ]
 

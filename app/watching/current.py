@@ -22,7 +22,7 @@ KEPT_BYTES: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class VisibleState:
     """A task as its client sees it: ``body`` is the JSON. ``ended``: final, and nothing is due on it any more."""
 
     client_name: str
@@ -36,10 +36,10 @@ class Current:
 
     def __init__(self, context: Context, *, kept_bytes: int = KEPT_BYTES) -> None:
         self._context = context
-        self._kept: OrderedDict[UUID, Shown] = OrderedDict()
+        self._kept: OrderedDict[UUID, VisibleState] = OrderedDict()
         self._left = kept_bytes
 
-    async def at_least(self, wanted: Mapping[UUID, int]) -> dict[UUID, Shown]:
+    async def at_least(self, wanted: Mapping[UUID, int]) -> dict[UUID, VisibleState]:
         """Tasks in a version that is no older than the wanted one; those that do not exist are left out. Raises
         ``Unavailable``."""
         found = {
@@ -50,9 +50,9 @@ class Current:
         missing = [task_id for task_id in wanted if task_id not in found]
         return found | await self.read(missing) if missing else found
 
-    async def read(self, task_ids: Iterable[UUID]) -> dict[UUID, Shown]:
+    async def read(self, task_ids: Iterable[UUID]) -> dict[UUID, VisibleState]:
         """Tasks as they are, in batches of one transaction each; missing ones are left out. Raises ``Unavailable``."""
-        found: dict[UUID, Shown] = {}
+        found: dict[UUID, VisibleState] = {}
         rest = iter(task_ids)
         while some := list(islice(rest, BATCH)):
             for record, document in await self._context.db.read(_read, some, self._context):
@@ -61,7 +61,7 @@ class Current:
                 self._keep(record.task.id, shown)
         return found
 
-    def _keep(self, task_id: UUID, shown: Shown) -> None:
+    def _keep(self, task_id: UUID, shown: VisibleState) -> None:
         before = self._kept.pop(task_id, None)
         if before is not None:
             self._left += len(before.body)
@@ -79,7 +79,7 @@ def _read(conn: sa.Connection, task_ids: Sequence[UUID], context: Context) -> li
     return list(zip(records, documents(conn, records, context.policy, context.clock.now()), strict=True))
 
 
-def _shown(record: Record, document: Document) -> Shown:
+def _shown(record: Record, document: Document) -> VisibleState:
     task = record.task
     ended = is_over(task.status, task.timer_due_at)
-    return Shown(task.client_name, task.version, ended, msgspec.json.encode(document))
+    return VisibleState(task.client_name, task.version, ended, msgspec.json.encode(document))

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field, field_validator
 
-from app.clients.auth import Caller, TheContext, scope_of
+from app.clients.auth import TheClient, TheContext, scope_of
 from app.documents import read
 from app.documents.schemas import Task, TaskPage, Timeline
 from app.errors import Forbidden
@@ -47,7 +47,7 @@ class ListQuery(BaseModel):
 
 
 @router.get("/tasks", response_model=TaskPage, summary="List tasks")
-async def list_tasks(query: Annotated[ListQuery, Query()], client: Caller, context: TheContext) -> Response:
+async def list_tasks(query: Annotated[ListQuery, Query()], client: TheClient, context: TheContext) -> Response:
     """Tasks, newest first. A cursor belongs to its filters. Of very large tasks a page has fewer."""
     filters = Filters(
         _scope(scope_of(client), query.client),
@@ -66,7 +66,7 @@ async def list_tasks(query: Annotated[ListQuery, Query()], client: Caller, conte
 async def get_task(
     request: Request,
     task_id: str,
-    client: Caller,
+    client: TheClient,
     context: TheContext,
     watch: TheWatch,
     longest_wait_s: LongestWait,
@@ -84,7 +84,7 @@ async def get_task(
 @router.get("/tasks/{task_id}/timeline", response_model=Timeline, summary="What happened to a task")
 async def get_timeline(
     task_id: str,
-    client: Caller,
+    client: TheClient,
     context: TheContext,
     limit: Annotated[int, Query(ge=1, le=1000, description="counted by `seq`")] = 1000,
     cursor: str | None = None,
@@ -98,7 +98,7 @@ async def get_timeline(
 
 
 @router.get("/items/{item_id:path}", response_model=Task, summary="The task that holds an item")
-async def get_item(item_id: str, client: Caller, context: TheContext) -> Response:
+async def get_item(item_id: str, client: TheClient, context: TheContext) -> Response:
     """The task of an item, by the vendor's item id."""
     return json_answer(await read.item(context, storable(item_id), scope_of(client)))
 

@@ -9,7 +9,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
-from app.clients.auth import Caller
+from app.clients.auth import TheClient
 from app.watching.streams import Stream
 from app.watching.watch import Watch
 from app.web.answers import PROBLEMS
@@ -45,7 +45,7 @@ _NO_MORE: Final[dict[int | str, dict[str, Any]]] = {
     summary="Follow a task as it changes",
 )
 async def stream_task(
-    task_id: str, client: Caller, watch: TheWatch, heartbeat_s: Heartbeat, last_event_id: LastEventId = None
+    task_id: str, client: TheClient, watch: TheWatch, heartbeat_s: Heartbeat, last_event_id: LastEventId = None
 ) -> Response:
     """The task as it is, and then at each change; the `id` is its version. After a task has ended, with nothing still
     to come, its last state is sent and the stream ends. A change that comes quickly after another may be sent with
@@ -56,7 +56,7 @@ async def stream_task(
 
 @router.get("/stream", response_class=Response, responses=STREAM, summary="Follow all tasks as they change")
 async def stream_all(
-    client: Caller, watch: TheWatch, heartbeat_s: Heartbeat, last_event_id: LastEventId = None
+    client: TheClient, watch: TheWatch, heartbeat_s: Heartbeat, last_event_id: LastEventId = None
 ) -> Response:
     """Every task of the client (an admin: of all clients) at each change from now on, or, with `Last-Event-ID`, from
     there on. After a resumption tasks may be sent that were sent before: drop what is no newer than the `version` you

@@ -18,7 +18,7 @@ from app.errors import InvalidRequest, Unavailable
 from app.rules.client import Client
 from app.rules.observation import from_us, to_us
 from app.watching import store
-from app.watching.current import Current, Shown
+from app.watching.current import Current, VisibleState
 
 MOST_PENDING: Final = 1_000
 """Tasks that wait to be sent to one reader."""
@@ -206,7 +206,7 @@ class ClientStream(Stream):
 
     async def _send(self, wanted: Mapping[UUID, int | None], position: datetime) -> AsyncIterator[Event]:
         """Send some tasks; with the last of them the position has moved."""
-        held: Shown | None = None
+        held: VisibleState | None = None
         rest = iter(wanted.items())
         while not self.closed.is_set() and (some := dict(islice(rest, CHUNK))):
             for task_id, shown in await self._read(some):
@@ -223,7 +223,7 @@ class ClientStream(Stream):
             yield Event(str(to_us(position)), held.body)
         self._position = position
 
-    async def _read(self, wanted: Mapping[UUID, int | None]) -> Iterable[tuple[UUID, Shown]]:
+    async def _read(self, wanted: Mapping[UUID, int | None]) -> Iterable[tuple[UUID, VisibleState]]:
         known = {task_id: version for task_id, version in wanted.items() if version is not None}
         unknown = [task_id for task_id, version in wanted.items() if version is None]
         found = await self._current.at_least(known) | await self._current.read(unknown)

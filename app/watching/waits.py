@@ -11,7 +11,7 @@ from app.clients.key_store import HeldKey
 from app.errors import NotFound, Unauthenticated, Unavailable
 from app.rules.client import Client
 from app.rules.status import TASK_FINAL, TaskStatus
-from app.runtime.concurrency_limit import Places
+from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.tempolor.kinds import FAMILIES
 from app.watching.current import BATCH, Current
 from app.watching.store import Head
@@ -47,7 +47,7 @@ class _Waiter:
 class Waits:
     """``look_up`` is called for a task that has to be looked up soon."""
 
-    def __init__(self, current: Current, places: Places, look_up: Callable[[UUID], None]) -> None:
+    def __init__(self, current: Current, places: ConcurrencyLimit, look_up: Callable[[UUID], None]) -> None:
         self._current = current
         self._places = places
         self._look_up = look_up

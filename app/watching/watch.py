@@ -15,7 +15,7 @@ from app.clients import key_store
 from app.context import Context
 from app.errors import NotFound, Unavailable
 from app.rules.client import Client
-from app.runtime.concurrency_limit import Places
+from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.runtime.loops import Loop
 from app.watching import store
 from app.watching.announce import Announcements
@@ -40,13 +40,13 @@ class Watch:
         self,
         context: Context,
         *,
-        waits: Places | None = None,
-        streams: Places | None = None,
+        waits: ConcurrencyLimit | None = None,
+        streams: ConcurrencyLimit | None = None,
         look_every_s: float = LOOK_EVERY_S,
     ) -> None:
         self._context = context
         self.look_every_s = look_every_s
-        self._places = streams or Places("streams", 500, 0.2)
+        self._places = streams or ConcurrencyLimit("streams", 500, 0.2)
         self._task_streams: dict[UUID, set[TaskStream]] = {}
         self._client_streams: set[ClientStream] = set()
         self._woken: set[UUID] = set()
@@ -55,7 +55,7 @@ class Watch:
         self._turned_at = self._checked_at = 0.0
         self._opening = asyncio.Lock()
         self._current = Current(context)
-        self._waits = Waits(self._current, waits or Places("waits", 5000, 0.5), self._look_up)
+        self._waits = Waits(self._current, waits or ConcurrencyLimit("waits", 5000, 0.5), self._look_up)
         self.recent = Recent(context)
         self.wake = asyncio.Event()
         self.announcements = Announcements(context, self.tell, self.look_everywhere)

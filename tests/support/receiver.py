@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.notifications.post import Caller
+from app.notifications.post import WebhookSender
 from app.notifications.signing import Signed
 from app.wiring import usual_authorities
 
@@ -110,9 +110,9 @@ async def receiving(
 
 
 @contextmanager
-def calling(**given: Any) -> Iterator[Caller]:
+def calling(**given: Any) -> Iterator[WebhookSender]:
     """A caller that may reach this machine, unless told otherwise."""
-    caller = Caller(**{"allow_private": True, "timeout_s": 5.0, "tls": usual_authorities(), **given})
+    caller = WebhookSender(**{"allow_private": True, "timeout_s": 5.0, "tls": usual_authorities(), **given})
     try:
         yield caller
     finally:

@@ -116,7 +116,7 @@ INBOX: Final = (
         "inbox-charges-nobody",
         "inbox",
         "app/callbacks/commit.py",
-        "                board.dirty_tasks.add(task.id)\n",
+        "                loaded.dirty_tasks.add(task.id)\n",
         "",
         "what an unbound token says of a task's item counts against that task's bodies",
         ("tests/stories/callbacks/test_leaked_url.py",),

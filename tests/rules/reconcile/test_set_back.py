@@ -36,7 +36,7 @@ def test_a_question_that_was_answered_ahead_is_not_the_last_one() -> None:
     story.item().last_query_at = after(3 * 3600)
     story.ticks(100)
     assert story.item().last_query_at == after(100)
-    assert story.item().key in story.board.dirty_items
+    assert story.item().key in story.loaded.dirty_items
     story.ticks(3700)
     assert story.task.status == "running"
 

@@ -89,12 +89,12 @@ def test_each_page_says_what_to_look_at_and_what_to_do() -> None:
 
 
 def test_the_dashboard_is_one() -> None:
-    board = json.loads(DASHBOARD.read_text())
-    assert board["uid"] == "tempolor-gateway"
-    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
-    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in board["panels"]]
+    loaded = json.loads(DASHBOARD.read_text())
+    assert loaded["uid"] == "tempolor-gateway"
+    assert len({panel["id"] for panel in loaded["panels"]}) == len(loaded["panels"])
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in loaded["panels"]]
     assert len(set(places)) == len(places)
-    assert all(target["datasource"]["uid"] == "${datasource}" for target in board["panels"])
+    assert all(target["datasource"]["uid"] == "${datasource}" for target in loaded["panels"])
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not there (Debian: prometheus)")

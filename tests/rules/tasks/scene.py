@@ -8,8 +8,8 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from app.rules.board import Board, Rules
 from app.rules.join import ItemState, join
+from app.rules.loaded import Loaded, Rules
 from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
 from app.rules.operating import Absence, Absences
 from app.rules.policy import Policy
@@ -106,16 +106,16 @@ def joined(*observations: Observation, start: ItemState | None = None) -> ItemSt
 
 
 class Story:
-    """A board that is told what happens, second by second."""
+    """Loaded tasks that are told what happens, second by second."""
 
     def __init__(self, *tasks: Task, policy: Policy = POLICY, overdue_s: float = 240.0) -> None:
-        self.board = Board()
+        self.loaded = Loaded()
         self.rules = rules(policy, overdue_s)
         self.policy = policy
         self.tasks = list(tasks) or [new_task()]
         self.submit_ids: dict[UUID, UUID] = {}
         for task in self.tasks:
-            self.board.add_task(task)
+            self.loaded.add_task(task)
 
     @property
     def task(self) -> Task:
@@ -132,7 +132,7 @@ class Story:
     ) -> Outcome:
         task_id = task.id if task else None
         change = Change(after(seconds), entry, task_id, observations, event, absences=absences)
-        return step(self.board, change, self.rules)
+        return step(self.loaded, change, self.rules)
 
     def called_back(self, seconds: float, *seen: Observation, task: Task | None = None) -> Outcome:
         """A callback under the bound token of a task, received now."""
@@ -187,10 +187,10 @@ class Story:
         return self.happens(seconds, event=Canceled(), task=task or self.task)
 
     def item(self, item_id: str = "i1") -> Item:
-        return self.board.items[(self.task.family, item_id)]
+        return self.loaded.items[(self.task.family, item_id)]
 
     def owner(self, item_id: str = "i1") -> Task:
-        return self.board.tasks[self.item(item_id).task_id]
+        return self.loaded.tasks[self.item(item_id).task_id]
 
     def view(self, item_id: str = "i1") -> ItemView:
         item = self.item(item_id)
@@ -198,7 +198,7 @@ class Story:
         return view_item(item, task, FAMILIES[task.family].shape, self.policy)
 
     def entry_types(self, task: Task | None = None) -> list[str]:
-        return [entry.type for entry in self.board.entries.get((task or self.task).id, [])]
+        return [entry.type for entry in self.loaded.entries.get((task or self.task).id, [])]
 
 
 def running_story(item_ids: Sequence[str] = ("i1",), kind: str = "song.generate", **given: Any) -> Story:

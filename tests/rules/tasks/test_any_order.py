@@ -38,7 +38,7 @@ def tell(order: Iterable[Any], answer: str = "accepted") -> Story:
                 story.happens(0, names("i1"), names("i2"), event=event, task=task)
             else:
                 story.happens(0, event=WasUnknown(SUBMIT_ID, "timeout"), task=task)
-        elif one.source is Source.QUERY and one.key not in story.board.items:
+        elif one.source is Source.QUERY and one.key not in story.loaded.items:
             waiting.append(one)
             continue
         else:
@@ -49,18 +49,18 @@ def tell(order: Iterable[Any], answer: str = "accepted") -> Story:
 
 def ending(story: Story) -> Any:
     """What must not depend on the order: states, statuses, owners, the submission, and large values."""
-    board = story.board
+    loaded = story.loaded
     items = {
         key: (item.state, item.status, item.named_by, item.task_id == story.task.id)
-        for key, item in board.items.items()
+        for key, item in loaded.items.items()
     }
-    named = {key: {digest for _, digest in item.state.large.values()} for key, item in board.items.items()}
-    large = {key: value for key, value in board.large.items() if key[2] in named[key[:2]]}
+    named = {key: {digest for _, digest in item.state.large.values()} for key, item in loaded.items.items()}
+    large = {key: value for key, value in loaded.large.items() if key[2] in named[key[:2]]}
     return items, large, story.task.status, story.task.submission, story.task.submitted_at, story.task.deadline_at
 
 
 def ranks(story: Story) -> dict[Any, int]:
-    return {key: item_rank(item.state.statuses.get("status", "waiting")) for key, item in story.board.items.items()}
+    return {key: item_rank(item.state.statuses.get("status", "waiting")) for key, item in story.loaded.items.items()}
 
 
 def with_answer(observed: list[Observation]) -> list[Any]:
@@ -95,11 +95,11 @@ def test_any_order_ends_in_one_task_deeper(orders: tuple[list[str | Observation]
 def test_the_version_grows_with_what_a_client_can_see_and_stays_for_what_it_knows(observed: list[Observation]) -> None:
     story = tell([ACCEPTED])
     for one in observed:
-        if one.key in story.board.items:
-            shown = story.board.shown[story.task.id]
+        if one.key in story.loaded.items:
+            shown = story.loaded.shown[story.task.id]
             version = story.task.version
             story.happens(0, one, task=story.task)
-            assert (story.task.version > version) == (story.board.shown[story.task.id] != shown)
+            assert (story.task.version > version) == (story.loaded.shown[story.task.id] != shown)
             if one.source is Source.CALLBACK:
                 version = story.task.version
                 story.happens(0, one, task=story.task)
@@ -119,8 +119,8 @@ def test_no_item_moves_back_at_any_step(observed: list[Observation]) -> None:
 def test_deriving_again_changes_nothing(observed: list[Observation]) -> None:
     story = tell(with_answer(observed))
     before = ending(story)
-    shown, expired = derive(story.board, story.task, after(0), story.rules)
-    assert (shown, expired) == (story.board.shown[story.task.id], False)
+    shown, expired = derive(story.loaded, story.task, after(0), story.rules)
+    assert (shown, expired) == (story.loaded.shown[story.task.id], False)
     assert ending(story) == before
 
 
@@ -150,4 +150,4 @@ def test_a_question_about_an_item_that_is_not_ours_binds_nothing() -> None:
     story = tell([ACCEPTED])
     outcome = story.queried(60, shows("stray", status="succeeded"))
     assert outcome.verdicts == ("unknown_item",)
-    assert ("song", "stray") not in story.board.items
+    assert ("song", "stray") not in story.loaded.items

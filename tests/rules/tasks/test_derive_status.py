@@ -156,7 +156,7 @@ def test_a_callback_that_names_a_task_which_was_never_sent_reopens_it_and_flags_
     story.called_back(50, says(status="running"))
     assert (story.task.status, story.task.submission) == ("running", before)
     assert story.task.dispatch_due_at is None
-    entry = story.board.entries[story.task.id][-1]
+    entry = story.loaded.entries[story.task.id][-1]
     assert {"item_id": "i1", "flag": f"named_while_{how}"} in entry.detail["items"]
     story.called_back(60, says(status="succeeded"))
     assert story.task.status == "succeeded"

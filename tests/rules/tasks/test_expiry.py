@@ -218,7 +218,7 @@ def test_what_a_final_task_stops_waiting_for_is_a_visible_change_with_a_row() ->
     story.queried(DEADLINE, shows(status="succeeded", audio_url=MP3))
     assert story.view().artifacts["audio_hi"].status == "failed"
     assert story.task.version == version + 1
-    assert [one.name for one in story.board.milestones] == ["running", "playable", "succeeded", "succeeded"][-3:]
+    assert [one.name for one in story.loaded.milestones] == ["running", "playable", "succeeded", "succeeded"][-3:]
 
 
 def test_a_task_being_sent_does_not_expire() -> None:
@@ -257,7 +257,7 @@ def test_an_item_unknown_to_the_vendor_ends_before_the_deadline_is_needed() -> N
 def test_an_accepted_task_whose_only_item_belongs_to_another_task_still_ends() -> None:
     story = running_story()
     second = new_task()
-    story.board.add_task(second)
+    story.loaded.add_task(second)
     story.claimed(10, second)
     outcome = story.accepted(11, ["i1"], second)
     assert outcome.verdicts == ("mismatched",)

@@ -37,13 +37,13 @@ def accepted_story(item_ids: tuple[str, ...] = ("i1",), **given: Any) -> Story:
 
 def told(story: Story, task: Task | None = None) -> list[str]:
     """The names of what was told of a task, in order."""
-    return [one.name for one in story.board.milestones if one.task_id == (task or story.task).id]
+    return [one.name for one in story.loaded.milestones if one.task_id == (task or story.task).id]
 
 
 def told_later(story: Story) -> list[str]:
     """What was told since the last call."""
     found = told(story)
-    story.board.milestones.clear()
+    story.loaded.milestones.clear()
     return found
 
 
@@ -53,10 +53,10 @@ def test_each_milestone_is_told_once_at_its_time() -> None:
     story.called_back(30, says(status="running"))
     assert told_later(story) == []
     story.called_back(60, says(status="main_succeeded", audio_url=MP3))
-    assert [(one.name, one.at) for one in story.board.milestones] == [("playable", story.task.playable_at)]
+    assert [(one.name, one.at) for one in story.loaded.milestones] == [("playable", story.task.playable_at)]
     assert told_later(story) == ["playable"]
     story.called_back(90, says(**WHOLE))
-    assert [one.at for one in story.board.milestones] == [story.task.finished_at]
+    assert [one.at for one in story.loaded.milestones] == [story.task.finished_at]
     assert told_later(story) == ["succeeded"]
 
 
@@ -177,7 +177,7 @@ def test_what_is_given_up_and_then_comes_tells_the_end_each_time() -> None:
 def test_a_missing_artifact_of_a_task_that_has_not_ended_tells_nothing_by_itself() -> None:
     story = accepted_story()
     story.called_back(60, says(status="main_succeeded", audio_url=MP3))
-    story.board.milestones.clear()
+    story.loaded.milestones.clear()
     story.called_back(70, says(status="main_succeeded", audio_hi_url=WAV))
     assert told_later(story) == []
 
@@ -197,7 +197,7 @@ def test_an_item_that_turns_up_after_the_end_reopens_it_and_the_end_is_told_anew
 def test_repeats_stale_observations_and_new_signatures_tell_nothing() -> None:
     story = accepted_story()
     story.called_back(60, says(**WHOLE))
-    story.board.milestones.clear()
+    story.loaded.milestones.clear()
     version = story.task.version
     story.called_back(61, says(**WHOLE))
     story.called_back(62, says(status="running"))
@@ -214,14 +214,14 @@ def test_a_task_without_a_receiver_tells_nothing() -> None:
     story = running_story()
     story.called_back(60, says(**WHOLE))
     assert story.task.status == "succeeded"
-    assert story.board.milestones == []
+    assert story.loaded.milestones == []
 
 
 def test_an_external_task_tells_nothing() -> None:
     story = Story(watched())
     story.told_by_stranger(60, stranger_says("x1", **WHOLE))
     assert story.owner("x1").status == "succeeded"
-    assert story.board.milestones == []
+    assert story.loaded.milestones == []
 
 
 def test_a_task_that_takes_an_item_over_is_told_what_it_got_with_it() -> None:
@@ -255,17 +255,17 @@ def test_whatever_is_said_beginnings_are_told_once_and_the_last_end_is_the_statu
     for n, (reading, by_callback) in enumerate(said):
         seen = says(seconds=60 + n) if by_callback else shows(seconds=60 + n)
         before = story.task.version
-        count = len(story.board.milestones)
+        count = len(story.loaded.milestones)
         story.happens(
             60 + n, type(seen)("song", reading, seen.source, seen.observed_us, seen.named_by), task=story.task
         )
-        assert len(story.board.milestones) == count or story.task.version > before, "told, but nothing can be seen"
-        version, count = story.task.version, len(story.board.milestones)
+        assert len(story.loaded.milestones) == count or story.task.version > before, "told, but nothing can be seen"
+        version, count = story.task.version, len(story.loaded.milestones)
         if by_callback:  # the same once more
             story.happens(
                 60 + n, type(seen)("song", reading, seen.source, seen.observed_us, seen.named_by), task=story.task
             )
-            assert (story.task.version, len(story.board.milestones)) == (version, count)
+            assert (story.task.version, len(story.loaded.milestones)) == (version, count)
     heard = told(story)
     assert heard.count("running") == 1
     assert heard.count("playable") == (story.task.playable_at is not None)

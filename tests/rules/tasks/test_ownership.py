@@ -43,7 +43,7 @@ def test_an_item_first_named_by_a_stranger_ends_up_with_its_rightful_task() -> N
     assert outcome.verdicts == ("applied",)
     assert story.owner() is story.task
     assert story.item().named_by is NamedBy.BOUND_TOKEN
-    assert external.id in story.board.removed
+    assert external.id in story.loaded.removed
     assert story.view().artifacts["audio"].url == MP3
     story.accepted(30)
     assert story.owner() is story.task
@@ -63,7 +63,7 @@ def test_the_answer_to_a_submission_takes_the_item_from_another_tasks_token() ->
     assert story.view().artifacts["audio"].url == MP3
     assert thief.status == "queued"
     assert thief.dispatch_due_at is not None
-    assert thief.id not in story.board.removed
+    assert thief.id not in story.loaded.removed
 
 
 def test_a_task_that_lost_its_item_to_the_rightful_one_is_as_if_it_had_never_been_named() -> None:
@@ -81,7 +81,7 @@ def test_both_tasks_of_a_taken_item_say_so_in_their_timelines() -> None:
     story.called_back(5, says(), task=thief)
     story.claimed(6, rightful)
     story.accepted(9, task=rightful)
-    lost, won = (story.board.entries[task.id][-1].detail["items"] for task in (thief, rightful))
+    lost, won = (story.loaded.entries[task.id][-1].detail["items"] for task in (thief, rightful))
     assert {"item_id": "i1", "taken_over_by": str(rightful.id)} in lost
     assert {"item_id": "i1", "taken_over_from": str(thief.id)} in won
 
@@ -92,7 +92,7 @@ def test_both_tasks_of_a_taken_item_say_so_in_their_timelines() -> None:
 def test_an_item_that_was_named_by_its_submission_is_not_touched_by_others(seen: Observation) -> None:
     story = running_story()
     other = new_task()
-    story.board.add_task(other)
+    story.loaded.add_task(other)
     before, version = story.item().state.copy(), story.task.version
     outcome = (
         story.told_by_stranger(9, seen)
@@ -118,7 +118,7 @@ def test_with_equal_rank_the_first_stays_and_the_second_is_mismatched(rank: Name
 def test_a_callback_weakens_nothing_of_what_the_answer_to_the_submission_named() -> None:
     story = running_story()
     other = new_task()
-    story.board.add_task(other)
+    story.loaded.add_task(other)
     story.called_back(9, says(status="running"))
     assert story.item().named_by is NamedBy.SUBMIT_ANSWER
     assert story.happens(10, names(), task=other).verdicts == ("mismatched",)
@@ -128,7 +128,7 @@ def test_a_callback_weakens_nothing_of_what_the_answer_to_the_submission_named()
 def test_a_bound_token_that_names_an_item_of_another_task_applies_only_what_is_its_own() -> None:
     story = running_story()
     other = new_task()
-    story.board.add_task(other)
+    story.loaded.add_task(other)
     outcome = story.called_back(9, says("i1", status="failed"), says("i9", status="running"), task=other)
     assert outcome.verdicts == ("mismatched", "applied")
     assert story.owner("i9") is other
@@ -140,12 +140,12 @@ def test_a_task_takes_a_hundred_items_and_what_a_flood_names_beyond_is_mismatche
     flood = [says(f"i{n}", status="running") for n in range(102)]
     outcome = story.called_back(1, *flood)
     assert outcome.verdicts == ("applied",) * 100 + ("mismatched",) * 2
-    assert len(story.board.items_of(story.task)) == 100
-    assert ("song", "i100") not in story.board.items
+    assert len(story.loaded.items_of(story.task)) == 100
+    assert ("song", "i100") not in story.loaded.items
     # What it has is heard of further on, and another task takes what this one could not.
     assert story.called_back(2, says("i99", status="succeeded"), says("i101")).verdicts == ("applied", "mismatched")
     other = new_task()
-    story.board.add_task(other)
+    story.loaded.add_task(other)
     assert story.called_back(3, says("i101"), task=other).verdicts == ("applied",)
     assert story.owner("i101") is other
 
@@ -155,9 +155,9 @@ def test_an_external_task_keeps_what_nobody_else_claims() -> None:
     story.told_by_stranger(1, stranger_says("i1", status="running"))
     external = story.owner("i1")
     # A second item of the same external task, as one that was moved there by hand.
-    story.board.new_item("song", "i2", external, NamedBy.UNBOUND_TOKEN)
+    story.loaded.new_item("song", "i2", external, NamedBy.UNBOUND_TOKEN)
     story.called_back(9, says("i1"))
-    assert external.id not in story.board.removed
+    assert external.id not in story.loaded.removed
     assert story.owner("i2") is external
 
 
@@ -187,7 +187,7 @@ def test_whatever_the_order_the_strongest_name_ends_up_with_the_item(
         story.happens(second, seen, task=tasks.get(rank))
     assert story.owner() is tasks[NamedBy.SUBMIT_ANSWER]
     assert story.item().named_by is NamedBy.SUBMIT_ANSWER
-    live = [task for task in story.board.tasks.values() if task.external and task.id not in story.board.removed]
+    live = [task for task in story.loaded.tasks.values() if task.external and task.id not in story.loaded.removed]
     assert live == []
     assert tasks[NamedBy.BOUND_TOKEN].status == "queued"
 

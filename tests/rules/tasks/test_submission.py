@@ -53,7 +53,7 @@ def test_accepted_names_the_items_and_starts_the_deadline() -> None:
     task = story.task
     assert (task.submission, task.status) == (Submission.ACCEPTED, "running")
     assert (task.submitted_at, task.deadline_at) == (after(2), after(3602))
-    assert {item.item_id for item in story.board.items_of(task)} == {"i1", "i2"}
+    assert {item.item_id for item in story.loaded.items_of(task)} == {"i1", "i2"}
 
 
 def test_refused_for_good_fails_with_the_vendors_words() -> None:
@@ -210,7 +210,7 @@ def test_a_late_outcome_of_an_earlier_send_has_no_effect(outcome: str, again_s: 
     }
     assert ways[outcome]().guarded
     assert (story.task.status, story.task.failure) == ("submitting", None)
-    assert story.board.entries[story.task.id][-1].detail == {"late": True}
+    assert story.loaded.entries[story.task.id][-1].detail == {"late": True}
 
 
 @pytest.mark.parametrize("again_s", [PERMANENT, 2000.0])

@@ -15,4 +15,4 @@ async def gateway(start_gateway: StartGateway, clock: ScaledClock) -> Running:
 
 @pytest.fixture
 def notifier(gateway: Running) -> Notifier:
-    return Notifier(gateway.gateway.context, gateway.gateway.caller)
+    return Notifier(gateway.gateway.context, gateway.gateway.webhooks)

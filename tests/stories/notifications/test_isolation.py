@@ -122,7 +122,10 @@ def test_whoever_was_served_longest_ago_comes_first_among_equals() -> None:
 
     def took(*names: str) -> None:
         turns.took(
-            [outbox.Letter(unused, unused, "", "", "", name, unused, unused, unused, 0, unused, ()) for name in names],
+            [
+                outbox.ClaimedNotification(unused, unused, "", "", "", name, unused, unused, unused, 0, unused, ())
+                for name in names
+            ],
             "",
         )
 

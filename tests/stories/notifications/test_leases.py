@@ -12,7 +12,7 @@ import pytest
 from app.notifications import deliver as notify
 from app.notifications import outbox
 from app.notifications.deliver import Notifier
-from app.notifications.outbox import Letter
+from app.notifications.outbox import ClaimedNotification
 from app.tasks.notice_rows import NotificationStatus
 from tests.support.backends import Away
 from tests.support.clock import ScaledClock
@@ -38,7 +38,7 @@ from tests.support.virtual_time import monotonic
 @pytest.fixture
 def sender(gateway: Running) -> Callable[..., Any]:
     """Makes senders on the gateway's database."""
-    return lambda: Notifier(gateway.gateway.context, gateway.gateway.caller)
+    return lambda: Notifier(gateway.gateway.context, gateway.gateway.webhooks)
 
 
 async def _begun(receiver: Watching, count: int = 1) -> None:
@@ -103,7 +103,7 @@ async def away(database_url: str) -> AsyncIterator[Away]:
 def through(gateway: Running, backend: Away) -> Notifier:
     """A sender that has the database by way of ``backend``."""
     context = replace(gateway.gateway.context, db=backend.database())
-    return Notifier(context, gateway.gateway.caller)
+    return Notifier(context, gateway.gateway.webhooks)
 
 
 async def test_a_result_is_noted_once_the_database_is_back(gateway: Running, away: Away) -> None:
@@ -231,7 +231,7 @@ async def test_a_lease_that_passed_on_settles_nothing(gateway: Running, clock: S
     context = gateway.gateway.context
     await write(gateway, written(gateway, "http://127.0.0.1:9/", 1))
 
-    async def claim() -> list[Letter]:
+    async def claim() -> list[ClaimedNotification]:
         found = await context.db.write(notify.claim, context, notify.Turns(), Counter(), 64, clock.now())
         return found.letters
 

@@ -179,7 +179,7 @@ async def test_a_private_address_is_refused_unless_allowed_and_said_so(
     studio = await client_of(gateway)
     async with watching() as receiver:
         await studio.canceled(receiver.url("0x7f.1"))
-        await deliver(Notifier(gateway.gateway.context, gateway.gateway.caller))
+        await deliver(Notifier(gateway.gateway.context, gateway.gateway.webhooks))
         assert receiver.connections == 0
     found = await studio.one()
     assert (found["status"], found["attempts"]) == ("pending", 1)

@@ -1,4 +1,4 @@
-"""The tasks and items that one transaction holds locked, while changes are applied to them in memory."""
+"""The tasks and items that are loaded, while changes are applied to them in memory; and what is to be saved of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from app.rules.observation import Source
 from app.rules.policy import Policy
 from app.rules.shape import Shape
 from app.rules.task import Entry, Item, Task
-from app.rules.visible_state import Shown
+from app.rules.visible_state import VisibleState
 
 ItemKey = tuple[str, str]
 
@@ -77,9 +77,10 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 @dataclass(slots=True)
-class Board:
-    """Loaded under the tasks' locks; ``dirty_*`` and ``entries`` are what must be written back. ``large``: new large
-    values by family, item and digest; ``superseded``: items of which a large value is not referred to any more."""
+class Loaded:
+    """Tasks with their items, as they were loaded and then changed in memory; ``dirty_*`` and ``entries`` are what must
+    be written back. ``large``: new large values by family, item and digest; ``superseded``: items of which a large
+    value is not referred to any more."""
 
     tasks: dict[UUID, Task] = field(default_factory=dict)
     items: dict[ItemKey, Item] = field(default_factory=dict)
@@ -96,7 +97,7 @@ class Board:
     sources: dict[ItemKey, Source] = field(default_factory=dict)
     """Who spoke of an item last."""
     ended: list[Ended] = field(default_factory=list)
-    shown: dict[UUID, Shown] = field(default_factory=dict)
+    shown: dict[UUID, VisibleState] = field(default_factory=dict)
 
     def add_task(self, task: Task) -> None:
         self.tasks[task.id] = task
