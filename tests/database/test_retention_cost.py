@@ -70,6 +70,8 @@ def plan_of(conn: sa.Connection, statement: Select[Any] | Delete) -> list[Any]:
     return [str(row[-1]).strip() for row in rows]
 
 
+# Plans follow the statistics, also those of what other tests wrote and took away.
+@pytest.mark.own_database
 @pytest.mark.parametrize("kind", list(Kind))
 async def test_what_is_old_is_found_and_deleted_by_index(gateway: Running, clock: ScaledClock, kind: Kind) -> None:
     context = gateway.gateway.context

@@ -19,7 +19,6 @@ USERS = (
     ["submissions", "show"],
     ["submissions", "hold"],
     ["callbacks", "list"],
-    ["tasks", "verify", "--all"],
     ["tasks", "resolve", ID, "--not-sent"],
     ["recover", "--sent-since", "2026-01-31T02:00:00Z"],
     ["worker"],
