@@ -12,8 +12,8 @@ from uuid import UUID
 import msgspec
 
 from app.callbacks.batch import Writer
-from app.callbacks.commit import Received, Ruling
-from app.callbacks.inbox import digest_of
+from app.callbacks.commit import Acknowledgement
+from app.callbacks.inbox import Callback, digest_of
 from app.context import Context
 from app.database.database import Lane
 from app.errors import Unavailable
@@ -75,7 +75,7 @@ class _Found(NamedTuple):
     unknown: list[drift.Found]
 
 
-def _give_up(answer: asyncio.Future[Ruling]) -> None:
+def _give_up(answer: asyncio.Future[Acknowledgement]) -> None:
     if not answer.done():
         answer.set_exception(Unavailable("the callback could not be stored in time"))
 
@@ -111,7 +111,7 @@ class Ingest:
         found = drift.of_request(to.family, headers, client_address)
         self._context.drift.note(found, self._context.clock.now())
 
-    async def receive(self, to: Address, body: bytes, client_address: str | None) -> Ruling:
+    async def receive(self, to: Address, body: bytes, client_address: str | None) -> Acknowledgement:
         """Have one callback stored and applied; it is durable when this returns. Raises ``Unavailable``."""
         received = await self._read(to, body, client_address)
         writer = self.writers[to.task_id.int % len(self.writers) if to.task_id is not None else 0]
@@ -129,7 +129,7 @@ class Ingest:
         for writer in self.writers:
             writer.fail_all()
 
-    async def _read(self, to: Address, raw: bytes, client_address: str | None) -> Received:
+    async def _read(self, to: Address, raw: bytes, client_address: str | None) -> Callback:
         """A callback as it goes on. Repeats are known by what came."""
         received_at = self._context.clock.now()
         if len(raw) <= READ_AT_ONCE_BYTES:
@@ -141,7 +141,7 @@ class Ingest:
             metrics.callback_oddities.labels(oddity).inc(times)
         if found.unknown:
             self._context.drift.note(found.unknown, received_at)
-        return Received(
+        return Callback(
             id=self._context.ids(),
             digest=digest_of(to.task_id, to.family, raw),
             task_id=to.task_id,

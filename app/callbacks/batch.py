@@ -10,7 +10,8 @@ from typing import Final
 import msgspec
 import structlog
 
-from app.callbacks.commit import Committed, Received, Ruling, commit, store_poisoned
+from app.callbacks.commit import Acknowledgement, Committed, commit, store_poisoned
+from app.callbacks.inbox import Callback
 from app.context import Context
 from app.database.database import Lane
 from app.errors import Unavailable
@@ -26,8 +27,8 @@ log = structlog.get_logger(__name__)
 
 
 class _Waiting(msgspec.Struct):
-    received: Received
-    answer: asyncio.Future[Ruling]
+    received: Callback
+    answer: asyncio.Future[Acknowledgement]
     deferred_at: float | None = None
     is_durable: bool = False
 
@@ -44,7 +45,7 @@ class Writer:
         self._patience = patience
         self.arrived = asyncio.Event()
 
-    def put(self, received: Received) -> asyncio.Future[Ruling]:
+    def put(self, received: Callback) -> asyncio.Future[Acknowledgement]:
         """Have a callback committed with the next group; the future tells when it is durable."""
         waiting = _Waiting(received, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
@@ -126,13 +127,13 @@ class Writer:
         """Answer those whose callbacks are durable now; returns the others."""
         self._context.committed(committed.applied)
         left = []
-        for waiting, ruling in zip(group, committed.rulings, strict=True):
-            if ruling is None:
+        for waiting, answer in zip(group, committed.answers, strict=True):
+            if answer is None:
                 left.append(waiting)
                 continue
             waiting.is_durable = True
             if not waiting.answer.done():
-                waiting.answer.set_result(ruling)
+                waiting.answer.set_result(answer)
         if len(left) < len(group):
             metrics.group_sizes.observe(len(group) - len(left))
         return left
@@ -173,7 +174,7 @@ class Writer:
         log.error("callback.poisoned", exc_info=error)
         await self._db.write(store_poisoned, waiting.received, f"{type(error).__name__} while it was applied")
         if not waiting.answer.done():
-            waiting.answer.set_result(Ruling(Disposition.POISONED, usable=False))
+            waiting.answer.set_result(Acknowledgement(Disposition.POISONED, usable=False))
 
 
 def _fail(waiting: _Waiting, why: str) -> None:

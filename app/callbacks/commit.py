@@ -7,7 +7,6 @@ applied body is counted and goes no further; its first copy's time stays its tim
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from uuid import UUID
 
 import msgspec
@@ -15,10 +14,10 @@ import sqlalchemy as sa
 from msgspec.structs import replace
 
 from app.callbacks import inbox
-from app.callbacks.inbox import Delivery
+from app.callbacks.inbox import Callback
 from app.database.database import Conflicted
 from app.rules.loaded import Loaded, Rules
-from app.rules.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
+from app.rules.observation import Disposition, NamedBy, Observation, Source, to_us
 from app.rules.task import Task
 from app.rules.transition import Change, Outcome, Verdict
 from app.tasks import store, writes
@@ -26,24 +25,7 @@ from app.tasks.apply import Applied, UnitOfWork, load_parts, save_parts, step_al
 from app.tasks.store import Receipt
 
 
-class Received(msgspec.Struct, frozen=True):
-    """A callback with a valid token, read. ``fault`` says why it is malformed, and then it has no readings.
-    ``times`` is above 1 where several copies were collapsed. ``fresh``: not a replay."""
-
-    id: UUID
-    digest: bytes
-    task_id: UUID | None
-    family: str
-    body: bytes
-    received_at: datetime
-    address: str | None
-    readings: tuple[Reading, ...]
-    fault: str | None = None
-    times: int = 1
-    fresh: bool = True
-
-
-class Ruling(msgspec.Struct, frozen=True):
+class Acknowledgement(msgspec.Struct, frozen=True):
     """What became of a callback. ``usable``: something of it was applied, or there was nothing to apply."""
 
     disposition: Disposition
@@ -53,15 +35,15 @@ class Ruling(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Committed:
-    """``rulings`` matches the group; None for a callback that was left out: somebody else is at its task, or has
+    """``answers`` matches the group; None for a callback that was left out: somebody else is at its task, or has
     changed it, or it takes a transaction and there was none."""
 
-    rulings: list[Ruling | None] = field(default_factory=list)
+    answers: list[Acknowledgement | None] = field(default_factory=list)
     applied: Applied = field(default_factory=Applied)
 
 
 def commit(
-    conn: sa.Connection, group: Sequence[Received], rules: Rules, *, wait: bool = False, in_one_statement: bool = False
+    conn: sa.Connection, group: Sequence[Callback], rules: Rules, *, wait: bool = False, in_one_statement: bool = False
 ) -> Committed:
     """Store and apply a group of callbacks, in the caller's transaction; a callback whose task somebody else is at is
     left out, or with ``wait`` waited for. ``in_one_statement``: without a transaction; those that need one are left
@@ -76,25 +58,25 @@ def commit(
     saved = save_parts(conn, [unit for unit, _ in parts], rules, in_one_statement=in_one_statement)
     if wait and not all(saved):
         raise Conflicted
-    rulings: dict[bytes, Ruling] = {}
+    answers: dict[bytes, Acknowledgement] = {}
     applied = Applied()
     for (ruled, done), is_saved in zip(decided, saved, strict=True):
         if is_saved:
-            rulings |= ruled
+            answers |= ruled
             applied.add(done)
-    return Committed([rulings.get(one.digest) for one in group], applied)
+    return Committed([answers.get(one.digest) for one in group], applied)
 
 
 def _decide(
-    conn: sa.Connection, unit: UnitOfWork, group: Sequence[Received], changes: Sequence[Change], rules: Rules
-) -> tuple[dict[bytes, Ruling], Applied]:
+    conn: sa.Connection, unit: UnitOfWork, group: Sequence[Callback], changes: Sequence[Change], rules: Rules
+) -> tuple[dict[bytes, Acknowledgement], Applied]:
     """Join a part of a group in memory, and give it what the log is to have. Returns what becomes of each callback."""
     loaded, receipts = unit.loaded, unit.receipts
     # Tasks that are no more (purged): nothing can be applied to them.
     orphans = frozenset({one.task_id for one in group if one.task_id is not None} - loaded.tasks.keys())
     unkept = _beyond_limit(loaded, group, receipts) | _beyond_allowance(conn, group, receipts, orphans)
-    rulings = {one.digest: _known_ruling(one, receipts.get(one.digest), orphans) for one in group}
-    fresh = [(one, change) for one, change in zip(group, changes, strict=True) if rulings[one.digest] is None]
+    answers = {one.digest: _known_answer(one, receipts.get(one.digest), orphans) for one in group}
+    fresh = [(one, change) for one, change in zip(group, changes, strict=True) if answers[one.digest] is None]
     for one, _ in fresh:
         if one.digest not in receipts:
             for task in _charged(loaded, one):
@@ -103,40 +85,42 @@ def _decide(
                 loaded.dirty_tasks.add(task.id)
     told = [_told(one, change, receipts.get(one.digest), one.digest in unkept) for one, change in fresh]
     applied = step_all(unit, told, rules)
-    rulings |= {one.digest: _ruling(one, outcome) for (one, _), outcome in zip(fresh, applied.outcomes, strict=True)}
-    ruled = {digest: ruling for digest, ruling in rulings.items() if ruling is not None}
+    answers |= {one.digest: _answer_to(one, outcome) for (one, _), outcome in zip(fresh, applied.outcomes, strict=True)}
+    ruled = {digest: answer for digest, answer in answers.items() if answer is not None}
     for one in group:
         if one.digest in unkept:
             continue
-        receipt = receipts.get(one.digest)
-        delivery = _delivery(one, ruled[one.digest], receipt)
-        if receipt is None or receipt.disposition is delivery.disposition:
-            unit.callbacks.append(inbox.row_of(delivery))
+        receipt, answer = receipts.get(one.digest), ruled[one.digest]
+        if receipt is None:
+            unit.callbacks.append(inbox.row_of(one, answer.disposition, one.fault))
+        elif answer.repeated or answer.disposition in (Disposition.ORPHAN, receipt.disposition):
+            # A repeat that changes nothing leaves what became of its first copy.
+            unit.callbacks.append(inbox.row_of(one, receipt.disposition))
         else:
-            unit.settled_callbacks.append(inbox.settled_row_of(delivery))
+            unit.settled_callbacks.append(inbox.settled_row_of(one, answer.disposition))
     return ruled, applied
 
 
-def store_poisoned(conn: sa.Connection, received: Received, why: str) -> None:
+def store_poisoned(conn: sa.Connection, received: Callback, why: str) -> None:
     """Keep a callback that could not be applied, in a transaction of its own, unless its token has had too many."""
-    known = {receipt.digest: receipt for receipt in store.load(conn, (), (), [received.digest]).receipts}
+    known = store.load(conn, (), (), [received.digest]).receipts
     if not known and not inbox.allowance(conn, received.task_id, received.family, received.received_at):
         return
-    poisoned = Ruling(Disposition.POISONED, usable=False)
-    delivery = _delivery(replace(received, fault=why), poisoned, known.get(received.digest))
-    store.save(conn, [store.Part({writes.CALLBACKS: [inbox.row_of(delivery)]})])
+    # A repeat leaves what became of its first copy.
+    row = inbox.row_of(received, known[0].disposition) if known else inbox.row_of(received, Disposition.POISONED, why)
+    store.save(conn, [store.Part({writes.CALLBACKS: [row]})])
 
 
-def _collapse(group: Sequence[Received]) -> list[Received]:
+def _collapse(group: Sequence[Callback]) -> list[Callback]:
     """One of each key: the same key twice in one statement fails the whole group."""
-    unique: dict[bytes, Received] = {}
+    unique: dict[bytes, Callback] = {}
     for one in group:
         first = unique.get(one.digest)
         unique[one.digest] = one if first is None else replace(first, times=first.times + one.times)
     return list(unique.values())
 
 
-def _change(one: Received) -> Change:
+def _change(one: Callback) -> Change:
     """What a callback says, as if this were its first copy."""
     named_by = NamedBy.UNBOUND_TOKEN if one.task_id is None else NamedBy.BOUND_TOKEN
     observed_us = to_us(one.received_at)
@@ -148,7 +132,7 @@ def _change(one: Received) -> Change:
     return Change(one.received_at, "callback", one.task_id, observations, detail=detail)
 
 
-def _told(one: Received, change: Change, receipt: Receipt | None, unkept: bool) -> Change:
+def _told(one: Callback, change: Change, receipt: Receipt | None, unkept: bool) -> Change:
     """The change of a callback that was perhaps told before, or is beyond what is kept: quiet, and as of the time
     of its first copy."""
     if receipt is None and not unkept:
@@ -159,7 +143,7 @@ def _told(one: Received, change: Change, receipt: Receipt | None, unkept: bool) 
     return replace(change, entry=None, observations=observations)
 
 
-def _beyond_limit(loaded: Loaded, group: Iterable[Received], receipts: Container[bytes]) -> set[bytes]:
+def _beyond_limit(loaded: Loaded, group: Iterable[Callback], receipts: Container[bytes]) -> set[bytes]:
     """Callbacks of tasks that have had too many different ones: applied, counted, but not kept."""
     return {
         one.digest
@@ -169,11 +153,11 @@ def _beyond_limit(loaded: Loaded, group: Iterable[Received], receipts: Container
 
 
 def _beyond_allowance(
-    conn: sa.Connection, group: Iterable[Received], receipts: Container[bytes], orphans: Container[UUID]
+    conn: sa.Connection, group: Iterable[Callback], receipts: Container[bytes], orphans: Container[UUID]
 ) -> set[bytes]:
     """The same for callbacks that no task can be charged with: of a purged task, or of an unbound token and naming no
     item. Their rows in the log are counted instead, for each token: its owner may leak it like any other."""
-    new: dict[tuple[UUID | None, str], list[Received]] = {}
+    new: dict[tuple[UUID | None, str], list[Callback]] = {}
     for one in group:
         nameless = one.task_id is None and not one.readings
         if one.digest not in receipts and (nameless or one.task_id in orphans):
@@ -185,7 +169,7 @@ def _beyond_allowance(
     return beyond
 
 
-def _charged(loaded: Loaded, one: Received) -> list[Task]:
+def _charged(loaded: Loaded, one: Callback) -> list[Task]:
     """The tasks on whose account a body is kept: that of its token, or those that hold what an unbound one names."""
     if one.task_id is not None:
         return [loaded.tasks[one.task_id]] if one.task_id in loaded.tasks else []
@@ -193,46 +177,25 @@ def _charged(loaded: Loaded, one: Received) -> list[Task]:
     return [loaded.tasks[task_id] for task_id in sorted({item.task_id for item in held if item is not None})]
 
 
-def _delivery(one: Received, ruling: Ruling, receipt: Receipt | None) -> Delivery:
-    """A callback as the log is to have it. A repeat that changes nothing leaves what became of its first copy."""
-    disposition, detail = ruling.disposition, one.fault
-    if receipt is not None:
-        detail = None
-        if ruling.repeated or disposition in (Disposition.ORPHAN, Disposition.POISONED):
-            disposition = receipt.disposition
-    return Delivery(
-        one.id,
-        one.digest,
-        one.task_id,
-        one.family,
-        one.body,
-        one.received_at,
-        one.address,
-        disposition,
-        detail,
-        one.times,
-    )
-
-
-def _known_ruling(one: Received, receipt: Receipt | None, orphans: frozenset[UUID]) -> Ruling | None:
-    """The ruling that needs no join: an orphan's, or that of the first copy. None: to be applied."""
+def _known_answer(one: Callback, receipt: Receipt | None, orphans: frozenset[UUID]) -> Acknowledgement | None:
+    """The answer that needs no join: an orphan's, or that of the first copy. None: to be applied."""
     if one.task_id in orphans:
-        return Ruling(Disposition.ORPHAN, usable=True)
+        return Acknowledgement(Disposition.ORPHAN, usable=True)
     if receipt is None or receipt.disposition is Disposition.MISMATCHED:
         return None
     if receipt.disposition is Disposition.MALFORMED and one.fault is None:
         return None  # an earlier release could not read it
     usable = receipt.disposition in (Disposition.APPLIED, Disposition.ORPHAN)
-    return Ruling(receipt.disposition, usable, repeated=True)
+    return Acknowledgement(receipt.disposition, usable, repeated=True)
 
 
-def _ruling(one: Received, outcome: Outcome | None) -> Ruling:
+def _answer_to(one: Callback, outcome: Outcome | None) -> Acknowledgement:
     if outcome is None:
         raise AssertionError("a ready callback's tasks are all loaded")
     if one.fault is not None:
-        return Ruling(Disposition.MALFORMED, usable=False)
+        return Acknowledgement(Disposition.MALFORMED, usable=False)
     usable = not outcome.verdicts or Verdict.APPLIED in outcome.verdicts
     mismatched = Verdict.MISMATCHED in outcome.verdicts
     if one.task_id is None and not outcome.verdicts:
-        return Ruling(Disposition.ORPHAN, usable)
-    return Ruling(Disposition.MISMATCHED if mismatched else Disposition.APPLIED, usable)
+        return Acknowledgement(Disposition.ORPHAN, usable)
+    return Acknowledgement(Disposition.MISMATCHED if mismatched else Disposition.APPLIED, usable)

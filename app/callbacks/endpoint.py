@@ -112,7 +112,7 @@ class CallbackEndpoint:
             if encoding:
                 self._unpack(body, encoding)
             self._ingest.heard(to, scope["headers"], address)
-            ruling = await self._ingest.receive(to, bytes(body), address)
+            answer = await self._ingest.receive(to, bytes(body), address)
         except PayloadTooLarge as error:
             return of_error(error), "too_large"
         except TimeoutError:
@@ -121,8 +121,8 @@ class CallbackEndpoint:
             return of_error(error), "unavailable"
         finally:
             admission.leave(len(body))
-        return _response(ruling.disposition.value, ruling.usable), (
-            "duplicate" if ruling.repeated else ruling.disposition.value
+        return _response(answer.disposition.value, answer.usable), (
+            "duplicate" if answer.repeated else answer.disposition.value
         )
 
     def _unpack(self, body: bytearray, encoding: str) -> None:

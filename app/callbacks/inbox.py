@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from app.database.tables import UNCLAIMED, callbacks
 from app.rules.filters import first_id_of
-from app.rules.observation import Disposition
+from app.rules.observation import Disposition, Reading
 from app.tasks.writes import Row
 
 MOST_BODIES: Final = 200
@@ -22,8 +22,10 @@ BODY_UNIT: Final = 32 * 1024
 _DAY: Final = timedelta(days=1)
 
 
-class Delivery(msgspec.Struct, frozen=True):
-    """One callback to be recorded. ``digest`` is the key: of (task or nobody, family, body)."""
+class Callback(msgspec.Struct, frozen=True):
+    """A callback with a valid token, read. ``digest`` is its key in the log: of (task or nobody, family, body).
+    ``fault`` says why it is malformed, and then it has no readings. ``times`` is above 1 where several copies were
+    collapsed. ``fresh``: not a replay."""
 
     id: UUID
     digest: bytes
@@ -32,9 +34,10 @@ class Delivery(msgspec.Struct, frozen=True):
     body: bytes
     received_at: datetime
     address: str | None
-    disposition: Disposition
-    detail: str | None = None
+    readings: tuple[Reading, ...]
+    fault: str | None = None
     times: int = 1
+    fresh: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,26 +64,26 @@ def digest_of(task_id: UUID | None, family: str, body: bytes) -> bytes:
     return found.digest()
 
 
-def row_of(one: Delivery) -> Row:
-    """The row of a callback, as ``writes`` has it."""
+def row_of(one: Callback, disposition: Disposition, detail: str | None = None) -> Row:
+    """The row of a callback, as ``writes`` has it. ``detail``: why it could not be applied."""
     return (
         one.id,
         one.digest,
         one.task_id,
         one.family,
-        one.disposition.value,
+        disposition.value,
         one.body,
         one.received_at,
         one.received_at,
         one.times,
         one.address,
-        one.detail,
+        detail,
     )
 
 
-def settled_row_of(one: Delivery) -> Row:
-    """The row of a repeat that settles what becomes of the callback, as ``writes`` has it."""
-    return (one.digest, one.received_at, one.disposition.value, one.detail, one.times)
+def settled_row_of(one: Callback, disposition: Disposition) -> Row:
+    """The row of a repeat of which something else became than of its first copy, as ``writes`` has it."""
+    return (one.digest, one.received_at, disposition.value, None, one.times)
 
 
 def allowance(conn: sa.Connection, task_id: UUID | None, family: str, at: datetime) -> int:

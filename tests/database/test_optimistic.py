@@ -13,8 +13,8 @@ import asyncpg
 import pytest
 
 from app.callbacks.batch import Writer
-from app.callbacks.commit import Received, Ruling, commit
-from app.callbacks.inbox import digest_of
+from app.callbacks.commit import Acknowledgement, commit
+from app.callbacks.inbox import Callback, digest_of
 from app.rules.observation import Disposition
 from app.tempolor import wire
 from app.tempolor.kinds import FAMILIES
@@ -60,20 +60,20 @@ def between(database_url: str) -> Callable[..., Awaitable[Any]]:
     return arrange
 
 
-def received(gateway: Running, task_id: UUID | None, body: bytes) -> Received:
+def received(gateway: Running, task_id: UUID | None, body: bytes) -> Callback:
     """One callback, read."""
     context = gateway.gateway.context
     readings = tuple(wire.read_callback(body, FAMILIES["song"]).readings)
     digest, now = digest_of(task_id, "song", body), context.clock.now()
-    return Received(context.ids(), digest, task_id, "song", body, now, None, readings)
+    return Callback(context.ids(), digest, task_id, "song", body, now, None, readings)
 
 
-async def committed(gateway: Running, task_id: UUID | None, body: bytes = THEN) -> Ruling | None:
+async def committed(gateway: Running, task_id: UUID | None, body: bytes = THEN) -> Acknowledgement | None:
     """Commit one callback, without a transaction. None where that did not do."""
     context = gateway.gateway.context
     one = received(gateway, task_id, body)
     found = await context.db.attempt(commit, [one], context.rules, in_one_statement=True)
-    return found.rulings[0] if found is not None else None
+    return found.answers[0] if found is not None else None
 
 
 @pytest.mark.own_database
@@ -92,9 +92,9 @@ async def test_it_takes_two_turns_and_no_transaction(database_url: str, postgres
 
 
 async def test_what_nobody_disturbs_is_written(gateway: Running, db: Direct, task_id: UUID) -> None:
-    ruling = present(await committed(gateway, task_id))
-    assert ruling.usable
-    assert not ruling.repeated
+    answer = present(await committed(gateway, task_id))
+    assert answer.usable
+    assert not answer.repeated
     assert (await gateway.task(str(task_id)))["status"] == "main_succeeded"
     assert [row["count"] for row in await db.rows("SELECT count FROM callbacks ORDER BY received_at")] == [1, 1]
 
@@ -146,7 +146,7 @@ async def test_one_busy_task_does_not_make_the_work_of_its_neighbours_void(
     ]
     committing = context.db.attempt(commit, group, context.rules, in_one_statement=True)
     found = await between(committing, partial(db.execute, f"{TOUCH} WHERE id = '{task_id}'"))
-    assert [ruling is not None for ruling in found.rulings] == [False, True, True]
+    assert [answer is not None for answer in found.answers] == [False, True, True]
     assert {task.id for task in (move.task for move in found.applied.moves)} >= {other}
     assert task_id not in found.applied.changed
     rows = await db.rows("SELECT item_id, status FROM items ORDER BY item_id")
@@ -196,7 +196,7 @@ async def test_rows_are_inserted_in_the_order_of_their_keys(gateway: Running, db
     names = [b"t2m_%02d" % (n * 7 % 24) for n in range(24)]
     group = [received(gateway, None, FIRST.replace(b"t2m_first", name)) for name in names]
     found = present(await context.db.attempt(commit, group, context.rules, in_one_statement=True))
-    assert None not in found.rulings
+    assert None not in found.answers
     for table, key in (("callbacks", "digest"), ("items", "item_id")):
         keys = [row[key] for row in await db.rows(f"SELECT {key} FROM {table} ORDER BY ctid")]
         assert len(keys) == len(names)
@@ -287,7 +287,7 @@ async def test_who_loses_the_race_for_a_new_item_is_done_again(
     found = await between(
         context.db.write(commit, [other], context.rules), partial(db.execute, SECOND_ITEM), "timeline"
     )
-    assert found.rulings[0].disposition is Disposition.MISMATCHED
+    assert found.answers[0].disposition is Disposition.MISMATCHED
     rows = await db.rows("SELECT task_id, status FROM items WHERE item_id = 't2m_second'")
     assert rows == [{"task_id": task_id, "status": "running"}]
 

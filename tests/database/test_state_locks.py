@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from app.callbacks.commit import Received, commit
-from app.callbacks.inbox import digest_of
+from app.callbacks.commit import commit
+from app.callbacks.inbox import Callback, digest_of
 from app.context import Context
 from app.tasks import store
 from app.tasks.store import Rows
@@ -91,6 +91,6 @@ async def test_a_repeat_is_known_however_the_database_writes_bytes(
     await conn.close()
     for repeated in (False, True):
         body = b'{"songs": []}'
-        one = Received(other.ids(), digest_of(None, "song", body), None, "song", body, other.clock.now(), None, ())
-        [ruling] = (await other.db.write(commit, [one], other.rules)).rulings
+        one = Callback(other.ids(), digest_of(None, "song", body), None, "song", body, other.clock.now(), None, ())
+        [ruling] = (await other.db.write(commit, [one], other.rules)).answers
         assert present(ruling).repeated is repeated

@@ -78,7 +78,7 @@ INBOX: Final = (
         "        except Unavailable as error:\n            for waiting in group:\n"
         "                _fail(waiting, error.detail)\n",
         "        except Unavailable:\n            for waiting in group:\n"
-        "                waiting.answer.set_result(Ruling(Disposition.APPLIED, usable=True))\n",
+        "                waiting.answer.set_result(Acknowledgement(Disposition.APPLIED, usable=True))\n",
         "nothing is acknowledged that was not committed",
         (
             "tests/stories/callbacks/test_given_up_callbacks.py",

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from app.callbacks import inbox
-from app.callbacks.inbox import BODY_UNIT, MOST_BODIES, Delivery
+from app.callbacks.inbox import BODY_UNIT, MOST_BODIES, Callback
 from app.rules.join import MOST_OTHER_FIELDS
 from app.rules.observation import Disposition
 from app.tasks import store, writes
@@ -35,10 +35,10 @@ async def _fill_log(gateway: Running, count: int, task_id: UUID | None = None) -
     """Rows of the log that no task is charged with."""
     context = gateway.gateway.context
     rows = [
-        Delivery(context.ids(), os.urandom(32), task_id, "song", b"{", context.clock.now(), None, Disposition.MALFORMED)
+        Callback(context.ids(), os.urandom(32), task_id, "song", b"{", context.clock.now(), None, ())
         for _ in range(count)
     ]
-    part = store.Part({writes.CALLBACKS: [inbox.row_of(row) for row in rows]})
+    part = store.Part({writes.CALLBACKS: [inbox.row_of(row, Disposition.MALFORMED) for row in rows]})
     await context.db.write(store.save, [part])
 
 
