@@ -15,14 +15,16 @@ RUN python -m venv /opt/venv \
 COPY pyproject.toml alembic.ini ./
 COPY migrations migrations
 COPY app app
+# The demo speaks to the gateway as anybody does.
+COPY sdk/python sdk/python
 # Editable, so that `import app` is /srv/gateway/app and `migrations` is its neighbour, as in a checkout.
 # The installers are not needed any more after that. Bytecode is compiled here, because the running user
 # may not write it; checked by no time stamp, because a copied layer need not keep them. The modes are made
 # good for a checkout with a strict umask.
 RUN /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --no-compile \
-      --no-deps --no-build-isolation --editable . \
+      --no-deps --no-build-isolation --editable . --editable sdk/python \
  && /opt/venv/bin/python -m pip uninstall --quiet --yes setuptools pip \
- && rm -rf build ./*.egg-info \
+ && rm -rf build ./*.egg-info sdk/python/build sdk/python/*.egg-info \
  && chmod -R a+rX /srv/gateway \
  && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib /srv/gateway
 

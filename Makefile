@@ -35,7 +35,7 @@ help: ## show this list
 setup: $(READY) ## make .venv: the locked dependencies, and the project as an editable install
 
 # A rebuilt .venv holds what the lock file says and nothing left over from an older one.
-$(READY): requirements-dev.lock pyproject.toml
+$(READY): requirements-dev.lock pyproject.toml sdk/python/pyproject.toml
 	@set -e; python=; \
 	for name in $(if $(PYTHON),'$(PYTHON)',python3.13 python3.12 python3.11 python3); do \
 		if "$$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then python=$$name; break; fi; \
@@ -47,7 +47,7 @@ $(READY): requirements-dev.lock pyproject.toml
 	echo "setting up .venv with $$("$$python" --version) …"; \
 	"$$python" -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable sdk/python
 	@touch $@
 
 .PHONY: demo
@@ -121,5 +121,5 @@ lock: ## write the lock files anew from pyproject.toml (needs uv)
 
 .PHONY: clean
 clean: ## remove .venv, caches and build leftovers (no database)
-	rm -rf .venv .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info sdk/python/build sdk/python/dist sdk/python/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

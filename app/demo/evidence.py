@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from app.client import AsyncGatewayClient, Task
 from app.demo.history import Step, read_steps
 from app.demo.story import STORY, Part
 from app.demo.talk import Document, Vendor
+from tempolor_gateway_client import AsyncGatewayClient, Task
 
 
 @dataclass(frozen=True, slots=True)

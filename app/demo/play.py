@@ -9,7 +9,6 @@ from typing import Final
 import httpx
 from rich.console import Console
 
-from app.client import AsyncGatewayClient, GatewayError, Task
 from app.demo import processes
 from app.demo.evidence import Evidence, gather
 from app.demo.history import WIDTH, tell
@@ -19,6 +18,7 @@ from app.demo.stage import Stage, stage
 from app.demo.story import FIRST_QUERY_S, SCALE, STORY
 from app.demo.talk import Vendor, gateway_at, tasks_of
 from app.demo.verdict import faults_in, summary
+from tempolor_gateway_client import AsyncGatewayClient, GatewayError, Task
 
 LIMIT_S: Final = 60.0
 """On an idle machine the last task ends after six seconds."""

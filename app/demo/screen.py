@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from app.client import Task
 from app.demo.story import STORY
+from tempolor_gateway_client import Task
 
 _MARKS: Final = {"ready": "✓", "pending": "…", "failed": "✗"}
 _STYLES: Final = {

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from app.client import AsyncGatewayClient, Retries, Task
+from tempolor_gateway_client import AsyncGatewayClient, Retries, Task
 
 Document = dict[str, Any]
 

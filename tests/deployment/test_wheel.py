@@ -33,18 +33,18 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     and the checkout is not."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
-    for name in ("app", "migrations"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("app", "migrations", "sdk"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     shutil.copy(ROOT / "pyproject.toml", source)
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-cache-dir")
     alone = ("--no-deps", "--no-index")
-    _run(*pip, "wheel", *alone, "--no-build-isolation", "--wheel-dir", folder, source, cwd=folder)
+    projects = (source, source / "sdk" / "python")
+    _run(*pip, "wheel", *alone, "--no-build-isolation", "--wheel-dir", folder, *projects, cwd=folder)
     shutil.rmtree(source)
-    (wheel,) = folder.glob("*.whl")
     home = folder / "venv"
     _run(sys.executable, "-m", "venv", "--without-pip", home, cwd=folder)
     python = home / "bin" / "python"
-    _run(*pip, "--python", python, "install", *alone, wheel, cwd=folder)
+    _run(*pip, "--python", python, "install", *alone, *folder.glob("*.whl"), cwd=folder)
     # Only after that: pip would take this environment's editable install for the project's.
     (own,) = home.glob("lib/python3*/site-packages")
     (own / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.client import AsyncGatewayClient
 from app.notifications.signing import sign
+from tempolor_gateway_client import AsyncGatewayClient
 from tests.chaos.processes import free_port
 from tests.docs.pages import ELSEWHERE, PAGES, ROOT, Block, block, blocks
 from tests.support.databases import on_sqlite

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.client import GatewayClient, NotFound, Retries, Unavailable, WaitTimeout
-from app.client.results import Task
+from tempolor_gateway_client import GatewayClient, NotFound, Retries, Unavailable, WaitTimeout
+from tempolor_gateway_client.results import Task
 from tests.support.cut_proxy import proxied
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, SONG, Running

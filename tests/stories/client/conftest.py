@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.client import AsyncGatewayClient, Retries
+from tempolor_gateway_client import AsyncGatewayClient, Retries
 from tests.support.gateway import ADMIN_KEY, Running
 from tests.support.starting import StartGateway, StartSandbox
 

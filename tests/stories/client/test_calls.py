@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from app.client import (
+from tempolor_gateway_client import (
     AsyncGatewayClient,
     Conflict,
     Forbidden,

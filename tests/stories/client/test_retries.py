@@ -7,8 +7,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.client import AsyncGatewayClient, Conflict, GatewayError, NewTask, Retries, Unavailable, UnexpectedAnswer
-from app.client.errors import read_retry_after
+from tempolor_gateway_client import (
+    AsyncGatewayClient,
+    Conflict,
+    GatewayError,
+    NewTask,
+    Retries,
+    Unavailable,
+    UnexpectedAnswer,
+)
+from tempolor_gateway_client.errors import read_retry_after
 from tests.support.cut_proxy import answer, answering, proxied
 from tests.support.databases import on_sqlite
 from tests.support.gateway import SONG, running_gateway

@@ -9,11 +9,11 @@ from uuid import UUID
 
 import pytest
 
-from app.client import AsyncGatewayClient, NotFound, Retries, Unavailable
-from app.client.follow import Seen
-from app.client.results import read, task
-from app.client.sse import Event, read_events
 from app.watching.streams import ClientStream
+from tempolor_gateway_client import AsyncGatewayClient, NotFound, Retries, Unavailable
+from tempolor_gateway_client.follow import Seen
+from tempolor_gateway_client.results import read, task
+from tempolor_gateway_client.sse import Event, read_events
 from tests.support.bodies import done, song
 from tests.support.cut_proxy import answering, proxied
 from tests.support.databases import on_sqlite

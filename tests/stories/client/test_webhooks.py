@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.client import AsyncGatewayClient, BadSignature, UnexpectedAnswer, verify_notification
-from app.client.results import LoggedNotification
 from app.notifications.signing import sign
+from tempolor_gateway_client import AsyncGatewayClient, BadSignature, UnexpectedAnswer, verify_notification
+from tempolor_gateway_client.results import LoggedNotification
 from tests.support.gateway import SONG, Running, eventually
 from tests.support.optional import present
 from tests.support.receiver import plain, receiving

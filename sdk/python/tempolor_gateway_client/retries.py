@@ -4,7 +4,7 @@ import asyncio
 import random
 from dataclasses import dataclass
 
-from app.client.errors import Unavailable
+from tempolor_gateway_client.errors import Unavailable
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """A Python client of the gateway's HTTP API. It needs httpx and nothing else of this project."""
 
-from app.client.asynchronous import AsyncGatewayClient
-from app.client.errors import (
+from tempolor_gateway_client.asynchronous import AsyncGatewayClient
+from tempolor_gateway_client.errors import (
     BadSignature,
     Conflict,
     Fault,
@@ -15,8 +15,8 @@ from app.client.errors import (
     UnexpectedAnswer,
     WaitTimeout,
 )
-from app.client.requests import NewTask, Until
-from app.client.results import (
+from tempolor_gateway_client.requests import NewTask, Until
+from tempolor_gateway_client.results import (
     Artifact,
     Item,
     LoggedNotification,
@@ -26,9 +26,9 @@ from app.client.results import (
     TimelineEntry,
     WaitingFor,
 )
-from app.client.retries import Retries
-from app.client.synchronous import GatewayClient
-from app.client.webhooks import verify_notification
+from tempolor_gateway_client.retries import Retries
+from tempolor_gateway_client.synchronous import GatewayClient
+from tempolor_gateway_client.webhooks import verify_notification
 
 __all__ = [
     "Artifact",

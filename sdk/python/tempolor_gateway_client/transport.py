@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import httpx
 
-from app.client.errors import Unavailable, UnexpectedAnswer, error_of
-from app.client.retries import Outage, Retries
-from app.client.sse import Event, read_events
+from tempolor_gateway_client.errors import Unavailable, UnexpectedAnswer, error_of
+from tempolor_gateway_client.retries import Outage, Retries
+from tempolor_gateway_client.sse import Event, read_events
 
 QUIET_S: Final = 60.0
 """A stream that is silent for so long is dead: the gateway sends a heartbeat every 15 s."""

@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.client import results
-from app.client.errors import BadSignature, UnexpectedAnswer
-from app.client.results import Notification
+from tempolor_gateway_client import results
+from tempolor_gateway_client.errors import BadSignature, UnexpectedAnswer
+from tempolor_gateway_client.results import Notification
 
 
 def verify_notification(body: bytes, headers: Mapping[str, str], secrets: str | Sequence[str]) -> Notification:

@@ -6,11 +6,11 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-from app.client.asynchronous import AsyncGatewayClient
-from app.client.loop_thread import LoopThread
-from app.client.requests import NewTask, Until
-from app.client.results import LoggedNotification, Task, TimelineEntry
-from app.client.retries import Retries
+from tempolor_gateway_client.asynchronous import AsyncGatewayClient
+from tempolor_gateway_client.loop_thread import LoopThread
+from tempolor_gateway_client.requests import NewTask, Until
+from tempolor_gateway_client.results import LoggedNotification, Task, TimelineEntry
+from tempolor_gateway_client.retries import Retries
 
 
 class GatewayClient:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
-from app.client.errors import UnexpectedAnswer
+from tempolor_gateway_client.errors import UnexpectedAnswer
 
 Document = dict[str, Any]
 Made = TypeVar("Made")

@@ -9,13 +9,13 @@ from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote
 
-from app.client import results
-from app.client.errors import Conflict, WaitTimeout
-from app.client.follow import follow
-from app.client.requests import NewTask, Until
-from app.client.results import Document, LoggedNotification, Made, Task, TimelineEntry
-from app.client.retries import Retries
-from app.client.transport import Transport
+from tempolor_gateway_client import results
+from tempolor_gateway_client.errors import Conflict, WaitTimeout
+from tempolor_gateway_client.follow import follow
+from tempolor_gateway_client.requests import NewTask, Until
+from tempolor_gateway_client.results import Document, LoggedNotification, Made, Task, TimelineEntry
+from tempolor_gateway_client.retries import Retries
+from tempolor_gateway_client.transport import Transport
 
 MOST_HOLD_S: Final = 60.0
 """The gateway holds an answer no longer than this."""

@@ -6,12 +6,12 @@ import random
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from app.client import results
-from app.client.errors import Unavailable, UnexpectedAnswer
-from app.client.results import Task
-from app.client.retries import Outage
-from app.client.sse import Event
-from app.client.transport import Transport
+from tempolor_gateway_client import results
+from tempolor_gateway_client.errors import Unavailable, UnexpectedAnswer
+from tempolor_gateway_client.results import Task
+from tempolor_gateway_client.retries import Outage
+from tempolor_gateway_client.sse import Event
+from tempolor_gateway_client.transport import Transport
 
 MOST_REMEMBERED: Final = 10_000
 """Tasks of which a stream remembers what it told."""

@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from app.client.results import Task
+    from tempolor_gateway_client.results import Task
 
 
 class GatewayError(Exception):
