@@ -1,4 +1,4 @@
-"""Standing still: when submissions (or queries) hold, why, until when, and what lets them go on.
+"""Holds: when submissions (or queries) hold, why, until when, and what lets them go on.
 
 One value for each of the two, shared by all replicas. While it holds, nothing is sent but one probe at a time, and
 the probe is the oldest queued task itself: its answer decides whether to go on or to wait again.
@@ -59,7 +59,7 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class HoldState:
     """``by_hand``: held by an admin, with the words given; ``unknown_tasks``: the latest unknown outcomes in a
     row, newest last (their ids as text), which a callback may yet confirm."""
 
@@ -69,14 +69,14 @@ class Standing:
     unknown_tasks: tuple[str, ...] = field(default_factory=tuple)
 
 
-GOING: Final = Standing()
+GOING: Final = HoldState()
 
 
-def allowed(standing: Standing, now: datetime, in_flight: int) -> int | None:
+def allowed(hold_state: HoldState, now: datetime, in_flight: int) -> int | None:
     """How many submissions may start now: None is any number, 1 is a probe."""
-    if standing.by_hand is not None:
+    if hold_state.by_hand is not None:
         return 0
-    hold = standing.hold
+    hold = hold_state.hold
     if hold is None:
         return None
     if hold.probe_until is not None and now < hold.probe_until:
@@ -85,134 +85,134 @@ def allowed(standing: Standing, now: datetime, in_flight: int) -> int | None:
     return 1 if now >= hold.until or slot_freed else 0
 
 
-def waits_for_slot(standing: Standing) -> bool:
+def waits_for_slot(hold_state: HoldState) -> bool:
     """Whether it holds only because the vendor's queue is full. What goes out then takes a slot, and the clients
     take turns at slots; any other probe is the oldest queued task of all."""
-    return standing.hold is not None and standing.hold.reason is Reason.QUEUE_FULL
+    return hold_state.hold is not None and hold_state.hold.reason is Reason.QUEUE_FULL
 
 
-def probing(standing: Standing, until: datetime) -> Standing:
+def probing(hold_state: HoldState, until: datetime) -> HoldState:
     """A probe is sent: nothing else goes until it is answered, or ``until``."""
-    if standing.hold is None:
-        return standing
-    return replace(standing, hold=replace(standing.hold, probe_until=until))
+    if hold_state.hold is None:
+        return hold_state
+    return replace(hold_state, hold=replace(hold_state.hold, probe_until=until))
 
 
 def hold(
-    standing: Standing,
+    hold_state: HoldState,
     reason: Reason,
     now: datetime,
     *,
     detail: str = "",
     wait_s: float | None = None,
-) -> Standing:
+) -> HoldState:
     """Stand still for a reason. Met again by a probe, the wait grows; ``wait_s`` is what the vendor asked for."""
     first, growth, most = _STEPS[reason]
-    before = standing.hold
+    before = hold_state.hold
     if before is not None and before.reason in _FAULTS and reason not in _FAULTS:
-        return inconclusive(standing, now)  # an account fault outlasts whatever else a straggler met
+        return inconclusive(hold_state, now)  # an account fault outlasts whatever else a straggler met
     if wait_s is None:
         again = before is not None and before.reason is reason and before.probe_until is not None
         wait_s = min(before.wait_s * growth, most) if again and before else first
     same = before is not None and before.reason is reason
     since = before.since if same and before else now
-    return replace(standing, hold=Hold(reason, since, later(now, wait_s), wait_s, detail))
+    return replace(hold_state, hold=Hold(reason, since, later(now, wait_s), wait_s, detail))
 
 
-def full_with(standing: Standing, in_flight: int) -> Standing:
+def full_with(hold_state: HoldState, in_flight: int) -> HoldState:
     """The vendor's queue is full with so many: one less, and the next probe may go."""
-    if not waits_for_slot(standing) or standing.hold is None:
-        return standing
-    return replace(standing, hold=replace(standing.hold, in_flight=in_flight))
+    if not waits_for_slot(hold_state) or hold_state.hold is None:
+        return hold_state
+    return replace(hold_state, hold=replace(hold_state.hold, in_flight=in_flight))
 
 
-def answered(standing: Standing, claimed_at: datetime) -> Standing:
+def answered(hold_state: HoldState, claimed_at: datetime) -> HoldState:
     """A submission was accepted: the hold is over. An acceptance of one that was sent before the hold began
     proves nothing of what began it, but that outcomes are known again."""
-    held = standing.hold
+    held = hold_state.hold
     if held is not None and held.reason is not Reason.BREAKER and claimed_at < held.since:
-        return replace(standing, unknown_tasks=())
-    return replace(standing, hold=None, unknown_tasks=())
+        return replace(hold_state, unknown_tasks=())
+    return replace(hold_state, hold=None, unknown_tasks=())
 
 
-def refused(standing: Standing, claimed_at: datetime, now: datetime) -> Standing:
+def refused(hold_state: HoldState, claimed_at: datetime, now: datetime) -> HoldState:
     """A definite refusal that blames the task alone: the vendor answers, so outcomes are known again, and the
     next task may probe at once."""
-    before = standing.hold
+    before = hold_state.hold
     if before is None or before.reason is Reason.BREAKER:
-        return replace(standing, hold=None, unknown_tasks=())
+        return replace(hold_state, hold=None, unknown_tasks=())
     if claimed_at < before.since:
-        return replace(standing, unknown_tasks=())
-    return replace(standing, hold=replace(before, until=now, probe_until=None), unknown_tasks=())
+        return replace(hold_state, unknown_tasks=())
+    return replace(hold_state, hold=replace(before, until=now, probe_until=None), unknown_tasks=())
 
 
-def proved(standing: Standing, reason: Reason) -> Standing:
+def proved(hold_state: HoldState, reason: Reason) -> HoldState:
     """Something else showed that a reason is over."""
-    over = standing.hold is not None and standing.hold.reason is reason
-    return replace(standing, hold=None) if over else standing
+    over = hold_state.hold is not None and hold_state.hold.reason is reason
+    return replace(hold_state, hold=None) if over else hold_state
 
 
-def inconclusive(standing: Standing, now: datetime) -> Standing:
+def inconclusive(hold_state: HoldState, now: datetime) -> HoldState:
     """A probe came to nothing (busy, unreachable, given back): wait as long again."""
-    before = standing.hold
+    before = hold_state.hold
     if before is None or before.probe_until is None:
-        return standing
-    return replace(standing, hold=replace(before, until=later(now, before.wait_s), probe_until=None))
+        return hold_state
+    return replace(hold_state, hold=replace(before, until=later(now, before.wait_s), probe_until=None))
 
 
-def lost(standing: Standing, task_id: str, now: datetime) -> Standing:
+def lost(hold_state: HoldState, task_id: str, now: datetime) -> HoldState:
     """One more unknown outcome; the third in a row makes submissions go one by one, ever more slowly."""
-    unknown = (*standing.unknown_tasks, task_id)[-REMEMBERED:]
-    standing = replace(standing, unknown_tasks=unknown)
+    unknown = (*hold_state.unknown_tasks, task_id)[-REMEMBERED:]
+    hold_state = replace(hold_state, unknown_tasks=unknown)
     if len(unknown) < BREAKER_TRIPS:
-        return inconclusive(standing, now)
-    if standing.hold is not None and standing.hold.reason not in (Reason.BREAKER, Reason.QUEUE_FULL):
-        return inconclusive(standing, now)
-    return hold(standing, Reason.BREAKER, now)
+        return inconclusive(hold_state, now)
+    if hold_state.hold is not None and hold_state.hold.reason not in (Reason.BREAKER, Reason.QUEUE_FULL):
+        return inconclusive(hold_state, now)
+    return hold(hold_state, Reason.BREAKER, now)
 
 
-def confirmed(standing: Standing) -> Standing:
+def confirmed(hold_state: HoldState) -> HoldState:
     """A callback confirmed one of the unknown outcomes: the vendor takes submissions."""
-    kept = standing.hold if standing.hold is not None and standing.hold.reason is not Reason.BREAKER else None
-    return replace(standing, hold=kept, unknown_tasks=())
+    kept = hold_state.hold if hold_state.hold is not None and hold_state.hold.reason is not Reason.BREAKER else None
+    return replace(hold_state, hold=kept, unknown_tasks=())
 
 
-def held_by_hand(standing: Standing, reason: str, now: datetime) -> Standing:
+def held_by_hand(hold_state: HoldState, reason: str, now: datetime) -> HoldState:
     """An admin holds: nothing is sent, no probe either, until it is released by hand. What stood still before, or
     comes to, goes on underneath. Held already, only the words change."""
-    since = standing.by_hand_since if standing.by_hand is not None else now
-    return replace(standing, by_hand=reason, by_hand_since=since)
+    since = hold_state.by_hand_since if hold_state.by_hand is not None else now
+    return replace(hold_state, by_hand=reason, by_hand_since=since)
 
 
-def released(standing: Standing, now: datetime) -> Standing:
+def released(hold_state: HoldState, now: datetime) -> HoldState:
     """An admin releases: the hold by hand ends, and what was underneath holds again as it is. Where no hand holds,
     the next probe is due now instead; one that is out already is awaited."""
-    if standing.by_hand is not None:
-        return replace(standing, by_hand=None, by_hand_since=None)
-    if standing.hold is None:
-        return standing
-    return replace(standing, hold=replace(standing.hold, until=min(standing.hold.until, now)))
+    if hold_state.by_hand is not None:
+        return replace(hold_state, by_hand=None, by_hand_since=None)
+    if hold_state.hold is None:
+        return hold_state
+    return replace(hold_state, hold=replace(hold_state.hold, until=min(hold_state.hold.until, now)))
 
 
-def known_not_sent(standing: Standing, task_id: str) -> Standing:
+def known_not_sent(hold_state: HoldState, task_id: str) -> HoldState:
     """One of the unknown outcomes is known: it was not sent."""
-    return replace(standing, unknown_tasks=tuple(one for one in standing.unknown_tasks if one != task_id))
+    return replace(hold_state, unknown_tasks=tuple(one for one in hold_state.unknown_tasks if one != task_id))
 
 
-def set_back(standing: Standing, now: datetime) -> Standing:
+def set_back(hold_state: HoldState, now: datetime) -> HoldState:
     """The clock was set back: no wait lies further ahead than it is long."""
-    before = standing.hold
+    before = hold_state.hold
     if before is None:
-        return standing
+        return hold_state
     end = later(now, before.wait_s)
     probe_until = min(before.probe_until, end) if before.probe_until is not None else None
     held = replace(before, since=min(before.since, now), until=min(before.until, end), probe_until=probe_until)
-    return replace(standing, hold=held)
+    return replace(hold_state, hold=held)
 
 
-def dump(standing: Standing) -> dict[str, Any]:
+def dump(hold_state: HoldState) -> dict[str, Any]:
     """As JSON."""
-    document = asdict(standing)
+    document = asdict(hold_state)
     for part in (document, document["hold"] or {}):
         for name, value in part.items():
             if isinstance(value, datetime):
@@ -220,7 +220,7 @@ def dump(standing: Standing) -> dict[str, Any]:
     return document
 
 
-def load(document: dict[str, Any]) -> Standing:
+def load(document: dict[str, Any]) -> HoldState:
     """From JSON; an empty object is ``GOING``."""
     if not document:
         return GOING
@@ -229,7 +229,7 @@ def load(document: dict[str, Any]) -> Standing:
     if held:
         times = {name: _time(held[name]) for name in ("since", "until", "probe_until")}
         hold_ = Hold(**{**held, **times, "reason": Reason(held["reason"])})
-    return Standing(
+    return HoldState(
         hold_,
         document.get("by_hand"),
         _time(document.get("by_hand_since")),

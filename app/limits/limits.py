@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.tables import limits
-from app.limits.hold import Standing, dump, load
+from app.limits.hold import HoldState, dump, load
 from app.rules import operating
 from app.rules.operating import Operating
 
@@ -27,7 +27,7 @@ class State:
     submit came last (submissions only). ``last_permit``: what the last query was spent on; ``operating``: since when
     and with which breaks the vendor could be asked (queries only)."""
 
-    standing: Standing
+    hold_state: HoldState
     not_before_at: datetime | None = None
     last_client: str | None = None
     last_permit: str | None = None
@@ -52,7 +52,7 @@ def read(conn: sa.Connection) -> dict[Limit, State]:
 def save(conn: sa.Connection, name: Limit, state: State) -> None:
     """Write a locked limit."""
     statement = limits.update().where(limits.c.name == name.value)
-    document = dump(state.standing) | {"last_client": state.last_client, "last_permit": state.last_permit}
+    document = dump(state.hold_state) | {"last_client": state.last_client, "last_permit": state.last_permit}
     document["operating"] = operating.dump(state.operating)
     conn.execute(statement.values(not_before_at=state.not_before_at, state=document))
 

@@ -8,7 +8,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from app.limits import limits, model_holds
-from app.limits.hold import Reason, Standing
+from app.limits.hold import HoldState, Reason
 from app.limits.limits import Limit
 from app.limits.model_holds import Held, key_of_task
 from app.rules.policy import Policy
@@ -32,7 +32,7 @@ class Wait:
 class Waits:
     """What is held at one moment."""
 
-    standing: Standing
+    hold_state: HoldState
     holds: Held
     policy: Policy
     now: datetime
@@ -40,17 +40,17 @@ class Waits:
 
 def read(conn: sa.Connection, policy: Policy, now: datetime) -> Waits:
     """What is held now: two statements, without a lock."""
-    return Waits(limits.read(conn)[Limit.SUBMIT].standing, model_holds.held(conn, policy), policy, now)
+    return Waits(limits.read(conn)[Limit.SUBMIT].hold_state, model_holds.held(conn, policy), policy, now)
 
 
 def wait_of(record: Record, waits: Waits) -> Wait | None:
     """Why a task waits; the first reason that holds."""
-    task, now, standing = record.task, waits.now, waits.standing
+    task, now, hold_state = record.task, waits.now, waits.hold_state
     if task.submission is not Submission.QUEUED:
         return None
-    if standing.by_hand is not None:
-        return Wait(Reason.BY_HAND.value, standing.by_hand_since, None)
-    if (hold := standing.hold) is not None:
+    if hold_state.by_hand is not None:
+        return Wait(Reason.BY_HAND.value, hold_state.by_hand_since, None)
+    if (hold := hold_state.hold) is not None:
         return Wait(hold.reason.value, hold.since, _next(hold.until, hold.probe_until, now))
     if waits.holds and (breaker := waits.holds.get(key_of_task(record, waits.policy))) is not None:
         return Wait(breaker.code, breaker.held_since, _next(breaker.probe_at or now, breaker.probe_until, now))

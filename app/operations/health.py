@@ -152,12 +152,12 @@ def _held(conn: sa.Connection) -> dict[str, dict[str, Any]]:
     """What is held for all processes, why and since when."""
     found: dict[str, dict[str, Any]] = {}
     for name, state in limits.read(conn).items():
-        standing = state.standing
+        hold_state = state.hold_state
         if state.operating.went_back_at is not None:
             found["plan"] = {"reason": WENT_BACK, "since": state.operating.went_back_at}
-        if standing.by_hand is not None:
-            found[name.value] = {"reason": "held_by_hand", "since": standing.by_hand_since}
-        elif standing.hold is not None:
-            hold = standing.hold
+        if hold_state.by_hand is not None:
+            found[name.value] = {"reason": "held_by_hand", "since": hold_state.by_hand_since}
+        elif hold_state.hold is not None:
+            hold = hold_state.hold
             found[name.value] = {"reason": hold.reason.value, "since": hold.since, "until": hold.until}
     return found

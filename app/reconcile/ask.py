@@ -13,9 +13,9 @@ import structlog
 
 from app.context import Context
 from app.database.database import Database
-from app.limits import hold as standings
+from app.limits import hold as holds
 from app.limits import limits
-from app.limits.hold import Reason, Standing
+from app.limits.hold import HoldState, Reason
 from app.limits.limits import Limit
 from app.limits.signs_of_life import absences
 from app.reconcile import questions
@@ -56,7 +56,7 @@ class Turn:
 
     question: Question | None
     wait_s: float | None = None
-    held: Standing | None = None
+    held: HoldState | None = None
 
 
 class Reconciler:
@@ -161,14 +161,14 @@ def take(
 
 
 def claim(conn: sa.Connection, context: Context, now: datetime, wanted: questions.Known | None = None) -> Turn:
-    """Claim a question, if the rate and the standing allow one and something is due; or one about the items that
+    """Claim a question, if the rate and the hold allow one and something is due; or one about the items that
     are ``wanted`` (of one family), due or not, unless it is the turn of what is due (see ``permits``).
 
     The lock on the limit's row makes all of it one decision: the rate, full calls, and no idle permits.
     """
     limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
-    if standings.allowed(limit.standing, now, 0) == 0:
-        return Turn(None, held=limit.standing)
+    if holds.allowed(limit.hold_state, now, 0) == 0:
+        return Turn(None, held=limit.hold_state)
     if limit.not_before_at is not None and limit.not_before_at > now:
         return Turn(None, (limit.not_before_at - now).total_seconds())
     policy = context.policy
@@ -177,43 +177,45 @@ def claim(conn: sa.Connection, context: Context, now: datetime, wanted: question
     permit, asked = spend(conn, limit.last_permit, wanted, Span(now, soon, leased_until), QUERY_BATCH)
     if not asked:
         return Turn(None)
-    standing = standings.probing(limit.standing, leased_until)
+    hold_state = holds.probing(limit.hold_state, leased_until)
     not_before_at = later(now, 1 / policy.query_rate_per_s)
-    limits.save(conn, Limit.QUERY, replace(limit, standing=standing, not_before_at=not_before_at, last_permit=permit))
+    limits.save(
+        conn, Limit.QUERY, replace(limit, hold_state=hold_state, not_before_at=not_before_at, last_permit=permit)
+    )
     return Turn(Question(asked[0].family, tuple(asked), now, leased_until))
 
 
 def note_answer(conn: sa.Connection, context: Context, answer: QueryAnswer, now: datetime) -> None:
     """What an answer says of asking as such: the key, the rate, the vendor's health. Locks the limits alone."""
-    if limits.read(conn)[Limit.QUERY].standing.hold is None and not _holds_back(answer):
+    if limits.read(conn)[Limit.QUERY].hold_state.hold is None and not _holds_back(answer):
         return
     held = limits.lock(conn, limits.ALL)
-    query, submit = held[Limit.QUERY].standing, held[Limit.SUBMIT].standing
+    query, submit = held[Limit.QUERY].hold_state, held[Limit.SUBMIT].hold_state
     not_before_at = held[Limit.QUERY].not_before_at
     if isinstance(answer, Unanswered) and answer.key_rejected:
         log.error("queries.held", reason=Reason.KEY_REJECTED.value)
-        query = standings.hold(query, Reason.KEY_REJECTED, now, detail=answer.reason)
+        query = holds.hold(query, Reason.KEY_REJECTED, now, detail=answer.reason)
         submit = _with_key_rejected(submit, now, answer.reason)
     elif isinstance(answer, Unanswered):
-        query = standings.inconclusive(query, now)
+        query = holds.inconclusive(query, now)
         if answer.retry_after_s is not None:
             not_before_at = max(not_before_at or now, later(now, answer.retry_after_s))
     else:
-        query = standings.proved(query, Reason.KEY_REJECTED)
-        submit = standings.proved(submit, Reason.KEY_REJECTED)
-    limits.save(conn, Limit.QUERY, replace(held[Limit.QUERY], standing=query, not_before_at=not_before_at))
-    if submit != held[Limit.SUBMIT].standing:
-        limits.save(conn, Limit.SUBMIT, replace(held[Limit.SUBMIT], standing=submit))
+        query = holds.proved(query, Reason.KEY_REJECTED)
+        submit = holds.proved(submit, Reason.KEY_REJECTED)
+    limits.save(conn, Limit.QUERY, replace(held[Limit.QUERY], hold_state=query, not_before_at=not_before_at))
+    if submit != held[Limit.SUBMIT].hold_state:
+        limits.save(conn, Limit.SUBMIT, replace(held[Limit.SUBMIT], hold_state=submit))
 
 
 def _holds_back(answer: QueryAnswer) -> bool:
     return isinstance(answer, Unanswered) and (answer.key_rejected or answer.retry_after_s is not None)
 
 
-def _with_key_rejected(submit: Standing, now: datetime, detail: str) -> Standing:
+def _with_key_rejected(submit: HoldState, now: datetime, detail: str) -> HoldState:
     if submit.hold is not None and submit.hold.reason is Reason.KEY_REJECTED:
         return submit
-    return standings.hold(submit, Reason.KEY_REJECTED, now, detail=detail)
+    return holds.hold(submit, Reason.KEY_REJECTED, now, detail=detail)
 
 
 def split(conn: sa.Connection, context: Context, question: Question, now: datetime) -> None:

@@ -1,6 +1,6 @@
 """Asking now: a client wants to know how a task is, whether or not a question is due.
 
-A refresh goes through the same door as the reconciler's claim: the rate, the standing still, and the lease by which
+A refresh goes through the same door as the reconciler's claim: the rate, the hold, and the lease by which
 no item is asked about by two at once. It needs no reconciler in this process, and works beside any number; what is
 due keeps at least every second permit.
 """
@@ -19,9 +19,9 @@ from app.audit.acts import Action, By
 from app.audit.audit import note
 from app.context import Context
 from app.errors import Conflict, NotFound, NotRefreshed, Unavailable, VendorPaused
-from app.limits import hold as standings
+from app.limits import hold as holds
 from app.limits import limits
-from app.limits.hold import Standing
+from app.limits.hold import HoldState
 from app.limits.limits import Limit
 from app.reconcile import questions
 from app.reconcile.ask import Question, ask, claim, fault_in, is_split, unheard_of
@@ -180,9 +180,9 @@ class Refresher:
             return
         context = self._context
         now = context.clock.now()
-        standing = (await context.db.read(limits.read))[Limit.QUERY].standing
-        if standings.allowed(standing, now, 0) == 0:
-            raise _paused_by(standing, now)
+        hold_state = (await context.db.read(limits.read))[Limit.QUERY].hold_state
+        if holds.allowed(hold_state, now, 0) == 0:
+            raise _paused_by(hold_state, now)
         wait_s = answer.retry_after_s if isinstance(answer, Unanswered) else None
         fault, _ = fault_in(answer)
         raise NotRefreshed(f"the vendor's answer cannot be used ({fault})", wait_s or context.policy.interval_s)
@@ -218,8 +218,8 @@ def _settle_again(conn: sa.Connection, context: Context, task_id: UUID) -> Appli
     return apply(conn, [Change(context.clock.now(), None, task_id)], context.rules)
 
 
-def _paused_by(standing: Standing, now: datetime) -> VendorPaused:
-    hold = standing.hold
+def _paused_by(hold_state: HoldState, now: datetime) -> VendorPaused:
+    hold = hold_state.hold
     if hold is None:
         return VendorPaused("no questions are asked: they are held", HELD_S)
     probed_until = hold.probe_until if hold.probe_until is not None and hold.probe_until > now else hold.until

@@ -13,7 +13,7 @@ import structlog
 
 from app.context import Context
 from app.limits import breakers, limits, model_breaker
-from app.limits import hold as standings
+from app.limits import hold as holds
 from app.limits.model_holds import PARKED_S
 from app.limits.signs_of_life import absences
 from app.notifications.deliver import SCHEDULE_S
@@ -65,8 +65,8 @@ def _bring_limits_back(conn: sa.Connection, context: Context, now: datetime) -> 
     next_at = later(now, 1 / context.policy.query_rate_per_s)
     for name, state in limits.lock(conn, limits.ALL).items():
         not_before_at = min(state.not_before_at, next_at) if state.not_before_at is not None else None
-        standing = standings.set_back(state.standing, now)
-        limits.save(conn, name, replace(state, standing=standing, not_before_at=not_before_at))
+        hold_state = holds.set_back(state.hold_state, now)
+        limits.save(conn, name, replace(state, hold_state=hold_state, not_before_at=not_before_at))
     for key, breaker in breakers.held(conn).items():
         breakers.save(conn, key, model_breaker.set_back(breaker, now))
 

@@ -61,28 +61,28 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """``verdicts``: one for each observation, in order. ``guarded``: the submission's guard refused the event.
+    """``verdicts``: one for each observation, in order. ``rejected``: the submission's guard refused the event.
     ``task_ids``: the tasks that the change reached."""
 
     verdicts: tuple[Verdict, ...]
-    guarded: bool
+    rejected: bool
     task_ids: tuple[UUID, ...]
 
 
 def step(loaded: Loaded, change: Change, rules: Rules) -> Outcome:
     """Apply one change to what is loaded. The tasks that it names and the owners of its items must be among it."""
     touched: dict[UUID, list[dict[str, Any]]] = {}
-    guarded = False
+    rejected = False
     if change.task_id is not None and (task := loaded.tasks.get(change.task_id)):
         _touch(loaded, task, rules, touched)
-        guarded = _advance(loaded, task, change, rules)
+        rejected = _advance(loaded, task, change, rules)
     verdicts = tuple(_observe(loaded, change, seen, rules, touched) for seen in change.observations)
     for task_id, notes in touched.items():
         if task_id not in loaded.removed:
-            late = guarded and task_id == change.task_id
+            late = rejected and task_id == change.task_id
             told = msgspec.structs.replace(change, detail={**change.detail, "late": True}) if late else change
             _conclude(loaded, loaded.tasks[task_id], told, notes, rules)
-    return Outcome(verdicts, guarded, tuple(touched))
+    return Outcome(verdicts, rejected, tuple(touched))
 
 
 def _touch(loaded: Loaded, task: Task, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]) -> None:

@@ -32,7 +32,7 @@ def _cancel(conn: sa.Connection, context: Context, by: By, task_id: UUID, client
     [outcome] = applied.outcomes
     if outcome is None or not outcome.task_ids:
         raise NotFound("there is no such task")
-    if outcome.guarded:
+    if outcome.rejected:
         raise Conflict("only a task that is queued, and of which the vendor has made nothing, can be canceled")
     if found.task.client_name != by.actor:
         done = act(context.clock, by, Action.CANCEL_TASK, str(task_id), client=found.task.client_name)

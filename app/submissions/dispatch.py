@@ -17,8 +17,8 @@ import structlog
 
 from app.context import Context
 from app.limits import breakers, limits, model_holds
-from app.limits import hold as standings
-from app.limits.hold import Reason, Standing
+from app.limits import hold as holds
+from app.limits.hold import HoldState, Reason
 from app.limits.limits import Limit
 from app.limits.model_breaker import Breaker, ModelKey
 from app.limits.model_holds import breaker_after, key_of_task, lock_sendable
@@ -164,19 +164,19 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
     count by a snapshot from before the lock, and overshoot.
     """
     limit = limits.lock(conn, (Limit.SUBMIT,))[Limit.SUBMIT]
-    standing = limit.standing
-    if standing.unknown_tasks and items.any_named(conn, [UUID(text) for text in standing.unknown_tasks]):
-        standing = standings.confirmed(standing)
+    hold_state = limit.hold_state
+    if hold_state.unknown_tasks and items.any_named(conn, [UUID(text) for text in hold_state.unknown_tasks]):
+        hold_state = holds.confirmed(hold_state)
     if not task_rows.any_queued(conn):
-        if standing != limit.standing:
-            limits.save(conn, Limit.SUBMIT, replace(limit, standing=standing))
+        if hold_state != limit.hold_state:
+            limits.save(conn, Limit.SUBMIT, replace(limit, hold_state=hold_state))
         return Claims((), Applied())
     own_in_flight = task_rows.in_flight(conn, now)
     in_flight = sum(own_in_flight.values())
     room = min(free, max(context.policy.max_in_flight - in_flight, 0))
-    allowed = standings.allowed(standing, now, in_flight)
+    allowed = holds.allowed(hold_state, now, in_flight)
     room = room if allowed is None else min(room, allowed)
-    probes = allowed is not None and not standings.waits_for_slot(standing)
+    probes = allowed is not None and not holds.waits_for_slot(hold_state)
     taken = lock_sendable(conn, context.policy, now, room, own_in_flight, limit.last_client, oldest=probes)
     wanted = [_claim(context, record, now, started) for record in taken.records]
     changes = [_claimed(one, record) for one, record in zip(wanted, taken.records, strict=True)]
@@ -184,13 +184,13 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
     claims = tuple(
         one
         for one, outcome in zip(wanted, applied.outcomes, strict=True)
-        if outcome is not None and not outcome.guarded
+        if outcome is not None and not outcome.rejected
     )
     if claims:
         task_rows.note_claimed(conn, [one.task_id for one in claims], context.tokens.signing_key_id)
         if allowed is not None:
-            standing = standings.probing(standing, later(now, context.policy.submit_lease_s))
-    after = replace(limit, standing=standing, last_client=taken.last_client)
+            hold_state = holds.probing(hold_state, later(now, context.policy.submit_lease_s))
+    after = replace(limit, hold_state=hold_state, last_client=taken.last_client)
     if after != limit:
         limits.save(conn, Limit.SUBMIT, after)
     return Claims(claims, applied, taken.moved)
@@ -224,16 +224,16 @@ def _claimed(claim: Claim, record: Record) -> Change:
 
 
 def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], now: datetime) -> Applied:
-    """Apply the outcomes of sends, in order, and let them start or end the standing still."""
+    """Apply the outcomes of sends, in order, and let them start or end the hold."""
     held = limits.lock(conn, limits.ALL)
-    before, queries_before = held[Limit.SUBMIT].standing, held[Limit.QUERY].standing
+    before, queries_before = held[Limit.SUBMIT].hold_state, held[Limit.QUERY].hold_state
     breakers_before = {key: breakers.find(conn, key) for key in dict.fromkeys(one.claim.key for one in outcomes)}
     after, queries_after, breakers_after = before, queries_before, dict(breakers_before)
     changes = []
     for one in outcomes:
         claim, answer = one.claim, one.answer
         named = isinstance(answer, Unknown) and items.any_named(conn, [claim.task_id])
-        after = _standing_after(after, claim, answer, now, named=named)
+        after = _hold_after(after, claim, answer, now, named=named)
         queries_after = _queries_after(queries_after, answer, now)
         breaker = breakers_after[claim.key]
         breaker_then = breaker_after(breaker, claim.claimed_at, answer, now, context.policy, named)
@@ -243,14 +243,14 @@ def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], n
     applied = apply(conn, changes, context.rules)
     for key, breaker in breakers_before.items():
         model_holds.save(conn, key, breaker, breakers_after[key])
-    if standings.waits_for_slot(after) and any(_met_a_full_queue(one.answer) for one in outcomes):
+    if holds.waits_for_slot(after) and any(_met_a_full_queue(one.answer) for one in outcomes):
         # Counted without those that met it.
-        after = standings.full_with(after, sum(task_rows.in_flight(conn, now).values()))
+        after = holds.full_with(after, sum(task_rows.in_flight(conn, now).values()))
     if after != before:
-        _log_standing(before, after)
-        limits.save(conn, Limit.SUBMIT, replace(held[Limit.SUBMIT], standing=after))
+        _log_hold(before, after)
+        limits.save(conn, Limit.SUBMIT, replace(held[Limit.SUBMIT], hold_state=after))
     if queries_after != queries_before:
-        limits.save(conn, Limit.QUERY, replace(held[Limit.QUERY], standing=queries_after))
+        limits.save(conn, Limit.QUERY, replace(held[Limit.QUERY], hold_state=queries_after))
     return applied
 
 
@@ -260,14 +260,14 @@ def _met_a_full_queue(answer: SubmitAnswer | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Waits:
-    """What a task that is sent again waits for: the standing of submissions after the outcome, and the breaker of its
+    """What a task that is sent again waits for: the hold on submissions after the outcome, and the breaker of its
     kind and model after it, if that was open before: then a refusal of everybody fails no task."""
 
-    standing: Standing
+    hold_state: HoldState
     breaker: Breaker | None
 
     def until(self, now: datetime) -> datetime:
-        hold_until = self.standing.hold.until if self.standing.hold is not None else now
+        hold_until = self.hold_state.hold.until if self.hold_state.hold is not None else now
         probe_at = self.breaker.probe_at if self.breaker is not None else None
         return max(hold_until, probe_at or now)
 
@@ -339,34 +339,34 @@ _REASONS: Final = {
 }
 
 
-def _standing_after(
-    before: Standing, claim: Claim, answer: SubmitAnswer | None, now: datetime, *, named: bool
-) -> Standing:
+def _hold_after(
+    before: HoldState, claim: Claim, answer: SubmitAnswer | None, now: datetime, *, named: bool
+) -> HoldState:
     if isinstance(answer, Accepted) or (isinstance(answer, Unknown) and named):
-        return standings.answered(before, claim.claimed_at)
+        return holds.answered(before, claim.claimed_at)
     if isinstance(answer, Unknown):
-        return standings.lost(before, str(claim.task_id), now)
+        return holds.lost(before, str(claim.task_id), now)
     if answer is None:
-        return standings.inconclusive(before, now)
+        return holds.inconclusive(before, now)
     reason = _REASONS.get(answer.meaning.remedy)
     if reason is not None:
         wait_s = answer.retry_after_s if reason is Reason.RATE_LIMITED else None
-        known = Standing(before.hold, before.by_hand, before.by_hand_since)
-        return standings.hold(known, reason, now, detail=answer.message, wait_s=wait_s)
+        known = HoldState(before.hold, before.by_hand, before.by_hand_since)
+        return holds.hold(known, reason, now, detail=answer.message, wait_s=wait_s)
     if answer.meaning.remedy in (Remedy.FAIL, Remedy.HOLD_MODEL):
-        return standings.refused(before, claim.claimed_at, now)
+        return holds.refused(before, claim.claimed_at, now)
     vendor_spoke = answer.status is not None
     if vendor_spoke and (before.hold is None or before.hold.reason is Reason.BREAKER):
-        return standings.refused(before, claim.claimed_at, now)
-    return standings.inconclusive(before, now)
+        return holds.refused(before, claim.claimed_at, now)
+    return holds.inconclusive(before, now)
 
 
-def _queries_after(before: Standing, answer: SubmitAnswer | None, now: datetime) -> Standing:
+def _queries_after(before: HoldState, answer: SubmitAnswer | None, now: datetime) -> HoldState:
     """A rejected key stops queries too; an accepted submission shows that the key is right again."""
     if isinstance(answer, Accepted):
-        return standings.proved(before, Reason.KEY_REJECTED)
+        return holds.proved(before, Reason.KEY_REJECTED)
     if isinstance(answer, Refused) and answer.meaning.remedy is Remedy.FIX_KEY:
-        return standings.hold(before, Reason.KEY_REJECTED, now, detail=answer.message)
+        return holds.hold(before, Reason.KEY_REJECTED, now, detail=answer.message)
     return before
 
 
@@ -386,7 +386,7 @@ def _log_answer(answer: SubmitAnswer) -> None:
             log.warning("submit.outcome_unknown", reason=reason)
 
 
-def _log_standing(before: Standing, after: Standing) -> None:
+def _log_hold(before: HoldState, after: HoldState) -> None:
     if after.hold is not None and (before.hold is None or before.hold.reason is not after.hold.reason):
         log.error("submissions.held", reason=after.hold.reason.value, detail=after.hold.detail)
     elif before.hold is not None and after.hold is None:

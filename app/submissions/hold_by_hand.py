@@ -18,8 +18,8 @@ from app.audit.audit import act
 from app.context import Context
 from app.errors import InvalidRequest
 from app.limits import breakers, limits, model_holds, slots
-from app.limits import hold as standings
-from app.limits.hold import Reason, Standing
+from app.limits import hold as holds
+from app.limits.hold import HoldState, Reason
 from app.limits.limits import Limit
 from app.rules.policy import Policy
 from app.tasks import task_rows
@@ -57,34 +57,34 @@ async def show(context: Context) -> dict[str, Any]:
 
 
 def _hold(conn: sa.Connection, reason: str, now: datetime, done: Act) -> None:
-    _change(conn, (Limit.SUBMIT,), lambda standing: standings.held_by_hand(standing, reason, now))
+    _change(conn, (Limit.SUBMIT,), lambda hold_state: holds.held_by_hand(hold_state, reason, now))
     audit_rows.record(conn, done)
 
 
 def _release(conn: sa.Connection, now: datetime, done: Act) -> list[str]:
     """Returns the reasons that it met."""
     held = limits.lock(conn, limits.ALL)
-    by_hand = held[Limit.SUBMIT].standing.by_hand is not None
+    by_hand = held[Limit.SUBMIT].hold_state.by_hand is not None
     names = (Limit.SUBMIT,) if by_hand else limits.ALL
-    _change(conn, names, lambda standing: standings.released(standing, now))
-    met = [_reason(held[name].standing) for name in names]
+    _change(conn, names, lambda hold_state: holds.released(hold_state, now))
+    met = [_reason(held[name].hold_state) for name in names]
     held_models = {} if by_hand else breakers.forget_all(conn)
     found = sorted({reason for reason in met if reason is not None} | {one.code for one in held_models.values()})
     audit_rows.record(conn, replace(done, detail={"was": found}))
     return found
 
 
-def _change(conn: sa.Connection, names: tuple[Limit, ...], change: Callable[[Standing], Standing]) -> None:
+def _change(conn: sa.Connection, names: tuple[Limit, ...], change: Callable[[HoldState], HoldState]) -> None:
     for name, state in limits.lock(conn, names).items():
-        after = change(state.standing)
-        if after != state.standing:
-            limits.save(conn, name, replace(state, standing=after))
+        after = change(state.hold_state)
+        if after != state.hold_state:
+            limits.save(conn, name, replace(state, hold_state=after))
 
 
-def _reason(standing: Standing) -> str | None:
-    if standing.by_hand is not None:
+def _reason(hold_state: HoldState) -> str | None:
+    if hold_state.by_hand is not None:
         return Reason.BY_HAND.value
-    return standing.hold.reason.value if standing.hold is not None else None
+    return hold_state.hold.reason.value if hold_state.hold is not None else None
 
 
 def _show(conn: sa.Connection, policy: Policy, now: datetime) -> dict[str, Any]:
@@ -112,26 +112,26 @@ def _show(conn: sa.Connection, policy: Policy, now: datetime) -> dict[str, Any]:
             for one in slots.waiting(conn)
         ],
         "standing_still": {
-            "submissions": _why(found[Limit.SUBMIT].standing, now),
-            "queries": _why(found[Limit.QUERY].standing, now),
+            "submissions": _why(found[Limit.SUBMIT].hold_state, now),
+            "queries": _why(found[Limit.QUERY].hold_state, now),
         },
         "held_models": model_holds.overview(conn, policy, now),
     }
 
 
-def _why(standing: Standing, now: datetime) -> dict[str, Any] | None:
+def _why(hold_state: HoldState, now: datetime) -> dict[str, Any] | None:
     """Why something stands still, None if it does not; what is underneath a hold by hand as well."""
-    beneath = _why_held(standing, now)
-    if standing.by_hand is None:
+    beneath = _why_held(hold_state, now)
+    if hold_state.by_hand is None:
         return beneath
-    by_hand = {"reason": Reason.BY_HAND.value, "detail": standing.by_hand or None, "since": standing.by_hand_since}
+    by_hand = {"reason": Reason.BY_HAND.value, "detail": hold_state.by_hand or None, "since": hold_state.by_hand_since}
     if beneath is not None:
         beneath["next_probe_at"] = None
     return by_hand | {"until": None, "next_probe_at": None, "underneath": beneath}
 
 
-def _why_held(standing: Standing, now: datetime) -> dict[str, Any] | None:
-    hold = standing.hold
+def _why_held(hold_state: HoldState, now: datetime) -> dict[str, Any] | None:
+    hold = hold_state.hold
     if hold is None:
         return None
     probing = hold.probe_until is not None and hold.probe_until > now

@@ -132,5 +132,5 @@ def _begin(
         raise InvalidRequest("a recovery is from moments that have passed")
     if sent_since > accepted_before:
         raise InvalidRequest("nothing was accepted before the recovery and sent after it")
-    held = limits.read(conn)[Limit.SUBMIT].standing.by_hand is not None
+    held = limits.read(conn)[Limit.SUBMIT].hold_state.by_hand is not None
     return _Recovery(sent_since, accepted_before, first.at if first is not None else None), held

@@ -11,7 +11,7 @@ from app.audit.acts import Act, Action, By
 from app.audit.audit import act
 from app.context import Context
 from app.errors import Conflict, InvalidRequest, NotFound
-from app.limits import hold as standings
+from app.limits import hold as holds
 from app.limits import limits
 from app.limits.limits import Limit
 from app.reconcile import questions
@@ -73,9 +73,9 @@ def _not_sent(conn: sa.Connection, context: Context, task_id: UUID, done: Act) -
     change = Change(context.clock.now(), "resolved", task_id, event=FoundNotSent(), detail={"not_sent": True})
     applied = apply(conn, [change], context.rules)
     _check(applied, task)
-    standing = standings.known_not_sent(limit.standing, str(task_id))
-    if standing != limit.standing:
-        limits.save(conn, Limit.SUBMIT, replace(limit, standing=standing))
+    hold_state = holds.known_not_sent(limit.hold_state, str(task_id))
+    if hold_state != limit.hold_state:
+        limits.save(conn, Limit.SUBMIT, replace(limit, hold_state=hold_state))
     audit_rows.record(conn, done)
     return applied
 
@@ -100,7 +100,7 @@ def _check(applied: Applied, before: Task) -> None:
     [outcome] = applied.outcomes
     if outcome is None or not outcome.task_ids:
         raise NotFound("there is no such task")
-    if not outcome.guarded:
+    if not outcome.rejected:
         return
     if before.submission is Submission.LAPSED and before.status is TaskStatus.FAILED:
         raise Conflict("the task has failed, and its client was told: retry makes a new one of it")

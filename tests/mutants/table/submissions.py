@@ -154,7 +154,7 @@ HOLDS: Final = (
         "    if hold.probe_until is not None and now < hold.probe_until:\n        return 0\n",
         "",
         "one probe is out at a time",
-        ("tests/rules/submissions/test_standing.py",),
+        ("tests/rules/submissions/test_holds.py",),
     ),
     Mutation(
         "hold-ended-by-a-straggler",
@@ -163,7 +163,7 @@ HOLDS: Final = (
         "    if held is not None and held.reason is not Reason.BREAKER and claimed_at < held.since:\n",
         "    if held is not None and held.reason is Reason.BREAKER and claimed_at < held.since:\n",
         "an acceptance from before a hold does not end it",
-        ("tests/rules/submissions/test_standing.py",),
+        ("tests/rules/submissions/test_holds.py",),
     ),
     Mutation(
         "model-refusals-not-in-a-row",
@@ -191,8 +191,8 @@ LIMITS: Final = (
         "limit-read-without-its-lock",
         "limits",
         "app/submissions/dispatch.py",
-        "    limit = limits.lock(conn, (Limit.SUBMIT,))[Limit.SUBMIT]\n    standing = limit.standing\n",
-        "    limit = limits.read(conn)[Limit.SUBMIT]\n    standing = limit.standing\n",
+        "    limit = limits.lock(conn, (Limit.SUBMIT,))[Limit.SUBMIT]\n    hold_state = limit.hold_state\n",
+        "    limit = limits.read(conn)[Limit.SUBMIT]\n    hold_state = limit.hold_state\n",
         "replicas together stay within the tasks in flight (PostgreSQL)",
         ("tests/database/test_replicas.py",),
     ),

@@ -33,7 +33,7 @@ def lapsed_and_failed() -> Story:
 
 def test_a_claim_starts_a_submission_with_a_fresh_fence() -> None:
     story = Story()
-    assert not story.claimed(3).guarded
+    assert not story.claimed(3).rejected
     task = story.task
     assert (task.status, task.submit_id, task.claimed_at) == ("submitting", story.submit_ids[task.id], after(3))
     assert task.submit_attempts == 1
@@ -43,7 +43,7 @@ def test_a_claim_starts_a_submission_with_a_fresh_fence() -> None:
 def test_a_task_is_claimed_once() -> None:
     story = sent()
     first = story.task.submit_id
-    assert story.claimed(1).guarded
+    assert story.claimed(1).rejected
     assert (story.task.submit_id, story.task.submit_attempts) == (first, 1)
 
 
@@ -72,7 +72,7 @@ def test_refused_for_now_is_queued_again_until_its_time() -> None:
     assert (task.submission, task.status) == (Submission.QUEUED, "queued")
     assert (task.dispatch_due_at, task.slot_until, task.deadline_at) == (after(90), None, None)
     assert task.failure is None
-    assert not story.claimed(90).guarded
+    assert not story.claimed(90).rejected
     assert task.submit_attempts == 2
 
 
@@ -81,9 +81,9 @@ def test_unknown_is_unconfirmed_and_never_sent_again() -> None:
     story.outcome_unknown(30)
     task = story.task
     assert (task.submission, task.status, task.dispatch_due_at) == (Submission.UNKNOWN, "unconfirmed", None)
-    assert story.claimed(31).guarded
+    assert story.claimed(31).rejected
     story.ticks(10_000)
-    assert story.claimed(10_001).guarded
+    assert story.claimed(10_001).rejected
 
 
 def test_an_unconfirmed_task_holds_its_slot_for_four_timeouts_from_its_claim() -> None:
@@ -146,7 +146,7 @@ def test_a_late_accepted_is_always_applied(how: str) -> None:
         story.outcome_unknown(30)
     elif how == "lapsed":
         story.ticks(60)
-    assert not story.accepted(1000).guarded
+    assert not story.accepted(1000).rejected
     task = story.task
     assert (task.submission, task.status, task.failure) == (Submission.ACCEPTED, "running", None)
     assert (task.submitted_at, task.deadline_at, task.finished_at) == (after(1000), after(4600), None)
@@ -157,9 +157,9 @@ def test_a_late_accepted_is_applied_with_an_older_fence_too() -> None:
     old = story.submit_ids[story.task.id]
     story.given_back(1)
     story.claimed(2)
-    assert not story.accepted(3, submit_id=old).guarded
+    assert not story.accepted(3, submit_id=old).rejected
     assert story.task.status == "running"
-    assert story.outcome_unknown(4).guarded
+    assert story.outcome_unknown(4).rejected
     assert story.task.status == "running"
 
 
@@ -183,7 +183,7 @@ def test_a_late_refused_with_the_matching_fence_is_applied_while_no_item_is_know
     story = lapsed_and_failed() if how == "failed" else sent()
     if how == "unknown":
         story.outcome_unknown(30)
-    assert not story.refused(1000, again_s).guarded
+    assert not story.refused(1000, again_s).rejected
     assert story.task.status == ("failed" if again_s is None else "queued")
     if again_s is not None:
         assert story.task.dispatch_due_at == after(again_s)
@@ -208,7 +208,7 @@ def test_a_late_outcome_of_an_earlier_send_has_no_effect(outcome: str, again_s: 
         "unknown": lambda: story.outcome_unknown(3, submit_id=old),
         "given_back": lambda: story.given_back(3, submit_id=old),
     }
-    assert ways[outcome]().guarded
+    assert ways[outcome]().rejected
     assert (story.task.status, story.task.failure) == ("submitting", None)
     assert story.loaded.entries[story.task.id][-1].detail == {"late": True}
 
@@ -217,7 +217,7 @@ def test_a_late_outcome_of_an_earlier_send_has_no_effect(outcome: str, again_s: 
 def test_a_refusal_cannot_take_back_an_acceptance(again_s: float | None) -> None:
     story = sent()
     story.accepted(2)
-    assert story.refused(3, again_s).guarded
+    assert story.refused(3, again_s).rejected
     assert story.task.submission is Submission.ACCEPTED
 
 
@@ -236,10 +236,10 @@ def test_a_callback_between_two_attempts_means_that_it_is_never_sent_again() -> 
     story.refused(1, 10.0)
     story.called_back(5, says(status="running"))
     assert (story.task.status, story.task.dispatch_due_at) == ("running", None)
-    assert story.claimed(10).guarded
+    assert story.claimed(10).rejected
     story.ticks(20)
     assert (story.task.status, story.task.dispatch_due_at) == ("running", None)
-    assert story.canceled(21).guarded
+    assert story.canceled(21).rejected
 
 
 def test_a_claim_given_back_is_due_at_once() -> None:
@@ -254,21 +254,21 @@ def test_a_claim_given_back_after_a_callback_is_not_queued() -> None:
     story.called_back(5, says(status="running"))
     story.given_back(40)
     assert (story.task.status, story.task.dispatch_due_at) == ("running", None)
-    assert story.claimed(41).guarded
+    assert story.claimed(41).rejected
 
 
 def test_a_queued_task_can_be_canceled_and_then_not_sent() -> None:
     story = Story()
-    assert not story.canceled(1).guarded
+    assert not story.canceled(1).rejected
     assert (story.task.status, story.task.dispatch_due_at, story.task.finished_at) == ("canceled", None, after(1))
-    assert story.claimed(2).guarded
+    assert story.claimed(2).rejected
 
 
 @pytest.mark.parametrize("state", [one for one in Submission if one is not Submission.QUEUED])
 def test_nothing_but_a_queued_task_can_be_canceled_or_claimed(state: Submission) -> None:
     story = Story(new_task(submission=state, submit_id=fresh_id(), claimed_at=after(0)))
-    assert story.canceled(1).guarded
-    assert story.claimed(1).guarded
+    assert story.canceled(1).rejected
+    assert story.claimed(1).rejected
     assert story.task.submission is state
 
 

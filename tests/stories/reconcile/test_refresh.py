@@ -326,7 +326,7 @@ async def test_while_the_key_is_rejected_it_is_503_without_a_call(
         assert_problem(answer, 503, "vendor_paused")
         assert 20 <= int(answer.headers["retry-after"]) <= 30
         assert len(queries(sandbox)) == calls
-    # After its time a refresh is the probe, and ends the standing still.
+    # After its time a refresh is the probe, and ends the hold.
     await _vendor_has_finished(sandbox)
     clock.skip(31)
     assert (await refresh(gateway, task["id"])).json()["status"] == "succeeded"

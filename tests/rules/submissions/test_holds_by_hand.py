@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from app.limits.hold import (
     GOING,
+    HoldState,
     Reason,
-    Standing,
     allowed,
     answered,
     confirmed,
@@ -27,19 +27,19 @@ from app.limits.hold import (
 )
 from tests.rules.tasks.scene import after
 
-SAID_BY_THE_VENDOR: dict[str, Callable[[Standing, datetime], Standing]] = {
+SAID_BY_THE_VENDOR: dict[str, Callable[[HoldState, datetime], HoldState]] = {
     "accepted": answered,
-    "refused": lambda standing, at: refused(standing, at, at),
-    "key rejected": lambda standing, at: hold(standing, Reason.KEY_REJECTED, at),
-    "no points": lambda standing, at: hold(standing, Reason.NO_POINTS, at),
-    "queue full": lambda standing, at: hold(standing, Reason.QUEUE_FULL, at),
-    "rate limited": lambda standing, at: hold(standing, Reason.RATE_LIMITED, at, wait_s=1),
-    "outcome unknown": lambda standing, at: lost(standing, "task", at),
+    "refused": lambda hold_state, at: refused(hold_state, at, at),
+    "key rejected": lambda hold_state, at: hold(hold_state, Reason.KEY_REJECTED, at),
+    "no points": lambda hold_state, at: hold(hold_state, Reason.NO_POINTS, at),
+    "queue full": lambda hold_state, at: hold(hold_state, Reason.QUEUE_FULL, at),
+    "rate limited": lambda hold_state, at: hold(hold_state, Reason.RATE_LIMITED, at, wait_s=1),
+    "outcome unknown": lambda hold_state, at: lost(hold_state, "task", at),
     "busy": inconclusive,
-    "key is right": lambda standing, at: proved(standing, Reason.KEY_REJECTED),
-    "called back": lambda standing, at: confirmed(standing),
+    "key is right": lambda hold_state, at: proved(hold_state, Reason.KEY_REJECTED),
+    "called back": lambda hold_state, at: confirmed(hold_state),
     "probed": probing,
-    "found not sent": lambda standing, at: known_not_sent(standing, "task"),
+    "found not sent": lambda hold_state, at: known_not_sent(hold_state, "task"),
 }
 
 
@@ -61,19 +61,19 @@ def test_without_words_it_holds_as_well() -> None:
 
 
 def test_held_again_it_has_new_words_and_the_old_beginning() -> None:
-    standing = held_by_hand(held_by_hand(GOING, "one", after(0)), "two", after(5))
-    assert (standing.by_hand, standing.by_hand_since) == ("two", after(0))
+    hold_state = held_by_hand(held_by_hand(GOING, "one", after(0)), "two", after(5))
+    assert (hold_state.by_hand, hold_state.by_hand_since) == ("two", after(0))
 
 
 def test_released_from_the_vendors_reason_it_probes_now_and_with_one_probe_only() -> None:
-    standing = hold(GOING, Reason.NO_POINTS, after(0))
-    assert allowed(standing, after(1), 0) == 0
-    standing = released(standing, after(1))
-    assert allowed(standing, after(1), 0) == 1
-    assert standing.hold is not None
-    assert standing.hold.since == after(0)
-    standing = released(probing(standing, after(60)), after(2))
-    assert allowed(standing, after(3), 0) == 0
+    hold_state = hold(GOING, Reason.NO_POINTS, after(0))
+    assert allowed(hold_state, after(1), 0) == 0
+    hold_state = released(hold_state, after(1))
+    assert allowed(hold_state, after(1), 0) == 1
+    assert hold_state.hold is not None
+    assert hold_state.hold.since == after(0)
+    hold_state = released(probing(hold_state, after(60)), after(2))
+    assert allowed(hold_state, after(3), 0) == 0
 
 
 def test_released_while_nothing_holds_changes_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Standing still: why submissions hold, until when, and what lets them go on."""
+"""Holds: why submissions hold, until when, and what lets them go on."""
 
 import json
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from app.limits.hold import (
     GOING,
     Hold,
+    HoldState,
     Reason,
-    Standing,
     allowed,
     answered,
     confirmed,
@@ -30,32 +30,32 @@ from tests.rules.tasks.scene import after
 from tests.support.optional import present
 
 
-def may_send(standing: Standing, seconds: float, in_flight: int = 10) -> int | None:
-    return allowed(standing, after(seconds), in_flight)
+def may_send(hold_state: HoldState, seconds: float, in_flight: int = 10) -> int | None:
+    return allowed(hold_state, after(seconds), in_flight)
 
 
-def probed(standing: Standing, seconds: float, lease_s: int = 60) -> Standing:
-    assert may_send(standing, seconds) == 1
-    return probing(standing, after(seconds + lease_s))
+def probed(hold_state: HoldState, seconds: float, lease_s: int = 60) -> HoldState:
+    assert may_send(hold_state, seconds) == 1
+    return probing(hold_state, after(seconds + lease_s))
 
 
 def waits(reason: Reason, met: int, start: float = 0) -> list[float]:
     """The waits between probes, when each of them meets the same refusal at once."""
-    standing, found, now = hold(GOING, reason, after(start)), [], start
+    hold_state, found, now = hold(GOING, reason, after(start)), [], start
     for _ in range(met):
-        wait_s = (present(standing.hold).until - after(now)).total_seconds()
+        wait_s = (present(hold_state.hold).until - after(now)).total_seconds()
         found.append(wait_s)
         now += wait_s
-        standing = hold(probed(standing, now), reason, after(now))
+        hold_state = hold(probed(hold_state, now), reason, after(now))
     return found
 
 
-def tripped() -> Standing:
+def tripped() -> HoldState:
     """The breaker after three unknown outcomes, at 30, 31 and 32 s."""
-    standing = GOING
+    hold_state = GOING
     for n in range(3):
-        standing = lost(standing, f"task-{n}", after(30 + n))
-    return standing
+        hold_state = lost(hold_state, f"task-{n}", after(30 + n))
+    return hold_state
 
 
 def test_while_nothing_holds_any_number_may_be_sent() -> None:
@@ -67,10 +67,10 @@ def test_a_full_queue_is_probed_after_5_s_growing_to_30() -> None:
 
 
 def test_a_full_queue_is_probed_at_once_when_a_slot_is_free() -> None:
-    standing = full_with(hold(GOING, Reason.QUEUE_FULL, after(0)), 4)
-    assert may_send(standing, 1, in_flight=4) == 0
-    assert may_send(standing, 1, in_flight=5) == 0
-    assert may_send(standing, 1, in_flight=3) == 1
+    hold_state = full_with(hold(GOING, Reason.QUEUE_FULL, after(0)), 4)
+    assert may_send(hold_state, 1, in_flight=4) == 0
+    assert may_send(hold_state, 1, in_flight=5) == 0
+    assert may_send(hold_state, 1, in_flight=3) == 1
 
 
 @pytest.mark.parametrize("reason", [one for one in Reason if one not in (Reason.QUEUE_FULL, Reason.BY_HAND)])
@@ -88,29 +88,29 @@ def test_the_breaker_is_probed_after_30_s_growing_to_5_min() -> None:
 
 
 def test_a_rate_limit_waits_as_long_as_the_vendor_asks() -> None:
-    standing = hold(GOING, Reason.RATE_LIMITED, after(0), wait_s=77)
-    assert (may_send(standing, 76), may_send(standing, 77)) == (0, 1)
+    hold_state = hold(GOING, Reason.RATE_LIMITED, after(0), wait_s=77)
+    assert (may_send(hold_state, 76), may_send(hold_state, 77)) == (0, 1)
     assert waits(Reason.RATE_LIMITED, 8)[0] == 2
     assert max(waits(Reason.RATE_LIMITED, 12)) == 30
 
 
 def test_only_one_probe_is_out_until_it_is_answered_or_its_lease_ends() -> None:
-    standing = probed(hold(GOING, Reason.NO_POINTS, after(0)), 30)
-    assert may_send(standing, 31) == may_send(standing, 89.9) == 0
-    assert may_send(standing, 90) == 1
+    hold_state = probed(hold(GOING, Reason.NO_POINTS, after(0)), 30)
+    assert may_send(hold_state, 31) == may_send(hold_state, 89.9) == 0
+    assert may_send(hold_state, 90) == 1
 
 
 def test_a_refusal_of_something_sent_before_the_hold_does_not_widen_the_wait() -> None:
-    standing = hold(GOING, Reason.QUEUE_FULL, after(0))
-    standing = hold(standing, Reason.QUEUE_FULL, after(1))
-    assert present(standing.hold).wait_s == 5
-    assert present(standing.hold).since == after(0)
+    hold_state = hold(GOING, Reason.QUEUE_FULL, after(0))
+    hold_state = hold(hold_state, Reason.QUEUE_FULL, after(1))
+    assert present(hold_state.hold).wait_s == 5
+    assert present(hold_state.hold).since == after(0)
 
 
 def test_a_new_reason_starts_its_own_wait() -> None:
-    standing = probed(hold(GOING, Reason.QUEUE_FULL, after(0)), 5)
-    standing = hold(standing, Reason.NO_POINTS, after(6), detail="balance is 0")
-    assert (present(standing.hold).since, present(standing.hold).until, present(standing.hold).detail) == (
+    hold_state = probed(hold(GOING, Reason.QUEUE_FULL, after(0)), 5)
+    hold_state = hold(hold_state, Reason.NO_POINTS, after(6), detail="balance is 0")
+    assert (present(hold_state.hold).since, present(hold_state.hold).until, present(hold_state.hold).detail) == (
         after(6),
         after(36),
         "balance is 0",
@@ -119,26 +119,26 @@ def test_a_new_reason_starts_its_own_wait() -> None:
 
 @pytest.mark.parametrize("reason", [one for one in Reason if one is not Reason.BY_HAND])
 def test_an_accepted_probe_ends_any_hold(reason: Reason) -> None:
-    standing = probed(hold(GOING, reason, after(0), wait_s=10), 10)
-    assert answered(standing, after(10)) == GOING
+    hold_state = probed(hold(GOING, reason, after(0), wait_s=10), 10)
+    assert answered(hold_state, after(10)) == GOING
 
 
 def test_an_acceptance_from_before_the_hold_proves_only_that_outcomes_are_known() -> None:
-    standing = Standing(hold(GOING, Reason.NO_POINTS, after(20)).hold, unknown_tasks=("a", "b"))
-    after_it = answered(standing, after(19))
-    assert (after_it.hold, after_it.unknown_tasks) == (standing.hold, ())
+    hold_state = HoldState(hold(GOING, Reason.NO_POINTS, after(20)).hold, unknown_tasks=("a", "b"))
+    after_it = answered(hold_state, after(19))
+    assert (after_it.hold, after_it.unknown_tasks) == (hold_state.hold, ())
     assert answered(tripped(), after(1)) == GOING
 
 
 def test_a_refusal_of_the_task_alone_lets_the_next_one_probe_at_once() -> None:
-    standing = refused(probed(hold(GOING, Reason.NO_POINTS, after(0)), 30), after(30), after(31))
-    assert present(standing.hold).reason is Reason.NO_POINTS
-    assert may_send(standing, 31) == 1
+    hold_state = refused(probed(hold(GOING, Reason.NO_POINTS, after(0)), 30), after(30), after(31))
+    assert present(hold_state.hold).reason is Reason.NO_POINTS
+    assert may_send(hold_state, 31) == 1
 
 
 def test_a_probe_that_came_to_nothing_waits_as_long_again() -> None:
-    standing = inconclusive(probed(hold(GOING, Reason.NO_POINTS, after(0)), 30), after(40))
-    assert (may_send(standing, 69), may_send(standing, 70)) == (0, 1)
+    hold_state = inconclusive(probed(hold(GOING, Reason.NO_POINTS, after(0)), 30), after(40))
+    assert (may_send(hold_state, 69), may_send(hold_state, 70)) == (0, 1)
 
 
 def test_an_inconclusive_answer_without_a_probe_changes_nothing() -> None:
@@ -148,14 +148,14 @@ def test_an_inconclusive_answer_without_a_probe_changes_nothing() -> None:
 
 
 def test_two_unknown_outcomes_in_a_row_hold_nothing() -> None:
-    standing = lost(lost(GOING, "a", after(0)), "b", after(1))
-    assert may_send(standing, 1) is None
+    hold_state = lost(lost(GOING, "a", after(0)), "b", after(1))
+    assert may_send(hold_state, 1) is None
 
 
 def test_the_third_unknown_outcome_in_a_row_trips_the_breaker() -> None:
-    standing = tripped()
-    assert present(standing.hold).reason is Reason.BREAKER
-    assert (may_send(standing, 61.9), may_send(standing, 62)) == (0, 1)
+    hold_state = tripped()
+    assert present(hold_state.hold).reason is Reason.BREAKER
+    assert (may_send(hold_state, 61.9), may_send(hold_state, 62)) == (0, 1)
 
 
 LOST_THEN = [lambda s: answered(s, after(2)), lambda s: refused(s, after(2), after(2)), confirmed]
@@ -163,24 +163,24 @@ LOST_THEN = [lambda s: answered(s, after(2)), lambda s: refused(s, after(2), aft
 
 @pytest.mark.parametrize("definite", LOST_THEN)
 def test_a_definite_answer_between_unknown_ones_starts_the_count_anew(definite: Callable[..., Any]) -> None:
-    standing = lost(lost(GOING, "a", after(0)), "b", after(1))
-    standing = lost(lost(definite(standing), "c", after(3)), "d", after(4))
-    assert standing.hold is None
-    assert present(lost(standing, "e", after(5)).hold).reason is Reason.BREAKER
+    hold_state = lost(lost(GOING, "a", after(0)), "b", after(1))
+    hold_state = lost(lost(definite(hold_state), "c", after(3)), "d", after(4))
+    assert hold_state.hold is None
+    assert present(lost(hold_state, "e", after(5)).hold).reason is Reason.BREAKER
 
 
 @pytest.mark.parametrize(
     "definite", [lambda s: answered(s, after(62)), lambda s: refused(s, after(62), after(62)), confirmed]
 )
 def test_a_definite_answer_or_a_confirmation_opens_the_breaker(definite: Callable[..., Any]) -> None:
-    standing = definite(probed(tripped(), 62))
-    assert standing == GOING
-    assert may_send(standing, 63) is None
+    hold_state = definite(probed(tripped(), 62))
+    assert hold_state == GOING
+    assert may_send(hold_state, 63) is None
 
 
 def test_an_unknown_probe_keeps_the_breaker_and_doubles_its_wait() -> None:
-    standing = lost(probed(tripped(), 62), "task-3", after(92))
-    assert (may_send(standing, 151), may_send(standing, 152)) == (0, 1)
+    hold_state = lost(probed(tripped(), 62), "task-3", after(92))
+    assert (may_send(hold_state, 151), may_send(hold_state, 152)) == (0, 1)
 
 
 def test_a_confirmation_says_nothing_of_points_or_the_key() -> None:
@@ -190,27 +190,27 @@ def test_a_confirmation_says_nothing_of_points_or_the_key() -> None:
 
 @pytest.mark.parametrize("reason", [Reason.KEY_REJECTED, Reason.NO_POINTS, Reason.RATE_LIMITED])
 def test_unknown_outcomes_do_not_hide_why_submissions_hold(reason: Reason) -> None:
-    standing = hold(GOING, reason, after(0))
+    hold_state = hold(GOING, reason, after(0))
     for n in range(4):
-        standing = lost(standing, f"task-{n}", after(n))
-    assert present(standing.hold).reason is reason
-    assert len(standing.unknown_tasks) == 4
+        hold_state = lost(hold_state, f"task-{n}", after(n))
+    assert present(hold_state.hold).reason is reason
+    assert len(hold_state.unknown_tasks) == 4
 
 
 def test_a_night_of_unknown_outcomes_is_remembered_in_part() -> None:
-    standing = GOING
+    hold_state = GOING
     for n in range(100):
-        standing = lost(standing, f"task-{n}", after(n))
-    assert len(standing.unknown_tasks) == 20
-    assert standing.unknown_tasks[-1] == "task-99"
+        hold_state = lost(hold_state, f"task-{n}", after(n))
+    assert len(hold_state.unknown_tasks) == 20
+    assert hold_state.unknown_tasks[-1] == "task-99"
 
 
 def test_held_by_hand_sends_nothing_not_even_a_probe() -> None:
-    by_hand = Standing(by_hand="maintenance", by_hand_since=after(0))
+    by_hand = HoldState(by_hand="maintenance", by_hand_since=after(0))
     assert allowed(by_hand, after(10**6), 0) == 0
     held = full_with(hold(by_hand, Reason.QUEUE_FULL, after(0)), 5)
     assert allowed(held, after(100), 0) == 0
-    empty_words = Standing(by_hand="")
+    empty_words = HoldState(by_hand="")
     assert allowed(empty_words, after(0), 0) == 0
 
 
@@ -228,7 +228,7 @@ def test_held_by_hand_sends_nothing_not_even_a_probe() -> None:
 )
 def test_nothing_but_a_hand_releases_what_is_held_by_hand(change: Callable[..., Any]) -> None:
     for before in (GOING, tripped(), hold(GOING, Reason.QUEUE_FULL, after(0))):
-        by_hand = Standing(before.hold, "maintenance", after(0), before.unknown_tasks)
+        by_hand = HoldState(before.hold, "maintenance", after(0), before.unknown_tasks)
         assert (change(by_hand).by_hand, change(by_hand).by_hand_since) == ("maintenance", after(0))
 
 
@@ -243,8 +243,8 @@ holds = st.builds(
     st.none() | times,
     st.none() | st.integers(0, 100),
 )
-standings = st.builds(
-    Standing,
+hold_states = st.builds(
+    HoldState,
     st.none() | holds,
     st.none() | st.text(st.characters(codec="utf-8"), max_size=20),
     st.none() | times,
@@ -252,9 +252,9 @@ standings = st.builds(
 )
 
 
-@given(standings)
-def test_it_comes_back_from_json_as_it_was(standing: Standing) -> None:
-    assert load(json.loads(json.dumps(dump(standing)))) == standing
+@given(hold_states)
+def test_it_comes_back_from_json_as_it_was(hold_state: HoldState) -> None:
+    assert load(json.loads(json.dumps(dump(hold_state)))) == hold_state
 
 
 def test_an_empty_object_is_going() -> None:
@@ -269,31 +269,31 @@ def test_an_empty_object_is_going() -> None:
 )
 def test_submissions_always_go_on_by_themselves(steps: list[str]) -> None:
     """Whatever happened, a probe goes within five minutes of the last outcome, and one acceptance opens all."""
-    standing, now = GOING, 0.0
+    hold_state, now = GOING, 0.0
     for one in steps:
         now += 1
         match one:
-            case "send" if may_send(standing, now) == 1:
-                standing = probing(standing, after(now + 60))
+            case "send" if may_send(hold_state, now) == 1:
+                hold_state = probing(hold_state, after(now + 60))
             case "accept":
-                standing = answered(standing, after(now))
+                hold_state = answered(hold_state, after(now))
             case "lose":
-                standing = lost(standing, str(now), after(now))
+                hold_state = lost(hold_state, str(now), after(now))
             case "full":
-                standing = full_with(hold(standing, Reason.QUEUE_FULL, after(now)), 10)
+                hold_state = full_with(hold(hold_state, Reason.QUEUE_FULL, after(now)), 10)
             case "points":
-                standing = hold(standing, Reason.NO_POINTS, after(now))
+                hold_state = hold(hold_state, Reason.NO_POINTS, after(now))
             case "busy":
-                standing = inconclusive(standing, after(now))
+                hold_state = inconclusive(hold_state, after(now))
             case "bad":
-                standing = refused(standing, after(now), after(now))
+                hold_state = refused(hold_state, after(now), after(now))
             case "confirm":
-                standing = confirmed(standing)
+                hold_state = confirmed(hold_state)
             case "rest":
                 now += 20
-    assert may_send(standing, now + 300) in (1, None)
-    if standing.hold is not None:
-        assert answered(probing(standing, after(now + 400)), after(now + 300)) == GOING
+    assert may_send(hold_state, now + 300) in (1, None)
+    if hold_state.hold is not None:
+        assert answered(probing(hold_state, after(now + 400)), after(now + 300)) == GOING
 
 
 @pytest.mark.parametrize("straggler", [Reason.QUEUE_FULL, Reason.RATE_LIMITED])
