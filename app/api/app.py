@@ -17,7 +17,7 @@ from app.clients.keys import KeyUses
 from app.context import Context
 from app.notifications import routes as notification_routes
 from app.notifications.post import WebhookSender
-from app.operations import account_routes, audit_routes, drift_routes, erase_routes
+from app.operations import account, audit_routes, drift_routes, erase_routes
 from app.operations import routes as health_routes
 from app.operations.account import Account
 from app.operations.health import Health
@@ -114,7 +114,7 @@ def rest_api(version: str) -> FastAPI:
         task_routes.router,
         stream_routes.router,
         question_routes.router,
-        account_routes.router,
+        account.router,
         callback_routes.router,
         client_routes.router,
         notification_routes.router,

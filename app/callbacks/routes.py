@@ -6,8 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from app.callbacks import log, replay
-from app.clients.acting import by
-from app.clients.auth import TheAdmin, TheContext
+from app.clients.auth import TheAdmin, TheContext, by
 from app.documents.schemas import CallbackPage, CallbackWithBody, LoggedCallback
 from app.rules.observation import Disposition
 from app.web import cursors

@@ -5,7 +5,9 @@ from typing import Annotated, Final
 import structlog
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
+from structlog.contextvars import get_contextvars
 
+from app.audit.acts import By
 from app.clients import clients
 from app.clients.keys import KeyUses
 from app.context import Context
@@ -13,6 +15,12 @@ from app.errors import Forbidden, Unauthenticated
 from app.rules.client import Client
 from app.web.failure_meter import FailureMeter
 from app.web.services import service
+
+
+def by(client: Client) -> By:
+    """The caller as an actor. The request's id is the one that the log and the answer know it by."""
+    return By(client.name, get_contextvars().get("request_id"))
+
 
 TheContext = Annotated[Context, service("context")]
 _bearer = HTTPBearer(auto_error=False, description="An API key, as `clients create` shows it once.")

@@ -3,8 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from app.clients import clients, keys
-from app.clients.acting import by
-from app.clients.auth import TheAdmin, TheContext
+from app.clients.auth import TheAdmin, TheContext, by
 from app.clients.schemas import ClientPage, ClientRequest, KeyRotation, NewClient, NewKey, RotatedSecret
 from app.rules.client import Client
 from app.web.answers import CONFLICT, PROBLEMS, json_answer

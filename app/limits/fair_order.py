@@ -1,15 +1,33 @@
 """Who is sent next: the clients take turns, and each one's oldest task goes first."""
 
+import heapq
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 
-from app.limits.fairness import in_turn, share
 from app.tasks import task_rows
 from app.tasks.task_rows import Record
+
+
+def in_turn(names: Sequence[str], last: str | None) -> list[str]:
+    """Clients in the order of their turns: by name, beginning after the one that came last."""
+    return sorted(names, key=lambda name: (last is not None and name <= last, name))
+
+
+def share(room: int, in_flight: Mapping[str, int], waiting: Sequence[str]) -> list[str]:
+    """Who gets each of the slots, one after the other: the client with the fewest tasks in flight by then, among
+    equals the one that stands first in ``waiting``."""
+    turns = [(in_flight.get(name, 0), place) for place, name in enumerate(waiting)]
+    heapq.heapify(turns)
+    served = []
+    for _ in range(room if turns else 0):
+        count, place = turns[0]
+        heapq.heapreplace(turns, (count + 1, place))
+        served.append(waiting[place])
+    return served
 
 
 @dataclass(frozen=True, slots=True)

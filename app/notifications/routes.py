@@ -7,8 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr
 
-from app.clients.acting import by
-from app.clients.auth import TheClient, TheContext, scope_of
+from app.clients.auth import TheClient, TheContext, by, scope_of
 from app.errors import Forbidden
 from app.notifications import log
 from app.notifications.post import WebhookSender

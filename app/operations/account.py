@@ -1,14 +1,20 @@
-"""The vendor's account: asked for at most once a minute, however many want to know it."""
+"""The vendor's account, for everybody who submits."""
 
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import APIRouter, Response
+
+from app.clients.auth import TheClient
 from app.context import Context
+from app.documents import schemas
 from app.documents.document import Document
 from app.errors import VendorFailed
 from app.tempolor.answers import Unanswered
+from app.web.answers import PROBLEMS, VENDOR_FAILED, json_answer
+from app.web.services import service
 
 ACCOUNT_FRESH = timedelta(seconds=60)
 
@@ -39,3 +45,14 @@ class Account:
 def _number(value: Any) -> float | None:
     """What the vendor says where a number belongs; anything else stands in ``vendor`` alone."""
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+router = APIRouter(prefix="/v1", responses=PROBLEMS)
+TheAccount = Annotated[Account, service("account")]
+
+
+@router.get("/account", response_model=schemas.Account, responses=VENDOR_FAILED, summary="The vendor's account")
+async def get_account(_client: TheClient, account: TheAccount) -> Response:
+    """The vendor's balance, at most a minute old."""
+    found = await account.get()
+    return json_answer(found)

@@ -5,8 +5,7 @@ from typing import Final
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from app.clients.acting import by
-from app.clients.auth import TheAdmin, TheContext
+from app.clients.auth import TheAdmin, TheContext, by
 from app.operations import erase
 from app.web.answers import CONFLICT, PROBLEMS, json_answer
 from app.web.path_ids import storable

@@ -4,8 +4,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Request, Response
 
-from app.clients.acting import by
-from app.clients.auth import TheAdmin, TheClient, TheContext, scope_of
+from app.clients.auth import TheAdmin, TheClient, TheContext, by, scope_of
 from app.documents import read
 from app.documents.schemas import AdoptRequest, Task, TaskPage
 from app.reconcile.adopt import adopt

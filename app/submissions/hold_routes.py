@@ -6,8 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
-from app.clients.acting import by
-from app.clients.auth import TheAdmin, TheContext
+from app.clients.auth import TheAdmin, TheContext, by
 from app.submissions import hold_by_hand
 from app.submissions.recover import recover
 from app.web.answers import PROBLEMS, json_answer

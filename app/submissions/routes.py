@@ -2,8 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from app.clients.acting import by
-from app.clients.auth import TheAdmin, TheClient, TheContext, scope_of
+from app.clients.auth import TheAdmin, TheClient, TheContext, by, scope_of
 from app.documents import read
 from app.documents.schemas import EXAMPLE_REQUEST, BatchRequest, ResolveRequest, Task, TaskPage, TaskRequest
 from app.submissions.accept import accept, digest_of, retry

@@ -1,7 +1,9 @@
 """The routes that read tasks: list, one (waited for, if asked), its timeline, and that of an item."""
 
+import asyncio
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Final
+from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field, field_validator
@@ -10,9 +12,9 @@ from app.clients.auth import TheClient, TheContext, scope_of
 from app.documents import read
 from app.documents.schemas import Task, TaskPage, Timeline
 from app.errors import Forbidden
+from app.rules.client import Client
 from app.rules.filters import Filters
 from app.rules.status import TaskStatus
-from app.watching.held_request import UntilWhat, WaitS, held_answer
 from app.watching.waits import Until
 from app.watching.watch import Watch
 from app.web import cursors
@@ -20,6 +22,45 @@ from app.web.answers import PROBLEMS, json_answer
 from app.web.path_ids import storable, uuid_of
 from app.web.services import service
 from app.web.times import RequestTime
+
+MOST_WAIT_S: Final = 60.0
+"""What may be asked for. It is held for somewhat less, see ``Services.longest_wait_s``."""
+
+WaitS = Annotated[
+    float,
+    Query(ge=0, le=MOST_WAIT_S, allow_inf_nan=False, description="hold the answer for at most so many seconds"),
+]
+UntilWhat = Annotated[
+    Until, Query(description="what to wait for; lyrics, stems and midi are playable when they are final")
+]
+
+
+async def held_answer(
+    request: Request, watch: Watch, task_id: UUID, client: Client, wait_s: float, until: Until
+) -> Response:
+    """The task as it is then. Raises ``NotFound``, ``Unavailable``, ``Unauthenticated``."""
+    answer = asyncio.ensure_future(watch.wait(task_id, client, wait_s, until))
+    done = asyncio.ensure_future(_sends_no_more(request))
+    try:
+        await asyncio.wait({answer, done}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            # Most who close have gone: their place is free for another. Who still reads is answered now.
+            answer.cancel()
+            await asyncio.wait({answer})
+            answer = asyncio.ensure_future(watch.wait(task_id, client, 0, until))
+        return Response(await answer, media_type="application/json")
+    finally:
+        answer.cancel()
+        done.cancel()
+
+
+async def _sends_no_more(request: Request) -> None:
+    """Return when the caller has closed its side of the connection."""
+    more = True
+    while more:
+        more = (await request.receive()).get("more_body", False)
+    await request.receive()
+
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
 TheWatch = Annotated[Watch, service("watch")]

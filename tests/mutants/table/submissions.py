@@ -217,7 +217,7 @@ LIMITS: Final = (
     Mutation(
         "share-goes-to-one",
         "limits",
-        "app/limits/fairness.py",
+        "app/limits/fair_order.py",
         "        heapq.heapreplace(turns, (count + 1, place))\n",
         "        heapq.heapreplace(turns, (count, place))\n",
         "one client with many tasks starves nobody",
@@ -226,7 +226,7 @@ LIMITS: Final = (
     Mutation(
         "turn-begins-with-the-last",
         "limits",
-        "app/limits/fairness.py",
+        "app/limits/fair_order.py",
         "last is not None and name <= last, name",
         "last is not None and name < last, name",
         "turns go on after the client that came last",

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.limits.fairness import in_turn, share
+from app.limits.fair_order import in_turn, share
 
 NAMES = ("a", "b", "c", "d")
 
