@@ -51,14 +51,20 @@ def _environment(root: Path) -> Path:
     venv.EnvBuilder(symlinks=True, with_pip=False).create(root / ".venv")
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     packages = root / ".venv" / "lib" / version / "site-packages"
-    (packages / "tree.pth").write_text(f"{root}\n{sysconfig.get_path('purelib')}\n")
+    (packages / "tree.pth").write_text(f"{root}\n{root / 'sdk' / 'python'}\n{sysconfig.get_path('purelib')}\n")
     return root / ".venv" / "bin" / "python"
 
 
+_WHERE: Final = """
+import app, migrations, tempolor_gateway_client
+print(app.__file__, *migrations.__path__, tempolor_gateway_client.__file__)
+"""
+
+
 def _require_own(tree: Tree) -> None:
-    """Prove that the copy's ``app`` is the one that is imported, from anywhere and with an empty environment."""
+    """Prove that the copy's own packages are those that are imported, from anywhere and with an empty environment."""
     told = subprocess.run(
-        [tree.python, "-c", "import app, migrations; print(app.__file__, *migrations.__path__)"],
+        [tree.python, "-c", _WHERE],
         cwd=tree.root.parent,
         env={},
         capture_output=True,
@@ -66,5 +72,5 @@ def _require_own(tree: Tree) -> None:
         check=False,
     )
     found = [Path(one).resolve() for one in told.stdout.split()]
-    if len(found) != 2 or not all(one.is_relative_to(tree.root) for one in found):
+    if len(found) != 3 or not all(one.is_relative_to(tree.root) for one in found):
         raise WrongTree(f"{tree.python} imports {told.stdout.strip() or told.stderr.strip()}")
