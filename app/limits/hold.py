@@ -161,7 +161,10 @@ def inconclusive(hold_state: HoldState, now: datetime) -> HoldState:
 
 
 def lost(hold_state: HoldState, task_id: str, now: datetime) -> HoldState:
-    """One more unknown outcome; the third in a row makes submissions go one by one, ever more slowly."""
+    """One more unknown outcome; the third in a row makes submissions go one by one, ever more slowly. One that is told
+    again (the answer to its commit was lost) is counted once."""
+    if task_id in hold_state.unknown_tasks:
+        return inconclusive(hold_state, now)
     unknown = (*hold_state.unknown_tasks, task_id)[-REMEMBERED:]
     hold_state = replace(hold_state, unknown_tasks=unknown)
     if len(unknown) < BREAKER_TRIPS:

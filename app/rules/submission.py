@@ -112,7 +112,8 @@ def advance(task: Task, event: SubmissionEvent, at: datetime, named: bool, polic
             return False if named else _by_hand(task, event, at, policy)
 
 
-_OUTCOME_OPEN: Final = (Submission.SENDING, Submission.UNKNOWN, Submission.LAPSED)
+OUTCOME_OPEN: Final = (Submission.SENDING, Submission.UNKNOWN, Submission.LAPSED)
+"""What became of the last send is not settled."""
 
 
 def _accept(task: Task, at: datetime, policy: Policy) -> None:
@@ -136,7 +137,7 @@ def _claim(task: Task, event: Claimed, at: datetime, named: bool) -> bool:
 def _return(task: Task, event: WasRefused | GivenBack, at: datetime, named: bool, policy: Policy) -> bool:
     """The vendor certainly does not have this send: the task fails or is queued again, unless the outcome is
     another claim's by now, or an item is known."""
-    if task.submit_id != event.submit_id or task.submission not in _OUTCOME_OPEN:
+    if task.submit_id != event.submit_id or task.submission not in OUTCOME_OPEN:
         return False
     if named:
         # Refused or withdrawn, yet an item exists: somebody's submission of it was taken. The outcome is closed

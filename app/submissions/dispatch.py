@@ -23,8 +23,8 @@ from app.limits.limits import Limit
 from app.limits.model_breaker import Breaker, ModelKey
 from app.limits.model_holds import breaker_after, key_of_task, lock_sendable
 from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
-from app.rules.submission import Claimed, GivenBack, SubmissionEvent, WasAccepted, WasRefused, WasUnknown
-from app.rules.task import Failure
+from app.rules.submission import OUTCOME_OPEN, Claimed, GivenBack, SubmissionEvent, WasAccepted, WasRefused, WasUnknown
+from app.rules.task import Failure, Submission
 from app.rules.timing import later, rfc3339
 from app.rules.transition import Change
 from app.runtime import traces
@@ -72,12 +72,14 @@ class Claims:
     moved: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Outcome:
-    """What came of one send. ``answer``: None if it was given back unsent."""
+    """What came of one send. ``answer``: None if it was given back unsent. ``alone``: it was among those that could
+    not be committed, and holds up nobody else from now on."""
 
     claim: Claim
     answer: SubmitAnswer | None
+    alone: bool = False
 
 
 class Dispatcher:
@@ -135,22 +137,28 @@ class Dispatcher:
 
     async def _settle(self, claim: Claim, answer: SubmitAnswer | None) -> None:
         """Commit an outcome, with those that came while others were committed. It exists only here, so its commit is
-        tried until the process ends; alone where it failed with others."""
+        tried until the process ends."""
         outcome = Outcome(claim, answer)
         self._unsettled.append(outcome)
-        pause_s, alone = 0.1, False
+        pause_s = 0.1
         while outcome in self._unsettled:
             try:
                 async with self._settling:
                     if outcome in self._unsettled:
-                        await self._commit([outcome] if alone else self._unsettled.copy())
+                        together = [one for one in self._unsettled if not one.alone]
+                        await self._commit([outcome] if outcome.alone else together)
             except Exception as error:
                 log.warning("submit.settle_failed", error=type(error).__name__)
                 await self._context.clock.sleep(pause_s)
-                pause_s, alone = min(pause_s * 2, 5.0), True
+                pause_s = min(pause_s * 2, 5.0)
 
     async def _commit(self, outcomes: list[Outcome]) -> None:
-        applied = await self._db.write(settle, self._context, outcomes, self._context.clock.now())
+        try:
+            applied = await self._db.write(settle, self._context, outcomes, self._context.clock.now())
+        except BaseException:
+            for one in outcomes:
+                one.alone = True
+            raise
         self._unsettled = [one for one in self._unsettled if one not in outcomes]
         self._context.committed(applied)
         self._context.wakes.dispatch.set()
@@ -226,6 +234,7 @@ def _claimed(claim: Claim, record: Record) -> Change:
 def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], now: datetime) -> Applied:
     """Apply the outcomes of sends, in order, and let them start or end the hold."""
     held = limits.lock(conn, limits.ALL)
+    known = task_rows.submissions_of(conn, [one.claim.task_id for one in outcomes])
     before, queries_before = held[Limit.SUBMIT].hold_state, held[Limit.QUERY].hold_state
     breakers_before = {key: breakers.find(conn, key) for key in dict.fromkeys(one.claim.key for one in outcomes)}
     after, queries_after, breakers_after = before, queries_before, dict(breakers_before)
@@ -233,11 +242,12 @@ def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], n
     for one in outcomes:
         claim, answer = one.claim, one.answer
         named = isinstance(answer, Unknown) and items.any_named(conn, [claim.task_id])
-        after = _hold_after(after, claim, answer, now, named=named)
-        queries_after = _queries_after(queries_after, answer, now)
-        breaker = breakers_after[claim.key]
-        breaker_then = breaker_after(breaker, claim.claimed_at, answer, now, context.policy, named)
-        breakers_after[claim.key] = breaker_then
+        breaker = breaker_then = breakers_after[claim.key]
+        if not _is_settled(one, known.get(claim.task_id)):
+            after = _hold_after(after, claim, answer, now, named=named)
+            queries_after = _queries_after(queries_after, answer, now)
+            breaker_then = breaker_after(breaker, claim.claimed_at, answer, now, context.policy, named)
+            breakers_after[claim.key] = breaker_then
         waits = _Waits(after, breaker_then if breaker is not None and breaker.held else None)
         changes.append(_change(context, claim, answer, now, waits))
     applied = apply(conn, changes, context.rules)
@@ -252,6 +262,14 @@ def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], n
     if queries_after != queries_before:
         limits.save(conn, Limit.QUERY, replace(held[Limit.QUERY], hold_state=queries_after))
     return applied
+
+
+def _is_settled(outcome: Outcome, known: tuple[UUID | None, Submission] | None) -> bool:
+    """Whether a refusal was committed before, and only the answer to that commit was lost: it counts once."""
+    if not isinstance(outcome.answer, Refused) or known is None:
+        return False
+    submit_id, submission = known
+    return submit_id == outcome.claim.submit_id and submission not in OUTCOME_OPEN
 
 
 def _met_a_full_queue(answer: SubmitAnswer | None) -> bool:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from app.database import dialect
 from app.database.tables import tasks
 from app.rules.filters import Filters, first_id_of
-from app.rules.task import Task
+from app.rules.task import Submission, Task
 from app.tasks.store import task_of
 from app.tasks.writes import CHANGING_FACTS, FACTS, Row
 
@@ -82,6 +82,13 @@ def given_of(conn: sa.Connection, ids: Collection[UUID]) -> dict[UUID, Given]:
     columns = (tasks.c.id, tasks.c.params, tasks.c.metadata_, tasks.c.reference, tasks.c.retry_of)
     rows = conn.execute(sa.select(*columns).where(dialect.any_of(conn, tasks.c.id, list(ids)))) if ids else ()
     return {row.id: Given(row.params, row.metadata_, row.reference, row.retry_of) for row in rows}
+
+
+def submissions_of(conn: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, tuple[UUID | None, Submission]]:
+    """Of some tasks the last attempt to send, and what became of it."""
+    columns = (tasks.c.id, tasks.c.submit_id, tasks.c.submission)
+    rows = conn.execute(sa.select(*columns).where(dialect.any_of(conn, tasks.c.id, list(ids))))
+    return {row.id: (row.submit_id, Submission(row.submission)) for row in rows}
 
 
 def traceparent_of(conn: sa.Connection, task_id: UUID) -> str | None:

@@ -31,15 +31,25 @@ class PassedOn:
 
 
 class Away(PassedOn):
-    """Refuses ``writes_to_refuse`` transactions that write, as a database that is away. ``writes``: how many were
-    asked for."""
+    """Refuses ``writes_to_refuse`` transactions that write, as a database that is away, and loses the answers to
+    ``commits_to_lose``. ``writes``: how many were asked for; ``failed``: how many of these came to nothing."""
 
     writes_to_refuse = 0.0
+    commits_to_lose = 0
     writes = 0
+    failed = 0
 
     async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool, whole: bool = True) -> T:
         self.writes += write
         if write and self.writes_to_refuse > 0:
             self.writes_to_refuse -= 1
             raise Unavailable("the database is away")
-        return await super().run(lane, fn, write=write, whole=whole)
+        try:
+            found = await super().run(lane, fn, write=write, whole=whole)
+        except Exception:
+            self.failed += write
+            raise
+        if write and self.commits_to_lose > 0:
+            self.commits_to_lose -= 1
+            raise Unavailable("the answer to the commit was lost")
+        return found
