@@ -147,15 +147,18 @@ class Dispatcher:
                     if outcome in self._unsettled:
                         together = [one for one in self._unsettled if not one.alone]
                         await self._commit([outcome] if outcome.alone else together)
-            except Exception as error:
-                log.warning("submit.settle_failed", error=type(error).__name__)
+            except Exception:
                 await self._context.clock.sleep(pause_s)
                 pause_s = min(pause_s * 2, 5.0)
 
     async def _commit(self, outcomes: list[Outcome]) -> None:
+        # What is logged from here on is about all of them.
+        structlog.contextvars.unbind_contextvars("task_id", "client")
         try:
             applied = await self._db.write(settle, self._context, outcomes, self._context.clock.now())
-        except BaseException:
+        except BaseException as error:
+            task_ids = [str(one.claim.task_id) for one in outcomes]
+            log.warning("submit.settle_failed", error=type(error).__name__, task_ids=task_ids)
             for one in outcomes:
                 one.alone = True
             raise
