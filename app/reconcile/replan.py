@@ -22,7 +22,7 @@ from app.reconcile.replan_store import Cursor
 from app.rules.policy import Policy
 from app.rules.timing import JITTER, later
 from app.rules.transition import Change
-from app.submissions.dispatch import BACK_OFF_S
+from app.submissions.settle import BACK_OFF_S
 from app.tasks.apply import Applied, apply
 
 BATCH: Final = 100

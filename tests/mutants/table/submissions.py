@@ -90,7 +90,7 @@ FENCE: Final = (
     Mutation(
         "answer-counted-again",
         "holds",
-        "app/submissions/dispatch.py",
+        "app/submissions/settle.py",
         "        if not _is_settled(one, known.get(claim.task_id)):\n",
         "        if True:\n",
         "a refusal whose commit was not confirmed counts once",

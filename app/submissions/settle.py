@@ -1,0 +1,225 @@
+"""Settling outcomes of sends, in one transaction: what they make of each task, of the hold and of circuit breakers."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+import structlog
+
+from app.context import Context
+from app.limits import breakers, limits, model_holds
+from app.limits import hold as holds
+from app.limits.hold import HoldState, Reason
+from app.limits.limits import Limit
+from app.limits.model_breaker import Breaker, ModelKey
+from app.limits.model_holds import breaker_after
+from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
+from app.rules.submission import OUTCOME_OPEN, GivenBack, SubmissionEvent, WasAccepted, WasRefused, WasUnknown
+from app.rules.task import Failure, Submission
+from app.rules.timing import later, rfc3339
+from app.rules.transition import Change
+from app.tasks import items, task_rows
+from app.tasks.apply import Applied, apply
+from app.tempolor.answers import Accepted, Refused, SubmitAnswer, Unknown
+from app.tempolor.codes import Remedy
+from app.tempolor.kinds import KINDS
+
+BACK_OFF_S: Final = (2.0, 30.0)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A task that this process sends now, with the params as they are sent. ``started``: the monotonic clock at the
+    claim."""
+
+    task_id: UUID
+    submit_id: UUID
+    kind: str
+    params: dict[str, Any]
+    key: ModelKey
+    created_at: datetime
+    claimed_at: datetime
+    attempt: int
+    started: float
+    client_name: str
+    traceparent: str | None
+
+
+@dataclass(slots=True, eq=False)
+class Outcome:
+    """What came of one send. ``answer``: None if it was given back unsent. ``alone``: it was among those that could
+    not be committed, and holds up nobody else from now on."""
+
+    claim: Claim
+    answer: SubmitAnswer | None
+    alone: bool = False
+
+
+def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], now: datetime) -> Applied:
+    """Apply the outcomes of sends, in order, and let them start or end the hold."""
+    held = limits.lock(conn, limits.ALL)
+    known = task_rows.submissions_of(conn, [one.claim.task_id for one in outcomes])
+    before, queries_before = held[Limit.SUBMIT].hold_state, held[Limit.QUERY].hold_state
+    breakers_before = {key: breakers.find(conn, key) for key in dict.fromkeys(one.claim.key for one in outcomes)}
+    after, queries_after, breakers_after = before, queries_before, dict(breakers_before)
+    changes = []
+    for one in outcomes:
+        claim, answer = one.claim, one.answer
+        named = isinstance(answer, Unknown) and items.any_named(conn, [claim.task_id])
+        breaker = breaker_then = breakers_after[claim.key]
+        if not _is_settled(one, known.get(claim.task_id)):
+            after = _hold_after(after, claim, answer, now, named=named)
+            queries_after = _queries_after(queries_after, answer, now)
+            breaker_then = breaker_after(breaker, claim.claimed_at, answer, now, context.policy, named)
+            breakers_after[claim.key] = breaker_then
+        waits = _Waits(after, breaker_then if breaker is not None and breaker.held else None)
+        changes.append(_change(context, claim, answer, now, waits))
+    applied = apply(conn, changes, context.rules)
+    for key, breaker in breakers_before.items():
+        model_holds.save(conn, key, breaker, breakers_after[key])
+    if holds.waits_for_slot(after) and any(_met_a_full_queue(one.answer) for one in outcomes):
+        # Counted without those that met it.
+        after = holds.full_with(after, sum(task_rows.in_flight(conn, now).values()))
+    if after != before:
+        _log_hold(before, after)
+        limits.save(conn, Limit.SUBMIT, replace(held[Limit.SUBMIT], hold_state=after))
+    if queries_after != queries_before:
+        limits.save(conn, Limit.QUERY, replace(held[Limit.QUERY], hold_state=queries_after))
+    return applied
+
+
+def _is_settled(outcome: Outcome, known: tuple[UUID | None, Submission] | None) -> bool:
+    """Whether a refusal was committed before, and only the answer to that commit was lost: it counts once."""
+    if not isinstance(outcome.answer, Refused) or known is None:
+        return False
+    submit_id, submission = known
+    return submit_id == outcome.claim.submit_id and submission not in OUTCOME_OPEN
+
+
+def _met_a_full_queue(answer: SubmitAnswer | None) -> bool:
+    return isinstance(answer, Refused) and answer.meaning.remedy is Remedy.WAIT_FOR_SLOT
+
+
+@dataclass(frozen=True, slots=True)
+class _Waits:
+    """What a task that is sent again waits for: the hold on submissions after the outcome, and the breaker of its
+    kind and model after it, if that was open before: then a refusal of everybody fails no task."""
+
+    hold_state: HoldState
+    breaker: Breaker | None
+
+    def until(self, now: datetime) -> datetime:
+        hold_until = self.hold_state.hold.until if self.hold_state.hold is not None else now
+        probe_at = self.breaker.probe_at if self.breaker is not None else None
+        return max(hold_until, probe_at or now)
+
+
+def _change(context: Context, claim: Claim, answer: SubmitAnswer | None, now: datetime, waits: _Waits) -> Change:
+    """What an outcome says of the task."""
+    event: SubmissionEvent
+    match answer:
+        case None:
+            event = GivenBack(claim.submit_id, "not sent in time")
+            return Change(now, "given_back", claim.task_id, event=event)
+        case Accepted(item_ids, request_id, passed_over):
+            event = WasAccepted(claim.submit_id, item_ids, request_id)
+            observations = tuple(_named(KINDS[claim.kind].family.name, item_id, claim) for item_id in item_ids)
+            detail: dict[str, Any] = {"item_ids": list(item_ids), "vendor_request_id": request_id}
+            if passed_over:
+                detail["item_ids_passed_over"] = passed_over
+            return Change(now, "submitted", claim.task_id, observations, event, detail)
+        case Refused():
+            failure = Failure(
+                answer.meaning.code, answer.message, answer.meaning.retryable, answer.status, answer.request_id
+            )
+            again_at = _again_at(claim, answer, now, held=waits.breaker is not None)
+            event = WasRefused(claim.submit_id, failure, again_at)
+            detail = {"code": failure.code, "message": failure.message, "vendor_status": failure.vendor_status}
+            detail["vendor_request_id"] = failure.vendor_request_id
+            if again_at is not None:
+                detail["again_at"] = rfc3339(max(again_at, waits.until(now)))
+            return Change(now, "refused", claim.task_id, event=event, detail=detail)
+        case Unknown(reason):
+            event = WasUnknown(claim.submit_id, reason)
+            return Change(now, "outcome_unknown", claim.task_id, event=event, detail={"reason": reason})
+
+
+def _named(family: str, item_id: str, claim: Claim) -> Observation:
+    return Observation(
+        family,
+        Reading(item_id),
+        Source.SUBMIT,
+        to_us(claim.claimed_at),
+        NamedBy.SUBMIT_ANSWER,
+        sighted=False,
+    )
+
+
+def _again_at(claim: Claim, answer: Refused, now: datetime, *, held: bool) -> datetime | None:
+    """When a refused task may be sent again; None if it fails. Where everybody waits, it keeps its place as the
+    oldest. ``held``: its kind and model were held."""
+    match answer.meaning.remedy:
+        case Remedy.FAIL:
+            return None
+        case Remedy.HOLD_MODEL:
+            return claim.created_at if held else None
+        case Remedy.BACK_OFF:
+            first_s, most_s = BACK_OFF_S
+            wait_s = min(first_s * 2 ** min(claim.attempt - 1, 10), most_s)
+            jittered_s = wait_s * random.uniform(0.8, 1.2)
+            jittered_s = min(max(jittered_s, first_s), most_s)
+            return later(now, jittered_s if answer.retry_after_s is None else answer.retry_after_s)
+        case _:
+            return min(claim.created_at, now)
+
+
+_REASONS: Final = {
+    Remedy.FIX_KEY: Reason.KEY_REJECTED,
+    Remedy.BUY_POINTS: Reason.NO_POINTS,
+    Remedy.WAIT_FOR_SLOT: Reason.QUEUE_FULL,
+    Remedy.SLOW_DOWN: Reason.RATE_LIMITED,
+}
+
+
+def _hold_after(
+    before: HoldState, claim: Claim, answer: SubmitAnswer | None, now: datetime, *, named: bool
+) -> HoldState:
+    if isinstance(answer, Accepted) or (isinstance(answer, Unknown) and named):
+        return holds.answered(before, claim.claimed_at)
+    if isinstance(answer, Unknown):
+        return holds.lost(before, str(claim.task_id), now)
+    if answer is None:
+        return holds.inconclusive(before, now)
+    reason = _REASONS.get(answer.meaning.remedy)
+    if reason is not None:
+        wait_s = answer.retry_after_s if reason is Reason.RATE_LIMITED else None
+        known = HoldState(before.hold, before.by_hand, before.by_hand_since)
+        return holds.hold(known, reason, now, detail=answer.message, wait_s=wait_s)
+    if answer.meaning.remedy in (Remedy.FAIL, Remedy.HOLD_MODEL):
+        return holds.refused(before, claim.claimed_at, now)
+    vendor_spoke = answer.status is not None
+    if vendor_spoke and (before.hold is None or before.hold.reason is Reason.BREAKER):
+        return holds.refused(before, claim.claimed_at, now)
+    return holds.inconclusive(before, now)
+
+
+def _queries_after(before: HoldState, answer: SubmitAnswer | None, now: datetime) -> HoldState:
+    """A rejected key stops queries too; an accepted submission shows that the key is right again."""
+    if isinstance(answer, Accepted):
+        return holds.proved(before, Reason.KEY_REJECTED)
+    if isinstance(answer, Refused) and answer.meaning.remedy is Remedy.FIX_KEY:
+        return holds.hold(before, Reason.KEY_REJECTED, now, detail=answer.message)
+    return before
+
+
+def _log_hold(before: HoldState, after: HoldState) -> None:
+    if after.hold is not None and (before.hold is None or before.hold.reason is not after.hold.reason):
+        log.error("submissions.held", reason=after.hold.reason.value, detail=after.hold.detail)
+    elif before.hold is not None and after.hold is None:
+        log.warning("submissions.released", reason=before.hold.reason.value)
