@@ -1,4 +1,4 @@
-"""What every flow works with: the database, the vendor, the rules, the clock. Made once by the root of a process."""
+"""What every story works with: the database, the vendor, the rules, the clock. Made once by the root of a process."""
 
 import asyncio
 import logging

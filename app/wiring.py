@@ -1,4 +1,4 @@
-"""From the settings to what the flows of a process work with, be it a server or a short command."""
+"""From the settings to what the stories of a process work with, be it a server or a short command."""
 
 import functools
 import ssl
@@ -46,7 +46,7 @@ def redactor_of(settings: Settings, tokens: Tokens) -> Redactor:
 
 
 def context_of(settings: Settings, db: Database, clock: Clock | None = None) -> Context:
-    """What the flows of a process work with, by its settings."""
+    """What the stories of a process work with, by its settings."""
     key = settings.tempolor_api_key.get_secret_value()
     tokens = Tokens([secret.get_secret_value() for secret in settings.callback_secrets])
     redactor = redactor_of(settings, tokens)

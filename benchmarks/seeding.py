@@ -1,5 +1,5 @@
 """Tasks put into a database in bulk, as if they had been submitted: one of each sort is made by the gateway's own
-flows, and then copied with ids and times of its own."""
+stories, and then copied with ids and times of its own."""
 
 import asyncio
 import itertools
@@ -176,7 +176,7 @@ def _has(table: sa.Table) -> bool:
 
 
 def make_pattern(url: str, stage: str, count: int = 1, webhook_url: str | None = None) -> Pattern:
-    """Make one task by the gateway's flows, and read it back as it is stored.
+    """Make one task as the gateway does, and read it back as it is stored.
 
     ``stage``: ``queued``; ``running`` (accepted, its items named); ``ended`` (all callbacks came); ``external``
     (named by a callback under an unbound token)."""

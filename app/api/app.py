@@ -42,7 +42,7 @@ _NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "lo
 
 @dataclass(slots=True)
 class Services:
-    """One process's flows, as the routes use them; each gets those that it names (``services.service``).
+    """What one process has, as the routes use it; each gets those that it names (``services.service``).
     ``heartbeat_s``: between two signs of life of a quiet stream. ``longest_wait_s``: how long an answer is held at
     most. Proxies and balancers give up after 60 s: one that is held as long as that comes too late, and a proxy may
     take the process for dead."""

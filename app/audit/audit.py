@@ -1,7 +1,7 @@
 """Recording what admins do, and reading it.
 
-A flow that changes state makes its act beforehand (``act``) and records it in the transaction of the change, with
-``storage/audit.record``. What changes nothing here is recorded by ``note``, before it is done.
+A story that changes state makes its act beforehand (``act``) and records it in the transaction of the change, with
+``audit_rows.record``. What changes nothing here is recorded by ``note``, before it is done.
 """
 
 import os

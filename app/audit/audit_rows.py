@@ -1,7 +1,7 @@
 """The audit of what admins did: appended and read. The database itself refuses to change or delete a row.
 
 An act that changes state is recorded in the transaction of the change, by ``record(conn, act)`` with an act made
-by ``flows/audit.act``: then one is not without the other. Nothing deletes from it, retention neither.
+by ``audit.act``: then one is not without the other. Nothing deletes from it, retention neither.
 """
 
 from collections.abc import Sequence

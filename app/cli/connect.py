@@ -37,7 +37,7 @@ def with_database(story: Callable[[Database], Awaitable[T]]) -> T:
 
 
 def with_context(story: Callable[[Context], Awaitable[T]]) -> T:
-    """Run one story with all that flows work with, beside whatever else uses the database. Other processes find
+    """Run one story with all that a story works with, beside whatever else uses the database. Other processes find
     what it changed at the next turn of their loops."""
     settings = load_settings()
     set_up(settings.log_format, settings.log_level)

@@ -1,4 +1,4 @@
-"""The database as the flows see it: ``await db.write(fn, …)`` and ``await db.read(fn, …)``, each one transaction.
+"""The database as stories see it: ``await db.write(fn, …)`` and ``await db.read(fn, …)``, each one transaction.
 
 ``fn(conn, …)`` is a synchronous storage function (or a composition of them), so nothing in it can wait for the
 network; it may be run again after a deadlock, so it must have no effect but on its connection and its result.

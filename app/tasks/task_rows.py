@@ -1,4 +1,4 @@
-"""Tasks: locked and saved by the flows, read by the API. Every function runs in its caller's transaction."""
+"""The rows of tasks: claimed, found and listed by stories. Every function runs in its caller's transaction."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass

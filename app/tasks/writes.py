@@ -1,6 +1,6 @@
 """Which rows a change of the state writes: of each table the columns, and what is done where a row is there already.
 
-How they get to the database is in ``state``.
+How they get to the database is in ``store``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
