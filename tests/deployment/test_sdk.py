@@ -1,10 +1,7 @@
 """The Python client as its users have it: a wheel of its own, beside a service whose own package is named ``app``."""
 
 import asyncio
-import shutil
-import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ import pytest
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY
 from tests.support.starting import StartGateway, StartSandbox
+from tests.support.wheels import installed, run
 
 ROOT = Path(__file__).parents[2]
 SERVICE = """
@@ -28,29 +26,12 @@ print(app.NAME, playable.status, playable.items[0].artifacts["audio"].status)
 """
 
 
-def _run(*command: str | Path, cwd: Path) -> str:
-    ended = subprocess.run(command, cwd=cwd, text=True, capture_output=True, timeout=120, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
-
-
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment that has the client's wheel and what it needs, and nothing of the gateway."""
-    folder = tmp_path_factory.mktemp("sdk")
-    shutil.copytree(ROOT / "sdk" / "python", folder / "source", ignore=shutil.ignore_patterns("*.egg-info", "build"))
-    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-cache-dir", "--quiet")
-    alone = ("--no-deps", "--no-index")
-    _run(*pip, "wheel", *alone, "--no-build-isolation", "--wheel-dir", folder, folder / "source", cwd=folder)
-    (wheel,) = folder.glob("*.whl")
-    home = folder / "venv"
-    _run(sys.executable, "-m", "venv", "--without-pip", home, cwd=folder)
-    _run(*pip, "--python", home / "bin" / "python", "install", *alone, wheel, cwd=folder)
-    (own,) = home.glob("lib/python3*/site-packages")
-    # What it depends on; of editable installs such a line knows nothing.
-    (own / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    python, own = installed(tmp_path_factory.mktemp("sdk"), list((ROOT / "sdk" / "python").iterdir()))
     assert (own / "tempolor_gateway_client" / "py.typed").exists()
-    return home / "bin" / "python"
+    return python
 
 
 @on_sqlite
@@ -60,14 +41,14 @@ async def test_a_wheel_talks_to_the_gateway_from_a_service_that_has_an_app_of_it
     (tmp_path / "app.py").write_text('NAME = "studio"\n')
     (tmp_path / "service.py").write_text(SERVICE)
     gateway = await start_gateway(await start_sandbox(scale=200))
-    said = await asyncio.to_thread(_run, python, "service.py", gateway.url, ADMIN_KEY, cwd=tmp_path)
+    said = await asyncio.to_thread(run, python, "service.py", gateway.url, ADMIN_KEY, cwd=tmp_path)
     name, status, audio = said.split()
     assert (name, audio) == ("studio", "ready")
     assert status in ("main_succeeded", "succeeded", "part_failed")
 
 
 def test_it_needs_two_packages() -> None:
-    told = _run(
+    told = run(
         *(sys.executable, "-c", "import importlib.metadata as m; print(m.requires('tempolor-gateway-client'))"),
         cwd=ROOT,
     )
