@@ -22,20 +22,18 @@ async def read(context: Context, callback_id: UUID) -> Document:
 
 
 async def page(
-    context: Context, *, task_id: UUID | None, disposition: str | None, before_id: UUID | None, limit: int
-) -> list[Document]:
-    """A page of the inbound log, newest first, without the bodies."""
-    found = await context.db.read(
-        inbox.list_page, task_id=task_id, disposition=disposition, before_id=before_id, limit=limit
-    )
-    return [callback_document(one) for one in found]
-
-
-async def listed(
-    db: Database, *, task_id: UUID | None, disposition: str | None, family: str | None, limit: int
+    db: Database,
+    *,
+    task_id: UUID | None,
+    disposition: str | None,
+    family: str | None = None,
+    before_id: UUID | None = None,
+    limit: int,
 ) -> list[Document]:
     """The newest callbacks that match, without their bodies."""
-    found = await db.read(inbox.list_page, task_id=task_id, disposition=disposition, family=family, limit=limit)
+    found = await db.read(
+        inbox.list_page, task_id=task_id, disposition=disposition, family=family, before_id=before_id, limit=limit
+    )
     return [callback_document(one) for one in found]
 
 

@@ -36,7 +36,7 @@ async def list_callbacks(
     """Callbacks, newest first, without their bodies."""
     filters = ("callbacks", task_id, disposition)
     found = await log.page(
-        context,
+        context.db,
         task_id=task_id,
         disposition=disposition.value if disposition is not None else None,
         before_id=cursors.read(cursor, filters) if cursor is not None else None,

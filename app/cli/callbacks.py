@@ -36,7 +36,7 @@ def list_callbacks(
 ) -> None:
     """List received callbacks, newest first, one a line: id, time, family, disposition, count, task, detail."""
     found = with_database(
-        lambda db: log.listed(
+        lambda db: log.page(
             db, task_id=task, disposition=disposition.value if disposition else None, family=family, limit=limit
         )
     )
