@@ -64,7 +64,7 @@ class Outcome:
 def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], now: datetime) -> Applied:
     """Apply the outcomes of sends, in order, and let them start or end the hold."""
     held = limits.lock(conn, limits.ALL)
-    known = task_rows.submissions_of(conn, [one.claim.task_id for one in outcomes])
+    known = task_rows.submissions_of(conn, [one.claim.task_id for one in outcomes if isinstance(one.answer, Refused)])
     before, queries_before = held[Limit.SUBMIT].hold_state, held[Limit.QUERY].hold_state
     breakers_before = {key: breakers.find(conn, key) for key in dict.fromkeys(one.claim.key for one in outcomes)}
     after, queries_after, breakers_after = before, queries_before, dict(breakers_before)

@@ -87,7 +87,7 @@ def given_of(conn: sa.Connection, ids: Collection[UUID]) -> dict[UUID, Given]:
 def submissions_of(conn: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, tuple[UUID | None, Submission]]:
     """Of some tasks the last attempt to send, and what became of it."""
     columns = (tasks.c.id, tasks.c.submit_id, tasks.c.submission)
-    rows = conn.execute(sa.select(*columns).where(dialect.any_of(conn, tasks.c.id, list(ids))))
+    rows = conn.execute(sa.select(*columns).where(dialect.any_of(conn, tasks.c.id, list(ids)))) if ids else ()
     return {row.id: (row.submit_id, Submission(row.submission)) for row in rows}
 
 
