@@ -116,10 +116,12 @@ async def _pool() -> Any:
     """The connections, opened by the first request."""
     async with _opening:
         if not hasattr(app.state, "pool"):
-            dsn = os.environ["DATABASE_URL"].replace("postgresql+asyncpg://", "postgresql://")
-            settings = {"jit": "off"}
             app.state.pool = await asyncpg.create_pool(
-                dsn, min_size=1, max_size=POOL_SIZE, init=_set_up, server_settings=settings
+                os.environ["DATABASE_URL"],
+                min_size=1,
+                max_size=POOL_SIZE,
+                init=_set_up,
+                server_settings={"jit": "off"},
             )
     return app.state.pool
 

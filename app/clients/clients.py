@@ -19,6 +19,7 @@ from app.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from app.notifications import outbox
 from app.rules.client import EXTERNAL, Client
 from app.runtime.clock import Clock
+from app.tasks.notice_rows import client_of
 
 NAME_RESTS: Final = timedelta(days=30)
 """A name is not given again so soon after its client was revoked."""
@@ -109,7 +110,7 @@ async def _end_pending(db: Database, clock: Clock, name: str) -> None:
     first = ""
     while True:
         receivers, first = await db.read(outbox.due_receivers, _EVER, first)
-        own = [receiver for receiver in receivers if outbox.client_of(receiver) == name]
+        own = [receiver for receiver in receivers if client_of(receiver) == name]
         while own and await db.write(outbox.end_of_client, own, clock.now(), BATCH) == BATCH:
             pass
         if not first:

@@ -31,7 +31,7 @@ from app.runtime import metrics, traces
 from app.runtime.background import Background
 from app.tasks import tracing
 from app.tasks.apply import Applied, load_locked, save_locked, step_all
-from app.tasks.notice_rows import NotificationStatus
+from app.tasks.notice_rows import NotificationStatus, client_of
 
 SCHEDULE_S: Final = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0, 86_400.0)
 """Waits after each failed attempt (contract); after the last there is one more attempt, and then none."""
@@ -74,7 +74,7 @@ class Turns:
         oldest, would take each place that becomes free; and a client with many receivers all of them."""
         of_client: dict[str, list[str]] = {}
         for one in sorted(receivers, key=lambda each: (busy[each], self._last.get(each, 0))):
-            of_client.setdefault(outbox.client_of(one), []).append(one)
+            of_client.setdefault(client_of(one), []).append(one)
         held = _by_client(busy)
         ranked = [(held[name] + rank, one) for name, own in of_client.items() for rank, one in enumerate(own)]
         return [one for _, one in sorted(ranked, key=lambda pair: pair[0])]
@@ -208,7 +208,7 @@ def claim(
     for receiver in turns.ordered(due, busy):
         left = places - len(letters)
         shared = left - (SENDERS - OPEN_TO_ALL)
-        client_name = outbox.client_of(receiver)
+        client_name = client_of(receiver)
         room = min(PER_RECEIVER - busy[receiver], max(shared, 0 if busy[receiver] else min(left, 1)))
         room = min(room, PER_CLIENT - held[client_name])
         if room > 0:
@@ -222,7 +222,7 @@ def _by_client(busy: Counter[str]) -> Counter[str]:
     """How much each client has under way."""
     held: Counter[str] = Counter()
     for receiver, count in busy.items():
-        held[outbox.client_of(receiver)] += count
+        held[client_of(receiver)] += count
     return held
 
 

@@ -17,11 +17,6 @@ MOST_RECEIVERS: Final = 2000
 """Receivers looked at in one claim; the next one goes on after them."""
 
 
-def client_of(receiver: str) -> str:
-    """The client of a receiver."""
-    return receiver.partition("\n")[0]
-
-
 @dataclass(frozen=True, slots=True)
 class ClaimedNotification:
     """A notification that is due. ``leased_until`` is the fence of this claim; ``attempts`` were made before.

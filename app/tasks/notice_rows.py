@@ -38,6 +38,11 @@ def receiver_of(client_name: str, origin: str) -> str:
     return f"{client_name}\n{origin}"
 
 
+def client_of(receiver: str) -> str:
+    """The client of a receiver."""
+    return receiver.partition("\n")[0]
+
+
 def row_of(one: New) -> Row:
     """The row of a new notification, due at once, as ``writes`` has it."""
     return (

@@ -10,6 +10,7 @@ from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
 from app.clients.auth import TheClient
+from app.watching.routes import TheWatch
 from app.watching.streams import Stream
 from app.watching.watch import Watch
 from app.web.answers import PROBLEMS
@@ -24,7 +25,6 @@ END_S: Final = 1.0
 """How long a stream that was closed may take to send its last."""
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
-TheWatch = Annotated[Watch, service("watch")]
 Heartbeat = Annotated[float, service("heartbeat_s")]
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description="the `id` of the last event received")]
 STREAM: Final[dict[int | str, dict[str, Any]]] = {
