@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 
 from app.database.database import Database, Lane
-from app.drift.gather import Drift
+from app.drift.log import Drift
 from app.limits.signs_of_life import Timekeeper
 from app.rules.loaded import Rules
 from app.rules.policy import Policy

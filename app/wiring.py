@@ -9,12 +9,12 @@ import httpx
 
 from app.context import Context, make_context
 from app.database.database import Database
-from app.drift.gather import Drift
+from app.drift.log import Drift
 from app.runtime import logging
 from app.runtime.clock import Clock
 from app.runtime.metrics import note_vendor_call
 from app.settings import Settings
-from app.settings.trust import authorities_in
+from app.settings.proxies import authorities_in
 from app.tempolor.client import VendorClient
 from app.tempolor.redact import Redactor
 from app.tempolor.tokens import Tokens

@@ -17,7 +17,7 @@ from app.clients.keys import KeyUses
 from app.context import Context
 from app.notifications import routes as notification_routes
 from app.notifications.post import WebhookSender
-from app.operations import account, audit_routes, drift_routes, erase_routes
+from app.operations import account, admin_routes
 from app.operations import routes as health_routes
 from app.operations.account import Account
 from app.operations.health import Health
@@ -118,10 +118,8 @@ def rest_api(version: str) -> FastAPI:
         callback_routes.router,
         client_routes.router,
         notification_routes.router,
-        audit_routes.router,
-        drift_routes.router,
+        admin_routes.router,
         hold_routes.router,
-        erase_routes.router,
     ):
         app.include_router(router, dependencies=[Depends(only_known_parameters)])
     app.include_router(health_routes.router)

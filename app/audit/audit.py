@@ -1,20 +1,76 @@
-"""Recording what admins do, and reading it.
+"""The audit log: what admins did, by whom, to what. Written once, never changed, kept for good.
 
-A story that changes state makes its act beforehand (``act``) and records it in the transaction of the change, with
-``audit_rows.record``. What changes nothing here is recorded by ``note``, before it is done.
+A story that changes state makes its act beforehand (``act``) and records it in the transaction of the change
+(``record``): then one is not without the other. What changes nothing here is recorded by ``note``, before it is done.
+Nothing deletes from it, retention neither, and the database itself refuses to change or delete a row.
 """
 
 import os
 import pwd
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
-from app.audit import audit_rows
-from app.audit.acts import COMMAND_LINE, Act, Action, By
+import sqlalchemy as sa
+
 from app.database.database import Database
+from app.database.tables import audit
 from app.runtime.clock import Clock, Ids
 
+COMMAND_LINE: Final = "cli:"
+"""What the actor of a command begins with, before the name of the system's user. No client's name begins so."""
+
 MOST_TEXT: Final = 300
+"""Characters of a target, at most."""
+
+
+class Action(StrEnum):
+    """Every kind of act that is recorded."""
+
+    CREATE_CLIENT = "clients.create"
+    REVOKE_CLIENT = "clients.revoke"
+    ROTATE_KEY = "clients.rotate_key"
+    DROP_KEY = "clients.drop_previous_key"
+    ROTATE_WEBHOOK = "clients.rotate_webhook_secret"
+    ERASE_CLIENT = "clients.erase"
+    HOLD = "submissions.hold"
+    RELEASE = "submissions.release"
+    RECOVER = "submissions.recover"
+    RESOLVE_TASK = "tasks.resolve"
+    ADOPT_ITEMS = "tasks.adopt"
+    CANCEL_TASK = "tasks.cancel"
+    RETRY_TASK = "tasks.retry"
+    REFRESH_TASK = "tasks.refresh"
+    VERIFY_TASK = "tasks.verify"
+    """Only in what earlier releases recorded."""
+    REPLAY_CALLBACK = "callbacks.replay"
+    REDELIVER = "notifications.redeliver"
+    PURGE = "purge"
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who acts: a client's name, or ``cli:`` and the system's user; and the request it came with, if that has an
+    id."""
+
+    actor: str
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One act. ``target``: what it was done to, by the name or id that the API knows it by, "" for the whole.
+    ``detail`` is JSON and holds no secret."""
+
+    id: UUID
+    at: datetime
+    by: By
+    action: Action
+    target: str
+    detail: dict[str, Any]
 
 
 def act(clock: Clock, by: By, action: Action, target: str = "", **detail: Any) -> Act:
@@ -25,12 +81,12 @@ def act(clock: Clock, by: By, action: Action, target: str = "", **detail: Any) -
 
 async def note(db: Database, clock: Clock, by: By, action: Action, target: str = "", **detail: Any) -> None:
     """Record an act that changes no state here, in a transaction of its own. Raises ``Unavailable``."""
-    await db.write(audit_rows.record, act(clock, by, action, target, **detail))
+    await db.write(record, act(clock, by, action, target, **detail))
 
 
 async def page(db: Database, before_id: UUID | None, limit: int) -> list[dict[str, Any]]:
     """A page of the audit, newest first."""
-    return [_document(one) for one in await db.read(audit_rows.list_page, before_id, limit)]
+    return [_document(one) for one in await db.read(list_page, before_id, limit)]
 
 
 def command_line() -> By:
@@ -53,3 +109,37 @@ def _document(one: Act) -> dict[str, Any]:
         "detail": one.detail,
         "request_id": one.by.request_id,
     }
+
+
+def record(conn: sa.Connection, act: Act) -> None:
+    """Append an act, in the caller's transaction."""
+    conn.execute(
+        audit.insert().values(
+            id=act.id,
+            at=act.at,
+            actor=act.by.actor,
+            action=act.action.value,
+            target=act.target,
+            detail=act.detail,
+            request_id=act.by.request_id,
+        )
+    )
+
+
+def list_page(conn: sa.Connection, before_id: UUID | None, limit: int) -> Sequence[Act]:
+    """The newest acts, at most ``limit``."""
+    statement = sa.select(audit).order_by(audit.c.id.desc()).limit(limit)
+    if before_id is not None:
+        statement = statement.where(audit.c.id < before_id)
+    return [_act(row) for row in conn.execute(statement)]
+
+
+def first(conn: sa.Connection, action: Action, target: str) -> Act | None:
+    """The first act of a kind on a target."""
+    matches = sa.and_(audit.c.action == action.value, audit.c.target == target)
+    row = conn.execute(sa.select(audit).where(matches).order_by(audit.c.id).limit(1)).one_or_none()
+    return _act(row) if row else None
+
+
+def _act(row: Any) -> Act:
+    return Act(row.id, row.at, By(row.actor, row.request_id), Action(row.action), row.target, row.detail)

@@ -18,7 +18,7 @@ from app.errors import GatewayError, PayloadTooLarge, Unavailable
 from app.runtime import metrics
 from app.runtime.deadlines import Deadlines
 from app.tempolor.kinds import FAMILIES
-from app.web.encodings import unpacked
+from app.web.decoding import unpacked
 from app.web.failure_meter import FailureMeter
 from app.web.problems import Problem, of_error
 

@@ -11,9 +11,8 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 
-from app.audit import audit_rows
-from app.audit.acts import Act, Action, By
-from app.audit.audit import act
+from app.audit import audit
+from app.audit.audit import Act, Action, By, act
 from app.callbacks import inbox
 from app.callbacks.inbox import Logged
 from app.callbacks.log import callback_document
@@ -74,7 +73,7 @@ def _replay(conn: sa.Connection, context: Context, callback_id: UUID, recorded: 
     logged = inbox.find(conn, callback_id)
     if logged is None:
         raise NotFound("there is no such callback")
-    audit_rows.record(conn, recorded)
+    audit.record(conn, recorded)
     try:
         readings = wire.read_callback(context.redactor.body(logged.body), FAMILIES[logged.family]).readings
     except decoding.Malformed as error:

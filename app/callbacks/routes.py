@@ -11,7 +11,7 @@ from app.documents.schemas import CallbackPage, CallbackWithBody, LoggedCallback
 from app.rules.observation import Disposition
 from app.web import cursors
 from app.web.answers import CONFLICT, PROBLEMS, json_answer
-from app.web.path_ids import uuid_of
+from app.web.parameters import uuid_of
 
 router = APIRouter(prefix="/v1/callbacks", responses=PROBLEMS)
 

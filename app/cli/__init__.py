@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import typer
 
 from app.cli import callbacks, clients, processes, submissions, tasks, upkeep
-from app.cli.printing import fail
+from app.cli.connect import fail
 from app.errors import GatewayError
 from app.settings import BadSettings
-from app.settings.text import trimmed
+from app.settings.sources import trimmed
 
 # In the order in which the help shows them.
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

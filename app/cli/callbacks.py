@@ -8,8 +8,7 @@ import typer
 
 from app.audit import audit
 from app.callbacks import log, replay
-from app.cli.connect import with_context, with_database
-from app.cli.printing import fail
+from app.cli.connect import fail, with_context, with_database
 from app.rules.observation import Disposition
 from app.settings import load_settings
 from app.tempolor import tokens

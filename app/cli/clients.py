@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from app.audit import audit
-from app.cli.connect import with_database
-from app.cli.printing import print_counts, when
+from app.cli.connect import print_counts, when, with_database
 from app.clients import clients, keys
 from app.operations.erase import erase
 from app.rules.timing import rfc3339

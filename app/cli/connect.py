@@ -1,8 +1,10 @@
-"""How a short command reaches the database, beside whatever else uses it."""
+"""How a short command reaches the database, beside whatever else uses it, and how it prints."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from datetime import datetime
+from typing import Any, NoReturn, TypeVar
 
 import typer
 
@@ -11,6 +13,7 @@ from app.database.connect import is_sqlite, name_of, open_database, parse_url
 from app.database.database import Database
 from app.database.migrate import check_at_head
 from app.database.sqlite_file import find_file
+from app.rules.timing import rfc3339
 from app.runtime.logging import set_up
 from app.settings import database_settings, load_settings
 from app.wiring import context_of
@@ -62,3 +65,25 @@ def require_database(url: str) -> None:
 def say_database(url: str) -> None:
     """Tell people which database it is that a command works on; not among what it prints for programs."""
     typer.echo(f"database: {name_of(parse_url(url))}", err=True)
+
+
+def fail(message: str) -> NoReturn:
+    """End the command with exit code 1."""
+    typer.echo(message, err=True)
+    raise SystemExit(1)
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """A document, times as everywhere."""
+    typer.echo(json.dumps(document, indent=2, default=rfc3339))
+
+
+def print_counts(counts: dict[str, int]) -> None:
+    """Rows by table, one a line."""
+    for table, rows in counts.items():
+        typer.echo(f"{table}\t{rows}")
+
+
+def when(at: datetime | None) -> str:
+    """A moment that may not have come."""
+    return rfc3339(at) or "never"

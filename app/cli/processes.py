@@ -11,8 +11,7 @@ import typer
 import uvloop
 from pydantic import ValidationError
 
-from app.cli.connect import require_database, say_database
-from app.cli.printing import fail
+from app.cli.connect import fail, require_database, say_database
 from app.database.migrate import migrate as migrate_schema
 from app.runtime.logging import set_up
 from app.settings import Settings, database_settings, load_settings, unknown_names

@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from app.audit import audit
-from app.cli.connect import with_context
-from app.cli.printing import fail, print_json
+from app.cli.connect import fail, print_json, with_context
 from app.submissions import hold_by_hand
 from app.submissions.recover import recover
 

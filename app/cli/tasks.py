@@ -6,8 +6,7 @@ from uuid import UUID
 import typer
 
 from app.audit import audit
-from app.cli.connect import with_context
-from app.cli.printing import fail
+from app.cli.connect import fail, with_context
 from app.submissions.resolve import resolve_not_sent, resolve_sent
 
 app = typer.Typer(no_args_is_help=True, help="Tasks, by hand.")

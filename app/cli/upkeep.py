@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 
 from app.audit import audit
-from app.cli.connect import with_database
-from app.cli.printing import print_counts, print_json
-from app.drift import gather
+from app.cli.connect import print_counts, print_json, with_database
+from app.drift import log as drift_log
 from app.operations import retention
 from app.rules.timing import rfc3339
 from app.runtime.clock import Clock
@@ -25,7 +24,7 @@ def list_drift(
     as_json: Annotated[bool, typer.Option("--json", help="As the API has it.")] = False,
 ) -> None:
     """List what the vendor said that nobody knew, seen last first: a line each, with how often, first and last."""
-    found = with_database(gather.listed)
+    found = with_database(drift_log.listed)
     if as_json:
         print_json({"data": found, "next_cursor": None})
         return

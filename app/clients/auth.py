@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from structlog.contextvars import get_contextvars
 
-from app.audit.acts import By
+from app.audit.audit import By
 from app.clients import clients
 from app.clients.keys import KeyUses
 from app.context import Context

@@ -9,9 +9,8 @@ from typing import Final
 import sqlalchemy as sa
 import structlog
 
-from app.audit import audit_rows
-from app.audit.acts import COMMAND_LINE, Act, Action, By
-from app.audit.audit import act
+from app.audit import audit
+from app.audit.audit import COMMAND_LINE, Act, Action, By, act
 from app.clients import client_rows
 from app.clients.keys import BOOTSTRAP, new_api_key
 from app.database.database import Database
@@ -19,7 +18,7 @@ from app.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from app.notifications import outbox
 from app.rules.client import EXTERNAL, Client
 from app.runtime.clock import Clock
-from app.tasks.notice_rows import client_of
+from app.tasks.notices import client_of
 
 NAME_RESTS: Final = timedelta(days=30)
 """A name is not given again so soon after its client was revoked."""
@@ -120,14 +119,14 @@ async def _end_pending(db: Database, clock: Clock, name: str) -> None:
 def _revoke(conn: sa.Connection, name: str, now: datetime, done: Act) -> bool:
     if not client_rows.revoke(conn, name, now):
         return False
-    audit_rows.record(conn, done)
+    audit.record(conn, done)
     return True
 
 
 def _rotate_webhook_secret(conn: sa.Connection, name: str, secret: str, now: datetime, done: Act) -> bool:
     if not client_rows.rotate_webhook_secret(conn, name, secret, now):
         return False
-    audit_rows.record(conn, done)
+    audit.record(conn, done)
     return True
 
 
@@ -137,5 +136,5 @@ def _create(
     client_rows.drop_expired_name(conn, name, now - NAME_RESTS)
     if not client_rows.add(conn, name, api_key, webhook_secret, is_admin=is_admin, now=now):
         return False
-    audit_rows.record(conn, done)
+    audit.record(conn, done)
     return True

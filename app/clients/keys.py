@@ -8,9 +8,8 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from app.audit import audit_rows
-from app.audit.acts import Act, Action, By
-from app.audit.audit import act
+from app.audit import audit
+from app.audit.audit import Act, Action, By, act
 from app.clients import key_store
 from app.database.database import Database
 from app.errors import Conflict, InvalidRequest, NotFound
@@ -98,12 +97,12 @@ class KeyUses:
 def _rotate(conn: sa.Connection, name: str, api_key: str, until: datetime | None, done: Act) -> bool:
     if not key_store.rotate(conn, name, api_key, until):
         return False
-    audit_rows.record(conn, done)
+    audit.record(conn, done)
     return True
 
 
 def _drop_previous(conn: sa.Connection, name: str, done: Act) -> bool:
     if not key_store.drop_previous(conn, name):
         return False
-    audit_rows.record(conn, done)
+    audit.record(conn, done)
     return True

@@ -8,7 +8,7 @@ from app.clients.schemas import ClientPage, ClientRequest, KeyRotation, NewClien
 from app.rules.client import Client
 from app.web.answers import CONFLICT, PROBLEMS, json_answer
 from app.web.bodies import documented, parse, read_json
-from app.web.path_ids import storable
+from app.web.parameters import storable
 
 router = APIRouter(prefix="/v1/clients", responses=PROBLEMS)
 

@@ -1,9 +1,15 @@
-"""Bring the schema to head, and tell whether it is there. One Alembic history for both databases."""
+"""Bring the schema to head, and tell whether it is there. One Alembic history for both databases.
+
+Which releases the schema still serves is a comment on Alembic's own table: it goes wherever the schema goes (dumps,
+copies) and needs no table. A release that has been overtaken while it runs asks for it. PostgreSQL only: a SQLite file
+has one process, which migrates it when it starts.
+"""
 
 import asyncio
+import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -16,7 +22,6 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.database.compatibility import note_usable, usable_revisions
 from app.database.connect import is_sqlite, parse_url
 from app.database.faults import unavailable
 from app.database.postgres import create_engine as create_postgres_engine
@@ -26,6 +31,27 @@ from app.database.sqlite import create_engine as create_sqlite_engine
 from app.database.sqlite_file import FileLock, OpenFiles, find_file, place_of
 from app.database.tables import metadata
 from app.errors import InvalidRequest, SchemaNotAtHead, UnsuitableDatabase
+
+_READ: Final = sa.text("SELECT obj_description(to_regclass('alembic_version'), 'pg_class')")
+
+
+def note_usable(conn: sa.Connection, path: Sequence[str], usable: Sequence[str]) -> None:
+    """Note that a schema at any revision of ``path`` serves the releases of the usable revisions. PostgreSQL;
+    Alembic's table is there."""
+    # COMMENT takes no parameters; revisions are names from our own history.
+    text = json.dumps({"revisions": list(path), "usable_at": list(usable)}).replace("'", "''")
+    conn.exec_driver_sql(f"COMMENT ON TABLE alembic_version IS '{text}'")
+
+
+def usable_revisions(conn: sa.Connection, revision: str) -> frozenset[str]:
+    """What was noted of this revision; none on SQLite, and where nothing was."""
+    text = conn.scalar(_READ) if conn.dialect.name == "postgresql" else None
+    try:
+        found: Any = json.loads(text or "{}")
+        return frozenset(found["usable_at"]) if revision in found["revisions"] else frozenset()
+    except (ValueError, LookupError, TypeError):
+        return frozenset()
+
 
 ROOT: Final = Path(__file__).parents[2]
 _LOCK_KEY: Final = 0x7E3D_0106

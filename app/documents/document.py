@@ -1,17 +1,17 @@
 """A task as clients see it: the JSON of the product contract, derived from what is stored."""
 
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.documents.fitting import fit_items
 from app.documents.warnings import warnings_of
 from app.limits import waiting_for
 from app.limits.waiting_for import Waits
-from app.rules.fields import is_odd, name_of
-from app.rules.join import ItemState
+from app.rules.fields import is_odd, left_out, name_of
+from app.rules.join import ItemState, size_of
 from app.rules.policy import Policy
 from app.rules.shape import Shape
 from app.rules.status import TaskStatus
@@ -25,6 +25,17 @@ from app.tempolor.kinds import FAMILIES
 from app.tempolor.values import as_lines, as_number, as_text, in_seconds
 
 Document = dict[str, Any]
+Read = Callable[[list[Record]], list[Document]]
+
+MOST_TASK_BYTES: Final = 4 * 1024 * 1024
+"""Of a task's JSON, whatever the vendor or somebody with its callback URL said of it."""
+_MOST_ITEMS_BYTES: Final = MOST_TASK_BYTES - 256 * 1024
+_WHOLE_ITEMS: Final = 5
+"""So many items fit however large each is."""
+MOST_PAGE_BYTES: Final = 8 * 1024 * 1024
+"""A page of tasks ends with the one that goes beyond this."""
+_FIRST_PART: Final = 4
+_SMALL_PART_BYTES: Final = 1024 * 1024
 
 
 def documents(conn: sa.Connection, records: list[Record], policy: Policy, now: datetime) -> list[Document]:
@@ -162,3 +173,43 @@ def _error_document(failure: Failure) -> Document:
         "vendor_status": failure.vendor_status,
         "vendor_request_id": failure.vendor_request_id,
     }
+
+
+def fit_items(shown: Sequence[Document]) -> bool:
+    """Where the items of a task are too large together, leave ``vendor`` out of those that take more than their share,
+    then their lyrics. Returns whether something was left out."""
+    if len(shown) <= _WHOLE_ITEMS:
+        return False
+    sizes = [size_of(item) for item in shown]
+    if sum(sizes) <= _MOST_ITEMS_BYTES:
+        return False
+    share = _MOST_ITEMS_BYTES // len(shown)
+    for item, size in zip(shown, sizes, strict=True):
+        if size > share:
+            item["vendor"] = left_out(size_of(item["vendor"]))
+            if size_of(item) > share:
+                item["lyrics"] = item["lyrics_sections"] = None
+    return True
+
+
+def page_of(records: list[Record], read: Read) -> list[Document]:
+    """The documents of the first of some tasks, of all of them if they fit on a page."""
+    page: list[Document] = []
+    room = MOST_PAGE_BYTES
+    for document, size in _in_parts(records, read):
+        page.append(document)
+        room -= size
+        if room <= 0:
+            break
+    return page
+
+
+def _in_parts(records: list[Record], read: Read) -> Iterator[tuple[Document, int]]:
+    """Documents with their sizes, read in parts, so that not much more than a page is ever in memory: a few tasks
+    first, and more while what is read is small."""
+    start, count = 0, _FIRST_PART
+    while part := records[start : start + count]:
+        sized = [(document, size_of(document)) for document in read(part)]
+        yield from sized
+        start += count
+        count = count * 2 if sum(size for _, size in sized) <= _SMALL_PART_BYTES else _FIRST_PART

@@ -5,8 +5,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.context import Context
-from app.documents.document import Document, documents, timeline_documents
-from app.documents.fitting import page_of
+from app.documents.document import Document, documents, page_of, timeline_documents
 from app.errors import NotFound
 from app.rules.filters import Filters
 from app.tasks import items, task_rows, timeline

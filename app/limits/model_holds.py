@@ -2,27 +2,90 @@
 
 The breakers are rows under the lock of the limit of submissions, so that all replicas decide by the same ones. Tasks
 are moved in batches, when a claim meets them: parked when it finds them due, and due again when nothing holds them
-any more, be it because a probe was accepted, by hand, or because an alias sends another model now.
+any more, be it because a probe was accepted, by hand, or because an alias sends another model now. A parked task keeps
+its place in the queue, but its due time is out of the range that a claim looks at. It comes due by itself after a
+while: nothing waits for ever because somebody forgot it, such as a release that knows nothing of this.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
 
-from app.limits import breakers, model_breaker, parked
+from app.database import dialect
+from app.database.tables import tasks
+from app.limits import breakers, model_breaker
 from app.limits.fair_order import Taken, lock_next
 from app.limits.model_breaker import Breaker, ModelKey, key_of
 from app.rules.policy import Policy
 from app.rules.timing import later
 from app.tasks import task_rows
-from app.tasks.task_rows import Record
+from app.tasks.task_rows import Record, record_of
 from app.tempolor.answers import Accepted, Refused, SubmitAnswer, Unknown
 from app.tempolor.codes import Remedy
-from app.tempolor.models import sent_model
+from app.tempolor.kinds import sent_model
+
+MOST_COUNTED: Final = 10_000
+
+_QUEUED: Final = tasks.c.dispatch_due_at.is_not(None)
+
+
+def park(conn: sa.Connection, ids: Sequence[UUID], key: str, until: datetime) -> None:
+    """Park locked tasks under a key."""
+    if ids:
+        these = tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids)))
+        conn.execute(these.values(parked_as=key, dispatch_due_at=until))
+
+
+def unpark(conn: sa.Connection, key: str, now: datetime, limit: int) -> int:
+    """Make the oldest tasks of a key due again, as they were; returns how many. Those that another transaction holds
+    are passed over."""
+    found = sa.select(tasks.c.id).where(tasks.c.parked_as == key, _QUEUED).order_by(tasks.c.id).limit(limit)
+    ids = list(conn.scalars(dialect.locked(found, of=tasks, skip=True)))
+    if ids:
+        # Made later than now: the clock was set back since.
+        made_at = sa.case((tasks.c.created_at > now, now), else_=tasks.c.created_at)
+        due_at = sa.func.coalesce(tasks.c.not_before_at, made_at)
+        these = tasks.update().where(dialect.any_of(conn, tasks.c.id, ids))
+        conn.execute(these.values(parked_as=None, dispatch_due_at=due_at))
+    return len(ids)
+
+
+def lock_first(conn: sa.Connection, key: str) -> Record | None:
+    """Lock the oldest of the tasks of a key that were sent the fewest times: one that can never be accepted must not
+    be the only probe there is. None if there is none, or another transaction holds it."""
+    these = sa.select(tasks).where(tasks.c.parked_as == key, _QUEUED)
+    first = these.order_by(tasks.c.submit_attempts, tasks.c.id).limit(1)
+    row = conn.execute(dialect.locked(first, of=tasks, skip=True)).one_or_none()
+    return record_of(row) if row else None
+
+
+def count(conn: sa.Connection, key: str) -> int:
+    """How many wait under a key, counted up to ``MOST_COUNTED``."""
+    some = sa.select(sa.literal(1)).where(tasks.c.parked_as == key, _QUEUED).limit(MOST_COUNTED).subquery()
+    return conn.scalar(sa.select(sa.func.count()).select_from(some)) or 0
+
+
+def _keys() -> sa.Select[tuple[str]]:
+    """From one key to the next along the index, so that their tasks are not looked at."""
+    parked = sa.and_(tasks.c.parked_as.is_not(None), _QUEUED)
+    found = sa.select(sa.func.min(tasks.c.parked_as).label("key")).where(parked).cte("parked", recursive=True)
+    following = sa.select(sa.func.min(tasks.c.parked_as)).where(parked, tasks.c.parked_as > found.c.key)
+    found = found.union_all(sa.select(following.scalar_subquery()).where(found.c.key.is_not(None)))
+    return sa.select(found.c.key).where(found.c.key.is_not(None))
+
+
+_KEYS: Final = _keys()
+
+
+def keys(conn: sa.Connection) -> list[str]:
+    """The keys under which tasks wait."""
+    return list(conn.scalars(_KEYS))
+
 
 PARKED_S: Final = 3600.0
 MOST_MOVED: Final = 100
@@ -118,7 +181,7 @@ def overview(conn: sa.Connection, policy: Policy, now: datetime) -> list[dict[st
             "detail": one.detail or None,
             "since": one.held_since,
             "next_probe_at": next_probe_at(one, now),
-            "waiting": parked.count(conn, key.text),
+            "waiting": count(conn, key.text),
         }
         for key, one in held(conn, policy).items()
     ]
@@ -134,9 +197,9 @@ def _unpark_others(conn: sa.Connection, holds: Held, now: datetime) -> bool:
     """Make tasks due again that are parked under what is not held (any more)."""
     still = {key.text for key in holds}
     left = MOST_MOVED
-    for text in parked.keys(conn):
+    for text in keys(conn):
         if text not in still and left > 0:
-            left -= parked.unpark(conn, text, now, left)
+            left -= unpark(conn, text, now, left)
     return left < MOST_MOVED
 
 
@@ -145,7 +208,7 @@ def _lock_probes(conn: sa.Connection, holds: Held, policy: Policy, now: datetime
     for key, one in holds.items():
         if len(probes) >= room or not model_breaker.probe_is_due(one, now):
             continue
-        record = parked.lock_first(conn, key.text)
+        record = lock_first(conn, key.text)
         if record is not None:
             breakers.save(conn, key, model_breaker.probing(one, later(now, policy.submit_lease_s)))
             probes.append(record)
@@ -164,7 +227,7 @@ def _park(conn: sa.Connection, taken: Taken, holds: Held, policy: Policy, now: d
     for record in list(found.values())[:MOST_MOVED]:
         by_key.setdefault(key_of_task(record, policy).text, []).append(record.task.id)
     for text, ids in sorted(by_key.items()):
-        parked.park(conn, ids, text, later(now, PARKED_S))
+        park(conn, ids, text, later(now, PARKED_S))
     return bool(found)
 
 

@@ -23,15 +23,14 @@ from app.errors import Unavailable
 from app.notifications import outbox
 from app.notifications.outbox import Attempt, ClaimedNotification
 from app.notifications.post import Answer, Delivered, Failed, Forbidden, Gone, Rejected, WebhookSender
-from app.notifications.render import rendered
-from app.notifications.signing import sign
+from app.notifications.render import rendered, sign
 from app.rules.timing import JITTER, later
 from app.rules.transition import Change
 from app.runtime import metrics, traces
-from app.runtime.background import Background
+from app.runtime.loops import Background
 from app.tasks import tracing
 from app.tasks.apply import Applied, load_locked, save_locked, step_all
-from app.tasks.notice_rows import NotificationStatus, client_of
+from app.tasks.notices import NotificationStatus, client_of
 
 SCHEDULE_S: Final = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0, 86_400.0)
 """Waits after each failed attempt (contract); after the last there is one more attempt, and then none."""

@@ -7,9 +7,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.audit import audit_rows
-from app.audit.acts import Act, Action, By
-from app.audit.audit import act, note
+from app.audit import audit
+from app.audit.audit import Act, Action, By, act, note
 from app.clients import client_rows
 from app.clients.clients import BATCH, ROTATION
 from app.context import Context
@@ -19,7 +18,7 @@ from app.errors import InvalidRequest, NotFound, Unauthenticated
 from app.notifications import outbox
 from app.notifications.deliver import outcome_of
 from app.notifications.post import Delivered, Gone, Rejected, WebhookSender
-from app.notifications.signing import sign
+from app.notifications.render import sign
 from app.rules.client import Client
 from app.rules.timing import rfc3339
 from app.tasks.webhook_url import check_url
@@ -105,7 +104,7 @@ def _redeliver(
         return None
     found = outbox.find(conn, notification_id, client_name)
     if found is not None and found.client_name != done.by.actor:
-        audit_rows.record(conn, replace(done, detail={"client": found.client_name}))
+        audit.record(conn, replace(done, detail={"client": found.client_name}))
     return found
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from app.clients.client_rows import webhook_secrets
 from app.database import dialect
 from app.database.tables import notifications
-from app.tasks.notice_rows import NotificationStatus
+from app.tasks.notices import NotificationStatus
 
 MOST_RECEIVERS: Final = 2000
 """Receivers looked at in one claim; the next one goes on after them."""

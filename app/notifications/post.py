@@ -14,7 +14,7 @@ import structlog
 
 from app.errors import InvalidRequest
 from app.notifications.egress import EgressGuard, EgressRefused, NameNotResolved, Resolve
-from app.notifications.signing import Signed
+from app.notifications.render import Signed
 from app.runtime.retry_after import parse_retry_after
 from app.tasks.webhook_url import read_url
 

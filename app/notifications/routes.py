@@ -15,9 +15,8 @@ from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.web import cursors
 from app.web.answers import PROBLEMS, json_answer
 from app.web.bodies import documented, parse, read_json
-from app.web.path_ids import uuid_of
+from app.web.parameters import RequestTime, uuid_of
 from app.web.services import service
-from app.web.times import RequestTime
 
 NotificationStatusName = Literal["pending", "delivered", "dead"]
 

@@ -1,22 +1,116 @@
-"""Erasing the data of a client that was revoked: its ended tasks, what was received and sent for them, its keys.
+"""Erase the data of a client that was revoked: its ended tasks, what was received and sent for them, its keys.
 
-The client's row stays, so that its name is not given again before its time.
+In small transactions, each complete in itself, so that it can be taken up again. The client's row stays, so that its
+name is not given again before its time.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
+from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.audit import audit_rows
-from app.audit.acts import Act, Action, By
-from app.audit.audit import act
+from app.audit import audit
+from app.audit.audit import Act, Action, By, act
+from app.database import dialect
 from app.database.database import Database
+from app.database.tables import callbacks, clients, idempotency_keys, notifications, tasks, timeline
 from app.errors import Conflict, NotFound
-from app.operations import erase_store
-from app.operations.erase_store import Part
 from app.operations.retention import MOST_ROWS, REST
+from app.operations.retention_store import trim_timeline
 from app.runtime.clock import Clock
+
+MOST_COUNTED: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one transaction erased: rows of one table. ``ended``: there is nothing left."""
+
+    table: str
+    deleted: int
+    ended: bool = False
+
+
+def revoked(conn: sa.Connection, name: str) -> bool | None:
+    """Whether a client was revoked; None if there is no such client."""
+    row = conn.execute(sa.select(clients.c.revoked_at).where(clients.c.name == name)).one_or_none()
+    return row.revoked_at is not None if row else None
+
+
+def count_open(conn: sa.Connection, name: str) -> int:
+    """Tasks of a client that are to be sent or that something is still to come of, counted up to ``MOST_COUNTED``."""
+    found = 0
+    for due in (tasks.c.dispatch_due_at, tasks.c.timer_due_at):
+        some = sa.select(sa.literal(1)).where(due.is_not(None), tasks.c.client_name == name).limit(MOST_COUNTED)
+        found += conn.scalar(sa.select(sa.func.count()).select_from(some.subquery())) or 0
+    return min(found, MOST_COUNTED)
+
+
+def erase_part(conn: sa.Connection, name: str, rows: int) -> Part:
+    """Erase some ``rows`` of a client at most, in the caller's transaction: first what stands by itself, then task by
+    task, each after its inbound rows, which nothing would name any more without it."""
+    for table in (idempotency_keys, notifications):
+        keys = list(table.primary_key)
+        found = conn.execute(sa.select(*keys).where(table.c.client_name == name).order_by(*keys).limit(rows)).all()
+        if found:
+            chosen = sa.tuple_(*keys).in_([tuple(row) for row in found])
+            return Part(table.name, conn.execute(table.delete().where(chosen)).rowcount)
+    return _erase_tasks(conn, name, rows)
+
+
+def _erase_tasks(conn: sa.Connection, name: str, rows: int) -> Part:
+    found = conn.execute(
+        sa.select(tasks.c.id, tasks.c.family, tasks.c.kind, tasks.c.timeline_seq)
+        .where(tasks.c.client_name == name)
+        .order_by(tasks.c.id)
+        .limit(max(rows // 5, 1))
+        .with_for_update(of=tasks)
+    ).all()
+    if not found:
+        return Part(tasks.name, 0, ended=True)
+    own = _inbound(conn, [row.id for row in found], rows)
+    own = own or _unbound(conn, [row.id for row in found if row.kind == f"{row.family}.external"], rows)
+    if own:
+        gone = callbacks.delete().where(dialect.any_of(conn, callbacks.c.id, own))
+        return Part(callbacks.name, conn.execute(gone).rowcount)
+    if found[0].timeline_seq > rows and (trimmed := trim_timeline(conn, found[0].id, rows)):
+        return Part(timeline.name, trimmed)
+    chosen: list[UUID] = []
+    left = rows
+    for row in found:
+        if chosen and row.timeline_seq > left:
+            break
+        chosen.append(row.id)
+        left -= row.timeline_seq
+    return Part(tasks.name, conn.execute(tasks.delete().where(dialect.any_of(conn, tasks.c.id, chosen))).rowcount)
+
+
+def _inbound(conn: sa.Connection, task_ids: Sequence[UUID], rows: int) -> list[UUID]:
+    wanted = dialect.any_of(conn, callbacks.c.task_id, list(task_ids))
+    return list(conn.scalars(sa.select(callbacks.c.id).where(wanted).limit(rows)))
+
+
+def _unbound(conn: sa.Connection, task_ids: Collection[UUID], rows: int) -> list[UUID]:
+    """Inbound rows that are bound to nobody, as the timelines of tasks that were submitted elsewhere name them."""
+    if not task_ids:
+        return []
+    entries = conn.scalars(
+        sa.select(timeline.c.detail).where(
+            dialect.any_of(conn, timeline.c.task_id, list(task_ids)), timeline.c.type == "callback"
+        )
+    )
+    named = [UUID(entry["callback_id"]) for entry in entries if _names_one(entry)]
+    if not named:
+        return []
+    wanted = sa.and_(dialect.any_of(conn, callbacks.c.id, named), callbacks.c.task_id.is_(None))
+    return list(conn.scalars(sa.select(callbacks.c.id).where(wanted).limit(rows)))
+
+
+def _names_one(entry: dict[str, Any]) -> bool:
+    return isinstance(entry.get("callback_id"), str)
+
 
 TABLES: Final = ("tasks", "callbacks", "notifications", "idempotency_keys")
 
@@ -53,19 +147,19 @@ async def erase(
 
 
 def _erase(conn: sa.Connection, name: str, done: Act | None, rows: int) -> Part:
-    found = erase_store.revoked(conn, name)
+    found = revoked(conn, name)
     if found is None:
         raise NotFound("there is no such client")
     if not found:
         raise Conflict(f"the client {name!r} was not revoked; revoke it first")
-    still_open = erase_store.count_open(conn, name)
+    still_open = count_open(conn, name)
     if still_open:
-        number = f"{still_open} or more" if still_open == erase_store.MOST_COUNTED else str(still_open)
+        number = f"{still_open} or more" if still_open == MOST_COUNTED else str(still_open)
         raise Conflict(
             f"{number} tasks of {name!r} are open or wait for something to come; cancel those that are queued, and "
             "come again when the others have ended"
         )
-    part = erase_store.erase(conn, name, rows)
+    part = erase_part(conn, name, rows)
     if done is not None and not part.ended:
-        audit_rows.record(conn, done)
+        audit.record(conn, done)
     return part

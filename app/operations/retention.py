@@ -11,8 +11,7 @@ from typing import Final, TypeVar
 
 import sqlalchemy as sa
 
-from app.audit.acts import Action, By
-from app.audit.audit import note
+from app.audit.audit import Action, By, note
 from app.context import Context
 from app.database import compact
 from app.database.database import Database

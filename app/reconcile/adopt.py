@@ -1,4 +1,4 @@
-"""Taking on items that another system submitted to the vendor: followed from now on by callbacks and queries."""
+"""Adopt items that another system submitted to the vendor: a client follows them from now on."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,18 +6,71 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.audit import audit_rows
-from app.audit.acts import Act, Action, By
-from app.audit.audit import act
+from app.audit import audit
+from app.audit.audit import Act, Action, By, act
 from app.clients import client_rows
 from app.context import Context
 from app.errors import Conflict, InvalidRequest
-from app.reconcile import adoption
-from app.rules.observation import Observation, Reading, Source, to_us
-from app.rules.transition import Change
+from app.rules.client import EXTERNAL
+from app.rules.derive import shown
+from app.rules.loaded import ItemKey, Loaded, Rules
+from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
+from app.rules.schedule import SUSPECT
+from app.rules.status import TASK_FINAL, TaskStatus
+from app.rules.task import Task
+from app.rules.timing import later
+from app.rules.transition import Change, new_external, step
 from app.submissions.accept import AcceptedTasks
 from app.tasks import task_rows
 from app.tasks.apply import Applied, load_locked, save_locked, step_all
+
+
+def strange(loaded: Loaded, key: ItemKey, client_name: str) -> bool:
+    """Whether an item belongs to another client than this one and ``external``."""
+    item = loaded.items.get(key)
+    return item is not None and loaded.tasks[item.task_id].client_name not in (client_name, EXTERNAL)
+
+
+def follow_item(loaded: Loaded, key: ItemKey, client_name: str, at: datetime, rules: Rules) -> Task:
+    """The task that follows an item for a client: its own one if it has it, else the one of the client
+    ``external``, which becomes its own, else a new one. The item must not be ``strange``."""
+    item = loaded.items.get(key)
+    if item is None:
+        return _follow(loaded, key, client_name, at, rules)
+    task = loaded.tasks[item.task_id]
+    if task.client_name != client_name:
+        _take_over(loaded, task, client_name, at, rules)
+    return task
+
+
+def _follow(loaded: Loaded, key: ItemKey, client_name: str, at: datetime, rules: Rules) -> Task:
+    """A new external task. Its item is asked about at once: what was called back before came to nobody."""
+    family, item_id = key
+    task = new_external(loaded, at, family, client_name, rules)
+    # Named as weakly as by an unbound token: who submitted it through us still gets it.
+    named = Observation(
+        family, Reading(item_id), Source.SUBMIT, to_us(at), NamedBy.UNBOUND_TOKEN, sighted=False, fresh=False
+    )
+    step(loaded, Change(at, "adopted", task.id, (named,)), rules)
+    item = loaded.items[key]
+    # Nobody has seen it yet, and one wrong id spoils a whole answer.
+    item.query_due_at, item.query_group = at, SUSPECT
+    return task
+
+
+def _take_over(loaded: Loaded, task: Task, client_name: str, at: datetime, rules: Rules) -> None:
+    """Give a task of the client ``external`` to another, with its state. One that has not ended well by itself has
+    its deadline anew; what is missing of an expired one is asked for."""
+    loaded.shown[task.id] = shown(loaded, task, rules)
+    if task.status not in TASK_FINAL or task.status is TaskStatus.EXPIRED:
+        task.expired_at = None
+        task.deadline_at = later(at, rules.policy.deadline_s)
+    version, owner = task.version, task.client_name
+    task.client_name = client_name
+    step(loaded, Change(at, "adopted", task.id, detail={"from": owner}), rules)
+    if task.version == version:
+        # Whose it is can be seen.
+        task.version, task.updated_at = version + 1, at
 
 
 async def adopt(context: Context, by: By, client_name: str, family: str, item_ids: Sequence[str]) -> AcceptedTasks:
@@ -47,13 +100,13 @@ def _adopt(
     wanted = tuple(Observation(family, Reading(item_id), Source.SUBMIT, to_us(now)) for item_id in item_ids)
     unit = load_locked(conn, [Change(now, None, observations=wanted)])
     loaded = unit.loaded
-    strange = [seen.reading.item_id for seen in wanted if adoption.strange(loaded, seen.key, client_name)]
+    strange = [seen.reading.item_id for seen in wanted if strange(loaded, seen.key, client_name)]
     if strange:
         raise Conflict(f"these items are another client's: {', '.join(strange)}")
-    followed = [adoption.adopt(loaded, seen.key, client_name, now, context.rules) for seen in wanted]
+    followed = [follow_item(loaded, seen.key, client_name, now, context.rules) for seen in wanted]
     applied = step_all(unit, (), context.rules)
     save_locked(conn, unit, context.rules)
     task_rows.give(conn, [task.id for task in followed if not task.new], client_name)
     if applied.changed:
-        audit_rows.record(conn, done)
+        audit.record(conn, done)
     return tuple(task.id for task in followed), applied

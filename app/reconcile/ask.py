@@ -19,13 +19,13 @@ from app.limits.hold import HoldState, Reason
 from app.limits.limits import Limit
 from app.limits.signs_of_life import absences
 from app.reconcile import questions
-from app.reconcile.permits import Span, spend
+from app.reconcile.questions import Span, spend
 from app.rules.observation import Observation, Reading, Source, to_us
 from app.rules.schedule import SUSPECT
 from app.rules.timing import interval_s, later
 from app.rules.transition import Change
 from app.runtime import metrics, traces
-from app.runtime.background import Background
+from app.runtime.loops import Background
 from app.tasks import items, store
 from app.tasks.apply import Applied, apply, load_locked, save_locked, step_all
 from app.tasks.items import Asked, Postponed

@@ -15,8 +15,7 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 
-from app.audit.acts import Action, By
-from app.audit.audit import note
+from app.audit.audit import Action, By, note
 from app.context import Context
 from app.errors import Conflict, NotFound, NotRefreshed, Unavailable, VendorPaused
 from app.limits import hold as holds
@@ -30,8 +29,8 @@ from app.rules.status import TASK_FINAL, TaskStatus
 from app.rules.timing import later
 from app.rules.transition import Change
 from app.rules.view import has_expired_link, view_item
-from app.runtime.background import Background
-from app.runtime.fair_queue import FairQueue
+from app.runtime.concurrency_limit import FairQueue
+from app.runtime.loops import Background
 from app.tasks import store, task_rows
 from app.tasks.apply import Applied, apply
 from app.tasks.store import ItemKey

@@ -4,26 +4,93 @@ No due time lies further ahead than the longest interval of its kind; one that d
 It is brought back in small transactions, by whoever comes first, and again by the next one if that one dies.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
+from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
 
 from app.context import Context
+from app.database import dialect
+from app.database.tables import items as items_table
+from app.database.tables import notifications, tasks
 from app.limits import breakers, limits, model_breaker
 from app.limits import hold as holds
 from app.limits.model_holds import PARKED_S
 from app.limits.signs_of_life import absences
 from app.notifications.deliver import SCHEDULE_S
-from app.reconcile import replan_store
-from app.reconcile.replan_store import Cursor
 from app.rules.policy import Policy
 from app.rules.timing import JITTER, later
 from app.rules.transition import Change
 from app.submissions.settle import BACK_OFF_S
+from app.tasks import items
 from app.tasks.apply import Applied, apply
+
+Cursor = tuple[datetime, UUID]
+
+
+def questions(conn: sa.Connection, now: datetime, reach: datetime, leased_until: datetime, limit: int) -> int:
+    """Questions that are due later than ``reach`` are due now; those that somebody asks, when that lease ends.
+    Returns how many there were."""
+    table = items_table.c
+    far = (
+        sa.select(table.family, table.item_id, table.query_leased_until)
+        .where(table.query_due_at > reach)
+        .order_by(table.query_due_at.desc())
+        .limit(limit)
+    )
+    rows = conn.execute(dialect.locked(far, of=items_table, skip=True)).all()
+    items.lease(conn, [(row.family, row.item_id) for row in rows if row.query_leased_until is not None], leased_until)
+    for row in rows:
+        if row.query_leased_until is None:
+            one = sa.and_(table.family == row.family, table.item_id == row.item_id)
+            conn.execute(items_table.update().where(one).values(query_due_at=now))
+    return len(rows)
+
+
+def submissions(conn: sa.Connection, now: datetime, reach: datetime, parked: datetime, limit: int) -> int:
+    """Queued tasks that are due later than ``reach`` (parked ones: later than ``parked``) are due now. Returns how
+    many there were."""
+    due_at = tasks.c.dispatch_due_at
+    too_far = sa.and_(due_at > reach, sa.or_(tasks.c.parked_as.is_(None), due_at > parked))
+    far = sa.select(tasks.c.id).where(too_far).order_by(due_at.desc(), tasks.c.id.desc()).limit(limit)
+    chosen = list(conn.scalars(dialect.locked(far, of=tasks, skip=True)))
+    if chosen:
+        these = dialect.any_of(conn, tasks.c.id, chosen)
+        conn.execute(tasks.update().where(these).values(dispatch_due_at=now, not_before_at=None))
+    return len(chosen)
+
+
+def letters(conn: sa.Connection, reaches: Sequence[datetime], limit: int) -> int:
+    """Notifications that are due later than the reach of their number of attempts are due then. Returns how many
+    there were."""
+    table = notifications.c
+    last = len(reaches) - 1
+    for attempts, reach in enumerate(reaches):
+        so_many = table.attempts == attempts if attempts < last else table.attempts >= last
+        far = sa.select(table.id).where(table.due_at > reach, so_many).order_by(table.due_at.desc()).limit(limit)
+        chosen = list(conn.scalars(dialect.locked(far, of=notifications, skip=True)))
+        if chosen:
+            these = dialect.any_of(conn, table.id, chosen)
+            conn.execute(notifications.update().where(these).values(due_at=reach))
+            return len(chosen)
+    return 0
+
+
+def timers(conn: sa.Connection, after: Cursor | None, limit: int) -> list[Cursor]:
+    """The next tasks that the clock has still to look at, the latest first, each with when."""
+    due_at, task_id = tasks.c.timer_due_at, tasks.c.id
+    statement = sa.select(due_at, task_id).where(due_at.is_not(None)).order_by(due_at.desc(), task_id.desc())
+    if after is not None:
+        bound: Any = sa.tuple_(
+            *(sa.literal(value, one.type) for value, one in zip(after, (due_at, task_id), strict=True))
+        )
+        statement = statement.where(sa.tuple_(due_at, task_id) < bound)
+    return [(row.timer_due_at, row.id) for row in conn.execute(statement.limit(limit))]
+
 
 BATCH: Final = 100
 TURN_S: Final = 1.0
@@ -47,7 +114,7 @@ class Replanner:
             while await db.write(bring, self._context, clock.now()):
                 if clock.monotonic() >= end:
                     return False
-        while page := await db.read(replan_store.timers, self._after, BATCH):
+        while page := await db.read(timers, self._after, BATCH):
             self._context.committed(await db.write(_look_at, self._context, page, clock.now()))
             self._after = page[-1]
             if clock.monotonic() >= end:
@@ -73,7 +140,7 @@ def _bring_limits_back(conn: sa.Connection, context: Context, now: datetime) -> 
 
 def _bring_questions(conn: sa.Connection, context: Context, now: datetime) -> int:
     reach_s = longest_question_s(context.policy, context.delays.longest_s())
-    return replan_store.questions(conn, now, later(now, reach_s), later(now, context.policy.lease_s), BATCH)
+    return questions(conn, now, later(now, reach_s), later(now, context.policy.lease_s), BATCH)
 
 
 def longest_question_s(policy: Policy, longest_overdue_s: float) -> float:
@@ -83,13 +150,13 @@ def longest_question_s(policy: Policy, longest_overdue_s: float) -> float:
 
 
 def _bring_submissions(conn: sa.Connection, _context: Context, now: datetime) -> int:
-    return replan_store.submissions(conn, now, later(now, BACK_OFF_S[1]), later(now, PARKED_S), BATCH)
+    return submissions(conn, now, later(now, BACK_OFF_S[1]), later(now, PARKED_S), BATCH)
 
 
 def _bring_letters(conn: sa.Connection, context: Context, now: datetime) -> int:
     lease_s = context.policy.lease_s
     waits_s = (lease_s, *(max(wait_s * (1 + JITTER), lease_s) for wait_s in SCHEDULE_S))
-    return replan_store.letters(conn, [later(now, wait_s) for wait_s in waits_s], BATCH)
+    return letters(conn, [later(now, wait_s) for wait_s in waits_s], BATCH)
 
 
 def _look_at(conn: sa.Connection, context: Context, page: list[Cursor], now: datetime) -> Applied:

@@ -13,7 +13,7 @@ from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.submissions.intake import answer_many
 from app.web.answers import CONFLICT, PROBLEMS, json_answer
 from app.web.bodies import documented, parse, read_json
-from app.web.path_ids import uuid_of
+from app.web.parameters import uuid_of
 from app.web.services import service
 
 router = APIRouter(prefix="/v1/tasks", responses=PROBLEMS)

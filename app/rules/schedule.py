@@ -1,6 +1,8 @@
-"""When the next question about an item is due. Hearing of it pushes the question back (G4); each answer
-without an end widens the interval; a lease in force is never cut short."""
+"""When the next question about an item is due. Hearing of it pushes the question back (G4); each answer without an end
+widens the interval; a lease in force is never cut short. And what becomes of the times when the clock was set back.
+"""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
@@ -10,6 +12,35 @@ from app.rules.status import ITEM_FINAL
 from app.rules.task import Item, Task
 from app.rules.timing import interval_s, later
 from app.rules.view import Progress
+
+AHEAD_S: Final = 60.0
+"""Replicas' clocks differ by some seconds, and a lock may be waited for; nothing else writes a time that lies ahead."""
+
+
+def is_ahead(then: datetime | None, at: datetime) -> bool:
+    """Whether something that has happened lies ahead."""
+    return then is not None and then > later(at, AHEAD_S)
+
+
+def set_back(task: Task, items: Iterable[Item], at: datetime, policy: Policy) -> set[tuple[str, str]]:
+    """Bring back what lies ahead: what has happened is as if it had happened now, and a deadline that was counted from
+    it counts from now. Returns the keys of the items that were changed. When a task was submitted stays as it was
+    told: whether the vendor knows an item is told by the same clock."""
+    if any(is_ahead(then, at) for then in (task.claimed_at, task.unconfirmed_at, task.submitted_at, task.updated_at)):
+        task.claimed_at, task.unconfirmed_at = _past(task.claimed_at, at), _past(task.unconfirmed_at, at)
+        task.deadline_at = _within(task.deadline_at, at, policy)
+    changed = [one for one in items if is_ahead(one.last_query_at, at) or is_ahead(one.last_callback_at, at)]
+    for item in changed:
+        item.last_query_at, item.last_callback_at = _past(item.last_query_at, at), _past(item.last_callback_at, at)
+    return {item.key for item in changed}
+
+
+def _past(then: datetime | None, at: datetime) -> datetime | None:
+    return at if is_ahead(then, at) else then
+
+
+def _within(deadline: datetime | None, at: datetime, policy: Policy) -> datetime | None:
+    return deadline if deadline is None else min(deadline, later(at, policy.deadline_s))
 
 
 def heard(item: Item, task: Task, at: datetime, rules: Rules) -> None:

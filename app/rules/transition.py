@@ -17,8 +17,7 @@ from app.rules.join import Joined, join
 from app.rules.loaded import Arrival, Loaded, Milestone, Moved, Rules
 from app.rules.observation import NamedBy, Observation, Source, earlier, from_us, to_us
 from app.rules.operating import Absences, absent_s
-from app.rules.schedule import heard, queried
-from app.rules.set_back import is_ahead, set_back
+from app.rules.schedule import heard, is_ahead, queried, set_back
 from app.rules.submission import SubmissionEvent, advance, lapse
 from app.rules.task import Entry, Item, Submission, Task
 from app.rules.timing import rfc3339

@@ -1,11 +1,31 @@
-"""A bounded number of places for what lasts: over it the answer is 503, and one client cannot take them all."""
+"""Limits of one process, shared fairly by clients: a bounded number of places, and a queue of one place for each."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from weakref import WeakValueDictionary
 
 from app.errors import Unavailable
 from app.runtime import metrics
+
+
+class FairQueue:
+    """Of one process. Whoever stands in front may try for as long as it likes; the next ones wait without a poll.
+    A client that comes again stands behind every other that waits."""
+
+    def __init__(self) -> None:
+        self._front = asyncio.Lock()
+        # A client's lock lives as long as somebody waits for it or holds it.
+        self._of_client: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def front(self, client_name: str) -> AsyncIterator[None]:
+        """Wait to be in front, as this client, and stay there for as long as the block lasts."""
+        own = self._of_client.setdefault(client_name, asyncio.Lock())
+        async with own, self._front:
+            yield
+
 
 RETRY_AFTER_S = 5.0
 

@@ -25,10 +25,8 @@ from app.database.postgres_url import read_url
 from app.errors import InvalidRequest
 from app.rules.policy import Policy, Thresholds
 from app.settings.addresses import is_loopback, web_address
-from app.settings.proxies import concerns, usable_proxy
-from app.settings.sources import SHARED, NotText, PlainDotEnv, lower_case_first
-from app.settings.text import members, plain, trimmed
-from app.settings.trust import authorities_in
+from app.settings.proxies import authorities_in, concerns, usable_proxy
+from app.settings.sources import SHARED, NotText, PlainDotEnv, lower_case_first, members, plain, trimmed
 
 PREFIX = "GATEWAY_"
 LEAST_SECRET_CHARS = 32

@@ -1,14 +1,19 @@
-"""The proxy for calls to the vendor, by the variables that all programs share: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
-NO_PROXY. They are read here and nowhere else; a library that read them for itself would not tell us what it cannot use.
+"""Calls to the vendor over a proxy (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY), and whom they trust over TLS
+(SSL_CERT_FILE, SSL_CERT_DIR).
+
+The variables are read here and nowhere else: a library that read them for itself would not tell us what it cannot use.
 """
 
+import functools
 import ipaddress
+import os
 import re
+import ssl
 from typing import Final
 from urllib.parse import SplitResult
 
 from app.settings.addresses import address_of, is_loopback, proxy_address
-from app.settings.text import plain
+from app.settings.sources import plain
 
 _BY_SCHEME: Final = {"https": "https_proxy", "http": "http_proxy"}
 _PORTS: Final = {"https": 443, "http": 80}
@@ -54,3 +59,35 @@ def _holds(network: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address)
         return address in ipaddress.ip_network(network, strict=False)
     except ValueError:
         return False
+
+
+_HASHED: Final = re.compile(r"[0-9a-f]{8}\.\d+")
+"""How OpenSSL names a certificate that it looks for in a folder."""
+
+
+@functools.cache
+def authorities_in(file: str | None, folders: str | None) -> ssl.SSLContext:
+    """The certificates of a file, or else of folders. Read once: it takes long. Raises ``ValueError``."""
+    if file is not None:
+        return _of_file(file)
+    for folder in (folders or "").split(os.pathsep):
+        _check_folder(folder)
+    return ssl.create_default_context(capath=folders)
+
+
+def _of_file(path: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        raise ValueError("the file that it names holds no certificates in PEM") from None
+    except OSError as error:
+        raise ValueError(f"the file that it names cannot be read: {error.strerror}") from None
+
+
+def _check_folder(path: str) -> None:
+    try:
+        names = os.listdir(path)
+    except OSError as error:
+        raise ValueError(f"a folder that it names cannot be read: {error.strerror}") from None
+    if not any(map(_HASHED.fullmatch, names)):
+        raise ValueError("a folder that it names holds no certificates under their hashes (see 'openssl rehash')")

@@ -10,9 +10,8 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 
-from app.audit import audit_rows
-from app.audit.acts import Action, By
-from app.audit.audit import act
+from app.audit import audit
+from app.audit.audit import Action, By, act
 from app.context import Context
 from app.documents.document import Document, task_document
 from app.errors import Conflict, IdempotencyMismatch, NotFound
@@ -142,7 +141,7 @@ def _retry(
     )
     if task.client_name != by.actor:
         done = act(context.clock, by, Action.RETRY_TASK, str(task_id), client=task.client_name, task_id=str(new_id))
-        audit_rows.record(conn, done)
+        audit.record(conn, done)
     return _store(conn, context, [_record(new_id, task.client_name, again, now)], now)
 
 

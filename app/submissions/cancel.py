@@ -4,9 +4,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.audit import audit_rows
-from app.audit.acts import Action, By
-from app.audit.audit import act
+from app.audit import audit
+from app.audit.audit import Action, By, act
 from app.context import Context
 from app.errors import Conflict, NotFound
 from app.rules.submission import Canceled
@@ -36,5 +35,5 @@ def _cancel(conn: sa.Connection, context: Context, by: By, task_id: UUID, client
         raise Conflict("only a task that is queued, and of which the vendor has made nothing, can be canceled")
     if found.task.client_name != by.actor:
         done = act(context.clock, by, Action.CANCEL_TASK, str(task_id), client=found.task.client_name)
-        audit_rows.record(conn, done)
+        audit.record(conn, done)
     return applied

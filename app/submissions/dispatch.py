@@ -22,14 +22,13 @@ from app.rules.submission import Claimed
 from app.rules.timing import later
 from app.rules.transition import Change
 from app.runtime import traces
-from app.runtime.background import Background
+from app.runtime.loops import Background
 from app.submissions.settle import Claim, Outcome, settle
 from app.tasks import items, task_rows
 from app.tasks.apply import Applied, apply
 from app.tasks.task_rows import Record
 from app.tempolor.answers import Accepted, Refused, SubmitAnswer, Unknown
-from app.tempolor.kinds import KINDS
-from app.tempolor.models import model_of, sent_params
+from app.tempolor.kinds import KINDS, model_of, sent_params
 from app.tempolor.tokens import callback_url
 
 SENDERS: Final = 64

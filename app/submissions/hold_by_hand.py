@@ -12,9 +12,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 import structlog
 
-from app.audit import audit_rows
-from app.audit.acts import Act, Action, By
-from app.audit.audit import act
+from app.audit import audit
+from app.audit.audit import Act, Action, By, act
 from app.context import Context
 from app.errors import InvalidRequest
 from app.limits import breakers, limits, model_holds, slots
@@ -58,7 +57,7 @@ async def show(context: Context) -> dict[str, Any]:
 
 def _hold(conn: sa.Connection, reason: str, now: datetime, done: Act) -> None:
     _change(conn, (Limit.SUBMIT,), lambda hold_state: holds.held_by_hand(hold_state, reason, now))
-    audit_rows.record(conn, done)
+    audit.record(conn, done)
 
 
 def _release(conn: sa.Connection, now: datetime, done: Act) -> list[str]:
@@ -70,7 +69,7 @@ def _release(conn: sa.Connection, now: datetime, done: Act) -> list[str]:
     met = [_reason(held[name].hold_state) for name in names]
     held_models = {} if by_hand else breakers.forget_all(conn)
     found = sorted({reason for reason in met if reason is not None} | {one.code for one in held_models.values()})
-    audit_rows.record(conn, replace(done, detail={"was": found}))
+    audit.record(conn, replace(done, detail={"was": found}))
     return found
 
 

@@ -11,7 +11,7 @@ from app.submissions import hold_by_hand
 from app.submissions.recover import recover
 from app.web.answers import PROBLEMS, json_answer
 from app.web.bodies import documented, parse, read_json
-from app.web.times import RequestTime
+from app.web.parameters import RequestTime
 
 
 class HoldRequest(BaseModel):

@@ -18,8 +18,7 @@ from app.tempolor.kinds import KINDS
 from app.web.answers import json_answer
 from app.web.bodies import body_of, budget_of, parse, refuse_secrets
 from app.web.decoding import BYTE_ORDER_MARK, decode, split
-from app.web.fault_words import Place, faults_of, path_of
-from app.web.problems import MOST_FAULTS
+from app.web.problems import MOST_FAULTS, Place, faults_of, path_of
 
 MOST_GIVEN_BYTES: Final = 64 * 1024
 

@@ -12,6 +12,7 @@ one again goes by the ``accepted_before`` of the first time and passes over what
 interrupted recovery can be repeated, and tasks accepted or queued again since are left alone.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -21,19 +22,71 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 
-from app.audit import audit_rows
-from app.audit.acts import Action, By
-from app.audit.audit import act
+from app.audit import audit
+from app.audit.audit import Action, By, act
 from app.context import Context
+from app.database import dialect
+from app.database.tables import tasks, timeline
 from app.errors import InvalidRequest
 from app.limits import limits
 from app.limits.limits import Limit
+from app.rules.filters import first_id_of
 from app.rules.status import TaskStatus
 from app.rules.submission import MayHaveBeenSent
 from app.rules.timing import rfc3339
 from app.rules.transition import Change
-from app.submissions import unsent
 from app.tasks.apply import Applied, apply
+from app.tasks.task_rows import ID_LATER_S
+
+MOST_COUNTED: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Doubtful:
+    """Tasks in a status, accepted by a moment, without an entry of a type in their timeline since ``told_since``
+    (None: with or without)."""
+
+    status: TaskStatus
+    accepted_by: datetime
+    entry: str
+    told_since: datetime | None
+
+
+def some(conn: sa.Connection, doubtful: Doubtful, after: UUID | None, limit: int) -> list[UUID]:
+    """The first of these tasks after an id, at most ``limit``, by their ids."""
+    statement = _select(doubtful).order_by(tasks.c.id).limit(limit)
+    if after is not None:
+        statement = statement.where(tasks.c.id > after)
+    return list(conn.scalars(statement))
+
+
+def count(conn: sa.Connection, doubtful: Doubtful) -> int:
+    """How many there are, counted up to ``MOST_COUNTED``."""
+    found = _select(doubtful).limit(MOST_COUNTED).subquery()
+    return conn.scalar(sa.select(sa.func.count()).select_from(found)) or 0
+
+
+def set_callback_key(conn: sa.Connection, ids: Sequence[UUID], key_id: str) -> None:
+    """Note which secret signs the URLs of those tasks of which the database does not know it."""
+    if ids:
+        unknown = sa.and_(dialect.any_of(conn, tasks.c.id, ids), tasks.c.callback_key_id.is_(None))
+        conn.execute(tasks.update().where(unknown).values(callback_key_id=key_id))
+
+
+def _select(doubtful: Doubtful) -> sa.Select[Any]:
+    statement = sa.select(tasks.c.id).where(
+        tasks.c.status == doubtful.status.value,
+        # The id's bound is what the index serves; the exact time decides.
+        tasks.c.id < first_id_of(doubtful.accepted_by, ID_LATER_S),
+        tasks.c.created_at <= doubtful.accepted_by,
+    )
+    if doubtful.told_since is None:
+        return statement
+    told = sa.exists().where(
+        timeline.c.task_id == tasks.c.id, timeline.c.type == doubtful.entry, timeline.c.at >= doubtful.told_since
+    )
+    return statement.where(~told)
+
 
 BATCH: Final = 100
 ENTRY: Final = "recovered"
@@ -54,8 +107,8 @@ class _Recovery:
     def target(self) -> str:
         return self.sent_since.isoformat()
 
-    def doubtful(self, status: TaskStatus) -> unsent.Doubtful:
-        return unsent.Doubtful(status, self.accepted_before, ENTRY, self.first_at)
+    def doubtful(self, status: TaskStatus) -> Doubtful:
+        return Doubtful(status, self.accepted_before, ENTRY, self.first_at)
 
 
 async def recover(
@@ -73,7 +126,7 @@ async def recover(
     now, sent_since = context.clock.now(), sent_since.astimezone(UTC)
     recovery, held = await context.db.read(_begin, sent_since, accepted_before, now)
     if dry_run:
-        counts = [await context.db.read(unsent.count, recovery.doubtful(status)) for status in _STATUSES]
+        counts = [await context.db.read(count, recovery.doubtful(status)) for status in _STATUSES]
         count = sum(counts)
     else:
         if not held:
@@ -108,16 +161,16 @@ def _recover_some(
 ) -> tuple[list[UUID], Applied]:
     """One batch. A task that is claimed, named or canceled meanwhile is left to what happened to it: the guard looks
     under its lock."""
-    found = unsent.some(conn, recovery.doubtful(status), after, BATCH)
+    found = some(conn, recovery.doubtful(status), after, BATCH)
     # Made first: its time is that from which on the timelines tell of this recovery.
     done = act(context.clock, by, Action.RECOVER, recovery.target)
     detail = {"sent_since": rfc3339(recovery.sent_since)}
     changes = [Change(done.at, ENTRY, task_id, event=MayHaveBeenSent(), detail=detail) for task_id in found]
     applied = apply(conn, changes, context.rules) if changes else Applied()
-    unsent.set_callback_key(conn, sorted(applied.changed), context.tokens.signing_key_id)
+    set_callback_key(conn, sorted(applied.changed), context.tokens.signing_key_id)
     if found or status is _STATUSES[0]:
         moments = {"sent_since": recovery.target, "accepted_before": recovery.accepted_before.isoformat()}
-        audit_rows.record(conn, replace(done, detail={"tasks": len(applied.changed), **moments}))
+        audit.record(conn, replace(done, detail={"tasks": len(applied.changed), **moments}))
     return found, applied
 
 
@@ -125,7 +178,7 @@ def _begin(
     conn: sa.Connection, sent_since: datetime, accepted_before: datetime | None, now: datetime
 ) -> tuple[_Recovery, bool]:
     """The recovery that these moments mean, and whether submissions are held by hand."""
-    first = audit_rows.first(conn, Action.RECOVER, sent_since.isoformat())
+    first = audit.first(conn, Action.RECOVER, sent_since.isoformat())
     if accepted_before is None:
         accepted_before = datetime.fromisoformat(first.detail["accepted_before"]) if first is not None else now
     if max(sent_since, accepted_before) > now:

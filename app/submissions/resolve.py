@@ -6,9 +6,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.audit import audit_rows
-from app.audit.acts import Act, Action, By
-from app.audit.audit import act
+from app.audit import audit
+from app.audit.audit import Act, Action, By, act
 from app.context import Context
 from app.errors import Conflict, InvalidRequest, NotFound
 from app.limits import hold as holds
@@ -63,7 +62,7 @@ def _sent(conn: sa.Connection, context: Context, task_id: UUID, item_id: str, do
         raise Conflict("the item is another task's")
     # It may have been made long ago, and its callbacks have gone nowhere.
     questions.bring_forward(conn, named.key, now)
-    audit_rows.record(conn, done)
+    audit.record(conn, done)
     return applied
 
 
@@ -76,7 +75,7 @@ def _not_sent(conn: sa.Connection, context: Context, task_id: UUID, done: Act) -
     hold_state = holds.known_not_sent(limit.hold_state, str(task_id))
     if hold_state != limit.hold_state:
         limits.save(conn, Limit.SUBMIT, replace(limit, hold_state=hold_state))
-    audit_rows.record(conn, done)
+    audit.record(conn, done)
     return applied
 
 

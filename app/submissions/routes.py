@@ -19,7 +19,7 @@ from app.submissions.intake import (
 from app.submissions.resolve import resolve_not_sent, resolve_sent
 from app.web.answers import CONFLICT, PROBLEMS, json_answer
 from app.web.bodies import documented, parse, read_json
-from app.web.path_ids import uuid_of
+from app.web.parameters import uuid_of
 
 router = APIRouter(prefix="/v1/tasks", responses=PROBLEMS)
 

@@ -1,13 +1,51 @@
-"""Learning how long callbacks take: samples gathered in memory, flushed to the database, read back as estimates."""
+"""Learn how long callbacks take: counts per (kind, stage, bucket), gathered in memory, added up in the database over
+all replicas, and read back as estimates.
+"""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Final
 
+import sqlalchemy as sa
+
+from app.database import dialect
 from app.database.database import Database
+from app.database.tables import delays
 from app.rules.loaded import Arrival
 from app.rules.timing import LEAST_OVERDUE_S, MOST_SAMPLES, bucket_of, overdue_s
-from app.tasks import delays
 from app.tempolor.kinds import KINDS, overdue_default_s
+
+Stage = tuple[str, int]
+
+_KEY: Final = ("kind", "stage", "bucket")
+
+
+def add(conn: sa.Connection, counts: Mapping[tuple[str, int, int], int], most: int) -> None:
+    """Add counts per (kind, stage, bucket); where a stage has more than ``most``, its counts are halved."""
+    if counts:
+        insert = dialect.insert(conn, delays)
+        added = insert.on_conflict_do_update(index_elements=_KEY, set_={"n": delays.c.n + insert.excluded.n})
+        conn.execute(added, [dict(zip((*_KEY, "n"), (*key, n), strict=True)) for key, n in sorted(counts.items())])
+    touched = {(kind, stage) for kind, stage, _ in counts}
+    for kind, stage in sorted(touched):
+        _halve(conn, kind, stage, most)
+
+
+def load(conn: sa.Connection) -> dict[Stage, dict[int, int]]:
+    """All counts: by (kind, stage), then by bucket."""
+    found: dict[Stage, dict[int, int]] = {}
+    for row in conn.execute(sa.select(delays)):
+        found.setdefault((row.kind, row.stage), {})[row.bucket] = row.n
+    return found
+
+
+def _halve(conn: sa.Connection, kind: str, stage: int, most: int) -> None:
+    mine = sa.and_(delays.c.kind == kind, delays.c.stage == stage)
+    total = conn.scalar(sa.select(sa.func.sum(delays.c.n)).where(mine)) or 0
+    if total > most:
+        conn.execute(delays.update().where(mine).values(n=delays.c.n // 2))
+        conn.execute(delays.delete().where(mine, delays.c.n == 0))
+
 
 FLUSH_S = 10.0
 
@@ -43,9 +81,9 @@ class Delays:
         pending, self._pending = self._pending, Counter()
         if pending:
             try:
-                await db.write(delays.add, pending, MOST_SAMPLES)
+                await db.write(add, pending, MOST_SAMPLES)
             except BaseException:
                 self._pending.update(pending)
                 raise
-        self._counts = await db.read(delays.load)
+        self._counts = await db.read(load)
         self._estimates.clear()

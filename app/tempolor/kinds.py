@@ -1,11 +1,12 @@
-"""THE registry: one entry for each family and each kind of task. A new kind is one entry and its samples.
+"""The registry of kinds and families: one entry for each. A new kind is one entry and its samples.
 
 Source: the vendor's reference, "Operations" and "Item"; default waits are the gateway's own.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel
 
@@ -116,3 +117,27 @@ def overdue_default_s(kind_name: str) -> float:
         return kind.overdue_s
     family = kind_name.partition(".")[0]
     return max(kind.overdue_s for kind in KINDS.values() if kind.family.name == family)
+
+
+def model_of(kind_name: str, params: Mapping[str, Any]) -> str | None:
+    """The model that a task's params name; None where they name none."""
+    named = params.get(_field(kind_name))
+    return named if isinstance(named, str) else None
+
+
+def sent_model(kind_name: str, params: Mapping[str, Any], aliases: Mapping[str, str]) -> str | None:
+    """The model that is sent: the alias of the one that is named, or that one itself. An alias is looked up once, so
+    that two names can be exchanged."""
+    named = model_of(kind_name, params)
+    return None if named is None else aliases.get(named, named)
+
+
+def sent_params(kind_name: str, params: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
+    """The params as they are sent."""
+    model = sent_model(kind_name, params, aliases)
+    return dict(params) if model is None else {**params, _field(kind_name): model}
+
+
+def _field(kind_name: str) -> str:
+    kind = KINDS.get(kind_name)
+    return kind.model_field if kind is not None else "model"

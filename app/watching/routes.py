@@ -19,9 +19,8 @@ from app.watching.waits import Until
 from app.watching.watch import Watch
 from app.web import cursors
 from app.web.answers import PROBLEMS, json_answer
-from app.web.path_ids import storable, uuid_of
+from app.web.parameters import RequestTime, storable, uuid_of
 from app.web.services import service
-from app.web.times import RequestTime
 
 MOST_WAIT_S: Final = 60.0
 """What may be asked for. It is held for somewhat less, see ``Services.longest_wait_s``."""

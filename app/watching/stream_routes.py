@@ -14,7 +14,7 @@ from app.watching.routes import TheWatch
 from app.watching.streams import Stream
 from app.watching.watch import Watch
 from app.web.answers import PROBLEMS
-from app.web.path_ids import uuid_of
+from app.web.parameters import uuid_of
 from app.web.services import service
 
 RECONNECT_MS: Final = 1000

@@ -11,9 +11,8 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from app.errors import InvalidJson, InvalidRequest, PayloadTooLarge, TooSlow, Unavailable, UnknownEncoding
-from app.web.decoding import decode
-from app.web.encodings import unpacked
-from app.web.fault_words import Place, faults_of
+from app.web.decoding import decode, unpacked
+from app.web.problems import Place, faults_of
 from app.web.services import SERVICES
 
 SMALL_BYTES: Final = 16 * 1024

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from app.audit.acts import By
+from app.audit.audit import By
 from app.clients import clients
 from app.database.database import Database
 from app.errors import Unavailable

@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 
 from app.notifications.deliver import Notifier
 from app.rules.task import Task
-from app.tasks import notice_rows, store, writes
+from app.tasks import notices, store, writes
 from app.tasks.notices import Snapshot
 from app.tasks.webhook_url import origin_of
 from tests.support.gateway import SONG, Running
@@ -82,21 +82,21 @@ def signed_by(secret: str, headers: dict[str, str], body: bytes) -> bool:
 
 def written(
     gateway: Running, url: str, count: int, *, name: str = "studio", at: datetime | None = None
-) -> Sequence[notice_rows.New]:
+) -> Sequence[notices.New]:
     """Notifications as a change would have written them, of tasks that do not exist any more."""
     context = gateway.gateway.context
     at = at or context.clock.now()
     task = Task(context.ids(), "song.generate", "song", name, True, at, webhook_url=url, updated_at=at)
     snapshot = Snapshot(task, [], 600.0, 3)
     return [
-        notice_rows.New(context.ids(), name, task.id, "task.succeeded", url, origin_of(url), snapshot, at)
+        notices.New(context.ids(), name, task.id, "task.succeeded", url, origin_of(url), snapshot, at)
         for _ in range(count)
     ]
 
 
-async def write(gateway: Running, some: Sequence[notice_rows.New]) -> None:
+async def write(gateway: Running, some: Sequence[notices.New]) -> None:
     """Store notifications."""
-    rows = [notice_rows.row_of(one) for one in some]
+    rows = [notices.row_of(one) for one in some]
     await gateway.gateway.context.db.write(store.save, [store.Part({writes.NEW_NOTIFICATIONS: rows})])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app.notifications.post import WebhookSender
-from app.notifications.signing import Signed
+from app.notifications.render import Signed
 from app.wiring import usual_authorities
 
 CERTIFICATE = Path(__file__).with_name("receiver.pem")

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from app.audit.acts import By
+from app.audit.audit import By
 
 DAY_S: Final = 86400.0
 BY: Final = By("cli:root")

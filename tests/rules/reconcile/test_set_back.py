@@ -10,7 +10,7 @@ from app.limits import hold as holds
 from app.limits import model_breaker
 from app.limits.hold import GOING, Reason
 from app.rules.observation import Observation
-from app.rules.set_back import AHEAD_S
+from app.rules.schedule import AHEAD_S
 from app.rules.timing import later
 from app.runtime.clock import Ids
 from tests.rules.tasks.scene import Story, after, denies, running_story, says, shows, us

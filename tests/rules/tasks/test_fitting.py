@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.documents.fitting import MOST_PAGE_BYTES, MOST_TASK_BYTES, fit_items, page_of
+from app.documents.document import MOST_PAGE_BYTES, MOST_TASK_BYTES, fit_items, page_of
 from app.rules.fields import KNOWN
 from app.rules.join import ItemState, join, size_of
 from app.rules.observation import Observation, Source

@@ -13,7 +13,7 @@ from app.errors import InvalidJson, InvalidRequest, PayloadTooLarge
 from app.submissions.accept import ListDigest, digest_of
 from app.submissions.intake import MOST_BATCH_BYTES, MOST_TASK_BYTES, _tasks_in, check_task
 from app.web.decoding import decode
-from app.web.fault_words import word_of
+from app.web.problems import word_of
 
 HALF = b"\\ud83c"
 """Half of an emoji, as JavaScript writes a text that was cut."""

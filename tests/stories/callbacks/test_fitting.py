@@ -3,7 +3,7 @@
 import json
 from uuid import UUID
 
-from app.documents.fitting import MOST_TASK_BYTES
+from app.documents.document import MOST_TASK_BYTES
 from app.rules.transition import MOST_ITEMS
 from app.tempolor.kinds import SONG
 from tests.support.bodies import worst_item

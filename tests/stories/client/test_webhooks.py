@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.notifications.signing import sign
+from app.notifications.render import sign
 from tempolor_gateway_client import AsyncGatewayClient, BadSignature, UnexpectedAnswer, verify_notification
 from tempolor_gateway_client.results import LoggedNotification
 from tests.support.gateway import SONG, Running, eventually

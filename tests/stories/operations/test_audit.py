@@ -7,7 +7,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from app.audit.acts import By
+from app.audit.audit import By
 from app.operations.retention import purge
 from tests.support.bodies import assert_problem, done, logged, song
 from tests.support.clock import ScaledClock

@@ -4,9 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.drift import drift_rows as stored
-from app.drift.drift_rows import OTHERS
-from app.drift.gather import MOST_PENDING, Drift, listed
+from app.drift import log as stored
+from app.drift.log import MOST_PENDING, OTHERS, Drift, listed
 from app.tempolor.drift import Found, Sort
 from tests.support.commands import call, environment
 from tests.support.databases import on_sqlite

@@ -1,10 +1,13 @@
-"""Times in requests: RFC 3339 with an offset, and nothing else that could be read as a time."""
+"""Parameters of requests: ids and names in paths, and times as RFC 3339 with an offset, and in no other form."""
 
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
+from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator
+
+from app.errors import NotFound
 
 _BLANK_FOR_PLUS: Final = re.compile(r" \d{2}:?\d{2}$")
 _BEGINNING: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}")
@@ -27,3 +30,18 @@ def _in_utc(value: datetime) -> datetime:
 
 
 RequestTime = Annotated[AwareDatetime, AfterValidator(_in_utc), BeforeValidator(_written_out)]
+
+
+def uuid_of(text: str) -> UUID:
+    """An id in a path; what is no id names nothing. Raises ``NotFound``."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise NotFound("there is no such task") from None
+
+
+def storable(text: str) -> str:
+    """A name in a path; what cannot be stored names nothing. Raises ``NotFound``."""
+    if "\x00" in text:
+        raise NotFound("there is no such thing")
+    return text
