@@ -57,13 +57,13 @@ class Turns:
         self._count = 0
         self.first = ""
 
-    def took(self, letters: list[ClaimedNotification], first: str) -> None:
+    def took(self, batch: list[ClaimedNotification], first: str) -> None:
         """These were claimed; the next claim begins at ``first``."""
         self.first = first
-        for letter in letters:
+        for notification in batch:
             self._count += 1
-            self._last.pop(letter.receiver, None)
-            self._last[letter.receiver] = self._count
+            self._last.pop(notification.receiver, None)
+            self._last[notification.receiver] = self._count
         while len(self._last) > outbox.MOST_RECEIVERS:
             del self._last[next(iter(self._last))]
 
@@ -98,13 +98,13 @@ class Notifier:
             return None
         now = self._context.clock.now()
         claimed = await self._db.write(claim, self._context, self._turns, self._busy.copy(), places, now)
-        letters, go_on = claimed.letters, claimed.go_on
-        self._turns.took(letters, go_on)
-        for letter, body in zip(letters, claimed.bodies, strict=True):
-            self._busy[letter.receiver] += 1
-            task = self._posting.start(self._post(letter, body), f"notify {letter.id}")
-            task.add_done_callback(partial(self._posted, letter.receiver))
-        return 0 if letters or go_on else None
+        batch, go_on = claimed.batch, claimed.go_on
+        self._turns.took(batch, go_on)
+        for notification, body in zip(batch, claimed.bodies, strict=True):
+            self._busy[notification.receiver] += 1
+            task = self._posting.start(self._post(notification, body), f"notify {notification.id}")
+            task.add_done_callback(partial(self._posted, notification.receiver))
+        return 0 if batch or go_on else None
 
     async def finish(self, timeout_s: float) -> None:
         """Stop claiming, and wait for what is being posted, at most so long; what is left is given up to its lease."""
@@ -120,55 +120,55 @@ class Notifier:
         if not self._busy[receiver]:
             del self._busy[receiver]
 
-    async def _post(self, letter: ClaimedNotification, body: bytes | None) -> None:
+    async def _post(self, notification: ClaimedNotification, body: bytes | None) -> None:
         context = self._context
-        named = {"task_id": str(letter.task_id), "client": letter.client_name}
-        structlog.contextvars.bind_contextvars(notification_id=str(letter.id), **named)
+        named = {"task_id": str(notification.task_id), "client": notification.client_name}
+        structlog.contextvars.bind_contextvars(notification_id=str(notification.id), **named)
         # A post must end within the lease, or another sender posts the same beside it: who begins late gives it back.
-        if self.stopping or later(context.clock.now(), context.policy.lease_s / 2) >= letter.leased_until:
-            await self._db.write(outbox.give_back, letter, context.clock.now())
+        if self.stopping or later(context.clock.now(), context.policy.lease_s / 2) >= notification.leased_until:
+            await self._db.write(outbox.give_back, notification, context.clock.now())
             return
         answer: Answer | Unreadable | None = None
-        if letter.secrets and body is None:
+        if notification.secrets and body is None:
             answer = Unreadable()
-        elif letter.secrets and body is not None:
-            message = sign(str(letter.id), body, letter.secrets, context.clock.now())
-            async with tracing.notifying(self._db, letter.id, letter.task_id, letter.type) as span:
-                answer = await self._caller.post(letter.url, message, traces.headers())
+        elif notification.secrets and body is not None:
+            message = sign(str(notification.id), body, notification.secrets, context.clock.now())
+            async with tracing.notifying(self._db, notification.id, notification.task_id, notification.type) as span:
+                answer = await self._caller.post(notification.url, message, traces.headers())
                 span.note(outcome=outcome_of(answer))
-        attempt = judge(letter.attempts, answer, context.clock.now())
+        attempt = judge(notification.attempts, answer, context.clock.now())
         metrics.notifications.labels(outcome_of(answer)).inc()
         if attempt.status is NotificationStatus.DEAD:
             metrics.notifications_dead.inc()
         if attempt.status is not NotificationStatus.DELIVERED:
             # A dead receiver fails at every attempt of every notification: its first word and its last will do.
-            loud = letter.attempts == 0 or attempt.due_at is None
+            loud = notification.attempts == 0 or attempt.due_at is None
             log.log(
                 logging.WARNING if loud else logging.DEBUG,
                 "notification.failed",
                 error=attempt.error,
                 status=attempt.http_status,
-                attempts=letter.attempts + 1,
+                attempts=notification.attempts + 1,
                 dead=attempt.due_at is None,
             )
-        await self._settle(letter, attempt, body)
+        await self._settle(notification, attempt, body)
 
-    async def _settle(self, letter: ClaimedNotification, attempt: Attempt, body: bytes | None) -> None:
+    async def _settle(self, notification: ClaimedNotification, attempt: Attempt, body: bytes | None) -> None:
         """Note what came of a post, again and again while the database is away and the lease lasts: what is not
         noted is posted once more."""
         context = self._context
         while True:
             try:
-                context.committed(await self._db.write(settle, context, letter, attempt, body))
+                context.committed(await self._db.write(settle, context, notification, attempt, body))
                 return
             except Unavailable:
-                if context.clock.now() >= letter.leased_until:
+                if context.clock.now() >= notification.leased_until:
                     raise
                 await context.clock.sleep(SETTLE_RETRY_S)
             except Exception as error:
                 # A task whose timeline cannot be written must not have its notification posted for ever.
-                log.error("notification.not_told", notification_id=str(letter.id), exc_info=error)
-                await self._db.write(outbox.settle, letter, attempt, body)
+                log.error("notification.not_told", notification_id=str(notification.id), exc_info=error)
+                await self._db.write(outbox.settle, notification, attempt, body)
                 return
 
 
@@ -178,7 +178,7 @@ class Unreadable:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _LoggedAnswer:
     """An answer as the log of notifications shows it."""
 
     http_status: int | None
@@ -188,10 +188,10 @@ class _Said:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """``bodies`` matches the letters; None for one that cannot be read. ``go_on``: the receiver at which the next
+    """``bodies`` matches the batch; None for one that cannot be read. ``go_on``: the receiver at which the next
     claim begins."""
 
-    letters: list[ClaimedNotification]
+    batch: list[ClaimedNotification]
     bodies: list[bytes | None]
     go_on: str
 
@@ -201,11 +201,11 @@ def claim(
 ) -> Claimed:
     """Claim what is due, at most ``places``, and of each receiver no more than it has places left."""
     lease_until = later(now, context.policy.lease_s)
-    letters: list[ClaimedNotification] = []
+    batch: list[ClaimedNotification] = []
     held = _by_client(busy)
     due, go_on = outbox.due_receivers(conn, now, turns.first)
     for receiver in turns.ordered(due, busy):
-        left = places - len(letters)
+        left = places - len(batch)
         shared = left - (SENDERS - OPEN_TO_ALL)
         client_name = client_of(receiver)
         room = min(PER_RECEIVER - busy[receiver], max(shared, 0 if busy[receiver] else min(left, 1)))
@@ -213,8 +213,8 @@ def claim(
         if room > 0:
             found = outbox.claim(conn, receiver, now, lease_until, room, rotated_after=now - ROTATION)
             held[client_name] += len(found)
-            letters += found
-    return Claimed(letters, rendered(conn, letters, context.policy), go_on)
+            batch += found
+    return Claimed(batch, rendered(conn, batch, context.policy), go_on)
 
 
 def _by_client(busy: Counter[str]) -> Counter[str]:
@@ -240,22 +240,22 @@ def judge(attempts: int, answer: Answer | Unreadable | None, now: datetime) -> A
 
 
 def settle(
-    conn: sa.Connection, context: Context, letter: ClaimedNotification, attempt: Attempt, body: bytes | None
+    conn: sa.Connection, context: Context, notification: ClaimedNotification, attempt: Attempt, body: bytes | None
 ) -> Applied:
     """Note what came of an attempt; its end is told in the task's timeline too."""
     if attempt.due_at is not None:
-        outbox.settle(conn, letter, attempt, body)
+        outbox.settle(conn, notification, attempt, body)
         return Applied()
     detail = {
-        "notification_id": str(letter.id),
-        "notification": letter.type,
+        "notification_id": str(notification.id),
+        "notification": notification.type,
         "outcome": attempt.status.value,
-        "attempts": letter.attempts + 1,
+        "attempts": notification.attempts + 1,
     }
-    changes = [Change(attempt.at, "notification", letter.task_id, detail=detail)]
+    changes = [Change(attempt.at, "notification", notification.task_id, detail=detail)]
     # The task's lock comes before the outbox everywhere.
     loaded = load_locked(conn, changes)
-    if not outbox.settle(conn, letter, attempt, body):
+    if not outbox.settle(conn, notification, attempt, body):
         return Applied()
     applied = step_all(loaded, changes, context.rules)
     save_locked(conn, loaded, context.rules)
@@ -283,13 +283,13 @@ def outcome_of(answer: Answer | Unreadable | None) -> str:
             return reason
 
 
-def _said(answer: Answer | Unreadable | None) -> _Said:
+def _said(answer: Answer | Unreadable | None) -> _LoggedAnswer:
     match answer:
         case Rejected(status, retry_after_s):
-            return _Said(status, "rejected", retry_after_s)
+            return _LoggedAnswer(status, "rejected", retry_after_s)
         case Gone():
-            return _Said(410, "gone")
+            return _LoggedAnswer(410, "gone")
         case Delivered(status):
-            return _Said(status, None)
+            return _LoggedAnswer(status, None)
         case _:
-            return _Said(None, outcome_of(answer))
+            return _LoggedAnswer(None, outcome_of(answer))

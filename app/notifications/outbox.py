@@ -103,7 +103,7 @@ def claim(
     ]
 
 
-def settle(conn: sa.Connection, letter: ClaimedNotification, attempt: Attempt, body: bytes | None) -> bool:
+def settle(conn: sa.Connection, notification: ClaimedNotification, attempt: Attempt, body: bytes | None) -> bool:
     """Note what came of an attempt; false if its lease had passed to somebody else, or it has ended since. The
     ``body`` that may be posted again is kept: what renders it may have changed by then."""
     values: dict[str, Any] = {
@@ -115,14 +115,14 @@ def settle(conn: sa.Connection, letter: ClaimedNotification, attempt: Attempt, b
         "last_error": attempt.error,
         "ended_at": attempt.at if attempt.due_at is None else None,
     }
-    if attempt.status is not NotificationStatus.DELIVERED and letter.body is None:
+    if attempt.status is not NotificationStatus.DELIVERED and notification.body is None:
         values["body"] = body
-    return conn.execute(notifications.update().where(_held(letter)).values(**values)).rowcount == 1
+    return conn.execute(notifications.update().where(_held(notification)).values(**values)).rowcount == 1
 
 
-def give_back(conn: sa.Connection, letter: ClaimedNotification, now: datetime) -> None:
+def give_back(conn: sa.Connection, notification: ClaimedNotification, now: datetime) -> None:
     """End a lease unused: what was claimed and not sent is due at once."""
-    conn.execute(notifications.update().where(_held(letter)).values(due_at=now))
+    conn.execute(notifications.update().where(_held(notification)).values(due_at=now))
 
 
 def end_of_client(conn: sa.Connection, receivers: Collection[str], now: datetime, limit: int) -> int:
@@ -205,9 +205,9 @@ def list_page(
 _SHOWN: Final = tuple(column for column in notifications.c if column.key not in ("snapshot", "body", "receiver"))
 
 
-def _held(letter: ClaimedNotification) -> sa.ColumnElement[bool]:
+def _held(notification: ClaimedNotification) -> sa.ColumnElement[bool]:
     """The lease of this claim is still in force."""
-    return sa.and_(notifications.c.id == letter.id, notifications.c.due_at == letter.leased_until)
+    return sa.and_(notifications.c.id == notification.id, notifications.c.due_at == notification.leased_until)
 
 
 def _anew(now: datetime) -> dict[str, Any]:

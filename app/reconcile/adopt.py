@@ -25,7 +25,7 @@ from app.tasks import task_rows
 from app.tasks.apply import Applied, load_locked, save_locked, step_all
 
 
-def strange(loaded: Loaded, key: ItemKey, client_name: str) -> bool:
+def belongs_to_another(loaded: Loaded, key: ItemKey, client_name: str) -> bool:
     """Whether an item belongs to another client than this one and ``external``."""
     item = loaded.items.get(key)
     return item is not None and loaded.tasks[item.task_id].client_name not in (client_name, EXTERNAL)
@@ -33,7 +33,7 @@ def strange(loaded: Loaded, key: ItemKey, client_name: str) -> bool:
 
 def follow_item(loaded: Loaded, key: ItemKey, client_name: str, at: datetime, rules: Rules) -> Task:
     """The task that follows an item for a client: its own one if it has it, else the one of the client
-    ``external``, which becomes its own, else a new one. The item must not be ``strange``."""
+    ``external``, which becomes its own, else a new one. The item must not belong to another."""
     item = loaded.items.get(key)
     if item is None:
         return _follow(loaded, key, client_name, at, rules)
@@ -100,9 +100,9 @@ def _adopt(
     wanted = tuple(Observation(family, Reading(item_id), Source.SUBMIT, to_us(now)) for item_id in item_ids)
     unit = load_locked(conn, [Change(now, None, observations=wanted)])
     loaded = unit.loaded
-    strange = [seen.reading.item_id for seen in wanted if strange(loaded, seen.key, client_name)]
-    if strange:
-        raise Conflict(f"these items are another client's: {', '.join(strange)}")
+    foreign = [seen.reading.item_id for seen in wanted if belongs_to_another(loaded, seen.key, client_name)]
+    if foreign:
+        raise Conflict(f"these items are another client's: {', '.join(foreign)}")
     followed = [follow_item(loaded, seen.key, client_name, now, context.rules) for seen in wanted]
     applied = step_all(unit, (), context.rules)
     save_locked(conn, unit, context.rules)

@@ -32,7 +32,9 @@ from app.tasks.apply import Applied, apply
 Cursor = tuple[datetime, UUID]
 
 
-def questions(conn: sa.Connection, now: datetime, reach: datetime, leased_until: datetime, limit: int) -> int:
+def bring_questions_back(
+    conn: sa.Connection, now: datetime, reach: datetime, leased_until: datetime, limit: int
+) -> int:
     """Questions that are due later than ``reach`` are due now; those that somebody asks, when that lease ends.
     Returns how many there were."""
     table = items_table.c
@@ -51,7 +53,7 @@ def questions(conn: sa.Connection, now: datetime, reach: datetime, leased_until:
     return len(rows)
 
 
-def submissions(conn: sa.Connection, now: datetime, reach: datetime, parked: datetime, limit: int) -> int:
+def bring_submissions_back(conn: sa.Connection, now: datetime, reach: datetime, parked: datetime, limit: int) -> int:
     """Queued tasks that are due later than ``reach`` (parked ones: later than ``parked``) are due now. Returns how
     many there were."""
     due_at = tasks.c.dispatch_due_at
@@ -64,7 +66,7 @@ def submissions(conn: sa.Connection, now: datetime, reach: datetime, parked: dat
     return len(chosen)
 
 
-def letters(conn: sa.Connection, reaches: Sequence[datetime], limit: int) -> int:
+def bring_notifications_back(conn: sa.Connection, reaches: Sequence[datetime], limit: int) -> int:
     """Notifications that are due later than the reach of their number of attempts are due then. Returns how many
     there were."""
     table = notifications.c
@@ -110,7 +112,7 @@ class Replanner:
         clock, db = self._context.clock, self._context.loops_db()
         end = clock.monotonic() + TURN_S
         await db.write(_bring_limits_back, self._context, clock.now())
-        for bring in (_bring_questions, _bring_submissions, _bring_letters):
+        for bring in (_bring_questions, _bring_submissions, _bring_notifications):
             while await db.write(bring, self._context, clock.now()):
                 if clock.monotonic() >= end:
                     return False
@@ -140,7 +142,7 @@ def _bring_limits_back(conn: sa.Connection, context: Context, now: datetime) -> 
 
 def _bring_questions(conn: sa.Connection, context: Context, now: datetime) -> int:
     reach_s = longest_question_s(context.policy, context.delays.longest_s())
-    return questions(conn, now, later(now, reach_s), later(now, context.policy.lease_s), BATCH)
+    return bring_questions_back(conn, now, later(now, reach_s), later(now, context.policy.lease_s), BATCH)
 
 
 def longest_question_s(policy: Policy, longest_overdue_s: float) -> float:
@@ -150,13 +152,13 @@ def longest_question_s(policy: Policy, longest_overdue_s: float) -> float:
 
 
 def _bring_submissions(conn: sa.Connection, _context: Context, now: datetime) -> int:
-    return submissions(conn, now, later(now, BACK_OFF_S[1]), later(now, PARKED_S), BATCH)
+    return bring_submissions_back(conn, now, later(now, BACK_OFF_S[1]), later(now, PARKED_S), BATCH)
 
 
-def _bring_letters(conn: sa.Connection, context: Context, now: datetime) -> int:
+def _bring_notifications(conn: sa.Connection, context: Context, now: datetime) -> int:
     lease_s = context.policy.lease_s
     waits_s = (lease_s, *(max(wait_s * (1 + JITTER), lease_s) for wait_s in SCHEDULE_S))
-    return letters(conn, [later(now, wait_s) for wait_s in waits_s], BATCH)
+    return bring_notifications_back(conn, [later(now, wait_s) for wait_s in waits_s], BATCH)
 
 
 def _look_at(conn: sa.Connection, context: Context, page: list[Cursor], now: datetime) -> Applied:

@@ -99,8 +99,8 @@ async def test_whose_turn_it_is_and_what_is_due_is_found_by_the_index(gateway: R
         assert "Seq Scan on notifications" not in plan
         assert not [line for line in plan.splitlines() if "SCAN notifications" in line and "ix_" not in line]
         until = now.replace(year=9000)
-        letters, sent = await statements(gateway, outbox.claim, one, now, until, 40, rotated_after=now)
-        assert len(letters) == (0 if is_analyzed else 40)
+        claimed, sent = await statements(gateway, outbox.claim, one, now, until, 40, rotated_after=now)
+        assert len(claimed) == (0 if is_analyzed else 40)
         [plan] = await explained(gateway, [each for each in sent if "FROM notifications" in each[0]])
         assert "ix_notifications_receiver_due_at" in plan
         assert "Seq Scan" not in plan

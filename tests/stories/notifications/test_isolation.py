@@ -80,7 +80,7 @@ async def claimed(
     found = await context.db.write(
         deliver.claim, context, turns or Turns(), Counter(dict(busy)), places, context.clock.now()
     )
-    return Counter(letter.receiver for letter in found.letters)
+    return Counter(notification.receiver for notification in found.batch)
 
 
 async def test_half_of_the_places_are_for_receivers_that_have_nothing_under_way(gateway: Running) -> None:
@@ -111,8 +111,8 @@ async def test_more_receivers_than_are_looked_at_in_one_claim_all_get_their_turn
     turns, found = Turns(), []
     for _ in range(2):
         claimed = await context.db.write(deliver.claim, context, turns, Counter(), 64, context.clock.now())
-        turns.took(claimed.letters, claimed.go_on)
-        found.append([letter.receiver for letter in claimed.letters])
+        turns.took(claimed.batch, claimed.go_on)
+        found.append([notification.receiver for notification in claimed.batch])
     assert found == [[], [notices.receiver_of("studio", due.origin)]]
 
 

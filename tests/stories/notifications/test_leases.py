@@ -84,7 +84,7 @@ async def test_who_begins_late_gives_it_back_unsent(
             notify.claim, gateway.gateway.context, notify.Turns(), Counter(), 64, clock.now()
         )
         clock.skip(16)
-        await notifier._post(claimed.letters[0], claimed.bodies[0])
+        await notifier._post(claimed.batch[0], claimed.bodies[0])
         assert receiver.connections == 0
         found = await studio.one()
         assert (found["status"], found["attempts"]) == ("pending", 0)
@@ -233,7 +233,7 @@ async def test_a_lease_that_passed_on_settles_nothing(gateway: Running, clock: S
 
     async def claim() -> list[ClaimedNotification]:
         found = await context.db.write(notify.claim, context, notify.Turns(), Counter(), 64, clock.now())
-        return found.letters
+        return found.batch
 
     [first] = await claim()
     assert await claim() == []
