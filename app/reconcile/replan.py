@@ -32,9 +32,7 @@ from app.tasks.apply import Applied, apply
 Cursor = tuple[datetime, UUID]
 
 
-def bring_questions_back(
-    conn: sa.Connection, now: datetime, reach: datetime, leased_until: datetime, limit: int
-) -> int:
+def replan_questions(conn: sa.Connection, now: datetime, reach: datetime, leased_until: datetime, limit: int) -> int:
     """Questions that are due later than ``reach`` are due now; those that somebody asks, when that lease ends.
     Returns how many there were."""
     table = items_table.c
@@ -53,7 +51,7 @@ def bring_questions_back(
     return len(rows)
 
 
-def bring_submissions_back(conn: sa.Connection, now: datetime, reach: datetime, parked: datetime, limit: int) -> int:
+def replan_submissions(conn: sa.Connection, now: datetime, reach: datetime, parked: datetime, limit: int) -> int:
     """Queued tasks that are due later than ``reach`` (parked ones: later than ``parked``) are due now. Returns how
     many there were."""
     due_at = tasks.c.dispatch_due_at
@@ -66,7 +64,7 @@ def bring_submissions_back(conn: sa.Connection, now: datetime, reach: datetime, 
     return len(chosen)
 
 
-def bring_notifications_back(conn: sa.Connection, reaches: Sequence[datetime], limit: int) -> int:
+def replan_notifications(conn: sa.Connection, reaches: Sequence[datetime], limit: int) -> int:
     """Notifications that are due later than the reach of their number of attempts are due then. Returns how many
     there were."""
     table = notifications.c
@@ -142,7 +140,7 @@ def _bring_limits_back(conn: sa.Connection, context: Context, now: datetime) -> 
 
 def _bring_questions(conn: sa.Connection, context: Context, now: datetime) -> int:
     reach_s = longest_question_s(context.policy, context.delays.longest_s())
-    return bring_questions_back(conn, now, later(now, reach_s), later(now, context.policy.lease_s), BATCH)
+    return replan_questions(conn, now, later(now, reach_s), later(now, context.policy.lease_s), BATCH)
 
 
 def longest_question_s(policy: Policy, longest_overdue_s: float) -> float:
@@ -152,13 +150,13 @@ def longest_question_s(policy: Policy, longest_overdue_s: float) -> float:
 
 
 def _bring_submissions(conn: sa.Connection, _context: Context, now: datetime) -> int:
-    return bring_submissions_back(conn, now, later(now, BACK_OFF_S[1]), later(now, PARKED_S), BATCH)
+    return replan_submissions(conn, now, later(now, BACK_OFF_S[1]), later(now, PARKED_S), BATCH)
 
 
 def _bring_notifications(conn: sa.Connection, context: Context, now: datetime) -> int:
     lease_s = context.policy.lease_s
     waits_s = (lease_s, *(max(wait_s * (1 + JITTER), lease_s) for wait_s in SCHEDULE_S))
-    return bring_notifications_back(conn, [later(now, wait_s) for wait_s in waits_s], BATCH)
+    return replan_notifications(conn, [later(now, wait_s) for wait_s in waits_s], BATCH)
 
 
 def _look_at(conn: sa.Connection, context: Context, page: list[Cursor], now: datetime) -> Applied:
