@@ -116,7 +116,7 @@ def test_a_demo_whose_gateway_dies_says_so_and_fails(tmp_path: Path) -> None:
 
 
 def test_the_playground_tells_a_key_that_works_and_ends_with_its_children(tmp_path: Path) -> None:
-    with started("app.demo.playground", "--scale", "200", scratch=tmp_path) as process:
+    with started("app.demo.processes", "--scale", "200", scratch=tmp_path) as process:
         words = "".join(read_until(process, "Ctrl-C")).split()
         url, key = words[words.index("gateway") + 1], words[words.index("key") + 1]
         children = children_of(process)

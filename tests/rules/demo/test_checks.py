@@ -5,10 +5,17 @@ from typing import Any
 
 import pytest
 
-from app.demo.evidence import Evidence
-from app.demo.history import Step, read_steps, tell
-from app.demo.story import EARLY_CALLBACK, LOST_ANSWER, LOST_CALLBACK, STORY
-from app.demo.verdict import faults_in
+from app.demo.checks import (
+    EARLY_CALLBACK,
+    LOST_ANSWER,
+    LOST_CALLBACK,
+    STORY,
+    Evidence,
+    Step,
+    faults_in,
+    read_steps,
+    tell,
+)
 from app.tempolor.kinds import KINDS
 
 CALLBACK = {"acknowledged": True, "item_id": "1"}
