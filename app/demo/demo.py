@@ -28,7 +28,7 @@ from app.demo.checks import (
     tasks_of,
     tell,
 )
-from app.demo.processes import Broken, Stage, run, stage
+from app.demo.processes import Server, SubprocessFailed, servers, until_signal
 from tempolor_gateway_client import AsyncGatewayClient, GatewayError, Task
 
 _MARKS: Final = {"ready": "✓", "pending": "…", "failed": "✗"}
@@ -120,7 +120,7 @@ _STEP_S: Final = 0.1
 
 def main() -> int:
     """Play the demo; the exit code is 0 only if everything ended as it should."""
-    return run(_play(Console(highlight=False, soft_wrap=True)))
+    return asyncio.run(until_signal(_play(Console(highlight=False, soft_wrap=True))))
 
 
 async def _play(console: Console) -> int:
@@ -131,9 +131,9 @@ async def _play(console: Console) -> int:
     env |= {"GATEWAY_QUERY_FIRST_AFTER_S": str(FIRST_QUERY_S), "GATEWAY_LOOP_IDLE_S": "0.2"}
     steady = json.dumps({"durations": {"jitter": 0}})
     try:
-        async with stage(env=env, sandbox_arguments=("--scale", str(SCALE), "--faults", steady)) as on_stage:
-            wrong = await _perform(on_stage, console)
-    except (Broken, GatewayError, httpx.HTTPError) as error:
+        async with servers(env, ("--scale", str(SCALE), "--faults", steady)) as (gateway, sandbox, admin_key):
+            wrong = await _perform(gateway, sandbox, admin_key, console)
+    except (SubprocessFailed, GatewayError, httpx.HTTPError) as error:
         wrong = [str(error) or type(error).__name__]
     for line in wrong:
         console.print(f"FAILED  {line}", markup=False)
@@ -143,11 +143,11 @@ async def _play(console: Console) -> int:
     return 0
 
 
-async def _perform(on_stage: Stage, console: Console) -> list[str]:
+async def _perform(server: Server, sandbox: Server, admin_key: str, console: Console) -> list[str]:
     """Submit, watch, tell. Returns what went wrong."""
     async with (
-        gateway_at(on_stage.gateway_url, on_stage.admin_key) as gateway,
-        httpx.AsyncClient(base_url=on_stage.sandbox_url, trust_env=False, timeout=10) as control,
+        gateway_at(server.url, admin_key) as gateway,
+        httpx.AsyncClient(base_url=sandbox.url, trust_env=False, timeout=10) as control,
     ):
         vendor = Vendor(control)
         for part in STORY:
@@ -155,7 +155,7 @@ async def _perform(on_stage: Stage, console: Console) -> list[str]:
         console.print(f"Submitting one task of each kind; {SCALE} seconds of the vendor pass in one.\n")
         for part in STORY:
             await gateway.submit(part.kind, part.params)
-        tasks = await _watch(on_stage, gateway, console)
+        tasks = await _watch((server, sandbox), gateway, console)
         if len(tasks) != len(STORY):
             return [f"the gateway knows {len(tasks)} tasks, not {len(STORY)}"]
         found = await gather(gateway, vendor, tasks)
@@ -163,13 +163,13 @@ async def _perform(on_stage: Stage, console: Console) -> list[str]:
     return faults_in(found)
 
 
-async def _watch(on_stage: Stage, gateway: AsyncGatewayClient, console: Console) -> list[Task]:
+async def _watch(servers: tuple[Server, Server], gateway: AsyncGatewayClient, console: Console) -> list[Task]:
     """Show the tasks until all have ended and nothing more is to come, or the time is up; the tasks as they are."""
     began = time.monotonic()
     with screen_for(console) as screen:
         while True:
-            on_stage.gateway.check()
-            on_stage.sandbox.check()
+            for server in servers:
+                server.check()
             tasks = await tasks_of(gateway)
             at_s = time.monotonic() - began
             screen.show(tasks, at_s)

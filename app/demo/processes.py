@@ -1,4 +1,7 @@
-"""The sandbox and the gateway as subprocesses, started on free ports and ended in every case."""
+"""The sandbox and the gateway as subprocesses: started on free ports, waited for, and ended in every case.
+
+``python -m app.demo.processes [OPTIONS OF THE SANDBOX]`` (``make run``) serves both until Ctrl-C.
+"""
 
 import asyncio
 import contextlib
@@ -13,20 +16,140 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import httpx
 import typer
 
+HOST: Final = "127.0.0.1"
+READY_S: Final = 60.0
+STOP_S: Final = 8.0
 GRACE_S: Final = 5.0
+_TAIL_LINES: Final = 15
+
+
+class SubprocessFailed(Exception):
+    """A subprocess ended, or did not begin to answer; the message says which, and how."""
+
+
+class Server:
+    """A running subprocess that serves at ``url``."""
+
+    def __init__(self, name: str, url: str, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.url = url
+        self._name = name
+        self._process = process
+        self._log = log
+
+    def check(self) -> None:
+        """Raises ``SubprocessFailed`` if it has ended."""
+        if self._process.returncode is not None:
+            raise self._failed(f"ended with code {self._process.returncode}")
+
+    async def wait_ready(self, path: str) -> None:
+        """Wait until ``path`` answers 200. Raises ``SubprocessFailed``."""
+        end = time.monotonic() + READY_S
+        async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
+            while time.monotonic() < end:
+                self.check()
+                with contextlib.suppress(httpx.HTTPError):
+                    if (await client.get(self.url + path)).status_code == 200:
+                        return
+                await asyncio.sleep(0.05)
+        raise self._failed(f"is not ready after {READY_S:g} s")
+
+    async def stop(self) -> None:
+        """Terminate it, and kill it if that does not end it."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            await asyncio.wait_for(self._process.wait(), STOP_S)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+
+    def _failed(self, how: str) -> SubprocessFailed:
+        tail = self._log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
+        return SubprocessFailed("\n    ".join([f"the {self._name} process {how}", *tail]))
+
+
+@asynccontextmanager
+async def servers(
+    env: Mapping[str, str], sandbox_options: Sequence[str], *, ports: tuple[int, int] = (0, 0), quiet: bool = True
+) -> AsyncIterator[tuple[Server, Server, str]]:
+    """Gateway, sandbox and an admin key, until the block ends; the database goes with them. Raises
+    ``SubprocessFailed``.
+
+    ``env``: what the gateway is given besides addresses and keys; ``ports``: those of gateway and sandbox, taken if
+    they are free; ``quiet``: logs go to a file, else to the terminal.
+    """
+    gateway_port, sandbox_port = (_free_port(port) for port in ports)
+    gateway_url, sandbox_url = f"http://{HOST}:{gateway_port}", f"http://{HOST}:{sandbox_port}"
+    vendor_key, admin_key = f"Tempo-{secrets.token_hex(24)}", secrets.token_urlsafe(36)
+    with tempfile.TemporaryDirectory(prefix="tempolor-gateway-") as name:
+        folder = Path(name)
+        settings = {
+            "GATEWAY_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'gateway.db'}",
+            "GATEWAY_PUBLIC_URL": gateway_url,
+            "GATEWAY_CALLBACK_SECRETS": secrets.token_urlsafe(36),
+            "GATEWAY_TEMPOLOR_API_KEY": vendor_key,
+            "GATEWAY_TEMPOLOR_BASE_URL": sandbox_url,
+            "GATEWAY_BOOTSTRAP_ADMIN_KEY": admin_key,
+            "GATEWAY_EGRESS_ALLOW_PRIVATE": "true",
+            "GATEWAY_DRAIN_S": "0.1",
+        }
+        start = partial(_server, folder=folder, env={**env, **settings}, quiet=quiet)
+        at = ("--host", HOST, "--port")
+        sandbox_command = ("sandbox", *at, str(sandbox_port), "--key", vendor_key, *sandbox_options)
+        async with (
+            start("sandbox", sandbox_url, sandbox_command) as sandbox,
+            start("gateway", gateway_url, ("serve", *at, str(gateway_port))) as gateway,
+        ):
+            await sandbox.wait_ready("/_sandbox")
+            await gateway.wait_ready("/readyz")
+            yield gateway, sandbox, admin_key
+
+
+@asynccontextmanager
+async def _server(
+    name: str, url: str, command: Sequence[str], *, folder: Path, env: dict[str, str], quiet: bool
+) -> AsyncIterator[Server]:
+    log = folder / f"{name}.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", "from app.demo.processes import run_command; run_command()", *command),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=output,
+            stderr=output if quiet else None,
+            # No .env file is there.
+            cwd=folder,
+            env=env,
+            # Ctrl-C reaches this process alone, which then ends its subprocesses in order.
+            start_new_session=True,
+        )
+    server = Server(name, url, process, log)
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+def _free_port(wanted: int) -> int:
+    """``wanted`` if it is free, else any free port."""
+    for port in (wanted, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, port))
+            return int(probe.getsockname()[1])
+    raise SubprocessFailed("there is no free port")
 
 
 def run_command() -> None:
-    """What a subprocess runs: the command line as it is, tied to the life of its parent.
+    """What a subprocess runs: ``tempolor-gateway`` with its arguments, until its parent is gone.
 
     The parent holds the other end of standard input and never writes to it. When the parent is gone, for whatever
     reason, the end of that stream is read here, and the subprocess ends too.
@@ -44,217 +167,55 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-HOST: Final = "127.0.0.1"
-READY_S: Final = 60.0
-STOP_S: Final = 8.0
-_TAIL_LINES: Final = 15
-
-
-class Broken(Exception):
-    """A child process did not do its part; the message says which, and how it ended."""
-
-
-class Child:
-    """A running command of this project. ``log``: where its output goes; None: its errors go to the terminal."""
-
-    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path | None) -> None:
-        self.name = name
-        self.pid = process.pid
-        self._process = process
-        self._log = log
-
-    def check(self) -> None:
-        """Raises ``Broken`` if it has ended."""
-        code = self._process.returncode
-        if code is not None:
-            raise Broken(f"the {self.name} process ended with code {code}{self._tail()}")
-
-    async def wait_ready(self, url: str) -> None:
-        """Wait until ``url`` answers 200. Raises ``Broken``."""
-        end = time.monotonic() + READY_S
-        async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
-            while time.monotonic() < end:
-                self.check()
-                with contextlib.suppress(httpx.HTTPError):
-                    if (await client.get(url)).status_code == 200:
-                        return
-                await asyncio.sleep(0.05)
-        raise Broken(f"the {self.name} process is not ready after {READY_S:g} s{self._tail()}")
-
-    async def wait(self) -> None:
-        """Wait for its end."""
-        await self._process.wait()
-
-    async def stop(self) -> None:
-        """End it: politely, then by force."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
-        try:
-            await asyncio.wait_for(self._process.wait(), STOP_S)
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
-
-    def _tail(self) -> str:
-        if self._log is None:
-            return ""
-        lines = self._log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
-        return "".join(f"\n    {line}" for line in lines)
-
-
-@asynccontextmanager
-async def child(
-    name: str, *arguments: str, folder: Path, env: Mapping[str, str], quiet: bool = True
-) -> AsyncIterator[Child]:
-    """Run ``tempolor-gateway ARGUMENTS`` in ``folder``, where no .env file is, until the block ends.
-
-    It has a session of its own: Ctrl-C reaches this process alone, which then ends its children in order.
-    ``quiet``: its output goes to a log file in the folder.
-    """
-    log = folder / f"{name}.log" if quiet else None
-    with _opened(log) as output:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", "from app.demo.processes import run_command; run_command()", *arguments),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=output or asyncio.subprocess.DEVNULL,
-            stderr=output,
-            cwd=folder,
-            env=dict(env),
-            start_new_session=True,
-        )
-    running = Child(name, process, log)
-    try:
-        yield running
-    finally:
-        await running.stop()
-
-
-def _opened(log: Path | None) -> AbstractContextManager[IO[bytes] | None]:
-    return contextlib.nullcontext() if log is None else log.open("wb")
-
-
-def free_port(wanted: int = 0) -> int:
-    """``wanted`` if it is free, else any free port."""
-    for port in (wanted, 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((HOST, port))
-            return int(probe.getsockname()[1])
-    raise Broken("there is no free port")
-
-
-def run(main: Coroutine[Any, Any, int]) -> int:
-    """Run to the end and return the exit code. The first signal cancels ``main``, so that it puts everything away;
-    further ones change nothing."""
-    return asyncio.run(_watch_signals(main))
-
-
-async def _watch_signals(main: Coroutine[Any, Any, int]) -> int:
-    told: list[int] = []
+async def until_signal(main: Coroutine[Any, Any, int]) -> int:
+    """Run ``main`` to its end; the exit code. The first signal cancels it, so that it ends its subprocesses; further
+    ones change nothing."""
+    received: list[int] = []
     working = asyncio.ensure_future(main)
 
     def on_signal(number: int) -> None:
-        if not told:
+        if not received:
             working.cancel()
-        told.append(number)
+        received.append(number)
 
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, on_signal, number)
+        asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
     try:
         return await working
     except asyncio.CancelledError:
-        if not told:
+        if not received:
             raise
-        return 128 + told[0]
+        return 128 + received[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Both are up and answer."""
-
-    gateway: Child
-    sandbox: Child
-    gateway_url: str
-    sandbox_url: str
-    admin_key: str
-
-
-@asynccontextmanager
-async def stage(
-    *,
-    env: Mapping[str, str],
-    sandbox_arguments: Sequence[str] = (),
-    ports: tuple[int, int] = (0, 0),
-    quiet: bool = True,
-) -> AsyncIterator[Stage]:
-    """Start both, and end both with the block. ``env``: what the gateway is given besides addresses and keys;
-    ``ports``: those of gateway and sandbox, taken if they are free. Raises ``Broken``."""
-    gateway_port, sandbox_port = (free_port(port) for port in ports)
-    gateway_url, sandbox_url = f"http://{HOST}:{gateway_port}", f"http://{HOST}:{sandbox_port}"
-    vendor_key, admin_key = f"Tempo-{secrets.token_hex(24)}", secrets.token_urlsafe(36)
-    with tempfile.TemporaryDirectory(prefix="tempolor-gateway-") as name:
-        folder = Path(name)
-        ours = {
-            "GATEWAY_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'gateway.db'}",
-            "GATEWAY_PUBLIC_URL": gateway_url,
-            "GATEWAY_CALLBACK_SECRETS": secrets.token_urlsafe(36),
-            "GATEWAY_TEMPOLOR_API_KEY": vendor_key,
-            "GATEWAY_TEMPOLOR_BASE_URL": sandbox_url,
-            "GATEWAY_BOOTSTRAP_ADMIN_KEY": admin_key,
-            "GATEWAY_EGRESS_ALLOW_PRIVATE": "true",
-            "GATEWAY_DRAIN_S": "0.1",
-        }
-        start = partial(child, folder=folder, env={**env, **ours}, quiet=quiet)
-        where = ("--host", HOST, "--port")
-        sandbox_command = ("sandbox", *where, str(sandbox_port), "--key", vendor_key, *sandbox_arguments)
-        async with (
-            start("sandbox", *sandbox_command) as sandbox,
-            start("gateway", "serve", *where, str(gateway_port)) as gateway,
-        ):
-            await sandbox.wait_ready(f"{sandbox_url}/_sandbox")
-            await gateway.wait_ready(f"{gateway_url}/readyz")
-            yield Stage(gateway, sandbox, gateway_url, sandbox_url, admin_key)
-
-
-PORTS: Final = (8000, 9000)
-SCALE: Final = "20"
-_TASK: Final = {"kind": "song.generate", "params": {"prompt": "slow pop ballad, piano", "model": "tempolor-latest"}}
-
-
-def main(sandbox_arguments: Sequence[str]) -> int:
-    """Serve until a signal. Settings of the environment hold, but for addresses and keys."""
-    return run(_serve(("--scale", SCALE, *sandbox_arguments)))
-
-
-async def _serve(sandbox_arguments: Sequence[str]) -> int:
+async def _serve(sandbox_options: Sequence[str]) -> int:
     # At this scale nothing takes longer than ten seconds, so a lost callback is noticed soon after.
     env = {"GATEWAY_QUERY_FIRST_AFTER_S": "15", "GATEWAY_LOG_FORMAT": "console", **os.environ}
+    options = ("--scale", "20", *sandbox_options)
     try:
-        async with stage(env=env, sandbox_arguments=sandbox_arguments, ports=PORTS, quiet=False) as on_stage:
-            typer.echo(_welcome(on_stage))
-            ended = [asyncio.ensure_future(one.wait()) for one in (on_stage.gateway, on_stage.sandbox)]
-            await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
-            on_stage.gateway.check()
-            on_stage.sandbox.check()
-    except Broken as error:
+        async with servers(env, options, ports=(8000, 9000), quiet=False) as (gateway, sandbox, admin_key):
+            typer.echo(_welcome(gateway.url, sandbox.url, admin_key))
+            while True:
+                gateway.check()
+                sandbox.check()
+                await asyncio.sleep(0.2)
+    except SubprocessFailed as error:
         typer.echo(str(error), err=True)
     return 1
 
 
-def _welcome(on_stage: Stage) -> str:
-    url, key = on_stage.gateway_url, on_stage.admin_key
+def _welcome(url: str, sandbox_url: str, key: str) -> str:
+    task = {"kind": "song.generate", "params": {"prompt": "slow pop ballad, piano", "model": "tempolor-latest"}}
     return f"""
   gateway    {url}   (its API: {url}/openapi.json)
-  sandbox    {on_stage.sandbox_url}/_sandbox   (faults on demand: docs/sandbox.md)
+  sandbox    {sandbox_url}/_sandbox   (faults on demand: docs/sandbox.md)
   admin key  {key}
 
 Submit a task, then read it:
 
   KEY={key}
   curl -s {url}/v1/tasks -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' \\
-    -d '{json.dumps(_TASK)}'
+    -d '{json.dumps(task)}'
   curl -s '{url}/v1/tasks?limit=1' -H "Authorization: Bearer $KEY"
 
 The database goes with this process. Ctrl-C ends both.
@@ -262,4 +223,4 @@ The database goes with this process. Ctrl-C ends both.
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(asyncio.run(until_signal(_serve(sys.argv[1:]))))
