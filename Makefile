@@ -56,7 +56,7 @@ demo: $(READY) ## sandbox and gateway on SQLite: one task of every kind, watched
 
 .PHONY: run
 run: $(READY) ## the gateway on SQLite against the sandbox; prints the admin key and a curl line
-	@$(BIN)/python -m app.demo.playground $(ARGS)
+	@$(BIN)/python -m app.demo.processes $(ARGS)
 
 .PHONY: test
 test: $(READY) ## the everyday tiers: rules, stories, database (ARGS=path or '-k callback' chooses; DB=postgresql)

@@ -84,9 +84,9 @@ def sandbox(
 
 def demo() -> None:
     """Run a sandbox and a gateway, and watch one task of every kind to its end. Exit code 0 if all went well."""
-    from app.demo import play
+    from app.demo.demo import main
 
-    raise SystemExit(play.main())
+    raise SystemExit(main())
 
 
 def _start() -> Settings:

@@ -1,1 +1,1 @@
-"""The gateway and the sandbox as processes of their own, for people who want to see it work."""
+"""``make demo`` and ``make run``: the gateway and the sandbox as subprocesses, for people who want to see it work."""

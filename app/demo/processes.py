@@ -1,61 +1,68 @@
-"""Child processes: started on free ports, waited for, and ended in every case."""
+"""The sandbox and the gateway as subprocesses: started on free ports, waited for, and ended in every case.
+
+``python -m app.demo.processes [OPTIONS OF THE SANDBOX]`` (``make run``) serves both until Ctrl-C.
+"""
 
 import asyncio
 import contextlib
+import json
+import os
+import runpy
+import secrets
 import signal
 import socket
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import httpx
+import typer
 
 HOST: Final = "127.0.0.1"
 READY_S: Final = 60.0
 STOP_S: Final = 8.0
+GRACE_S: Final = 5.0
 _TAIL_LINES: Final = 15
 
 
-class Broken(Exception):
-    """A child process did not do its part; the message says which, and how it ended."""
+class SubprocessFailed(Exception):
+    """A subprocess ended, or did not begin to answer; the message says which, and how."""
 
 
-class Child:
-    """A running command of this project. ``log``: where its output goes; None: its errors go to the terminal."""
+class Server:
+    """A running subprocess that serves at ``url``."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path | None) -> None:
-        self.name = name
-        self.pid = process.pid
+    def __init__(self, name: str, url: str, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.url = url
+        self._name = name
         self._process = process
         self._log = log
 
     def check(self) -> None:
-        """Raises ``Broken`` if it has ended."""
-        code = self._process.returncode
-        if code is not None:
-            raise Broken(f"the {self.name} process ended with code {code}{self._tail()}")
+        """Raises ``SubprocessFailed`` if it has ended."""
+        if self._process.returncode is not None:
+            raise self._failed(f"ended with code {self._process.returncode}")
 
-    async def wait_ready(self, url: str) -> None:
-        """Wait until ``url`` answers 200. Raises ``Broken``."""
+    async def wait_ready(self, path: str) -> None:
+        """Wait until ``path`` answers 200. Raises ``SubprocessFailed``."""
         end = time.monotonic() + READY_S
         async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
             while time.monotonic() < end:
                 self.check()
                 with contextlib.suppress(httpx.HTTPError):
-                    if (await client.get(url)).status_code == 200:
+                    if (await client.get(self.url + path)).status_code == 200:
                         return
                 await asyncio.sleep(0.05)
-        raise Broken(f"the {self.name} process is not ready after {READY_S:g} s{self._tail()}")
-
-    async def wait(self) -> None:
-        """Wait for its end."""
-        await self._process.wait()
+        raise self._failed(f"is not ready after {READY_S:g} s")
 
     async def stop(self) -> None:
-        """End it: politely, then by force."""
+        """Terminate it, and kill it if that does not end it."""
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
         try:
@@ -65,75 +72,155 @@ class Child:
                 self._process.kill()
             await self._process.wait()
 
-    def _tail(self) -> str:
-        if self._log is None:
-            return ""
-        lines = self._log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
-        return "".join(f"\n    {line}" for line in lines)
+    def _failed(self, how: str) -> SubprocessFailed:
+        tail = self._log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
+        return SubprocessFailed("\n    ".join([f"the {self._name} process {how}", *tail]))
 
 
 @asynccontextmanager
-async def child(
-    name: str, *arguments: str, folder: Path, env: Mapping[str, str], quiet: bool = True
-) -> AsyncIterator[Child]:
-    """Run ``tempolor-gateway ARGUMENTS`` in ``folder``, where no .env file is, until the block ends.
+async def servers(
+    env: Mapping[str, str], sandbox_options: Sequence[str], *, ports: tuple[int, int] = (0, 0), quiet: bool = True
+) -> AsyncIterator[tuple[Server, Server, str]]:
+    """Gateway, sandbox and an admin key, until the block ends; the database goes with them. Raises
+    ``SubprocessFailed``.
 
-    It has a session of its own: Ctrl-C reaches this process alone, which then ends its children in order.
-    ``quiet``: its output goes to a log file in the folder.
+    ``env``: what the gateway is given besides addresses and keys; ``ports``: those of gateway and sandbox, taken if
+    they are free; ``quiet``: logs go to a file, else to the terminal.
     """
-    log = folder / f"{name}.log" if quiet else None
-    with _opened(log) as output:
+    gateway_port, sandbox_port = (_free_port(port) for port in ports)
+    gateway_url, sandbox_url = f"http://{HOST}:{gateway_port}", f"http://{HOST}:{sandbox_port}"
+    vendor_key, admin_key = f"Tempo-{secrets.token_hex(24)}", secrets.token_urlsafe(36)
+    with tempfile.TemporaryDirectory(prefix="tempolor-gateway-") as name:
+        folder = Path(name)
+        settings = {
+            "GATEWAY_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'gateway.db'}",
+            "GATEWAY_PUBLIC_URL": gateway_url,
+            "GATEWAY_CALLBACK_SECRETS": secrets.token_urlsafe(36),
+            "GATEWAY_TEMPOLOR_API_KEY": vendor_key,
+            "GATEWAY_TEMPOLOR_BASE_URL": sandbox_url,
+            "GATEWAY_BOOTSTRAP_ADMIN_KEY": admin_key,
+            "GATEWAY_EGRESS_ALLOW_PRIVATE": "true",
+            "GATEWAY_DRAIN_S": "0.1",
+        }
+        start = partial(_server, folder=folder, env={**env, **settings}, quiet=quiet)
+        at = ("--host", HOST, "--port")
+        sandbox_command = ("sandbox", *at, str(sandbox_port), "--key", vendor_key, *sandbox_options)
+        async with (
+            start("sandbox", sandbox_url, sandbox_command) as sandbox,
+            start("gateway", gateway_url, ("serve", *at, str(gateway_port))) as gateway,
+        ):
+            await sandbox.wait_ready("/_sandbox")
+            await gateway.wait_ready("/readyz")
+            yield gateway, sandbox, admin_key
+
+
+@asynccontextmanager
+async def _server(
+    name: str, url: str, command: Sequence[str], *, folder: Path, env: dict[str, str], quiet: bool
+) -> AsyncIterator[Server]:
+    log = folder / f"{name}.log"
+    with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "app.demo.tethered", *arguments),
+            *(sys.executable, "-c", "from app.demo.processes import run_command; run_command()", *command),
             stdin=asyncio.subprocess.PIPE,
-            stdout=output or asyncio.subprocess.DEVNULL,
-            stderr=output,
+            stdout=output,
+            stderr=output if quiet else None,
+            # No .env file is there.
             cwd=folder,
-            env=dict(env),
+            env=env,
+            # Ctrl-C reaches this process alone, which then ends its subprocesses in order.
             start_new_session=True,
         )
-    running = Child(name, process, log)
+    server = Server(name, url, process, log)
     try:
-        yield running
+        yield server
     finally:
-        await running.stop()
+        await server.stop()
 
 
-def _opened(log: Path | None) -> AbstractContextManager[IO[bytes] | None]:
-    return contextlib.nullcontext() if log is None else log.open("wb")
-
-
-def free_port(wanted: int = 0) -> int:
+def _free_port(wanted: int) -> int:
     """``wanted`` if it is free, else any free port."""
     for port in (wanted, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((HOST, port))
             return int(probe.getsockname()[1])
-    raise Broken("there is no free port")
+    raise SubprocessFailed("there is no free port")
 
 
-def run(main: Coroutine[Any, Any, int]) -> int:
-    """Run to the end and return the exit code. The first signal cancels ``main``, so that it puts everything away;
-    further ones change nothing."""
-    return asyncio.run(_watch_signals(main))
+def run_command() -> None:
+    """What a subprocess runs: ``tempolor-gateway`` with its arguments, until its parent is gone.
+
+    The parent holds the other end of standard input and never writes to it. When the parent is gone, for whatever
+    reason, the end of that stream is read here, and the subprocess ends too.
+    """
+    sys.argv[0] = "tempolor-gateway"
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    runpy.run_module("app", run_name="__main__")
 
 
-async def _watch_signals(main: Coroutine[Any, Any, int]) -> int:
-    told: list[int] = []
+def _end_with_parent() -> None:
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_S)
+    os._exit(1)
+
+
+async def until_signal(main: Coroutine[Any, Any, int]) -> int:
+    """Run ``main`` to its end; the exit code. The first signal cancels it, so that it ends its subprocesses; further
+    ones change nothing."""
+    received: list[int] = []
     working = asyncio.ensure_future(main)
 
     def on_signal(number: int) -> None:
-        if not told:
+        if not received:
             working.cancel()
-        told.append(number)
+        received.append(number)
 
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, on_signal, number)
+        asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
     try:
         return await working
     except asyncio.CancelledError:
-        if not told:
+        if not received:
             raise
-        return 128 + told[0]
+        return 128 + received[0]
+
+
+async def _serve(sandbox_options: Sequence[str]) -> int:
+    # At this scale nothing takes longer than ten seconds, so a lost callback is noticed soon after.
+    env = {"GATEWAY_QUERY_FIRST_AFTER_S": "15", "GATEWAY_LOG_FORMAT": "console", **os.environ}
+    options = ("--scale", "20", *sandbox_options)
+    try:
+        async with servers(env, options, ports=(8000, 9000), quiet=False) as (gateway, sandbox, admin_key):
+            typer.echo(_welcome(gateway.url, sandbox.url, admin_key))
+            while True:
+                gateway.check()
+                sandbox.check()
+                await asyncio.sleep(0.2)
+    except SubprocessFailed as error:
+        typer.echo(str(error), err=True)
+    return 1
+
+
+def _welcome(url: str, sandbox_url: str, key: str) -> str:
+    task = {"kind": "song.generate", "params": {"prompt": "slow pop ballad, piano", "model": "tempolor-latest"}}
+    return f"""
+  gateway    {url}   (its API: {url}/openapi.json)
+  sandbox    {sandbox_url}/_sandbox   (faults on demand: docs/sandbox.md)
+  admin key  {key}
+
+Submit a task, then read it:
+
+  KEY={key}
+  curl -s {url}/v1/tasks -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' \\
+    -d '{json.dumps(task)}'
+  curl -s '{url}/v1/tasks?limit=1' -H "Authorization: Bearer $KEY"
+
+The database goes with this process. Ctrl-C ends both.
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(until_signal(_serve(sys.argv[1:]))))

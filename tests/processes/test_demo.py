@@ -78,6 +78,7 @@ def test_every_task_of_the_demo_ends_well_and_each_fault_is_overcome(tmp_path: P
     assert process.returncode == 0, shown
     for kind in KINDS:
         assert any(line.split()[1:3] == [kind, "succeeded"] for line in shown.splitlines()), (kind, shown)
+    assert "stems.create  (lost callback)\n    0.00 accepted · " in shown
     assert "lost answer, song.extend: the connection broke; unconfirmed for" in shown
     assert "early callback, instrumental.generate: audio_complete found its task" in shown
     assert "lost callback, stems.create: nobody called back; " in shown
@@ -115,8 +116,8 @@ def test_a_demo_whose_gateway_dies_says_so_and_fails(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_playground_tells_a_key_that_works_and_ends_with_its_children(tmp_path: Path) -> None:
-    with started("app.demo.playground", "--scale", "200", scratch=tmp_path) as process:
+def test_make_run_prints_a_key_that_works_and_ends_with_its_children(tmp_path: Path) -> None:
+    with started("app.demo.processes", "--scale", "200", scratch=tmp_path) as process:
         words = "".join(read_until(process, "Ctrl-C")).split()
         url, key = words[words.index("gateway") + 1], words[words.index("key") + 1]
         children = children_of(process)

@@ -1,27 +1,26 @@
-"""The demo's verdict: what is not as it should be fails it, also a fault that did not strike."""
+"""The checks of the demo: what is not as it should be fails it, also a fault that did not strike."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from app.demo.evidence import Evidence
-from app.demo.history import Step, read_steps, tell
-from app.demo.story import EARLY_CALLBACK, LOST_ANSWER, LOST_CALLBACK, STORY
-from app.demo.verdict import faults_in
+from app.demo.checks import EARLY_CALLBACK, LOST_ANSWER, LOST_CALLBACK, Evidence, Step, failures, read_steps
+from app.demo.demo import FAULTS, TASKS, timeline_text
 from app.tempolor.kinds import KINDS
+from tempolor_gateway_client import TimelineEntry
 
 CALLBACK = {"acknowledged": True, "item_id": "1"}
 QUERY = {"number": 9, "operation": "query"}
 
 
 def moved(at_s: float, type_: str, before: str, after: str) -> Step:
-    return Step(at_s, type_, [], (before, after))
+    return Step(at_s, type_, [], before, after)
 
 
 def evidence(fault: str | None = None, **changes: Any) -> Evidence:
-    """A part that went as it should."""
-    part = next(part for part in STORY if part.fault == fault)
+    """Of a task that went as it should."""
     steps = {
         None: [Step(0, "submitted"), moved(1, "callback", "running", "succeeded")],
         LOST_CALLBACK: [Step(0, "submitted"), moved(1, "query", "running", "succeeded")],
@@ -33,7 +32,8 @@ def evidence(fault: str | None = None, **changes: Any) -> Evidence:
     }[fault]
     lost = fault == LOST_CALLBACK
     made = Evidence(
-        part,
+        "song.generate",
+        fault,
         {"status": "succeeded", "error": None, "items": [{"artifacts": {"audio": {"status": "ready"}}}]},
         steps,
         [{"items": [{"dropped": ["complete"] if lost else []}]}],
@@ -44,14 +44,15 @@ def evidence(fault: str | None = None, **changes: Any) -> Evidence:
     return replace(made, **changes)
 
 
-def test_the_story_has_one_task_of_every_kind_and_three_faults() -> None:
-    assert sorted(part.kind for part in STORY) == sorted(KINDS)
-    assert sorted(part.fault for part in STORY if part.fault) == sorted([LOST_CALLBACK, EARLY_CALLBACK, LOST_ANSWER])
+def test_the_demo_has_one_task_of_every_kind_and_three_faults() -> None:
+    assert sorted(TASKS) == sorted(KINDS)
+    assert set(FAULTS) <= set(TASKS)
+    assert sorted(FAULTS.values()) == sorted([LOST_CALLBACK, EARLY_CALLBACK, LOST_ANSWER])
 
 
 @pytest.mark.parametrize("fault", [None, LOST_CALLBACK, EARLY_CALLBACK, LOST_ANSWER])
 def test_what_went_as_it_should_is_no_fault(fault: str | None) -> None:
-    assert faults_in([evidence(fault)]) == []
+    assert failures([evidence(fault)]) == []
 
 
 @pytest.mark.parametrize(
@@ -77,19 +78,18 @@ def test_what_went_as_it_should_is_no_fault(fault: str | None) -> None:
     ],
 )
 def test_what_did_not_go_as_it_should_is_told(fault: str | None, changes: dict[str, Any], words: str) -> None:
-    assert any(words in line for line in faults_in([evidence(fault, **changes)]))
+    assert any(words in line for line in failures([evidence(fault, **changes)]))
 
 
 def test_a_timeline_is_told_in_steps() -> None:
-    entries = [
-        {"seq": 1, "at": "2026-01-01T00:00:00Z", "type": "accepted", "detail": {}},
-        {
-            "seq": 2,
-            "at": "2026-01-01T00:00:02.5Z",
-            "type": "callback",
-            "detail": {"items": [{"event": "wav_complete"}]},
-        },
-        {"seq": 2, "at": "2026-01-01T00:00:02.5Z", "type": "status", "detail": {"from": "running", "to": "succeeded"}},
-    ]
-    told = tell("song.generate", read_steps(entries))
-    assert told == "song.generate\n    0.00 accepted · 2.50 callback wav_complete → succeeded"
+    accepted = datetime(2026, 1, 1, tzinfo=UTC)
+    called = accepted + timedelta(seconds=2.5)
+    steps = read_steps(
+        [
+            TimelineEntry(1, accepted, "accepted", 1, {}, {}),
+            TimelineEntry(2, called, "callback", 2, {"items": [{"event": "wav_complete"}]}, {}),
+            TimelineEntry(2, called, "status", 2, {"from": "running", "to": "succeeded"}, {}),
+        ]
+    )
+    assert timeline_text(steps, 80) == "    0.00 accepted · 2.50 callback wav_complete → succeeded"
+    assert timeline_text(steps, 44) == "    0.00 accepted ·\n    2.50 callback wav_complete → succeeded"
