@@ -125,7 +125,8 @@ class Notifier:
         named = {"task_id": str(notification.task_id), "client": notification.client_name}
         structlog.contextvars.bind_contextvars(notification_id=str(notification.id), **named)
         # A post must end within the lease, or another sender posts the same beside it: who begins late gives it back.
-        if self.stopping or later(context.clock.now(), context.policy.lease_s / 2) >= notification.leased_until:
+        is_late = later(context.clock.now(), context.policy.lease_s / 2) >= notification.leased_until
+        if self.stopping or is_late:
             await self._db.write(outbox.give_back, notification, context.clock.now())
             return
         answer: Answer | Unreadable | None = None
