@@ -65,7 +65,7 @@ class Address(msgspec.Struct, frozen=True):
     task_id: UUID | None
 
 
-class _Found(NamedTuple):
+class _ReadBody(NamedTuple):
     """What a body says. ``body``: itself, without our secrets."""
 
     body: bytes
@@ -106,7 +106,7 @@ class Ingest:
             return None
         return Address(family, found.task_id)
 
-    def heard(self, to: Address, headers: Iterable[tuple[bytes, bytes]], client_address: str | None) -> None:
+    def note_drift(self, to: Address, headers: Iterable[tuple[bytes, bytes]], client_address: str | None) -> None:
         """Note what is new of a request itself."""
         found = drift.of_request(to.family, headers, client_address)
         self._context.drift.note(found, self._context.clock.now())
@@ -153,13 +153,15 @@ class Ingest:
             fault=found.fault,
         )
 
-    def _look(self, to: Address, raw: bytes) -> _Found:
+    def _look(self, to: Address, raw: bytes) -> _ReadBody:
         """Read a body without our secrets, which the vendor may send back. Called in threads too."""
         body = self._context.redactor.body(raw)
         family = FAMILIES[to.family]
-        said, fault = wire.Body(), None
+        parsed, fault = wire.Body(), None
         try:
-            said = wire.read_callback(body, family)
+            parsed = wire.read_callback(body, family)
         except decoding.Malformed as error:
             fault = str(error)
-        return _Found(body, tuple(said.readings), said.oddities, fault, drift.of_callback(family, body, said.readings))
+        return _ReadBody(
+            body, tuple(parsed.readings), parsed.oddities, fault, drift.of_callback(family, body, parsed.readings)
+        )

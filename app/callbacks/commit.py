@@ -19,7 +19,7 @@ from app.database.database import Conflicted
 from app.rules.loaded import Loaded, Rules
 from app.rules.observation import Disposition, NamedBy, Observation, Source, to_us
 from app.rules.task import Task
-from app.rules.transition import Change, Outcome, Verdict
+from app.rules.transition import Change, ChangeResult, Verdict
 from app.tasks import store, writes
 from app.tasks.apply import Applied, UnitOfWork, load_parts, save_parts, step_all
 from app.tasks.store import Receipt
@@ -83,8 +83,10 @@ def _decide(
                 task.stored_bodies += 1 + len(one.body) // inbox.BODY_UNIT
                 # Charged also where nothing of it is applied to the task.
                 loaded.dirty_tasks.add(task.id)
-    told = [_told(one, change, receipts.get(one.digest), one.digest in unkept) for one, change in fresh]
-    applied = step_all(unit, told, rules)
+    changes_to_apply = [
+        _as_repeat(one, change, receipts.get(one.digest), one.digest in unkept) for one, change in fresh
+    ]
+    applied = step_all(unit, changes_to_apply, rules)
     answers |= {one.digest: _answer_to(one, outcome) for (one, _), outcome in zip(fresh, applied.outcomes, strict=True)}
     ruled = {digest: answer for digest, answer in answers.items() if answer is not None}
     for one in group:
@@ -132,7 +134,7 @@ def _change(one: Callback) -> Change:
     return Change(one.received_at, "callback", one.task_id, observations, detail=detail)
 
 
-def _told(one: Callback, change: Change, receipt: Receipt | None, unkept: bool) -> Change:
+def _as_repeat(one: Callback, change: Change, receipt: Receipt | None, unkept: bool) -> Change:
     """The change of a callback that was perhaps told before, or is beyond what is kept: quiet, and as of the time
     of its first copy."""
     if receipt is None and not unkept:
@@ -189,7 +191,7 @@ def _known_answer(one: Callback, receipt: Receipt | None, orphans: frozenset[UUI
     return Acknowledgement(receipt.disposition, usable, repeated=True)
 
 
-def _answer_to(one: Callback, outcome: Outcome | None) -> Acknowledgement:
+def _answer_to(one: Callback, outcome: ChangeResult | None) -> Acknowledgement:
     if outcome is None:
         raise AssertionError("a ready callback's tasks are all loaded")
     if one.fault is not None:

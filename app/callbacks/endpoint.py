@@ -111,7 +111,7 @@ class CallbackEndpoint:
             await self._read_in_time(receive, body)
             if encoding:
                 self._unpack(body, encoding)
-            self._ingest.heard(to, scope["headers"], address)
+            self._ingest.note_drift(to, scope["headers"], address)
             answer = await self._ingest.receive(to, bytes(body), address)
         except PayloadTooLarge as error:
             return of_error(error), "too_large"

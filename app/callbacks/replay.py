@@ -21,7 +21,7 @@ from app.documents.document import Document
 from app.errors import Conflict, GatewayError, NotFound
 from app.rules.loaded import Loaded
 from app.rules.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
-from app.rules.transition import Change, Outcome, Verdict
+from app.rules.transition import Change, ChangeResult, Verdict
 from app.tasks.apply import Applied, load_locked, save_locked, step_all
 from app.tempolor import decoding, wire
 from app.tempolor.kinds import FAMILIES
@@ -101,6 +101,6 @@ def _noted(conn: sa.Connection, logged: Logged, disposition: Disposition, detail
     return Replayed(replace(logged, disposition=disposition.value, detail=detail), Applied())
 
 
-def _disposition(outcome: Outcome | None) -> Disposition:
+def _disposition(outcome: ChangeResult | None) -> Disposition:
     mismatched = outcome is not None and Verdict.MISMATCHED in outcome.verdicts
     return Disposition.MISMATCHED if mismatched else Disposition.APPLIED

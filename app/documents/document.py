@@ -56,7 +56,7 @@ def task_document(
 ) -> Document:
     """One task. ``values``: the large values of its items, by digest; ``waits``: what is held, for one that may be
     queued."""
-    task, given = record.task, record.given
+    task, given = record.task, record.input
     shape = FAMILIES[task.family].shape
     views = [(item, view_item(item, task, shape, policy)) for item in own]
     failure = _failure(task, views)

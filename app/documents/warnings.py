@@ -34,7 +34,7 @@ def warnings_of(record: Record, own: Sequence[Item], *, shortened: bool = False)
         (ITEMS_LEFT_OUT, len(own) >= MOST_ITEMS),
     )
     words = [word for word, holds in rules if holds]
-    return words + [f"{UNKNOWN_PARAM}:{name}" for name in slips_in(record.task.kind, record.given.params)]
+    return words + [f"{UNKNOWN_PARAM}:{name}" for name in slips_in(record.task.kind, record.input.params)]
 
 
 def _says_unknown_status(state: ItemState) -> bool:

@@ -109,7 +109,7 @@ class Sendable:
 def key_of_task(record: Record, policy: Policy) -> ModelKey:
     """What a queued task would be sent as now."""
     kind = record.task.kind
-    return key_of(kind, sent_model(kind, record.given.params, policy.model_aliases))
+    return key_of(kind, sent_model(kind, record.input.params, policy.model_aliases))
 
 
 def held(conn: sa.Connection, policy: Policy) -> Held:

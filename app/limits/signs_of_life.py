@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
+class _Beat:
     """When this process gave its last sign of life, by both clocks."""
 
     at: datetime
@@ -32,21 +32,21 @@ class Timekeeper:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._given: _Given | None = None
+        self._last_beat: _Beat | None = None
         self.known = Operating()
 
     async def beat(self, db: Database) -> None:
         """Give a sign, if it is time for one or the clock was set; ``known`` is what is known then. Raises
         ``Unavailable``."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
-        given, sign = self._given, Sign(now)
-        if given is not None:
-            passed_s = (now - given.at).total_seconds()
+        last, sign = self._last_beat, Sign(now)
+        if last is not None:
+            passed_s = (now - last.at).total_seconds()
             if 0 <= passed_s < BEAT_S:
                 return
-            sign = Sign(now, given.at, passed_s - (monotonic - given.monotonic))
+            sign = Sign(now, last.at, passed_s - (monotonic - last.monotonic))
         before, self.known = await db.write(_keep, sign)
-        self._given = _Given(now, monotonic)
+        self._last_beat = _Beat(now, monotonic)
         _tell(before, self.known, now)
 
     async def planned_again(self, db: Database) -> None:

@@ -16,7 +16,7 @@ from app.rules.policy import Policy
 from app.rules.timing import rfc3339
 from app.tasks import items, task_rows
 from app.tasks.notices import Snapshot
-from app.tasks.task_rows import Given, Record
+from app.tasks.task_rows import Record, TaskInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def rendered(conn: sa.Connection, batch: Sequence[ClaimedNotification], policy: 
     before stays as it was. Reads in the caller's transaction: two statements, however many there are."""
     snapshots = {notification.id: _read(notification) for notification in batch if notification.body is None}
     found = {letter_id: snapshot for letter_id, snapshot in snapshots.items() if snapshot is not None}
-    given = task_rows.given_of(conn, {snapshot.task.id for snapshot in found.values()})
+    given = task_rows.inputs_of(conn, {snapshot.task.id for snapshot in found.values()})
     values = items.values_of(conn, (item for snapshot in found.values() for item in snapshot.items))
     bodies: list[bytes | None] = []
     for notification in batch:
@@ -65,7 +65,7 @@ def rendered(conn: sa.Connection, batch: Sequence[ClaimedNotification], policy: 
             bodies.append(notification.body)
             continue
         # A task that was purged meanwhile is still told of, without what its client sent.
-        record = Record(snapshot.task, given.get(snapshot.task.id, Given({}, {})))
+        record = Record(snapshot.task, given.get(snapshot.task.id, TaskInput({}, {})))
         then = replace(policy, unknown_grace_s=snapshot.unknown_grace_s, follow_ups=snapshot.follow_ups)
         document = task_document(record, snapshot.items, values, then)
         body = {"type": notification.type, "timestamp": rfc3339(notification.created_at), "data": document}

@@ -12,7 +12,7 @@ from app.clients import client_rows
 from app.context import Context
 from app.errors import Conflict, InvalidRequest
 from app.rules.client import EXTERNAL
-from app.rules.derive import shown
+from app.rules.derive import visible_state
 from app.rules.loaded import ItemKey, Loaded, Rules
 from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
 from app.rules.schedule import SUSPECT
@@ -61,7 +61,7 @@ def _follow(loaded: Loaded, key: ItemKey, client_name: str, at: datetime, rules:
 def _take_over(loaded: Loaded, task: Task, client_name: str, at: datetime, rules: Rules) -> None:
     """Give a task of the client ``external`` to another, with its state. One that has not ended well by itself has
     its deadline anew; what is missing of an expired one is asked for."""
-    loaded.shown[task.id] = shown(loaded, task, rules)
+    loaded.visible[task.id] = visible_state(loaded, task, rules)
     if task.status not in TASK_FINAL or task.status is TaskStatus.EXPIRED:
         task.expired_at = None
         task.deadline_at = later(at, rules.policy.deadline_s)

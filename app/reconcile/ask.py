@@ -112,8 +112,8 @@ async def ask(context: Context, db: Database, question: Question, started: float
 
 def unheard_of(question: Question, answer: QueryAnswer) -> tuple[Asked, ...]:
     """The items of which an answer says nothing."""
-    heard = {seen.key for seen in _observations(question, answer)}
-    return tuple(one for one in question.asked if one.key not in heard)
+    answered = {seen.key for seen in _observations(question, answer)}
+    return tuple(one for one in question.asked if one.key not in answered)
 
 
 def is_split(question: Question, answer: QueryAnswer) -> bool:
@@ -132,7 +132,7 @@ async def _put_off(context: Context, db: Database, question: Question, answer: Q
         context.committed(applied)
         metrics.unusable_answers.labels(question.family, fault_of(answer)).inc()
         # Of one outage there are many: the first is a warning, as it is a row in the timelines.
-        tell = log.warning if applied.told else log.info
+        tell = log.warning if applied.has_entries else log.info
         tell("query.unusable", fault=fault_in(answer)[0], items=len(question.asked))
     context.wakes.reconcile.set()
 

@@ -35,7 +35,7 @@ _NOT_TAKEN: Final = (
 """While no item is known of such a task, nothing shows that the vendor has it."""
 
 
-def shown(loaded: Loaded, task: Task, rules: Rules) -> VisibleState:
+def visible_state(loaded: Loaded, task: Task, rules: Rules) -> VisibleState:
     """What the task shows as it is loaded."""
     return VisibleState(task, _steps(loaded, task, rules))
 

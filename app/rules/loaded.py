@@ -97,7 +97,7 @@ class Loaded:
     sources: dict[ItemKey, Source] = field(default_factory=dict)
     """Who spoke of an item last."""
     ended: list[Ended] = field(default_factory=list)
-    shown: dict[UUID, VisibleState] = field(default_factory=dict)
+    visible: dict[UUID, VisibleState] = field(default_factory=dict)
 
     def add_task(self, task: Task) -> None:
         self.tasks[task.id] = task

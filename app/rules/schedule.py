@@ -43,7 +43,7 @@ def _within(deadline: datetime | None, at: datetime, policy: Policy) -> datetime
     return deadline if deadline is None else min(deadline, later(at, policy.deadline_s))
 
 
-def heard(item: Item, task: Task, at: datetime, rules: Rules) -> None:
+def plan_after_contact(item: Item, task: Task, at: datetime, rules: Rules) -> None:
     """A callback came (or the item was just named): ask when the next callback is overdue."""
     item.query_attempts = 0
     item.query_group = ""
@@ -62,7 +62,7 @@ SUSPECT: Final = "suspect"
 """The group of items that the vendor did not know: asked among themselves, so that they do not spoil others."""
 
 
-def queried(
+def plan_after_answer(
     item: Item, asked_at: datetime, leased_until: datetime | None, *, news: bool, unknown: bool, rules: Rules
 ) -> None:
     """The vendor answered a question: the lease ends, and the next question is an interval away.

@@ -12,12 +12,12 @@ from uuid import UUID
 import msgspec
 
 from app.rules.client import EXTERNAL
-from app.rules.derive import derive, shown
+from app.rules.derive import derive, visible_state
 from app.rules.join import Joined, join
 from app.rules.loaded import Arrival, Loaded, Milestone, Moved, Rules
 from app.rules.observation import NamedBy, Observation, Source, earlier, from_us, to_us
 from app.rules.operating import Absences, absent_s
-from app.rules.schedule import heard, is_ahead, queried, set_back
+from app.rules.schedule import is_ahead, plan_after_answer, plan_after_contact, set_back
 from app.rules.submission import SubmissionEvent, advance, lapse
 from app.rules.task import Entry, Item, Submission, Task
 from app.rules.timing import rfc3339
@@ -59,7 +59,7 @@ class Change(msgspec.Struct, frozen=True):
     absences: Absences | None = None
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class ChangeResult(msgspec.Struct, frozen=True):
     """``verdicts``: one for each observation, in order. ``rejected``: the submission's guard refused the event.
     ``task_ids``: the tasks that the change reached."""
 
@@ -68,7 +68,7 @@ class Outcome(msgspec.Struct, frozen=True):
     task_ids: tuple[UUID, ...]
 
 
-def step(loaded: Loaded, change: Change, rules: Rules) -> Outcome:
+def step(loaded: Loaded, change: Change, rules: Rules) -> ChangeResult:
     """Apply one change to what is loaded. The tasks that it names and the owners of its items must be among it."""
     touched: dict[UUID, list[dict[str, Any]]] = {}
     rejected = False
@@ -79,15 +79,15 @@ def step(loaded: Loaded, change: Change, rules: Rules) -> Outcome:
     for task_id, notes in touched.items():
         if task_id not in loaded.removed:
             late = rejected and task_id == change.task_id
-            told = msgspec.structs.replace(change, detail={**change.detail, "late": True}) if late else change
-            _conclude(loaded, loaded.tasks[task_id], told, notes, rules)
-    return Outcome(verdicts, rejected, tuple(touched))
+            effective = msgspec.structs.replace(change, detail={**change.detail, "late": True}) if late else change
+            _conclude(loaded, loaded.tasks[task_id], effective, notes, rules)
+    return ChangeResult(verdicts, rejected, tuple(touched))
 
 
 def _touch(loaded: Loaded, task: Task, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]) -> None:
     touched.setdefault(task.id, [])
-    if task.id not in loaded.shown:
-        loaded.shown[task.id] = shown(loaded, task, rules)
+    if task.id not in loaded.visible:
+        loaded.visible[task.id] = visible_state(loaded, task, rules)
 
 
 def _advance(loaded: Loaded, task: Task, change: Change, rules: Rules) -> bool:
@@ -226,12 +226,12 @@ def _note_contact(item: Item, task: Task, seen: Observation, news: bool, now: da
     if seen.source is Source.CALLBACK:
         item.last_callback_at = max(item.last_callback_at or at, at)
         if seen.fresh:
-            heard(item, task, at, rules)
+            plan_after_contact(item, task, at, rules)
     elif seen.source is Source.QUERY:
         item.last_query_at = max(item.last_query_at or at, at)
-        queried(item, at, seen.leased_until, news=news, unknown=seen.unknown, rules=rules)
+        plan_after_answer(item, at, seen.leased_until, news=news, unknown=seen.unknown, rules=rules)
     elif item.new:
-        heard(item, task, at, rules)
+        plan_after_contact(item, task, at, rules)
 
 
 def _absent_us(item: Item, task: Task, seen: Observation, absences: Absences) -> int:
@@ -251,8 +251,8 @@ def _note_fault(loaded: Loaded, item: Item, fault: str) -> list[dict[str, Any]]:
 
 
 def _answered(item: Item, seen: Observation, *, news: bool) -> dict[str, Any]:
-    """What a question's answer adds to the note of it: the faults that it ends, and that with which the state can be
-    made anew."""
+    """What a query's answer adds to the note of it: when it was asked, the faults that it ends, and what it said where
+    that was news. Callbacks are kept as they came; of a query's answer this is all that is kept."""
     note: dict[str, Any] = {"asked_at": rfc3339(from_us(seen.observed_us))}
     if item.query_fault is not None:
         note["after_faults"] = {"fault": item.query_fault, "times": item.query_faults}
@@ -284,13 +284,13 @@ def _conclude(loaded: Loaded, task: Task, change: Change, notes: list[dict[str, 
         loaded.dirty_items |= set_back(task, loaded.items_of(task), at, rules.policy)
     lapsed = lapse(task, at, bool(loaded.items_of(task)), rules.policy, change.absences)
     before = task.status
-    now_shown, expired = derive(loaded, task, at, rules, change.absences)
-    shown_before, loaded.shown[task.id] = loaded.shown[task.id], now_shown
-    visible = now_shown != shown_before or (task.new and not task.version)
+    visible_now, expired = derive(loaded, task, at, rules, change.absences)
+    visible_before, loaded.visible[task.id] = loaded.visible[task.id], visible_now
+    is_visible = visible_now != visible_before or (task.new and not task.version)
     if task.webhook_url is not None:
-        passed = shown_before.milestones_to(now_shown)
+        passed = visible_before.milestones_to(visible_now)
         loaded.milestones += (Milestone(task.id, name, at) for name in passed)
-    if visible:
+    if is_visible:
         task.version += 1
         task.updated_at = at
     loaded.dirty_tasks.add(task.id)
@@ -298,7 +298,7 @@ def _conclude(loaded: Loaded, task: Task, change: Change, notes: list[dict[str, 
     told_already = not notes and any(seen.fault is not None for seen in change.observations)
     entry = None if told_already else change.entry
     types = [name for name in (entry, lapsed, "expired" if expired else None) if name]
-    if (moved or visible) and not types:
+    if (moved or is_visible) and not types:
         # Whoever reads on from a time finds each change by its row.
         types = ["changed"]
     for position, name in enumerate(types):

@@ -22,7 +22,7 @@ from app.rules.task import Entry, Task
 from app.runtime import traces
 from app.submissions import idempotency
 from app.tasks import store, task_rows, timeline, writes
-from app.tasks.task_rows import Given, Record
+from app.tasks.task_rows import Record, TaskInput
 from app.tempolor.kinds import KINDS
 
 log = structlog.get_logger(__name__)
@@ -131,7 +131,7 @@ def _retry(
     found = task_rows.find(conn, task_id, scope)
     if found is None:
         raise NotFound("there is no such task")
-    task, given = found.task, found.given
+    task, given = found.task, found.input
     if task.external:
         raise Conflict("the task was submitted elsewhere, and cannot be submitted again from here")
     if task.status not in TASK_FINAL:
@@ -179,7 +179,7 @@ def _taken(
 
 def _store(conn: sa.Connection, context: Context, records: Sequence[Record], now: datetime) -> AcceptedTasks:
     entries = [(record.task, Entry(now, "accepted")) for record in records]
-    rows = [task_rows.new_row(record.task, record.given) for record in records]
+    rows = [task_rows.new_row(record.task, record.input) for record in records]
     store.save(conn, [store.Part({writes.NEW_TASKS: rows, writes.NEW_ENTRIES: timeline.rows_of(entries)})])
     waits = waiting_for.read(conn, context.policy, now)
     documents = tuple(task_document(record, [], {}, context.policy, waits) for record in records)
@@ -201,4 +201,4 @@ def _record(task_id: UUID, client_name: str, new: NewTask, now: datetime) -> Rec
         dispatch_due_at=now,
         timeline_seq=1,
     )
-    return Record(task, Given(new.params, new.metadata, new.reference, new.retry_of))
+    return Record(task, TaskInput(new.params, new.metadata, new.reference, new.retry_of))

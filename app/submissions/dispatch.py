@@ -177,7 +177,7 @@ def _claim(context: Context, record: Record, now: datetime, started: float) -> C
         task.id,
         context.ids(),
         task.kind,
-        sent_params(task.kind, record.given.params, aliases),
+        sent_params(task.kind, record.input.params, aliases),
         key_of_task(record, context.policy),
         task.created_at,
         now,
@@ -191,7 +191,7 @@ def _claim(context: Context, record: Record, now: datetime, started: float) -> C
 def _claimed(claim: Claim, record: Record) -> Change:
     """The claim of a task; it tells the model that is sent, if another was asked for."""
     sent = model_of(claim.kind, claim.params)
-    other = sent if sent != model_of(claim.kind, record.given.params) else None
+    other = sent if sent != model_of(claim.kind, record.input.params) else None
     detail: dict[str, Any] = {"attempt": claim.attempt}
     if other is not None:
         detail["submitted_model"] = other

@@ -17,7 +17,7 @@ from app.database import dialect
 from app.database.database import Conflicted
 from app.rules.loaded import Arrival, Ended, Loaded, Moved, Rules
 from app.rules.task import Task
-from app.rules.transition import Change, Outcome, step
+from app.rules.transition import Change, ChangeResult, step
 from app.tasks import items, store, task_rows, timeline, writes
 from app.tasks.notices import named_digests, written
 from app.tasks.store import Receipt
@@ -34,15 +34,15 @@ class Applied:
     """What a transaction did. ``outcomes`` matches the changes; None for one whose task is no more, or that was not
     saved since somebody else was at it."""
 
-    outcomes: list[Outcome | None] = field(default_factory=list)
+    outcomes: list[ChangeResult | None] = field(default_factory=list)
     changed: set[UUID] = field(default_factory=set)
     arrivals: list[Arrival] = field(default_factory=list)
     moves: list[Moved] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
     followed: list[Followed] = field(default_factory=list)
     notifies: bool = False
-    told: bool = False
-    """Whether the timeline of a task was told."""
+    has_entries: bool = False
+    """Whether the timeline of a task has a new entry."""
 
     def add(self, other: "Applied") -> None:
         """Add what else was done, but for its outcomes."""
@@ -52,7 +52,7 @@ class Applied:
         self.ended += other.ended
         self.followed += other.followed
         self.notifies |= other.notifies
-        self.told |= other.told
+        self.has_entries |= other.has_entries
 
 
 @dataclass(slots=True)
@@ -177,7 +177,7 @@ def step_all(unit: UnitOfWork, changes: Sequence[Change], rules: Rules) -> Appli
     applied.arrivals, applied.moves = loaded.arrivals, loaded.moves
     applied.ended, applied.followed = loaded.ended, followed(loaded)
     applied.notifies = bool(loaded.milestones)
-    applied.told = bool(loaded.entries)
+    applied.has_entries = bool(loaded.entries)
     return applied
 
 

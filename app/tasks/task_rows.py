@@ -25,7 +25,7 @@ changing_of: Final = attrgetter("id", *CHANGING_FACTS)
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class TaskInput:
     """What the client sent with a task, which nothing changes afterwards."""
 
     params: dict[str, Any]
@@ -39,12 +39,12 @@ class Record:
     """A task as it is stored: its facts and what the client sent."""
 
     task: Task
-    given: Given
+    input: TaskInput
 
 
-def new_row(task: Task, given: Given | None = None) -> Row:
+def new_row(task: Task, given: TaskInput | None = None) -> Row:
     """The row of a new task, as ``writes`` has it. Without ``given``: an external one."""
-    given = given or Given({}, {})
+    given = given or TaskInput({}, {})
     return (*_facts_of(task), given.params, given.metadata, given.reference, given.retry_of)
 
 
@@ -77,11 +77,11 @@ def find_many(conn: sa.Connection, ids: Sequence[UUID]) -> list[Record]:
     return [found[task_id] for task_id in ids if task_id in found]
 
 
-def given_of(conn: sa.Connection, ids: Collection[UUID]) -> dict[UUID, Given]:
+def inputs_of(conn: sa.Connection, ids: Collection[UUID]) -> dict[UUID, TaskInput]:
     """What clients sent with some tasks."""
     columns = (tasks.c.id, tasks.c.params, tasks.c.metadata_, tasks.c.reference, tasks.c.retry_of)
     rows = conn.execute(sa.select(*columns).where(dialect.any_of(conn, tasks.c.id, list(ids)))) if ids else ()
-    return {row.id: Given(row.params, row.metadata_, row.reference, row.retry_of) for row in rows}
+    return {row.id: TaskInput(row.params, row.metadata_, row.reference, row.retry_of) for row in rows}
 
 
 def submissions_of(conn: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, tuple[UUID | None, Submission]]:
@@ -200,5 +200,5 @@ def count_open_signed_otherwise(conn: sa.Connection, key_ids: Iterable[str]) -> 
 
 def record_of(row: Any) -> Record:
     """A task as it is stored, from a row with all columns."""
-    given = Given(row.params, row.metadata_, row.reference, row.retry_of)
+    given = TaskInput(row.params, row.metadata_, row.reference, row.retry_of)
     return Record(task_of([getattr(row, name) for name in FACTS], row.failure), given)

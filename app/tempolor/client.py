@@ -87,10 +87,10 @@ class VendorClient:
         observer: CallObserver = lambda *_: None,
         proxy: str | None = None,
         redactor: Redactor | None = None,
-        told: Callable[[list[Found]], None] = lambda _found: None,
+        on_drift: Callable[[list[Found]], None] = lambda _found: None,
     ) -> None:
         self._observer = observer
-        self._told = told
+        self._on_drift = on_drift
         self._redactor = redactor or Redactor(api_key)
         self._reading_large = asyncio.Lock()
         # A kept connection that the vendor closes just as we write leaves the outcome unknown. A question can
@@ -158,7 +158,7 @@ class VendorClient:
         else:
             async with self._reading_large:
                 answer, found = await asyncio.to_thread(self._read_now, response, read, look)
-        self._told(found)
+        self._on_drift(found)
         return answer
 
     def _read_now(self, response: Response, read: Callable[[Response], T], look: Look) -> tuple[T, list[Found]]:

@@ -15,7 +15,7 @@ from app.rules.operating import Absence, Absences
 from app.rules.policy import Policy
 from app.rules.submission import Canceled, Claimed, GivenBack, SubmissionEvent, WasAccepted, WasRefused, WasUnknown
 from app.rules.task import Failure, Item, Task
-from app.rules.transition import Change, Outcome, step
+from app.rules.transition import Change, ChangeResult, step
 from app.rules.view import ItemView, view_item
 from app.tempolor.kinds import FAMILIES
 
@@ -129,20 +129,20 @@ class Story:
         task: Task | None = None,
         entry: str | None = "told",
         absences: Absences | None = (),
-    ) -> Outcome:
+    ) -> ChangeResult:
         task_id = task.id if task else None
         change = Change(after(seconds), entry, task_id, observations, event, absences=absences)
         return step(self.loaded, change, self.rules)
 
-    def called_back(self, seconds: float, *seen: Observation, task: Task | None = None) -> Outcome:
+    def called_back(self, seconds: float, *seen: Observation, task: Task | None = None) -> ChangeResult:
         """A callback under the bound token of a task, received now."""
         stamped = [replace(one, observed_us=us(seconds)) for one in seen]
         return self.happens(seconds, *stamped, task=task or self.task)
 
-    def told_by_stranger(self, seconds: float, *seen: Observation) -> Outcome:
+    def told_by_stranger(self, seconds: float, *seen: Observation) -> ChangeResult:
         return self.happens(seconds, *[replace(one, observed_us=us(seconds)) for one in seen])
 
-    def queried(self, seconds: float, *seen: Observation, absences: Absences = ()) -> Outcome:
+    def queried(self, seconds: float, *seen: Observation, absences: Absences = ()) -> ChangeResult:
         return self.happens(seconds, *[replace(one, observed_us=us(seconds)) for one in seen], absences=absences)
 
     def unanswered(self, seconds: float, again_s: float = 15, item_id: str = "i1") -> None:
@@ -150,40 +150,40 @@ class Story:
         item = self.item(item_id)
         item.query_due_at, item.query_leased_until = after(seconds + again_s), None
 
-    def ticks(self, seconds: float, task: Task | None = None, absences: Absences = ()) -> Outcome:
+    def ticks(self, seconds: float, task: Task | None = None, absences: Absences = ()) -> ChangeResult:
         return self.happens(seconds, task=task or self.task, entry=None, absences=absences)
 
-    def claimed(self, seconds: float = 0, task: Task | None = None) -> Outcome:
+    def claimed(self, seconds: float = 0, task: Task | None = None) -> ChangeResult:
         task = task or self.task
         self.submit_ids[task.id] = fresh_id()
         return self.happens(seconds, event=Claimed(self.submit_ids[task.id]), task=task)
 
     def accepted(
         self, seconds: float, item_ids: Sequence[str] = ("i1",), task: Task | None = None, submit_id: UUID | None = None
-    ) -> Outcome:
+    ) -> ChangeResult:
         task = task or self.task
         event = WasAccepted(submit_id or self.submit_ids[task.id], tuple(item_ids), "req-1")
         return self.happens(seconds, *[names(one, family=task.family) for one in item_ids], event=event, task=task)
 
     def refused(
         self, seconds: float, again_s: float | None = None, task: Task | None = None, submit_id: UUID | None = None
-    ) -> Outcome:
+    ) -> ChangeResult:
         task = task or self.task
         failure = Failure("content_violation", "not allowed", retryable=False, vendor_status=400004)
         again_at = None if again_s is None else after(again_s)
         event = WasRefused(submit_id or self.submit_ids[task.id], failure, again_at)
         return self.happens(seconds, event=event, task=task)
 
-    def outcome_unknown(self, seconds: float, task: Task | None = None, submit_id: UUID | None = None) -> Outcome:
+    def outcome_unknown(self, seconds: float, task: Task | None = None, submit_id: UUID | None = None) -> ChangeResult:
         task = task or self.task
         event = WasUnknown(submit_id or self.submit_ids[task.id], "timeout")
         return self.happens(seconds, event=event, task=task)
 
-    def given_back(self, seconds: float, task: Task | None = None, submit_id: UUID | None = None) -> Outcome:
+    def given_back(self, seconds: float, task: Task | None = None, submit_id: UUID | None = None) -> ChangeResult:
         task = task or self.task
         return self.happens(seconds, event=GivenBack(submit_id or self.submit_ids[task.id], "woke too late"), task=task)
 
-    def canceled(self, seconds: float, task: Task | None = None) -> Outcome:
+    def canceled(self, seconds: float, task: Task | None = None) -> ChangeResult:
         return self.happens(seconds, event=Canceled(), task=task or self.task)
 
     def item(self, item_id: str = "i1") -> Item:

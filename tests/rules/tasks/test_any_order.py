@@ -96,10 +96,10 @@ def test_the_version_grows_with_what_a_client_can_see_and_stays_for_what_it_know
     story = tell([ACCEPTED])
     for one in observed:
         if one.key in story.loaded.items:
-            shown = story.loaded.shown[story.task.id]
+            shown = story.loaded.visible[story.task.id]
             version = story.task.version
             story.happens(0, one, task=story.task)
-            assert (story.task.version > version) == (story.loaded.shown[story.task.id] != shown)
+            assert (story.task.version > version) == (story.loaded.visible[story.task.id] != shown)
             if one.source is Source.CALLBACK:
                 version = story.task.version
                 story.happens(0, one, task=story.task)
@@ -120,7 +120,7 @@ def test_deriving_again_changes_nothing(observed: list[Observation]) -> None:
     story = tell(with_answer(observed))
     before = ending(story)
     shown, expired = derive(story.loaded, story.task, after(0), story.rules)
-    assert (shown, expired) == (story.loaded.shown[story.task.id], False)
+    assert (shown, expired) == (story.loaded.visible[story.task.id], False)
     assert ending(story) == before
 
 

@@ -9,7 +9,7 @@ import pytest
 from app.rules.policy import Policy
 from app.rules.task import Submission
 from app.rules.timing import FAR
-from app.rules.transition import Outcome
+from app.rules.transition import ChangeResult
 from tests.rules.tasks.scene import Story, after, denies, fresh_id, new_task, says, shows
 from tests.support.optional import present
 
@@ -203,7 +203,7 @@ def test_a_late_outcome_of_an_earlier_send_has_no_effect(outcome: str, again_s: 
     old = story.submit_ids[story.task.id]
     story.refused(1, 2.0)
     story.claimed(2)
-    ways: dict[str, Callable[[], Outcome]] = {
+    ways: dict[str, Callable[[], ChangeResult]] = {
         "refused": lambda: story.refused(3, again_s, submit_id=old),
         "unknown": lambda: story.outcome_unknown(3, submit_id=old),
         "given_back": lambda: story.given_back(3, submit_id=old),
