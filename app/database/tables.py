@@ -73,6 +73,8 @@ clients = sa.Table(
     _optional("previous_key_digest", sa.LargeBinary(32)),
     _optional("previous_key_until", UtcDateTime),
     _optional("previous_key_used_at", UtcDateTime),
+    _optional("webhook_url", sa.Text),
+    _optional("webhook_events", Json),
     sa.UniqueConstraint("key_digest"),
 )
 sa.Index(None, clients.c.previous_key_digest, unique=True)
@@ -115,6 +117,7 @@ tasks = sa.Table(
     _column("stored_bodies", sa.Integer),
     _optional("submitted_model", sa.Text),
     _optional("parked_as", sa.String(265)),
+    _optional("webhook_events", Json),
 )
 sa.Index(None, tasks.c.client_name, tasks.c.id)
 sa.Index(None, tasks.c.status, tasks.c.id)
@@ -219,9 +222,11 @@ notifications = sa.Table(
     _optional("last_status", sa.Integer),
     _optional("last_error", sa.Text),
     _optional("ended_at", UtcDateTime),
+    _optional("attempt_log", Json),
 )
 """The outbox: written with the change that it tells of. ``receiver``: see ``notifications/outbox``; ``snapshot``: see
-``notifications/render``; ``body``: as it was posted, where it may be posted again."""
+``notifications/render``; ``body``: as it was posted, where it may be posted again;
+``attempt_log``: the latest attempts, see ``outbox``."""
 sa.Index(None, notifications.c.client_name, notifications.c.id)
 sa.Index(None, notifications.c.task_id)
 _due_index(notifications, "receiver", "due_at", where="due_at")
@@ -238,6 +243,16 @@ idempotency_keys = sa.Table(
     _column("created_at", UtcDateTime),
 )
 sa.Index(None, idempotency_keys.c.created_at)
+
+stream_tickets = sa.Table(
+    "stream_tickets",
+    metadata,
+    _column("digest", sa.LargeBinary(32), primary_key=True),
+    _column("client_name", sa.String(100)),
+    _optional("key_digest", sa.LargeBinary(32)),
+    _column("expires_at", UtcDateTime),
+)
+"""Tickets that open a stream once, see ``clients/stream_tickets``; what has expired goes when the next one is made."""
 
 limits = sa.Table(
     "limits",

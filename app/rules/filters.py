@@ -15,6 +15,8 @@ class Filters:
     reference: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    finished_after: datetime | None = None
+    finished_before: datetime | None = None
     before_id: UUID | None = None
 
 

@@ -75,7 +75,8 @@ class Item(msgspec.Struct):
 
 
 class Task(msgspec.Struct):
-    """The changing part of a task. What the client sent (params, metadata …) is stored beside it and not read here."""
+    """The changing part of a task. What the client sent (params, metadata …) is stored beside it and not read here.
+    ``webhook_events``: the types that its client is notified of, None: all."""
 
     id: UUID
     kind: str
@@ -84,6 +85,7 @@ class Task(msgspec.Struct):
     sung: bool
     created_at: datetime
     webhook_url: str | None = None
+    webhook_events: list[str] | None = None
     traceparent: str | None = None
     submission: Submission = Submission.QUEUED
     submit_id: UUID | None = None

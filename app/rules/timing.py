@@ -37,14 +37,26 @@ def upper_edge_s(bucket: int) -> float:
 
 def overdue_s(counts: Mapping[int, int], default_s: float) -> float:
     """Seconds after which a callback is overdue, from counts per bucket; ``default_s`` while they are too few."""
-    total = sum(counts.values())
-    if total < ENOUGH_SAMPLES:
+    if sum(counts.values()) < ENOUGH_SAMPLES:
         return max(default_s, LEAST_OVERDUE_S)
-    below = 0
+    return max(upper_edge_s(_quantile(counts, QUANTILE)) * MARGIN, LEAST_OVERDUE_S)
+
+
+def usual_range_s(counts: Mapping[int, int]) -> tuple[float, float] | None:
+    """Between which times, in seconds, eight of ten callbacks come; None while there are too few samples."""
+    if sum(counts.values()) < ENOUGH_SAMPLES:
+        return None
+    earliest = _quantile(counts, 0.1)
+    return upper_edge_s(earliest - 1) if earliest else 0.0, upper_edge_s(_quantile(counts, 0.9))
+
+
+def _quantile(counts: Mapping[int, int], share: float) -> int:
+    """The bucket that holds a quantile."""
+    total, below = sum(counts.values()), 0
     for bucket in sorted(counts):
         below += counts[bucket]
-        if below >= QUANTILE * total:
-            return max(upper_edge_s(bucket) * MARGIN, LEAST_OVERDUE_S)
+        if below >= share * total:
+            return bucket
     raise AssertionError("the last bucket holds every quantile")
 
 

@@ -271,6 +271,10 @@ def _describe(changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
     return ({"statuses": moves} if moves else {}) | listed | more
 
 
+def _is_wanted(task: Task, milestone: str) -> bool:
+    return task.webhook_events is None or f"task.{milestone}" in task.webhook_events
+
+
 def _when(at: datetime, updated_at: datetime | None) -> datetime:
     """What was measured before a lock was waited for may be older than what was written meanwhile; not by more, or the
     clock has been set back since."""
@@ -289,7 +293,7 @@ def _conclude(loaded: Loaded, task: Task, change: Change, notes: list[dict[str, 
     is_visible = visible_now != visible_before or (task.new and not task.version)
     if task.webhook_url is not None:
         passed = visible_before.milestones_to(visible_now)
-        loaded.milestones += (Milestone(task.id, name, at) for name in passed)
+        loaded.milestones += (Milestone(task.id, name, at) for name in passed if _is_wanted(task, name))
     if is_visible:
         task.version += 1
         task.updated_at = at

@@ -12,7 +12,7 @@ from app.database import dialect
 from app.database.database import Database
 from app.database.tables import delays
 from app.rules.loaded import Arrival
-from app.rules.timing import LEAST_OVERDUE_S, MOST_SAMPLES, bucket_of, overdue_s
+from app.rules.timing import LEAST_OVERDUE_S, MOST_SAMPLES, bucket_of, overdue_s, usual_range_s
 from app.tempolor.kinds import KINDS, overdue_default_s
 
 Stage = tuple[str, int]
@@ -70,6 +70,11 @@ class Delays:
         if key not in self._estimates:
             self._estimates[key] = overdue_s(self._counts.get(key, {}), overdue_default_s(kind))
         return self._estimates[key]
+
+    def until_playable_s(self, kind: str) -> tuple[float, float] | None:
+        """From when to when after it was sent a task's first callback usually comes, in seconds: that makes it
+        playable. None while too few of its kind were timed."""
+        return usual_range_s(self._counts.get((kind, 0), {}))
 
     def longest_s(self) -> float:
         """The longest of all these times."""

@@ -112,6 +112,12 @@ def list_page(conn: sa.Connection, filters: Filters, limit: int) -> list[Record]
     if filters.created_before is not None:
         before = tasks.c.id < first_id_of(filters.created_before, ID_LATER_S)
         statement = statement.where(before, tasks.c.created_at < filters.created_before)
+    if filters.finished_after is not None:
+        statement = statement.where(tasks.c.finished_at > filters.finished_after)
+    if filters.finished_before is not None:
+        # None is finished before it is made.
+        before = tasks.c.id < first_id_of(filters.finished_before, ID_LATER_S)
+        statement = statement.where(before, tasks.c.finished_at < filters.finished_before)
     if filters.before_id is not None:
         statement = statement.where(tasks.c.id < filters.before_id)
     return [record_of(row) for row in conn.execute(statement)]
