@@ -10,7 +10,7 @@ from app.clients.client_rows import NO_PREVIOUS_KEY, key_digest
 from app.database import dialect
 from app.database.tables import clients
 
-HeldKey = tuple[str, bytes | None]
+ClientKey = tuple[str, bytes | None]
 """A client's name, and the digest of the key by which it came, where that is known."""
 
 
@@ -45,7 +45,7 @@ def note_used(conn: sa.Connection, used: Mapping[bytes, datetime]) -> None:
         conn.execute(statement, rows)
 
 
-def ended(conn: sa.Connection, held: Collection[HeldKey], now: datetime) -> set[HeldKey]:
+def ended(conn: sa.Connection, held: Collection[ClientKey], now: datetime) -> set[ClientKey]:
     """Which of these keys are good no more: their client was revoked, or they were replaced and their time is up."""
     names = sorted({name for name, _ in held})
     if not names:

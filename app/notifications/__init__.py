@@ -1,1 +1,1 @@
-"""The client is told: the outbox, and signed POSTs to addresses that somebody else chose."""
+"""Notifications: the outbox, and signed webhooks posted to addresses that clients chose."""

@@ -1,9 +1,9 @@
-"""The egress guard: decides which addresses somebody else's URL may lead to, and connects to no other.
+"""Guard egress against SSRF: decide which addresses somebody else's URL may lead to, and connect to no other.
 
-A name is looked up once, all its addresses are checked, and the connection goes to a checked address itself: an
-answer that changes between check and connection changes nothing. How an address was written (127.1, 0x7f.1,
-2130706433, ::ffff:127.0.0.1) does not matter either, since what is checked is what it came to. TLS still asks for
-the name's certificate, because httpcore takes that name from the URL.
+A name is looked up once, all its addresses are checked, and the connection goes to a checked address itself, so DNS
+rebinding changes nothing. How an address was written (127.1, 0x7f.1, 2130706433, ::ffff:127.0.0.1) does not matter
+either, since what is checked is what it resolved to. TLS still asks for the name's certificate, because httpcore
+takes that name from the URL.
 """
 
 import asyncio
@@ -29,8 +29,8 @@ Resolve = Callable[..., Sequence[tuple[Any, Any, Any, Any, Any]]]
 """Called as ``socket.getaddrinfo`` is, in a thread; raises ``OSError`` where it finds nothing."""
 
 _IPV6_UNICAST: Final = IPv6Network("2000::/3")
-"""All that is given out as global so far. The rest of IPv6 is refused without knowing what it is for: unique and
-site local, multicast, IPv4-compatible, discard-only, locally used NAT64, segment routing."""
+"""All that is allocated as global so far. The rest of IPv6 is refused without knowing what it is for: unique and site
+local, multicast, IPv4-compatible, discard-only, locally used NAT64, segment routing."""
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _SPECIAL: Final[tuple[IPv4Network | IPv6Network, ...]] = (
     # The versions of Python differ on these ("globally reachable" exceptions came with 3.12.4 and 3.13).
@@ -51,7 +51,7 @@ class EgressRefused(Exception):
 
 
 class NameNotResolved(httpcore.ConnectError):
-    """The name leads nowhere."""
+    """The name has no address."""
 
 
 def is_public(address: Address) -> bool:
@@ -77,7 +77,7 @@ def _embedded(address: IPv6Address) -> IPv4Address | None:
 
 
 class EgressGuard(httpcore.AsyncNetworkBackend):
-    """The network for connections to strangers. ``close()`` it at the end.
+    """httpcore's network backend for URLs that somebody else chose. ``close()`` it at the end.
 
     ``allow_private`` lets every address pass; names are still looked up once.
     """
@@ -86,12 +86,12 @@ class EgressGuard(httpcore.AsyncNetworkBackend):
         self._allow_private = allow_private
         self._resolve = resolve
         self._network = httpcore.AnyIOBackend()
-        # A look-up cannot be broken off, and whoever chose the name may have chosen its slow name server: in the
-        # threads of the event loop a few of these would hold up everybody's look-ups, the vendor's too.
+        # A look-up cannot be cancelled, and whoever chose the name may have chosen its slow name server: in the event
+        # loop's default executor a few of these would hold up all look-ups, the vendor's too.
         self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="egress-resolve")
 
     def close(self) -> None:
-        """Give up what is being looked up."""
+        """Abandon look-ups that are under way."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def connect_tcp(
@@ -102,7 +102,7 @@ class EgressGuard(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Look up, check, connect, within ``timeout`` seconds in all.
+        """Resolve, check, connect, within ``timeout`` seconds in all.
 
         Raises ``EgressRefused``, ``NameNotResolved``, ``httpcore.ConnectError``, ``httpcore.ConnectTimeout``.
         """
@@ -130,7 +130,7 @@ class EgressGuard(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Refused: no stranger's URL leads to a file of ours."""
+        """Refuse: no URL of somebody else leads to a file of ours."""
         raise EgressRefused("unix sockets are never called")
 
     async def sleep(self, seconds: float) -> None:
@@ -139,13 +139,13 @@ class EgressGuard(httpcore.AsyncNetworkBackend):
     async def _look_up(self, host: str, port: int) -> list[Address]:
         look_up = partial(self._resolve, host, port, type=socket.SOCK_STREAM)
         try:
-            found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
-            return [ip_address(sockaddr[0]) for *_, sockaddr in found]
+            infos = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+            return [ip_address(sockaddr[0]) for *_, sockaddr in infos]
         except (OSError, ValueError):
             raise NameNotResolved("the name could not be resolved") from None
 
     def _check(self, host: str, port: int, addresses: list[Address]) -> None:
-        """One address that is not public spoils the name: a retry, or the next call, could take that one."""
+        """Refuse a name of which any address is not public: a retry, or the next call, could take that one."""
         if self._allow_private:
             return
         private = [str(address) for address in addresses if not is_public(address)]

@@ -1,4 +1,4 @@
-"""The outbound log as clients see it: list, send again, and try a receiver."""
+"""The outbound log as clients see it: list notifications, send them again, and test a receiver."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -27,8 +27,8 @@ PING = "gateway.ping"
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """Which notifications a list shows; None shows all."""
+class LogFilters:
+    """Which notifications a page lists; None: all. ``before_id``: the last one of the page before."""
 
     client_name: str | None = None
     task_id: UUID | None = None
@@ -36,76 +36,76 @@ class Chosen:
     before_id: UUID | None = None
 
 
-async def notification_list(context: Context, chosen: Chosen, limit: int) -> list[Document]:
-    """A page of notifications, newest first, without their bodies."""
-    found = await context.db.read(
+async def list_page(context: Context, filters: LogFilters, limit: int) -> list[Document]:
+    """Read a page of notifications, newest first, without their bodies."""
+    rows = await context.db.read(
         outbox.list_page,
-        client_name=chosen.client_name,
-        task_id=chosen.task_id,
-        status=chosen.status,
-        before_id=chosen.before_id,
+        client_name=filters.client_name,
+        task_id=filters.task_id,
+        status=filters.status,
+        before_id=filters.before_id,
         limit=limit,
     )
-    return [_document(row) for row in found]
+    return [_document(row) for row in rows]
 
 
 async def redeliver(context: Context, by: By, notification_id: UUID, client_name: str | None) -> Document:
-    """Send one again, with the whole schedule before it. Raises ``NotFound``."""
-    done = act(context.clock, by, Action.REDELIVER, str(notification_id))
-    found = await context.db.write(_redeliver, notification_id, client_name, context.clock.now(), done)
-    if found is None:
+    """Send a notification again, and restart its schedule. Raises ``NotFound``."""
+    audited = act(context.clock, by, Action.REDELIVER, str(notification_id))
+    row = await context.db.write(_redeliver, notification_id, client_name, context.clock.now(), audited)
+    if row is None:
         raise NotFound("there is no such notification")
     context.wakes.notify.set()
-    return _document(found)
+    return _document(row)
 
 
 async def redeliver_dead(context: Context, by: By, client_name: str, since: datetime, *, dry_run: bool) -> int:
-    """Send all dead ones of a client again that were written since a time, ``BATCH`` in a transaction. Returns how
-    many there are. Raises ``Unavailable``: those of the batches before are sent then, the rest by the next call."""
+    """Send a client's dead notifications written since a time again, ``BATCH`` in a transaction. Returns how many
+    there are. Raises ``Unavailable``: those of earlier batches are sent then, the rest by the next call."""
     if dry_run:
         return await context.db.read(outbox.count_dead, client_name, since)
     if client_name != by.actor:
         await note(context.db, context.clock, by, Action.REDELIVER, client=client_name, since=rfc3339(since))
     started, after_id, count = context.clock.now(), None, 0
-    while some := await context.db.read(outbox.dead_after, client_name, since, started, after_id, BATCH):
-        count += await context.db.write(outbox.redeliver_dead, some, context.clock.now())
+    while dead_ids := await context.db.read(outbox.dead_after, client_name, since, started, after_id, BATCH):
+        count += await context.db.write(outbox.redeliver_dead, dead_ids, context.clock.now())
         context.wakes.notify.set()
-        after_id = some[-1]
+        after_id = dead_ids[-1]
     return count
 
 
-async def ping(context: Context, caller: WebhookSender, client: Client, url: str) -> Document:
-    """Post a signed ``gateway.ping`` to a URL, as notifications are posted, and tell the answer. Nothing is stored.
+async def ping(context: Context, sender: WebhookSender, client: Client, url: str) -> Document:
+    """Post a signed ``gateway.ping`` to a URL, as notifications are posted, and return the answer. Nothing is stored.
     Raises ``InvalidRequest`` for what can be no receiver's URL."""
     try:
         check_url(url)
     except InvalidRequest as error:
         raise InvalidRequest("the request is not valid", (("url", error.detail),)) from None
     webhook_id, now = context.ids(), context.clock.now()
-    found = await context.db.read(client_rows.webhook_secrets, [client.name], rotated_after=now - ROTATION)
-    if client.name not in found:
+    secrets = await context.db.read(client_rows.webhook_secrets, [client.name], rotated_after=now - ROTATION)
+    if client.name not in secrets:
         raise Unauthenticated("nobody has this API key")
     body = dumps({"type": PING, "timestamp": rfc3339(now), "data": {"client": client.name}}).encode()
-    answer = await caller.post(url, sign(str(webhook_id), body, found[client.name], now))
-    heard = isinstance(answer, (Delivered, Gone, Rejected))
+    answer = await sender.post(url, sign(str(webhook_id), body, secrets[client.name], now))
+    answered = isinstance(answer, (Delivered, Gone, Rejected))
     return {
         "webhook_id": str(webhook_id),
         "delivered": isinstance(answer, Delivered),
         "outcome": outcome_of(answer),
         "status": 410 if isinstance(answer, Gone) else getattr(answer, "status", None),
-        "answer": getattr(answer, "text", None) if heard else None,
+        "answer": getattr(answer, "text", None) if answered else None,
     }
 
 
 def _redeliver(
-    conn: sa.Connection, notification_id: UUID, client_name: str | None, now: datetime, done: Act
+    conn: sa.Connection, notification_id: UUID, client_name: str | None, now: datetime, audited: Act
 ) -> Any | None:
     if not outbox.redeliver(conn, notification_id, client_name, now):
         return None
-    found = outbox.find(conn, notification_id, client_name)
-    if found is not None and found.client_name != done.by.actor:
-        audit.record(conn, replace(done, detail={"client": found.client_name}))
-    return found
+    row = outbox.find(conn, notification_id, client_name)
+    if row is not None and row.client_name != audited.by.actor:
+        audit.record(conn, replace(audited, detail={"client": row.client_name}))
+    return row
 
 
 def _document(row: Any) -> Document:

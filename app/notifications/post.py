@@ -1,4 +1,4 @@
-"""One signed POST to a receiver, bounded in time and size, its outcome a value: receivers raise nothing here."""
+"""Post one signed webhook to a receiver, bounded in time and size; its outcome is a value and never an exception."""
 
 import asyncio
 import socket
@@ -22,16 +22,16 @@ log = structlog.get_logger(__name__)
 
 TIMEOUT_S: Final = 15.0
 MOST_READ_BYTES: Final = 64 * 1024
-"""Read to let a receiver finish its answer; what comes after meets a closed connection."""
+"""Read of an answer, so that the receiver can finish sending it; then the connection is closed."""
 MOST_READ_PIECES: Final = 1024
-"""A chunked answer can be cut into single bytes, each of which costs a turn of the parser."""
-# All that one read brings is parsed before anybody else has a turn, and 64 KB hold thousands of empty heads
+"""A chunked answer can be cut into single bytes, each of which costs a call of the parser."""
+# All that one read brings is parsed before the event loop runs anything else, and 64 KB hold thousands of empty heads
 # ("100 Continue"), which are no pieces of an answer. httpcore has no other way to say it.
 httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = 4096
 SMALL_BUFFER: Final = (socket.SOL_SOCKET, socket.SO_RCVBUF, MOST_READ_BYTES)
-"""The loop takes from a socket what is there, megabytes of it, before anybody can say that it is enough."""
+"""The event loop takes from a socket what is there, megabytes of it, before reading can be stopped."""
 SHOWN_BYTES: Final = 1024
-NOTHING: Final[Mapping[str, str]] = {}
+NO_HEADERS: Final[Mapping[str, str]] = {}
 
 FailReason = Literal["name_not_resolved", "connection_failed", "tls_failed", "timeout", "bad_answer", "connection_lost"]
 ForbidReason = Literal["address_not_public", "invalid_url"]
@@ -39,7 +39,7 @@ ForbidReason = Literal["address_not_public", "invalid_url"]
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The receiver took it: 2xx. ``text`` here and below: the beginning of its answer, on one printable line."""
+    """2xx: the receiver took it. ``text`` here and below: the beginning of its answer, on one printable line."""
 
     status: int
     text: str = ""
@@ -79,8 +79,8 @@ Answer = Delivered | Gone | Rejected | Failed | Forbidden
 
 
 @dataclass(slots=True)
-class _Heard:
-    """What has come of an answer so far; 0 is no status yet."""
+class _PartialAnswer:
+    """What has arrived of an answer so far; 0 is no status yet."""
 
     status: int = 0
     retry_after: str = ""
@@ -88,12 +88,12 @@ class _Heard:
 
 
 class WebhookSender:
-    """Posts to receivers. ``close()`` it at the end.
+    """Posts webhooks to receivers. ``close()`` it at the end.
 
-    ``timeout_s`` bounds a whole call, from looking up the name to the end of the answer. ``allow_private`` takes the
-    egress guard away. ``resolve`` is called as ``socket.getaddrinfo`` is. ``tls``: whom to trust. ``redact`` takes our
-    secrets out of what is shown of an answer. Nothing of the environment is heeded, proxies least of all: behind one,
-    the address that is connected to would not be the one that was checked.
+    ``timeout_s`` bounds a whole call, from DNS to the end of the answer. ``allow_private`` turns the egress guard off.
+    ``resolve`` is called as ``socket.getaddrinfo`` is. ``tls``: whom to trust. ``redact`` takes our secrets out of what
+    is shown of an answer. The environment is ignored, proxies above all: behind one, the address that is connected to
+    would not be the one that was checked.
     """
 
     def __init__(
@@ -115,18 +115,18 @@ class WebhookSender:
     def close(self) -> None:
         self._guard.close()
 
-    async def post(self, url: str, message: Signed, beside: Mapping[str, str] = NOTHING) -> Answer:
-        """Post a message once, with headers ``beside`` those that sign it. Never raises for what the URL says, the
+    async def post(self, url: str, message: Signed, headers: Mapping[str, str] = NO_HEADERS) -> Answer:
+        """Post a message once, with ``headers`` beside those that sign it. Never raises for what the URL says, the
         network does, or the receiver answers.
 
         A status is the answer, also where the rest of it breaks off, never ends, or is too large: a receiver that
-        said 2xx has the message.
+        answered 2xx has the message.
         """
-        heard = _Heard()
+        received = _PartialAnswer()
         failure: Exception | None = None
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._exchange(read_url(url), message, beside, heard)
+                await self._exchange(read_url(url), message, headers, received)
         except InvalidRequest:
             # Refused when it was submitted; kept from before the rule, or put into the database by hand.
             log.warning("egress.refused", reason="invalid_url")
@@ -135,12 +135,14 @@ class WebhookSender:
             return Forbidden("address_not_public")
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError, ValueError) as error:
             failure = error
-        if heard.status:
-            return self._sorted(heard)
+        if received.status:
+            return self._classify(received)
         return Failed(_reason(failure))
 
-    async def _exchange(self, url: httpx.URL, message: Signed, beside: Mapping[str, str], heard: _Heard) -> None:
-        """Send, and note in ``heard`` what comes back as it comes.
+    async def _exchange(
+        self, url: httpx.URL, message: Signed, extra_headers: Mapping[str, str], received: _PartialAnswer
+    ) -> None:
+        """Send a message, and add the answer to ``received`` as it arrives.
 
         On a connection of its own: what was checked once is never used for a later message, no receiver keeps a
         socket of ours, and a kept connection that closes just as we write would look like a failure. Notifications
@@ -153,7 +155,7 @@ class WebhookSender:
             "Accept-Encoding": "identity",
             "Connection": "close",
             "User-Agent": "tempolor-gateway",
-            **beside,
+            **extra_headers,
             **message.headers,
         }
         # A third for connecting and a third for the TLS handshake: httpcore closes the socket when its own time for
@@ -167,26 +169,26 @@ class WebhookSender:
                 "POST", origin, headers=list(headers.items()), content=message.body, extensions=limits
             ) as response,
         ):
-            heard.status = response.status
-            heard.retry_after = _header(response, b"retry-after")
+            received.status = response.status
+            received.retry_after = _header(response, b"retry-after")
             pieces = 0
             async for piece in response.aiter_stream():
-                heard.content += piece
+                received.content += piece
                 pieces += 1
-                if len(heard.content) >= MOST_READ_BYTES or pieces >= MOST_READ_PIECES:
+                if len(received.content) >= MOST_READ_BYTES or pieces >= MOST_READ_PIECES:
                     return
 
-    def _sorted(self, heard: _Heard) -> Answer:
-        text = shown(self._redact(bytes(heard.content))[:SHOWN_BYTES])
-        if 200 <= heard.status < 300:
-            return Delivered(heard.status, text)
-        if heard.status == 410:
+    def _classify(self, received: _PartialAnswer) -> Answer:
+        text = printable(self._redact(bytes(received.content))[:SHOWN_BYTES])
+        if 200 <= received.status < 300:
+            return Delivered(received.status, text)
+        if received.status == 410:
             return Gone(text)
-        return Rejected(heard.status, parse_retry_after(heard.retry_after, self._now()), text)
+        return Rejected(received.status, parse_retry_after(received.retry_after, self._now()), text)
 
 
-def shown(content: bytes) -> str:
-    """A receiver's words for display: one line, without what a terminal, a page or a database would act upon."""
+def printable(content: bytes) -> str:
+    """A receiver's answer for display: one line, without what a terminal, a page or a database would act upon."""
     text = content.decode(errors="replace")
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 

@@ -1,4 +1,4 @@
-"""The bodies of notifications, made of their snapshots when they are sent, and signed as Standard Webhooks say."""
+"""Render bodies of notifications from their snapshots when they are sent, and sign them (Standard Webhooks)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ from app.tasks.task_rows import Record, TaskInput
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A body, byte for byte as it is signed and sent, and the headers that vouch for it at one attempt."""
+    """A body, byte for byte as it is signed and sent, and the signature headers of one attempt."""
 
     headers: dict[str, str] = field(repr=False)
     body: bytes = field(repr=False)
@@ -52,28 +52,28 @@ log = structlog.get_logger(__name__)
 
 
 def rendered(conn: sa.Connection, batch: Sequence[ClaimedNotification], policy: Policy) -> list[bytes | None]:
-    """The bodies of notifications, in their order; None where the snapshot cannot be read. One that was posted
-    before stays as it was. Reads in the caller's transaction: two statements, however many there are."""
-    snapshots = {notification.id: _read(notification) for notification in batch if notification.body is None}
-    found = {letter_id: snapshot for letter_id, snapshot in snapshots.items() if snapshot is not None}
-    given = task_rows.inputs_of(conn, {snapshot.task.id for snapshot in found.values()})
-    values = items.values_of(conn, (item for snapshot in found.values() for item in snapshot.items))
+    """Render the bodies of notifications, in their order; None where the snapshot cannot be decoded. A body that was
+    posted before is kept. Reads in the caller's transaction: two statements, however many there are."""
+    decoded = {notification.id: _decode(notification) for notification in batch if notification.body is None}
+    snapshots = {notification_id: snapshot for notification_id, snapshot in decoded.items() if snapshot is not None}
+    given = task_rows.inputs_of(conn, {snapshot.task.id for snapshot in snapshots.values()})
+    values = items.values_of(conn, (item for snapshot in snapshots.values() for item in snapshot.items))
     bodies: list[bytes | None] = []
     for notification in batch:
-        snapshot = found.get(notification.id)
+        snapshot = snapshots.get(notification.id)
         if snapshot is None:
             bodies.append(notification.body)
             continue
-        # A task that was purged meanwhile is still told of, without what its client sent.
+        # A task that was purged meanwhile is still rendered, without what its client sent.
         record = Record(snapshot.task, given.get(snapshot.task.id, TaskInput({}, {})))
-        then = replace(policy, unknown_grace_s=snapshot.unknown_grace_s, follow_ups=snapshot.follow_ups)
-        document = task_document(record, snapshot.items, values, then)
+        policy_then = replace(policy, unknown_grace_s=snapshot.unknown_grace_s, follow_ups=snapshot.follow_ups)
+        document = task_document(record, snapshot.items, values, policy_then)
         body = {"type": notification.type, "timestamp": rfc3339(notification.created_at), "data": document}
         bodies.append(dumps(body).encode())
     return bodies
 
 
-def _read(notification: ClaimedNotification) -> Snapshot | None:
+def _decode(notification: ClaimedNotification) -> Snapshot | None:
     try:
         return msgspec.convert(notification.snapshot, Snapshot)
     except msgspec.ValidationError as error:

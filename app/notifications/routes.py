@@ -1,4 +1,4 @@
-"""The routes of notifications: what was told to a client, sent again, or tried."""
+"""Routes of the outbound log: list notifications, send them again, test a receiver."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -45,7 +45,7 @@ class NotificationPage(BaseModel):
 
 
 class PingRequest(BaseModel):
-    """Whom to try."""
+    """The receiver to test."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -53,7 +53,7 @@ class PingRequest(BaseModel):
 
 
 class PingAnswer(BaseModel):
-    """What came of it. `answer`: the beginning of what the receiver said."""
+    """The outcome of the test. `answer`: the beginning of the receiver's answer."""
 
     webhook_id: str
     delivered: bool
@@ -63,7 +63,7 @@ class PingAnswer(BaseModel):
 
 
 class RedeliverRequest(BaseModel):
-    """`client` is for admins; without it the own ones are meant."""
+    """Which dead notifications to send again. `client` is for admins; without it the caller's own."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -91,15 +91,11 @@ async def list_notifications(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: str | None = None,
 ) -> Response:
-    """The own outbound log, newest first, dead ones too; an admin sees everybody's."""
-    filters = ("notifications", scope_of(client), task_id, status)
-    chosen = log.Chosen(
-        scope_of(client),
-        task_id,
-        status,
-        cursors.read(cursor, filters) if cursor is not None else None,
-    )
-    return json_answer(cursors.page(await log.notification_list(context, chosen, limit + 1), limit, filters))
+    """The client's outbound log, newest first, dead ones too; an admin sees all clients'."""
+    bound_to = ("notifications", scope_of(client), task_id, status)
+    before_id = cursors.read(cursor, bound_to) if cursor is not None else None
+    filters = log.LogFilters(scope_of(client), task_id, status, before_id)
+    return json_answer(cursors.page(await log.list_page(context, filters, limit + 1), limit, bound_to))
 
 
 @router.post(
@@ -113,9 +109,9 @@ async def try_receiver(
 ) -> Response:
     """Post a signed `gateway.ping` to a URL, by the code and the egress rules that notifications go by, and show
     the answer."""
-    asked = parse(PingRequest, await read_json(request))
+    body = parse(PingRequest, await read_json(request))
     with pings.place(client.name):
-        return json_answer(await log.ping(context, sender, client, asked.url))
+        return json_answer(await log.ping(context, sender, client, body.url))
 
 
 @router.post(
@@ -125,17 +121,16 @@ async def try_receiver(
     summary="Send all dead ones again",
 )
 async def redeliver_dead(request: Request, client: TheClient, context: TheContext) -> Response:
-    """Send again what died since a time; with `dry_run` only count it."""
-    asked = parse(RedeliverRequest, await read_json(request))
-    name = asked.client if asked.client is not None else client.name
+    """Send dead notifications written since a time again; with `dry_run` only count them."""
+    body = parse(RedeliverRequest, await read_json(request))
+    name = body.client if body.client is not None else client.name
     if name != client.name and not client.is_admin:
         raise Forbidden("only an admin sends other clients' notifications again")
-    count = await log.redeliver_dead(context, by(client), name, asked.since, dry_run=asked.dry_run)
-    return json_answer({"count": count, "dry_run": asked.dry_run})
+    count = await log.redeliver_dead(context, by(client), name, body.since, dry_run=body.dry_run)
+    return json_answer({"count": count, "dry_run": body.dry_run})
 
 
 @router.post("/{notification_id}/redeliver", response_model=Notification, summary="Send a notification again")
 async def redeliver(notification_id: str, client: TheClient, context: TheContext) -> Response:
-    """Send it again now, under its `webhook-id`, with the whole schedule of repeats before it."""
-    wanted, scope = uuid_of(notification_id), scope_of(client)
-    return json_answer(await log.redeliver(context, by(client), wanted, scope))
+    """Send it again now, under the same `webhook-id`, and restart its schedule of retries."""
+    return json_answer(await log.redeliver(context, by(client), uuid_of(notification_id), scope_of(client)))

@@ -1,1 +1,1 @@
-"""Read, wait and follow: pages of tasks, the long poll, Server-Sent Events, and wake-ups between processes."""
+"""Watching: pages of tasks, the long poll, server-sent events, and wake-ups between processes."""

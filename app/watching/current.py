@@ -1,4 +1,4 @@
-"""Tasks as they are now, read for many at once and encoded once, for all who wait for them."""
+"""Read tasks as they are now, in batches, encoded once for all that wait for them."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,13 +17,13 @@ from app.tasks.task_rows import Record
 from app.watching.store import is_over
 
 BATCH: Final = 100
-"""Tasks of one read."""
+"""Tasks per read."""
 KEPT_BYTES: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class VisibleState:
-    """A task as its client sees it: ``body`` is the JSON. ``ended``: final, and nothing is due on it any more."""
+    """A task as its client sees it: ``body`` is the JSON. ``ended``: final, and nothing of it is due any more."""
 
     client_name: str
     version: int
@@ -32,7 +32,7 @@ class VisibleState:
 
 
 class Current:
-    """Reads tasks; the latest read are kept, so that many streams of the same tasks cost one reading."""
+    """Reads tasks through an LRU cache, so that many streams of the same tasks cost one read."""
 
     def __init__(self, context: Context, *, kept_bytes: int = KEPT_BYTES) -> None:
         self._context = context
@@ -40,35 +40,36 @@ class Current:
         self._left = kept_bytes
 
     async def at_least(self, wanted: Mapping[UUID, int]) -> dict[UUID, VisibleState]:
-        """Tasks in a version that is no older than the wanted one; those that do not exist are left out. Raises
-        ``Unavailable``."""
-        found = {
-            task_id: shown
+        """Tasks in the wanted version or a newer one, from the cache where it has that; missing ones are left out.
+        Raises ``Unavailable``."""
+        kept = {
+            task_id: state
             for task_id, version in wanted.items()
-            if (shown := self._kept.get(task_id)) is not None and shown.version >= version
+            if (state := self._kept.get(task_id)) is not None and state.version >= version
         }
-        missing = [task_id for task_id in wanted if task_id not in found]
-        return found | await self.read(missing) if missing else found
+        rest = [task_id for task_id in wanted if task_id not in kept]
+        return kept | await self.read(rest) if rest else kept
 
     async def read(self, task_ids: Iterable[UUID]) -> dict[UUID, VisibleState]:
-        """Tasks as they are, in batches of one transaction each; missing ones are left out. Raises ``Unavailable``."""
-        found: dict[UUID, VisibleState] = {}
+        """Read tasks as they are, in batches of one transaction each; missing ones are left out. Raises
+        ``Unavailable``."""
+        states: dict[UUID, VisibleState] = {}
         rest = iter(task_ids)
-        while some := list(islice(rest, BATCH)):
-            for record, document in await self._context.db.read(_read, some, self._context):
-                shown = _shown(record, document)
-                found[record.task.id] = shown
-                self._keep(record.task.id, shown)
-        return found
+        while batch := list(islice(rest, BATCH)):
+            for record, document in await self._context.db.read(_read, batch, self._context):
+                state = _visible_state(record, document)
+                states[record.task.id] = state
+                self._keep(record.task.id, state)
+        return states
 
-    def _keep(self, task_id: UUID, shown: VisibleState) -> None:
+    def _keep(self, task_id: UUID, state: VisibleState) -> None:
         before = self._kept.pop(task_id, None)
         if before is not None:
             self._left += len(before.body)
-            # Two readings may end in the other order than they began.
-            shown = max(before, shown, key=lambda one: one.version)
-        self._kept[task_id] = shown
-        self._left -= len(shown.body)
+            # Two reads may end in the other order than they began.
+            state = max(before, state, key=lambda each: each.version)
+        self._kept[task_id] = state
+        self._left -= len(state.body)
         while self._left < 0:
             _, dropped = self._kept.popitem(last=False)
             self._left += len(dropped.body)
@@ -79,7 +80,7 @@ def _read(conn: sa.Connection, task_ids: Sequence[UUID], context: Context) -> li
     return list(zip(records, documents(conn, records, context.policy, context.clock.now()), strict=True))
 
 
-def _shown(record: Record, document: Document) -> VisibleState:
+def _visible_state(record: Record, document: Document) -> VisibleState:
     task = record.task
     ended = is_over(task.status, task.timer_due_at)
     return VisibleState(task.client_name, task.version, ended, msgspec.json.encode(document))

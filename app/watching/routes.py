@@ -1,4 +1,4 @@
-"""The routes that read tasks: list, one (waited for, if asked), its timeline, and that of an item."""
+"""Routes that read tasks: list, one task (with ``wait`` a long poll), its timeline, the task of an item."""
 
 import asyncio
 from dataclasses import replace
@@ -23,7 +23,7 @@ from app.web.parameters import RequestTime, storable, uuid_of
 from app.web.services import service
 
 MOST_WAIT_S: Final = 60.0
-"""What may be asked for. It is held for somewhat less, see ``Services.longest_wait_s``."""
+"""The longest ``wait`` of a request. Answers are held for somewhat less, see ``Services.longest_wait_s``."""
 
 WaitS = Annotated[
     float,
@@ -34,26 +34,27 @@ UntilWhat = Annotated[
 ]
 
 
-async def held_answer(
+async def long_poll(
     request: Request, watch: Watch, task_id: UUID, client: Client, wait_s: float, until: Until
 ) -> Response:
-    """The task as it is then. Raises ``NotFound``, ``Unavailable``, ``Unauthenticated``."""
+    """Wait for a task, and answer with it as it is then. Raises ``NotFound``, ``Unavailable``, ``Unauthenticated``."""
     answer = asyncio.ensure_future(watch.wait(task_id, client, wait_s, until))
-    done = asyncio.ensure_future(_sends_no_more(request))
+    closed = asyncio.ensure_future(_closed_its_side(request))
     try:
-        await asyncio.wait({answer, done}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({answer, closed}, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
-            # Most who close have gone: their place is free for another. Who still reads is answered now.
+            # Most callers that close their side have gone: their place is free for another. One that still reads is
+            # answered now.
             answer.cancel()
             await asyncio.wait({answer})
             answer = asyncio.ensure_future(watch.wait(task_id, client, 0, until))
         return Response(await answer, media_type="application/json")
     finally:
         answer.cancel()
-        done.cancel()
+        closed.cancel()
 
 
-async def _sends_no_more(request: Request) -> None:
+async def _closed_its_side(request: Request) -> None:
     """Return when the caller has closed its side of the connection."""
     more = True
     while more:
@@ -91,15 +92,15 @@ async def list_tasks(query: Annotated[ListQuery, Query()], client: TheClient, co
     """Tasks, newest first. A cursor belongs to its filters. Of very large tasks a page has fewer."""
     filters = Filters(
         _scope(scope_of(client), query.client),
-        tuple(sorted(one.value for one in query.status)),
+        tuple(sorted(status.value for status in query.status)),
         query.kind,
         query.reference,
         query.created_after,
         query.created_before,
     )
     before_id = cursors.read(query.cursor, filters) if query.cursor is not None else None
-    found, more = await read.task_list(context, replace(filters, before_id=before_id), query.limit)
-    return json_answer({"data": found, "next_cursor": cursors.make(found[-1]["id"], filters) if more else None})
+    tasks, more = await read.task_list(context, replace(filters, before_id=before_id), query.limit)
+    return json_answer({"data": tasks, "next_cursor": cursors.make(tasks[-1]["id"], filters) if more else None})
 
 
 @router.get("/tasks/{task_id}", response_model=Task, summary="Read a task")
@@ -117,7 +118,7 @@ async def get_task(
     it can be played; when the time is up, after 58 s at most, it is the task as it is."""
     if wait:
         wait_s = min(wait, longest_wait_s)
-        return await held_answer(request, watch, uuid_of(task_id), client, wait_s, until)
+        return await long_poll(request, watch, uuid_of(task_id), client, wait_s, until)
     return json_answer(await read.task(context, uuid_of(task_id), scope_of(client)))
 
 
@@ -133,8 +134,8 @@ async def get_timeline(
     wanted = uuid_of(task_id)
     filters = ("timeline", wanted)
     after_seq = cursors.read_seq(cursor, filters) if cursor is not None else 0
-    found, last_seq = await read.task_timeline(context, wanted, scope_of(client), after_seq, limit)
-    return json_answer({"data": found, "next_cursor": cursors.make_seq(last_seq, filters) if last_seq else None})
+    entries, last_seq = await read.task_timeline(context, wanted, scope_of(client), after_seq, limit)
+    return json_answer({"data": entries, "next_cursor": cursors.make_seq(last_seq, filters) if last_seq else None})
 
 
 @router.get("/items/{item_id:path}", response_model=Task, summary="The task that holds an item")
@@ -143,7 +144,7 @@ async def get_item(item_id: str, client: TheClient, context: TheContext) -> Resp
     return json_answer(await read.item(context, storable(item_id), scope_of(client)))
 
 
-def _scope(own: str | None, asked: str | None) -> str | None:
-    if own is not None and asked not in (None, own):
+def _scope(own: str | None, wanted: str | None) -> str | None:
+    if own is not None and wanted not in (None, own):
         raise Forbidden("only an admin sees other clients' tasks")
-    return own if own is not None else asked
+    return own if own is not None else wanted

@@ -1,7 +1,7 @@
-"""What changed: read in sets by those who watch for changes. Every function runs in its caller's transaction.
+"""Queries for changed tasks, of tables and timeline. Every function runs in its caller's transaction.
 
 The timeline is insert-only and has an index by time, but a row becomes visible at its commit, and so not in the
-order of ``at``: who reads on from a time must go back by as much as a commit may come late.
+order of ``at``: a reader that continues from a time must go back by as much as a commit may be late.
 """
 
 from collections.abc import Collection
@@ -17,13 +17,13 @@ from app.database.tables import tasks, timeline
 from app.rules.status import TASK_FINAL, TaskStatus
 
 PAGE_ROWS: Final = 2000
-"""Rows of the timeline that one page of ``changed_after`` looks at."""
+"""Rows of the timeline that one page of ``changed_after`` reads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """How far a task is. ``ended``: it is final, and nothing is due on it any more; only something unasked for (a
-    late callback) may still change it."""
+    """A task's status and version. ``ended``: it is final, and nothing of it is due any more; only something unasked
+    for (a late callback) may still change it."""
 
     task_id: UUID
     client_name: str
@@ -43,7 +43,7 @@ class Page:
 
 
 def heads(conn: sa.Connection, task_ids: Collection[UUID]) -> list[Head]:
-    """How far some tasks are, in no order: one statement, however many they are. Missing ones are left out."""
+    """Read the status and version of tasks, in no order, in one statement; missing ones are left out."""
     if not task_ids:
         return []
     statement = sa.select(

@@ -1,4 +1,4 @@
-"""The routes that follow tasks as Server-Sent Events: one `task` event at each change."""
+"""Routes that stream tasks as server-sent events: one `task` event at each change."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,11 +18,11 @@ from app.web.parameters import uuid_of
 from app.web.services import service
 
 RECONNECT_MS: Final = 1000
-"""What readers are asked to wait before they connect again."""
+"""SSE's ``retry``: how long readers are asked to wait before they reconnect."""
 STUCK_S: Final = 60.0
-"""A reader that takes nothing for so long, not even a heartbeat, is taken for gone."""
+"""Send time-out: a reader that takes nothing for so long, not even a heartbeat, is taken for gone."""
 END_S: Final = 1.0
-"""How long a stream that was closed may take to send its last."""
+"""How long a closed stream may take to send its last event."""
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
 Heartbeat = Annotated[float, service("heartbeat_s")]
@@ -70,18 +70,18 @@ class _Stuck(Exception):
 
 
 class _EventStream(EventSourceResponse):
-    """Sends a stream, and gives it back to the hub however the connection ends."""
+    """Sends a stream as server-sent events, and closes it however the connection ends."""
 
     def __init__(self, watch: Watch, stream: Stream, heartbeat_s: float) -> None:
         super().__init__(
             _encode(stream),
             ping=heartbeat_s,
-            # A heartbeat moves the id too: who was quiet for hours need not read the hours again.
+            # A heartbeat moves the id too: a reader that was sent nothing for hours need not read these hours again.
             ping_message_factory=lambda: ServerSentEvent(comment="ping", id=stream.position),
-            data_sender_callable=self._insist,
+            data_sender_callable=self._cut_off,
             send_timeout=STUCK_S,
         )
-        # The server says these itself.
+        # The server sets these itself.
         del self.headers["cache-control"]
         del self.headers["connection"]
         self._watch = watch
@@ -95,8 +95,8 @@ class _EventStream(EventSourceResponse):
         finally:
             self._watch.close_stream(self._stream)
 
-    async def _insist(self) -> None:
-        """A closed stream ends by itself, unless its reader does not read."""
+    async def _cut_off(self) -> None:
+        """End a closed stream whose reader does not take the rest."""
         await self._stream.closed.wait()
         await asyncio.sleep(END_S)
         raise _Stuck

@@ -1,7 +1,8 @@
-"""Streams of tasks: what one reader is still to be sent, kept small however slowly it reads.
+"""Streams of tasks: what one reader is still to be sent, bounded however slowly it reads (backpressure).
 
-A reader is sent the latest of each task, not each change: while it does not read, a task that changes again takes no
-more room. One that falls far behind is read for anew, from the position up to which it has everything.
+A reader is sent the latest state of each task, not each change: while it does not read, a task that changes again
+takes no more room. One that falls far behind catches up from the timeline, from the position up to which it has
+everything.
 """
 
 import asyncio
@@ -37,7 +38,7 @@ class Event:
 
 
 class Stream(ABC):
-    """What is open for one reader of this client. ``events`` ends when the stream is closed, or by itself."""
+    """A stream to one reader of this client. ``events`` ends when the stream is closed, or by itself."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -52,11 +53,11 @@ class Stream(ABC):
     @property
     @abstractmethod
     def position(self) -> str:
-        """The id from which a reader that has read everything sent so far may resume now."""
+        """The event id from which a reader that has read everything sent so far may resume."""
 
     @abstractmethod
     def events(self) -> AsyncIterator[Event]:
-        """What is to be sent, as it comes."""
+        """Yield events as they come."""
 
     def close(self) -> None:
         """End the stream; the reader may resume elsewhere."""
@@ -69,7 +70,7 @@ class Stream(ABC):
 
 
 class TaskStream(Stream):
-    """One task. Ids are its versions. Ends after the task has ended and its last state was sent."""
+    """A stream of one task. Event ids are its versions. Ends once the task has ended and its last state was sent."""
 
     def __init__(self, client: Client, task_id: UUID, current: Current, after_version: int) -> None:
         super().__init__(client)
@@ -84,36 +85,37 @@ class TaskStream(Stream):
         return str(self._sent)
 
     def offer(self, version: int, *, ended: bool) -> None:
-        """There is this version; ``ended``: and it may be the last."""
+        """Note that there is this version; ``ended``: it may be the last."""
         if version > max(self._sent, self._offered) or ended:
             self._offered = max(version, self._offered)
             self._ended_at = version if ended else None
             self._news.set()
 
     async def events(self) -> AsyncIterator[Event]:
-        """The task as it is, and at each change; ends quietly where the database is away or the task is gone."""
+        """Yield the task as it is, and at each change; ends without an error where the database is away or the task is
+        gone."""
         while not self.closed.is_set():
             try:
-                found = await self._current.at_least({self.task_id: max(self._offered, 1)})
+                states = await self._current.at_least({self.task_id: max(self._offered, 1)})
             except Unavailable:
                 return
-            shown = found.get(self.task_id)
-            if shown is None:
+            state = states.get(self.task_id)
+            if state is None:
                 return
-            if shown.version > self._sent:
-                yield Event(str(shown.version), shown.body)
-                self._sent = shown.version
-            # A task may come to its end without any change that is seen.
-            if (shown.ended or shown.version == self._ended_at) and shown.version >= self._offered:
+            if state.version > self._sent:
+                yield Event(str(state.version), state.body)
+                self._sent = state.version
+            # A task may end without a visible change.
+            if (state.ended or state.version == self._ended_at) and state.version >= self._offered:
                 return
             if self._offered <= self._sent:
                 await self._wait()
 
 
 class ClientStream(Stream):
-    """All tasks that a client may see. Ids are positions in time, in microseconds: everything that happened more than
-    ``overlap`` before one was sent before it. ``resume_at``: the position to go on from; None: from now on.
-    ``most_pending``: tasks that are noted for a reader that is behind; beyond, all is read anew."""
+    """A stream of all tasks that a client may see. Event ids are positions in time, in microseconds: everything that
+    happened more than ``overlap`` before one was sent before it. ``resume_at``: the position to resume from; None: from
+    now on. ``most_pending``: tasks that are noted for a slow reader; beyond, it catches up from the timeline."""
 
     def __init__(
         self, client: Client, context: Context, current: Current, overlap: timedelta, resume_at: datetime | None
@@ -141,15 +143,15 @@ class ClientStream(Stream):
         return len(self._pending)
 
     def offer(self, task_id: UUID, version: int) -> None:
-        """There is this version of one of the reader's tasks."""
+        """Note that there is this version of one of the reader's tasks."""
         if len(self._pending) >= self.most_pending and task_id not in self._pending:
-            self.read_anew()
+            self.fall_behind()
         else:
             self._pending[task_id] = version
         self._news.set()
 
-    def read_anew(self) -> None:
-        """Something was perhaps not offered: read everything since the position."""
+    def fall_behind(self) -> None:
+        """Have the stream catch up from its position, since something may not have been offered."""
         # A position that lies ahead is of a clock that was set back since.
         self._position = self._reached = min(self._done_until(), self._context.clock.now())
         self._pending.clear()
@@ -157,11 +159,11 @@ class ClientStream(Stream):
         self._news.set()
 
     def reach(self, position: datetime) -> None:
-        """Everything up to this position was offered."""
+        """Note that everything up to this position was offered."""
         self._reached = max(self._reached, position)
 
     async def events(self) -> AsyncIterator[Event]:
-        """The tasks that change, each as it is when it is sent; ends quietly where the database is away."""
+        """Yield tasks that change, each as it is when it is sent; ends without an error where the database is away."""
         yield Event(self.position, None)
         try:
             while not self.closed.is_set():
@@ -189,7 +191,7 @@ class ClientStream(Stream):
         self._sending = False
 
     async def _catch_up(self) -> AsyncIterator[Event]:
-        """Read what changed since the position, by pages. What changes meanwhile is offered all the same."""
+        """Read what changed since the position, by keyset pages. What changes meanwhile is offered all the same."""
         self._behind = False
         self._sending = True
         after = self._position - self._overlap - timedelta(microseconds=1)
@@ -205,29 +207,29 @@ class ClientStream(Stream):
         self._sending = False
 
     async def _send(self, wanted: Mapping[UUID, int | None], position: datetime) -> AsyncIterator[Event]:
-        """Send some tasks; with the last of them the position has moved."""
-        held: VisibleState | None = None
+        """Send tasks; the last of them carries the new position."""
+        previous: VisibleState | None = None
         rest = iter(wanted.items())
-        while not self.closed.is_set() and (some := dict(islice(rest, CHUNK))):
-            for task_id, shown in await self._read(some):
-                if shown.version <= self._sent.get(task_id, 0):
+        while not self.closed.is_set() and (chunk := dict(islice(rest, CHUNK))):
+            for task_id, state in await self._read(chunk):
+                if state.version <= self._sent.get(task_id, 0):
                     continue
-                if held is not None:
-                    yield Event(str(to_us(self._position)), held.body)
-                held = shown
-                self._remember(task_id, shown.version)
+                if previous is not None:
+                    yield Event(str(to_us(self._position)), previous.body)
+                previous = state
+                self._remember(task_id, state.version)
         if self.closed.is_set():
             return
         position = max(self._position, position)
-        if held is not None:
-            yield Event(str(to_us(position)), held.body)
+        if previous is not None:
+            yield Event(str(to_us(position)), previous.body)
         self._position = position
 
     async def _read(self, wanted: Mapping[UUID, int | None]) -> Iterable[tuple[UUID, VisibleState]]:
         known = {task_id: version for task_id, version in wanted.items() if version is not None}
         unknown = [task_id for task_id, version in wanted.items() if version is None]
-        found = await self._current.at_least(known) | await self._current.read(unknown)
-        return [(task_id, found[task_id]) for task_id in wanted if task_id in found]
+        states = await self._current.at_least(known) | await self._current.read(unknown)
+        return [(task_id, states[task_id]) for task_id in wanted if task_id in states]
 
     def _remember(self, task_id: UUID, version: int) -> None:
         self._sent.pop(task_id, None)
@@ -237,7 +239,7 @@ class ClientStream(Stream):
 
 
 def read_position(last_event_id: str | None) -> datetime | None:
-    """The position of a client stream's event id; None where there is none. Raises ``InvalidRequest``."""
+    """Parse the position in a client stream's event id; None where there is none. Raises ``InvalidRequest``."""
     if not last_event_id:
         return None
     try:
@@ -247,7 +249,7 @@ def read_position(last_event_id: str | None) -> datetime | None:
 
 
 def read_version(last_event_id: str | None) -> int:
-    """The version of a task stream's event id; 0 where there is none. Raises ``InvalidRequest``."""
+    """Parse the version in a task stream's event id; 0 where there is none. Raises ``InvalidRequest``."""
     return _number(last_event_id) if last_event_id else 0
 
 

@@ -1,4 +1,4 @@
-"""Requests that wait for a task: each is answered when the task is as it wants it, or when its time is up."""
+"""Long polls: requests that wait for a task, answered when it has reached what they wait for, or when time is up."""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Final
 from uuid import UUID
 
-from app.clients.key_store import HeldKey
+from app.clients.key_store import ClientKey
 from app.errors import NotFound, Unauthenticated, Unavailable
 from app.rules.client import Client
 from app.rules.status import TASK_FINAL, TaskStatus
@@ -17,7 +17,7 @@ from app.watching.current import BATCH, Current
 from app.watching.store import Head
 
 GUARD_S: Final = 15.0
-"""How much longer than it asked for a request waits at most, should nobody answer it."""
+"""How much longer than its wait a request is held at most, should nothing answer it."""
 
 
 class Until(StrEnum):
@@ -28,15 +28,16 @@ class Until(StrEnum):
 
 
 class _Waiter:
-    """A request that waits. ``due``: it is to be answered with the task as it is. ``known``: it was looked up once."""
+    """A request that waits. ``due``: it is to be answered with the task as it is. ``looked_up``: its task was read
+    once."""
 
-    __slots__ = ("answer", "client", "due", "known", "until")
+    __slots__ = ("answer", "client", "due", "looked_up", "until")
 
     def __init__(self, client: Client, until: Until, *, due: bool) -> None:
         self.client = client
         self.until = until
         self.due = due
-        self.known = False
+        self.looked_up = False
         self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def fail(self, error: Exception) -> None:
@@ -45,7 +46,7 @@ class _Waiter:
 
 
 class Waits:
-    """``look_up`` is called for a task that has to be looked up soon."""
+    """The requests that wait in this process. ``look_up`` is called for a task that has to be read soon."""
 
     def __init__(self, current: Current, places: ConcurrencyLimit, look_up: Callable[[UUID], None]) -> None:
         self._current = current
@@ -60,7 +61,7 @@ class Waits:
         return self._waiting.keys()
 
     async def wait(self, task_id: UUID, client: Client, wait_s: float, until: Until) -> bytes:
-        """The task as JSON: as soon as it is as wanted, or as it is when the time is up or the process drains.
+        """Wait until the task has reached ``until``, or until the time is up or the process drains; return it as JSON.
         Raises ``NotFound``, ``Unavailable``, ``Unauthenticated`` (the key ended meanwhile)."""
         with self._places.place(client.name):
             waiter = _Waiter(client, until, due=self._draining)
@@ -77,7 +78,7 @@ class Waits:
                 self._leave(task_id, waiter)
 
     async def answer(self, woken: Collection[UUID], heads: Mapping[UUID, Head]) -> None:
-        """Answer those who wait for these tasks and have waited enough. Raises ``Unavailable``."""
+        """Answer requests whose task has reached what they wait for, or that are due. Raises ``Unavailable``."""
         ready: dict[UUID, list[_Waiter]] = {}
         for task_id in woken & self._waiting.keys():
             for waiter in self._waiting[task_id]:
@@ -87,44 +88,45 @@ class Waits:
                 elif waiter.due or _is_reached(head, waiter.until):
                     ready.setdefault(task_id, []).append(waiter)
                 else:
-                    waiter.known = True
+                    waiter.looked_up = True
         rest = iter(ready)
-        while some := {task_id: heads[task_id].version for task_id in islice(rest, BATCH)}:
-            found = await self._current.at_least(some)
-            for task_id in some:
+        while batch := {task_id: heads[task_id].version for task_id in islice(rest, BATCH)}:
+            states = await self._current.at_least(batch)
+            for task_id in batch:
                 for waiter in ready[task_id]:
-                    if task_id not in found:
+                    if task_id not in states:
                         waiter.fail(NotFound("there is no such task"))
                     elif not waiter.answer.done():
-                        waiter.answer.set_result(found[task_id].body)
+                        waiter.answer.set_result(states[task_id].body)
 
     def fail(self, woken: Iterable[UUID], error: Exception) -> None:
-        """The tasks could not be looked up: who must be answered now gets this error, the others wait on."""
+        """Fail requests that must be answered now with this error, since their tasks could not be read; the others
+        wait on."""
         for task_id in woken:
             for waiter in self._waiting.get(task_id, ()):
-                if waiter.due or not waiter.known:
+                if waiter.due or not waiter.looked_up:
                     waiter.fail(error)
 
-    def keys(self) -> set[HeldKey]:
-        """The clients whose requests wait, each with the key by which it came."""
-        return {(one.client.name, one.client.key) for waiters in self._waiting.values() for one in waiters}
+    def keys(self) -> set[ClientKey]:
+        """The API keys by which waiting requests came."""
+        return {(waiter.client.name, waiter.client.key) for waiters in self._waiting.values() for waiter in waiters}
 
-    def end_keys(self, ended: Collection[HeldKey]) -> None:
-        """These keys have ended."""
+    def end_keys(self, ended: Collection[ClientKey]) -> None:
+        """Fail requests whose API key has ended."""
         for waiters in self._waiting.values():
             for waiter in waiters:
                 if (waiter.client.name, waiter.client.key) in ended:
                     waiter.fail(Unauthenticated("nobody has this API key"))
 
     def drain(self) -> None:
-        """Have all answered with the task as it is, from now on."""
+        """Answer all with the task as it is, from now on."""
         self._draining = True
         for task_id, waiters in self._waiting.items():
             for waiter in waiters:
                 self._end(task_id, waiter)
 
     def close(self) -> None:
-        """Nobody looks anything up any more."""
+        """Fail all that still wait: no task is read any more."""
         for waiters in self._waiting.values():
             for waiter in waiters:
                 waiter.fail(Unavailable("the gateway is stopping"))

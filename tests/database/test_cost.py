@@ -92,8 +92,8 @@ async def test_whose_turn_it_is_and_what_is_due_is_found_by_the_index(gateway: R
     for is_analyzed in (False, True):
         if is_analyzed:
             await db.execute("ANALYZE notifications")
-        (found, go_on), sent = await statements(gateway, outbox.due_receivers, now)
-        assert (len(found), go_on) == (RECEIVERS - is_analyzed, "")
+        (found, cursor), sent = await statements(gateway, outbox.due_receivers, now)
+        assert (len(found), cursor) == (RECEIVERS - is_analyzed, "")
         [plan] = await explained(gateway, sent)
         assert "ix_notifications_receiver_due_at" in plan
         assert "Seq Scan on notifications" not in plan

@@ -37,7 +37,7 @@ async def two(start_gateway: StartGateway) -> list[Running]:
 
 async def _listens(gateway: Any) -> None:
     async def listening() -> bool:
-        return not gateway.gateway.services.watch.announcements.deaf
+        return not gateway.gateway.services.watch.announcements.may_miss
 
     await eventually(listening)
 

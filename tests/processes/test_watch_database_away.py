@@ -43,6 +43,6 @@ async def test_who_waits_outlasts_a_database_that_goes_away(own_postgres: Postgr
         watch = gateway.gateway.services.watch
 
         async def hears() -> bool:
-            return not watch.announcements.deaf
+            return not watch.announcements.may_miss
 
         await eventually(hears)

@@ -8,4 +8,4 @@ from tests.support.waking import LOOKS_S
 
 @pytest.fixture
 def rare_looks(gateway: Running) -> None:
-    gateway.gateway.services.watch.look_every_s = LOOKS_S
+    gateway.gateway.services.watch.poll_s = LOOKS_S

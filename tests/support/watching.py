@@ -51,7 +51,7 @@ async def all_waiting(watch: Watch, count: int) -> None:
 
     async def waiting() -> bool:
         waiters = [one for some in watch._waits._waiting.values() for one in some]
-        return len(waiters) == count and all(one.known for one in waiters)
+        return len(waiters) == count and all(one.looked_up for one in waiters)
 
     await eventually(waiting)
 

@@ -37,7 +37,7 @@ TENANCY: Final = (
         "tenancy",
         "app/operations/erase.py",
         "    if still_open:\n",
-        "    if still_open > erasure.MOST_COUNTED:\n",
+        "    if still_open > MOST_COUNTED:\n",
         "nothing is erased while a task is open",
         ("tests/stories/clients/test_erase.py",),
     ),

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from app.notifications import deliver, outbox
-from app.notifications.deliver import OPEN_TO_ALL, PER_CLIENT, PER_RECEIVER, SENDERS, Notifier, Turns
+from app.notifications.deliver import OPEN_TO_ALL, PER_CLIENT, PER_RECEIVER, SENDERS, FairOrder, Notifier
 from app.runtime.loops import Loop, Supervisor
 from app.tasks import notices
 from tests.support.gateway import Running, eventually
@@ -58,8 +58,10 @@ async def test_more_dead_receivers_than_there_are_places_delay_nobody_for_long(
         sending()
         await until(dead, PER_CLIENT)
         await write(gateway, written(gateway, other.url(), 1))
-        took = await until(other, 1)
-    assert took < 31, "each of the dead has its turn before; by due time alone it would be each of their 324 rows"
+        note_claimed = await until(other, 1)
+    assert note_claimed < 31, (
+        "each of the dead has its turn before; by due time alone it would be each of their 324 rows"
+    )
 
 
 async def test_a_receiver_has_a_few_at_once_and_all_of_its_own(gateway: Running, sending: Callable[..., Any]) -> None:
@@ -74,11 +76,14 @@ async def test_a_receiver_has_a_few_at_once_and_all_of_its_own(gateway: Running,
 
 
 async def claimed(
-    gateway: Running, places: int, busy: Iterable[tuple[str, int]] | Mapping[str, int] = (), turns: Turns | None = None
+    gateway: Running,
+    places: int,
+    busy: Iterable[tuple[str, int]] | Mapping[str, int] = (),
+    order: FairOrder | None = None,
 ) -> Counter[Any]:
     context = gateway.gateway.context
     found = await context.db.write(
-        deliver.claim, context, turns or Turns(), Counter(dict(busy)), places, context.clock.now()
+        deliver.claim, context, order or FairOrder(), Counter(dict(busy)), places, context.clock.now()
     )
     return Counter(notification.receiver for notification in found.batch)
 
@@ -108,20 +113,20 @@ async def test_more_receivers_than_are_looked_at_in_one_claim_all_get_their_turn
         for number in range(outbox.MOST_RECEIVERS)
     ]
     await write(gateway, [*later, due])
-    turns, found = Turns(), []
+    order, found = FairOrder(), []
     for _ in range(2):
-        claimed = await context.db.write(deliver.claim, context, turns, Counter(), 64, context.clock.now())
-        turns.took(claimed.batch, claimed.go_on)
+        claimed = await context.db.write(deliver.claim, context, order, Counter(), 64, context.clock.now())
+        order.note_claimed(claimed.batch, claimed.cursor)
         found.append([notification.receiver for notification in claimed.batch])
     assert found == [[], [notices.receiver_of("studio", due.origin)]]
 
 
 def test_whoever_was_served_longest_ago_comes_first_among_equals() -> None:
-    turns = Turns()
+    order = FairOrder()
     unused: Any = None
 
-    def took(*names: str) -> None:
-        turns.took(
+    def note_claimed(*names: str) -> None:
+        order.note_claimed(
             [
                 outbox.ClaimedNotification(unused, unused, "", "", "", name, unused, unused, unused, 0, unused, ())
                 for name in names
@@ -129,10 +134,10 @@ def test_whoever_was_served_longest_ago_comes_first_among_equals() -> None:
             "",
         )
 
-    took("a", "b", "c")
-    took("a")
-    assert turns.ordered(["a", "b", "c", "new"], Counter()) == ["new", "b", "c", "a"]
-    assert turns.ordered(["a", "b", "c", "new"], Counter({"new": 1, "b": 2})) == ["c", "a", "new", "b"]
+    note_claimed("a", "b", "c")
+    note_claimed("a")
+    assert order.ordered(["a", "b", "c", "new"], Counter()) == ["new", "b", "c", "a"]
+    assert order.ordered(["a", "b", "c", "new"], Counter({"new": 1, "b": 2})) == ["c", "a", "new", "b"]
 
 
 async def test_an_unreadable_url_is_refused_and_holds_nothing_up(gateway: Running, sending: Callable[..., Any]) -> None:

@@ -81,7 +81,7 @@ async def test_who_begins_late_gives_it_back_unsent(
     async with watching() as receiver:
         await studio.canceled(receiver.url())
         claimed = await gateway.gateway.context.db.write(
-            notify.claim, gateway.gateway.context, notify.Turns(), Counter(), 64, clock.now()
+            notify.claim, gateway.gateway.context, notify.FairOrder(), Counter(), 64, clock.now()
         )
         clock.skip(16)
         await notifier._post(claimed.batch[0], claimed.bodies[0])
@@ -232,7 +232,7 @@ async def test_a_lease_that_passed_on_settles_nothing(gateway: Running, clock: S
     await write(gateway, written(gateway, "http://127.0.0.1:9/", 1))
 
     async def claim() -> list[ClaimedNotification]:
-        found = await context.db.write(notify.claim, context, notify.Turns(), Counter(), 64, clock.now())
+        found = await context.db.write(notify.claim, context, notify.FairOrder(), Counter(), 64, clock.now())
         return found.batch
 
     [first] = await claim()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.notifications.post import Delivered, Failed, Forbidden, Gone, Rejected, shown
+from app.notifications.post import Delivered, Failed, Forbidden, Gone, Rejected, printable
 from tests.support.receiver import MESSAGE, OK, Resolver, calling, endless, plain, raw, receiving
 from tests.support.virtual_time import monotonic
 
@@ -273,4 +273,4 @@ async def test_many_at_once() -> None:
     ],
 )
 def test_what_is_shown_acts_on_nothing(content: bytes, text: str) -> None:
-    assert shown(content) == text
+    assert printable(content) == text
