@@ -13,8 +13,8 @@ import httpx
 import structlog
 
 from app.errors import InvalidRequest
-from app.notifications.egress import EgressGuard, EgressRefused, NameNotResolved, Resolve
 from app.notifications.render import Signed
+from app.runtime.egress import EgressGuard, EgressRefused, NameNotResolved, Resolve
 from app.runtime.retry_after import parse_retry_after
 from app.tasks.webhook_url import read_url
 

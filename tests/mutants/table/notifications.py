@@ -98,7 +98,7 @@ EGRESS: Final = (
     Mutation(
         "egress-first-address-alone",
         "egress",
-        "app/notifications/egress.py",
+        "app/runtime/egress.py",
         "for address in addresses if not is_public(address)]\n",
         "for address in addresses[:1] if not is_public(address)]\n",
         "one private address among public ones spoils a name",
@@ -107,7 +107,7 @@ EGRESS: Final = (
     Mutation(
         "egress-looks-up-twice",
         "egress",
-        "app/notifications/egress.py",
+        "app/runtime/egress.py",
         "                return await connect(str(address), port,",
         "                return await connect(host, port,",
         "the connection goes to the address that was checked",

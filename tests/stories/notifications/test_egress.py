@@ -6,8 +6,8 @@ from itertools import permutations
 import pytest
 
 from app.errors import InvalidRequest
-from app.notifications.egress import EgressGuard, EgressRefused, is_public
 from app.notifications.post import Delivered, Failed, Forbidden
+from app.runtime.egress import EgressGuard, EgressRefused, is_public
 from app.tasks.webhook_url import check_url
 from tests.support.logs import capture_logs
 from tests.support.receiver import MESSAGE, Resolver, calling, receiving
