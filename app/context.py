@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -14,12 +13,12 @@ from app.drift.log import Drift
 from app.limits.signs_of_life import Timekeeper
 from app.rules.loaded import Rules
 from app.rules.policy import Policy
-from app.runtime.clock import Clock, Ids
+from app.runtime.clock import Clock
+from app.runtime.egress import EgressPolicy
 from app.tasks import outcomes, tracing
 from app.tasks.apply import Applied
 from app.tasks.learned_delays import Delays
 from app.tempolor.client import VendorClient
-from app.tempolor.kinds import FAMILIES
 from app.tempolor.redact import Redactor
 from app.tempolor.tokens import Tokens
 
@@ -52,6 +51,7 @@ class Context:
     timekeeper: Timekeeper
     redactor: Redactor
     drift: Drift
+    egress: EgressPolicy
     wakes: Wakes = field(default_factory=Wakes)
     watchers: list[Callable[[Collection[UUID]], None]] = field(default_factory=list)
 
@@ -80,28 +80,3 @@ class Context:
 
     def loops_db(self) -> Database:
         return self.db.on(Lane.LOOPS)
-
-
-def make_context(
-    db: Database,
-    vendor: VendorClient,
-    tokens: Tokens,
-    redactor: Redactor,
-    drift: Drift,
-    public_url: str,
-    policy: Policy,
-    clock: Clock,
-) -> Context:
-    """A context with the parts that follow from the others."""
-    ids = Ids(clock.now)
-    delays = Delays()
-    rules = Rules(
-        policy=policy,
-        shape_of=lambda family: FAMILIES[family].shape,
-        overdue_s=delays.overdue_s,
-        jitter=lambda: random.uniform(-1, 1),
-        new_id=ids,
-    )
-    return Context(
-        db, vendor, tokens, public_url, policy, clock, ids, delays, rules, Timekeeper(clock), redactor, drift
-    )

@@ -185,7 +185,7 @@ def build(
     supervisor, watch = Supervisor(context.clock), SkewWatch(context)
     told = Warnings(context, watch)
     webhooks = WebhookSender(
-        allow_private=settings.egress_allow_private,
+        context.egress,
         tls=authorities(settings),
         now=context.clock.now,
         redact=context.redactor.body,

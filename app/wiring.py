@@ -1,21 +1,26 @@
 """From the settings to what the stories of a process work with, be it a server or a short command."""
 
 import functools
+import random
 import ssl
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from app.context import Context, make_context
+from app.context import Context
 from app.database.database import Database
 from app.drift.log import Drift
+from app.limits.signs_of_life import Timekeeper
+from app.rules.loaded import Rules
 from app.runtime import logging
-from app.runtime.clock import Clock
+from app.runtime.clock import Clock, Ids
 from app.runtime.metrics import note_vendor_call
 from app.settings import Settings
 from app.settings.proxies import authorities_in
+from app.tasks.learned_delays import Delays
 from app.tempolor.client import VendorClient
+from app.tempolor.kinds import FAMILIES
 from app.tempolor.redact import Redactor
 from app.tempolor.tokens import Tokens
 
@@ -53,21 +58,35 @@ def context_of(settings: Settings, db: Database, clock: Clock | None = None) -> 
     logging.redact_with(redactor.text)
     clock = clock or Clock()
     drift = Drift(redactor.text, settings.retention_days * DRIFT_RETENTIONS)
-    return make_context(
-        db,
-        VendorClient(
-            settings.tempolor_base_url,
-            key,
-            authorities(settings),
-            note_vendor_call,
-            settings.vendor_proxy,
-            redactor,
-            lambda found: drift.note(found, clock.now()),
-        ),
-        tokens,
+    vendor = VendorClient(
+        settings.tempolor_base_url,
+        key,
+        authorities(settings),
+        note_vendor_call,
+        settings.vendor_proxy,
         redactor,
-        drift,
-        settings.public_url,
-        settings.policy(),
-        clock,
+        lambda found: drift.note(found, clock.now()),
+    )
+    ids, delays, policy = Ids(clock.now), Delays(), settings.policy()
+    rules = Rules(
+        policy=policy,
+        shape_of=lambda family: FAMILIES[family].shape,
+        overdue_s=delays.overdue_s,
+        jitter=lambda: random.uniform(-1, 1),
+        new_id=ids,
+    )
+    return Context(
+        db=db,
+        vendor=vendor,
+        tokens=tokens,
+        public_url=settings.public_url,
+        policy=policy,
+        clock=clock,
+        ids=ids,
+        delays=delays,
+        rules=rules,
+        timekeeper=Timekeeper(clock),
+        redactor=redactor,
+        drift=drift,
+        egress=settings.egress(),
     )

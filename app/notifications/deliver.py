@@ -234,12 +234,12 @@ def _by_client(busy: Counter[str]) -> Counter[str]:
 
 
 def judge(attempts: int, answer: Answer | Unreadable | None, now: datetime) -> Attempt:
-    """Decide between delivered, retry and dead after attempt number ``attempts`` + 1. No answer: the client was
-    revoked."""
+    """Decide between delivered, retry and dead after attempt number ``attempts`` + 1. Dead at once: its client was
+    revoked (no answer), the receiver wants no more, or its address may not be called."""
     if isinstance(answer, Delivered):
         return Attempt(NotificationStatus.DELIVERED, now, None, answer.status, None)
     failure = _failure(answer)
-    if answer is None or isinstance(answer, Gone) or attempts >= len(SCHEDULE_S):
+    if answer is None or isinstance(answer, (Gone, Forbidden)) or attempts >= len(SCHEDULE_S):
         return Attempt(NotificationStatus.DEAD, now, None, failure.http_status, failure.error)
     wait_s = SCHEDULE_S[attempts] * (1 + JITTER * random.uniform(-1, 1))
     if failure.retry_after_s is not None:

@@ -21,7 +21,7 @@ from app.notifications.post import Delivered, Gone, Rejected, WebhookSender
 from app.notifications.render import sign
 from app.rules.client import Client
 from app.rules.timing import rfc3339
-from app.tasks.webhook_url import check_url
+from app.tasks.webhook_url import read_url
 
 PING = "gateway.ping"
 
@@ -78,7 +78,7 @@ async def ping(context: Context, sender: WebhookSender, client: Client, url: str
     """Post a signed ``gateway.ping`` to a URL, as notifications are posted, and return the answer. Nothing is stored.
     Raises ``InvalidRequest`` for what can be no receiver's URL."""
     try:
-        check_url(url)
+        read_url(url)
     except InvalidRequest as error:
         raise InvalidRequest("the request is not valid", (("url", error.detail),)) from None
     webhook_id, now = context.ids(), context.clock.now()

@@ -14,7 +14,7 @@ import structlog
 
 from app.errors import InvalidRequest
 from app.notifications.render import Signed
-from app.runtime.egress import EgressGuard, EgressRefused, NameNotResolved, Resolve
+from app.runtime.egress import EgressGuard, EgressPolicy, EgressRefused, NameNotResolved, Resolve
 from app.runtime.retry_after import parse_retry_after
 from app.tasks.webhook_url import read_url
 
@@ -90,7 +90,7 @@ class _PartialAnswer:
 class WebhookSender:
     """Posts webhooks to receivers. ``close()`` it at the end.
 
-    ``timeout_s`` bounds a whole call, from DNS to the end of the answer. ``allow_private`` turns the egress guard off.
+    ``timeout_s`` bounds a whole call, from DNS to the end of the answer. ``policy``: where calls may go.
     ``resolve`` is called as ``socket.getaddrinfo`` is. ``tls``: whom to trust. ``redact`` takes our secrets out of what
     is shown of an answer. The environment is ignored, proxies above all: behind one, the address that is connected to
     would not be the one that was checked.
@@ -98,15 +98,15 @@ class WebhookSender:
 
     def __init__(
         self,
+        policy: EgressPolicy,
         *,
-        allow_private: bool,
         tls: ssl.SSLContext,
         timeout_s: float = TIMEOUT_S,
         resolve: Resolve = socket.getaddrinfo,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         redact: Callable[[bytes], bytes] = bytes,
     ) -> None:
-        self._guard = EgressGuard(allow_private=allow_private, resolve=resolve)
+        self._guard = EgressGuard(policy, resolve=resolve)
         self._timeout_s = timeout_s
         self._tls = tls
         self._now = now

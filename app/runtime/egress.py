@@ -10,6 +10,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
@@ -46,6 +47,30 @@ _SPECIAL: Final[tuple[IPv4Network | IPv6Network, ...]] = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class EgressPolicy:
+    """Where calls may go whose address somebody else chose: to public addresses, to those in ``networks``, and with
+    ``allow_private`` anywhere."""
+
+    allow_private: bool = False
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    def allows(self, address: Address) -> bool:
+        """Whether a connection to this address may be made."""
+        plain = address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+        return self.allow_private or is_public(address) or any(plain in network for network in self.networks)
+
+    def allows_host(self, host: str) -> bool:
+        """Whether a URL's host may be called as far as can be told without a look-up: false only for a literal
+        address that is not allowed, however it is written (127.1, 0x7f.1, 2130706433). A name is looked up and checked
+        at each call."""
+        try:
+            infos = socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+        except (OSError, UnicodeError):
+            return True
+        return all(self.allows(ip_address(sockaddr[0])) for *_, sockaddr in infos)
+
+
 class EgressRefused(Exception):
     """A name or address leads to where calls must not go. No connection was made."""
 
@@ -77,13 +102,10 @@ def _embedded(address: IPv6Address) -> IPv4Address | None:
 
 
 class EgressGuard(httpcore.AsyncNetworkBackend):
-    """httpcore's network backend for URLs that somebody else chose. ``close()`` it at the end.
+    """httpcore's network backend for URLs that somebody else chose. ``close()`` it at the end."""
 
-    ``allow_private`` lets every address pass; names are still looked up once.
-    """
-
-    def __init__(self, *, allow_private: bool, resolve: Resolve = socket.getaddrinfo) -> None:
-        self._allow_private = allow_private
+    def __init__(self, policy: EgressPolicy, *, resolve: Resolve = socket.getaddrinfo) -> None:
+        self._policy = policy
         self._resolve = resolve
         self._network = httpcore.AnyIOBackend()
         # A look-up cannot be cancelled, and whoever chose the name may have chosen its slow name server: in the event
@@ -145,13 +167,11 @@ class EgressGuard(httpcore.AsyncNetworkBackend):
             raise NameNotResolved("the name could not be resolved") from None
 
     def _check(self, host: str, port: int, addresses: list[Address]) -> None:
-        """Refuse a name of which any address is not public: a retry, or the next call, could take that one."""
-        if self._allow_private:
-            return
-        private = [str(address) for address in addresses if not is_public(address)]
-        if private:
+        """Refuse a name of which any address is not allowed: a retry, or the next call, could take that one."""
+        refused = [str(address) for address in addresses if not self._policy.allows(address)]
+        if refused:
             # The host and no more of the URL: its path and query may hold somebody's secrets.
-            log.warning("egress.refused", reason="address_not_public", host=host, port=port, addresses=private[:4])
+            log.warning("egress.refused", reason="address_not_public", host=host, port=port, addresses=refused[:4])
             raise EgressRefused("the address is not public")
 
 

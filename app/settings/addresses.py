@@ -23,6 +23,16 @@ def web_address(value: str) -> SplitResult:
     return SplitResult(parts.scheme, _authority(parts), parts.path.rstrip("/"), "", "")
 
 
+def web_origin(value: str) -> str:
+    """An origin as browsers send it: scheme, host, and the port where it is not the usual one. Raises
+    ``ValueError``."""
+    parts = web_address(value)
+    if parts.path:
+        raise ValueError("it must be a comma-separated list of origins, as in https://app.example, without a path")
+    usual = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{parts.netloc.removesuffix(f':{usual}')}"
+
+
 def proxy_address(value: str) -> str:
     """The URL of a proxy, which may have a user and a password; without a scheme it is taken for http. Raises
     ``ValueError``."""

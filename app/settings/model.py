@@ -24,7 +24,8 @@ from app.database.connect import is_sqlite, parse_url
 from app.database.postgres_url import read_url
 from app.errors import InvalidRequest
 from app.rules.policy import Policy, Thresholds
-from app.settings.addresses import is_loopback, web_address
+from app.runtime.egress import EgressPolicy
+from app.settings.addresses import is_loopback, web_address, web_origin
 from app.settings.proxies import authorities_in, concerns, usable_proxy
 from app.settings.sources import SHARED, NotText, PlainDotEnv, lower_case_first, members, plain, trimmed
 
@@ -90,6 +91,7 @@ def _forwarder(value: str) -> str:
 Positive = Annotated[float, Field(gt=0), AfterValidator(_finite)]
 Secret = Annotated[SecretStr, AfterValidator(lambda held: SecretStr(_secret(held.get_secret_value())))]
 Cidr = Annotated[str, AfterValidator(_network)]
+Origin = Annotated[str, AfterValidator(web_origin)]
 Forwarder = Annotated[str, AfterValidator(_forwarder)]
 _SHARED_TEXT: Final = (*SHARED, "ssl_cert_file", "ssl_cert_dir")
 
@@ -178,6 +180,8 @@ class Settings(DatabaseSettings):
     callback_max_bytes: Annotated[int, Field(ge=1)] = 1_048_576
     callback_allow_cidrs: Annotated[list[Cidr], NoDecode] = []
     egress_allow_private: bool = False
+    egress_allow_cidrs: Annotated[list[Cidr], NoDecode] = []
+    cors_allow_origins: Annotated[list[Origin], NoDecode] = []
     retention_days: Annotated[float, Field(ge=0), AfterValidator(_finite)] = 30
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
@@ -271,6 +275,10 @@ class Settings(DatabaseSettings):
             refusals_to_hold=self.submit_refusals_to_hold,
             model_aliases=self.model_aliases,
         )
+
+    def egress(self) -> EgressPolicy:
+        """Where calls may go whose address somebody else chose."""
+        return EgressPolicy(self.egress_allow_private, tuple(map(ipaddress.ip_network, self.egress_allow_cidrs)))
 
     def thresholds(self) -> Thresholds:
         """When ``/backlog`` calls work stuck."""

@@ -12,6 +12,7 @@ from app.documents import read
 from app.documents.schemas import MOST_BATCHED, TaskRequest
 from app.errors import InvalidRequest, NotFound, PayloadTooLarge
 from app.rules.join import canonical
+from app.runtime.egress import EgressPolicy
 from app.submissions.accept import AcceptedTasks, Idempotency, ListDigest, NewTask
 from app.tasks.webhook_url import check_url
 from app.tempolor.kinds import KINDS
@@ -45,16 +46,16 @@ class _Batch(msgspec.Struct, forbid_unknown_fields=True):
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", description="1 to 255 characters")]
 
 
-def check_task(document: Any, place: Place = ()) -> NewTask:
+def check_task(document: Any, egress: EgressPolicy, place: Place = ()) -> NewTask:
     """A request as a new task, its params checked by its kind. Raises ``InvalidRequest`` with every fault."""
     asked = parse(TaskRequest, document, place)
-    faults = _faults(asked, place)
+    faults = _faults(asked, egress, place)
     if faults:
         raise InvalidRequest("the request is not valid", faults)
     return NewTask(asked.kind, asked.params, asked.metadata, asked.reference, asked.webhook_url)
 
 
-async def read_batch(request: Request) -> tuple[list[NewTask], bytes]:
+async def read_batch(request: Request, egress: EgressPolicy) -> tuple[list[NewTask], bytes]:
     """A batch as new tasks, and its digest. Raises ``InvalidRequest`` with the faults of every bad one, by its index,
     and what reading a body raises."""
     new: list[NewTask] = []
@@ -72,7 +73,7 @@ async def read_batch(request: Request) -> tuple[list[NewTask], bytes]:
                 async with budget.turn(len(task)):
                     refuse_secrets(request, task)
                     document = decode(task, place)
-                    new.append(check_task(document, place))
+                    new.append(check_task(document, egress, place))
                     digest.add(document)
             except InvalidRequest as error:
                 faults += error.faults or [(path_of(place), error.detail)]
@@ -134,12 +135,12 @@ def _replayed(accepted: AcceptedTasks) -> dict[str, str]:
     return {"Idempotent-Replayed": "true"} if accepted.replayed else {}
 
 
-def _faults(asked: TaskRequest, place: Place) -> tuple[tuple[str, str], ...]:
+def _faults(asked: TaskRequest, egress: EgressPolicy, place: Place) -> tuple[tuple[str, str], ...]:
     if "callback_url" in asked.params:
         return ((path_of([*place, "params", "callback_url"]), "the gateway sets it"),)
     if asked.webhook_url is not None:
         try:
-            check_url(asked.webhook_url)
+            check_url(asked.webhook_url, egress)
         except InvalidRequest as error:
             return ((path_of([*place, "webhook_url"]), error.detail),)
     try:

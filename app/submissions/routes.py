@@ -37,7 +37,7 @@ async def submit(
     """Take a task. It is durable when 202 answers, and sent to the vendor soon after. The same `Idempotency-Key`
     and body again answer 200 and the same task as it is now."""
     document = await read_json(request, MOST_TASK_BYTES)
-    new = check_task(document)
+    new = check_task(document, context.egress)
     key = once("POST /v1/tasks", idempotency_key, digest_of(document))
     accepted = await accept(context, client.name, [new], key)
     return await answer_one(context, accepted)
@@ -55,7 +55,7 @@ async def submit_batch(
 ) -> Response:
     """Take all of the tasks, or none; they are durable when 202 answers, and told in their order. The same
     `Idempotency-Key` and body again answer 200 and the same tasks as they are now."""
-    new, digest = await read_batch(request)
+    new, digest = await read_batch(request, context.egress)
     key = once("POST /v1/tasks/batch", idempotency_key, digest)
     return await answer_many(context, await accept(context, client.name, new, key))
 

@@ -8,18 +8,21 @@ from typing import Final
 import httpx
 
 from app.errors import InvalidRequest
+from app.runtime.egress import EgressPolicy
 
 MOST_URL_CHARS: Final = 2048
 _HOST_NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
 """After IDNA. Underscores are no part of a host name by the book, but container networks have them."""
 
 
-def check_url(url: str) -> None:
-    """Refuse what can be no receiver's URL. Looks nothing up: where the name leads is checked at each call.
+def check_url(url: str, egress: EgressPolicy) -> None:
+    """Refuse what can be no receiver's URL, and a literal address that may not be called. Looks nothing up: where a
+    name leads is checked at each call.
 
     Raises ``InvalidRequest``; its detail does not repeat the URL.
     """
-    read_url(url)
+    if not egress.allows_host(read_url(url).host):
+        raise InvalidRequest("its address is not public, and GATEWAY_EGRESS_ALLOW_CIDRS does not allow it")
 
 
 def read_url(url: str) -> httpx.URL:

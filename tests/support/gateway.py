@@ -107,7 +107,7 @@ async def _is(server: Server) -> bool:
     return bool(server.started)
 
 
-class TaskInput(Settings):
+class GivenSettings(Settings):
     """Settings that look for nothing in the environment, which would take longer than most tests need a gateway."""
 
     def __init__(self, **values: Any) -> None:
@@ -127,7 +127,7 @@ def make_settings(database_url: str, **given: Any) -> Settings:
         "loop_idle_s": 1 if virtual_loop() else 0.05,
         "drain_s": 0.1,
     }
-    return TaskInput(**(values | given))
+    return GivenSettings(**(values | given))
 
 
 def make_gateway(

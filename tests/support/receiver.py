@@ -2,14 +2,16 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 from app.notifications.post import WebhookSender
 from app.notifications.render import Signed
+from app.runtime.egress import EgressPolicy
 from app.wiring import usual_authorities
 
 CERTIFICATE = Path(__file__).with_name("receiver.pem")
@@ -110,9 +112,10 @@ async def receiving(
 
 
 @contextmanager
-def calling(**given: Any) -> Iterator[WebhookSender]:
-    """A caller that may reach this machine, unless told otherwise."""
-    caller = WebhookSender(**{"allow_private": True, "timeout_s": 5.0, "tls": usual_authorities(), **given})
+def calling(*, allow_private: bool = True, networks: Sequence[str] = (), **given: Any) -> Iterator[WebhookSender]:
+    """A sender that may reach this machine, unless told otherwise."""
+    policy = EgressPolicy(allow_private, tuple(map(ip_network, networks)))
+    caller = WebhookSender(policy, **{"timeout_s": 5.0, "tls": usual_authorities(), **given})
     try:
         yield caller
     finally:

@@ -10,6 +10,7 @@ import pydantic_core
 import pytest
 
 from app.errors import InvalidJson, InvalidRequest, PayloadTooLarge
+from app.runtime.egress import EgressPolicy
 from app.submissions.accept import ListDigest, digest_of
 from app.submissions.intake import MOST_BATCH_BYTES, MOST_TASK_BYTES, _tasks_in, check_task
 from app.web.decoding import decode
@@ -165,7 +166,7 @@ def test_a_name_that_comes_a_million_times_is_taken_apart_once(value: bytes) -> 
 @pytest.mark.parametrize("before", [b"[", b'{"kind":"song.generate","params":{"prompt":"x","model":"m","x":['], ids=len)
 def test_a_task_of_the_largest_size_is_read_in_no_time(unit: bytes, before: bytes) -> None:
     body = _filled(before, unit, b"]" if before == b"[" else b"]}}", MOST_TASK_BYTES)
-    _refused_within(80, lambda: check_task(decode(body)))
+    _refused_within(80, lambda: check_task(decode(body), EgressPolicy()))
 
 
 def test_a_batch_is_taken_apart_without_a_second_copy_of_it() -> None:

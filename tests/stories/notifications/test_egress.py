@@ -1,13 +1,13 @@
 """Somebody else's URL leads to the public internet or nowhere: refused, logged, and not connected to."""
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from itertools import permutations
 
 import pytest
 
 from app.errors import InvalidRequest
 from app.notifications.post import Delivered, Failed, Forbidden
-from app.runtime.egress import EgressGuard, EgressRefused, is_public
+from app.runtime.egress import EgressGuard, EgressPolicy, EgressRefused, is_public
 from app.tasks.webhook_url import check_url
 from tests.support.logs import capture_logs
 from tests.support.receiver import MESSAGE, Resolver, calling, receiving
@@ -129,7 +129,7 @@ async def test_the_connection_goes_to_the_address_that_was_looked_up() -> None:
 
 
 async def test_no_unix_socket_is_ever_called() -> None:
-    guard = EgressGuard(allow_private=True)
+    guard = EgressGuard(EgressPolicy(allow_private=True))
     with pytest.raises(EgressRefused):
         await guard.connect_unix_socket("/run/docker.sock")
     guard.close()
@@ -146,13 +146,13 @@ async def test_the_log_names_the_host_and_nothing_else_of_the_url(host: str) -> 
 GOOD_URLS = [
     *("https://hooks.example/a?b=c", "http://hooks.example", "HTTPS://Hooks.Example:8443/", "http://8.8.8.8:1/"),
     *("http://[2606:4700::1]:65535/x", "http://my_container:8000/", "https://münchen.example/ä", "http://a.b.c./"),
-    "http://127.0.0.1:8000/",
+    "http://localhost:8000/",
 ]
 
 
 def test_urls_that_may_be_submitted() -> None:
     for url in GOOD_URLS:
-        check_url(url)
+        check_url(url, EgressPolicy())
 
 
 BAD_URLS = [
@@ -176,10 +176,37 @@ BAD_URLS = [
 ]
 
 
+LITERALS = ["http://127.0.0.1:8000/", "http://10.1.2.3/", "http://[::1]/", "http://0x7f.1/", "http://2130706433/"]
+
+
+@pytest.mark.parametrize("url", LITERALS)
+def test_a_literal_address_is_refused_where_it_may_not_be_called(url: str) -> None:
+    with pytest.raises(InvalidRequest, match="its address is not public"):
+        check_url(url, EgressPolicy())
+    check_url(url, EgressPolicy(allow_private=True))
+
+
+def test_an_allowed_network_is_allowed_and_no_other() -> None:
+    policy = EgressPolicy(networks=(ip_network("10.1.0.0/16"), ip_network("fd00::/8")))
+    addresses = ["10.1.255.1", "::ffff:10.1.0.1", "fd12::1", "8.8.8.8", "10.2.0.1", "127.0.0.1", "fc00::1"]
+    allowed = [address for address in addresses if policy.allows(ip_address(address))]
+    assert allowed == addresses[:4]
+    check_url("http://10.1.2.3/hook", policy)
+    with pytest.raises(InvalidRequest):
+        check_url("http://10.2.2.3/hook", policy)
+
+
+async def test_a_post_reaches_an_allowed_network() -> None:
+    async with receiving() as receiver:
+        for networks, answer in ((["127.0.0.0/8"], Delivered(200, "thanks")), (["10.0.0.0/8"], REFUSED)):
+            with calling(allow_private=False, networks=networks) as sender:
+                assert await sender.post(receiver.url(), MESSAGE) == answer
+
+
 def test_urls_that_may_not_be_submitted() -> None:
     def refused(url: str) -> str | None:
         try:
-            check_url(url)
+            check_url(url, EgressPolicy())
         except InvalidRequest as error:
             return error.detail
         return None

@@ -10,7 +10,7 @@ import pytest
 from app.notifications.deliver import SCHEDULE_S, Notifier, judge
 from app.notifications.post import Delivered, Failed, Forbidden, Gone, Rejected
 from tests.support.clock import ScaledClock
-from tests.support.gateway import Running
+from tests.support.gateway import SONG, Running
 from tests.support.logs import capture_logs
 from tests.support.notifications import BUSY, client_of, deliver, silence, watching
 from tests.support.optional import present
@@ -105,7 +105,6 @@ def test_a_receiver_that_always_asks_for_soon_does_not_use_up_the_schedule() -> 
         (Rejected(302), "rejected", 302),
         (Failed("timeout"), "timeout", None),
         (Failed("tls_failed"), "tls_failed", None),
-        (Forbidden("address_not_public"), "address_not_public", None),
     ],
 )
 def test_whatever_else_goes_wrong_is_tried_again_and_noted(answer: Any, error: str, status: int | None) -> None:
@@ -113,6 +112,11 @@ def test_whatever_else_goes_wrong_is_tried_again_and_noted(answer: Any, error: s
     assert (found.status, found.error, found.http_status) == ("pending", error, status)
     last = judge(len(SCHEDULE_S), answer, NOW)
     assert (last.status, last.due_at, last.error, last.http_status) == ("dead", None, error, status)
+
+
+def test_what_may_not_be_called_is_dead_at_once() -> None:
+    attempt = judge(0, Forbidden("address_not_public"), NOW)
+    assert (attempt.status, attempt.due_at, attempt.error) == ("dead", None, "address_not_public")
 
 
 @pytest.mark.parametrize("attempts", [0, 3, 7])
@@ -178,11 +182,17 @@ async def test_a_private_address_is_refused_unless_allowed_and_said_so(
     gateway = await start_gateway(workers=False, clock=clock)
     studio = await client_of(gateway)
     async with watching() as receiver:
-        await studio.canceled(receiver.url("0x7f.1"))
+        refused = await studio.gateway.api.post(
+            "/v1/tasks",
+            json={"kind": "song.generate", "params": SONG, "webhook_url": receiver.url("0x7f.1")},
+            headers=studio.headers,
+        )
+        assert (refused.status_code, refused.json()["errors"][0]["path"]) == (422, "webhook_url")
+        await studio.canceled(receiver.url("localhost"))
         await deliver(Notifier(gateway.gateway.context, gateway.gateway.webhooks))
         assert receiver.connections == 0
     found = await studio.one()
-    assert (found["status"], found["attempts"]) == ("pending", 1)
+    assert (found["status"], found["attempts"]) == ("dead", 1)
     assert (found["last_status"], found["last_error"]) == (None, "address_not_public")
 
 
