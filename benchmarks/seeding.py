@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from app.database import tables
 from app.gateway import Gateway, build
+from app.rules.client import Client
 from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
 from app.rules.submission import Claimed, WasAccepted
 from app.rules.transition import Change
@@ -206,7 +207,7 @@ async def _make(gateway: Gateway, item_ids: tuple[str, ...], stage: str, webhook
         await take_callbacks(gateway, [(None, _bodies_of(item_ids[0])[0])])
         return await context.db.read(_owner, item_ids[0])
     new = NewTask("song.generate", PARAMS, {"order": 17}, REFERENCE, webhook_url)
-    (task_id,) = (await accept(context, CLIENT, [new])).task_ids
+    (task_id,) = (await accept(context, Client(CLIENT, False, now, None), [new])).task_ids
     if stage == "queued":
         return task_id
     submit_id = context.ids()

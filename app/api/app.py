@@ -12,6 +12,7 @@ from app.api import openapi
 from app.api.parameters import only_known_parameters
 from app.callbacks import routes as callback_routes
 from app.callbacks.endpoint import PREFIX, CallbackEndpoint
+from app.clients import own_routes
 from app.clients import routes as client_routes
 from app.clients.keys import KeyUses
 from app.context import Context
@@ -114,6 +115,7 @@ def rest_api(version: str) -> FastAPI:
         task_routes.router,
         stream_routes.router,
         question_routes.router,
+        own_routes.router,
         account.router,
         callback_routes.router,
         client_routes.router,

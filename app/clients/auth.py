@@ -8,7 +8,7 @@ from fastapi.security import HTTPBearer
 from structlog.contextvars import get_contextvars
 
 from app.audit.audit import By
-from app.clients import clients
+from app.clients import clients, stream_tickets
 from app.clients.keys import KeyUses
 from app.context import Context
 from app.errors import Forbidden, Unauthenticated
@@ -33,14 +33,27 @@ async def client_of_request(
     key_uses: Annotated[KeyUses, service("key_uses")],
     _documented: Annotated[object, Depends(_bearer)],
 ) -> Client:
-    """Authenticate a request by its bearer key. Raises ``Unauthenticated``, ``TooManyFailures``."""
-    api_key = _bearer_key(request)
-    client = await clients.find_by_key(context.db, context.clock, api_key) if api_key else None
-    if client is None:
+    """Authenticate a request by its bearer key, one for a stream also by its ticket. Raises ``Unauthenticated``,
+    ``TooManyFailures``."""
+    try:
+        client = await _client_of(request, context)
+    except Unauthenticated:
         meter.fail(request.client.host if request.client else None)
-        raise Unauthenticated("the request carries no API key" if not api_key else "nobody has this API key")
+        raise
     key_uses.note(client, context.clock.now())
     structlog.contextvars.bind_contextvars(client=client.name, **_path_ids(request))
+    return client
+
+
+async def _client_of(request: Request, context: Context) -> Client:
+    api_key = _bearer_key(request)
+    if api_key is None and (ticket := request.query_params.get("ticket")) and request.url.path.endswith(_STREAM):
+        return await stream_tickets.redeem(context.db, context.clock, ticket)
+    if api_key is None:
+        raise Unauthenticated("the request carries no API key")
+    client = await clients.find_by_key(context.db, context.clock, api_key)
+    if client is None:
+        raise Unauthenticated("nobody has this API key")
     return client
 
 
@@ -51,6 +64,7 @@ async def admin(client: Annotated[Client, Depends(client_of_request)]) -> Client
     return client
 
 
+_STREAM: Final = "/stream"
 _IDS: Final = frozenset({"task_id", "item_id", "callback_id", "notification_id"})
 MOST_ID_CHARS: Final = 64
 TheClient = Annotated[Client, Depends(client_of_request)]

@@ -1,7 +1,7 @@
 """Rows of clients. An API key is stored as its SHA-256: it is random and long, so a slow hash gains nothing."""
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -60,7 +60,11 @@ _BY_KEY: Final = sa.select(clients).where(
 
 def find_by_key(conn: sa.Connection, api_key: str, now: datetime) -> Client | None:
     """Find the active client of a key, the present one or the one before while it is still valid."""
-    digest = key_digest(api_key)
+    return find_by_digest(conn, key_digest(api_key), now)
+
+
+def find_by_digest(conn: sa.Connection, digest: bytes, now: datetime) -> Client | None:
+    """Find the active client of a key by the digest of the key."""
     row = conn.execute(_BY_KEY, {"digest": digest, "now": now}).one_or_none()
     return replace(_client(row), key=digest) if row else None
 
@@ -100,6 +104,16 @@ def rotate_webhook_secret(conn: sa.Connection, name: str, secret: str, now: date
     return conn.execute(clients.update().where(matches).values(**values)).rowcount == 1
 
 
+def set_webhook(conn: sa.Connection, name: str, values: Mapping[str, Any]) -> Client | None:
+    """Set a client's default ``webhook_url`` or ``webhook_events``, or both; the client as it is then, None if there is
+    no such client."""
+    matches = sa.and_(clients.c.name == name, clients.c.revoked_at.is_(None))
+    if values:
+        conn.execute(clients.update().where(matches).values(**values))
+    row = conn.execute(sa.select(clients).where(matches)).one_or_none()
+    return _client(row) if row else None
+
+
 def revoke(conn: sa.Connection, name: str, now: datetime) -> bool:
     """End a client's key; false if there is no such client, or it was revoked already."""
     matches = sa.and_(clients.c.name == name, clients.c.revoked_at.is_(None))
@@ -108,4 +122,4 @@ def revoke(conn: sa.Connection, name: str, now: datetime) -> bool:
 
 def _client(row: Any) -> Client:
     used = (row.key_used_at, row.previous_key_until, row.previous_key_used_at)
-    return Client(row.name, row.is_admin, row.created_at, row.revoked_at, *used)
+    return Client(row.name, row.is_admin, row.created_at, row.revoked_at, *used, row.webhook_url, row.webhook_events)

@@ -2,9 +2,10 @@
 
 import base64
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 import structlog
@@ -87,6 +88,15 @@ async def rotate_webhook_secret(db: Database, clock: Clock, by: By, name: str) -
     if not await db.write(_rotate_webhook_secret, name, secret, clock.now(), audited):
         raise NotFound("there is no such client")
     return secret
+
+
+async def set_webhook(db: Database, name: str, values: Mapping[str, Any]) -> Client:
+    """Set a client's default ``webhook_url`` or ``webhook_events``, or both, for the tasks that it submits from now on.
+    Raises ``NotFound``."""
+    client = await db.write(client_rows.set_webhook, name, values)
+    if client is None:
+        raise NotFound("there is no such client")
+    return client
 
 
 async def find_by_key(db: Database, clock: Clock, api_key: str) -> Client | None:

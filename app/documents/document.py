@@ -72,6 +72,7 @@ def task_document(
         "params": given.params,
         "submitted_model": task.submitted_model,
         "webhook_url": task.webhook_url,
+        "webhook_events": task.webhook_events,
         "retry_of": str(given.retry_of) if given.retry_of else None,
         "items": shown,
         "waiting_for": _wait_document(record, waits) if waits is not None and not own else None,

@@ -16,9 +16,10 @@ from pydantic import (
 )
 
 from app.rules.status import ItemStatus, TaskStatus
+from app.rules.task import NotificationType
+from app.tasks.webhook_url import MOST_URL_CHARS, WebhookEvents
 from app.tempolor.kinds import FAMILIES, KINDS
 
-MOST_WEBHOOK_URL_CHARS = 2048
 MOST_BATCHED = 100
 MOST_ADOPTED = 50
 MOST_ITEM_ID_CHARS = 200
@@ -38,7 +39,8 @@ class TaskRequest(BaseModel):
     params: dict[str, Any]
     reference: Annotated[StrictStr, Field(min_length=1, max_length=255)] | None = None
     metadata: Annotated[dict[str, Any], BeforeValidator(_none_is_empty)] = Field(default_factory=dict)
-    webhook_url: Annotated[StrictStr, Field(max_length=MOST_WEBHOOK_URL_CHARS)] | None = None
+    webhook_url: Annotated[StrictStr, Field(max_length=MOST_URL_CHARS)] | None = None
+    webhook_events: WebhookEvents | None = None
 
     @field_validator("kind")
     @classmethod
@@ -170,6 +172,7 @@ class Task(BaseModel):
     params: dict[str, Any]
     submitted_model: str | None = None
     webhook_url: str | None = None
+    webhook_events: list[NotificationType] | None = None
     retry_of: str | None = None
     items: list[Item]
     waiting_for: WaitingFor | None = None

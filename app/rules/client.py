@@ -11,7 +11,7 @@ EXTERNAL: Final = "external"
 @dataclass(frozen=True, slots=True)
 class Client:
     """An internal caller, without its secrets. ``key``: the digest of the API key by which it was found, if it was.
-    The times of use are known to the minute."""
+    The times of use are known to the minute. ``webhook_…``: of its tasks that name none themselves."""
 
     name: str
     is_admin: bool
@@ -20,4 +20,6 @@ class Client:
     key_used_at: datetime | None = None
     previous_key_until: datetime | None = None
     previous_key_used_at: datetime | None = None
+    webhook_url: str | None = None
+    webhook_events: list[str] | None = None
     key: bytes | None = field(default=None, repr=False, compare=False)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -38,6 +38,19 @@ class Failure:
     retryable: bool
     vendor_status: int | None = None
     vendor_request_id: str | None = None
+
+
+NotificationType = Literal[
+    "task.running",
+    "task.playable",
+    "task.archived",
+    "task.succeeded",
+    "task.part_failed",
+    "task.failed",
+    "task.expired",
+    "task.canceled",
+]
+"""What a client can be notified of."""
 
 
 class Item(msgspec.Struct):

@@ -16,6 +16,7 @@ from app.context import Context
 from app.documents.document import Document, task_document
 from app.errors import Conflict, IdempotencyMismatch, NotFound
 from app.limits import waiting_for
+from app.rules.client import Client
 from app.rules.join import canonical
 from app.rules.status import TASK_FINAL
 from app.rules.task import Entry, Task
@@ -37,6 +38,7 @@ class NewTask:
     metadata: dict[str, Any] = field(default_factory=dict)
     reference: str | None = None
     webhook_url: str | None = None
+    webhook_events: Sequence[str] | None = None
     retry_of: UUID | None = None
     traceparent: str | None = None
 
@@ -84,14 +86,22 @@ class ListDigest:
 
 
 async def accept(
-    context: Context, client_name: str, new: Sequence[NewTask], once: Idempotency | None = None
+    context: Context, client: Client, new: Sequence[NewTask], once: Idempotency | None = None
 ) -> AcceptedTasks:
-    """Store tasks to be sent: all or none, durable when this returns. The same idempotency key and request give
-    the first ones again. Raises ``IdempotencyMismatch``, ``Unavailable``."""
+    """Store tasks of a client to be sent: all or none, durable when this returns. The same idempotency key and request
+    give the first ones again. Raises ``IdempotencyMismatch``, ``Unavailable``."""
     # Asked here: a transaction may run in another thread, which knows nothing of the request.
     carried = traces.traceparent()
-    traced = [replace(one, traceparent=carried) for one in new] if carried is not None else new
-    return _told(context, client_name, await context.db.write(_accept, context, client_name, traced, once))
+    complete = [
+        replace(
+            task,
+            traceparent=carried,
+            webhook_url=client.webhook_url if task.webhook_url is None else task.webhook_url,
+            webhook_events=client.webhook_events if task.webhook_events is None else task.webhook_events,
+        )
+        for task in new
+    ]
+    return _announce(context, client.name, await context.db.write(_accept, context, client.name, complete, once))
 
 
 async def retry(
@@ -100,11 +110,11 @@ async def retry(
     """Store a new task like one that has ended, for the client whose that is. ``by`` asks, and sees the
     tasks of ``scope`` (None: all). Raises ``NotFound``, ``Conflict``, ``IdempotencyMismatch``, ``Unavailable``."""
     carried = traces.traceparent()
-    return _told(context, by.actor, await context.db.write(_retry, context, by, scope, task_id, once, carried))
+    return _announce(context, by.actor, await context.db.write(_retry, context, by, scope, task_id, once, carried))
 
 
-def _told(context: Context, client_name: str, accepted: AcceptedTasks) -> AcceptedTasks:
-    """Tell of new tasks that they are there, once they are durable."""
+def _announce(context: Context, client_name: str, accepted: AcceptedTasks) -> AcceptedTasks:
+    """Announce new tasks, once they are durable."""
     if not accepted.replayed:
         context.announce(accepted.task_ids)
         for task_id in accepted.task_ids:
@@ -137,7 +147,14 @@ def _retry(
     if task.status not in TASK_FINAL:
         raise Conflict(f"the task is {task.status}; only one that has ended can be retried")
     again = NewTask(
-        task.kind, given.params, given.metadata, given.reference, task.webhook_url, task.id, traceparent=carried
+        task.kind,
+        given.params,
+        given.metadata,
+        given.reference,
+        task.webhook_url,
+        task.webhook_events,
+        retry_of=task.id,
+        traceparent=carried,
     )
     if task.client_name != by.actor:
         done = act(context.clock, by, Action.RETRY_TASK, str(task_id), client=task.client_name, task_id=str(new_id))
@@ -196,6 +213,7 @@ def _record(task_id: UUID, client_name: str, new: NewTask, now: datetime) -> Rec
         sung=kind.family.shape.sections_field is not None and not new.params.get("instrumental"),
         created_at=now,
         webhook_url=new.webhook_url,
+        webhook_events=list(new.webhook_events) if new.webhook_events is not None else None,
         traceparent=new.traceparent,
         updated_at=now,
         dispatch_due_at=now,

@@ -60,7 +60,7 @@ def some(conn: sa.Connection, doubtful: Doubtful, after: UUID | None, limit: int
     return list(conn.scalars(statement))
 
 
-def count(conn: sa.Connection, doubtful: Doubtful) -> int:
+def count_doubtful(conn: sa.Connection, doubtful: Doubtful) -> int:
     """How many there are, counted up to ``MOST_COUNTED``."""
     found = _select(doubtful).limit(MOST_COUNTED).subquery()
     return conn.scalar(sa.select(sa.func.count()).select_from(found)) or 0
@@ -126,7 +126,7 @@ async def recover(
     now, sent_since = context.clock.now(), sent_since.astimezone(UTC)
     recovery, held = await context.db.read(_begin, sent_since, accepted_before, now)
     if dry_run:
-        counts = [await context.db.read(count, recovery.doubtful(status)) for status in _STATUSES]
+        counts = [await context.db.read(count_doubtful, recovery.doubtful(status)) for status in _STATUSES]
         count = sum(counts)
     else:
         if not held:

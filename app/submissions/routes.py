@@ -39,7 +39,7 @@ async def submit(
     document = await read_json(request, MOST_TASK_BYTES)
     new = check_task(document, context.egress)
     key = once("POST /v1/tasks", idempotency_key, digest_of(document))
-    accepted = await accept(context, client.name, [new], key)
+    accepted = await accept(context, client, [new], key)
     return await answer_one(context, accepted)
 
 
@@ -57,7 +57,7 @@ async def submit_batch(
     `Idempotency-Key` and body again answer 200 and the same tasks as they are now."""
     new, digest = await read_batch(request, context.egress)
     key = once("POST /v1/tasks/batch", idempotency_key, digest)
-    return await answer_many(context, await accept(context, client.name, new, key))
+    return await answer_many(context, await accept(context, client, new, key))
 
 
 @router.post("/{task_id}/cancel", response_model=Task, responses=CONFLICT, summary="Cancel a queued task")

@@ -1,16 +1,20 @@
-"""What a receiver's URL must look like. One parser reads it here and for the call, so the two cannot disagree."""
+"""What a webhook may be: its event types and its URL, which one parser reads here and for the call."""
 
 import ipaddress
 import re
 from functools import lru_cache
-from typing import Final
+from typing import Annotated, Final
 
 import httpx
+from pydantic import AfterValidator
 
 from app.errors import InvalidRequest
+from app.rules.task import NotificationType
 from app.runtime.egress import EgressPolicy
 
 MOST_URL_CHARS: Final = 2048
+WebhookEvents = Annotated[list[NotificationType], AfterValidator(lambda events: list(dict.fromkeys(events)))]
+"""The types of notifications that a client wants, each once; an empty list for none."""
 _HOST_NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
 """After IDNA. Underscores are no part of a host name by the book, but container networks have them."""
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Query, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
@@ -26,6 +26,9 @@ END_S: Final = 1.0
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
 Heartbeat = Annotated[float, service("heartbeat_s")]
+Ticket = Annotated[
+    str | None, Query(description="in place of an API key: a ticket of `POST /v1/stream-tickets`, good for one stream")
+]
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description="the `id` of the last event received")]
 STREAM: Final[dict[int | str, dict[str, Any]]] = {
     200: {
@@ -45,7 +48,12 @@ _NO_MORE: Final[dict[int | str, dict[str, Any]]] = {
     summary="Follow a task as it changes",
 )
 async def stream_task(
-    task_id: str, client: TheClient, watch: TheWatch, heartbeat_s: Heartbeat, last_event_id: LastEventId = None
+    task_id: str,
+    client: TheClient,
+    watch: TheWatch,
+    heartbeat_s: Heartbeat,
+    last_event_id: LastEventId = None,
+    ticket: Ticket = None,
 ) -> Response:
     """The task as it is, and then at each change; the `id` is its version. After a task has ended, with nothing still
     to come, its last state is sent and the stream ends. A change that comes quickly after another may be sent with
@@ -56,7 +64,11 @@ async def stream_task(
 
 @router.get("/stream", response_class=Response, responses=STREAM, summary="Follow all tasks as they change")
 async def stream_all(
-    client: TheClient, watch: TheWatch, heartbeat_s: Heartbeat, last_event_id: LastEventId = None
+    client: TheClient,
+    watch: TheWatch,
+    heartbeat_s: Heartbeat,
+    last_event_id: LastEventId = None,
+    ticket: Ticket = None,
 ) -> Response:
     """Every task of the client (an admin: of all clients) at each change from now on, or, with `Last-Event-ID`, from
     there on. After a resumption tasks may be sent that were sent before: drop what is no newer than the `version` you
