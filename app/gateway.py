@@ -24,9 +24,9 @@ from app.notifications.post import WebhookSender
 from app.operations.account import Account
 from app.operations.clock_skew import MEASURE_S, SkewWatch
 from app.operations.health import Health
+from app.operations.readiness_warnings import LOOP_S, ReadinessWarnings
 from app.operations.retention import EVERY_S as RETAIN_EVERY_S
 from app.operations.retention import Retainer
-from app.operations.warnings import LOOP_S, Warnings
 from app.reconcile.ask import Reconciler
 from app.reconcile.expire import Expiry
 from app.reconcile.refresh import Refresher
@@ -65,7 +65,7 @@ class Gateway:
     supervisor: Supervisor
     health: Health
     skew: SkewWatch
-    cautions: Warnings
+    readiness_warnings: ReadinessWarnings
     webhooks: WebhookSender
     watch_clock: bool = True
     dispatcher: Dispatcher | None = None
@@ -90,7 +90,7 @@ class Gateway:
         await context.db.read(check_at_head)
         if settings.bootstrap_admin_key is not None:
             await clients.ensure_bootstrap(context.db, context.clock, settings.bootstrap_admin_key.get_secret_value())
-        await self.cautions.step()
+        await self.readiness_warnings.step()
         await context.delays.flush(context.loops_db())
         if self.watch_clock:
             await self.skew.step()
@@ -152,9 +152,9 @@ class Gateway:
         for loop in self.services.watch.loops():
             run(loop)
         run(Loop("learn", flush, FLUSH_S))
-        run(Loop("cautions", self.cautions.step, LOOP_S))
+        run(Loop("cautions", self.readiness_warnings.step, LOOP_S))
         run(Loop("survey", self.health.survey, FLUSH_S))
-        run(Loop("keys", lambda: self.services.key_uses.step(context.loops_db(), context.clock), keys.TURN_S))
+        run(Loop("keys", lambda: self.services.key_uses.step(context.loops_db(), context.clock), keys.STEP_S))
         if self.watch_clock:
             run(Loop("skew", self.skew.step, MEASURE_S))
         if self.dispatcher is not None:
@@ -183,7 +183,7 @@ def build(
     parsed = parse_url(url)
     context = context_of(settings, database or open_database(url), clock)
     supervisor, watch = Supervisor(context.clock), SkewWatch(context)
-    told = Warnings(context, watch)
+    warnings = ReadinessWarnings(context, watch)
     webhooks = WebhookSender(
         context.egress,
         tls=authorities(settings),
@@ -195,9 +195,9 @@ def build(
         context,
         Ingest(context),
         supervisor,
-        Health(context, supervisor.ages_s, watch, told, settings.thresholds()),
+        Health(context, supervisor.ages_s, watch, warnings, settings.thresholds()),
         watch,
-        told,
+        warnings,
         webhooks,
         watch_clock,
         Dispatcher(context) if workers else None,

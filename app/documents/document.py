@@ -1,4 +1,4 @@
-"""A task as clients see it: the JSON of the product contract, derived from what is stored."""
+"""Render tasks and timelines as clients see them: the JSON of the product contract, derived from what is stored."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.documents.warnings import warnings_of
+from app.documents.task_warnings import warnings_of
 from app.limits import waiting_for
 from app.limits.waiting_for import Waits
 from app.rules.fields import is_odd, left_out, name_of
@@ -28,7 +28,7 @@ Document = dict[str, Any]
 Read = Callable[[list[Record]], list[Document]]
 
 MOST_TASK_BYTES: Final = 4 * 1024 * 1024
-"""Of a task's JSON, whatever the vendor or somebody with its callback URL said of it."""
+"""Limit of a task's JSON, whatever the vendor or somebody with its callback URL sent."""
 _MOST_ITEMS_BYTES: Final = MOST_TASK_BYTES - 256 * 1024
 _WHOLE_ITEMS: Final = 5
 """So many items fit however large each is."""
@@ -39,12 +39,12 @@ _SMALL_PART_BYTES: Final = 1024 * 1024
 
 
 def documents(conn: sa.Connection, records: list[Record], policy: Policy, now: datetime) -> list[Document]:
-    """The JSON of some tasks with their items: two statements, however many there are, and two more where one of
+    """Read the items of tasks, and render these: two statements, however many there are, and two more where one of
     them is queued."""
-    found = store.items_of(conn, [record.task.id for record in records])
-    values = items.values_of(conn, found)
+    items_of_all = store.items_of(conn, [record.task.id for record in records])
+    values = items.values_of(conn, items_of_all)
     by_task: dict[UUID, list[Item]] = {}
-    for item in found:
+    for item in items_of_all:
         by_task.setdefault(item.task_id, []).append(item)
     queued = any(record.task.status is TaskStatus.QUEUED for record in records)
     waits = waiting_for.read(conn, policy, now) if queued else None
@@ -54,9 +54,9 @@ def documents(conn: sa.Connection, records: list[Record], policy: Policy, now: d
 def task_document(
     record: Record, own: list[Item], values: dict[str, Any], policy: Policy, waits: Waits | None = None
 ) -> Document:
-    """One task. ``values``: the large values of its items, by digest; ``waits``: what is held, for one that may be
-    queued."""
-    task, given = record.task, record.input
+    """Render a task. ``values``: the large values of its items, by digest; ``waits``: what is on hold, for one that may
+    be queued."""
+    task, task_input = record.task, record.input
     shape = FAMILIES[task.family].shape
     views = [(item, view_item(item, task, shape, policy)) for item in own]
     failure = _failure(task, views)
@@ -67,12 +67,12 @@ def task_document(
         "kind": task.kind,
         "status": task.status.value,
         "client": task.client_name,
-        "reference": given.reference,
-        "metadata": given.metadata,
-        "params": given.params,
+        "reference": task_input.reference,
+        "metadata": task_input.metadata,
+        "params": task_input.params,
         "submitted_model": task.submitted_model,
         "webhook_url": task.webhook_url,
-        "retry_of": str(given.retry_of) if given.retry_of else None,
+        "retry_of": str(task_input.retry_of) if task_input.retry_of else None,
         "items": shown,
         "waiting_for": _wait_document(record, waits) if waits is not None and not own else None,
         "error": _error_document(failure) if failure else None,
@@ -88,24 +88,24 @@ def task_document(
 
 
 def timeline_documents(entries: list[Happened]) -> list[Document]:
-    """What happened, oldest first. A change of status is told as an entry of its own, after what caused it."""
-    shown = []
+    """Render a timeline, oldest first. A change of status becomes an entry of its own, after what caused it."""
+    rendered = []
     for entry in entries:
         detail = dict(entry.detail)
-        moved = detail.pop("status", None)
+        status_change = detail.pop("status", None)
         place = {"seq": entry.seq, "at": rfc3339(entry.at)}
         if entry.type != "changed":
-            shown.append({**place, "type": entry.type, "version": entry.version, "detail": detail})
-        if moved:
-            before, after = moved
+            rendered.append({**place, "type": entry.type, "version": entry.version, "detail": detail})
+        if status_change:
+            before, after = status_change
             status = {"from": before, "to": after}
-            shown.append({**place, "type": "status", "version": entry.version, "detail": status})
-    return shown
+            rendered.append({**place, "type": "status", "version": entry.version, "detail": status})
+    return rendered
 
 
 def _item_document(item: Item, view: ItemView, large: dict[str, Any], shape: Shape) -> Document:
     state = item.state
-    values = {key: held[1] for key, held in state.values.items()}
+    values = {key: value for key, (_, value) in state.values.items()}
     values |= {key: large[digest] for key, (_, digest) in state.large.items() if digest in large}
     return {
         "item_id": item.item_id,
@@ -117,8 +117,8 @@ def _item_document(item: Item, view: ItemView, large: dict[str, Any], shape: Sha
         "lyrics": next((as_lines(values[name]) for name in shape.lyrics_fields if name in values), None),
         "lyrics_sections": in_seconds(values.get("lyrics_sections")),
         "artifacts": {
-            name: {"status": one.status.value, "url": one.url, "expires_at": rfc3339(one.expires_at)}
-            for name, one in view.artifacts.items()
+            name: {"status": artifact.status.value, "url": artifact.url, "expires_at": rfc3339(artifact.expires_at)}
+            for name, artifact in view.artifacts.items()
         },
         "vendor": _vendor_document(item.item_id, state, values),
         "last_callback_at": rfc3339(item.last_callback_at),
@@ -127,7 +127,7 @@ def _item_document(item: Item, view: ItemView, large: dict[str, Any], shape: Sha
 
 
 def _vendor_document(item_id: str, state: ItemState, values: Document) -> Document:
-    """The merged vendor item, in the vendor's own names. What is odd of a known field is shown until something of the
+    """Render the merged vendor item, in the vendor's own names. An odd value of a known field is shown until one of the
     field is understood."""
     urls = {name: latest[0] for name in state.urls if (latest := state.latest_url(name))}
     odd = {name_of(key): value for key, value in values.items() if is_odd(key)}
@@ -136,7 +136,7 @@ def _vendor_document(item_id: str, state: ItemState, values: Document) -> Docume
 
 
 def _failure(task: Task, views: list[tuple[Item, ItemView]]) -> Failure | None:
-    """Why a task ended without a usable result."""
+    """Find why a task ended without a usable result."""
     if task.status is TaskStatus.EXPIRED:
         return Failure("expired", _why_expired([item for item, _ in views]), retryable=True)
     if task.status is not TaskStatus.FAILED:
@@ -176,8 +176,8 @@ def _error_document(failure: Failure) -> Document:
 
 
 def fit_items(shown: Sequence[Document]) -> bool:
-    """Where the items of a task are too large together, leave ``vendor`` out of those that take more than their share,
-    then their lyrics. Returns whether something was left out."""
+    """Shorten items of a task that are too large together: leave ``vendor`` out of those that take more than their
+    share, then their lyrics. Returns whether something was left out."""
     if len(shown) <= _WHOLE_ITEMS:
         return False
     sizes = [size_of(item) for item in shown]
@@ -193,7 +193,7 @@ def fit_items(shown: Sequence[Document]) -> bool:
 
 
 def page_of(records: list[Record], read: Read) -> list[Document]:
-    """The documents of the first of some tasks, of all of them if they fit on a page."""
+    """Read the documents of the first tasks, of all of them if they fit on a page."""
     page: list[Document] = []
     room = MOST_PAGE_BYTES
     for document, size in _in_parts(records, read):
@@ -205,7 +205,7 @@ def page_of(records: list[Record], read: Read) -> list[Document]:
 
 
 def _in_parts(records: list[Record], read: Read) -> Iterator[tuple[Document, int]]:
-    """Documents with their sizes, read in parts, so that not much more than a page is ever in memory: a few tasks
+    """Yield documents with their sizes, read in parts, so that not much more than a page is ever in memory: a few tasks
     first, and more while what is read is small."""
     start, count = 0, _FIRST_PART
     while part := records[start : start + count]:

@@ -1,4 +1,4 @@
-"""The shapes of the product contract, for checking requests and for the OpenAPI document."""
+"""API schemas of tasks, callbacks and problems: they validate requests and make the OpenAPI document."""
 
 from datetime import datetime
 from typing import Annotated, Any, Self
@@ -25,7 +25,7 @@ MOST_ITEM_ID_CHARS = 200
 
 
 def _none_is_empty(value: Any) -> Any:
-    """Who writes out what is not given, as a task is shown, means the same."""
+    """Take null, as a task is shown, for an object that is not given."""
     return {} if value is None else value
 
 
@@ -48,15 +48,15 @@ class TaskRequest(BaseModel):
         return value
 
 
-def _told_apart(schema: dict[str, Any]) -> None:
+def _name_task_schema(schema: dict[str, Any]) -> None:
     schema["properties"]["tasks"]["items"] = TaskRequest.model_json_schema()
 
 
 class BatchRequest(BaseModel):
-    """Tasks to be submitted together: all of them or none. Each is checked by itself, so that its faults are told
+    """Tasks to be submitted together: all of them or none. Each is checked by itself, so that its faults are reported
     with its index."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_told_apart)
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_name_task_schema)
 
     tasks: Annotated[list[Any], Field(min_length=1, max_length=MOST_BATCHED)]
 
@@ -98,7 +98,7 @@ class AdoptRequest(BaseModel):
 
 
 class ResolveRequest(BaseModel):
-    """What a person found at the vendor: the item of the task, or that there is none. Exactly one of the two."""
+    """What an admin found at the vendor: the item of the task, or that there is none. Exactly one of the two."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -106,7 +106,7 @@ class ResolveRequest(BaseModel):
     not_sent: StrictBool = False
 
     @model_validator(mode="after")
-    def _one(self) -> Self:
+    def _exactly_one(self) -> Self:
         if (self.item_id is not None) == self.not_sent:
             raise ValueError("give either an item_id or not_sent: true")
         return self
@@ -148,7 +148,7 @@ class TaskError(BaseModel):
 
 
 class WaitingFor(BaseModel):
-    """Why a queued task waits. ``until``: when something is tried next; null where nobody knows."""
+    """Why a queued task waits. ``until``: when something is tried next; null where that is not known."""
 
     reason: str
     since: datetime | None = None
@@ -158,7 +158,7 @@ class WaitingFor(BaseModel):
 class Task(BaseModel):
     """A task. ``version`` grows at each visible change: drop what is older than what you have. ``warnings``: words for
     what is odd though nothing has failed; there may be new ones. ``waiting_for`` is null for what is not queued, and
-    for what only waits for its turn; it is told as it is at this moment, and raises no ``version``.
+    for what only waits for its turn; it is as of this moment, and raises no ``version``.
     ``submitted_model``: the model that was sent, if another than the one in ``params``."""
 
     id: str

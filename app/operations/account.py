@@ -1,4 +1,4 @@
-"""The vendor's account, for everybody who submits."""
+"""The vendor's account: its balance, cached for a minute."""
 
 import asyncio
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ ACCOUNT_FRESH = timedelta(seconds=60)
 
 @dataclass(slots=True)
 class Account:
-    """The vendor's account, asked for at most once a minute however many want to know it."""
+    """Reads the vendor's account at most once a minute, however many ask for it."""
 
     context: Context
     _known: Document | None = None
@@ -29,7 +29,7 @@ class Account:
     _lock: asyncio.Lock | None = None
 
     async def get(self) -> Document:
-        """``balance`` and whatever else the vendor tells, with ``as_of``. Raises ``VendorFailed``."""
+        """``balance`` and whatever else the vendor sends, with ``as_of``. Raises ``VendorFailed``."""
         self._lock = self._lock or asyncio.Lock()
         async with self._lock:
             now = self.context.clock.now()
@@ -43,7 +43,7 @@ class Account:
 
 
 def _number(value: Any) -> float | None:
-    """What the vendor says where a number belongs; anything else stands in ``vendor`` alone."""
+    """A number as it is; anything else is shown in ``vendor`` alone."""
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
@@ -54,5 +54,4 @@ TheAccount = Annotated[Account, service("account")]
 @router.get("/account", response_model=schemas.Account, responses=VENDOR_FAILED, summary="The vendor's account")
 async def get_account(_client: TheClient, account: TheAccount) -> Response:
     """The vendor's balance, at most a minute old."""
-    found = await account.get()
-    return json_answer(found)
+    return json_answer(await account.get())

@@ -1,4 +1,4 @@
-"""For admins: the audit log, drift, and erasing a client's data."""
+"""Routes for admins: the audit log, drift, and erasing a client's data."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
@@ -46,16 +46,15 @@ async def list_audit(
     newest first. It is only added to, and kept for good."""
     filters = ("audit",)
     before_id = cursors.read(cursor, filters) if cursor is not None else None
-    found = await audit.page(context.db, before_id, limit + 1)
-    return json_answer(cursors.page(found, limit, filters))
+    acts = await audit.page(context.db, before_id, limit + 1)
+    return json_answer(cursors.page(acts, limit, filters))
 
 
 Sort = Literal["field", "event", "status", "code", "shape", "header", "network"]
 
 
 class Drift(BaseModel):
-    """One name that nobody knew. `family` is null where it belongs to none; `(others)` counts what there was no room
-    for."""
+    """One unknown name. `family` is null where it belongs to none; `(others)` counts what there was no room for."""
 
     sort: Sort
     family: str | None = None
@@ -78,11 +77,11 @@ async def list_drift(_admin: TheAdmin, context: TheContext, sort: Sort | None = 
 
 
 ERASE_S: Final = 10.0
-"""How long one request erases; the next goes on."""
+"""How long one request erases; the next one continues."""
 
 
 class Erased(BaseModel):
-    """Rows by table. ``done``: nothing is left; else ask again."""
+    """Deleted rows by table. ``done``: nothing is left; else repeat the request."""
 
     client: str
     deleted: dict[str, int]

@@ -1,8 +1,8 @@
-"""The watch on the clock: how far it is from the database's, and whether the loops may go by it.
+"""Watch the clock skew between this process and the database, and pause the loops while it is too large.
 
 All replicas write leases, due times and deadlines by their own clocks. One whose clock is off takes the others'
 leases for lapsed, or has its own taken: a task is given up while its answer is under way, an item is asked about by
-two. So with too much skew the loops stand still until it is good again; what comes in is stored all the same.
+two. So with too much skew the loops pause until it is good again; what comes in is stored all the same.
 """
 
 from datetime import datetime
@@ -21,7 +21,7 @@ STOP_S: Final = 10.0
 MEASURE_S: Final = 10.0
 """Often enough that a loop that only measures is not taken for a stalled one."""
 AGAIN_S: Final = 2.0
-"""How soon a clock that stops the loops is looked at again."""
+"""How soon a clock that stops the loops is measured again."""
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +33,7 @@ class Level(StrEnum):
 
 
 class SkewWatch:
-    """Measures at each ``step``, a turn of a loop. Until the first one the clock is taken to be good."""
+    """Measures the skew at each ``step``, a loop iteration. Until the first one the clock is taken to be good."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -44,23 +44,23 @@ class SkewWatch:
         self.level = Level.GOOD
 
     async def step(self) -> float | None:
-        """Measure the skew, tell it, and decide whether the loops may turn. Raises ``Unavailable``, and then the
-        last decision holds."""
-        found = await self._context.loops_db().read(clock.compare, self._context.clock.now)
-        if found is None:
+        """Measure the skew, report it, and decide whether the loops may run. Raises ``Unavailable``, and then the last
+        decision stands."""
+        comparison = await self._context.loops_db().read(clock.compare, self._context.clock.now)
+        if comparison is None:
             return MEASURE_S
-        self._measured, self._measured_at = found, self._context.clock.monotonic()
-        self.skew_s = found.skew_s
+        self._measured, self._measured_at = comparison, self._context.clock.monotonic()
+        self.skew_s = comparison.skew_s
         metrics.clock_skew.set(self.skew_s)
         before, self.level = self.level, _level(self.skew_s)
         if self.level is not before:
-            self._since = found.after
-            _say(self.level, round(self.skew_s, 3))
+            self._since = comparison.after
+            _log_level(self.level, round(self.skew_s, 3))
         return AGAIN_S if self.stops_loops() else MEASURE_S
 
     def stops_loops(self) -> bool:
-        """Whether the clock is too far off for the loops to go by it, or was set since it was measured: then it is
-        measured first."""
+        """Whether the clock is too far off for the loops to run, or was set since it was measured: then it is measured
+        first."""
         return self.level is Level.TOO_FAR_OFF or self._was_set()
 
     def _was_set(self) -> bool:
@@ -70,8 +70,8 @@ class SkewWatch:
         passed_s = (clock.now() - self._measured.after).total_seconds()
         return abs(passed_s - (clock.monotonic() - self._measured_at)) >= STOP_S
 
-    def standing(self) -> dict[str, Any] | None:
-        """Why the loops of this process stand still and since when (by its own clock), if they do."""
+    def paused(self) -> dict[str, Any] | None:
+        """Why the loops of this process are paused and since when (by its own clock), if they are."""
         return {"reason": "clock_skew", "since": self._since} if self.level is Level.TOO_FAR_OFF else None
 
 
@@ -81,7 +81,7 @@ def _level(skew_s: float) -> Level:
     return Level.OFF if abs(skew_s) >= WARN_S else Level.GOOD
 
 
-def _say(level: Level, skew_s: float) -> None:
+def _log_level(level: Level, skew_s: float) -> None:
     match level:
         case Level.TOO_FAR_OFF:
             log.error("clock.loops_stand_still", skew_s=skew_s, limit_s=STOP_S, remedy="set this machine's clock")

@@ -1,12 +1,12 @@
-"""Erase the data of a client that was revoked: its ended tasks, what was received and sent for them, its keys.
+"""Erase the data of a revoked client: its ended tasks, their callbacks and notifications, its idempotency keys.
 
-In small transactions, each complete in itself, so that it can be taken up again. The client's row stays, so that its
-name is not given again before its time.
+In small transactions, each complete in itself, so that it can be resumed. The client's row stays, so that its name is
+not given again before its time.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -26,31 +26,31 @@ MOST_COUNTED: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one transaction erased: rows of one table. ``ended``: there is nothing left."""
+    """What one transaction erased: rows of one table. ``ended``: nothing is left."""
 
     table: str
     deleted: int
     ended: bool = False
 
 
-def revoked(conn: sa.Connection, name: str) -> bool | None:
+def is_revoked(conn: sa.Connection, name: str) -> bool | None:
     """Whether a client was revoked; None if there is no such client."""
     row = conn.execute(sa.select(clients.c.revoked_at).where(clients.c.name == name)).one_or_none()
     return row.revoked_at is not None if row else None
 
 
 def count_open(conn: sa.Connection, name: str) -> int:
-    """Tasks of a client that are to be sent or that something is still to come of, counted up to ``MOST_COUNTED``."""
-    found = 0
+    """Count a client's tasks that are to be sent or that something is still to come of, up to ``MOST_COUNTED``."""
+    count = 0
     for due in (tasks.c.dispatch_due_at, tasks.c.timer_due_at):
-        some = sa.select(sa.literal(1)).where(due.is_not(None), tasks.c.client_name == name).limit(MOST_COUNTED)
-        found += conn.scalar(sa.select(sa.func.count()).select_from(some.subquery())) or 0
-    return min(found, MOST_COUNTED)
+        bounded = sa.select(sa.literal(1)).where(due.is_not(None), tasks.c.client_name == name).limit(MOST_COUNTED)
+        count += conn.scalar(sa.select(sa.func.count()).select_from(bounded.subquery())) or 0
+    return min(count, MOST_COUNTED)
 
 
 def erase_part(conn: sa.Connection, name: str, rows: int) -> Part:
-    """Erase some ``rows`` of a client at most, in the caller's transaction: first what stands by itself, then task by
-    task, each after its inbound rows, which nothing would name any more without it."""
+    """Erase some ``rows`` of a client at most, in the caller's transaction: first idempotency keys and notifications,
+    then task by task, each after its callbacks, which could not be found without it."""
     for table in (idempotency_keys, notifications):
         keys = list(table.primary_key)
         found = conn.execute(sa.select(*keys).where(table.c.client_name == name).order_by(*keys).limit(rows)).all()
@@ -70,11 +70,13 @@ def _erase_tasks(conn: sa.Connection, name: str, rows: int) -> Part:
     ).all()
     if not found:
         return Part(tasks.name, 0, ended=True)
-    own = _inbound(conn, [row.id for row in found], rows)
-    own = own or _unbound(conn, [row.id for row in found if row.kind == f"{row.family}.external"], rows)
-    if own:
-        gone = callbacks.delete().where(dialect.any_of(conn, callbacks.c.id, own))
-        return Part(callbacks.name, conn.execute(gone).rowcount)
+    callback_ids = _bound_callbacks(conn, [row.id for row in found], rows)
+    if not callback_ids:
+        external_ids = [row.id for row in found if row.kind == f"{row.family}.external"]
+        callback_ids = _unbound_callbacks(conn, external_ids, rows)
+    if callback_ids:
+        deletion = callbacks.delete().where(dialect.any_of(conn, callbacks.c.id, callback_ids))
+        return Part(callbacks.name, conn.execute(deletion).rowcount)
     if found[0].timeline_seq > rows and (trimmed := trim_timeline(conn, found[0].id, rows)):
         return Part(timeline.name, trimmed)
     chosen: list[UUID] = []
@@ -87,29 +89,25 @@ def _erase_tasks(conn: sa.Connection, name: str, rows: int) -> Part:
     return Part(tasks.name, conn.execute(tasks.delete().where(dialect.any_of(conn, tasks.c.id, chosen))).rowcount)
 
 
-def _inbound(conn: sa.Connection, task_ids: Sequence[UUID], rows: int) -> list[UUID]:
+def _bound_callbacks(conn: sa.Connection, task_ids: Sequence[UUID], rows: int) -> list[UUID]:
     wanted = dialect.any_of(conn, callbacks.c.task_id, list(task_ids))
     return list(conn.scalars(sa.select(callbacks.c.id).where(wanted).limit(rows)))
 
 
-def _unbound(conn: sa.Connection, task_ids: Collection[UUID], rows: int) -> list[UUID]:
-    """Inbound rows that are bound to nobody, as the timelines of tasks that were submitted elsewhere name them."""
+def _unbound_callbacks(conn: sa.Connection, task_ids: Collection[UUID], rows: int) -> list[UUID]:
+    """Find callbacks to unbound URLs, which the timelines of external tasks name."""
     if not task_ids:
         return []
-    entries = conn.scalars(
+    details = conn.scalars(
         sa.select(timeline.c.detail).where(
             dialect.any_of(conn, timeline.c.task_id, list(task_ids)), timeline.c.type == "callback"
         )
     )
-    named = [UUID(entry["callback_id"]) for entry in entries if _names_one(entry)]
+    named = [UUID(detail["callback_id"]) for detail in details if isinstance(detail.get("callback_id"), str)]
     if not named:
         return []
     wanted = sa.and_(dialect.any_of(conn, callbacks.c.id, named), callbacks.c.task_id.is_(None))
     return list(conn.scalars(sa.select(callbacks.c.id).where(wanted).limit(rows)))
-
-
-def _names_one(entry: dict[str, Any]) -> bool:
-    return isinstance(entry.get("callback_id"), str)
 
 
 TABLES: Final = ("tasks", "callbacks", "notifications", "idempotency_keys")
@@ -126,18 +124,17 @@ class Erased:
 async def erase(
     db: Database, clock: Clock, by: By, name: str, budget_s: float | None = None, *, rows: int = MOST_ROWS
 ) -> Erased:
-    """Erase what is kept of a client, in transactions of some ``rows`` with pauses, for ``budget_s`` at most (None: to
-    its end).
-    What was interrupted is taken up by doing it again. Raises ``NotFound``; ``Conflict`` for a client that was not
-    revoked, or of which a task is open, and then nothing (more) is erased; ``Unavailable``. The act is recorded with
-    the first part that is erased, once for each time that it is taken up."""
+    """Erase the data of a client, in transactions of some ``rows`` with pauses, for ``budget_s`` at most (None: to its
+    end). A call that was interrupted is resumed by the next one. Raises ``NotFound``; ``Conflict`` for a client that
+    was not revoked, or of which a task is open, and then nothing (more) is erased; ``Unavailable``. The act is recorded
+    with the first part that is erased, once per call."""
     end = None if budget_s is None else clock.monotonic() + budget_s
     erased = Erased()
-    done: Act | None = act(clock, by, Action.ERASE_CLIENT, name)
+    audited: Act | None = act(clock, by, Action.ERASE_CLIENT, name)
     while not erased.done and (end is None or clock.monotonic() < end):
         started = clock.monotonic()
-        part = await db.write(_erase, name, done, rows)
-        done = None
+        part = await db.write(_erase, name, audited, rows)
+        audited = None
         erased.done = part.ended
         if part.table in erased.deleted:
             erased.deleted[part.table] += part.deleted
@@ -146,11 +143,11 @@ async def erase(
     return erased
 
 
-def _erase(conn: sa.Connection, name: str, done: Act | None, rows: int) -> Part:
-    found = revoked(conn, name)
-    if found is None:
+def _erase(conn: sa.Connection, name: str, audited: Act | None, rows: int) -> Part:
+    was_revoked = is_revoked(conn, name)
+    if was_revoked is None:
         raise NotFound("there is no such client")
-    if not found:
+    if not was_revoked:
         raise Conflict(f"the client {name!r} was not revoked; revoke it first")
     still_open = count_open(conn, name)
     if still_open:
@@ -160,6 +157,6 @@ def _erase(conn: sa.Connection, name: str, done: Act | None, rows: int) -> Part:
             "come again when the others have ended"
         )
     part = erase_part(conn, name, rows)
-    if done is not None and not part.ended:
-        audit.record(conn, done)
+    if audited is not None and not part.ended:
+        audit.record(conn, audited)
     return part

@@ -1,7 +1,7 @@
-"""Retention: what ended long ago is deleted, in small transactions with pauses, so that nobody notices.
+"""Retention: delete rows that ended long ago, in small transactions with pauses.
 
-The loop runs in every worker; over all of them one transaction at a time deletes, and who finds another at it leaves
-it its turn. By hand (``purge``) the same is done to its end.
+The loop runs in every worker. An advisory lock lets one transaction at a time delete, over all of them; a worker that
+does not get it tries again later. ``purge`` does the same by hand, to its end.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from app.database import compact
 from app.database.database import Database
 from app.limits.signs_of_life import absences
 from app.operations import retention_store
-from app.operations.retention_store import Kind, Page, Place
+from app.operations.retention_store import Keyset, Kind, Page
 from app.rules.operating import absent_s
 from app.runtime import metrics
 from app.runtime.clock import Clock
@@ -25,9 +25,9 @@ from app.runtime.clock import Clock
 T = TypeVar("T")
 
 EVERY_S: Final = 15.0
-"""Between two passes over what is old."""
-TURN_S: Final = 1.0
-"""What one turn of the loop takes at most, and a statement more."""
+"""Between two sweeps over old rows."""
+STEP_S: Final = 1.0
+"""What one iteration of the loop takes at most, and a statement more."""
 MOST_ROWS: Final = 100
 LEAST_ROWS: Final = 10
 TRANSACTION_S: Final = 0.02
@@ -35,15 +35,15 @@ TRANSACTION_S: Final = 0.02
 REST: Final = 3.0
 """Pause after each transaction, in times of what it took: at most a quarter of the time is spent deleting."""
 KEYS_KEPT: Final = timedelta(hours=24)
-"""Idempotency keys, and the tasks that they may name, are kept so long whatever else is said."""
+"""Idempotency keys, and the tasks that they may name, are kept at least so long."""
 COUNTED: Final = 10
-"""Rows that are looked at in one transaction where they are only counted, in times of those that are deleted."""
+"""Rows that one transaction reads where they are only counted, in times of those that are deleted."""
 BUSY_S: Final = 0.05
 
 
 @dataclass(slots=True)
 class Pace:
-    """How many rows the next transaction deletes, ``most`` at most, by how long those before took."""
+    """Adapts how many rows a transaction deletes, ``most`` at most, to how long the transactions before took."""
 
     most: int = MOST_ROWS
     rows: int = field(init=False)
@@ -52,7 +52,7 @@ class Pace:
         self.rows = self.most
 
     def note(self, took_s: float) -> None:
-        """A transaction took so long."""
+        """Adapt to a transaction that took so long."""
         if took_s > TRANSACTION_S:
             self.rows = max(self.rows // 2, min(LEAST_ROWS, self.most))
         else:
@@ -60,17 +60,17 @@ class Pace:
 
 
 @dataclass(slots=True)
-class Pass:
-    """One way through everything that is old: which kind is at hand, and where in it. Nothing is taken twice."""
+class Sweep:
+    """One sweep over old rows of all kinds: the first of ``kinds`` is under way, and has come to ``after``."""
 
     cutoff: datetime
     now: datetime
     deleted: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(Kind, 0))
     kinds: list[Kind] = field(default_factory=lambda: list(Kind))
-    after: Place | None = None
+    after: Keyset | None = None
 
     def note(self, page: Page) -> None:
-        """A page was done."""
+        """Count a page, and move on behind it."""
         self.deleted[self.kinds[0]] += page.deleted
         self.after = page.after
         if page.ended:
@@ -79,98 +79,98 @@ class Pass:
 
 
 class Retainer:
-    """Deletes what is old. ``step`` is called by its loop. ``days`` 0: nothing is ever deleted."""
+    """Deletes old rows. ``step`` is called by its loop. ``days`` 0: nothing is ever deleted."""
 
     def __init__(self, context: Context, days: float) -> None:
         self._context = context
         self._db = context.loops_db()
         self._days = days
         self._pace = Pace()
-        self._pass: Pass | None = None
+        self._sweep: Sweep | None = None
 
     async def step(self) -> float | None:
-        """One turn. Returns 0 if there is more to do, None to idle."""
+        """A loop iteration. Returns 0 if there is more to do, None to idle."""
         clock = self._context.clock
-        end = clock.monotonic() + TURN_S
-        at_hand = self._pass or await self._begin_now()
-        while at_hand is not None and at_hand.kinds:
+        end = clock.monotonic() + STEP_S
+        sweep = self._sweep or await self._begin_now()
+        while sweep is not None and sweep.kinds:
             if clock.monotonic() >= end:
-                self._pass = at_hand
+                self._sweep = sweep
                 return 0
-            if not await _delete_page(self._db, clock, at_hand, self._pace):
-                self._pass = None
+            if not await _delete_page(self._db, clock, sweep, self._pace):
+                self._sweep = None
                 return None
-        self._pass = None
+        self._sweep = None
         if not await _compact(self._db, clock, end):
             return 0
         await self._db.write(compact.truncate_log)
         return None
 
-    async def _begin_now(self) -> Pass | None:
-        """A pass over what is old by the time that has really passed: what a clock that is set forward makes look
-        old is not deleted for it. By hand the clock is believed."""
+    async def _begin_now(self) -> Sweep | None:
+        """Begin a sweep over what is old by the time that has really passed: a clock that was set forward deletes
+        nothing early. ``purge`` by hand believes the clock."""
         now = self._context.clock.now()
-        at_hand = _begin(now, self._days)
-        if at_hand is None:
+        sweep = _begin(now, self._days)
+        if sweep is None:
             return None
-        away = await self._db.read(absences, now)
-        jumped_s = absent_s(away, min(at_hand.cutoff, now - KEYS_KEPT), jumped_only=True)
+        gaps = await self._db.read(absences, now)
+        jumped_s = absent_s(gaps, min(sweep.cutoff, now - KEYS_KEPT), jumped_only=True)
         return _begin(now - timedelta(seconds=jumped_s), self._days)
 
 
 async def purge(
     db: Database, clock: Clock, by: By, days: float, *, dry_run: bool, rows: int = MOST_ROWS
 ) -> dict[str, int]:
-    """Delete everything that ended more than so many days ago, or count it; rows by table. It works beside servers,
-    as gently as their own loops, ``rows`` at once at most. Who does it is recorded before the first row goes. Raises
+    """Delete everything that ended more than so many days ago, or count it; returns rows by table. Runs beside servers,
+    as gently as their own loops, ``rows`` at once at most. The act is audited before the first row is deleted. Raises
     ``Unavailable``."""
-    at_hand = _begin(clock.now(), days, all_kept=False)
-    if at_hand is not None and not dry_run:
+    sweep = _begin(clock.now(), days, all_kept=False)
+    if sweep is not None and not dry_run:
         await note(db, clock, by, Action.PURGE, older_than_days=days)
     pace = Pace(rows)
-    while at_hand is not None and at_hand.kinds:
+    while sweep is not None and sweep.kinds:
         if dry_run:
-            at_hand.note(await db.read(_count, at_hand, rows * COUNTED))
-        elif not await _delete_page(db, clock, at_hand, pace):
+            sweep.note(await db.read(_count, sweep, rows * COUNTED))
+        elif not await _delete_page(db, clock, sweep, pace):
             await clock.sleep(BUSY_S)
     if not dry_run:
-        while not await _compact(db, clock, clock.monotonic() + TURN_S):
+        while not await _compact(db, clock, clock.monotonic() + STEP_S):
             pass
         await db.write(compact.truncate_log)
-    deleted = at_hand.deleted if at_hand is not None else dict.fromkeys(Kind, 0)
+    deleted = sweep.deleted if sweep is not None else dict.fromkeys(Kind, 0)
     return {kind.value: n for kind, n in deleted.items()}
 
 
-def _begin(now: datetime, days: float, *, all_kept: bool = True) -> Pass | None:
-    """``all_kept``: 0 days stand for ever. So long ago that no calendar has it: nothing is that old."""
+def _begin(now: datetime, days: float, *, all_kept: bool = True) -> Sweep | None:
+    """Begin a sweep; None where nothing can be old enough. ``all_kept``: 0 days stand for ever."""
     if days == 0 and all_kept:
         return None
     try:
-        return Pass(now - timedelta(days=days), now)
-    except (OverflowError, ValueError):
+        return Sweep(now - timedelta(days=days), now)
+    except (OverflowError, ValueError):  # before the first date of the calendar
         return None
 
 
-async def _delete_page(db: Database, clock: Clock, at_hand: Pass, pace: Pace) -> bool:
-    """Delete one page, and rest. False if another process is at it."""
-    kind = at_hand.kinds[0]
-    page = await _rested(db, clock, pace, lambda conn: _delete(conn, at_hand, pace.rows))
+async def _delete_page(db: Database, clock: Clock, sweep: Sweep, pace: Pace) -> bool:
+    """Delete one page, and pause. False if another process is deleting."""
+    kind = sweep.kinds[0]
+    page = await _write_and_pause(db, clock, pace, lambda conn: _delete(conn, sweep, pace.rows))
     if page is None:
         return False
     metrics.purged_rows.labels(kind.value).inc(page.deleted)
-    at_hand.note(page)
+    sweep.note(page)
     return True
 
 
 async def _compact(db: Database, clock: Clock, end: float) -> bool:
-    """Give free space back until a time; whether that was all."""
+    """Release free space of the file until a time; true if none is left."""
     while clock.monotonic() < end:
-        if not await _rested(db, clock, Pace(), compact.compact):
+        if not await _write_and_pause(db, clock, Pace(), compact.compact):
             return True
     return False
 
 
-async def _rested(db: Database, clock: Clock, pace: Pace, fn: Callable[[sa.Connection], T]) -> T:
+async def _write_and_pause(db: Database, clock: Clock, pace: Pace, fn: Callable[[sa.Connection], T]) -> T:
     started = clock.monotonic()
     result = await db.write(fn)
     took_s = clock.monotonic() - started
@@ -179,22 +179,23 @@ async def _rested(db: Database, clock: Clock, pace: Pace, fn: Callable[[sa.Conne
     return result
 
 
-def _delete(conn: sa.Connection, at_hand: Pass, rows: int) -> Page | None:
-    if not retention_store.only_one(conn):
+def _delete(conn: sa.Connection, sweep: Sweep, rows: int) -> Page | None:
+    if not retention_store.try_lock(conn):
         return None
-    kind = at_hand.kinds[0]
-    return retention_store.purge(conn, kind, _cutoff_of(conn, kind, at_hand), at_hand.after, rows)
+    kind = sweep.kinds[0]
+    return retention_store.purge(conn, kind, _cutoff_of(conn, kind, sweep), sweep.after, rows)
 
 
-def _count(conn: sa.Connection, at_hand: Pass, rows: int) -> Page:
-    kind = at_hand.kinds[0]
-    return retention_store.count(conn, kind, _cutoff_of(conn, kind, at_hand), at_hand.after, rows)
+def _count(conn: sa.Connection, sweep: Sweep, rows: int) -> Page:
+    kind = sweep.kinds[0]
+    return retention_store.count(conn, kind, _cutoff_of(conn, kind, sweep), sweep.after, rows)
 
 
-def _cutoff_of(conn: sa.Connection, kind: Kind, at_hand: Pass) -> datetime:
-    """A task does not go before an idempotency key that may name it: what was written since the oldest stays."""
+def _cutoff_of(conn: sa.Connection, kind: Kind, sweep: Sweep) -> datetime:
+    """The cutoff of a kind. Tasks that finished since the oldest idempotency key was written stay, since it may name
+    them."""
     if kind is Kind.KEYS:
-        return min(at_hand.cutoff, at_hand.now - KEYS_KEPT)
+        return min(sweep.cutoff, sweep.now - KEYS_KEPT)
     if kind is Kind.TASKS:
-        return min(at_hand.cutoff, retention_store.oldest_key_at(conn) or at_hand.cutoff)
-    return at_hand.cutoff
+        return min(sweep.cutoff, retention_store.oldest_key_at(conn) or sweep.cutoff)
+    return sweep.cutoff

@@ -1,4 +1,4 @@
-"""For those who run the gateway, without a key: alive, ready, stuck, metrics."""
+"""Routes of liveness, readiness, backlog and metrics, without an API key."""
 
 from typing import Annotated, Any, Literal
 
@@ -20,7 +20,7 @@ class Alive(BaseModel):
 
 
 class Readiness(BaseModel):
-    """`checks` says of each thing what it found, `reason` why the database is not reached."""
+    """`checks`: the result of each check. `reason`: why the database cannot be used."""
 
     ready: bool
     checks: dict[str, str]
@@ -28,7 +28,7 @@ class Readiness(BaseModel):
 
 
 class Backlog(BaseModel):
-    """What is stuck, in numbers; of what stands still on purpose nothing is overdue."""
+    """Stuck work in numbers; what is held on purpose does not count as overdue."""
 
     stuck: bool
     overdue_queries: int
@@ -59,8 +59,8 @@ async def readyz(health: TheHealth) -> Response:
     """The database is reachable and takes writes, the schema is at head (or was moved on by a newer release), and the
     process is not draining. `reason` says why the database cannot be used, if it cannot. `warnings` is what should be
     mended although the process is ready: `database_unsafe`, `callback_secret_missing`, `clock_skew`."""
-    found = await health.readiness()
-    return json_answer(found, 200 if found["ready"] else 503)
+    readiness = await health.readiness()
+    return json_answer(readiness, 200 if readiness["ready"] else 503)
 
 
 @router.get(
@@ -71,8 +71,8 @@ async def readyz(health: TheHealth) -> Response:
 )
 async def backlog(health: TheHealth) -> Response:
     """503 when work is stuck, with the numbers."""
-    found = await health.backlog()
-    return json_answer(found, 503 if found["stuck"] else 200)
+    stuck_work = await health.backlog()
+    return json_answer(stuck_work, 503 if stuck_work["stuck"] else 200)
 
 
 @router.get(

@@ -1,4 +1,4 @@
-"""Numbers for those who run the gateway, each over a partial index of open work."""
+"""Count open and overdue work for `/backlog` and the gauges, each over a partial index."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ from app.rules.timing import later
 
 MOST_OPEN: Final = 1_000_000
 MOST: Final = 10_000
-"""Counted no further: whoever reads the number acts long before."""
+"""Counted no further: somebody acts long before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Outbox:
 
 
 def overdue(conn: sa.Connection, now: datetime, allowed: Thresholds) -> Overdue:
-    """What should have been picked up long ago."""
+    """Count work that is late by more than the thresholds."""
 
     def before(seconds: float) -> datetime:
         return later(now, -seconds)
@@ -51,35 +51,35 @@ def overdue(conn: sa.Connection, now: datetime, allowed: Thresholds) -> Overdue:
 def oldest(conn: sa.Connection) -> dict[str, datetime]:
     """When the oldest task of each open status was accepted: one probe each of the index by status, in which ids
     are in the order of time."""
-    found = {}
+    oldest_at = {}
     for status in TaskStatus:
         if status not in TASK_FINAL:
             first = sa.select(tasks.c.created_at).where(tasks.c.status == status.value).order_by(tasks.c.id).limit(1)
             created_at = conn.scalar(first)
             if created_at is not None:
-                found[status.value] = created_at
-    return found
+                oldest_at[status.value] = created_at
+    return oldest_at
 
 
 def outbox(conn: sa.Connection) -> Outbox:
-    """How much is still to be delivered."""
+    """Count pending notifications, and find when the first is due."""
     due_at = notifications.c.due_at
     first = sa.select(due_at).where(due_at.is_not(None)).order_by(due_at).limit(1)
     return Outbox(_count(conn, due_at.is_not(None)), conn.scalar(first))
 
 
 def open_tasks(conn: sa.Connection) -> dict[str, int]:
-    """How many tasks are in each status that is not final: those that count as in flight and those that are queued.
-    Each is counted up to ``MOST_OPEN``; without the limit SQLite would group by scanning an index of all tasks."""
+    """Count tasks of each status that is not final: those in flight and those that are queued. Each is counted up to
+    ``MOST_OPEN``; without the limit SQLite would group by scanning an index of all tasks."""
     counts = {status.value: 0 for status in TaskStatus if status not in TASK_FINAL}
     for due in (tasks.c.slot_until, tasks.c.dispatch_due_at):
-        found = sa.select(tasks.c.status).where(due.is_not(None)).limit(MOST_OPEN).subquery()
-        statement = sa.select(found.c.status, sa.func.count().label("n")).group_by(found.c.status)
+        bounded = sa.select(tasks.c.status).where(due.is_not(None)).limit(MOST_OPEN).subquery()
+        statement = sa.select(bounded.c.status, sa.func.count().label("n")).group_by(bounded.c.status)
         for row in conn.execute(statement):
             counts[row.status] = counts.get(row.status, 0) + row.n
     return counts
 
 
 def _count(conn: sa.Connection, condition: sa.ColumnElement[Any]) -> int:
-    some = sa.select(sa.literal(1)).where(condition).limit(MOST).subquery()
-    return conn.scalar(sa.select(sa.func.count()).select_from(some)) or 0
+    bounded = sa.select(sa.literal(1)).where(condition).limit(MOST).subquery()
+    return conn.scalar(sa.select(sa.func.count()).select_from(bounded)) or 0

@@ -79,9 +79,9 @@ async def test_what_is_old_is_found_and_deleted_by_index(gateway: Running, clock
     place = {Kind.KEYS: (clock.now(),), Kind.TASKS: (clock.now(), one.id)}.get(kind, (one.id,))
 
     def plans(conn: sa.Connection) -> tuple[Any, Any, Any]:
-        retention_store.in_order(conn)
-        first = plan_of(conn, retention_store.looked_at(kind, clock.now(), None, 100))
-        next_page = plan_of(conn, retention_store.looked_at(kind, clock.now(), place, 100))
+        retention_store.prefer_index_order(conn)
+        first = plan_of(conn, retention_store.page_statement(kind, clock.now(), None, 100))
+        next_page = plan_of(conn, retention_store.page_statement(kind, clock.now(), place, 100))
         return first, next_page, plan_of(conn, retention_store.deletion(conn, kind, clock.now(), [one]))
 
     first, next_page, deletion = await context.db.write(plans)
@@ -114,7 +114,7 @@ async def test_one_process_at_a_time_deletes(gateway: Running, db: Direct, clock
     loop = asyncio.get_running_loop()
 
     def hold(conn: sa.Connection) -> None:
-        assert retention_store.only_one(conn)
+        assert retention_store.try_lock(conn)
         conn.execute(sa.text("SELECT pg_sleep(0)"))
         loop.call_soon(entered.set)
         for _ in range(20):

@@ -23,10 +23,10 @@ async def test_an_unsafe_database_is_told_of_at_the_start_and_each_minute(databa
                 "full_page_writes": 1,
                 "synchronous_commit": 0,
             }
-            await gateway.gateway.cautions.step()
+            await gateway.gateway.readiness_warnings.step()
             assert len(told(logs, "database.unsafe")) == 1
             clock.skip(61)
-            await gateway.gateway.cautions.step()
+            await gateway.gateway.readiness_warnings.step()
             assert len(told(logs, "database.unsafe")) == 2
 
 

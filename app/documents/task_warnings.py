@@ -1,5 +1,5 @@
-"""What a client is to be warned of though nothing has failed: one list of words for each task, derived anew whenever
-the task is shown, and stored nowhere."""
+"""Task warnings: what is odd about a task though nothing has failed, as a list of words. Derived whenever the task is
+shown, and stored nowhere."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -13,39 +13,39 @@ from app.tasks.task_rows import Record
 from app.tempolor.slips import slips_in
 
 UNKNOWN_STATUS: Final = "unknown_status"
-"""The vendor said a status that nobody knows. It counts as running, and is shown in ``vendor``."""
+"""The vendor sent a status that nobody knows. It counts as running, and is shown in ``vendor``."""
 ODD_VALUE: Final = "odd_value"
 """A known field is of a type or form that is not understood. It is shown in ``vendor`` alone."""
 VALUES_LEFT_OUT: Final = "values_left_out"
-"""Something that the vendor said is too long (its length is told in its place), or one of too many fields."""
+"""A value of the vendor is too long (its length is shown in its place), or one of too many fields."""
 UNKNOWN_PARAM: Final = "unknown_param"
 """The task names a param, behind a colon, that no kind has and that looks like a misspelling. It is passed on."""
 ITEMS_LEFT_OUT: Final = "items_left_out"
 """The task has as many items as one can have; further ones are not taken."""
 
 
-def warnings_of(record: Record, own: Sequence[Item], *, shortened: bool = False) -> list[str]:
-    """The words for a task with its items, each once; ``shortened``: its document does not show all that is kept. A new
-    word is a rule here and a row in ``docs/integrate.md``."""
+def warnings_of(record: Record, items: Sequence[Item], *, shortened: bool = False) -> list[str]:
+    """Derive the warnings of a task with its items, each once; ``shortened``: its document does not show all that is
+    kept. A new word is a rule here and a row in ``docs/integrate.md``."""
     rules = (
-        (UNKNOWN_STATUS, any(_says_unknown_status(item.state) for item in own)),
-        (ODD_VALUE, any(_has_odd_value(item.state) for item in own)),
-        (VALUES_LEFT_OUT, shortened or any(_has_left_out(item.state) for item in own)),
-        (ITEMS_LEFT_OUT, len(own) >= MOST_ITEMS),
+        (UNKNOWN_STATUS, any(_has_unknown_status(item.state) for item in items)),
+        (ODD_VALUE, any(_has_odd_value(item.state) for item in items)),
+        (VALUES_LEFT_OUT, shortened or any(_has_left_out(item.state) for item in items)),
+        (ITEMS_LEFT_OUT, len(items) >= MOST_ITEMS),
     )
-    words = [word for word, holds in rules if holds]
+    words = [word for word, applies in rules if applies]
     return words + [f"{UNKNOWN_PARAM}:{name}" for name in slips_in(record.task.kind, record.input.params)]
 
 
-def _says_unknown_status(state: ItemState) -> bool:
+def _has_unknown_status(state: ItemState) -> bool:
     return any(text not in (ITEM_ORDER if name == "status" else SUB_ORDER) for name, text in state.statuses.items())
 
 
 def _has_odd_value(state: ItemState) -> bool:
-    """Whether nothing is known of a field but what is odd."""
+    """Whether some field has odd values and no other."""
     odd = {name_of(key) for key in (*state.values, *state.large) if is_odd(key)}
     return any(not (name in state.statuses or name in state.urls or state.has(name)) for name in odd)
 
 
 def _has_left_out(state: ItemState) -> bool:
-    return state.left_out or any(is_left_out(held[1]) for held in state.values.values())
+    return state.left_out or any(is_left_out(value) for _, value in state.values.values())

@@ -64,7 +64,7 @@ async def test_a_task_that_ends_needs_no_secret_any_more(database_url: str, star
         clock.skip(61)
 
         async def forgotten() -> bool:
-            await after.gateway.cautions.step()
+            await after.gateway.readiness_warnings.step()
             return "callback_secret_missing" not in await warnings(after)
 
         await eventually(forgotten, 5)
