@@ -1,1 +1,1 @@
-"""What admins did, by whom, to what: recorded in the transaction that does it, and never changed."""
+"""The audit log of admins' acts: recorded in the transaction that does the act, and never changed."""

@@ -1,8 +1,9 @@
-"""The audit log: what admins did, by whom, to what. Written once, never changed, kept for good.
+"""The audit log: what admins did, by whom, to what. Append-only, kept for good.
 
 A story that changes state makes its act beforehand (``act``) and records it in the transaction of the change
-(``record``): then one is not without the other. What changes nothing here is recorded by ``note``, before it is done.
-Nothing deletes from it, retention neither, and the database itself refuses to change or delete a row.
+(``record``), so that there is never one without the other. An act that changes no state here is recorded by ``note``,
+before it is done. Nothing deletes from the log, retention neither, and the database itself refuses to change or delete
+a row.
 """
 
 import os
@@ -21,14 +22,14 @@ from app.database.tables import audit
 from app.runtime.clock import Clock, Ids
 
 COMMAND_LINE: Final = "cli:"
-"""What the actor of a command begins with, before the name of the system's user. No client's name begins so."""
+"""Prefix of the actor of a command, before the name of the system's user. No client's name begins with it."""
 
 MOST_TEXT: Final = 300
 """Characters of a target, at most."""
 
 
 class Action(StrEnum):
-    """Every kind of act that is recorded."""
+    """All kinds of acts that are recorded."""
 
     CREATE_CLIENT = "clients.create"
     REVOKE_CLIENT = "clients.revoke"
@@ -74,7 +75,7 @@ class Act:
 
 
 def act(clock: Clock, by: By, action: Action, target: str = "", **detail: Any) -> Act:
-    """An act that is about to be done. ``detail``: what of it matters later, as JSON; never a secret, a signed URL
+    """Make an act that is about to be done. ``detail``: what of it matters later, as JSON; never a secret, a signed URL
     or a body."""
     return Act(Ids(clock.now)(), clock.now(), by, action, target[:MOST_TEXT], detail)
 
@@ -85,12 +86,12 @@ async def note(db: Database, clock: Clock, by: By, action: Action, target: str =
 
 
 async def page(db: Database, before_id: UUID | None, limit: int) -> list[dict[str, Any]]:
-    """A page of the audit, newest first."""
-    return [_document(one) for one in await db.read(list_page, before_id, limit)]
+    """Read a page of the audit log as documents, newest first (keyset page)."""
+    return [_document(act) for act in await db.read(list_page, before_id, limit)]
 
 
 def command_line() -> By:
-    """Whoever runs a command: the system's user, not what the environment says of it."""
+    """The actor of a command: the system's user, not what the environment says of it."""
     uid = os.getuid()
     try:
         name = pwd.getpwuid(uid).pw_name
@@ -99,15 +100,15 @@ def command_line() -> By:
     return By(f"{COMMAND_LINE}{name}"[:120])
 
 
-def _document(one: Act) -> dict[str, Any]:
+def _document(act: Act) -> dict[str, Any]:
     return {
-        "id": str(one.id),
-        "at": one.at,
-        "actor": one.by.actor,
-        "action": one.action.value,
-        "target": one.target or None,
-        "detail": one.detail,
-        "request_id": one.by.request_id,
+        "id": str(act.id),
+        "at": act.at,
+        "actor": act.by.actor,
+        "action": act.action.value,
+        "target": act.target or None,
+        "detail": act.detail,
+        "request_id": act.by.request_id,
     }
 
 
@@ -127,7 +128,7 @@ def record(conn: sa.Connection, act: Act) -> None:
 
 
 def list_page(conn: sa.Connection, before_id: UUID | None, limit: int) -> Sequence[Act]:
-    """The newest acts, at most ``limit``."""
+    """Read the newest acts before an id, at most ``limit``."""
     statement = sa.select(audit).order_by(audit.c.id.desc()).limit(limit)
     if before_id is not None:
         statement = statement.where(audit.c.id < before_id)
@@ -135,7 +136,7 @@ def list_page(conn: sa.Connection, before_id: UUID | None, limit: int) -> Sequen
 
 
 def first(conn: sa.Connection, action: Action, target: str) -> Act | None:
-    """The first act of a kind on a target."""
+    """Find the first act of a kind on a target."""
     matches = sa.and_(audit.c.action == action.value, audit.c.target == target)
     row = conn.execute(sa.select(audit).where(matches).order_by(audit.c.id).limit(1)).one_or_none()
     return _act(row) if row else None

@@ -1,1 +1,1 @@
-"""Who may call: clients, their API keys, and who is asking with a request."""
+"""Clients of the gateway: their API keys, webhook secrets, and the authentication of requests."""

@@ -1,4 +1,4 @@
-"""Who is asking: the client whose API key a request carries, and what of the product it may see."""
+"""Authenticate requests by API key, and authorize clients and admins."""
 
 from typing import Annotated, Final
 
@@ -18,7 +18,7 @@ from app.web.services import service
 
 
 def by(client: Client) -> By:
-    """The caller as an actor. The request's id is the one that the log and the answer know it by."""
+    """The client as an actor of the audit log, with the request's id as in the log and the answer."""
     return By(client.name, get_contextvars().get("request_id"))
 
 
@@ -33,19 +33,19 @@ async def client_of_request(
     key_uses: Annotated[KeyUses, service("key_uses")],
     _documented: Annotated[object, Depends(_bearer)],
 ) -> Client:
-    """The client whose key the request carries. Raises ``Unauthenticated``, ``TooManyFailures``."""
+    """Authenticate a request by its bearer key. Raises ``Unauthenticated``, ``TooManyFailures``."""
     api_key = _bearer_key(request)
     client = await clients.find_by_key(context.db, context.clock, api_key) if api_key else None
     if client is None:
         meter.fail(request.client.host if request.client else None)
         raise Unauthenticated("the request carries no API key" if not api_key else "nobody has this API key")
     key_uses.note(client, context.clock.now())
-    structlog.contextvars.bind_contextvars(client=client.name, **_named(request))
+    structlog.contextvars.bind_contextvars(client=client.name, **_path_ids(request))
     return client
 
 
 async def admin(client: Annotated[Client, Depends(client_of_request)]) -> Client:
-    """The client, who must be an admin. Raises ``Forbidden``."""
+    """Authenticate a request of an admin. Raises ``Forbidden``."""
     if not client.is_admin:
         raise Forbidden("this is an admin's")
     return client
@@ -58,14 +58,13 @@ TheAdmin = Annotated[Client, Depends(admin)]
 
 
 def scope_of(client: Client) -> str | None:
-    """Whose tasks a client sees: its own, or (None) all."""
+    """The client whose tasks a client may see: itself, or None for all."""
     return None if client.is_admin else client.name
 
 
-def _named(request: Request) -> dict[str, str]:
+def _path_ids(request: Request) -> dict[str, str]:
     """The ids in a request's path, for its log lines."""
-    named = {name: str(value) for name, value in request.path_params.items() if name in _IDS}
-    return {name: value[:MOST_ID_CHARS] for name, value in named.items()}
+    return {name: str(value)[:MOST_ID_CHARS] for name, value in request.path_params.items() if name in _IDS}
 
 
 def _bearer_key(request: Request) -> str | None:

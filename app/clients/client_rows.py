@@ -1,4 +1,4 @@
-"""Clients and their API keys. A key is stored as its SHA-256: it is random and long, so a slow hash gains nothing."""
+"""Rows of clients. An API key is stored as its SHA-256: it is random and long, so a slow hash gains nothing."""
 
 import hashlib
 from collections.abc import Collection, Sequence
@@ -44,11 +44,11 @@ def restore(
 
 
 def drop_expired_name(conn: sa.Connection, name: str, revoked_before: datetime) -> None:
-    """Free the name of a client that was revoked long ago."""
+    """Delete a client that was revoked before a time, so that its name is free."""
     conn.execute(clients.delete().where(clients.c.name == name, clients.c.revoked_at < revoked_before))
 
 
-# Built once: every request of the API asks it.
+# Built once: every request of the API executes it.
 _DIGEST: Final = sa.bindparam("digest", type_=sa.LargeBinary)
 _IS_PREVIOUS: Final = sa.and_(
     clients.c.previous_key_digest == _DIGEST, clients.c.previous_key_until > sa.bindparam("now")
@@ -59,7 +59,7 @@ _BY_KEY: Final = sa.select(clients).where(
 
 
 def find_by_key(conn: sa.Connection, api_key: str, now: datetime) -> Client | None:
-    """The client that has this key, or had it before and may still use it, and was not revoked."""
+    """Find the active client of a key, the present one or the one before while it is still valid."""
     digest = key_digest(api_key)
     row = conn.execute(_BY_KEY, {"digest": digest, "now": now}).one_or_none()
     return replace(_client(row), key=digest) if row else None
@@ -79,19 +79,18 @@ def list_all(conn: sa.Connection) -> Sequence[Client]:
 def webhook_secrets(
     conn: sa.Connection, names: Collection[str], *, rotated_after: datetime
 ) -> dict[str, tuple[str, ...]]:
-    """The secrets that sign for some clients: the one before too where it was replaced after a time. A client that
-    was revoked has none and is left out."""
+    """Read the secrets that sign for clients: the one before too where it was replaced after a time. A client that was
+    revoked has none and is left out."""
     if not names:
         return {}
     wanted = sa.and_(dialect.any_of(conn, clients.c.name, sorted(names)), clients.c.revoked_at.is_(None))
-    chosen = sa.select(
-        clients.c.name, clients.c.webhook_secret, clients.c.previous_webhook_secret, clients.c.rotated_at
-    )
-    found: dict[str, tuple[str, ...]] = {}
-    for row in conn.execute(chosen.where(wanted)):
+    c = clients.c
+    statement = sa.select(c.name, c.webhook_secret, c.previous_webhook_secret, c.rotated_at).where(wanted)
+    secrets: dict[str, tuple[str, ...]] = {}
+    for row in conn.execute(statement):
         rotating = row.rotated_at is not None and row.rotated_at >= rotated_after
-        found[row.name] = (row.webhook_secret, row.previous_webhook_secret) if rotating else (row.webhook_secret,)
-    return found
+        secrets[row.name] = (row.webhook_secret, row.previous_webhook_secret) if rotating else (row.webhook_secret,)
+    return secrets
 
 
 def rotate_webhook_secret(conn: sa.Connection, name: str, secret: str, now: datetime) -> bool:

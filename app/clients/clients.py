@@ -1,4 +1,4 @@
-"""Clients: made, listed, ended. A key and a webhook secret are shown once, when they are made."""
+"""Create, list and revoke clients. A key and a webhook secret are shown once, when they are made."""
 
 import base64
 import secrets
@@ -20,13 +20,13 @@ from app.rules.client import EXTERNAL, Client
 from app.runtime.clock import Clock
 from app.tasks.notices import client_of
 
-NAME_RESTS: Final = timedelta(days=30)
-"""A name is not given again so soon after its client was revoked."""
+NAME_RESERVED: Final = timedelta(days=30)
+"""How long a name is not given again after its client was revoked."""
 ROTATION: Final = timedelta(hours=24)
-"""How long the secret before signs beside a new one."""
+"""How long the previous secret signs beside a new one."""
 MOST_NAME_CHARS: Final = 100
 BATCH: Final = 100
-"""Rows that a write changes at most which changes as many as there are: callbacks do not wait for all of them."""
+"""Rows that one transaction of a large write changes at most, so that callbacks do not wait for all of it."""
 _EVER: Final = datetime.max.replace(tzinfo=UTC)
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NewClient:
-    """A client with its secrets, this once."""
+    """A new client with its secrets, which are kept nowhere else."""
 
     client: Client
     api_key: str
@@ -51,14 +51,14 @@ def check_name(name: str) -> None:
 
 
 async def create(db: Database, clock: Clock, by: By, name: str, *, is_admin: bool) -> NewClient:
-    """Make a client. Raises ``InvalidRequest``, ``Conflict`` if the name is taken."""
+    """Create a client. Raises ``InvalidRequest``, ``Conflict`` if the name is taken."""
     check_name(name)
     api_key = new_api_key()
     webhook_secret = new_webhook_secret()
     now = clock.now()
-    done = act(clock, by, Action.CREATE_CLIENT, name, admin=is_admin)
-    if not await db.write(_create, name, api_key, webhook_secret, is_admin, now, done):
-        raise Conflict(f"the name {name!r} is taken, or was until less than {NAME_RESTS.days} days ago")
+    audited = act(clock, by, Action.CREATE_CLIENT, name, admin=is_admin)
+    if not await db.write(_create, name, api_key, webhook_secret, is_admin, now, audited):
+        raise Conflict(f"the name {name!r} is taken, or was until less than {NAME_RESERVED.days} days ago")
     return NewClient(Client(name, is_admin, now, None), api_key, webhook_secret)
 
 
@@ -68,9 +68,9 @@ async def list_all(db: Database) -> list[Client]:
 
 
 async def revoke(db: Database, clock: Clock, by: By, name: str) -> None:
-    """End a client's key at once; its tasks run to their end, and what is pending for it becomes dead, ``BATCH`` in
-    a transaction. Raises ``NotFound``. Where that is cut short, the rest is found dead at its next attempt: nothing
-    is posted for a client that was revoked."""
+    """Revoke a client: its key ends at once, its tasks run to their end, and its pending notifications become dead,
+    ``BATCH`` in a transaction. Raises ``NotFound``. Where that is cut short, the rest becomes dead at its next attempt:
+    nothing is posted for a client that was revoked."""
     if not await db.write(_revoke, name, clock.now(), act(clock, by, Action.REVOKE_CLIENT, name)):
         raise NotFound("there is no such client")
     try:
@@ -83,14 +83,14 @@ async def rotate_webhook_secret(db: Database, clock: Clock, by: By, name: str) -
     """Give a client a new webhook secret, shown this once; the old one signs beside it for ``ROTATION``. Raises
     ``NotFound``."""
     secret = new_webhook_secret()
-    done = act(clock, by, Action.ROTATE_WEBHOOK, name)
-    if not await db.write(_rotate_webhook_secret, name, secret, clock.now(), done):
+    audited = act(clock, by, Action.ROTATE_WEBHOOK, name)
+    if not await db.write(_rotate_webhook_secret, name, secret, clock.now(), audited):
         raise NotFound("there is no such client")
     return secret
 
 
 async def find_by_key(db: Database, clock: Clock, api_key: str) -> Client | None:
-    """Whose key it is, if anybody's. Never remembered, so that a key that was ended is good nowhere any more."""
+    """Find the client of a key. Never cached, so that a revoked key is refused everywhere at once."""
     return await db.read(client_rows.find_by_key, api_key, clock.now())
 
 
@@ -105,36 +105,36 @@ def new_webhook_secret() -> str:
 
 
 async def _end_pending(db: Database, clock: Clock, name: str) -> None:
-    """End what is pending for a client, its receivers being found among all that have something pending."""
-    first = ""
+    """Make a client's pending notifications dead; its receivers are found among all that have something pending."""
+    cursor = ""
     while True:
-        receivers, first = await db.read(outbox.due_receivers, _EVER, first)
+        receivers, cursor = await db.read(outbox.due_receivers, _EVER, cursor)
         own = [receiver for receiver in receivers if client_of(receiver) == name]
         while own and await db.write(outbox.end_of_client, own, clock.now(), BATCH) == BATCH:
             pass
-        if not first:
+        if not cursor:
             return
 
 
-def _revoke(conn: sa.Connection, name: str, now: datetime, done: Act) -> bool:
+def _revoke(conn: sa.Connection, name: str, now: datetime, audited: Act) -> bool:
     if not client_rows.revoke(conn, name, now):
         return False
-    audit.record(conn, done)
+    audit.record(conn, audited)
     return True
 
 
-def _rotate_webhook_secret(conn: sa.Connection, name: str, secret: str, now: datetime, done: Act) -> bool:
+def _rotate_webhook_secret(conn: sa.Connection, name: str, secret: str, now: datetime, audited: Act) -> bool:
     if not client_rows.rotate_webhook_secret(conn, name, secret, now):
         return False
-    audit.record(conn, done)
+    audit.record(conn, audited)
     return True
 
 
 def _create(
-    conn: sa.Connection, name: str, api_key: str, webhook_secret: str, is_admin: bool, now: datetime, done: Act
+    conn: sa.Connection, name: str, api_key: str, webhook_secret: str, is_admin: bool, now: datetime, audited: Act
 ) -> bool:
-    client_rows.drop_expired_name(conn, name, now - NAME_RESTS)
+    client_rows.drop_expired_name(conn, name, now - NAME_RESERVED)
     if not client_rows.add(conn, name, api_key, webhook_secret, is_admin=is_admin, now=now):
         return False
-    audit.record(conn, done)
+    audit.record(conn, audited)
     return True

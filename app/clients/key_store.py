@@ -1,4 +1,4 @@
-"""The keys of a client: the present one, the one before while it may still be used, and when each was used last."""
+"""Rows of API keys: the present key, the previous one while it is still valid, and when each was used last."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
@@ -11,12 +11,12 @@ from app.database import dialect
 from app.database.tables import clients
 
 ClientKey = tuple[str, bytes | None]
-"""A client's name, and the digest of the key by which it came, where that is known."""
+"""A client's name, and the digest of the key by which a request came, where that is known."""
 
 
 def rotate(conn: sa.Connection, name: str, api_key: str, previous_until: datetime | None) -> bool:
-    """Give a client a new key. The old one goes on until a time, or (None) ends at once, and so does one that was
-    still going on before it. False if there is no such client."""
+    """Give a client a new key. The old one stays valid until a time, or (None) ends at once; one from an earlier
+    rotation ends at once too. False if there is no such client."""
     values: dict[str, Any] = {**NO_PREVIOUS_KEY, "key_digest": key_digest(api_key), "key_used_at": None}
     if previous_until is not None:
         values |= {
@@ -28,12 +28,12 @@ def rotate(conn: sa.Connection, name: str, api_key: str, previous_until: datetim
 
 
 def drop_previous(conn: sa.Connection, name: str) -> bool:
-    """End the key before the present one, if it goes on. False if there is no such client."""
+    """End the previous key, if it is still valid. False if there is no such client."""
     return _update(conn, name, NO_PREVIOUS_KEY)
 
 
 def note_used(conn: sa.Connection, used: Mapping[bytes, datetime]) -> None:
-    """Keep when keys were used last, by their digests."""
+    """Store when keys were used last, by their digests."""
     if not used:
         return
     rows = [{"digest": digest, "at": at} for digest, at in sorted(used.items())]
@@ -45,19 +45,18 @@ def note_used(conn: sa.Connection, used: Mapping[bytes, datetime]) -> None:
         conn.execute(statement, rows)
 
 
-def ended(conn: sa.Connection, held: Collection[ClientKey], now: datetime) -> set[ClientKey]:
-    """Which of these keys are good no more: their client was revoked, or they were replaced and their time is up."""
-    names = sorted({name for name, _ in held})
+def ended(conn: sa.Connection, keys: Collection[ClientKey], now: datetime) -> set[ClientKey]:
+    """Find keys that are valid no more: their client was revoked, or they were rotated and their overlap is over."""
+    names = sorted({name for name, _ in keys})
     if not names:
         return set()
     c = clients.c
-    kept = sa.select(c.name, c.key_digest, c.previous_key_digest, c.previous_key_until, c.revoked_at)
-    found = conn.execute(kept.where(dialect.any_of(conn, c.name, names)))
-    rows = {row.name: row for row in found}
-    return {(name, key) for name, key in held if name in rows and not _is_good(rows[name], key, now)}
+    statement = sa.select(c.name, c.key_digest, c.previous_key_digest, c.previous_key_until, c.revoked_at)
+    rows = {row.name: row for row in conn.execute(statement.where(dialect.any_of(conn, c.name, names)))}
+    return {(name, key) for name, key in keys if name in rows and not _is_valid(rows[name], key, now)}
 
 
-def _is_good(row: Any, key: bytes | None, now: datetime) -> bool:
+def _is_valid(row: Any, key: bytes | None, now: datetime) -> bool:
     if row.revoked_at is not None:
         return False
     if key is None or key == row.key_digest:

@@ -1,4 +1,4 @@
-"""The API keys of clients over time: rotated without a gap, and when each was used last."""
+"""API keys: rotate them without a gap, and note when each was used last."""
 
 import math
 import secrets
@@ -17,18 +17,18 @@ from app.rules.client import Client
 from app.runtime.clock import Clock
 
 BOOTSTRAP: Final = "bootstrap"
-"""The admin of the settings."""
+"""The admin whose key is in the settings."""
 OVERLAP_S: Final = 86_400.0
-"""How long the key before goes on beside a new one, if nothing else is asked for."""
+"""How long the previous key stays valid beside a new one, by default."""
 MOST_OVERLAP_S: Final = 30 * 86_400.0
 FLUSH_S: Final = 60.0
 """How often the times of use are written: at most once in this time for each key and process."""
-TURN_S: Final = 10.0
+STEP_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A new key, this once, and until when the one before it goes on."""
+    """A new key, which is kept nowhere else, and until when the previous one stays valid."""
 
     name: str
     api_key: str
@@ -36,54 +36,54 @@ class NewKey:
 
 
 def new_api_key() -> str:
-    """A key that nobody can guess."""
+    """Make a random key."""
     return f"tpg_{secrets.token_urlsafe(32)}"
 
 
 async def rotate(db: Database, clock: Clock, by: By, name: str, overlap_s: float = OVERLAP_S) -> NewKey:
-    """Give a client a new key, shown this once; the one before goes on for ``overlap_s`` seconds, 0: not at all. A
-    client has two keys at most: one that still went on from an earlier rotation ends now. Raises ``InvalidRequest``,
-    ``NotFound``, and ``Conflict`` for the admin whose key stands in the settings."""
+    """Give a client a new key, shown this once; the previous one stays valid for ``overlap_s`` seconds, 0: not at all.
+    A client has two keys at most: one from an earlier rotation ends now. Raises ``InvalidRequest``, ``NotFound``, and
+    ``Conflict`` for the admin whose key is in the settings."""
     if not math.isfinite(overlap_s) or not 0 <= overlap_s <= MOST_OVERLAP_S:
         raise InvalidRequest(f"the overlap is 0 to {MOST_OVERLAP_S:.0f} seconds")
     if name == BOOTSTRAP:
         raise Conflict("the key of 'bootstrap' is set by GATEWAY_BOOTSTRAP_ADMIN_KEY")
     api_key = new_api_key()
     until = clock.now() + timedelta(seconds=overlap_s) if overlap_s else None
-    done = act(clock, by, Action.ROTATE_KEY, name, overlap_s=overlap_s)
-    if not await db.write(_rotate, name, api_key, until, done):
+    audited = act(clock, by, Action.ROTATE_KEY, name, overlap_s=overlap_s)
+    if not await db.write(_rotate, name, api_key, until, audited):
         raise NotFound("there is no such client")
     return NewKey(name, api_key, until)
 
 
 async def drop_previous(db: Database, clock: Clock, by: By, name: str) -> None:
-    """End the key before the present one at once, if it still goes on. Raises ``NotFound``."""
+    """End the previous key at once, if it is still valid. Raises ``NotFound``."""
     if not await db.write(_drop_previous, name, act(clock, by, Action.DROP_KEY, name)):
         raise NotFound("there is no such client")
 
 
 class KeyUses:
-    """When keys were used since the last ``flush``. In memory, since no request should wait for such a write; a
-    process that is killed forgets the last minute."""
+    """Gathers times of use of keys until the next ``flush``. In memory, since no request should wait for such a write;
+    a process that is killed loses the last minute."""
 
     def __init__(self) -> None:
         self._used: dict[bytes, datetime] = {}
         self._flushed_at = -math.inf
 
     async def step(self, db: Database, clock: Clock) -> float | None:
-        """Write what was noted, when it is time to. A turn of a loop. Raises ``Unavailable``."""
+        """Flush, if it is time. A loop iteration. Raises ``Unavailable``."""
         if clock.monotonic() - self._flushed_at >= FLUSH_S:
             await self.flush(db)
             self._flushed_at = clock.monotonic()
-        return TURN_S
+        return STEP_S
 
     def note(self, client: Client, now: datetime) -> None:
-        """This client's key was used."""
+        """Note that this client's key was used."""
         if client.key is not None:
             self._used[client.key] = now
 
     async def flush(self, db: Database) -> None:
-        """Write what was noted, in a transaction of its own. Raises ``Unavailable``, and keeps it then."""
+        """Write the times of use, in a transaction of its own. Raises ``Unavailable``, and keeps them then."""
         used, self._used = self._used, {}
         if not used:
             return
@@ -94,15 +94,15 @@ class KeyUses:
             raise
 
 
-def _rotate(conn: sa.Connection, name: str, api_key: str, until: datetime | None, done: Act) -> bool:
+def _rotate(conn: sa.Connection, name: str, api_key: str, until: datetime | None, audited: Act) -> bool:
     if not key_store.rotate(conn, name, api_key, until):
         return False
-    audit.record(conn, done)
+    audit.record(conn, audited)
     return True
 
 
-def _drop_previous(conn: sa.Connection, name: str, done: Act) -> bool:
+def _drop_previous(conn: sa.Connection, name: str, audited: Act) -> bool:
     if not key_store.drop_previous(conn, name):
         return False
-    audit.record(conn, done)
+    audit.record(conn, audited)
     return True

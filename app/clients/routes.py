@@ -1,4 +1,4 @@
-"""Clients and their keys, for admins."""
+"""Routes of clients and their API keys, for admins."""
 
 from fastapi import APIRouter, Request, Response
 
@@ -16,8 +16,8 @@ router = APIRouter(prefix="/v1/clients", responses=PROBLEMS)
 @router.get("", response_model=ClientPage, summary="List clients")
 async def list_clients(_admin: TheAdmin, context: TheContext) -> Response:
     """All clients by name, the revoked ones too."""
-    found = await clients.list_all(context.db)
-    return json_answer({"data": [_document(one) for one in found], "next_cursor": None})
+    documents = [_document(client) for client in await clients.list_all(context.db)]
+    return json_answer({"data": documents, "next_cursor": None})
 
 
 @router.post(
@@ -30,10 +30,10 @@ async def list_clients(_admin: TheAdmin, context: TheContext) -> Response:
 )
 async def create_client(request: Request, admin: TheAdmin, context: TheContext) -> Response:
     """Make a client. Its key and its webhook secret are shown this once."""
-    asked = parse(ClientRequest, await read_json(request))
-    made = await clients.create(context.db, context.clock, by(admin), asked.name, is_admin=asked.admin)
-    secrets = {"api_key": made.api_key, "webhook_secret": made.webhook_secret}
-    return json_answer({**_document(made.client), **secrets}, 201)
+    body = parse(ClientRequest, await read_json(request))
+    new = await clients.create(context.db, context.clock, by(admin), body.name, is_admin=body.admin)
+    secrets = {"api_key": new.api_key, "webhook_secret": new.webhook_secret}
+    return json_answer({**_document(new.client), **secrets}, 201)
 
 
 @router.post("/{name}/webhook-secret", response_model=RotatedSecret, summary="Rotate a client's webhook secret")
@@ -51,17 +51,16 @@ async def rotate_webhook_secret(name: str, admin: TheAdmin, context: TheContext)
     summary="Rotate a client's API key",
 )
 async def rotate_key(request: Request, name: str, admin: TheAdmin, context: TheContext) -> Response:
-    """Make a new API key, shown this once. The old one goes on beside it for a day, or for `overlap_s` seconds. A
-    client has two keys at most: one that still went on from an earlier rotation ends now."""
-    asked = parse(KeyRotation, await read_json(request, without={}))
-    made = await keys.rotate(context.db, context.clock, by(admin), storable(name), asked.overlap_s)
-    until = made.previous_key_until
-    return json_answer({"name": name, "api_key": made.api_key, "previous_key_until": until})
+    """Make a new API key, shown this once. The old one stays valid beside it for a day, or for `overlap_s` seconds. A
+    client has two keys at most: one from an earlier rotation ends now."""
+    body = parse(KeyRotation, await read_json(request, without={}))
+    new = await keys.rotate(context.db, context.clock, by(admin), storable(name), body.overlap_s)
+    return json_answer({"name": name, "api_key": new.api_key, "previous_key_until": new.previous_key_until})
 
 
 @router.delete("/{name}/previous-key", status_code=204, summary="End a client's old API key")
 async def drop_previous_key(name: str, admin: TheAdmin, context: TheContext) -> Response:
-    """End the key before the present one at once, if it still goes on."""
+    """End the previous key at once, if it is still valid."""
     await keys.drop_previous(context.db, context.clock, by(admin), storable(name))
     return Response(status_code=204)
 

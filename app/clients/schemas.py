@@ -1,4 +1,4 @@
-"""The shapes of clients and their keys in the API."""
+"""API schemas of clients and their keys."""
 
 from datetime import datetime
 from typing import Annotated
@@ -16,8 +16,7 @@ class ClientRequest(BaseModel):
 
 
 class Client(BaseModel):
-    """A client. Times of use are known to the minute. `previous_key_until`: when the key before the present one ends,
-    or ended."""
+    """A client. Times of use are known to the minute. `previous_key_until`: when the previous key ends, or ended."""
 
     name: str
     admin: bool
@@ -29,7 +28,7 @@ class Client(BaseModel):
 
 
 class KeyRotation(BaseModel):
-    """`overlap_s`: how long the key before goes on beside the new one; 0 ends it at once."""
+    """`overlap_s`: how long the previous key stays valid beside the new one; 0 ends it at once."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,7 +36,7 @@ class KeyRotation(BaseModel):
 
 
 class NewKey(BaseModel):
-    """A new API key, this once."""
+    """A new API key, shown this once."""
 
     name: str
     api_key: str
@@ -60,7 +59,7 @@ class NewClient(BaseModel):
 
 
 class RotatedSecret(BaseModel):
-    """A new webhook secret, this once."""
+    """A new webhook secret, shown this once."""
 
     name: str
     webhook_secret: str

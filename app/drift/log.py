@@ -1,7 +1,7 @@
-"""Drift: what the vendor said that nobody knew, counted.
+"""Count drift: unknown fields, statuses and codes that the vendor sent.
 
 Gathered in memory and flushed every few seconds in a transaction of its own, so that a callback pays for a dictionary
-alone; a process that is killed forgets the last seconds. Bounded in rows, added up over all replicas.
+alone; a process that is killed loses the last seconds. Bounded in rows, added up over all replicas.
 """
 
 from collections import Counter
@@ -23,44 +23,44 @@ MOST_ROWS: Final = 1000
 MOST_PER_SORT: Final = 250
 """So that a flood of names of one sort leaves room for the others."""
 OTHERS: Final = "(others)"
-"""The row of a sort that counts what there was no more room for."""
+"""The name of a sort's overflow row."""
 
 Key = tuple[str, str, str]
 """Sort, family, name."""
 
 
-class Seen(NamedTuple):
-    """How often something was seen, first and last."""
+class Sightings(NamedTuple):
+    """How often a name was seen, and when first and last."""
 
     times: int
     first_seen_at: datetime
     last_seen_at: datetime
 
-    def joined(self, other: "Seen") -> "Seen":
-        return Seen(
+    def joined(self, other: "Sightings") -> "Sightings":
+        return Sightings(
             self.times + other.times,
             min(self.first_seen_at, other.first_seen_at),
             max(self.last_seen_at, other.last_seen_at),
         )
 
 
-def add(conn: sa.Connection, found: Mapping[Key, Seen], forget_before: datetime | None) -> None:
-    """Add what was seen to what is kept. What was not seen since a time goes; what there is no room for then is
-    counted in a row of its sort."""
+def add(conn: sa.Connection, sightings: Mapping[Key, Sightings], forget_before: datetime | None) -> None:
+    """Add sightings to the stored ones. Names that were not seen since a time are deleted; those for which there is no
+    room then are counted in the overflow row of their sort."""
     c = drift.c
     if forget_before is not None:
         conn.execute(drift.delete().where(c.last_seen_at < forget_before))
     rows_kept = conn.execute(sa.select(c.sort, c.family, c.name).where(c.name != OTHERS))
     kept = {(row.sort, row.family, row.name) for row in rows_kept}
     per_sort = Counter(sort for sort, _, _ in kept)
-    rows: dict[Key, Seen] = {}
-    for key, seen in found.items():
+    rows: dict[Key, Sightings] = {}
+    for key, seen in sightings.items():
         has_room = len(kept) < MOST_ROWS and per_sort[key[0]] < MOST_PER_SORT
         if key not in kept and has_room:
             kept.add(key)
             per_sort[key[0]] += 1
-        place = key if key in kept else (key[0], "", OTHERS)
-        rows[place] = rows[place].joined(seen) if place in rows else seen
+        row_key = key if key in kept else (key[0], "", OTHERS)
+        rows[row_key] = rows[row_key].joined(seen) if row_key in rows else seen
     for (sort, family, name), seen in sorted(rows.items()):
         statement = dialect.insert(conn, drift).values(sort=sort, family=family, name=name, **seen._asdict())
         new = statement.excluded
@@ -73,7 +73,7 @@ def add(conn: sa.Connection, found: Mapping[Key, Seen], forget_before: datetime 
 
 
 def all_rows(conn: sa.Connection, sort: str | None) -> list[Any]:
-    """All rows, or those of one sort; what was seen last comes first."""
+    """Read all rows, or those of one sort; what was seen last comes first."""
     statement = sa.select(drift).order_by(drift.c.last_seen_at.desc(), drift.c.sort, drift.c.family, drift.c.name)
     if sort is not None:
         statement = statement.where(drift.c.sort == sort)
@@ -88,27 +88,27 @@ _counter: Final = lru_cache(metrics.drift.labels)
 
 
 class Drift:
-    """What this process heard since its last flush. ``redact``: names come from outside too. ``kept_days``: what was
-    not seen for so long is forgotten, 0: never."""
+    """Gathers the drift that this process saw until the next flush. ``redact``: names come from outside too.
+    ``kept_days``: what was not seen for so long is deleted, 0: never."""
 
     def __init__(self, redact: Callable[[str], str], kept_days: float) -> None:
         self._redact = redact
         self._kept = timedelta(days=kept_days)
-        self._pending: dict[Key, Seen] = {}
+        self._pending: dict[Key, Sightings] = {}
 
-    def note(self, found: Iterable[Found], now: datetime) -> None:
-        """Take what was found in one message."""
-        for one in found:
-            if one.sort is not Sort.NETWORK:  # each callback comes from one, known or not
-                _counter(one.sort.value).inc()
-            seen = self._pending.get(one)
+    def note(self, names: Iterable[Found], now: datetime) -> None:
+        """Note the unknown names of one message."""
+        for name in names:
+            if name.sort is not Sort.NETWORK:  # each callback comes from one, known or not
+                _counter(name.sort.value).inc()
+            seen = self._pending.get(name)
             if seen is None:
-                self._note_new(one, now)
+                self._note_new(name, now)
             else:
-                self._pending[one] = Seen(seen.times + 1, seen.first_seen_at, now)
+                self._pending[name] = Sightings(seen.times + 1, seen.first_seen_at, now)
 
     async def flush(self, db: Database, now: datetime) -> None:
-        """Write what was gathered. Raises ``Unavailable``, and keeps it then."""
+        """Write what was gathered, in a transaction of its own. Raises ``Unavailable``, and keeps it then."""
         pending, self._pending = self._pending, {}
         if not pending:
             return
@@ -120,16 +120,16 @@ class Drift:
             self._pending = pending
             raise
 
-    def _note_new(self, one: Found, now: datetime) -> None:
-        key: Key = (one.sort.value, one.family, self._redact(one.name))
+    def _note_new(self, unknown: Found, now: datetime) -> None:
+        key: Key = (unknown.sort.value, unknown.family, self._redact(unknown.name))
         if len(self._pending) >= MOST_PENDING:
-            key = (one.sort.value, "", OTHERS)
-        seen = Seen(1, now, now)
+            key = (unknown.sort.value, "", OTHERS)
+        seen = Sightings(1, now, now)
         self._pending[key] = self._pending[key].joined(seen) if key in self._pending else seen
 
 
 async def listed(db: Database, sort: str | None = None) -> list[dict[str, Any]]:
-    """All that is kept, what was seen last first."""
+    """Read the drift as documents, what was seen last first."""
     return [
         {
             "sort": row.sort,

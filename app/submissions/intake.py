@@ -125,7 +125,7 @@ async def answer_many(context: Context, accepted: AcceptedTasks) -> Response:
 async def _accepted(context: Context, accepted: AcceptedTasks) -> list[dict[str, Any]]:
     if accepted.documents:
         return list(accepted.documents)
-    tasks = await read.some_tasks(context, accepted.task_ids)
+    tasks = await read.tasks_by_id(context, accepted.task_ids)
     if len(tasks) < len(accepted.task_ids):
         raise NotFound("what this Idempotency-Key made was purged")
     return tasks
