@@ -36,7 +36,7 @@ from app.settings import Settings
 from app.submissions.dispatch import Dispatcher
 from app.tasks.learned_delays import FLUSH_S
 from app.watching.watch import Watch
-from app.web.proxy_headers import believe
+from app.web.proxy_headers import trust_proxies
 from app.wiring import authorities, context_of
 
 MOST_FINISH_S: Final = 30.0
@@ -102,7 +102,7 @@ class Gateway:
         endpoint = CallbackEndpoint(
             self.ingest, self.services.meter, settings.callback_max_bytes, settings.callback_allow_cidrs
         )
-        return believe(make_app(self.services, endpoint, release()), settings.forwarded_allow_ips)
+        return trust_proxies(make_app(self.services, endpoint, release()), settings.forwarded_allow_ips)
 
     def drain(self) -> None:
         """Say not ready, claim nothing more, end waits and streams; everything else goes on."""

@@ -1,4 +1,4 @@
-"""The HTTP application: the callback endpoint beside everything else."""
+"""Put the HTTP application together: the callback endpoint beside the REST API."""
 
 from dataclasses import dataclass, field
 from functools import cache
@@ -42,10 +42,10 @@ _NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "lo
 
 @dataclass(slots=True)
 class Services:
-    """What one process has, as the routes use it; each gets those that it names (``services.service``).
-    ``heartbeat_s``: between two signs of life of a quiet stream. ``longest_wait_s``: how long an answer is held at
-    most. Proxies and balancers give up after 60 s: one that is held as long as that comes too late, and a proxy may
-    take the process for dead."""
+    """The services of one process; a route gets those that it names (``services.service``). ``heartbeat_s``: between
+    two heartbeats of an idle stream. ``longest_wait_s``: how long a long poll is held at most. Proxies and balancers
+    give up after 60 s: a response that is held as long as that comes too late, and a proxy may take the process for
+    dead."""
 
     context: Context
     account: Account
@@ -63,7 +63,7 @@ class Services:
 
 
 def make_app(services: Services, callbacks: CallbackEndpoint, version: str) -> ASGIApp:
-    """All of HTTP as one ASGI application."""
+    """Make the whole of HTTP as one ASGI application."""
     app = RequestIds(rest_api(version), services.context.redactor.text)
 
     async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,7 +80,7 @@ def make_app(services: Services, callbacks: CallbackEndpoint, version: str) -> A
 
 
 def make_health_app(services: Services, version: str) -> ASGIApp:
-    """Health and metrics alone, for a process that serves nobody."""
+    """Make an application of health and metrics alone, for a worker."""
     api = FastAPI(
         title="TemPolor Gateway", version=version, openapi_url=None, telemetry=_NO_TELEMETRY, redirect_slashes=False
     )
@@ -97,8 +97,8 @@ def make_health_app(services: Services, version: str) -> ASGIApp:
 
 @cache
 def rest_api(version: str) -> FastAPI:
-    """The internal REST API. It holds nothing of a gateway, whose services come with each request, and is made once in
-    a process: its first request has some 60 ms of routes to work out."""
+    """Make the internal REST API. It keeps nothing of a gateway, whose services come with each request, and is made
+    once in a process: its first request takes some 60 ms to compile the routes."""
     app = FastAPI(
         title="TemPolor Gateway",
         version=version,

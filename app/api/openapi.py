@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI tells of the routes, completed by what holds for all of them."""
+"""Complete FastAPI's OpenAPI document by what holds for all routes."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -25,13 +25,14 @@ _BODY_PROBLEMS: Final = {
 
 
 def complete(app: FastAPI, webhook: dict[str, Any]) -> None:
-    """Have the app describe also what its routes share, and the callback, whose endpoint is no route of its own."""
-    made = app.openapi
+    """Have the app's document include what its routes share, and the callback, whose endpoint is no route of its
+    own."""
+    make_document = app.openapi
 
     def openapi() -> dict[str, Any]:
-        known = app.openapi_schema is not None
-        document = made()
-        if not known:
+        is_complete = app.openapi_schema is not None
+        document = make_document()
+        if not is_complete:
             document["webhooks"] = {"callback": webhook}
             document["components"]["schemas"] |= schemas_of(Problem)
             for path, operation in _operations(document):
@@ -55,7 +56,7 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
 
 def _complete(path: str, operation: dict[str, Any]) -> None:
     responses = operation["responses"]
-    names = {one["name"] for one in operation.get("parameters", ())}
+    names = {parameter["name"] for parameter in operation.get("parameters", ())}
     if "requestBody" in operation:
         responses |= {status: problem_response(text) for status, text in _BODY_PROBLEMS.items()}
     if "cursor" in names:
@@ -63,10 +64,11 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     if "{" not in path and not names & {"task_id"}:
         responses.pop("404", None)
     if "202" in responses:
-        one = "/batch" not in path and "/adopt" not in path
-        responses["202"]["headers"] = _LOCATION if one else {}
+        makes_one_task = "/batch" not in path and "/adopt" not in path
+        location = _LOCATION if makes_one_task else {}
+        responses["202"]["headers"] = location
         if "Idempotency-Key" in names:
-            headers = _REPLAYED | (_LOCATION if one else {})
+            headers = _REPLAYED | location
             replayed = {"description": "The same key and body were sent before; what was made of them, as it is now"}
             responses["200"] = {**replayed, "headers": headers, "content": responses["202"]["content"]}
             responses["404"] = problem_response("What this Idempotency-Key made was purged, or is another client's")

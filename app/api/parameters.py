@@ -1,6 +1,6 @@
-"""Query parameters that a route does not have: refused, since a filter that is passed over answers another question.
+"""Refuse unknown query parameters, since a result without a misspelt filter would be a wrong one.
 
-The health routes have none and pass over all: balancers and monitors add their own.
+The health routes have none and ignore all: balancers and monitors add their own.
 """
 
 from difflib import get_close_matches
@@ -12,16 +12,17 @@ from fastapi import Request
 from app.clients.auth import TheClient
 from app.errors import InvalidRequest
 
-MOST_TOLD: Final = 20
+MOST_FAULTS: Final = 20
 
 
 async def only_known_parameters(request: Request, _client: TheClient) -> None:
-    """Raises ``InvalidRequest`` that names each parameter that the route does not have. A wrong key is told first."""
+    """Refuse a request with parameters that its route does not have. Raises ``InvalidRequest`` with each of them; a
+    wrong key is reported first."""
     if not request.scope["query_string"]:
         return
     known = _parameters_of(request)
-    unknown = islice((name for name in request.query_params if name and name not in known), MOST_TOLD)
-    faults = tuple((name, _told(name, known)) for name in unknown)
+    unknown = islice((name for name in request.query_params if name and name not in known), MOST_FAULTS)
+    faults = tuple((name, _message(name, known)) for name in unknown)
     if faults:
         raise InvalidRequest("the request is not valid", faults)
 
@@ -29,10 +30,10 @@ async def only_known_parameters(request: Request, _client: TheClient) -> None:
 def _parameters_of(request: Request) -> list[str]:
     route = request.scope["route"]
     operation = request.app.openapi()["paths"][route.path_format][request.method.lower()]
-    return sorted(one["name"] for one in operation.get("parameters", ()) if one["in"] == "query")
+    return sorted(parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "query")
 
 
-def _told(name: str, known: list[str]) -> str:
+def _message(name: str, known: list[str]) -> str:
     close = get_close_matches(name, known, n=1)
     if close:
         return f"there is no such parameter; perhaps {close[0]} is meant"

@@ -53,7 +53,7 @@ async def rotate_webhook_secret(name: str, admin: TheAdmin, context: TheContext)
 async def rotate_key(request: Request, name: str, admin: TheAdmin, context: TheContext) -> Response:
     """Make a new API key, shown this once. The old one stays valid beside it for a day, or for `overlap_s` seconds. A
     client has two keys at most: one from an earlier rotation ends now."""
-    body = parse(KeyRotation, await read_json(request, without={}))
+    body = parse(KeyRotation, await read_json(request, default={}))
     new = await keys.rotate(context.db, context.clock, by(admin), storable(name), body.overlap_s)
     return json_answer({"name": name, "api_key": new.api_key, "previous_key_until": new.previous_key_until})
 

@@ -1,4 +1,4 @@
-"""Time and ids, passed in wherever they are needed, so that a test can run them faster."""
+"""Clock and ids (UUIDv7), passed in wherever they are needed, so that a test can use its own."""
 
 import asyncio
 import random
@@ -27,7 +27,7 @@ class Clock:
         await asyncio.sleep(seconds)
 
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
-        """Wait for an event, at most so long. Whether it was set."""
+        """Wait for an event, ``seconds`` at most; returns whether it was set."""
         try:
             async with asyncio.timeout(seconds):
                 await event.wait()
@@ -37,7 +37,8 @@ class Clock:
 
 
 _SET_BACK: Final = 30_000 << 12
-"""Half of the time by which an id may be later than what it names (see ``tasks/task_rows``)."""
+"""How far ids may be ahead of the clock: half of the time by which an id may be later than what it names (see
+``tasks/task_rows``)."""
 
 
 class Ids:
@@ -51,11 +52,11 @@ class Ids:
         self._last = 0
 
     def __call__(self) -> UUID:
-        """A new id."""
+        """Make an id."""
         with self._lock:
             # 48 bits of milliseconds and 12 of a counter that starts anew each millisecond, as one number.
             now = milliseconds(self._now()) << 12
-            # After a clock that was set back they begin anew, or they would be far from the time that they tell.
+            # After the clock was set back they follow it, or they would be far from the time that they encode.
             self._last = now if self._last - now > _SET_BACK else max(now, self._last + 1)
             last = self._last
         high = (last >> 12) << 16 | 0x7000 | (last & 0xFFF)

@@ -1,4 +1,4 @@
-"""Limits of one process, shared fairly by clients: a bounded number of places, and a queue of one place for each."""
+"""Concurrency limits of one process, shared fairly by clients, and a queue in which clients take turns."""
 
 import asyncio
 from collections import Counter
@@ -11,8 +11,8 @@ from app.runtime import metrics
 
 
 class FairQueue:
-    """Of one process. Whoever stands in front may try for as long as it likes; the next ones wait without a poll.
-    A client that comes again stands behind every other that waits."""
+    """A queue of one process: the front one may try for as long as it likes, the others wait without polling. Clients
+    take turns: a client's next request stands behind every other client that waits."""
 
     def __init__(self) -> None:
         self._front = asyncio.Lock()
@@ -31,25 +31,26 @@ RETRY_AFTER_S = 5.0
 
 
 class ConcurrencyLimit:
-    """``most`` places in this process, of which one client gets at most ``share`` (0–1). ``what`` says what for."""
+    """Limits a process to ``most`` places, of which one client gets at most ``share`` (0–1). ``what``: what they are
+    for, in errors and metrics."""
 
     def __init__(self, what: str, most: int, share: float) -> None:
         self._what = what
         self._most = most
-        self._most_of_one = max(1, int(most * share))
+        self._most_per_client = max(1, int(most * share))
         self._taken: Counter[str] = Counter()
 
     def enter(self, client_name: str) -> None:
         """Take a place. Raises ``Unavailable`` if there is none."""
         if self._taken.total() >= self._most:
             raise Unavailable(f"too many {self._what} are open", RETRY_AFTER_S)
-        if self._taken[client_name] >= self._most_of_one:
+        if self._taken[client_name] >= self._most_per_client:
             raise Unavailable(f"this client has too many {self._what} open", RETRY_AFTER_S)
         self._taken[client_name] += 1
         metrics.watchers.labels(self._what).inc()
 
     def leave(self, client_name: str) -> None:
-        """Give a place back."""
+        """Release a place."""
         self._taken[client_name] -= 1
         if not self._taken[client_name]:
             del self._taken[client_name]
@@ -57,7 +58,7 @@ class ConcurrencyLimit:
 
     @contextmanager
     def place(self, client_name: str) -> Iterator[None]:
-        """A place for as long as the block lasts. Raises ``Unavailable``."""
+        """Have a place for as long as the block lasts. Raises ``Unavailable``."""
         self.enter(client_name)
         try:
             yield

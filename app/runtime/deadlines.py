@@ -1,6 +1,6 @@
-"""Many waits of the same length, and one timer for all of them.
+"""Time out many waits of the same length with one timer.
 
-A timer of the loop for each callback, or a time-out context, costs more than to hash its body.
+A timer of the event loop for each callback, or a time-out context, costs more than to hash its body.
 """
 
 import asyncio
@@ -11,37 +11,37 @@ T = TypeVar("T", bound=Hashable)
 
 
 class Deadlines(Generic[T]):
-    """Gives up whatever is still here ``patience_s`` after it came. All have the same patience, so they come due in
-    the order in which they came, and only the first needs a timer. Belongs to one event loop."""
+    """Calls ``give_up`` for each waiter that is not removed within ``timeout_s``. All have the same time-out, so they
+    expire in the order in which they were added, and only the first needs a timer. Belongs to one event loop."""
 
-    def __init__(self, patience_s: float, give_up: Callable[[T], None]) -> None:
-        self._patience_s = patience_s
+    def __init__(self, timeout_s: float, give_up: Callable[[T], None]) -> None:
+        self._timeout_s = timeout_s
         self._give_up = give_up
         self._due: dict[T, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, one: T) -> None:
-        """It comes now; if it is here already, its patience begins anew."""
+    def add(self, waiter: T) -> None:
+        """Start a waiter's time-out; restart it if the waiter was added before."""
         loop = asyncio.get_running_loop()
-        self._due.pop(one, None)
-        self._due[one] = loop.time() + self._patience_s
-        self._watch()
+        self._due.pop(waiter, None)
+        self._due[waiter] = loop.time() + self._timeout_s
+        self._set_timer()
 
-    def remove(self, one: T) -> None:
-        """It is done. Nothing happens if it was given up before."""
-        self._due.pop(one, None)
+    def remove(self, waiter: T) -> None:
+        """End a waiter's time-out. Nothing happens if it was given up before."""
+        self._due.pop(waiter, None)
 
-    def _watch(self) -> None:
+    def _set_timer(self) -> None:
         if self._timer is None and self._due:
             first = next(iter(self._due.values()))
-            self._timer = asyncio.get_running_loop().call_at(first, self._look)
+            self._timer = asyncio.get_running_loop().call_at(first, self._expire)
 
-    def _look(self) -> None:
+    def _expire(self) -> None:
         self._timer = None
         now = asyncio.get_running_loop().time()
         try:
-            for one in [one for one, due in self._due.items() if due <= now]:
-                self.remove(one)
-                self._give_up(one)
+            for waiter in [waiter for waiter, due in self._due.items() if due <= now]:
+                self.remove(waiter)
+                self._give_up(waiter)
         finally:
-            self._watch()
+            self._set_timer()

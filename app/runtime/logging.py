@@ -1,4 +1,4 @@
-"""Structured logs to standard error: JSON lines, or colours for a person."""
+"""Set up structured logs to standard error: JSON lines, or colours on a console."""
 
 import io
 import logging
@@ -11,9 +11,9 @@ from typing import Any, Final, TextIO
 import structlog
 
 _QUIET = {
-    # Its lines hold whole request lines, and so callback tokens.
+    # It logs whole request lines, and so callback tokens.
     "uvicorn.access": logging.CRITICAL,
-    # It tells each event that it sends, and so signed URLs.
+    # It logs each event that it sends, and so signed URLs.
     "sse_starlette": logging.WARNING,
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
@@ -22,7 +22,7 @@ _QUIET = {
     # Statements with their parameters, and rows: bodies, keys, signed URLs.
     "sqlalchemy": logging.WARNING,
     "asyncpg": logging.WARNING,
-    # What traces are sent with tells where to.
+    # The exporter of traces logs where it sends them.
     "urllib3": logging.WARNING,
     "requests": logging.WARNING,
 }
@@ -40,7 +40,7 @@ _BRIEF.maxother = MOST_TEXT_CHARS
 
 
 def bound(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Cut what is long in a line: its values come from outside, and one of them could fill a disk."""
+    """Truncate long values of a log line: they come from outside, and one of them could fill a disk."""
     for name, value in event.items():
         if name == "exception":
             event[name] = str(value)[-MOST_TRACE_CHARS:]
@@ -53,26 +53,26 @@ def _bounded(value: Any, depth: int = 0) -> Any:
     if value is None or isinstance(value, (int, float)):
         return value
     if isinstance(value, (list, tuple, set, frozenset)) and depth < 2:
-        kept = [_bounded(one, depth + 1) for one in islice(value, MOST_ELEMENTS)]
+        kept = [_bounded(element, depth + 1) for element in islice(value, MOST_ELEMENTS)]
         return kept if len(kept) == len(value) else [*kept, f"… {len(value) - len(kept)} more"]
     most = MOST_TEXT_CHARS >> 2 * depth
     if isinstance(value, Mapping) and depth < 2:
-        some = islice(value.items(), MOST_ELEMENTS)
-        return {str(name)[:most]: _bounded(one, depth + 1) for name, one in some}
+        members = islice(value.items(), MOST_ELEMENTS)
+        return {str(name)[:most]: _bounded(member, depth + 1) for name, member in members}
     text = value if isinstance(value, str) else _BRIEF.repr(value)
     return text if len(text) <= most else f"{text[:most]}… {len(text) - most} more"
 
 
 def write_trace(to: TextIO, exc_info: Any) -> None:
-    """A traceback for a person, cut as in a JSON line."""
+    """Write a traceback to a console, truncated as in a JSON line."""
     whole = io.StringIO()
     structlog.dev.plain_traceback(whole, exc_info)
     to.write("\n" + whole.getvalue().lstrip("\n")[-MOST_TRACE_CHARS:])
 
 
-class _LastNet:
-    """Takes secrets out of each line as it is written: for what came in by a way that nobody thought of, the text of
-    an error say. Before the secrets of the process are known nothing has come from outside."""
+class _LineRedactor:
+    """Redacts secrets in each line as it is written, the last processor: for a secret that came in by an unforeseen
+    way, in the text of an error say. Before the secrets of the process are known nothing has come from outside."""
 
     def __init__(self) -> None:
         self.redact: Callable[[str], str] = str
@@ -81,12 +81,12 @@ class _LastNet:
         return self.redact(line)
 
 
-_last_net: Final = _LastNet()
+_line_redactor: Final = _LineRedactor()
 
 
 def redact_with(redact: Callable[[str], str]) -> None:
-    """Have each line go through this before it is written."""
-    _last_net.redact = redact
+    """Redact each line with this function before it is written."""
+    _line_redactor.redact = redact
 
 
 def set_up(log_format: str, level: str) -> None:
@@ -113,7 +113,7 @@ def set_up(log_format: str, level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, _last_net],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, _line_redactor],
         )
     )
     root = logging.getLogger()

@@ -1,4 +1,4 @@
-"""Background loops: the supervisor that starts one again when it ends with an exception, and the tasks that an
+"""Run background loops: a supervisor that restarts one after an exception, with heartbeats, and the tasks that an
 iteration starts and does not wait for.
 """
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Background(Generic[T]):
-    """Tasks that are kept until they end. ``failed`` is told of one that raised, ``ended`` of each."""
+    """Background tasks. ``failed`` is called with the exception of one that raised, ``ended`` after each."""
 
     def __init__(self, failed: Callable[[BaseException], None], ended: Callable[[], None] = lambda: None) -> None:
         self._tasks: set[asyncio.Task[T]] = set()
@@ -31,22 +31,22 @@ class Background(Generic[T]):
         return iter(self._tasks)
 
     def start(self, call: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-        """Begin one."""
+        """Start a task."""
         task = asyncio.create_task(call, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._over)
+        task.add_done_callback(self._task_ended)
         return task
 
     async def any_ended(self) -> None:
-        """Wait until one of them has ended."""
+        """Wait until a task has ended."""
         await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
     async def finish(self, timeout_s: float) -> None:
-        """Wait for those that are under way, at most so long."""
+        """Wait for the tasks under way, ``timeout_s`` at most."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_s)
 
-    def _over(self, task: asyncio.Task[T]) -> None:
+    def _task_ended(self, task: asyncio.Task[T]) -> None:
         self._tasks.discard(task)
         self._ended()
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -58,13 +58,13 @@ BACK_OFF_S: Final = (0.1, 10.0)
 log = structlog.get_logger(__name__)
 
 Step = Callable[[], Awaitable[float | None]]
-"""One turn of a loop. Returns seconds until the next turn; None to sleep until woken, or for the idle time."""
+"""One iteration of a loop. Returns seconds until the next one; None to sleep until woken, or for the idle time."""
 
 
 @dataclass(slots=True)
 class Loop:
-    """A story that repeats. ``beat_at``: the monotonic clock when a turn last ended well. While ``paused`` says so
-    it stands still, and is not stalled."""
+    """A background loop. ``beat_at``: its heartbeat, the monotonic clock when an iteration last ended well. While
+    ``paused`` is true it does nothing, and its heart beats on."""
 
     name: str
     step: Step
@@ -75,7 +75,7 @@ class Loop:
 
 
 class Supervisor:
-    """Runs loops until it is stopped; none dies of an exception."""
+    """Runs loops until it is stopped, and restarts those that raise, with back-off."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -84,19 +84,19 @@ class Supervisor:
         self._stopping = False
 
     def start(self, loop: Loop) -> None:
-        """Run a loop from now on."""
+        """Start a loop."""
         loop.beat_at = self._clock.monotonic()
         self._loops.append(loop)
         self._tasks.append(asyncio.create_task(self._run(loop), name=f"loop {loop.name}"))
 
     def ages_s(self) -> dict[str, float]:
-        """Seconds since each loop last ended a turn well."""
+        """Seconds since the last heartbeat of each loop."""
         now = self._clock.monotonic()
         return {loop.name: now - loop.beat_at for loop in self._loops}
 
     async def stop(self, grace_s: float) -> None:
-        """End all loops. A turn that is under way may end within ``grace_s``, or what it has just claimed would
-        be left to its lease; then it is canceled, and its transaction rolled back."""
+        """Stop all loops. An iteration that is under way may end within ``grace_s``, or what it has just claimed would
+        be left to its lease; then it is cancelled, and its transaction rolled back."""
         self._stopping = True
         for loop in self._loops:
             loop.wake.set()

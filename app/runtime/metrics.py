@@ -1,5 +1,5 @@
-"""The metric objects. Label values come from closed sets: families, dispositions, codes, statuses, loop names; and, a
-few at a time, the names of models that are held."""
+"""Prometheus metrics. Label values come from closed sets: families, dispositions, codes, statuses, loop names; and, a
+few at a time, the names of models on hold."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""OpenTelemetry behind ``traces``; imported only where it is installed and asked for.
+"""Trace with OpenTelemetry, behind ``traces``; imported only where it is installed and configured.
 
 Exporters, sampling, resource and time-outs are set by the standard ``OTEL_*`` variables, which the SDK reads itself.
 """
@@ -23,7 +23,7 @@ _KINDS: Final = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT, "internal
 _propagator: Final = TraceContextTextMapPropagator()
 
 
-class _Open(Span):
+class _OtelSpan(Span):
     def __init__(self, inner: trace.Span) -> None:
         self._inner = inner
 
@@ -50,7 +50,7 @@ class Otel:
     @contextmanager
     def _span(self, name: str, parent: str | None, kind: Kind, attributes: Attributes) -> Iterator[Span]:
         context = None if parent is None else _context_of(parent)
-        # An exception's text may hold what no log may: its type alone is told.
+        # An exception's text may hold a secret: only its type is recorded.
         with self._tracer.start_as_current_span(
             name,
             context,
@@ -60,31 +60,31 @@ class Otel:
             set_status_on_exception=False,
         ) as inner:
             try:
-                yield _Open(inner)
+                yield _OtelSpan(inner)
             except BaseException as error:
                 inner.set_status(Status(StatusCode.ERROR, type(error).__name__))
                 raise
 
     def past(self, name: str, parent: str, start_ns: int, end_ns: int, attributes: Attributes) -> str:
-        made = self._tracer.start_span(
+        span = self._tracer.start_span(
             name, _context_of(parent), SpanKind.INTERNAL, attributes, start_time=min(start_ns, end_ns)
         )
-        made.end(end_ns)
-        return _text_of(made) or parent
+        span.end(end_ns)
+        return _traceparent_of(span) or parent
 
     def current(self) -> str | None:
-        return _text_of(trace.get_current_span())
+        return _traceparent_of(trace.get_current_span())
 
     def shut_down(self) -> None:
         self._provider.shutdown()
 
 
 def make_tracing(environment: Mapping[str, str]) -> Otel:
-    """Tracing with the exporters that ``OTEL_TRACES_EXPORTER`` names: ``otlp`` (over HTTP), ``console``."""
+    """Make tracing with the exporters that ``OTEL_TRACES_EXPORTER`` names: ``otlp`` (over HTTP), ``console``."""
     resource = Resource.create({"service.name": environment.get("OTEL_SERVICE_NAME") or "tempolor-gateway"})
     provider = TracerProvider(resource=resource)
     names = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower() or "otlp"
-    for name in {one.strip() for one in names.split(",")}:
+    for name in {part.strip() for part in names.split(",")}:
         exporter: SpanExporter
         if name == "console":
             exporter = ConsoleSpanExporter(out=sys.stderr)
@@ -97,12 +97,12 @@ def make_tracing(environment: Mapping[str, str]) -> Otel:
 
 
 def _context_of(parent: str) -> Context:
-    # An empty context: what is open in this task is no parent of what belongs to another trace.
+    # An empty context: the span that is open in this task is no parent of one that belongs to another trace.
     return _propagator.extract({"traceparent": parent}, Context())
 
 
-def _text_of(span: trace.Span) -> str | None:
-    found = span.get_span_context()
-    if not found.is_valid:
+def _traceparent_of(span: trace.Span) -> str | None:
+    context = span.get_span_context()
+    if not context.is_valid:
         return None
-    return f"00-{found.trace_id:032x}-{found.span_id:016x}-{int(found.trace_flags):02x}"
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"

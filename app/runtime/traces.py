@@ -1,4 +1,4 @@
-"""Traces, one for each task from its submission on. Off, and free, unless the environment asks for them.
+"""Trace tasks, one trace for each from its submission on. Off, and free, unless the environment asks for traces.
 
 The extra ``otel`` brings OpenTelemetry; without it, or without ``OTEL_TRACES_EXPORTER`` or an
 ``OTEL_EXPORTER_OTLP_*ENDPOINT``, nothing of it is imported, and every function here returns at once.
@@ -20,20 +20,20 @@ _ASKED_BY: Final = ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL
 
 
 class Span:
-    """A span that is open; this one is nobody's."""
+    """An open span; this one does nothing, for when tracing is off."""
 
     def rename(self, name: str) -> None:
-        """Give it the name that is only known by now."""
+        """Set the span's name."""
 
     def note(self, **attributes: str | int | float | bool) -> None:
         """Add attributes. No secret, no URL, no body."""
 
     def fail(self, reason: str) -> None:
-        """Mark it as failed, with a short word."""
+        """Mark the span as failed, with a short word."""
 
 
 class Tracing(Protocol):
-    """What ``otel`` does. ``parent`` and what is returned are W3C ``traceparent`` texts."""
+    """What ``otel`` implements. ``parent`` and what is returned are W3C ``traceparent`` texts."""
 
     def span(
         self, name: str, parent: str | None, kind: Kind, attributes: Attributes
@@ -46,12 +46,12 @@ class Tracing(Protocol):
     def shut_down(self) -> None: ...
 
 
-_NOBODYS: Final[AbstractContextManager[Span]] = nullcontext(Span())
+_NO_SPAN: Final[AbstractContextManager[Span]] = nullcontext(Span())
 _tracing: Tracing | None = None
 
 
 def set_up() -> None:
-    """Begin tracing if the environment asks for it. Once for each process, before anything is traced."""
+    """Start tracing if the environment asks for it. Once for each process, before anything is traced."""
     global _tracing  # noqa: PLW0603 - one for the process, as the registry of metrics is
     if _tracing is not None or not is_wanted(os.environ):
         return
@@ -74,33 +74,33 @@ def is_wanted(environment: Mapping[str, str]) -> bool:
 
 
 def is_on() -> bool:
-    """Whether anything is traced; for what would cost something to prepare."""
+    """Whether anything is traced; for attributes that cost something to prepare."""
     return _tracing is not None
 
 
 def span(name: str, *, parent: str | None = None, kind: Kind = "internal", **attributes: Any) -> Any:
-    """A span around a block, whose value is a ``Span``. Under ``parent``, or under the one that is open."""
-    return _NOBODYS if _tracing is None else _tracing.span(name, parent, kind, attributes)
+    """Open a span around a block, whose value is a ``Span``. Under ``parent``, or under the open span."""
+    return _NO_SPAN if _tracing is None else _tracing.span(name, parent, kind, attributes)
 
 
 def past(name: str, parent: str, start_ns: int, end_ns: int, **attributes: Any) -> str:
-    """A span that is over already, under ``parent``; times in nanoseconds since the epoch. Returns its
-    ``traceparent``, for those under it."""
+    """Record a span that is over already, under ``parent``; times in nanoseconds since the epoch. Returns its
+    ``traceparent``, for its children."""
     return parent if _tracing is None else _tracing.past(name, parent, start_ns, end_ns, attributes)
 
 
 def traceparent() -> str | None:
-    """The open span, to be carried on; None without one."""
+    """The ``traceparent`` of the open span; None without one."""
     return None if _tracing is None else _tracing.current()
 
 
 def headers() -> dict[str, str]:
-    """What an outgoing call carries of the open span."""
+    """Headers of an outgoing call, with the ``traceparent`` of the open span."""
     carried = traceparent()
     return {} if carried is None else {"traceparent": carried}
 
 
 def shut_down() -> None:
-    """Send what is still kept. Blocks, at most as long as the exporter's time-out."""
+    """Flush the exporters. Blocks, at most as long as their time-out."""
     if _tracing is not None:
         _tracing.shut_down()

@@ -126,7 +126,7 @@ async def show_submissions(_admin: TheAdmin, context: TheContext) -> Response:
 async def hold_submissions(request: Request, admin: TheAdmin, context: TheContext) -> Response:
     """Send nothing, no probe either, until it is released by hand; also over restarts. What is being sent now is
     still sent. The body may be left out."""
-    asked = parse(HoldRequest, await read_json(request, without={}))
+    asked = parse(HoldRequest, await read_json(request, default={}))
     return json_answer(await hold_by_hand.hold(context, by(admin), asked.reason))
 
 

@@ -1,1 +1,1 @@
-"""HTTP for every route: bodies, problems, cursors, connections, request ids. It knows no task."""
+"""HTTP for every route: bodies, problems, cursors, connections, request ids. It knows nothing of tasks."""

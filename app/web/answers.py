@@ -1,4 +1,4 @@
-"""Answers: JSON that is encoded once, and the problems that every route may answer with."""
+"""JSON responses, and the problem responses that every route documents."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -10,7 +10,7 @@ from app.rules.timing import rfc3339
 
 
 def json_answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A JSON answer; times in it become RFC 3339."""
+    """Make a JSON response; times in it become RFC 3339."""
     content = msgspec.json.encode(document, enc_hook=_encode)
     return Response(content, status, headers, media_type="application/json")
 
@@ -22,7 +22,7 @@ def _encode(value: Any) -> Any:
 
 
 def problem_response(text: str) -> dict[str, Any]:
-    """An answer that is a problem, for the OpenAPI document, whose components hold ``Problem``."""
+    """Describe a problem response for the OpenAPI document, whose components hold ``Problem``."""
     schema = {"$ref": "#/components/schemas/Problem"}
     return {"description": text, "content": {"application/problem+json": {"schema": schema}}}
 

@@ -1,4 +1,4 @@
-"""Reading a JSON body: bounded in size, time and memory, strict, and every fault an answer."""
+"""Read JSON bodies, bounded in size, time and memory, and validate them strictly."""
 
 import asyncio
 import time
@@ -24,19 +24,19 @@ _REQUIRED: Final = object()
 
 @dataclass(slots=True)
 class BodyBudget:
-    """What the bodies that one process is reading may take together. ``most_bytes`` counts what has arrived, so that
-    many clients with one large body each cannot fill the memory; ``within_s``: the time for one body."""
+    """Bounds the memory of all bodies that a process is reading. ``most_bytes`` counts what has arrived, so that many
+    clients with one large body each cannot fill the memory; ``within_s``: the time for one body."""
 
     most_bytes: int = 64 * 1024 * 1024
     within_s: float = 30.0
-    held: int = 0
+    taken: int = 0
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def hold(self, size: int) -> None:
-        """Count bytes that arrived. Raises ``Unavailable`` over the budget."""
-        if self.held + size > self.most_bytes:
+    def take(self, size: int) -> None:
+        """Take bytes that arrived from the budget. Raises ``Unavailable`` if they do not fit."""
+        if self.taken + size > self.most_bytes:
             raise Unavailable("too many large requests at once")
-        self.held += size
+        self.taken += size
 
     @asynccontextmanager
     async def turn(self, size: int) -> AsyncIterator[None]:
@@ -55,24 +55,24 @@ class BodyBudget:
 
 @asynccontextmanager
 async def body_of(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
-    """The body, unpacked; it counts against the budget as long as the block lasts. Raises ``PayloadTooLarge``,
-    ``TooSlow``, ``Unavailable``, and ``UnknownEncoding`` in place of the block's ``InvalidJson`` where the body's
-    encoding may be why it is none."""
+    """Read a body and decompress it; it counts against the budget as long as the block lasts. Raises
+    ``PayloadTooLarge``, ``TooSlow``, ``Unavailable``, and ``UnknownEncoding`` in place of the block's ``InvalidJson``
+    where the body's encoding may be why it is no JSON."""
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > most_bytes:
         raise _too_large(most_bytes)
     budget = budget_of(request)
     encoding = request.headers.get("content-encoding", "").strip().lower()
     raw = bytearray()
-    held = 0
+    received = 0
     try:
         try:
             async with asyncio.timeout(budget.within_s):
                 async for chunk in request.stream():
-                    if held + len(chunk) > most_bytes:
+                    if received + len(chunk) > most_bytes:
                         raise _too_large(most_bytes)
-                    budget.hold(len(chunk))
-                    held += len(chunk)
+                    budget.take(len(chunk))
+                    received += len(chunk)
                     raw += chunk
         except TimeoutError:
             raise TooSlow("the body did not come in time") from None
@@ -84,14 +84,14 @@ async def body_of(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
             raise UnknownEncoding("the body is not JSON: send it as it is, or as gzip") from None
         raise
     finally:
-        budget.held -= held
+        budget.taken -= received
 
 
-async def read_json(request: Request, most_bytes: int = SMALL_BYTES, without: Any = _REQUIRED) -> Any:
-    """The body as JSON, or ``without`` if there is none. Raises what ``body_of`` and ``decode`` do."""
+async def read_json(request: Request, most_bytes: int = SMALL_BYTES, default: Any = _REQUIRED) -> Any:
+    """Read the body as JSON, or return ``default`` if there is none. Raises what ``body_of`` and ``decode`` do."""
     async with body_of(request, most_bytes) as raw:
-        if not raw and without is not _REQUIRED:
-            return without
+        if not raw and default is not _REQUIRED:
+            return default
         async with budget_of(request).turn(len(raw)):
             refuse_secrets(request, raw)
             return decode(raw)
@@ -99,19 +99,19 @@ async def read_json(request: Request, most_bytes: int = SMALL_BYTES, without: An
 
 def budget_of(request: Request) -> BodyBudget:
     """The budget of this process."""
-    found: BodyBudget = request.scope[SERVICES].bodies
-    return found
+    budget: BodyBudget = request.scope[SERVICES].bodies
+    return budget
 
 
 def refuse_secrets(request: Request, raw: bytes) -> None:
-    """What a client sends goes on to the vendor and to receivers as it is, so that nothing can be taken out of it.
-    Raises ``InvalidRequest`` for what holds a secret of ours."""
+    """Refuse a body that holds a secret of ours: it goes on to the vendor and to receivers as it is, so that nothing
+    can be redacted in it. Raises ``InvalidRequest``."""
     if request.scope[SERVICES].context.redactor.body(raw) is not raw:
         raise InvalidRequest("the body holds a secret of this gateway")
 
 
 def parse(model: type[M], document: Any, place: Place = ()) -> M:
-    """The document as a model. Raises ``InvalidRequest`` with every fault; no value is repeated in it."""
+    """Validate a document as a model. Raises ``InvalidRequest`` with every fault; no value is repeated in it."""
     try:
         return model.model_validate(document)
     except ValidationError as error:

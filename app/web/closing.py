@@ -1,14 +1,14 @@
-"""While a process drains: each answer says that its connection ends, so that whoever keeps one open moves on.
+"""Close keep-alive connections while a process drains: each response carries ``Connection: close``.
 
-A balancer takes a process that is not ready out of its turn for new connections; those that are kept alive go on
-bringing requests, and the last of them would meet the end of the process.
+A balancer sends no new connections to a process that is not ready; those that are kept alive go on bringing requests,
+and the last of them would be cut off by the end of the process.
 """
 
 from starlette.types import Message, Send
 
 
 def closing(send: Send) -> Send:
-    """``send``, which closes the connection after the answer."""
+    """Wrap ``send`` so that it closes the connection after the response."""
 
     async def send_and_close(message: Message) -> None:
         if message["type"] == "http.response.start":

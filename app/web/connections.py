@@ -1,8 +1,8 @@
-"""What uvicorn leaves open on one connection.
+"""Limit connections, and correct HTTP/1 behaviour, where uvicorn does not.
 
-Limits: how long and how large a request's head may be, how long an answer may go unread, how long a connection may
-stand idle, and how many connections one process holds. And what HTTP/1 asks of a server: an offer of another protocol
-is passed over, a sender that closes its side still gets its answers, HTTP/1.0 gets no chunks, a trailer is no header.
+Limits: how long and how large a request's head may be, how long a response may go unread, how long a connection may be
+idle, and how many connections one process has. HTTP/1: an ``Upgrade`` is ignored, a client that half-closes still gets
+its responses, HTTP/1.0 gets no chunks, a trailer is no header.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from app.web.joined_writes import JoinedWrites
 from app.web.problems import Problem
 
 HEALTH_PATHS: Final = frozenset({"/healthz", "/readyz", "/backlog", "/metrics"})
-"""Answered also while there are too many connections: whoever looks after the process must see it."""
+"""Answered also while there are too many connections, so that the process can be monitored."""
 SECURITY_HEADERS: Final = [
     ("x-content-type-options", "nosniff"),
     ("cache-control", "no-store"),
@@ -31,7 +31,7 @@ callbacks and signed URLs must not travel on as referrers."""
 OTHER_FILES: Final = 256
 """Files that a process opens beside its connections: the database's, the vendor's, the receivers', its own."""
 LEAST_BYTES_PER_S: Final = 1024
-"""What a slow reader must take of an answer that does not fit the buffers."""
+"""Least rate at which a slow reader must take a response that does not fit the buffers."""
 FRAMING: Final = 8
 """Bytes of framing that each byte of a chunked body may cost: chunks of one byte have five or six."""
 
@@ -39,7 +39,7 @@ FRAMING: Final = 8
 MOST_CONNECTIONS: Final = 8192
 """Waits and streams together are at most 5,500."""
 SPARE_CONNECTIONS: Final = 64
-SPOKEN: Final = frozenset({"1.0", "1.1"})
+HTTP_VERSIONS: Final = frozenset({"1.0", "1.1"})
 _NO_HTTP: Final = (400, "bad_request", "This is not a valid HTTP request.")
 _OTHER_VERSION: Final = (505, "http_version", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
 _NO_PROXY: Final = (501, "no_proxy", "The gateway is no proxy: there is no CONNECT.")
@@ -65,7 +65,7 @@ class Limits:
 
 
 def limits_of_process(wanted: int = MOST_CONNECTIONS) -> Limits:
-    """Limits that fit the number of files that the process may open, which is raised as far as it may be."""
+    """Make limits that fit the number of files that the process may open, which is raised as far as allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + SPARE_CONNECTIONS + OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < needed:
@@ -76,13 +76,13 @@ def limits_of_process(wanted: int = MOST_CONNECTIONS) -> Limits:
 
 
 def guarded(limits: Limits) -> type[asyncio.Protocol]:
-    """The protocol class that holds these limits, for uvicorn's ``http``."""
+    """Make the protocol class with these limits, for uvicorn's ``http``."""
     return type("Connection", (GuardedConnection,), {"limits": limits})
 
 
 class GuardedConnection(HttpToolsProtocol):
-    """Uvicorn's connection with limits. What uvicorn does not bound: a connection that sends nothing, headers that
-    never end or are huge, trailers, what follows a body that was refused, and an answer that nobody reads."""
+    """Uvicorn's connection with limits on what uvicorn does not bound: a connection that sends nothing, headers that
+    never end or are huge, trailers, what follows a body that was refused, and a response that nobody reads."""
 
     limits: ClassVar[Limits] = Limits()
     _head_timer: asyncio.TimerHandle | None = None
@@ -90,8 +90,8 @@ class GuardedConnection(HttpToolsProtocol):
     _refusal: tuple[int, str, str] | None = None
     _overhead: int = 0
     """Bytes of this request that are not of its body, as far as they are known."""
-    _hears: bool = True
-    """Whether what still comes is read; else only what was asked is answered."""
+    _reads: bool = True
+    """Whether more is read; else only requests read so far are answered."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast(asyncio.Transport, JoinedWrites(transport, self.loop)))
@@ -104,8 +104,8 @@ class GuardedConnection(HttpToolsProtocol):
         self._watch_head()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Whether the connection stays open for answers: its sender has closed its own side. One that went away
-        looks the same until it is written to, so a stream under way ends, and a wait is answered now."""
+        """Handle a half-close: true if the connection stays open for responses. A client that went away looks the same
+        until it is written to, so a stream under way ends, and a wait is answered now."""
         cycle: Any = self.cycle
         # What has begun and has no length is a stream.
         if (
@@ -113,11 +113,12 @@ class GuardedConnection(HttpToolsProtocol):
             and not cycle.more_body
             and (cycle.expected_content_length or not cycle.response_started)
         ):
-            self._answer_the_rest()
-            # Whoever reads on behind the body learns of it.
+            self._stop_reading()
+            # Wakes an application that waits for the disconnect behind the body.
             cycle.message_event.set()
             return True
-        # The transport closes itself behind this, past what is held: the answer to a HEAD, whose sender sends no more.
+        # The transport closes itself after this, without the bytes that JoinedWrites buffers: the response to a HEAD,
+        # whose sender has half-closed.
         cast(JoinedWrites, self.transport).flush()
         return False
 
@@ -128,7 +129,7 @@ class GuardedConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if not self._hears:
+        if not self._reads:
             return
         self._unset_keepalive_if_required()
         self._overhead += len(data)
@@ -136,38 +137,37 @@ class GuardedConnection(HttpToolsProtocol):
             self._parse(data)
         except httptools.HttpParserError:
             # It is counted and not logged: anybody could fill the log.
-            named = self.parser.get_http_version()
-            other = _NO_HTTP if named in SPOKEN or named == "0.0" else _OTHER_VERSION
-            self._refuse(*(self._refusal or other))
-        if self.transport.is_closing() or not self._hears:
+            version = self.parser.get_http_version()
+            default = _NO_HTTP if version in HTTP_VERSIONS or version == "0.0" else _OTHER_VERSION
+            self._refuse(*(self._refusal or default))
+        if self.transport.is_closing() or not self._reads:
             return
-        between = not self._is_answering()
         # A head that has not ended, or the rest of a request that was answered without it.
-        if between and self._head_timer is None:
+        if not self._is_answering() and self._head_timer is None:
             self._watch_head()
         self._overhead = max(self._overhead, 0)
         if self._overhead > self.limits.most_head_bytes:
             self._refuse(431, "head_too_large", "The headers of the request are too large.")
 
     def _parse(self, data: bytes) -> None:
-        """Parse what came. An offer to go on in another protocol (h2c, WebSocket, TLS) may be ignored (RFC 9110, 7.8),
-        and is. A parser stops behind a head that makes one, and takes what follows for that protocol: another is
-        given the head without the offer, and then the rest."""
+        """Parse received bytes, and ignore an ``Upgrade`` (h2c, WebSocket, TLS), as RFC 9110, 7.8 allows. The parser
+        stops behind a head with one, and takes what follows for the other protocol: so a new parser is fed the head
+        without the ``Upgrade``, and then the rest."""
         rest: bytes | memoryview = data
         while True:
             try:
                 self.parser.feed_data(rest)
-            except httptools.HttpParserUpgrade as offer:
-                rest = memoryview(rest)[offer.args[0] :]
-                head = self._head_without_offer()
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = memoryview(rest)[upgrade.args[0] :]
+                head = self._head_without_upgrade()
                 self.parser = httptools.HttpRequestParser(self)
-                # As uvicorn does: what follows a request that asks to close must not take its answer away.
+                # As uvicorn does: what follows a request with ``Connection: close`` must not take its response away.
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
                 self.parser.feed_data(head)
             else:
                 return
 
-    def _head_without_offer(self) -> bytes:
+    def _head_without_upgrade(self) -> bytes:
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
         lines = [b"%s: %s\r\n" % header for header in self.headers if header[0] != b"upgrade"]
         return b"%s %s HTTP/%s\r\n%s\r\n" % (method, self.url, version, b"".join(lines))
@@ -179,11 +179,11 @@ class GuardedConnection(HttpToolsProtocol):
                 raise ValueError("CONNECT")
             return
         version = self.parser.get_http_version()
-        if version not in SPOKEN:
+        if version not in HTTP_VERSIONS:
             self._refusal = _OTHER_VERSION
             raise ValueError("another version")
         if version == "1.0":
-            # It knows no interim answers.
+            # It knows no interim responses.
             self.expect_100_continue = False
         self._forget_head()
         if len(self.url) > self.limits.most_url_bytes:
@@ -214,8 +214,8 @@ class GuardedConnection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        # Whoever keeps a connection must be the first to give it up, or it sends a request into one that we have just
-        # closed. Balancers do so after 60 s; uvicorn's 5 s is also what many HTTP clients have.
+        # The client should close an idle connection first, or it sends a request into one that we have just closed.
+        # Balancers do so after 60 s; uvicorn's 5 s is also what many HTTP clients have.
         crowded = len(self.connections) > self.limits.most_connections // 2
         self.timeout_keep_alive = self.limits.crowded_idle_s if crowded else self.limits.idle_s
         super().on_response_complete()
@@ -247,7 +247,7 @@ class GuardedConnection(HttpToolsProtocol):
 
     def _head_is_late(self) -> None:
         if not self._overhead:
-            # Nothing was asked, so nothing is answered.
+            # There was no request, so there is no response.
             metrics.connections_refused.labels("idle").inc()
             self.transport.close()
         else:
@@ -257,20 +257,20 @@ class GuardedConnection(HttpToolsProtocol):
         cycle: Any = self.cycle
         return cycle is not None and not cycle.response_complete
 
-    def _answer_the_rest(self) -> None:
-        """Read no more; close behind the answer to the last request."""
-        self._hears = False
+    def _stop_reading(self) -> None:
+        """Read no more, and close after the response to the last request."""
+        self._reads = False
         self.cycle.keep_alive = False
 
     def _refuse(self, status: int, code: str, detail: str) -> None:
         if self._is_answering():
             if not self.cycle.more_body:
-                # What was asked before this is good, and this answer would be taken for its answer.
+                # The request before this one is good, and this response would be taken for the response to it.
                 metrics.connections_refused.labels(code).inc()
-                self._answer_the_rest()
+                self._stop_reading()
                 return
             if self.cycle.response_started or self.pipeline:
-                # Half of an answer is out, or one that is due before: nothing can follow it.
+                # Half of a response was sent, or an earlier one is due: nothing can follow it.
                 self._cut(code)
                 return
         metrics.connections_refused.labels(code).inc()
@@ -281,7 +281,7 @@ class GuardedConnection(HttpToolsProtocol):
         self._linger()
 
     def _linger(self) -> None:
-        """A connection that is being closed waits for its reader, but not for ever."""
+        """Bound how long a connection that is being closed waits for its reader."""
         if self._unread_timer is not None:
             self._unread_timer.cancel()
         self._watch_reader(self.limits.linger_s)
@@ -302,7 +302,7 @@ class GuardedConnection(HttpToolsProtocol):
 
 
 def _without_chunks(app: ASGIApp, cycle: RequestResponseCycle) -> ASGIApp:
-    """The application for a speaker of HTTP/1.0, which knows no chunks: an answer of unknown length ends with its
+    """Wrap the application for HTTP/1.0, which knows no chunks: a response of unknown length ends with its
     connection."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:

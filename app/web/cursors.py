@@ -1,4 +1,4 @@
-"""Cursors: where a page ended, bound to the filters that it was made with."""
+"""Cursors of keyset pagination: where a page ended, bound to the filters that it was made with."""
 
 import base64
 import hashlib
@@ -12,12 +12,12 @@ _MOST_SEQ = 2**31 - 1
 
 
 def make(last_id: str, filters: Any) -> str:
-    """A cursor after ``last_id``, for these filters only."""
+    """Make a cursor after ``last_id``, for these filters only."""
     return base64.urlsafe_b64encode(UUID(last_id).bytes + _digest(filters)).decode().rstrip("=")
 
 
 def read(cursor: str, filters: Any) -> UUID:
-    """The id at which the page before ended. Raises ``BadCursor``."""
+    """Read the id at which the previous page ended. Raises ``BadCursor``."""
     try:
         raw = base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
     except ValueError:
@@ -29,19 +29,19 @@ def read(cursor: str, filters: Any) -> UUID:
     return UUID(bytes=raw[:16])
 
 
-def page(found: list[dict[str, Any]], limit: int, filters: Any) -> dict[str, Any]:
-    """A page of ``limit`` of which one more was read, to know whether there is a next one."""
-    shown = found[:limit]
-    return {"data": shown, "next_cursor": make(shown[-1]["id"], filters) if len(found) > limit else None}
+def page(rows: list[dict[str, Any]], limit: int, filters: Any) -> dict[str, Any]:
+    """Make a page of ``limit`` rows, of which one more was read to know whether there is a next page."""
+    shown = rows[:limit]
+    return {"data": shown, "next_cursor": make(shown[-1]["id"], filters) if len(rows) > limit else None}
 
 
 def make_seq(last_seq: int, filters: Any) -> str:
-    """A cursor after ``last_seq``, where rows are numbered."""
+    """Make a cursor after ``last_seq``, where rows are numbered."""
     return make(str(UUID(int=last_seq)), filters)
 
 
 def read_seq(cursor: str, filters: Any) -> int:
-    """The number at which the page before ended. Raises ``BadCursor``."""
+    """Read the number at which the previous page ended. Raises ``BadCursor``."""
     seq = read(cursor, filters).int
     if seq > _MOST_SEQ:
         raise BadCursor("the cursor cannot be read")

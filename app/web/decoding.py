@@ -1,7 +1,7 @@
-"""The body of a request, decoded: gzip, then strict JSON, with every fault told in our words, with its place.
+"""Decode bodies of requests: gzip, then strict JSON, with every fault in our words and with its place.
 
-Whatever the body holds, no step takes longer than some tens of milliseconds, since the event loop stands still for as
-long: what a route reads is small, and a batch is split into its tasks, unread, before any of them is decoded.
+Whatever the body holds, no step takes longer than some tens of milliseconds, since it blocks the event loop: what a
+route reads is small, and a batch is split into its tasks before any of them is decoded.
 """
 
 import json
@@ -13,16 +13,16 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from app.errors import InvalidJson, InvalidRequest, PayloadTooLarge
-from app.web.problems import Place, path_of, wrong
+from app.web.problems import Place, invalid_at, path_of
 
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
 
 def unpacked(body: bytes, encoding: str, most_bytes: int) -> bytes:
-    """The body behind its ``Content-Encoding``, in lower case. What is not of the encoding that it claims may be plain,
-    and what is of one that is not read here turns out to be no JSON: both come back as they are. The limit is that of
-    what comes out, and is held while it does. Raises ``PayloadTooLarge``."""
+    """Decompress a body of this ``Content-Encoding``, in lower case. What is not of the encoding that it claims may be
+    plain, and what is of one that is not read here turns out to be no JSON: both are returned as they are. The limit is
+    that of the result, and is kept while decompressing. Raises ``PayloadTooLarge``."""
     if encoding not in _GZIP:
         return body
     unpacker = zlib.decompressobj(_GZIP_WINDOW)
@@ -41,7 +41,7 @@ MOST_DEPTH: Final = 32
 MOST_NESTED: Final = 5000
 """Lists and objects. Millions of them, kept until a batch is stored, hold up the garbage collector and so everybody."""
 MOST_SEARCHED: Final = 256 * 1024
-"""Of a larger body it is not told where in it half of a character stands: it would have to be decoded as a whole."""
+"""In a larger body the place of half a character is not reported: it would have to be decoded as a whole."""
 MOST_EXTREME: Final = 1000
 """Numbers with an exponent of three digits take the decoder some 10 µs each."""
 _EXTREME: Final = re.compile(rb"\d[eE][-+]?\d{3}")
@@ -50,33 +50,33 @@ BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _POSITION: Final = re.compile(r"\(byte (\d+)\)")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _HALF: Final = re.compile(rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|[c-fC-F])")
-_HALF_TOLD: Final = "a text must not hold half of a character (a lone surrogate, such as \\ud83c)"
-_NUL_TOLD: Final = "a text must not contain NUL"
+_HALF_MESSAGE: Final = "a text must not hold half of a character (a lone surrogate, such as \\ud83c)"
+_NUL_MESSAGE: Final = "a text must not contain NUL"
 
 
 def decode(raw: bytes, place: Place = ()) -> Any:
-    """A body, or what stands at this place of one. Raises ``InvalidJson``, and ``InvalidRequest`` for what is JSON and
-    cannot be kept: a NUL or half of a character in a text, a number out of range, too deep or too much nesting."""
+    """Decode a body, or the part of one at this place. Raises ``InvalidJson``, and ``InvalidRequest`` for JSON that
+    cannot be stored: a NUL or half of a character in a text, a number out of range, too deep or too much nesting."""
     if len(raw) > MOST_EXTREME and len(_EXTREME.findall(raw)) > MOST_EXTREME:
-        raise wrong(place, "it holds too many numbers of an extreme size")
+        raise invalid_at(place, "it holds too many numbers of an extreme size")
     try:
         document = msgspec.json.decode(raw.removeprefix(BYTE_ORDER_MARK))
     except RecursionError:
         raise InvalidRequest("the body is nested too deeply") from None
     except msgspec.ValidationError:
-        raise wrong(place, "it holds a number that is out of range") from None
+        raise invalid_at(place, "it holds a number that is out of range") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _not_json(raw, error, place) from None
     _check_nesting(document)
     # A NUL can only come as an escape; few bodies have one, and only they are searched.
     if b"\\u0000" in raw:
-        _refuse_texts(document, place, lambda text: "\x00" in text, _NUL_TOLD)
+        _refuse_texts(document, place, lambda text: "\x00" in text, _NUL_MESSAGE)
     return document
 
 
 def split(raw: msgspec.Raw | bytes, outline: type[S], otherwise: str) -> S:
-    """A body without a byte order mark, or a part of one, as a struct whose values are ``msgspec.Raw``: nothing is made
-    of what is in it. Raises ``InvalidRequest``, saying ``otherwise``, where it has another outline, and
+    """Split a body without a byte order mark, or a part of one, into a struct whose values are ``msgspec.Raw`` and are
+    not decoded. Raises ``InvalidRequest`` with the message ``otherwise`` where it has another outline, and
     ``InvalidJson``."""
     try:
         return msgspec.json.decode(raw, type=outline)
@@ -87,30 +87,31 @@ def split(raw: msgspec.Raw | bytes, outline: type[S], otherwise: str) -> S:
 
 
 def _not_json(raw: bytes, error: Exception, place: Place) -> Exception:
-    """Why a body cannot be read. Half of a character, as JavaScript leaves it where it cuts a text, is valid JSON."""
+    """Explain why a body cannot be read. Half of a character, as JavaScript leaves it where it cuts a text, is valid
+    JSON."""
     where = f" (in {path_of(place)})" if place else ""
     if _HALF.search(raw):
         if len(raw) > MOST_SEARCHED:
-            return wrong(place, _HALF_TOLD)
+            return invalid_at(place, _HALF_MESSAGE)
         try:
-            _refuse_texts(json.loads(raw.removeprefix(BYTE_ORDER_MARK)), place, _SURROGATE.search, _HALF_TOLD)
+            _refuse_texts(json.loads(raw.removeprefix(BYTE_ORDER_MARK)), place, _SURROGATE.search, _HALF_MESSAGE)
         except InvalidRequest as refused:
             return refused
-        except json.JSONDecodeError as found:
-            return InvalidJson(f"the body is not valid JSON: at character {found.pos}{where}")
+        except json.JSONDecodeError as fault:
+            return InvalidJson(f"the body is not valid JSON: at character {fault.pos}{where}")
         except (ValueError, RecursionError):
             pass
     if isinstance(error, UnicodeDecodeError):
         return InvalidJson(f"the body is not valid JSON: a text is not UTF-8{where}")
     position = _POSITION.search(str(error))
-    told = f"at byte {position[1]}" if position else "it ends too soon"
-    return InvalidJson(f"the body is not valid JSON: {told}{where}")
+    reason = f"at byte {position[1]}" if position else "it ends too soon"
+    return InvalidJson(f"the body is not valid JSON: {reason}{where}")
 
 
 def _refuse_texts(document: Any, place: Place, is_bad: Callable[[str], Any], message: str) -> None:
     if isinstance(document, str):
         if is_bad(document):
-            raise wrong(place, message)
+            raise invalid_at(place, message)
     elif isinstance(document, list):
         for position, value in enumerate(document):
             _refuse_texts(value, (*place, position), is_bad, message)
@@ -130,8 +131,8 @@ def _check_nesting(document: Any) -> None:
             return
         level = [
             value
-            for one in level
-            for value in (one.values() if isinstance(one, dict) else one)
+            for parent in level
+            for value in (parent.values() if isinstance(parent, dict) else parent)
             if isinstance(value, list | dict)
         ]
     raise InvalidRequest("the body is nested too deeply")

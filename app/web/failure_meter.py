@@ -1,4 +1,4 @@
-"""Wrong keys and tokens, counted per address: guessing is slowed down, a right one never is."""
+"""Rate-limit wrong keys and tokens per address: guessing is slowed down, a valid one never is."""
 
 import ipaddress
 import time
@@ -14,8 +14,8 @@ MOST_ADDRESSES: Final = 10_000
 
 
 class FailureMeter:
-    """Failures per address in a window of a minute. Bounded: the address that failed longest ago is forgotten. An
-    IPv6 address counts for its /64, which is what one subscriber gets."""
+    """Counts failures per address in a window of a minute. Bounded: the address that failed longest ago is forgotten.
+    An IPv6 address counts for its /64, which is what one subscriber gets."""
 
     def __init__(self, most_failures: int = MOST_FAILURES, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.most_failures = most_failures
@@ -37,12 +37,12 @@ class FailureMeter:
 
 
 def network_of(address: str | None) -> str:
-    """Who shares one count: an IPv4 address, however it is written, or the /64 of an IPv6 address."""
+    """The network that shares one count: an IPv4 address, however it is written, or the /64 of an IPv6 address."""
     try:
-        found = ipaddress.ip_address(address or "")
+        parsed = ipaddress.ip_address(address or "")
     except ValueError:
         return "unknown"
-    if isinstance(found, ipaddress.IPv6Address):
-        mapped = found.ipv4_mapped
-        return str(mapped) if mapped else str(ipaddress.IPv6Address(int(found) >> 64 << 64))
-    return str(found)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        mapped = parsed.ipv4_mapped
+        return str(mapped) if mapped else str(ipaddress.IPv6Address(int(parsed) >> 64 << 64))
+    return str(parsed)

@@ -1,4 +1,4 @@
-"""Parameters of requests: ids and names in paths, and times as RFC 3339 with an offset, and in no other form."""
+"""Parse parameters of requests: ids and names in paths, and times as RFC 3339 with an offset and in no other form."""
 
 import re
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ RequestTime = Annotated[AwareDatetime, AfterValidator(_in_utc), BeforeValidator(
 
 
 def uuid_of(text: str) -> UUID:
-    """An id in a path; what is no id names nothing. Raises ``NotFound``."""
+    """Parse an id in a path. Raises ``NotFound`` for what is no id."""
     try:
         return UUID(text)
     except ValueError:
@@ -41,7 +41,7 @@ def uuid_of(text: str) -> UUID:
 
 
 def storable(text: str) -> str:
-    """A name in a path; what cannot be stored names nothing. Raises ``NotFound``."""
+    """Check a name in a path. Raises ``NotFound`` for what cannot be stored."""
     if "\x00" in text:
         raise NotFound("there is no such thing")
     return text

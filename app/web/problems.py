@@ -1,5 +1,5 @@
-"""Errors as HTTP answers, RFC 9457 ``application/problem+json`` with a stable ``code``: one table from an error to its
-problem, and one from a fault of validation to our words for it.
+"""Answer errors as problems, RFC 9457 ``application/problem+json`` with a stable ``code``: one table from an error to
+its problem, and one from a fault of validation to our message for it.
 """
 
 import json
@@ -26,7 +26,7 @@ Fault = tuple[str, str]
 """A path, and what is wrong there."""
 
 _OTHER: Final = "it is not valid"
-_WORDS: Final = {
+_MESSAGES: Final = {
     "missing": "it is required",
     "extra_forbidden": "there is no such field",
     "dict_type": "it must be an object",
@@ -67,26 +67,26 @@ _WORDS: Final = {
 
 
 def path_of(place: tuple[Any, ...] | list[Any]) -> str:
-    """Where a fault is, as in ``params.prompt``."""
+    """Write the place of a fault as in ``params.prompt``."""
     return ".".join(str(part) for part in place)
 
 
-def word_of(fault: Mapping[str, Any]) -> str:
-    """What is wrong, of one fault that the validating library found."""
-    about = fault.get("ctx", {})
+def message_of(fault: Mapping[str, Any]) -> str:
+    """Our message for a fault that the validating library found."""
+    context = fault.get("ctx", {})
     if fault["type"] == "value_error":
-        # Raised by a check of ours, with our words.
-        return str(about["error"])
-    return _WORDS.get(fault["type"], _OTHER).format_map(about)
+        # Raised by a check of ours, with our message.
+        return str(context["error"])
+    return _MESSAGES.get(fault["type"], _OTHER).format_map(context)
 
 
 def faults_of(error: ValidationError, place: Place = ()) -> tuple[Fault, ...]:
-    """All faults of what stands at a place."""
-    return tuple((path_of([*place, *one["loc"]]), word_of(one)) for one in error.errors(include_url=False))
+    """Translate all faults of the part of a document at a place."""
+    return tuple((path_of([*place, *fault["loc"]]), message_of(fault)) for fault in error.errors(include_url=False))
 
 
-def wrong(place: Place, message: str) -> InvalidRequest:
-    """The refusal of a request for one fault."""
+def invalid_at(place: Place, message: str) -> InvalidRequest:
+    """Make the error for one fault of a request."""
     return InvalidRequest("the request is not valid", ((path_of(place), message),))
 
 
@@ -94,7 +94,7 @@ log = structlog.get_logger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 MOST_FAULTS: Final = 100
-"""More of one request are not told: the answer would be larger than what was asked."""
+"""More faults of one request are not listed: the response would be larger than the request."""
 
 TABLE: Final[dict[type[errors.GatewayError], tuple[int, str]]] = {
     errors.InvalidRequest: (422, "invalid_request"),
@@ -143,7 +143,7 @@ class Problem(Response):
 
 
 def of_error(error: errors.GatewayError) -> Problem:
-    """The answer to one of our errors."""
+    """Make the response to one of our errors."""
     status, code = TABLE[type(error)]
     headers: dict[str, str] = {}
     extra: dict[str, Any] = {}
@@ -172,7 +172,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> Response:
         # The first part says where the parameter stood: in the query, a header.
-        faults = tuple((path_of(one["loc"][1:]), word_of(one)) for one in error.errors())
+        faults = tuple((path_of(fault["loc"][1:]), message_of(fault)) for fault in error.errors())
         return of_error(errors.InvalidRequest("the request is not valid", faults))
 
     @app.exception_handler(HTTPException)
@@ -195,11 +195,11 @@ def install(app: FastAPI) -> None:
 
 
 def _methods(app: FastAPI, path: str) -> list[str]:
-    """All methods of a path as it is documented: the framework names those of the first route that it finds, which
-    may be another's (`/v1/tasks/batch` looks like a task's id)."""
+    """List all documented methods of a path: the framework names those of the first route that matches, which may be
+    another's (`/v1/tasks/batch` looks like a task's id)."""
     documented = app.openapi()["paths"]
-    matching = [one for one in documented if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", one), path)]
-    closest = min(matching, key=lambda one: one.count("{"), default=None)
+    matching = [template for template in documented if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path)]
+    closest = min(matching, key=lambda template: template.count("{"), default=None)
     return sorted(method.upper() for method in documented[closest]) if closest else []
 
 

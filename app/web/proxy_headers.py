@@ -1,9 +1,9 @@
-"""Whose request it is behind a proxy: the innermost middleware that reads X-Forwarded-For, where it is believed.
+"""Find the client's address behind trusted proxies: a middleware that reads X-Forwarded-For.
 
 Every proxy on the way appends the address that it was called from, so the list is read from its end: as long as the
-speaker is a proxy that the operator named, the entry before it is true. What stands further left may have been sent
-by anybody. Uvicorn's own middleware is not used: it takes any text for an address, and does not know an IPv4 proxy
-that speaks to a socket of IPv6.
+peer is a proxy that the operator trusts, the entry before it is true. What stands further left may have been sent by
+anybody. Uvicorn's own middleware is not used: it takes any text for an address, and does not know an IPv4 proxy that
+connects to a socket of IPv6.
 """
 
 import ipaddress
@@ -19,13 +19,13 @@ ANYBODY: Final = "*"
 _EVERYWHERE: Final = ("0.0.0.0/0", "::/0")
 
 
-def believe(app: ASGIApp, proxies: Sequence[str]) -> ASGIApp:
-    """The application, with the address (and scheme) that these proxies forward. ``proxies``: addresses and
-    networks, or ``*`` for anybody. Without any, the application as it is: no header is looked at."""
+def trust_proxies(app: ASGIApp, proxies: Sequence[str]) -> ASGIApp:
+    """Wrap the application so that it sees the client's address and scheme as these proxies forward them. ``proxies``:
+    addresses and networks, or ``*`` for anybody. Without any, no header is read."""
     if not proxies:
         return app
-    named = [one for entry in proxies for one in (_EVERYWHERE if entry == ANYBODY else (entry,))]
-    trusted = [ipaddress.ip_network(one, strict=False) for one in named]
+    networks = [network for entry in proxies for network in (_EVERYWHERE if entry == ANYBODY else (entry,))]
+    trusted = [ipaddress.ip_network(network, strict=False) for network in networks]
 
     async def forwarded(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope.get("client") is not None:
@@ -36,31 +36,32 @@ def believe(app: ASGIApp, proxies: Sequence[str]) -> ASGIApp:
 
 
 def _as_forwarded(scope: Scope, trusted: Sequence[IpNetwork]) -> Scope:
-    speaker = read_address(scope["client"][0])
-    if speaker is None or not _is_in(speaker, trusted):
+    peer = read_address(scope["client"][0])
+    if peer is None or not _is_in(peer, trusted):
         return scope
     lists = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
     schemes = [value.strip().decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-proto"]
-    client = _first_stranger(speaker, ",".join(lists), trusted)
+    client = _last_untrusted(peer, ",".join(lists), trusted)
     scheme = schemes[0] if len(schemes) == 1 and schemes[0] in ("http", "https") else scope["scheme"]
     # The port that a proxy was called from is not forwarded.
-    return {**scope, "scheme": scheme} | ({} if client is speaker else {"client": (str(client), 0)})
+    return {**scope, "scheme": scheme} | ({} if client is peer else {"client": (str(client), 0)})
 
 
-def _first_stranger(speaker: IpAddress, forwarded: str, trusted: Sequence[IpNetwork]) -> IpAddress:
-    """From the end: the first that is no proxy of ours; else the last one that could be read."""
+def _last_untrusted(peer: IpAddress, forwarded: str, trusted: Sequence[IpNetwork]) -> IpAddress:
+    """The last address of the list that is no trusted proxy; if there is none, the first one up to which all could be
+    read."""
     for text in reversed(forwarded.split(",")):
-        found = read_address(text)
-        if found is None:
+        address = read_address(text)
+        if address is None:
             break
-        speaker = found
-        if not _is_in(found, trusted):
+        peer = address
+        if not _is_in(address, trusted):
             break
-    return speaker
+    return peer
 
 
 def read_address(text: str) -> IpAddress | None:
-    """An address as proxies write it: bare, with a port, in brackets; an IPv4 one mapped to IPv6 as IPv4."""
+    """Parse an address as proxies write it: bare, with a port, in brackets; an IPv4 one mapped to IPv6 as IPv4."""
     text = text.strip()
     if text.startswith("[") and "]" in text:
         text = text[1:].partition("]")[0]
@@ -68,10 +69,10 @@ def read_address(text: str) -> IpAddress | None:
         text = text.partition(":")[0]
     try:
         # The name of an interface, of any length, may follow a % in IPv6: it means nothing here.
-        found = ipaddress.ip_address(text.partition("%")[0])
+        address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    return getattr(found, "ipv4_mapped", None) or found
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _is_in(address: IpAddress, networks: Sequence[IpNetwork]) -> bool:

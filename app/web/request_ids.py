@@ -1,4 +1,4 @@
-"""Around every route but the callbacks': an id for the request, in its logs and in its answer, and its span."""
+"""Give each request an id, in its logs and in its response, and a span; a middleware around all but callbacks."""
 
 import re
 import time
@@ -12,17 +12,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.runtime import traces
 
 HEADER: Final = b"x-request-id"
-_SANE: Final = re.compile(rb"[A-Za-z0-9._:/+=-]{1,100}")
+_WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9._:/+=-]{1,100}")
 """As long as the audit keeps it."""
 TRACED: Final = "/v1/"
-"""What serves clients; health and metrics are asked for all the time and tell nothing."""
+"""Routes for clients; requests for health and metrics are frequent and not worth a span."""
 
 log = structlog.get_logger(__name__)
 
 
 class RequestIds:
-    """Takes over ``X-Request-ID`` if it is sane and holds no secret of ours, else makes one, and answers with it. A
-    caller's ``traceparent`` is honoured: these routes are internal."""
+    """Middleware that takes ``X-Request-ID`` from the caller if it is well-formed and holds no secret of ours, else
+    makes one, and returns it. A caller's ``traceparent`` is continued: these routes are internal."""
 
     def __init__(self, app: ASGIApp, redact: Callable[[str], str] = str) -> None:
         self._app = app
@@ -49,7 +49,7 @@ class RequestIds:
             await self._answer(scope, receive, send, request_id)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> int:
-        """Have it answered; the status, 0 if there was no answer."""
+        """Run the application; returns the status, 0 if there was no response."""
         started = time.perf_counter()
         status = 0
 
@@ -70,10 +70,10 @@ class RequestIds:
 
 
 def id_of(headers: Any) -> str:
-    """The caller's id for a request if it is one word of usual letters, else a new one."""
-    given = _header(headers, HEADER)
-    if given is not None and _SANE.fullmatch(given.encode("latin-1")):
-        return given
+    """The caller's id for a request if it is well-formed, else a new one."""
+    sent = _header(headers, HEADER)
+    if sent is not None and _WELL_FORMED.fullmatch(sent.encode("latin-1")):
+        return sent
     return uuid.uuid4().hex
 
 

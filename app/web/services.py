@@ -1,4 +1,4 @@
-"""What the routes work with: each asks for the parts of its process that it uses, and gets them with the request."""
+"""Inject services into routes: each route names the parts of its process that it uses."""
 
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ SERVICES: Final = "gateway.services"
 
 
 def service(name: str) -> Any:
-    """A dependency: the attribute of this name of the gateway's ``Services``."""
+    """Make a dependency: the attribute of this name of the gateway's ``Services``."""
 
     # Not a plain function: FastAPI runs those in a thread, for each request.
     async def find(request: Request) -> Any:

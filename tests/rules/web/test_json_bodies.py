@@ -14,7 +14,7 @@ from app.runtime.egress import EgressPolicy
 from app.submissions.accept import ListDigest, digest_of
 from app.submissions.intake import MOST_BATCH_BYTES, MOST_TASK_BYTES, _tasks_in, check_task
 from app.web.decoding import decode
-from app.web.problems import word_of
+from app.web.problems import message_of
 
 HALF = b"\\ud83c"
 """Half of an emoji, as JavaScript writes a text that was cut."""
@@ -184,7 +184,9 @@ def test_a_batch_is_taken_apart_without_a_second_copy_of_it() -> None:
 
 def test_every_kind_of_fault_has_a_word() -> None:
     for kind in get_args(pydantic_core.core_schema.ErrorType):
-        assert word_of({"type": kind, "ctx": {"error": ValueError("ours"), "expected": "a", "ge": 1, "le": 2} | BOUNDS})
+        assert message_of(
+            {"type": kind, "ctx": {"error": ValueError("ours"), "expected": "a", "ge": 1, "le": 2} | BOUNDS}
+        )
 
 
 BOUNDS = {"min_length": 1, "max_length": 2, "expected_schemes": "http"}

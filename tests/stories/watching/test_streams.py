@@ -232,7 +232,7 @@ async def test_a_drain_ends_streams_at_once(gateway: Running) -> None:
 @on_sqlite
 async def test_there_are_places_for_so_many_streams_and_they_are_given_back(gateway: Running) -> None:
     places = gateway.gateway.services.watch._places
-    places._most, places._most_of_one = 2, 2
+    places._most, places._most_per_client = 2, 2
     task = await gateway.submit()
     path = f"/v1/tasks/{task['id']}/stream"
     async with stream(gateway.api, path), stream(gateway.api, "/v1/stream"):

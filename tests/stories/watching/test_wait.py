@@ -184,7 +184,7 @@ async def test_a_caller_that_goes_away_gives_its_place_back(gateway: Running) ->
 @on_sqlite
 async def test_there_are_places_for_so_many_and_no_more(gateway: Running) -> None:
     places = gateway.gateway.services.watch._waits._places
-    places._most, places._most_of_one = 5, 3
+    places._most, places._most_per_client = 5, 3
     made = (await gateway.api.post("/v1/clients", json={"name": "chief", "admin": True})).json()
     other = {"Authorization": f"Bearer {made['api_key']}"}
     task = await gateway.submit()

@@ -176,7 +176,7 @@ async def test_a_body_of_a_client_that_trickles_is_408(gateway: Running) -> None
         await line.trickle(b" ", every_s=0.05, timeout_s=8)
         assert status_of(line.heard) == 408
         assert problem_of(line.heard)["code"] == "too_slow"
-    assert gateway.gateway.services.bodies.held == 0
+    assert gateway.gateway.services.bodies.taken == 0
 
 
 async def test_the_bodies_being_read_are_bounded_together(gateway: Running) -> None:
@@ -196,7 +196,7 @@ async def test_the_bodies_being_read_are_bounded_together(gateway: Running) -> N
 
 
 async def _holds(gateway: Running, size: int) -> bool:
-    return gateway.gateway.services.bodies.held == size
+    return gateway.gateway.services.bodies.taken == size
 
 
 async def test_an_answer_that_nobody_reads_is_cut(gateway: Running) -> None:
