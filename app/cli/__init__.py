@@ -1,11 +1,11 @@
-"""The commands. Short ones open the database beside a running server, on SQLite too."""
+"""The command line. Short commands open the database beside a running server, on SQLite too."""
 
 import sys
 from collections.abc import Sequence
 
 import typer
 
-from app.cli import callbacks, clients, processes, submissions, tasks, upkeep
+from app.cli import admin, callbacks, clients, processes, submissions, tasks
 from app.cli.connect import fail
 from app.errors import GatewayError
 from app.settings import BadSettings
@@ -20,9 +20,9 @@ app.command()(processes.sandbox)
 app.command()(processes.demo)
 app.command()(callbacks.callback_url)
 app.command("recover")(submissions.recover_tasks)
-app.command("audit")(upkeep.list_acts)
-app.command("drift")(upkeep.list_drift)
-app.command()(upkeep.purge)
+app.command("audit")(admin.list_acts)
+app.command("drift")(admin.list_drift)
+app.command()(admin.purge)
 app.add_typer(clients.app, name="clients")
 app.add_typer(submissions.app, name="submissions")
 app.add_typer(callbacks.app, name="callbacks")
@@ -30,12 +30,11 @@ app.add_typer(tasks.app, name="tasks")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line (that of the process, if none is given). Every expected fault is one clear message and
-    exit code 1."""
-    given = sys.argv[1:] if arguments is None else arguments
+    """Run the command line, by default that of the process. Every expected error is one message and exit code 1."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        # An argument is pasted as well as a setting is.
-        app(args=[trimmed(argument) for argument in given])
+        # An argument that was pasted may have white space around it, as a setting may.
+        app(args=[trimmed(argument) for argument in arguments])
     except BadSettings as error:
         fail("The settings are not usable:\n  " + "\n  ".join(error.faults))
     except GatewayError as error:

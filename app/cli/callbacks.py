@@ -1,4 +1,4 @@
-"""The commands of the inbound log, and of the URLs by which callbacks come."""
+"""Commands of the inbound log of callbacks, and of callback URLs."""
 
 import json
 from typing import Annotated
@@ -34,14 +34,14 @@ def list_callbacks(
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
 ) -> None:
     """List received callbacks, newest first, one a line: id, time, family, disposition, count, task, detail."""
-    found = with_database(
+    callbacks = with_database(
         lambda db: log.page(
             db, task_id=task, disposition=disposition.value if disposition else None, family=family, limit=limit
         )
     )
-    for one in found:
-        shown = ("id", "received_at", "family", "disposition", "count", "task_id", "detail")
-        typer.echo("\t".join("-" if one[name] is None else str(one[name]) for name in shown))
+    columns = ("id", "received_at", "family", "disposition", "count", "task_id", "detail")
+    for callback in callbacks:
+        typer.echo("\t".join("-" if callback[name] is None else str(callback[name]) for name in columns))
 
 
 @app.command("replay")
@@ -50,5 +50,5 @@ def replay_callback(
 ) -> None:
     """Read a stored callback anew and apply it, as of the time when it was first received."""
     by = audit.command_line()
-    done = with_context(lambda context: replay.replay(context, by, callback_id, notify=notify))
-    typer.echo(json.dumps(done, indent=2, ensure_ascii=False))
+    result = with_context(lambda context: replay.replay(context, by, callback_id, notify=notify))
+    typer.echo(json.dumps(result, indent=2, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""The commands of clients and their keys."""
+"""Commands of clients and their API keys."""
 
 import json
 from typing import Annotated
@@ -21,21 +21,22 @@ def create_client(
 ) -> None:
     """Make a client, and print its API key and webhook secret this once."""
     by = audit.command_line()
-    made = with_database(lambda db: clients.create(db, Clock(), by, name, is_admin=admin))
-    shown = {"name": name, "admin": admin, "api_key": made.api_key, "webhook_secret": made.webhook_secret}
-    typer.echo(json.dumps(shown, indent=2))
+    new = with_database(lambda db: clients.create(db, Clock(), by, name, is_admin=admin))
+    document = {"name": name, "admin": admin, "api_key": new.api_key, "webhook_secret": new.webhook_secret}
+    typer.echo(json.dumps(document, indent=2))
 
 
 @app.command("list")
 def list_clients() -> None:
     """List clients, one a line: name, admin or client, when made, when revoked, when the key was used last, and, of
     one whose old key goes on, until when and when that was used last."""
-    for one in with_database(clients.list_all):
-        role = "admin" if one.is_admin else "client"
-        revoked = f"revoked {rfc3339(one.revoked_at)}" if one.revoked_at else "active"
-        columns = [one.name, role, when(one.created_at), revoked, f"used {when(one.key_used_at)}"]
-        if one.previous_key_until is not None:
-            columns.append(f"old key until {rfc3339(one.previous_key_until)}, used {when(one.previous_key_used_at)}")
+    for client in with_database(clients.list_all):
+        role = "admin" if client.is_admin else "client"
+        revoked = f"revoked {rfc3339(client.revoked_at)}" if client.revoked_at else "active"
+        columns = [client.name, role, when(client.created_at), revoked, f"used {when(client.key_used_at)}"]
+        if client.previous_key_until is not None:
+            until, used_at = rfc3339(client.previous_key_until), when(client.previous_key_used_at)
+            columns.append(f"old key until {until}, used {used_at}")
         typer.echo("\t".join(columns))
 
 
@@ -46,10 +47,10 @@ def rotate_key(
 ) -> None:
     """Make a new API key, and print it this once; the old one goes on beside it for a while."""
     by = audit.command_line()
-    made = with_database(lambda db: keys.rotate(db, Clock(), by, name, overlap_hours * 3600))
-    until = made.previous_key_until
-    shown = {"name": name, "api_key": made.api_key, "previous_key_until": rfc3339(until) if until else None}
-    typer.echo(json.dumps(shown, indent=2))
+    new = with_database(lambda db: keys.rotate(db, Clock(), by, name, overlap_hours * 3600))
+    until = new.previous_key_until
+    document = {"name": name, "api_key": new.api_key, "previous_key_until": rfc3339(until) if until else None}
+    typer.echo(json.dumps(document, indent=2))
 
 
 @app.command("drop-old-key")

@@ -1,4 +1,4 @@
-"""How a short command reaches the database, beside whatever else uses it, and how it prints."""
+"""Run short commands on the configured database, beside whatever else uses it, and print their results."""
 
 import asyncio
 import json
@@ -22,11 +22,11 @@ T = TypeVar("T")
 
 
 def with_database(story: Callable[[Database], Awaitable[T]]) -> T:
-    """Run one story on the configured database, beside whatever else uses it. It makes none: one that is not there is
-    a setting that is not there, and what was written into a fresh one nobody would ever read."""
+    """Run one story on the configured database. It creates none: where there is none a setting is missing, and nobody
+    would ever read what was written into a fresh one."""
     url = database_settings().database_url.get_secret_value()
     require_database(url)
-    say_database(url)
+    print_database(url)
 
     async def run() -> T:
         db = open_database(url)
@@ -40,8 +40,7 @@ def with_database(story: Callable[[Database], Awaitable[T]]) -> T:
 
 
 def with_context(story: Callable[[Context], Awaitable[T]]) -> T:
-    """Run one story with all that a story works with, beside whatever else uses the database. Other processes find
-    what it changed at the next turn of their loops."""
+    """Run one story with a context. Other processes find what it changed at the next iteration of their loops."""
     settings = load_settings()
     set_up(settings.log_format, settings.log_level)
 
@@ -56,14 +55,14 @@ def with_context(story: Callable[[Context], Awaitable[T]]) -> T:
 
 
 def require_database(url: str) -> None:
-    """Raises ``NoDatabase`` where a SQLite file is yet to be made. (PostgreSQL says so itself.)"""
+    """Check that a SQLite file exists. Raises ``NoDatabase``. (PostgreSQL reports it itself.)"""
     parsed = parse_url(url)
     if is_sqlite(parsed):
         find_file(parsed)
 
 
-def say_database(url: str) -> None:
-    """Tell people which database it is that a command works on; not among what it prints for programs."""
+def print_database(url: str) -> None:
+    """Print to standard error which database a command works on."""
     typer.echo(f"database: {name_of(parse_url(url))}", err=True)
 
 
@@ -74,16 +73,16 @@ def fail(message: str) -> NoReturn:
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """A document, times as everywhere."""
+    """Print a document as JSON, times as RFC 3339."""
     typer.echo(json.dumps(document, indent=2, default=rfc3339))
 
 
 def print_counts(counts: dict[str, int]) -> None:
-    """Rows by table, one a line."""
+    """Print counts of rows by table, one a line."""
     for table, rows in counts.items():
         typer.echo(f"{table}\t{rows}")
 
 
 def when(at: datetime | None) -> str:
-    """A moment that may not have come."""
+    """Write a time as RFC 3339, None as "never"."""
     return rfc3339(at) or "never"

@@ -1,4 +1,4 @@
-"""The commands that run until they are stopped, and the schema's.
+"""Commands that run until they are stopped, and ``migrate``.
 
 Each imports what it runs when it is called: the web framework takes as long to load as all that a short command does.
 """
@@ -11,7 +11,7 @@ import typer
 import uvloop
 from pydantic import ValidationError
 
-from app.cli.connect import fail, require_database, say_database
+from app.cli.connect import fail, print_database, require_database
 from app.database.migrate import migrate as migrate_schema
 from app.runtime.logging import set_up
 from app.settings import Settings, database_settings, load_settings, unknown_names
@@ -51,11 +51,11 @@ def migrate(
 ) -> None:
     """Bring the schema to head. Safe when several do it at once."""
     settings = database_settings()
-    # A file of settings that is not filled in names no database: the default one would be made, and never used.
+    # A .env file that is not filled in names no database: the default one would be created, and never used.
     if "database_url" not in settings.model_fields_set and Path(".env").exists():
         load_settings()
     url = settings.database_url.get_secret_value()
-    say_database(url)
+    print_database(url)
     migrate_schema(url, to)
     typer.echo(f"The schema is at {to}.")
 
@@ -75,7 +75,7 @@ def sandbox(
     try:
         config = load_config(faults, scale=scale, seed=seed, api_key=key)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
         fail("The sandbox cannot be configured so:\n  " + "\n  ".join(lines))
     except ValueError as error:
         fail(str(error))

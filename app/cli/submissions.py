@@ -1,4 +1,4 @@
-"""The commands that stop and start sending, and recover after a restore."""
+"""Commands that hold and release submissions, and recover after a restore."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -26,9 +26,9 @@ def hold_submissions(
 def release_submissions() -> None:
     """End the hold by hand. Where there is none, the next probe of what stands still is due now, and models that are
     held go on."""
-    found = with_context(lambda context: hold_by_hand.release(context, audit.command_line()))
-    still = {what: why["reason"] for what, why in found["standing_still"].items() if why is not None}
-    held = ", ".join(f"{what} ({reason})" for what, reason in still.items())
+    state = with_context(lambda context: hold_by_hand.release(context, audit.command_line()))
+    holds = {what: hold["reason"] for what, hold in state["standing_still"].items() if hold is not None}
+    held = ", ".join(f"{what} ({reason})" for what, reason in holds.items())
     typer.echo(f"Released. Still held: {held}; a probe decides." if held else "Released: submissions go on.")
 
 
@@ -56,9 +56,9 @@ def recover_tasks(
 
 def _time(text: str) -> datetime:
     try:
-        found = datetime.fromisoformat(text)
-        if found.tzinfo is None:
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is None:
             raise ValueError
-        return found.astimezone(UTC)
+        return time.astimezone(UTC)
     except (ValueError, OverflowError):
         fail(f"{text!r} is no time with its offset, such as 2026-01-31T13:30:00Z.")

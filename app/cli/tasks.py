@@ -1,4 +1,4 @@
-"""The commands of single tasks."""
+"""Commands of single tasks."""
 
 from typing import Annotated
 from uuid import UUID

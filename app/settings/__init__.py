@@ -1,4 +1,4 @@
-"""The settings: environment variables with the prefix GATEWAY_, and a .env file. All faults are told at once."""
+"""Settings: environment variables with the prefix GATEWAY_, and a .env file. All faults are reported at once."""
 
 from app.settings.model import PREFIX, BadSettings, Settings, database_settings, load_settings, unknown_names
 

@@ -1,4 +1,4 @@
-"""Web addresses of the settings. What is returned is made of the parts that were checked."""
+"""Check URLs of the settings. What is returned is made of the parts that were checked."""
 
 import ipaddress
 import re
@@ -11,8 +11,8 @@ _USER: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})*")
 
 
 def web_address(value: str) -> SplitResult:
-    """The parts of an http or https URL: the scheme and the host in lower case, a path without slashes at its end, and
-    nothing else. Raises ``ValueError``."""
+    """Check an http or https URL, and return its parts: the scheme and the host in lower case, a path without slashes
+    at its end, and nothing else. Raises ``ValueError``."""
     parts = _split(value)
     if "@" in parts.netloc:
         raise ValueError("it must have no user and no password")
@@ -34,7 +34,7 @@ def web_origin(value: str) -> str:
 
 
 def proxy_address(value: str) -> str:
-    """The URL of a proxy, which may have a user and a password; without a scheme it is taken for http. Raises
+    """Check the URL of a proxy, which may have a user and a password; without a scheme it is taken for http. Raises
     ``ValueError``."""
     parts = _split(value if "://" in value else f"http://{value}")
     user, at, _ = parts.netloc.rpartition("@")
@@ -57,13 +57,12 @@ def is_loopback(host: str) -> bool:
 
 
 def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that a host is written as, without brackets; an IPv4 address in IPv6's form as itself. None for a
-    name."""
+    """Parse a host without brackets as an IP address, an IPv4 address mapped to IPv6 as IPv4. None for a name."""
     try:
-        found = ipaddress.ip_address(host)
+        address = ipaddress.ip_address(host)
     except ValueError:
         return None
-    return (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found
+    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
 
 
 def _split(value: str) -> SplitResult:

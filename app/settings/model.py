@@ -1,4 +1,4 @@
-"""The settings themselves: what each is checked for, and how its faults are told."""
+"""Define and load the settings: types, defaults, checks, and the messages of their faults."""
 
 import ipaddress
 import math
@@ -26,7 +26,7 @@ from app.errors import InvalidRequest
 from app.rules.policy import Policy, Thresholds
 from app.runtime.egress import EgressPolicy
 from app.settings.addresses import is_loopback, web_address, web_origin
-from app.settings.proxies import authorities_in, concerns, usable_proxy
+from app.settings.proxies import applies_to, authorities_in, usable_proxy
 from app.settings.sources import SHARED, NotText, PlainDotEnv, lower_case_first, members, plain, trimmed
 
 PREFIX = "GATEWAY_"
@@ -37,7 +37,7 @@ S = TypeVar("S", bound=BaseSettings)
 
 
 class BadSettings(Exception):
-    """The process cannot start. ``faults``: one line for each, which names the variable and holds no value."""
+    """The settings are not usable. ``faults``: one line for each, which names the variable and holds no value."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
@@ -47,7 +47,7 @@ class BadSettings(Exception):
 def _finite(value: float) -> float:
     if not math.isfinite(value):
         raise ValueError("it must be a finite number")
-    # There is no upper bound; what is longer than the process will live is held where timers can count it.
+    # There is no upper bound; what is longer than the process will live is cut to what timers can count.
     return min(value, LONGEST_S)
 
 
@@ -65,20 +65,20 @@ def _network(value: str) -> str:
 
 
 def _aliases(value: Any) -> Any:
-    """Pairs as in ``old=new``, as a table."""
+    """Parse pairs as in ``old=new``."""
     if not isinstance(value, list):
         return value
-    found: dict[str, str] = {}
+    aliases: dict[str, str] = {}
     for pair in value:
         old, _, new = (plain(trimmed(part)) for part in pair.partition("="))
         if not old or not new:
             raise ValueError("it must be a comma-separated list of pairs, as in old=new")
         if old == new:
             raise ValueError("a model cannot stand in for itself")
-        if old in found:
+        if old in aliases:
             raise ValueError("a model is named twice on the left")
-        found[old] = new
-    return found
+        aliases[old] = new
+    return aliases
 
 
 def _forwarder(value: str) -> str:
@@ -89,7 +89,7 @@ def _forwarder(value: str) -> str:
 
 
 Positive = Annotated[float, Field(gt=0), AfterValidator(_finite)]
-Secret = Annotated[SecretStr, AfterValidator(lambda held: SecretStr(_secret(held.get_secret_value())))]
+Secret = Annotated[SecretStr, AfterValidator(lambda secret: SecretStr(_secret(secret.get_secret_value())))]
 Cidr = Annotated[str, AfterValidator(_network)]
 Origin = Annotated[str, AfterValidator(web_origin)]
 Forwarder = Annotated[str, AfterValidator(_forwarder)]
@@ -97,7 +97,7 @@ _SHARED_TEXT: Final = (*SHARED, "ssl_cert_file", "ssl_cert_dir")
 
 
 class DatabaseSettings(BaseSettings):
-    """The database alone, and what holds for all settings."""
+    """The setting of the database, and what holds for all settings."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -119,7 +119,7 @@ class DatabaseSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What code gives, the environment, the .env file; the first that has a value."""
+        """Order the sources: arguments, the environment, the .env file; the first that has a value wins."""
         env_file = getattr(dotenv_settings, "env_file", None)
         dotenv = PlainDotEnv(settings_cls, env_file=env_file)
         return init_settings, lower_case_first(settings_cls), env_settings, dotenv
@@ -127,7 +127,7 @@ class DatabaseSettings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _trim(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """White space around a value is none of it, and a blank value is none."""
+        """Strip white space around values, and drop blank ones."""
         texts = {name: trimmed(value) if isinstance(value, str) else value for name, value in values.items()}
         return {name: value for name, value in texts.items() if value != ""}
 
@@ -135,7 +135,7 @@ class DatabaseSettings(BaseSettings):
     @classmethod
     def _plain(cls, value: Any, info: ValidationInfo) -> Any:
         name = info.field_name or ""
-        # The shared ones are checked where they are heeded: they are meant for other programs too.
+        # The shared ones are checked where they apply: they are meant for other programs too.
         if not isinstance(value, str) or name in _SHARED_TEXT:
             return value
         return members(value) if get_origin(cls.model_fields[name].annotation) in (list, dict) else plain(value)
@@ -227,14 +227,14 @@ class Settings(DatabaseSettings):
     @field_validator("https_proxy", "http_proxy", "all_proxy")
     @classmethod
     def _proxy(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        """None where calls to the vendor do not heed it; ALL_PROXY neither where one for the scheme is heeded."""
+        """Drop a proxy that does not apply to calls to the vendor; ALL_PROXY also where one for the scheme applies."""
         vendor, no_proxy = info.data.get("tempolor_base_url"), info.data.get("no_proxy")
-        # Where those cannot be used, their faults are told, and nothing can be said of the proxy.
+        # Where those are not usable, their faults are reported, and the proxy cannot be checked.
         if value is None or vendor is None or no_proxy is None:
             return None
         name = info.field_name or ""
-        is_beside = name == "all_proxy" and any(info.data.get(one, True) for one in ("https_proxy", "http_proxy"))
-        if is_beside or not concerns(name, urlsplit(vendor), no_proxy):
+        is_overridden = name == "all_proxy" and any(info.data.get(key, True) for key in ("https_proxy", "http_proxy"))
+        if is_overridden or not applies_to(name, urlsplit(vendor), no_proxy):
             return None
         return SecretStr(usable_proxy(value.get_secret_value()))
 
@@ -256,11 +256,11 @@ class Settings(DatabaseSettings):
     @property
     def vendor_proxy(self) -> str | None:
         """The proxy through which the vendor is called, with its user and password."""
-        heeded = self.https_proxy or self.http_proxy or self.all_proxy
-        return heeded.get_secret_value() if heeded is not None else None
+        proxy = self.https_proxy or self.http_proxy or self.all_proxy
+        return proxy.get_secret_value() if proxy is not None else None
 
     def policy(self) -> Policy:
-        """The times and limits that the rules read."""
+        """Make the policy: the times and limits that the rules read."""
         first_after_s = None if self.query_first_after_s == "auto" else float(self.query_first_after_s)
         return Policy(
             max_in_flight=self.submit_max_in_flight,
@@ -281,7 +281,7 @@ class Settings(DatabaseSettings):
         return EgressPolicy(self.egress_allow_private, tuple(map(ipaddress.ip_network, self.egress_allow_cidrs)))
 
     def thresholds(self) -> Thresholds:
-        """When ``/backlog`` calls work stuck."""
+        """Make the thresholds from which on ``/backlog`` calls work stuck."""
         return Thresholds(
             query_overdue_s=self.backlog_query_overdue_s,
             notification_overdue_s=self.backlog_notification_overdue_s,
@@ -296,12 +296,13 @@ def load_settings() -> Settings:
 
 
 def database_settings() -> DatabaseSettings:
-    """The database alone, for commands that need nothing else. Raises ``BadSettings`` about that variable only."""
+    """Read and check the database's setting alone, for commands that need no other. Raises ``BadSettings`` about that
+    variable only."""
     return _load(DatabaseSettings)
 
 
 def unknown_names() -> list[str]:
-    """Variables with our prefix that are no settings: most likely misspelt."""
+    """Find variables with our prefix that are no settings: most likely misspelt."""
     known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
     return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
 
@@ -310,7 +311,7 @@ def _load(kind: type[S]) -> S:
     try:
         return kind()
     except ValidationError as error:
-        faults = [_fault(one["loc"], one["msg"], one["type"]) for one in error.errors()]
+        faults = [_fault(fault["loc"], fault["msg"], fault["type"]) for fault in error.errors()]
         raise BadSettings(list(dict.fromkeys(faults))) from None
     except (NotText, UnicodeDecodeError):
         raise BadSettings([f"{Path('.env').absolute()}: it must be text in UTF-8"]) from None

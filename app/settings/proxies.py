@@ -1,7 +1,7 @@
-"""Calls to the vendor over a proxy (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY), and whom they trust over TLS
-(SSL_CERT_FILE, SSL_CERT_DIR).
+"""Check the proxy for calls to the vendor (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY) and the certificate
+authorities that they trust (SSL_CERT_FILE, SSL_CERT_DIR).
 
-The variables are read here and nowhere else: a library that read them for itself would not tell us what it cannot use.
+The variables are read here and nowhere else: a library that read them itself would not report what it cannot use.
 """
 
 import functools
@@ -20,9 +20,9 @@ _PORTS: Final = {"https": 443, "http": 80}
 _WITH_PORT: Final = re.compile(r"(?P<host>\[[^]]*\]|[^:]*):(?P<port>\d+)")
 
 
-def concerns(variable: str, vendor: SplitResult, no_proxy: str) -> bool:
-    """Whether calls to the vendor heed a variable: the one of the URL's scheme, or that of all, and neither for this
-    machine nor for what NO_PROXY excepts, separated by blanks."""
+def applies_to(variable: str, vendor: SplitResult, no_proxy: str) -> bool:
+    """Whether a variable applies to calls to the vendor: the one of the URL's scheme and ALL_PROXY do, but not for this
+    machine, and not for what NO_PROXY excepts, separated by blanks."""
     host = vendor.hostname or ""
     if variable not in (_BY_SCHEME[vendor.scheme], "all_proxy") or is_loopback(host):
         return False
@@ -31,16 +31,16 @@ def concerns(variable: str, vendor: SplitResult, no_proxy: str) -> bool:
 
 
 def usable_proxy(value: str) -> str:
-    """The URL of a proxy that we can speak to. Raises ``ValueError``."""
-    scheme, found, _ = plain(value).partition("://")
-    if found and scheme.lower() not in ("http", "https"):
+    """Check the URL of an http or https proxy. Raises ``ValueError``."""
+    scheme, separator, _ = plain(value).partition("://")
+    if separator and scheme.lower() not in ("http", "https"):
         raise ValueError("proxies are asked over http or https only, as in http://proxy.example:3128")
     return proxy_address(value)
 
 
 def _excepts(entry: str, host: str, port: int) -> bool:
-    """Whether one entry of NO_PROXY means the host: ``*``, an address, a network, or a name with all names below it;
-    each but a network also with a port. What is none of these means nobody."""
+    """Whether an entry of NO_PROXY matches the host: ``*``, an address, a network, or a name with its subdomains; each
+    but a network also with a port. Anything else matches nothing."""
     if entry == "*":
         return True
     with_port = _WITH_PORT.fullmatch(entry)
@@ -49,12 +49,12 @@ def _excepts(entry: str, host: str, port: int) -> bool:
     name = (with_port["host"] if with_port is not None else entry).replace("[", "").replace("]", "").lower()
     address = address_of(host)
     if address is not None:
-        return _holds(name, address)
+        return _contains(name, address)
     name = name.removeprefix("*").strip(".")
     return bool(name) and f".{host}".endswith(f".{name}")
 
 
-def _holds(network: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+def _contains(network: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     try:
         return address in ipaddress.ip_network(network, strict=False)
     except ValueError:
@@ -62,12 +62,12 @@ def _holds(network: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address)
 
 
 _HASHED: Final = re.compile(r"[0-9a-f]{8}\.\d+")
-"""How OpenSSL names a certificate that it looks for in a folder."""
+"""The name of a certificate file in a folder that OpenSSL searches."""
 
 
 @functools.cache
 def authorities_in(file: str | None, folders: str | None) -> ssl.SSLContext:
-    """The certificates of a file, or else of folders. Read once: it takes long. Raises ``ValueError``."""
+    """Load certificate authorities of a file, or else of folders. Cached, since it is slow. Raises ``ValueError``."""
     if file is not None:
         return _of_file(file)
     for folder in (folders or "").split(os.pathsep):

@@ -1,7 +1,7 @@
-"""Where the values of settings come from (the environment before the .env file), and what holds for each of them.
+"""Read the values of settings (the environment before the .env file), and normalize each of them.
 
 White space around a value is trimmed: a secret that was made with ``echo`` ends in a newline, and one that was pasted
-has blanks. What remains is used as it stands, so what would only be carried along unseen is refused.
+has blanks. The rest is used as it is, so invisible characters and quotes are refused.
 """
 
 import io
@@ -20,12 +20,12 @@ _QUOTES: Final = frozenset({'""', "''", "``", "“”", "„“", "‘’", "«�
 
 
 def trimmed(value: str) -> str:
-    """The value without what stands around it unseen."""
+    """Strip invisible characters around a value."""
     return _AROUND.sub("", value)
 
 
 def plain(value: str) -> str:
-    """A trimmed value that can be used as it stands. Raises ``ValueError``."""
+    """Check that a trimmed value can be used as it is. Raises ``ValueError``."""
     if not value.isprintable():
         raise ValueError("it has a control character, or another that is not printable, inside")
     _refuse_quotes(value)
@@ -33,15 +33,15 @@ def plain(value: str) -> str:
 
 
 def members(value: str) -> list[str]:
-    """The values of a comma-separated list, each trimmed and plain. Raises ``ValueError``."""
+    """Split a comma-separated list; each value is trimmed and checked. Raises ``ValueError``."""
     _refuse_quotes(value)
     if value.startswith("[") and value.endswith("]"):
         raise ValueError("it is in brackets: separate the values by commas, and write no brackets and no quotes")
-    return [plain(one) for one in map(trimmed, value.split(",")) if one]
+    return [plain(member) for member in map(trimmed, value.split(",")) if member]
 
 
 def _refuse_quotes(value: str) -> None:
-    # A shell takes them away; Docker's --env-file and the environment of a Kubernetes manifest keep them.
+    # A shell removes them; Docker's --env-file and the environment of a Kubernetes manifest keep them.
     if len(value) > 1 and value[0] + value[-1] in _QUOTES:
         raise ValueError("it is in quotes: write the value without them")
 
@@ -55,19 +55,19 @@ class NotText(ValueError):
 
 
 class PlainDotEnv(DotEnvSettingsSource):
-    """A .env file of which each value is taken as it is: a ``${HOME}`` in a secret is a part of the secret. Raises
-    ``NotText``, ``UnicodeDecodeError``."""
+    """Reads a .env file without interpolation: a ``${HOME}`` in a secret is a part of the secret. Raises ``NotText``,
+    ``UnicodeDecodeError``."""
 
     def _read_env_file(self, file_path: Path) -> Mapping[str, str | None]:
         text = file_path.read_text("utf-8")
         # UTF-16 without a mark is letters with zeros between them.
         if "\0" in text:
             raise NotText
-        found = dotenv_values(stream=io.StringIO(text), interpolate=False)
-        return {name.lower(): value for name, value in found.items() if value != ""}
+        values = dotenv_values(stream=io.StringIO(text), interpolate=False)
+        return {name.lower(): value for name, value in values.items() if value != ""}
 
 
 def lower_case_first(settings_cls: type[BaseSettings]) -> InitSettingsSource:
-    """The shared variables in lower case, which go before those in upper case, also where they are empty."""
-    given: dict[str, Any] = {name.upper(): os.environ[name] for name in SHARED if name in os.environ}
-    return InitSettingsSource(settings_cls, given)
+    """Read the shared variables in lower case, which win over those in upper case, also where they are empty."""
+    values: dict[str, Any] = {name.upper(): os.environ[name] for name in SHARED if name in os.environ}
+    return InitSettingsSource(settings_cls, values)

@@ -1,4 +1,4 @@
-"""The commands for what is kept: the audit, and what is old."""
+"""Commands of the audit log, drift and retention."""
 
 import json
 from typing import Annotated
@@ -15,22 +15,22 @@ from app.runtime.clock import Clock
 
 def list_acts(limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, the newest first.")] = 50) -> None:
     """List what admins did, one act a line: when, who, what, to what, and the rest as JSON."""
-    for one in with_database(lambda db: audit.page(db, None, limit)):
-        detail = json.dumps(one["detail"])
-        typer.echo(f"{rfc3339(one['at'])}\t{one['actor']}\t{one['action']}\t{one['target'] or '-'}\t{detail}")
+    for act in with_database(lambda db: audit.page(db, None, limit)):
+        detail = json.dumps(act["detail"])
+        typer.echo(f"{rfc3339(act['at'])}\t{act['actor']}\t{act['action']}\t{act['target'] or '-'}\t{detail}")
 
 
 def list_drift(
     as_json: Annotated[bool, typer.Option("--json", help="As the API has it.")] = False,
 ) -> None:
     """List what the vendor said that nobody knew, seen last first: a line each, with how often, first and last."""
-    found = with_database(drift_log.listed)
+    entries = with_database(drift_log.listed)
     if as_json:
-        print_json({"data": found, "next_cursor": None})
+        print_json({"data": entries, "next_cursor": None})
         return
-    for one in found:
-        seen = f"{one['count']}\t{one['first_seen_at']}\t{one['last_seen_at']}"
-        typer.echo(f"{one['sort']}\t{one['family'] or '-'}\t{seen}\t{one['name']}")
+    for entry in entries:
+        seen = f"{entry['count']}\t{entry['first_seen_at']}\t{entry['last_seen_at']}"
+        typer.echo(f"{entry['sort']}\t{entry['family'] or '-'}\t{seen}\t{entry['name']}")
 
 
 def purge(
