@@ -1,4 +1,4 @@
-"""Callbacks: made when their time has come, in the order of their item, by a bounded number of senders."""
+"""Send callbacks when they are due, those of an item in order, by a bounded number of senders."""
 
 import asyncio
 import functools
@@ -21,8 +21,8 @@ _REUSE_S: Final = 2.0
 """Real seconds that an idle connection is kept; receivers often close theirs after 5, and would cut a callback."""
 
 
-class Lane:
-    """Callbacks that go out one after the other: those of one item. So nothing but faults changes their order."""
+class ItemQueue:
+    """The callbacks of one item, which are sent one after the other, so that nothing but faults changes their order."""
 
     __slots__ = ("busy", "waiting")
 
@@ -41,7 +41,7 @@ class Callback:
     url: str
     make_body: Callable[[], bytes]
     headers: dict[str, str] = field(default_factory=dict)
-    lane: Lane = field(default_factory=Lane)
+    queue: ItemQueue = field(default_factory=ItemQueue)
     tries: int = 0
     done: asyncio.Future[None] | None = None
 
@@ -98,7 +98,7 @@ class AttemptLog:
 
 
 class Deliveries:
-    """Holds callbacks until they are due, sends them, and remembers in ``log`` how that went."""
+    """Schedules callbacks, sends them, and logs each attempt in ``log``."""
 
     def __init__(self, settings: Delivery, scale: float, log_limit: int, now: Now = time.time) -> None:
         self.log = AttemptLog(log_limit, now)
@@ -107,8 +107,8 @@ class Deliveries:
         self._scale = scale
         self._idle: list[httpx.AsyncClient] = []
         self._due: dict[Callback, asyncio.TimerHandle] = {}
-        self._ready: deque[Lane] = deque()
-        self._sending: set[Lane] = set()
+        self._ready: deque[ItemQueue] = deque()
+        self._sending: set[ItemQueue] = set()
         self._senders: set[asyncio.Task[None]] = set()
 
     def __iter__(self) -> Iterator[Attempt]:
@@ -119,7 +119,7 @@ class Deliveries:
 
     @property
     def pending(self) -> int:
-        """Callbacks that are waiting for their time, plus senders at work."""
+        """Callbacks that are not due yet, plus queues that wait for a sender, plus senders at work."""
         return len(self._due) + len(self._ready) + len(self._senders)
 
     def configure(self, settings: Delivery, scale: float) -> None:
@@ -145,10 +145,10 @@ class Deliveries:
         for handle in self._due.values():
             handle.cancel()
         self._due.clear()
-        for lane in (*self._ready, *self._sending):
-            for callback in lane.waiting:
+        for queue in (*self._ready, *self._sending):
+            for callback in queue.waiting:
                 _resolve(callback)
-            lane.waiting.clear()
+            queue.waiting.clear()
 
     def reset(self, log_limit: int) -> None:
         """Forget what is not being sent yet, and begin the log anew."""
@@ -166,10 +166,10 @@ class Deliveries:
 
     async def redeliver(self, number: int) -> Attempt | None:
         """Send the callback of an attempt again, byte for byte; None if the log does not hold it."""
-        found = next((attempt for attempt in self if attempt.number == number), None)
-        if found is None:
+        logged = next((attempt for attempt in self if attempt.number == number), None)
+        if logged is None:
             return None
-        return await self._try(replace(found.callback, lane=Lane(), tries=0, done=None))
+        return await self._try(replace(logged.callback, queue=ItemQueue(), tries=0, done=None))
 
     async def send_raw(self, url: str, body: bytes, headers: dict[str, str]) -> Attempt:
         """Send a body of the caller's own making at once."""
@@ -177,32 +177,32 @@ class Deliveries:
 
     def _send(self, callback: Callback) -> None:
         self._due.pop(callback, None)
-        lane = callback.lane
-        lane.waiting.append(callback)
-        if lane.busy:
+        queue = callback.queue
+        queue.waiting.append(callback)
+        if queue.busy:
             return
-        lane.busy = True
+        queue.busy = True
         if len(self._senders) < self._settings.concurrency:
-            self._start_sender(lane)
+            self._start_sender(queue)
         else:
-            self._ready.append(lane)
+            self._ready.append(queue)
 
-    def _start_sender(self, lane: Lane) -> None:
-        sender = asyncio.get_running_loop().create_task(self._empty(lane))
+    def _start_sender(self, queue: ItemQueue) -> None:
+        sender = asyncio.get_running_loop().create_task(self._empty(queue))
         self._senders.add(sender)
         sender.add_done_callback(self._senders.discard)
 
-    async def _empty(self, lane: Lane) -> None:
-        """Send what is in a lane, then in the lanes that wait for a sender."""
+    async def _empty(self, queue: ItemQueue) -> None:
+        """Send the callbacks of a queue, then those of queues that wait for a sender."""
         while True:
-            self._sending.add(lane)
-            while lane.waiting:
-                await self._try_and_repeat(lane.waiting.popleft())
-            self._sending.discard(lane)
-            lane.busy = False
+            self._sending.add(queue)
+            while queue.waiting:
+                await self._try_and_repeat(queue.waiting.popleft())
+            self._sending.discard(queue)
+            queue.busy = False
             if not self._ready:
                 return
-            lane = self._ready.popleft()
+            queue = self._ready.popleft()
 
     async def _try_and_repeat(self, callback: Callback) -> None:
         log = self.log
@@ -226,8 +226,8 @@ class Deliveries:
                 answer = await self._post(callback, body)
             http_status = answer.status_code
             acknowledged = http_status == 200 and answer.content == ACKNOWLEDGEMENT
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as fault:
-            error = f"{type(fault).__name__}: {fault}".rstrip(": ")
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as failure:
+            error = f"{type(failure).__name__}: {failure}".rstrip(": ")
         return log.add(callback, at, body, (http_status, error, acknowledged))
 
     async def _post(self, callback: Callback, body: bytes) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""Every call that the vendor's API received, and the limits that those calls kept or broke."""
+"""Log the calls of the vendor's API, count them, and rate-limit queries."""
 
 import time
 from collections import Counter, deque
@@ -26,7 +26,7 @@ class Call(NamedTuple):
 
 
 class OpenCall:
-    """A call that has not been answered yet; it is noted in the log that was current when it came."""
+    """A call that has not been answered yet; it is added to the log that was current when it came."""
 
     __slots__ = ("at", "item_ids", "kind", "log", "n", "operation")
 
@@ -39,7 +39,7 @@ class OpenCall:
         self.item_ids: tuple[str, ...] = ()
 
     def ask(self, item_ids: tuple[str, ...]) -> None:
-        """Note which items a query names."""
+        """Note the items of a query."""
         self.item_ids = item_ids
         for item_id in item_ids:
             self.log.queried_at_once += self.log.asked[item_id] > 0
@@ -99,7 +99,7 @@ class Calls:
         return len(self.entries)
 
     def begin(self, operation: str, kind: str) -> OpenCall:
-        """Note that a call came in."""
+        """Note a call that came in."""
         call = OpenCall(self, operation, kind)
         self.open += 1
         self.max_open = max(self.max_open, self.open)
@@ -125,7 +125,7 @@ class Calls:
 
 
 class TokenBucket:
-    """Lets ``rate`` calls a second through, and ``burst`` at once; without a rate, all of them."""
+    """A token bucket: lets ``rate`` calls a second through, and ``burst`` at once; without a rate, all of them."""
 
     def __init__(self, rate: float | None, burst: float | None, now: Now = time.time) -> None:
         self._now = now

@@ -1,4 +1,4 @@
-"""What a sandbox does: its clock, its habits, its faults. Everything that chance decides hangs on ``seed``.
+"""Configure a sandbox: its clock, its habits, its faults. Everything that chance decides depends on ``seed``.
 
 Two clocks. *Vendor seconds* are the seconds of the real service and are divided by ``scale``: how long a work
 takes, how long a callback is late. *Real seconds* are not scaled: what a caller's own time-outs measure, such as
@@ -28,7 +28,7 @@ ALL_GARBAGE: Final[tuple[Garbage, ...]] = ("html_200", "html_502", "empty", "no_
 
 
 class Strict(BaseModel):
-    """A misspelt fault must not pass for a fault that never strikes."""
+    """A model that refuses unknown fields: a misspelt fault must not pass for one that never strikes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -212,7 +212,7 @@ _REPLACED: Final = frozenset({"codes", "http", "missing_operations", *Prices.mod
 
 
 def merged(config: SandboxConfig, changes: dict[str, Any]) -> SandboxConfig:
-    """``config`` with ``changes`` laid over it; nested objects are merged, tables and everything else replaced."""
+    """Merge ``changes`` into ``config``: nested objects are merged, tables and everything else replaced."""
     return SandboxConfig.model_validate(_overlay(config.model_dump(), changes))
 
 
@@ -225,13 +225,13 @@ def _overlay(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_config(faults: str | None = None, **chosen: Any) -> SandboxConfig:
-    """The config of a command line: ``faults`` is ``all``, a JSON object, or a file with one; ``chosen`` fields win.
+    """Load the config of a command line. ``faults``: ``all``, a JSON object, or a file with one; ``chosen`` fields win.
 
     Fields of ``chosen`` that are None count as not given. Raises ``ValueError`` with a readable message.
     """
-    given = {name: value for name, value in chosen.items() if value is not None}
+    fields = {name: value for name, value in chosen.items() if value is not None}
     if faults is None or faults == "all":
-        return all_faults(**given) if faults else SandboxConfig.model_validate(given)
+        return all_faults(**fields) if faults else SandboxConfig.model_validate(fields)
     try:
         text = faults if faults.lstrip().startswith("{") else Path(faults).read_text()
         parsed = json.loads(text)
@@ -239,4 +239,4 @@ def load_config(faults: str | None = None, **chosen: Any) -> SandboxConfig:
         raise ValueError(f"faults: neither 'all', nor a JSON object, nor a file with one: {error}") from error
     if not isinstance(parsed, dict):
         raise ValueError("faults: must be a JSON object")
-    return merged(SandboxConfig.model_validate(given), {**parsed, **given})
+    return merged(SandboxConfig.model_validate(fields), {**parsed, **fields})

@@ -1,4 +1,4 @@
-"""The control API: what the sandbox knows, and what it shall do next. It takes no key; keep it off the network.
+"""The control API: read a sandbox's log, script its answers, change its config. No key; keep it off the network.
 
 Lists answer ``{"data": […], "next": number}``; ``?after=number`` continues, ``?limit`` bounds a page.
 """
@@ -58,7 +58,7 @@ class ControlApi:
             ("POST", "/reset", self.reset),
             ("POST", "/finish", self.finish),
         ]
-        return Router([Route(PREFIX + path, _guarded(run), methods=[method]) for method, path, run in routes])
+        return Router([Route(PREFIX + path, _with_errors(run), methods=[method]) for method, path, run in routes])
 
     async def summary(self, request: Request) -> Response:
         return _answer(self._sandbox.truth())
@@ -72,24 +72,25 @@ class ControlApi:
     async def calls(self, request: Request) -> Response:
         after, limit = _page(request)
         chosen = [call for call in self._sandbox.calls if call.number > after][:limit]
-        found = [call._asdict() for call in chosen]
+        documents = [call._asdict() for call in chosen]
         following = chosen[-1].number if chosen else after
-        return _answer({"data": found, "next": following, "summary": self._sandbox.truth()})
+        return _answer({"data": documents, "next": following, "summary": self._sandbox.truth()})
 
     async def callbacks(self, request: Request) -> Response:
         after, limit = _page(request)
         chosen = [attempt for attempt in self._sandbox.callbacks if attempt.number > after][:limit]
-        return _answer({"data": [_tell(attempt) for attempt in chosen], "next": chosen[-1].number if chosen else after})
+        documents = [_document(attempt) for attempt in chosen]
+        return _answer({"data": documents, "next": chosen[-1].number if chosen else after})
 
     async def send(self, request: Request) -> Response:
         order = SendOrder.model_validate(await _json(request))
         if order.redeliver is not None:
             attempt = await self._sandbox.callbacks.redeliver(order.redeliver)
-            return _refuse(404, "no such attempt in the log") if attempt is None else _answer(_tell(attempt))
+            return _refuse(404, "no such attempt in the log") if attempt is None else _answer(_document(attempt))
         if order.url is None or (order.body is None) == (order.body_base64 is None):
             return _refuse(422, "give redeliver, or url with one of body and body_base64")
         body = (order.body or "").encode() or base64.b64decode(order.body_base64 or "", validate=True)
-        return _answer(_tell(await self._sandbox.callbacks.send_raw(order.url, body, order.headers)))
+        return _answer(_document(await self._sandbox.callbacks.send_raw(order.url, body, order.headers)))
 
     async def script(self, request: Request) -> Response:
         return _answer(self._sandbox.script.pending().model_dump(exclude_none=True))
@@ -102,21 +103,21 @@ class ControlApi:
         return _answer(self._sandbox.config.model_dump())
 
     async def replace_config(self, request: Request) -> Response:
-        self._sandbox.configure(self._whole(await _json(request)))
+        self._sandbox.configure(self._new_config(await _json(request)))
         return await self.config(request)
 
-    def _whole(self, given: Any) -> SandboxConfig:
-        """A whole config; the key and the address stay unless it names them, or its callers would be locked out."""
+    def _new_config(self, body: dict[str, Any]) -> SandboxConfig:
+        """Make a whole config; the key and the address stay unless it names them, or callers would be locked out."""
         kept = {"api_key": self._sandbox.config.api_key, "public_url": self._sandbox.config.public_url}
-        return SandboxConfig.model_validate(kept | given if isinstance(given, dict) else given)
+        return SandboxConfig.model_validate(kept | body)
 
     async def change_config(self, request: Request) -> Response:
         self._sandbox.configure(merged(self._sandbox.config, await _json(request)))
         return await self.config(request)
 
     async def reset(self, request: Request) -> Response:
-        given = await _json(request) if await request.body() else None
-        self._sandbox.reset(self._whole(given) if given is not None else None)
+        body = await _json(request) if await request.body() else None
+        self._sandbox.reset(self._new_config(body) if body is not None else None)
         return _answer(self._sandbox.truth())
 
     async def finish(self, request: Request) -> Response:
@@ -124,7 +125,9 @@ class ControlApi:
         return _answer(self._sandbox.truth())
 
 
-def _guarded(run: Endpoint) -> Endpoint:
+def _with_errors(run: Endpoint) -> Endpoint:
+    """Wrap an endpoint so that faults of a request are answered with 400 and 422."""
+
     async def endpoint(request: Request) -> Response:
         try:
             return await run(request)
@@ -148,21 +151,21 @@ async def _json(request: Request) -> dict[str, Any]:
 
 
 def _page(request: Request) -> tuple[int, int]:
-    given = request.query_params
-    numbers = (given.get("after", "0"), given.get("limit", str(_PAGE)))
+    query = request.query_params
+    numbers = (query.get("after", "0"), query.get("limit", str(_PAGE)))
     after, limit = (int(number) if number.isdecimal() else 0 for number in numbers)
     return after, limit or _PAGE
 
 
-def _tell(attempt: Attempt) -> dict[str, Any]:
-    told = attempt._asdict()
-    del told["callback"]
-    return told
+def _document(attempt: Attempt) -> dict[str, Any]:
+    document = attempt._asdict()
+    del document["callback"]
+    return document
 
 
 def _answer(content: Any) -> Response:
     return Response(msgspec.json.encode(content), media_type="application/json")
 
 
-def _refuse(http_status: int, words: str) -> Response:
-    return Response(msgspec.json.encode({"error": words}), http_status, media_type="application/json")
+def _refuse(http_status: int, message: str) -> Response:
+    return Response(msgspec.json.encode({"error": message}), http_status, media_type="application/json")

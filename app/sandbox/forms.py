@@ -1,4 +1,4 @@
-"""Answers that say what the usual one says in another form, and answers that are far more than they should be."""
+"""Make answers of undocumented forms with the usual content, and answers that are far too large."""
 
 import gzip
 import json
@@ -18,7 +18,7 @@ _PIECE: Final = bytes(b" " * 1024 * 1024)
 
 
 def reshape(form: Form, envelope: dict[str, Any]) -> bytes:
-    """The body of an answer whose usual one is ``envelope``."""
+    """Encode the usual ``envelope`` in another form."""
     content = envelope["data"]
     match form:
         case "flat":
@@ -37,7 +37,7 @@ def reshape(form: Form, envelope: dict[str, Any]) -> bytes:
 
 
 def exceed(excess: Excess, envelope: dict[str, Any]) -> tuple[bytes, dict[str, str]]:
-    """Body and headers of an answer that holds the usual content and far too much with it."""
+    """Make body and headers of an answer with the usual content and far too much beside it."""
     match excess:
         case "gzip_bomb":
             return _bomb(), {"Content-Encoding": "gzip"}
@@ -50,7 +50,7 @@ def exceed(excess: Excess, envelope: dict[str, Any]) -> tuple[bytes, dict[str, s
 def _with_text(envelope: dict[str, Any], text: str) -> dict[str, Any]:
     """The envelope with a title in each of its items, and as its message where it has none."""
     content = {
-        name: [{**one, "title": text} if isinstance(one, dict) else one for one in value]
+        name: [{**item, "title": text} if isinstance(item, dict) else item for item in value]
         for name, value in envelope["data"].items()
         if isinstance(value, list)
     }

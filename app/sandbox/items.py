@@ -1,4 +1,4 @@
-"""An item, and how the vendor shows it at an instant: in the answer to a query, and in each of its callbacks."""
+"""Render an item as the vendor's JSON at an instant: in the answer to a query, and in each of its callbacks."""
 
 import random
 from collections.abc import Callable
@@ -36,7 +36,7 @@ _FIELDS: Final = {
     "stems": ("stems_url",),
     "midi": ("midi_url", "stems_url"),
 }
-_TOLD_BEFORE: Final = {
+_LEFT_OUT_WHEN_SPARSE: Final = {
     WAV: ("audio_url", "lyrics", "prompt", "lyrics_sections", "streamAudioUrl"),
     SECTIONS: ("audio_url", "lyrics", "prompt", "audio_hi_url", "streamAudioUrl"),
 }
@@ -94,17 +94,19 @@ class Item:
 
 
 def show(item: Item, reached: int, now: float, link: Link, event: str | None = None) -> dict[str, Any]:
-    """The item as the vendor's JSON: what is known after ``reached`` events, the rest null or missing.
+    """Render the item as the vendor's JSON: what is known after ``reached`` events, the rest null or missing.
 
     The same arguments give the same JSON; ``now`` matters only before the first event.
     """
     family = item.kind.family.name
     shown: dict[str, Any] = {"item_id": item.item_id, "status": item.status(reached, now)}
-    shown |= _show_sound(item, reached, link) if family in {"song", "instrumental"} else _show_one(item, reached, link)
+    shown |= (
+        _show_sound(item, reached, link) if family in {"song", "instrumental"} else _show_result(item, reached, link)
+    )
     if event is not None and event != COMPLETE:
         shown["event"] = event
     if item.plan.sparse_final and len(item.marks) > 1 and event == list(item.marks)[-1]:
-        for name in _TOLD_BEFORE.get(event, ()):
+        for name in _LEFT_OUT_WHEN_SPARSE.get(event, ()):
             shown.pop(name, None)
     if shown["status"] == ItemStatus.FAILED:
         shown["err_msg"] = item.plan.err_msg
@@ -175,8 +177,8 @@ def _extra_status(item: Item, event: str, done: set[str]) -> str:
     return (SubStatus.RUNNING if AUDIO in done else SubStatus.WAITING).value
 
 
-def _show_one(item: Item, reached: int, link: Link) -> dict[str, Any]:
-    """Families with one result and no events."""
+def _show_result(item: Item, reached: int, link: Link) -> dict[str, Any]:
+    """Render the result of a family with one result and no events."""
     if not reached or item.plan.outcome == "failed":
         return {}
     family = item.kind.family.name

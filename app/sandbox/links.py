@@ -1,4 +1,4 @@
-"""Signed links to result files, and the few bytes behind them."""
+"""Sign and verify links to result files, and serve the few bytes behind them."""
 
 import hashlib
 import hmac
@@ -19,7 +19,7 @@ _CONTENT: Final = {
     "jpg": ("image/jpeg", b"\xff\xd8\xff\xd9"),
 }
 _SECRET: Final = b"sandbox files"
-"""Not a secret that protects anything: it makes a link that was cut or altered fail, as it would at the vendor."""
+"""It protects nothing: it makes a link that was cut or altered fail, as it would at the vendor."""
 
 
 def sign(base_url: str, item_id: str, name: str, signed_at: float) -> str:
@@ -28,14 +28,14 @@ def sign(base_url: str, item_id: str, name: str, signed_at: float) -> str:
     The first part of ``auth_key`` is the epoch second at which the URL ends, as an integrator reports of the vendor's.
     """
     stamp = int(signed_at) + _lifetime_s(name)
-    return f"{base_url}/files/{item_id}/{name}?auth_key={stamp}-{_mark(item_id, name, stamp)}"
+    return f"{base_url}/files/{item_id}/{name}?auth_key={stamp}-{_signature(item_id, name, stamp)}"
 
 
 def is_valid(item_id: str, name: str, auth_key: str, now: float) -> bool:
     """Whether the signature belongs to the file and has not run out."""
-    stamp_text, _, mark = auth_key.partition("-")
+    stamp_text, _, signature = auth_key.partition("-")
     if not stamp_text.isdecimal() or not hmac.compare_digest(
-        mark.encode(), _mark(item_id, name, int(stamp_text)).encode()
+        signature.encode(), _signature(item_id, name, int(stamp_text)).encode()
     ):
         return False
     return now <= int(stamp_text)
@@ -50,5 +50,5 @@ def _lifetime_s(name: str) -> int:
     return STREAM_LIFETIME_S if name == STREAM_FILE else FILE_LIFETIME_S
 
 
-def _mark(item_id: str, name: str, stamp: int) -> str:
+def _signature(item_id: str, name: str, stamp: int) -> str:
     return hmac.new(_SECRET, f"{item_id}/{name}/{stamp}".encode(), hashlib.sha256).hexdigest()[:32]

@@ -1,7 +1,7 @@
-"""The fate of an item, decided whole when its submission is accepted: when it ends, how, and what callbacks it makes.
+"""Plan an item when its submission is accepted: when it ends, how, and what callbacks it makes.
 
-Chance is drawn from (seed, number of the submission, number of the item) alone, so that the same submissions in the
-same order have the same fate, however many run at once.
+Chance depends on (seed, number of the submission, number of the item) alone, so that the same submissions in the same
+order have the same plans, however many run at once.
 """
 
 import random
@@ -43,7 +43,7 @@ class Send:
 
 @dataclass(slots=True)
 class Plan:
-    """What is decided of an item. ``marks``: event → vendor seconds after acceptance, in order of time."""
+    """The plan of an item. ``marks``: event → vendor seconds after acceptance, in order of time."""
 
     seed: str
     outcome: Outcome
@@ -67,7 +67,7 @@ class Plan:
 
 
 def decide(kind: Kind, params: dict[str, Any], n: int, index: int, config: SandboxConfig, rule: WorkRule) -> Plan:
-    """The fate of the ``index``-th item of the ``n``-th submission; what ``rule`` names is not left to chance."""
+    """Plan the ``index``-th item of the ``n``-th submission; what ``rule`` names is not left to chance."""
     seed = f"{config.seed}/{n}/{index}"
     rng = random.Random(seed)
     habits = config.habits
@@ -86,9 +86,9 @@ def decide(kind: Kind, params: dict[str, Any], n: int, index: int, config: Sandb
         plan.marks = _until_main(marks)
         plan.err_msg = rule.err_msg or rng.choice(_FAILURES)
     plan.odd_status = rule.odd_status or _sometimes(habits.odd_status, _ODD_STATUSES, rng)
-    plan.odd_fields = _given(rule.odd_fields, rng.random() < habits.odd_fields)
-    plan.sparse_final = _given(rule.sparse_final, rng.random() < habits.sparse_final)
-    plan.milliseconds = _given(rule.milliseconds, rng.random() < habits.milliseconds)
+    plan.odd_fields = _chosen_or_drawn(rule.odd_fields, rng.random() < habits.odd_fields)
+    plan.sparse_final = _chosen_or_drawn(rule.sparse_final, rng.random() < habits.sparse_final)
+    plan.milliseconds = _chosen_or_drawn(rule.milliseconds, rng.random() < habits.milliseconds)
     plan.null_fields = habits.null_fields if rule.null_fields is None else rule.null_fields
     plan.enveloped = _strikes("enveloped", habits, rule, forms)
     plan.sections_in_ms = _strikes("sections_in_ms", habits, rule, forms)
@@ -100,14 +100,14 @@ def decide(kind: Kind, params: dict[str, Any], n: int, index: int, config: Sandb
     return plan
 
 
-def _given(chosen: bool | None, drawn: bool) -> bool:
+def _chosen_or_drawn(chosen: bool | None, drawn: bool) -> bool:
     return drawn if chosen is None else chosen
 
 
 def _strikes(name: str, habits: Habits, rule: WorkRule, rng: random.Random) -> bool:
     """Whether a habit of this name shows in a work: as the rule says, else by its chance."""
     drawn: bool = rng.random() < getattr(habits, name)
-    return _given(getattr(rule, name), drawn)
+    return _chosen_or_drawn(getattr(rule, name), drawn)
 
 
 def _sometimes(chance: float, names: tuple[str, ...], rng: random.Random) -> str | None:
@@ -211,7 +211,7 @@ def _named(chosen: tuple[str, ...] | None, events: Iterable[str], drawn: set[str
 
 
 def _hurry(plan: Plan, early: set[str]) -> None:
-    """An early callback tells the truth: what it reports, and what must come before that, has already happened."""
+    """Let the events that early callbacks report, and those that must come before them, happen at once."""
     if not early & plan.marks.keys():
         return
     needed = early | ({CHUNK, AUDIO} if early & {WAV, SECTIONS} else set()) | ({CHUNK} if AUDIO in early else set())
@@ -219,7 +219,7 @@ def _hurry(plan: Plan, early: set[str]) -> None:
 
 
 def _reorder(sends: list[Send], wanted: tuple[str, ...] | None, drawn: bool, rng: random.Random) -> None:
-    """Give the moments of sending to the callbacks in another order; early ones stay where they are."""
+    """Swap the times of sending between callbacks; early ones keep theirs."""
     movable = [send for send in sends if not send.early]
     turn = rng.randrange(1, len(movable)) if len(movable) > 1 else 0
     if wanted is not None:

@@ -1,4 +1,4 @@
-"""Answers of the vendor's API: the envelope, the codes and their words, and the ways in which an answer goes wrong."""
+"""Make replies of the vendor's API: the envelope, the codes and their messages, and faulty replies."""
 
 import random
 import uuid
@@ -35,7 +35,7 @@ _WELCOME: Final = b"<!doctype html><html><body><p>We will be back soon.</p></bod
 
 
 class Refused(Exception):
-    """A business error: code and words."""
+    """A business error: code and message."""
 
     def __init__(self, status: int, message: str | None = None) -> None:
         super().__init__(status, message)
@@ -45,7 +45,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What goes over the wire. ``fault`` names what was done to it; ``cut``: the connection is reset instead."""
+    """What goes over the wire. ``fault``: what is wrong with it; ``cut``: the connection is reset instead."""
 
     http_status: int = 200
     body: bytes = b""
@@ -60,7 +60,7 @@ class Reply:
 def enclose(
     status: int, message: str | None, content: dict[str, Any], http_status: int = 200, request_id: str | None = None
 ) -> Reply:
-    """The vendor's envelope. HTTP is 200 for business errors too."""
+    """Enclose content in the vendor's envelope. HTTP is 200 for business errors too."""
     envelope = _envelope(status, message, content, request_id)
     return Reply(http_status, msgspec.json.encode(envelope), status=status, request_id=envelope["request_id"])
 
@@ -71,7 +71,7 @@ def _envelope(status: int, message: str | None, content: dict[str, Any], request
 
 
 def spoil(answer: Answer, content: dict[str, Any]) -> Reply:
-    """The reply that an answer asks for, where ``content`` would have been the usual ``data``."""
+    """Make the reply that an answer describes, where ``content`` would have been the usual ``data``."""
     if answer.reset or answer.hang_s is not None:
         return Reply(0, fault="hang" if answer.hang_s is not None else "reset", cut=True)
     if answer.garbage is not None:
@@ -90,9 +90,10 @@ def spoil(answer: Answer, content: dict[str, Any]) -> Reply:
 
 
 def draw(faults: CallFaults, rng: random.Random) -> Answer:
-    """What chance has for one call."""
+    """Draw the answer of a call by chance."""
     late_s = rng.uniform(*faults.late_s) if rng.random() < faults.late else 0.0
-    drawn, accept, polite = rng.random(), rng.random() < faults.accepted, rng.random() < faults.retry_after
+    drawn, accept = rng.random(), rng.random() < faults.accepted
+    has_retry_after = rng.random() < faults.retry_after
     kind = rng.choice(faults.garbage_kinds)
     answers: list[tuple[float, Answer]] = [
         (faults.hang, Answer(hang_s=faults.hang_s, accept=accept)),
@@ -100,7 +101,7 @@ def draw(faults: CallFaults, rng: random.Random) -> Answer:
         (faults.garbage, Answer(garbage=kind, accept=accept, delay_s=late_s)),
     ]
     answers += [(chance, Answer(status=code, delay_s=late_s)) for code, chance in faults.codes.items()]
-    retry_after_s = faults.retry_after_s if polite else None
+    retry_after_s = faults.retry_after_s if has_retry_after else None
     answers += [
         (
             chance,

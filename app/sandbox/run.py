@@ -1,4 +1,4 @@
-"""Starting a sandbox: inside a test, or as a process."""
+"""Run a sandbox, inside a test or as a process."""
 
 import asyncio
 import contextlib
@@ -29,13 +29,13 @@ _BACKLOG = 2048
 
 
 class Connections:
-    """The open connections, so that one can be reset in the middle of a request."""
+    """A registry of open connections, so that one can be reset in the middle of a request."""
 
     def __init__(self) -> None:
         self._transports: dict[tuple[str, int] | None, asyncio.Transport] = {}
 
     def protocol(self) -> type[HttpToolsProtocol]:
-        """Uvicorn's protocol, which keeps this registry."""
+        """Make a subclass of uvicorn's protocol that keeps this registry."""
         transports = self._transports
 
         class Registered(HttpToolsProtocol):
@@ -72,7 +72,7 @@ def _reset(transport: asyncio.Transport) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn inside another program: leaves its signals alone, and ends at once when told to."""
+    """Uvicorn inside another program: it handles no signals, and ends at once when ``ending`` is set."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -85,7 +85,7 @@ class _Server(uvicorn.Server):
                 await asyncio.wait_for(self.ending.wait(), 1)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """The connections have been cut, so what still runs for them has nobody to tell."""
+        """Stop listening; the connections have been reset already."""
         for server in self.servers:
             server.close()
         if self.server_state.tasks:
@@ -116,14 +116,14 @@ def make_app(sandbox: Sandbox, connections: Connections) -> ASGIApp:
 
 
 def _file(sandbox: Sandbox, request: Request) -> Response:
-    """A result file, for a link exactly as it was given."""
+    """Serve a result file, for a link exactly as it was signed."""
     item_id, _, name = request.url.path.removeprefix("/files/").partition("/")
-    found = links.content(name)
-    if found is None or sandbox.works.find_any(item_id) is None:
+    file = links.content(name)
+    if file is None or sandbox.works.find_any(item_id) is None:
         return Response("not found", 404)
     if not links.is_valid(item_id, name, request.query_params.get("auth_key", ""), sandbox.now()):
         return Response("forbidden", 403)
-    return Response(found[1], media_type=found[0])
+    return Response(file[1], media_type=file[0])
 
 
 def _uvicorn_config(app: ASGIApp, connections: Connections) -> uvicorn.Config:

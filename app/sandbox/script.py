@@ -1,4 +1,4 @@
-"""Rules given in advance: what single calls answer, and how single works go. Used up in the order given."""
+"""Script a sandbox by rules: what single calls answer, and how single works go. Rules are used up in order."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeVar
@@ -94,14 +94,14 @@ class WorkRule(Strict):
 
 
 class Pending(Strict):
-    """Rules that are still to be used; also the body that adds some."""
+    """Rules that are not used up; also the body that adds some."""
 
     answers: tuple[AnswerRule, ...] = ()
     works: tuple[WorkRule, ...] = ()
 
 
 class Script:
-    """The rules not used up yet."""
+    """The rules that are not used up yet."""
 
     def __init__(self) -> None:
         self._answers: list[tuple[AnswerRule, int | None]] = []
@@ -123,13 +123,13 @@ class Script:
         self, operation: Operation, kind: str, params: dict[str, Any], item_ids: Iterable[str] = ()
     ) -> Answer | None:
         """Use the first rule that matches a call."""
-        named = set(item_ids)
+        queried = set(item_ids)
         for place, (rule, _) in enumerate(self._answers):
             if (
                 rule.operation == operation
                 and _same_kind(rule.kind, kind)
                 and _in_prompt(rule.prompt, params)
-                and (rule.item_id is None or rule.item_id in named)
+                and (rule.item_id is None or rule.item_id in queried)
             ):
                 _use(self._answers, place)
                 return rule

@@ -1,4 +1,4 @@
-"""The vendor's API over ASGI: checks, limits, the usual answer, and the faults laid over it."""
+"""Serve the vendor's API over ASGI: checks, limits, the usual answer, and faults."""
 
 import asyncio
 import hmac
@@ -34,7 +34,7 @@ Cut = Callable[[Scope], None]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a path stands for."""
+    """The operation of a path."""
 
     operation: Operation
     name: str
@@ -132,8 +132,8 @@ class VendorApi:
     def _check_model(self, body: dict[str, Any]) -> None:
         """**live**: a model that was retired is refused as a bad parameter, while queries go on working."""
         config = self._sandbox.config
-        named = {body[field] for field in ("model", "song_model") if isinstance(body.get(field), str)}
-        if named and ("*" in config.retired_models or named & set(config.retired_models)):
+        models = {body[field] for field in ("model", "song_model") if isinstance(body.get(field), str)}
+        if models and ("*" in config.retired_models or models & set(config.retired_models)):
             raise Refused(config.retired_status, config.retired_message)
 
     def _check_account(self, kind: Kind, body: dict[str, Any]) -> None:
@@ -163,14 +163,14 @@ class VendorApi:
 
     def _show(self, family: Family, item_ids: tuple[str, ...], rng: random.Random) -> list[dict[str, Any]]:
         sandbox, now = self._sandbox, self._sandbox.now()
-        found: list[Item] = []
+        items: list[Item] = []
         for item_id in item_ids:
             item = sandbox.works.find(family.name, item_id)
             if item is not None and item.visible_at <= now:
-                found.append(item)
+                items.append(item)
             elif sandbox.config.unknown_items == "refuse":
                 raise Refused(NO_SUCH_WORK)
-        shown = [sandbox.works.shown(item, now) for item in found if rng.random() >= sandbox.config.query_omits]
+        shown = [sandbox.works.shown(item, now) for item in items if rng.random() >= sandbox.config.query_omits]
         rng.shuffle(shown)
         return shown
 
@@ -194,13 +194,13 @@ class VendorApi:
 
 
 def _filled(answer: Answer, key: str, callback_url: str) -> Answer:
-    """The answer with the call's key and callback URL where its words ask for them."""
-    words = {
+    """Fill the call's key and callback URL into the texts of an answer."""
+    texts = {
         name: text.replace("{key}", key).replace("{callback_url}", callback_url)
         for name in ("message", "request_id")
         if (text := getattr(answer, name)) is not None
     }
-    return answer.model_copy(update=words) if words else answer
+    return answer.model_copy(update=texts) if texts else answer
 
 
 class _TooFast(Exception):

@@ -1,4 +1,4 @@
-"""Everything that a running sandbox remembers, in one place: the truth that tests compare with."""
+"""The state of a running sandbox: works, calls, callbacks and rules; the truth that tests compare with."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from app.sandbox.callbacks import Callback, Deliveries, Lane
+from app.sandbox.callbacks import Callback, Deliveries, ItemQueue
 from app.sandbox.calls import Calls, Now, TokenBucket
 from app.sandbox.config import SandboxConfig
 from app.sandbox.items import Item
@@ -75,12 +75,12 @@ class Sandbox:
         headers = {"Authorization": self.config.api_key} if kind.family.name == "stems" else {}
         early: list[asyncio.Future[None]] = []
         for item in work.items:
-            lane = Lane()
+            queue = ItemQueue()
             for send in sorted(item.plan.sends, key=lambda send: (not send.early, send.at_s)):
                 make_body = partial(_render, self.works, item, send.event, send.reached)
                 callback = Callback(n, item.item_id, send.event, work.callback_url, make_body, headers)
                 if not send.copy:
-                    callback.lane = lane
+                    callback.queue = queue
                 if send.early:
                     callback.done = asyncio.get_running_loop().create_future()
                     early.append(callback.done)

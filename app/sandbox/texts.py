@@ -1,4 +1,4 @@
-"""Words for songs that nobody wrote: titles, styles, lyric lines."""
+"""Make up titles, styles and lyrics of songs."""
 
 import random
 from typing import Any, Final
@@ -72,8 +72,8 @@ def make_lyrics(rng: random.Random) -> str:
 def in_milliseconds(sections: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Aligned lyrics in the other form in which they were seen: ``start_ms`` and ``end_ms``."""
     return [
-        {"start_ms": round(one["start"] * 1000), "end_ms": round(one["end"] * 1000), "text": one["text"]}
-        for one in sections
+        {"start_ms": round(section["start"] * 1000), "end_ms": round(section["end"] * 1000), "text": section["text"]}
+        for section in sections
     ]
 
 

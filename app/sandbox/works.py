@@ -1,4 +1,4 @@
-"""The works that were accepted: the truth about what exists, how far it is, and what it cost."""
+"""Accept, find and bill works: what exists at the vendor, how far it is, and what it cost."""
 
 import heapq
 import secrets
