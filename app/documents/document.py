@@ -56,7 +56,7 @@ def task_document(
 ) -> Document:
     """Render a task. ``values``: the large values of its items, by digest; ``waits``: what is on hold, for one that may
     be queued."""
-    task, given = record.task, record.input
+    task, task_input = record.task, record.input
     shape = FAMILIES[task.family].shape
     views = [(item, view_item(item, task, shape, policy)) for item in own]
     failure = _failure(task, views)
@@ -67,13 +67,13 @@ def task_document(
         "kind": task.kind,
         "status": task.status.value,
         "client": task.client_name,
-        "reference": given.reference,
-        "metadata": given.metadata,
-        "params": given.params,
+        "reference": task_input.reference,
+        "metadata": task_input.metadata,
+        "params": task_input.params,
         "submitted_model": task.submitted_model,
         "webhook_url": task.webhook_url,
         "webhook_events": task.webhook_events,
-        "retry_of": str(given.retry_of) if given.retry_of else None,
+        "retry_of": str(task_input.retry_of) if task_input.retry_of else None,
         "items": shown,
         "waiting_for": _wait_document(record, waits) if waits is not None and not own else None,
         "error": _error_document(failure) if failure else None,
