@@ -120,6 +120,7 @@ _decode_items: Final = msgspec.json.Decoder(list[Item]).decode
 _decode_state: Final = msgspec.json.Decoder(ItemState).decode
 _TASK_COLUMNS: Final = tuple(tasks.c[name] for name in FACTS)
 _ITEM_COLUMNS: Final = tuple(items.c[name] for name in ITEM_COLUMNS)
+_EVENTS: Final = FACTS.index("webhook_events")
 _KNOWN_COLUMNS: Final = (callbacks.c.digest, callbacks.c.received_at, callbacks.c.disposition)
 
 
@@ -181,7 +182,10 @@ def task_of(facts: Row, failure: dict[str, Any] | None) -> Task:
 
 def _task(row: Row) -> Task:
     failure = row[FACTS.index("failure")]
-    return task_of(row, loads(failure) if failure else None)
+    task = task_of(row, loads(failure) if failure else None)
+    if row[_EVENTS] is not None:
+        task.webhook_events = loads(row[_EVENTS])
+    return task
 
 
 def _item(row: Row) -> Item:
