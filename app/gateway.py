@@ -102,7 +102,9 @@ class Gateway:
         endpoint = CallbackEndpoint(
             self.ingest, self.services.meter, settings.callback_max_bytes, settings.callback_allow_cidrs
         )
-        return trust_proxies(make_app(self.services, endpoint, release()), settings.forwarded_allow_ips)
+        return trust_proxies(
+            make_app(self.services, endpoint, release(), settings.cors_allow_origins), settings.forwarded_allow_ips
+        )
 
     def drain(self) -> None:
         """Say not ready, claim nothing more, end waits and streams; everything else goes on."""

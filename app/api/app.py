@@ -1,11 +1,13 @@
 """Put the HTTP application together: the callback endpoint beside the REST API."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 
 from fastapi import Depends, FastAPI
 from fastapi.telemetry import TelemetryConfig
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import openapi
@@ -34,6 +36,7 @@ from app.web import problems
 from app.web.bodies import BodyBudget
 from app.web.closing import closing
 from app.web.failure_meter import FailureMeter
+from app.web.representations import Representations
 from app.web.request_ids import RequestIds
 from app.web.services import SERVICES
 
@@ -63,9 +66,20 @@ class Services:
     bodies: BodyBudget = field(default_factory=BodyBudget)
 
 
-def make_app(services: Services, callbacks: CallbackEndpoint, version: str) -> ASGIApp:
-    """Make the whole of HTTP as one ASGI application."""
-    app = RequestIds(rest_api(version), services.context.redactor.text)
+def make_app(
+    services: Services, callbacks: CallbackEndpoint, version: str, browser_origins: Sequence[str] = ()
+) -> ASGIApp:
+    """Make the whole of HTTP as one ASGI application. ``browser_origins``: whose pages may call the internal API."""
+    api: ASGIApp = Representations(rest_api(version))
+    if browser_origins:
+        api = CORSMiddleware(
+            api,
+            browser_origins,
+            allow_methods=("GET", "POST", "PATCH", "DELETE"),
+            allow_headers=("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID"),
+            expose_headers=("ETag", "Idempotent-Replayed", "Location", "Retry-After", "X-Request-ID"),
+        )
+    app = RequestIds(api, services.context.redactor.text)
 
     async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
         if services.health.draining:

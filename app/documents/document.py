@@ -7,6 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from app.context import Context
 from app.documents.task_warnings import warnings_of
 from app.limits import waiting_for
 from app.limits.waiting_for import Waits
@@ -14,17 +15,21 @@ from app.rules.fields import is_odd, left_out, name_of
 from app.rules.join import ItemState, size_of
 from app.rules.policy import Policy
 from app.rules.shape import Shape
-from app.rules.status import TaskStatus
+from app.rules.status import TASK_FINAL, TaskStatus
 from app.rules.task import Failure, Item, Task
-from app.rules.timing import rfc3339
+from app.rules.timing import later, rfc3339
 from app.rules.view import ItemView, view_item
 from app.tasks import items, store
+from app.tasks.learned_delays import Delays
 from app.tasks.task_rows import Record
 from app.tasks.timeline import Happened
 from app.tempolor.kinds import FAMILIES
 from app.tempolor.values import as_lines, as_number, as_text, in_seconds
 
 Document = dict[str, Any]
+SUMMARY_VALUES: Final = frozenset({"title", "style", "model", "duration", "err_msg", "error"})
+"""The vendor's fields that a summary is made of."""
+_NOT_IN_SUMMARY: Final = frozenset({"lyrics", "lyrics_sections", "vendor"})
 Read = Callable[[list[Record]], list[Document]]
 
 MOST_TASK_BYTES: Final = 4 * 1024 * 1024
@@ -38,30 +43,44 @@ _FIRST_PART: Final = 4
 _SMALL_PART_BYTES: Final = 1024 * 1024
 
 
-def documents(conn: sa.Connection, records: list[Record], policy: Policy, now: datetime) -> list[Document]:
+def documents(conn: sa.Connection, records: list[Record], context: Context, *, summary: bool = False) -> list[Document]:
     """Read the items of tasks, and render these: two statements, however many there are, and two more where one of
-    them is queued."""
+    them is queued. ``summary``: without lyrics and ``vendor``."""
     items_of_all = store.items_of(conn, [record.task.id for record in records])
-    values = items.values_of(conn, items_of_all)
+    values = items.values_of(conn, items_of_all, SUMMARY_VALUES if summary else None)
     by_task: dict[UUID, list[Item]] = {}
     for item in items_of_all:
         by_task.setdefault(item.task_id, []).append(item)
     queued = any(record.task.status is TaskStatus.QUEUED for record in records)
-    waits = waiting_for.read(conn, policy, now) if queued else None
-    return [task_document(record, by_task.get(record.task.id, []), values, policy, waits) for record in records]
+    waits = waiting_for.read(conn, context.policy, context.clock.now()) if queued else None
+    found = [
+        task_document(record, by_task.get(record.task.id, []), values, context.policy, waits, summary=summary)
+        for record in records
+    ]
+    for record, document in zip(records, found, strict=True):
+        document["expected_playable_at"] = _expected_document(record.task, context.delays, context.clock.now())
+    return found
 
 
 def task_document(
-    record: Record, own: list[Item], values: dict[str, Any], policy: Policy, waits: Waits | None = None
+    record: Record,
+    own: list[Item],
+    values: dict[str, Any],
+    policy: Policy,
+    waits: Waits | None = None,
+    *,
+    summary: bool = False,
 ) -> Document:
     """Render a task. ``values``: the large values of its items, by digest; ``waits``: what is on hold, for one that may
-    be queued."""
+    be queued; ``summary``: without lyrics and ``vendor``."""
     task, task_input = record.task, record.input
     shape = FAMILIES[task.family].shape
     views = [(item, view_item(item, task, shape, policy)) for item in own]
     failure = _failure(task, views)
     shown = [_item_document(item, view, values, shape) for item, view in views]
-    shortened = fit_items(shown)
+    if summary:
+        shown = [{name: value for name, value in item.items() if name not in _NOT_IN_SUMMARY} for item in shown]
+    shortened = not summary and fit_items(shown)
     return {
         "id": str(task.id),
         "kind": task.kind,
@@ -76,8 +95,9 @@ def task_document(
         "retry_of": str(task_input.retry_of) if task_input.retry_of else None,
         "items": shown,
         "waiting_for": _wait_document(record, waits) if waits is not None and not own else None,
+        "expected_playable_at": None,
         "error": _error_document(failure) if failure else None,
-        "warnings": warnings_of(record, own, shortened=shortened),
+        "warnings": warnings_of(record, views, shortened=shortened),
         "version": task.version,
         "created_at": rfc3339(task.created_at),
         "submitted_at": rfc3339(task.submitted_at),
@@ -118,7 +138,12 @@ def _item_document(item: Item, view: ItemView, large: dict[str, Any], shape: Sha
         "lyrics": next((as_lines(values[name]) for name in shape.lyrics_fields if name in values), None),
         "lyrics_sections": in_seconds(values.get("lyrics_sections")),
         "artifacts": {
-            name: {"status": artifact.status.value, "url": artifact.url, "expires_at": rfc3339(artifact.expires_at)}
+            name: {
+                "status": artifact.status.value,
+                "url": artifact.url,
+                "expires_at": rfc3339(artifact.expires_at),
+                "archive": None,
+            }
             for name, artifact in view.artifacts.items()
         },
         "vendor": _vendor_document(item.item_id, state, values),
@@ -155,6 +180,18 @@ def _failure(task: Task, views: list[tuple[Item, ItemView]]) -> Failure | None:
 def _wait_document(record: Record, waits: Waits) -> Document | None:
     wait = waiting_for.wait_of(record, waits)
     return {"reason": wait.reason, "since": rfc3339(wait.since), "until": rfc3339(wait.until)} if wait else None
+
+
+def _expected_document(task: Task, delays: Delays, now: datetime) -> Document | None:
+    """From when to when a task that was sent will probably become playable, by the learned times of its kind; None once
+    it is, and where it has taken longer than they say."""
+    if task.claimed_at is None or task.playable_at is not None or task.status in TASK_FINAL:
+        return None
+    usual = delays.until_playable_s(task.kind)
+    if usual is None or later(task.claimed_at, usual[1]) < now:
+        return None
+    earliest, latest = (later(task.claimed_at, seconds) for seconds in usual)
+    return {"from": rfc3339(earliest), "to": rfc3339(latest)}
 
 
 def _why_expired(own: list[Item]) -> str:

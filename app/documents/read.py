@@ -24,9 +24,12 @@ async def tasks_by_id(context: Context, task_ids: tuple[UUID, ...]) -> list[Docu
     return await context.db.read(_tasks_by_id, context, task_ids)
 
 
-async def task_list(context: Context, filters: Filters, limit: int) -> tuple[list[Document], bool]:
-    """Read a page of tasks, newest first: ``limit`` at most, or as many as fit; and whether there are more."""
-    return await context.db.read(_list, context, filters, limit)
+async def task_list(
+    context: Context, filters: Filters, limit: int, *, summary: bool = False
+) -> tuple[list[Document], bool]:
+    """Read a page of tasks, newest first: ``limit`` at most, or as many as fit; and whether there are more.
+    ``summary``: without lyrics and ``vendor``."""
+    return await context.db.read(_list, context, filters, limit, summary)
 
 
 async def task_timeline(
@@ -50,17 +53,18 @@ async def item(context: Context, item_id: str, client_name: str | None) -> Docum
 
 def _task(conn: sa.Connection, context: Context, task_id: UUID, client_name: str | None) -> Document | None:
     record = task_rows.find(conn, task_id, client_name)
-    return documents(conn, [record], context.policy, context.clock.now())[0] if record else None
+    return documents(conn, [record], context)[0] if record else None
 
 
 def _tasks_by_id(conn: sa.Connection, context: Context, task_ids: tuple[UUID, ...]) -> list[Document]:
-    return documents(conn, task_rows.find_many(conn, task_ids), context.policy, context.clock.now())
+    return documents(conn, task_rows.find_many(conn, task_ids), context)
 
 
-def _list(conn: sa.Connection, context: Context, filters: Filters, limit: int) -> tuple[list[Document], bool]:
+def _list(
+    conn: sa.Connection, context: Context, filters: Filters, limit: int, summary: bool
+) -> tuple[list[Document], bool]:
     records = task_rows.list_page(conn, filters, limit + 1)
-    now = context.clock.now()
-    page = page_of(records[:limit], lambda part: documents(conn, part, context.policy, now))
+    page = page_of(records[:limit], lambda part: documents(conn, part, context, summary=summary))
     return page, len(records) > len(page)
 
 

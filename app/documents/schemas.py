@@ -114,12 +114,25 @@ class ResolveRequest(BaseModel):
         return self
 
 
+class ArchivedCopy(BaseModel):
+    """The gateway's own copy of a result file. ``url`` is a link to it that lives for days; ``reason`` says why there
+    will be none."""
+
+    status: Annotated[str, Field(json_schema_extra={"enum": ["pending", "kept", "failed"]})]
+    bytes: int | None = None
+    sha256: str | None = None
+    media_type: str | None = None
+    url: str | None = None
+    reason: str | None = None
+
+
 class Artifact(BaseModel):
-    """A result file. ``url`` is signed and dies at ``expires_at``."""
+    """A result file. ``url`` is signed and dies at ``expires_at``; ``archive`` is null where no copies are kept."""
 
     status: Annotated[str, Field(json_schema_extra={"enum": ["pending", "ready", "failed"]})]
     url: Any = None
     expires_at: datetime | None = None
+    archive: ArchivedCopy | None = None
 
 
 class Item(BaseModel):
@@ -157,11 +170,22 @@ class WaitingFor(BaseModel):
     until: datetime | None = None
 
 
+class ExpectedTime(BaseModel):
+    """Between these times eight of ten tasks of its kind became playable lately."""
+
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
+
+    from_: datetime = Field(alias="from")
+    to: datetime
+
+
 class Task(BaseModel):
     """A task. ``version`` grows at each visible change: drop what is older than what you have. ``warnings``: words for
     what is odd though nothing has failed; there may be new ones. ``waiting_for`` is null for what is not queued, and
     for what only waits for its turn; it is as of this moment, and raises no ``version``.
-    ``submitted_model``: the model that was sent, if another than the one in ``params``."""
+    ``submitted_model``: the model that was sent, if another than the one in ``params``. ``expected_playable_at``: for a
+    task that was sent, by the times that the gateway has learned of its kind; null once it is playable, while too few
+    were timed, and where it takes longer than they say; it raises no ``version`` either."""
 
     id: str
     kind: str
@@ -176,6 +200,7 @@ class Task(BaseModel):
     retry_of: str | None = None
     items: list[Item]
     waiting_for: WaitingFor | None = None
+    expected_playable_at: ExpectedTime | None = None
     error: TaskError | None = None
     warnings: list[str]
     version: int
@@ -189,6 +214,33 @@ class Task(BaseModel):
 
 class TaskPage(BaseModel):
     data: list[Task]
+    next_cursor: str | None = None
+
+
+class SummaryItem(BaseModel):
+    """An item without its lyrics and what the vendor said of it."""
+
+    item_id: str
+    status: ItemStatus
+    title: str | None = None
+    style: str | None = None
+    model: str | None = None
+    duration_s: float | None = None
+    artifacts: dict[str, Artifact]
+    last_callback_at: datetime | None = None
+    last_query_at: datetime | None = None
+
+
+class TaskSummary(Task):
+    """A task whose items have no lyrics and no ``vendor``."""
+
+    items: list[SummaryItem]  # type: ignore[assignment]
+
+
+class TaskListPage(BaseModel):
+    """Tasks, or with `view=summary` summaries of them."""
+
+    data: list[Task] | list[TaskSummary]
     next_cursor: str | None = None
 
 

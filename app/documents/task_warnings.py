@@ -1,14 +1,15 @@
 """Task warnings: what is odd about a task though nothing has failed, as a list of words. Derived whenever the task is
 shown, and stored nowhere."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from app.rules.fields import is_left_out, is_odd, name_of
 from app.rules.join import ItemState
-from app.rules.status import ITEM_ORDER, SUB_ORDER
+from app.rules.status import ITEM_ORDER, SUB_ORDER, TaskStatus
 from app.rules.task import Item
 from app.rules.transition import MOST_ITEMS
+from app.rules.view import ArtifactStatus, ItemView
 from app.tasks.task_rows import Record
 from app.tempolor.slips import slips_in
 
@@ -20,13 +21,16 @@ VALUES_LEFT_OUT: Final = "values_left_out"
 """A value of the vendor is too long (its length is shown in its place), or one of too many fields."""
 UNKNOWN_PARAM: Final = "unknown_param"
 """The task names a param, behind a colon, that no kind has and that looks like a misspelling. It is passed on."""
+ARTIFACT_FAILED: Final = "artifact_failed"
+"""A task that is ``part_failed`` lacks the artifact behind the colon, of one item at least."""
 ITEMS_LEFT_OUT: Final = "items_left_out"
 """The task has as many items as one can have; further ones are not taken."""
 
 
-def warnings_of(record: Record, items: Sequence[Item], *, shortened: bool = False) -> list[str]:
+def warnings_of(record: Record, views: Sequence[tuple[Item, ItemView]], *, shortened: bool = False) -> list[str]:
     """Derive the warnings of a task with its items, each once; ``shortened``: its document does not show all that is
     kept. A new word is a rule here and a row in ``docs/integrate.md``."""
+    items = [item for item, _ in views]
     rules = (
         (UNKNOWN_STATUS, any(_has_unknown_status(item.state) for item in items)),
         (ODD_VALUE, any(_has_odd_value(item.state) for item in items)),
@@ -34,7 +38,15 @@ def warnings_of(record: Record, items: Sequence[Item], *, shortened: bool = Fals
         (ITEMS_LEFT_OUT, len(items) >= MOST_ITEMS),
     )
     words = [word for word, applies in rules if applies]
+    if record.task.status is TaskStatus.PART_FAILED:
+        words += [f"{ARTIFACT_FAILED}:{name}" for name in _failed_artifacts(view for _, view in views)]
     return words + [f"{UNKNOWN_PARAM}:{name}" for name in slips_in(record.task.kind, record.input.params)]
+
+
+def _failed_artifacts(views: Iterable[ItemView]) -> list[str]:
+    """The artifacts that failed of any item, and the aligned lyrics as ``lyrics_sections``; each once."""
+    lacking = (name for view in views for name, status in view.progress.lacking if status is ArtifactStatus.FAILED)
+    return list(dict.fromkeys(lacking))
 
 
 def _has_unknown_status(state: ItemState) -> bool:

@@ -34,6 +34,8 @@ from app.tasks.notices import NotificationStatus, client_of
 
 SCHEDULE_S: Final = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0, 86_400.0)
 """Retry schedule: waits after each failed attempt (contract); after the last there is one more attempt."""
+MOST_ANSWER_CHARS: Final = 200
+"""Of a receiver's answer, kept with the attempt."""
 SENDERS: Final = 64
 """Posts that one process has under way at most."""
 PER_RECEIVER: Final = 4
@@ -236,16 +238,17 @@ def _by_client(busy: Counter[str]) -> Counter[str]:
 def judge(attempts: int, answer: Answer | Unreadable | None, now: datetime) -> Attempt:
     """Decide between delivered, retry and dead after attempt number ``attempts`` + 1. Dead at once: its client was
     revoked (no answer), the receiver wants no more, or its address may not be called."""
+    text = answer.text[:MOST_ANSWER_CHARS] if isinstance(answer, (Delivered, Gone, Rejected)) else None
     if isinstance(answer, Delivered):
-        return Attempt(NotificationStatus.DELIVERED, now, None, answer.status, None)
+        return Attempt(NotificationStatus.DELIVERED, now, None, answer.status, None, text)
     failure = _failure(answer)
     if answer is None or isinstance(answer, (Gone, Forbidden)) or attempts >= len(SCHEDULE_S):
-        return Attempt(NotificationStatus.DEAD, now, None, failure.http_status, failure.error)
+        return Attempt(NotificationStatus.DEAD, now, None, failure.http_status, failure.error, text)
     wait_s = SCHEDULE_S[attempts] * (1 + JITTER * random.uniform(-1, 1))
     if failure.retry_after_s is not None:
         wait_s = max(failure.retry_after_s, 1.0 if attempts < PROMPT_ATTEMPTS else wait_s)
     due_at = later(now, wait_s)
-    return Attempt(NotificationStatus.PENDING, now, due_at, failure.http_status, failure.error)
+    return Attempt(NotificationStatus.PENDING, now, due_at, failure.http_status, failure.error, text)
 
 
 def settle(

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import sqlalchemy as sa
 
 from app.audit import audit
@@ -18,8 +19,9 @@ from app.errors import InvalidRequest, NotFound, Unauthenticated
 from app.notifications import outbox
 from app.notifications.deliver import outcome_of
 from app.notifications.post import Delivered, Gone, Rejected, WebhookSender
-from app.notifications.render import sign
+from app.notifications.render import rendered, sign
 from app.rules.client import Client
+from app.rules.policy import Policy
 from app.rules.timing import rfc3339
 from app.tasks.webhook_url import read_url
 
@@ -47,6 +49,15 @@ async def list_page(context: Context, filters: LogFilters, limit: int) -> list[D
         limit=limit,
     )
     return [_document(row) for row in rows]
+
+
+async def read(context: Context, notification_id: UUID, client_name: str | None) -> Document:
+    """Read one notification with its body and its attempts, if it is this client's (None: anybody's). A body that was
+    not posted yet is rendered as it would be. Raises ``NotFound``."""
+    found = await context.db.read(_read, notification_id, client_name, context.policy)
+    if found is None:
+        raise NotFound("there is no such notification")
+    return found
 
 
 async def redeliver(context: Context, by: By, notification_id: UUID, client_name: str | None) -> Document:
@@ -95,6 +106,15 @@ async def ping(context: Context, sender: WebhookSender, client: Client, url: str
         "status": 410 if isinstance(answer, Gone) else getattr(answer, "status", None),
         "answer": getattr(answer, "text", None) if answered else None,
     }
+
+
+def _read(conn: sa.Connection, notification_id: UUID, client_name: str | None, policy: Policy) -> Document | None:
+    row = outbox.find(conn, notification_id, client_name)
+    if row is None:
+        return None
+    [body] = rendered(conn, [row], policy)
+    shown = msgspec.json.decode(body) if body is not None else None
+    return {**_document(row), "attempt_log": row.attempt_log or [], "body": shown}
 
 
 def _redeliver(

@@ -11,8 +11,12 @@ import sqlalchemy as sa
 from app.clients.client_rows import webhook_secrets
 from app.database import dialect
 from app.database.tables import notifications
+from app.rules.timing import rfc3339
 from app.tasks.notices import NotificationStatus
 
+MOST_ATTEMPTS: Final = 20
+"""The latest attempts that are kept of a notification. A schedule has eight; each time that it is sent again begins
+another."""
 MOST_RECEIVERS: Final = 2000
 """Receivers that one claim looks at; the next claim begins behind them."""
 
@@ -33,6 +37,7 @@ class ClaimedNotification:
     body: bytes | None
     created_at: datetime
     attempts: int
+    attempt_log: list[dict[str, Any]]
     leased_until: datetime
     secrets: tuple[str, ...]
 
@@ -46,6 +51,11 @@ class Attempt:
     due_at: datetime | None
     http_status: int | None
     error: str | None
+    answer: str | None = None
+
+    def logged(self) -> dict[str, Any]:
+        """The attempt as it is kept and shown."""
+        return {"at": rfc3339(self.at), "status": self.http_status, "error": self.error, "answer": self.answer}
 
 
 def due_receivers(conn: sa.Connection, now: datetime, cursor: str = "") -> tuple[list[str], str]:
@@ -96,6 +106,7 @@ def claim(
             row.body,
             row.created_at,
             row.attempts,
+            row.attempt_log or [],
             lease_until,
             secrets.get(row.client_name, ()),
         )
@@ -114,6 +125,7 @@ def settle(conn: sa.Connection, notification: ClaimedNotification, attempt: Atte
         "last_status": attempt.http_status,
         "last_error": attempt.error,
         "ended_at": attempt.at if attempt.due_at is None else None,
+        "attempt_log": [*notification.attempt_log, attempt.logged()][-MOST_ATTEMPTS:],
     }
     if attempt.status is not NotificationStatus.DELIVERED and notification.body is None:
         values["body"] = body
@@ -176,8 +188,8 @@ def redeliver_dead(conn: sa.Connection, notification_ids: Collection[UUID], now:
 
 
 def find(conn: sa.Connection, notification_id: UUID, client_name: str | None) -> Any | None:
-    """Read a row without its snapshot, if it is this client's (None: anybody's)."""
-    statement = sa.select(*_SHOWN).where(notifications.c.id == notification_id)
+    """Read a row, if it is this client's (None: anybody's)."""
+    statement = sa.select(notifications).where(notifications.c.id == notification_id)
     if client_name is not None:
         statement = statement.where(notifications.c.client_name == client_name)
     return conn.execute(statement).one_or_none()
@@ -203,7 +215,9 @@ def list_page(
     return list(conn.execute(statement))
 
 
-_SHOWN: Final = tuple(column for column in notifications.c if column.key not in ("snapshot", "body", "receiver"))
+_SHOWN: Final = tuple(
+    column for column in notifications.c if column.key not in ("snapshot", "body", "receiver", "attempt_log")
+)
 
 
 def _is_leased(notification: ClaimedNotification) -> sa.ColumnElement[bool]:

@@ -1,7 +1,7 @@
 """Routes of the outbound log: list notifications, send them again, test a receiver."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
@@ -42,6 +42,24 @@ class Notification(BaseModel):
 class NotificationPage(BaseModel):
     data: list[Notification]
     next_cursor: str | None = None
+
+
+class LoggedAttempt(BaseModel):
+    """One attempt to post it. `status`: of the answer, null where there was none; `error`: why it was not delivered;
+    `answer`: the beginning of what the receiver answered."""
+
+    at: datetime
+    status: int | None
+    error: str | None
+    answer: str | None
+
+
+class NotificationWithBody(Notification):
+    """A notification with its latest attempts, oldest first, and its body, which is null where it cannot be read any
+    more."""
+
+    attempt_log: list[LoggedAttempt]
+    body: dict[str, Any] | None
 
 
 class PingRequest(BaseModel):
@@ -128,6 +146,12 @@ async def redeliver_dead(request: Request, client: TheClient, context: TheContex
         raise Forbidden("only an admin sends other clients' notifications again")
     count = await log.redeliver_dead(context, by(client), name, body.since, dry_run=body.dry_run)
     return json_answer({"count": count, "dry_run": body.dry_run})
+
+
+@router.get("/{notification_id}", response_model=NotificationWithBody, summary="Read a notification")
+async def get_notification(notification_id: str, client: TheClient, context: TheContext) -> Response:
+    """One notification with its body and its attempts."""
+    return json_answer(await log.read(context, uuid_of(notification_id), scope_of(client)))
 
 
 @router.post("/{notification_id}/redeliver", response_model=Notification, summary="Send a notification again")

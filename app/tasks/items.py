@@ -1,6 +1,6 @@
 """Items: who owns them, what is known of them, and when to ask about them."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
@@ -49,9 +49,14 @@ def any_named(conn: sa.Connection, task_ids: Sequence[UUID]) -> bool:
     return conn.scalar(statement) is not None
 
 
-def values_of(conn: sa.Connection, some: Iterable[Item]) -> dict[str, Any]:
-    """The large values of items as their states name them, by digest."""
-    keys = {(*item.key, held[1]) for item in some for held in item.state.large.values()}
+def values_of(conn: sa.Connection, some: Iterable[Item], fields: Container[str] | None = None) -> dict[str, Any]:
+    """The large values of items as their states name them, by digest: of some fields, or (None) of all."""
+    keys = {
+        (*item.key, digest)
+        for item in some
+        for field, (_, digest) in item.state.large.items()
+        if fields is None or field in fields
+    }
     if not keys:
         return {}
     table = item_values.c

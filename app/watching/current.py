@@ -77,7 +77,7 @@ class Current:
 
 def _read(conn: sa.Connection, task_ids: Sequence[UUID], context: Context) -> list[tuple[Record, Document]]:
     records = task_rows.find_many(conn, task_ids)
-    return list(zip(records, documents(conn, records, context.policy, context.clock.now()), strict=True))
+    return list(zip(records, documents(conn, records, context), strict=True))
 
 
 def _visible_state(record: Record, document: Document) -> VisibleState:

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from app.clients.auth import TheClient, TheContext, scope_of
 from app.documents import read
-from app.documents.schemas import Task, TaskPage, Timeline
+from app.documents.schemas import Task, TaskListPage, Timeline
 from app.errors import Forbidden
 from app.rules.client import Client
 from app.rules.filters import Filters
@@ -76,6 +76,9 @@ class ListQuery(BaseModel):
     client: Annotated[str | None, Field(description="for admins")] = None
     created_after: RequestTime | None = None
     created_before: RequestTime | None = None
+    finished_after: RequestTime | None = None
+    finished_before: RequestTime | None = None
+    view: Annotated[Literal["full", "summary"], Field(description="`summary`: no lyrics and no `vendor`")] = "full"
     limit: Annotated[int, Field(ge=1, le=200)] = 50
     cursor: str | None = None
 
@@ -87,7 +90,7 @@ class ListQuery(BaseModel):
         return value
 
 
-@router.get("/tasks", response_model=TaskPage, summary="List tasks")
+@router.get("/tasks", response_model=TaskListPage, summary="List tasks")
 async def list_tasks(query: Annotated[ListQuery, Query()], client: TheClient, context: TheContext) -> Response:
     """Tasks, newest first. A cursor belongs to its filters. Of very large tasks a page has fewer."""
     filters = Filters(
@@ -97,9 +100,13 @@ async def list_tasks(query: Annotated[ListQuery, Query()], client: TheClient, co
         query.reference,
         query.created_after,
         query.created_before,
+        query.finished_after,
+        query.finished_before,
     )
     before_id = cursors.read(query.cursor, filters) if query.cursor is not None else None
-    tasks, more = await read.task_list(context, replace(filters, before_id=before_id), query.limit)
+    tasks, more = await read.task_list(
+        context, replace(filters, before_id=before_id), query.limit, summary=query.view == "summary"
+    )
     return json_answer({"data": tasks, "next_cursor": cursors.make(tasks[-1]["id"], filters) if more else None})
 
 

@@ -17,7 +17,9 @@ from tempolor_gateway_client.errors import (
 )
 from tempolor_gateway_client.requests import NewTask, Until
 from tempolor_gateway_client.results import (
+    ArchivedCopy,
     Artifact,
+    ExpectedTime,
     Item,
     LoggedNotification,
     Notification,
@@ -31,10 +33,12 @@ from tempolor_gateway_client.synchronous import GatewayClient
 from tempolor_gateway_client.webhooks import verify_notification
 
 __all__ = [
+    "ArchivedCopy",
     "Artifact",
     "AsyncGatewayClient",
     "BadSignature",
     "Conflict",
+    "ExpectedTime",
     "Fault",
     "Forbidden",
     "GatewayClient",

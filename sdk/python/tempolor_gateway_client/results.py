@@ -15,13 +15,27 @@ _USABLE: Final = frozenset({"succeeded", "part_failed"})
 
 
 @dataclass(frozen=True, slots=True)
+class ArchivedCopy:
+    """The gateway's own copy of a file. ``status``: ``pending``, ``kept``, or ``failed`` with its ``reason``; ``url``:
+    a link that lives for days."""
+
+    status: str
+    bytes: int | None
+    sha256: str | None
+    media_type: str | None
+    url: str | None = field(repr=False)
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """A result file. ``status``: ``pending``, ``ready`` or ``failed``; ``url``: signed, and dead after
-    ``expires_at``, so it is not shown by ``repr``."""
+    ``expires_at``, so it is not shown by ``repr``; ``archive``: None where the gateway keeps no copies."""
 
     status: str
     url: Any = field(repr=False)
     expires_at: datetime | None
+    archive: ArchivedCopy | None
     raw: Document = field(repr=False, compare=False)
 
 
@@ -67,6 +81,14 @@ class WaitingFor:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpectedTime:
+    """Between these times eight of ten tasks of its kind became playable lately."""
+
+    from_: datetime
+    to: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """A task as it was at one moment; of two, the one with the greater ``version`` is newer. Times are aware.
     ``warnings``: words for what is odd though nothing has failed. ``waiting_for``: None for what is not queued, and
@@ -81,9 +103,11 @@ class Task:
     params: Document
     submitted_model: str | None
     webhook_url: str | None
+    webhook_events: list[str] | None
     retry_of: str | None
     items: tuple[Item, ...]
     waiting_for: WaitingFor | None
+    expected_playable_at: ExpectedTime | None
     error: TaskError | None
     warnings: tuple[str, ...]
     version: int
@@ -178,6 +202,7 @@ def read_all(make: Callable[[Document], Made], page: Any) -> tuple[Made, ...]:
 def task(document: Document) -> Task:
     """A task from its JSON. This and its likes raise what ``read`` turns into ``UnexpectedAnswer``."""
     failure, wait = document.get("error"), document.get("waiting_for")
+    expected = document.get("expected_playable_at")
     return Task(
         id=document["id"],
         kind=document["kind"],
@@ -188,12 +213,13 @@ def task(document: Document) -> Task:
         params=document.get("params") or {},
         items=tuple(_item(one) for one in document.get("items") or ()),
         waiting_for=_waiting_for(wait) if wait else None,
+        expected_playable_at=ExpectedTime(_time(expected["from"]), _time(expected["to"])) if expected else None,
         error=_task_error(failure) if failure else None,
         warnings=tuple(document.get("warnings") or ()),
         created_at=_time(document["created_at"]),
         updated_at=_time(document["updated_at"]),
         **_times(document, ("submitted_at", "playable_at", "finished_at", "deadline_at")),
-        **_optional(document, ("reference", "webhook_url", "retry_of", "submitted_model")),
+        **_optional(document, ("reference", "webhook_url", "webhook_events", "retry_of", "submitted_model")),
         raw=document,
     )
 
@@ -246,7 +272,19 @@ def _item(document: Document) -> Item:
 
 
 def _artifact(document: Document) -> Artifact:
-    return Artifact(document["status"], document.get("url"), **_times(document, ("expires_at",)), raw=document)
+    kept = document.get("archive")
+    return Artifact(
+        document["status"],
+        document.get("url"),
+        archive=_archived(kept) if kept else None,
+        **_times(document, ("expires_at",)),
+        raw=document,
+    )
+
+
+def _archived(document: Document) -> ArchivedCopy:
+    optional = _optional(document, ("bytes", "sha256", "media_type", "url", "reason"))
+    return ArchivedCopy(status=document["status"], **optional)
 
 
 def _task_error(document: Document) -> TaskError:

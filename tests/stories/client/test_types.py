@@ -16,6 +16,7 @@ OF = {
     "Artifact": client.Artifact,
     "TaskError": client.TaskError,
     "WaitingFor": client.WaitingFor,
+    "ArchivedCopy": client.ArchivedCopy,
     "TimelineEntry": client.TimelineEntry,
     "Notification": client.LoggedNotification,
 }

@@ -1,5 +1,6 @@
 """The outbound log over HTTP: whose it is, how it is read, and how its rows are sent again."""
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -249,3 +250,36 @@ async def test_what_can_be_no_receivers_url_is_refused_by_the_name_of_its_field(
             assert [one["path"] for one in problem["errors"]] == [field], url
             assert "pw-secret" not in answer.text
     assert (await gateway.api.get("/v1/tasks", headers=studio.headers)).json()["data"] == []
+
+
+async def test_one_notification_has_its_body_and_its_attempts(
+    gateway: Running, notifier: Notifier, clock: ScaledClock
+) -> None:
+    studio = await client_of(gateway)
+    async with watching(BUSY, OK) as receiver:
+        task = await studio.canceled(receiver.url())
+        [row] = await studio.notifications()
+        path = f"/v1/notifications/{row['id']}"
+
+        async def read() -> dict[str, Any]:
+            answer = await gateway.api.get(path, headers=studio.headers)
+            assert answer.status_code == 200, answer.text
+            return answer.json()
+
+        fresh = await read()
+        assert (fresh["attempt_log"], fresh["body"]["type"]) == ([], "task.canceled")
+        await deliver(notifier)
+        clock.skip(10)
+        await deliver(notifier)
+        bodies = receiver.bodies
+    ended = await read()
+    assert [(one["status"], one["error"], one["answer"]) for one in ended["attempt_log"]] == [
+        (500, "rejected", "not today"),
+        (200, None, ended["attempt_log"][1]["answer"]),
+    ]
+    assert ended["attempts"] == 2
+    assert ended["body"] == fresh["body"] == json.loads(bodies[0]) == json.loads(bodies[1])
+    assert ended["body"]["data"]["id"] == task["id"]
+    other = await client_of(gateway, "radio")
+    assert (await gateway.api.get(path, headers=other.headers)).status_code == 404
+    assert (await gateway.api.get(path)).status_code == 200  # an admin's

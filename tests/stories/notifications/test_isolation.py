@@ -128,7 +128,7 @@ def test_whoever_was_served_longest_ago_comes_first_among_equals() -> None:
     def note_claimed(*names: str) -> None:
         order.note_claimed(
             [
-                outbox.ClaimedNotification(unused, unused, "", "", "", name, unused, unused, unused, 0, unused, ())
+                outbox.ClaimedNotification(unused, unused, "", "", "", name, unused, unused, unused, 0, [], unused, ())
                 for name in names
             ],
             "",

@@ -81,7 +81,7 @@ async def test_a_list_reads_what_is_held_once(start_gateway: StartGateway) -> No
     def statements(conn: sa.Connection, limit: int) -> int:
         records = task_rows.list_page(conn, Filters(), limit)
         with sent_statements(conn) as seen:
-            shown = documents(conn, records, context.policy, context.clock.now())
+            shown = documents(conn, records, context)
         assert [one["waiting_for"]["reason"] for one in shown] == ["held_by_hand"] * limit
         return len(seen)
 

@@ -8,8 +8,14 @@ from uuid import UUID
 
 import pytest
 
+from app.rules.submission import Claimed
+from app.rules.timing import bucket_of
+from app.rules.transition import Change
+from app.tasks import learned_delays
+from app.tasks.apply import apply
 from app.web import cursors
 from tests.support.bodies import assert_problem, done, song
+from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite
 from tests.support.direct import Direct, ids
 from tests.support.gateway import SONG, Running
@@ -233,7 +239,7 @@ async def test_the_documented_task_has_every_documented_field(gateway: Running) 
     shown = await gateway.task(task["id"])
     assert shown.keys() == {
         "id", "kind", "status", "client", "reference", "metadata", "params", "webhook_url", "retry_of", "items",
-        "error", "warnings", "waiting_for", "submitted_model", "version",
+        "error", "warnings", "waiting_for", "expected_playable_at", "submitted_model", "webhook_events", "version",
         "created_at", "submitted_at", "playable_at", "finished_at", "updated_at", "deadline_at",
     }  # fmt: skip
     item = shown["items"][0]
@@ -293,3 +299,71 @@ async def test_a_status_that_nobody_knows_is_warned_of_until_a_known_one_overtak
     assert (found["warnings"], found["status"] in ("running", "main_succeeded")) == (warnings, True)
     await gateway.call_back("song", done(), UUID(task["id"]))
     assert (await gateway.task(task["id"]))["warnings"] == []
+
+
+async def test_finished_tasks_are_found_by_when_they_finished(gateway: Running) -> None:
+    tasks = [await gateway.submit() for _ in range(4)]
+    for number in (2, 0, 1):
+        await gateway.api.post(f"/v1/tasks/{tasks[number]['id']}/cancel")
+    finished = {number: (await gateway.task(tasks[number]["id"]))["finished_at"] for number in (0, 1, 2)}
+
+    async def found(**params: Any) -> list[int]:
+        order = [task["id"] for task in tasks]
+        return sorted(order.index(task["id"]) for task in await _pages(gateway, limit=1, **params))
+
+    assert await found(finished_after="2020-01-01T00:00:00Z") == [0, 1, 2]
+    assert await found(finished_after=finished[2]) == [0, 1]
+    assert await found(finished_before=finished[1]) == [0, 2]
+    assert await found(finished_after=finished[2], finished_before=finished[1]) == [0]
+    assert await found(finished_before="2020-01-01T00:00:00Z") == []
+
+
+async def test_a_summary_has_all_but_lyrics_and_what_the_vendor_said(gateway: Running) -> None:
+    task = await gateway.submit()
+    title, lyrics = "long " * 200, "la " * 500
+    await gateway.call_back("song", done(title=title, style="pop", duration=187, lyrics=lyrics), UUID(task["id"]))
+    [full] = await _pages(gateway)
+    [summary] = await _pages(gateway, view="summary")
+    assert full["items"][0]["lyrics"] == lyrics.strip() or full["items"][0]["lyrics"] == lyrics
+    for item in full["items"]:
+        for name in ("lyrics", "lyrics_sections", "vendor"):
+            del item[name]
+    assert summary == full
+    assert summary["items"][0]["title"] == full["items"][0]["title"] != ""
+    assert_problem(await gateway.api.get("/v1/tasks", params={"view": "short"}), 422)
+
+
+async def test_a_task_that_was_sent_says_when_it_will_probably_be_playable(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, clock: ScaledClock
+) -> None:
+    gateway = await start_gateway(workers=False, clock=clock)
+    context = gateway.gateway.context
+    task = await gateway.submit()
+    dispatched = UUID(task["id"])
+
+    async def expected() -> Any:
+        return (await gateway.task(task["id"]))["expected_playable_at"]
+
+    await context.db.write(learned_delays.add, {("song.generate", 0, bucket_of(60.0)): 49}, 400)
+    await context.delays.flush(context.db)
+    assert await expected() is None  # not sent yet
+    at = context.clock.now()
+    await context.db.write(apply, [Change(at, "claimed", dispatched, event=Claimed(context.ids()))], context.rules)
+    assert await expected() is None  # too few samples
+    await context.db.write(learned_delays.add, {("song.generate", 0, bucket_of(60.0)): 1}, 400)
+    await context.delays.flush(context.db)
+    found = await expected()
+    earliest, latest = (datetime.fromisoformat(found[name]) - at for name in ("from", "to"))
+    assert timedelta(seconds=50) < earliest < timedelta(seconds=60) <= latest < timedelta(seconds=70)
+    clock.skip(80)
+    assert await expected() is None  # it takes longer than they say
+
+
+async def test_what_part_failed_is_named(gateway: Running) -> None:
+    task = await gateway.submit()
+    body = song(status="part_failed", audio_url="https://cdn.example/a.mp3", audio_hi_status="sub_failed")
+    await gateway.call_back("song", body, UUID(task["id"]))
+    found = await gateway.task(task["id"])
+    assert (found["status"], found["error"]) == ("part_failed", None)
+    assert "artifact_failed:audio_hi" in found["warnings"]
+    assert "artifact_failed:audio" not in found["warnings"]
