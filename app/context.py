@@ -1,12 +1,9 @@
 """What every story works with: the database, the vendor, the rules, the clock. Made once by the root of a process."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from uuid import UUID
-
-import structlog
 
 from app.database.database import Database, Lane
 from app.drift.log import Drift
@@ -15,14 +12,12 @@ from app.rules.loaded import Rules
 from app.rules.policy import Policy
 from app.runtime.clock import Clock
 from app.runtime.egress import EgressPolicy
-from app.tasks import outcomes, tracing
+from app.tasks import log_lines, outcomes, tracing
 from app.tasks.apply import Applied
 from app.tasks.learned_delays import Delays
 from app.tempolor.client import VendorClient
 from app.tempolor.redact import Redactor
 from app.tempolor.tokens import Tokens
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -61,12 +56,8 @@ class Context:
         self.delays.note(applied.arrivals)
         if applied.ended:
             outcomes.count(applied.ended, self.clock.now(), self.policy.deadline_s)
-        if applied.followed:
-            tracing.tell(applied.followed)
-        if applied.moves and log.is_enabled_for(logging.DEBUG):
-            for moved in applied.moves:
-                named = {"task_id": str(moved.task.id), "client": moved.task.client_name}
-                log.debug("task.moved", before=str(moved.before), after=str(moved.after), **named)
+        tracing.trace(applied.entries, applied.applied_ns)
+        log_lines.write(applied.entries)
         if any(moved.task.slot_until is None for moved in applied.moves):
             self.wakes.dispatch.set()
         if applied.notifies:

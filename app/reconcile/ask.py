@@ -132,7 +132,7 @@ async def _put_off(context: Context, db: Database, question: Question, answer: Q
         context.committed(applied)
         metrics.unusable_answers.labels(question.family, fault_of(answer)).inc()
         # Of one outage there are many: the first is a warning, as it is a row in the timelines.
-        tell = log.warning if applied.has_entries else log.info
+        tell = log.warning if applied.entries else log.info
         tell("query.unusable", fault=fault_in(answer)[0], items=len(question.asked))
     context.wakes.reconcile.set()
 

@@ -6,6 +6,7 @@ if nobody else has changed it since. Who must not be refused locks it first; who
 and is told what somebody else was at.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,12 +17,11 @@ import sqlalchemy as sa
 from app.database import dialect
 from app.database.database import Conflicted
 from app.rules.loaded import Arrival, Ended, Loaded, Moved, Rules
-from app.rules.task import Task
+from app.rules.task import Entry, Task
 from app.rules.transition import Change, ChangeResult, step
 from app.tasks import items, store, task_rows, timeline, writes
 from app.tasks.notices import named_digests, written
 from app.tasks.store import Receipt
-from app.tasks.tracing import Followed, followed
 from app.tasks.writes import Row
 
 MOST_TO_LEAVE: Final = 16
@@ -39,10 +39,11 @@ class Applied:
     arrivals: list[Arrival] = field(default_factory=list)
     moves: list[Moved] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
-    followed: list[Followed] = field(default_factory=list)
+    entries: list[tuple[Task, Entry]] = field(default_factory=list)
+    """New in the timelines of tasks."""
+    applied_ns: int = 0
+    """When the changes were applied, in the transaction: nanoseconds since the epoch."""
     notifies: bool = False
-    has_entries: bool = False
-    """Whether the timeline of a task has a new entry."""
 
     def add(self, other: "Applied") -> None:
         """Add what else was done, but for its outcomes."""
@@ -50,9 +51,9 @@ class Applied:
         self.arrivals += other.arrivals
         self.moves += other.moves
         self.ended += other.ended
-        self.followed += other.followed
+        self.entries += other.entries
+        self.applied_ns = max(self.applied_ns, other.applied_ns)
         self.notifies |= other.notifies
-        self.has_entries |= other.has_entries
 
 
 @dataclass(slots=True)
@@ -175,9 +176,10 @@ def step_all(unit: UnitOfWork, changes: Sequence[Change], rules: Rules) -> Appli
     applied = Applied([step(loaded, change, rules) if unit.holds(change) else None for change in changes])
     applied.changed = loaded.dirty_tasks - loaded.removed
     applied.arrivals, applied.moves = loaded.arrivals, loaded.moves
-    applied.ended, applied.followed = loaded.ended, followed(loaded)
+    applied.ended = loaded.ended
+    applied.entries = [(task, entry) for task in _kept(loaded) for entry in loaded.entries.get(task.id, ())]
+    applied.applied_ns = time.time_ns()
     applied.notifies = bool(loaded.milestones)
-    applied.has_entries = bool(loaded.entries)
     return applied
 
 

@@ -1,16 +1,14 @@
-"""What a transaction did, as spans of the traces of its tasks; told after the commit. Nothing while nobody traces."""
+"""Trace what happened to tasks, as spans of their traces, after the commit. Nothing while nobody traces."""
 
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from app.database.database import Database
-from app.rules.loaded import Loaded
 from app.rules.observation import to_us
+from app.rules.task import Entry, Task
 from app.runtime import traces
 from app.runtime.traces import Span
 from app.tasks import task_rows
@@ -18,41 +16,19 @@ from app.tasks import task_rows
 CALLBACK: Final = "callback"
 
 
-@dataclass(frozen=True, slots=True)
-class Followed:
-    """A change of a task that is traced. ``applied_ns``: when it was applied, in the transaction."""
-
-    task_id: UUID
-    kind: str
-    parent: str
-    change: str
-    at: datetime
-    status: str
-    applied_ns: int
-
-
-def followed(loaded: Loaded) -> list[Followed]:
-    """The changes of loaded tasks that are traced."""
+def trace(entries: Iterable[tuple[Task, Entry]], applied_ns: int) -> None:
+    """Trace new entries of tasks that are durable now: a callback from its arrival on, with its application under it,
+    which began at ``applied_ns``."""
     if not traces.is_on():
-        return []
-    now_ns = time.time_ns()
-    return [
-        Followed(task.id, task.kind, task.traceparent, entry.type, entry.at, task.status.value, now_ns)
-        for task_id, entries in loaded.entries.items()
-        if (task := loaded.tasks.get(task_id)) is not None and task.traceparent is not None
-        for entry in entries
-    ]
-
-
-def tell(some: Iterable[Followed]) -> None:
-    """Tell changes that are durable now: a callback from its arrival on, with its application under it."""
+        return
     end_ns = time.time_ns()
-    for one in some:
-        named = {"task_id": str(one.task_id), "task_kind": one.kind}
-        parent = one.parent
-        if one.change == CALLBACK:
-            parent = traces.past(CALLBACK, parent, to_us(one.at) * 1000, end_ns, **named)
-        traces.past("apply", parent, one.applied_ns, end_ns, change=one.change, status=one.status, **named)
+    for task, entry in entries:
+        if task.traceparent is None:
+            continue
+        parent, named = task.traceparent, {"task_id": str(task.id), "task_kind": task.kind}
+        if entry.type == CALLBACK:
+            parent = traces.past(CALLBACK, parent, to_us(entry.at) * 1000, end_ns, **named)
+        traces.past("apply", parent, applied_ns, end_ns, change=entry.type, status=task.status.value, **named)
 
 
 @asynccontextmanager

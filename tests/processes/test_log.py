@@ -49,9 +49,16 @@ async def test_the_logs_name_request_task_item_and_client(
     assert (submitted["task_id"], submitted["client"], submitted["item_ids"]) == (task_id, "bootstrap", item_ids)
     queried = next(line for line in lines if line["event"] == "query.answered")
     assert queried["item_ids"] == item_ids
-    moves = [(line["before"], line["after"]) for line in lines if line["event"] == "task.moved"]
+    # One task can be followed by its id alone.
+    own = [line for line in lines if line.get("task_id") == task_id and line["level"] == "info"]
+    events = [line["event"] for line in own]
+    for event in ("task.accepted", "task.submitting", "task.submitted", "task.query", "task.notification"):
+        assert event in events, events
+    moves = [(line["was"], line["status"]) for line in own if "was" in line]
     assert moves[0] == ("queued", "submitting")
     assert moves[-1][1] == "succeeded"
+    assert all(line["client"] == "bootstrap" for line in own)
+    assert next(line for line in own if line["event"] == "task.query")["item_ids"] == item_ids
     # No request's id sticks to what is no part of it.
     assert "request_id" not in submitted
     assert "request_id" not in queried
