@@ -151,6 +151,7 @@ items = sa.Table(
     _column("query_group", sa.String(40)),
     _optional("query_fault", sa.String(40)),
     _column("query_faults", sa.Integer, server_default="0"),
+    _optional("copies", Json),
 )
 sa.Index(None, items.c.task_id)
 sa.Index(None, items.c.item_id)
@@ -243,6 +244,62 @@ idempotency_keys = sa.Table(
     _column("created_at", UtcDateTime),
 )
 sa.Index(None, idempotency_keys.c.created_at)
+
+copy_jobs = sa.Table(
+    "copy_jobs",
+    metadata,
+    _column("family", sa.String(32), primary_key=True),
+    _column("item_id", sa.String(200), primary_key=True),
+    _column("name", sa.String(32), primary_key=True),
+    _column("task_id", sa.Uuid, sa.ForeignKey("tasks.id", ondelete="CASCADE")),
+    _column("created_at", UtcDateTime),
+    _column("ends_at", UtcDateTime),
+    _column("due_at", UtcDateTime),
+    _optional("leased_until", UtcDateTime),
+    _column("attempts", sa.Integer),
+)
+"""Files to be copied into the archive; a row goes when its copy is kept or given up."""
+sa.Index(None, copy_jobs.c.due_at, copy_jobs.c.ends_at)
+sa.Index(None, copy_jobs.c.task_id)
+
+files = sa.Table(
+    "files",
+    metadata,
+    _column("path", sa.Text, primary_key=True),
+    _optional("task_id", sa.Uuid),
+    _optional("family", sa.String(32)),
+    _optional("item_id", sa.String(200)),
+    _column("name", sa.String(32)),
+    _column("client_name", sa.String(100)),
+    _column("bytes", sa.BigInteger),
+    _column("sha256", sa.String(64)),
+    _column("media_type", sa.String(100)),
+    _column("kept_at", UtcDateTime),
+    _optional("doomed_at", UtcDateTime),
+)
+"""What lies in the archive's store, uploads too. ``doomed_at``: the row that it belonged to is gone, and the file is to
+be deleted; the row goes after the file."""
+sa.Index(None, files.c.task_id)
+sa.Index(None, files.c.kept_at)
+_due_index(files, "doomed_at", where="doomed_at")
+
+uploads = sa.Table(
+    "uploads",
+    metadata,
+    _column("id", sa.Uuid, primary_key=True),
+    _column("client_name", sa.String(100)),
+    _column("path", sa.Text),
+    _column("created_at", UtcDateTime),
+)
+sa.Index(None, uploads.c.created_at)
+
+upload_uses = sa.Table(
+    "upload_uses",
+    metadata,
+    _column("upload_id", sa.Uuid, primary_key=True),
+    _column("task_id", sa.Uuid, sa.ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+)
+sa.Index(None, upload_uses.c.task_id)
 
 stream_tickets = sa.Table(
     "stream_tickets",

@@ -56,6 +56,16 @@ class Milestone(msgspec.Struct, frozen=True):
     at: datetime
 
 
+class CopyJob(msgspec.Struct, frozen=True):
+    """A file to be copied into the archive. ``ends_at``: when its link ends."""
+
+    key: ItemKey
+    name: str
+    task_id: UUID
+    at: datetime
+    ends_at: datetime
+
+
 class EndedBy(StrEnum):
     """What made an item final."""
 
@@ -94,6 +104,9 @@ class Loaded:
     arrivals: list[Arrival] = field(default_factory=list)
     moves: list[Moved] = field(default_factory=list)
     milestones: list[Milestone] = field(default_factory=list)
+    copy_jobs: list[CopyJob] = field(default_factory=list)
+    new_links: dict[ItemKey, frozenset[str]] = field(default_factory=dict)
+    """Fields of items that have another URL now."""
     sources: dict[ItemKey, Source] = field(default_factory=dict)
     """Who spoke of an item last."""
     ended: list[Ended] = field(default_factory=list)

@@ -17,7 +17,8 @@ class Thresholds:
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Settings that the domain's rules read. ``first_after_s`` is None where the schedule is learned (``auto``);
-    ``model_aliases``: the model that is sent in place of one that a client names."""
+    ``model_aliases``: the model that is sent in place of one that a client names; ``archives``: result files are
+    copied."""
 
     max_in_flight: int = 10
     submit_timeout_s: float = 30.0
@@ -31,6 +32,7 @@ class Policy:
     refusals_to_hold: int = 3
     model_aliases: Mapping[str, str] = field(default_factory=dict, hash=False)
     follow_up_s: float = 20.0
+    archives: bool = False
 
     lease_s: float = 30.0
     follow_ups: int = 3

@@ -53,6 +53,24 @@ NotificationType = Literal[
 """What a client can be notified of."""
 
 
+class CopyStatus(StrEnum):
+    PENDING = "pending"
+    KEPT = "kept"
+    FAILED = "failed"
+
+
+class Copy(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The copy of an artifact in the archive. ``path``: where it lies in the store; ``reason``: why there will be
+    none."""
+
+    status: CopyStatus
+    path: str | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+    media_type: str | None = None
+    reason: str | None = None
+
+
 class Item(msgspec.Struct):
     """One item: whose it is, what is known of it, and when to ask about it next.
 
@@ -61,6 +79,7 @@ class Item(msgspec.Struct):
     ``query_group``: items that must be asked apart ("" for none), see the reconciler.
     ``query_fault``: what was wrong with the latest answer, if it could not be used, and how many in a row were wrong
     like that (``query_faults``).
+    ``copies``: of its artifacts, by name, where an archive keeps them.
     """
 
     family: str
@@ -80,6 +99,7 @@ class Item(msgspec.Struct):
     query_fault: str | None = None
     query_faults: int = 0
     status: ItemStatus = ItemStatus.WAITING
+    copies: dict[str, Copy] | None = None
     new: bool = False
 
     @property

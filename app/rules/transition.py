@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from app.rules.client import EXTERNAL
+from app.rules.copies import CopyResult, note_copy, plan_copies
 from app.rules.derive import derive, visible_state
 from app.rules.join import Joined, join
 from app.rules.loaded import Arrival, Loaded, Milestone, Moved, Rules
@@ -57,6 +58,7 @@ class Change(msgspec.Struct, frozen=True):
     event: SubmissionEvent | None = None
     detail: dict[str, Any] = msgspec.field(default_factory=dict)
     absences: Absences | None = None
+    copies: tuple[CopyResult, ...] = ()
 
 
 class ChangeResult(msgspec.Struct, frozen=True):
@@ -76,6 +78,9 @@ def step(loaded: Loaded, change: Change, rules: Rules) -> ChangeResult:
         _touch(loaded, task, rules, touched)
         rejected = _advance(loaded, task, change, rules)
     verdicts = tuple(_observe(loaded, change, seen, rules, touched) for seen in change.observations)
+    for result in change.copies:
+        if change.task_id in touched and (note := note_copy(loaded, result)) is not None:
+            touched[change.task_id].append(note)
     for task_id, notes in touched.items():
         if task_id not in loaded.removed:
             late = rejected and task_id == change.task_id
@@ -114,7 +119,7 @@ def _observe(
         arrival = _arrival(task, item, seen, joined.since_event_us)
         if arrival.delay_s <= rules.policy.deadline_s:
             loaded.arrivals.append(arrival)  # else a clock was set, or we were away: no habit of the vendor's
-    _keep(loaded, item, joined)
+    _keep(loaded, item, joined, rules)
     loaded.sources[item.key] = seen.source
     _note_contact(item, task, seen, bool(joined.changed), change.at, rules)
     note: dict[str, Any] = {"item_id": item.item_id}
@@ -131,8 +136,10 @@ def _observe(
     return verdict
 
 
-def _keep(loaded: Loaded, item: Item, joined: Joined) -> None:
+def _keep(loaded: Loaded, item: Item, joined: Joined, rules: Rules) -> None:
     item.state = joined.state
+    if rules.policy.archives and (links := rules.shape_of(item.family).url_fields & joined.changed.keys()):
+        loaded.new_links[item.key] = loaded.new_links.get(item.key, frozenset()) | links
     loaded.dirty_items.add(item.key)
     for name, value in joined.large.items():
         loaded.large[(item.family, item.item_id, joined.state.large[name][1])] = value
@@ -287,6 +294,8 @@ def _conclude(loaded: Loaded, task: Task, change: Change, notes: list[dict[str, 
     if change.absences is not None:
         loaded.dirty_items |= set_back(task, loaded.items_of(task), at, rules.policy)
     lapsed = lapse(task, at, bool(loaded.items_of(task)), rules.policy, change.absences)
+    if rules.policy.archives:
+        plan_copies(loaded, task, rules.shape_of(task.family), at)
     before = task.status
     visible_now, expired = derive(loaded, task, at, rules, change.absences)
     visible_before, loaded.visible[task.id] = loaded.visible[task.id], visible_now

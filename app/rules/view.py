@@ -89,7 +89,7 @@ def view_item(item: Item, task: Task, shape: Shape, policy: Policy) -> ItemView:
     lacking = dict(progress.lacking)
     artifacts: dict[str, ArtifactView] = {}
     for artifact in shape.artifacts:
-        ready = _ready(artifact, item.state)
+        ready = ready_artifact(artifact, item.state)
         if ready is not None:
             artifacts[artifact.name] = ready
         elif artifact.name in lacking:
@@ -131,7 +131,8 @@ def _lack(state: ItemState, exhausted: bool, status_field: str | None) -> Artifa
     return ArtifactStatus.FAILED if exhausted or sub_failed else ArtifactStatus.PENDING
 
 
-def _ready(artifact: Artifact, state: ItemState) -> ArtifactView | None:
+def ready_artifact(artifact: Artifact, state: ItemState) -> ArtifactView | None:
+    """An artifact whose URL is known; None otherwise."""
     latest = max(
         (found for name in artifact.fields if (found := state.latest_url(name))),
         key=lambda pair: (pair[1], pair[0]),

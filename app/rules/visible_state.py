@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from app.rules.join import ItemState
 from app.rules.status import TASK_FINAL
-from app.rules.task import Item, Task
+from app.rules.task import CopyStatus, Item, Task
 from app.rules.view import Progress
 
 _STATUS: Final = 0
@@ -19,12 +19,19 @@ class VisibleState:
     """What a task shows at one moment; equal where no client could tell the two apart. A state is never changed in
     place, so it is looked into only where it was replaced."""
 
-    __slots__ = ("_items", "_playable", "_task")
+    __slots__ = ("_archived", "_items", "_playable", "_task")
 
     def __init__(self, task: Task, steps: Steps) -> None:
         self._task = (task.status, task.failure, task.submitted_at, task.deadline_at, task.submitted_model)
         self._playable = task.playable_at is not None
-        self._items = [(item.item_id, progress, item.state) for item, progress in steps]
+        self._items = [((item.item_id, progress, item.copies), item.state) for item, progress in steps]
+        copies = [copy.status for item, _ in steps for copy in (item.copies or {}).values()]
+        self._archived = (
+            task.status in TASK_FINAL
+            and bool(copies)
+            and CopyStatus.PENDING not in copies
+            and all(progress.settled for _, progress in steps)
+        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, VisibleState):
@@ -32,7 +39,7 @@ class VisibleState:
         if self._task != other._task or len(self._items) != len(other._items):
             return False
         return all(
-            ours[:2] == theirs[:2] and (ours[2] is theirs[2] or _look(ours[2]) == _look(theirs[2]))
+            ours[0] == theirs[0] and (ours[1] is theirs[1] or _look(ours[1]) == _look(theirs[1]))
             for ours, theirs in zip(self._items, other._items, strict=True)
         )
 
@@ -49,10 +56,12 @@ class VisibleState:
         status = after._task[_STATUS]
         if status in TASK_FINAL and (status is not self._task[_STATUS] or self._lacking() != after._lacking()):
             passed.append(status.value)
+        if after._archived and not self._archived:
+            passed.append("archived")
         return passed
 
     def _lacking(self) -> list[Any]:
-        return [(item_id, progress.lacking) for item_id, progress, _ in self._items]
+        return [(item_id, progress.lacking) for (item_id, progress, _), _ in self._items]
 
 
 def _look(state: ItemState) -> Any:

@@ -241,6 +241,11 @@ def _part_of(unit: UnitOfWork, rules: Rules) -> store.Part:
         writes.SETTLED_CALLBACKS: unit.settled_callbacks,
         writes.NEW_ENTRIES: timeline.rows_of(entries),
         writes.NEW_NOTIFICATIONS: written(loaded, rules),
+        writes.COPY_JOBS: [
+            (*job.key, job.name, job.task_id, job.at, job.ends_at, job.at, 0)
+            for job in loaded.copy_jobs
+            if job.task_id not in loaded.removed
+        ],
     }
     return store.Part(rows, unit.task_revisions, unit.item_revisions)
 

@@ -28,7 +28,7 @@ from app.database.tables import callbacks, items, tasks
 from app.rules.join import ItemState
 from app.rules.observation import Disposition
 from app.rules.status import ItemStatus, TaskStatus
-from app.rules.task import Failure, Item, Submission, Task
+from app.rules.task import Copy, Failure, Item, Submission, Task
 from app.tasks.writes import FACTS, ITEM_COLUMNS, WRITES, Row, Write
 
 ItemKey = tuple[str, str]
@@ -120,6 +120,8 @@ _decode_items: Final = msgspec.json.Decoder(list[Item]).decode
 _decode_state: Final = msgspec.json.Decoder(ItemState).decode
 _TASK_COLUMNS: Final = tuple(tasks.c[name] for name in FACTS)
 _ITEM_COLUMNS: Final = tuple(items.c[name] for name in ITEM_COLUMNS)
+_COPIES: Final = ITEM_COLUMNS.index("copies")
+_decode_copies: Final = msgspec.json.Decoder(dict[str, Copy]).decode
 _EVENTS: Final = FACTS.index("webhook_events")
 _KNOWN_COLUMNS: Final = (callbacks.c.digest, callbacks.c.received_at, callbacks.c.disposition)
 
@@ -192,6 +194,8 @@ def _item(row: Row) -> Item:
     item = Item(*row)
     item.status = ItemStatus(item.status)
     item.state = _decode_state(row[ITEM_COLUMNS.index("state")])
+    if row[_COPIES] is not None:
+        item.copies = _decode_copies(row[_COPIES])
     return item
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from app.database.tables import callbacks, item_values, items, notifications, tasks, timeline
+from app.database.tables import callbacks, copy_jobs, item_values, items, notifications, tasks, timeline
 from app.rules.task import Item, Task
 
 Row = Sequence[Any]
@@ -114,6 +114,16 @@ NEW_NOTIFICATIONS: Final = Write(
         *("snapshot", "status", "attempts", "created_at", "due_at"),
     ),
 )
+COPY_JOBS: Final = Write(
+    copy_jobs,
+    ("family", "item_id", "name", "task_id", "created_at", "ends_at", "due_at", "attempts"),
+    # A new link for one that waits: it is due at once, unless somebody is copying it.
+    on_conflict="""(family, item_id, name) DO UPDATE SET
+        ends_at = excluded.ends_at, attempts = 0, due_at = CASE
+            WHEN copy_jobs.leased_until > excluded.due_at THEN copy_jobs.due_at ELSE excluded.due_at END""",
+    sorted_by=("family", "item_id", "name"),
+    rare=True,
+)
 WRITES: Final = (
     NEW_TASKS,
     CHANGED_TASKS,
@@ -124,4 +134,5 @@ WRITES: Final = (
     SETTLED_CALLBACKS,
     NEW_ENTRIES,
     NEW_NOTIFICATIONS,
+    COPY_JOBS,
 )

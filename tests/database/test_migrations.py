@@ -94,6 +94,7 @@ def test_partial_indexes_are_partial(head_url: str) -> None:
     table = "sqlite_master WHERE type = 'index'" if head_url.startswith("sqlite") else "pg_indexes"
     column = "sql" if head_url.startswith("sqlite") else "indexdef"
     found = _look(head_url, lambda conn: conn.scalars(sa.text(f"SELECT {column} FROM {table}")).all())
-    due = [text for text in found if text and ("due_at" in text or "slot_until" in text)]
+    # A row of the queue of copies goes when it is done: each that is there is due.
+    due = [text for text in found if text and ("due_at" in text or "slot_until" in text) and "copy_jobs" not in text]
     assert len(due) >= 4
     assert [text for text in due if "IS NOT NULL" not in text.upper()] == []

@@ -1,0 +1,56 @@
+"""Which result files are to be copied into the archive, and what has become of each copy."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from app.rules.loaded import CopyJob, Loaded
+from app.rules.shape import Shape
+from app.rules.task import Copy, CopyStatus, Item, Task
+from app.rules.view import ready_artifact
+
+NOT_ONE_URL = "not_one_url"
+"""Why there is no copy of an artifact that the vendor gave as a list or an object of URLs."""
+
+
+class CopyResult(msgspec.Struct, frozen=True):
+    """What has become of the copy of one artifact."""
+
+    family: str
+    item_id: str
+    name: str
+    copy: Copy
+
+
+def plan_copies(loaded: Loaded, task: Task, shape: Shape, at: datetime) -> None:
+    """Have each file of a task copied that has become ready, and each anew of which a new link came while it was not
+    kept. A stream is not kept: it is for the minutes until its file is there."""
+    for item in loaded.items_of(task):
+        for artifact in shape.artifacts:
+            if not artifact.lasts or (ready := ready_artifact(artifact, item.state)) is None:
+                continue
+            copy = item.copies.get(artifact.name) if item.copies else None
+            is_new_link = not loaded.new_links.get(item.key, frozenset()).isdisjoint(artifact.fields)
+            if copy is not None and (copy.status is CopyStatus.KEPT or not is_new_link):
+                continue
+            if isinstance(ready.url, str) and ready.expires_at is not None:
+                loaded.copy_jobs.append(CopyJob(item.key, artifact.name, task.id, at, ready.expires_at))
+                _set(loaded, item, artifact.name, Copy(CopyStatus.PENDING))
+            else:
+                _set(loaded, item, artifact.name, Copy(CopyStatus.FAILED, reason=NOT_ONE_URL))
+
+
+def note_copy(loaded: Loaded, result: CopyResult) -> dict[str, Any] | None:
+    """Note what has become of a copy. Returns the note for the timeline, None where the item is not there any more."""
+    item = loaded.items.get((result.family, result.item_id))
+    if item is None:
+        return None
+    _set(loaded, item, result.name, result.copy)
+    note = {"item_id": item.item_id, "artifact": result.name, "copy": result.copy.status.value}
+    return note | ({"reason": result.copy.reason} if result.copy.reason else {})
+
+
+def _set(loaded: Loaded, item: Item, name: str, copy: Copy) -> None:
+    item.copies = {**(item.copies or {}), name: copy}
+    loaded.dirty_items.add(item.key)
