@@ -39,7 +39,7 @@ async def surroundings(
 
 
 # Each command is a process of its own: a page with many of them is not for every day.
-MANY_COMMANDS = {"docs/operate.md"}
+MANY_COMMANDS = {"docs/cli.md", "docs/operate.md"}
 
 
 @on_sqlite
