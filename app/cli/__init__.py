@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import admin, callbacks, clients, notifications, processes, submissions, tasks
+from app.cli import admin, callbacks, clients, listen, notifications, processes, submissions, tasks
 from app.cli.output import fail
 from app.errors import BadSettings, GatewayError, InvalidRequest
 from app.runtime.texts import trimmed
@@ -22,6 +22,7 @@ app.command()(processes.worker)
 app.command()(processes.migrate)
 app.command()(processes.sandbox)
 app.command()(processes.demo)
+app.command()(listen.listen)
 app.command()(callbacks.callback_url)
 app.command("recover")(submissions.recover_tasks)
 app.command("account")(admin.show_account)
