@@ -100,3 +100,11 @@ class NoDatabase(GatewayError):
 
 class UnsuitableDatabase(GatewayError):
     """The database is there, and cannot hold what the gateway stores."""
+
+
+class BadSettings(Exception):
+    """The settings are not usable. ``faults``: one line for each, which names the variable and holds no value."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults

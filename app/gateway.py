@@ -15,7 +15,8 @@ from app.clients import clients, keys
 from app.context import Context
 from app.database.connect import is_sqlite, open_database, parse_url
 from app.database.database import Database
-from app.database.migrate import check_at_head, migrate
+from app.database.migrate import migrate
+from app.database.schema import check_at_head
 from app.database.sqlite_file import FileLock
 from app.errors import Unavailable
 from app.limits.signs_of_life import BEAT_S

@@ -40,6 +40,7 @@ class Action(StrEnum):
     HOLD = "submissions.hold"
     RELEASE = "submissions.release"
     RECOVER = "submissions.recover"
+    SUBMIT_TASK = "tasks.submit"
     RESOLVE_TASK = "tasks.resolve"
     ADOPT_ITEMS = "tasks.adopt"
     CANCEL_TASK = "tasks.cancel"

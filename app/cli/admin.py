@@ -1,42 +1,66 @@
-"""Commands of the audit log, drift and retention."""
+"""Commands of the audit log, drift, the vendor's account and retention."""
 
-import json
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from app.audit import audit
-from app.cli.connect import print_counts, print_json, with_database
-from app.drift import log as drift_log
-from app.operations import retention
-from app.rules.timing import rfc3339
+from app.cli.arguments import AsJson, Cursor, Limit
+from app.cli.connect import with_context, with_database
+from app.cli.output import print_json, print_page, print_record, print_table
 from app.runtime.clock import Clock
 
+ACTS: Final = {"AT": "at", "ACTOR": "actor", "ACTION": "action", "TARGET": "target", "DETAIL": "detail"}
+DRIFT: Final = {
+    "SORT": "sort",
+    "FAMILY": "family",
+    "COUNT": "count",
+    "FIRST SEEN": "first_seen_at",
+    "LAST SEEN": "last_seen_at",
+    "NAME": "name",
+}
 
-def list_acts(limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, the newest first.")] = 50) -> None:
-    """List what admins did, one act a line: when, who, what, to what, and the rest as JSON."""
-    for act in with_database(lambda db: audit.page(db, None, limit)):
-        detail = json.dumps(act["detail"])
-        typer.echo(f"{rfc3339(act['at'])}\t{act['actor']}\t{act['action']}\t{act['target'] or '-'}\t{detail}")
+
+def list_acts(limit: Limit = 50, cursor: Cursor = None, as_json: AsJson = False) -> None:
+    """List what admins did: when, who, what, to what, and the rest."""
+    from app.audit import audit
+    from app.web import cursors
+
+    filters = ("audit",)
+    before_id = cursors.read(cursor, filters) if cursor is not None else None
+    acts = with_database(lambda db: audit.page(db, before_id, limit + 1))
+    print_page(cursors.page(acts, limit, filters), ACTS, as_json=as_json)
 
 
-def list_drift(
-    as_json: Annotated[bool, typer.Option("--json", help="As the API has it.")] = False,
-) -> None:
-    """List what the vendor said that nobody knew, seen last first: a line each, with how often, first and last."""
-    entries = with_database(drift_log.listed)
+def list_drift(as_json: AsJson = False) -> None:
+    """List what the vendor said that nobody knew, seen last first, with how often it was seen, first and last."""
+    from app.drift import log
+
+    print_page({"data": with_database(log.listed), "next_cursor": None}, DRIFT, as_json=as_json)
+
+
+def show_account(as_json: AsJson = False) -> None:
+    """Ask the vendor for the account's balance."""
+    from app.operations.account import Account
+
+    account = with_context(lambda context: Account(context).get())
     if as_json:
-        print_json({"data": entries, "next_cursor": None})
-        return
-    for entry in entries:
-        seen = f"{entry['count']}\t{entry['first_seen_at']}\t{entry['last_seen_at']}"
-        typer.echo(f"{entry['sort']}\t{entry['family'] or '-'}\t{seen}\t{entry['name']}")
+        print_json(account)
+    else:
+        print_record({name: account[name] for name in ("balance", "as_of", "vendor")})
 
 
 def purge(
     older_than: Annotated[float, typer.Option(min=0, help="Days since it ended. Idempotency keys stay a day.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and delete nothing.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Delete what ended long ago, as the background loop does by itself. Prints rows by table."""
+    from app.audit import audit
+    from app.operations import retention
+
     by = audit.command_line()
-    print_counts(with_database(lambda db: retention.purge(db, Clock(), by, older_than, dry_run=dry_run)))
+    counts = with_database(lambda db: retention.purge(db, Clock(), by, older_than, dry_run=dry_run))
+    if as_json:
+        print_json({"deleted": counts, "dry_run": dry_run})
+    else:
+        print_table(("TABLE", "ROWS"), counts.items())

@@ -1,54 +1,82 @@
 """Commands of the inbound log of callbacks, and of callback URLs."""
 
-import json
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 import typer
 
-from app.audit import audit
-from app.callbacks import log, replay
-from app.cli.connect import fail, with_context, with_database
+from app.cli.arguments import FAMILY_NAMES, AlwaysJson, AsJson, Cursor, Limit
+from app.cli.connect import with_context, with_database
+from app.cli.output import fail, print_json, print_page
 from app.rules.observation import Disposition
-from app.settings import load_settings
-from app.tempolor import tokens
-from app.tempolor.kinds import FAMILIES
 
 app = typer.Typer(no_args_is_help=True, help="The inbound log.")
 
+COLUMNS: Final = {
+    "ID": "id",
+    "RECEIVED": "received_at",
+    "FAMILY": "family",
+    "DISPOSITION": "disposition",
+    "COUNT": "count",
+    "TASK": "task_id",
+    "DETAIL": "detail",
+}
 
-def callback_url(family: Annotated[str, typer.Argument(help=", ".join(FAMILIES))]) -> None:
+
+def callback_url(family: Annotated[str, typer.Argument(help=FAMILY_NAMES)], as_json: AsJson = False) -> None:
     """Print a callback URL for tasks that another system submits to the vendor."""
+    from app.settings import load_settings
+    from app.tempolor import tokens
+    from app.tempolor.kinds import FAMILIES
+
     if family not in FAMILIES:
         fail(f"There is no family {family!r}; there are {', '.join(FAMILIES)}.")
     settings = load_settings()
     signer = tokens.Tokens([secret.get_secret_value() for secret in settings.callback_secrets])
-    typer.echo(tokens.callback_url(settings.public_url, family, signer.sign(family, None)))
+    url = tokens.callback_url(settings.public_url, family, signer.sign(family, None))
+    if as_json:
+        print_json({"family": family, "url": url})
+    else:
+        typer.echo(url)
 
 
 @app.command("list")
 def list_callbacks(
     disposition: Annotated[Disposition | None, typer.Option(help="What became of it.")] = None,
-    family: Annotated[str | None, typer.Option(help=", ".join(FAMILIES))] = None,
+    family: Annotated[str | None, typer.Option(help=FAMILY_NAMES)] = None,
     task: Annotated[UUID | None, typer.Option(help="Of this task's token.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: AsJson = False,
 ) -> None:
-    """List received callbacks, newest first, one a line: id, time, family, disposition, count, task, detail."""
+    """List received callbacks, newest first."""
+    from app.callbacks import log
+    from app.web import cursors
+
+    filters = ("callbacks", disposition, family, task)
+    before_id = cursors.read(cursor, filters) if cursor is not None else None
     callbacks = with_database(
         lambda db: log.page(
-            db, task_id=task, disposition=disposition.value if disposition else None, family=family, limit=limit
+            db,
+            task_id=task,
+            disposition=disposition.value if disposition else None,
+            family=family,
+            before_id=before_id,
+            limit=limit + 1,
         )
     )
-    columns = ("id", "received_at", "family", "disposition", "count", "task_id", "detail")
-    for callback in callbacks:
-        typer.echo("\t".join("-" if callback[name] is None else str(callback[name]) for name in columns))
+    print_page(cursors.page(callbacks, limit, filters), COLUMNS, as_json=as_json)
 
 
 @app.command("replay")
 def replay_callback(
-    callback_id: UUID, notify: Annotated[bool, typer.Option("--notify", help="Tell the client what changes.")] = False
+    callback_id: UUID,
+    notify: Annotated[bool, typer.Option("--notify", help="Tell the client what changes.")] = False,
+    as_json: AlwaysJson = True,
 ) -> None:
     """Read a stored callback anew and apply it, as of the time when it was first received."""
+    from app.audit import audit
+    from app.callbacks import replay
+
     by = audit.command_line()
-    result = with_context(lambda context: replay.replay(context, by, callback_id, notify=notify))
-    typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
+    print_json(with_context(lambda context: replay.replay(context, by, callback_id, notify=notify)))

@@ -4,17 +4,15 @@ Each imports what it runs when it is called: the web framework takes as long to 
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import structlog
 import typer
-import uvloop
-from pydantic import ValidationError
 
-from app.cli.connect import fail, print_database, require_database
-from app.database.migrate import migrate as migrate_schema
-from app.runtime.logging import set_up
-from app.settings import Settings, database_settings, load_settings, unknown_names
+from app.cli.connect import print_database, require_database
+from app.cli.output import fail
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")]
@@ -26,6 +24,8 @@ def serve(
     workers_off: Annotated[bool, typer.Option("--workers-off", help="No background loops in this process.")] = False,
 ) -> None:
     """Serve HTTP, and run the background loops unless they are off."""
+    import uvloop
+
     from app.main import serve as serve_process
 
     settings = _start()
@@ -39,6 +39,8 @@ def worker(
     ] = None,
 ) -> None:
     """Run the background loops alone."""
+    import uvloop
+
     from app.main import work as work_process
 
     settings = _start()
@@ -50,6 +52,9 @@ def migrate(
     to: Annotated[str, typer.Option(help="A revision, to take a release back before the next one is begun.")] = "head",
 ) -> None:
     """Bring the schema to head. Safe when several do it at once."""
+    from app.database.migrate import migrate as migrate_schema
+    from app.settings import database_settings, load_settings
+
     settings = database_settings()
     # A .env file that is not filled in names no database: the default one would be created, and never used.
     if "database_url" not in settings.model_fields_set and Path(".env").exists():
@@ -69,6 +74,8 @@ def sandbox(
     faults: Annotated[str | None, typer.Option(help="'all', a JSON object, or a file with one.")] = None,
 ) -> None:
     """Run a local stand-in for TemPolor, with faults on demand."""
+    from pydantic import ValidationError
+
     from app.sandbox import run as sandbox_process
     from app.sandbox.config import load_config
 
@@ -89,7 +96,12 @@ def demo() -> None:
     raise SystemExit(main())
 
 
-def _start() -> Settings:
+def _start() -> "Settings":
+    import structlog
+
+    from app.runtime.logging import set_up
+    from app.settings import load_settings, unknown_names
+
     settings = load_settings()
     set_up(settings.log_format, settings.log_level)
     unknown = unknown_names()

@@ -1,14 +1,12 @@
 """Commands that hold and release submissions, and recover after a restore."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from app.audit import audit
-from app.cli.connect import fail, print_json, with_context
-from app.submissions import hold_by_hand
-from app.submissions.recover import recover
+from app.cli.arguments import AlwaysJson, time_of
+from app.cli.connect import with_context
+from app.cli.output import print_json
 
 app = typer.Typer(no_args_is_help=True, help="Stop and start sending by hand.")
 
@@ -18,6 +16,9 @@ def hold_submissions(
     reason: Annotated[str, typer.Option(help="Why, for whoever looks at 'submissions show'.")] = "",
 ) -> None:
     """Send nothing more, no probe either, until it is released. Holds for all processes and over restarts."""
+    from app.audit import audit
+    from app.submissions import hold_by_hand
+
     with_context(lambda context: hold_by_hand.hold(context, audit.command_line(), reason))
     typer.echo("Submissions are held. What is being sent now is still sent; 'submissions show' tells when it is not.")
 
@@ -26,6 +27,9 @@ def hold_submissions(
 def release_submissions() -> None:
     """End the hold by hand. Where there is none, the next probe of what stands still is due now, and models that are
     held go on."""
+    from app.audit import audit
+    from app.submissions import hold_by_hand
+
     state = with_context(lambda context: hold_by_hand.release(context, audit.command_line()))
     holds = {what: hold["reason"] for what, hold in state["standing_still"].items() if hold is not None}
     held = ", ".join(f"{what} ({reason})" for what, reason in holds.items())
@@ -33,8 +37,10 @@ def release_submissions() -> None:
 
 
 @app.command("show")
-def show_submissions() -> None:
+def show_submissions(as_json: AlwaysJson = True) -> None:
     """Show as JSON who holds each slot and since when, who waits, and why things stand still."""
+    from app.submissions import hold_by_hand
+
     print_json(with_context(hold_by_hand.show))
 
 
@@ -44,21 +50,15 @@ def recover_tasks(
         str | None, typer.Option(metavar="TIME", help="The moment of the recovery; now, if not given.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    as_json: AlwaysJson = True,
 ) -> None:
     """After a restore or failover: tasks that may have been sent already become unconfirmed, and are not sent again.
 
     All that are queued or being sent, as this database has it, and were accepted before the recovery. Hold first.
     """
-    since, before = _time(sent_since), _time(accepted_before) if accepted_before is not None else None
+    from app.audit import audit
+    from app.submissions.recover import recover
+
+    since, before = time_of(sent_since), time_of(accepted_before)
     by = audit.command_line()
     print_json(with_context(lambda context: recover(context, by, since, before, dry_run=dry_run)))
-
-
-def _time(text: str) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-        if time.tzinfo is None:
-            raise ValueError
-        return time.astimezone(UTC)
-    except (ValueError, OverflowError):
-        fail(f"{text!r} is no time with its offset, such as 2026-01-31T13:30:00Z.")

@@ -69,6 +69,13 @@ def find_by_digest(conn: sa.Connection, digest: bytes, now: datetime) -> Client 
     return replace(_client(row), key=digest) if row else None
 
 
+def find_active(conn: sa.Connection, name: str) -> Client | None:
+    """Find a client by its name, unless it was revoked."""
+    matches = sa.and_(clients.c.name == name, clients.c.revoked_at.is_(None))
+    row = conn.execute(sa.select(clients).where(matches)).one_or_none()
+    return _client(row) if row else None
+
+
 def is_active(conn: sa.Connection, name: str) -> bool:
     """Whether there is a client of this name that was not revoked."""
     matches = sa.and_(clients.c.name == name, clients.c.revoked_at.is_(None))

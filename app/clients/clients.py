@@ -68,6 +68,27 @@ async def list_all(db: Database) -> list[Client]:
     return list(await db.read(client_rows.list_all))
 
 
+def client_document(client: Client) -> dict[str, object]:
+    """Render a client as admins see it, without its secrets."""
+    return {
+        "name": client.name,
+        "admin": client.is_admin,
+        "created_at": client.created_at,
+        "revoked_at": client.revoked_at,
+        "key_last_used_at": client.key_used_at,
+        "previous_key_until": client.previous_key_until,
+        "previous_key_last_used_at": client.previous_key_used_at,
+    }
+
+
+async def find_active(db: Database, name: str) -> Client:
+    """Find a client by its name. Raises ``NotFound``, also where it was revoked."""
+    client = await db.read(client_rows.find_active, name)
+    if client is None:
+        raise NotFound("there is no such client")
+    return client
+
+
 async def revoke(db: Database, clock: Clock, by: By, name: str) -> None:
     """Revoke a client: its key ends at once, its tasks run to their end, and its pending notifications become dead,
     ``BATCH`` in a transaction. Raises ``NotFound``. Where that is cut short, the rest becomes dead at its next attempt:

@@ -5,7 +5,6 @@ from fastapi import APIRouter, Request, Response
 from app.clients import clients, keys
 from app.clients.auth import TheAdmin, TheContext, by
 from app.clients.schemas import ClientPage, ClientRequest, KeyRotation, NewClient, NewKey, RotatedSecret
-from app.rules.client import Client
 from app.web.answers import CONFLICT, PROBLEMS, json_answer
 from app.web.bodies import documented, parse, read_json
 from app.web.parameters import storable
@@ -16,7 +15,7 @@ router = APIRouter(prefix="/v1/clients", responses=PROBLEMS)
 @router.get("", response_model=ClientPage, summary="List clients")
 async def list_clients(_admin: TheAdmin, context: TheContext) -> Response:
     """All clients by name, the revoked ones too."""
-    documents = [_document(client) for client in await clients.list_all(context.db)]
+    documents = [clients.client_document(client) for client in await clients.list_all(context.db)]
     return json_answer({"data": documents, "next_cursor": None})
 
 
@@ -33,7 +32,7 @@ async def create_client(request: Request, admin: TheAdmin, context: TheContext) 
     body = parse(ClientRequest, await read_json(request))
     new = await clients.create(context.db, context.clock, by(admin), body.name, is_admin=body.admin)
     secrets = {"api_key": new.api_key, "webhook_secret": new.webhook_secret}
-    return json_answer({**_document(new.client), **secrets}, 201)
+    return json_answer({**clients.client_document(new.client), **secrets}, 201)
 
 
 @router.post("/{name}/webhook-secret", response_model=RotatedSecret, summary="Rotate a client's webhook secret")
@@ -70,15 +69,3 @@ async def revoke_client(name: str, admin: TheAdmin, context: TheContext) -> Resp
     """End a client's key at once. Its tasks run to their end."""
     await clients.revoke(context.db, context.clock, by(admin), storable(name))
     return Response(status_code=204)
-
-
-def _document(client: Client) -> dict[str, object]:
-    return {
-        "name": client.name,
-        "admin": client.is_admin,
-        "created_at": client.created_at,
-        "revoked_at": client.revoked_at,
-        "key_last_used_at": client.key_used_at,
-        "previous_key_until": client.previous_key_until,
-        "previous_key_last_used_at": client.previous_key_used_at,
-    }

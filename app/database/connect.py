@@ -5,7 +5,6 @@ from urllib.parse import parse_qsl
 import sqlalchemy as sa
 
 from app.database.database import Backend, Database
-from app.database.postgres import PostgresBackend
 from app.database.postgres_url import read_url
 from app.database.sqlite import SqliteBackend
 from app.database.sqlite_file import place_of
@@ -20,7 +19,11 @@ def open_database(url: str) -> Database:
 def open_backend(url: str) -> Backend:
     """The same, as what a database works on."""
     parsed = parse_url(url)
-    return SqliteBackend(parsed) if is_sqlite(parsed) else PostgresBackend(parsed)
+    if is_sqlite(parsed):
+        return SqliteBackend(parsed)
+    from app.database.postgres import PostgresBackend
+
+    return PostgresBackend(parsed)
 
 
 def parse_url(url: str) -> sa.URL:

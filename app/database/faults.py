@@ -6,7 +6,6 @@ import sqlite3
 import ssl
 from typing import Final
 
-import asyncpg
 import sqlalchemy as sa
 
 from app.errors import Unavailable
@@ -62,6 +61,8 @@ def violated_constraint(error: sa.exc.DBAPIError) -> str | None:
 def why_away(error: BaseException) -> str | None:
     """What is wrong with the database itself (away, full, locked for too long), safe to show to anybody; None for
     any other fault."""
+    import asyncpg
+
     state = sqlstate(error)
     if state:
         known = _AWAY_STATES.get(state) or _AWAY.get(state[:2])
@@ -109,6 +110,8 @@ def _why_not_reached(error: BaseException) -> str:
 
 
 def _in_the_drivers_words(error: BaseException) -> str:
+    import asyncpg
+
     own = getattr(error, "orig", None) or error
     # The adapter between SQLAlchemy and the driver puts the name of a class before the text.
     if isinstance(own.__cause__, (asyncpg.PostgresError, asyncpg.InterfaceError)):

@@ -1,24 +1,14 @@
-"""Bring the schema to head, and tell whether it is there. One Alembic history for both databases.
-
-Which releases the schema still serves is a comment on Alembic's own table: it goes wherever the schema goes (dumps,
-copies) and needs no table. A release that has been overtaken while it runs asks for it. PostgreSQL only: a SQLite file
-has one process, which migrates it when it starts.
-"""
+"""Bring the schema to head. One Alembic history for both databases."""
 
 import asyncio
-import json
 import threading
 import time
-from collections.abc import Callable, Sequence
-from enum import Enum
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Final
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -27,33 +17,12 @@ from app.database.faults import unavailable
 from app.database.postgres import create_engine as create_postgres_engine
 from app.database.postgres import look_at
 from app.database.postgres_url import Target, read_url
+from app.database.schema import MIGRATIONS, head, known_revisions, note_usable, refuse_unknown, revision_of
 from app.database.sqlite import create_engine as create_sqlite_engine
 from app.database.sqlite_file import FileLock, OpenFiles, find_file, place_of
 from app.database.tables import metadata
-from app.errors import InvalidRequest, SchemaNotAtHead, UnsuitableDatabase
+from app.errors import InvalidRequest, UnsuitableDatabase
 
-_READ: Final = sa.text("SELECT obj_description(to_regclass('alembic_version'), 'pg_class')")
-
-
-def note_usable(conn: sa.Connection, path: Sequence[str], usable: Sequence[str]) -> None:
-    """Note that a schema at any revision of ``path`` serves the releases of the usable revisions. PostgreSQL;
-    Alembic's table is there."""
-    # COMMENT takes no parameters; revisions are names from our own history.
-    text = json.dumps({"revisions": list(path), "usable_at": list(usable)}).replace("'", "''")
-    conn.exec_driver_sql(f"COMMENT ON TABLE alembic_version IS '{text}'")
-
-
-def usable_revisions(conn: sa.Connection, revision: str) -> frozenset[str]:
-    """What was noted of this revision; none on SQLite, and where nothing was."""
-    text = conn.scalar(_READ) if conn.dialect.name == "postgresql" else None
-    try:
-        found: Any = json.loads(text or "{}")
-        return frozenset(found["usable_at"]) if revision in found["revisions"] else frozenset()
-    except (ValueError, LookupError, TypeError):
-        return frozenset()
-
-
-ROOT: Final = Path(__file__).parents[2]
 _LOCK_KEY: Final = 0x7E3D_0106
 _LOCK_WAIT_S: Final = 0.2
 _NO_LIMITS: Final = {"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0"}
@@ -67,64 +36,8 @@ def alembic_config() -> Config:
     those who write a migration; an installed package has none."""
     config = Config()
     config.set_main_option("path_separator", "os")
-    config.set_main_option("script_location", str(ROOT / "migrations").replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     return config
-
-
-@cache
-def head() -> str:
-    """The revision that this release needs."""
-    revision = ScriptDirectory.from_config(alembic_config()).get_current_head()
-    return revision or ""
-
-
-@cache
-def known_revisions() -> frozenset[str]:
-    """Every revision of this release's history."""
-    return frozenset(one.revision for one in ScriptDirectory.from_config(alembic_config()).walk_revisions())
-
-
-class Schema(Enum):
-    """How the database's schema stands to this release. One that is ahead was moved on by a newer release, which
-    noted that this one may go on (docs/upgrading.md)."""
-
-    AT_HEAD = "ok"
-    AHEAD = "ahead"
-    OTHER = "not at head"
-
-
-def compare_schema(conn: sa.Connection) -> Schema:
-    """Where the schema is, for a process that runs already."""
-    current = _revision(conn)
-    if current == head():
-        return Schema.AT_HEAD
-    # A revision of this release's own history is behind it, whatever was noted.
-    if current is None or current in known_revisions():
-        return Schema.OTHER
-    return Schema.AHEAD if head() in usable_revisions(conn, current) else Schema.OTHER
-
-
-def check_at_head(conn: sa.Connection) -> None:
-    """Raises ``SchemaNotAtHead`` if the database is at another revision, or at none."""
-    current = _revision(conn)
-    if current == head():
-        return
-    _refuse_unknown(current)
-    raise SchemaNotAtHead(
-        f"the schema is at {current or 'no revision'}, this release needs {head()}: run 'tempolor-gateway migrate'"
-    )
-
-
-def _revision(conn: sa.Connection) -> str | None:
-    return MigrationContext.configure(conn).get_current_revision()
-
-
-def _refuse_unknown(current: str | None) -> None:
-    if current is not None and current not in known_revisions():
-        raise SchemaNotAtHead(
-            f"the schema is at {current}, which this release does not know: another release's 'tempolor-gateway "
-            "migrate' made it, so start that release, or take the schema back with it (migrate --to)"
-        )
 
 
 def migrate(url: str, revision: str = "head") -> None:
@@ -203,8 +116,8 @@ def _migrate_alone(conn: sa.Connection, revision: str) -> None:
 
 def _current(conn: sa.Connection) -> str | None:
     """The revision to begin at, None for an empty database. Raises ``SchemaNotAtHead``, ``UnsuitableDatabase``."""
-    current = _revision(conn)
-    _refuse_unknown(current)
+    current = revision_of(conn)
+    refuse_unknown(current)
     others = sorted(metadata.tables.keys() & set(sa.inspect(conn).get_table_names())) if current is None else []
     if others:
         raise UnsuitableDatabase(

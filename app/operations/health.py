@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from app.context import Context
 from app.database import durability
 from app.database.database import Database
-from app.database.migrate import Schema, compare_schema
+from app.database.schema import Schema, compare_schema
 from app.errors import Unavailable
 from app.limits import limits, model_holds
 from app.limits.hold import Reason

@@ -22,26 +22,19 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from app.database.connect import is_sqlite, parse_url
 from app.database.postgres_url import read_url
-from app.errors import InvalidRequest
+from app.errors import BadSettings, InvalidRequest
 from app.rules.policy import Policy, Thresholds
 from app.runtime.egress import EgressPolicy
+from app.runtime.texts import trimmed
 from app.settings.addresses import is_loopback, web_address, web_origin
 from app.settings.proxies import applies_to, authorities_in, usable_proxy
-from app.settings.sources import SHARED, NotText, PlainDotEnv, lower_case_first, members, plain, trimmed
+from app.settings.sources import SHARED, NotText, PlainDotEnv, lower_case_first, members, plain
 
 PREFIX = "GATEWAY_"
 LEAST_SECRET_CHARS = 32
 LONGEST_S = 10 * 365 * 86_400.0
 
 S = TypeVar("S", bound=BaseSettings)
-
-
-class BadSettings(Exception):
-    """The settings are not usable. ``faults``: one line for each, which names the variable and holds no value."""
-
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
 
 
 def _finite(value: float) -> float:

@@ -6,7 +6,6 @@ has blanks. The rest is used as it is, so invisible characters and quotes are re
 
 import io
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,14 +13,9 @@ from typing import Any, Final
 from dotenv import dotenv_values
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, InitSettingsSource
 
-_AROUND: Final = re.compile(r"^[\s\ufeff]+|[\s\ufeff]+$")
-"""Unicode's white space, and the byte order mark that editors and shells put before a text."""
+from app.runtime.texts import trimmed
+
 _QUOTES: Final = frozenset({'""', "''", "``", "“”", "„“", "‘’", "«»"})
-
-
-def trimmed(value: str) -> str:
-    """Strip invisible characters around a value."""
-    return _AROUND.sub("", value)
 
 
 def plain(value: str) -> str:

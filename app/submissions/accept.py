@@ -86,10 +86,15 @@ class ListDigest:
 
 
 async def accept(
-    context: Context, client: Client, new: Sequence[NewTask], once: Idempotency | None = None
+    context: Context,
+    client: Client,
+    new: Sequence[NewTask],
+    once: Idempotency | None = None,
+    by: By | None = None,
 ) -> AcceptedTasks:
     """Store tasks of a client to be sent: all or none, durable when this returns. The same idempotency key and request
-    give the first ones again. Raises ``IdempotencyMismatch``, ``Unavailable``."""
+    give the first ones again. ``by``: who submits them in the client's place, if not itself. Raises
+    ``IdempotencyMismatch``, ``Unavailable``."""
     # Asked here: a transaction may run in another thread, which knows nothing of the request.
     carried = traces.traceparent()
     complete = [
@@ -101,7 +106,8 @@ async def accept(
         )
         for task in new
     ]
-    return _announce(context, client.name, await context.db.write(_accept, context, client.name, complete, once))
+    accepted = await context.db.write(_accept, context, client.name, complete, once, by)
+    return _announce(context, client.name, accepted)
 
 
 async def retry(
@@ -168,6 +174,7 @@ def _accept(
     client_name: str,
     new: Sequence[NewTask],
     once: Idempotency | None,
+    by: By | None,
 ) -> AcceptedTasks:
     now = context.clock.now()
     records = [_record(context.ids(), client_name, one, now) for one in new]
@@ -175,6 +182,9 @@ def _accept(
     replayed = _taken(conn, client_name, once, task_ids, now)
     if replayed is not None:
         return replayed
+    if by is not None:
+        for task_id in task_ids:
+            audit.record(conn, act(context.clock, by, Action.SUBMIT_TASK, str(task_id), client=client_name))
     return _store(conn, context, records, now)
 
 

@@ -110,7 +110,7 @@ def once(route: str, key: str | None, digest: bytes) -> Idempotency | None:
 
 async def answer_one(context: Context, accepted: AcceptedTasks) -> Response:
     """The answer to a request for one task. Raises ``NotFound`` where a replayed one was purged."""
-    [task] = await _accepted(context, accepted)
+    [task] = await accepted_documents(context, accepted)
     headers = {"Location": f"/v1/tasks/{task['id']}"}
     return json_answer(task, 200 if accepted.replayed else 202, headers | _replayed(accepted))
 
@@ -118,11 +118,12 @@ async def answer_one(context: Context, accepted: AcceptedTasks) -> Response:
 async def answer_many(context: Context, accepted: AcceptedTasks) -> Response:
     """The answer to a request for several tasks, in their order. Raises ``NotFound`` where replayed ones were
     purged."""
-    document = {"data": await _accepted(context, accepted), "next_cursor": None}
+    document = {"data": await accepted_documents(context, accepted), "next_cursor": None}
     return json_answer(document, 200 if accepted.replayed else 202, _replayed(accepted))
 
 
-async def _accepted(context: Context, accepted: AcceptedTasks) -> list[dict[str, Any]]:
+async def accepted_documents(context: Context, accepted: AcceptedTasks) -> list[dict[str, Any]]:
+    """The tasks of a request in their order, a replayed one as it is now. Raises ``NotFound`` where one was purged."""
     if accepted.documents:
         return list(accepted.documents)
     tasks = await read.tasks_by_id(context, accepted.task_ids)

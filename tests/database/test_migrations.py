@@ -10,9 +10,11 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.database.migrate import migrate
+from app.database.migrate import alembic_config, migrate
+from app.database.schema import head, known_revisions
 from app.database.tables import metadata
 
 
@@ -73,6 +75,12 @@ def test_up_and_down_and_up_again(empty_url: str) -> None:
     # To migrate what is at head changes nothing.
     migrate(empty_url)
     assert _look(empty_url, _schema) == schema
+
+
+def test_the_history_is_read_as_alembic_reads_it() -> None:
+    script = ScriptDirectory.from_config(alembic_config())
+    assert head() == script.get_current_head()
+    assert known_revisions() == {one.revision for one in script.walk_revisions()}
 
 
 @pytest.fixture

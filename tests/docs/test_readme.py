@@ -16,6 +16,7 @@ from app.tempolor.kinds import KINDS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+CLI = (ROOT / "docs" / "cli.md").read_text()
 OPERATE = (ROOT / "docs" / "operate.md").read_text()
 INTEGRATE = (ROOT / "docs" / "integrate.md").read_text()
 SHARED = [str(one.validation_alias) for one in Settings.model_fields.values() if one.validation_alias]
@@ -69,9 +70,12 @@ def test_every_guarantee_names_tests_that_exist() -> None:
 
 
 def test_every_command_is_in_the_table() -> None:
-    table = OPERATE.partition("## Commands")[2].partition("## ")[0]
+    tables = CLI.partition("## Commands")[2].partition("## ")[0]
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    assert [name for name in commands if not re.search(rf"`{name}\b", table)] == []
+    names = [
+        f"{name} {below}".strip() for name, one in commands.items() for below in getattr(one, "commands", None) or [""]
+    ]
+    assert [name for name in names if not re.search(rf"`{name}\b", tables)] == []
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

@@ -17,7 +17,7 @@ from tests.support.starting import StartGateway, StartSandbox
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not there")
 
 PLAIN = blocks("sh")
-SIGNS = {"curl": "event: task", "tempolor-gateway sandbox": "/_sandbox"}
+SIGNS = {"curl": "event: task", "tempolor-gateway sandbox": "/_sandbox", "tempolor-gateway listen": "Listening."}
 """By what an endless command is known to do its part."""
 
 
@@ -39,7 +39,7 @@ async def surroundings(
 
 
 # Each command is a process of its own: a page with many of them is not for every day.
-MANY_COMMANDS = {"docs/operate.md"}
+MANY_COMMANDS = {"docs/cli.md", "docs/operate.md"}
 
 
 @on_sqlite

@@ -10,7 +10,8 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from app.database.migrate import head, migrate
+from app.database.migrate import migrate
+from app.database.schema import head
 from tests.support.gateway import eventually
 
 BEFORE = "0002"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.database.migrate import head
+from app.database.schema import head
 from tests.chaos.load import assert_kept
 from tests.chaos.processes import Process, client, free_port, serving
 from tests.deployment.steady import steady_load
