@@ -12,6 +12,7 @@ from app.rules.loaded import Rules
 from app.rules.policy import Policy
 from app.runtime.clock import Clock
 from app.runtime.egress import EgressPolicy
+from app.runtime.file_links import FileLinks
 from app.tasks import log_lines, outcomes, tracing
 from app.tasks.apply import Applied
 from app.tasks.learned_delays import Delays
@@ -27,6 +28,7 @@ class Wakes:
     dispatch: asyncio.Event = field(default_factory=asyncio.Event)
     reconcile: asyncio.Event = field(default_factory=asyncio.Event)
     notify: asyncio.Event = field(default_factory=asyncio.Event)
+    archive: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(slots=True)
@@ -47,6 +49,7 @@ class Context:
     redactor: Redactor
     drift: Drift
     egress: EgressPolicy
+    files: FileLinks | None = None
     wakes: Wakes = field(default_factory=Wakes)
     watchers: list[Callable[[Collection[UUID]], None]] = field(default_factory=list)
 
@@ -62,6 +65,8 @@ class Context:
             self.wakes.dispatch.set()
         if applied.notifies:
             self.wakes.notify.set()
+        if applied.copies:
+            self.wakes.archive.set()
 
     def announce(self, task_ids: Collection[UUID]) -> None:
         """Tell those who watch that these tasks were made or changed, durably."""

@@ -54,6 +54,26 @@ class Conflict(GatewayError):
     """The thing is not in a state that allows this."""
 
 
+class ArtifactUnknown(NotFound):
+    """An item has no artifact of this name."""
+
+
+class ArtifactNotReady(GatewayError):
+    """A file is still to come."""
+
+
+class ArtifactGone(GatewayError):
+    """A file is not kept, and its link has expired or never came."""
+
+
+class ArchiveOff(GatewayError):
+    """There is no store for files."""
+
+
+class ZipRefused(GatewayError):
+    """A zip cannot be looked into: it is broken, or built to do harm."""
+
+
 class PayloadTooLarge(GatewayError):
     """The body is over the limit."""
 

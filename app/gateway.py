@@ -9,6 +9,11 @@ from typing import Final
 from starlette.types import ASGIApp
 
 from app.api.app import Services, make_app
+from app.archive.cleanup import EVERY_S as CLEAN_EVERY_S
+from app.archive.cleanup import Cleaner
+from app.archive.copy import Archiver
+from app.archive.download import Downloader
+from app.archive.store import FileStore
 from app.callbacks.admission import Ingest
 from app.callbacks.endpoint import CallbackEndpoint
 from app.clients import clients, keys
@@ -73,13 +78,17 @@ class Gateway:
     reconciler: Reconciler | None = None
     notifier: Notifier | None = None
     retainer: Retainer | None = None
+    file_store: FileStore | None = None
+    archiver: Archiver | None = None
     file_lock: FileLock | None = None
     services: Services = field(init=False)
 
     def __post_init__(self) -> None:
         refresher = Refresher(self.context, self.skew.stops_loops)
         watch = Watch(self.context)
-        self.services = Services(self.context, Account(self.context), self.health, refresher, watch, self.webhooks)
+        self.services = Services(
+            self.context, Account(self.context), self.health, refresher, watch, self.webhooks, self.file_store
+        )
 
     async def start(self) -> None:
         """Check the database, and start the loops. Raises ``SchemaNotAtHead``, ``DatabaseInUse``, ``Unavailable``."""
@@ -115,6 +124,8 @@ class Gateway:
             self.dispatcher.stopping = True
         if self.notifier is not None:
             self.notifier.stopping = True
+        if self.archiver is not None:
+            self.archiver.stopping = True
 
     async def stop(self) -> None:
         """End in order: what was sent is settled, the loops end, the writer of callbacks last."""
@@ -127,6 +138,8 @@ class Gateway:
             await self.reconciler.finish(TURN_S)
         if self.notifier is not None:
             await self.notifier.finish(TURN_S)
+        if self.archiver is not None:
+            await self.archiver.finish(TURN_S)
         self.webhooks.close()
         await self.services.refresher.finish(TURN_S)
         self.ingest.fail_all()
@@ -167,6 +180,10 @@ class Gateway:
             run(Loop("clock", Expiry(context).step, min(idle_s, BEAT_S), paused=paused))
         if self.notifier is not None:
             run(Loop("notify", self.notifier.step, idle_s, context.wakes.notify, paused))
+        if self.archiver is not None and self.file_store is not None:
+            run(Loop("archive", self.archiver.step, idle_s, context.wakes.archive, paused))
+            cleaner = Cleaner(context, self.file_store, self.settings.archive_retention_days)
+            run(Loop("archive-cleanup", cleaner.step, CLEAN_EVERY_S, paused=paused))
         if self.retainer is not None:
             run(Loop("retain", self.retainer.step, RETAIN_EVERY_S, paused=paused))
 
@@ -193,6 +210,11 @@ def build(
         now=context.clock.now,
         redact=context.redactor.body,
     )
+    store = FileStore(settings.archive_url) if settings.archive_url is not None else None
+    archiver = None
+    if workers and store is not None:
+        downloader = Downloader(context.egress, authorities(settings), settings.archive_max_bytes)
+        archiver = Archiver(context, store, downloader)
     return Gateway(
         settings,
         context,
@@ -207,5 +229,7 @@ def build(
         Reconciler(context) if workers else None,
         Notifier(context, webhooks) if workers else None,
         Retainer(context, settings.retention_days) if workers else None,
+        store,
+        archiver,
         FileLock(parsed, ".lock") if is_sqlite(parsed) else None,
     )

@@ -3,6 +3,7 @@
 import functools
 import random
 import ssl
+from datetime import timedelta
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -15,6 +16,7 @@ from app.limits.signs_of_life import Timekeeper
 from app.rules.loaded import Rules
 from app.runtime import logging
 from app.runtime.clock import Clock, Ids
+from app.runtime.file_links import FileLinks
 from app.runtime.metrics import note_vendor_call
 from app.settings import Settings
 from app.settings.proxies import authorities_in
@@ -24,6 +26,7 @@ from app.tempolor.kinds import FAMILIES
 from app.tempolor.redact import Redactor
 from app.tempolor.tokens import Tokens
 
+LONGEST_LINK_DAYS: Final = 3650
 DRIFT_RETENTIONS: Final = 3
 """What was not seen for so many times the retention is no news any more, and makes room."""
 
@@ -89,4 +92,11 @@ def context_of(settings: Settings, db: Database, clock: Clock | None = None) -> 
         redactor=redactor,
         drift=drift,
         egress=settings.egress(),
+        files=FileLinks(
+            [secret.get_secret_value() for secret in settings.callback_secrets],
+            settings.public_url,
+            timedelta(days=min(settings.file_link_days, LONGEST_LINK_DAYS)),
+        )
+        if settings.archive_url is not None
+        else None,
     )

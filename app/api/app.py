@@ -12,6 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import openapi
 from app.api.parameters import only_known_parameters
+from app.archive import routes as archive_routes
+from app.archive.store import FileStore
 from app.callbacks import routes as callback_routes
 from app.callbacks.endpoint import PREFIX, CallbackEndpoint
 from app.clients import own_routes
@@ -57,6 +59,7 @@ class Services:
     refresher: Refresher
     watch: Watch
     sender: WebhookSender
+    file_store: FileStore | None = None
     heartbeat_s: float = 15.0
     longest_wait_s: float = 58.0
     refreshes: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit("refreshes", 200, 0.25))
@@ -126,6 +129,7 @@ def rest_api(version: str) -> FastAPI:
     )
     for router in (
         submission_routes.router,
+        archive_routes.router,
         task_routes.router,
         stream_routes.router,
         question_routes.router,
@@ -138,6 +142,7 @@ def rest_api(version: str) -> FastAPI:
         hold_routes.router,
     ):
         app.include_router(router, dependencies=[Depends(only_known_parameters)])
+    app.include_router(archive_routes.links)
     app.include_router(health_routes.router)
     problems.install(app)
     openapi.complete(app, openapi.WEBHOOK)

@@ -29,7 +29,8 @@ async def only_known_parameters(request: Request, _client: TheClient) -> None:
 
 def _parameters_of(request: Request) -> list[str]:
     route = request.scope["route"]
-    operation = request.app.openapi()["paths"][route.path_format][request.method.lower()]
+    method = "get" if request.method == "HEAD" else request.method.lower()
+    operation = request.app.openapi()["paths"][route.path_format][method]
     return sorted(parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "query")
 
 

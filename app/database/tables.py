@@ -259,7 +259,7 @@ copy_jobs = sa.Table(
     _column("attempts", sa.Integer),
 )
 """Files to be copied into the archive; a row goes when its copy is kept or given up."""
-sa.Index(None, copy_jobs.c.due_at, copy_jobs.c.ends_at)
+sa.Index(None, copy_jobs.c.ends_at, copy_jobs.c.due_at)
 sa.Index(None, copy_jobs.c.task_id)
 
 files = sa.Table(
@@ -279,7 +279,7 @@ files = sa.Table(
 )
 """What lies in the archive's store, uploads too. ``doomed_at``: the row that it belonged to is gone, and the file is to
 be deleted; the row goes after the file."""
-sa.Index(None, files.c.task_id)
+sa.Index(None, files.c.family, files.c.item_id)
 sa.Index(None, files.c.kept_at)
 _due_index(files, "doomed_at", where="doomed_at")
 

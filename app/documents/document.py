@@ -16,9 +16,10 @@ from app.rules.join import ItemState, size_of
 from app.rules.policy import Policy
 from app.rules.shape import Shape
 from app.rules.status import TASK_FINAL, TaskStatus
-from app.rules.task import Failure, Item, Task
+from app.rules.task import Copy, CopyStatus, Failure, Item, Task
 from app.rules.timing import later, rfc3339
-from app.rules.view import ItemView, view_item
+from app.rules.view import ArtifactStatus, ArtifactView, ItemView, view_item
+from app.runtime.file_links import ArtifactRef, readable_name
 from app.tasks import items, store
 from app.tasks.learned_delays import Delays
 from app.tasks.task_rows import Record
@@ -54,7 +55,7 @@ def documents(conn: sa.Connection, records: list[Record], context: Context, *, s
     queued = any(record.task.status is TaskStatus.QUEUED for record in records)
     waits = waiting_for.read(conn, context.policy, context.clock.now()) if queued else None
     found = [
-        task_document(record, by_task.get(record.task.id, []), values, context.policy, waits, summary=summary)
+        task_document(record, by_task.get(record.task.id, []), values, context, waits, summary=summary)
         for record in records
     ]
     for record, document in zip(records, found, strict=True):
@@ -66,18 +67,19 @@ def task_document(
     record: Record,
     own: list[Item],
     values: dict[str, Any],
-    policy: Policy,
+    context: Context,
     waits: Waits | None = None,
     *,
     summary: bool = False,
+    policy: Policy | None = None,
 ) -> Document:
     """Render a task. ``values``: the large values of its items, by digest; ``waits``: what is on hold, for one that may
-    be queued; ``summary``: without lyrics and ``vendor``."""
+    be queued; ``summary``: without lyrics and ``vendor``; ``policy``: another than the present one."""
     task, task_input = record.task, record.input
     shape = FAMILIES[task.family].shape
-    views = [(item, view_item(item, task, shape, policy)) for item in own]
+    views = [(item, view_item(item, task, shape, policy or context.policy)) for item in own]
     failure = _failure(task, views)
-    shown = [_item_document(item, view, values, shape) for item, view in views]
+    shown = [_item_document(item, view, values, shape, context) for item, view in views]
     if summary:
         shown = [{name: value for name, value in item.items() if name not in _NOT_IN_SUMMARY} for item in shown]
     shortened = not summary and fit_items(shown)
@@ -124,14 +126,15 @@ def timeline_documents(entries: list[Happened]) -> list[Document]:
     return rendered
 
 
-def _item_document(item: Item, view: ItemView, large: dict[str, Any], shape: Shape) -> Document:
+def _item_document(item: Item, view: ItemView, large: dict[str, Any], shape: Shape, context: Context) -> Document:
     state = item.state
     values = {key: value for key, (_, value) in state.values.items()}
     values |= {key: large[digest] for key, (_, digest) in state.large.items() if digest in large}
+    title, lasting = as_text(values.get("title")), {artifact.name for artifact in shape.artifacts if artifact.lasts}
     return {
         "item_id": item.item_id,
         "status": view.progress.status.value,
-        "title": as_text(values.get("title")),
+        "title": title,
         "style": as_text(values.get("style")),
         "model": as_text(values.get("model")),
         "duration_s": as_number(values.get("duration")),
@@ -142,7 +145,7 @@ def _item_document(item: Item, view: ItemView, large: dict[str, Any], shape: Sha
                 "status": artifact.status.value,
                 "url": artifact.url,
                 "expires_at": rfc3339(artifact.expires_at),
-                "archive": None,
+                "archive": _copy_document(item, name, artifact, title, context) if name in lasting else None,
             }
             for name, artifact in view.artifacts.items()
         },
@@ -150,6 +153,29 @@ def _item_document(item: Item, view: ItemView, large: dict[str, Any], shape: Sha
         "last_callback_at": rfc3339(item.last_callback_at),
         "last_query_at": rfc3339(item.last_query_at),
     }
+
+
+def _copy_document(
+    item: Item, name: str, artifact: ArtifactView, title: str | None, context: Context
+) -> Document | None:
+    """Render the archive's copy of an artifact; None where no copies are kept."""
+    if context.files is None:
+        return None
+    copy = (item.copies or {}).get(name)
+    if copy is None:
+        status = CopyStatus.FAILED if artifact.status is ArtifactStatus.FAILED else CopyStatus.PENDING
+        copy = Copy(status, reason="artifact_failed" if status is CopyStatus.FAILED else None)
+    document: Document = {
+        "status": copy.status.value,
+        "bytes": copy.bytes,
+        "sha256": copy.sha256,
+        "media_type": copy.media_type,
+        "url": None,
+    }
+    if copy.status is CopyStatus.KEPT and copy.media_type is not None:
+        ref, file_name = ArtifactRef(item.family, item.item_id, name), readable_name(title, name, copy.media_type)
+        document["url"] = context.files.artifact_url(ref, file_name, context.clock.now())
+    return document | ({"reason": copy.reason} if copy.status is CopyStatus.FAILED else {})
 
 
 def _vendor_document(item_id: str, state: ItemState, values: Document) -> Document:

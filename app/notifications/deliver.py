@@ -224,7 +224,7 @@ def claim(
             claimed = outbox.claim(conn, receiver, now, lease_until, room, rotated_after=now - ROTATION)
             busy_clients[client_name] += len(claimed)
             batch += claimed
-    return Claimed(batch, rendered(conn, batch, context.policy), cursor)
+    return Claimed(batch, rendered(conn, batch, context), cursor)
 
 
 def _by_client(busy: Counter[str]) -> Counter[str]:

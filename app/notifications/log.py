@@ -21,7 +21,6 @@ from app.notifications.deliver import outcome_of
 from app.notifications.post import Delivered, Gone, Rejected, WebhookSender
 from app.notifications.render import rendered, sign
 from app.rules.client import Client
-from app.rules.policy import Policy
 from app.rules.timing import rfc3339
 from app.tasks.webhook_url import read_url
 
@@ -54,7 +53,7 @@ async def list_page(context: Context, filters: LogFilters, limit: int) -> list[D
 async def read(context: Context, notification_id: UUID, client_name: str | None) -> Document:
     """Read one notification with its body and its attempts, if it is this client's (None: anybody's). A body that was
     not posted yet is rendered as it would be. Raises ``NotFound``."""
-    found = await context.db.read(_read, notification_id, client_name, context.policy)
+    found = await context.db.read(_read, notification_id, client_name, context)
     if found is None:
         raise NotFound("there is no such notification")
     return found
@@ -108,11 +107,11 @@ async def ping(context: Context, sender: WebhookSender, client: Client, url: str
     }
 
 
-def _read(conn: sa.Connection, notification_id: UUID, client_name: str | None, policy: Policy) -> Document | None:
+def _read(conn: sa.Connection, notification_id: UUID, client_name: str | None, context: Context) -> Document | None:
     row = outbox.find(conn, notification_id, client_name)
     if row is None:
         return None
-    [body] = rendered(conn, [row], policy)
+    [body] = rendered(conn, [row], context)
     shown = msgspec.json.decode(body) if body is not None else None
     return {**_document(row), "attempt_log": row.attempt_log or [], "body": shown}
 

@@ -9,10 +9,10 @@ import sqlalchemy as sa
 import structlog
 from standardwebhooks import Webhook
 
+from app.context import Context
 from app.database.database import dumps
 from app.documents.document import task_document
 from app.notifications.outbox import ClaimedNotification
-from app.rules.policy import Policy
 from app.rules.timing import rfc3339
 from app.tasks import items, task_rows
 from app.tasks.notices import Snapshot
@@ -51,7 +51,7 @@ def sign(webhook_id: str, body: bytes, secrets: Sequence[str], at: datetime) -> 
 log = structlog.get_logger(__name__)
 
 
-def rendered(conn: sa.Connection, batch: Sequence[ClaimedNotification], policy: Policy) -> list[bytes | None]:
+def rendered(conn: sa.Connection, batch: Sequence[ClaimedNotification], context: Context) -> list[bytes | None]:
     """Render the bodies of notifications, in their order; None where the snapshot cannot be decoded. A body that was
     posted before is kept. Reads in the caller's transaction: two statements, however many there are."""
     decoded = {notification.id: _decode(notification) for notification in batch if notification.body is None}
@@ -66,8 +66,8 @@ def rendered(conn: sa.Connection, batch: Sequence[ClaimedNotification], policy: 
             continue
         # A task that was purged meanwhile is still rendered, without what its client sent.
         record = Record(snapshot.task, given.get(snapshot.task.id, TaskInput({}, {})))
-        policy_then = replace(policy, unknown_grace_s=snapshot.unknown_grace_s, follow_ups=snapshot.follow_ups)
-        document = task_document(record, snapshot.items, values, policy_then)
+        policy_then = replace(context.policy, unknown_grace_s=snapshot.unknown_grace_s, follow_ups=snapshot.follow_ups)
+        document = task_document(record, snapshot.items, values, context, policy=policy_then)
         body = {"type": notification.type, "timestamp": rfc3339(notification.created_at), "data": document}
         bodies.append(dumps(body).encode())
     return bodies

@@ -20,6 +20,7 @@ from app.errors import Conflict, NotFound
 from app.operations.retention import MOST_ROWS, REST
 from app.operations.retention_store import trim_timeline
 from app.runtime.clock import Clock
+from app.tasks import stored_files
 
 MOST_COUNTED: Final = 1000
 
@@ -62,7 +63,7 @@ def erase_part(conn: sa.Connection, name: str, rows: int) -> Part:
 
 def _erase_tasks(conn: sa.Connection, name: str, rows: int) -> Part:
     found = conn.execute(
-        sa.select(tasks.c.id, tasks.c.family, tasks.c.kind, tasks.c.timeline_seq)
+        sa.select(tasks.c.id, tasks.c.family, tasks.c.kind, tasks.c.timeline_seq, tasks.c.updated_at)
         .where(tasks.c.client_name == name)
         .order_by(tasks.c.id)
         .limit(max(rows // 5, 1))
@@ -86,7 +87,10 @@ def _erase_tasks(conn: sa.Connection, name: str, rows: int) -> Part:
             break
         chosen.append(row.id)
         left -= row.timeline_seq
-    return Part(tasks.name, conn.execute(tasks.delete().where(dialect.any_of(conn, tasks.c.id, chosen))).rowcount)
+    owned = stored_files.of_tasks(conn, chosen)
+    deleted = conn.execute(tasks.delete().where(dialect.any_of(conn, tasks.c.id, chosen))).rowcount
+    stored_files.doom(conn, owned, found[0].updated_at)
+    return Part(tasks.name, deleted)
 
 
 def _bound_callbacks(conn: sa.Connection, task_ids: Sequence[UUID], rows: int) -> list[UUID]:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from app.database import dialect
 from app.database.tables import callbacks, idempotency_keys, notifications, tasks, timeline
 from app.rules.filters import first_id_of
+from app.tasks import stored_files
 
 Keyset = tuple[Any, ...]
 """Where a page ended: the values of the index's columns."""
@@ -199,7 +200,9 @@ def _purge_tasks(conn: sa.Connection, cutoff: datetime, after: Keyset | None, ro
             chosen.append(row)
             left -= row.weight + _REST
         done += 1
+    owned = stored_files.of_tasks(conn, [row.id for row in chosen])
     deleted = conn.execute(deletion(conn, Kind.TASKS, cutoff, chosen)).rowcount if chosen else 0
+    stored_files.doom(conn, owned, cutoff)
     return Page(
         deleted, _keyset_of(Kind.TASKS, found[done - 1]) if done else None, len(found) < most and done == len(found)
     )

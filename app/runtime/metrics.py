@@ -72,6 +72,19 @@ notifications: Final = Counter("gateway_notifications", "Notifications by outcom
 notifications_dead: Final = Counter(
     "gateway_notifications_dead", "Notifications given up after their last attempt", registry=registry
 )
+archive_copies: Final = Counter(
+    "gateway_archive_copies",
+    "Copies of result files by outcome: kept, or why an attempt failed",
+    ["outcome"],
+    registry=registry,
+)
+archive_bytes: Final = Counter("gateway_archive_bytes", "Bytes of the files that were kept", registry=registry)
+archive_pending: Final = Gauge(
+    "gateway_archive_pending", "Files still to be copied, counted up to 100000", registry=registry
+)
+archive_oldest_age: Final = Gauge(
+    "gateway_archive_oldest_pending_age_seconds", "Age of the oldest file still to be copied", registry=registry
+)
 outbox_pending: Final = Gauge(
     "gateway_outbox_pending", "Notifications still to be delivered, counted up to 10000", registry=registry
 )

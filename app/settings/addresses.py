@@ -33,6 +33,20 @@ def web_origin(value: str) -> str:
     return f"{parts.scheme}://{parts.netloc.removesuffix(f':{usual}')}"
 
 
+def store_url(value: str) -> str:
+    """The URL of a store for files: a directory of this machine, or a bucket with a prefix. Raises ``ValueError``."""
+    scheme, found, rest = value.partition("://")
+    if not found or scheme not in ("file", "s3", "gs", "az"):
+        raise ValueError(
+            "it must be file:///directory, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
+        )
+    if scheme == "file" and not rest.startswith("/"):
+        raise ValueError("a directory is written with its whole path, as in file:///var/lib/gateway/archive")
+    if scheme != "file" and not rest.strip("/"):
+        raise ValueError("it must name a bucket")
+    return value.rstrip("/")
+
+
 def proxy_address(value: str) -> str:
     """Check the URL of a proxy, which may have a user and a password; without a scheme it is taken for http. Raises
     ``ValueError``."""

@@ -26,7 +26,7 @@ from app.errors import BadSettings, InvalidRequest
 from app.rules.policy import Policy, Thresholds
 from app.runtime.egress import EgressPolicy
 from app.runtime.texts import trimmed
-from app.settings.addresses import is_loopback, web_address, web_origin
+from app.settings.addresses import is_loopback, store_url, web_address, web_origin
 from app.settings.proxies import applies_to, authorities_in, usable_proxy
 from app.settings.sources import SHARED, NotText, PlainDotEnv, lower_case_first, members, plain
 
@@ -84,6 +84,7 @@ def _forwarder(value: str) -> str:
 Positive = Annotated[float, Field(gt=0), AfterValidator(_finite)]
 Secret = Annotated[SecretStr, AfterValidator(lambda secret: SecretStr(_secret(secret.get_secret_value())))]
 Cidr = Annotated[str, AfterValidator(_network)]
+ArchiveUrl = Annotated[str, AfterValidator(store_url)]
 Origin = Annotated[str, AfterValidator(web_origin)]
 Forwarder = Annotated[str, AfterValidator(_forwarder)]
 _SHARED_TEXT: Final = (*SHARED, "ssl_cert_file", "ssl_cert_dir")
@@ -176,6 +177,10 @@ class Settings(DatabaseSettings):
     egress_allow_cidrs: Annotated[list[Cidr], NoDecode] = []
     cors_allow_origins: Annotated[list[Origin], NoDecode] = []
     retention_days: Annotated[float, Field(ge=0), AfterValidator(_finite)] = 30
+    archive_url: ArchiveUrl | None = None
+    archive_retention_days: Annotated[float, Field(ge=0), AfterValidator(_finite)] = 0
+    archive_max_bytes: Annotated[int, Field(ge=1)] = 1_073_741_824
+    file_link_days: Annotated[float, Field(gt=0), AfterValidator(_finite)] = 7
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     # Variables that all programs share have no prefix.
@@ -267,6 +272,7 @@ class Settings(DatabaseSettings):
             unknown_grace_s=self.item_unknown_grace_s,
             refusals_to_hold=self.submit_refusals_to_hold,
             model_aliases=self.model_aliases,
+            archives=self.archive_url is not None,
         )
 
     def egress(self) -> EgressPolicy:

@@ -1,7 +1,7 @@
 """Taking a task from a client: durable before it is answered, sent later."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from app.audit import audit
 from app.audit.audit import Action, By, act
 from app.context import Context
 from app.documents.document import Document, task_document
-from app.errors import Conflict, IdempotencyMismatch, NotFound
+from app.errors import Conflict, IdempotencyMismatch, InvalidRequest, NotFound
 from app.limits import waiting_for
 from app.rules.client import Client
 from app.rules.join import canonical
@@ -22,7 +22,7 @@ from app.rules.status import TASK_FINAL
 from app.rules.task import Entry, Task
 from app.runtime import traces
 from app.submissions import idempotency
-from app.tasks import store, task_rows, timeline, writes
+from app.tasks import store, task_rows, timeline, upload_refs, writes
 from app.tasks.task_rows import Record, TaskInput
 from app.tempolor.kinds import KINDS
 
@@ -165,6 +165,7 @@ def _retry(
     if task.client_name != by.actor:
         done = act(context.clock, by, Action.RETRY_TASK, str(task_id), client=task.client_name, task_id=str(new_id))
         audit.record(conn, done)
+    _check_uploads(conn, task.client_name, [again.params])
     return _store(conn, context, [_record(new_id, task.client_name, again, now)], now)
 
 
@@ -185,7 +186,23 @@ def _accept(
     if by is not None:
         for task_id in task_ids:
             audit.record(conn, act(context.clock, by, Action.SUBMIT_TASK, str(task_id), client=client_name))
+    _check_uploads(conn, client_name, [task.params for task in new])
     return _store(conn, context, records, now)
+
+
+def _check_uploads(conn: sa.Connection, client_name: str, all_params: Sequence[Mapping[str, Any]]) -> None:
+    """Raises ``InvalidRequest`` for each upload that the client does not have."""
+    named = [upload_refs.named_in(params) for params in all_params]
+    known = {upload_id for one in named for upload_id in one.values() if upload_id is not None}
+    missing = upload_refs.unknown(conn, known, client_name) | {None}
+    faults = tuple(
+        (f"tasks.{index}.params.{field}" if len(named) > 1 else f"params.{field}", "there is no such upload of yours")
+        for index, one in enumerate(named)
+        for field, upload_id in one.items()
+        if upload_id in missing
+    )
+    if faults:
+        raise InvalidRequest("the request is not valid", faults)
 
 
 def _taken(
@@ -208,8 +225,17 @@ def _store(conn: sa.Connection, context: Context, records: Sequence[Record], now
     entries = [(record.task, Entry(now, "accepted")) for record in records]
     rows = [task_rows.new_row(record.task, record.input) for record in records]
     store.save(conn, [store.Part({writes.NEW_TASKS: rows, writes.NEW_ENTRIES: timeline.rows_of(entries)})])
+    upload_refs.note_uses(
+        conn,
+        (
+            (upload_id, record.task.id)
+            for record in records
+            for upload_id in upload_refs.named_in(record.input.params).values()
+            if upload_id is not None
+        ),
+    )
     waits = waiting_for.read(conn, context.policy, now)
-    documents = tuple(task_document(record, [], {}, context.policy, waits) for record in records)
+    documents = tuple(task_document(record, [], {}, context, waits) for record in records)
     return AcceptedTasks(tuple(record.task.id for record in records), documents=documents)
 
 

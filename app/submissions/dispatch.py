@@ -14,6 +14,7 @@ import sqlalchemy as sa
 import structlog
 
 from app.context import Context
+from app.errors import Unavailable
 from app.limits import hold as holds
 from app.limits import limits
 from app.limits.limits import Limit
@@ -24,7 +25,7 @@ from app.rules.transition import Change
 from app.runtime import traces
 from app.runtime.loops import Background
 from app.submissions.settle import Claim, Outcome, settle
-from app.tasks import items, task_rows
+from app.tasks import items, task_rows, upload_refs
 from app.tasks.apply import Applied, apply
 from app.tasks.task_rows import Record
 from app.tempolor.answers import Accepted, Refused, SubmitAnswer, Unknown
@@ -93,11 +94,27 @@ class Dispatcher:
         kind = KINDS[claim.kind]
         token = context.tokens.sign(kind.family.name, claim.task_id)
         url = callback_url(context.public_url, kind.family.name, token)
-        answer = await context.vendor.submit(kind, claim.params, url, context.policy.submit_timeout_s)
+        try:
+            params = await self._with_links(claim.params)
+        except Unavailable:
+            await self._settle(claim, None)
+            return
+        answer = await context.vendor.submit(kind, params, url, context.policy.submit_timeout_s)
         _log_answer(answer)
         if not isinstance(answer, Accepted):
             span.fail(answer.meaning.code if isinstance(answer, Refused) else answer.reason)
         await self._settle(claim, answer)
+
+    async def _with_links(self, params: dict[str, Any]) -> dict[str, Any]:
+        """The params with links in place of the uploads that they name, good for as long as the vendor may fetch
+        them."""
+        context, policy = self._context, self._context.policy
+        named = {upload_id for upload_id in upload_refs.named_in(params).values() if upload_id is not None}
+        if not named or (links := context.files) is None:
+            return params
+        names = await self._db.read(upload_refs.file_names, named)
+        until = later(context.clock.now(), policy.submit_timeout_s + policy.submit_confirm_s + policy.deadline_s)
+        return upload_refs.replaced(params, lambda one: links.upload_url(one, names.get(one, "upload"), until))
 
     async def _settle(self, claim: Claim, answer: SubmitAnswer | None) -> None:
         """Commit an outcome, with those that came while others were committed. It exists only here, so its commit is

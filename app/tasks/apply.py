@@ -44,6 +44,8 @@ class Applied:
     applied_ns: int = 0
     """When the changes were applied, in the transaction: nanoseconds since the epoch."""
     notifies: bool = False
+    copies: bool = False
+    """Whether files are to be copied."""
 
     def add(self, other: "Applied") -> None:
         """Add what else was done, but for its outcomes."""
@@ -54,6 +56,7 @@ class Applied:
         self.entries += other.entries
         self.applied_ns = max(self.applied_ns, other.applied_ns)
         self.notifies |= other.notifies
+        self.copies |= other.copies
 
 
 @dataclass(slots=True)
@@ -180,6 +183,7 @@ def step_all(unit: UnitOfWork, changes: Sequence[Change], rules: Rules) -> Appli
     applied.entries = [(task, entry) for task in _kept(loaded) for entry in loaded.entries.get(task.id, ())]
     applied.applied_ns = time.time_ns()
     applied.notifies = bool(loaded.milestones)
+    applied.copies = bool(loaded.copy_jobs)
     return applied
 
 

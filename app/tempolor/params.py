@@ -9,9 +9,13 @@ from typing import Annotated
 from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictStr
 from pydantic.functional_validators import AfterValidator
 
+UPLOAD = "upload:"
+"""Begins a reference to an upload, which is sent as a link to it."""
+
 
 def _web_address(text: str) -> str:
-    AnyHttpUrl(text)  # raises what pydantic reports; the text itself goes to the vendor as it came
+    if not text.startswith(UPLOAD):
+        AnyHttpUrl(text)  # raises what pydantic reports; the text itself goes to the vendor as it came
     return text
 
 

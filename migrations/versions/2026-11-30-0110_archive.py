@@ -31,7 +31,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name=op.f("fk_copy_jobs_task_id_tasks"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("family", "item_id", "name", name=op.f("pk_copy_jobs")),
     )
-    op.create_index(op.f("ix_copy_jobs_due_at_ends_at"), "copy_jobs", ["due_at", "ends_at"])
+    op.create_index(op.f("ix_copy_jobs_ends_at_due_at"), "copy_jobs", ["ends_at", "due_at"])
     op.create_index(op.f("ix_copy_jobs_task_id"), "copy_jobs", ["task_id"])
     op.create_table(
         "files",
@@ -48,7 +48,7 @@ def upgrade() -> None:
         sa.Column("doomed_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("path", name=op.f("pk_files")),
     )
-    op.create_index(op.f("ix_files_task_id"), "files", ["task_id"])
+    op.create_index(op.f("ix_files_family_item_id"), "files", ["family", "item_id"])
     op.create_index(op.f("ix_files_kept_at"), "files", ["kept_at"])
     doomed = sa.text("doomed_at IS NOT NULL")
     op.create_index(op.f("ix_files_doomed_at"), "files", ["doomed_at"], sqlite_where=doomed, postgresql_where=doomed)

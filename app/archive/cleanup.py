@@ -1,0 +1,64 @@
+"""Delete files from the store: after the rows that they belonged to, and after their own retention."""
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from app.archive import rows, uploads
+from app.archive.store import FileStore, StoreFailed
+from app.context import Context
+from app.database.tables import files
+from app.rules.copies import CopyResult
+from app.rules.task import Copy, CopyStatus
+from app.rules.transition import Change
+from app.tasks.apply import Applied, apply
+
+BATCH: Final = 100
+EVERY_S: Final = 60.0
+RETENTION: Final = "retention"
+"""Why a file is kept no more."""
+
+
+class Cleaner:
+    """``step`` is called by its loop. ``retention_days``: how long copies are kept; 0: as long as their tasks."""
+
+    def __init__(self, context: Context, store: FileStore, retention_days: float) -> None:
+        self._context = context
+        self._db = context.loops_db()
+        self._store = store
+        self._retention = timedelta(days=retention_days)
+
+    async def step(self) -> float | None:
+        """Delete some of what is to go. Returns 0 if there may be more. Raises ``StoreFailed``."""
+        now, context = self._context.clock.now(), self._context
+        more = await self._db.write(uploads.doom_unused, now, BATCH) == BATCH
+        if self._retention:
+            applied, count = await self._db.write(_end_retention, context, now - self._retention, now)
+            context.committed(applied)
+            more |= count == BATCH
+        doomed = await self._db.read(rows.doomed, BATCH)
+        gone = []
+        try:
+            for path in doomed:
+                await self._store.delete(path)
+                gone.append(path)
+        except StoreFailed:
+            if not gone:
+                raise
+        await self._db.write(rows.forget, gone)
+        return 0 if more or len(doomed) == BATCH else EVERY_S
+
+
+def _end_retention(conn: sa.Connection, context: Context, before: datetime, now: datetime) -> tuple[Applied, int]:
+    """Note in their items that files which were kept long enough are kept no more, and have them deleted."""
+    old = rows.kept_before(conn, before, BATCH)
+    changes = [Change(now, "archive_ended", row.task_id, copies=(_ended(row),)) for row in old]
+    applied = apply(conn, changes, context.rules)
+    for row in old:
+        conn.execute(files.update().where(files.c.path == row.path).values(doomed_at=now))
+    return applied, len(old)
+
+
+def _ended(row: Any) -> CopyResult:
+    return CopyResult(row.family, row.item_id, row.name, Copy(CopyStatus.FAILED, reason=RETENTION))

@@ -1,0 +1,248 @@
+"""Copy result files into the store: claim jobs under a lease, the soonest end of a link first, and settle each.
+
+Transaction → download → transaction. A copy is noted as kept only after the whole file is durable in the store under
+the lease that it was claimed with. What fails is tried again by a schedule; of a link that is dead the vendor is asked
+for a new one. A store that is away counts against no copy: all wait, and go on by themselves.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import sqlalchemy as sa
+import structlog
+
+from app.archive import rows
+from app.archive.download import LINK_DEAD, Downloader, DownloadFailed
+from app.archive.rows import Job
+from app.archive.store import FileStore, StoreFailed, path_part
+from app.context import Context
+from app.errors import Unavailable
+from app.rules.copies import CopyResult
+from app.rules.task import Copy, CopyStatus
+from app.rules.transition import Change
+from app.rules.view import ready_artifact
+from app.runtime import metrics
+from app.runtime.file_links import extension_of
+from app.runtime.loops import Background
+from app.tasks import store as state
+from app.tasks.apply import Applied, load_locked, save_locked, step_all
+from app.tempolor.kinds import FAMILIES
+
+AT_ONCE: Final = 4
+"""Copies that one process has under way: each holds some 10 MB."""
+PER_TASK: Final = 2
+LEASE: Final = timedelta(seconds=60)
+RENEW_S: Final = 15.0
+SCHEDULE_S: Final = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0)
+"""Waits after each failed attempt; after the last there is one more."""
+ASK_WAITS_S: Final = (60.0, 600.0)
+"""Waits for a new link after the vendor was asked for one; then the copy is given up."""
+STORE_WAIT_S: Final = (5.0, 60.0)
+COUNT_S: Final = 15.0
+
+log = structlog.get_logger(__name__)
+
+
+class _LeaseLost(Exception):
+    """Another process may be copying the file by now."""
+
+
+class Archiver:
+    """``step`` is called by its loop; copies go on beside it."""
+
+    def __init__(self, context: Context, store: FileStore, downloader: Downloader) -> None:
+        self._context = context
+        self._db = context.loops_db()
+        self._store = store
+        self._downloader = downloader
+        self._copying = Background[None](_crashed, context.wakes.archive.set)
+        self._busy: Counter[UUID] = Counter()
+        self._store_wait_s = STORE_WAIT_S[0]
+        self._store_due = self._count_due = 0.0
+        self.stopping = False
+
+    async def step(self) -> float | None:
+        """Claim what there are places for, and start copying it. Returns 0 if there may be more."""
+        context, monotonic = self._context, self._context.clock.monotonic()
+        if monotonic >= self._count_due:
+            self._count_due = monotonic + COUNT_S
+            await self._count()
+        places = AT_ONCE - len(self._copying)
+        if self.stopping or places <= 0:
+            return None
+        if monotonic < self._store_due:
+            return self._store_due - monotonic
+        now = context.clock.now()
+        jobs = await self._db.write(rows.claim, now, now + LEASE, places, PER_TASK, list(self._busy.elements()))
+        for job in jobs:
+            self._busy[job.task_id] += 1
+            self._copying.start(self._copy(job), f"copy {job.ref.item_id} {job.ref.name}")
+        return 0 if jobs else None
+
+    async def finish(self, timeout_s: float) -> None:
+        """Stop claiming, and wait for what is being copied, at most so long; what is left is given up to its lease."""
+        self.stopping = True
+        copying = list(self._copying)
+        await self._copying.finish(timeout_s)
+        for task in copying:
+            task.cancel()
+        await asyncio.gather(*copying, return_exceptions=True)
+        self._downloader.close()
+
+    async def _copy(self, job: Job) -> None:
+        held = _Lease(self._context, job)
+        try:
+            with structlog.contextvars.bound_contextvars(
+                task_id=str(job.task_id), item_id=job.ref.item_id, artifact=job.ref.name, client=job.client_name
+            ):
+                await self._copy_under(held)
+        finally:
+            self._busy[job.task_id] -= 1
+            if not self._busy[job.task_id]:
+                del self._busy[job.task_id]
+
+    async def _copy_under(self, held: "_Lease") -> None:
+        try:
+            copy = await self._store_file(held)
+        except StoreFailed as error:
+            self._store_due = self._context.clock.monotonic() + self._store_wait_s
+            log.warning("archive.store_failed", error=str(error), wait_s=self._store_wait_s)
+            metrics.archive_copies.labels("store_failed").inc()
+            self._store_wait_s = min(self._store_wait_s * 2, STORE_WAIT_S[1])
+            due_at = self._context.clock.now() + timedelta(seconds=self._store_wait_s)
+            await self._db.write(rows.put_back, held.job, due_at, is_attempt=False)
+        except DownloadFailed as error:
+            await self._fail(held.job, error)
+        except _LeaseLost:
+            log.warning("archive.lease_lost")
+        else:
+            self._store_wait_s = STORE_WAIT_S[0]
+            metrics.archive_copies.labels("kept").inc()
+            metrics.archive_bytes.inc(copy.bytes or 0)
+            await self._settle(held.job, copy)
+
+    async def _store_file(self, held: "_Lease") -> Copy:
+        """Download the file and store it. Raises ``DownloadFailed``, ``StoreFailed``, ``_LeaseLost``."""
+        job = held.job
+        url = await self._db.read(_link_of, job)
+        if url is None:
+            raise DownloadFailed(LINK_DEAD)
+        download = self._downloader.get(url, job.ref.name)
+        pieces = download.pieces()
+        renewing = asyncio.create_task(held.keep())
+        try:
+            # What the file is called depends on its first bytes.
+            first = await anext(pieces)
+            path = path_of(job, download.media_type)
+            await self._store.put(path, held.guarded(first, pieces))
+        finally:
+            renewing.cancel()
+            await pieces.aclose()
+        if await self._store.size(path) != download.size:
+            raise DownloadFailed("stored_cut")
+        return Copy(CopyStatus.KEPT, path, download.size, download.sha256, download.media_type)
+
+    async def _fail(self, job: Job, error: DownloadFailed) -> None:
+        waits = ASK_WAITS_S if error.reason == LINK_DEAD else SCHEDULE_S
+        metrics.archive_copies.labels(error.reason).inc()
+        if error.is_final or job.attempts >= len(waits):
+            log.warning("archive.given_up", reason=error.reason, attempts=job.attempts + 1)
+            await self._settle(job, Copy(CopyStatus.FAILED, reason=error.reason))
+            return
+        log.info("archive.failed", reason=error.reason, attempts=job.attempts + 1)
+        now = self._context.clock.now()
+        await self._db.write(_retry, job, now, now + timedelta(seconds=waits[job.attempts]), error.reason)
+        if error.reason == LINK_DEAD:
+            self._context.wakes.reconcile.set()
+
+    async def _settle(self, job: Job, copy: Copy) -> None:
+        """Record the end of a job; tried until its lease has run out, since what is not recorded is copied again."""
+        while True:
+            try:
+                self._context.committed(await self._db.write(settle, self._context, job, copy))
+                return
+            except Unavailable:
+                if self._context.clock.now() >= job.leased_until:
+                    raise
+                await self._context.clock.sleep(1.0)
+
+    async def _count(self) -> None:
+        number, oldest_at = await self._db.read(rows.backlog)
+        metrics.archive_pending.set(number)
+        age_s = (self._context.clock.now() - oldest_at).total_seconds() if oldest_at is not None else 0.0
+        metrics.archive_oldest_age.set(max(age_s, 0.0))
+
+
+class _Lease:
+    """The lease of a job, renewed while its file is copied."""
+
+    def __init__(self, context: Context, job: Job) -> None:
+        self._context = context
+        self.job = job
+
+    async def keep(self) -> None:
+        """Renew it until this is cancelled."""
+        while True:
+            await self._context.clock.sleep(RENEW_S)
+            leased_until = self._context.clock.now() + LEASE
+            try:
+                held = await self._context.loops_db().write(rows.renew, self.job, leased_until)
+            except Unavailable:
+                continue
+            if held:
+                self.job = replace(self.job, leased_until=leased_until)
+
+    async def guarded(self, first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The pieces of a download, and no end of them once the lease has run out: nothing is stored then."""
+        yield first
+        async for piece in rest:
+            yield piece
+        if self._context.clock.now() >= self.job.leased_until:
+            raise _LeaseLost
+
+
+def path_of(job: Job, media_type: str) -> str:
+    """Where a file lies in the store: readable without us, and the same one whenever it is copied."""
+    at = job.created_at
+    parts = (job.client_name, f"{at:%Y}", f"{at:%m}", str(job.task_id), job.ref.item_id)
+    return "/".join(path_part(part) for part in parts) + f"/{job.ref.name}.{extension_of(media_type)}"
+
+
+def settle(conn: sa.Connection, context: Context, job: Job, copy: Copy) -> Applied:
+    """Note what has become of a copy, in its item and in the list of files; nothing if its lease was lost."""
+    now = context.clock.now()
+    result = CopyResult(job.ref.family, job.ref.item_id, job.ref.name, copy)
+    changes = [Change(now, "archived", job.task_id, copies=(result,))]
+    # The task's lock comes first everywhere.
+    unit = load_locked(conn, changes)
+    if not rows.finish(conn, job):
+        return Applied()
+    if copy.status is CopyStatus.KEPT:
+        rows.add_file(conn, copy, job.ref.name, job.client_name, now, job.ref, job.task_id)
+    applied = step_all(unit, changes, context.rules)
+    save_locked(conn, unit, context.rules)
+    return applied
+
+
+def _retry(conn: sa.Connection, job: Job, now: datetime, due_at: datetime, reason: str) -> None:
+    if rows.put_back(conn, job, due_at, is_attempt=True) and reason == LINK_DEAD:
+        rows.ask_for_link(conn, job.ref, now)
+
+
+def _link_of(conn: sa.Connection, job: Job) -> str | None:
+    """The latest link to a job's file."""
+    for item in state.items_of(conn, [job.task_id]):
+        for artifact in FAMILIES[item.family].shape.artifacts:
+            if item.key == job.key and artifact.name == job.ref.name:
+                ready = ready_artifact(artifact, item.state)
+                return ready.url if ready is not None and isinstance(ready.url, str) else None
+    return None
+
+
+def _crashed(error: BaseException) -> None:
+    log.error("archive.crashed", exc_info=error)

@@ -1,0 +1,241 @@
+"""Routes of files: artifacts and members of zips for clients, links for whoever has one, and uploads."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel
+
+from app.archive import rows, uploads, zips
+from app.archive.serve import FileResponse, StoredFile
+from app.archive.store import FileStore
+from app.clients.auth import TheClient, TheContext, scope_of
+from app.context import Context
+from app.errors import ArchiveOff, ArtifactGone, ArtifactNotReady, ArtifactUnknown, NotFound
+from app.rules.client import Client
+from app.rules.task import Copy, CopyStatus, Item
+from app.rules.view import ArtifactStatus, ArtifactView, view_item
+from app.runtime.file_links import ArtifactRef, UploadRef, readable_name
+from app.tasks import items, task_rows
+from app.tasks import store as state
+from app.tempolor.kinds import FAMILIES
+from app.tempolor.values import as_text
+from app.web.answers import PROBLEMS, json_answer, problem_response
+from app.web.parameters import storable
+from app.web.problems import Problem
+from app.web.services import service
+
+router = APIRouter(responses=PROBLEMS)
+links = APIRouter()
+"""What needs no key."""
+TheStore = Annotated[FileStore | None, service("file_store")]
+_FILE: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The file", "content": {"application/octet-stream": {}}},
+    206: {"description": "The range of it that was asked for"},
+    304: {"description": "The reader has it already"},
+    307: {"description": "The gateway keeps no copy (yet): the vendor's link, while it is good"},
+    409: problem_response("It is not there yet (`artifact_not_ready`)"),
+    410: problem_response("Its link has expired, and no copy is kept (`artifact_gone`)"),
+    416: problem_response("No range within the file, or several"),
+}
+
+
+class ZipMember(BaseModel):
+    """A file in a zip. `name` is its path there."""
+
+    name: str
+    bytes: int
+    media_type: str
+
+
+class MemberPage(BaseModel):
+    data: list[ZipMember]
+    next_cursor: str | None
+
+
+class UploadedFile(BaseModel):
+    """An input file. `url` is what a task's params name it by; it goes at `expires_at` unless a task needs it."""
+
+    id: str
+    url: str
+    bytes: int
+    sha256: str
+    media_type: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An artifact as it is found: its copy, and what the vendor's link says."""
+
+    ref: ArtifactRef
+    title: str | None
+    copy: Copy | None
+    view: ArtifactView
+
+
+@router.head("/v1/items/{item_id:path}/artifacts/{name}", include_in_schema=False)
+@router.get(
+    "/v1/items/{item_id:path}/artifacts/{name}",
+    response_class=Response,
+    responses=_FILE,
+    summary="Fetch a result file",
+)
+async def get_artifact(item_id: str, name: str, client: TheClient, context: TheContext, store: TheStore) -> Response:
+    """The file of an artifact: from the archive, whole or by `Range`, with the SHA-256 as its `ETag`; while there is no
+    copy, a redirect to the vendor's link."""
+    found = await _find(context, item_id, name, client)
+    return await _answer(context, store, found)
+
+
+@router.get(
+    "/v1/items/{item_id:path}/artifacts/{name}/members", response_model=MemberPage, summary="List what is in a zip"
+)
+async def list_members(item_id: str, name: str, client: TheClient, context: TheContext, store: TheStore) -> Response:
+    """The files in a kept zip (`stems`, `midi`), in its order."""
+    copy, kept_in = _kept(await _find(context, item_id, name, client), store)
+    members = await zips.members(kept_in, copy.path or "", copy.bytes or 0)
+    data = [{"name": one.name, "bytes": one.bytes, "media_type": one.media_type} for one in members]
+    return json_answer({"data": data, "next_cursor": None})
+
+
+@router.head("/v1/items/{item_id:path}/artifacts/{name}/members/{member:path}", include_in_schema=False)
+@router.get(
+    "/v1/items/{item_id:path}/artifacts/{name}/members/{member:path}",
+    response_class=Response,
+    responses=_FILE,
+    summary="Fetch one file of a zip",
+)
+async def get_member(
+    item_id: str, name: str, member: str, client: TheClient, context: TheContext, store: TheStore
+) -> Response:
+    """One file of a kept zip by itself."""
+    copy, kept_in = _kept(await _find(context, item_id, name, client), store)
+    path, size = copy.path or "", copy.bytes or 0
+    found = next((one for one in await zips.members(kept_in, path, size) if one.name == member), None)
+    if found is None:
+        raise NotFound("there is no such file in the zip")
+
+    def read(start: int, length: int) -> AsyncIterator[bytes]:
+        return zips.read_member(kept_in, path, size, member, start, length)
+
+    etag = f"{copy.sha256}-{member.encode().hex()[-16:]}"
+    return FileResponse(StoredFile(found.bytes, found.media_type, etag, member.rpartition("/")[2], read))
+
+
+@links.head("/files/{token}/{filename:path}", include_in_schema=False)
+@links.get("/files/{token}/{filename:path}", include_in_schema=False)
+async def get_file(token: str, filename: str, context: TheContext, store: TheStore) -> Response:
+    """A file by its link; the token is the permission, and the name is for people."""
+    del filename
+    ref = context.files.verify(token, context.clock.now()) if context.files is not None else None
+    if ref is None:
+        return Problem(403, "forbidden", "The link is not valid, or has ended.")
+    if isinstance(ref, UploadRef):
+        row = await context.db.read(uploads.file_of, ref.id)
+        if row is None or store is None:
+            raise ArtifactGone("the upload is not kept any more")
+        return _stored(store, row.path, row.bytes, row.sha256, row.media_type, row.path.rpartition("/")[2])
+    found = await context.db.read(_look, context, ref.item_id, ref.name, None, ref.family)
+    if found is None:
+        raise ArtifactGone("the file is not kept any more")
+    return await _answer(context, store, found)
+
+
+@router.post("/v1/uploads", status_code=201, response_model=UploadedFile, summary="Upload an input file")
+async def create_upload(
+    request: Request,
+    client: TheClient,
+    context: TheContext,
+    store: TheStore,
+    filename: Annotated[str, Query(max_length=255, description="what the file is called")] = "upload",
+) -> Response:
+    """The raw body, audio of 50 MB at most. Name its `url` in `params` (`url`, `upload_audio_url`): the vendor gets a
+    link to it that is good until the task's deadline."""
+    if store is None:
+        raise ArchiveOff("uploads need GATEWAY_ARCHIVE_URL")
+    stored = await uploads.store_upload(context, store, client, storable(filename), request.stream())
+    return json_answer(
+        {
+            "id": str(stored.id),
+            "url": f"upload:{stored.id}",
+            "bytes": stored.bytes,
+            "sha256": stored.sha256,
+            "media_type": stored.media_type,
+            "expires_at": stored.expires_at,
+        },
+        201,
+    )
+
+
+async def _find(context: Context, item_id: str, name: str, client: Client) -> _Found:
+    """An artifact of an item that a client may see. Raises ``NotFound``, ``ArtifactUnknown``."""
+    found = await context.db.read(_look, context, storable(item_id), name, scope_of(client))
+    if found is None:
+        raise NotFound("there is no such item")
+    return found
+
+
+def _look(
+    conn: sa.Connection, context: Context, item_id: str, name: str, client_name: str | None, family: str | None = None
+) -> _Found | None:
+    for found_family, task_id in rows.owner_of(conn, item_id, client_name):
+        record = task_rows.find(conn, task_id, None)
+        if record is None or family not in (None, found_family):
+            continue
+        [item] = [one for one in state.items_of(conn, [task_id]) if one.key == (found_family, item_id)]
+        shape = FAMILIES[found_family].shape
+        if name not in {artifact.name for artifact in shape.artifacts}:
+            raise ArtifactUnknown(f"an item of this kind has no {name!r}")
+        view = view_item(item, record.task, shape, context.policy).artifacts.get(name)
+        if view is None:
+            raise ArtifactUnknown(f"this item has no {name!r}")
+        ref = ArtifactRef(found_family, item_id, name)
+        return _Found(ref, _title(conn, item), (item.copies or {}).get(name), view)
+    return None
+
+
+def _title(conn: sa.Connection, item: Item) -> str | None:
+    large = item.state.large.get("title")
+    if large is None:
+        return as_text(item.state.value("title"))
+    return as_text(items.values_of(conn, [item], {"title"}).get(large[1]))
+
+
+async def _answer(context: Context, store: FileStore | None, found: _Found) -> Response:
+    copy, view = found.copy, found.view
+    if copy is not None and copy.status is CopyStatus.KEPT and store is not None:
+        name = readable_name(found.title, found.ref.name, copy.media_type or "")
+        return _stored(store, copy.path or "", copy.bytes or 0, copy.sha256 or "", copy.media_type or "", name)
+    if view.status is ArtifactStatus.PENDING:
+        raise ArtifactNotReady("the file is not there yet")
+    is_good = view.expires_at is not None and view.expires_at > context.clock.now()
+    if view.status is ArtifactStatus.READY and is_good and isinstance(view.url, str):
+        return Response(status_code=307, headers={"Location": view.url, "Referrer-Policy": "no-referrer"})
+    raise ArtifactGone("the file is not kept, and its link has expired")
+
+
+def _kept(found: _Found, store: FileStore | None) -> tuple[Copy, FileStore]:
+    """The kept zip. Raises ``ArtifactNotReady``, ``ArtifactUnknown``, ``ArtifactGone``."""
+    copy = found.copy
+    if store is not None and copy is not None and copy.status is CopyStatus.KEPT:
+        if copy.media_type != "application/zip":
+            raise ArtifactUnknown("the file is no zip")
+        return copy, store
+    if (
+        store is not None
+        and found.view.status is not ArtifactStatus.FAILED
+        and (copy is None or copy.status is CopyStatus.PENDING)
+    ):
+        raise ArtifactNotReady("the file is not kept yet")
+    raise ArtifactGone("the file is not kept")
+
+
+def _stored(store: FileStore, path: str, size: int, sha256: str, media_type: str, name: str) -> Response:
+    def read(start: int, length: int) -> AsyncIterator[bytes]:
+        return store.read(path, start, length)
+
+    return FileResponse(StoredFile(size, media_type, sha256, name, read))

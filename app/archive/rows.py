@@ -1,0 +1,166 @@
+"""The queue of files to be copied, and the list of those that are kept; in the caller's transaction.
+
+A job is claimed under a lease, which is a fence too: whoever settles it must still hold the one that it was given.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from app.database import dialect
+from app.database.tables import copy_jobs, files, items, tasks
+from app.rules.task import Copy
+from app.runtime.file_links import ArtifactRef
+
+MOST_COUNTED: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A claimed job. ``attempts`` were made before; ``leased_until`` is the fence of this claim."""
+
+    ref: ArtifactRef
+    task_id: UUID
+    client_name: str
+    created_at: datetime
+    attempts: int
+    leased_until: datetime
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return (self.ref.family, self.ref.item_id)
+
+
+def claim(
+    conn: sa.Connection, now: datetime, leased_until: datetime, limit: int, per_task: int, busy: Collection[UUID]
+) -> list[Job]:
+    """Claim due jobs, those whose links end first, at most ``limit``, and of a task so many as are left of
+    ``per_task``. ``busy``: the task of each copy that is under way here."""
+    statement = (
+        sa.select(copy_jobs, tasks.c.client_name, tasks.c.created_at.label("task_created_at"))
+        .join(tasks, tasks.c.id == copy_jobs.c.task_id)
+        .where(copy_jobs.c.due_at <= now)
+        .order_by(copy_jobs.c.ends_at, copy_jobs.c.due_at)
+        .limit(limit * 4)
+    )
+    under_way: list[UUID] = list(busy)
+    jobs: list[Job] = []
+    for row in conn.execute(dialect.locked(statement, of=copy_jobs, skip=True)):
+        if len(jobs) == limit or under_way.count(row.task_id) >= per_task:
+            continue
+        under_way.append(row.task_id)
+        ref = ArtifactRef(row.family, row.item_id, row.name)
+        jobs.append(Job(ref, row.task_id, row.client_name, row.task_created_at, row.attempts, leased_until))
+    for job in jobs:
+        conn.execute(copy_jobs.update().where(*_is(job.ref)).values(due_at=leased_until, leased_until=leased_until))
+    return jobs
+
+
+def renew(conn: sa.Connection, job: Job, leased_until: datetime) -> bool:
+    """Extend a lease; false if it was lost."""
+    values = {"due_at": leased_until, "leased_until": leased_until}
+    return conn.execute(copy_jobs.update().where(*_is_held(job)).values(**values)).rowcount == 1
+
+
+def put_back(conn: sa.Connection, job: Job, due_at: datetime, *, is_attempt: bool) -> bool:
+    """End a lease with the job still to be done; false if the lease was lost."""
+    values: dict[str, Any] = {"due_at": due_at, "leased_until": None}
+    if is_attempt:
+        values["attempts"] = copy_jobs.c.attempts + 1
+    return conn.execute(copy_jobs.update().where(*_is_held(job)).values(**values)).rowcount == 1
+
+
+def finish(conn: sa.Connection, job: Job) -> bool:
+    """End a job; false if its lease was lost."""
+    return conn.execute(copy_jobs.delete().where(*_is_held(job))).rowcount == 1
+
+
+def ask_for_link(conn: sa.Connection, ref: ArtifactRef, now: datetime) -> None:
+    """Have the vendor asked about an item, which may bring a new link; one that is asked about now is left alone."""
+    named = sa.and_(items.c.family == ref.family, items.c.item_id == ref.item_id)
+    conn.execute(items.update().where(named, items.c.query_leased_until.is_(None)).values(query_due_at=now))
+
+
+def add_file(
+    conn: sa.Connection, copy: Copy, name: str, client_name: str, now: datetime, ref: ArtifactRef | None, task_id: Any
+) -> None:
+    """List a file that is in the store now, in place of what was listed under its path."""
+    values = {
+        "task_id": task_id,
+        "family": ref.family if ref else None,
+        "item_id": ref.item_id if ref else None,
+        "name": name,
+        "client_name": client_name,
+        "bytes": copy.bytes,
+        "sha256": copy.sha256,
+        "media_type": copy.media_type,
+        "kept_at": now,
+        "doomed_at": None,
+    }
+    insert = dialect.insert(conn, files).values(path=copy.path, **values)
+    conn.execute(insert.on_conflict_do_update(index_elements=["path"], set_=values))
+
+
+def owner_of(conn: sa.Connection, item_id: str, client_name: str | None) -> list[tuple[str, UUID]]:
+    """The families and tasks of the items of this id that a client may see (None: all)."""
+    statement = (
+        sa.select(items.c.family, items.c.task_id)
+        .join(tasks, tasks.c.id == items.c.task_id)
+        .where(items.c.item_id == item_id)
+        .order_by(items.c.family)
+    )
+    if client_name is not None:
+        statement = statement.where(tasks.c.client_name == client_name)
+    return [(row.family, row.task_id) for row in conn.execute(statement)]
+
+
+def doomed(conn: sa.Connection, limit: int) -> list[str]:
+    """Paths of files that are to be deleted, those that wait longest first."""
+    due = files.c.doomed_at
+    return list(conn.scalars(sa.select(files.c.path).where(due.is_not(None)).order_by(due).limit(limit)))
+
+
+def forget(conn: sa.Connection, paths: Sequence[str]) -> None:
+    """Remove files from the list that are not in the store any more; one that was stored anew stays."""
+    if paths:
+        gone = sa.and_(dialect.any_of(conn, files.c.path, list(paths)), files.c.doomed_at.is_not(None))
+        conn.execute(files.delete().where(gone))
+
+
+def kept_before(conn: sa.Connection, before: datetime, limit: int) -> list[Any]:
+    """Files of items that were kept before a time, the oldest first."""
+    old = sa.and_(files.c.kept_at < before, files.c.doomed_at.is_(None), files.c.item_id.is_not(None))
+    return list(conn.execute(sa.select(files).where(old).order_by(files.c.kept_at).limit(limit)))
+
+
+def list_files(conn: sa.Connection, after: str, limit: int) -> list[Any]:
+    """The files that are kept, by path."""
+    kept = sa.and_(files.c.path > after, files.c.doomed_at.is_(None))
+    return list(conn.execute(sa.select(files).where(kept).order_by(files.c.path).limit(limit)))
+
+
+def backlog(conn: sa.Connection) -> tuple[int, datetime | None]:
+    """How many copies are to be made (counted up to ``MOST_COUNTED``), and since when the oldest waits."""
+    some = sa.select(copy_jobs.c.created_at).limit(MOST_COUNTED).subquery()
+    row = conn.execute(sa.select(sa.func.count(), sa.func.min(some.c.created_at))).one()
+    return row[0], row[1]
+
+
+def totals(conn: sa.Connection) -> tuple[int, int]:
+    """How many files are kept, and their bytes."""
+    total = sa.func.coalesce(sa.func.sum(files.c.bytes), 0)
+    row = conn.execute(sa.select(sa.func.count(), total).where(files.c.doomed_at.is_(None))).one()
+    return row[0], int(row[1])
+
+
+def _is(ref: ArtifactRef) -> tuple[sa.ColumnElement[bool], ...]:
+    c = copy_jobs.c
+    return (c.family == ref.family, c.item_id == ref.item_id, c.name == ref.name)
+
+
+def _is_held(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
+    return (*_is(job.ref), copy_jobs.c.leased_until == job.leased_until)

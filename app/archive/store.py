@@ -1,0 +1,123 @@
+"""The store of files: a directory or an object store, behind one library (obstore). Paths are relative to its URL."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+from urllib.request import url2pathname
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import from_url
+
+from app.errors import Unavailable
+
+SCHEMES: Final = ("file", "s3", "gs", "az")
+PART_BYTES: Final = {"file": 1024 * 1024}
+REMOTE_PART_BYTES: Final = 5 * 1024 * 1024
+"""The least that S3 takes as a part; each copy holds two of them in memory."""
+READ_BYTES: Final = 512 * 1024
+"""Read at once for whoever downloads: a slow reader holds no more, and no connection to the store."""
+
+
+class StoreFailed(Unavailable):
+    """The store is away, full, or refuses rights."""
+
+    def __init__(self, doing: str, error: Exception) -> None:
+        # The first line: the library tells the rest for programmers.
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        super().__init__("the archive's store cannot be used now", 10.0, told=f"{doing}: {reason[:300]}")
+
+
+class FileMissing(Exception):
+    """There is no such file in the store."""
+
+
+class FileStore:
+    """Files by path. Credentials of object stores come from their usual variables (AWS_…, GOOGLE_…, AZURE_…)."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._directory = Path(url2pathname(parts.path)) if parts.scheme == "file" else None
+        options: dict[str, Any] = {"mkdir": True} if self._directory is not None else {}
+        self._store: Any = from_url(url, **options)
+        self._part_bytes = PART_BYTES.get(parts.scheme, REMOTE_PART_BYTES)
+
+    async def put(self, path: str, pieces: AsyncIterator[bytes]) -> None:
+        """Store a file, whole or not at all: what ``pieces`` raises ends it, and nothing of it is left. It is durable
+        when this returns. Raises ``StoreFailed``, and what ``pieces`` raises."""
+        failed: list[BaseException] = []
+
+        async def noted() -> AsyncIterator[bytes]:
+            try:
+                async for piece in pieces:
+                    yield piece
+            except BaseException as error:
+                failed.append(error)
+                raise
+
+        try:
+            await obstore.put_async(
+                self._store, path, noted(), use_multipart=True, chunk_size=self._part_bytes, max_concurrency=1
+            )
+        except (BaseError, OSError, ValueError) as error:
+            if failed:
+                raise failed[0] from None
+            raise StoreFailed("writing", error) from error
+        if self._directory is not None:
+            await asyncio.to_thread(_flush, self._directory / path)
+
+    async def size(self, path: str) -> int:
+        """Bytes of a file. Raises ``FileMissing``, ``StoreFailed``."""
+        try:
+            return int((await obstore.head_async(self._store, path))["size"])
+        except FileNotFoundError:
+            raise FileMissing(path) from None
+        except (BaseError, OSError) as error:
+            raise StoreFailed("looking", error) from error
+
+    async def read(self, path: str, start: int, length: int) -> AsyncIterator[bytes]:
+        """A part of a file, piece by piece. Raises ``FileMissing``, ``StoreFailed``."""
+        end = start + length
+        while start < end:
+            piece = await self.read_at(path, start, min(READ_BYTES, end - start))
+            if not piece:
+                raise FileMissing(path)
+            yield piece
+            start += len(piece)
+
+    async def read_at(self, path: str, start: int, length: int) -> bytes:
+        """Bytes of a file, at once. Raises ``FileMissing``, ``StoreFailed``."""
+        try:
+            return bytes(await obstore.get_range_async(self._store, path, start=start, length=length))
+        except FileNotFoundError:
+            raise FileMissing(path) from None
+        except (BaseError, OSError) as error:
+            raise StoreFailed("reading", error) from error
+
+    async def delete(self, path: str) -> None:
+        """Delete a file; one that is gone already is no error. Raises ``StoreFailed``."""
+        try:
+            await obstore.delete_async(self._store, path)
+        except FileNotFoundError:
+            return
+        except (BaseError, OSError) as error:
+            raise StoreFailed("deleting", error) from error
+
+
+def path_part(text: str) -> str:
+    """A part of a path, with what could lead elsewhere written as its code."""
+    part = quote(text, safe=" ()[]!,;=+@&$'")
+    return part.replace(".", "%2E") if set(part) == {"."} else part
+
+
+def _flush(path: Path) -> None:
+    """Have a file and its name on the disk: the library leaves both to the system."""
+    for target in (path, path.parent):
+        descriptor = os.open(target, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,123 @@
+"""Uploads: input files that clients hand to the gateway, for the vendor to fetch.
+
+A task names one as ``upload:{id}`` in its params. When the task is sent, that becomes a link under ``/files/`` that is
+good until the task's deadline; the file goes a day after the last of its tasks has ended.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from app.archive import rows
+from app.archive.download import UPLOADED, media_type_of
+from app.archive.store import FileStore, path_part
+from app.context import Context
+from app.database.tables import files, tasks, upload_uses, uploads
+from app.errors import InvalidRequest, PayloadTooLarge
+from app.rules.client import Client
+from app.rules.task import Copy, CopyStatus
+from app.runtime.file_links import readable_name
+
+MOST_BYTES: Final = 50 * 1024 * 1024
+UNUSED: Final = timedelta(days=1)
+"""How long an upload waits for a task, and how long it stays after its last one has ended."""
+_HEAD_BYTES: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A stored upload."""
+
+    id: UUID
+    bytes: int
+    sha256: str
+    media_type: str
+    expires_at: datetime
+
+
+async def store_upload(
+    context: Context, store: FileStore, client: Client, file_name: str, body: AsyncIterator[bytes]
+) -> Upload:
+    """Store an input file, durable when this returns. Raises ``InvalidRequest`` for what is no audio,
+    ``PayloadTooLarge``, ``StoreFailed``, and what reading the body raises."""
+    upload_id, now = context.ids(), context.clock.now()
+    head = await _head(body)
+    media_type = media_type_of(head, UPLOADED)
+    if media_type is None:
+        raise InvalidRequest("the body is no mp3, WAV or FLAC")
+    received = _Received()
+    stem = file_name.rpartition(".")[0] or file_name
+    path = f"uploads/{upload_id}/{path_part(readable_name(stem, 'audio', media_type))}"
+    await store.put(path, received.pieces(head, body))
+    copy = Copy(CopyStatus.KEPT, path, received.size, received.sha256, media_type)
+    await context.db.write(_add, upload_id, client.name, copy, now)
+    return Upload(upload_id, received.size, received.sha256, media_type, now + UNUSED)
+
+
+def file_of(conn: sa.Connection, upload_id: UUID) -> Any | None:
+    """The file of an upload that is there still."""
+    statement = sa.select(files).join(uploads, uploads.c.path == files.c.path)
+    return conn.execute(statement.where(uploads.c.id == upload_id, files.c.doomed_at.is_(None))).one_or_none()
+
+
+def doom_unused(conn: sa.Connection, now: datetime, limit: int) -> int:
+    """Have uploads deleted that no task needs any more, the oldest first. Returns how many."""
+    before = now - UNUSED
+    needed = (
+        sa.select(sa.literal(1))
+        .select_from(upload_uses.join(tasks, tasks.c.id == upload_uses.c.task_id))
+        .where(
+            upload_uses.c.upload_id == uploads.c.id,
+            sa.or_(tasks.c.finished_at.is_(None), tasks.c.finished_at > before),
+        )
+    )
+    old = sa.select(uploads.c.id, uploads.c.path).where(uploads.c.created_at < before, ~needed.exists())
+    found = conn.execute(old.order_by(uploads.c.created_at).limit(limit)).all()
+    for row in found:
+        conn.execute(files.update().where(files.c.path == row.path).values(doomed_at=now))
+        conn.execute(upload_uses.delete().where(upload_uses.c.upload_id == row.id))
+        conn.execute(uploads.delete().where(uploads.c.id == row.id))
+    return len(found)
+
+
+async def _head(body: AsyncIterator[bytes]) -> bytes:
+    head = b""
+    async for piece in body:
+        head += piece
+        if len(head) >= _HEAD_BYTES:
+            break
+    return head
+
+
+class _Received:
+    """What has come of an upload."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    async def pieces(self, head: bytes, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        yield self._note(head)
+        async for piece in body:
+            yield self._note(piece)
+
+    def _note(self, piece: bytes) -> bytes:
+        self.size += len(piece)
+        if self.size > MOST_BYTES:
+            raise PayloadTooLarge(f"the file is over {MOST_BYTES} bytes")
+        self._hash.update(piece)
+        return piece
+
+
+def _add(conn: sa.Connection, upload_id: UUID, client_name: str, copy: Copy, now: datetime) -> None:
+    conn.execute(uploads.insert().values(id=upload_id, client_name=client_name, path=copy.path, created_at=now))
+    rows.add_file(conn, copy, "upload", client_name, now, None, None)

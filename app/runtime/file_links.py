@@ -1,0 +1,114 @@
+"""Signed links to files of the archive, under ``/files/``: whoever has one may read the file until it ends.
+
+A token is the base64url text of what it links to, the time of its end, and an HMAC. Its key is derived from
+CALLBACK_SECRETS apart from the key of callback tokens, so that neither is ever good for the other; the first secret
+signs, all verify (rotation).
+"""
+
+import base64
+import hmac
+import re
+import struct
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Final
+from urllib.parse import quote
+from uuid import UUID
+
+import msgspec
+
+_HEAD: Final = struct.Struct(">BI")
+_MAC_BYTES: Final = 16
+_ARTIFACT: Final = 1
+_UPLOAD: Final = 2
+_HOUR_S: Final = 3600
+MOST_TOKEN_CHARS: Final = 1024
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_EXTENSIONS: Final = {
+    "audio/mpeg": "mp3",
+    "audio/wav": "wav",
+    "audio/flac": "flac",
+    "audio/midi": "mid",
+    "application/zip": "zip",
+}
+MOST_NAME_CHARS: Final = 80
+
+
+class ArtifactRef(msgspec.Struct, frozen=True):
+    """An artifact of an item."""
+
+    family: str
+    item_id: str
+    name: str
+
+
+class UploadRef(msgspec.Struct, frozen=True):
+    """An upload of a client."""
+
+    id: UUID
+
+
+class FileLinks:
+    """Signs and verifies links. ``lifetime``: how long a link to an artifact is good; one to an upload says itself."""
+
+    def __init__(self, secrets: Sequence[str], public_url: str, lifetime: timedelta) -> None:
+        self._keys = [hmac.digest(secret.encode(), b"tempolor-gateway file links", sha256) for secret in secrets]
+        self._public_url = public_url
+        self._lifetime = lifetime
+
+    def artifact_url(self, ref: ArtifactRef, file_name: str, now: datetime) -> str:
+        """A link to an artifact. It is the same one for an hour: whoever compares documents sees no change."""
+        end_s = -(-int((now + self._lifetime).timestamp()) // _HOUR_S) * _HOUR_S
+        body = "\0".join((ref.family, ref.name, ref.item_id)).encode()
+        return self._url(_ARTIFACT, end_s, body, file_name)
+
+    def upload_url(self, upload_id: UUID, file_name: str, until: datetime) -> str:
+        """A link to an upload that is good until a time."""
+        return self._url(_UPLOAD, int(until.timestamp()) + 1, upload_id.bytes, file_name)
+
+    def verify(self, token: str, now: datetime) -> ArtifactRef | UploadRef | None:
+        """What a token links to; None for one that is forged, cut short or has ended, in constant time."""
+        if len(token) > MOST_TOKEN_CHARS or not _TOKEN.fullmatch(token):
+            return None
+        try:
+            raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        except ValueError:
+            return None
+        signed, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
+        # Exactly one text for each token: base64 has bits to spare in its last letter.
+        is_signed = any(hmac.compare_digest(_mac(key, signed), mac) for key in self._keys)
+        if not is_signed or _text(raw) != token or len(signed) < _HEAD.size:
+            return None
+        kind, end_s = _HEAD.unpack_from(signed)
+        if datetime.fromtimestamp(end_s, UTC) <= now:
+            return None
+        body = signed[_HEAD.size :]
+        if kind == _UPLOAD:
+            return UploadRef(UUID(bytes=body))
+        family, name, item_id = body.decode().split("\0", 2)
+        return ArtifactRef(family, item_id, name)
+
+    def _url(self, kind: int, end_s: int, body: bytes, file_name: str) -> str:
+        signed = _HEAD.pack(kind, end_s) + body
+        return f"{self._public_url}/files/{_text(signed + _mac(self._keys[0], signed))}/{quote(file_name, safe='')}"
+
+
+def extension_of(media_type: str) -> str:
+    """The ending of a file's name; ``bin`` for what nobody knows."""
+    return _EXTENSIONS.get(media_type, "bin")
+
+
+def readable_name(title: str | None, name: str, media_type: str) -> str:
+    """What a file is called for people: by its title, and what it is of it where that is not plain from the ending."""
+    text = "".join(letter if letter.isprintable() and letter not in '/\\:*?"<>|' else " " for letter in title or "")
+    stem = " ".join(text.split()).strip(". ")[:MOST_NAME_CHARS] or "untitled"
+    return f"{stem}{'' if name in ('audio', 'audio_hi', 'midi') else f' {name}'}.{extension_of(media_type)}"
+
+
+def _mac(key: bytes, signed: bytes) -> bytes:
+    return hmac.digest(key, signed, sha256)[:_MAC_BYTES]
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")

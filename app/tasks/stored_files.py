@@ -1,0 +1,27 @@
+"""Files in the archive's store that belong to items, as rows: they are deleted from the store after the rows."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from app.database import dialect
+from app.database.tables import files, items
+
+
+def of_tasks(conn: sa.Connection, task_ids: Collection[UUID]) -> Sequence[Any]:
+    """The files of the items of some tasks. Ask before the tasks are deleted."""
+    if not task_ids:
+        return ()
+    own = sa.and_(items.c.family == files.c.family, items.c.item_id == files.c.item_id)
+    statement = sa.select(files.c.path, files.c.family, files.c.item_id).join(items, own)
+    return conn.execute(statement.where(dialect.any_of(conn, items.c.task_id, list(task_ids)))).all()
+
+
+def doom(conn: sa.Connection, found: Sequence[Any], now: datetime) -> None:
+    """Have those files deleted whose items are gone by now."""
+    for row in found:
+        gone = ~sa.exists().where(items.c.family == row.family, items.c.item_id == row.item_id)
+        conn.execute(files.update().where(files.c.path == row.path, gone).values(doomed_at=now))

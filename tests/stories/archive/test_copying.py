@@ -1,0 +1,127 @@
+"""Kept means kept (G13): a file that is shown as archived is whole, of the recorded digest, and what its name says."""
+
+import asyncio
+import hashlib
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.support.bodies import song
+from tests.support.file_server import MP3, WAV, File, FileServer
+from tests.support.gateway import Running, eventually
+
+pytestmark = pytest.mark.real_time
+
+
+def _done(files: FileServer, audio: str = "a.mp3", audio_hi: str = "a.wav", **more: Any) -> dict[str, Any]:
+    return song(
+        status="succeeded",
+        audio_hi_status="sub_succeeded",
+        lyrics_sections_status="sub_succeeded",
+        title="Häfen / Lichter",
+        audio_url=files.url(audio),
+        audio_hi_url=files.url(audio_hi),
+        lyrics_sections=[{"start": 0.5, "end": 2.5, "text": "la"}],
+        **more,
+    )
+
+
+async def _archived(gateway: Running, task_id: str, name: str, status: str = "kept", timeout_s: float = 10) -> Any:
+    async def reached() -> Any:
+        task = await gateway.task(task_id)
+        copy = task["items"][0]["artifacts"][name]["archive"]
+        return task if copy["status"] == status else None
+
+    return await eventually(reached, timeout_s=timeout_s)
+
+
+async def test_files_are_copied_and_shown_with_what_was_recorded(
+    gateway: Running, files: FileServer, directory: Path
+) -> None:
+    files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV, "audio/x-wav")}
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    await _archived(gateway, task["id"], "audio")
+    found = await _archived(gateway, task["id"], "audio_hi")
+    artifacts = found["items"][0]["artifacts"]
+    for name, body, media_type in (("audio", MP3, "audio/mpeg"), ("audio_hi", WAV, "audio/wav")):
+        copy = artifacts[name]["archive"]
+        assert (copy["bytes"], copy["media_type"]) == (len(body), media_type)
+        assert copy["sha256"] == hashlib.sha256(body).hexdigest()
+        assert "reason" not in copy
+    created = found["created_at"]
+    place = directory / "bootstrap" / created[:4] / created[5:7] / task["id"] / "t2m_1"
+    assert sorted(path.name for path in place.iterdir()) == ["audio.mp3", "audio_hi.wav"]
+    assert (place / "audio.mp3").read_bytes() == MP3
+    assert found["version"] > 1
+
+
+async def test_a_download_that_breaks_off_goes_on_where_it_was(gateway: Running, files: FileServer) -> None:
+    files.files |= {"a.mp3": File(MP3, cut_after=5000, cuts=2), "a.wav": File(WAV)}
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    found = await _archived(gateway, task["id"], "audio")
+    assert found["items"][0]["artifacts"]["audio"]["archive"]["sha256"] == hashlib.sha256(MP3).hexdigest()
+    starts = [start for name, start in files.asked if name == "a.mp3"]
+    assert starts[0] is None
+    assert len(starts) == 3
+    assert None not in starts[1:]
+
+
+BAD = {
+    "html": File(b"<!DOCTYPE html><html><body>Sorry</body></html>" * 100),
+    "short": File(MP3, length=len(MP3) + 1000, ranges=False),
+    "no length": File(MP3, length=None),
+    "wav for mp3": File(WAV),
+    "empty": File(b""),
+    "dead": File(MP3, status=403),
+    "error": File(MP3, status=500),
+    "cut": File(MP3, cut_after=3000, cuts=10**6, ranges=False),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+async def test_what_is_not_whole_or_not_what_it_says_is_never_kept(
+    gateway: Running, files: FileServer, directory: Path, what: str
+) -> None:
+    files.files |= {"a.mp3": File(**vars(BAD[what])), "a.wav": File(WAV)}
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    found = await _archived(gateway, task["id"], "audio_hi")
+    assert any(name == "a.mp3" for name, _ in files.asked)
+    await asyncio.sleep(0.2)
+    found = await gateway.task(task["id"])
+    assert found["items"][0]["artifacts"]["audio"]["archive"]["status"] == "pending"
+    assert [path.name for path in directory.rglob("audio*") if path.is_file()] == ["audio_hi.wav"]
+    # Once it is right, it is kept.
+    files.files["a.mp3"] = File(MP3)
+    await gateway.gateway.context.db.write(_all_due)
+    gateway.gateway.context.wakes.archive.set()
+    await _archived(gateway, task["id"], "audio")
+
+
+def _all_due(conn: Any) -> None:
+    conn.exec_driver_sql("UPDATE copy_jobs SET due_at = created_at")
+
+
+async def test_a_file_that_is_too_large_is_given_up(gateway: Running, files: FileServer) -> None:
+    gateway.gateway.archiver._downloader.most_bytes = 4000  # type: ignore[union-attr]
+    files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV, chunked=True)}
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    for name in ("audio", "audio_hi"):
+        found = await _archived(gateway, task["id"], name, "failed")
+        assert found["items"][0]["artifacts"][name]["archive"]["reason"] == "too_large"
+
+
+async def test_without_an_archive_nothing_is_fetched(start_gateway: Any, files: FileServer) -> None:
+    gateway = await start_gateway(egress_allow_private=True)
+    files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV)}
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    await asyncio.sleep(0.3)
+    found = await gateway.task(task["id"])
+    assert found["items"][0]["artifacts"]["audio"]["archive"] is None
+    assert files.asked == []
