@@ -17,12 +17,13 @@ import sqlalchemy as sa
 import structlog
 
 from app.archive import rows
-from app.archive.download import LINK_DEAD, Downloader, DownloadFailed
+from app.archive.download import Downloader, DownloadFailed
 from app.archive.rows import Job
 from app.archive.store import FileStore, StoreFailed, path_part
 from app.context import Context
 from app.errors import Unavailable
 from app.rules.copies import CopyResult
+from app.rules.schedule import LINK_DEAD
 from app.rules.task import Copy, CopyStatus
 from app.rules.transition import Change
 from app.rules.view import ready_artifact
@@ -156,9 +157,12 @@ class Archiver:
             return
         log.info("archive.failed", reason=error.reason, attempts=job.attempts + 1)
         now = self._context.clock.now()
-        await self._db.write(_retry, job, now, now + timedelta(seconds=waits[job.attempts]), error.reason)
-        if error.reason == LINK_DEAD:
-            self._context.wakes.reconcile.set()
+        due_at = now + timedelta(seconds=waits[job.attempts])
+        if error.reason != LINK_DEAD:
+            await self._db.write(rows.put_back, job, due_at, is_attempt=True)
+            return
+        self._context.committed(await self._db.write(_wait_for_link, self._context, job, due_at))
+        self._context.wakes.reconcile.set()
 
     async def _settle(self, job: Job, copy: Copy) -> None:
         """Record the end of a job; tried until its lease has run out, since what is not recorded is copied again."""
@@ -229,9 +233,16 @@ def settle(conn: sa.Connection, context: Context, job: Job, copy: Copy) -> Appli
     return applied
 
 
-def _retry(conn: sa.Connection, job: Job, now: datetime, due_at: datetime, reason: str) -> None:
-    if rows.put_back(conn, job, due_at, is_attempt=True) and reason == LINK_DEAD:
-        rows.ask_for_link(conn, job.ref, now)
+def _wait_for_link(conn: sa.Connection, context: Context, job: Job, due_at: datetime) -> Applied:
+    """Try again later, and have the vendor asked about the item meanwhile: it may have a new link."""
+    waiting = CopyResult(job.ref.family, job.ref.item_id, job.ref.name, Copy(CopyStatus.PENDING, reason=LINK_DEAD))
+    changes = [Change(context.clock.now(), None, job.task_id, copies=(waiting,))]
+    unit = load_locked(conn, changes)
+    if not rows.put_back(conn, job, due_at, is_attempt=True):
+        return Applied()
+    applied = step_all(unit, changes, context.rules)
+    save_locked(conn, unit, context.rules)
+    return applied
 
 
 def _link_of(conn: sa.Connection, job: Job) -> str | None:

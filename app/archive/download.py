@@ -11,6 +11,7 @@ from urllib.parse import urljoin
 import httpcore
 
 from app.errors import InvalidRequest
+from app.rules.schedule import LINK_DEAD
 from app.runtime.egress import EgressGuard, EgressPolicy, EgressRefused
 from app.tasks.webhook_url import read_url
 
@@ -21,7 +22,6 @@ LONGEST_S: Final = 3600.0
 MOST_RESUMES: Final = 10
 MOST_REDIRECTS: Final = 3
 _SNIFF_BYTES: Final = 12
-LINK_DEAD: Final = "link_dead"
 _DEAD_STATUS: Final = frozenset({401, 403, 404, 410})
 
 # The first bytes of each form, as their specifications have them: ID3v2 and MPEG-1/2 audio layer III (ISO 11172-3,

@@ -79,12 +79,6 @@ def finish(conn: sa.Connection, job: Job) -> bool:
     return conn.execute(copy_jobs.delete().where(*_is_held(job))).rowcount == 1
 
 
-def ask_for_link(conn: sa.Connection, ref: ArtifactRef, now: datetime) -> None:
-    """Have the vendor asked about an item, which may bring a new link; one that is asked about now is left alone."""
-    named = sa.and_(items.c.family == ref.family, items.c.item_id == ref.item_id)
-    conn.execute(items.update().where(named, items.c.query_leased_until.is_(None)).values(query_due_at=now))
-
-
 def add_file(
     conn: sa.Connection, copy: Copy, name: str, client_name: str, now: datetime, ref: ArtifactRef | None, task_id: Any
 ) -> None:

@@ -48,24 +48,24 @@ class FileStore:
     async def put(self, path: str, pieces: AsyncIterator[bytes]) -> None:
         """Store a file, whole or not at all: what ``pieces`` raises ends it, and nothing of it is left. It is durable
         when this returns. Raises ``StoreFailed``, and what ``pieces`` raises."""
-        failed: list[BaseException] = []
-
-        async def noted() -> AsyncIterator[bytes]:
-            try:
-                async for piece in pieces:
-                    yield piece
-            except BaseException as error:
-                failed.append(error)
-                raise
-
+        # The library reads in a task of its own, which goes on when this one is cancelled: it gets what ours read, so
+        # that ``pieces`` is begun and ended here.
+        read: asyncio.Queue[bytes | BaseException | None] = asyncio.Queue(1)
+        reading = asyncio.create_task(_read_into(read, pieces))
         try:
             await obstore.put_async(
-                self._store, path, noted(), use_multipart=True, chunk_size=self._part_bytes, max_concurrency=1
+                self._store, path, _queued(read), use_multipart=True, chunk_size=self._part_bytes, max_concurrency=1
             )
         except (BaseError, OSError, ValueError) as error:
-            if failed:
-                raise failed[0] from None
+            if reading.done() and (failure := reading.exception()) is not None:
+                raise failure from None
             raise StoreFailed("writing", error) from error
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
+            while not read.empty():
+                read.get_nowait()
+            read.put_nowait(asyncio.CancelledError())
         if self._directory is not None:
             await asyncio.to_thread(_flush, self._directory / path)
 
@@ -105,6 +105,23 @@ class FileStore:
             return
         except (BaseError, OSError) as error:
             raise StoreFailed("deleting", error) from error
+
+
+async def _read_into(read: asyncio.Queue[bytes | BaseException | None], pieces: AsyncIterator[bytes]) -> None:
+    try:
+        async for piece in pieces:
+            await read.put(piece)
+        await read.put(None)
+    except Exception as error:
+        await read.put(error)
+        raise
+
+
+async def _queued(read: asyncio.Queue[bytes | BaseException | None]) -> AsyncIterator[bytes]:
+    while (piece := await read.get()) is not None:
+        if isinstance(piece, BaseException):
+            raise piece
+        yield piece
 
 
 def path_part(text: str) -> str:

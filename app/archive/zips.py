@@ -147,7 +147,9 @@ def _zip(store: FileStore, path: str, size: int, loop: asyncio.AbstractEventLoop
 def _check_end(blocks: _Blocks, size: int) -> None:
     """Check what the end of a zip says of its directory, before any list is made of it (APPNOTE 4.3.16)."""
     blocks.seek(max(size - _END_BYTES, 0))
-    tail = io.BufferedReader(blocks, PIECE_BYTES).read()
+    reader = io.BufferedReader(blocks, PIECE_BYTES)
+    tail = reader.read()
+    reader.detach()  # or its end would close what is read from next
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or len(tail) < at + 22:
         raise ZipRefused("the zip has no end")

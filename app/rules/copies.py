@@ -4,8 +4,10 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from app.rules.loaded import CopyJob, Loaded
+from app.rules.schedule import wants_link
 from app.rules.shape import Shape
 from app.rules.task import Copy, CopyStatus, Item, Task
 from app.rules.view import ready_artifact
@@ -39,6 +41,15 @@ def plan_copies(loaded: Loaded, task: Task, shape: Shape, at: datetime) -> None:
                 _set(loaded, item, artifact.name, Copy(CopyStatus.PENDING))
             else:
                 _set(loaded, item, artifact.name, Copy(CopyStatus.FAILED, reason=NOT_ONE_URL))
+
+
+def note_asked(item: Item) -> None:
+    """The vendor was asked about an item: whoever waits for a new link has it now, or asks again after the next try."""
+    if wants_link(item):
+        item.copies = {
+            name: replace(copy, reason=None) if copy.status is CopyStatus.PENDING else copy
+            for name, copy in (item.copies or {}).items()
+        }
 
 
 def note_copy(loaded: Loaded, result: CopyResult) -> dict[str, Any] | None:

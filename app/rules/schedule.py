@@ -9,7 +9,7 @@ from typing import Final
 from app.rules.loaded import Rules
 from app.rules.policy import Policy
 from app.rules.status import ITEM_FINAL
-from app.rules.task import Item, Task
+from app.rules.task import CopyStatus, Item, Task
 from app.rules.timing import interval_s, later
 from app.rules.view import Progress
 
@@ -58,6 +58,8 @@ def overdue_s(item: Item, task: Task, rules: Rules) -> float:
     return rules.overdue_s(task.kind, len(item.state.events)) if wait_s is None else wait_s
 
 
+LINK_DEAD: Final = "link_dead"
+"""Why a copy waits for a new link, or was given up."""
 SUSPECT: Final = "suspect"
 """The group of items that the vendor did not know: asked among themselves, so that they do not spoil others."""
 
@@ -85,9 +87,14 @@ def waits_for_question(item: Item, at: datetime) -> bool:
     return due_at is None or due_at <= at or (leased_until is not None and leased_until > at)
 
 
+def wants_link(item: Item) -> bool:
+    """Whether a file of an item is still to be copied whose link is dead: the vendor may have a new one."""
+    return any(copy.reason == LINK_DEAD and copy.status is CopyStatus.PENDING for copy in (item.copies or {}).values())
+
+
 def plan_query(item: Item, progress: Progress, task: Task, at: datetime, policy: Policy) -> None:
     """Hold the due time against what the item has become: nothing to ask, artifacts missing, deadline near."""
-    if progress.settled or task.expired_at is not None:
+    if (progress.settled and not wants_link(item)) or task.expired_at is not None:
         item.query_due_at = item.query_leased_until = None
         item.query_group = ""
         return

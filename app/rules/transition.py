@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from app.rules.client import EXTERNAL
-from app.rules.copies import CopyResult, note_copy, plan_copies
+from app.rules.copies import CopyResult, note_asked, note_copy, plan_copies
 from app.rules.derive import derive, visible_state
 from app.rules.join import Joined, join
 from app.rules.loaded import Arrival, Loaded, Milestone, Moved, Rules
@@ -236,6 +236,7 @@ def _note_contact(item: Item, task: Task, seen: Observation, news: bool, now: da
             plan_after_contact(item, task, at, rules)
     elif seen.source is Source.QUERY:
         item.last_query_at = max(item.last_query_at or at, at)
+        note_asked(item)
         plan_after_answer(item, at, seen.leased_until, news=news, unknown=seen.unknown, rules=rules)
     elif item.new:
         plan_after_contact(item, task, at, rules)

@@ -1,0 +1,246 @@
+"""Living with the archive: notifications, links that die, copiers that are killed, stores that fail, deletion."""
+
+import asyncio
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from app.archive import rows
+from app.archive.cleanup import Cleaner
+from app.archive.copy import LEASE, Archiver
+from app.archive.download import Downloader
+from app.audit.audit import By
+from app.database.database import Lane
+from app.notifications.deliver import Notifier
+from app.operations.retention import purge
+from app.runtime.egress import EgressPolicy
+from app.wiring import usual_authorities
+from tests.stories.archive.test_copying import _done
+from tests.support.bodies import song
+from tests.support.clock import ScaledClock
+from tests.support.file_server import MP3, WAV, File, FileServer
+from tests.support.gateway import Running
+from tests.support.notifications import client_of, deliver, watching
+from tests.support.starting import StartGateway
+
+pytestmark = pytest.mark.real_time
+
+
+@pytest.fixture
+async def gateway(start_gateway: StartGateway, directory: Path, clock: ScaledClock) -> Running:
+    """No loops: each step is the test's, by a clock that it moves."""
+    return await start_gateway(workers=False, archive_url=f"file://{directory}", egress_allow_private=True, clock=clock)
+
+
+def _archiver(gateway: Running) -> Archiver:
+    store = gateway.gateway.file_store
+    assert store is not None
+    downloader = Downloader(EgressPolicy(allow_private=True), usual_authorities(), 2**30)
+    return Archiver(gateway.gateway.context, store, downloader)
+
+
+async def _copy_all(archiver: Archiver) -> None:
+    while await archiver.step() == 0 or len(archiver._copying):
+        await archiver._copying.finish(20)
+
+
+async def _copies(gateway: Running, task_id: str) -> dict[str, tuple[str, str | None]]:
+    task = await gateway.task(task_id)
+    artifacts = task["items"][0]["artifacts"]
+    return {
+        name: (one["archive"]["status"], one["archive"].get("reason"))
+        for name, one in artifacts.items()
+        if one["archive"]
+    }
+
+
+async def test_a_client_is_told_once_when_the_last_file_is_kept(gateway: Running, files: FileServer) -> None:
+    files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV)}
+    studio = await client_of(gateway)
+    archiver, notifier = _archiver(gateway), Notifier(gateway.gateway.context, gateway.gateway.webhooks)
+    async with watching() as receiver:
+        task = await studio.submit(receiver.url())
+        early = song(status="main_succeeded", audio_url=files.url("a.mp3"))
+        await gateway.call_back("song", early, UUID(task["id"]))
+        await _copy_all(archiver)
+        await deliver(notifier)
+        types = [sent["type"] for sent in await studio.notifications()]
+        assert "task.archived" not in types  # the wav is still to come
+        await gateway.call_back("song", _done(files), UUID(task["id"]))
+        await deliver(notifier)
+        assert "task.archived" not in [sent["type"] for sent in await studio.notifications()]
+        await _copy_all(archiver)
+        await gateway.call_back("song", _done(files, style="pop"), UUID(task["id"]))
+        await deliver(notifier)
+    types = [sent["type"] for sent in await studio.notifications()]
+    assert types.count("task.archived") == 1
+    assert types[0] == "task.archived"
+
+
+async def test_of_a_dead_link_the_vendor_is_asked_for_a_new_one(
+    gateway: Running, files: FileServer, clock: ScaledClock
+) -> None:
+    files.files |= {"a.mp3": File(MP3, status=403), "a.wav": File(WAV)}
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    archiver = _archiver(gateway)
+    await _copy_all(archiver)
+    assert await _copies(gateway, task["id"]) == {"audio": ("pending", None), "audio_hi": ("kept", None)}
+    due = await gateway.gateway.context.db.read(_query_due)
+    assert due is not None  # an ended item is asked about again
+    files.files["b.mp3"] = File(MP3)
+    await gateway.call_back("song", _done(files, audio="b.mp3"), UUID(task["id"]))
+    await _copy_all(archiver)
+    assert (await _copies(gateway, task["id"]))["audio"] == ("kept", None)
+
+
+def _query_due(conn: Any) -> Any:
+    return conn.exec_driver_sql("SELECT query_due_at FROM items").scalar()
+
+
+async def test_a_link_that_stays_dead_is_given_up_with_its_reason(
+    gateway: Running, files: FileServer, clock: ScaledClock
+) -> None:
+    files.files["a.wav"] = File(WAV)
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    archiver = _archiver(gateway)
+    for _ in range(3):
+        await _copy_all(archiver)
+        clock.skip(700)
+    assert (await _copies(gateway, task["id"]))["audio"] == ("failed", "link_dead")
+    # A new link is a new chance.
+    files.files["b.mp3"] = File(MP3)
+    await gateway.call_back("song", _done(files, audio="b.mp3"), UUID(task["id"]))
+    await _copy_all(archiver)
+    assert (await _copies(gateway, task["id"]))["audio"] == ("kept", None)
+
+
+async def test_a_copy_whose_process_died_is_made_by_another_once_its_lease_is_over(
+    gateway: Running, files: FileServer, clock: ScaledClock, directory: Path
+) -> None:
+    files.files |= {"a.mp3": File(MP3, pause_s=0.2), "a.wav": File(WAV)}
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    first, second = _archiver(gateway), _archiver(gateway)
+    await first.step()
+    await asyncio.sleep(0.3)
+    for copying in list(first._copying):
+        copying.cancel()
+    await first._copying.finish(5)
+    assert [path for path in directory.rglob("*") if path.is_file() and "wav" not in path.name] == []
+    files.files["a.mp3"] = File(MP3)
+    await _copy_all(second)
+    assert (await _copies(gateway, task["id"]))["audio"][0] == "pending"
+    clock.skip(LEASE.total_seconds() + 1)
+    await _copy_all(second)
+    assert await _copies(gateway, task["id"]) == {"audio": ("kept", None), "audio_hi": ("kept", None)}
+    assert len([path for path in directory.rglob("*") if path.is_file()]) == 2
+
+
+async def test_who_lost_its_lease_settles_nothing(gateway: Running, files: FileServer, clock: ScaledClock) -> None:
+    files.files |= {"a.mp3": File(MP3, pause_s=0.1), "a.wav": File(WAV)}
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    frozen = _archiver(gateway)
+    await frozen.step()
+    await asyncio.sleep(0.1)
+    clock.skip(LEASE.total_seconds() + 1)
+    await frozen._copying.finish(20)
+    assert (await _copies(gateway, task["id"]))["audio"][0] == "pending"
+
+
+async def test_a_store_that_fails_loses_nothing_and_counts_against_no_copy(
+    gateway: Running, files: FileServer, clock: ScaledClock, directory: Path
+) -> None:
+    files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV)}
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    archiver = _archiver(gateway)
+    directory.rmdir()
+    directory.write_bytes(b"no directory")
+    for _ in range(10):
+        await _copy_all(archiver)
+        clock.skip(120)
+    assert set((await _copies(gateway, task["id"])).values()) == {("pending", None)}
+    attempts = await gateway.gateway.context.db.read(
+        lambda conn: conn.exec_driver_sql("SELECT max(attempts) FROM copy_jobs").scalar()
+    )
+    assert attempts == 0
+    directory.unlink()
+    directory.mkdir()
+    await _copy_all(archiver)
+    assert set((await _copies(gateway, task["id"])).values()) == {("kept", None)}
+
+
+def _files_in(directory: Path) -> list[str]:
+    return sorted(os.path.relpath(path, directory) for path in directory.rglob("*") if path.is_file())
+
+
+async def test_files_go_after_their_tasks(
+    gateway: Running, files: FileServer, clock: ScaledClock, directory: Path
+) -> None:
+    files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV)}
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    await _copy_all(_archiver(gateway))
+    context, store = gateway.gateway.context, gateway.gateway.file_store
+    assert store is not None
+    cleaner = Cleaner(context, store, 0)
+    await cleaner.step()
+    assert len(_files_in(directory)) == 2
+    clock.skip(40 * 86_400)
+    await purge(context.db.on(Lane.LOOPS), context.clock, By("cli:test"), 30, dry_run=False)
+    assert (await gateway.api.get(f"/v1/tasks/{task['id']}")).status_code == 404
+    await cleaner.step()
+    assert _files_in(directory) == []
+    assert await context.db.read(rows.totals) == (0, 0)
+
+
+async def test_copies_have_a_retention_of_their_own(
+    gateway: Running, files: FileServer, clock: ScaledClock, directory: Path
+) -> None:
+    files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV)}
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    await _copy_all(_archiver(gateway))
+    store = gateway.gateway.file_store
+    assert store is not None
+    cleaner = Cleaner(gateway.gateway.context, store, 5)
+    await cleaner.step()
+    assert len(_files_in(directory)) == 2
+    clock.skip(timedelta(days=6).total_seconds())
+    await cleaner.step()
+    await cleaner.step()
+    assert _files_in(directory) == []
+    assert set((await _copies(gateway, task["id"])).values()) == {("failed", "retention")}
+
+
+async def test_an_upload_stays_as_long_as_a_task_needs_it(
+    gateway: Running, clock: ScaledClock, directory: Path
+) -> None:
+    store = gateway.gateway.file_store
+    assert store is not None
+    cleaner = Cleaner(gateway.gateway.context, store, 0)
+    unused = (await gateway.api.post("/v1/uploads", content=MP3)).json()
+    used = (await gateway.api.post("/v1/uploads", content=WAV)).json()
+    body = {"kind": "stems.create", "params": {"url": used["url"]}}
+    task = (await gateway.api.post("/v1/tasks", json=body)).json()
+    clock.skip(2 * 86_400)
+    await cleaner.step()
+    await cleaner.step()
+    assert len(_files_in(directory)) == 1
+    assert used["id"] in _files_in(directory)[0]
+    assert unused["id"] not in _files_in(directory)[0]
+    await gateway.api.post(f"/v1/tasks/{task['id']}/cancel")
+    await cleaner.step()
+    assert len(_files_in(directory)) == 1  # a day after its task has ended
+    clock.skip(86_500)
+    await cleaner.step()
+    await cleaner.step()
+    assert _files_in(directory) == []
+    assert (await gateway.api.post("/v1/tasks", json=body)).status_code == 422
