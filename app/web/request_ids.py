@@ -1,5 +1,6 @@
 """Give each request an id, in its logs and in its response, and a span; a middleware around all but callbacks."""
 
+import asyncio
 import re
 import time
 import uuid
@@ -14,6 +15,8 @@ from app.runtime import traces
 HEADER: Final = b"x-request-id"
 _WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9._:/+=-]{1,100}")
 """As long as the audit keeps it."""
+ARRIVED_AT: Final = "gateway.arrived_at"
+"""In the scope of each request: the time of the loop at which it came."""
 TRACED: Final = "/v1/"
 """Routes for clients; requests for health and metrics are frequent and not worth a span."""
 
@@ -32,6 +35,7 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope[ARRIVED_AT] = asyncio.get_running_loop().time()
         request_id = id_of(scope["headers"])
         if self._redact(request_id) != request_id:
             request_id = uuid.uuid4().hex
