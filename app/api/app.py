@@ -60,7 +60,7 @@ class Services:
     sender: WebhookSender
     file_store: FileStore | None = None
     heartbeat_s: float = 15.0
-    longest_wait_s: float = 57.0
+    longest_wait_s: float = 55.0
     refreshes: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit("refreshes", 200, 0.25))
     pings: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit("pings", 8, 0.25))
     meter: FailureMeter = field(default_factory=FailureMeter)

@@ -126,7 +126,7 @@ async def get_task(
     until: UntilWhat = Until.FINAL,
 ) -> Response:
     """One task with its items. With `wait` the answer is held until the task is final, or with `until=playable` until
-    it can be played; when the time is up, after 57 s at most, it is the task as it is."""
+    it can be played; when the time is up, after 55 s at most, it is the task as it is."""
     if wait:
         wait_s = min(wait, longest_wait_s)
         return await long_poll(request, watch, uuid_of(task_id), client, wait_s, until)

@@ -27,6 +27,8 @@ EXECUTED = {
     ("python", "vendor"): "tests/docs/test_add_a_kind.py",
     ("diff", "app/tempolor/params.py"): "tests/docs/test_add_a_kind.py",
     ("diff", "app/tempolor/kinds.py"): "tests/docs/test_add_a_kind.py",
+    ("nginx", "ops/nginx/one.conf"): "tests/deployment/test_nginx.py",
+    ("nginx", "ops/nginx/two.conf"): "tests/deployment/test_nginx.py",
 }
 READ = {("json",), ("yaml",), ("nginx",), ("mermaid",), ("text",)}
 """Checked on this page, as far as that goes without what would read them."""
