@@ -18,6 +18,7 @@ from app.errors import GatewayError, PayloadTooLarge, Unavailable
 from app.runtime import metrics
 from app.runtime.deadlines import Deadlines
 from app.tempolor.kinds import FAMILIES
+from app.tempolor.tokens import SELF_CHECK
 from app.web.decoding import unpacked
 from app.web.failure_meter import FailureMeter
 from app.web.problems import Problem, of_error
@@ -88,6 +89,9 @@ class CallbackEndpoint:
         address = client[0] if client else None
         to = self._ingest.open(family, token)
         if to is None:
+            if self._ingest.is_self_check(token):
+                # Refused as any other, and known again; it is no guess, and is not counted as one.
+                return Problem(403, SELF_CHECK, "This gateway refuses its own check."), SELF_CHECK
             try:
                 self._meter.fail(address)
             except GatewayError as error:

@@ -150,6 +150,11 @@ callback_secret_missing: Final = Gauge(
     "Open tasks whose callbacks are refused, since their secret was taken away (counted up to 1000)",
     registry=registry,
 )
+callbacks_unreachable: Final = Gauge(
+    "gateway_callbacks_unreachable",
+    "1 while what is posted to our own public URL does not arrive here: TemPolor will not reach us",
+    registry=registry,
+)
 
 
 def note_vendor_call(operation: str, code: str, seconds: float) -> None:
