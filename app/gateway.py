@@ -38,6 +38,7 @@ from app.operations.self_check import SelfCheck
 from app.reconcile.ask import Reconciler
 from app.reconcile.expire import Expiry
 from app.reconcile.refresh import Refresher
+from app.runtime import metrics
 from app.runtime.clock import Clock
 from app.runtime.loops import Loop, Supervisor
 from app.settings import Settings
@@ -183,6 +184,7 @@ class Gateway:
         if self.watch_clock:
             run(Loop("skew", self.skew.step, MEASURE_S))
         if self.dispatcher is not None:
+            run(Loop("balance", self.services.account.watch, LOOP_S))
             run(Loop("dispatch", self.dispatcher.step, idle_s, context.wakes.dispatch, paused))
         if self.reconciler is not None:
             run(Loop("reconcile", self.reconciler.step, idle_s, context.wakes.reconcile, paused))
@@ -208,6 +210,7 @@ def build(
     """Put a process together; nothing is opened yet. ``workers``: run the background loops too. ``watch_clock``:
     hold the clock against the database's; off only for a clock that is made to run faster. ``database``: an open one,
     in place of the settings'."""
+    metrics.note_build(release())
     url = settings.database_url.get_secret_value()
     parsed = parse_url(url)
     context = context_of(settings, database or open_database(url), clock)

@@ -24,6 +24,7 @@ from app.web.failure_meter import FailureMeter
 from app.web.problems import Problem, of_error
 
 PREFIX: Final = "/callbacks/"
+ROUTE: Final = "/callbacks/{family}/{token}"
 READ_TIMEOUT_S: Final = 10.0
 """A body that does not come must not hold a place for ever."""
 _SUCCESS: Final = PlainTextResponse("success")
@@ -78,6 +79,7 @@ class CallbackEndpoint:
             return
         label = family if family in FAMILIES else "other"
         _counter(label, disposition).inc()
+        metrics.note_request(scope["method"], ROUTE, response.status_code)
         if response.status_code == 200:
             metrics.acknowledge_seconds.observe(time.perf_counter() - started)
         await response(scope, receive, send)
