@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from app.limits.hold import Reason
+from app.operations.health import NO_DISPATCHER
 from app.rules.observation import Disposition
 from app.rules.status import TaskStatus
 from app.runtime.metrics import registry
@@ -21,6 +22,7 @@ RULES = ROOT / "ops" / "alerts.yml"
 DASHBOARD = ROOT / "ops" / "grafana-dashboard.json"
 PAGE = ROOT / "docs" / "alerts.md"
 TARGET_LABELS = {"instance", "job", "le"}
+DOCS = "https://docs.company.example/tempolor-gateway"
 PROMTOOL = shutil.which("promtool")
 
 
@@ -62,10 +64,11 @@ def test_the_values_in_the_expressions_exist() -> None:
     """A label's name alone is not enough: an alert on a reason that is never told never fires."""
     told = {
         "disposition": {*Disposition, "forbidden"},
-        "reason": {*Reason, "clock_skew"},
-        "status": {*TaskStatus},
-        "what": {"queries", "submissions", "timers", "notifications"},
+        "reason": {*Reason, "clock_skew", NO_DISPATCHER, "idle"},
+        "status": {*TaskStatus, "5.."},
+        "what": {"workers", "queries", "submissions", "timers", "notifications"},
         "code": {str(SUCCESS)},
+        "route": {"/readyz", "/backlog"},
         "outcome": {"accepted"},
     }
     for name, text in re.findall(r'(\w+)(?:=~|!=|=)"([^"]*)"', " ".join(expressions())):
@@ -78,10 +81,10 @@ def test_each_alert_has_a_severity_a_summary_and_its_page() -> None:
     assert [rule["alert"] for rule in rules()] == headings
     for rule in rules():
         assert rule.keys() == {"alert", "expr", "for", "labels", "annotations"}
-        assert re.fullmatch(r"\d+[mh]", rule["for"])
+        assert re.fullmatch(r"\d+[smh]", rule["for"])
         assert rule["labels"]["severity"] in ("warning", "critical")
         assert rule["annotations"]["summary"]
-        assert rule["annotations"]["runbook"] == f"docs/alerts.md#{rule['alert'].lower()}"
+        assert rule["annotations"]["runbook_url"] == f"{DOCS}/alerts.md#{rule['alert'].lower()}"
 
 
 def test_each_page_says_what_to_look_at_and_what_to_do() -> None:
