@@ -99,6 +99,18 @@ async def test_callbacks_come_from_outside_and_all_else_from_inside(tmp_path: Pa
                     await _drive(vendor, api)
 
 
+@on_sqlite
+async def test_the_proxy_of_the_compose_file(tmp_path: Path, database_url: str) -> None:
+    async with serving(database_url, tmp_path, workers=False, forwarded_allow_ips="127.0.0.1") as served:
+        outside, inside = free_port(), free_port()
+        given = {f"serve-{number}:8000": f"127.0.0.1:{served.port}" for number in (1, 2)}
+        given |= {"listen 8080": f"listen 127.0.0.1:{outside}", "listen 8000": f"listen 127.0.0.1:{inside}"}
+        with nginx.proxying(nginx.write_whole(tmp_path, _config("compose.conf"), given)):
+            async with _client(f"http://127.0.0.1:{outside}") as vendor, _client(f"http://127.0.0.1:{inside}") as api:
+                await _drive(vendor, api)
+                assert (await api.get("/proxy")).status_code == 204
+
+
 async def _drive(vendor: httpx.AsyncClient, api: httpx.AsyncClient) -> None:
     answer = await vendor.post(f"/callbacks/song/{TOKENS.sign('song', None)}", json=song("t2m_1"))
     assert (answer.status_code, answer.text) == (200, "success")

@@ -44,6 +44,16 @@ def write(place: Path, blocks: str, given: Mapping[str, str]) -> Path:
     return config
 
 
+def write_whole(place: Path, text: str, given: Mapping[str, str]) -> Path:
+    """A configuration that is whole already, with what is the test's in it, as one process that stays."""
+    for name, here in {**given, "/tmp/": f"{place}/", "/dev/stderr": str(place / "error.log")}.items():
+        assert name in text, name
+        text = text.replace(name, here)
+    config = place / "nginx.conf"
+    config.write_text(f"daemon off; master_process off;\n{text}")
+    return config
+
+
 def check(config: Path) -> None:
     """Have it loaded, and nothing more."""
     done = subprocess.run([program(), "-t", "-c", config], check=False, capture_output=True, text=True, timeout=30)
