@@ -86,10 +86,11 @@ def test_what_is_named_is_there() -> None:
     for name in PODS:
         assert _named(_container(name), "configMapRef") <= {"tempolor-gateway"}
     [rule] = MANIFESTS["Ingress tempolor-gateway-callbacks"]["spec"]["rules"]
-    [path] = rule["http"]["paths"]
-    assert (path["path"], path["pathType"]) == ("/callbacks/", "Prefix")
-    service = MANIFESTS[f"Service {path['backend']['service']['name']}"]
-    assert [port["name"] for port in service["spec"]["ports"]] == [path["backend"]["service"]["port"]["name"]]
+    paths = rule["http"]["paths"]
+    assert [(path["path"], path["pathType"]) for path in paths] == [("/callbacks/", "Prefix"), ("/files/", "Prefix")]
+    for path in paths:
+        service = MANIFESTS[f"Service {path['backend']['service']['name']}"]
+        assert [port["name"] for port in service["spec"]["ports"]] == [path["backend"]["service"]["port"]["name"]]
 
 
 @pytest.mark.parametrize("name", ["serve", "worker"])

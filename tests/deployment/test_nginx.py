@@ -118,6 +118,8 @@ async def _drive(vendor: httpx.AsyncClient, api: httpx.AsyncClient) -> None:
     assert (await vendor.post("/callbacks/song/wrong", json=song("t2m_1"))).status_code == 403
     for path in ("/v1/tasks", "/metrics", "/backlog", "/readyz", "/openapi.json"):
         assert (await vendor.get(path)).status_code == 404
+    # A forged link is refused by the gateway, not by the proxy.
+    assert (await vendor.get("/files/forged/a.mp3")).json()["code"] in ("forbidden", "archive_off")
     assert (await api.get("/readyz")).status_code == 200
     task = {"kind": "song.generate", "params": SONG, "metadata": {"text": "x" * 50_000}}
     many = await api.post("/v1/tasks/batch", json={"tasks": [task] * 30})
