@@ -7,11 +7,15 @@ ARG BASE=python:3.13.12-slim-trixie
 
 FROM ${BASE} AS build
 WORKDIR /srv/gateway
+# `yes` adds what traces need.
+ARG OTEL=no
 # The dependencies come first: their layer is rebuilt only when the lock changes.
-COPY requirements.lock ./
-RUN python -m venv /opt/venv \
+COPY requirements.lock requirements-otel.lock ./
+RUN case "${OTEL}" in no) lock=requirements.lock ;; yes) lock=requirements-otel.lock ;; \
+      *) echo "OTEL must be yes or no" >&2; exit 1 ;; esac \
+ && python -m venv /opt/venv \
  && /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --no-compile \
-      --require-hashes --only-binary :all: -r requirements.lock
+      --require-hashes --only-binary :all: -r "${lock}"
 COPY pyproject.toml alembic.ini ./
 COPY migrations migrations
 COPY app app

@@ -118,6 +118,7 @@ lock: ## write the lock files anew from pyproject.toml (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make: 'make lock' needs uv; install it, or name it: make lock UV=/path/to/uv" >&2; exit 1; }
 	$(UV_COMPILE) --group build $(ARGS) pyproject.toml --output-file requirements.lock
 	$(UV_COMPILE) --group dev --constraint requirements.lock $(ARGS) pyproject.toml --output-file requirements-dev.lock
+	$(UV_COMPILE) --group build --extra otel --constraint requirements-dev.lock $(ARGS) pyproject.toml --output-file requirements-otel.lock
 
 .PHONY: clean
 clean: ## remove .venv, caches and build leftovers (no database)

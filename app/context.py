@@ -59,6 +59,7 @@ class Context:
         self.delays.note(applied.arrivals)
         if applied.ended:
             outcomes.count(applied.ended, self.clock.now(), self.policy.deadline_s)
+        outcomes.count_tasks(applied.moves)
         tracing.trace(applied.entries, applied.applied_ns)
         log_lines.write(applied.entries)
         if any(moved.task.slot_until is None for moved in applied.moves):

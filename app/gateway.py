@@ -5,6 +5,7 @@ import contextlib
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp
 
@@ -33,12 +34,15 @@ from app.operations.health import Health
 from app.operations.readiness_warnings import LOOP_S, ReadinessWarnings
 from app.operations.retention import EVERY_S as RETAIN_EVERY_S
 from app.operations.retention import Retainer
+from app.operations.self_check import SelfCheck
 from app.reconcile.ask import Reconciler
 from app.reconcile.expire import Expiry
 from app.reconcile.refresh import Refresher
+from app.runtime import metrics
 from app.runtime.clock import Clock
 from app.runtime.loops import Loop, Supervisor
 from app.settings import Settings
+from app.settings.addresses import is_loopback
 from app.submissions.dispatch import Dispatcher
 from app.tasks.learned_delays import FLUSH_S
 from app.watching.watch import Watch
@@ -73,6 +77,7 @@ class Gateway:
     skew: SkewWatch
     readiness_warnings: ReadinessWarnings
     webhooks: WebhookSender
+    self_check: SelfCheck | None
     watch_clock: bool = True
     dispatcher: Dispatcher | None = None
     reconciler: Reconciler | None = None
@@ -115,6 +120,11 @@ class Gateway:
         return trust_proxies(
             make_app(self.services, endpoint, release(), settings.cors_allow_origins), settings.forwarded_allow_ips
         )
+
+    def listens(self) -> None:
+        """Start what needs this process to answer requests."""
+        if self.self_check is not None:
+            self.supervisor.start(Loop("self-check", self.self_check.step, LOOP_S))
 
     def drain(self) -> None:
         """Say not ready, claim nothing more, end waits and streams; everything else goes on."""
@@ -174,6 +184,7 @@ class Gateway:
         if self.watch_clock:
             run(Loop("skew", self.skew.step, MEASURE_S))
         if self.dispatcher is not None:
+            run(Loop("balance", self.services.account.watch, LOOP_S))
             run(Loop("dispatch", self.dispatcher.step, idle_s, context.wakes.dispatch, paused))
         if self.reconciler is not None:
             run(Loop("reconcile", self.reconciler.step, idle_s, context.wakes.reconcile, paused))
@@ -199,11 +210,16 @@ def build(
     """Put a process together; nothing is opened yet. ``workers``: run the background loops too. ``watch_clock``:
     hold the clock against the database's; off only for a clock that is made to run faster. ``database``: an open one,
     in place of the settings'."""
+    metrics.note_build(release())
     url = settings.database_url.get_secret_value()
     parsed = parse_url(url)
     context = context_of(settings, database or open_database(url), clock)
     supervisor, watch = Supervisor(context.clock), SkewWatch(context)
-    warnings = ReadinessWarnings(context, watch)
+    self_check = None
+    # A loopback address is reached by nobody else, and needs no proof.
+    if settings.self_check and not is_loopback(urlsplit(settings.public_url).hostname or ""):
+        self_check = SelfCheck(context, authorities(settings), settings.public_proxy)
+    warnings = ReadinessWarnings(context, watch, self_check)
     webhooks = WebhookSender(
         context.egress,
         tls=authorities(settings),
@@ -224,6 +240,7 @@ def build(
         watch,
         warnings,
         webhooks,
+        self_check,
         watch_clock,
         Dispatcher(context) if workers else None,
         Reconciler(context) if workers else None,

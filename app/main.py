@@ -79,6 +79,7 @@ async def serve(settings: Settings, host: str, port: int, *, workers: bool) -> N
         gc.set_threshold(YOUNG_OBJECTS)
         stopping = _on_signals(gateway.drain)
         serving = asyncio.create_task(server.serve([listener]), name="http")
+        gateway.listens()
         where = {"host": host, "port": listener.getsockname()[1], "database": _database_of(settings)}
         log.info("serving", **where, workers=workers, release=release())
         stop = asyncio.create_task(stopping.wait())

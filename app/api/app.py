@@ -50,8 +50,7 @@ _NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "lo
 class Services:
     """The services of one process; a route gets those that it names (``services.service``). ``heartbeat_s``: between
     two heartbeats of an idle stream. ``longest_wait_s``: how long a long poll is held at most. Proxies and balancers
-    give up after 60 s: a response that is held as long as that comes too late, and a proxy may take the process for
-    dead."""
+    give up after 60 s: the rest is for the way there and back, and for a slow database."""
 
     context: Context
     account: Account
@@ -61,7 +60,7 @@ class Services:
     sender: WebhookSender
     file_store: FileStore | None = None
     heartbeat_s: float = 15.0
-    longest_wait_s: float = 58.0
+    longest_wait_s: float = 55.0
     refreshes: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit("refreshes", 200, 0.25))
     pings: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit("pings", 8, 0.25))
     meter: FailureMeter = field(default_factory=FailureMeter)

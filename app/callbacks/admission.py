@@ -23,6 +23,7 @@ from app.runtime.deadlines import Deadlines
 from app.tasks import store
 from app.tempolor import decoding, drift, wire
 from app.tempolor.kinds import FAMILIES
+from app.tempolor.tokens import SELF_CHECK
 
 MOST_ENTRIES: Final = 512
 MOST_BYTES: Final = 32 * 1024 * 1024
@@ -105,6 +106,10 @@ class Ingest:
         if found is None or family not in FAMILIES:
             return None
         return Address(family, found.task_id)
+
+    def is_self_check(self, token: str) -> bool:
+        """Whether a token is none for callbacks, but comes from a gateway with the same secrets."""
+        return self._context.tokens.verify(SELF_CHECK, token) is not None
 
     def note_drift(self, to: Address, headers: Iterable[tuple[bytes, bytes]], client_address: str | None) -> None:
         """Note what is new of a request itself."""

@@ -18,11 +18,13 @@ from app.errors import GatewayError, PayloadTooLarge, Unavailable
 from app.runtime import metrics
 from app.runtime.deadlines import Deadlines
 from app.tempolor.kinds import FAMILIES
+from app.tempolor.tokens import SELF_CHECK
 from app.web.decoding import unpacked
 from app.web.failure_meter import FailureMeter
 from app.web.problems import Problem, of_error
 
 PREFIX: Final = "/callbacks/"
+ROUTE: Final = "/callbacks/{family}/{token}"
 READ_TIMEOUT_S: Final = 10.0
 """A body that does not come must not hold a place for ever."""
 _SUCCESS: Final = PlainTextResponse("success")
@@ -77,6 +79,7 @@ class CallbackEndpoint:
             return
         label = family if family in FAMILIES else "other"
         _counter(label, disposition).inc()
+        metrics.note_request(scope["method"], ROUTE, response.status_code)
         if response.status_code == 200:
             metrics.acknowledge_seconds.observe(time.perf_counter() - started)
         await response(scope, receive, send)
@@ -88,6 +91,9 @@ class CallbackEndpoint:
         address = client[0] if client else None
         to = self._ingest.open(family, token)
         if to is None:
+            if self._ingest.is_self_check(token):
+                # Refused as any other, and known again; it is no guess, and is not counted as one.
+                return Problem(403, SELF_CHECK, "This gateway refuses its own check."), SELF_CHECK
             try:
                 self._meter.fail(address)
             except GatewayError as error:

@@ -1,9 +1,10 @@
 """The vendor's account: its balance, cached for a minute."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Response
 
@@ -12,11 +13,15 @@ from app.context import Context
 from app.documents import schemas
 from app.documents.document import Document
 from app.errors import VendorFailed
+from app.runtime import metrics
 from app.tempolor.answers import Unanswered
 from app.web.answers import PROBLEMS, VENDOR_FAILED, json_answer
 from app.web.services import service
 
 ACCOUNT_FRESH = timedelta(seconds=60)
+WATCH_S: Final = 900.0
+LOOP_S: Final = 10.0
+"""Between two iterations of its loop: one that slept for longer would be taken for stalled."""
 
 
 @dataclass(slots=True)
@@ -27,6 +32,7 @@ class Account:
     _known: Document | None = None
     _asked_at: Any = None
     _lock: asyncio.Lock | None = None
+    _watch_at: float | None = None
 
     async def get(self) -> Document:
         """``balance`` and whatever else the vendor sends, with ``as_of``. Raises ``VendorFailed``."""
@@ -40,6 +46,19 @@ class Account:
                     raise VendorFailed(f"the vendor did not tell its account ({answer.reason})")
                 self._known, self._asked_at = {"balance": _number(answer.get("balance")), "vendor": answer}, now
             return {**self._known, "as_of": self._asked_at}
+
+    async def watch(self) -> float | None:
+        """Read it every quarter of an hour, for the gauge; one that is set where somebody asks would be stale. Most
+        iterations of its loop find that it is not yet time."""
+        now = self.context.clock.monotonic()
+        if self._watch_at is not None and now >= self._watch_at:
+            with suppress(VendorFailed):
+                balance = (await self.get())["balance"]
+                if balance is not None:
+                    metrics.vendor_balance.set(balance)
+        if self._watch_at is None or now >= self._watch_at:
+            self._watch_at = now + WATCH_S
+        return LOOP_S
 
 
 def _number(value: Any) -> float | None:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -26,6 +27,7 @@ MOST_SERIES: Final = 20
 
 
 WENT_BACK: Final = "clock_went_back"
+NO_DISPATCHER: Final = "no_process_dispatches"
 _ALARMS: Final = (Reason.KEY_REJECTED, Reason.NO_POINTS, "clock_skew", WENT_BACK)
 """Holds that count as stuck. The first three wait for somebody to fix them; and what was planned by a clock that has
 been set back since is due hours from now, until it is planned again."""
@@ -42,6 +44,12 @@ class Health:
     readiness_warnings: ReadinessWarnings
     thresholds: Thresholds = field(default_factory=Thresholds)
     draining: bool = False
+    started_at: datetime = field(init=False)
+    _beat_at: datetime | None = field(init=False, default=None)
+    _looks: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.started_at = self.context.clock.now()
 
     async def readiness(self) -> dict[str, Any]:
         """Check readiness: ``ready``, the result of each check, ``warnings``, and ``reason``: why the database cannot
@@ -67,15 +75,16 @@ class Health:
         holds = await self._holds(self.context.db)
         overdue = await self._overdue(self.context.db, holds)
         models = await self._held_models(self.context.db)
-        alarming = any(hold["reason"] in _ALARMS for hold in holds.values()) or any(
-            model["waiting"] for model in models
-        )
+        oldest_s = await self._oldest_s(self.context.db)
+        # Without a dispatcher nothing is stuck as long as nothing is queued.
+        alarms = _ALARMS if oldest_s[TaskStatus.QUEUED] == 0 else (*_ALARMS, NO_DISPATCHER)
+        alarming = any(hold["reason"] in alarms for hold in holds.values()) or any(model["waiting"] for model in models)
         stuck = bool(stalled) or any(overdue.values()) or alarming
         return {
             "stuck": stuck,
             **overdue,
             "stalled_loops": stalled,
-            "oldest_s": await self._oldest_s(self.context.db),
+            "oldest_s": oldest_s,
             "thresholds_s": {
                 name.removesuffix("_s"): value for name, value in dataclasses.asdict(self.thresholds).items()
             },
@@ -98,6 +107,8 @@ class Health:
         for status, age_s in (await self._oldest_s(db)).items():
             metrics.oldest_task_age.labels(status).set(age_s)
         await self._survey_outbox(db)
+        # Looks are counted, not seconds: a clock that is set, or a machine that was asleep, silences nobody.
+        self._looks += 1
         holds = await self._holds(db)
         for name, count in (await self._overdue(db, holds)).items():
             metrics.overdue.labels(name.removeprefix("overdue_").removeprefix("undelivered_")).set(count)
@@ -141,21 +152,30 @@ class Health:
         metrics.outbox_oldest_due_age.set(max(late_s, 0))
 
     async def _holds(self, db: Database) -> dict[str, dict[str, Any]]:
-        """What is on hold: submissions and queries of all processes, or the loops of this one."""
-        holds = await db.read(_shared_holds)
-        paused = self.skew.paused()
-        return holds if paused is None else holds | {"loops": paused}
+        """What is on hold: submissions and queries of all processes, all work where no process dispatches, or the loops
+        of this one."""
+        holds, beat_at = await db.read(_shared_holds)
+        if (paused := self.skew.paused()) is not None:
+            holds["loops"] = paused
+        if beat_at != self._beat_at:
+            self._beat_at, self._looks = beat_at, 0
+        if self._looks * SURVEY_S > self.thresholds.loop_stalled_s:
+            holds["workers"] = {"reason": NO_DISPATCHER, "since": beat_at or self.started_at}
+        return holds
 
 
 def _check_database(conn: sa.Connection) -> tuple[Schema, bool]:
     return compare_schema(conn), durability.takes_writes(conn)
 
 
-def _shared_holds(conn: sa.Connection) -> dict[str, dict[str, Any]]:
-    """What is on hold for all processes, why and since when."""
+def _shared_holds(conn: sa.Connection) -> tuple[dict[str, dict[str, Any]], datetime | None]:
+    """What is on hold for all processes, why and since when; and the last sign of life of any process that works the
+    queue: each gives one every two seconds, in the row of a limit."""
     holds: dict[str, dict[str, Any]] = {}
+    beat_at: datetime | None = None
     for name, state in limits.read(conn).items():
         hold_state = state.hold_state
+        beat_at = state.operating.beat_at or beat_at
         if state.operating.went_back_at is not None:
             holds["plan"] = {"reason": WENT_BACK, "since": state.operating.went_back_at}
         if hold_state.by_hand is not None:
@@ -163,4 +183,4 @@ def _shared_holds(conn: sa.Connection) -> dict[str, dict[str, Any]]:
         elif hold_state.hold is not None:
             hold = hold_state.hold
             holds[name.value] = {"reason": hold.reason.value, "since": hold.since, "until": hold.until}
-    return holds
+    return holds, beat_at

@@ -1,7 +1,7 @@
 """Readiness warnings: faults that leave a process ready, checked at the start and each minute, shown by `/readyz`.
 
-A database that may lose what it confirmed, callback secrets that open tasks still need and that were removed, a clock
-that is off. None of them makes a process unready: another one would be no better.
+A database that may lose what it confirmed, callback secrets that open tasks still need and that were removed, a public
+URL that does not lead here, a clock that is off. None of them makes a process unready: another one would be no better.
 """
 
 from typing import Any, Final
@@ -11,6 +11,7 @@ import structlog
 from app.context import Context
 from app.database import durability
 from app.operations.clock_skew import Level, SkewWatch
+from app.operations.self_check import SelfCheck
 from app.runtime import metrics
 from app.tasks import task_rows
 
@@ -24,9 +25,10 @@ log = structlog.get_logger(__name__)
 class ReadinessWarnings:
     """Checks once a minute, and at the first ``step``, which is a loop iteration."""
 
-    def __init__(self, context: Context, skew: SkewWatch) -> None:
+    def __init__(self, context: Context, skew: SkewWatch, self_check: SelfCheck | None = None) -> None:
         self._context = context
         self._skew = skew
+        self._self_check = self_check
         self._checked_at: float | None = None
         self._unsafe: list[str] = []
         self._unreachable = 0
@@ -61,6 +63,9 @@ class ReadinessWarnings:
             # Counted up to a thousand.
             text = f"open tasks whose callbacks are refused, since their secret was taken away: {self._unreachable}"
             warnings.append(("callback_secret_missing", text))
+        if self._self_check is not None and self._self_check.fault is not None:
+            text = f"TemPolor will not reach you: {self._context.public_url} {self._self_check.fault}"
+            warnings.append(("callbacks_unreachable", text))
         if self._skew.level is not Level.GOOD:
             stops = "; the loops of this process stand still" if self._skew.stops_loops() else ""
             warnings.append(("clock_skew", f"the clock is {self._skew.skew_s:+.1f} s off the database's{stops}"))

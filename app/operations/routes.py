@@ -58,7 +58,8 @@ async def healthz() -> Response:
 async def readyz(health: TheHealth) -> Response:
     """The database is reachable and takes writes, the schema is at head (or was moved on by a newer release), and the
     process is not draining. `reason` says why the database cannot be used, if it cannot. `warnings` is what should be
-    mended although the process is ready: `database_unsafe`, `callback_secret_missing`, `clock_skew`."""
+    mended although the process is ready: `database_unsafe`, `callback_secret_missing`, `callbacks_unreachable`,
+    `clock_skew`."""
     readiness = await health.readiness()
     return json_answer(readiness, 200 if readiness["ready"] else 503)
 

@@ -1,12 +1,37 @@
 """Prometheus metrics. Label values come from closed sets: families, dispositions, codes, statuses, loop names; and, a
 few at a time, the names of models on hold."""
 
+import platform
+from functools import lru_cache
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
-registry: Final = CollectorRegistry()
+registry: Final = CollectorRegistry(auto_describe=True)
 """Ours alone: every name in it begins with ``gateway_``."""
+ProcessCollector(namespace="gateway", registry=registry)
+
+build: Final = Info("gateway_build", "The release that runs here", registry=registry)
+requests: Final = Counter(
+    "gateway_requests",
+    "Requests by method, template of the route and status (none: the caller went away)",
+    ["method", "route", "status"],
+    registry=registry,
+)
+request_seconds: Final = Histogram(
+    "gateway_request_seconds",
+    "From the arrival of a request to the beginning of its response; long polls are a route of their own (?wait)",
+    ["route"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+    registry=registry,
+)
+client_tasks: Final = Counter(
+    "gateway_client_tasks",
+    "Tasks of each client that were accepted, and that ended, by how; beyond 50 clients the others are one",
+    ["client", "outcome"],
+    registry=registry,
+)
+vendor_balance: Final = Gauge("gateway_vendor_balance_points", "The vendor's balance, as last read", registry=registry)
 
 callbacks: Final = Counter(
     "gateway_callbacks", "Callbacks by family and disposition", ["family", "disposition"], registry=registry
@@ -150,6 +175,39 @@ callback_secret_missing: Final = Gauge(
     "Open tasks whose callbacks are refused, since their secret was taken away (counted up to 1000)",
     registry=registry,
 )
+callbacks_unreachable: Final = Gauge(
+    "gateway_callbacks_unreachable",
+    "1 while what is posted to our own public URL does not arrive here: TemPolor will not reach us",
+    registry=registry,
+)
+
+
+MOST_CLIENTS: Final = 50
+_METHODS: Final = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+_clients: Final[set[str]] = set()
+_requests: Final = lru_cache(maxsize=2048)(requests.labels)
+
+
+def note_build(version: str) -> None:
+    """Say which release this is."""
+    build.info({"version": version, "python": platform.python_version()})
+
+
+def note_request(method: str, route: str, status: int, seconds: float | None = None) -> None:
+    """Count one request. ``status``: 0 without a response. ``seconds``: to the beginning of the response."""
+    _requests(method if method in _METHODS else "other", route, str(status) if status else "none").inc()
+    if seconds is not None:
+        request_seconds.labels(route).observe(seconds)
+
+
+def note_client_tasks(client: str, outcome: str, count: int = 1) -> None:
+    """Count tasks of a client. The first clients since the start have series of their own."""
+    if client not in _clients:
+        if len(_clients) >= MOST_CLIENTS:
+            client = "other"
+        else:
+            _clients.add(client)
+    client_tasks.labels(client, outcome).inc(count)
 
 
 def note_vendor_call(operation: str, code: str, seconds: float) -> None:

@@ -176,6 +176,7 @@ class Settings(DatabaseSettings):
     egress_allow_private: bool = False
     egress_allow_cidrs: Annotated[list[Cidr], NoDecode] = []
     cors_allow_origins: Annotated[list[Origin], NoDecode] = []
+    self_check: bool = True
     retention_days: Annotated[float, Field(ge=0), AfterValidator(_finite)] = 30
     archive_url: ArchiveUrl | None = None
     archive_retention_days: Annotated[float, Field(ge=0), AfterValidator(_finite)] = 0
@@ -256,6 +257,11 @@ class Settings(DatabaseSettings):
         """The proxy through which the vendor is called, with its user and password."""
         proxy = self.https_proxy or self.http_proxy or self.all_proxy
         return proxy.get_secret_value() if proxy is not None else None
+
+    @property
+    def public_proxy(self) -> str | None:
+        """The proxy through which our own public URL is asked: the vendor's, but for what NO_PROXY excepts."""
+        return self.vendor_proxy if applies_to("all_proxy", urlsplit(self.public_url), self.no_proxy) else None
 
     def policy(self) -> Policy:
         """Make the policy: the times and limits that the rules read."""

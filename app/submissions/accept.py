@@ -20,7 +20,7 @@ from app.rules.client import Client
 from app.rules.join import canonical
 from app.rules.status import TASK_FINAL
 from app.rules.task import Entry, Task
-from app.runtime import traces
+from app.runtime import metrics, traces
 from app.submissions import idempotency
 from app.tasks import store, task_rows, timeline, upload_refs, writes
 from app.tasks.task_rows import Record, TaskInput
@@ -123,6 +123,8 @@ def _announce(context: Context, client_name: str, accepted: AcceptedTasks) -> Ac
     """Announce new tasks, once they are durable."""
     if not accepted.replayed:
         context.announce(accepted.task_ids)
+        for document in accepted.documents:
+            metrics.note_client_tasks(document["client"], "accepted")
         for task_id in accepted.task_ids:
             log.info("task.accepted", task_id=str(task_id), client=client_name)
     context.wakes.dispatch.set()

@@ -6,8 +6,9 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
-from app.rules.loaded import Ended, EndedBy
+from app.rules.loaded import Ended, EndedBy, Moved
 from app.rules.observation import to_us
+from app.rules.status import TASK_FINAL
 from app.rules.task import Item
 from app.runtime import metrics
 from app.tempolor.kinds import FAMILIES, KINDS
@@ -45,6 +46,13 @@ def count(ended: Iterable[Ended], now: datetime, most_lag_s: float) -> None:
             _lag(one.by.value).observe(lag_s)
         else:
             metrics.convergence_lag_rejected.inc()
+
+
+def count_tasks(moves: Iterable[Moved]) -> None:
+    """Count tasks that a committed transaction ended, by client. One that is reopened ends again."""
+    for moved in moves:
+        if moved.after in TASK_FINAL and moved.before not in TASK_FINAL:
+            metrics.note_client_tasks(moved.task.client_name, moved.after)
 
 
 def lag_of(item: Item, now: datetime) -> float | None:

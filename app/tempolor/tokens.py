@@ -22,6 +22,8 @@ _KEY_ID_BYTES: Final = 3
 _MAC_BYTES: Final = 20
 _MAC_AT: Final = _KEY_ID_BYTES + 16
 TOKEN_CHARS: Final = 52
+SELF_CHECK: Final = "self_check"
+"""In place of a family: a token by which a gateway knows its own deployment, and that opens nothing."""
 LEAST_CHARS: Final = 28
 """Up to here a token that was cut short is told from chance: two bytes of its MAC are there. A shorter one holds
 nothing secret."""

@@ -15,11 +15,12 @@ from app.errors import Forbidden
 from app.rules.client import Client
 from app.rules.filters import Filters
 from app.rules.status import TaskStatus
-from app.watching.waits import Until
+from app.watching.waits import LATEST_ANSWER_S, Until
 from app.watching.watch import Watch
 from app.web import cursors
 from app.web.answers import PROBLEMS, json_answer
 from app.web.parameters import RequestTime, storable, uuid_of
+from app.web.request_ids import ARRIVED_AT
 from app.web.services import service
 
 MOST_WAIT_S: Final = 60.0
@@ -37,8 +38,11 @@ UntilWhat = Annotated[
 async def long_poll(
     request: Request, watch: Watch, task_id: UUID, client: Client, wait_s: float, until: Until
 ) -> Response:
-    """Wait for a task, and answer with it as it is then. Raises ``NotFound``, ``Unavailable``, ``Unauthenticated``."""
-    answer = asyncio.ensure_future(watch.wait(task_id, client, wait_s, until))
+    """Wait for a task, and answer with it as it is then. ``wait_s`` counts from the arrival of the request, of which
+    a slow look at its key may have taken some. Raises ``NotFound``, ``Unavailable``, ``Unauthenticated``."""
+    passed_s = asyncio.get_running_loop().time() - request.scope[ARRIVED_AT]
+    left_s, latest_s = max(wait_s - passed_s, 0), max(LATEST_ANSWER_S - passed_s, 0)
+    answer = asyncio.ensure_future(watch.wait(task_id, client, left_s, until, latest_s))
     closed = asyncio.ensure_future(_closed_its_side(request))
     try:
         await asyncio.wait({answer, closed}, return_when=asyncio.FIRST_COMPLETED)
@@ -122,7 +126,7 @@ async def get_task(
     until: UntilWhat = Until.FINAL,
 ) -> Response:
     """One task with its items. With `wait` the answer is held until the task is final, or with `until=playable` until
-    it can be played; when the time is up, after 58 s at most, it is the task as it is."""
+    it can be played; when the time is up, after 55 s at most, it is the task as it is."""
     if wait:
         wait_s = min(wait, longest_wait_s)
         return await long_poll(request, watch, uuid_of(task_id), client, wait_s, until)

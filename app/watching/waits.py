@@ -18,6 +18,9 @@ from app.watching.store import Head
 
 GUARD_S: Final = 15.0
 """How much longer than its wait a request is held at most, should nothing answer it."""
+LATEST_ANSWER_S: Final = 58.0
+"""No request is held for longer, whatever it asked for. Proxies give up after 60 s, and take a process that lets them
+wait for so long out of their turn."""
 
 
 class Until(StrEnum):
@@ -60,16 +63,19 @@ class Waits:
         """The tasks that are waited for."""
         return self._waiting.keys()
 
-    async def wait(self, task_id: UUID, client: Client, wait_s: float, until: Until) -> bytes:
+    async def wait(
+        self, task_id: UUID, client: Client, wait_s: float, until: Until, latest_s: float = LATEST_ANSWER_S
+    ) -> bytes:
         """Wait until the task has reached ``until``, or until the time is up or the process drains; return it as JSON.
-        Raises ``NotFound``, ``Unavailable``, ``Unauthenticated`` (the key ended meanwhile)."""
+        Raises ``NotFound``, ``Unavailable`` (after ``latest_s`` at the latest), ``Unauthenticated`` (the key ended
+        meanwhile)."""
         with self._places.place(client.name):
             waiter = _Waiter(client, until, due=self._draining)
             self._waiting.setdefault(task_id, set()).add(waiter)
             timer = asyncio.get_running_loop().call_later(wait_s, self._end, task_id, waiter)
             self._look_up(task_id)
             try:
-                async with asyncio.timeout(wait_s + GUARD_S):
+                async with asyncio.timeout(min(wait_s + GUARD_S, latest_s)):
                     return await waiter.answer
             except TimeoutError:
                 raise Unavailable("the task could not be read in time") from None

@@ -23,7 +23,7 @@ from app.watching.current import BATCH, Current
 from app.watching.recent import Recent
 from app.watching.store import Head
 from app.watching.streams import ClientStream, Stream, TaskStream, read_position, read_version
-from app.watching.waits import Until, Waits
+from app.watching.waits import LATEST_ANSWER_S, Until, Waits
 
 POLL_S: Final = 1.0
 PACE_S: Final = 0.01
@@ -65,10 +65,12 @@ class Watch:
         """The loops that it needs."""
         return [Loop("watch", self.step, self.poll_s, self.wake), *self.announcements.loops()]
 
-    async def wait(self, task_id: UUID, client: Client, wait_s: float, until: Until) -> bytes:
+    async def wait(
+        self, task_id: UUID, client: Client, wait_s: float, until: Until, latest_s: float = LATEST_ANSWER_S
+    ) -> bytes:
         """See ``Waits.wait``."""
         self.announcements.start_listening()
-        return await self._waits.wait(task_id, client, wait_s, until)
+        return await self._waits.wait(task_id, client, wait_s, until, latest_s)
 
     async def open_task(self, task_id: UUID, client: Client, last_event_id: str | None) -> TaskStream | None:
         """Open a stream of one task, to be given to ``close_stream``; None if the reader has the last state already.

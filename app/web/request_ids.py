@@ -1,5 +1,6 @@
 """Give each request an id, in its logs and in its response, and a span; a middleware around all but callbacks."""
 
+import asyncio
 import re
 import time
 import uuid
@@ -9,11 +10,14 @@ from typing import Any, Final
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.runtime import traces
+from app.runtime import metrics, traces
 
 HEADER: Final = b"x-request-id"
 _WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9._:/+=-]{1,100}")
 """As long as the audit keeps it."""
+ARRIVED_AT: Final = "gateway.arrived_at"
+"""In the scope of each request: the time of the loop at which it came."""
+LONG_POLL: Final = "/v1/tasks/{task_id}"
 TRACED: Final = "/v1/"
 """Routes for clients; requests for health and metrics are frequent and not worth a span."""
 
@@ -32,6 +36,7 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope[ARRIVED_AT] = asyncio.get_running_loop().time()
         request_id = id_of(scope["headers"])
         if self._redact(request_id) != request_id:
             request_id = uuid.uuid4().hex
@@ -51,18 +56,19 @@ class RequestIds:
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> int:
         """Run the application; returns the status, 0 if there was no response."""
         started = time.perf_counter()
-        status = 0
+        status, seconds = 0, None
 
         async def with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, seconds
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, seconds = message["status"], time.perf_counter() - started
                 message["headers"] = [*message.get("headers", ()), (HEADER, request_id.encode())]
             await send(message)
 
         try:
             await self._app(scope, receive, with_id)
         finally:
+            metrics.note_request(scope["method"], _measured_route(scope), status, seconds)
             ms = round((time.perf_counter() - started) * 1000, 1)
             # The route's template and never the path: that may hold a secret.
             log.debug("request", method=scope["method"], route=_route(scope), status=status, ms=ms)
@@ -86,3 +92,9 @@ def _header(headers: Any, wanted: bytes) -> str | None:
 
 def _route(scope: Scope) -> str:
     return str(getattr(scope.get("route"), "path", "unknown"))
+
+
+def _measured_route(scope: Scope) -> str:
+    """The route, and whether it holds its response on purpose."""
+    route = _route(scope)
+    return f"{route}?wait" if route == LONG_POLL and b"wait=" in scope["query_string"] else route

@@ -18,9 +18,10 @@ class Steady:
     """Open loop: a slow answer delays nobody. ``answers`` is what came of each delivery, status 0 where the
     connection broke; nothing is sent twice, so each fault is seen."""
 
-    def __init__(self, url: str, per_s: float) -> None:
+    def __init__(self, url: str, per_s: float, *, verify: bool = True) -> None:
         self.answers: list[Answer] = []
         self._url = url
+        self._verify = verify
         self._every_s = 1 / per_s
         self._name = uuid4().hex
         self._open: set[asyncio.Task[None]] = set()
@@ -35,7 +36,7 @@ class Steady:
 
     async def run(self) -> None:
         """Send until canceled."""
-        async with client(self._url) as api:
+        async with client(self._url, verify=self._verify) as api:
             number, next_at = 0, time.monotonic()
             try:
                 while True:
@@ -61,9 +62,9 @@ class Steady:
 
 
 @asynccontextmanager
-async def steady_load(url: str, per_s: float) -> AsyncIterator[Steady]:
+async def steady_load(url: str, per_s: float, *, verify: bool = True) -> AsyncIterator[Steady]:
     """Callbacks to ``url`` until the block ends; what is under way then comes to its end."""
-    steady = Steady(url, per_s)
+    steady = Steady(url, per_s, verify=verify)
     sending = asyncio.create_task(steady.run())
     try:
         yield steady

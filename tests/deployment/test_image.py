@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import yaml
@@ -42,7 +43,7 @@ def test_the_health_check_is_python_that_compiles_and_the_same_as_in_the_compose
     assert command[:2] == ["python", "-c"]
     ast.parse(command[2])
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    assert compose["services"]["serve"]["healthcheck"]["test"] == ["CMD", *command]
+    assert compose["services"]["serve-1"]["healthcheck"]["test"] == ["CMD", *command]
 
 
 def test_what_is_copied_is_sent_to_the_build_and_exists() -> None:
@@ -56,3 +57,20 @@ def test_what_is_copied_is_sent_to_the_build_and_exists() -> None:
     sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert set(copied) == sent
     assert [path for path in copied if not (ROOT / path).exists()] == []
+
+
+def test_the_locks_with_and_without_traces_differ_by_what_traces_need() -> None:
+    plain, traced = (_pins(ROOT / f"requirements{part}.lock") for part in ("", "-otel"))
+    assert plain <= traced
+    assert any(one.startswith("opentelemetry-sdk==") for one in traced - plain)
+    assert traced <= _pins(ROOT / "requirements-dev.lock")
+    assert "ARG OTEL=no" in LINES
+
+
+def _pins(lock: Path) -> set[str]:
+    return set(re.findall(r"^[a-z0-9._-]+==\S+", lock.read_text(), re.MULTILINE))
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"ARG VERSION={version}" in LINES

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import httpx
@@ -59,6 +60,17 @@ async def test_serve(command: Path, tmp_path: Path) -> None:
     finally:
         process.terminate()
         assert await process.wait() == 0
+
+
+def test_traces_are_an_extra(command: Path, tmp_path: Path) -> None:
+    """What the extra names is in the environment of the tests."""
+    python = command.with_name("python")
+    needs = run(python, "-c", "import importlib.metadata as m; print(m.requires('tempolor-gateway'))", cwd=tmp_path)
+    extra = re.findall(r"'([\w-]+)[^']*extra == \"otel\"'", needs)
+    assert set(extra) == {"opentelemetry-exporter-otlp-proto-http", "opentelemetry-sdk"}
+    set_up = "from app.runtime import traces; traces.set_up(); print(traces.is_on())"
+    on = run(python, "-c", set_up, cwd=tmp_path, OTEL_TRACES_EXPORTER="console")
+    assert on.split()[-1] == "True"
 
 
 def test_demo(command: Path, tmp_path: Path) -> None:

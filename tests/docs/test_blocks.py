@@ -27,6 +27,8 @@ EXECUTED = {
     ("python", "vendor"): "tests/docs/test_add_a_kind.py",
     ("diff", "app/tempolor/params.py"): "tests/docs/test_add_a_kind.py",
     ("diff", "app/tempolor/kinds.py"): "tests/docs/test_add_a_kind.py",
+    ("nginx", "ops/nginx/one.conf"): "tests/deployment/test_nginx.py",
+    ("nginx", "ops/nginx/two.conf"): "tests/deployment/test_nginx.py",
 }
 READ = {("json",), ("yaml",), ("nginx",), ("mermaid",), ("text",)}
 """Checked on this page, as far as that goes without what would read them."""
@@ -37,7 +39,8 @@ NOT_RUN = {
     "make setup\n": "it makes .venv anew, and `serve` stays; each of its commands is run by tests/processes",
     "make mutants    ": "it runs much of the suite for each of a hundred faults",
     "cp .env.example .env                  # POSTGRES": "needs a Docker engine; the compose file is checked by itself",
-    "docker compose stop serve worker": "needs a Docker engine; the same without it stands below and is run",
+    "docker compose build\n": "needs a Docker engine; the compose file is checked by itself",
+    "docker compose stop serve-1 serve-2 worker": "needs a Docker engine; the same without it stands below and is run",
 }
 """How a block begins that is marked `no-run`, and why it is not."""
 NAMED_COMMAND = re.compile(r"tempolor-gateway ((?:[a-z][a-z-]*\b ?)+)([^`\n]*)")

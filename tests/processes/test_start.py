@@ -12,7 +12,7 @@ import pytest
 from app.main import listen
 from tests.support.commands import environment, run, running
 from tests.support.databases import on_sqlite
-from tests.support.gateway import ADMIN_KEY, SECRET
+from tests.support.gateway import ADMIN_KEY, SECRET, eventually
 from tests.support.postgres import PostgresServer
 
 CANARY = "canary5f2b9c"
@@ -198,3 +198,21 @@ async def test_postgresql_through_its_socket(tmp_path: Path, postgres: PostgresS
                 assert (await plain.get(f"{served.url}/readyz")).status_code == 200
             assert await served.terminate() == 0
     postgres.drop_database(name)
+
+
+@on_sqlite
+async def test_a_public_url_that_leads_nowhere_is_told_and_holds_nothing_up(tmp_path: Path, database_url: str) -> None:
+    # Asked through a proxy that is not there, so that no name is looked up.
+    env = environment(database_url, public_url="https://music.invalid") | {"HTTPS_PROXY": "http://127.0.0.1:9"}
+    env |= {"GATEWAY_TEMPOLOR_BASE_URL": "https://vendor.invalid"}
+    async with running("serve", "--workers-off", env=env, cwd=tmp_path) as served:
+
+        async def warned() -> bool:
+            answer = await served.api.get("/readyz")
+            assert answer.status_code == 200
+            return [one["code"] for one in answer.json()["warnings"]] == ["callbacks_unreachable"]
+
+        await eventually(warned)
+        [line] = [one for one in served.lines() if one["event"] == "callbacks.unreachable"]
+        assert (line["level"], line["public_url"]) == ("warning", "https://music.invalid")
+        assert "gateway_callbacks_unreachable 1.0" in (await served.api.get("/metrics")).text

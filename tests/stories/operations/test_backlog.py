@@ -1,7 +1,7 @@
 """When work is called stuck, and the gauges that tell the same: thresholds from the settings."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from app.settings import BadSettings, load_settings
 from tests.stories.operations.test_outcomes import value
 from tests.support.bodies import song
 from tests.support.databases import on_sqlite
-from tests.support.gateway import Running, make_settings
+from tests.support.gateway import Running, make_settings, running_gateway
 from tests.support.notifications import client_of, write, written
 from tests.support.starting import StartGateway
 from tests.support.virtual_time import utc_now
@@ -127,3 +127,35 @@ async def test_metrics_are_no_statement(start_gateway: StartGateway) -> None:
     answer = await gateway.api.get("/metrics")
     assert answer.status_code == 200
     assert "gateway_oldest_task_age_seconds" in answer.text
+
+
+async def test_it_says_that_no_process_dispatches(start_gateway: StartGateway) -> None:
+    """Nothing is stuck by that until something is queued."""
+    gateway = await start_gateway(workers=False)
+    started_at = utc_now()
+    await asyncio.sleep(25)
+    assert (await backlog(gateway, 200))["standing_still"] == {}
+    await asyncio.sleep(25)
+    found = (await backlog(gateway, 200))["standing_still"]["workers"]
+    assert found["reason"] == "no_process_dispatches"
+    assert abs(datetime.fromisoformat(found["since"]) - started_at) < timedelta(seconds=1)
+    await gateway.submit()
+    await asyncio.sleep(0.1)
+    assert "workers" in (await backlog(gateway, 503))["standing_still"]
+    assert value("gateway_standing_still", what="workers", reason="no_process_dispatches") == 1
+
+
+async def test_the_last_sign_of_a_process_that_dispatches_is_seen_by_those_that_do_not(
+    database_url: str, start_gateway: StartGateway
+) -> None:
+    async with running_gateway(database_url) as worker:
+        await asyncio.sleep(40)
+        assert (await backlog(worker, 200))["standing_still"] == {}
+    ended_at = utc_now()
+    gateway = await start_gateway(workers=False)
+    await asyncio.sleep(25)
+    # It has just started, and leaves the others their time.
+    assert (await backlog(gateway, 200))["standing_still"] == {}
+    await asyncio.sleep(25)
+    since = datetime.fromisoformat((await backlog(gateway, 200))["standing_still"]["workers"]["since"])
+    assert timedelta() <= ended_at - since < timedelta(seconds=3)

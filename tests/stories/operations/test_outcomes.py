@@ -112,4 +112,10 @@ async def test_every_metric_is_ours_and_its_labels_are_bounded(gateway: Running)
     assert "t2m_" not in text
     labels = set(re.findall(r'[{,](\w+)="', text))
     allowed = {"family", "disposition", "kind", "by", "fault", "le", "answer", "outcome", "operation", "code"}
-    assert labels <= allowed | {"status", "what", "reason", "loop", "setting", "sort", "table"}
+    assert labels <= allowed | {"status", "what", "reason", "loop", "setting", "sort", "table"} | {
+        "method",
+        "route",
+        "client",
+        "version",
+        "python",
+    }

@@ -3,16 +3,24 @@
 import asyncio
 from _asyncio import Task
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
+from starlette.requests import Request
 
+from app.errors import Unavailable
+from app.runtime.concurrency_limit import ConcurrencyLimit
+from app.watching.current import Current
+from app.watching.routes import long_poll
+from app.watching.waits import GUARD_S, LATEST_ANSWER_S, Until, Waits
+from app.web.request_ids import ARRIVED_AT
 from tests.support.bodies import assert_problem, done, said, song
 from tests.support.databases import on_sqlite
 from tests.support.direct import Direct
 from tests.support.gateway import Running, eventually
 from tests.support.virtual_time import monotonic
 from tests.support.waking import SOON_S, only_woken
+from tests.support.watching import ADMIN
 
 
 def _wait(
@@ -146,16 +154,37 @@ async def test_who_may_not_see_a_task_cannot_wait_for_it(gateway: Running) -> No
 
 
 @on_sqlite
-async def test_no_answer_is_held_as_long_as_the_proxies_before_it_wait(gateway: Running) -> None:
-    """They give up after 60 s."""
+@pytest.mark.parametrize("wait", [55, 58.5, 60])
+async def test_no_answer_is_held_as_long_as_the_proxies_before_it_wait(gateway: Running, wait: float) -> None:
+    """They give up after 60 s: it is there some seconds before, also where all are busy."""
     task = await gateway.submit()
-    assert gateway.gateway.services.longest_wait_s <= 58
-    gateway.gateway.services.longest_wait_s = 0.2
-    for wait in (60, 58.5, 59.99):
-        answer = await _wait(gateway, task["id"], wait)
-        assert (answer.status_code, answer.json()["status"]) == (200, "queued")
+    since = monotonic()
+    shown, after_s = await _timed(_wait(gateway, task["id"], wait), since)
+    assert shown["status"] == "queued"
+    assert 55 <= after_s < 55.1
     refused = await _wait(gateway, task["id"], 60.01)
     assert_problem(refused, 422, "invalid_request")
+
+
+@on_sqlite
+async def test_a_wait_counts_from_the_arrival_of_its_request(gateway: Running) -> None:
+    """Of which the look at its key took five seconds."""
+    task = await gateway.submit()
+    watch, since = gateway.gateway.services.watch, monotonic()
+    request = Request({"type": "http", ARRIVED_AT: asyncio.get_running_loop().time() - 5}, asyncio.Event().wait)  # type: ignore[arg-type]
+    answer = await long_poll(request, watch, UUID(task["id"]), ADMIN, 55, Until.FINAL)
+    assert answer.status_code == 200
+    assert 50 <= monotonic() - since < 50.1
+
+
+@on_sqlite
+async def test_a_wait_that_nobody_answers_is_refused_before_a_proxy_gives_up(gateway: Running) -> None:
+    waits = Waits(Current(gateway.gateway.context), ConcurrencyLimit("waits", 5, 1), look_up=lambda _task_id: None)
+    for asked_s, refused_s in ((3, 3 + GUARD_S), (55, LATEST_ANSWER_S)):
+        since = monotonic()
+        with pytest.raises(Unavailable):
+            await waits.wait(uuid4(), ADMIN, asked_s, Until.FINAL)
+        assert monotonic() - since == pytest.approx(refused_s)
 
 
 @only_woken
