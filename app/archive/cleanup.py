@@ -16,6 +16,8 @@ from app.tasks.apply import Applied, apply
 
 BATCH: Final = 100
 EVERY_S: Final = 60.0
+STALE_EVERY: Final = timedelta(hours=6)
+"""No copy takes as long."""
 RETENTION: Final = "retention"
 """Why a file is kept no more."""
 
@@ -28,6 +30,7 @@ class Cleaner:
         self._db = context.loops_db()
         self._store = store
         self._retention = timedelta(days=retention_days)
+        self._stale_at: datetime | None = None
 
     async def step(self) -> float | None:
         """Delete some of what is to go. Returns 0 if there may be more. Raises ``StoreFailed``."""
@@ -37,6 +40,9 @@ class Cleaner:
             applied, count = await self._db.write(_end_retention, context, now - self._retention, now)
             context.committed(applied)
             more |= count == BATCH
+        if self._stale_at is None or now >= self._stale_at:
+            self._stale_at = now + STALE_EVERY
+            await self._store.drop_stale(now - STALE_EVERY)
         doomed = await self._db.read(rows.doomed, BATCH)
         gone = []
         try:

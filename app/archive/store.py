@@ -1,8 +1,11 @@
 """The store of files: a directory or an object store, behind one library (obstore). Paths are relative to its URL."""
 
 import asyncio
+import contextlib
 import os
+import re
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -18,6 +21,8 @@ SCHEMES: Final = ("file", "s3", "gs", "az")
 PART_BYTES: Final = {"file": 1024 * 1024}
 REMOTE_PART_BYTES: Final = 5 * 1024 * 1024
 """The least that S3 takes as a part; each copy holds two of them in memory."""
+_STAGED: Final = re.compile(r"#\d+$")
+"""How the library names what is still being written; a path of ours has no such character."""
 READ_BYTES: Final = 512 * 1024
 """Read at once for whoever downloads: a slow reader holds no more, and no connection to the store."""
 
@@ -97,6 +102,12 @@ class FileStore:
         except (BaseError, OSError) as error:
             raise StoreFailed("reading", error) from error
 
+    async def drop_stale(self, before: datetime) -> None:
+        """Delete what killed processes left half written before a time, in a directory. (An object store has a rule
+        for multipart uploads that were never completed: set it.)"""
+        if self._directory is not None:
+            await asyncio.to_thread(_drop_stale, self._directory, before.timestamp())
+
     async def delete(self, path: str) -> None:
         """Delete a file; one that is gone already is no error. Raises ``StoreFailed``."""
         try:
@@ -105,6 +116,15 @@ class FileStore:
             return
         except (BaseError, OSError) as error:
             raise StoreFailed("deleting", error) from error
+
+
+def _drop_stale(directory: Path, before_s: float) -> None:
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            path = Path(folder, name)
+            with contextlib.suppress(OSError):
+                if _STAGED.search(name) and path.stat().st_mtime < before_s:
+                    path.unlink()
 
 
 async def _read_into(read: asyncio.Queue[bytes | BaseException | None], pieces: AsyncIterator[bytes]) -> None:

@@ -83,6 +83,17 @@ class CallFaults(Strict):
     )
 
 
+class FileFaults(Strict):
+    """Chances per download of a result file."""
+
+    lifetime_s: float | None = Field(None, gt=0, description="real seconds that links live, in place of three days")
+    slow: Chance = 0
+    slow_s: Seconds = Field(5, description="real seconds before the body comes")
+    short: Chance = Field(0, description="the connection breaks off in the middle")
+    html: Chance = Field(0, description="an error page with status 200")
+    error: Chance = Field(0, description="502")
+
+
 class Habits(Strict):
     """How the live service behaves when nothing is wrong, as chances per item."""
 
@@ -147,6 +158,7 @@ class SandboxConfig(Strict):
     query: CallFaults = CallFaults()
     account: CallFaults = CallFaults()
     delivery: Delivery = Delivery()
+    files: FileFaults = FileFaults()
 
     retired_models: tuple[str, ...] = Field(
         (), description="whole names, * for all; from now on, until they are taken out"

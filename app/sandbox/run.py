@@ -10,16 +10,15 @@ from contextlib import asynccontextmanager, contextmanager
 
 import typer
 import uvicorn
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_remote_addr
 
-from app.sandbox import links
 from app.sandbox.calls import Now
 from app.sandbox.config import SandboxConfig
 from app.sandbox.control import PREFIX, ControlApi
+from app.sandbox.result_files import ResultFiles
 from app.sandbox.server import VendorApi
 from app.sandbox.state import Sandbox
 from app.tempolor.kinds import API_PREFIX
@@ -100,30 +99,20 @@ def make_app(sandbox: Sandbox, connections: Connections) -> ASGIApp:
     """The vendor's API, the result files and the control API as one ASGI app."""
     vendor = VendorApi(sandbox, connections.cut)
     control = ControlApi(sandbox).router()
+    files = ResultFiles(sandbox, connections.cut)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         if path.startswith(API_PREFIX):
             await vendor(scope, receive, send)
         elif path.startswith("/files/"):
-            await _file(sandbox, Request(scope))(scope, receive, send)
+            await files(scope, receive, send)
         elif path.startswith(PREFIX):
             await control(scope, receive, send)
         else:
             await Response("not found", 404)(scope, receive, send)
 
     return app
-
-
-def _file(sandbox: Sandbox, request: Request) -> Response:
-    """Serve a result file, for a link exactly as it was signed."""
-    item_id, _, name = request.url.path.removeprefix("/files/").partition("/")
-    file = links.content(name)
-    if file is None or sandbox.works.find_any(item_id) is None:
-        return Response("not found", 404)
-    if not links.is_valid(item_id, name, request.query_params.get("auth_key", ""), sandbox.now()):
-        return Response("forbidden", 403)
-    return Response(file[1], media_type=file[0])
 
 
 def _uvicorn_config(app: ASGIApp, connections: Connections) -> uvicorn.Config:

@@ -145,12 +145,16 @@ class Works:
         return show(item, reached, at, self.link(item, at), event)
 
     def link(self, item: Item, now: float) -> Link:
-        """Signs the item's files, anew after each ``resign_every_s`` since its acceptance."""
+        """Signs the item's files, anew after each ``resign_every_s`` since its acceptance; links of a chosen lifetime
+        begin to live when they are shown."""
         signed_at = item.accepted_at
         if self.config.resign_every_s is not None:
             every = self.config.resign_every_s / self.config.scale
             signed_at += every * max(0, int((now - item.accepted_at) / every))
-        return lambda name: sign(self.base_url, item.item_id, name, signed_at)
+        lifetime_s = self.config.files.lifetime_s
+        if lifetime_s is not None:
+            signed_at = now
+        return lambda name: sign(self.base_url, item.item_id, name, signed_at, lifetime_s)
 
     def finish(self) -> None:
         """Let every work end at this instant, also those that would never end."""
