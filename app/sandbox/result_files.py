@@ -57,6 +57,7 @@ class ResultFiles:
         await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
         await asyncio.sleep(0.05)
         self._cut(scope)
+        await send({"type": "http.response.body", "body": b""})
 
 
 def _answer(wanted: str, media_type: str, body: bytes) -> Response:
