@@ -15,7 +15,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
-from app.errors import Unavailable
+from app.errors import BadSettings, Unavailable
 
 SCHEMES: Final = ("file", "s3", "gs", "az")
 PART_BYTES: Final = {"file": 1024 * 1024}
@@ -41,13 +41,17 @@ class FileMissing(Exception):
 
 
 class FileStore:
-    """Files by path. Credentials of object stores come from their usual variables (AWS_…, GOOGLE_…, AZURE_…)."""
+    """Files by path. Credentials of object stores come from their usual variables (AWS_…, GOOGLE_…, AZURE_…). Raises
+    ``BadSettings`` for a URL that names no store that can be opened."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._directory = Path(url2pathname(parts.path)) if parts.scheme == "file" else None
         options: dict[str, Any] = {"mkdir": True} if self._directory is not None else {}
-        self._store: Any = from_url(url, **options)
+        try:
+            self._store: Any = from_url(url, **options)
+        except (BaseError, OSError, ValueError) as error:
+            raise BadSettings([f"GATEWAY_ARCHIVE_URL: {str(error).splitlines()[0][:300]}"]) from None
         self._part_bytes = PART_BYTES.get(parts.scheme, REMOTE_PART_BYTES)
 
     async def put(self, path: str, pieces: AsyncIterator[bytes]) -> None:

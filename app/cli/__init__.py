@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import admin, callbacks, clients, listen, notifications, processes, submissions, tasks
+from app.cli import admin, archive, callbacks, clients, listen, notifications, processes, submissions, tasks
 from app.cli.output import fail
 from app.errors import BadSettings, GatewayError, InvalidRequest
 from app.runtime.texts import trimmed
@@ -34,6 +34,7 @@ app.add_typer(clients.app, name="clients")
 app.add_typer(submissions.app, name="submissions")
 app.add_typer(notifications.app, name="notifications")
 app.add_typer(callbacks.app, name="callbacks")
+app.add_typer(archive.app, name="archive")
 
 
 def _print_version(asked: bool) -> None:

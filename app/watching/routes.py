@@ -2,23 +2,23 @@
 
 import asyncio
 from dataclasses import replace
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field, field_validator
 
 from app.clients.auth import TheClient, TheContext, scope_of
-from app.documents import read
+from app.documents import lyrics, read
 from app.documents.schemas import Task, TaskListPage, Timeline
-from app.errors import Forbidden
+from app.errors import ArtifactNotReady, Forbidden
 from app.rules.client import Client
 from app.rules.filters import Filters
 from app.rules.status import TaskStatus
 from app.watching.waits import LATEST_ANSWER_S, Until
 from app.watching.watch import Watch
 from app.web import cursors
-from app.web.answers import PROBLEMS, json_answer
+from app.web.answers import PROBLEMS, json_answer, problem_response
 from app.web.parameters import RequestTime, storable, uuid_of
 from app.web.request_ids import ARRIVED_AT
 from app.web.services import service
@@ -147,6 +147,30 @@ async def get_timeline(
     after_seq = cursors.read_seq(cursor, filters) if cursor is not None else 0
     entries, last_seq = await read.task_timeline(context, wanted, scope_of(client), after_seq, limit)
     return json_answer({"data": entries, "next_cursor": cursors.make_seq(last_seq, filters) if last_seq else None})
+
+
+_LYRICS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The lines with their times", "content": {"text/plain": {}}},
+    409: problem_response("There are no aligned lyrics yet (`artifact_not_ready`)"),
+}
+
+
+@router.get(
+    "/items/{item_id:path}/lyrics.{form}",
+    response_class=Response,
+    responses=_LYRICS,
+    summary="Fetch aligned lyrics as LRC or SRT",
+)
+async def get_lyrics(item_id: str, form: Literal["lrc", "srt"], client: TheClient, context: TheContext) -> Response:
+    """The aligned lyrics of an item as a subtitle file, made of its `lyrics_sections`."""
+    task = await read.item(context, storable(item_id), scope_of(client))
+    item = next(item for item in task["items"] if item["item_id"] == item_id)
+    lines = lyrics.lines_of(item["lyrics_sections"])
+    if not lines:
+        raise ArtifactNotReady("there are no aligned lyrics yet")
+    if form == "srt":
+        return Response(lyrics.as_srt(lines), media_type="application/x-subrip")
+    return Response(lyrics.as_lrc(lines, item["title"]), media_type="text/plain")
 
 
 @router.get("/items/{item_id:path}", response_model=Task, summary="The task that holds an item")

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from app.archive import rows
+from app.archive.by_hand import fault_of, retry_failed
 from app.archive.cleanup import Cleaner
 from app.archive.copy import LEASE, Archiver
 from app.archive.download import Downloader
@@ -248,3 +249,32 @@ async def test_an_upload_stays_as_long_as_a_task_needs_it(
     await cleaner.step()
     assert _files_in(directory) == []
     assert (await gateway.api.post("/v1/tasks", json=body)).status_code == 422
+
+
+async def test_what_was_given_up_is_tried_again_by_hand_and_the_store_is_checked(
+    gateway: Running, files: FileServer, directory: Path
+) -> None:
+    files.files["a.wav"] = File(WAV)
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    archiver = _archiver(gateway)
+    archiver._downloader.most_bytes = 100
+    await _copy_all(archiver)
+    assert (await _copies(gateway, task["id"]))["audio_hi"] == ("failed", "too_large")
+    archiver._downloader.most_bytes = 2**30
+    files.files["a.mp3"] = File(MP3)
+    context, store = gateway.gateway.context, gateway.gateway.file_store
+    assert store is not None
+    assert await retry_failed(context) == 1
+    await _copy_all(archiver)
+    assert (await _copies(gateway, task["id"]))["audio_hi"] == ("kept", None)
+    [row] = await context.db.read(rows.list_files, "", 10)
+    assert await fault_of(store, row, deep=True) is None
+    path = directory / row.path
+    path.write_bytes(WAV[:-1] + b"!")
+    assert await fault_of(store, row, deep=False) is None
+    assert await fault_of(store, row, deep=True) == "its content is not what was recorded"
+    path.write_bytes(WAV[:-1])
+    assert "bytes instead of" in str(await fault_of(store, row, deep=False))
+    path.unlink()
+    assert await fault_of(store, row, deep=False) == "it is missing"

@@ -367,3 +367,34 @@ async def test_what_part_failed_is_named(gateway: Running) -> None:
     assert (found["status"], found["error"]) == ("part_failed", None)
     assert "artifact_failed:audio_hi" in found["warnings"]
     assert "artifact_failed:audio" not in found["warnings"]
+
+
+async def test_aligned_lyrics_are_subtitle_files(gateway: Running) -> None:
+    task = await gateway.submit()
+    sections = [
+        {"start": 61.25, "end": 65, "text": "second line"},
+        {"start": 0.5, "end": 2.5, "text": "\n[verse]\nfirst <line>"},
+        {"start_ms": 3_600_500, "text": "late"},
+        {"start": 5, "text": "[chorus]"},
+        "odd",
+    ]
+    await gateway.call_back("song", song(title="Harbour [live]"), UUID(task["id"]))
+    assert_problem(await gateway.api.get("/v1/items/t2m_1/lyrics.lrc"), 409, "artifact_not_ready")
+    body = song(lyrics_sections=sections, lyrics_sections_status="sub_succeeded", n=1)
+    await gateway.call_back("song", body, UUID(task["id"]))
+    lrc = await gateway.api.get("/v1/items/t2m_1/lyrics.lrc")
+    assert lrc.headers["content-type"] == "text/plain; charset=utf-8"
+    assert lrc.text.splitlines() == [
+        "[ti:Harbour [live)]",
+        "[00:00.50]first <line>",
+        "[01:01.25]second line",
+        "[60:00.50]late",
+    ]
+    srt = await gateway.api.get("/v1/items/t2m_1/lyrics.srt")
+    assert srt.text.split("\n\n") == [
+        "1\n00:00:00,500 --> 00:00:02,500\nfirst <line>",
+        "2\n00:01:01,250 --> 00:01:05,000\nsecond line",
+        "3\n01:00:00,500 --> 01:00:05,500\nlate\n",
+    ]
+    assert (await gateway.api.get("/v1/items/none/lyrics.srt")).status_code == 404
+    assert (await gateway.api.get("/v1/items/t2m_1/lyrics.txt")).status_code in (404, 422)
