@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from app.sandbox.audio import content
 from tests.chaos.processes import free_port
 from tests.docs.pages import Block, block, blocks
 from tests.docs.shell import environment, filled, run, run_until, script
@@ -27,7 +28,10 @@ async def surroundings(
 ) -> tuple[str, str, dict[str, str]]:
     """A gateway that works, in front of a quick sandbox, with a song that has ended; and a reader's shell."""
     sandbox = await start_sandbox(scale=400, api_key=VENDOR_KEY)
-    gateway: Running = await start_gateway(sandbox, egress_allow_private=True, tempolor_api_key=VENDOR_KEY)
+    gateway: Running = await start_gateway(
+        sandbox, egress_allow_private=True, tempolor_api_key=VENDOR_KEY, archive_url=f"file://{tmp_path}/archive"
+    )
+    (tmp_path / "demo.mp3").write_bytes(content("mp3")[1])  # type: ignore[index]
     song = await gateway.submit()
     await gateway.until(song["id"], "succeeded")
     env = environment(
