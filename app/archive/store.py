@@ -12,10 +12,11 @@ from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
 import obstore
+import structlog
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
-from app.errors import Unavailable
+from app.errors import ArtifactGone, Unavailable
 
 SCHEMES: Final = ("file", "s3", "gs", "az")
 PART_BYTES: Final = {"file": 1024 * 1024}
@@ -27,6 +28,9 @@ READ_BYTES: Final = 512 * 1024
 """Read at once for whoever downloads: a slow reader holds no more, and no connection to the store."""
 
 
+log = structlog.get_logger(__name__)
+
+
 class StoreFailed(Unavailable):
     """The store is away, full, or refuses rights."""
 
@@ -36,8 +40,11 @@ class StoreFailed(Unavailable):
         super().__init__("the archive's store cannot be used now", 10.0, told=f"{doing}: {reason[:300]}")
 
 
-class FileMissing(Exception):
-    """There is no such file in the store."""
+class FileMissing(ArtifactGone):
+    """There is no such file in the store: somebody else deleted it there, or the store was moved without it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("the file is not in the archive's store any more", told=path)
 
 
 class FileStore:
@@ -98,6 +105,7 @@ class FileStore:
         try:
             return bytes(await obstore.get_range_async(self._store, path, start=start, length=length))
         except FileNotFoundError:
+            log.error("archive.file_missing", path=path)
             raise FileMissing(path) from None
         except (BaseError, OSError) as error:
             raise StoreFailed("reading", error) from error

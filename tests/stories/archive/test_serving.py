@@ -4,8 +4,9 @@ import hashlib
 import io
 import random
 import zipfile
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import httpx
@@ -84,6 +85,22 @@ async def test_others_have_no_file_and_what_is_not_there_is_said(gateway: Runnin
     task = await gateway.submit()
     await gateway.call_back("song", song("t2m_2", "running"), UUID(task["id"]))
     assert_problem(await gateway.api.get("/v1/items/t2m_2/artifacts/audio"), 409, "artifact_not_ready")
+
+
+async def test_a_store_that_is_away_or_lost_a_file_is_no_fault_of_ours(
+    gateway: Running, kept: Any, directory: Path
+) -> None:
+    link = urlsplit(kept["items"][0]["artifacts"]["audio"]["archive"]["url"]).path
+    next(directory.rglob("audio.mp3")).unlink()
+    for path in (PATH, link):
+        assert_problem(await gateway.api.get(path), 410, "artifact_gone")
+    directory.rename(directory.with_name("moved"))
+    directory.write_bytes(b"no directory")
+    for path in ("/v1/items/t2m_1/artifacts/audio_hi", PATH):
+        refused = await gateway.api.get(path)
+        assert refused.headers["retry-after"]
+        assert_problem(refused, 503, "unavailable")
+    assert_problem(await gateway.api.post("/v1/uploads", content=MP3), 503, "unavailable")
 
 
 async def test_without_a_copy_the_vendors_link_is_named_while_it_is_good(
