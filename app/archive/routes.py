@@ -1,6 +1,6 @@
 """Routes of files: artifacts and members of zips for clients, links for whoever has one, and uploads."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -119,7 +119,7 @@ async def get_member(
     if found is None:
         raise NotFound("there is no such file in the zip")
 
-    def read(start: int, length: int) -> AsyncIterator[bytes]:
+    def read(start: int, length: int) -> AsyncGenerator[bytes, None]:
         return zips.read_member(kept_in, path, size, member, start, length)
 
     etag = f"{copy.sha256}-{member.encode().hex()[-16:]}"
@@ -235,7 +235,7 @@ def _kept(found: _Found, store: FileStore | None) -> tuple[Copy, FileStore]:
 
 
 def _stored(store: FileStore, path: str, size: int, sha256: str, media_type: str, name: str) -> Response:
-    def read(start: int, length: int) -> AsyncIterator[bytes]:
+    def read(start: int, length: int) -> AsyncGenerator[bytes, None]:
         return store.read(path, start, length)
 
     return FileResponse(StoredFile(size, media_type, sha256, name, read))

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -90,7 +90,7 @@ class FileStore:
         except (BaseError, OSError) as error:
             raise StoreFailed("looking", error) from error
 
-    async def read(self, path: str, start: int, length: int) -> AsyncIterator[bytes]:
+    async def read(self, path: str, start: int, length: int) -> AsyncGenerator[bytes, None]:
         """A part of a file, piece by piece. Raises ``FileMissing``, ``StoreFailed``."""
         end = start + length
         while start < end:

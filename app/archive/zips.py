@@ -10,7 +10,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -93,7 +93,7 @@ async def members(store: FileStore, path: str, size: int) -> list[Member]:
 
 async def read_member(
     store: FileStore, path: str, size: int, name: str, start: int, length: int
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Bytes of a member from ``start`` on, piece by piece; what comes before is unpacked and dropped. Raises
     ``ZipRefused``, and what the store raises."""
     loop = asyncio.get_running_loop()
