@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
+from urllib.parse import unquote
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request, Response
@@ -138,7 +139,7 @@ async def get_file(token: str, filename: str, context: TheContext, store: TheSto
         row = await context.db.read(uploads.file_of, ref.id)
         if row is None or store is None:
             raise ArtifactGone("the upload is not kept any more")
-        return _stored(store, row.path, row.bytes, row.sha256, row.media_type, row.path.rpartition("/")[2])
+        return _stored(store, row.path, row.bytes, row.sha256, row.media_type, unquote(row.path.rpartition("/")[2]))
     found = await context.db.read(_look, context, ref.item_id, ref.name, None, ref.family)
     if found is None:
         raise ArtifactGone("the file is not kept any more")

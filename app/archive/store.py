@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import datetime
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -24,6 +25,9 @@ REMOTE_PART_BYTES: Final = 5 * 1024 * 1024
 """The least that S3 takes as a part; each copy holds two of them in memory."""
 _STAGED: Final = re.compile(r"#\d+$")
 """How the library names what is still being written; a path of ours has no such character."""
+MOST_PART_CHARS: Final = 200
+"""Of a part of a path: file systems take 255 bytes, and the library adds to a name while it writes."""
+_CUT_CODE: Final = re.compile(r"%[0-9A-F]?$")
 READ_BYTES: Final = 512 * 1024
 """Read at once for whoever downloads: a slow reader holds no more, and no connection to the store."""
 
@@ -153,8 +157,12 @@ async def _queued(read: asyncio.Queue[bytes | BaseException | None]) -> AsyncIte
 
 
 def path_part(text: str) -> str:
-    """A part of a path, with what could lead elsewhere written as its code."""
+    """A part of a path, with what could lead elsewhere written as its code. What a file system would find too long is
+    cut, with a digest in place of the rest."""
     part = quote(text, safe=" ()[]!,;=+@&$'")
+    if len(part) > MOST_PART_CHARS:
+        digest = blake2b(text.encode(), digest_size=8).hexdigest()
+        return f"{_CUT_CODE.sub('', part[: MOST_PART_CHARS - len(digest) - 1])}-{digest}"
     return part.replace(".", "%2E") if set(part) == {"."} else part
 
 
