@@ -78,31 +78,7 @@ class _Found:
     view: ArtifactView
 
 
-@router.head("/v1/items/{item_id:path}/artifacts/{name}", include_in_schema=False)
-@router.get(
-    "/v1/items/{item_id:path}/artifacts/{name}",
-    response_class=Response,
-    responses=_FILE,
-    summary="Fetch a result file",
-)
-async def get_artifact(item_id: str, name: str, client: TheClient, context: TheContext, store: TheStore) -> Response:
-    """The file of an artifact: from the archive, whole or by `Range`, with the SHA-256 as its `ETag`; while there is no
-    copy, a redirect to the vendor's link."""
-    found = await _find(context, item_id, name, client)
-    return await _answer(context, store, found)
-
-
-@router.get(
-    "/v1/items/{item_id:path}/artifacts/{name}/members", response_model=MemberPage, summary="List what is in a zip"
-)
-async def list_members(item_id: str, name: str, client: TheClient, context: TheContext, store: TheStore) -> Response:
-    """The files in a kept zip (`stems`, `midi`), in its order."""
-    copy, kept_in = _kept(await _find(context, item_id, name, client), store)
-    members = await zips.members(kept_in, copy.path or "", copy.bytes or 0)
-    data = [{"name": one.name, "bytes": one.bytes, "media_type": one.media_type} for one in members]
-    return json_answer({"data": data, "next_cursor": None})
-
-
+# The longest path first: an item's id may hold slashes, and so may the name of a member.
 @router.head("/v1/items/{item_id:path}/artifacts/{name}/members/{member:path}", include_in_schema=False)
 @router.get(
     "/v1/items/{item_id:path}/artifacts/{name}/members/{member:path}",
@@ -125,6 +101,31 @@ async def get_member(
 
     etag = f"{copy.sha256}-{member.encode().hex()[-16:]}"
     return FileResponse(StoredFile(found.bytes, found.media_type, etag, member.rpartition("/")[2], read))
+
+
+@router.get(
+    "/v1/items/{item_id:path}/artifacts/{name}/members", response_model=MemberPage, summary="List what is in a zip"
+)
+async def list_members(item_id: str, name: str, client: TheClient, context: TheContext, store: TheStore) -> Response:
+    """The files in a kept zip (`stems`, `midi`), in its order."""
+    copy, kept_in = _kept(await _find(context, item_id, name, client), store)
+    members = await zips.members(kept_in, copy.path or "", copy.bytes or 0)
+    data = [{"name": one.name, "bytes": one.bytes, "media_type": one.media_type} for one in members]
+    return json_answer({"data": data, "next_cursor": None})
+
+
+@router.head("/v1/items/{item_id:path}/artifacts/{name}", include_in_schema=False)
+@router.get(
+    "/v1/items/{item_id:path}/artifacts/{name}",
+    response_class=Response,
+    responses=_FILE,
+    summary="Fetch a result file",
+)
+async def get_artifact(item_id: str, name: str, client: TheClient, context: TheContext, store: TheStore) -> Response:
+    """The file of an artifact: from the archive, whole or by `Range`, with the SHA-256 as its `ETag`; while there is no
+    copy, a redirect to the vendor's link."""
+    found = await _find(context, item_id, name, client)
+    return await _answer(context, store, found)
 
 
 @links.head("/files/{token}/{filename:path}", include_in_schema=False)
