@@ -19,7 +19,7 @@ import structlog
 from app.archive import rows
 from app.archive.download import Downloader, DownloadFailed
 from app.archive.rows import Job
-from app.archive.store import FileStore, StoreFailed, path_part
+from app.archive.store import FileMissing, FileStore, StoreFailed, path_part
 from app.context import Context
 from app.errors import Unavailable
 from app.rules.copies import CopyResult
@@ -144,8 +144,11 @@ class Archiver:
         finally:
             renewing.cancel()
             await pieces.aclose()
-        if await self._store.size(path) != download.size:
-            raise DownloadFailed("stored_cut")
+        try:
+            if await self._store.size(path) != download.size:
+                raise DownloadFailed("stored_cut")
+        except FileMissing:
+            raise DownloadFailed("stored_cut") from None
         return Copy(CopyStatus.KEPT, path, download.size, download.sha256, download.media_type)
 
     async def _fail(self, job: Job, error: DownloadFailed) -> None:

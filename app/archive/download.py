@@ -4,7 +4,8 @@ and checked: its length, and that its first bytes are what its name says."""
 import asyncio
 import hashlib
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Final
 from urllib.parse import urljoin
 
@@ -69,6 +70,7 @@ class Downloader:
         self._guard = EgressGuard(policy)
         self._tls = tls
         self.most_bytes = most_bytes
+        self.longest_s = LONGEST_S
 
     def close(self) -> None:
         self._guard.close()
@@ -102,23 +104,30 @@ class Download:
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The file, piece by piece. Raises ``DownloadFailed`` instead of an end where it is not whole, or not what it
         should be."""
-        try:
-            async with asyncio.timeout(LONGEST_S):
-                async for piece in self._checked():
-                    yield piece
-        except TimeoutError:
-            raise DownloadFailed("timeout") from None
-
-    async def _checked(self) -> AsyncIterator[bytes]:
-        head = b""
-        async for piece in self._resumed():
-            if not self.media_type:
-                head += piece
-                if len(head) >= _SNIFF_BYTES:
-                    self._note_form(head)
-                    yield head
-            else:
+        end = asyncio.get_running_loop().time() + self._downloader.longest_s
+        async with aclosing(self._checked()) as pieces:
+            while True:
+                try:
+                    # Anew for each: they may be read in several tasks, and a time-out cancels the one it was begun in.
+                    async with asyncio.timeout_at(end):
+                        piece = await anext(pieces, None)
+                except TimeoutError:
+                    raise DownloadFailed("timeout") from None
+                if piece is None:
+                    return
                 yield piece
+
+    async def _checked(self) -> AsyncGenerator[bytes, None]:
+        head = b""
+        async with aclosing(self._resumed()) as pieces:
+            async for piece in pieces:
+                if not self.media_type:
+                    head += piece
+                    if len(head) >= _SNIFF_BYTES:
+                        self._note_form(head)
+                        yield head
+                else:
+                    yield piece
         if not self.media_type:
             self._note_form(head)
             yield head
@@ -129,12 +138,12 @@ class Download:
             raise DownloadFailed("wrong_type", is_final=False)
         self.media_type = found
 
-    async def _resumed(self) -> AsyncIterator[bytes]:
+    async def _resumed(self) -> AsyncGenerator[bytes, None]:
         for _ in range(MOST_RESUMES):
             size_before = self.size
             try:
-                async with self._downloader.pool() as pool:
-                    async for piece in self._exchange(pool):
+                async with self._downloader.pool() as pool, aclosing(self._exchange(pool)) as pieces:
+                    async for piece in pieces:
                         self._hash.update(piece)
                         self.size += len(piece)
                         if self.size > self._downloader.most_bytes:
@@ -147,7 +156,7 @@ class Download:
                 return
         raise DownloadFailed("connection_lost")
 
-    async def _exchange(self, pool: httpcore.AsyncConnectionPool) -> AsyncIterator[bytes]:
+    async def _exchange(self, pool: httpcore.AsyncConnectionPool) -> AsyncGenerator[bytes, None]:
         url = self._url
         for _ in range(MOST_REDIRECTS + 1):
             target = _read(url)

@@ -1,9 +1,10 @@
 """Routes of files: artifacts and members of zips for clients, links for whoever has one, and uploads."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
+from urllib.parse import unquote
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request, Response
@@ -77,31 +78,7 @@ class _Found:
     view: ArtifactView
 
 
-@router.head("/v1/items/{item_id:path}/artifacts/{name}", include_in_schema=False)
-@router.get(
-    "/v1/items/{item_id:path}/artifacts/{name}",
-    response_class=Response,
-    responses=_FILE,
-    summary="Fetch a result file",
-)
-async def get_artifact(item_id: str, name: str, client: TheClient, context: TheContext, store: TheStore) -> Response:
-    """The file of an artifact: from the archive, whole or by `Range`, with the SHA-256 as its `ETag`; while there is no
-    copy, a redirect to the vendor's link."""
-    found = await _find(context, item_id, name, client)
-    return await _answer(context, store, found)
-
-
-@router.get(
-    "/v1/items/{item_id:path}/artifacts/{name}/members", response_model=MemberPage, summary="List what is in a zip"
-)
-async def list_members(item_id: str, name: str, client: TheClient, context: TheContext, store: TheStore) -> Response:
-    """The files in a kept zip (`stems`, `midi`), in its order."""
-    copy, kept_in = _kept(await _find(context, item_id, name, client), store)
-    members = await zips.members(kept_in, copy.path or "", copy.bytes or 0)
-    data = [{"name": one.name, "bytes": one.bytes, "media_type": one.media_type} for one in members]
-    return json_answer({"data": data, "next_cursor": None})
-
-
+# The longest path first: an item's id may hold slashes, and so may the name of a member.
 @router.head("/v1/items/{item_id:path}/artifacts/{name}/members/{member:path}", include_in_schema=False)
 @router.get(
     "/v1/items/{item_id:path}/artifacts/{name}/members/{member:path}",
@@ -119,11 +96,36 @@ async def get_member(
     if found is None:
         raise NotFound("there is no such file in the zip")
 
-    def read(start: int, length: int) -> AsyncIterator[bytes]:
+    def read(start: int, length: int) -> AsyncGenerator[bytes, None]:
         return zips.read_member(kept_in, path, size, member, start, length)
 
     etag = f"{copy.sha256}-{member.encode().hex()[-16:]}"
     return FileResponse(StoredFile(found.bytes, found.media_type, etag, member.rpartition("/")[2], read))
+
+
+@router.get(
+    "/v1/items/{item_id:path}/artifacts/{name}/members", response_model=MemberPage, summary="List what is in a zip"
+)
+async def list_members(item_id: str, name: str, client: TheClient, context: TheContext, store: TheStore) -> Response:
+    """The files in a kept zip (`stems`, `midi`), in its order."""
+    copy, kept_in = _kept(await _find(context, item_id, name, client), store)
+    members = await zips.members(kept_in, copy.path or "", copy.bytes or 0)
+    data = [{"name": one.name, "bytes": one.bytes, "media_type": one.media_type} for one in members]
+    return json_answer({"data": data, "next_cursor": None})
+
+
+@router.head("/v1/items/{item_id:path}/artifacts/{name}", include_in_schema=False)
+@router.get(
+    "/v1/items/{item_id:path}/artifacts/{name}",
+    response_class=Response,
+    responses=_FILE,
+    summary="Fetch a result file",
+)
+async def get_artifact(item_id: str, name: str, client: TheClient, context: TheContext, store: TheStore) -> Response:
+    """The file of an artifact: from the archive, whole or by `Range`, with the SHA-256 as its `ETag`; while there is no
+    copy, a redirect to the vendor's link."""
+    found = await _find(context, item_id, name, client)
+    return await _answer(context, store, found)
 
 
 @links.head("/files/{token}/{filename:path}", include_in_schema=False)
@@ -138,7 +140,7 @@ async def get_file(token: str, filename: str, context: TheContext, store: TheSto
         row = await context.db.read(uploads.file_of, ref.id)
         if row is None or store is None:
             raise ArtifactGone("the upload is not kept any more")
-        return _stored(store, row.path, row.bytes, row.sha256, row.media_type, row.path.rpartition("/")[2])
+        return _stored(store, row.path, row.bytes, row.sha256, row.media_type, unquote(row.path.rpartition("/")[2]))
     found = await context.db.read(_look, context, ref.item_id, ref.name, None, ref.family)
     if found is None:
         raise ArtifactGone("the file is not kept any more")
@@ -235,7 +237,7 @@ def _kept(found: _Found, store: FileStore | None) -> tuple[Copy, FileStore]:
 
 
 def _stored(store: FileStore, path: str, size: int, sha256: str, media_type: str, name: str) -> Response:
-    def read(start: int, length: int) -> AsyncIterator[bytes]:
+    def read(start: int, length: int) -> AsyncGenerator[bytes, None]:
         return store.read(path, start, length)
 
     return FileResponse(StoredFile(size, media_type, sha256, name, read))

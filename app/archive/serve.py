@@ -1,7 +1,9 @@
 """Answer a file of the store over HTTP: whole or one range of it, conditionally, in bounded memory (RFC 9110)."""
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -12,9 +14,10 @@ from starlette.types import Receive, Scope, Send
 
 from app.web.problems import Problem
 
-_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
+_RANGE: Final = re.compile(r"(\d*)-(\d*)", re.ASCII)
+_MOST_DIGITS: Final = 19
 
-Read = Callable[[int, int], AsyncIterator[bytes]]
+Read = Callable[[int, int], AsyncGenerator[bytes, None]]
 """``(start, length)`` → the bytes, piece by piece."""
 
 
@@ -48,13 +51,17 @@ class FileResponse(Response):
             "X-Content-Type-Options": "nosniff",
             "Content-Security-Policy": "sandbox",
         }
-        named = [one.strip().removeprefix("W/") for one in asked.get("if-none-match", "").split(",")]
-        if etag in named or "*" in named:
+        if (match := asked.get("if-match")) is not None and not _names(match, etag):
+            refusal = Problem(412, "precondition_failed", "The file is another one than If-Match says.")
+            await refusal(scope, receive, send)
+            return
+        if _names(asked.get("if-none-match", "").replace("W/", ""), etag):
             await Response(status_code=304, headers=headers)(scope, receive, send)
             return
-        wanted = asked.get("range") if asked.get("if-range", etag) == etag else None
+        unit, _, wanted = asked.get("range", "").partition("=")
         status, start, length = 200, 0, file.size
-        if wanted is not None:
+        # Ranges are defined for GET alone, and a unit that is not known is ignored (RFC 9110, 14.2).
+        if unit.lower() == "bytes" and scope["method"] == "GET" and asked.get("if-range", etag) == etag:
             chosen = _chosen(wanted, file.size)
             if chosen is None:
                 refusal = Problem(416, "range_not_satisfiable", "One range of bytes within the file can be asked for.")
@@ -70,14 +77,32 @@ class FileResponse(Response):
             await send({"type": "http.response.start", "status": status, "headers": raw})
             await send({"type": "http.response.body", "body": b""})
             return
-        # The first piece before the head: a store that fails is an error still, and no file that is cut short.
-        pieces = file.read(start, length)
-        first = await anext(aiter(pieces), b"")
-        await send({"type": "http.response.start", "status": status, "headers": raw})
-        await send({"type": "http.response.body", "body": first, "more_body": True})
-        async for piece in pieces:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        # The server drops what is sent to a reader who has gone, and does not tell.
+        gone = asyncio.create_task(_disconnected(receive))
+        try:
+            async with aclosing(file.read(start, length)) as pieces:
+                # The first piece before the head: a store that fails is an error still, and no file that is cut short.
+                first = await anext(pieces, b"")
+                await send({"type": "http.response.start", "status": status, "headers": raw})
+                await send({"type": "http.response.body", "body": first, "more_body": True})
+                async for piece in pieces:
+                    if gone.done():
+                        return
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            gone.cancel()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _names(text: str, etag: str) -> bool:
+    """Whether a list of entity tags names this one, or any."""
+    named = [one.strip() for one in text.split(",")]
+    return etag in named or "*" in named
 
 
 def disposition(name: str, media_type: str) -> str:
@@ -92,9 +117,10 @@ def _chosen(text: str, size: int) -> tuple[int, int] | None:
     found = _RANGE.fullmatch(text.strip())
     if found is None or found[1] == found[2] == "":
         return None
-    if found[1] == "":
-        length = min(int(found[2][:19]), size)
+    first, last = (number.lstrip("0")[:_MOST_DIGITS] or "0" if number else "" for number in found.groups())
+    if first == "":
+        length = min(int(last), size)
         return (size - length, length) if length else None
-    start = int(found[1][:19])
-    end = min(int(found[2][:19]), size - 1) if found[2] else size - 1
+    start = int(first)
+    end = min(int(last), size - 1) if last else size - 1
     return (start, end - start + 1) if start <= end else None

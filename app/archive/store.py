@@ -4,18 +4,20 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import datetime
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
 import obstore
+import structlog
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
-from app.errors import BadSettings, Unavailable
+from app.errors import ArtifactGone, BadSettings, Unavailable
 
 SCHEMES: Final = ("file", "s3", "gs", "az")
 PART_BYTES: Final = {"file": 1024 * 1024}
@@ -23,8 +25,14 @@ REMOTE_PART_BYTES: Final = 5 * 1024 * 1024
 """The least that S3 takes as a part; each copy holds two of them in memory."""
 _STAGED: Final = re.compile(r"#\d+$")
 """How the library names what is still being written; a path of ours has no such character."""
+MOST_PART_CHARS: Final = 200
+"""Of a part of a path: file systems take 255 bytes, and the library adds to a name while it writes."""
+_CUT_CODE: Final = re.compile(r"%[0-9A-F]?$")
 READ_BYTES: Final = 512 * 1024
 """Read at once for whoever downloads: a slow reader holds no more, and no connection to the store."""
+
+
+log = structlog.get_logger(__name__)
 
 
 class StoreFailed(Unavailable):
@@ -36,8 +44,11 @@ class StoreFailed(Unavailable):
         super().__init__("the archive's store cannot be used now", 10.0, told=f"{doing}: {reason[:300]}")
 
 
-class FileMissing(Exception):
-    """There is no such file in the store."""
+class FileMissing(ArtifactGone):
+    """There is no such file in the store: somebody else deleted it there, or the store was moved without it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("the file is not in the archive's store any more", told=path)
 
 
 class FileStore:
@@ -87,7 +98,7 @@ class FileStore:
         except (BaseError, OSError) as error:
             raise StoreFailed("looking", error) from error
 
-    async def read(self, path: str, start: int, length: int) -> AsyncIterator[bytes]:
+    async def read(self, path: str, start: int, length: int) -> AsyncGenerator[bytes, None]:
         """A part of a file, piece by piece. Raises ``FileMissing``, ``StoreFailed``."""
         end = start + length
         while start < end:
@@ -102,6 +113,7 @@ class FileStore:
         try:
             return bytes(await obstore.get_range_async(self._store, path, start=start, length=length))
         except FileNotFoundError:
+            log.error("archive.file_missing", path=path)
             raise FileMissing(path) from None
         except (BaseError, OSError) as error:
             raise StoreFailed("reading", error) from error
@@ -149,8 +161,12 @@ async def _queued(read: asyncio.Queue[bytes | BaseException | None]) -> AsyncIte
 
 
 def path_part(text: str) -> str:
-    """A part of a path, with what could lead elsewhere written as its code."""
+    """A part of a path, with what could lead elsewhere written as its code. What a file system would find too long is
+    cut, with a digest in place of the rest."""
     part = quote(text, safe=" ()[]!,;=+@&$'")
+    if len(part) > MOST_PART_CHARS:
+        digest = blake2b(text.encode(), digest_size=8).hexdigest()
+        return f"{_CUT_CODE.sub('', part[: MOST_PART_CHARS - len(digest) - 1])}-{digest}"
     return part.replace(".", "%2E") if set(part) == {"."} else part
 
 

@@ -52,7 +52,8 @@ async def store_upload(
         raise InvalidRequest("the body is no mp3, WAV or FLAC")
     received = _Received()
     stem = file_name.rpartition(".")[0] or file_name
-    path = f"uploads/{upload_id}/{path_part(readable_name(stem, 'audio', media_type))}"
+    name, _, ending = readable_name(stem, "audio", media_type).rpartition(".")
+    path = f"uploads/{upload_id}/{path_part(name)}.{ending}"
     await store.put(path, received.pieces(head, body))
     copy = Copy(CopyStatus.KEPT, path, received.size, received.sha256, media_type)
     await context.db.write(_add, upload_id, client.name, copy, now)

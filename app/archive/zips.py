@@ -10,7 +10,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,8 +23,11 @@ MOST_DIRECTORY_BYTES: Final = 1024 * 1024
 MOST_RATIO: Final = 200
 """Of a large member to what it takes in the zip; audio is hardly compressed."""
 PIECE_BYTES: Final = 256 * 1024
-_END_BYTES: Final = 22 + 65_535
-"""The end record with the longest comment."""
+_LOCATOR: Final = struct.Struct("<4sIQI")
+_ZIP64_END: Final = struct.Struct("<4s28xQQQ")
+_ZIP64_BYTES: Final = 56 + _LOCATOR.size
+_END_BYTES: Final = _ZIP64_BYTES + 22 + 65_535
+"""The end records with the longest comment."""
 _BLOCK_BYTES: Final = 256 * 1024
 _BY_ENDING: Final = {
     "flac": "audio/flac",
@@ -93,7 +96,7 @@ async def members(store: FileStore, path: str, size: int) -> list[Member]:
 
 async def read_member(
     store: FileStore, path: str, size: int, name: str, start: int, length: int
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Bytes of a member from ``start`` on, piece by piece; what comes before is unpacked and dropped. Raises
     ``ZipRefused``, and what the store raises."""
     loop = asyncio.get_running_loop()
@@ -112,11 +115,17 @@ async def read_member(
 
 def _infos(zipped: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """The members, checked. Raises ``ZipRefused``."""
-    infos = [info for info in zipped.infolist() if not info.is_dir()]
+    infos = [info for info in zipped.infolist() if not info.filename.endswith("/")]
     end = 0
     for info in sorted(infos, key=lambda each: each.header_offset):
         parts = info.filename.replace("\\", "/").split("/")
-        if info.filename.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or not info.filename.isprintable():
+        if (
+            not info.filename
+            or info.filename.startswith(("/", "\\"))
+            or ".." in parts
+            or ":" in parts[0]
+            or not info.filename.isprintable()
+        ):
             raise ZipRefused("a member of the zip has a name that leads elsewhere")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise ZipRefused("a member of the zip is a link")
@@ -146,7 +155,8 @@ def _zip(store: FileStore, path: str, size: int, loop: asyncio.AbstractEventLoop
 
 def _check_end(blocks: _Blocks, size: int) -> None:
     """Check what the end of a zip says of its directory, before any list is made of it (APPNOTE 4.3.16)."""
-    blocks.seek(max(size - _END_BYTES, 0))
+    start = max(size - _END_BYTES, 0)
+    blocks.seek(start)
     reader = io.BufferedReader(blocks, PIECE_BYTES)
     tail = reader.read()
     reader.detach()  # or its end would close what is read from next
@@ -154,6 +164,14 @@ def _check_end(blocks: _Blocks, size: int) -> None:
     if at < 0 or len(tail) < at + 22:
         raise ZipRefused("the zip has no end")
     count, directory_bytes = struct.unpack_from("<HI", tail, at + 10)
+    if tail[max(at - _LOCATOR.size, 0) : at].startswith(b"PK\x06\x07"):
+        # Where there is a record of zip64, its numbers count, whatever those of the plain one are.
+        zip64_at = at - _ZIP64_BYTES
+        if zip64_at < 0 or _LOCATOR.unpack_from(tail, at - _LOCATOR.size)[2] != start + zip64_at:
+            raise ZipRefused("the zip cannot be read")
+        signature, count, directory_bytes, _ = _ZIP64_END.unpack_from(tail, zip64_at)
+        if signature != b"PK\x06\x06":
+            raise ZipRefused("the zip cannot be read")
     if count > MOST_MEMBERS or directory_bytes > MOST_DIRECTORY_BYTES:
         raise ZipRefused("the zip has too many members")
 
@@ -168,7 +186,7 @@ def _open(store: FileStore, path: str, size: int, name: str, loop: asyncio.Abstr
     try:
         [info] = [info for info in _infos(zipped) if info.filename == name]
         return zipped.open(info)
-    except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
         raise ZipRefused("a member of the zip cannot be read") from error
 
 

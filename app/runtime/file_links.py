@@ -23,7 +23,9 @@ _MAC_BYTES: Final = 16
 _ARTIFACT: Final = 1
 _UPLOAD: Final = 2
 _HOUR_S: Final = 3600
-MOST_TOKEN_CHARS: Final = 1024
+_FAR_S: Final = 2**32 - 1
+"""The last second that a token can tell, in the year 2106."""
+MOST_TOKEN_CHARS: Final = 2048
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _EXTENSIONS: Final = {
     "audio/mpeg": "mp3",
@@ -65,7 +67,7 @@ class FileLinks:
 
     def upload_url(self, upload_id: UUID, file_name: str, until: datetime) -> str:
         """A link to an upload that is good until a time."""
-        return self._url(_UPLOAD, int(until.timestamp()) + 1, upload_id.bytes, file_name)
+        return self._url(_UPLOAD, min(int(until.timestamp()) + 1, _FAR_S), upload_id.bytes, file_name)
 
     def verify(self, token: str, now: datetime) -> ArtifactRef | UploadRef | None:
         """What a token links to; None for one that is forged, cut short or has ended, in constant time."""

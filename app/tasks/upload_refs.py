@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
+from urllib.parse import unquote
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -46,9 +47,9 @@ def note_uses(conn: sa.Connection, uses: Iterable[tuple[UUID, UUID]]) -> None:
 
 
 def file_names(conn: sa.Connection, upload_ids: Collection[UUID]) -> dict[UUID, str]:
-    """What uploads are called in the store."""
+    """What uploads are called."""
     statement = sa.select(uploads.c.id, uploads.c.path).where(dialect.any_of(conn, uploads.c.id, sorted(upload_ids)))
-    return {row.id: row.path.rpartition("/")[2] for row in conn.execute(statement)}
+    return {row.id: unquote(row.path.rpartition("/")[2]) for row in conn.execute(statement)}
 
 
 def replaced(params: Mapping[str, Any], link_to: Callable[[UUID], str]) -> dict[str, Any]:

@@ -149,7 +149,7 @@ class Problem(Response):
 
 def of_error(error: errors.GatewayError) -> Problem:
     """Make the response to one of our errors."""
-    status, code = TABLE[type(error)]
+    status, code = next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
     headers: dict[str, str] = {}
     extra: dict[str, Any] = {}
     match error:

@@ -39,6 +39,7 @@ NOT_RUN = {
     "make setup\n": "it makes .venv anew, and `serve` stays; each of its commands is run by tests/processes",
     "make mutants    ": "it runs much of the suite for each of a hundred faults",
     "cp .env.example .env                  # POSTGRES": "needs a Docker engine; the compose file is checked by itself",
+    "GATEWAY_ARCHIVE_URL=file:///var": "it shows the forms of one setting",
     "docker compose build\n": "needs a Docker engine; the compose file is checked by itself",
     "docker compose stop serve-1 serve-2 worker": "needs a Docker engine; the same without it stands below and is run",
 }

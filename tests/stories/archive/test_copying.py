@@ -125,3 +125,21 @@ async def test_without_an_archive_nothing_is_fetched(start_gateway: Any, files: 
     found = await gateway.task(task["id"])
     assert found["items"][0]["artifacts"]["audio"]["archive"] is None
     assert files.asked == []
+
+
+async def test_a_download_without_end_counts_as_failed(gateway: Running, files: FileServer, directory: Path) -> None:
+    gateway.gateway.archiver._downloader.longest_s = 0.3  # type: ignore[union-attr]
+    files.files |= {"a.mp3": File(MP3, pause_s=0.25), "a.wav": File(WAV)}
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    await _archived(gateway, task["id"], "audio_hi")
+    await eventually(lambda: gateway.gateway.context.db.read(_attempts))
+    await eventually(lambda: _is_alone(directory, "audio_hi.wav"))
+
+
+def _attempts(conn: Any) -> Any:
+    return conn.exec_driver_sql("SELECT max(attempts) FROM copy_jobs").scalar()
+
+
+async def _is_alone(directory: Path, name: str) -> bool:
+    return [path.name for path in directory.rglob("*") if path.is_file()] == [name]

@@ -3,9 +3,11 @@
 import hashlib
 import io
 import random
+import struct
 import zipfile
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote, urlsplit
 from uuid import UUID
 
 import httpx
@@ -86,6 +88,22 @@ async def test_others_have_no_file_and_what_is_not_there_is_said(gateway: Runnin
     assert_problem(await gateway.api.get("/v1/items/t2m_2/artifacts/audio"), 409, "artifact_not_ready")
 
 
+async def test_a_store_that_is_away_or_lost_a_file_is_no_fault_of_ours(
+    gateway: Running, kept: Any, directory: Path
+) -> None:
+    link = urlsplit(kept["items"][0]["artifacts"]["audio"]["archive"]["url"]).path
+    next(directory.rglob("audio.mp3")).unlink()
+    for path in (PATH, link):
+        assert_problem(await gateway.api.get(path), 410, "artifact_gone")
+    directory.rename(directory.with_name("moved"))
+    directory.write_bytes(b"no directory")
+    for path in ("/v1/items/t2m_1/artifacts/audio_hi", PATH):
+        refused = await gateway.api.get(path)
+        assert refused.headers["retry-after"]
+        assert_problem(refused, 503, "unavailable")
+    assert_problem(await gateway.api.post("/v1/uploads", content=MP3), 503, "unavailable")
+
+
 async def test_without_a_copy_the_vendors_link_is_named_while_it_is_good(
     start_gateway: StartGateway, files: FileServer, clock: ScaledClock
 ) -> None:
@@ -131,6 +149,30 @@ async def test_one_file_of_a_zip_is_served_by_itself(gateway: Running, files: Fi
     assert_problem(await gateway.api.get(f"{path}/drums.flac"), 404)
 
 
+def _with_zip64(plain: bytes, claimed: int | None = None) -> bytes:
+    """A zip with the end records of zip64. ``claimed``: what its plain end record says of members in their place."""
+    at = plain.rfind(b"PK\x05\x06")
+    count, size, offset = struct.unpack_from("<HII", plain, at + 10)
+    record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, size, offset)
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, at, 1)
+    end = bytearray(plain[at:])
+    if claimed is not None:
+        struct.pack_into("<HHI", end, 8, claimed, claimed, claimed * 50)
+    return plain[:at] + record + locator + bytes(end)
+
+
+async def test_a_zip_of_the_large_form_is_read_as_others(gateway: Running, files: FileServer) -> None:
+    path = await _stems(gateway, files, _with_zip64(_zipped(bass__flac=b"fLaC" + b"b" * 100)))
+    assert (await gateway.api.get(f"{path}/bass.flac")).content == b"fLaC" + b"b" * 100
+
+
+async def test_a_member_may_be_called_what_the_routes_are(gateway: Running, files: FileServer) -> None:
+    names = ("artifacts/x.flac", "a/artifacts/stems/members", "x/members/y", "100%/%41 b?c#d.flac")
+    path = await _stems(gateway, files, _zipped(**{name: name.encode() for name in names}))
+    for name in names:
+        assert (await gateway.api.get(f"{path}/{quote(name)}")).text == name
+
+
 def _hostile() -> dict[str, bytes]:
     plain = _zipped(a__flac=b"fLaC" + b"a" * 2000)
     linked = io.BytesIO()
@@ -151,7 +193,16 @@ def _hostile() -> dict[str, bytes]:
     encrypted = bytearray(plain)
     for at in (plain.find(b"PK\x01\x02") + 8, 6):
         encrypted[at] |= 1
+    # The name in front of a member is no UTF-8, though it says so; the directory at the end has it right.
+    latin = bytearray(_zipped(é__flac=b"fLaC"))
+    latin[30] = 0xFF
+    nameless = bytearray(plain)
+    for place, name_at in ((plain.find(b"PK\x01\x02"), 28), (0, 26)):
+        struct.pack_into("<H", nameless, place + name_at, 0)
     return named | {
+        "many by zip64": _with_zip64(many.getvalue(), claimed=1),
+        "latin": bytes(latin),
+        "nameless": bytes(nameless),
         "link": linked.getvalue(),
         "bomb": _zipped(a__flac=bytes(50_000_000)),
         "many": many.getvalue(),
@@ -163,6 +214,9 @@ def _hostile() -> dict[str, bytes]:
 
 HOSTILE = _hostile()
 WHY = {
+    "many by zip64": "too many members",
+    "latin": "cannot be read",
+    "nameless": "",
     "up": "leads elsewhere",
     "absolute": "leads elsewhere",
     "drive": "leads elsewhere",
@@ -179,7 +233,7 @@ WHY = {
 @pytest.mark.parametrize("what", HOSTILE)
 async def test_a_hostile_zip_is_refused(gateway: Running, files: FileServer, what: str) -> None:
     path = await _stems(gateway, files, HOSTILE[what])
-    for asked in (path, f"{path}/a.flac"):
+    for asked in (path, f"{path}/a.flac") if what != "latin" else (f"{path}/é.flac",):
         assert WHY[what] in assert_problem(await gateway.api.get(asked), 422, "zip_refused")["detail"]
     # The zip itself is kept, and can be had.
     assert (await gateway.api.get(path.removesuffix("/members"))).content == HOSTILE[what]
