@@ -1,18 +1,25 @@
 """Every artifact is kept (G13) though links die within seconds, downloads fail, and copiers are killed."""
 
 import asyncio
+import contextlib
 import hashlib
 import random
+import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
+import psutil
 import pytest
 
 from app.sandbox.audio import content
 from tests.chaos.conftest import Tell
+from tests.chaos.load import TOKENS, submit
 from tests.chaos.processes import client, serving
-from tests.support.gateway import PARAMS
+from tests.support.databases import on_sqlite
+from tests.support.gateway import PARAMS, eventually
 from tests.support.starting import StartSandbox
 
 pytestmark = pytest.mark.slow
@@ -93,3 +100,86 @@ async def test_every_file_is_kept_whatever_dies(
     assert {hashlib.sha256(path.read_bytes()).hexdigest() for path in stored} <= right
     assert {copy["sha256"] for copy in copies.values()} <= right
     tell(f"{tasks} tasks, {len(copies)} files kept, {kills} kills")
+
+
+class _Large:
+    """A server of files of 200 MB that are made as they are read."""
+
+    size = 200 * 1024 * 1024
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nContent-Length: %d\r\n\r\n" % self.size)
+        head, piece = b"ID3\x04" + bytes(65_532), bytes(65_536)
+        writer.write(head)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(self.size // 65_536 - 1):
+                writer.write(piece)
+                await writer.drain()
+        writer.close()
+
+
+async def _read_slowly(url: str, stop: asyncio.Event) -> int:
+    count = 0
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as reader, reader.stream("GET", url) as response:
+        async for piece in response.aiter_raw(4096):
+            count += len(piece)
+            await asyncio.sleep(0.05)
+            if stop.is_set():
+                break
+    return count
+
+
+@on_sqlite
+async def test_memory_stays_flat_while_large_files_are_copied_and_read_slowly(
+    database_url: str, tmp_path: Path, start_sandbox: StartSandbox, tell: Tell
+) -> None:
+    sandbox = await start_sandbox(habits={"stuck": 1})
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        settings: dict[str, Any] = {
+            "tempolor_base_url": sandbox.base_url,
+            "archive_url": f"file://{directory}/archive",
+            "egress_allow_private": "true",
+            "query_first_after_s": 3600,
+            "submit_max_in_flight": 1000,
+        }
+        large, stop = _Large(), asyncio.Event()
+        async with (
+            await asyncio.start_server(large.serve, "127.0.0.1", 0) as server,
+            serving(database_url, tmp_path, **settings) as served,
+            client(served.url) as api,
+        ):
+            port = server.sockets[0].getsockname()[1]
+            process = psutil.Process(served.pid)
+            ids = await submit(api, 21)
+
+            async def call_back(number: int) -> None:
+                url = f"http://127.0.0.1:{port}/{number}.mp3"
+                item = {"item_id": f"large_{number}", "status": "main_succeeded", "audio_url": url}
+                path = f"/callbacks/song/{TOKENS.sign('song', UUID(ids[number]))}"
+                answer = await api.post(path, json={"songs": [item]})
+                assert answer.text == "success"
+
+            async def kept() -> int:
+                return sum(copy["status"] == "kept" for copy in _copies(await _all(api)).values())
+
+            await call_back(0)
+            await eventually(lambda: _reached(kept, 1), timeout_s=120)
+            links = [copy["url"] for copy in _copies(await _all(api)).values() if copy["status"] == "kept"]
+            before = process.memory_info().rss
+            readers = [asyncio.create_task(_read_slowly(links[0], stop)) for _ in range(20)]
+            for number in range(1, 21):
+                await call_back(number)
+            most = before
+            while await kept() < 21:
+                most = max(most, process.memory_info().rss)
+                await asyncio.sleep(0.2)
+            stop.set()
+            await asyncio.gather(*readers)
+    grown = (most - before) / 2**20
+    tell(f"20 files of 200 MB copied beside 20 slow readers: memory grew by {grown:.0f} MiB at most")
+    assert grown <= 64
+
+
+async def _reached(count: Callable[[], Awaitable[int]], wanted: int) -> bool:
+    return await count() >= wanted

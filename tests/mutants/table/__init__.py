@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from tests.mutants.table.archive import ARCHIVE
 from tests.mutants.table.callbacks import CALLBACKS
 from tests.mutants.table.clients import CLIENTS
 from tests.mutants.table.notifications import NOTIFICATIONS
@@ -10,4 +11,4 @@ from tests.mutants.table.runtime import RUNTIME
 from tests.mutants.table.state import STATE
 from tests.mutants.table.submissions import SUBMISSIONS
 
-MUTATIONS: Final = (*STATE, *SUBMISSIONS, *CALLBACKS, *RECONCILE, *NOTIFICATIONS, *CLIENTS, *RUNTIME)
+MUTATIONS: Final = (*STATE, *SUBMISSIONS, *CALLBACKS, *RECONCILE, *NOTIFICATIONS, *CLIENTS, *ARCHIVE, *RUNTIME)

@@ -12,12 +12,13 @@ import pytest
 from app.archive import rows
 from app.archive.by_hand import fault_of, retry_failed
 from app.archive.cleanup import Cleaner
-from app.archive.copy import LEASE, Archiver
+from app.archive.copy import LEASE, Archiver, settle
 from app.archive.download import Downloader
 from app.audit.audit import By
 from app.database.database import Lane
 from app.notifications.deliver import Notifier
 from app.operations.retention import purge
+from app.rules.task import Copy, CopyStatus
 from app.runtime.egress import EgressPolicy
 from app.wiring import usual_authorities
 from tests.stories.archive.test_copying import _done
@@ -153,6 +154,30 @@ async def test_who_lost_its_lease_settles_nothing(gateway: Running, files: FileS
     clock.skip(LEASE.total_seconds() + 1)
     await frozen._copying.finish(20)
     assert (await _copies(gateway, task["id"]))["audio"][0] == "pending"
+
+
+async def test_a_late_settlement_is_no_ones(gateway: Running, files: FileServer, clock: ScaledClock) -> None:
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    context = gateway.gateway.context
+
+    async def claim() -> rows.Job:
+        now = context.clock.now()
+        jobs = await context.db.write(rows.claim, now, now + LEASE, 9, 9, [])
+        [job] = [job for job in jobs if job.ref.name == "audio"]
+        return job
+
+    first = await claim()
+    clock.skip(LEASE.total_seconds() + 1)
+    second = await claim()
+    assert second.ref == first.ref
+    kept = Copy(CopyStatus.KEPT, "a/b.mp3", 3, "0" * 64, "audio/mpeg")
+    await context.db.write(settle, context, first, kept)
+    assert (await _copies(gateway, task["id"]))["audio"] == ("pending", None)
+    assert await context.db.read(rows.totals) == (0, 0)
+    await context.db.write(settle, context, second, kept)
+    assert (await _copies(gateway, task["id"]))["audio"] == ("kept", None)
+    assert await context.db.read(rows.totals) == (1, 3)
 
 
 async def test_a_store_that_fails_loses_nothing_and_counts_against_no_copy(
