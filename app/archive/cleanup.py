@@ -59,7 +59,7 @@ class Cleaner:
 def _end_retention(conn: sa.Connection, context: Context, before: datetime, now: datetime) -> tuple[Applied, int]:
     """Note in their items that files which were kept long enough are kept no more, and have them deleted."""
     old = rows.kept_before(conn, before, BATCH)
-    changes = [Change(now, "archive_ended", row.task_id, copies=(_ended(row),)) for row in old]
+    changes = [Change(now, "archive_ended", row.task_id, copies=(_ended(row),)) for row in old if row.task_id]
     applied = apply(conn, changes, context.rules)
     for row in old:
         conn.execute(files.update().where(files.c.path == row.path).values(doomed_at=now))

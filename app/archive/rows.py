@@ -80,9 +80,17 @@ def finish(conn: sa.Connection, job: Job) -> bool:
 
 
 def add_file(
-    conn: sa.Connection, copy: Copy, name: str, client_name: str, now: datetime, ref: ArtifactRef | None, task_id: Any
+    conn: sa.Connection,
+    copy: Copy,
+    name: str,
+    client_name: str,
+    now: datetime,
+    ref: ArtifactRef | None,
+    task_id: Any,
+    doomed_at: datetime | None = None,
 ) -> None:
-    """List a file that is in the store now, in place of what was listed under its path."""
+    """List a file that is in the store now, in place of what was listed under its path. ``doomed_at``: it is to be
+    deleted."""
     values = {
         "task_id": task_id,
         "family": ref.family if ref else None,
@@ -93,7 +101,7 @@ def add_file(
         "sha256": copy.sha256,
         "media_type": copy.media_type,
         "kept_at": now,
-        "doomed_at": None,
+        "doomed_at": doomed_at,
     }
     insert = dialect.insert(conn, files).values(path=copy.path, **values)
     conn.execute(insert.on_conflict_do_update(index_elements=["path"], set_=values))
@@ -126,9 +134,12 @@ def forget(conn: sa.Connection, paths: Sequence[str]) -> None:
 
 
 def kept_before(conn: sa.Connection, before: datetime, limit: int) -> list[Any]:
-    """Files of items that were kept before a time, the oldest first."""
+    """Files of items that were kept before a time, the oldest first, with the tasks that the items belong to now."""
     old = sa.and_(files.c.kept_at < before, files.c.doomed_at.is_(None), files.c.item_id.is_not(None))
-    return list(conn.execute(sa.select(files).where(old).order_by(files.c.kept_at).limit(limit)))
+    own = sa.and_(items.c.family == files.c.family, items.c.item_id == files.c.item_id)
+    columns = (files.c.path, files.c.family, files.c.item_id, files.c.name, items.c.task_id)
+    statement = sa.select(*columns).outerjoin(items, own).where(old).order_by(files.c.kept_at).limit(limit)
+    return list(conn.execute(statement))
 
 
 def list_files(conn: sa.Connection, after: str, limit: int) -> list[Any]:

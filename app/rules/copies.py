@@ -34,7 +34,9 @@ def plan_copies(loaded: Loaded, task: Task, shape: Shape, at: datetime) -> None:
                 continue
             copy = item.copies.get(artifact.name) if item.copies else None
             is_new_link = not loaded.new_links.get(item.key, frozenset()).isdisjoint(artifact.fields)
-            if copy is not None and (copy.status is CopyStatus.KEPT or not is_new_link):
+            # A copy that is still to be made goes with its item to another task.
+            is_moved = copy is not None and copy.status is CopyStatus.PENDING and item.key in loaded.moved
+            if copy is not None and (copy.status is CopyStatus.KEPT or not (is_new_link or is_moved)):
                 continue
             if isinstance(ready.url, str) and ready.expires_at is not None:
                 loaded.copy_jobs.append(CopyJob(item.key, artifact.name, task.id, at, ready.expires_at))
