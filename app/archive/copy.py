@@ -226,6 +226,9 @@ def settle(conn: sa.Connection, context: Context, job: Job, copy: Copy) -> Appli
     """Note what has become of a copy, in its item and in the list of files; nothing if its lease was lost."""
     now = context.clock.now()
     unit, changes = _load(conn, job, copy, "archived", now)
+    if copy.status is CopyStatus.FAILED and rows.has_new_link(conn, job):
+        rows.put_back(conn, job, now, is_attempt=False)
+        return Applied()
     if not rows.finish(conn, job):
         if copy.status is CopyStatus.KEPT and job.key not in unit.loaded.items:
             # Purged or erased while it was copied: the file goes too.
@@ -242,7 +245,8 @@ def _wait_for_link(conn: sa.Connection, context: Context, job: Job, due_at: date
     """Try again later, and have the vendor asked about the item meanwhile: it may have a new link."""
     waiting = Copy(CopyStatus.PENDING, reason=LINK_DEAD)
     unit, changes = _load(conn, job, waiting, None, context.clock.now())
-    if not rows.put_back(conn, job, due_at, is_attempt=True):
+    is_waiting = not rows.has_new_link(conn, job)
+    if not rows.put_back(conn, job, due_at, is_attempt=True) or not is_waiting:
         return Applied()
     applied = step_all(unit, changes, context.rules)
     save_locked(conn, unit, context.rules)

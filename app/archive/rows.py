@@ -28,6 +28,7 @@ class Job:
     client_name: str
     created_at: datetime
     attempts: int
+    ends_at: datetime
     leased_until: datetime
 
     @property
@@ -54,7 +55,9 @@ def claim(
             continue
         under_way.append(row.task_id)
         ref = ArtifactRef(row.family, row.item_id, row.name)
-        jobs.append(Job(ref, row.task_id, row.client_name, row.task_created_at, row.attempts, leased_until))
+        jobs.append(
+            Job(ref, row.task_id, row.client_name, row.task_created_at, row.attempts, row.ends_at, leased_until)
+        )
     for job in jobs:
         conn.execute(copy_jobs.update().where(*_is(job.ref)).values(due_at=leased_until, leased_until=leased_until))
     return jobs
@@ -67,11 +70,22 @@ def renew(conn: sa.Connection, job: Job, leased_until: datetime) -> bool:
 
 
 def put_back(conn: sa.Connection, job: Job, due_at: datetime, *, is_attempt: bool) -> bool:
-    """End a lease with the job still to be done; false if the lease was lost."""
-    values: dict[str, Any] = {"due_at": due_at, "leased_until": None}
+    """End a lease with the job still to be done; false if the lease was lost. Where a new link came meanwhile it is due
+    at once, and the attempt was none at that link."""
+    same_link, c = copy_jobs.c.ends_at == job.ends_at, copy_jobs.c
+    values: dict[str, Any] = {
+        "due_at": sa.case((same_link, sa.literal(due_at, c.due_at.type)), else_=c.created_at),
+        "leased_until": None,
+    }
     if is_attempt:
-        values["attempts"] = copy_jobs.c.attempts + 1
+        values["attempts"] = sa.case((same_link, c.attempts + 1), else_=c.attempts)
     return conn.execute(copy_jobs.update().where(*_is_held(job)).values(**values)).rowcount == 1
+
+
+def has_new_link(conn: sa.Connection, job: Job) -> bool:
+    """Whether another link became known since a job was claimed."""
+    ends_at = conn.scalar(sa.select(copy_jobs.c.ends_at).where(*_is_held(job)))
+    return ends_at is not None and ends_at != job.ends_at
 
 
 def finish(conn: sa.Connection, job: Job) -> bool:

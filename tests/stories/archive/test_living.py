@@ -278,3 +278,23 @@ async def test_what_was_given_up_is_tried_again_by_hand_and_the_store_is_checked
     assert "bytes instead of" in str(await fault_of(store, row, deep=False))
     path.unlink()
     assert await fault_of(store, row, deep=False) == "it is missing"
+
+
+@pytest.mark.parametrize("attempts", [0, 6])
+async def test_a_link_that_comes_while_the_old_one_is_tried_is_tried_at_once(
+    gateway: Running, files: FileServer, clock: ScaledClock, attempts: int
+) -> None:
+    cut = File(MP3, pause_s=0.1, length=len(MP3) + 1, ranges=False)
+    files.files |= {"a.mp3": cut, "a.wav": File(WAV), "b.mp3": File(MP3)}
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    await gateway.gateway.context.db.write(
+        lambda conn: conn.exec_driver_sql(f"UPDATE copy_jobs SET attempts = {attempts}").rowcount
+    )
+    archiver = _archiver(gateway)
+    await archiver.step()
+    await asyncio.sleep(0.1)
+    await gateway.call_back("song", _done(files, audio="b.mp3"), UUID(task["id"]))
+    await _copy_all(archiver)
+    assert {name for name, _ in files.asked} == {"a.mp3", "a.wav", "b.mp3"}
+    assert (await _copies(gateway, task["id"]))["audio"] == ("kept", None)
