@@ -223,6 +223,14 @@ async def test_copies_have_a_retention_of_their_own(
     await cleaner.step()
     assert _files_in(directory) == []
     assert set((await _copies(gateway, task["id"])).values()) == {("failed", "retention")}
+    # Also where a new link is named later: the vendor's is answered then.
+    files.files |= {"b.mp3": File(MP3), "b.wav": File(WAV)}
+    await gateway.call_back("song", _done(files, "b.mp3", "b.wav"), UUID(task["id"]))
+    await _copy_all(_archiver(gateway))
+    assert set((await _copies(gateway, task["id"])).values()) == {("failed", "retention")}
+    answer = await gateway.api.get("/v1/items/t2m_1/artifacts/audio", follow_redirects=False)
+    assert answer.headers["location"] == files.url("b.mp3")
+    await Cleaner(gateway.gateway.context, store, 1e300).step()
 
 
 async def test_an_upload_stays_as_long_as_a_task_needs_it(
