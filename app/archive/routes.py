@@ -233,10 +233,8 @@ def _kept(found: _Found, store: FileStore | None) -> tuple[Copy, FileStore]:
         if copy.media_type != "application/zip":
             raise ArtifactUnknown("the file is no zip")
         return copy, store
-    if (
-        store is not None
-        and found.view.status is not ArtifactStatus.FAILED
-        and (copy is None or copy.status is CopyStatus.PENDING)
+    if store is not None and (
+        copy.status is CopyStatus.PENDING if copy else found.view.status is ArtifactStatus.PENDING
     ):
         raise ArtifactNotReady("the file is not kept yet")
     raise ArtifactGone("the file is not kept")
