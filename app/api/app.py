@@ -63,6 +63,7 @@ class Services:
     longest_wait_s: float = 55.0
     refreshes: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit("refreshes", 200, 0.25))
     pings: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit("pings", 8, 0.25))
+    uploads: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit("uploads", 16, 0.5))
     meter: FailureMeter = field(default_factory=FailureMeter)
     key_uses: KeyUses = field(default_factory=KeyUses)
     bodies: BodyBudget = field(default_factory=BodyBudget)

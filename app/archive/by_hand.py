@@ -6,11 +6,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from app.archive.cleanup import RETENTION
 from app.archive.store import FileMissing, FileStore
 from app.context import Context
 from app.database.tables import items, tasks
-from app.rules.copies import CopyResult
+from app.rules.copies import RETENTION, CopyResult
 from app.rules.task import Copy, CopyStatus
 from app.rules.transition import Change
 from app.rules.view import ready_artifact

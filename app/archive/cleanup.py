@@ -9,7 +9,7 @@ from app.archive import rows, uploads
 from app.archive.store import FileStore, StoreFailed
 from app.context import Context
 from app.database.tables import files
-from app.rules.copies import CopyResult
+from app.rules.copies import RETENTION, CopyResult
 from app.rules.task import Copy, CopyStatus
 from app.rules.transition import Change
 from app.tasks.apply import Applied, apply
@@ -18,8 +18,8 @@ BATCH: Final = 100
 EVERY_S: Final = 60.0
 STALE_EVERY: Final = timedelta(hours=6)
 """No copy takes as long."""
-RETENTION: Final = "retention"
-"""Why a file is kept no more."""
+LONGEST: Final = timedelta(days=36_500)
+"""A retention beyond it is for ever: no date lies so far back."""
 
 
 class Cleaner:
@@ -29,7 +29,7 @@ class Cleaner:
         self._context = context
         self._db = context.loops_db()
         self._store = store
-        self._retention = timedelta(days=retention_days)
+        self._retention = timedelta(days=min(retention_days, LONGEST.days))
         self._stale_at: datetime | None = None
 
     async def step(self) -> float | None:
@@ -59,7 +59,7 @@ class Cleaner:
 def _end_retention(conn: sa.Connection, context: Context, before: datetime, now: datetime) -> tuple[Applied, int]:
     """Note in their items that files which were kept long enough are kept no more, and have them deleted."""
     old = rows.kept_before(conn, before, BATCH)
-    changes = [Change(now, "archive_ended", row.task_id, copies=(_ended(row),)) for row in old]
+    changes = [Change(now, "archive_ended", row.task_id, copies=(_ended(row),)) for row in old if row.task_id]
     applied = apply(conn, changes, context.rules)
     for row in old:
         conn.execute(files.update().where(files.c.path == row.path).values(doomed_at=now))

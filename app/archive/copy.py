@@ -21,6 +21,7 @@ from app.archive.download import Downloader, DownloadFailed
 from app.archive.rows import Job
 from app.archive.store import FileMissing, FileStore, StoreFailed, path_part
 from app.context import Context
+from app.database.database import Conflicted
 from app.errors import Unavailable
 from app.rules.copies import CopyResult
 from app.rules.schedule import LINK_DEAD
@@ -30,8 +31,9 @@ from app.rules.view import ready_artifact
 from app.runtime import metrics
 from app.runtime.file_links import extension_of
 from app.runtime.loops import Background
+from app.tasks import items
 from app.tasks import store as state
-from app.tasks.apply import Applied, load_locked, save_locked, step_all
+from app.tasks.apply import Applied, UnitOfWork, load_locked, save_locked, step_all
 from app.tempolor.kinds import FAMILIES
 
 AT_ONCE: Final = 4
@@ -223,14 +225,17 @@ def path_of(job: Job, media_type: str) -> str:
 def settle(conn: sa.Connection, context: Context, job: Job, copy: Copy) -> Applied:
     """Note what has become of a copy, in its item and in the list of files; nothing if its lease was lost."""
     now = context.clock.now()
-    result = CopyResult(job.ref.family, job.ref.item_id, job.ref.name, copy)
-    changes = [Change(now, "archived", job.task_id, copies=(result,))]
-    # The task's lock comes first everywhere.
-    unit = load_locked(conn, changes)
+    unit, changes = _load(conn, job, copy, "archived", now)
+    if copy.status is CopyStatus.FAILED and rows.has_new_link(conn, job):
+        rows.put_back(conn, job, now, is_attempt=False)
+        return Applied()
     if not rows.finish(conn, job):
+        if copy.status is CopyStatus.KEPT and job.key not in unit.loaded.items:
+            # Purged or erased while it was copied: the file goes too.
+            rows.add_file(conn, copy, job.ref.name, job.client_name, now, job.ref, job.task_id, doomed_at=now)
         return Applied()
     if copy.status is CopyStatus.KEPT:
-        rows.add_file(conn, copy, job.ref.name, job.client_name, now, job.ref, job.task_id)
+        rows.add_file(conn, copy, job.ref.name, job.client_name, now, job.ref, changes[0].task_id)
     applied = step_all(unit, changes, context.rules)
     save_locked(conn, unit, context.rules)
     return applied
@@ -238,19 +243,33 @@ def settle(conn: sa.Connection, context: Context, job: Job, copy: Copy) -> Appli
 
 def _wait_for_link(conn: sa.Connection, context: Context, job: Job, due_at: datetime) -> Applied:
     """Try again later, and have the vendor asked about the item meanwhile: it may have a new link."""
-    waiting = CopyResult(job.ref.family, job.ref.item_id, job.ref.name, Copy(CopyStatus.PENDING, reason=LINK_DEAD))
-    changes = [Change(context.clock.now(), None, job.task_id, copies=(waiting,))]
-    unit = load_locked(conn, changes)
-    if not rows.put_back(conn, job, due_at, is_attempt=True):
+    waiting = Copy(CopyStatus.PENDING, reason=LINK_DEAD)
+    unit, changes = _load(conn, job, waiting, None, context.clock.now())
+    is_waiting = not rows.has_new_link(conn, job)
+    if not rows.put_back(conn, job, due_at, is_attempt=True) or not is_waiting:
         return Applied()
     applied = step_all(unit, changes, context.rules)
     save_locked(conn, unit, context.rules)
     return applied
 
 
+def _load(
+    conn: sa.Connection, job: Job, copy: Copy, entry: str | None, now: datetime
+) -> tuple[UnitOfWork, list[Change]]:
+    """Lock and load the task that an item belongs to now, with the change that notes its copy. The task's lock comes
+    first everywhere. Raises ``Conflicted`` where the item goes to another task meanwhile."""
+    owner = items.owners(conn, [job.key]).get(job.key)
+    result = CopyResult(*job.key, job.ref.name, copy)
+    changes = [Change(now, entry, owner or job.task_id, copies=(result,))]
+    unit = load_locked(conn, changes)
+    if owner is not None and job.key not in unit.loaded.items:
+        raise Conflicted
+    return unit, changes
+
+
 def _link_of(conn: sa.Connection, job: Job) -> str | None:
     """The latest link to a job's file."""
-    for item in state.items_of(conn, [job.task_id]):
+    for item in state.items_of(conn, list(items.owners(conn, [job.key]).values())):
         for artifact in FAMILIES[item.family].shape.artifacts:
             if item.key == job.key and artifact.name == job.ref.name:
                 ready = ready_artifact(artifact, item.state)

@@ -3,6 +3,7 @@ and checked: its length, and that its first bytes are what its name says."""
 
 import asyncio
 import hashlib
+import re
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -23,6 +24,7 @@ LONGEST_S: Final = 3600.0
 MOST_RESUMES: Final = 10
 MOST_REDIRECTS: Final = 3
 _SNIFF_BYTES: Final = 12
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", re.ASCII)
 _DEAD_STATUS: Final = frozenset({401, 403, 404, 410})
 
 # The first bytes of each form, as their specifications have them: ID3v2 and MPEG-1/2 audio layer III (ISO 11172-3,
@@ -150,7 +152,8 @@ class Download:
                             raise DownloadFailed("too_large", is_final=True)
                         yield piece
             except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as error:
-                if self.size == size_before:
+                # Without a validator nobody could tell whether it is the same file still.
+                if self.size == size_before or self._validator is None:
                     raise DownloadFailed(_reason(error)) from None
             else:
                 return
@@ -162,7 +165,7 @@ class Download:
             target = _read(url)
             headers = {"Host": target[1], "Accept-Encoding": "identity", "User-Agent": "tempolor-gateway"}
             if self.size:
-                headers |= {"Range": f"bytes={self.size}-"} | ({"If-Range": self._validator} if self._validator else {})
+                headers |= {"Range": f"bytes={self.size}-", "If-Range": self._validator or ""}
             limits = {"timeout": {"connect": CONNECT_S, "read": READ_S, "write": READ_S, "pool": CONNECT_S}}
             try:
                 async with pool.stream("GET", target[0], headers=list(headers.items()), extensions=limits) as response:
@@ -200,9 +203,21 @@ class Download:
             self._validator = etag if etag.startswith('"') else headers.get(b"last-modified")
             if self._total is not None and self._total > self._downloader.most_bytes:
                 raise DownloadFailed("too_large", is_final=True)
-        elif not headers.get(b"content-range", "").startswith(f"bytes {self.size}-"):
-            raise DownloadFailed("wrong_range")
+        else:
+            self._check_range(headers)
         return None
+
+    def _check_range(self, headers: dict[bytes, str]) -> None:
+        """Check that an answer goes on where the file broke off, to its end, and that it is the same file still."""
+        found = _CONTENT_RANGE.fullmatch(headers.get(b"content-range", ""))
+        if found is None or int(found[1]) != self.size:
+            raise DownloadFailed("wrong_range")
+        total = int(found[3])
+        if int(found[2]) != total - 1 or (self._total or total) != total:
+            raise DownloadFailed("wrong_range")
+        if headers.get(b"etag", self._validator) != self._validator and (self._validator or "").startswith('"'):
+            raise DownloadFailed("changed")
+        self._total = total
 
 
 def _read(url: str) -> tuple[httpcore.URL, str]:

@@ -19,12 +19,14 @@ from app.errors import ArchiveOff, ArtifactGone, ArtifactNotReady, ArtifactUnkno
 from app.rules.client import Client
 from app.rules.task import Copy, CopyStatus, Item
 from app.rules.view import ArtifactStatus, ArtifactView, view_item
+from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.runtime.file_links import ArtifactRef, UploadRef, readable_name
 from app.tasks import items, task_rows
 from app.tasks import store as state
 from app.tempolor.kinds import FAMILIES
 from app.tempolor.values import as_text
 from app.web.answers import PROBLEMS, json_answer, problem_response
+from app.web.bodies import pieces_of
 from app.web.parameters import storable
 from app.web.problems import Problem
 from app.web.services import service
@@ -33,6 +35,7 @@ router = APIRouter(responses=PROBLEMS)
 links = APIRouter()
 """What needs no key."""
 TheStore = Annotated[FileStore | None, service("file_store")]
+Uploads = Annotated[ConcurrencyLimit, service("uploads")]
 _FILE: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The file", "content": {"application/octet-stream": {}}},
     206: {"description": "The range of it that was asked for"},
@@ -153,13 +156,16 @@ async def create_upload(
     client: TheClient,
     context: TheContext,
     store: TheStore,
+    places: Uploads,
     filename: Annotated[str, Query(max_length=255, description="what the file is called")] = "upload",
 ) -> Response:
     """The raw body, audio of 50 MB at most. Name its `url` in `params` (`url`, `upload_audio_url`): the vendor gets a
     link to it that is good until the task's deadline."""
     if store is None:
         raise ArchiveOff("uploads need GATEWAY_ARCHIVE_URL")
-    stored = await uploads.store_upload(context, store, client, storable(filename), request.stream())
+    body = pieces_of(request, uploads.MOST_BYTES)
+    with places.place(client.name):
+        stored = await uploads.store_upload(context, store, client, storable(filename), body)
     return json_answer(
         {
             "id": str(stored.id),
@@ -227,10 +233,8 @@ def _kept(found: _Found, store: FileStore | None) -> tuple[Copy, FileStore]:
         if copy.media_type != "application/zip":
             raise ArtifactUnknown("the file is no zip")
         return copy, store
-    if (
-        store is not None
-        and found.view.status is not ArtifactStatus.FAILED
-        and (copy is None or copy.status is CopyStatus.PENDING)
+    if store is not None and (
+        copy.status is CopyStatus.PENDING if copy else found.view.status is ArtifactStatus.PENDING
     ):
         raise ArtifactNotReady("the file is not kept yet")
     raise ArtifactGone("the file is not kept")

@@ -28,6 +28,7 @@ class Job:
     client_name: str
     created_at: datetime
     attempts: int
+    ends_at: datetime
     leased_until: datetime
 
     @property
@@ -54,7 +55,9 @@ def claim(
             continue
         under_way.append(row.task_id)
         ref = ArtifactRef(row.family, row.item_id, row.name)
-        jobs.append(Job(ref, row.task_id, row.client_name, row.task_created_at, row.attempts, leased_until))
+        jobs.append(
+            Job(ref, row.task_id, row.client_name, row.task_created_at, row.attempts, row.ends_at, leased_until)
+        )
     for job in jobs:
         conn.execute(copy_jobs.update().where(*_is(job.ref)).values(due_at=leased_until, leased_until=leased_until))
     return jobs
@@ -67,11 +70,22 @@ def renew(conn: sa.Connection, job: Job, leased_until: datetime) -> bool:
 
 
 def put_back(conn: sa.Connection, job: Job, due_at: datetime, *, is_attempt: bool) -> bool:
-    """End a lease with the job still to be done; false if the lease was lost."""
-    values: dict[str, Any] = {"due_at": due_at, "leased_until": None}
+    """End a lease with the job still to be done; false if the lease was lost. Where a new link came meanwhile it is due
+    at once, and the attempt was none at that link."""
+    same_link, c = copy_jobs.c.ends_at == job.ends_at, copy_jobs.c
+    values: dict[str, Any] = {
+        "due_at": sa.case((same_link, sa.literal(due_at, c.due_at.type)), else_=c.created_at),
+        "leased_until": None,
+    }
     if is_attempt:
-        values["attempts"] = copy_jobs.c.attempts + 1
+        values["attempts"] = sa.case((same_link, c.attempts + 1), else_=c.attempts)
     return conn.execute(copy_jobs.update().where(*_is_held(job)).values(**values)).rowcount == 1
+
+
+def has_new_link(conn: sa.Connection, job: Job) -> bool:
+    """Whether another link became known since a job was claimed."""
+    ends_at = conn.scalar(sa.select(copy_jobs.c.ends_at).where(*_is_held(job)))
+    return ends_at is not None and ends_at != job.ends_at
 
 
 def finish(conn: sa.Connection, job: Job) -> bool:
@@ -80,9 +94,17 @@ def finish(conn: sa.Connection, job: Job) -> bool:
 
 
 def add_file(
-    conn: sa.Connection, copy: Copy, name: str, client_name: str, now: datetime, ref: ArtifactRef | None, task_id: Any
+    conn: sa.Connection,
+    copy: Copy,
+    name: str,
+    client_name: str,
+    now: datetime,
+    ref: ArtifactRef | None,
+    task_id: Any,
+    doomed_at: datetime | None = None,
 ) -> None:
-    """List a file that is in the store now, in place of what was listed under its path."""
+    """List a file that is in the store now, in place of what was listed under its path. ``doomed_at``: it is to be
+    deleted."""
     values = {
         "task_id": task_id,
         "family": ref.family if ref else None,
@@ -93,7 +115,7 @@ def add_file(
         "sha256": copy.sha256,
         "media_type": copy.media_type,
         "kept_at": now,
-        "doomed_at": None,
+        "doomed_at": doomed_at,
     }
     insert = dialect.insert(conn, files).values(path=copy.path, **values)
     conn.execute(insert.on_conflict_do_update(index_elements=["path"], set_=values))
@@ -126,9 +148,12 @@ def forget(conn: sa.Connection, paths: Sequence[str]) -> None:
 
 
 def kept_before(conn: sa.Connection, before: datetime, limit: int) -> list[Any]:
-    """Files of items that were kept before a time, the oldest first."""
+    """Files of items that were kept before a time, the oldest first, with the tasks that the items belong to now."""
     old = sa.and_(files.c.kept_at < before, files.c.doomed_at.is_(None), files.c.item_id.is_not(None))
-    return list(conn.execute(sa.select(files).where(old).order_by(files.c.kept_at).limit(limit)))
+    own = sa.and_(items.c.family == files.c.family, items.c.item_id == files.c.item_id)
+    columns = (files.c.path, files.c.family, files.c.item_id, files.c.name, items.c.task_id)
+    statement = sa.select(*columns).outerjoin(items, own).where(old).order_by(files.c.kept_at).limit(limit)
+    return list(conn.execute(statement))
 
 
 def list_files(conn: sa.Connection, after: str, limit: int) -> list[Any]:

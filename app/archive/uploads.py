@@ -4,6 +4,7 @@ A task names one as ``upload:{id}`` in its params. When the task is sent, that b
 good until the task's deadline; the file goes a day after the last of its tasks has ended.
 """
 
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 
 from app.archive import rows
 from app.archive.download import UPLOADED, media_type_of
-from app.archive.store import FileStore, path_part
+from app.archive.store import FileStore, StoreFailed, path_part
 from app.context import Context
 from app.database.tables import files, tasks, upload_uses, uploads
 from app.errors import InvalidRequest, PayloadTooLarge
@@ -56,7 +57,13 @@ async def store_upload(
     path = f"uploads/{upload_id}/{path_part(name)}.{ending}"
     await store.put(path, received.pieces(head, body))
     copy = Copy(CopyStatus.KEPT, path, received.size, received.sha256, media_type)
-    await context.db.write(_add, upload_id, client.name, copy, now)
+    try:
+        await context.db.write(_add, upload_id, client.name, copy, now)
+    except BaseException:
+        # Nobody knows its id, and what is in no list is never deleted.
+        with contextlib.suppress(StoreFailed):
+            await store.delete(path)
+        raise
     return Upload(upload_id, received.size, received.sha256, media_type, now + UNUSED)
 
 

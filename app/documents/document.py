@@ -41,6 +41,13 @@ _WHOLE_ITEMS: Final = 5
 MOST_PAGE_BYTES: Final = 8 * 1024 * 1024
 """A page of tasks ends with the one that goes beyond this."""
 _FIRST_PART: Final = 4
+_NO_COPY: Final = {
+    ArtifactStatus.PENDING: Copy(CopyStatus.PENDING),
+    ArtifactStatus.FAILED: Copy(CopyStatus.FAILED, reason="artifact_failed"),
+    # What is ready while copies are kept has one planned in the same transaction.
+    ArtifactStatus.READY: Copy(CopyStatus.FAILED, reason="archive_was_off"),
+}
+"""What is shown of a copy of which nothing is known, by what its artifact is."""
 _SMALL_PART_BYTES: Final = 1024 * 1024
 
 
@@ -163,8 +170,7 @@ def _copy_document(
         return None
     copy = (item.copies or {}).get(name)
     if copy is None:
-        status = CopyStatus.FAILED if artifact.status is ArtifactStatus.FAILED else CopyStatus.PENDING
-        copy = Copy(status, reason="artifact_failed" if status is CopyStatus.FAILED else None)
+        copy = _NO_COPY[artifact.status]
     document: Document = {
         "status": copy.status.value,
         "bytes": copy.bytes,

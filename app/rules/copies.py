@@ -1,7 +1,7 @@
 """Which result files are to be copied into the archive, and what has become of each copy."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -14,6 +14,10 @@ from app.rules.view import ready_artifact
 
 NOT_ONE_URL = "not_one_url"
 """Why there is no copy of an artifact that the vendor gave as a list or an object of URLs."""
+
+
+RETENTION: Final = "retention"
+"""Why a copy is kept no more. A new link brings no other one: its path might be that of a file still to be deleted."""
 
 
 class CopyResult(msgspec.Struct, frozen=True):
@@ -34,7 +38,11 @@ def plan_copies(loaded: Loaded, task: Task, shape: Shape, at: datetime) -> None:
                 continue
             copy = item.copies.get(artifact.name) if item.copies else None
             is_new_link = not loaded.new_links.get(item.key, frozenset()).isdisjoint(artifact.fields)
-            if copy is not None and (copy.status is CopyStatus.KEPT or not is_new_link):
+            # A copy that is still to be made goes with its item to another task.
+            is_moved = copy is not None and copy.status is CopyStatus.PENDING and item.key in loaded.moved
+            if copy is not None and (copy.status is CopyStatus.KEPT or not (is_new_link or is_moved)):
+                continue
+            if copy is not None and copy.reason == RETENTION:
                 continue
             if isinstance(ready.url, str) and ready.expires_at is not None:
                 loaded.copy_jobs.append(CopyJob(item.key, artifact.name, task.id, at, ready.expires_at))

@@ -107,6 +107,8 @@ class Loaded:
     copy_jobs: list[CopyJob] = field(default_factory=list)
     new_links: dict[ItemKey, frozenset[str]] = field(default_factory=dict)
     """Fields of items that have another URL now."""
+    moved: set[ItemKey] = field(default_factory=set)
+    """Items that belong to another task now."""
     sources: dict[ItemKey, Source] = field(default_factory=dict)
     """Who spoke of an item last."""
     ended: list[Ended] = field(default_factory=list)
@@ -131,6 +133,7 @@ class Loaded:
         item.position = len(self.by_task[to])
         self.by_task[to].append(item)
         self.dirty_items.add(item.key)
+        self.moved.add(item.key)
 
     def items_of(self, task: Task) -> list[Item]:
         return self.by_task.get(task.id, [])

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -85,6 +85,24 @@ async def body_of(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
         raise
     finally:
         budget.taken -= received
+
+
+async def pieces_of(request: Request, most_bytes: int) -> AsyncGenerator[bytes, None]:
+    """Read a body piece by piece, none of which is kept. Raises ``PayloadTooLarge`` where the body says that it is too
+    large (it may say nothing: count it too), ``TooSlow`` where no piece comes for as long as a small body has."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > most_bytes:
+        raise _too_large(most_bytes)
+    pieces, within_s = aiter(request.stream()), budget_of(request).within_s
+    while True:
+        try:
+            async with asyncio.timeout(within_s):
+                piece = await anext(pieces, None)
+        except TimeoutError:
+            raise TooSlow("the body did not come in time") from None
+        if piece is None:
+            return
+        yield piece
 
 
 async def read_json(request: Request, most_bytes: int = SMALL_BYTES, default: Any = _REQUIRED) -> Any:

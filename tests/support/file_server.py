@@ -13,7 +13,9 @@ WAV = b"RIFF\x24\x00\x00\x00WAVEfmt \x10\x00\x00\x00" + bytes(range(256)) * 60
 @dataclass
 class File:
     """``status`` in place of the file; ``cut_after``: the connection breaks off after so many bytes, this often;
-    ``length``: what Content-Length says, None for none; ``pause_s``: before each piece of 4 KiB."""
+    ``length``: what Content-Length says, None for none; ``pause_s``: before each piece of 4 KiB; ``etag``: None for
+    none; ``then``, ``etag_then``: what is served in its place once it broke off; ``part``: the most of a range that is
+    answered."""
 
     body: bytes
     media_type: str = "audio/mpeg"
@@ -24,6 +26,10 @@ class File:
     ranges: bool = True
     chunked: bool = False
     pause_s: float = 0.0
+    etag: str | None = '"v1"'
+    then: bytes | None = None
+    etag_then: str | None = None
+    part: int | None = None
 
 
 @dataclass
@@ -59,11 +65,13 @@ class FileServer:
             writer.write(b"HTTP/1.1 %d Gone\r\nContent-Length: 0\r\n\r\n" % (file.status if file else 404))
             return
         start = start if file.ranges else 0
-        body = file.body[start:]
+        body = file.body[start : start + file.part if start and file.part else None]
         length = len(body) if file.length == -1 else file.length
-        lines = [f"HTTP/1.1 {206 if start else 200} OK", f"Content-Type: {file.media_type}", 'ETag: "v1"']
+        lines = [f"HTTP/1.1 {206 if start else 200} OK", f"Content-Type: {file.media_type}"]
+        if file.etag is not None:
+            lines.append(f"ETag: {file.etag}")
         if start:
-            lines.append(f"Content-Range: bytes {start}-{len(file.body) - 1}/{len(file.body)}")
+            lines.append(f"Content-Range: bytes {start}-{start + len(body) - 1}/{len(file.body)}")
         if file.chunked:
             lines.append("Transfer-Encoding: chunked")
         elif length is not None:
@@ -71,9 +79,11 @@ class FileServer:
         writer.write("\r\n".join([*lines, "", ""]).encode())
         if file.cut_after is not None and file.cuts > 0:
             file.cuts -= 1
-            writer.write(body[: file.cut_after])
+            cut = body[: file.cut_after]
+            writer.write(b"%x\r\n%s\r\n" % (len(cut), cut) if file.chunked else cut)
             await writer.drain()
             writer.transport.abort()
+            file.body, file.etag = file.then or file.body, file.etag_then or file.etag
             return
         for at in range(0, len(body), 4096):
             piece = body[at : at + 4096]

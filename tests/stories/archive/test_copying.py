@@ -70,6 +70,7 @@ async def test_a_download_that_breaks_off_goes_on_where_it_was(gateway: Running,
     assert None not in starts[1:]
 
 
+OTHER = MP3[:20] + bytes(len(MP3) - 20)
 BAD = {
     "html": File(b"<!DOCTYPE html><html><body>Sorry</body></html>" * 100),
     "short": File(MP3, length=len(MP3) + 1000, ranges=False),
@@ -78,6 +79,10 @@ BAD = {
     "empty": File(b""),
     "dead": File(MP3, status=403),
     "error": File(MP3, status=500),
+    "another after a break, without a validator": File(MP3, etag=None, cut_after=5000, then=OTHER),
+    "longer after a break": File(MP3, etag=None, cut_after=5000, then=MP3 + OTHER),
+    "another after a break, of another tag": File(MP3, cut_after=5000, then=OTHER, etag_then='"v2"'),
+    "half a rest, chunked": File(MP3, chunked=True, cut_after=5000, part=1000),
     "cut": File(MP3, cut_after=3000, cuts=10**6, ranges=False),
 }
 

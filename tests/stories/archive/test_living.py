@@ -14,18 +14,19 @@ from app.archive.by_hand import fault_of, retry_failed
 from app.archive.cleanup import Cleaner
 from app.archive.copy import LEASE, Archiver, settle
 from app.archive.download import Downloader
+from app.archive.store import FileStore
 from app.audit.audit import By
 from app.database.database import Lane
 from app.notifications.deliver import Notifier
 from app.operations.retention import purge
 from app.rules.task import Copy, CopyStatus
 from app.runtime.egress import EgressPolicy
-from app.wiring import usual_authorities
+from app.wiring import context_of, usual_authorities
 from tests.stories.archive.test_copying import _done
 from tests.support.bodies import song
 from tests.support.clock import ScaledClock
 from tests.support.file_server import MP3, WAV, File, FileServer
-from tests.support.gateway import Running, eventually
+from tests.support.gateway import Running, eventually, make_settings
 from tests.support.notifications import client_of, deliver, watching
 from tests.support.starting import StartGateway
 
@@ -248,6 +249,14 @@ async def test_copies_have_a_retention_of_their_own(
     await cleaner.step()
     assert _files_in(directory) == []
     assert set((await _copies(gateway, task["id"])).values()) == {("failed", "retention")}
+    # Also where a new link is named later: the vendor's is answered then.
+    files.files |= {"b.mp3": File(MP3), "b.wav": File(WAV)}
+    await gateway.call_back("song", _done(files, "b.mp3", "b.wav"), UUID(task["id"]))
+    await _copy_all(_archiver(gateway))
+    assert set((await _copies(gateway, task["id"])).values()) == {("failed", "retention")}
+    answer = await gateway.api.get("/v1/items/t2m_1/artifacts/audio", follow_redirects=False)
+    assert answer.headers["location"] == files.url("b.mp3")
+    await Cleaner(gateway.gateway.context, store, 1e300).step()
 
 
 async def test_an_upload_stays_as_long_as_a_task_needs_it(
@@ -303,3 +312,41 @@ async def test_what_was_given_up_is_tried_again_by_hand_and_the_store_is_checked
     assert "bytes instead of" in str(await fault_of(store, row, deep=False))
     path.unlink()
     assert await fault_of(store, row, deep=False) == "it is missing"
+
+
+@pytest.mark.parametrize("attempts", [0, 6])
+async def test_a_link_that_comes_while_the_old_one_is_tried_is_tried_at_once(
+    gateway: Running, files: FileServer, clock: ScaledClock, attempts: int
+) -> None:
+    cut = File(MP3, pause_s=0.1, length=len(MP3) + 1, ranges=False)
+    files.files |= {"a.mp3": cut, "a.wav": File(WAV), "b.mp3": File(MP3)}
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    await gateway.gateway.context.db.write(
+        lambda conn: conn.exec_driver_sql(f"UPDATE copy_jobs SET attempts = {attempts}").rowcount
+    )
+    archiver = _archiver(gateway)
+    await archiver.step()
+    await asyncio.sleep(0.1)
+    await gateway.call_back("song", _done(files, audio="b.mp3"), UUID(task["id"]))
+    await _copy_all(archiver)
+    assert {name for name, _ in files.asked} == {"a.mp3", "a.wav", "b.mp3"}
+    assert (await _copies(gateway, task["id"]))["audio"] == ("kept", None)
+
+
+async def test_what_was_ready_before_there_was_an_archive_is_not_shown_as_pending(
+    start_gateway: StartGateway, files: FileServer, directory: Path
+) -> None:
+    files.files["s.zip"] = File(b"PK\x05\x06" + bytes(18))
+    before = await start_gateway(workers=False, egress_allow_private=True)
+    task = await before.submit("stems.create")
+    stems = {"stems": [{"item_id": "mss_7", "status": "succeeded", "stems_url": files.url("s.zip")}]}
+    await before.call_back("stems", stems, UUID(task["id"]))
+    with_one = make_settings("", archive_url=f"file://{directory}", public_url=before.url)
+    context, store = before.gateway.context, FileStore(f"file://{directory}")
+    before.gateway.services.context = context_of(with_one, context.db, context.clock)
+    before.gateway.services.file_store = store
+    assert await _copies(before, task["id"]) == {"stems": ("failed", "archive_was_off")}
+    path = "/v1/items/mss_7/artifacts/stems"
+    assert (await before.api.get(f"{path}/members")).status_code == 410
+    assert (await before.api.get(path, follow_redirects=False)).status_code == 307

@@ -1,0 +1,66 @@
+"""Uploads that are slow, many at once, or cannot be recorded."""
+
+import asyncio
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support.bodies import assert_problem
+from tests.support.databases import on_sqlite
+from tests.support.file_server import MP3
+from tests.support.gateway import ADMIN_KEY, Running, eventually
+
+pytestmark = pytest.mark.real_time
+
+
+async def _begun(gateway: Running) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """An upload of which a part has been sent."""
+    parts = urlsplit(gateway.url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    head = f"POST /v1/uploads HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {ADMIN_KEY}\r\n"
+    writer.write(f"{head}Content-Length: 100000\r\n\r\n".encode() + MP3)
+    return reader, writer
+
+
+async def test_an_upload_that_comes_no_further_is_ended(gateway: Running, directory: Path) -> None:
+    gateway.gateway.services.bodies.within_s = 0.2
+    reader, writer = await _begun(gateway)
+    answer = await asyncio.wait_for(reader.read(), 10)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    writer.close()
+    assert not [path for path in directory.rglob("*") if path.is_file()]
+
+
+async def test_so_many_uploads_at_once_and_no_more(gateway: Running) -> None:
+    begun = [await _begun(gateway) for _ in range(8)]
+    taken = gateway.gateway.services.uploads._taken
+
+    async def all_begun() -> bool:
+        return taken.total() == 8
+
+    await eventually(all_begun)
+    refused = await gateway.api.post("/v1/uploads", content=MP3)
+    assert_problem(refused, 503, "unavailable")
+    assert refused.headers["retry-after"]
+    for _, writer in begun:
+        writer.transport.abort()
+
+    async def none_left() -> bool:
+        return not taken.total()
+
+    await eventually(none_left)
+    assert (await gateway.api.post("/v1/uploads", content=MP3)).status_code == 201
+
+
+@on_sqlite
+async def test_of_an_upload_that_could_not_be_recorded_nothing_stays(gateway: Running, directory: Path) -> None:
+    await gateway.gateway.context.db.write(
+        lambda conn: (
+            conn.exec_driver_sql(
+                "CREATE TRIGGER refuse BEFORE INSERT ON uploads BEGIN SELECT RAISE(ABORT, 'no'); END"
+            ).rowcount
+        )
+    )
+    assert (await gateway.api.post("/v1/uploads", content=MP3)).status_code == 500
+    assert not [path for path in directory.rglob("*") if path.is_file()]
