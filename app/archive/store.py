@@ -20,7 +20,7 @@ from obstore.store import from_url
 from app.errors import ArtifactGone, BadSettings, Unavailable
 
 SCHEMES: Final = ("file", "s3", "gs", "az")
-PART_BYTES: Final = {"file": 1024 * 1024}
+PART_BYTES: Final = {"file": 512 * 1024}
 REMOTE_PART_BYTES: Final = 5 * 1024 * 1024
 """The least that S3 takes as a part; each copy holds two of them in memory."""
 _STAGED: Final = re.compile(r"#\d+$")
@@ -28,7 +28,7 @@ _STAGED: Final = re.compile(r"#\d+$")
 MOST_PART_CHARS: Final = 200
 """Of a part of a path: file systems take 255 bytes, and the library adds to a name while it writes."""
 _CUT_CODE: Final = re.compile(r"%[0-9A-F]?$")
-READ_BYTES: Final = 512 * 1024
+READ_BYTES: Final = 128 * 1024
 """Read at once for whoever downloads: a slow reader holds no more, and no connection to the store."""
 
 
