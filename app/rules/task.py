@@ -29,11 +29,58 @@ class Submission(StrEnum):
     """Submitted to the vendor by somebody else; there is nothing to send."""
 
 
+FailureCode = Literal[
+    "bad_parameter",
+    "content_violation",
+    "expired",
+    "generation_failed",
+    "insufficient_points",
+    "item_unknown_to_vendor",
+    "kind_not_offered",
+    "model_not_offered",
+    "submit_outcome_unknown",
+    "vendor_busy",
+    "vendor_error",
+    "vendor_key_rejected",
+    "vendor_queue_full",
+    "vendor_rate_limited",
+    "vendor_refused",
+    "vendor_unreachable",
+    "work_not_extendable",
+    "work_not_found",
+    "work_status_abnormal",
+]
+"""Our stable word for why a submission was refused or a task failed."""
+
+TimelineType = Literal[
+    "accepted",
+    "adopted",
+    "callback",
+    "canceled",
+    "changed",
+    "expired",
+    "given_back",
+    "lease_lapsed",
+    "not_confirmed",
+    "notification",
+    "outcome_unknown",
+    "query",
+    "query_failed",
+    "recovered",
+    "refused",
+    "replayed",
+    "resolved",
+    "submitted",
+    "submitting",
+]
+"""The types of a timeline's rows. ``changed`` is shown as the change of status alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a task failed, as clients see it. ``message`` holds the vendor's own words where there are any."""
 
-    code: str
+    code: FailureCode
     message: str
     retryable: bool
     vendor_status: int | None = None
@@ -152,7 +199,7 @@ class Entry(msgspec.Struct):
     """One row of a task's timeline, before it has its number. ``detail`` is JSON."""
 
     at: datetime
-    type: str
+    type: TimelineType
     detail: dict[str, Any] = msgspec.field(default_factory=dict)
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from app.rules.task import FailureCode
+
 SUCCESS: Final = 200000
 SERVER_ERROR: Final = 400001
 KEY_REJECTED: Final = 400002
@@ -40,7 +42,7 @@ class Remedy(StrEnum):
 class Meaning:
     """``code`` is ours, stable, and shown to clients; ``retryable`` advises them."""
 
-    code: str
+    code: FailureCode
     remedy: Remedy
     retryable: bool = False
 
