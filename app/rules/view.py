@@ -142,7 +142,7 @@ def ready_artifact(artifact: Artifact, state: ItemState) -> ArtifactView | None:
     if latest is None:
         return None
     text, seen_us = latest
-    url = text
+    url: Any = text
     if text[:1] in "[{":
         files = msgspec.json.decode(text)
         url = files if artifact.several else next(_urls_in(files), None)

@@ -77,6 +77,8 @@ ON_HTTP: Final = {
 
 UNDOCUMENTED: Final = Meaning("vendor_refused", Remedy.HOLD_MODEL)
 """An unknown code is permanent on submit, transient on query, and never a success."""
+HOLDING: Final = (MODEL_NOT_OFFERED.code, KIND_NOT_OFFERED.code, UNDOCUMENTED.code)
+"""Our words for refusals that hold a kind and model."""
 UNDOCUMENTED_OF_ONE: Final = Meaning("vendor_refused", Remedy.FAIL)
 
 SPOILS_BATCH: Final = frozenset({BAD_PARAMETER, NO_SUCH_WORK, ABNORMAL_STATUS})

@@ -66,7 +66,7 @@ async def _closed_its_side(request: Request) -> None:
     await request.receive()
 
 
-router = APIRouter(prefix="/v1", responses=PROBLEMS)
+router = APIRouter(prefix="/v1", responses=PROBLEMS, tags=["Tasks"])
 TheWatch = Annotated[Watch, service("watch")]
 LongestWait = Annotated[float, service("longest_wait_s")]
 
@@ -134,7 +134,7 @@ async def get_task(
 
 
 @router.get("/tasks/{task_id}/timeline", response_model=Timeline, summary="What happened to a task")
-async def get_timeline(
+async def get_task_timeline(
     task_id: str,
     client: TheClient,
     context: TheContext,
@@ -174,7 +174,7 @@ async def get_lyrics(item_id: str, form: Literal["lrc", "srt"], client: TheClien
 
 
 @router.get("/items/{item_id:path}", response_model=Task, summary="The task that holds an item")
-async def get_item(item_id: str, client: TheClient, context: TheContext) -> Response:
+async def get_task_of_item(item_id: str, client: TheClient, context: TheContext) -> Response:
     """The task of an item, by the vendor's item id."""
     return json_answer(await read.item(context, storable(item_id), scope_of(client)))
 
