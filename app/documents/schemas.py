@@ -165,7 +165,7 @@ class ArtifactOfFiles(Artifact):
     """A result that is one file, a zip say, or several: then `url` is the list or the object of URLs that the vendor
     sent."""
 
-    url: str | list[Any] | dict[str, Any] | None  # type: ignore[assignment]
+    url: str | list[str | dict[str, Any]] | dict[str, Any] | None  # type: ignore[assignment]
 
 
 Artifacts = TypeAliasType(
@@ -191,7 +191,7 @@ class Item(BaseModel):
     model: str | None
     duration_s: float | None
     lyrics: str | None
-    lyrics_sections: list[Any] | None
+    lyrics_sections: list[dict[str, Any] | str | float | bool | None] | None
     artifacts: Artifacts
     vendor: dict[str, Any]
     last_callback_at: datetime | None

@@ -29,8 +29,8 @@ class ArtifactStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ArtifactView:
-    """``url`` is a string; of an artifact of ``several`` files also the list or object that the vendor sent in its
-    place."""
+    """``url`` is a string; of an artifact of ``several`` files also the list (of strings and objects) or the object
+    that the vendor sent in its place."""
 
     status: ArtifactStatus
     url: Any = None
@@ -145,7 +145,8 @@ def ready_artifact(artifact: Artifact, state: ItemState) -> ArtifactView | None:
     url: Any = text
     if text[:1] in "[{":
         files = msgspec.json.decode(text)
-        url = files if artifact.several else next(_urls_in(files), None)
+        shown = [one for one in files if isinstance(one, (str, dict))] if isinstance(files, list) else files
+        url = shown if artifact.several and shown else next(_urls_in(files), None)
     return ArtifactView(ArtifactStatus.READY, url, _expires_at(text, from_us(seen_us), artifact.lifetime))
 
 
