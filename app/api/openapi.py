@@ -145,6 +145,9 @@ def _complete_operation(path: str, operation: Document) -> None:
     for parameter in parameters:
         if parameter["in"] == "path":
             parameter["description"] = _PATH_PARAMETERS[parameter["name"]]
+        # A parameter is a text or left out; there is no null in a URL.
+        given = [one for one in parameter["schema"].pop("anyOf", ()) if one != {"type": "null"}]
+        parameter["schema"] |= given[0] if given else {}
     if "401" in responses:
         operation["security"] = [{API_KEY: []}] + ([{STREAM_TICKET: []}] if "ticket" in names else [])
     else:
