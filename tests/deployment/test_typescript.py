@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.api.app import rest_api
-from tests.deployment.node import packages, well
+from tests.deployment.tools import packages, well
 from tests.docs.pages import blocks
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY
@@ -42,9 +42,11 @@ async def test_it_works_from_node(package: Path, start_gateway: StartGateway, st
     said = await well(
         *("npm", "test"),
         cwd=package,
-        GATEWAY_URL=gateway.url,
-        GATEWAY_KEY=made["api_key"],
-        WEBHOOK_SECRET=made["webhook_secret"],
+        env={
+            "GATEWAY_URL": gateway.url,
+            "GATEWAY_KEY": made["api_key"],
+            "WEBHOOK_SECRET": made["webhook_secret"],
+        },
     )
     assert "# fail 0" in said, said
     assert "# pass 8" in said, said
@@ -67,7 +69,7 @@ async def test_the_snippets_of_the_docs_compile_and_the_first_makes_a_song(
     await well("node_modules/.bin/tsc", "-p", "docs", cwd=package)
     gateway = await start_gateway(await start_sandbox(scale=200))
     given = {"TEMPOLOR_GATEWAY_URL": gateway.url, "TEMPOLOR_GATEWAY_KEY": ADMIN_KEY}
-    said = await well("node", "build/docs/0.js", cwd=package, **given)
+    said = await well("node", "build/docs/0.js", cwd=package, env=given)
     assert "http" in said.splitlines()[0]
     assert said.splitlines()[-1].endswith("succeeded")
 
