@@ -1,7 +1,7 @@
 """Complete FastAPI's OpenAPI document by what holds for all routes, and what no route says of itself. It is made at the
 first request that needs it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -26,6 +26,7 @@ appear in every response: ignore what you do not know."""
 
 TAGS: Final = {
     "Tasks": "Submit tasks, and read what became of them.",
+    "Files": "Result files, what is in their zips, and uploads.",
     "Streams": "Follow tasks as they change, as server-sent events.",
     "Notifications": "The log of what was posted to your webhooks.",
     "Account": "Who you are, and the vendor's account.",
@@ -37,7 +38,7 @@ TAGS: Final = {
     "Vendor": "What TemPolor calls; no key.",
 }
 TAG_GROUPS: Final = {
-    "For clients": ("Tasks", "Streams", "Notifications", "Account"),
+    "For clients": ("Tasks", "Files", "Streams", "Notifications", "Account"),
     "For operators": ("Admin: tasks", "Admin: submissions", "Admin: clients", "Admin: callbacks", "Health"),
     "For TemPolor": ("Vendor",),
 }
@@ -62,6 +63,7 @@ _PATH_PARAMETERS: Final = {
     "notification_id": "The id of a notification, which is its `webhook-id`.",
     "callback_id": "The id of a received callback.",
     "name": "The name of a client.",
+    "member": "The path of a file within the zip.",
     "family": "What the vendor was asked for.",
     "token": "Binds the callback to its task; whoever knows it may call back.",
 }
@@ -70,11 +72,13 @@ _LOCATION: Final = {"Location": {"description": "where the task is read", "schem
 _REPLAYED: Final = {
     "Idempotent-Replayed": {"description": "the key was used before", "schema": {"type": "string", "enum": ["true"]}}
 }
-_BODY_PROBLEMS: Final = {
+_JSON_PROBLEMS: Final = {
     "400": problem_response("The body is not JSON", "invalid_json"),
+    "415": problem_response("The body came in an encoding that is not read", "unknown_encoding"),
+}
+_BODY_PROBLEMS: Final = {
     "408": problem_response("The body did not come in time", "too_slow"),
     "413": problem_response("The body is too large", "payload_too_large"),
-    "415": problem_response("The body came in an encoding that is not read", "unknown_encoding"),
 }
 _CURSOR: Final = problem_response("The cursor cannot be read, or belongs to other filters", "bad_cursor")
 _KEY_IS_GONE: Final = problem_response("What this Idempotency-Key made was purged, or is another client's", "not_found")
@@ -142,18 +146,15 @@ def _complete_operation(path: str, operation: Document) -> None:
     responses = operation["responses"]
     parameters = operation.get("parameters", ())
     names = {parameter["name"] for parameter in parameters}
-    for parameter in parameters:
-        if parameter["in"] == "path":
-            parameter["description"] = _PATH_PARAMETERS[parameter["name"]]
-        # A parameter is a text or left out; there is no null in a URL.
-        given = [one for one in parameter["schema"].pop("anyOf", ()) if one != {"type": "null"}]
-        parameter["schema"] |= given[0] if given else {}
+    _complete_parameters(parameters)
     if "401" in responses:
         operation["security"] = [{API_KEY: []}] + ([{STREAM_TICKET: []}] if "ticket" in names else [])
     else:
         operation["security"] = []
     if "requestBody" in operation and path != webhooks.CALLBACK_PATH:
         responses |= _BODY_PROBLEMS
+        if "application/json" in operation["requestBody"]["content"]:
+            responses |= _JSON_PROBLEMS
     if "cursor" in names:
         responses["400"] = _CURSOR
     if "{" not in path and not names & {"task_id"}:
@@ -165,6 +166,15 @@ def _complete_operation(path: str, operation: Document) -> None:
         if "application/problem+json" in responses[status].get("content", {}):
             responses[status] = responses[status] | {"headers": _RETRY_AFTER}
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _complete_parameters(parameters: Iterable[Document]) -> None:
+    for parameter in parameters:
+        if parameter["in"] == "path":
+            parameter.setdefault("description", _PATH_PARAMETERS.get(parameter["name"]))
+        # A parameter is a text or left out; there is no null in a URL.
+        given = [one for one in parameter["schema"].pop("anyOf", ()) if one != {"type": "null"}]
+        parameter["schema"] |= given[0] if given else {}
 
 
 def _complete_submission(path: str, responses: Document, *, replays: bool) -> None:

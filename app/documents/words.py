@@ -9,12 +9,11 @@ from app.limits.hold import Reason
 from app.limits.waiting_for import BACKING_OFF
 from app.rules.task import EntryType
 from app.tempolor.codes import HOLDING
-from app.tempolor.kinds import FAMILIES, KINDS
+from app.tempolor.kinds import ARTIFACTS, FAMILIES, KINDS
 
 _KINDS: Final = [*KINDS, *(family.external_kind for family in FAMILIES.values())]
 _SHOWN_TYPES: Final = {*get_args(EntryType), "status"} - {"changed"}
 _WAIT_REASONS: Final = {*Reason, *HOLDING, BACKING_OFF}
-_ARTIFACTS: Final = {one.name: one.several for family in FAMILIES.values() for one in family.shape.artifacts}
 
 Family = TypeAliasType("Family", Annotated[StrictStr, Field(json_schema_extra={"enum": sorted(FAMILIES)})])
 TaskKind = TypeAliasType(
@@ -34,4 +33,4 @@ WaitReason = TypeAliasType("WaitReason", Annotated[str, Field(json_schema_extra=
 def by_artifact_name(schema: dict[str, Any]) -> None:
     """Name each artifact in the schema of an object of them, instead of allowing any name."""
     one_file, files = schema.pop("additionalProperties")["anyOf"]
-    schema["properties"] = {name: dict(files if several else one_file) for name, several in _ARTIFACTS.items()}
+    schema["properties"] = {name: dict(files if several else one_file) for name, several in ARTIFACTS.items()}

@@ -59,6 +59,8 @@ FailureCode = TypeAliasType(
 EntryType = Literal[
     "accepted",
     "adopted",
+    "archive_ended",
+    "archived",
     "callback",
     "canceled",
     "changed",

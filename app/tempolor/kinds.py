@@ -90,6 +90,10 @@ MIDI = Family(
 )
 
 FAMILIES: Final = {family.name: family for family in (SONG, INSTRUMENTAL, LYRICS, STEMS, MIDI)}
+ARTIFACTS: Final = {
+    artifact.name: artifact.several for family in FAMILIES.values() for artifact in family.shape.artifacts
+}
+"""The names of all artifacts, and whether one may be several files."""
 
 KINDS: Final = {
     kind.name: kind

@@ -46,8 +46,9 @@ AudioUrl = Annotated[
     WebAddress,
     Field(
         title="Audio file",
-        description="A public http(s) URL of the audio, 50 MB at most. The vendor fetches it some time after the "
-        "submission: a link that lives for minutes may be dead by then.",
+        description="A public http(s) URL of the audio, 50 MB at most, or `upload:{id}` for what was uploaded to the "
+        "gateway. The vendor fetches it some time after the submission: a link that lives for minutes may be dead by "
+        "then.",
     ),
 ]
 
@@ -95,8 +96,8 @@ class SongGenerate(_Params):
         WebAddress | None,
         Field(
             title="Track to cover",
-            description="A public http(s) URL of the track to cover, for `action: upload_cover`. The vendor fetches it "
-            "some time after the submission.",
+            description="A public http(s) URL of the track to cover, for `action: upload_cover`, or `upload:{id}` for "
+            "what was uploaded to the gateway. The vendor fetches it some time after the submission.",
         ),
     ] = None
     style_negative: Annotated[

@@ -29,10 +29,10 @@ def problem_name(code: str) -> str:
     return "".join(word.capitalize() for word in code.split("_")) + "Problem"
 
 
-def problem_response(text: str, *codes: str) -> dict[str, Any]:
-    """Describe a problem response for the OpenAPI document. ``codes``: all that it may have."""
-    schemas = [{"$ref": SCHEMAS + problem_name(code)} for code in codes]
-    named = ", ".join(f"`{code}`" for code in codes)
+def problem_response(text: str, code: str, *others: str) -> dict[str, Any]:
+    """Describe a problem response for the OpenAPI document, with all codes that it may have."""
+    schemas = [{"$ref": SCHEMAS + problem_name(one)} for one in (code, *others)]
+    named = ", ".join(f"`{one}`" for one in (code, *others))
     return {
         "description": f"{text} ({named})",
         "content": {"application/problem+json": {"schema": schemas[0] if len(schemas) == 1 else {"oneOf": schemas}}},

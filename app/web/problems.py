@@ -132,6 +132,7 @@ CODES: Final[dict[str, int]] = {code: status for status, code in TABLE.values()}
     "method_not_allowed": 405,
     "orphan": 400,
     "poisoned": 400,
+    "range_not_satisfiable": 416,
     "url_too_long": 414,
 }
 """Every code that a problem may have, with its HTTP status."""

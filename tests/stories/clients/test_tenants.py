@@ -21,6 +21,7 @@ NOTHING = {
     "callback_id": "0192aaaa-0000-7000-8000-000000000001",
     "notification_id": "0192aaaa-0000-7000-8000-000000000002",
     "name": "nobody",
+    "member": "a.flac",
 }
 ALL = (200, 200, 200)
 OWN = (404, 200, 200)
@@ -40,6 +41,11 @@ MATRIX: dict[str, tuple[int, int, int] | None] = {
     # One that is queued has nothing to resolve.
     "POST /v1/tasks/{task_id}/resolve": (403, 403, 409),
     "GET /v1/items/{item_id}": OWN,
+    # The vendor's link: no copies are kept here.
+    "GET /v1/items/{item_id}/artifacts/{name}": (404, 307, 307),
+    "GET /v1/items/{item_id}/artifacts/{name}/members": (404, 410, 410),
+    "GET /v1/items/{item_id}/artifacts/{name}/members/{member}": (404, 410, 410),
+    "POST /v1/uploads": (501, 501, 501),
     "GET /v1/stream": ALL,
     "GET /v1/account": ALL,
     "GET /v1/me": ALL,
@@ -99,7 +105,7 @@ class World:
     async def ids(self, path: str) -> dict[str, str]:
         """Ids of things of studio's, of the sort that a path needs."""
         number, api = next(self.numbers), self.gateway.api
-        if "{name}" in path:
+        if "clients/{name}" in path:
             made = await api.post("/v1/clients", json={"name": f"client {number}"})
             assert made.status_code == 201
             if path.endswith("/data"):
@@ -108,7 +114,7 @@ class World:
         if "{" not in path:
             return {}
         task = await self.task()
-        found = {"task_id": task["id"], "item_id": f"t2m_{number}"}
+        found = {"task_id": task["id"], "item_id": f"t2m_{number}", "name": "audio", "member": "a.flac"}
         if path.endswith(("/retry", "/refresh")) or "{notification_id}" in path:
             assert (await api.post(f"/v1/tasks/{task['id']}/cancel")).status_code == 200
         if "{notification_id}" in path:
