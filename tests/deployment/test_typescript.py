@@ -36,8 +36,12 @@ async def test_its_types_are_those_of_the_document(package: Path) -> None:
 
 
 @on_sqlite
-async def test_it_works_from_node(package: Path, start_gateway: StartGateway, start_sandbox: StartSandbox) -> None:
-    gateway = await start_gateway(await start_sandbox(scale=200), egress_allow_private=True)
+async def test_it_works_from_node(
+    package: Path, tmp_path: Path, start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
+    gateway = await start_gateway(
+        await start_sandbox(scale=200), archive_url=f"file://{tmp_path / 'files'}", egress_allow_private=True
+    )
     made: dict[str, Any] = (await gateway.api.post("/v1/clients", json={"name": "studio"})).json()
     said = await well(
         *("npm", "test"),
@@ -49,7 +53,7 @@ async def test_it_works_from_node(package: Path, start_gateway: StartGateway, st
         },
     )
     assert "# fail 0" in said, said
-    assert "# pass 8" in said, said
+    assert "# pass 9" in said, said
 
 
 @on_sqlite

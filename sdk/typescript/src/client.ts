@@ -129,6 +129,42 @@ export class GatewayClient {
     return this.pages("/v1/tasks", { ...filters, view: "summary" }, options);
   }
 
+  /**
+   * A result file, as the answer of `fetch`: read its `body` to the end, or cancel it. In one attempt; where the
+   * gateway keeps no copy, the vendor's link is followed, without the API key. `member`: of a kept zip, only the file
+   * of this path; `range`: as in `bytes=0-1023`.
+   */
+  getArtifact(
+    itemId: string,
+    name: api.ArtifactName,
+    options: CallOptions & { member?: string | undefined; range?: string | undefined } = {},
+  ): Promise<Response> {
+    const { member, range, signal } = options;
+    const within = member === undefined ? "" : `/members/${member.split("/").map(encodeURIComponent).join("/")}`;
+    const headers: Record<string, string> = range === undefined ? {} : { Range: range };
+    const path = pathOf`/v1/items/${itemId}/artifacts/${name}` + within;
+    return this.transport.open(path, headers, signal ?? new AbortController().signal);
+  }
+
+  /** What is in a kept zip (`stems`, `midi`). */
+  async listArtifactMembers(
+    itemId: string,
+    name: api.ArtifactName,
+    options: CallOptions = {},
+  ): Promise<api.ZipMember[]> {
+    const page: Page<api.ZipMember> = await this.get(pathOf`/v1/items/${itemId}/artifacts/${name}/members`, options);
+    return page.data;
+  }
+
+  /** Hands an audio file of 50 MB at most to the gateway, for the vendor to fetch: its `url` is for `params`. */
+  createUpload(
+    audio: Blob | Uint8Array<ArrayBuffer>,
+    options: CallOptions & { filename?: string | undefined } = {},
+  ): Promise<api.UploadedFile> {
+    const query = { filename: options.filename ?? "upload" };
+    return this.post("/v1/uploads", options, { file: audio, query });
+  }
+
   /** Everything that happened to a task, oldest first. */
   getTaskTimeline(taskId: string, options: CallOptions = {}): AsyncGenerator<api.TimelineEntry, void, void> {
     return this.pages(pathOf`/v1/tasks/${taskId}/timeline`, {}, { ...options, pageSize: 1000 });

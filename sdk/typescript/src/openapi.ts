@@ -115,6 +115,88 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/items/{item_id}/artifacts/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Fetch a result file
+         * @description The file of an artifact: from the archive, whole or by `Range`, with the SHA-256 as its `ETag`; while there is no
+         *     copy, a redirect to the vendor's link.
+         */
+        get: operations["getArtifact"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/items/{item_id}/artifacts/{name}/members": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what is in a zip
+         * @description The files in a kept zip (`stems`, `midi`), in its order.
+         */
+        get: operations["listArtifactMembers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/items/{item_id}/artifacts/{name}/members/{member}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Fetch one file of a zip
+         * @description One file of a kept zip by itself.
+         */
+        get: operations["getArtifactMember"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/uploads": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Upload an input file
+         * @description The raw body, audio of 50 MB at most. Name its `url` in `params` (`url`, `upload_audio_url`): the vendor gets a
+         *     link to it that is good until the task's deadline.
+         */
+        post: operations["createUpload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/tasks/{task_id}": {
         parameters: {
             query?: never;
@@ -125,7 +207,7 @@ export interface paths {
         /**
          * Read a task
          * @description One task with its items. With `wait` the answer is held until the task is final, or with `until=playable` until
-         *     it can be played; when the time is up, after 58 s at most, it is the task as it is.
+         *     it can be played; when the time is up, after 55 s at most, it is the task as it is.
          */
         get: operations["getTask"];
         put?: never;
@@ -801,7 +883,8 @@ export interface paths {
          * Ready
          * @description The database is reachable and takes writes, the schema is at head (or was moved on by a newer release), and the
          *     process is not draining. `reason` says why the database cannot be used, if it cannot. `warnings` is what should be
-         *     mended although the process is ready: `database_unsafe`, `callback_secret_missing`, `clock_skew`.
+         *     mended although the process is ready: `database_unsafe`, `callback_secret_missing`, `callbacks_unreachable`,
+         *     `clock_skew`.
          */
         get: operations["getReadiness"];
         put?: never;
@@ -1125,6 +1208,33 @@ export interface components {
             status: "ok";
         };
         /**
+         * ArchiveOffProblem
+         * @description A problem with the code `archive_off`.
+         * @example {
+         *       "type": "about:blank",
+         *       "title": "Not Implemented",
+         *       "status": 501,
+         *       "code": "archive_off",
+         *       "detail": "A sentence for people."
+         *     }
+         */
+        ArchiveOffProblem: {
+            /** Type */
+            type: string;
+            /** Title */
+            title: string;
+            /** @constant */
+            status: 501;
+            /** @constant */
+            code: "archive_off";
+            /** Detail */
+            detail: string;
+            /** Errors */
+            errors?: components["schemas"]["Fault"][];
+            /** Request Id */
+            request_id?: string;
+        };
+        /**
          * ArchivedCopy
          * @description The gateway's own copy of a result file. `url` is a link to it that lives for days; `reason` says why there
          *     will be none.
@@ -1160,6 +1270,60 @@ export interface components {
             archive: components["schemas"]["ArchivedCopy"] | null;
         };
         /**
+         * ArtifactGoneProblem
+         * @description A problem with the code `artifact_gone`.
+         * @example {
+         *       "type": "about:blank",
+         *       "title": "Gone",
+         *       "status": 410,
+         *       "code": "artifact_gone",
+         *       "detail": "A sentence for people."
+         *     }
+         */
+        ArtifactGoneProblem: {
+            /** Type */
+            type: string;
+            /** Title */
+            title: string;
+            /** @constant */
+            status: 410;
+            /** @constant */
+            code: "artifact_gone";
+            /** Detail */
+            detail: string;
+            /** Errors */
+            errors?: components["schemas"]["Fault"][];
+            /** Request Id */
+            request_id?: string;
+        };
+        /**
+         * ArtifactNotReadyProblem
+         * @description A problem with the code `artifact_not_ready`.
+         * @example {
+         *       "type": "about:blank",
+         *       "title": "Conflict",
+         *       "status": 409,
+         *       "code": "artifact_not_ready",
+         *       "detail": "A sentence for people."
+         *     }
+         */
+        ArtifactNotReadyProblem: {
+            /** Type */
+            type: string;
+            /** Title */
+            title: string;
+            /** @constant */
+            status: 409;
+            /** @constant */
+            code: "artifact_not_ready";
+            /** Detail */
+            detail: string;
+            /** Errors */
+            errors?: components["schemas"]["Fault"][];
+            /** Request Id */
+            request_id?: string;
+        };
+        /**
          * ArtifactOfFiles
          * @description A result that is one file, a zip say, or several: then `url` is the list or the object of URLs that the vendor
          *     sent.
@@ -1181,6 +1345,33 @@ export interface components {
          * @enum {string}
          */
         ArtifactStatus: "pending" | "ready" | "failed";
+        /**
+         * ArtifactUnknownProblem
+         * @description A problem with the code `artifact_unknown`.
+         * @example {
+         *       "type": "about:blank",
+         *       "title": "Not Found",
+         *       "status": 404,
+         *       "code": "artifact_unknown",
+         *       "detail": "A sentence for people."
+         *     }
+         */
+        ArtifactUnknownProblem: {
+            /** Type */
+            type: string;
+            /** Title */
+            title: string;
+            /** @constant */
+            status: 404;
+            /** @constant */
+            code: "artifact_unknown";
+            /** Detail */
+            detail: string;
+            /** Errors */
+            errors?: components["schemas"]["Fault"][];
+            /** Request Id */
+            request_id?: string;
+        };
         /** @description Result files by name. Those that the kind always has are there from the start, as `pending`. */
         Artifacts: {
             stream?: components["schemas"]["Artifact"];
@@ -1429,7 +1620,7 @@ export interface components {
             done: boolean;
         };
         /** @enum {string} */
-        ErrorCode: "bad_cursor" | "bad_request" | "conflict" | "database_in_use" | "database_unsuitable" | "forbidden" | "head_too_large" | "http_error" | "idempotency_mismatch" | "incomplete" | "internal_error" | "invalid_json" | "invalid_request" | "malformed" | "method_not_allowed" | "not_found" | "not_refreshed" | "orphan" | "payload_too_large" | "poisoned" | "schema_not_at_head" | "too_many_failures" | "too_slow" | "unauthenticated" | "unavailable" | "unknown_encoding" | "url_too_long" | "vendor_failed" | "vendor_paused";
+        ErrorCode: "archive_off" | "artifact_gone" | "artifact_not_ready" | "artifact_unknown" | "bad_cursor" | "bad_request" | "conflict" | "database_in_use" | "database_unsuitable" | "forbidden" | "head_too_large" | "http_error" | "idempotency_mismatch" | "incomplete" | "internal_error" | "invalid_json" | "invalid_request" | "malformed" | "method_not_allowed" | "not_found" | "not_refreshed" | "orphan" | "payload_too_large" | "poisoned" | "range_not_satisfiable" | "schema_not_at_head" | "too_many_failures" | "too_slow" | "unauthenticated" | "unavailable" | "unknown_encoding" | "url_too_long" | "vendor_failed" | "vendor_paused" | "zip_refused";
         /**
          * ExpectedTime
          * @description Between these times eight of ten tasks of its kind became playable lately.
@@ -1953,6 +2144,13 @@ export interface components {
             /** Webhook Events */
             webhook_events?: components["schemas"]["NotificationType"][] | null;
         };
+        /** MemberPage */
+        MemberPage: {
+            /** Data */
+            data: components["schemas"]["ZipMember"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /**
          * MethodNotAllowedProblem
          * @description A problem with the code `method_not_allowed`.
@@ -1988,7 +2186,7 @@ export interface components {
             /**
              * Audio file
              * Format: uri
-             * @description A public http(s) URL of the audio, 50 MB at most. The vendor fetches it some time after the submission: a link that lives for minutes may be dead by then.
+             * @description A public http(s) URL of the audio, 50 MB at most, or `upload:{id}` for what was uploaded to the gateway. The vendor fetches it some time after the submission: a link that lives for minutes may be dead by then.
              */
             url: string;
             /**
@@ -2313,6 +2511,33 @@ export interface components {
             request_id?: string;
         };
         /**
+         * RangeNotSatisfiableProblem
+         * @description A problem with the code `range_not_satisfiable`.
+         * @example {
+         *       "type": "about:blank",
+         *       "title": "Requested Range Not Satisfiable",
+         *       "status": 416,
+         *       "code": "range_not_satisfiable",
+         *       "detail": "A sentence for people."
+         *     }
+         */
+        RangeNotSatisfiableProblem: {
+            /** Type */
+            type: string;
+            /** Title */
+            title: string;
+            /** @constant */
+            status: 416;
+            /** @constant */
+            code: "range_not_satisfiable";
+            /** Detail */
+            detail: string;
+            /** Errors */
+            errors?: components["schemas"]["Fault"][];
+            /** Request Id */
+            request_id?: string;
+        };
+        /**
          * Readiness
          * @description `checks`: the result of each check. `warnings`: what should be mended although the process is ready. `reason`:
          *     why the database cannot be used.
@@ -2553,7 +2778,7 @@ export interface components {
             action?: string | null;
             /**
              * Track to cover
-             * @description A public http(s) URL of the track to cover, for `action: upload_cover`. The vendor fetches it some time after the submission.
+             * @description A public http(s) URL of the track to cover, for `action: upload_cover`, or `upload:{id}` for what was uploaded to the gateway. The vendor fetches it some time after the submission.
              */
             upload_audio_url?: string | null;
             /**
@@ -2614,7 +2839,7 @@ export interface components {
             /**
              * Audio file
              * Format: uri
-             * @description A public http(s) URL of the audio, 50 MB at most. The vendor fetches it some time after the submission: a link that lives for minutes may be dead by then.
+             * @description A public http(s) URL of the audio, 50 MB at most, or `upload:{id}` for what was uploaded to the gateway. The vendor fetches it some time after the submission: a link that lives for minutes may be dead by then.
              */
             url: string;
             /**
@@ -3086,7 +3311,7 @@ export interface components {
             };
         };
         /** @enum {string} */
-        TimelineType: "accepted" | "adopted" | "callback" | "canceled" | "expired" | "given_back" | "lease_lapsed" | "not_confirmed" | "notification" | "outcome_unknown" | "query" | "query_failed" | "recovered" | "refused" | "replayed" | "resolved" | "status" | "submitted" | "submitting";
+        TimelineType: "accepted" | "adopted" | "archive_ended" | "archived" | "callback" | "canceled" | "expired" | "given_back" | "lease_lapsed" | "not_confirmed" | "notification" | "outcome_unknown" | "query" | "query_failed" | "recovered" | "refused" | "replayed" | "resolved" | "status" | "submitted" | "submitting";
         /**
          * TooManyFailuresProblem
          * @description A problem with the code `too_many_failures`.
@@ -3249,6 +3474,27 @@ export interface components {
          */
         Until: "playable" | "final";
         /**
+         * UploadedFile
+         * @description An input file. `url` is what a task's params name it by; it goes at `expires_at` unless a task needs it.
+         */
+        UploadedFile: {
+            /** Id */
+            id: string;
+            /** Url */
+            url: string;
+            /** Bytes */
+            bytes: number;
+            /** Sha256 */
+            sha256: string;
+            /** Media Type */
+            media_type: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+        };
+        /**
          * VendorFailedProblem
          * @description A problem with the code `vendor_failed`.
          * @example {
@@ -3353,6 +3599,45 @@ export interface components {
             /** Next Probe At */
             next_probe_at: string | null;
             underneath: components["schemas"]["Underneath"] | null;
+        };
+        /**
+         * ZipMember
+         * @description A file in a zip. `name` is its path there.
+         */
+        ZipMember: {
+            /** Name */
+            name: string;
+            /** Bytes */
+            bytes: number;
+            /** Media Type */
+            media_type: string;
+        };
+        /**
+         * ZipRefusedProblem
+         * @description A problem with the code `zip_refused`.
+         * @example {
+         *       "type": "about:blank",
+         *       "title": "Unprocessable Entity",
+         *       "status": 422,
+         *       "code": "zip_refused",
+         *       "detail": "A sentence for people."
+         *     }
+         */
+        ZipRefusedProblem: {
+            /** Type */
+            type: string;
+            /** Title */
+            title: string;
+            /** @constant */
+            status: 422;
+            /** @constant */
+            code: "zip_refused";
+            /** Detail */
+            detail: string;
+            /** Errors */
+            errors?: components["schemas"]["Fault"][];
+            /** Request Id */
+            request_id?: string;
         };
     };
     responses: never;
@@ -4173,6 +4458,546 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Over capacity, or the database is away (`unavailable`) */
+            503: {
+                headers: {
+                    /** @description seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnavailableProblem"];
+                };
+            };
+        };
+    };
+    getArtifact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The vendor's id of an item. */
+                item_id: string;
+                /** @description The name of an artifact. */
+                name: "stream" | "audio" | "audio_hi" | "bgm" | "stems" | "midi";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description The range of it that was asked for */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The reader has it already */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The gateway keeps no copy (yet): the vendor's link, while it is good */
+            307: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No API key, or one that nobody has (`unauthenticated`) */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Not allowed to this client (`forbidden`) */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ForbiddenProblem"];
+                };
+            };
+            /** @description There is no such item, or no such artifact of it (`not_found`, `artifact_unknown`) */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["NotFoundProblem"] | components["schemas"]["ArtifactUnknownProblem"];
+                };
+            };
+            /** @description It is not there yet (`artifact_not_ready`) */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ArtifactNotReadyProblem"];
+                };
+            };
+            /** @description Its link has expired, and no copy is kept (`artifact_gone`) */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ArtifactGoneProblem"];
+                };
+            };
+            /** @description No range within the file, or several (`range_not_satisfiable`) */
+            416: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RangeNotSatisfiableProblem"];
+                };
+            };
+            /** @description The request is not valid (`invalid_request`) */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InvalidRequestProblem"];
+                };
+            };
+            /** @description Too many wrong keys from this address (`too_many_failures`) */
+            429: {
+                headers: {
+                    /** @description seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["TooManyFailuresProblem"];
+                };
+            };
+            /** @description The headers are too large (`head_too_large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["HeadTooLargeProblem"];
+                };
+            };
+            /** @description A fault of the gateway, which is in its log (`internal_error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Over capacity, or the database is away (`unavailable`) */
+            503: {
+                headers: {
+                    /** @description seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnavailableProblem"];
+                };
+            };
+        };
+    };
+    listArtifactMembers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The vendor's id of an item. */
+                item_id: string;
+                /** @description The name of an artifact. */
+                name: "stream" | "audio" | "audio_hi" | "bgm" | "stems" | "midi";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberPage"];
+                };
+            };
+            /** @description No API key, or one that nobody has (`unauthenticated`) */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Not allowed to this client (`forbidden`) */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ForbiddenProblem"];
+                };
+            };
+            /** @description There is no such item, or no such artifact of it (`not_found`, `artifact_unknown`) */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["NotFoundProblem"] | components["schemas"]["ArtifactUnknownProblem"];
+                };
+            };
+            /** @description It is not there yet (`artifact_not_ready`) */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ArtifactNotReadyProblem"];
+                };
+            };
+            /** @description Its link has expired, and no copy is kept (`artifact_gone`) */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ArtifactGoneProblem"];
+                };
+            };
+            /** @description The request is not valid, or the zip is not one to be opened (`invalid_request`, `zip_refused`) */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InvalidRequestProblem"] | components["schemas"]["ZipRefusedProblem"];
+                };
+            };
+            /** @description Too many wrong keys from this address (`too_many_failures`) */
+            429: {
+                headers: {
+                    /** @description seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["TooManyFailuresProblem"];
+                };
+            };
+            /** @description The headers are too large (`head_too_large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["HeadTooLargeProblem"];
+                };
+            };
+            /** @description A fault of the gateway, which is in its log (`internal_error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Over capacity, or the database is away (`unavailable`) */
+            503: {
+                headers: {
+                    /** @description seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnavailableProblem"];
+                };
+            };
+        };
+    };
+    getArtifactMember: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The vendor's id of an item. */
+                item_id: string;
+                /** @description The name of an artifact. */
+                name: "stream" | "audio" | "audio_hi" | "bgm" | "stems" | "midi";
+                /** @description The path of a file within the zip. */
+                member: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description The range of it that was asked for */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The reader has it already */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The gateway keeps no copy (yet): the vendor's link, while it is good */
+            307: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No API key, or one that nobody has (`unauthenticated`) */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Not allowed to this client (`forbidden`) */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ForbiddenProblem"];
+                };
+            };
+            /** @description There is no such item, or no such artifact of it (`not_found`, `artifact_unknown`) */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["NotFoundProblem"] | components["schemas"]["ArtifactUnknownProblem"];
+                };
+            };
+            /** @description It is not there yet (`artifact_not_ready`) */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ArtifactNotReadyProblem"];
+                };
+            };
+            /** @description Its link has expired, and no copy is kept (`artifact_gone`) */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ArtifactGoneProblem"];
+                };
+            };
+            /** @description No range within the file, or several (`range_not_satisfiable`) */
+            416: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RangeNotSatisfiableProblem"];
+                };
+            };
+            /** @description The request is not valid, or the zip is not one to be opened (`invalid_request`, `zip_refused`) */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InvalidRequestProblem"] | components["schemas"]["ZipRefusedProblem"];
+                };
+            };
+            /** @description Too many wrong keys from this address (`too_many_failures`) */
+            429: {
+                headers: {
+                    /** @description seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["TooManyFailuresProblem"];
+                };
+            };
+            /** @description The headers are too large (`head_too_large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["HeadTooLargeProblem"];
+                };
+            };
+            /** @description A fault of the gateway, which is in its log (`internal_error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Over capacity, or the database is away (`unavailable`) */
+            503: {
+                headers: {
+                    /** @description seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnavailableProblem"];
+                };
+            };
+        };
+    };
+    createUpload: {
+        parameters: {
+            query?: {
+                /** @description what the file is called */
+                filename?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadedFile"];
+                };
+            };
+            /** @description No API key, or one that nobody has (`unauthenticated`) */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Not allowed to this client (`forbidden`) */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ForbiddenProblem"];
+                };
+            };
+            /** @description The body did not come in time (`too_slow`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["TooSlowProblem"];
+                };
+            };
+            /** @description The body is too large (`payload_too_large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["PayloadTooLargeProblem"];
+                };
+            };
+            /** @description The request is not valid (`invalid_request`) */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InvalidRequestProblem"];
+                };
+            };
+            /** @description Too many wrong keys from this address (`too_many_failures`) */
+            429: {
+                headers: {
+                    /** @description seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["TooManyFailuresProblem"];
+                };
+            };
+            /** @description The headers are too large (`head_too_large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["HeadTooLargeProblem"];
+                };
+            };
+            /** @description A fault of the gateway, which is in its log (`internal_error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway keeps no files (`archive_off`) */
+            501: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ArchiveOffProblem"];
                 };
             };
             /** @description Over capacity, or the database is away (`unavailable`) */

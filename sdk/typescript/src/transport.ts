@@ -20,6 +20,8 @@ export type Method = "GET" | "POST" | "PATCH";
 export interface Call {
   query?: Query;
   body?: unknown;
+  /** A body that is sent as it is. */
+  file?: Blob | Uint8Array<ArrayBuffer>;
   idempotencyKey?: string | undefined;
   /** How long the gateway may hold the answer. */
   holdMs?: number;
@@ -52,6 +54,9 @@ export class Transport {
     const timer = setTimeout(() => late.abort(), this.connection.timeoutMs);
     try {
       const answer = await this.fetch("GET", path, { headers }, AbortSignal.any([signal, late.signal]), signal);
+      // To where a file is kept, without the API key: what asks for more than a plain GET is not sent elsewhere.
+      const elsewhere = answer.status === 307 ? answer.headers.get("location") : null;
+      if (elsewhere !== null) return await this.elsewhere(elsewhere, headers["Range"], signal);
       if (!answer.ok) throw errorOf(answer, await answer.text());
       return answer;
     } finally {
@@ -59,12 +64,28 @@ export class Transport {
     }
   }
 
+  private async elsewhere(url: string, range: string | undefined, signal: AbortSignal): Promise<Response> {
+    try {
+      const answer = await this.connection.fetch(url, { signal, headers: range === undefined ? {} : { Range: range } });
+      if (answer.ok) return answer;
+      await answer.body?.cancel();
+      const detail = `the vendor's link was answered with HTTP ${answer.status}`;
+      throw new GatewayError(detail, "unexpected_answer", { status: answer.status });
+    } catch (cause) {
+      throw cause instanceof GatewayError ? cause : translated(cause, signal);
+    }
+  }
+
   private async attempt(method: Method, path: string, call: Call): Promise<unknown> {
     const late = AbortSignal.timeout(Math.ceil(this.connection.timeoutMs + (call.holdMs ?? 0)));
     const signal = call.signal === undefined ? late : AbortSignal.any([late, call.signal]);
     const headers: Record<string, string> = {};
-    const init: { headers: Record<string, string>; body?: string } = { headers };
+    const init: { headers: Record<string, string>; body?: BodyInit } = { headers };
     if (call.idempotencyKey !== undefined) headers["Idempotency-Key"] = call.idempotencyKey;
+    if (call.file !== undefined) {
+      headers["Content-Type"] = "application/octet-stream";
+      init.body = call.file;
+    }
     if (call.body !== undefined) {
       headers["Content-Type"] = "application/json";
       init.body = JSON.stringify(call.body);
@@ -82,7 +103,7 @@ export class Transport {
   private async fetch(
     method: Method,
     path: string,
-    init: { headers: Record<string, string>; body?: string },
+    init: { headers: Record<string, string>; body?: BodyInit },
     signal: AbortSignal,
     callers: AbortSignal | undefined,
   ): Promise<Response> {

@@ -137,6 +137,30 @@ test("notifications are verified, looked at, and sent again", async () => {
   assert.equal((await gateway.testWebhook(hook)).delivered, true);
 });
 
+test("files are uploaded, listed and fetched, or the reason is told", async () => {
+  const audio = new Uint8Array(Buffer.from("fLaC" + "x".repeat(2000)));
+  const uploaded = await gateway.createUpload(audio, { filename: "harbour.flac" });
+  assert.equal(uploaded.bytes, audio.length);
+  const task = await gateway.createTask({ kind: "stems.create", params: { url: uploaded.url } });
+  const ended = await gateway.waitForTask(task.id, { timeoutMs: 60_000 });
+  const item = ended.items[0];
+  assert.ok(item);
+  assert.equal((await failing(gateway.getArtifact(item.item_id, "midi"))).code, "artifact_unknown");
+  const file = await gateway.getArtifact(item.item_id, "stems");
+  assert.ok((await file.arrayBuffer()).byteLength > 0);
+  for (let turn = 0; turn < 200; turn++) {
+    const copy = (await gateway.getTask(task.id)).items[0]?.artifacts.stems?.archive;
+    if (copy?.status !== "pending") break;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  // The sandbox's zips are empty.
+  assert.deepEqual(await gateway.listArtifactMembers(item.item_id, "stems"), []);
+  const missing = await failing(gateway.getArtifact(item.item_id, "stems", { member: "a folder/vocals.flac" }));
+  assert.equal(missing.code, "not_found");
+  const part = await gateway.getArtifact(item.item_id, "stems", { range: "bytes=0-1" });
+  assert.deepEqual([part.status, await part.text()], [206, "PK"]);
+});
+
 test("a client knows itself", async () => {
   const me = await gateway.getMe();
   assert.equal(me.name, "studio");
