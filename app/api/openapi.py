@@ -64,6 +64,7 @@ _PATH_PARAMETERS: Final = {
     "callback_id": "The id of a received callback.",
     "name": "The name of a client.",
     "member": "The path of a file within the zip.",
+    "form": "The form of the file.",
     "family": "What the vendor was asked for.",
     "token": "Binds the callback to its task; whoever knows it may call back.",
 }

@@ -60,6 +60,7 @@ EntryType = Literal[
     "accepted",
     "adopted",
     "archive_ended",
+    "archive_retried",
     "archived",
     "callback",
     "canceled",

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
@@ -18,7 +18,7 @@ from app.rules.status import TaskStatus
 from app.watching.waits import LATEST_ANSWER_S, Until
 from app.watching.watch import Watch
 from app.web import cursors
-from app.web.answers import PROBLEMS, json_answer, problem_response
+from app.web.answers import PROBLEMS, Responses, json_answer, problem_response
 from app.web.parameters import RequestTime, storable, uuid_of
 from app.web.request_ids import ARRIVED_AT
 from app.web.services import service
@@ -149,9 +149,12 @@ async def get_task_timeline(
     return json_answer({"data": entries, "next_cursor": cursors.make_seq(last_seq, filters) if last_seq else None})
 
 
-_LYRICS: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "The lines with their times", "content": {"text/plain": {}}},
-    409: problem_response("There are no aligned lyrics yet (`artifact_not_ready`)"),
+_LYRICS: Final[Responses] = {
+    200: {
+        "description": "The lines with their times",
+        "content": {key: {"schema": {"type": "string"}} for key in ("text/plain", "application/x-subrip")},
+    },
+    409: problem_response("There are no aligned lyrics yet", "artifact_not_ready"),
 }
 
 

@@ -24,7 +24,7 @@ from tempolor_gateway_client.own import (
     UploadedFile,
     ZipMember,
 )
-from tempolor_gateway_client.requests import UNCHANGED, NewTask, Unchanged, Until, View
+from tempolor_gateway_client.requests import UNCHANGED, LyricsForm, NewTask, Unchanged, Until, View
 from tempolor_gateway_client.results import Document, Made, Task, TimelineEntry
 from tempolor_gateway_client.retries import Retries
 from tempolor_gateway_client.transport import Transport
@@ -175,6 +175,11 @@ class AsyncGatewayClient:
         """What is in a kept zip (``stems``, ``midi``). Raises as ``save_artifact`` does."""
         path = f"/v1/items/{_segment(item_id)}/artifacts/{_segment(name)}/members"
         return results.read_all(own.zip_member, await self._transport.get(path))
+
+    async def lyrics(self, item_id: str, form: LyricsForm = "lrc") -> str:
+        """The aligned lyrics of an item as the text of a subtitle file. Raises ``NotFound``, and ``Conflict`` where
+        there are none yet."""
+        return await self._transport.get_text(f"/v1/items/{_segment(item_id)}/lyrics.{form}")
 
     async def upload(self, audio: bytes, filename: str = "upload") -> UploadedFile:
         """Hand an audio file of 50 MB at most to the gateway, for the vendor to fetch: its ``url`` is for ``params``.

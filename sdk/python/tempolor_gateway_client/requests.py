@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 Until = Literal["playable", "final"]
 """What to wait for."""
+LyricsForm = Literal["lrc", "srt"]
 View = Literal["full", "summary"]
 """``summary``: items without ``lyrics``, ``lyrics_sections`` and ``vendor``, most of what a song weighs."""
 

@@ -20,7 +20,7 @@ from tempolor_gateway_client.own import (
     UploadedFile,
     ZipMember,
 )
-from tempolor_gateway_client.requests import UNCHANGED, NewTask, Unchanged, Until, View
+from tempolor_gateway_client.requests import UNCHANGED, LyricsForm, NewTask, Unchanged, Until, View
 from tempolor_gateway_client.results import Task, TimelineEntry
 from tempolor_gateway_client.retries import Retries
 
@@ -141,6 +141,10 @@ class GatewayClient:
     def artifact_members(self, item_id: str, name: str) -> tuple[ZipMember, ...]:
         """What is in a kept zip."""
         return self._thread.run(self._client.artifact_members(item_id, name))
+
+    def lyrics(self, item_id: str, form: LyricsForm = "lrc") -> str:
+        """The aligned lyrics of an item as the text of a subtitle file."""
+        return self._thread.run(self._client.lyrics(item_id, form))
 
     def upload(self, audio: bytes, filename: str = "upload") -> UploadedFile:
         """Hand an audio file to the gateway, for the vendor to fetch."""

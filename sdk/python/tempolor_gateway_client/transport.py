@@ -66,6 +66,10 @@ class Transport:
         """The JSON of a GET. ``hold_s``: how long the gateway may hold the answer. Raises ``GatewayError``."""
         return await self._call("GET", path, params=query or {}, hold_s=hold_s)
 
+    async def get_text(self, path: str) -> str:
+        """The text of a GET. Raises ``GatewayError``."""
+        return str(await self._call("GET", path, is_json=False))
+
     async def post(self, path: str, document: Any = None, *, idempotency_key: str | None = None) -> Any:
         """The JSON of a POST. It is repeated like a GET, so it must be one that may arrive twice. Raises
         ``GatewayError``."""
@@ -108,13 +112,15 @@ class Transport:
                 outage = outage or Outage(self.retries)
                 await outage.pause(error)
 
-    async def _attempt(self, method: str, path: str, limit_s: float, **given: Any) -> Any:
+    async def _attempt(self, method: str, path: str, limit_s: float, *, is_json: bool = True, **given: Any) -> Any:
         request = self._http.build_request(method, path, timeout=limit_s, **given)
         with _translated():
             async with asyncio.timeout(limit_s):
                 answer = await self._http.send(request)
         if not answer.is_success:
             raise error_of(answer.status_code, answer.headers, answer.content)
+        if not is_json:
+            return answer.text
         try:
             return answer.json()
         except ValueError:

@@ -156,6 +156,12 @@ export class GatewayClient {
     return page.data;
   }
 
+  /** The aligned lyrics of an item as the text of a subtitle file. */
+  getLyrics(itemId: string, form: "lrc" | "srt" = "lrc", options: CallOptions = {}): Promise<string> {
+    const path = pathOf`/v1/items/${itemId}/lyrics.` + form;
+    return this.transport.json("GET", path, { isText: true, signal: options.signal });
+  }
+
   /** Hands an audio file of 50 MB at most to the gateway, for the vendor to fetch: its `url` is for `params`. */
   createUpload(
     audio: Blob | Uint8Array<ArrayBuffer>,

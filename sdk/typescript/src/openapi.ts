@@ -115,7 +115,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/items/{item_id}/artifacts/{name}": {
+    "/v1/items/{item_id}/artifacts/{name}/members/{member}": {
         parameters: {
             query?: never;
             header?: never;
@@ -123,11 +123,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Fetch a result file
-         * @description The file of an artifact: from the archive, whole or by `Range`, with the SHA-256 as its `ETag`; while there is no
-         *     copy, a redirect to the vendor's link.
+         * Fetch one file of a zip
+         * @description One file of a kept zip by itself.
          */
-        get: operations["getArtifact"];
+        get: operations["getArtifactMember"];
         put?: never;
         post?: never;
         delete?: never;
@@ -156,7 +155,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/items/{item_id}/artifacts/{name}/members/{member}": {
+    "/v1/items/{item_id}/artifacts/{name}": {
         parameters: {
             query?: never;
             header?: never;
@@ -164,10 +163,11 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Fetch one file of a zip
-         * @description One file of a kept zip by itself.
+         * Fetch a result file
+         * @description The file of an artifact: from the archive, whole or by `Range`, with the SHA-256 as its `ETag`; while there is no
+         *     copy, a redirect to the vendor's link.
          */
-        get: operations["getArtifactMember"];
+        get: operations["getArtifact"];
         put?: never;
         post?: never;
         delete?: never;
@@ -230,6 +230,26 @@ export interface paths {
          * @description Everything that happened, oldest first. Where `next_cursor` is not null, newer entries follow.
          */
         get: operations["getTaskTimeline"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/items/{item_id}/lyrics.{form}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Fetch aligned lyrics as LRC or SRT
+         * @description The aligned lyrics of an item as a subtitle file, made of its `lyrics_sections`.
+         */
+        get: operations["getLyrics"];
         put?: never;
         post?: never;
         delete?: never;
@@ -3311,7 +3331,7 @@ export interface components {
             };
         };
         /** @enum {string} */
-        TimelineType: "accepted" | "adopted" | "archive_ended" | "archived" | "callback" | "canceled" | "expired" | "given_back" | "lease_lapsed" | "not_confirmed" | "notification" | "outcome_unknown" | "query" | "query_failed" | "recovered" | "refused" | "replayed" | "resolved" | "status" | "submitted" | "submitting";
+        TimelineType: "accepted" | "adopted" | "archive_ended" | "archive_retried" | "archived" | "callback" | "canceled" | "expired" | "given_back" | "lease_lapsed" | "not_confirmed" | "notification" | "outcome_unknown" | "query" | "query_failed" | "recovered" | "refused" | "replayed" | "resolved" | "status" | "submitted" | "submitting";
         /**
          * TooManyFailuresProblem
          * @description A problem with the code `too_many_failures`.
@@ -4473,7 +4493,7 @@ export interface operations {
             };
         };
     };
-    getArtifact: {
+    getArtifactMember: {
         parameters: {
             query?: never;
             header?: never;
@@ -4482,6 +4502,8 @@ export interface operations {
                 item_id: string;
                 /** @description The name of an artifact. */
                 name: "stream" | "audio" | "audio_hi" | "bgm" | "stems" | "midi";
+                /** @description The path of a file within the zip. */
+                member: string;
             };
             cookie?: never;
         };
@@ -4571,13 +4593,13 @@ export interface operations {
                     "application/problem+json": components["schemas"]["RangeNotSatisfiableProblem"];
                 };
             };
-            /** @description The request is not valid (`invalid_request`) */
+            /** @description The request is not valid, or the zip is refused (`invalid_request`, `zip_refused`) */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["InvalidRequestProblem"];
+                    "application/problem+json": components["schemas"]["InvalidRequestProblem"] | components["schemas"]["ZipRefusedProblem"];
                 };
             };
             /** @description Too many wrong keys from this address (`too_many_failures`) */
@@ -4690,7 +4712,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ArtifactGoneProblem"];
                 };
             };
-            /** @description The request is not valid, or the zip is not one to be opened (`invalid_request`, `zip_refused`) */
+            /** @description The request is not valid, or the zip is refused (`invalid_request`, `zip_refused`) */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4741,7 +4763,7 @@ export interface operations {
             };
         };
     };
-    getArtifactMember: {
+    getArtifact: {
         parameters: {
             query?: never;
             header?: never;
@@ -4750,8 +4772,6 @@ export interface operations {
                 item_id: string;
                 /** @description The name of an artifact. */
                 name: "stream" | "audio" | "audio_hi" | "bgm" | "stems" | "midi";
-                /** @description The path of a file within the zip. */
-                member: string;
             };
             cookie?: never;
         };
@@ -4841,13 +4861,13 @@ export interface operations {
                     "application/problem+json": components["schemas"]["RangeNotSatisfiableProblem"];
                 };
             };
-            /** @description The request is not valid, or the zip is not one to be opened (`invalid_request`, `zip_refused`) */
+            /** @description The request is not valid (`invalid_request`) */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["InvalidRequestProblem"] | components["schemas"]["ZipRefusedProblem"];
+                    "application/problem+json": components["schemas"]["InvalidRequestProblem"];
                 };
             };
             /** @description Too many wrong keys from this address (`too_many_failures`) */
@@ -5176,6 +5196,117 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["NotFoundProblem"];
+                };
+            };
+            /** @description The request is not valid (`invalid_request`) */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InvalidRequestProblem"];
+                };
+            };
+            /** @description Too many wrong keys from this address (`too_many_failures`) */
+            429: {
+                headers: {
+                    /** @description seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["TooManyFailuresProblem"];
+                };
+            };
+            /** @description The headers are too large (`head_too_large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["HeadTooLargeProblem"];
+                };
+            };
+            /** @description A fault of the gateway, which is in its log (`internal_error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Over capacity, or the database is away (`unavailable`) */
+            503: {
+                headers: {
+                    /** @description seconds to wait */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnavailableProblem"];
+                };
+            };
+        };
+    };
+    getLyrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The vendor's id of an item. */
+                item_id: string;
+                /** @description The form of the file. */
+                form: "lrc" | "srt";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The lines with their times */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                    "application/x-subrip": string;
+                };
+            };
+            /** @description No API key, or one that nobody has (`unauthenticated`) */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Not allowed to this client (`forbidden`) */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ForbiddenProblem"];
+                };
+            };
+            /** @description There is no such thing, or it is another client's (`not_found`) */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["NotFoundProblem"];
+                };
+            };
+            /** @description There are no aligned lyrics yet (`artifact_not_ready`) */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ArtifactNotReadyProblem"];
                 };
             };
             /** @description The request is not valid (`invalid_request`) */

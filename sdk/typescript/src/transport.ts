@@ -20,6 +20,8 @@ export type Method = "GET" | "POST" | "PATCH";
 export interface Call {
   query?: Query;
   body?: unknown;
+  /** Whether the answer is a text, and no JSON. */
+  isText?: boolean;
   /** A body that is sent as it is. */
   file?: Blob | Uint8Array<ArrayBuffer>;
   idempotencyKey?: string | undefined;
@@ -93,6 +95,7 @@ export class Transport {
     const answer = await this.fetch(method, path + queryOf(call.query), init, signal, call.signal);
     const text = await read(answer, call.signal);
     if (!answer.ok) throw errorOf(answer, text);
+    if (call.isText) return text;
     try {
       return JSON.parse(text) as unknown;
     } catch (cause) {

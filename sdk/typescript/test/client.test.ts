@@ -65,6 +65,7 @@ test("a task is submitted once, waited for, and read", async () => {
   assert.equal(ended.status, "succeeded");
   assert.deepEqual(await gateway.getTask(task.id), ended);
   assert.deepEqual((await gateway.getTaskOfItem(item.item_id)).id, task.id);
+  assert.match(await gateway.getLyrics(item.item_id, "srt"), /-->/);
   const timeline = await all(gateway.getTaskTimeline(task.id));
   assert.equal(timeline[0]?.type, "accepted");
   assert.equal((await gateway.refreshTask(task.id)).id, task.id);

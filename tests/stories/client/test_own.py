@@ -114,6 +114,8 @@ async def test_lists_are_light_and_narrowed_by_the_end(
     assert light.items[0].artifacts["audio"].status == "ready"
     assert [one async for one in client.list(finished_before=task.created_at)] == []
     assert (await client.get_by_item("t2m_1")).id == task.id
+    assert "la" in await client.lyrics("t2m_1")
+    assert "-->" in await client.lyrics("t2m_1", "srt")
 
 
 @on_sqlite

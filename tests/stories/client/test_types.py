@@ -104,6 +104,7 @@ ACTIONS = {
     "getArtifactMember": "save_artifact",
     "listArtifactMembers": "artifact_members",
     "createUpload": "upload",
+    "getLyrics": "lyrics",
 }
 
 

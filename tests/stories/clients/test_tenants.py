@@ -22,6 +22,7 @@ NOTHING = {
     "notification_id": "0192aaaa-0000-7000-8000-000000000002",
     "name": "nobody",
     "member": "a.flac",
+    "form": "lrc",
 }
 ALL = (200, 200, 200)
 OWN = (404, 200, 200)
@@ -45,6 +46,7 @@ MATRIX: dict[str, tuple[int, int, int] | None] = {
     "GET /v1/items/{item_id}/artifacts/{name}": (404, 307, 307),
     "GET /v1/items/{item_id}/artifacts/{name}/members": (404, 410, 410),
     "GET /v1/items/{item_id}/artifacts/{name}/members/{member}": (404, 410, 410),
+    "GET /v1/items/{item_id}/lyrics.{form}": OWN,
     "POST /v1/uploads": (501, 501, 501),
     "GET /v1/stream": ALL,
     "GET /v1/account": ALL,
@@ -114,7 +116,7 @@ class World:
         if "{" not in path:
             return {}
         task = await self.task()
-        found = {"task_id": task["id"], "item_id": f"t2m_{number}", "name": "audio", "member": "a.flac"}
+        found = {"task_id": task["id"], "item_id": f"t2m_{number}", "name": "audio", "member": "a.flac", "form": "lrc"}
         if path.endswith(("/retry", "/refresh")) or "{notification_id}" in path:
             assert (await api.post(f"/v1/tasks/{task['id']}/cancel")).status_code == 200
         if "{notification_id}" in path:

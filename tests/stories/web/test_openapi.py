@@ -191,7 +191,13 @@ async def test_what_clients_are_answered_is_what_the_document_says(
     }
     asked = 0
     for path, method, operation in operations():
-        if method != "get" or "/artifacts/" in path or path.endswith("/stream") or path == "/metrics":
+        if (
+            method != "get"
+            or "/artifacts/" in path
+            or "/lyrics." in path
+            or path.endswith("/stream")
+            or path == "/metrics"
+        ):
             continue
         for query in ("", "?view=summary") if path == "/v1/tasks" else ("",):
             answer = await gateway.api.get(path.format(**ids) + query)
