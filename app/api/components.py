@@ -13,7 +13,7 @@ from app.notifications.routes import PingRequest, RedeliverRequest
 from app.submissions.hold_routes import HoldRequest, RecoverRequest
 from app.tempolor.kinds import KINDS
 from app.web.answers import SCHEMAS, problem_name
-from app.web.problems import CODES
+from app.web.problems import CODES, TABLE
 
 Schema = dict[str, Any]
 BODIES: Final[tuple[type[BaseModel], ...]] = (
@@ -30,6 +30,15 @@ BODIES: Final[tuple[type[BaseModel], ...]] = (
     TaskRequest,
 )
 """Every model that ``documented`` names."""
+
+_WITHOUT_ERROR: Final = {
+    "head_too_large": "The headers of the request are too large.",
+    "internal_error": "A fault of the gateway, which is in its log.",
+    "malformed": "The body is not JSON, or not of the documented shape; it is kept in the log.",
+    "method_not_allowed": "The path is there, and not for this method.",
+    "poisoned": "The body could not be applied by any way; it is kept in the log.",
+    "range_not_satisfiable": "One range of bytes within the file can be asked for.",
+}
 
 
 def bodies() -> dict[str, Schema]:
@@ -64,13 +73,19 @@ def problems(document: dict[str, Any]) -> dict[str, Schema]:
             made[name] = {
                 "title": name,
                 "type": "object",
-                "description": f"A problem with the code `{code}`.",
+                "description": f"The problem `{code}`: {meaning_of(code)}",
                 "properties": {**any_problem["properties"], **fixed},
                 "required": any_problem["required"],
                 "additionalProperties": False,
                 "examples": [{**example, "detail": "A sentence for people."}],
             }
     return made
+
+
+def meaning_of(code: str) -> str:
+    """What the code of a problem means: the first sentence of its error's description."""
+    described = {code: " ".join((error.__doc__ or "").split()) for error, (_, code) in TABLE.items()} | _WITHOUT_ERROR
+    return described[code].replace("``", "`").partition(". ")[0].removesuffix(".") + "."
 
 
 def _schemas_of(*models: type[BaseModel]) -> dict[str, Schema]:

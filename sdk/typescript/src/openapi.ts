@@ -1229,7 +1229,7 @@ export interface components {
         };
         /**
          * ArchiveOffProblem
-         * @description A problem with the code `archive_off`.
+         * @description The problem `archive_off`: There is no store for files.
          * @example {
          *       "type": "about:blank",
          *       "title": "Not Implemented",
@@ -1291,7 +1291,7 @@ export interface components {
         };
         /**
          * ArtifactGoneProblem
-         * @description A problem with the code `artifact_gone`.
+         * @description The problem `artifact_gone`: A file is not kept, and its link has expired or never came.
          * @example {
          *       "type": "about:blank",
          *       "title": "Gone",
@@ -1318,7 +1318,7 @@ export interface components {
         };
         /**
          * ArtifactNotReadyProblem
-         * @description A problem with the code `artifact_not_ready`.
+         * @description The problem `artifact_not_ready`: A file is still to come.
          * @example {
          *       "type": "about:blank",
          *       "title": "Conflict",
@@ -1367,7 +1367,7 @@ export interface components {
         ArtifactStatus: "pending" | "ready" | "failed";
         /**
          * ArtifactUnknownProblem
-         * @description A problem with the code `artifact_unknown`.
+         * @description The problem `artifact_unknown`: An item has no artifact of this name.
          * @example {
          *       "type": "about:blank",
          *       "title": "Not Found",
@@ -1446,7 +1446,7 @@ export interface components {
         };
         /**
          * BadCursorProblem
-         * @description A problem with the code `bad_cursor`.
+         * @description The problem `bad_cursor`: The cursor cannot be read, or was made for other filters.
          * @example {
          *       "type": "about:blank",
          *       "title": "Bad Request",
@@ -1560,7 +1560,7 @@ export interface components {
         };
         /**
          * ConflictProblem
-         * @description A problem with the code `conflict`.
+         * @description The problem `conflict`: The thing is not in a state that allows this.
          * @example {
          *       "type": "about:blank",
          *       "title": "Conflict",
@@ -1673,7 +1673,7 @@ export interface components {
         };
         /**
          * ForbiddenProblem
-         * @description A problem with the code `forbidden`.
+         * @description The problem `forbidden`: A right key, but the route is an admin's.
          * @example {
          *       "type": "about:blank",
          *       "title": "Forbidden",
@@ -1713,7 +1713,7 @@ export interface components {
         };
         /**
          * HeadTooLargeProblem
-         * @description A problem with the code `head_too_large`.
+         * @description The problem `head_too_large`: The headers of the request are too large.
          * @example {
          *       "type": "about:blank",
          *       "title": "Request Header Fields Too Large",
@@ -1772,7 +1772,7 @@ export interface components {
         };
         /**
          * IdempotencyMismatchProblem
-         * @description A problem with the code `idempotency_mismatch`.
+         * @description The problem `idempotency_mismatch`: The idempotency key was used with another body.
          * @example {
          *       "type": "about:blank",
          *       "title": "Unprocessable Entity",
@@ -1904,7 +1904,7 @@ export interface components {
         };
         /**
          * InvalidJsonProblem
-         * @description A problem with the code `invalid_json`.
+         * @description The problem `invalid_json`: The body is not JSON.
          * @example {
          *       "type": "about:blank",
          *       "title": "Bad Request",
@@ -1931,7 +1931,7 @@ export interface components {
         };
         /**
          * InvalidRequestProblem
-         * @description A problem with the code `invalid_request`.
+         * @description The problem `invalid_request`: The request is well-formed but says something impossible.
          * @example {
          *       "type": "about:blank",
          *       "title": "Unprocessable Entity",
@@ -2105,7 +2105,7 @@ export interface components {
         };
         /**
          * MalformedProblem
-         * @description A problem with the code `malformed`.
+         * @description The problem `malformed`: The body is not JSON, or not of the documented shape; it is kept in the log.
          * @example {
          *       "type": "about:blank",
          *       "title": "Bad Request",
@@ -2173,7 +2173,7 @@ export interface components {
         };
         /**
          * MethodNotAllowedProblem
-         * @description A problem with the code `method_not_allowed`.
+         * @description The problem `method_not_allowed`: The path is there, and not for this method.
          * @example {
          *       "type": "about:blank",
          *       "title": "Method Not Allowed",
@@ -2292,7 +2292,7 @@ export interface components {
         };
         /**
          * NotFoundProblem
-         * @description A problem with the code `not_found`.
+         * @description The problem `not_found`: There is no such thing, or it is not the caller's.
          * @example {
          *       "type": "about:blank",
          *       "title": "Not Found",
@@ -2319,7 +2319,7 @@ export interface components {
         };
         /**
          * NotRefreshedProblem
-         * @description A problem with the code `not_refreshed`.
+         * @description The problem `not_refreshed`: The vendor was asked, or was to be asked, and no answer came in time.
          * @example {
          *       "type": "about:blank",
          *       "title": "Service Unavailable",
@@ -2434,7 +2434,7 @@ export interface components {
         };
         /**
          * PayloadTooLargeProblem
-         * @description A problem with the code `payload_too_large`.
+         * @description The problem `payload_too_large`: The body is over the limit.
          * @example {
          *       "type": "about:blank",
          *       "title": "Request Entity Too Large",
@@ -2485,7 +2485,7 @@ export interface components {
         };
         /**
          * PoisonedProblem
-         * @description A problem with the code `poisoned`.
+         * @description The problem `poisoned`: The body could not be applied by any way; it is kept in the log.
          * @example {
          *       "type": "about:blank",
          *       "title": "Bad Request",
@@ -2532,7 +2532,7 @@ export interface components {
         };
         /**
          * RangeNotSatisfiableProblem
-         * @description A problem with the code `range_not_satisfiable`.
+         * @description The problem `range_not_satisfiable`: One range of bytes within the file can be asked for.
          * @example {
          *       "type": "about:blank",
          *       "title": "Requested Range Not Satisfiable",
@@ -3334,7 +3334,7 @@ export interface components {
         TimelineType: "accepted" | "adopted" | "archive_ended" | "archive_retried" | "archived" | "callback" | "canceled" | "expired" | "given_back" | "lease_lapsed" | "not_confirmed" | "notification" | "outcome_unknown" | "query" | "query_failed" | "recovered" | "refused" | "replayed" | "resolved" | "status" | "submitted" | "submitting";
         /**
          * TooManyFailuresProblem
-         * @description A problem with the code `too_many_failures`.
+         * @description The problem `too_many_failures`: Too many wrong keys from one address.
          * @example {
          *       "type": "about:blank",
          *       "title": "Too Many Requests",
@@ -3361,7 +3361,7 @@ export interface components {
         };
         /**
          * TooSlowProblem
-         * @description A problem with the code `too_slow`.
+         * @description The problem `too_slow`: The body did not come in time.
          * @example {
          *       "type": "about:blank",
          *       "title": "Request Timeout",
@@ -3388,7 +3388,7 @@ export interface components {
         };
         /**
          * UnauthenticatedProblem
-         * @description A problem with the code `unauthenticated`.
+         * @description The problem `unauthenticated`: No API key, or one that nobody has.
          * @example {
          *       "type": "about:blank",
          *       "title": "Unauthorized",
@@ -3415,7 +3415,7 @@ export interface components {
         };
         /**
          * UnavailableProblem
-         * @description A problem with the code `unavailable`.
+         * @description The problem `unavailable`: Not now: over capacity, the database is away, or the vendor is paused.
          * @example {
          *       "type": "about:blank",
          *       "title": "Service Unavailable",
@@ -3462,7 +3462,7 @@ export interface components {
         };
         /**
          * UnknownEncodingProblem
-         * @description A problem with the code `unknown_encoding`.
+         * @description The problem `unknown_encoding`: The body is not JSON, and its `Content-Encoding` may be why.
          * @example {
          *       "type": "about:blank",
          *       "title": "Unsupported Media Type",
@@ -3516,7 +3516,7 @@ export interface components {
         };
         /**
          * VendorFailedProblem
-         * @description A problem with the code `vendor_failed`.
+         * @description The problem `vendor_failed`: The vendor answered a read (the account) with an error or not at all.
          * @example {
          *       "type": "about:blank",
          *       "title": "Bad Gateway",
@@ -3543,7 +3543,7 @@ export interface components {
         };
         /**
          * VendorPausedProblem
-         * @description A problem with the code `vendor_paused`.
+         * @description The problem `vendor_paused`: The vendor is not asked now: its key was rejected, or it wants to be left alone for a while.
          * @example {
          *       "type": "about:blank",
          *       "title": "Service Unavailable",
@@ -3634,7 +3634,7 @@ export interface components {
         };
         /**
          * ZipRefusedProblem
-         * @description A problem with the code `zip_refused`.
+         * @description The problem `zip_refused`: A zip cannot be looked into: it is broken, or built to do harm.
          * @example {
          *       "type": "about:blank",
          *       "title": "Unprocessable Entity",
