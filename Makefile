@@ -107,6 +107,12 @@ bench: $(READY) ## measure: ARGS='all --write' (callbacks steady overload curve 
 shape: $(READY) ## how many functions, files and types one callback passes (ARGS='--names' lists them, --write keeps it)
 	$(BIN)/python -m benchmarks.shape $(ARGS)
 
+.PHONY: typescript
+typescript: $(READY) ## write the types of the TypeScript client anew from the OpenAPI document (needs Node and npm)
+	cd sdk/typescript && npm ci --ignore-scripts --no-audit --no-fund
+	$(BIN)/python -c 'import json; from app.api.app import rest_api; print(json.dumps(rest_api("0").openapi()))' > sdk/typescript/openapi.json
+	cd sdk/typescript && npm run generate && rm openapi.json
+
 .PHONY: format
 format: $(READY) ## format, and apply the safe fixes
 	$(BIN)/ruff format .
@@ -122,5 +128,5 @@ lock: ## write the lock files anew from pyproject.toml (needs uv)
 
 .PHONY: clean
 clean: ## remove .venv, caches and build leftovers (no database)
-	rm -rf .venv .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info sdk/python/build sdk/python/dist sdk/python/*.egg-info
+	rm -rf .venv .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info sdk/python/build sdk/python/dist sdk/python/*.egg-info sdk/typescript/build sdk/typescript/dist sdk/typescript/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

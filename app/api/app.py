@@ -126,6 +126,7 @@ def rest_api(version: str) -> FastAPI:
         redoc_url=None,
         telemetry=_NO_TELEMETRY,
         redirect_slashes=False,
+        generate_unique_id_function=openapi.operation_id,
     )
     for router in (
         submission_routes.router,
@@ -145,5 +146,5 @@ def rest_api(version: str) -> FastAPI:
     app.include_router(archive_routes.links)
     app.include_router(health_routes.router)
     problems.install(app)
-    openapi.complete(app, openapi.WEBHOOK)
+    openapi.complete(app)
     return app

@@ -3,11 +3,11 @@
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import unquote
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
 
 from app.archive import rows, uploads, zips
@@ -23,27 +23,37 @@ from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.runtime.file_links import ArtifactRef, UploadRef, readable_name
 from app.tasks import items, task_rows
 from app.tasks import store as state
-from app.tempolor.kinds import FAMILIES
+from app.tempolor.kinds import ARTIFACTS, FAMILIES
 from app.tempolor.values import as_text
-from app.web.answers import PROBLEMS, json_answer, problem_response
+from app.web.answers import PROBLEMS, Responses, json_answer, problem_response
 from app.web.bodies import pieces_of
 from app.web.parameters import storable
 from app.web.problems import Problem
 from app.web.services import service
 
-router = APIRouter(responses=PROBLEMS)
+router = APIRouter(responses=PROBLEMS, tags=["Files"])
 links = APIRouter()
 """What needs no key."""
 TheStore = Annotated[FileStore | None, service("file_store")]
 Uploads = Annotated[ConcurrencyLimit, service("uploads")]
-_FILE: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "The file", "content": {"application/octet-stream": {}}},
+ArtifactNameInPath = Annotated[
+    str, Path(alias="name", description="The name of an artifact.", json_schema_extra={"enum": [*ARTIFACTS]})
+]
+_KEPT: Final[Responses] = {
+    404: problem_response("There is no such item, or no such artifact of it", "not_found", "artifact_unknown"),
+    409: problem_response("It is not there yet", "artifact_not_ready"),
+    410: problem_response("Its link has expired, and no copy is kept", "artifact_gone"),
+}
+_ZIP: Final[Responses] = {
+    422: problem_response("The request is not valid, or the zip is refused", "invalid_request", "zip_refused")
+}
+_BINARY: Final = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_FILE: Final[Responses] = {
+    200: {"description": "The file", "content": _BINARY},
     206: {"description": "The range of it that was asked for"},
     304: {"description": "The reader has it already"},
     307: {"description": "The gateway keeps no copy (yet): the vendor's link, while it is good"},
-    409: problem_response("It is not there yet (`artifact_not_ready`)"),
-    410: problem_response("Its link has expired, and no copy is kept (`artifact_gone`)"),
-    416: problem_response("No range within the file, or several"),
+    416: problem_response("No range within the file, or several", "range_not_satisfiable"),
 }
 
 
@@ -86,11 +96,11 @@ class _Found:
 @router.get(
     "/v1/items/{item_id:path}/artifacts/{name}/members/{member:path}",
     response_class=Response,
-    responses=_FILE,
+    responses=_KEPT | _ZIP | _FILE,
     summary="Fetch one file of a zip",
 )
-async def get_member(
-    item_id: str, name: str, member: str, client: TheClient, context: TheContext, store: TheStore
+async def get_artifact_member(
+    item_id: str, name: ArtifactNameInPath, member: str, client: TheClient, context: TheContext, store: TheStore
 ) -> Response:
     """One file of a kept zip by itself."""
     copy, kept_in = _kept(await _find(context, item_id, name, client), store)
@@ -107,9 +117,14 @@ async def get_member(
 
 
 @router.get(
-    "/v1/items/{item_id:path}/artifacts/{name}/members", response_model=MemberPage, summary="List what is in a zip"
+    "/v1/items/{item_id:path}/artifacts/{name}/members",
+    response_model=MemberPage,
+    responses=_KEPT | _ZIP,
+    summary="List what is in a zip",
 )
-async def list_members(item_id: str, name: str, client: TheClient, context: TheContext, store: TheStore) -> Response:
+async def list_artifact_members(
+    item_id: str, name: ArtifactNameInPath, client: TheClient, context: TheContext, store: TheStore
+) -> Response:
     """The files in a kept zip (`stems`, `midi`), in its order."""
     copy, kept_in = _kept(await _find(context, item_id, name, client), store)
     members = await zips.members(kept_in, copy.path or "", copy.bytes or 0)
@@ -121,10 +136,12 @@ async def list_members(item_id: str, name: str, client: TheClient, context: TheC
 @router.get(
     "/v1/items/{item_id:path}/artifacts/{name}",
     response_class=Response,
-    responses=_FILE,
+    responses=_KEPT | _FILE,
     summary="Fetch a result file",
 )
-async def get_artifact(item_id: str, name: str, client: TheClient, context: TheContext, store: TheStore) -> Response:
+async def get_artifact(
+    item_id: str, name: ArtifactNameInPath, client: TheClient, context: TheContext, store: TheStore
+) -> Response:
     """The file of an artifact: from the archive, whole or by `Range`, with the SHA-256 as its `ETag`; while there is no
     copy, a redirect to the vendor's link."""
     found = await _find(context, item_id, name, client)
@@ -150,7 +167,14 @@ async def get_file(token: str, filename: str, context: TheContext, store: TheSto
     return await _answer(context, store, found)
 
 
-@router.post("/v1/uploads", status_code=201, response_model=UploadedFile, summary="Upload an input file")
+@router.post(
+    "/v1/uploads",
+    status_code=201,
+    response_model=UploadedFile,
+    responses={501: problem_response("The gateway keeps no files", "archive_off")},
+    openapi_extra={"requestBody": {"required": True, "content": _BINARY}},
+    summary="Upload an input file",
+)
 async def create_upload(
     request: Request,
     client: TheClient,

@@ -13,7 +13,7 @@ from app.web import cursors
 from app.web.answers import CONFLICT, PROBLEMS, json_answer
 from app.web.parameters import uuid_of
 
-router = APIRouter(prefix="/v1/callbacks", responses=PROBLEMS)
+router = APIRouter(prefix="/v1/callbacks", responses=PROBLEMS, tags=["Admin: callbacks"])
 
 Notify = Annotated[bool, Query(description="tell the client of what changes, by its webhook")]
 

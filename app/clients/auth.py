@@ -23,7 +23,7 @@ def by(client: Client) -> By:
 
 
 TheContext = Annotated[Context, service("context")]
-_bearer = HTTPBearer(auto_error=False, description="An API key, as `clients create` shows it once.")
+_bearer = HTTPBearer(auto_error=False)
 
 
 async def client_of_request(

@@ -11,7 +11,7 @@ from app.tasks.webhook_url import check_url
 from app.web.answers import PROBLEMS, json_answer
 from app.web.bodies import documented, parse, read_json
 
-router = APIRouter(prefix="/v1", responses=PROBLEMS)
+router = APIRouter(prefix="/v1", responses=PROBLEMS, tags=["Account"])
 
 
 @router.get("/me", response_model=Me, summary="Read who you are")
@@ -26,7 +26,7 @@ async def get_me(client: TheClient) -> Response:
     openapi_extra=documented(MeChange, {"webhook_url": "https://hooks.example/tempolor"}),
     summary="Change your default webhook",
 )
-async def change_me(request: Request, client: TheClient, context: TheContext) -> Response:
+async def update_me(request: Request, client: TheClient, context: TheContext) -> Response:
     """Change the default `webhook_url` or `webhook_events`, or both; null takes one away. It holds for tasks that are
     submitted from now on."""
     body = parse(MeChange, await read_json(request))
@@ -40,14 +40,14 @@ async def change_me(request: Request, client: TheClient, context: TheContext) ->
 
 
 @router.post("/me/webhook-secret", response_model=RotatedSecret, summary="Rotate your webhook secret")
-async def rotate_own_webhook_secret(client: TheClient, context: TheContext) -> Response:
+async def rotate_my_webhook_secret(client: TheClient, context: TheContext) -> Response:
     """Make a new webhook secret, shown this once. The old one signs beside it for a day."""
     secret = await clients.rotate_webhook_secret(context.db, context.clock, by(client), client.name)
     return json_answer({"name": client.name, "webhook_secret": secret})
 
 
 @router.post("/stream-tickets", status_code=201, response_model=StreamTicket, summary="Issue a ticket for a stream")
-async def issue_stream_ticket(client: TheClient, context: TheContext) -> Response:
+async def create_stream_ticket(client: TheClient, context: TheContext) -> Response:
     """For a browser's `EventSource`, which sends no header: `?ticket=` opens one of your streams once, within a minute.
     The service that holds the API key asks for it, and hands it to the page."""
     return json_answer((await stream_tickets.issue(context.db, context.clock, client))._asdict(), 201)

@@ -9,7 +9,7 @@ from app.web.answers import CONFLICT, PROBLEMS, json_answer
 from app.web.bodies import documented, parse, read_json
 from app.web.parameters import storable
 
-router = APIRouter(prefix="/v1/clients", responses=PROBLEMS)
+router = APIRouter(prefix="/v1/clients", responses=PROBLEMS, tags=["Admin: clients"])
 
 
 @router.get("", response_model=ClientPage, summary="List clients")
@@ -36,7 +36,7 @@ async def create_client(request: Request, admin: TheAdmin, context: TheContext) 
 
 
 @router.post("/{name}/webhook-secret", response_model=RotatedSecret, summary="Rotate a client's webhook secret")
-async def rotate_webhook_secret(name: str, admin: TheAdmin, context: TheContext) -> Response:
+async def rotate_client_webhook_secret(name: str, admin: TheAdmin, context: TheContext) -> Response:
     """Make a new webhook secret, shown this once. The old one signs beside it for a day."""
     secret = await clients.rotate_webhook_secret(context.db, context.clock, by(admin), storable(name))
     return json_answer({"name": name, "webhook_secret": secret})
@@ -49,7 +49,7 @@ async def rotate_webhook_secret(name: str, admin: TheAdmin, context: TheContext)
     openapi_extra=documented(KeyRotation, {"overlap_s": 86_400}, required=False),
     summary="Rotate a client's API key",
 )
-async def rotate_key(request: Request, name: str, admin: TheAdmin, context: TheContext) -> Response:
+async def rotate_client_key(request: Request, name: str, admin: TheAdmin, context: TheContext) -> Response:
     """Make a new API key, shown this once. The old one stays valid beside it for a day, or for `overlap_s` seconds. A
     client has two keys at most: one from an earlier rotation ends now."""
     body = parse(KeyRotation, await read_json(request, default={}))
@@ -58,7 +58,7 @@ async def rotate_key(request: Request, name: str, admin: TheAdmin, context: TheC
 
 
 @router.delete("/{name}/previous-key", status_code=204, summary="End a client's old API key")
-async def drop_previous_key(name: str, admin: TheAdmin, context: TheContext) -> Response:
+async def end_previous_client_key(name: str, admin: TheAdmin, context: TheContext) -> Response:
     """End the previous key at once, if it is still valid."""
     await keys.drop_previous(context.db, context.clock, by(admin), storable(name))
     return Response(status_code=204)

@@ -23,10 +23,10 @@ class Client(BaseModel):
     name: str
     admin: bool
     created_at: datetime
-    revoked_at: datetime | None = None
-    key_last_used_at: datetime | None = None
-    previous_key_until: datetime | None = None
-    previous_key_last_used_at: datetime | None = None
+    revoked_at: datetime | None
+    key_last_used_at: datetime | None
+    previous_key_until: datetime | None
+    previous_key_last_used_at: datetime | None
 
 
 class KeyRotation(BaseModel):
@@ -71,20 +71,17 @@ class NewKey(BaseModel):
 
     name: str
     api_key: str
-    previous_key_until: datetime | None = None
+    previous_key_until: datetime | None
 
 
 class ClientPage(BaseModel):
     data: list[Client]
-    next_cursor: str | None = None
+    next_cursor: str | None
 
 
-class NewClient(BaseModel):
+class NewClient(Client):
     """A client with its two secrets, which are shown this once."""
 
-    name: str
-    admin: bool
-    created_at: datetime
     api_key: str
     webhook_secret: str
 

@@ -11,6 +11,7 @@ from app.clients.auth import TheClient, TheContext, by, scope_of
 from app.errors import Forbidden
 from app.notifications import log
 from app.notifications.post import WebhookSender
+from app.rules.task import NotificationType
 from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.web import cursors
 from app.web.answers import PROBLEMS, json_answer
@@ -27,21 +28,21 @@ class Notification(BaseModel):
     id: str
     client: str
     task_id: str
-    type: str
+    type: NotificationType
     url: str
     status: NotificationStatusName
     attempts: int
     created_at: datetime
-    next_attempt_at: datetime | None = None
-    last_attempt_at: datetime | None = None
-    last_status: int | None = None
-    last_error: str | None = None
-    ended_at: datetime | None = None
+    next_attempt_at: datetime | None
+    last_attempt_at: datetime | None
+    last_status: int | None
+    last_error: str | None
+    ended_at: datetime | None
 
 
 class NotificationPage(BaseModel):
     data: list[Notification]
-    next_cursor: str | None = None
+    next_cursor: str | None
 
 
 class LoggedAttempt(BaseModel):
@@ -76,8 +77,8 @@ class PingAnswer(BaseModel):
     webhook_id: str
     delivered: bool
     outcome: str
-    status: int | None = None
-    answer: str | None = None
+    status: int | None
+    answer: str | None
 
 
 class RedeliverRequest(BaseModel):
@@ -95,7 +96,7 @@ class Redelivered(BaseModel):
     dry_run: bool
 
 
-router = APIRouter(prefix="/v1/notifications", responses=PROBLEMS)
+router = APIRouter(prefix="/v1/notifications", responses=PROBLEMS, tags=["Notifications"])
 TheSender = Annotated[WebhookSender, service("sender")]
 Pings = Annotated[ConcurrencyLimit, service("pings")]
 
@@ -122,7 +123,7 @@ async def list_notifications(
     openapi_extra=documented(PingRequest, {"url": "https://hooks.example/tempolor"}),
     summary="Try a receiver",
 )
-async def try_receiver(
+async def test_webhook(
     request: Request, client: TheClient, context: TheContext, sender: TheSender, pings: Pings
 ) -> Response:
     """Post a signed `gateway.ping` to a URL, by the code and the egress rules that notifications go by, and show
@@ -138,7 +139,7 @@ async def try_receiver(
     openapi_extra=documented(RedeliverRequest, {"since": "2026-01-31T00:00:00Z", "dry_run": True}),
     summary="Send all dead ones again",
 )
-async def redeliver_dead(request: Request, client: TheClient, context: TheContext) -> Response:
+async def redeliver_dead_notifications(request: Request, client: TheClient, context: TheContext) -> Response:
     """Send dead notifications written since a time again; with `dry_run` only count them."""
     body = parse(RedeliverRequest, await read_json(request))
     name = body.client if body.client is not None else client.name
@@ -155,6 +156,6 @@ async def get_notification(notification_id: str, client: TheClient, context: The
 
 
 @router.post("/{notification_id}/redeliver", response_model=Notification, summary="Send a notification again")
-async def redeliver(notification_id: str, client: TheClient, context: TheContext) -> Response:
+async def redeliver_notification(notification_id: str, client: TheClient, context: TheContext) -> Response:
     """Send it again now, under the same `webhook-id`, and restart its schedule of retries."""
     return json_answer(await log.redeliver(context, by(client), uuid_of(notification_id), scope_of(client)))

@@ -21,21 +21,21 @@ class Act(BaseModel):
     id: str
     at: datetime
     actor: str
-    action: str
-    target: str | None = None
+    action: audit.Action
+    target: str | None
     detail: dict[str, Any]
-    request_id: str | None = None
+    request_id: str | None
 
 
 class AuditPage(BaseModel):
     data: list[Act]
-    next_cursor: str | None = None
+    next_cursor: str | None
 
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS)
 
 
-@router.get("/audit", response_model=AuditPage, summary="List what admins did")
+@router.get("/audit", response_model=AuditPage, summary="List what admins did", tags=["Admin: clients"])
 async def list_audit(
     _admin: TheAdmin,
     context: TheContext,
@@ -57,7 +57,7 @@ class Drift(BaseModel):
     """One unknown name. `family` is null where it belongs to none; `(others)` counts what there was no room for."""
 
     sort: Sort
-    family: str | None = None
+    family: str | None
     name: str
     first_seen_at: datetime
     last_seen_at: datetime
@@ -66,10 +66,12 @@ class Drift(BaseModel):
 
 class DriftPage(BaseModel):
     data: list[Drift]
-    next_cursor: str | None = None
+    next_cursor: str | None
 
 
-@router.get("/drift", response_model=DriftPage, summary="List what the vendor said that nobody knew")
+@router.get(
+    "/drift", response_model=DriftPage, summary="List what the vendor said that nobody knew", tags=["Admin: callbacks"]
+)
 async def list_drift(_admin: TheAdmin, context: TheContext, sort: Sort | None = None) -> Response:
     """Fields, events, statuses, business codes, list shapes and headers that are not documented, and the networks that
     callbacks come from: names only, what was seen last first. There are a thousand at most, so it is one page."""
@@ -89,7 +91,11 @@ class Erased(BaseModel):
 
 
 @router.delete(
-    "/clients/{name}/data", response_model=Erased, responses=CONFLICT, summary="Erase the data of a revoked client"
+    "/clients/{name}/data",
+    response_model=Erased,
+    responses=CONFLICT,
+    summary="Erase the data of a revoked client",
+    tags=["Admin: clients"],
 )
 async def erase_client(name: str, admin: TheAdmin, context: TheContext) -> Response:
     """Delete the tasks of a client that was revoked, what was received and sent for them, and its idempotency keys.

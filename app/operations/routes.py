@@ -11,7 +11,7 @@ from app.runtime.metrics import registry as metrics_registry
 from app.web.answers import json_answer
 from app.web.services import service
 
-router = APIRouter()
+router = APIRouter(tags=["Health"])
 TheHealth = Annotated[Health, service("health")]
 
 
@@ -20,11 +20,13 @@ class Alive(BaseModel):
 
 
 class Readiness(BaseModel):
-    """`checks`: the result of each check. `reason`: why the database cannot be used."""
+    """`checks`: the result of each check. `warnings`: what should be mended although the process is ready. `reason`:
+    why the database cannot be used."""
 
     ready: bool
     checks: dict[str, str]
-    reason: str | None = None
+    warnings: list[str]
+    reason: str | None
 
 
 class Backlog(BaseModel):
@@ -36,6 +38,8 @@ class Backlog(BaseModel):
     overdue_timers: int
     undelivered_notifications: int
     stalled_loops: list[str]
+    oldest_s: dict[str, float]
+    thresholds_s: dict[str, float]
     standing_still: dict[str, Any]
     held_models: list[dict[str, Any]]
     clock_skew_s: float
@@ -43,7 +47,7 @@ class Backlog(BaseModel):
 
 @router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", response_model=Alive, summary="Alive")
-async def healthz() -> Response:
+async def get_health() -> Response:
     """The process answers. Touches nothing."""
     return json_answer({"status": "ok"})
 
@@ -55,7 +59,7 @@ async def healthz() -> Response:
     summary="Ready",
     responses={503: {"model": Readiness, "description": "Not ready: send nothing here"}},
 )
-async def readyz(health: TheHealth) -> Response:
+async def get_readiness(health: TheHealth) -> Response:
     """The database is reachable and takes writes, the schema is at head (or was moved on by a newer release), and the
     process is not draining. `reason` says why the database cannot be used, if it cannot. `warnings` is what should be
     mended although the process is ready: `database_unsafe`, `callback_secret_missing`, `callbacks_unreachable`,
@@ -70,7 +74,7 @@ async def readyz(health: TheHealth) -> Response:
     summary="Stuck work",
     responses={503: {"model": Backlog, "description": "Work is stuck"}},
 )
-async def backlog(health: TheHealth) -> Response:
+async def get_backlog(health: TheHealth) -> Response:
     """503 when work is stuck, with the numbers."""
     stuck_work = await health.backlog()
     return json_answer(stuck_work, 503 if stuck_work["stuck"] else 200)
@@ -82,7 +86,7 @@ async def backlog(health: TheHealth) -> Response:
     summary="Prometheus metrics",
     responses={200: {"description": "Prometheus' text format", "content": {"text/plain": {}}}},
 )
-async def metrics(health: TheHealth) -> Response:
+async def get_metrics(health: TheHealth) -> Response:
     """Metrics in Prometheus' text format."""
     health.note_loops()
     return Response(generate_latest(metrics_registry), media_type=CONTENT_TYPE_LATEST)

@@ -11,7 +11,7 @@ from app.reconcile.adopt import adopt
 from app.reconcile.refresh import Refresher
 from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.submissions.intake import answer_many
-from app.web.answers import CONFLICT, PROBLEMS, json_answer
+from app.web.answers import CONFLICT, NOT_ASKED, PROBLEMS, json_answer
 from app.web.bodies import documented, parse, read_json
 from app.web.parameters import uuid_of
 from app.web.services import service
@@ -31,6 +31,7 @@ MOST_ADOPT_BYTES: Final = 128 * 1024
     responses=CONFLICT,
     openapi_extra=documented(AdoptRequest, {"family": "song", "item_ids": ["t2m_81f0"], "client": "studio"}),
     summary="Follow items that another system submitted",
+    tags=["Admin: tasks"],
 )
 async def adopt_items(request: Request, admin: TheAdmin, context: TheContext) -> Response:
     """For admins, since it reaches any item of the vendor's account. Follow up to 50 items of a family from now on,
@@ -45,7 +46,13 @@ async def adopt_items(request: Request, admin: TheAdmin, context: TheContext) ->
     return await answer_many(context, adopted)
 
 
-@router.post("/{task_id}/refresh", response_model=Task, responses=CONFLICT, summary="Ask the vendor now")
+@router.post(
+    "/{task_id}/refresh",
+    response_model=Task,
+    responses=CONFLICT | NOT_ASKED,
+    summary="Ask the vendor now",
+    tags=["Tasks"],
+)
 async def refresh_task(
     task_id: str, client: TheClient, context: TheContext, refresher: TheRefresher, refreshes: Refreshes
 ) -> Response:

@@ -14,7 +14,8 @@ class Artifact:
 
     ``fields`` are the vendor's names for its URL, ``status_field`` its sub-status if it has one.
     ``required`` artifacts keep an item from being settled until they are there or have failed;
-    the others are shown once they are known. ``lifetime`` is how long a URL is valid.
+    the others are shown once they are known. ``lifetime`` is how long a URL is valid. ``several``: the vendor may
+    send a list or an object of URLs, which is shown as it came; of any other artifact the first URL is shown.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Artifact:
     status_field: str | None = None
     required: bool = True
     lifetime: timedelta = timedelta(days=3)
+    several: bool = False
 
     @property
     def lasts(self) -> bool:

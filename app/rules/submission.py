@@ -11,10 +11,10 @@ from uuid import UUID
 
 from app.rules.operating import Absences, absent_s
 from app.rules.policy import Policy
-from app.rules.task import Failure, Submission, Task
+from app.rules.task import EntryType, Failure, FailureCode, Submission, Task
 from app.rules.timing import later
 
-UNKNOWN_OUTCOME: Final = "submit_outcome_unknown"
+UNKNOWN_OUTCOME: Final[FailureCode] = "submit_outcome_unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ def _lose(task: Task, at: datetime, policy: Policy) -> None:
         task.deadline_at = later(claimed_at, policy.deadline_s)
 
 
-def lapse(task: Task, at: datetime, named: bool, policy: Policy, absences: Absences | None) -> str | None:
+def lapse(task: Task, at: datetime, named: bool, policy: Policy, absences: Absences | None) -> EntryType | None:
     """What time alone does to a submission: a lapsed lease is an unknown outcome, and an unknown outcome
     that nothing confirmed within ``submit_confirm_s`` is a failure. While the gateway was away a callback could not
     reach it, so that does not count, and without ``absences`` nothing fails. The timeline entry's type, or None."""

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
+from typing_extensions import TypeAliasType
 
 from app.rules.join import ItemState
 from app.rules.status import ITEM_FINAL, ITEM_USABLE, ItemStatus, TaskStatus
@@ -29,9 +30,63 @@ class Submission(StrEnum):
     """Submitted to the vendor by somebody else; there is nothing to send."""
 
 
+FailureCode = TypeAliasType(
+    "FailureCode",
+    Literal[
+        "bad_parameter",
+        "content_violation",
+        "expired",
+        "generation_failed",
+        "insufficient_points",
+        "item_unknown_to_vendor",
+        "kind_not_offered",
+        "model_not_offered",
+        "submit_outcome_unknown",
+        "vendor_busy",
+        "vendor_error",
+        "vendor_key_rejected",
+        "vendor_queue_full",
+        "vendor_rate_limited",
+        "vendor_refused",
+        "vendor_unreachable",
+        "work_not_extendable",
+        "work_not_found",
+        "work_status_abnormal",
+    ],
+)
+"""Our stable word for why a submission was refused or a task failed."""
+
+EntryType = Literal[
+    "accepted",
+    "adopted",
+    "archive_ended",
+    "archive_retried",
+    "archived",
+    "callback",
+    "canceled",
+    "changed",
+    "expired",
+    "given_back",
+    "lease_lapsed",
+    "not_confirmed",
+    "notification",
+    "outcome_unknown",
+    "query",
+    "query_failed",
+    "recovered",
+    "refused",
+    "replayed",
+    "resolved",
+    "submitted",
+    "submitting",
+]
+"""The types of a timeline's rows. ``changed`` is shown as the change of status alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a task failed, as clients see it. ``message`` holds the vendor's own words where there are any."""
+    """Why a task failed, as clients see it. ``code`` is a ``FailureCode``, or one that another release has stored;
+    ``message`` holds the vendor's own words where there are any."""
 
     code: str
     message: str
@@ -40,17 +95,20 @@ class Failure:
     vendor_request_id: str | None = None
 
 
-NotificationType = Literal[
-    "task.running",
-    "task.playable",
-    "task.archived",
-    "task.succeeded",
-    "task.part_failed",
-    "task.failed",
-    "task.expired",
-    "task.canceled",
-]
-"""What a client can be notified of."""
+NotificationType = TypeAliasType(
+    "NotificationType",
+    Literal[
+        "task.running",
+        "task.playable",
+        "task.archived",
+        "task.succeeded",
+        "task.part_failed",
+        "task.failed",
+        "task.expired",
+        "task.canceled",
+    ],
+)
+"""What a client can be notified of. This alias and the next keep their names in the OpenAPI document."""
 
 
 class CopyStatus(StrEnum):
@@ -152,7 +210,7 @@ class Entry(msgspec.Struct):
     """One row of a task's timeline, before it has its number. ``detail`` is JSON."""
 
     at: datetime
-    type: str
+    type: EntryType
     detail: dict[str, Any] = msgspec.field(default_factory=dict)
 
 

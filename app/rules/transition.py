@@ -20,7 +20,7 @@ from app.rules.observation import NamedBy, Observation, Source, earlier, from_us
 from app.rules.operating import Absences, absent_s
 from app.rules.schedule import is_ahead, plan_after_answer, plan_after_contact, set_back
 from app.rules.submission import SubmissionEvent, advance, lapse
-from app.rules.task import Entry, Item, Submission, Task
+from app.rules.task import Entry, EntryType, Item, Submission, Task
 from app.rules.timing import rfc3339
 from app.rules.view import unseen_since_us
 
@@ -52,7 +52,7 @@ class Change(msgspec.Struct, frozen=True):
     """
 
     at: datetime
-    entry: str | None
+    entry: EntryType | None
     task_id: UUID | None = None
     observations: tuple[Observation, ...] = ()
     event: SubmissionEvent | None = None

@@ -5,7 +5,7 @@ expired); the verdicts never flow back into the state.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -29,7 +29,8 @@ class ArtifactStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ArtifactView:
-    """``url`` is a string, or the list or object that the vendor sent in its place."""
+    """``url`` is a string; of an artifact of ``several`` files also the list (of strings and objects) or the object
+    that the vendor sent in its place."""
 
     status: ArtifactStatus
     url: Any = None
@@ -141,8 +142,21 @@ def ready_artifact(artifact: Artifact, state: ItemState) -> ArtifactView | None:
     if latest is None:
         return None
     text, seen_us = latest
-    url = msgspec.json.decode(text) if text[:1] in "[{" else text
+    url: Any = text
+    if text[:1] in "[{":
+        files = msgspec.json.decode(text)
+        shown = [one for one in files if isinstance(one, (str, dict))] if isinstance(files, list) else files
+        url = shown if artifact.several and shown else next(_urls_in(files), None)
     return ArtifactView(ArtifactStatus.READY, url, _expires_at(text, from_us(seen_us), artifact.lifetime))
+
+
+def _urls_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        if value.strip().lower().startswith(("https://", "http://", "//")):
+            yield value
+    elif isinstance(value, (list, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _urls_in(part)
 
 
 _AUTH_KEY: Final = re.compile(r"[?&]auth_key=([0-9]{9,11})(?![0-9])", re.ASCII)

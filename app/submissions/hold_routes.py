@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
 from app.clients.auth import TheAdmin, TheContext, by
+from app.rules.status import TaskStatus
 from app.submissions import hold_by_hand
 from app.submissions.recover import recover
 from app.web.answers import PROBLEMS, json_answer
@@ -48,9 +49,9 @@ class Slot(BaseModel):
 
     task_id: str
     client: str
-    status: str
+    status: TaskStatus
     since: datetime
-    until: datetime | None = None
+    until: datetime | None
 
 
 class WaitingClient(BaseModel):
@@ -65,23 +66,23 @@ class Underneath(BaseModel):
     `until`), and while a hand holds."""
 
     reason: str
-    detail: str | None = None
+    detail: str | None
     since: datetime
-    until: datetime | None = None
-    next_probe_at: datetime | None = None
+    until: datetime | None
+    next_probe_at: datetime | None
 
 
 class Why(Underneath):
     """`underneath`: what else holds while a hand does."""
 
-    underneath: Underneath | None = None
+    underneath: Underneath | None
 
 
 class StandingStill(BaseModel):
     """Null for what goes on."""
 
-    submissions: Why | None = None
-    queries: Why | None = None
+    submissions: Why | None
+    queries: Why | None
 
 
 class HeldModel(BaseModel):
@@ -89,11 +90,11 @@ class HeldModel(BaseModel):
     were found; `next_probe_at` is null while a probe is out."""
 
     kind: str
-    model: str | None = None
+    model: str | None
     reason: str
-    detail: str | None = None
+    detail: str | None
     since: datetime
-    next_probe_at: datetime | None = None
+    next_probe_at: datetime | None
     waiting: int
 
 
@@ -108,11 +109,11 @@ class Submissions(BaseModel):
     held_models: list[HeldModel]
 
 
-router = APIRouter(prefix="/v1/submissions", responses=PROBLEMS)
+router = APIRouter(prefix="/v1/submissions", responses=PROBLEMS, tags=["Admin: submissions"])
 
 
 @router.get("", response_model=Submissions, summary="Who holds the slots, who waits, and why")
-async def show_submissions(_admin: TheAdmin, context: TheContext) -> Response:
+async def get_submissions(_admin: TheAdmin, context: TheContext) -> Response:
     """Who holds each slot at the vendor, who waits for one, and why submissions or queries stand still."""
     return json_answer(await hold_by_hand.show(context))
 

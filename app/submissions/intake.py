@@ -43,7 +43,13 @@ class _Batch(msgspec.Struct, forbid_unknown_fields=True):
     """Not yet taken apart: a name can be given a million times."""
 
 
-IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", description="1 to 255 characters")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="The same key and body again give the same task. 1 to 255 characters.",
+    ),
+]
 
 
 def check_task(document: Any, egress: EgressPolicy, place: Place = ()) -> NewTask:

@@ -33,6 +33,7 @@ from app.limits.limits import Limit
 from app.rules.filters import first_id_of
 from app.rules.status import TaskStatus
 from app.rules.submission import MayHaveBeenSent
+from app.rules.task import EntryType
 from app.rules.timing import rfc3339
 from app.rules.transition import Change
 from app.tasks.apply import Applied, apply
@@ -48,7 +49,7 @@ class Doubtful:
 
     status: TaskStatus
     accepted_by: datetime
-    entry: str
+    entry: EntryType
     told_since: datetime | None
 
 

@@ -30,8 +30,9 @@ router = APIRouter(prefix="/v1/tasks", responses=PROBLEMS)
     response_model=Task,
     openapi_extra=documented(TaskRequest, EXAMPLE_REQUEST),
     summary="Submit a task",
+    tags=["Tasks"],
 )
-async def submit(
+async def create_task(
     request: Request, client: TheClient, context: TheContext, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Take a task. It is durable when 202 answers, and sent to the vendor soon after. The same `Idempotency-Key`
@@ -49,8 +50,9 @@ async def submit(
     response_model=TaskPage,
     openapi_extra=documented(BatchRequest, {"tasks": [EXAMPLE_REQUEST]}),
     summary="Submit up to 100 tasks",
+    tags=["Tasks"],
 )
-async def submit_batch(
+async def create_tasks(
     request: Request, client: TheClient, context: TheContext, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Take all of the tasks, or none; they are durable when 202 answers, and told in their order. The same
@@ -60,7 +62,9 @@ async def submit_batch(
     return await answer_many(context, await accept(context, client, new, key))
 
 
-@router.post("/{task_id}/cancel", response_model=Task, responses=CONFLICT, summary="Cancel a queued task")
+@router.post(
+    "/{task_id}/cancel", response_model=Task, responses=CONFLICT, summary="Cancel a queued task", tags=["Tasks"]
+)
 async def cancel_task(task_id: str, client: TheClient, context: TheContext) -> Response:
     """End a task that is `queued`. One that is being sent, or was sent, runs on: 409."""
     wanted, scope = uuid_of(task_id), scope_of(client)
@@ -69,7 +73,12 @@ async def cancel_task(task_id: str, client: TheClient, context: TheContext) -> R
 
 
 @router.post(
-    "/{task_id}/retry", status_code=202, response_model=Task, responses=CONFLICT, summary="Submit an ended task again"
+    "/{task_id}/retry",
+    status_code=202,
+    response_model=Task,
+    responses=CONFLICT,
+    summary="Submit an ended task again",
+    tags=["Tasks"],
 )
 async def retry_task(
     task_id: str,
@@ -91,6 +100,7 @@ async def retry_task(
     responses=CONFLICT,
     openapi_extra=documented(ResolveRequest, {"item_id": "t2m_81f0"}),
     summary="Settle an unconfirmed task by hand",
+    tags=["Admin: tasks"],
 )
 async def resolve_task(request: Request, task_id: str, admin: TheAdmin, context: TheContext) -> Response:
     """For admins, who looked at the vendor what became of a submission whose answer was lost. With `item_id` the

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from app.rules.task import FailureCode
+
 SUCCESS: Final = 200000
 SERVER_ERROR: Final = 400001
 KEY_REJECTED: Final = 400002
@@ -40,7 +42,7 @@ class Remedy(StrEnum):
 class Meaning:
     """``code`` is ours, stable, and shown to clients; ``retryable`` advises them."""
 
-    code: str
+    code: FailureCode
     remedy: Remedy
     retryable: bool = False
 
@@ -75,6 +77,8 @@ ON_HTTP: Final = {
 
 UNDOCUMENTED: Final = Meaning("vendor_refused", Remedy.HOLD_MODEL)
 """An unknown code is permanent on submit, transient on query, and never a success."""
+HOLDING: Final = (MODEL_NOT_OFFERED.code, KIND_NOT_OFFERED.code, UNDOCUMENTED.code)
+"""Our words for refusals that hold a kind and model."""
 UNDOCUMENTED_OF_ONE: Final = Meaning("vendor_refused", Remedy.FAIL)
 
 SPOILS_BATCH: Final = frozenset({BAD_PARAMETER, NO_SUCH_WORK, ABNORMAL_STATUS})

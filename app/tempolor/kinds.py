@@ -4,7 +4,7 @@ Source: the vendor's reference, "Operations" and "Item"; default waits are the g
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -62,6 +62,7 @@ _STREAM = Artifact(
 _AUDIO = Artifact("audio", ("audio_url",))
 _AUDIO_HI = Artifact("audio_hi", ("audio_hi_url",), status_field="audio_hi_status")
 _BGM = Artifact("bgm", ("audio_bgm_url",), required=False)
+_STEMS = Artifact("stems", ("stems_url",), several=True)
 _SUB_STATUSES = ("audio_hi_status", "lyrics_sections_status")
 
 SONG = Family(
@@ -81,14 +82,18 @@ INSTRUMENTAL = Family(
     Shape(artifacts=(_STREAM, _AUDIO, _AUDIO_HI, _BGM), sub_statuses=_SUB_STATUSES),
 )
 LYRICS = Family("lyrics", "lyrics", Shape(artifacts=()))
-STEMS = Family("stems", "stems", Shape(artifacts=(Artifact("stems", ("stems_url",)),)))
+STEMS = Family("stems", "stems", Shape(artifacts=(_STEMS,)))
 MIDI = Family(
     "midi",
     "midis",
-    Shape(artifacts=(Artifact("midi", ("midi_url",)), Artifact("stems", ("stems_url",), required=False))),
+    Shape(artifacts=(Artifact("midi", ("midi_url",)), replace(_STEMS, required=False))),
 )
 
 FAMILIES: Final = {family.name: family for family in (SONG, INSTRUMENTAL, LYRICS, STEMS, MIDI)}
+ARTIFACTS: Final = {
+    artifact.name: artifact.several for family in FAMILIES.values() for artifact in family.shape.artifacts
+}
+"""The names of all artifacts, and whether one may be several files."""
 
 KINDS: Final = {
     kind.name: kind

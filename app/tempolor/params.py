@@ -1,6 +1,7 @@
 """What the vendor documents of each kind's parameters: types and limits of known fields, unknown fields passed on.
 
-Models are never checked against a list: the vendor changes them every few months.
+Models are never checked against a list: the vendor changes them every few months. Titles and descriptions are shown
+to callers, in the OpenAPI document and in ``docs/parameters.md``.
 Source: the vendor's reference, "Operations".
 """
 
@@ -20,10 +21,36 @@ def _web_address(text: str) -> str:
 
 
 Text = Annotated[StrictStr, Field(min_length=1)]
-Prompt = Annotated[StrictStr, Field(min_length=1, max_length=1000)]
+Model = Annotated[
+    Text,
+    Field(
+        title="Model",
+        description="The vendor's name of a model, as in `tempolor-latest`. Not checked against a list: models come "
+        "and go, and one that is gone is refused by the vendor (`model_not_offered`).",
+    ),
+]
 Lyrics = Annotated[StrictStr, Field(max_length=3000)]
-WebAddress = Annotated[StrictStr, Field(max_length=8192), AfterValidator(_web_address)]
-StartTime = Annotated[StrictFloat, Field(ge=10, le=600, description="seconds")]
+WebAddress = Annotated[
+    StrictStr, Field(max_length=8192, json_schema_extra={"format": "uri"}), AfterValidator(_web_address)
+]
+SourceItem = Annotated[
+    StrictStr,
+    Field(
+        min_length=1,
+        max_length=200,
+        title="Item to extend",
+        description="The vendor's id of the work to extend, as in `items[].item_id` of a task.",
+    ),
+]
+AudioUrl = Annotated[
+    WebAddress,
+    Field(
+        title="Audio file",
+        description="A public http(s) URL of the audio, 50 MB at most, or `upload:{id}` for what was uploaded to the "
+        "gateway. The vendor fetches it some time after the submission: a link that lives for minutes may be dead by "
+        "then.",
+    ),
+]
 
 
 class _Params(BaseModel):
@@ -31,49 +58,102 @@ class _Params(BaseModel):
 
 
 class SongGenerate(_Params):
-    """A song from a prompt. If ``lyrics`` is empty the vendor writes them, and bills that too."""
+    """A song from a prompt, or a cover of a track."""
 
-    prompt: Prompt
-    model: Text
-    lyrics: Lyrics | None = None
-    voice_id: StrictStr | None = None
-    instrumental: StrictBool | None = None
-    action: StrictStr | None = None
-    upload_audio_url: WebAddress | None = None
-    style_negative: StrictStr | None = None
+    prompt: Annotated[
+        StrictStr,
+        Field(
+            min_length=1,
+            max_length=1000,
+            title="Prompt",
+            description="What the song should be like: genre, mood, instruments, tempo.",
+        ),
+    ]
+    model: Model
+    lyrics: Annotated[
+        Lyrics | None,
+        Field(
+            title="Lyrics",
+            description="The words to sing. Without them the vendor writes some, and bills that too.",
+        ),
+    ] = None
+    voice_id: Annotated[
+        StrictStr | None,
+        Field(title="Singer", description="The id of one of the vendor's singers, as in `SV000013`."),
+    ] = None
+    instrumental: Annotated[
+        StrictBool | None,
+        Field(title="Instrumental", description="True for music without voice; then no aligned lyrics come."),
+    ] = None
+    action: Annotated[
+        StrictStr | None,
+        Field(
+            title="Action",
+            description="`upload_cover` makes a cover of the track at `upload_audio_url`; without it the song is new.",
+        ),
+    ] = None
+    upload_audio_url: Annotated[
+        WebAddress | None,
+        Field(
+            title="Track to cover",
+            description="A public http(s) URL of the track to cover, for `action: upload_cover`, or `upload:{id}` for "
+            "what was uploaded to the gateway. The vendor fetches it some time after the submission.",
+        ),
+    ] = None
+    style_negative: Annotated[
+        StrictStr | None, Field(title="Styles to avoid", description="What the song should not be like.")
+    ] = None
 
 
 class SongExtend(_Params):
-    """More of a song that exists, from ``start_time`` on."""
+    """More of a song that exists, from `start_time` on."""
 
-    item_id: Annotated[StrictStr, Field(min_length=1, max_length=200)]
-    start_time: StartTime
-    lyrics: Lyrics | None = None
+    item_id: SourceItem
+    start_time: Annotated[
+        StrictFloat,
+        Field(ge=10, le=600, title="Start", description="Where the extension begins, in seconds from the start."),
+    ]
+    lyrics: Annotated[Lyrics | None, Field(title="Lyrics", description="The words to sing in the extension.")] = None
 
 
 class InstrumentalGenerate(_Params):
-    """Music without voice; the prompt may carry tempo, key, chords and length."""
+    """Music without voice. Where the vendor does not offer this kind any more, `song.generate` with
+    `instrumental: true` makes the same."""
 
-    prompt: Text
-    model: Text
+    prompt: Annotated[
+        Text,
+        Field(
+            title="Prompt",
+            description="What the music should be like; it may name tempo (BPM), key, chords and length.",
+        ),
+    ]
+    model: Model
 
 
 class InstrumentalExtend(_Params):
-    """More of an instrumental that exists, from ``start_time`` on, for which no range is documented."""
+    """More of an instrumental that exists, from `start_time` on, for which the vendor documents no range."""
 
-    item_id: Annotated[StrictStr, Field(min_length=1, max_length=200)]
-    start_time: Annotated[StrictFloat, Field(ge=0, description="seconds")]
+    item_id: SourceItem
+    start_time: Annotated[
+        StrictFloat, Field(ge=0, title="Start", description="Where the extension begins, in seconds from the start.")
+    ]
 
 
 class LyricsGenerate(_Params):
     """Lyrics alone."""
 
-    prompt: Text
-    song_model: StrictStr | None = None
+    prompt: Annotated[Text, Field(title="Prompt", description="What the lyrics should be about, and in which style.")]
+    song_model: Annotated[
+        StrictStr | None,
+        Field(title="Song model", description="The model of the song that the lyrics are meant for."),
+    ] = None
 
 
 class AudioSource(_Params):
-    """Audio that the vendor fetches (50 MB at most), for stems and MIDI."""
+    """Audio that the vendor fetches and takes apart."""
 
-    url: WebAddress
-    model: StrictStr | None = None
+    url: AudioUrl
+    model: Annotated[
+        StrictStr | None,
+        Field(title="Model", description="The vendor's name of a model; left out, the vendor's usual one."),
+    ] = None

@@ -48,10 +48,11 @@ def as_time(value: Any) -> int | float | datetime | None:
 
 
 def in_seconds(sections: Any) -> list[Any] | None:
-    """Aligned lyrics with ``start`` and ``end`` in seconds also where the vendor gives ``start_ms`` and ``end_ms``."""
+    """Aligned lyrics with ``start`` and ``end`` in seconds also where the vendor gives ``start_ms`` and ``end_ms``.
+    A list within the list is left out; it stands in the vendor's item."""
     if not isinstance(sections, list):
         return None
-    return [_with_seconds(one) if isinstance(one, dict) else one for one in sections]
+    return [_with_seconds(one) if isinstance(one, dict) else one for one in sections if not isinstance(one, list)]
 
 
 def as_url(value: Any) -> str | None:

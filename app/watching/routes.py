@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
@@ -18,7 +18,7 @@ from app.rules.status import TaskStatus
 from app.watching.waits import LATEST_ANSWER_S, Until
 from app.watching.watch import Watch
 from app.web import cursors
-from app.web.answers import PROBLEMS, json_answer, problem_response
+from app.web.answers import PROBLEMS, Responses, json_answer, problem_response
 from app.web.parameters import RequestTime, storable, uuid_of
 from app.web.request_ids import ARRIVED_AT
 from app.web.services import service
@@ -66,7 +66,7 @@ async def _closed_its_side(request: Request) -> None:
     await request.receive()
 
 
-router = APIRouter(prefix="/v1", responses=PROBLEMS)
+router = APIRouter(prefix="/v1", responses=PROBLEMS, tags=["Tasks"])
 TheWatch = Annotated[Watch, service("watch")]
 LongestWait = Annotated[float, service("longest_wait_s")]
 
@@ -134,7 +134,7 @@ async def get_task(
 
 
 @router.get("/tasks/{task_id}/timeline", response_model=Timeline, summary="What happened to a task")
-async def get_timeline(
+async def get_task_timeline(
     task_id: str,
     client: TheClient,
     context: TheContext,
@@ -149,9 +149,12 @@ async def get_timeline(
     return json_answer({"data": entries, "next_cursor": cursors.make_seq(last_seq, filters) if last_seq else None})
 
 
-_LYRICS: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "The lines with their times", "content": {"text/plain": {}}},
-    409: problem_response("There are no aligned lyrics yet (`artifact_not_ready`)"),
+_LYRICS: Final[Responses] = {
+    200: {
+        "description": "The lines with their times",
+        "content": {key: {"schema": {"type": "string"}} for key in ("text/plain", "application/x-subrip")},
+    },
+    409: problem_response("There are no aligned lyrics yet", "artifact_not_ready"),
 }
 
 
@@ -174,7 +177,7 @@ async def get_lyrics(item_id: str, form: Literal["lrc", "srt"], client: TheClien
 
 
 @router.get("/items/{item_id:path}", response_model=Task, summary="The task that holds an item")
-async def get_item(item_id: str, client: TheClient, context: TheContext) -> Response:
+async def get_task_of_item(item_id: str, client: TheClient, context: TheContext) -> Response:
     """The task of an item, by the vendor's item id."""
     return json_answer(await read.item(context, storable(item_id), scope_of(client)))
 

@@ -24,7 +24,7 @@ STUCK_S: Final = 60.0
 END_S: Final = 1.0
 """How long a closed stream may take to send its last event."""
 
-router = APIRouter(prefix="/v1", responses=PROBLEMS)
+router = APIRouter(prefix="/v1", responses=PROBLEMS, tags=["Streams"])
 Heartbeat = Annotated[float, service("heartbeat_s")]
 Ticket = Annotated[
     str | None, Query(description="in place of an API key: a ticket of `POST /v1/stream-tickets`, good for one stream")
@@ -63,7 +63,7 @@ async def stream_task(
 
 
 @router.get("/stream", response_class=Response, responses=STREAM, summary="Follow all tasks as they change")
-async def stream_all(
+async def stream_tasks(
     client: TheClient,
     watch: TheWatch,
     heartbeat_s: Heartbeat,

@@ -8,6 +8,9 @@ from starlette.responses import Response
 
 from app.rules.timing import rfc3339
 
+Responses = dict[int | str, dict[str, Any]]
+SCHEMAS: Final = "#/components/schemas/"
+
 
 def json_answer(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Make a JSON response; times in it become RFC 3339."""
@@ -21,26 +24,40 @@ def _encode(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no place in an answer")
 
 
-def problem_response(text: str) -> dict[str, Any]:
-    """Describe a problem response for the OpenAPI document, whose components hold ``Problem``."""
-    schema = {"$ref": "#/components/schemas/Problem"}
-    return {"description": text, "content": {"application/problem+json": {"schema": schema}}}
+def problem_name(code: str) -> str:
+    """The component of the OpenAPI document that describes the problem of one code."""
+    return "".join(word.capitalize() for word in code.split("_")) + "Problem"
 
 
-PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    status: problem_response(text)
-    for status, text in {
-        401: "No API key, or one that nobody has",
-        403: "Not allowed to this client",
-        404: "There is no such thing, or it is another client's",
-        422: "The request is not valid",
-        429: "Too many wrong keys from this address",
-        503: "Over capacity, or the database is away",
-    }.items()
+def problem_response(text: str, code: str, *others: str) -> dict[str, Any]:
+    """Describe a problem response for the OpenAPI document, with all codes that it may have."""
+    schemas = [{"$ref": SCHEMAS + problem_name(one)} for one in (code, *others)]
+    named = ", ".join(f"`{one}`" for one in (code, *others))
+    return {
+        "description": f"{text} ({named})",
+        "content": {"application/problem+json": {"schema": schemas[0] if len(schemas) == 1 else {"oneOf": schemas}}},
+    }
+
+
+PROBLEMS: Final[Responses] = {
+    401: problem_response("No API key, or one that nobody has", "unauthenticated"),
+    403: problem_response("Not allowed to this client", "forbidden"),
+    404: problem_response("There is no such thing, or it is another client's", "not_found"),
+    422: problem_response("The request is not valid", "invalid_request"),
+    429: problem_response("Too many wrong keys from this address", "too_many_failures"),
+    503: problem_response("Over capacity, or the database is away", "unavailable"),
 }
-CONFLICT: Final[dict[int | str, dict[str, Any]]] = {
-    409: problem_response("What is named is not in a state that allows this")
+CONFLICT: Final[Responses] = {
+    409: problem_response("What is named is not in a state that allows this", "conflict"),
 }
-VENDOR_FAILED: Final[dict[int | str, dict[str, Any]]] = {
-    502: problem_response("The vendor answered with an error, or not at all")
+VENDOR_FAILED: Final[Responses] = {
+    502: problem_response("The vendor answered with an error, or not at all", "vendor_failed"),
+}
+NOT_ASKED: Final[Responses] = {
+    503: problem_response(
+        "The vendor is not asked now, or its answer did not come in time; or over capacity, or the database is away",
+        "vendor_paused",
+        "not_refreshed",
+        "unavailable",
+    ),
 }

@@ -122,6 +122,20 @@ TABLE: Final[dict[type[errors.GatewayError], tuple[int, str]]] = {
     errors.DatabaseInUse: (503, "database_in_use"),
     errors.UnsuitableDatabase: (503, "database_unsuitable"),
 }
+CODES: Final[dict[str, int]] = {code: status for status, code in TABLE.values()} | {
+    "bad_request": 400,
+    "head_too_large": 431,
+    "http_error": 400,
+    "incomplete": 400,
+    "internal_error": 500,
+    "malformed": 400,
+    "method_not_allowed": 405,
+    "orphan": 400,
+    "poisoned": 400,
+    "range_not_satisfiable": 416,
+    "url_too_long": 414,
+}
+"""Every code that a problem may have, with its HTTP status."""
 _BY_STATUS: Final = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large", 401: "unauthenticated"}
 
 

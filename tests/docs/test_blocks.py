@@ -23,6 +23,7 @@ EXECUTED = {
     ("sh", "own-processes"): "tests/docs/test_shell.py",
     ("python",): "tests/docs/test_python.py",
     ("python", "receiver"): "tests/docs/test_python.py",
+    ("ts",): "tests/deployment/test_typescript.py",
     ("sh", "remix"): "tests/docs/test_add_a_kind.py",
     ("python", "vendor"): "tests/docs/test_add_a_kind.py",
     ("diff", "app/tempolor/params.py"): "tests/docs/test_add_a_kind.py",

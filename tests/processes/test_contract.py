@@ -32,6 +32,8 @@ async def test_every_answer_is_as_the_document_says_and_none_is_a_fault_of_the_s
     # The checks of authentication alone are hundreds of wrong keys.
     gateway.gateway.services.meter.most_failures = 10**9
     gateway.gateway.services.heartbeat_s = 0.1
+    # Shorter than a request may take.
+    gateway.gateway.services.longest_wait_s = 1
     for kind in ("song.generate", "lyrics.generate"):
         await gateway.submit(kind)
     config = tmp_path / "schemathesis.toml"

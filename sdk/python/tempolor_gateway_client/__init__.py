@@ -15,13 +15,24 @@ from tempolor_gateway_client.errors import (
     UnexpectedAnswer,
     WaitTimeout,
 )
-from tempolor_gateway_client.requests import NewTask, Until
+from tempolor_gateway_client.follow import TaskStream
+from tempolor_gateway_client.own import (
+    Account,
+    LoggedAttempt,
+    LoggedNotification,
+    Me,
+    NotificationWithBody,
+    PingAnswer,
+    StreamTicket,
+    UploadedFile,
+    ZipMember,
+)
+from tempolor_gateway_client.requests import UNCHANGED, NewTask, Unchanged, Until, View
 from tempolor_gateway_client.results import (
     ArchivedCopy,
     Artifact,
     ExpectedTime,
     Item,
-    LoggedNotification,
     Notification,
     Task,
     TaskError,
@@ -29,10 +40,12 @@ from tempolor_gateway_client.results import (
     WaitingFor,
 )
 from tempolor_gateway_client.retries import Retries
-from tempolor_gateway_client.synchronous import GatewayClient
+from tempolor_gateway_client.synchronous import GatewayClient, SyncTaskStream
 from tempolor_gateway_client.webhooks import verify_notification
 
 __all__ = [
+    "UNCHANGED",
+    "Account",
     "ArchivedCopy",
     "Artifact",
     "AsyncGatewayClient",
@@ -46,19 +59,30 @@ __all__ = [
     "IdempotencyMismatch",
     "InvalidRequest",
     "Item",
+    "LoggedAttempt",
     "LoggedNotification",
+    "Me",
     "NewTask",
     "NotFound",
     "Notification",
+    "NotificationWithBody",
+    "PingAnswer",
     "Retries",
+    "StreamTicket",
+    "SyncTaskStream",
     "Task",
     "TaskError",
+    "TaskStream",
     "TimelineEntry",
     "Unauthorized",
     "Unavailable",
+    "Unchanged",
     "UnexpectedAnswer",
     "Until",
+    "UploadedFile",
+    "View",
     "WaitTimeout",
     "WaitingFor",
+    "ZipMember",
     "verify_notification",
 ]

@@ -5,15 +5,27 @@ import ssl
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote
 
-from tempolor_gateway_client import results
+from tempolor_gateway_client import own, results
 from tempolor_gateway_client.errors import Conflict, WaitTimeout
-from tempolor_gateway_client.follow import follow
-from tempolor_gateway_client.requests import NewTask, Until
-from tempolor_gateway_client.results import Document, LoggedNotification, Made, Task, TimelineEntry
+from tempolor_gateway_client.files import save
+from tempolor_gateway_client.follow import TaskStream
+from tempolor_gateway_client.own import (
+    Account,
+    LoggedNotification,
+    Me,
+    NotificationWithBody,
+    PingAnswer,
+    StreamTicket,
+    UploadedFile,
+    ZipMember,
+)
+from tempolor_gateway_client.requests import UNCHANGED, LyricsForm, NewTask, Unchanged, Until, View
+from tempolor_gateway_client.results import Document, Made, Task, TimelineEntry
 from tempolor_gateway_client.retries import Retries
 from tempolor_gateway_client.transport import Transport
 
@@ -68,14 +80,23 @@ class AsyncGatewayClient:
         reference: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         webhook_url: str | None = None,
+        webhook_events: Sequence[str] | None = None,
         idempotency_key: str | None = None,
     ) -> Task:
         """Submit a task; it is durable when this returns, and made once however often it is repeated.
 
-        ``kind``: as in ``song.generate``; ``params``: the vendor's; ``idempotency_key``: 1 to 255 ASCII characters,
-        for a submission that may be repeated by another process or after a restart; else one is made for this call.
-        Raises ``InvalidRequest``, and ``IdempotencyMismatch`` for a key that stands for another request."""
-        new = NewTask(kind=kind, params=params, reference=reference, metadata=metadata, webhook_url=webhook_url)
+        ``kind``: as in ``song.generate``; ``params``: the vendor's; ``webhook_events``: as in ``task.succeeded``, None
+        for all; ``idempotency_key``: 1 to 255 ASCII characters, for a submission that may be repeated by another
+        process or after a restart; else one is made for this call. Raises ``InvalidRequest``, and
+        ``IdempotencyMismatch`` for a key that stands for another request."""
+        new = NewTask(
+            kind=kind,
+            params=params,
+            reference=reference,
+            metadata=metadata,
+            webhook_url=webhook_url,
+            webhook_events=webhook_events,
+        )
         key = idempotency_key or str(uuid.uuid4())
         found = await self._transport.post("/v1/tasks", new.document(), idempotency_key=key)
         return results.read(results.task, found)
@@ -99,6 +120,10 @@ class AsyncGatewayClient:
         """A task as it is. Raises ``NotFound``."""
         return results.read(results.task, await self._transport.get(_path(task_id)))
 
+    async def get_by_item(self, item_id: str) -> Task:
+        """The task that holds an item of the vendor's. Raises ``NotFound``."""
+        return results.read(results.task, await self._transport.get(f"/v1/items/{_segment(item_id)}"))
+
     async def wait(self, task_id: str, until: Until = "final", timeout_s: float | None = None) -> Task:
         """The task as soon as it has ended or, with ``until="playable"``, can be played. It lives through restarts of
         the gateway. Raises ``WaitTimeout`` after ``timeout_s`` (None: never), ``NotFound``."""
@@ -121,15 +146,48 @@ class AsyncGatewayClient:
         state = f"it is {task.status}" if task else "it could not be read"
         raise WaitTimeout(f"task {task_id} is not {until} after {timeout_s:g} s: {state}", task)
 
-    def stream(self, task_id: str) -> AsyncGenerator[Task, None]:
+    def stream(self, task_id: str) -> TaskStream:
         """The task as it is, then at each change; ends when the task has ended and nothing is still to come. Each
         version is told once, changes in quick succession as one. Raises ``NotFound``."""
-        return follow(self._transport, f"{_path(task_id)}/stream")
+        return TaskStream(self._transport, f"{_path(task_id)}/stream")
 
-    def stream_all(self) -> AsyncGenerator[Task, None]:
-        """All of the client's tasks (an admin's: everybody's) at each change, for ever, beginning when the first is
-        asked for. Each version is told once, changes in quick succession as one."""
-        return follow(self._transport, "/v1/stream")
+    def stream_all(self, position: str | None = None) -> TaskStream:
+        """All of the client's tasks (an admin's: everybody's) at each change, for ever: from a ``position`` of an
+        earlier stream, or beginning when the first is asked for. Each version is told once, changes in quick succession
+        as one."""
+        return TaskStream(self._transport, "/v1/stream", position)
+
+    async def stream_ticket(self) -> StreamTicket:
+        """A ticket for a browser's ``EventSource``, which sends no header: ``?ticket=`` opens one stream within a
+        minute."""
+        return results.read(own.stream_ticket, await self._transport.post("/v1/stream-tickets"))
+
+    async def save_artifact(self, item_id: str, name: str, to: str | Path, *, member: str | None = None) -> int:
+        """Fetch a result file into a file of this machine; how many bytes it has. ``member``: of a kept zip, only the
+        file of this path. It is written beside ``to`` first: what is cut off leaves nothing there. Raises ``NotFound``,
+        ``Conflict`` for one that is not there yet, ``GatewayError`` (``artifact_gone``)."""
+        path = f"/v1/items/{_segment(item_id)}/artifacts/{_segment(name)}"
+        if member is not None:
+            path = f"{path}/members/{quote(member)}"
+        return await save(self._transport, path, Path(to))
+
+    async def artifact_members(self, item_id: str, name: str) -> tuple[ZipMember, ...]:
+        """What is in a kept zip (``stems``, ``midi``). Raises as ``save_artifact`` does."""
+        path = f"/v1/items/{_segment(item_id)}/artifacts/{_segment(name)}/members"
+        return results.read_all(own.zip_member, await self._transport.get(path))
+
+    async def lyrics(self, item_id: str, form: LyricsForm = "lrc") -> str:
+        """The aligned lyrics of an item as the text of a subtitle file. Raises ``NotFound``, and ``Conflict`` where
+        there are none yet."""
+        return await self._transport.get_text(f"/v1/items/{_segment(item_id)}/lyrics.{form}")
+
+    async def upload(self, audio: bytes, filename: str = "upload") -> UploadedFile:
+        """Hand an audio file of 50 MB at most to the gateway, for the vendor to fetch: its ``url`` is for ``params``.
+        Raises ``InvalidRequest``, ``GatewayError`` (``archive_off``)."""
+        found = await self._transport.post_bytes(
+            "/v1/uploads", audio, {"filename": filename}, "application/octet-stream"
+        )
+        return results.read(own.uploaded_file, found)
 
     async def timeline(self, task_id: str) -> tuple[TimelineEntry, ...]:
         """Everything that happened to a task, oldest first. Raises ``NotFound``."""
@@ -172,15 +230,63 @@ class AsyncGatewayClient:
         return self._pages(
             "/v1/notifications",
             {"task_id": task_id, "status": status, "limit": page_size},
-            results.logged_notification,
+            own.logged_notification,
         )
+
+    async def notification(self, notification_id: str) -> NotificationWithBody:
+        """One notification with its body and its attempts. Raises ``NotFound``."""
+        found = await self._transport.get(f"/v1/notifications/{_segment(notification_id)}")
+        return results.read(own.notification_with_body, found)
 
     async def redeliver(self, notification_id: str) -> LoggedNotification:
         """Send a notification again, under the same id. Raises ``NotFound``."""
         found = await self._transport.post(f"/v1/notifications/{_segment(notification_id)}/redeliver")
-        return results.read(results.logged_notification, found)
+        return results.read(own.logged_notification, found)
 
-    def list(
+    async def redeliver_dead(self, since: datetime, *, client: str | None = None, dry_run: bool = False) -> int:
+        """Send the dead notifications written since a time again, or with ``dry_run`` only count them; how many there
+        are. ``client``: for admins, whose; the own ones without it."""
+        body: dict[str, Any] = {"since": since.isoformat(), "dry_run": dry_run}
+        if client is not None:
+            body["client"] = client
+        found = await self._transport.post("/v1/notifications/redeliver", body)
+        return results.read(lambda document: int(document["count"]), found)
+
+    async def test_webhook(self, url: str) -> PingAnswer:
+        """Have the gateway post a signed ``gateway.ping`` to a URL, and tell what was answered. Raises
+        ``InvalidRequest``."""
+        return results.read(own.ping_answer, await self._transport.post("/v1/notifications/test", {"url": url}))
+
+    async def account(self) -> Account:
+        """The vendor's account. Raises ``Unavailable`` while the vendor does not tell it."""
+        return results.read(own.account, await self._transport.get("/v1/account"))
+
+    async def me(self) -> Me:
+        """The client of this key."""
+        return results.read(own.me, await self._transport.get("/v1/me"))
+
+    async def update_me(
+        self,
+        *,
+        webhook_url: str | Unchanged | None = UNCHANGED,
+        webhook_events: Sequence[str] | Unchanged | None = UNCHANGED,
+    ) -> Me:
+        """Change the default webhook of tasks that are submitted from now on; None takes a value away. Raises
+        ``InvalidRequest``."""
+        body: dict[str, Any] = {}
+        if not isinstance(webhook_url, Unchanged):
+            body["webhook_url"] = webhook_url
+        if not isinstance(webhook_events, Unchanged):
+            body["webhook_events"] = None if webhook_events is None else [*webhook_events]
+        return results.read(own.me, await self._transport.patch("/v1/me", body))
+
+    async def rotate_webhook_secret(self) -> str:
+        """Make a new webhook secret, shown this once; the old one signs beside it for a day. The one call that is not
+        repeated: a second new secret would end the old one."""
+        found = await self._transport.post_once("/v1/me/webhook-secret")
+        return results.read(lambda document: str(document["webhook_secret"]), found)
+
+    def list(  # noqa: PLR0913 - each is one of the route's
         self,
         *,
         status: str | Sequence[str] | None = None,
@@ -189,17 +295,27 @@ class AsyncGatewayClient:
         client: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        finished_after: datetime | None = None,
+        finished_before: datetime | None = None,
+        view: View = "full",
         page_size: int = 100,
     ) -> AsyncGenerator[Task, None]:
         """Tasks, newest first, read page by page as they are asked for. ``status``: one or several; ``client``: for
-        admins; times must be aware; ``page_size``: up to 200. Raises ``InvalidRequest``."""
+        admins; times must be aware; ``view``: ``summary`` leaves out lyrics and ``vendor``, most of what a song
+        weighs; ``page_size``: up to 200. Raises ``InvalidRequest``."""
+        moments = {
+            "created_after": created_after,
+            "created_before": created_before,
+            "finished_after": finished_after,
+            "finished_before": finished_before,
+        }
         query = {
             "status": [status] if isinstance(status, str) else status,
             "kind": kind,
             "reference": reference,
             "client": client,
-            "created_after": created_after.isoformat() if created_after else None,
-            "created_before": created_before.isoformat() if created_before else None,
+            **{name: at.isoformat() if at else None for name, at in moments.items()},
+            "view": view,
             "limit": page_size,
         }
         return self._pages("/v1/tasks", query, results.task)

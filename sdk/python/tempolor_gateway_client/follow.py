@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncGenerator
-from typing import Final
+from typing import Final, Self
 
 from tempolor_gateway_client import results
 from tempolor_gateway_client.errors import Unavailable, UnexpectedAnswer
@@ -37,35 +37,55 @@ class Seen:
         return True
 
 
-async def follow(transport: Transport, path: str) -> AsyncGenerator[Task, None]:
+class TaskStream:
     """The tasks of a stream, until the gateway says that there is no more. An outage that is longer than the retries
-    allow raises ``Unavailable``; other errors (a revoked key) are raised at once."""
-    seen = Seen()
-    last_id: str | None = None
-    pause_s = RECONNECT_S
-    outage: Outage | None = None
-    while True:
-        is_open = brought = False
-        try:
-            async with transport.stream(path, last_id) as events:
-                if events is None:
-                    return
-                is_open, outage = True, None
-                async for event in events:
-                    task = _task_in(event)
-                    if task is not None and seen.is_new(task):
-                        brought = True
-                        yield task
-                    last_id = event.id or last_id
-                    pause_s = event.retry_s or pause_s
-        except Unavailable as error:
-            if not is_open:
-                outage = outage or Outage(transport.retries)
-                await outage.pause(error)
-                continue
-        # A stream that ended after it told something may have ended for good: that is asked at once.
-        if not brought:
-            await asyncio.sleep(pause_s * random.uniform(1.0, 1.5))
+    allow raises ``Unavailable``; other errors (a revoked key) are raised at once.
+
+    ``position``: up to where everything was told, for another stream to go on from; what is told while it is read may
+    be told again."""
+
+    def __init__(self, transport: Transport, path: str, position: str | None = None) -> None:
+        self.position = position
+        self._transport = transport
+        self._path = path
+        self._tasks = self._follow()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Task:
+        return await anext(self._tasks)
+
+    async def aclose(self) -> None:
+        """Give the connection back."""
+        await self._tasks.aclose()
+
+    async def _follow(self) -> AsyncGenerator[Task, None]:
+        seen = Seen()
+        pause_s = RECONNECT_S
+        outage: Outage | None = None
+        while True:
+            is_open = brought = False
+            try:
+                async with self._transport.stream(self._path, self.position) as events:
+                    if events is None:
+                        return
+                    is_open, outage = True, None
+                    async for event in events:
+                        task = _task_in(event)
+                        if task is not None and seen.is_new(task):
+                            brought = True
+                            yield task
+                        self.position = event.id or self.position
+                        pause_s = event.retry_s or pause_s
+            except Unavailable as error:
+                if not is_open:
+                    outage = outage or Outage(self._transport.retries)
+                    await outage.pause(error)
+                    continue
+            # A stream that ended after it told something may have ended for good: that is asked at once.
+            if not brought:
+                await asyncio.sleep(pause_s * random.uniform(1.0, 1.5))
 
 
 def _task_in(event: Event) -> Task | None:

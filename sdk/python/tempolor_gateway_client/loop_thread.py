@@ -2,12 +2,23 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Generator
 from concurrent.futures import CancelledError
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 Result = TypeVar("Result")
+Element_co = TypeVar("Element_co", covariant=True)
 _END: Final = object()
+
+
+class Closing(Protocol[Element_co]):
+    """An asynchronous iterator that holds something until it is closed."""
+
+    def __aiter__(self) -> "AsyncIterator[Element_co]": ...
+
+    def __anext__(self) -> Awaitable[Element_co]: ...
+
+    def aclose(self) -> Coroutine[Any, Any, None]: ...
 
 
 class LoopThread:
@@ -40,8 +51,8 @@ class LoopThread:
             future.cancel()
             raise
 
-    def iterate(self, found: AsyncGenerator[Result, None]) -> Generator[Result, None, None]:
-        """What an asynchronous generator yields; it is closed when this one is."""
+    def iterate(self, found: Closing[Result]) -> Generator[Result, None, None]:
+        """What an asynchronous iterator yields; it is closed when this one is."""
         try:
             while (one := self.run(_next(found))) is not _END:
                 yield one
@@ -59,7 +70,7 @@ class LoopThread:
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
-    def _discard(self, found: AsyncGenerator[Any, None]) -> None:
+    def _discard(self, found: Closing[Any]) -> None:
         # Nobody waits: a forgotten generator may be collected in any thread, that of the loop too.
         with self._lock:
             if not self._stopped:
@@ -75,9 +86,9 @@ class LoopThread:
             await self._last
 
 
-async def _next(found: AsyncGenerator[Any, None]) -> Any:
+async def _next(found: Closing[Any]) -> Any:
     return await anext(found, _END)
 
 
-async def _close(found: AsyncGenerator[Any, None]) -> None:
+async def _close(found: Closing[Any]) -> None:
     await found.aclose()

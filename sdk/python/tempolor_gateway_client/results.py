@@ -1,6 +1,6 @@
 """What the gateway answers, typed. Fields that this client does not know are kept in ``raw``, the JSON as it came."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -33,10 +33,15 @@ class Artifact:
     ``expires_at``, so it is not shown by ``repr``; ``archive``: None where the gateway keeps no copies."""
 
     status: str
-    url: Any = field(repr=False)
+    url: str | None = field(repr=False)
     expires_at: datetime | None
     archive: ArchivedCopy | None
     raw: Document = field(repr=False, compare=False)
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """All of its URLs: one, but for stems that came as several files."""
+        return tuple(_urls_in(self.raw.get("url")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,27 +159,6 @@ class TimelineEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class LoggedNotification:
-    """A notification in the gateway's outbound log. ``status``: ``pending``, ``delivered`` or ``dead``;
-    ``last_status``: the receiver's HTTP status at the last attempt; ``next_attempt_at``: None once it has ended."""
-
-    id: str
-    client: str
-    task_id: str
-    type: str
-    url: str
-    status: str
-    attempts: int
-    created_at: datetime
-    next_attempt_at: datetime | None
-    last_attempt_at: datetime | None
-    last_status: int | None
-    last_error: str | None
-    ended_at: datetime | None
-    raw: Document = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Notification:
     """A notification as a receiver gets it. ``id``: the same at every repeat; ``type``: as in ``task.succeeded``;
     ``timestamp``: of the change; ``task``: as it was then, None where the type is not about a task (a ping)."""
@@ -213,40 +197,29 @@ def task(document: Document) -> Task:
         params=document.get("params") or {},
         items=tuple(_item(one) for one in document.get("items") or ()),
         waiting_for=_waiting_for(wait) if wait else None,
-        expected_playable_at=ExpectedTime(_time(expected["from"]), _time(expected["to"])) if expected else None,
+        expected_playable_at=ExpectedTime(time(expected["from"]), time(expected["to"])) if expected else None,
         error=_task_error(failure) if failure else None,
         warnings=tuple(document.get("warnings") or ()),
-        created_at=_time(document["created_at"]),
-        updated_at=_time(document["updated_at"]),
-        **_times(document, ("submitted_at", "playable_at", "finished_at", "deadline_at")),
-        **_optional(document, ("reference", "webhook_url", "webhook_events", "retry_of", "submitted_model")),
+        created_at=time(document["created_at"]),
+        updated_at=time(document["updated_at"]),
+        **times(document, ("submitted_at", "playable_at", "finished_at", "deadline_at")),
+        **optional(document, ("reference", "webhook_url", "webhook_events", "retry_of", "submitted_model")),
         raw=document,
     )
 
 
 def _waiting_for(document: Document) -> WaitingFor:
-    return WaitingFor(str(document["reason"]), **_times(document, ("since", "until")))
+    return WaitingFor(str(document["reason"]), **times(document, ("since", "until")))
 
 
 def timeline_entry(document: Document) -> TimelineEntry:
     """An entry of a timeline from its JSON."""
     return TimelineEntry(
         seq=document["seq"],
-        at=_time(document["at"]),
+        at=time(document["at"]),
         type=document["type"],
         version=document["version"],
         detail=document.get("detail") or {},
-        raw=document,
-    )
-
-
-def logged_notification(document: Document) -> LoggedNotification:
-    """A row of the outbound log from its JSON."""
-    return LoggedNotification(
-        **{name: document[name] for name in ("id", "client", "task_id", "type", "url", "status", "attempts")},
-        created_at=_time(document["created_at"]),
-        **_times(document, ("next_attempt_at", "last_attempt_at", "ended_at")),
-        **_optional(document, ("last_status", "last_error")),
         raw=document,
     )
 
@@ -255,7 +228,7 @@ def notification(webhook_id: str, document: Document) -> Notification:
     """A notification from its body."""
     kind = document["type"]
     about = task(document["data"]) if kind.startswith("task.") else None
-    return Notification(webhook_id, kind, _time(document["timestamp"]), about, document)
+    return Notification(webhook_id, kind, time(document["timestamp"]), about, document)
 
 
 def _item(document: Document) -> Item:
@@ -265,8 +238,8 @@ def _item(document: Document) -> Item:
         status=document["status"],
         artifacts={name: _artifact(one) for name, one in artifacts.items()},
         vendor=document.get("vendor") or {},
-        **_times(document, ("last_callback_at", "last_query_at")),
-        **_optional(document, ("title", "style", "model", "duration_s", "lyrics", "lyrics_sections")),
+        **times(document, ("last_callback_at", "last_query_at")),
+        **optional(document, ("title", "style", "model", "duration_s", "lyrics", "lyrics_sections")),
         raw=document,
     )
 
@@ -275,16 +248,24 @@ def _artifact(document: Document) -> Artifact:
     kept = document.get("archive")
     return Artifact(
         document["status"],
-        document.get("url"),
+        next(_urls_in(document.get("url")), None),
         archive=_archived(kept) if kept else None,
-        **_times(document, ("expires_at",)),
+        **times(document, ("expires_at",)),
         raw=document,
     )
 
 
+def _urls_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _urls_in(part)
+
+
 def _archived(document: Document) -> ArchivedCopy:
-    optional = _optional(document, ("bytes", "sha256", "media_type", "url", "reason"))
-    return ArchivedCopy(status=document["status"], **optional)
+    values = optional(document, ("bytes", "sha256", "media_type", "url", "reason"))
+    return ArchivedCopy(status=document["status"], **values)
 
 
 def _task_error(document: Document) -> TaskError:
@@ -292,19 +273,19 @@ def _task_error(document: Document) -> TaskError:
         code=document["code"],
         message=document["message"],
         retryable=bool(document.get("retryable")),
-        **_optional(document, ("vendor_status", "vendor_request_id")),
+        **optional(document, ("vendor_status", "vendor_request_id")),
         raw=document,
     )
 
 
-def _optional(document: Document, names: Iterable[str]) -> Document:
+def optional(document: Document, names: Iterable[str]) -> Document:
     return {name: document.get(name) for name in names}
 
 
-def _times(document: Document, names: Iterable[str]) -> dict[str, Any]:
-    return {name: _time(document[name]) if document.get(name) else None for name in names}
+def times(document: Document, names: Iterable[str]) -> dict[str, Any]:
+    return {name: time(document[name]) if document.get(name) else None for name in names}
 
 
-def _time(text: str) -> datetime:
+def time(text: str) -> datetime:
     at = datetime.fromisoformat(text)
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

@@ -3,14 +3,49 @@
 import ssl
 from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from tempolor_gateway_client.asynchronous import AsyncGatewayClient
+from tempolor_gateway_client.follow import TaskStream
 from tempolor_gateway_client.loop_thread import LoopThread
-from tempolor_gateway_client.requests import NewTask, Until
-from tempolor_gateway_client.results import LoggedNotification, Task, TimelineEntry
+from tempolor_gateway_client.own import (
+    Account,
+    LoggedNotification,
+    Me,
+    NotificationWithBody,
+    PingAnswer,
+    StreamTicket,
+    UploadedFile,
+    ZipMember,
+)
+from tempolor_gateway_client.requests import UNCHANGED, LyricsForm, NewTask, Unchanged, Until, View
+from tempolor_gateway_client.results import Task, TimelineEntry
 from tempolor_gateway_client.retries import Retries
+
+
+class SyncTaskStream:
+    """A ``TaskStream`` without ``await``."""
+
+    def __init__(self, thread: LoopThread, stream: TaskStream) -> None:
+        self._stream = stream
+        self._tasks = thread.iterate(stream)
+
+    @property
+    def position(self) -> str | None:
+        """Up to where everything was told, for another stream to go on from."""
+        return self._stream.position
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Task:
+        return next(self._tasks)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._tasks.close()
 
 
 class GatewayClient:
@@ -51,6 +86,7 @@ class GatewayClient:
         reference: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         webhook_url: str | None = None,
+        webhook_events: Sequence[str] | None = None,
         idempotency_key: str | None = None,
     ) -> Task:
         """Submit a task; it is durable when this returns."""
@@ -61,6 +97,7 @@ class GatewayClient:
                 reference=reference,
                 metadata=metadata,
                 webhook_url=webhook_url,
+                webhook_events=webhook_events,
                 idempotency_key=idempotency_key,
             )
         )
@@ -77,17 +114,41 @@ class GatewayClient:
         """A task as it is."""
         return self._thread.run(self._client.get(task_id))
 
+    def get_by_item(self, item_id: str) -> Task:
+        """The task that holds an item of the vendor's."""
+        return self._thread.run(self._client.get_by_item(item_id))
+
     def wait(self, task_id: str, until: Until = "final", timeout_s: float | None = None) -> Task:
         """The task as soon as it is ``until``."""
         return self._thread.run(self._client.wait(task_id, until, timeout_s))
 
-    def stream(self, task_id: str) -> Generator[Task, None, None]:
+    def stream(self, task_id: str) -> SyncTaskStream:
         """The task as it is, then at each change, until it has ended."""
-        return self._thread.iterate(self._client.stream(task_id))
+        return SyncTaskStream(self._thread, self._client.stream(task_id))
 
-    def stream_all(self) -> Generator[Task, None, None]:
-        """All tasks at each change, for ever."""
-        return self._thread.iterate(self._client.stream_all())
+    def stream_all(self, position: str | None = None) -> SyncTaskStream:
+        """All tasks at each change, for ever, from now on or from a ``position``."""
+        return SyncTaskStream(self._thread, self._client.stream_all(position))
+
+    def stream_ticket(self) -> StreamTicket:
+        """A ticket that opens one stream within a minute."""
+        return self._thread.run(self._client.stream_ticket())
+
+    def save_artifact(self, item_id: str, name: str, to: str | Path, *, member: str | None = None) -> int:
+        """Fetch a result file into a file of this machine; how many bytes it has."""
+        return self._thread.run(self._client.save_artifact(item_id, name, to, member=member))
+
+    def artifact_members(self, item_id: str, name: str) -> tuple[ZipMember, ...]:
+        """What is in a kept zip."""
+        return self._thread.run(self._client.artifact_members(item_id, name))
+
+    def lyrics(self, item_id: str, form: LyricsForm = "lrc") -> str:
+        """The aligned lyrics of an item as the text of a subtitle file."""
+        return self._thread.run(self._client.lyrics(item_id, form))
+
+    def upload(self, audio: bytes, filename: str = "upload") -> UploadedFile:
+        """Hand an audio file to the gateway, for the vendor to fetch."""
+        return self._thread.run(self._client.upload(audio, filename))
 
     def timeline(self, task_id: str) -> tuple[TimelineEntry, ...]:
         """Everything that happened to a task, oldest first."""
@@ -111,11 +172,44 @@ class GatewayClient:
         """The outbound log, newest first."""
         return self._thread.iterate(self._client.notifications(task_id=task_id, status=status, page_size=page_size))
 
+    def notification(self, notification_id: str) -> NotificationWithBody:
+        """One notification with its body and its attempts."""
+        return self._thread.run(self._client.notification(notification_id))
+
     def redeliver(self, notification_id: str) -> LoggedNotification:
         """Send a notification again."""
         return self._thread.run(self._client.redeliver(notification_id))
 
-    def list(
+    def redeliver_dead(self, since: datetime, *, client: str | None = None, dry_run: bool = False) -> int:
+        """Send dead notifications again, or count them."""
+        return self._thread.run(self._client.redeliver_dead(since, client=client, dry_run=dry_run))
+
+    def test_webhook(self, url: str) -> PingAnswer:
+        """Have the gateway post a signed ``gateway.ping`` to a URL."""
+        return self._thread.run(self._client.test_webhook(url))
+
+    def account(self) -> Account:
+        """The vendor's account."""
+        return self._thread.run(self._client.account())
+
+    def me(self) -> Me:
+        """The client of this key."""
+        return self._thread.run(self._client.me())
+
+    def update_me(
+        self,
+        *,
+        webhook_url: str | Unchanged | None = UNCHANGED,
+        webhook_events: Sequence[str] | Unchanged | None = UNCHANGED,
+    ) -> Me:
+        """Change the default webhook."""
+        return self._thread.run(self._client.update_me(webhook_url=webhook_url, webhook_events=webhook_events))
+
+    def rotate_webhook_secret(self) -> str:
+        """Make a new webhook secret, shown this once."""
+        return self._thread.run(self._client.rotate_webhook_secret())
+
+    def list(  # noqa: PLR0913 - each is one of the route's
         self,
         *,
         status: str | Sequence[str] | None = None,
@@ -124,6 +218,9 @@ class GatewayClient:
         client: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        finished_after: datetime | None = None,
+        finished_before: datetime | None = None,
+        view: View = "full",
         page_size: int = 100,
     ) -> Generator[Task, None, None]:
         """Tasks, newest first."""
@@ -135,6 +232,9 @@ class GatewayClient:
                 client=client,
                 created_after=created_after,
                 created_before=created_before,
+                finished_after=finished_after,
+                finished_before=finished_before,
+                view=view,
                 page_size=page_size,
             )
         )

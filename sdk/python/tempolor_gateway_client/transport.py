@@ -66,15 +66,42 @@ class Transport:
         """The JSON of a GET. ``hold_s``: how long the gateway may hold the answer. Raises ``GatewayError``."""
         return await self._call("GET", path, params=query or {}, hold_s=hold_s)
 
+    async def get_text(self, path: str) -> str:
+        """The text of a GET. Raises ``GatewayError``."""
+        return str(await self._call("GET", path, is_json=False))
+
     async def post(self, path: str, document: Any = None, *, idempotency_key: str | None = None) -> Any:
         """The JSON of a POST. It is repeated like a GET, so it must be one that may arrive twice. Raises
         ``GatewayError``."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else {}
-        if document is None:
-            return await self._call("POST", path, headers=headers)
-        content = json.dumps(document, allow_nan=False).encode()
-        headers["Content-Type"] = "application/json"
-        return await self._call("POST", path, headers=headers, content=content)
+        return await self._call("POST", path, **_body(document, headers))
+
+    async def post_bytes(self, path: str, content: bytes, query: Query, media_type: str) -> Any:
+        """The JSON of a POST of raw bytes, which is repeated like a GET. Raises ``GatewayError``."""
+        return await self._call("POST", path, headers={"Content-Type": media_type}, content=content, params=query)
+
+    @asynccontextmanager
+    async def download(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The bytes of a file, in one attempt; a redirect to where it is kept is followed, without the API key. Raises
+        ``GatewayError``; the iteration raises ``Unavailable`` when the connection breaks."""
+        request = self._http.build_request("GET", path, timeout=self._timeout_s)
+        with _translated():
+            answer = await self._http.send(request, stream=True, follow_redirects=True)
+        try:
+            if not answer.is_success:
+                with _translated():
+                    raise error_of(answer.status_code, answer.headers, await answer.aread())
+            yield _pieces_of(answer)
+        finally:
+            await answer.aclose()
+
+    async def patch(self, path: str, document: Any) -> Any:
+        """The JSON of a PATCH, which is repeated like a GET. Raises ``GatewayError``."""
+        return await self._call("PATCH", path, **_body(document, {}))
+
+    async def post_once(self, path: str) -> Any:
+        """The JSON of a POST that must not arrive twice: it is not repeated. Raises ``GatewayError``."""
+        return await self._attempt("POST", path, self._timeout_s)
 
     async def _call(self, method: str, path: str, *, hold_s: float = 0.0, **given: Any) -> Any:
         outage: Outage | None = None
@@ -85,13 +112,15 @@ class Transport:
                 outage = outage or Outage(self.retries)
                 await outage.pause(error)
 
-    async def _attempt(self, method: str, path: str, limit_s: float, **given: Any) -> Any:
+    async def _attempt(self, method: str, path: str, limit_s: float, *, is_json: bool = True, **given: Any) -> Any:
         request = self._http.build_request(method, path, timeout=limit_s, **given)
         with _translated():
             async with asyncio.timeout(limit_s):
                 answer = await self._http.send(request)
         if not answer.is_success:
             raise error_of(answer.status_code, answer.headers, answer.content)
+        if not is_json:
+            return answer.text
         try:
             return answer.json()
         except ValueError:
@@ -125,6 +154,13 @@ class Transport:
             await answer.aclose()
 
 
+def _body(document: Any, headers: dict[str, str]) -> dict[str, Any]:
+    if document is None:
+        return {"headers": headers}
+    content = json.dumps(document, allow_nan=False).encode()
+    return {"headers": headers | {"Content-Type": "application/json"}, "content": content}
+
+
 def _is_loopback(base_url: str) -> bool:
     host = httpx.URL(base_url).host.removesuffix(".")
     if host == "localhost" or host.endswith(".localhost"):
@@ -133,6 +169,12 @@ def _is_loopback(base_url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+async def _pieces_of(answer: httpx.Response) -> AsyncGenerator[bytes, None]:
+    with _translated():
+        async for piece in answer.aiter_bytes():
+            yield piece
 
 
 async def _events_of(answer: httpx.Response) -> AsyncGenerator[Event, None]:

@@ -14,7 +14,7 @@ from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
 from app.rules.operating import Absence, Absences
 from app.rules.policy import Policy
 from app.rules.submission import Canceled, Claimed, GivenBack, SubmissionEvent, WasAccepted, WasRefused, WasUnknown
-from app.rules.task import Failure, Item, Task
+from app.rules.task import EntryType, Failure, Item, Task
 from app.rules.transition import Change, ChangeResult, step
 from app.rules.view import ItemView, view_item
 from app.tempolor.kinds import FAMILIES
@@ -127,7 +127,7 @@ class Story:
         *observations: Observation,
         event: SubmissionEvent | None = None,
         task: Task | None = None,
-        entry: str | None = "told",
+        entry: EntryType | None = "resolved",
         absences: Absences | None = (),
     ) -> ChangeResult:
         task_id = task.id if task else None

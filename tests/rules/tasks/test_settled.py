@@ -56,6 +56,12 @@ def test_stems_may_be_a_list_or_an_object() -> None:
     assert story.view("s1").artifacts["stems"].url == {"drums": "https://cdn.example/d.flac"}
 
 
+def test_of_any_other_artifact_the_first_url_is_shown() -> None:
+    story = running_story()
+    story.called_back(60, says(audio_url='{"files":[7,{"name":"a/b","mp3":"https://cdn.example/1.mp3"},"https://2"]}'))
+    assert story.view().artifacts["audio"].url == "https://cdn.example/1.mp3"
+
+
 def test_a_whole_song_is_settled_and_nothing_more_is_asked() -> None:
     story = running_story()
     story.called_back(60, says(**WHOLE))

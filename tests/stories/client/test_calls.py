@@ -49,9 +49,10 @@ async def test_a_submitted_task_is_waited_for_to_its_end(studio: tuple[Running, 
     assert times == sorted(times)
     assert times[0] < times[1]
     audio = ended.items[0].artifacts["audio"]
-    assert audio.url.startswith("http")
+    assert present(audio.url).startswith("http")
+    assert audio.urls == (audio.url,)
     assert present(audio.expires_at) - datetime.now(UTC) > timedelta(days=2)
-    assert audio.url not in repr(ended)
+    assert present(audio.url) not in repr(ended)
     assert ended == await client.get(task.id)
     told = await client.timeline(task.id)
     assert told[0].type == "accepted"

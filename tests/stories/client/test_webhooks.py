@@ -6,8 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.notifications.render import sign
-from tempolor_gateway_client import AsyncGatewayClient, BadSignature, UnexpectedAnswer, verify_notification
-from tempolor_gateway_client.results import LoggedNotification
+from tempolor_gateway_client import (
+    AsyncGatewayClient,
+    BadSignature,
+    LoggedNotification,
+    UnexpectedAnswer,
+    verify_notification,
+)
 from tests.support.gateway import SONG, Running, eventually
 from tests.support.optional import present
 from tests.support.receiver import plain, receiving

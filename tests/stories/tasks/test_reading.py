@@ -348,7 +348,7 @@ async def test_a_task_that_was_sent_says_when_it_will_probably_be_playable(
     await context.delays.flush(context.db)
     assert await expected() is None  # not sent yet
     at = context.clock.now()
-    await context.db.write(apply, [Change(at, "claimed", dispatched, event=Claimed(context.ids()))], context.rules)
+    await context.db.write(apply, [Change(at, "submitting", dispatched, event=Claimed(context.ids()))], context.rules)
     assert await expected() is None  # too few samples
     await context.db.write(learned_delays.add, {("song.generate", 0, bucket_of(60.0)): 1}, 400)
     await context.delays.flush(context.db)

@@ -233,7 +233,15 @@ async def test_odd_client_names_are_refused_or_work(gateway: Running) -> None:
 async def test_a_parameter_that_a_route_does_not_have_is_refused_by_its_name(gateway: Running) -> None:
     """`?state=failed` would else answer all tasks. For every route of the document that asks for a key."""
     task = await gateway.submit()
-    values = {"task_id": task["id"], "callback_id": A_TASK, "notification_id": A_TASK, "item_id": "x", "name": "nobody"}
+    values = {
+        "task_id": task["id"],
+        "callback_id": A_TASK,
+        "notification_id": A_TASK,
+        "item_id": "x",
+        "name": "nobody",
+        "member": "x",
+        "form": "srt",
+    }
     tried = 0
     for path, methods in (await gateway.api.get("/openapi.json")).json()["paths"].items():
         for method, operation in methods.items():

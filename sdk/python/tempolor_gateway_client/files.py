@@ -1,0 +1,32 @@
+"""Fetching result files to this machine."""
+
+import asyncio
+import os
+import tempfile
+from pathlib import Path
+
+from tempolor_gateway_client.errors import Unavailable
+from tempolor_gateway_client.retries import Outage
+from tempolor_gateway_client.transport import Transport
+
+
+async def save(transport: Transport, path: str, to: Path) -> int:
+    """Fetch a file, from its beginning again where the connection breaks, and put it in its place once it is whole.
+    Returns how many bytes it has. Raises ``GatewayError``, and ``OSError`` for what cannot be written."""
+    outage: Outage | None = None
+    while True:
+        handle, name = await asyncio.to_thread(tempfile.mkstemp, prefix=f".{to.name}.", dir=to.parent)
+        part = Path(name)
+        try:
+            size = 0
+            with open(handle, "wb") as file:  # noqa: ASYNC230 - each write is in a thread
+                async with transport.download(path) as pieces:
+                    async for piece in pieces:
+                        size += await asyncio.to_thread(file.write, piece)
+            await asyncio.to_thread(os.replace, part, to)
+            return size
+        except Unavailable as error:
+            outage = outage or Outage(transport.retries)
+            await outage.pause(error)
+        finally:
+            await asyncio.to_thread(part.unlink, missing_ok=True)

@@ -1,0 +1,186 @@
+"""What a client asks about itself, its notifications and its files, against a real gateway."""
+
+import asyncio
+import io
+import zipfile
+from collections.abc import Callable
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+import pytest
+
+from tempolor_gateway_client import (
+    AsyncGatewayClient,
+    Conflict,
+    GatewayError,
+    InvalidRequest,
+    NotFound,
+    TaskStream,
+    Unavailable,
+)
+from tests.support.bodies import done, song
+from tests.support.databases import on_sqlite
+from tests.support.file_server import MP3, File, serving_files
+from tests.support.gateway import SONG, Running, eventually
+from tests.support.notifications import watching
+from tests.support.receiver import plain
+from tests.support.starting import StartGateway
+
+
+@on_sqlite
+async def test_a_client_reads_and_changes_itself(
+    start_gateway: StartGateway, connect: Callable[..., AsyncGatewayClient]
+) -> None:
+    gateway = await start_gateway(workers=False)
+    made = (await gateway.api.post("/v1/clients", json={"name": "studio"})).json()
+    client = connect(gateway.url, made["api_key"])
+    me = await client.me()
+    assert (me.name, me.admin, me.webhook_url, me.webhook_events) == ("studio", False, None, None)
+    changed = await client.update_me(webhook_url="https://hooks.example/x", webhook_events=["task.failed"])
+    assert (changed.webhook_url, changed.webhook_events) == ("https://hooks.example/x", ["task.failed"])
+    assert (await client.update_me(webhook_events=[])).webhook_events == []
+    changed = await client.update_me(webhook_events=None)
+    assert (changed.webhook_url, changed.webhook_events) == ("https://hooks.example/x", None)
+    assert (await client.submit("song.generate", SONG)).webhook_url == "https://hooks.example/x"
+    named = await client.submit("song.generate", SONG, webhook_events=["task.expired"])
+    assert named.webhook_events == ["task.expired"]
+    assert (await client.update_me(webhook_url=None)).webhook_url is None
+    with pytest.raises(InvalidRequest):
+        await client.update_me(webhook_url="ftp://hooks.example/x")
+    secret = await client.rotate_webhook_secret()
+    assert secret.startswith("whsec_")
+    assert secret != made["webhook_secret"]
+    ticket = await client.stream_ticket()
+    assert ticket.ticket not in repr(ticket)
+    url = f"{gateway.url}/v1/stream?ticket={ticket.ticket}"
+    async with httpx.AsyncClient(trust_env=False) as browser, browser.stream("GET", url) as answer:
+        assert answer.status_code == 200
+
+
+async def test_a_secret_is_rotated_once_or_not_at_all(connect: Callable[..., AsyncGatewayClient]) -> None:
+    async with watching(plain("503 Busy"), plain("503 Busy")) as gateway:
+        with pytest.raises(Unavailable):
+            await connect(gateway.url(path="")).rotate_webhook_secret()
+        assert len(gateway.targets) == 1
+
+
+async def test_the_account_is_read(studio: tuple[Running, AsyncGatewayClient]) -> None:
+    account = await studio[1].account()
+    assert account.balance is not None
+    assert account.as_of.tzinfo is not None
+
+
+@on_sqlite
+async def test_notifications_are_looked_into_and_sent_again(studio: tuple[Running, AsyncGatewayClient]) -> None:
+    _, client = studio
+    before = datetime.now(UTC) - timedelta(minutes=1)
+    async with watching() as receiver:
+        ping = await client.test_webhook(receiver.url())
+        assert (ping.delivered, ping.outcome, ping.status, ping.answer) == (True, "delivered", 200, "thanks")
+    assert await client.redeliver_dead(before, dry_run=True) == 0
+    async with watching(plain("410 Gone", body=b"moved")) as receiver:
+        task = await client.submit("song.generate", SONG, webhook_url=receiver.url(), webhook_events=["task.succeeded"])
+        await client.wait(task.id)
+
+        async def is_dead() -> bool:
+            return [one.status async for one in client.notifications(task_id=task.id)] == ["dead"]
+
+        await eventually(is_dead)
+    [logged] = [one async for one in client.notifications(task_id=task.id)]
+    found = await client.notification(logged.id)
+    assert found.body is not None
+    assert (found.body["type"], found.body["data"]["id"]) == ("task.succeeded", task.id)
+    assert [(one.status, one.answer) for one in found.attempt_log] == [(410, "moved")]
+    assert await client.redeliver_dead(before, dry_run=True) == 1
+    assert await client.redeliver_dead(before) == 1
+    with pytest.raises(NotFound):
+        await client.notification("nothing")
+
+
+@on_sqlite
+async def test_lists_are_light_and_narrowed_by_the_end(
+    start_gateway: StartGateway, connect: Callable[..., AsyncGatewayClient]
+) -> None:
+    gateway = await start_gateway(workers=False)
+    client = connect(gateway.url)
+    task = await client.submit("song.generate", SONG)
+    await client.submit("song.generate", SONG)
+    await gateway.call_back("song", done("t2m_1"), UUID(task.id))
+    [light] = [one async for one in client.list(finished_after=task.created_at, view="summary")]
+    assert (light.id, light.items[0].vendor, light.items[0].lyrics) == (task.id, {}, None)
+    assert light.items[0].artifacts["audio"].status == "ready"
+    assert [one async for one in client.list(finished_before=task.created_at)] == []
+    assert (await client.get_by_item("t2m_1")).id == task.id
+    assert "la" in await client.lyrics("t2m_1")
+    assert "-->" in await client.lyrics("t2m_1", "srt")
+
+
+@on_sqlite
+async def test_a_stream_goes_on_from_a_position(
+    start_gateway: StartGateway, connect: Callable[..., AsyncGatewayClient]
+) -> None:
+    gateway = await start_gateway(workers=False)
+    gateway.gateway.services.heartbeat_s = 0.1
+    client = connect(gateway.url)
+    tasks = [await client.submit("song.generate", SONG) for _ in range(2)]
+
+    async def told(stream: TaskStream, task_id: str) -> None:
+        async for one in stream:
+            if one.id == task_id and one.status == "running":
+                return
+
+    async with aclosing(client.stream_all()) as stream:
+        first = asyncio.create_task(told(stream, tasks[0].id))
+        await asyncio.sleep(0.5)
+        await gateway.call_back("song", song("t2m_0", "running"), UUID(tasks[0].id))
+        await asyncio.wait_for(first, 20)
+        position = stream.position
+    assert position is not None
+    await gateway.call_back("song", song("t2m_1", "running"), UUID(tasks[1].id))
+    async with aclosing(client.stream_all(position)) as stream:
+        await asyncio.wait_for(told(stream, tasks[1].id), 20)
+
+
+@pytest.mark.real_time
+@on_sqlite
+async def test_files_are_uploaded_fetched_and_taken_out_of_a_zip(
+    start_gateway: StartGateway, connect: Callable[..., AsyncGatewayClient], tmp_path: Path
+) -> None:
+    gateway = await start_gateway(archive_url=f"file://{tmp_path / 'archive'}", egress_allow_private=True)
+    client = connect(gateway.url)
+    uploaded = await client.upload(MP3, "Harbour.mp3")
+    assert (uploaded.bytes, uploaded.media_type) == (len(MP3), "audio/mpeg")
+    task = await client.submit("stems.create", {"url": uploaded.url})
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("folder/vocals é.flac", b"fLaC" + b"v" * 1000)
+    to = tmp_path / "stems.zip"
+    with pytest.raises(NotFound):
+        await client.save_artifact("mss_1", "stems", to)
+    async with serving_files() as files:
+        files.files["s.zip"] = File(packed.getvalue())
+        await gateway.call_back("stems", {"stems": [{"item_id": "mss_1", "status": "running"}]}, UUID(task.id))
+        with pytest.raises(Conflict) as refused:
+            await client.save_artifact("mss_1", "stems", to)
+        assert refused.value.code == "artifact_not_ready"
+        body = {"stems": [{"item_id": "mss_1", "status": "succeeded", "stems_url": files.url("s.zip")}]}
+        await gateway.call_back("stems", body, UUID(task.id))
+        # From the vendor's link or from the archive, whichever it is by then.
+        assert await client.save_artifact("mss_1", "stems", to) == len(packed.getvalue())
+        assert to.read_bytes() == packed.getvalue()
+
+        async def is_kept() -> bool:
+            copy = (await client.get(task.id)).items[0].artifacts["stems"].archive
+            return copy is not None and copy.status == "kept"
+
+        await eventually(is_kept)
+    [member] = await client.artifact_members("mss_1", "stems")
+    assert member.name == "folder/vocals é.flac"
+    assert await client.save_artifact("mss_1", "stems", to, member=member.name) == member.bytes == 1004
+    assert to.read_bytes().startswith(b"fLaC")
+    assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".stems")] == []
+    with pytest.raises(GatewayError):
+        await client.save_artifact("mss_1", "midi", to)
