@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -254,7 +254,7 @@ def _wait_for_link(conn: sa.Connection, context: Context, job: Job, due_at: date
 
 
 def _load(
-    conn: sa.Connection, job: Job, copy: Copy, entry: str | None, now: datetime
+    conn: sa.Connection, job: Job, copy: Copy, entry: Literal["archived"] | None, now: datetime
 ) -> tuple[UnitOfWork, list[Change]]:
     """Lock and load the task that an item belongs to now, with the change that notes its copy. The task's lock comes
     first everywhere. Raises ``Conflicted`` where the item goes to another task meanwhile."""
