@@ -58,7 +58,7 @@ class FileStore:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._directory = Path(url2pathname(parts.path)) if parts.scheme == "file" else None
-        options: dict[str, Any] = {"mkdir": True} if self._directory is not None else {}
+        options: dict[str, Any] = {"mkdir": True, "automatic_cleanup": True} if self._directory is not None else {}
         try:
             self._store: Any = from_url(url, **options)
         except (BaseError, OSError, ValueError) as error:
@@ -87,7 +87,7 @@ class FileStore:
                 read.get_nowait()
             read.put_nowait(asyncio.CancelledError())
         if self._directory is not None:
-            await asyncio.to_thread(_flush, self._directory / path)
+            await asyncio.to_thread(_flush, self._directory, path)
 
     async def size(self, path: str) -> int:
         """Bytes of a file. Raises ``FileMissing``, ``StoreFailed``."""
@@ -170,9 +170,11 @@ def path_part(text: str) -> str:
     return part.replace(".", "%2E") if set(part) == {"."} else part
 
 
-def _flush(path: Path) -> None:
-    """Have a file and its name on the disk: the library leaves both to the system."""
-    for target in (path, path.parent):
+def _flush(directory: Path, path: str) -> None:
+    """Have a file and its name on the disk, and the names of the directories that were made for it: the library leaves
+    all to the system."""
+    file = directory / path
+    for target in (file, *(parent for parent in file.parents if parent.is_relative_to(directory))):
         descriptor = os.open(target, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -70,6 +70,7 @@ def _erase_tasks(conn: sa.Connection, name: str, rows: int) -> Part:
         .with_for_update(of=tasks)
     ).all()
     if not found:
+        stored_files.doom_uploads(conn, name)
         return Part(tasks.name, 0, ended=True)
     callback_ids = _bound_callbacks(conn, [row.id for row in found], rows)
     if not callback_ids:

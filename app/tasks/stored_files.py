@@ -8,7 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.database import dialect
-from app.database.tables import files, items
+from app.database.tables import files, items, uploads
 
 
 def of_tasks(conn: sa.Connection, task_ids: Collection[UUID]) -> Sequence[Any]:
@@ -18,6 +18,13 @@ def of_tasks(conn: sa.Connection, task_ids: Collection[UUID]) -> Sequence[Any]:
     own = sa.and_(items.c.family == files.c.family, items.c.item_id == files.c.item_id)
     statement = sa.select(files.c.path, files.c.family, files.c.item_id).join(items, own)
     return conn.execute(statement.where(dialect.any_of(conn, items.c.task_id, list(task_ids)))).all()
+
+
+def doom_uploads(conn: sa.Connection, client_name: str) -> None:
+    """Have all uploads of a client deleted that has no task any more."""
+    own = sa.select(uploads.c.path).where(uploads.c.client_name == client_name)
+    conn.execute(files.update().where(files.c.path.in_(own)).values(doomed_at=files.c.kept_at))
+    conn.execute(uploads.delete().where(uploads.c.client_name == client_name))
 
 
 def doom(conn: sa.Connection, found: Sequence[Any], now: datetime) -> None:

@@ -64,7 +64,7 @@ async def _asked(files: FileServer) -> bool:
     return len(files.asked) == 2
 
 
-async def test_a_file_whose_client_is_erased_while_it_is_copied_goes_too(
+async def test_files_of_a_client_that_is_erased_go_uploads_and_what_is_being_copied_too(
     gateway: Running, files: FileServer, directory: Path
 ) -> None:
     studio, context, store = await client_of(gateway), gateway.gateway.context, gateway.gateway.file_store
@@ -78,9 +78,11 @@ async def test_a_file_whose_client_is_erased_while_it_is_copied_goes_too(
     archiver, by = _archiver(gateway), By("cli:test")
     await archiver.step()
     await eventually(lambda: _asked(files))
+    assert (await gateway.api.post("/v1/uploads", content=MP3, headers=studio.headers)).status_code == 201
     await clients.revoke(context.db, context.clock, by, "studio")
     assert (await erase(context.db, context.clock, by, "studio")).done
     await _copy_all(archiver)
     assert len(_files_in(directory)) > 0
     await Cleaner(context, store, 0).step()
     assert _files_in(directory) == []
+    assert not list(directory.iterdir())  # the client's name is gone too
