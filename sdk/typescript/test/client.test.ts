@@ -154,12 +154,12 @@ test("files are uploaded, listed and fetched, or the reason is told", async () =
     if (copy?.status !== "pending") break;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  // The sandbox's zips are empty.
-  assert.deepEqual(await gateway.listArtifactMembers(item.item_id, "stems"), []);
+  const [member] = await gateway.listArtifactMembers(item.item_id, "stems");
+  assert.ok(member);
+  const part = await gateway.getArtifact(item.item_id, "stems", { member: member.name, range: "bytes=0-3" });
+  assert.deepEqual([part.status, await part.text()], [206, "fLaC"]);
   const missing = await failing(gateway.getArtifact(item.item_id, "stems", { member: "a folder/vocals.flac" }));
   assert.equal(missing.code, "not_found");
-  const part = await gateway.getArtifact(item.item_id, "stems", { range: "bytes=0-1" });
-  assert.deepEqual([part.status, await part.text()], [206, "PK"]);
 });
 
 test("a client knows itself", async () => {
