@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -25,7 +25,7 @@ from app.database.database import Conflicted
 from app.errors import Unavailable
 from app.rules.copies import CopyResult
 from app.rules.schedule import LINK_DEAD
-from app.rules.task import Copy, CopyStatus
+from app.rules.task import Copy, CopyStatus, EntryType
 from app.rules.transition import Change
 from app.rules.view import ready_artifact
 from app.runtime import metrics
@@ -254,7 +254,7 @@ def _wait_for_link(conn: sa.Connection, context: Context, job: Job, due_at: date
 
 
 def _load(
-    conn: sa.Connection, job: Job, copy: Copy, entry: Literal["archived"] | None, now: datetime
+    conn: sa.Connection, job: Job, copy: Copy, entry: EntryType | None, now: datetime
 ) -> tuple[UnitOfWork, list[Change]]:
     """Lock and load the task that an item belongs to now, with the change that notes its copy. The task's lock comes
     first everywhere. Raises ``Conflicted`` where the item goes to another task meanwhile."""
