@@ -26,8 +26,9 @@ SECURITY_HEADERS: Final = [
     ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
     ("referrer-policy", "no-referrer"),
 ]
-"""On every answer, also those that no application sees. No answer is a page or should be kept by anybody; paths of
-callbacks and signed URLs must not travel on as referrers."""
+"""On every answer, also those that no application sees, unless it sets one of them itself. But for the console's, no
+answer is a page, and but for files and assets none should be kept by anybody; paths of callbacks and signed URLs must
+not travel on as referrers."""
 OTHER_FILES: Final = 256
 """Files that a process opens beside its connections: the database's, the vendor's, the receivers', its own."""
 LEAST_BYTES_PER_S: Final = 1024
@@ -199,6 +200,7 @@ class GuardedConnection(HttpToolsProtocol):
         self.headers = []
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        app = _with_own_headers(app, cycle)
         if cycle.scope["http_version"] == "1.0":
             app = _without_chunks(app, cycle)
         super()._start_asgi_task(cycle, app)
@@ -299,6 +301,22 @@ class GuardedConnection(HttpToolsProtocol):
     def _cut(self, reason: str) -> None:
         metrics.connections_refused.labels(reason).inc()
         self.transport.abort()
+
+
+def _with_own_headers(app: ASGIApp, cycle: RequestResponseCycle) -> ASGIApp:
+    """Wrap the application so that a header that it sets replaces the default of that name: of two policies a browser
+    applies both."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_own(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                own = {name.lower() for name, _ in message.get("headers", ())}
+                cycle.default_headers = [header for header in cycle.default_headers if header[0].lower() not in own]
+            await send(message)
+
+        await app(scope, receive, send_own)
+
+    return answer
 
 
 def _without_chunks(app: ASGIApp, cycle: RequestResponseCycle) -> ASGIApp:
