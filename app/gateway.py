@@ -18,6 +18,7 @@ from app.archive.store import FileStore
 from app.callbacks.admission import Ingest
 from app.callbacks.endpoint import CallbackEndpoint
 from app.clients import clients, keys
+from app.console.session import Sessions
 from app.context import Context
 from app.database.connect import is_sqlite, open_database, parse_url
 from app.database.database import Database
@@ -92,7 +93,14 @@ class Gateway:
         refresher = Refresher(self.context, self.skew.stops_loops)
         watch = Watch(self.context)
         self.services = Services(
-            self.context, Account(self.context), self.health, refresher, watch, self.webhooks, self.file_store
+            self.context,
+            Account(self.context),
+            self.health,
+            refresher,
+            watch,
+            self.webhooks,
+            Sessions([secret.get_secret_value() for secret in self.settings.callback_secrets]),
+            self.file_store,
         )
 
     async def start(self) -> None:

@@ -19,6 +19,8 @@ from app.callbacks.endpoint import PREFIX, CallbackEndpoint
 from app.clients import own_routes
 from app.clients import routes as client_routes
 from app.clients.keys import KeyUses
+from app.console import routes as console_routes
+from app.console.session import Sessions
 from app.context import Context
 from app.notifications import routes as notification_routes
 from app.notifications.post import WebhookSender
@@ -58,6 +60,7 @@ class Services:
     refresher: Refresher
     watch: Watch
     sender: WebhookSender
+    sessions: Sessions
     file_store: FileStore | None = None
     heartbeat_s: float = 15.0
     longest_wait_s: float = 55.0
@@ -144,6 +147,7 @@ def rest_api(version: str) -> FastAPI:
     ):
         app.include_router(router, dependencies=[Depends(only_known_parameters)])
     app.include_router(archive_routes.links)
+    app.include_router(console_routes.router)
     app.include_router(health_routes.router)
     problems.install(app)
     openapi.complete(app)

@@ -208,6 +208,7 @@ def _welcome(url: str, sandbox_url: str, key: str) -> str:
     task = {"kind": "song.generate", "params": {"prompt": "slow pop ballad, piano", "model": "tempolor-latest"}}
     return f"""
   gateway    {url}   (its API: {url}/openapi.json)
+  console    {url}/console   (sign in with the admin key)
   sandbox    {sandbox_url}/_sandbox   (faults on demand: docs/sandbox.md)
   admin key  {key}
 

@@ -1,0 +1,108 @@
+"""The two logs: callbacks that were received, for admins, to be read again; notifications, to be sent again."""
+
+from typing import Any, Final, get_args
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+
+from app.callbacks import log as inbox
+from app.callbacks.replay import replay
+from app.clients.auth import TheContext
+from app.console.pages import PageRoute, page, see
+from app.console.phrases import NOTICES
+from app.console.visitors import AdminVisitor, TheForm, TheVisitor
+from app.notifications import log as outbox
+from app.notifications.routes import NotificationStatusName
+from app.rules.observation import Disposition
+from app.web import cursors
+from app.web.parameters import uuid_of
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+PAGE: Final = 50
+_OUTCOMES: Final = get_args(NotificationStatusName)
+
+
+@router.get("/console/callbacks")
+async def list_callbacks(request: Request, visitor: AdminVisitor, context: TheContext) -> Response:
+    """The inbound log, newest first."""
+    chosen = _one_of([one.value for one in Disposition], request.query_params.get("disposition"))
+    task_id = _task_in(request)
+    filters = ("console callbacks", task_id, chosen)
+    found = await inbox.page(
+        context.db, task_id=task_id, disposition=chosen, before_id=_before(request, filters), limit=PAGE + 1
+    )
+    listed = _listed(request, found, filters, {"disposition": chosen, "task_id": task_id})
+    return page("callbacks.html", visitor=visitor, here="callbacks", dispositions=list(Disposition), **listed)
+
+
+@router.get("/console/callbacks/{callback_id}")
+async def callback_page(request: Request, callback_id: str, visitor: AdminVisitor, context: TheContext) -> Response:
+    """One callback with its body."""
+    notice = NOTICES.get(request.query_params.get("done", ""))
+    callback = await inbox.read(context, uuid_of(callback_id))
+    return page("callback.html", visitor=visitor, here="callbacks", notice=notice, callback=callback)
+
+
+@router.post("/console/callbacks/{callback_id}/replay")
+async def replay_callback(callback_id: str, visitor: AdminVisitor, form: TheForm, context: TheContext) -> Response:
+    """Read a callback again and apply it."""
+    wanted = uuid_of(callback_id)
+    await replay(context, visitor.by, wanted, notify="notify" in form)
+    return see(f"/console/callbacks/{wanted}?done=replayed")
+
+
+@router.get("/console/notifications")
+async def list_notifications(request: Request, visitor: TheVisitor, context: TheContext) -> Response:
+    """The outbound log, newest first."""
+    chosen, task_id = _one_of(_OUTCOMES, request.query_params.get("status")), _task_in(request)
+    filters = ("console notifications", visitor.scope, task_id, chosen)
+    wanted = outbox.LogFilters(visitor.scope, task_id, chosen, _before(request, filters))
+    found = await outbox.list_page(context, wanted, PAGE + 1)
+    listed = _listed(request, found, filters, {"status": chosen, "task_id": task_id})
+    return page("notifications.html", visitor=visitor, here="notifications", outcomes=_OUTCOMES, **listed)
+
+
+@router.get("/console/notifications/{notification_id}")
+async def notification_page(
+    request: Request, notification_id: str, visitor: TheVisitor, context: TheContext
+) -> Response:
+    """One notification with its body, its attempts and their answers."""
+    notice = NOTICES.get(request.query_params.get("done", ""))
+    notification = await outbox.read(context, uuid_of(notification_id), visitor.scope)
+    return page("notification.html", visitor=visitor, here="notifications", notice=notice, notification=notification)
+
+
+@router.post("/console/notifications/{notification_id}/redeliver")
+async def redeliver(notification_id: str, visitor: TheVisitor, _form: TheForm, context: TheContext) -> Response:
+    """Send a notification again."""
+    wanted = uuid_of(notification_id)
+    await outbox.redeliver(context, visitor.by, wanted, visitor.scope)
+    return see(f"/console/notifications/{wanted}?done=redelivered")
+
+
+def _one_of(known: Any, given: str | None) -> str | None:
+    return given if given in known else None
+
+
+def _task_in(request: Request) -> UUID | None:
+    given = request.query_params.get("task_id")
+    return uuid_of(given) if given else None
+
+
+def _before(request: Request, filters: Any) -> UUID | None:
+    cursor = request.query_params.get("cursor")
+    return cursors.read(cursor, filters) if cursor else None
+
+
+def _listed(request: Request, found: list[dict[str, Any]], filters: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """A page of a log, and where the next one is. ``given``: its filters as they stand in the address."""
+    listed = cursors.page(found, PAGE, filters)
+    narrowed = {name: str(value) for name, value in given.items() if value is not None}
+    following = urlencode({**narrowed, "cursor": listed["next_cursor"]}) if listed["next_cursor"] else None
+    return {
+        "rows": listed["data"],
+        "chosen": next(iter(given.values())),
+        "task_id": given["task_id"],
+        "next_url": f"{request.url.path}?{following}" if following else None,
+    }

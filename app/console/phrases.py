@@ -1,0 +1,153 @@
+"""What statuses, reasons and entries of a timeline are called for people. What is not listed is shown as it is."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from app.console.text import between
+
+TASK: Final = {
+    "queued": ("Queued", "Accepted, and not sent to the vendor yet."),
+    "submitting": ("Being sent", "It is being sent to the vendor now."),
+    "unconfirmed": (
+        "Unconfirmed",
+        "It was sent, and the vendor's answer was lost. It is not sent again, since it may have been billed.",
+    ),
+    "running": ("Running", "The vendor is making it."),
+    "main_succeeded": ("Playable", "It can be played; extras are still to come."),
+    "succeeded": ("Done", "Everything has come."),
+    "part_failed": ("Done, in part", "There is a usable result; something of it failed."),
+    "failed": ("Failed", "There is no usable result."),
+    "expired": ("Expired", "The deadline passed without a final word from the vendor."),
+    "canceled": ("Canceled", "It was taken back before it was sent."),
+}
+ITEM: Final = {
+    "waiting": "Waiting",
+    "running": "Running",
+    "main_succeeded": "Playable",
+    "failed": "Failed",
+    "part_failed": "Done, in part",
+    "succeeded": "Done",
+}
+TONES: Final = {
+    "main_succeeded": "good",
+    "succeeded": "good",
+    "part_failed": "fair",
+    "unconfirmed": "fair",
+    "failed": "bad",
+    "expired": "bad",
+    "canceled": "idle",
+    "queued": "idle",
+    "delivered": "good",
+    "applied": "good",
+    "dead": "bad",
+    "malformed": "bad",
+    "poisoned": "bad",
+    "mismatched": "fair",
+    "orphan": "fair",
+}
+KINDS: Final = {
+    "song.generate": "Song",
+    "song.extend": "Song, extended",
+    "instrumental.generate": "Instrumental",
+    "instrumental.extend": "Instrumental, extended",
+    "lyrics.generate": "Lyrics",
+    "stems.create": "Stems",
+    "midi.create": "MIDI",
+}
+ARTIFACTS: Final = {
+    "stream": "Live stream",
+    "audio": "MP3",
+    "audio_hi": "WAV",
+    "bgm": "Accompaniment",
+    "stems": "Stems (zip)",
+    "midi": "MIDI (zip)",
+}
+PLAYED: Final = ("audio", "audio_hi", "bgm", "stream")
+REASONS: Final = {
+    "held_by_hand": "an admin holds submissions",
+    "vendor_key_rejected": "the vendor rejects the gateway's key",
+    "insufficient_points": "the vendor's account has no points left",
+    "vendor_queue_full": "the vendor's queue is full",
+    "vendor_rate_limited": "the vendor wants fewer calls",
+    "outcomes_unknown": "several submissions in a row ended with an unknown outcome",
+    "no_process_dispatches": "no process works the queue",
+    "clock_skew": "the clock of this process is wrong",
+    "clock_went_back": "the clock was set back",
+    "model_not_offered": "the vendor does not offer the model",
+    "kind_not_offered": "the vendor does not offer this kind",
+    "backing_off": "the vendor refused it for the moment; it is tried again",
+}
+HELD: Final = {
+    "submit": "Submissions",
+    "query": "Queries",
+    "plan": "Planned work",
+    "loops": "The loops of this process",
+    "workers": "All work",
+}
+DISPOSITIONS: Final = {
+    "applied": "applied",
+    "malformed": "could not be read",
+    "mismatched": "names another task's items",
+    "orphan": "belongs to no task",
+    "poisoned": "could not be applied",
+}
+_ENTRIES: Final = {
+    "accepted": "The gateway accepted the task",
+    "adopted": "The items were adopted",
+    "archived": "A result file was dealt with by the archive",
+    "archive_ended": "A kept file was deleted: its time was over",
+    "callback": "The vendor called back",
+    "canceled": "The task was canceled",
+    "expired": "The deadline passed",
+    "given_back": "It was put back into the queue: it could not be sent in time",
+    "lease_lapsed": "Whoever was sending it went away",
+    "not_confirmed": "No callback has confirmed the submission",
+    "outcome_unknown": "The outcome of the submission is unknown",
+    "query": "The vendor was asked, and answered",
+    "query_failed": "The vendor was asked, and its answer could not be used",
+    "recovered": "After a restore: it may have been sent before",
+    "refused": "The vendor refused the submission",
+    "replayed": "An admin had a callback read again",
+    "resolved": "An admin settled it by hand",
+    "submitted": "The vendor accepted it",
+    "submitting": "It is being sent to the vendor",
+}
+NOTICES: Final = {
+    "canceled": "The task is canceled.",
+    "refreshed": "The vendor was asked; this is what it said.",
+    "submitted": "The task is accepted.",
+    "retried": "This is the new task.",
+    "redelivered": "It is being sent again.",
+    "replayed": "The callback was read again.",
+}
+"""What a page says after a change, by the word in its address."""
+
+
+def reason(code: str) -> str:
+    """Why something waits."""
+    return REASONS.get(code, code)
+
+
+def entry(happened: Mapping[str, Any]) -> str:
+    """An entry of a timeline as a sentence."""
+    detail = happened["detail"]
+    if happened["type"] == "status":
+        return f"{_status(detail['from'])} → {_status(detail['to'])}"
+    if happened["type"] == "notification":
+        attempts = detail.get("attempts", 1)
+        times = "" if attempts == 1 else f" after {attempts} attempts"
+        return f"The client was sent {detail.get('notification')}: {detail.get('outcome')}{times}"
+    said = _ENTRIES.get(happened["type"], str(happened["type"]))
+    why = detail.get("message") or detail.get("reason") or detail.get("fault") or detail.get("malformed")
+    if isinstance(why, str):
+        said += f" ({reason(why)})"
+    return said + (", late" if detail.get("late") else "")
+
+
+def lag(task: Mapping[str, Any], happened: Mapping[str, Any]) -> str:
+    """How long after its task was accepted something happened."""
+    return between(task["created_at"], happened["at"])
+
+
+def _status(name: str) -> str:
+    return TASK[name][0] if name in TASK else name

@@ -1,0 +1,93 @@
+"""Sign in with an API key, and out again; the assets, and the way from `/` to the console."""
+
+import re
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Request, Response
+
+from app.clients import client_rows, clients
+from app.clients.auth import TheContext
+from app.console.pages import HEADERS, HOME, SIGN_IN, PageRoute, assets, page, see
+from app.console.session import LIFETIME
+from app.console.visitors import COOKIE, TheForm, TheSessions, read_form
+from app.errors import NotFound
+from app.web.bodies import SMALL_BYTES
+from app.web.failure_meter import FailureMeter
+from app.web.services import service
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+_WITHIN: Final = re.compile(r"/console(/[A-Za-z0-9_.:%-]+)*", re.ASCII)
+_FOR_GOOD: Final = {**HEADERS, "Cache-Control": "public, max-age=31536000, immutable"}
+
+
+@router.get("/")
+async def root() -> Response:
+    """Lead to the console."""
+    return see(HOME)
+
+
+@router.get("/console/assets/{path:path}")
+async def asset(path: str) -> Response:
+    """A file of the pages, which a browser may keep for good: another content has another path."""
+    found = assets().get(path)
+    if found is None:
+        raise NotFound("there is no such file")
+    media_type, content = found
+    return Response(content, media_type=media_type, headers=_FOR_GOOD)
+
+
+@router.get("/console/sign-in")
+async def sign_in_page(request: Request) -> Response:
+    return page("sign_in.html", wrong=False, back=_back(request.query_params.get("next", "")))
+
+
+@router.post("/console/sign-in")
+async def sign_in(
+    request: Request,
+    context: TheContext,
+    sessions: TheSessions,
+    meter: Annotated[FailureMeter, service("meter")],
+) -> Response:
+    """Begin a session of whose key it is. A wrong one counts like any other. Raises ``TooManyFailures``."""
+    form = await read_form(request, SMALL_BYTES)
+    key, back = form.get("key", "").strip(), _back(form.get("next", ""))
+    client = await clients.find_by_key(context.db, context.clock, key)
+    if client is None:
+        meter.fail(request.client.host if request.client else None)
+        return page("sign_in.html", 401, wrong=True, back=back)
+    answer = see(back)
+    answer.set_cookie(
+        COOKIE,
+        sessions.begin(client_rows.key_digest(key), context.clock.now()),
+        max_age=int(LIFETIME.total_seconds()),
+        path=HOME,
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+    return answer
+
+
+@router.post("/console/sign-out")
+async def sign_out(request: Request, _form: TheForm) -> Response:
+    """Forget the session in this browser."""
+    answer = see(SIGN_IN)
+    answer.delete_cookie(COOKIE, HOME, secure=request.url.scheme == "https", httponly=True, samesite="strict")
+    return answer
+
+
+def _back(wanted: str) -> str:
+    """Where to go after signing in: a page of the console, and nowhere else."""
+    return wanted if _WITHIN.fullmatch(wanted) else HOME
+
+
+missing = APIRouter(route_class=PageRoute, include_in_schema=False)
+"""The last routes of all."""
+
+
+@missing.api_route("/console/{path:path}", methods=["GET", "POST"])
+async def no_page(path: str) -> Response:
+    """What is no page of the console."""
+    if not path:
+        return see(HOME)
+    raise NotFound("there is no such page")

@@ -1,0 +1,81 @@
+"""Try it: a form for each kind, which submits a task and leads to its page."""
+
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+
+from app.clients.auth import TheContext
+from app.console import forms
+from app.console.pages import PageRoute, page, see
+from app.console.visitors import TheForm, TheVisitor, Visitor
+from app.database.database import dumps
+from app.errors import InvalidRequest, NotFound
+from app.submissions.accept import accept, digest_of
+from app.submissions.intake import check_task, once
+from app.tempolor.kinds import KINDS
+from app.web.bodies import refuse_secrets
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+FIRST: Final = "song.generate"
+_EXAMPLE: Final = {"params.prompt": "slow pop ballad, piano, a harbour at night", "params.model": "tempolor-latest"}
+"""What the form is filled with at first, where a kind has such fields."""
+
+
+@router.get("/console/try")
+async def try_first(_visitor: TheVisitor) -> Response:
+    """The form that most begin with."""
+    return see(f"/console/try/{FIRST}")
+
+
+@router.get("/console/try/{kind}")
+async def try_page(kind: str, visitor: TheVisitor, context: TheContext) -> Response:
+    """The form of a kind."""
+    return _form_page(_known(kind), visitor, _EXAMPLE | {"once": str(context.ids())})
+
+
+@router.post("/console/try/{kind}")
+async def submit(request: Request, kind: str, visitor: TheVisitor, form: TheForm, context: TheContext) -> Response:
+    """Submit what the form says. One that is sent twice makes one task; what is wrong with it is shown beside its
+    fields."""
+    asked: dict[str, Any] = {"kind": _known(kind), "params": forms.params_of(kind, form)}
+    if reference := form.get("reference", "").strip():
+        asked["reference"] = reference
+    digest = digest_of(asked)
+    try:
+        refuse_secrets(request, dumps(asked).encode())
+        new = check_task(asked, context.egress)
+        # Who goes back, changes something and sends it again wants another task.
+        key = once("POST /console/try", f"{form['once']}-{digest.hex()}" if "once" in form else None, digest)
+        accepted = await accept(context, visitor.client, [new], key)
+    except InvalidRequest as error:
+        return _form_page(kind, visitor, form, error)
+    return see(f"/console/tasks/{accepted.task_ids[0]}?done=submitted")
+
+
+def _form_page(kind: str, visitor: Visitor, given: dict[str, str], error: InvalidRequest | None = None) -> Response:
+    fields = forms.fields_of(kind)
+    faults = dict(error.faults) if error else {}
+    beside = {forms.PREFIX + field.name for field in fields} | {"reference"}
+    others = [f"{place}: {fault}" for place, fault in faults.items() if place not in beside]
+    if error is not None and not faults:
+        others = [error.detail]
+    return page(
+        "try.html",
+        422 if error else 200,
+        visitor=visitor,
+        here="try",
+        kind=kind,
+        kinds=list(KINDS),
+        about=(KINDS[kind].params.__doc__ or "").replace("`", ""),
+        fields=fields,
+        prefix=forms.PREFIX,
+        given=given,
+        faults=faults,
+        others=others,
+    )
+
+
+def _known(kind: str) -> str:
+    if kind not in KINDS:
+        raise NotFound("there is no such kind")
+    return kind

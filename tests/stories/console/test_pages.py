@@ -1,0 +1,266 @@
+"""The pages: what each shows and to whom, what a form does, and that nothing that is stored acts in them."""
+
+import json
+import re
+from typing import Any, Final
+from urllib.parse import quote
+from uuid import UUID
+
+import pytest
+
+from app.console import text
+from app.tempolor.kinds import KINDS
+from tests.stories.console.browser import Browser, opened, words_of
+from tests.support.bodies import done, song
+from tests.support.databases import on_sqlite
+from tests.support.gateway import ADMIN_KEY, PARAMS, SONG, Running
+
+POLICY: Final = (
+    "default-src 'self'; media-src *; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+WEBHOOK: Final = "https://hooks.example/x"
+
+
+@on_sqlite
+async def test_every_page_tells_browsers_what_it_may_load(gateway: Running, admin: Browser) -> None:
+    task = await gateway.submit()
+    pages = ["", "/sign-in", "/tasks", f"/tasks/{task['id']}", "/tasks/nothing", "/try", "/try/song.generate"]
+    pages += ["/callbacks", "/notifications", "/nowhere", f"/tasks/{task['id']}/live?seen=x"]
+    for path in pages:
+        answer = await admin.http.get(f"/console{path}", follow_redirects=True)
+        headers = {name: answer.headers.get_list(name) for name in ("content-security-policy", "cache-control")}
+        assert headers == {"content-security-policy": [POLICY], "cache-control": ["no-store"]}, path
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert not re.search(
+            r"<script(?![^>]*\ssrc=\"/console/assets/)|<style|\sstyle=|\son\w+=|javascript:", answer.text
+        )
+        assert not re.findall(r"(?:src|href|action)=\"(?!/console)[^\"#]", answer.text), path
+
+
+@on_sqlite
+async def test_assets_are_kept_for_good_under_the_name_of_their_content(gateway: Running) -> None:
+    async with opened(gateway.url) as browser:
+        found = set(re.findall(r'"(/console/assets/[^"]+)"', await browser.see("/console/sign-in")))
+        assert len(found) == 4
+        for path in found:
+            answer = await browser.http.get(path)
+            assert (answer.status_code, answer.headers.get_list("cache-control")) == (
+                200,
+                ["public, max-age=31536000, immutable"],
+            )
+        for path in ("x/console.css", "../routes.py", "README.md", "0/../../pages.py"):
+            assert (await browser.http.get(f"/console/assets/{quote(path, safe='')}")).status_code == 404
+
+
+@on_sqlite
+async def test_a_client_sees_its_own_and_an_admin_all(gateway: Running, admin: Browser, studio: Browser) -> None:
+    others = await gateway.submit(reference="of the admin", webhook_url=WEBHOOK)
+    own = await gateway.api.post(
+        "/v1/tasks",
+        json={"kind": "song.generate", "params": SONG, "reference": "of the studio", "webhook_url": WEBHOOK},
+        headers={"Authorization": f"Bearer {studio.key}"},
+    )
+    await gateway.call_back("song", done("t2m_admin"), UUID(others["id"]))
+    await gateway.call_back("song", done("t2m_studio"), UUID(own.json()["id"]))
+    told = (await gateway.api.get("/v1/notifications", params={"task_id": others["id"]})).json()["data"][0]
+    listed = words_of(await studio.see("/console/tasks?client=bootstrap"))
+    assert ("of the studio" in listed, "of the admin" in listed) == (True, False)
+    listed = words_of(await admin.see("/console/tasks"))
+    assert ("of the studio" in listed, "of the admin" in listed) == (True, True)
+    for path in (
+        f"/console/tasks/{others['id']}",
+        f"/console/tasks/{others['id']}/live",
+        "/console/items/t2m_admin/files/audio",
+        f"/console/notifications/{told['id']}",
+    ):
+        await studio.see(path, 404)
+    for change in ("cancel", "refresh", "retry"):
+        assert (await studio.post(f"/console/tasks/{others['id']}/{change}")).status_code == 404
+    assert (await studio.post(f"/console/notifications/{told['id']}/redeliver")).status_code == 404
+    for path in ("/console/callbacks", f"/console/callbacks/{told['id']}"):
+        await studio.see(path, 403)
+    assert (await studio.post(f"/console/callbacks/{told['id']}/replay")).status_code == 403
+    assert "In flight" not in await studio.see("/console")
+    assert "In flight" in await admin.see("/console")
+    await studio.see("/console/balance", 403)
+    # No vendor is there.
+    assert "It is not known" in await admin.see("/console/balance")
+
+
+@on_sqlite
+async def test_a_task_is_found_by_status_kind_reference_and_item(gateway: Running, admin: Browser) -> None:
+    songs = [await gateway.submit(reference=f"order-{n}") for n in range(26)]
+    midi = await gateway.submit("midi.create")
+    await gateway.call_back("midi", {"midis": [{"item_id": "mid/1", "status": "running"}]}, UUID(midi["id"]))
+
+    def shown(page: str) -> list[str]:
+        return re.findall(r'class="task" href="/console/tasks/([\w-]+)"', page)
+
+    first = await admin.see("/console/tasks?status=queued&kind=song.generate&reference=&find=")
+    assert shown(first) == [task["id"] for task in reversed(songs)][:25]
+    [older] = re.findall(r'href="([^"]+)" rel="next"', first)
+    assert shown(await admin.see(older.replace("&amp;", "&"))) == [songs[0]["id"]]
+    assert shown(await admin.see("/console/tasks?status=running")) == [midi["id"]]
+    assert shown(await admin.see("/console/tasks?reference=order-7")) == [songs[7]["id"]]
+    assert shown(await admin.see("/console/tasks?find=order-7")) == [songs[7]["id"]]
+    for found in ("mid/1", midi["id"]):
+        answer = await admin.http.get("/console/tasks", params={"find": found})
+        assert answer.headers["location"] == f"/console/tasks/{midi['id']}"
+    await admin.see("/console/tasks?cursor=x", 400)
+    await admin.see("/console/tasks?find=%00", 404)
+
+
+@on_sqlite
+async def test_a_page_follows_its_task(gateway: Running, admin: Browser) -> None:
+    task = await gateway.submit(webhook_url=WEBHOOK)
+    page = await admin.see(f"/console/tasks/{task['id']}")
+    assert "Accepted, and not sent to the vendor yet." in words_of(page)
+    [live] = re.findall(r'hx-get="([^"]+)"', page)
+    assert (await admin.http.get(live)).status_code == 204
+    await gateway.call_back("song", done(title="Harbour Lights"), UUID(task["id"]))
+    part = await admin.http.get(live)
+    assert part.status_code == 200
+    words = words_of(part.text)
+    for wanted in ("Harbour Lights", "Done", "MP3", "The vendor called back", "Queued → Done", "task.succeeded"):
+        assert wanted in words, wanted
+    assert '<button type="button" class="line given" data-start="0.5">la</button>' in part.text
+    [player] = re.findall(r'<audio[^>]+src="([^"]+/audio)"', part.text)
+    answer = await admin.http.get(player)
+    assert (answer.status_code, answer.headers["location"]) == (307, "https://cdn.example/a.mp3?auth_key=1")
+
+
+@on_sqlite
+async def test_what_a_page_offers_is_done(gateway: Running, admin: Browser) -> None:
+    task = await gateway.submit()
+    path = f"/console/tasks/{task['id']}"
+    assert set(re.findall(r'id="do-(\w+)"', await admin.see(path))) == {"cancel"}
+    answer = await admin.post(f"{path}/cancel")
+    assert "The task is canceled." in await admin.see(answer.headers["location"])
+    assert set(re.findall(r'id="do-(\w+)"', await admin.see(path))) == {"refresh", "retry"}
+    await admin.see((await admin.post(f"{path}/refresh")).headers["location"])
+    again = [await admin.post(f"{path}/retry", once="the same form") for _ in range(2)]
+    assert len({answer.headers["location"] for answer in again}) == 1
+    assert task["id"] in await admin.see(again[0].headers["location"])
+    assert "only a task that is queued" in (await admin.post(f"{path}/cancel")).text
+
+
+@on_sqlite
+@pytest.mark.parametrize("kind", list(KINDS))
+async def test_the_form_of_each_kind_submits_it(gateway: Running, admin: Browser, kind: str) -> None:
+    page = await admin.see(f"/console/try/{kind}")
+    asked = {f"params.{name}": str(value) for name, value in PARAMS[kind].items()}
+    for name in asked:
+        assert f'name="{name}"' in page
+    answer = await admin.post(f"/console/try/{kind}", **asked, once="1", reference="tried")
+    assert answer.status_code == 303, words_of(answer.text)
+    task = await gateway.task(answer.headers["location"].rpartition("/")[2].partition("?")[0])
+    assert (task["kind"], task["params"], task["reference"]) == (kind, PARAMS[kind], "tried")
+    twice = await admin.post(f"/console/try/{kind}", **asked, once="1", reference="tried")
+    assert twice.headers["location"] == answer.headers["location"]
+    other = await admin.post(f"/console/try/{kind}", **asked, once="1", reference="tried again")
+    assert other.headers["location"] != answer.headers["location"]
+
+
+@on_sqlite
+async def test_what_is_wrong_with_a_form_stands_beside_its_fields(gateway: Running, admin: Browser) -> None:
+    form = {"params.item_id": "", "params.start_time": "soon", "params.lyrics": "kept <b>"}
+    answer = await admin.post("/console/try/song.extend", **form)
+    assert answer.status_code == 422
+    assert re.search(r'id="fault-params.item_id">it is required<', answer.text)
+    assert re.search(r'id="fault-params.start_time">it must be a number<', answer.text)
+    assert "kept &lt;b&gt;" in answer.text
+    answer = await admin.post("/console/try/song.generate", **{"params.prompt": ADMIN_KEY, "params.model": "x"})
+    assert (answer.status_code, "holds a secret" in answer.text) == (422, True)
+    assert (await gateway.api.get("/v1/tasks")).json()["data"] == []
+    await admin.see("/console/try/nothing", 404)
+
+
+@on_sqlite
+async def test_a_callback_is_looked_at_and_read_again(gateway: Running, admin: Browser) -> None:
+    task = await gateway.submit()
+    assert (await gateway.call_back("song", b'{"songs": <script>', UUID(task["id"]))).status_code == 400
+    page = await admin.see("/console/callbacks?disposition=malformed")
+    [path] = re.findall(r'href="(/console/callbacks/[\w-]{36})"', page)
+    assert "&lt;script&gt;" in await admin.see(path)
+    answer = await admin.post(f"{path}/replay")
+    assert "was read again" in await admin.see(answer.headers["location"])
+    assert (
+        re.findall(r'href="(/console/callbacks/[\w-]{36})"', await admin.see("/console/callbacks?disposition=applied"))
+        == []
+    )
+
+
+@on_sqlite
+async def test_a_notification_is_sent_again(gateway: Running, admin: Browser) -> None:
+    task = await gateway.submit(webhook_url=WEBHOOK)
+    await gateway.call_back("song", done(), UUID(task["id"]))
+    page = await admin.see("/console/notifications?status=pending")
+    path = re.findall(r'href="(/console/notifications/[\w-]{36})"', page)[0]
+    assert task["id"] in await admin.see(path)
+    answer = await admin.post(f"{path}/redeliver")
+    assert "It is being sent again." in await admin.see(answer.headers["location"])
+
+
+HOSTILE: Final = {
+    "title": "<script>alert(1)</script>\u202egnp.exe\x00\x1b[31m",
+    "style": '"><img src=x onerror=alert(1)>',
+    "model": "{{ 7 * 7 }}",
+    "lyrics": "</div><svg onload=alert(1)>\ud800" + "x" * 60_000,
+    "audio_url": "javascript:alert(1)",
+    "audio_hi_url": 'https://cdn.example/a.wav?"><script>alert(1)</script>',
+    "odd": "<iframe src=//evil.example>",
+    "lyrics_sections": [{"start": 1, "end": 2, "text": "<b>\u2067words"}, {"start": "<", "text": 1}, None, "x"],
+}
+
+
+@on_sqlite
+async def test_nothing_that_is_stored_acts_in_a_page(gateway: Running, admin: Browser) -> None:
+    asked: dict[str, Any] = {
+        "params": {"prompt": "<script>alert(2)</script>" + "y" * 900, "model": "' onfocus=alert(1) autofocus='"},
+        "reference": "\u202e<u>" + "z" * 200,
+        "metadata": {"<script>": "</pre><script>alert(3)</script>"},
+        "webhook_url": 'https://hooks.example/"><script>alert(4)</script>',
+    }
+    task = await gateway.submit(**asked)
+    # As ASCII, since half a character can be sent in no other way.
+    body = json.dumps(song(status="succeeded", **HOSTILE)).encode()
+    assert (await gateway.call_back("song", body, UUID(task["id"]))).status_code == 200
+    told = (await gateway.api.get("/v1/notifications")).json()["data"][0]["id"]
+    called = (await gateway.api.get("/v1/callbacks")).json()["data"][0]["id"]
+    paths = ["tasks", f"tasks/{task['id']}", "notifications", f"notifications/{told}", f"callbacks/{called}"]
+    for path in paths:
+        page = await admin.see(f"/console/{path}")
+        assert len(re.findall(r"<script", page)) == 2, path
+        assert not re.search(r"<(img|svg|iframe|b|u)[ >]|</pre><script", page), path
+        assert not re.search(r"(href|src|action)=\"?'?\s*(javascript|data|vbscript):", page, re.IGNORECASE), path
+        assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069]", page), path
+        assert "49" not in re.findall(r"<span class=\"given\">([^<]*)</span>", page)
+    answer = await admin.http.get("/console/tasks", params={"find": "<script>alert(1)</script>"})
+    assert "<script>alert" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("url", "links"),
+    [
+        ("https://a.example/x", True),
+        ("http://[::1]:8000/", True),
+        ("javascript:alert(1)", False),
+        ("JaVaScRiPt:alert(1)", False),
+        (" javascript:alert(1)", False),
+        ("data:text/html,x", False),
+        ("//a.example", False),
+        ("https://", False),
+        ("http://[broken", False),
+        (["https://a.example"], False),
+        (None, False),
+    ],
+)
+def test_only_addresses_of_the_web_become_links(url: Any, links: bool) -> None:
+    assert text.is_link(url) is links
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.04, "0.0 s"), (59.4, "59 s"), (60, "1 min"), (3700, "1 h 1 min"), (90_000, "1 d 1 h")]
+)
+def test_lengths_of_time_are_told_by_their_largest_units(seconds: float, shown: str) -> None:
+    assert text.since(seconds) == shown
