@@ -1,0 +1,41 @@
+"""Chromium, as Debian packages it. Where there is none, or Playwright is not installed, these tests are skipped."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.support.gateway import Running
+from tests.support.starting import StartGateway, StartSandbox
+
+CHROMIUM: Final = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+SCREENSHOTS: Final = Path(__file__).parents[2] / "build" / "screenshots"
+
+
+@pytest.fixture
+async def chromium() -> AsyncIterator[Any]:
+    playwright = pytest.importorskip("playwright.async_api", reason="Playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium here: install Debian's `chromium`, or name one in CHROMIUM")
+    async with playwright.async_playwright() as started:
+        # Root has no sandbox of Chromium's, and containers have a small /dev/shm.
+        args = ["--no-sandbox", "--disable-dev-shm-usage", "--autoplay-policy=no-user-gesture-required"]
+        browser = await started.chromium.launch(executable_path=CHROMIUM, args=args)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def gateway(start_gateway: StartGateway, start_sandbox: StartSandbox) -> Running:
+    """A gateway that works, in front of a sandbox whose songs take some seconds."""
+    sandbox = await start_sandbox(scale=40)
+    return await start_gateway(sandbox, egress_allow_private=True)
+
+
+@pytest.fixture(scope="session")
+def screenshots() -> Path:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    return SCREENSHOTS
