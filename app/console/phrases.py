@@ -75,6 +75,7 @@ REASONS: Final = {
     "clock_went_back": "the clock was set back",
     "model_not_offered": "the vendor does not offer the model",
     "kind_not_offered": "the vendor does not offer this kind",
+    "vendor_refused": "the vendor refuses it for a reason that nobody knows",
     "backing_off": "the vendor refused it for the moment; it is tried again",
 }
 HELD: Final = {
@@ -94,6 +95,7 @@ DISPOSITIONS: Final = {
 _ENTRIES: Final = {
     "accepted": "The gateway accepted the task",
     "adopted": "The items were adopted",
+    "archive_retried": "An admin had the archive try again",
     "archived": "A result file was dealt with by the archive",
     "archive_ended": "A kept file was deleted: its time was over",
     "callback": "The vendor called back",

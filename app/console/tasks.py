@@ -151,7 +151,9 @@ async def _followed(context: Context, visitor: Visitor, task_id: UUID) -> dict[s
     return {
         "task": task,
         "name": _name_of(task),
-        "items": [{**item, "lines": list(_lines(item["lyrics_sections"]))} for item in task["items"]],
+        "items": [
+            {**item, "lines": list(_lines(item["lyrics_sections"])), "parts": _parts(item)} for item in task["items"]
+        ],
         "entries": entries,
         "more_entries": more is not None,
         "notifications": sent,
@@ -179,6 +181,24 @@ def _name_of(task: Document) -> str:
     titles = [item["title"] for item in task["items"] if item["title"]]
     asked = (task["params"].get(name) for name in ("prompt", "item_id", "url"))
     return str(titles[0]) if titles else next((one for one in asked if isinstance(one, str) and one), task["kind"])
+
+
+def _parts(item: Document) -> dict[str, list[str]]:
+    """The links of each artifact for which the vendor named several files, and of which there is no copy."""
+    several = {
+        name: list(_texts_in(file["url"]))
+        for name, file in item["artifacts"].items()
+        if isinstance(file["url"], (list, dict)) and (file["archive"] or {}).get("status") != "kept"
+    }
+    return {name: links for name, links in several.items() if links}
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(part)
 
 
 @dataclass(frozen=True, slots=True)

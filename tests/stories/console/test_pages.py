@@ -2,14 +2,21 @@
 
 import json
 import re
-from typing import Any, Final
+from collections.abc import Container
+from typing import Any, Final, get_args
 from urllib.parse import quote
 from uuid import UUID
 
 import pytest
 
-from app.console import text
-from app.tempolor.kinds import KINDS
+from app.console import phrases, text
+from app.limits.hold import Reason
+from app.limits.waiting_for import BACKING_OFF
+from app.rules.observation import Disposition
+from app.rules.status import ItemStatus, TaskStatus
+from app.rules.task import EntryType
+from app.tempolor.codes import HOLDING
+from app.tempolor.kinds import FAMILIES, KINDS
 from tests.stories.console.browser import Browser, opened, words_of
 from tests.support.bodies import done, song
 from tests.support.databases import on_sqlite
@@ -130,6 +137,16 @@ async def test_a_page_follows_its_task(gateway: Running, admin: Browser) -> None
 
 
 @on_sqlite
+async def test_each_of_several_files_has_its_link(gateway: Running, admin: Browser) -> None:
+    task = await gateway.submit("stems.create")
+    files = {"drums": "https://cdn.example/d.flac", "bass": ["https://cdn.example/b.flac", "javascript:alert(1)"]}
+    body = {"stems": [{"item_id": "mss_1", "status": "succeeded", "stems_url": files}]}
+    assert (await gateway.call_back("stems", body, UUID(task["id"]))).status_code == 200
+    links = re.findall(r'<a class="given" href="([^"]+)"', await admin.see(f"/console/tasks/{task['id']}"))
+    assert sorted(links) == ["https://cdn.example/b.flac", "https://cdn.example/d.flac"]
+
+
+@on_sqlite
 async def test_what_a_page_offers_is_done(gateway: Running, admin: Browser) -> None:
     task = await gateway.submit()
     path = f"/console/tasks/{task['id']}"
@@ -145,8 +162,12 @@ async def test_what_a_page_offers_is_done(gateway: Running, admin: Browser) -> N
 
 
 @on_sqlite
-@pytest.mark.parametrize("kind", list(KINDS))
-async def test_the_form_of_each_kind_submits_it(gateway: Running, admin: Browser, kind: str) -> None:
+async def test_the_form_of_each_kind_submits_it(gateway: Running, admin: Browser) -> None:
+    for kind in KINDS:
+        await _try(gateway, admin, kind)
+
+
+async def _try(gateway: Running, admin: Browser, kind: str) -> None:
     page = await admin.see(f"/console/try/{kind}")
     asked = {f"params.{name}": str(value) for name, value in PARAMS[kind].items()}
     for name in asked:
@@ -237,6 +258,22 @@ async def test_nothing_that_is_stored_acts_in_a_page(gateway: Running, admin: Br
         assert "49" not in re.findall(r"<span class=\"given\">([^<]*)</span>", page)
     answer = await admin.http.get("/console/tasks", params={"find": "<script>alert(1)</script>"})
     assert "<script>alert" not in answer.text
+
+
+def test_every_word_that_the_gateway_has_is_told_in_words() -> None:
+    artifacts = {artifact.name for family in FAMILIES.values() for artifact in family.shape.artifacts}
+    told: list[tuple[Container[str], set[str]]] = [
+        (phrases.TASK, set(TaskStatus)),
+        (phrases.ITEM, set(ItemStatus)),
+        (phrases.KINDS, set(KINDS)),
+        (phrases.ARTIFACTS, artifacts),
+        (phrases.DISPOSITIONS, set(Disposition)),
+        (phrases.REASONS, {*Reason, *HOLDING, BACKING_OFF}),
+    ]
+    for known, words in told:
+        assert {word for word in words if word not in known} == set()
+    for entry_type in set(get_args(EntryType)) - {"changed"}:
+        assert phrases.entry({"type": entry_type, "detail": {}}) != entry_type
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import httpx
-import pytest
 from fastapi.routing import APIRoute
 
 from app.console import logs, sign_in, tasks, try_it
@@ -46,13 +45,11 @@ async def test_a_session_is_a_strict_cookie_that_holds_no_key(gateway: Running) 
 
 
 @on_sqlite
-@pytest.mark.parametrize(
-    "wanted", ["https://evil.example", "//evil.example", "/console//evil", "/v1/tasks", "/console\\x"]
-)
-async def test_signing_in_leads_to_no_other_place(gateway: Running, wanted: str) -> None:
+async def test_signing_in_leads_to_no_other_place(gateway: Running) -> None:
     async with opened(gateway.url) as browser:
-        answer = await browser.http.post("/console/sign-in", data={"key": ADMIN_KEY, "next": wanted})
-        assert answer.headers["location"] == "/console"
+        for wanted in ("https://evil.example", "//evil.example", "/console//evil", "/v1/tasks", "/console\\x"):
+            answer = await browser.http.post("/console/sign-in", data={"key": ADMIN_KEY, "next": wanted})
+            assert answer.headers["location"] == "/console", wanted
 
 
 @on_sqlite
