@@ -64,6 +64,7 @@ def _templates() -> Environment:
     made.filters.update(
         attributes=text.attributes,
         clock=text.clock,
+        coded=text.coded,
         json=text.pretty,
         part=lambda value: quote(str(value), safe=""),
         short=text.short,

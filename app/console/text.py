@@ -100,6 +100,13 @@ def short(value: Any, most: int = 120) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def coded(given: str) -> Markup:
+    """A text of ours in which names stand in backticks."""
+    code = Markup("<code>{}</code>")
+    parts = (code.format(part) if number % 2 else escape(part) for number, part in enumerate(given.split("`")))
+    return Markup("").join(parts)
+
+
 def attributes(given: Mapping[str, Any]) -> Markup:
     """HTML attributes; one that is None is left out, one that is True has no value."""
     shown = ((name, value) for name, value in given.items() if value is not None and value is not False)

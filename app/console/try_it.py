@@ -17,8 +17,12 @@ from app.web.bodies import refuse_secrets
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 FIRST: Final = "song.generate"
-_EXAMPLE: Final = {"params.prompt": "slow pop ballad, piano, a harbour at night", "params.model": "tempolor-latest"}
-"""What the form is filled with at first, where a kind has such fields."""
+_EXAMPLES: Final = {
+    "song.generate": {"prompt": "slow pop ballad, piano, a harbour at night", "model": "tempolor-latest"},
+    "instrumental.generate": {"prompt": "house, 120 BPM, A minor", "model": "TemPolor i4"},
+    "lyrics.generate": {"prompt": "rain on a tin roof"},
+}
+"""What the form of a kind is filled with at first."""
 
 
 @router.get("/console/try")
@@ -30,7 +34,8 @@ async def try_first(_visitor: TheVisitor) -> Response:
 @router.get("/console/try/{kind}")
 async def try_page(kind: str, visitor: TheVisitor, context: TheContext) -> Response:
     """The form of a kind."""
-    return _form_page(_known(kind), visitor, _EXAMPLE | {"once": str(context.ids())})
+    example = {forms.PREFIX + name: value for name, value in _EXAMPLES.get(_known(kind), {}).items()}
+    return _form_page(kind, visitor, example | {"once": str(context.ids())})
 
 
 @router.post("/console/try/{kind}")
@@ -66,7 +71,7 @@ def _form_page(kind: str, visitor: Visitor, given: dict[str, str], error: Invali
         here="try",
         kind=kind,
         kinds=list(KINDS),
-        about=(KINDS[kind].params.__doc__ or "").replace("`", ""),
+        about=KINDS[kind].params.__doc__ or "",
         fields=fields,
         prefix=forms.PREFIX,
         given=given,

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Container
+from pathlib import Path
 from typing import Any, Final, get_args
 from urllib.parse import quote
 from uuid import UUID
@@ -20,7 +21,8 @@ from app.tempolor.kinds import FAMILIES, KINDS
 from tests.stories.console.browser import Browser, opened, words_of
 from tests.support.bodies import done, song
 from tests.support.databases import on_sqlite
-from tests.support.gateway import ADMIN_KEY, PARAMS, SONG, Running
+from tests.support.gateway import ADMIN_KEY, PARAMS, SONG, Running, eventually
+from tests.support.starting import StartGateway, StartSandbox
 
 POLICY: Final = (
     "default-src 'self'; media-src *; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -144,6 +146,33 @@ async def test_each_of_several_files_has_its_link(gateway: Running, admin: Brows
     assert (await gateway.call_back("stems", body, UUID(task["id"]))).status_code == 200
     links = re.findall(r'<a class="given" href="([^"]+)"', await admin.see(f"/console/tasks/{task['id']}"))
     assert sorted(links) == ["https://cdn.example/b.flac", "https://cdn.example/d.flac"]
+
+
+@on_sqlite
+@pytest.mark.real_time
+async def test_a_kept_copy_is_played_from_the_archive(
+    start_gateway: StartGateway, start_sandbox: StartSandbox, tmp_path: Path
+) -> None:
+    gateway = await start_gateway(
+        await start_sandbox(scale=200), archive_url=f"file://{tmp_path}", egress_allow_private=True
+    )
+    task_id = (await gateway.submit())["id"]
+
+    async def kept() -> dict[str, Any] | None:
+        task = await gateway.task(task_id)
+        files = [file["archive"] for item in task["items"] for file in item["artifacts"].values()]
+        return task if files and all(one and one["status"] == "kept" for one in files) else None
+
+    task = await eventually(kept)
+    async with opened(gateway.url) as browser:
+        await browser.sign_in(ADMIN_KEY)
+        page = await browser.see(f"/console/tasks/{task_id}")
+        [player] = re.findall(r'<audio[^>]+src="([^"]+/audio)"', page)
+        answer = await browser.http.get(player, headers={"Range": "bytes=0-99"})
+        assert (answer.status_code, len(answer.content)) == (206, 100)
+        assert answer.headers.get_list("cache-control") == ["private, max-age=3600"]
+        copy = task["items"][0]["artifacts"]["audio"]["archive"]
+        assert f"kept, {text.size(copy['bytes'])}" in words_of(page)
 
 
 @on_sqlite
