@@ -90,15 +90,15 @@ def meaning_of(code: str) -> str:
 
 def _schemas_of(*models: type[BaseModel]) -> dict[str, Schema]:
     _, made = models_json_schema([(model, "validation") for model in models], ref_template=SCHEMAS + "{model}")
-    return {name: _without_defaults(schema) for name, schema in made["$defs"].items()}
+    return {name: without_defaults(schema) for name, schema in made["$defs"].items()}
 
 
-def _without_defaults(schema: Any) -> Any:
+def without_defaults(schema: Any) -> Any:
     """What may be left out has a meaning, which its description tells. A default would have generators make it a field
     that is always there."""
     if isinstance(schema, dict):
-        return {name: _without_defaults(part) for name, part in schema.items() if name != "default"}
-    return [_without_defaults(part) for part in schema] if isinstance(schema, list) else schema
+        return {name: without_defaults(part) for name, part in schema.items() if name != "default"}
+    return [without_defaults(part) for part in schema] if isinstance(schema, list) else schema
 
 
 def _task_of(kind: str, common: Schema) -> Schema:

@@ -134,7 +134,7 @@ def _complete(document: Document) -> None:
     schemas["NotificationWithBody"]["properties"]["body"]["anyOf"][0] = {"$ref": SCHEMAS + "WebhookEvent"}
     schemas |= components.problems(document)
     schemas["Task"]["examples"] = [TASK]
-    document["components"]["schemas"] = dict(sorted(schemas.items()))
+    document["components"]["schemas"] = components.without_defaults(dict(sorted(schemas.items())))
 
 
 def _operations(document: Document) -> Iterator[tuple[str, Document]]:

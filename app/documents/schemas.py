@@ -140,15 +140,15 @@ class ResolveRequest(BaseModel):
 
 
 class ArchivedCopy(BaseModel):
-    """The gateway's own copy of a result file. `url` is a link to it that lives for days; `reason` says why there
-    will be none."""
+    """The gateway's own copy of a result file. `url` is a link to it that lives for days; `reason`, which is there only
+    where the copy failed, says why there will be none."""
 
     status: Literal["pending", "kept", "failed"]
     bytes: int | None
     sha256: str | None
     media_type: str | None
     url: str | None
-    reason: str | None
+    reason: str | None = None
 
 
 class Artifact(BaseModel):

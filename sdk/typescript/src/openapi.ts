@@ -1256,8 +1256,8 @@ export interface components {
         };
         /**
          * ArchivedCopy
-         * @description The gateway's own copy of a result file. `url` is a link to it that lives for days; `reason` says why there
-         *     will be none.
+         * @description The gateway's own copy of a result file. `url` is a link to it that lives for days; `reason`, which is there only
+         *     where the copy failed, says why there will be none.
          */
         ArchivedCopy: {
             /**
@@ -1274,7 +1274,7 @@ export interface components {
             /** Url */
             url: string | null;
             /** Reason */
-            reason: string | null;
+            reason?: string | null;
         };
         /**
          * Artifact

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from app.rules.task import FailureCode, NotificationType
 from app.tempolor import codes
 from app.tempolor.kinds import FAMILIES, KINDS
 from app.web import problems
-from tests.support.bodies import done
+from tests.support.bodies import done, song
 from tests.support.databases import on_sqlite
 from tests.support.gateway import PARAMS, SONG
 from tests.support.notifications import deliver, watching
@@ -212,6 +213,21 @@ async def test_what_clients_are_answered_is_what_the_document_says(
     problem = await gateway.api.post("/v1/tasks", json={"kind": "song.generate", "params": {}})
     check(component("InvalidRequestProblem"), problem.json())
     check(component("NotFoundProblem"), (await gateway.api.get("/v1/tasks/nothing")).json())
+
+
+@pytest.mark.real_time
+@on_sqlite
+async def test_a_copy_of_a_file_is_shown_as_the_document_says(start_gateway: StartGateway, tmp_path: Path) -> None:
+    gateway = await start_gateway(archive_url=f"file://{tmp_path}", egress_allow_private=True)
+    task = await gateway.submit()
+    await gateway.call_back("song", song("t2m_1", "running"), UUID(task["id"]))
+    shown = await gateway.task(task["id"])
+    assert shown["items"][0]["artifacts"]["audio"]["archive"]["status"] == "pending"
+    check(component("Task"), shown)
+    await gateway.call_back("song", song("t2m_1", "failed"), UUID(task["id"]))
+    shown = await gateway.task(task["id"])
+    assert shown["items"][0]["artifacts"]["audio"]["archive"]["reason"] == "artifact_failed"
+    check(component("Task"), shown)
 
 
 @on_sqlite
