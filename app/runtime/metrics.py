@@ -204,7 +204,7 @@ def note_client_tasks(client: str, outcome: str, count: int = 1) -> None:
     """Count tasks of a client. The first clients since the start have series of their own."""
     if client not in _clients:
         if len(_clients) >= MOST_CLIENTS:
-            client = "other"
+            client = "(others)"
         else:
             _clients.add(client)
     client_tasks.labels(client, outcome).inc(count)
