@@ -38,6 +38,8 @@ KEYS_KEPT: Final = timedelta(hours=24)
 """Idempotency keys, and the tasks that they may name, are kept at least so long."""
 COUNTED: Final = 10
 """Rows that one transaction reads where they are only counted, in times of those that are deleted."""
+LONGEST_REST_S: Final = 5.0
+"""A transaction that waited long for another process's lock is no reason to rest long: the loop would look stuck."""
 BUSY_S: Final = 0.05
 
 
@@ -51,12 +53,13 @@ class Pace:
     def __post_init__(self) -> None:
         self.rows = self.most
 
-    def note(self, took_s: float) -> None:
-        """Adapt to a transaction that took so long."""
+    def note(self, took_s: float) -> float:
+        """Adapt to a transaction that took so long; returns the seconds to rest after it."""
         if took_s > TRANSACTION_S:
             self.rows = max(self.rows // 2, min(LEAST_ROWS, self.most))
         else:
             self.rows = min(self.rows * 2, self.most)
+        return min(took_s * REST, LONGEST_REST_S)
 
 
 @dataclass(slots=True)
@@ -173,9 +176,7 @@ async def _compact(db: Database, clock: Clock, end: float) -> bool:
 async def _write_and_pause(db: Database, clock: Clock, pace: Pace, fn: Callable[[sa.Connection], T]) -> T:
     started = clock.monotonic()
     result = await db.write(fn)
-    took_s = clock.monotonic() - started
-    pace.note(took_s)
-    await clock.sleep(took_s * REST)
+    await clock.sleep(pace.note(clock.monotonic() - started))
     return result
 
 
