@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from app.errors import BadCursor
+from app.runtime import base64url
 
 _DIGEST_BYTES = 8
 _MOST_SEQ = 2**31 - 1
@@ -13,7 +14,7 @@ _MOST_SEQ = 2**31 - 1
 
 def make(last_id: str, filters: Any) -> str:
     """Make a cursor after ``last_id``, for these filters only."""
-    return base64.urlsafe_b64encode(UUID(last_id).bytes + _digest(filters)).decode().rstrip("=")
+    return base64url.encode(UUID(last_id).bytes + _digest(filters))
 
 
 def read(cursor: str, filters: Any) -> UUID:
