@@ -39,7 +39,7 @@ async def list_callbacks(
         context.db,
         task_id=task_id,
         disposition=disposition.value if disposition is not None else None,
-        before_id=cursors.read(cursor, filters) if cursor is not None else None,
+        before_id=cursors.read(cursor, filters),
         limit=limit + 1,
     )
     return json_answer(cursors.page(found, limit, filters))

@@ -26,7 +26,7 @@ def list_acts(limit: Limit = 50, cursor: Cursor = None, as_json: AsJson = False)
     from app.web import cursors
 
     filters = ("audit",)
-    before_id = cursors.read(cursor, filters) if cursor is not None else None
+    before_id = cursors.read(cursor, filters)
     acts = with_database(lambda db: audit.page(db, before_id, limit + 1))
     print_page(cursors.page(acts, limit, filters), ACTS, as_json=as_json)
 

@@ -54,7 +54,7 @@ def list_callbacks(
     from app.web import cursors
 
     filters = ("callbacks", disposition, family, task)
-    before_id = cursors.read(cursor, filters) if cursor is not None else None
+    before_id = cursors.read(cursor, filters)
     callbacks = with_database(
         lambda db: log.page(
             db,

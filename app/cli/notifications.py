@@ -42,7 +42,7 @@ def list_notifications(
     if status is not None and status not in STATUSES:
         fail(f"There is no status {status!r}; there are {', '.join(STATUSES)}.")
     filters = ("notifications", client, task, status)
-    before_id = cursors.read(cursor, filters) if cursor is not None else None
+    before_id = cursors.read(cursor, filters)
     chosen = log.LogFilters(client, task, status, before_id)
     found = with_context(lambda context: log.list_page(context, chosen, limit + 1))
     print_page(cursors.page(found, limit, filters), COLUMNS, as_json=as_json)

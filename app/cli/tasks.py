@@ -65,7 +65,7 @@ def list_tasks(
         finished_after=time_of(finished_after),
         finished_before=time_of(finished_before),
     )
-    before_id = cursors.read(cursor, filters) if cursor is not None else None
+    before_id = cursors.read(cursor, filters)
     tasks, more = with_context(
         lambda context: read.task_list(context, replace(filters, before_id=before_id), limit, summary=True)
     )
@@ -93,7 +93,7 @@ def show_timeline(
     from app.web import cursors
 
     filters = ("timeline", task_id)
-    after_seq = cursors.read_seq(cursor, filters) if cursor is not None else 0
+    after_seq = cursors.read_seq(cursor, filters)
     entries, last_seq = with_context(lambda context: read.task_timeline(context, task_id, None, after_seq, limit))
     next_cursor = cursors.make_seq(last_seq, filters) if last_seq else None
     print_page({"data": entries, "next_cursor": next_cursor}, ENTRIES, as_json=as_json)

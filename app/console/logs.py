@@ -91,8 +91,7 @@ def _task_in(request: Request) -> UUID | None:
 
 
 def _before(request: Request, filters: Any) -> UUID | None:
-    cursor = request.query_params.get("cursor")
-    return cursors.read(cursor, filters) if cursor else None
+    return cursors.read(request.query_params.get("cursor") or None, filters)
 
 
 def _listed(request: Request, found: list[dict[str, Any]], filters: Any, given: dict[str, Any]) -> dict[str, Any]:

@@ -55,8 +55,7 @@ async def list_tasks(request: Request, visitor: TheVisitor, context: TheContext)
     statuses = [one for one in request.query_params.getlist("status") if one in set(TaskStatus)]
     client = visitor.scope or given.get("client")
     filters = Filters(client, tuple(sorted(statuses)), given.get("kind"), given.get("reference"))
-    cursor = request.query_params.get("cursor")
-    before_id = cursors.read(cursor, filters) if cursor else None
+    before_id = cursors.read(request.query_params.get("cursor") or None, filters)
     tasks, more = await read.task_list(context, replace(filters, before_id=before_id), PAGE, summary=True)
     narrowed = [("status", one) for one in statuses] + list(given.items())
     next_cursor = cursors.make(tasks[-1]["id"], filters) if more else None

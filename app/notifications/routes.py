@@ -112,7 +112,7 @@ async def list_notifications(
 ) -> Response:
     """The client's outbound log, newest first, dead ones too; an admin sees all clients'."""
     bound_to = ("notifications", scope_of(client), task_id, status)
-    before_id = cursors.read(cursor, bound_to) if cursor is not None else None
+    before_id = cursors.read(cursor, bound_to)
     filters = log.LogFilters(scope_of(client), task_id, status, before_id)
     return json_answer(cursors.page(await log.list_page(context, filters, limit + 1), limit, bound_to))
 

@@ -45,7 +45,7 @@ async def list_audit(
     """Every act of an admin that changed something, and each question that one had asked for another client's task,
     newest first. It is only added to, and kept for good."""
     filters = ("audit",)
-    before_id = cursors.read(cursor, filters) if cursor is not None else None
+    before_id = cursors.read(cursor, filters)
     acts = await audit.page(context.db, before_id, limit + 1)
     return json_answer(cursors.page(acts, limit, filters))
 

@@ -107,7 +107,7 @@ async def list_tasks(query: Annotated[ListQuery, Query()], client: TheClient, co
         query.finished_after,
         query.finished_before,
     )
-    before_id = cursors.read(query.cursor, filters) if query.cursor is not None else None
+    before_id = cursors.read(query.cursor, filters)
     tasks, more = await read.task_list(
         context, replace(filters, before_id=before_id), query.limit, summary=query.view == "summary"
     )
@@ -144,7 +144,7 @@ async def get_task_timeline(
     """Everything that happened, oldest first. Where `next_cursor` is not null, newer entries follow."""
     wanted = uuid_of(task_id)
     filters = ("timeline", wanted)
-    after_seq = cursors.read_seq(cursor, filters) if cursor is not None else 0
+    after_seq = cursors.read_seq(cursor, filters)
     entries, last_seq = await read.task_timeline(context, wanted, scope_of(client), after_seq, limit)
     return json_answer({"data": entries, "next_cursor": cursors.make_seq(last_seq, filters) if last_seq else None})
 

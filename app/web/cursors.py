@@ -17,8 +17,10 @@ def make(last_id: str, filters: Any) -> str:
     return base64url.encode(UUID(last_id).bytes + _digest(filters))
 
 
-def read(cursor: str, filters: Any) -> UUID:
-    """Read the id at which the previous page ended. Raises ``BadCursor``."""
+def read(cursor: str | None, filters: Any) -> UUID | None:
+    """Read the id at which the previous page ended; None for the first page. Raises ``BadCursor``."""
+    if cursor is None:
+        return None
     try:
         raw = base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
     except ValueError:
@@ -41,9 +43,10 @@ def make_seq(last_seq: int, filters: Any) -> str:
     return make(str(UUID(int=last_seq)), filters)
 
 
-def read_seq(cursor: str, filters: Any) -> int:
-    """Read the number at which the previous page ended. Raises ``BadCursor``."""
-    seq = read(cursor, filters).int
+def read_seq(cursor: str | None, filters: Any) -> int:
+    """Read the number at which the previous page ended; 0 for the first page. Raises ``BadCursor``."""
+    last = read(cursor, filters)
+    seq = last.int if last is not None else 0
     if seq > _MOST_SEQ:
         raise BadCursor("the cursor cannot be read")
     return seq
