@@ -17,7 +17,7 @@ from app.database import dialect
 from app.database.database import Database
 from app.database.tables import callbacks, clients, idempotency_keys, notifications, tasks, timeline
 from app.errors import Conflict, NotFound
-from app.operations.retention import MOST_ROWS, REST
+from app.operations.retention import MOST_ROWS, rest_s
 from app.operations.retention_store import trim_timeline
 from app.runtime.clock import Clock
 from app.tasks import stored_files
@@ -144,7 +144,7 @@ async def erase(
         if part.table in erased.deleted:
             erased.deleted[part.table] += part.deleted
         if not part.ended:
-            await clock.sleep((clock.monotonic() - started) * REST)
+            await clock.sleep(rest_s(clock.monotonic() - started))
     return erased
 
 

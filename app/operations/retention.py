@@ -33,7 +33,7 @@ LEAST_ROWS: Final = 10
 TRANSACTION_S: Final = 0.02
 """A transaction that took longer makes the next ones smaller."""
 REST: Final = 3.0
-"""Pause after each transaction, in times of what it took: at most a quarter of the time is spent deleting."""
+"""Pause after each transaction, in times of what it took: as a rule at most a quarter of the time is spent deleting."""
 KEYS_KEPT: Final = timedelta(hours=24)
 """Idempotency keys, and the tasks that they may name, are kept at least so long."""
 COUNTED: Final = 10
@@ -41,6 +41,11 @@ COUNTED: Final = 10
 LONGEST_REST_S: Final = 5.0
 """A transaction that waited long for another process's lock is no reason to rest long: the loop would look stuck."""
 BUSY_S: Final = 0.05
+
+
+def rest_s(took_s: float) -> float:
+    """How long to pause after a transaction that took so long."""
+    return min(took_s * REST, LONGEST_REST_S)
 
 
 @dataclass(slots=True)
@@ -59,7 +64,7 @@ class Pace:
             self.rows = max(self.rows // 2, min(LEAST_ROWS, self.most))
         else:
             self.rows = min(self.rows * 2, self.most)
-        return min(took_s * REST, LONGEST_REST_S)
+        return rest_s(took_s)
 
 
 @dataclass(slots=True)
