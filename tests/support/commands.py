@@ -84,6 +84,13 @@ async def call(*arguments: str, env: dict[str, str]) -> Ended:
     return await asyncio.to_thread(called)
 
 
+async def good(*arguments: str, env: dict[str, str]) -> Ended:
+    """Call a command that ends well."""
+    ended = await call(*arguments, env=env)
+    assert ended.code == 0, ended.text
+    return ended
+
+
 async def run(*arguments: str, env: dict[str, str], cwd: Path, timeout_s: float = START_S) -> Ended:
     """Run a command to its end."""
     process = await _spawn(arguments, env, cwd, asyncio.subprocess.PIPE)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.commands import Ended, call, environment
+from tests.support.commands import call, good
 from tests.support.databases import on_sqlite
 from tests.support.direct import Direct
 from tests.support.gateway import SECRET, SONG, Running
@@ -18,17 +18,6 @@ NOBODYS = "0192aaaa-0000-7000-8000-000000000000"
 PARAMS = json.dumps(SONG)
 SUBMIT = ("tasks", "submit", "song.generate", "--client", "studio")
 pytestmark = on_sqlite
-
-
-@pytest.fixture
-def env(database_url: str) -> dict[str, str]:
-    return environment(database_url)
-
-
-async def good(*arguments: str, env: dict[str, str]) -> Ended:
-    ended = await call(*arguments, env=env)
-    assert ended.code == 0, ended.text
-    return ended
 
 
 async def acts(gateway: Running) -> list[tuple[str, str, dict[str, Any]]]:

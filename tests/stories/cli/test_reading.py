@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from tests.support.bodies import done
-from tests.support.commands import VENDOR_KEY, Ended, call, environment
+from tests.support.commands import VENDOR_KEY, call, environment, good
 from tests.support.databases import on_sqlite
 from tests.support.gateway import Running
 from tests.support.notifications import client_of
@@ -15,17 +15,6 @@ from tests.support.starting import StartGateway, StartSandbox
 
 NOBODYS = "0192aaaa-0000-7000-8000-000000000000"
 pytestmark = on_sqlite
-
-
-@pytest.fixture
-def env(database_url: str) -> dict[str, str]:
-    return environment(database_url)
-
-
-async def good(*arguments: str, env: dict[str, str]) -> Ended:
-    ended = await call(*arguments, env=env)
-    assert ended.code == 0, ended.text
-    return ended
 
 
 async def as_json(*arguments: str, env: dict[str, str]) -> Any:
