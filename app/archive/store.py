@@ -20,7 +20,7 @@ from obstore.store import from_url
 from app.errors import ArtifactGone, BadSettings, Unavailable
 
 SCHEMES: Final = ("file", "s3", "gs", "az")
-PART_BYTES: Final = {"file": 512 * 1024}
+LOCAL_PART_BYTES: Final = 512 * 1024
 REMOTE_PART_BYTES: Final = 5 * 1024 * 1024
 """The least that S3 takes as a part; each copy holds two of them in memory."""
 _STAGED: Final = re.compile(r"#\d+$")
@@ -63,7 +63,7 @@ class FileStore:
             self._store: Any = from_url(url, **options)
         except (BaseError, OSError, ValueError) as error:
             raise BadSettings([f"GATEWAY_ARCHIVE_URL: {str(error).splitlines()[0][:300]}"]) from None
-        self._part_bytes = PART_BYTES.get(parts.scheme, REMOTE_PART_BYTES)
+        self._part_bytes = LOCAL_PART_BYTES if self._directory is not None else REMOTE_PART_BYTES
 
     async def put(self, path: str, pieces: AsyncIterator[bytes]) -> None:
         """Store a file, whole or not at all: what ``pieces`` raises ends it, and nothing of it is left. It is durable

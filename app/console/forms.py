@@ -15,7 +15,7 @@ PREFIX: Final = "params."
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One of the params as it is asked for. ``widget``: text, url, lines, number or yes_no."""
+    """One of the params as it is asked for. ``widget``: text, lines, number or yes_no."""
 
     name: str
     title: str
