@@ -9,7 +9,7 @@ PYTEST_WORKERS ?= 3
 # The database of the stories: sqlite, postgresql or both.
 DB ?= sqlite
 # What `make coverage` runs, each by itself.
-TIERS ?= rules stories database processes chaos docs deployment
+TIERS ?= rules stories database processes chaos docs deployment browser
 ARGS ?=
 
 # Tests start many processes, and each would compile everything anew.
