@@ -15,7 +15,7 @@ from app.rules.transition import Change
 from app.tasks.apply import Applied, apply
 
 BATCH: Final = 100
-EVERY_S: Final = 15.0
+EVERY_S: Final = 60.0
 STALE_EVERY: Final = timedelta(hours=6)
 """No copy takes as long."""
 LONGEST: Final = timedelta(days=36_500)
