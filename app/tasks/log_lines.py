@@ -12,7 +12,10 @@ import structlog
 from app.rules.task import Entry, Task
 
 _NAMED: Final = frozenset(
-    {"callback_id", "notification_id", "notification", "outcome", "code", "vendor_status", "reason", "attempt", "late"}
+    {
+        *("callback_id", "notification_id", "notification", "outcome", "attempts"),
+        *("attempt", "code", "vendor_status", "reason", "late"),
+    }
 )
 
 log = structlog.get_logger(__name__)
