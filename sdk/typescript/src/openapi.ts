@@ -3247,7 +3247,8 @@ export interface components {
         };
         /**
          * TaskSummary
-         * @description A task whose items have no lyrics and no `vendor`.
+         * @description A task without lyrics, also in `params`, and without `vendor`. To make it anew, retry it: these `params` would
+         *     have the vendor write other words.
          */
         TaskSummary: {
             /** Id */
@@ -3680,7 +3681,7 @@ export interface operations {
                 created_before?: string;
                 finished_after?: string;
                 finished_before?: string;
-                /** @description `summary`: no lyrics and no `vendor` */
+                /** @description `summary`: no lyrics, also in `params`, and no `vendor` */
                 view?: "full" | "summary";
                 limit?: number;
                 cursor?: string;
