@@ -41,9 +41,9 @@ from app.reconcile.expire import Expiry
 from app.reconcile.refresh import Refresher
 from app.runtime import metrics
 from app.runtime.clock import Clock
+from app.runtime.egress import is_loopback
 from app.runtime.loops import Loop, Supervisor
 from app.settings import Settings
-from app.settings.addresses import is_loopback
 from app.submissions.dispatch import Dispatcher
 from app.tasks.learned_delays import FLUSH_S
 from app.watching.watch import Watch
