@@ -23,6 +23,7 @@ from app.errors import InvalidRequest, PayloadTooLarge
 from app.rules.client import Client
 from app.rules.task import Copy, CopyStatus
 from app.runtime.file_links import readable_name
+from app.tasks import stored_files
 
 MOST_BYTES: Final = 50 * 1024 * 1024
 UNUSED: Final = timedelta(days=1)
@@ -86,10 +87,10 @@ def doom_unused(conn: sa.Connection, now: datetime, limit: int) -> int:
     )
     old = sa.select(uploads.c.id, uploads.c.path).where(uploads.c.created_at < before, ~needed.exists())
     found = conn.execute(old.order_by(uploads.c.created_at).limit(limit)).all()
-    for row in found:
-        conn.execute(files.update().where(files.c.path == row.path).values(doomed_at=now))
-        conn.execute(upload_uses.delete().where(upload_uses.c.upload_id == row.id))
-        conn.execute(uploads.delete().where(uploads.c.id == row.id))
+    gone = [row.id for row in found]
+    stored_files.doom(conn, [row.path for row in found], now)
+    conn.execute(upload_uses.delete().where(upload_uses.c.upload_id.in_(gone)))
+    conn.execute(uploads.delete().where(uploads.c.id.in_(gone)))
     return len(found)
 
 
