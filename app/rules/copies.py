@@ -92,5 +92,9 @@ def note_copy(loaded: Loaded, result: CopyResult) -> dict[str, Any] | None:
 
 
 def _set(loaded: Loaded, item: Item, name: str, copy: Copy) -> None:
+    before = (item.copies or {}).get(name)
+    if copy.status is CopyStatus.PENDING and before is not None and item.key not in loaded.moved:
+        told = before.status is CopyStatus.FAILED and loaded.visible[item.task_id].archived
+        copy = replace(copy, again=before.again or told)
     item.copies = {**(item.copies or {}), name: copy}
     loaded.dirty_items.add(item.key)
