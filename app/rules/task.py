@@ -42,6 +42,7 @@ FailureCode = TypeAliasType(
         "kind_not_offered",
         "model_not_offered",
         "submit_outcome_unknown",
+        "upload_unavailable",
         "vendor_busy",
         "vendor_error",
         "vendor_key_rejected",

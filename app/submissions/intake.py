@@ -58,7 +58,15 @@ def check_task(document: Any, egress: EgressPolicy, place: Place = ()) -> NewTas
     faults = _faults(asked, egress, place)
     if faults:
         raise InvalidRequest("the request is not valid", faults)
-    return NewTask(asked.kind, asked.params, asked.metadata, asked.reference, asked.webhook_url, asked.webhook_events)
+    return NewTask(
+        asked.kind,
+        asked.params,
+        asked.metadata,
+        asked.reference,
+        asked.webhook_url,
+        asked.webhook_events,
+        place=place,
+    )
 
 
 async def read_batch(request: Request, egress: EgressPolicy) -> tuple[list[NewTask], bytes]:
