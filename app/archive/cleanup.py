@@ -43,7 +43,7 @@ class Cleaner:
         if self._stale_at is None or now >= self._stale_at:
             self._stale_at = now + STALE_EVERY
             await self._store.drop_stale(now - STALE_EVERY)
-        doomed = await self._db.read(rows.doomed, BATCH)
+        doomed = await self._db.write(rows.claim_doomed, now, BATCH)
         gone = []
         try:
             for path in doomed:

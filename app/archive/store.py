@@ -36,12 +36,13 @@ log = structlog.get_logger(__name__)
 
 
 class StoreFailed(Unavailable):
-    """The store is away, full, or refuses rights."""
+    """The store is away, full, or refuses rights. ``is_void``: certainly nothing was stored."""
 
-    def __init__(self, doing: str, error: Exception) -> None:
+    def __init__(self, doing: str, error: Exception, *, is_void: bool = False) -> None:
         # The first line: the library tells the rest for programmers.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         super().__init__("the archive's store cannot be used now", 10.0, told=f"{doing}: {reason[:300]}")
+        self.is_void = is_void
 
 
 class FileMissing(ArtifactGone):
@@ -79,7 +80,7 @@ class FileStore:
         except (BaseError, OSError, ValueError) as error:
             if reading.done() and (failure := reading.exception()) is not None:
                 raise failure from None
-            raise StoreFailed("writing", error) from error
+            raise StoreFailed("writing", error, is_void=self._directory is not None) from error
         finally:
             reading.cancel()
             await asyncio.wait([reading])
@@ -87,7 +88,10 @@ class FileStore:
                 read.get_nowait()
             read.put_nowait(asyncio.CancelledError())
         if self._directory is not None:
-            await asyncio.to_thread(_flush, self._directory, path)
+            try:
+                await asyncio.to_thread(_flush, self._directory, path)
+            except OSError as error:
+                raise StoreFailed("flushing", error) from error
 
     async def size(self, path: str) -> int:
         """Bytes of a file. Raises ``FileMissing``, ``StoreFailed``."""

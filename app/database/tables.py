@@ -277,8 +277,8 @@ files = sa.Table(
     _column("kept_at", UtcDateTime),
     _optional("doomed_at", UtcDateTime),
 )
-"""What lies in the archive's store, uploads too. ``doomed_at``: the row that it belonged to is gone, and the file is to
-be deleted; the row goes after the file."""
+"""What lies in the archive's store, uploads too. ``doomed_at``: when the file is to be deleted, since the row that it
+belonged to is gone, or since nobody has said by then that it is kept; the row goes after the file."""
 sa.Index(None, files.c.family, files.c.item_id)
 sa.Index(None, files.c.kept_at)
 _due_index(files, "doomed_at", where="doomed_at")

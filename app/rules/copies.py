@@ -17,7 +17,7 @@ NOT_ONE_URL = "not_one_url"
 
 
 RETENTION: Final = "retention"
-"""Why a copy is kept no more. A new link brings no other one: its path might be that of a file still to be deleted."""
+"""Why a copy is kept no more. A new link brings no other one."""
 
 
 class CopyResult(msgspec.Struct, frozen=True):

@@ -172,11 +172,16 @@ async def test_a_late_settlement_is_no_ones(gateway: Running, files: FileServer,
     clock.skip(LEASE.total_seconds() + 1)
     second = await claim()
     assert second.ref == first.ref
-    kept = Copy(CopyStatus.KEPT, "a/b.mp3", 3, "0" * 64, "audio/mpeg")
-    await context.db.write(settle, context, first, kept)
+
+    async def settled(job: rows.Job, path: str) -> None:
+        kept = Copy(CopyStatus.KEPT, path, 3, "0" * 64, "audio/mpeg")
+        reserved = await context.db.write(rows.reserve, lambda _: path, "audio", "studio", context.clock.now(), job.ref)
+        await context.db.write(settle, context, job, kept, reserved)
+
+    await settled(first, "a/1.mp3")
     assert (await _copies(gateway, task["id"]))["audio"] == ("pending", None)
     assert await context.db.read(rows.totals) == (0, 0)
-    await context.db.write(settle, context, second, kept)
+    await settled(second, "a/2.mp3")
     assert (await _copies(gateway, task["id"]))["audio"] == ("kept", None)
     assert await context.db.read(rows.totals) == (1, 3)
 
