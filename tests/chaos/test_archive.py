@@ -1,11 +1,15 @@
-"""Every artifact is kept (G13) though links die within seconds, downloads fail, and copiers are killed."""
+"""Every artifact is kept (G13) though links die within seconds, downloads fail, and copiers are killed.
+
+With more tasks: ``pytest tests/chaos/test_archive.py -m slow -s --archive-tasks 500``.
+"""
 
 import asyncio
 import contextlib
 import hashlib
 import random
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,8 +22,10 @@ from app.sandbox.audio import content
 from tests.chaos.conftest import Tell
 from tests.chaos.load import TOKENS, submit
 from tests.chaos.processes import client, serving
+from tests.support.commands import environment, run
 from tests.support.databases import on_sqlite
 from tests.support.gateway import PARAMS, eventually
+from tests.support.object_store import ObjectStore, needs_s3, object_store
 from tests.support.starting import StartSandbox
 
 pytestmark = pytest.mark.slow
@@ -61,45 +67,88 @@ def _copies(tasks: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]
     }
 
 
-@pytest.mark.parametrize("tasks", [60])
+@pytest.fixture(params=["directory", pytest.param("s3", marks=needs_s3)])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator["_Directory | ObjectStore"]:
+    if request.param == "s3":
+        async with object_store() as started:
+            yield started
+    else:
+        yield _Directory(tmp_path / "archive")
+
+
+class _Directory:
+    """A directory as the store, looked at from outside."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.archive_url = f"file://{path}"
+        self.variables: dict[str, str] = {}
+
+    async def listed(self) -> list[str]:
+        """The names of all files but those that were being written by who was killed."""
+        files = (path for path in self._path.rglob("*") if path.is_file() and "#" not in path.name)
+        return [str(path.relative_to(self._path)) for path in files]
+
+    async def read(self, name: str) -> bytes:
+        return (self._path / name).read_bytes()
+
+
 async def test_every_file_is_kept_whatever_dies(
-    database_url: str, tmp_path: Path, start_sandbox: StartSandbox, tell: Tell, tasks: int
+    database_url: str,
+    tmp_path: Path,
+    start_sandbox: StartSandbox,
+    store: "_Directory | ObjectStore",
+    request: pytest.FixtureRequest,
+    tell: Tell,
 ) -> None:
+    tasks = request.config.getoption("--archive-tasks")
     sandbox = await start_sandbox(scale=60, files=FAULTS)
-    directory = tmp_path / "archive"
     settings: dict[str, Any] = {
         "tempolor_base_url": sandbox.base_url,
-        "archive_url": f"file://{directory}",
+        "archive_url": store.archive_url,
+        "variables": store.variables,
         "egress_allow_private": "true",
         "submit_max_in_flight": 1000,
         "query_rate_per_s": 20,
     }
-    kills = 0
+    time = asyncio.get_running_loop().time
     async with serving(database_url, tmp_path, **settings) as served, client(served.url) as api:
         await _submit(api, tasks)
-        end = asyncio.get_running_loop().time() + 20 + tasks / 10
-        while asyncio.get_running_loop().time() < end:
+        end = time() + 20 + tasks / 10
+        while time() < end:
             await asyncio.sleep(random.uniform(0.5, 4))
             await served.kill()
             await served.start()
-            kills += 1
-        deadline = asyncio.get_running_loop().time() + 420
+        deadline = time() + 420
         while True:
-            copies = _copies(await _all(api))
+            found = await _all(api)
+            copies = _copies(found)
             waiting = [key for key, copy in copies.items() if copy["status"] == "pending"]
-            if not waiting and len(copies) >= tasks:
+            if not waiting and all(task["finished_at"] for task in found):
                 break
-            assert asyncio.get_running_loop().time() < deadline, (len(waiting), waiting[:5])
+            assert time() < deadline, (len(waiting), waiting[:5])
             await asyncio.sleep(2)
+        kills = served.kills
+    assert len(found) == tasks
     failed = {key: copy["reason"] for key, copy in copies.items() if copy["status"] == "failed"}
     assert failed == {}
-    stored = {path for path in directory.rglob("*") if path.is_file() and "#" not in path.name}
-    assert len(stored) == len(copies)
-    made = [content(ending) for ending in ("mp3", "wav", "zip", "mid")]
-    right = {hashlib.sha256(file[1]).hexdigest() for file in made if file is not None}
-    assert {hashlib.sha256(path.read_bytes()).hexdigest() for path in stored} <= right
-    assert {copy["sha256"] for copy in copies.values()} <= right
-    tell(f"{tasks} tasks, {len(copies)} files kept, {kills} kills")
+    right = {
+        ending: hashlib.sha256(made[1]).hexdigest()
+        for ending in ("mp3", "wav", "zip", "mid")
+        if (made := content(ending)) is not None
+    }
+    stored = await store.listed()
+    assert len(stored) == len(copies), "a file is stored twice, or not at all"
+    endings = Counter(path.rpartition(".")[2] for path in stored)
+    assert Counter(copy["url"].rpartition(".")[2] for copy in copies.values()) == endings
+    for path in stored:
+        assert hashlib.sha256(await store.read(path)).hexdigest() == right[path.rpartition(".")[2]], path
+    for copy in copies.values():
+        assert copy["sha256"] == right[copy["url"].rpartition(".")[2]]
+    env = environment(database_url, archive_url=store.archive_url) | store.variables
+    checked = await run("archive", "verify", "--deep", env=env, cwd=tmp_path, timeout_s=300)
+    assert checked.out.splitlines()[-1] == f"{len(copies)} files checked, 0 wrong", checked.text[-2000:]
+    tell(f"{tasks} tasks, {len(copies)} files kept {dict(endings)}, {kills} kills")
 
 
 class _Large:
