@@ -212,6 +212,17 @@ def list_files(conn: sa.Connection, after: str, limit: int) -> list[Any]:
     return list(conn.execute(sa.select(files).where(kept).order_by(files.c.path).limit(limit)))
 
 
+def is_kept(conn: sa.Connection, path: str) -> bool:
+    """Whether a file is kept still."""
+    kept = sa.select(sa.literal(1)).where(files.c.path == path, files.c.doomed_at.is_(None))
+    return conn.scalar(kept) is not None
+
+
+def listed(conn: sa.Connection, paths: Collection[str]) -> set[str]:
+    """Those of the paths that are listed, kept or not."""
+    return set(conn.scalars(sa.select(files.c.path).where(dialect.any_of(conn, files.c.path, list(paths)))))
+
+
 def backlog(conn: sa.Connection) -> tuple[int, datetime | None]:
     """How many copies are to be made (counted up to ``MOST_COUNTED``), and since when the oldest waits."""
     some = sa.select(copy_jobs.c.created_at).limit(MOST_COUNTED).subquery()

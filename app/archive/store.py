@@ -54,16 +54,16 @@ class FileMissing(ArtifactGone):
 
 class FileStore:
     """Files by path. Credentials of object stores come from their usual variables (AWS_…, GOOGLE_…, AZURE_…). Raises
-    ``BadSettings`` for a URL that names no store that can be opened."""
+    ``BadSettings`` for a URL that names no store that can be opened; ``named``: where it was given."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, named: str = "GATEWAY_ARCHIVE_URL") -> None:
         parts = urlsplit(url)
         self._directory = Path(url2pathname(parts.path)) if parts.scheme == "file" else None
         options: dict[str, Any] = {"mkdir": True, "automatic_cleanup": True} if self._directory is not None else {}
         try:
             self._store: Any = from_url(url, **options)
         except (BaseError, OSError, ValueError) as error:
-            raise BadSettings([f"GATEWAY_ARCHIVE_URL: {str(error).splitlines()[0][:300]}"]) from None
+            raise BadSettings([f"{named}: {str(error).splitlines()[0][:300]}"]) from None
         self._part_bytes = LOCAL_PART_BYTES if self._directory is not None else REMOTE_PART_BYTES
 
     async def put(self, path: str, pieces: AsyncIterator[bytes]) -> None:
@@ -121,6 +121,14 @@ class FileStore:
             raise FileMissing(path) from None
         except (BaseError, OSError) as error:
             raise StoreFailed("reading", error) from error
+
+    async def pages(self, size: int) -> AsyncIterator[list[str]]:
+        """The paths of all files, so many at once. Raises ``StoreFailed``."""
+        try:
+            async for page in obstore.list(self._store, chunk_size=size):
+                yield [one["path"] for one in page]
+        except (BaseError, OSError) as error:
+            raise StoreFailed("listing", error) from error
 
     async def drop_stale(self, before: datetime) -> None:
         """Delete what killed processes left half written before a time, in a directory. (An object store has a rule
