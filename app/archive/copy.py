@@ -120,7 +120,7 @@ class Archiver:
             metrics.archive_copies.labels("store_failed").inc()
             self._store_wait_s = min(self._store_wait_s * 2, STORE_WAIT_S[1])
             due_at = self._context.clock.now() + timedelta(seconds=self._store_wait_s)
-            await self._db.write(rows.put_back, held.job, due_at, is_attempt=False)
+            await self._db.write(rows.put_back, held.job, due_at)
         except DownloadFailed as error:
             await self._fail(held.job, error)
         except _LeaseLost:
@@ -175,17 +175,18 @@ class Archiver:
                 await self._store.delete(path)
 
     async def _fail(self, job: Job, error: DownloadFailed) -> None:
-        waits = ASK_WAITS_S if error.reason == LINK_DEAD else SCHEDULE_S
+        is_dead = error.reason == LINK_DEAD
+        # Apart: a link that dies after many attempts was never asked for anew.
+        waits, failed = (ASK_WAITS_S, job.dead_links) if is_dead else (SCHEDULE_S, job.attempts)
         metrics.archive_copies.labels(error.reason).inc()
-        if error.is_final or job.attempts >= len(waits):
-            log.warning("archive.given_up", reason=error.reason, attempts=job.attempts + 1)
+        if error.is_final or failed >= len(waits):
+            log.warning("archive.given_up", reason=error.reason, attempts=failed + 1)
             await self._settle(job, Copy(CopyStatus.FAILED, reason=error.reason))
             return
-        log.info("archive.failed", reason=error.reason, attempts=job.attempts + 1)
-        now = self._context.clock.now()
-        due_at = now + timedelta(seconds=waits[job.attempts])
-        if error.reason != LINK_DEAD:
-            await self._db.write(rows.put_back, job, due_at, is_attempt=True)
+        log.info("archive.failed", reason=error.reason, attempts=failed + 1)
+        due_at = self._context.clock.now() + timedelta(seconds=waits[failed])
+        if not is_dead:
+            await self._db.write(rows.put_back, job, due_at, "attempts")
             return
         self._context.committed(await self._db.write(_wait_for_link, self._context, job, due_at))
         self._context.wakes.reconcile.set()
@@ -263,10 +264,10 @@ def settle(conn: sa.Connection, context: Context, job: Job, copy: Copy, reserved
     now = context.clock.now()
     unit, changes = _load(conn, job, copy, "archived", now)
     if copy.status is CopyStatus.FAILED and rows.has_new_link(conn, job):
-        rows.put_back(conn, job, now, is_attempt=False)
+        rows.put_back(conn, job, now)
         return Applied()
     if reserved is not None and not rows.keep(conn, reserved, copy, now):
-        rows.put_back(conn, job, now, is_attempt=False)
+        rows.put_back(conn, job, now)
         return Applied()
     if not rows.finish(conn, job):
         if reserved is not None:
@@ -282,7 +283,7 @@ def _wait_for_link(conn: sa.Connection, context: Context, job: Job, due_at: date
     waiting = Copy(CopyStatus.PENDING, reason=LINK_DEAD)
     unit, changes = _load(conn, job, waiting, None, context.clock.now())
     is_waiting = not rows.has_new_link(conn, job)
-    if not rows.put_back(conn, job, due_at, is_attempt=True) or not is_waiting:
+    if not rows.put_back(conn, job, due_at, "dead_links") or not is_waiting:
         return Applied()
     applied = step_all(unit, changes, context.rules)
     save_locked(conn, unit, context.rules)

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -26,13 +26,15 @@ DELETING: Final = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A claimed job. ``attempts`` were made before; ``leased_until`` is the fence of this claim."""
+    """A claimed job. ``attempts``, ``dead_links``: how often it failed before, see the table; ``leased_until`` is the
+    fence of this claim."""
 
     ref: ArtifactRef
     task_id: UUID
     client_name: str
     created_at: datetime
     attempts: int
+    dead_links: int
     ends_at: datetime
     leased_until: datetime
 
@@ -69,9 +71,8 @@ def claim(
             continue
         under_way.append(row.task_id)
         ref = ArtifactRef(row.family, row.item_id, row.name)
-        jobs.append(
-            Job(ref, row.task_id, row.client_name, row.task_created_at, row.attempts, row.ends_at, leased_until)
-        )
+        made_at, counts = row.task_created_at, (row.attempts, row.dead_links)
+        jobs.append(Job(ref, row.task_id, row.client_name, made_at, *counts, row.ends_at, leased_until))
     for job in jobs:
         conn.execute(copy_jobs.update().where(*_is(job.ref)).values(due_at=leased_until, leased_until=leased_until))
     return jobs
@@ -83,16 +84,18 @@ def renew(conn: sa.Connection, job: Job, leased_until: datetime) -> bool:
     return conn.execute(copy_jobs.update().where(*_is_held(job)).values(**values)).rowcount == 1
 
 
-def put_back(conn: sa.Connection, job: Job, due_at: datetime, *, is_attempt: bool) -> bool:
-    """End a lease with the job still to be done; false if the lease was lost. Where a new link came meanwhile it is due
-    at once, and the attempt was none at that link."""
+def put_back(
+    conn: sa.Connection, job: Job, due_at: datetime, counted: Literal["attempts", "dead_links"] | None = None
+) -> bool:
+    """End a lease with the job still to be done; false if the lease was lost. ``counted``: as what it counts that it
+    failed. Where a new link came meanwhile it is due at once, and it did not fail at that one."""
     same_link, c = copy_jobs.c.ends_at == job.ends_at, copy_jobs.c
     values: dict[str, Any] = {
         "due_at": sa.case((same_link, sa.literal(due_at, c.due_at.type)), else_=c.created_at),
         "leased_until": None,
     }
-    if is_attempt:
-        values["attempts"] = sa.case((same_link, c.attempts + 1), else_=c.attempts)
+    if counted is not None:
+        values[counted] = sa.case((same_link, c[counted] + 1), else_=c[counted])
     return conn.execute(copy_jobs.update().where(*_is_held(job)).values(**values)).rowcount == 1
 
 

@@ -257,8 +257,10 @@ copy_jobs = sa.Table(
     _column("due_at", UtcDateTime),
     _optional("leased_until", UtcDateTime),
     _column("attempts", sa.Integer),
+    _column("dead_links", sa.Integer, server_default="0"),
 )
-"""Files to be copied into the archive; a row goes when its copy is kept or given up."""
+"""Files to be copied into the archive; a row goes when its copy is kept or given up. ``attempts``: how
+many failed at the present link; ``dead_links``: how many of it since it was dead."""
 sa.Index(None, copy_jobs.c.ends_at, copy_jobs.c.due_at)
 sa.Index(None, copy_jobs.c.task_id)
 

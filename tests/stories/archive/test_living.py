@@ -123,6 +123,27 @@ async def test_a_link_that_stays_dead_is_given_up_with_its_reason(
     assert (await _copies(gateway, task["id"]))["audio"] == ("kept", None)
 
 
+async def test_what_failed_before_a_link_died_does_not_count(
+    gateway: Running, files: FileServer, clock: ScaledClock
+) -> None:
+    files.files |= {"a.mp3": File(MP3, status=502), "a.wav": File(WAV)}
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    archiver = _archiver(gateway)
+    for _ in range(3):
+        await _copy_all(archiver)
+        clock.skip(200)
+    files.files["a.mp3"] = File(MP3, status=403)
+    await _copy_all(archiver)
+    # The vendor is asked for a new link first.
+    assert (await _copies(gateway, task["id"]))["audio"] == ("pending", None)
+    assert await gateway.gateway.context.db.read(_query_due) is not None
+    for _ in range(2):
+        clock.skip(700)
+        await _copy_all(archiver)
+    assert (await _copies(gateway, task["id"]))["audio"] == ("failed", "link_dead")
+
+
 async def test_a_copy_whose_process_died_is_made_by_another_once_its_lease_is_over(
     gateway: Running, files: FileServer, clock: ScaledClock, directory: Path
 ) -> None:

@@ -127,7 +127,7 @@ async def claimed(gateway: Running, name: str) -> rows.Job:
     jobs = await context.db.write(rows.claim, now, now + LEASE, 9, 9, [])
     for job in jobs:
         if job.ref.name != name:
-            await context.db.write(rows.put_back, job, now, is_attempt=False)
+            await context.db.write(rows.put_back, job, now)
     return next(job for job in jobs if job.ref.name == name)
 
 
