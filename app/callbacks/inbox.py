@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 import sqlalchemy as sa
 
-from app.database.tables import UNCLAIMED, callbacks
+from app.database.tables import UNAPPLIED, UNCLAIMED, callbacks
 from app.rules.filters import first_id_of
 from app.rules.observation import Disposition, Reading
 from app.tasks.writes import Row
@@ -123,6 +123,8 @@ def list_page(
     for column, value in filters:
         if value is not None:
             statement = statement.where(column == value)
+    if disposition not in (None, Disposition.APPLIED.value):
+        statement = statement.where(UNAPPLIED)
     if before_id is not None:
         statement = statement.where(callbacks.c.id < before_id)
     return [_logged(row) for row in conn.execute(statement)]

@@ -1,0 +1,204 @@
+"""The overview as it is now, looked up once for everybody who looks at it, and the streams that keep pages up to date.
+
+However many consoles are open: of each scope (a client's own, or everything) there is one survey in some seconds, and
+its page is rendered once.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from markupsafe import Markup
+from sse_starlette import ServerSentEvent
+
+from app.archive import rows as archive
+from app.console import plots
+from app.console.pages import render
+from app.console.plots import Plot
+from app.console.series import DAY, HOUR, Series, Span
+from app.context import Context
+from app.errors import Unavailable
+from app.operations import history, survey
+from app.operations.health import Health
+from app.operations.history import Arrivals, Contacts
+from app.rules.client import Client
+from app.submissions import hold_by_hand
+from app.watching.streams import Stream
+
+FRESH_S: Final = 5.0
+"""How old what is shown may be."""
+PLOTS_FRESH_S: Final = 15.0
+BUDGET_S: Final = 0.25
+"""How long one survey reads for the plots, at most; the rest is for the next one."""
+MOST_SCOPES: Final = 100
+"""Clients whose overviews are kept."""
+SPREAD_S: Final = 1.0
+"""So far apart are the readers of a survey, so that they are not all sent it at one moment."""
+RECONNECT_MS: Final = 2000
+
+
+@dataclass(slots=True)
+class Part:
+    """A part of the page: as HTML, and as the event that replaces it. ``at``: when it was made, monotonic."""
+
+    html: Markup
+    event: bytes
+    at: float
+
+
+@dataclass(slots=True)
+class _Scope:
+    """What is known of one scope. ``fault``: why the last survey failed."""
+
+    arrivals: dict[Span, Series[Arrivals]]
+    contacts: dict[Span, Series[Contacts]]
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    parts: dict[str, Part] = field(default_factory=dict)
+    looked_at: float = float("-inf")
+    fault: Unavailable | None = None
+
+
+class Overview:
+    """Surveys for the overview, at most one in ``FRESH_S`` for each scope."""
+
+    def __init__(self, context: Context, health: Health) -> None:
+        self._context = context
+        self._health = health
+        self._scopes: dict[str | None, _Scope] = {}
+        self.surveys = 0
+
+    async def parts(self, scope: str | None) -> dict[str, Part]:
+        """The parts of the overview, of one client's tasks or (None) of everybody's: by name, in their order.
+        Raises ``Unavailable``, also where the last survey did a moment ago."""
+        # The one that was used last stands last.
+        kept = self._scopes.pop(scope) if scope in self._scopes else self._make_scope(scope)
+        self._scopes[scope] = kept
+        if len(self._scopes) > MOST_SCOPES:
+            del self._scopes[next(iter(self._scopes))]
+        async with kept.lock:
+            now = self._context.clock.monotonic()
+            if now - kept.looked_at >= FRESH_S:
+                kept.looked_at, kept.fault = now, None
+                try:
+                    await self._survey(scope, kept)
+                except Unavailable as error:
+                    kept.fault = error
+            if kept.fault is not None:
+                raise kept.fault
+            return kept.parts
+
+    def rest_s(self, scope: str | None) -> float:
+        """How long the parts of a scope are still good."""
+        kept = self._scopes.get(scope)
+        passed_s = self._context.clock.monotonic() - kept.looked_at if kept else FRESH_S
+        return max(FRESH_S - passed_s, 0.0)
+
+    async def _survey(self, scope: str | None, kept: _Scope) -> None:
+        self.surveys += 1
+        now = self._context.clock.monotonic()
+        shown = await self._state(scope)
+        drawn = kept.parts.get("plots")
+        if drawn is None or now - drawn.at >= PLOTS_FRESH_S:
+            drawn = _part("plots", now, spans=await self._plots(kept))
+        parts = {"state": _part("state", now, **shown), "plots": drawn}
+        kept.parts = parts if scope is not None else {**parts, "work": _part("work", now, **shown)}
+
+    async def _state(self, scope: str | None) -> dict[str, Any]:
+        """What the first part shows. A client sees why things stand still, as `/backlog` tells everybody, and numbers
+        of its own tasks; what counts other clients' is for admins."""
+        context, db = self._context, self._context.db
+        backlog = await self._health.backlog()
+        shown: dict[str, Any] = {
+            "is_admin": scope is None,
+            "holds": backlog["standing_still"],
+            "held_models": backlog["held_models"],
+            "open_tasks": await db.read(survey.open_tasks, scope),
+            "dead": await db.read(survey.dead, scope),
+            "most": survey.MOST,
+        }
+        if scope is not None:
+            return shown | {"pending": await db.read(survey.own_outbox, scope)}
+        outbox, clock = await db.read(survey.outbox), context.clock
+        late_s = (clock.now() - outbox.first_due_at).total_seconds() if outbox.first_due_at else 0.0
+        return shown | {
+            "backlog": backlog,
+            "readiness": await self._health.readiness(),
+            "submissions": await hold_by_hand.show(context),
+            "loops": self._health.loop_ages_s(),
+            "pending": outbox.pending,
+            "late_s": max(late_s, 0.0),
+            "archive": await db.read(archive.backlog) if context.files is not None else None,
+        }
+
+    async def _plots(self, kept: _Scope) -> list[tuple[Span, list[Plot]]]:
+        clock = self._context.clock
+        now, until = clock.now(), clock.monotonic() + BUDGET_S
+
+        def is_late() -> bool:
+            return clock.monotonic() > until
+
+        spans: list[tuple[Span, list[Plot]]] = []
+        for span, series in kept.arrivals.items():
+            tasks = await series.look(now, is_late)
+            drawn = [plots.of_arrivals(span, tasks), plots.of_durations(span, tasks)]
+            if span in kept.contacts:
+                drawn.append(plots.of_contacts(span, await kept.contacts[span].look(now, is_late)))
+            spans.append((span, drawn))
+        return spans
+
+    def _make_scope(self, scope: str | None) -> _Scope:
+        db = self._context.db
+
+        async def arrivals(start: datetime, end: datetime) -> Arrivals:
+            return await db.read(history.arrivals, scope, start, end)
+
+        async def contacts(start: datetime, end: datetime) -> Contacts:
+            return await db.read(history.contacts, start, end)
+
+        spans = (HOUR, DAY)
+        return _Scope(
+            {span: Series(span, arrivals, lambda one: one.open > 0) for span in spans},
+            # The inbox is the admins'.
+            {span: Series(span, contacts, lambda _: False) for span in spans} if scope is None else {},
+        )
+
+
+class OverviewStream(Stream):
+    """Keeps the overview of one reader up to date, until its session ends (``ends_at``)."""
+
+    def __init__(self, client: Client, context: Context, overview: Overview, ends_at: datetime) -> None:
+        super().__init__(client)
+        self._context = context
+        self._overview = overview
+        self._ends_at = ends_at
+
+    @property
+    def position(self) -> str:
+        """There is nothing to resume: each event is the whole of its part."""
+        return ""
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """Yield the parts that are new, each as an event; nothing while the database is away."""
+        clock, sent = self._context.clock, dict[str, Part]()
+        apart_s = random.uniform(0, SPREAD_S)
+        yield ServerSentEvent(comment="the overview", retry=RECONNECT_MS).encode()
+        while not self.closed.is_set():
+            try:
+                parts = await self._overview.parts(self.scope)
+            except Unavailable:
+                parts = {}
+            for name, part in parts.items():
+                if sent.get(name) is not part:
+                    sent[name] = part
+                    yield part.event
+            if clock.now() >= self._ends_at:
+                return
+            await clock.wait(self.closed, self._overview.rest_s(self.scope) + apart_s)
+
+
+def _part(name: str, at: float, **shown: Any) -> Part:
+    html = render(f"_{name}.html", **shown)
+    return Part(Markup(html), ServerSentEvent(html, event=name).encode(), at)  # noqa: S704 - a rendered template
