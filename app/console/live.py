@@ -9,6 +9,7 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from markupsafe import Markup
@@ -23,7 +24,7 @@ from app.context import Context
 from app.errors import Unavailable
 from app.operations import history, survey
 from app.operations.health import Health
-from app.operations.history import Arrivals, Contacts
+from app.operations.history import Arrivals, Contacts, Stretch
 from app.rules.client import Client
 from app.submissions import hold_by_hand
 from app.watching.streams import Stream
@@ -51,12 +52,14 @@ class Part:
 
 @dataclass(slots=True)
 class _Scope:
-    """What is known of one scope. ``fault``: why the last survey failed."""
+    """What is known of one scope. ``is_reading``: something of the plots was not read yet. ``fault``: why the last
+    survey failed."""
 
     arrivals: dict[Span, Series[Arrivals]]
     contacts: dict[Span, Series[Contacts]]
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     parts: dict[str, Part] = field(default_factory=dict)
+    is_reading: bool = False
     looked_at: float = float("-inf")
     fault: Unavailable | None = None
 
@@ -101,8 +104,10 @@ class Overview:
         now = self._context.clock.monotonic()
         shown = await self._state(scope)
         drawn = kept.parts.get("plots")
-        if drawn is None or now - drawn.at >= PLOTS_FRESH_S:
-            drawn = _part("plots", now, spans=await self._plots(kept))
+        if drawn is None or kept.is_reading or now - drawn.at >= PLOTS_FRESH_S:
+            spans = await self._plots(kept)
+            kept.is_reading = any(plot.unread for _, drawn in spans for plot in drawn)
+            drawn = _part("plots", now, spans=spans)
         parts = {"state": _part("state", now, **shown), "plots": drawn}
         kept.parts = parts if scope is not None else {**parts, "work": _part("work", now, **shown)}
 
@@ -152,11 +157,11 @@ class Overview:
     def _make_scope(self, scope: str | None) -> _Scope:
         db = self._context.db
 
-        async def arrivals(start: datetime, end: datetime) -> Arrivals:
-            return await db.read(history.arrivals, scope, start, end)
+        async def arrivals(stretches: list[Stretch]) -> list[Arrivals]:
+            return await db.read(history.each, partial(history.arrivals, client_name=scope), stretches)
 
-        async def contacts(start: datetime, end: datetime) -> Contacts:
-            return await db.read(history.contacts, start, end)
+        async def contacts(stretches: list[Stretch]) -> list[Contacts]:
+            return await db.read(history.each, history.contacts, stretches)
 
         spans = (HOUR, DAY)
         return _Scope(

@@ -126,15 +126,15 @@ def of_durations(span: Span, found: Sequence[tuple[datetime, Arrivals | None]]) 
     plot = Plot(
         "durations",
         "Time to playable",
-        "from the acceptance of a task on, by when it was accepted",
+        "since a task was accepted: half of them within p50, 95 of 100 within p95",
         span,
-        [(_duration(p50), "half of them (p50)"), (_duration(p95), "95 of 100 (p95)")],
+        [(_duration(p50), "p50"), (_duration(p95), "p95")],
         [("median", "p50"), ("band", "to p95")],
         ["Playable", "p50", "p95"],
         is_sample=whole.is_sample,
     )
     if final[0] is not None:
-        plot.about += f"; to their end {_duration(final[0])} (p50), {_duration(final[1])} (p95)"
+        plot.about += f"; to the end {_duration(final[0])} and {_duration(final[1])}"
     _draw(plot, found, _durations, _step_of_seconds, _tick_of_seconds)
     return plot
 
@@ -147,10 +147,10 @@ def of_contacts(span: Span, found: Sequence[tuple[datetime, Contacts | None]]) -
     plot = Plot(
         "contacts",
         "Callbacks and queries",
-        "what came by itself, and below the line what had to be asked for; lost is what a query brought first",
+        "below the line what had to be asked for; lost: a query found a result that no callback had brought",
         span,
         [(_count(received, is_sample), "callbacks"), (_count(lost, is_sample), "lost")],
-        [("callbacks", "Callbacks"), ("queries", f"Queries {_count(asked, is_sample)}"), ("lost", "Found by a query")],
+        [("callbacks", "Callbacks"), ("queries", f"Queries {_count(asked, is_sample)}"), ("lost", "Lost")],
         ["Callbacks", "Queries", "Lost"],
         is_sample=is_sample,
     )

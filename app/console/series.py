@@ -13,6 +13,8 @@ T = TypeVar("T")
 
 LEAST_AGE_S: Final = 5.0
 SHARE: Final = 1 / 20
+BATCH: Final = 6
+"""Intervals that are read in one transaction."""
 SETTLED: Final = timedelta(seconds=40)
 """After its end an interval may still get what was begun in it: a transaction that takes its time, an id that is ahead
 of the clock."""
@@ -49,11 +51,14 @@ class _Read(Generic[T]):
 
 
 class Series(Generic[T]):
-    """The values of the intervals of a span. ``read``: reads one, from its start to its end. ``is_open``: whether the
-    value of one that is over may change still."""
+    """The values of the intervals of a span. ``read``: reads some, each from its start to its end, in one transaction.
+    ``is_open``: whether the value of one that is over may change still."""
 
     def __init__(
-        self, span: Span, read: Callable[[datetime, datetime], Awaitable[T]], is_open: Callable[[T], bool]
+        self,
+        span: Span,
+        read: Callable[[list[tuple[datetime, datetime]]], Awaitable[list[T]]],
+        is_open: Callable[[T], bool],
     ) -> None:
         self.span = span
         self._read = read
@@ -65,12 +70,12 @@ class Series(Generic[T]):
         until ``is_late``; the others are for the next look. Raises ``Unavailable``."""
         starts = self.span.starts(now)
         self._known = {start: self._known[start] for start in starts if start in self._known}
-        for start in reversed(starts):
-            if self._is_due(start, now):
-                if is_late():
-                    break
-                end = start + self.span.interval
-                value = await self._read(start, end)
+        due = [start for start in reversed(starts) if self._is_due(start, now)]
+        for place in range(0, len(due), BATCH):
+            if is_late():
+                break
+            some = [(start, start + self.span.interval) for start in due[place : place + BATCH]]
+            for (start, end), value in zip(some, await self._read(some), strict=True):
                 self._known[start] = _Read(value, now, now < end + SETTLED or self._is_open(value))
         return [(start, self._known[start].value if start in self._known else None) for start in starts]
 

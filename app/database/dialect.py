@@ -39,10 +39,10 @@ def any_of(conn: sa.Connection, column: sa.ColumnElement[Any], values: Sequence[
 
 
 def seconds_between(
-    conn: sa.Connection, start: sa.ColumnElement[datetime], end: sa.ColumnElement[datetime]
+    on_postgresql: bool, start: sa.ColumnElement[datetime], end: sa.ColumnElement[datetime]
 ) -> sa.ColumnElement[float]:
     """How long after one time another was."""
-    if is_postgresql(conn):
+    if on_postgresql:
         return sa.extract("epoch", end - start).cast(sa.Float)
     return (sa.func.julianday(end) - sa.func.julianday(start)) * 86400.0
 

@@ -4,9 +4,10 @@ Each statement reads one stretch by an index, and at most ``MOST_ROWS`` rows of 
 the beginning is read, and what was counted there is taken for the whole.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -19,6 +20,8 @@ from app.rules.status import TASK_FINAL, TaskStatus
 from app.rules.task import Submission
 
 K = TypeVar("K")
+T = TypeVar("T")
+Stretch = tuple[datetime, datetime]
 
 MOST_ROWS: Final = 10_000
 _USABLE: Final = (TaskStatus.MAIN_SUCCEEDED.value, TaskStatus.SUCCEEDED.value, TaskStatus.PART_FAILED.value)
@@ -62,29 +65,16 @@ class Contacts:
 
 
 def arrivals(
-    conn: sa.Connection, client_name: str | None, start: datetime, end: datetime, most_rows: int = MOST_ROWS
+    conn: sa.Connection, start: datetime, end: datetime, client_name: str | None = None, most_rows: int = MOST_ROWS
 ) -> Arrivals:
     """Read what became of the tasks accepted from ``start`` until ``end``, of one client or of all. Tasks that somebody
     else submitted to the vendor are left out."""
-    within = sa.and_(tasks.c.id >= first_id_of(start), tasks.c.id < first_id_of(end))
-    if client_name is not None:
-        within = sa.and_(within, tasks.c.client_name == client_name)
-    lags = [
-        sa.func.round(dialect.seconds_between(conn, tasks.c.created_at, at) * 10).label(name)
-        for name, at in (("playable", tasks.c.playable_at), ("final", tasks.c.finished_at))
-    ]
-    read = sa.select(tasks.c.id, tasks.c.status, tasks.c.submission, *lags)
-    found = read.where(within).order_by(tasks.c.id).limit(most_rows).cte("found")
-    ours, status = found.c.submission != Submission.EXTERNAL.value, found.c.status
-    nothing = sa.cast(sa.null(), sa.Integer)
-    told = sa.union_all(
-        _counted(found, "outcome", status, nothing, ours),
-        _counted(found, "playable", sa.literal(""), _coarse(found.c.playable), sa.and_(ours, status.in_(_USABLE))),
-        _counted(found, "final", sa.literal(""), _coarse(found.c.final), sa.and_(ours, status.in_(_FOUND))),
-        _counted(found, "read", sa.literal(""), nothing, sa.true()),
-    )
-    rows = conn.execute(told).all()
-    rate = _rate(conn, tasks.c.id, within, sum(row.n for row in rows if row.what == "read"), most_rows, start, end)
+    given = {"first": first_id_of(start), "end": first_id_of(end), "client": client_name, "most": most_rows}
+    of_client = client_name is not None
+    rows = conn.execute(_arrivals(of_client, dialect.is_postgresql(conn)), given).all()
+    rate = 1.0
+    if sum(row.n for row in rows if row.what == "read") >= most_rows:
+        rate = _rate(conn.scalar(_last(_ids(tasks.c.id, of_client)), given), start, end)
     seen = Arrivals(is_sample=rate > 1)
     for what, name, tenths, count in rows:
         if what == "outcome":
@@ -96,23 +86,49 @@ def arrivals(
 
 def contacts(conn: sa.Connection, start: datetime, end: datetime, most_rows: int = MOST_ROWS) -> Contacts:
     """Count callbacks and answers to queries from ``start`` until ``end``."""
-    within = sa.and_(callbacks.c.id >= first_id_of(start), callbacks.c.id < first_id_of(end))
-    some = sa.select(callbacks.c.id).where(within).order_by(callbacks.c.id).limit(most_rows).subquery()
-    received = conn.scalar(sa.select(sa.func.count()).select_from(some)) or 0
-    rate = _rate(conn, callbacks.c.id, within, received, most_rows, start, end)
-    # No more than the query rate allows.
-    moved_to = timeline.c.detail["status"][1].as_string().label("moved_to")
-    asked = sa.and_(ASKED, timeline.c.at >= start, timeline.c.at < end)
-    answers = sa.select(moved_to).where(asked).order_by(timeline.c.at).limit(most_rows).subquery()
-    found = sa.func.count(sa.case((answers.c.moved_to.in_(_FOUND), 1)))
-    row = conn.execute(sa.select(sa.func.count(), found).select_from(answers)).one()
-    return Contacts(received * rate, row[0], row[1], rate > 1 or row[0] == most_rows)
+    given = {"first": first_id_of(start), "end": first_id_of(end), "most": most_rows}
+    received, rate = conn.scalar(_RECEIVED, given) or 0, 1.0
+    if received >= most_rows:
+        rate = _rate(conn.scalar(_last(_ids(callbacks.c.id)), given), start, end)
+    asked, found = conn.execute(_ASKED, {"start": start, "end": end, "most": most_rows}).one()
+    return Contacts(received * rate, asked, found, rate > 1 or asked == most_rows)
 
 
-def _counted(found: sa.CTE, what: str, name: Any, tenths: Any, condition: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """How many rows there are of each name, or of each duration."""
-    columns = (sa.literal(what).label("what"), name.label("name_"), tenths.label("tenths_"), sa.func.count().label("n"))
-    return sa.select(*columns).select_from(found).where(condition).group_by("name_", "tenths_")
+# The statements are made once: to put one together takes longer than to carry it out.
+
+
+@cache
+def _arrivals(of_client: bool, is_postgresql: bool) -> sa.Select[Any] | sa.CompoundSelect[Any]:
+    """Count the tasks of a stretch by status, and how many of them took how long."""
+    lags = [
+        sa.func.round(dialect.seconds_between(is_postgresql, tasks.c.created_at, at) * 10).label(name)
+        for name, at in (("playable", tasks.c.playable_at), ("final", tasks.c.finished_at))
+    ]
+    read = _ids(tasks.c.id, of_client).with_only_columns(tasks.c.status, tasks.c.submission, *lags)
+    found = read.limit(sa.bindparam("most")).cte("found")
+    status, nothing = found.c.status, sa.cast(sa.null(), sa.Integer)
+    ours = found.c.submission != Submission.EXTERNAL.value
+
+    def counted(what: str, name: Any, tenths: Any, condition: sa.ColumnElement[bool]) -> sa.Select[Any]:
+        columns = sa.literal(what).label("what"), name.label("name_"), tenths.label("tenths_"), _COUNT.label("n")
+        return sa.select(*columns).select_from(found).where(condition).group_by("name_", "tenths_")
+
+    return sa.union_all(
+        counted("outcome", status, nothing, ours),
+        counted("playable", sa.literal(""), _coarse(found.c.playable), sa.and_(ours, _is_one_of(status, _USABLE))),
+        counted("final", sa.literal(""), _coarse(found.c.final), sa.and_(ours, _is_one_of(status, _FOUND))),
+        counted("read", sa.literal(""), nothing, sa.true()),
+    )
+
+
+def _ids(ids: sa.Column[UUID], of_client: bool = False) -> sa.Select[Any]:
+    within = sa.select(ids).where(ids >= sa.bindparam("first"), ids < sa.bindparam("end")).order_by(ids)
+    return within.where(tasks.c.client_name == sa.bindparam("client")) if of_client else within
+
+
+def _last(ids: sa.Select[Any]) -> sa.Select[Any]:
+    """The last of those that are read."""
+    return ids.offset(sa.bindparam("most") - 1).limit(1)
 
 
 def _coarse(tenths: sa.ColumnElement[float]) -> sa.ColumnElement[int]:
@@ -120,21 +136,36 @@ def _coarse(tenths: sa.ColumnElement[float]) -> sa.ColumnElement[int]:
     return sa.cast(sa.func.round(tenths / steps) * steps, sa.Integer)
 
 
-def _rate(
-    conn: sa.Connection,
-    ids: sa.ColumnElement[UUID],
-    within: sa.ColumnElement[bool],
-    count: int,
-    most_rows: int,
-    start: datetime,
-    end: datetime,
-) -> float:
-    """How many times as long a stretch is as the part of it that was read; 1 where all was."""
-    if count < most_rows:
+def _is_one_of(status: sa.ColumnElement[str], names: Iterable[str]) -> sa.ColumnElement[bool]:
+    return sa.or_(*(status == name for name in names))
+
+
+def _asked() -> sa.Select[int, int]:
+    moved_to = timeline.c.detail["status"][1].as_string().label("moved_to")
+    within = sa.and_(ASKED, timeline.c.at >= sa.bindparam("start"), timeline.c.at < sa.bindparam("end"))
+    answers = sa.select(moved_to).where(within).order_by(timeline.c.at).limit(sa.bindparam("most")).subquery()
+    found = sa.func.count(sa.case((_is_one_of(answers.c.moved_to, _FOUND), 1)))
+    return sa.select(_COUNT, found).select_from(answers)
+
+
+_COUNT: Final = sa.func.count()
+_ASKED: Final = _asked()
+_RECEIVED: Final = sa.select(_COUNT).select_from(_ids(callbacks.c.id).limit(sa.bindparam("most")).subquery())
+
+
+def _rate(last: UUID | None, start: datetime, end: datetime) -> float:
+    """How many times as long a stretch is as the part of it that was read, up to its last id."""
+    if last is None:
         return 1.0
-    last: UUID = conn.execute(sa.select(ids).where(within).order_by(ids).offset(most_rows - 1).limit(1)).scalar_one()
     read_ms = max((last.int >> 80) - milliseconds(start), 1)
     return max((milliseconds(end) - milliseconds(start)) / read_ms, 1.0)
+
+
+def each(
+    conn: sa.Connection, read: Callable[[sa.Connection, datetime, datetime], T], stretches: Iterable[Stretch]
+) -> list[T]:
+    """Read several stretches in one transaction."""
+    return [read(conn, start, end) for start, end in stretches]
 
 
 def merged(parts: Iterable[Arrivals]) -> Arrivals:

@@ -117,6 +117,11 @@ class Watch:
         self._enter(stream, self._page_places)
         self._pages.add(stream)
 
+    @property
+    def pages(self) -> int:
+        """How many pages of the console are kept up to date."""
+        return len(self._pages)
+
     def close_stream(self, stream: Stream) -> None:
         """Close a stream and release its place."""
         stream.close()

@@ -17,7 +17,7 @@ END: Final = START + timedelta(minutes=2)
 
 
 def _some(conn: sa.Connection) -> None:
-    past = Past(conn)
+    past = Past()
     past.task(START - timedelta(seconds=1), "failed", final_s=3)
     past.task(START, "succeeded", 2.34, 10.06)
     past.task(START + timedelta(seconds=1), "part_failed", 183.4, 200)
@@ -36,12 +36,13 @@ def _some(conn: sa.Connection) -> None:
     past.query(asked, 2, START + timedelta(seconds=1))
     past.query(asked, 3, START + timedelta(seconds=2), ("submitting", "running"))
     past.query(asked, 4, END, ("running", "succeeded"))
+    past.write(conn)
 
 
 async def test_tasks_are_counted_by_outcome_and_by_how_long_they_took(gateway: Running) -> None:
     db = gateway.gateway.context.db
     await db.write(_some)
-    found = await db.read(history.arrivals, "bootstrap", START, END)
+    found = await db.read(history.arrivals, START, END, "bootstrap")
     assert found == Arrivals(
         outcomes=dict.fromkeys(
             ("succeeded", "part_failed", "failed", "expired", "main_succeeded", "running", "queued", "canceled"), 1
@@ -51,9 +52,9 @@ async def test_tasks_are_counted_by_outcome_and_by_how_long_they_took(gateway: R
         final_s={10.1: 1, 200: 1, 700: 1},
     )
     assert (found.open, found.pending) == (3, 2)
-    everybody = await db.read(history.arrivals, None, START, END)
+    everybody = await db.read(history.arrivals, START, END)
     assert everybody.outcomes == found.outcomes | {"succeeded": 2}
-    assert await db.read(history.arrivals, "nobody", START, END) == Arrivals()
+    assert await db.read(history.arrivals, START, END, "nobody") == Arrivals()
 
 
 async def test_callbacks_and_queries_are_counted_with_what_only_a_query_brought(gateway: Running) -> None:
@@ -64,14 +65,15 @@ async def test_callbacks_and_queries_are_counted_with_what_only_a_query_brought(
 
 async def test_of_very_many_the_first_stand_for_all(gateway: Running) -> None:
     def many(conn: sa.Connection) -> None:
-        past = Past(conn)
+        past = Past()
         for second in range(120):
             past.task(START + timedelta(seconds=second), "failed" if second % 4 else "succeeded", 1.0, 2.0)
             past.callback(START + timedelta(seconds=second))
+        past.write(conn)
 
     db = gateway.gateway.context.db
     await db.write(many)
-    tasks = await db.read(history.arrivals, None, START, END, 41)
+    tasks = await db.read(history.arrivals, START, END, None, 41)
     assert tasks.is_sample
     assert tasks.outcomes == {"succeeded": pytest.approx(33), "failed": pytest.approx(90)}
     received = await db.read(history.contacts, START, END, 41)

@@ -14,11 +14,24 @@ from app.rules.status import TASK_FINAL, TaskStatus
 
 
 class Past:
-    """Writes rows in the caller's transaction. Ids are of the time that they are given, each another one."""
+    """Rows, to be written at once in the caller's transaction. Ids are of the time that they are given, each another
+    one."""
 
-    def __init__(self, conn: sa.Connection, seed: int = 1) -> None:
-        self._conn = conn
+    def __init__(self, seed: int = 1) -> None:
         self.rng = random.Random(seed)
+        self._tasks: list[dict[str, Any]] = []
+        self._callbacks: list[dict[str, Any]] = []
+        self._timeline: list[dict[str, Any]] = []
+
+    def write(self, conn: sa.Connection) -> None:
+        """Write them."""
+        for table, rows in (
+            (tables.tasks, self._tasks),
+            (tables.callbacks, self._callbacks),
+            (tables.timeline, self._timeline),
+        ):
+            if rows:
+                conn.execute(table.insert(), rows)
 
     def task(
         self,
@@ -52,45 +65,46 @@ class Past:
             "timeline_seq": 0,
             "stored_bodies": 0,
         }
-        self._conn.execute(tables.tasks.insert().values(**(values | more)))
+        self._tasks.append(values | more)
         return task_id
 
     def callback(self, at: datetime, disposition: str = "applied") -> None:
         """A callback received at a time."""
         row_id = self._id(at)
-        self._conn.execute(
-            tables.callbacks.insert().values(
-                id=row_id,
-                digest=hashlib.sha256(row_id.bytes).digest(),
-                family="song",
-                disposition=disposition,
-                body=b"{}",
-                received_at=at,
-                last_received_at=at,
-                times=1,
-            )
+        self._callbacks.append(
+            {
+                "id": row_id,
+                "digest": hashlib.sha256(row_id.bytes).digest(),
+                "family": "song",
+                "disposition": disposition,
+                "body": b"{}",
+                "received_at": at,
+                "last_received_at": at,
+                "times": 1,
+            }
         )
 
     def query(self, task_id: UUID, seq: int, at: datetime, moved: tuple[str, str] | None = None) -> None:
         """An answer to a query; ``moved``: how it changed the status of the task."""
         detail: dict[str, Any] = {"items": []} | ({"status": list(moved)} if moved else {})
-        self._conn.execute(
-            tables.timeline.insert().values(task_id=task_id, seq=seq, at=at, type="query", version=1, detail=detail)
+        self._timeline.append(
+            {"task_id": task_id, "seq": seq, "at": at, "type": "query", "version": 1, "detail": detail}
         )
 
     def _id(self, at: datetime) -> UUID:
         return UUID(int=first_id_of(at).int | 7 << 76 | 2 << 62 | self.rng.getrandbits(62))
 
 
-def a_busy_day(conn: sa.Connection, now: datetime) -> None:
+def a_busy_day(conn: sa.Connection, now: datetime, hours: int = 24) -> None:
     """A day like many: fewer tasks at night, some failures, and half an hour of lost callbacks."""
-    past = Past(conn)
+    past = Past()
     rng = past.rng
-    for minute in range(24 * 60):
-        at = now - timedelta(minutes=24 * 60 - minute)
-        load = 1.1 + 0.9 * (1 if 7 <= at.hour < 19 else -0.8) + 0.4 * rng.random()
-        for _ in range(rng.randint(0, round(load * 2))):
+    for minute in range(hours * 60):
+        at = now - timedelta(minutes=hours * 60 - minute)
+        load = 1.2 + 0.8 * (1 if 3 <= at.hour < 15 else -0.8) + 0.4 * rng.random()
+        for _ in range(rng.randint(0, round(load * 3))):
             _a_task(past, at + timedelta(seconds=60 * rng.random()), now)
+    past.write(conn)
 
 
 def _a_task(past: Past, at: datetime, now: datetime) -> None:
