@@ -33,6 +33,7 @@ FRESH_S: Final = 5.0
 """How old what is shown may be."""
 PLOTS_FRESH_S: Final = 15.0
 BUDGET_S: Final = 0.25
+FIRST_BUDGET_S: Final = 1.0
 """How long one survey reads for the plots, at most; the rest is for the next one."""
 MOST_SCOPES: Final = 100
 """Clients whose overviews are kept."""
@@ -105,7 +106,7 @@ class Overview:
         shown = await self._state(scope)
         drawn = kept.parts.get("plots")
         if drawn is None or kept.is_reading or now - drawn.at >= PLOTS_FRESH_S:
-            spans = await self._plots(kept)
+            spans = await self._plots(kept, BUDGET_S if drawn else FIRST_BUDGET_S)
             kept.is_reading = any(plot.unread for _, drawn in spans for plot in drawn)
             drawn = _part("plots", now, spans=spans)
         parts = {"state": _part("state", now, **shown), "plots": drawn}
@@ -138,9 +139,9 @@ class Overview:
             "archive": await db.read(archive.backlog) if context.files is not None else None,
         }
 
-    async def _plots(self, kept: _Scope) -> list[tuple[Span, list[Plot]]]:
+    async def _plots(self, kept: _Scope, budget_s: float) -> list[tuple[Span, list[Plot]]]:
         clock = self._context.clock
-        now, until = clock.now(), clock.monotonic() + BUDGET_S
+        now, until = clock.now(), clock.monotonic() + budget_s
 
         def is_late() -> bool:
             return clock.monotonic() > until

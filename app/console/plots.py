@@ -126,7 +126,7 @@ def of_durations(span: Span, found: Sequence[tuple[datetime, Arrivals | None]]) 
     plot = Plot(
         "durations",
         "Time to playable",
-        "since a task was accepted: half of them within p50, 95 of 100 within p95",
+        "since each was accepted, of half of them (p50) and of 95 in 100 (p95)",
         span,
         [(_duration(p50), "p50"), (_duration(p95), "p95")],
         [("median", "p50"), ("band", "to p95")],
@@ -134,7 +134,7 @@ def of_durations(span: Span, found: Sequence[tuple[datetime, Arrivals | None]]) 
         is_sample=whole.is_sample,
     )
     if final[0] is not None:
-        plot.about += f"; to the end {_duration(final[0])} and {_duration(final[1])}"
+        plot.about += f"; to the end: {_duration(final[0])}, {_duration(final[1])}"
     _draw(plot, found, _durations, _step_of_seconds, _tick_of_seconds)
     return plot
 
@@ -147,7 +147,7 @@ def of_contacts(span: Span, found: Sequence[tuple[datetime, Contacts | None]]) -
     plot = Plot(
         "contacts",
         "Callbacks and queries",
-        "below the line what had to be asked for; lost: a query found a result that no callback had brought",
+        "below the line: what had to be asked for; lost: what a query found and no callback had brought",
         span,
         [(_count(received, is_sample), "callbacks"), (_count(lost, is_sample), "lost")],
         [("callbacks", "Callbacks"), ("queries", f"Queries {_count(asked, is_sample)}"), ("lost", "Lost")],
@@ -203,6 +203,8 @@ def _draw(
 ) -> None:
     """Put what was found onto the plot, with its axes."""
     plot.unread = sum(part is None for _, part in found)
+    if plot.unread:
+        plot.lead = [("…", label) for _, label in plot.lead]
     drawn = [(at, None if part is None else draw(part)) for at, part in found]
     ends = [end for _, one in drawn if one is not None for _, *ends in one.marks for end in ends]
     lowest, highest = min([0.0, *ends]), max([0.0, *ends])

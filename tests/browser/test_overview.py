@@ -31,6 +31,7 @@ async def test_a_day_is_drawn_and_followed(watched: Watched, gateway: Running, s
             await page.goto("/console")
             await page.get_by_text("points").wait_for()
             await page.get_by_text("Live", exact=True).wait_for()
+            await page.wait_for_function("() => !document.body.textContent.includes('to be read')", timeout=60_000)
             await page.screenshot(path=screenshots / f"overview-day-{width}-{scheme}.png", full_page=True)
             assert await page.evaluate("document.documentElement.scrollWidth") <= width
     # Times of plots are told in the reader's zone, and in his way.

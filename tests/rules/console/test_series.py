@@ -100,7 +100,8 @@ def test_a_column_is_as_high_as_what_it_stands_for() -> None:
     assert marks[0].y + marks[0].height == pytest.approx(plots.BOTTOM)
     assert plot.columns[2].said == "12 accepted; done 6, failed 4, under way 2"
     assert [column.said for column in plot.columns[:2]] == ["nothing", "nothing"]
-    assert (plot.unread, plot.is_empty) == (1, False)
+    # No figure is told before all is known.
+    assert (plot.unread, plot.is_empty, plot.lead) == (1, False, [("…", "accepted")])
 
 
 def test_how_long_it_took_is_not_told_while_half_of_them_is_under_way() -> None:
@@ -125,7 +126,7 @@ def test_how_long_it_took_is_not_told_while_half_of_them_is_under_way() -> None:
     ]
     assert [tick.label for tick in plot.y_ticks] == ["0 s", "30 s", "1 min", "1 min 30 s", "2 min"]
     assert plot.lead == [("1 min", "p50"), ("2 min", "p95")]
-    assert "to the end 1 min 30 s and 1 min 30 s" in plot.about
+    assert "to the end: 1 min 30 s, 1 min 30 s" in plot.about
 
 
 def test_queries_hang_below_the_line_and_what_they_found_is_part_of_them() -> None:

@@ -100,7 +100,7 @@ async def test_its_figures_are_what_happened(gateway: Running, admin: Browser, c
     assert _titles(durations) == ["p50 4 min, p95 not known yet"]
     words = words_of(durations)
     assert "1 min 30 s p50 4 min p95" in words
-    assert "to the end 4 min and 4 min" in words
+    assert "to the end: 4 min, 4 min" in words
     assert _titles(contacts) == ["1 callbacks, 0 queries, 0 lost"] * 2 + ["2 callbacks, 0 queries, 0 lost"]
     assert (
         '<a id="open-queued" class="tile" href="/console/tasks?status=queued"><span class="number" data-number="1">'
