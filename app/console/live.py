@@ -116,26 +116,25 @@ class Overview:
         """What the first part shows. A client sees why things stand still, as `/backlog` tells everybody, and numbers
         of its own tasks; what counts other clients' is for admins."""
         context, db = self._context, self._context.db
-        backlog = await self._health.backlog()
+        backlog, state = await self._health.backlog(), await db.read(survey.state, scope)
         shown: dict[str, Any] = {
             "is_admin": scope is None,
             "holds": backlog["standing_still"],
             "held_models": backlog["held_models"],
-            "open_tasks": await db.read(survey.open_tasks, scope),
-            "dead": await db.read(survey.dead, scope),
+            "open_tasks": state.open_tasks,
+            "pending": state.outbox.pending,
+            "dead": state.dead,
             "most": survey.MOST,
         }
         if scope is not None:
-            return shown | {"pending": await db.read(survey.own_outbox, scope)}
-        outbox, clock = await db.read(survey.outbox), context.clock
-        late_s = (clock.now() - outbox.first_due_at).total_seconds() if outbox.first_due_at else 0.0
+            return shown
+        due_at = state.outbox.first_due_at
         return shown | {
             "backlog": backlog,
             "readiness": await self._health.readiness(),
             "submissions": await hold_by_hand.show(context),
             "loops": self._health.loop_ages_s(),
-            "pending": outbox.pending,
-            "late_s": max(late_s, 0.0),
+            "late_s": (context.clock.now() - due_at).total_seconds() if due_at else 0.0,
             "archive": await db.read(archive.backlog) if context.files is not None else None,
         }
 

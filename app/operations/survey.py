@@ -68,6 +68,21 @@ def outbox(conn: sa.Connection) -> Outbox:
     return Outbox(_count(conn, due_at.is_not(None)), conn.scalar(first))
 
 
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is open, in one reading: tasks by status, notifications to be delivered, and dead ones."""
+
+    open_tasks: dict[str, int]
+    outbox: Outbox
+    dead: int
+
+
+def state(conn: sa.Connection, client_name: str | None) -> State:
+    """Count what is open, of one client or of all. When a client's first notification is due is not looked for."""
+    pending = outbox(conn) if client_name is None else Outbox(own_outbox(conn, client_name), None)
+    return State(open_tasks(conn, client_name), pending, dead(conn, client_name))
+
+
 def own_outbox(conn: sa.Connection, client_name: str) -> int:
     """Count a client's notifications that are still to be delivered."""
     return _count(conn, sa.and_(notifications.c.due_at.is_not(None), notifications.c.client_name == client_name))
