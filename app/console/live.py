@@ -31,7 +31,7 @@ from app.watching.streams import Stream
 
 FRESH_S: Final = 5.0
 """How old what is shown may be."""
-PLOTS_FRESH_S: Final = 15.0
+_SPANS_FRESH_S: Final = {HOUR: 15.0, DAY: 60.0}
 BUDGET_S: Final = 0.25
 FIRST_BUDGET_S: Final = 1.0
 """How long one survey reads for the plots, at most; the rest is for the next one."""
@@ -53,14 +53,14 @@ class Part:
 
 @dataclass(slots=True)
 class _Scope:
-    """What is known of one scope. ``is_reading``: something of the plots was not read yet. ``fault``: why the last
-    survey failed."""
+    """What is known of one scope. ``unread``: spans of which something was not read yet. ``fault``: why the last survey
+    failed."""
 
     arrivals: dict[Span, Series[Arrivals]]
     contacts: dict[Span, Series[Contacts]]
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     parts: dict[str, Part] = field(default_factory=dict)
-    is_reading: bool = False
+    unread: set[Span] = field(default_factory=set)
     looked_at: float = float("-inf")
     fault: Unavailable | None = None
 
@@ -104,13 +104,18 @@ class Overview:
         self.surveys += 1
         now = self._context.clock.monotonic()
         shown = await self._state(scope)
-        drawn = kept.parts.get("plots")
-        if drawn is None or kept.is_reading or now - drawn.at >= PLOTS_FRESH_S:
-            spans = await self._plots(kept, BUDGET_S if drawn else FIRST_BUDGET_S)
-            kept.is_reading = any(plot.unread for _, drawn in spans for plot in drawn)
-            drawn = _part("plots", now, spans=spans)
-        parts = {"state": _part("state", now, **shown), "plots": drawn}
-        kept.parts = parts if scope is not None else {**parts, "work": _part("work", now, **shown)}
+        parts = {"state": _part("state", now, **shown)}
+        until = now + (BUDGET_S if kept.parts else FIRST_BUDGET_S)
+        for span, fresh_s in _SPANS_FRESH_S.items():
+            drawn = kept.parts.get(span.name)
+            if drawn is None or span in kept.unread or now - drawn.at >= fresh_s:
+                found = await self._plots(kept, span, until)
+                (kept.unread.add if any(plot.unread for plot in found) else kept.unread.discard)(span)
+                drawn = _part("plots", now, span.name, span=span, plots=found)
+            parts[span.name] = drawn
+        if scope is None:
+            parts["work"] = _part("work", now, **shown)
+        kept.parts = parts
 
     async def _state(self, scope: str | None) -> dict[str, Any]:
         """What the first part shows. A client sees why things stand still, as `/backlog` tells everybody, and numbers
@@ -138,21 +143,18 @@ class Overview:
             "archive": await db.read(archive.backlog) if context.files is not None else None,
         }
 
-    async def _plots(self, kept: _Scope, budget_s: float) -> list[tuple[Span, list[Plot]]]:
+    async def _plots(self, kept: _Scope, span: Span, until: float) -> list[Plot]:
         clock = self._context.clock
-        now, until = clock.now(), clock.monotonic() + budget_s
+        now = clock.now()
 
         def is_late() -> bool:
             return clock.monotonic() > until
 
-        spans: list[tuple[Span, list[Plot]]] = []
-        for span, series in kept.arrivals.items():
-            tasks = await series.look(now, is_late)
-            drawn = [plots.of_arrivals(span, tasks), plots.of_durations(span, tasks)]
-            if span in kept.contacts:
-                drawn.append(plots.of_contacts(span, await kept.contacts[span].look(now, is_late)))
-            spans.append((span, drawn))
-        return spans
+        tasks = await kept.arrivals[span].look(now, is_late)
+        drawn = [plots.of_arrivals(span, tasks), plots.of_durations(span, tasks)]
+        if span in kept.contacts:
+            drawn.append(plots.of_contacts(span, await kept.contacts[span].look(now, is_late)))
+        return drawn
 
     def _make_scope(self, scope: str | None) -> _Scope:
         db = self._context.db
@@ -163,12 +165,9 @@ class Overview:
         async def contacts(stretches: list[Stretch]) -> list[Contacts]:
             return await db.read(history.each, history.contacts, stretches)
 
-        spans = (HOUR, DAY)
-        return _Scope(
-            {span: Series(span, arrivals, lambda one: one.open > 0) for span in spans},
-            # The inbox is the admins'.
-            {span: Series(span, contacts, lambda _: False) for span in spans} if scope is None else {},
-        )
+        # The inbox is the admins'.
+        of_contacts = {span: Series(span, contacts, lambda _: False) for span in _SPANS_FRESH_S if scope is None}
+        return _Scope({span: Series(span, arrivals, lambda one: one.open > 0) for span in _SPANS_FRESH_S}, of_contacts)
 
 
 class OverviewStream(Stream):
@@ -204,6 +203,7 @@ class OverviewStream(Stream):
             await clock.wait(self.closed, self._overview.rest_s(self.scope) + apart_s)
 
 
-def _part(name: str, at: float, **shown: Any) -> Part:
-    html = render(f"_{name}.html", **shown)
-    return Part(Markup(html), ServerSentEvent(html, event=name).encode(), at)  # noqa: S704 - a rendered template
+def _part(template: str, at: float, name: str | None = None, **shown: Any) -> Part:
+    # On one line: it is sent often, and a third of it would be indentation.
+    html = " ".join(render(f"_{template}.html", **shown).split())
+    return Part(Markup(html), ServerSentEvent(html, event=name or template).encode(), at)  # noqa: S704 - a template's

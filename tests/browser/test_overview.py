@@ -36,7 +36,7 @@ async def test_a_day_is_drawn_and_followed(watched: Watched, gateway: Running, s
             assert await page.evaluate("document.documentElement.scrollWidth") <= width
     # Times of plots are told in the reader's zone, and in his way.
     assert await page.locator(".zone").first.inner_text() == "times in MEZ"
-    column = page.locator("#part-plots svg").first.locator("g").last.locator("title")
+    column = page.locator("#part-hour svg").first.locator("g").last.locator("title")
     [local, utc] = await column.evaluate("one => [one.textContent, one.dataset.clock]")
     assert int(local[:2]) == (int(utc[11:13]) + 1) % 24
     # What somebody has opened stays open when the next survey comes, and who goes by keyboard stays where he was.

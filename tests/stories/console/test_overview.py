@@ -123,7 +123,7 @@ async def test_a_client_sees_no_number_of_anybody_else(
     await gateway.api.post("/v1/submissions/hold", json={"reason": "of the admin"})
     page = await studio.see("/console")
     async with following(studio) as followed:
-        streamed = await followed.parts("state", "plots")
+        streamed = await followed.parts("state", "hour", "day")
     for shown in (page, "".join(streamed.values())):
         assert _titles(_plot(shown, "hour-arrivals")) == ["2 accepted; done 1, under way 1"]
         assert re.findall(r'data-number="(\d+)"', shown) == ["1", "0", "0", "0", "0"]
@@ -157,7 +157,7 @@ async def test_any_number_of_readers_cost_one_survey(gateway: Running, admin: Br
     streams = [await one.__aenter__() for one in followed]
     try:
         for stream in streams:
-            assert (await stream.parts("state", "plots", "work")).keys() == {"state", "plots", "work"}
+            assert (await stream.parts("work")).keys() == {"state", "hour", "day", "work"}
         assert overview.surveys == 1
         before = asyncio.get_running_loop().time()
         for _ in range(3):
@@ -175,11 +175,11 @@ async def test_any_number_of_readers_cost_one_survey(gateway: Running, admin: Br
 async def test_a_page_follows_what_happens(gateway: Running, admin: Browser, clock: ScaledClock) -> None:
     _begin_an_interval(clock)
     async with following(admin) as followed:
-        first = await followed.parts("state", "plots", "work")
-        assert _titles(_plot(first["plots"], "hour-arrivals")) == []
+        first = await followed.parts("state", "hour", "day", "work")
+        assert _titles(_plot(first["hour"], "hour-arrivals")) == []
         await gateway.submit()
         assert 'data-number="1"' in (await followed.parts("state"))["state"]
-        assert _titles(_plot((await followed.parts("plots"))["plots"], "hour-arrivals")) == ["1 accepted; under way 1"]
+        assert _titles(_plot((await followed.parts("hour"))["hour"], "hour-arrivals")) == ["1 accepted; under way 1"]
 
 
 @on_sqlite
