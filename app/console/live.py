@@ -40,6 +40,7 @@ MOST_SCOPES: Final = 100
 SPREAD_S: Final = 1.0
 """So far apart are the readers of a survey, so that they are not all sent it at one moment."""
 RECONNECT_MS: Final = 2000
+AWAY: Final = ServerSentEvent("the database", event="away").encode()
 
 
 @dataclass(slots=True)
@@ -90,6 +91,10 @@ class Overview:
                     await self._survey(scope, kept)
                 except Unavailable as error:
                     kept.fault = error
+                except BaseException:
+                    # Whoever asked has gone, and the others ask anew.
+                    kept.looked_at = float("-inf")
+                    raise
             if kept.fault is not None:
                 raise kept.fault
             return kept.parts
@@ -102,8 +107,8 @@ class Overview:
 
     async def _survey(self, scope: str | None, kept: _Scope) -> None:
         self.surveys += 1
-        now = self._context.clock.monotonic()
         shown = await self._state(scope)
+        now = self._context.clock.monotonic()
         parts = {"state": _part("state", now, **shown)}
         until = now + (BUDGET_S if kept.parts else FIRST_BUDGET_S)
         for span, fresh_s in _SPANS_FRESH_S.items():
@@ -185,7 +190,7 @@ class OverviewStream(Stream):
         return ""
 
     async def events(self) -> AsyncIterator[bytes]:
-        """Yield the parts that are new, each as an event; nothing while the database is away."""
+        """Yield the parts that are new, each as an event; ``AWAY`` where they cannot be had."""
         clock, sent = self._context.clock, dict[str, Part]()
         apart_s = random.uniform(0, SPREAD_S)
         yield ServerSentEvent(comment="the overview", retry=RECONNECT_MS).encode()
@@ -194,6 +199,7 @@ class OverviewStream(Stream):
                 parts = await self._overview.parts(self.scope)
             except Unavailable:
                 parts = {}
+                yield AWAY
             for name, part in parts.items():
                 if sent.get(name) is not part:
                     sent[name] = part

@@ -67,12 +67,12 @@ class Series(Generic[T]):
 
     async def look(self, now: datetime, is_late: Callable[[], bool]) -> list[tuple[datetime, T | None]]:
         """The intervals, oldest first; None for one that was not read yet. Reads those that are due, the newest first,
-        until ``is_late``; the others are for the next look. Raises ``Unavailable``."""
+        until ``is_late``, but some in any case; the others are for the next look. Raises ``Unavailable``."""
         starts = self.span.starts(now)
         self._known = {start: self._known[start] for start in starts if start in self._known}
         due = [start for start in reversed(starts) if self._is_due(start, now)]
         for place in range(0, len(due), BATCH):
-            if is_late():
+            if place and is_late():
                 break
             some = [(start, start + self.span.interval) for start in due[place : place + BATCH]]
             for (start, end), value in zip(some, await self._read(some), strict=True):

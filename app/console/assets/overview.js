@@ -24,6 +24,7 @@
   }
 
   function replace(event) {
+    tell(true);
     const part = document.getElementById(`part-${event.type}`);
     // What somebody has opened, scrolled or goes through by keyboard stays so.
     const opened = [...part.querySelectorAll("details[open]")].map((one) => one.id);
@@ -61,6 +62,7 @@
     source = new EventSource(overview.dataset.stream);
     source.addEventListener("open", () => tell(true));
     for (const part of overview.children) source.addEventListener(part.id.slice("part-".length), replace);
+    source.addEventListener("away", () => tell(false));
     source.addEventListener("error", refused);
   }
 

@@ -172,6 +172,24 @@ async def test_any_number_of_readers_cost_one_survey(gateway: Running, admin: Br
 
 
 @on_sqlite
+async def test_a_reader_that_goes_in_the_middle_of_a_survey_leaves_no_gap(gateway: Running, admin: Browser) -> None:
+    overview = gateway.gateway.services.overview
+    leaving = asyncio.create_task(overview.parts(None))
+    await asyncio.sleep(0)
+    assert overview.surveys == 1
+    leaving.cancel()
+    assert (await overview.parts(None)).keys() == {"state", "hour", "day", "work"}
+
+
+@on_sqlite
+async def test_a_page_says_so_where_there_is_no_news_to_be_had(gateway: Running, admin: Browser) -> None:
+    async with following(admin) as followed:
+        await followed.parts("work")
+        await gateway.gateway.context.db.close()
+        assert (await followed.next())[0] == "away"
+
+
+@on_sqlite
 async def test_a_page_follows_what_happens(gateway: Running, admin: Browser, clock: ScaledClock) -> None:
     _begin_an_interval(clock)
     async with following(admin) as followed:
