@@ -48,7 +48,7 @@ async def client_of_request(
 async def _client_of(request: Request, context: Context) -> Client:
     api_key = _bearer_key(request)
     if api_key is None and (ticket := request.query_params.get("ticket")) and request.url.path.endswith(_STREAM):
-        return await tickets.redeem(context.db, context.clock, ticket)
+        return await tickets.redeem(context.db, context.clock, ticket, tickets.STREAM)
     if api_key is None:
         raise Unauthenticated("the request carries no API key")
     client = await clients.find_by_key(context.db, context.clock, api_key)
