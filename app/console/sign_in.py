@@ -1,6 +1,7 @@
 """Sign in with an API key or by a link that is good once, and out again; the assets, and the way from `/` to the
 console."""
 
+import asyncio
 import re
 from datetime import datetime
 from typing import Annotated, Final
@@ -9,12 +10,13 @@ from fastapi import APIRouter, Request, Response
 
 from app.clients import client_rows, clients, tickets
 from app.clients.auth import TheContext
-from app.console.pages import HEADERS, HOME, SIGN_IN, PageRoute, assets, page, see
+from app.console.pages import HEADERS, HOME, SIGN_IN, PageRoute, assets, packed_asset, page, see
 from app.console.session import LIFETIME, Sessions
 from app.console.visitors import COOKIE, TheForm, TheSessions, read_form
 from app.errors import NotFound, Unauthenticated
 from app.web.bodies import SMALL_BYTES
 from app.web.failure_meter import FailureMeter
+from app.web.representations import accepts_gzip
 from app.web.services import service
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -30,13 +32,17 @@ async def root() -> Response:
 
 
 @router.get("/console/assets/{path:path}")
-async def asset(path: str) -> Response:
+async def asset(request: Request, path: str) -> Response:
     """A file of the pages, which a browser may keep for good: another content has another path."""
     found = assets().get(path)
     if found is None:
         raise NotFound("there is no such file")
     media_type, content = found
-    return Response(content, media_type=media_type, headers=_FOR_GOOD)
+    headers = {**_FOR_GOOD, "Vary": "Accept-Encoding"}
+    if accepts_gzip(request.headers.get("accept-encoding", "")):
+        headers["Content-Encoding"] = "gzip"
+        content = await asyncio.to_thread(packed_asset, path)
+    return Response(content, media_type=media_type, headers=headers)
 
 
 @router.get("/console/sign-in")
