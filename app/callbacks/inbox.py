@@ -20,6 +20,10 @@ of a purged task, and in a day of an unbound token's callbacks that name no item
 BODY_UNIT: Final = 32 * 1024
 """A body counts once more for each so many bytes of it: an ordinary one has 2 to 8 KB."""
 _DAY: Final = timedelta(days=1)
+MOST_LOOKED_AT: Final = 10_000
+_TOO_OLD: Final = (
+    sa.select(callbacks.c.id).order_by(callbacks.c.id.desc()).offset(MOST_LOOKED_AT).limit(1).scalar_subquery()
+)
 
 
 class Callback(msgspec.Struct, frozen=True):
@@ -116,8 +120,10 @@ def list_page(
     limit: int,
     family: str | None = None,
     before_id: UUID | None = None,
+    repeated: bool = False,
 ) -> list[Logged]:
-    """The newest callbacks that match, at most ``limit``."""
+    """The newest callbacks that match, at most ``limit``. ``repeated``: those that came more than once, which no index
+    finds, so that no more than the newest ``MOST_LOOKED_AT`` are looked at."""
     statement = sa.select(callbacks).order_by(callbacks.c.id.desc()).limit(limit)
     filters = ((callbacks.c.task_id, task_id), (callbacks.c.disposition, disposition), (callbacks.c.family, family))
     for column, value in filters:
@@ -125,6 +131,8 @@ def list_page(
             statement = statement.where(column == value)
     if disposition not in (None, Disposition.APPLIED.value):
         statement = statement.where(UNAPPLIED)
+    if repeated:
+        statement = statement.where(callbacks.c.times > 1, sa.or_(_TOO_OLD.is_(None), callbacks.c.id > _TOO_OLD))
     if before_id is not None:
         statement = statement.where(callbacks.c.id < before_id)
     return [_logged(row) for row in conn.execute(statement)]

@@ -29,10 +29,17 @@ async def page(
     family: str | None = None,
     before_id: UUID | None = None,
     limit: int,
+    repeated: bool = False,
 ) -> list[Document]:
-    """The newest callbacks that match, without their bodies."""
+    """The newest callbacks that match, without their bodies; those that came more than once, among the newest."""
     found = await db.read(
-        inbox.list_page, task_id=task_id, disposition=disposition, family=family, before_id=before_id, limit=limit
+        inbox.list_page,
+        task_id=task_id,
+        disposition=disposition,
+        family=family,
+        before_id=before_id,
+        limit=limit,
+        repeated=repeated,
     )
     return [callback_document(one) for one in found]
 

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.console import api, logs, overview, sign_in, tasks, try_it
+from app.console import api, holds, logs, overview, sign_in, tasks, try_it
 
 router = APIRouter(include_in_schema=False)
 for one in (
@@ -11,6 +11,7 @@ for one in (
     tasks.router,
     try_it.router,
     logs.router,
+    holds.router,
     api.router,
     api.calls,
     sign_in.missing,
