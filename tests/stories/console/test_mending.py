@@ -6,6 +6,7 @@ from typing import Any, Final, get_args
 from uuid import UUID
 
 from app.console import phrases
+from app.console.pages import HEADERS
 from app.notifications.post import FailReason, ForbidReason
 from tests.stories.console.browser import Browser, words_of
 from tests.support.bodies import done
@@ -79,6 +80,18 @@ async def test_dead_notifications_are_counted_by_client_and_then_sent_again(
     assert answer.headers["location"] == f"/console/notifications/dead?days=7&sent={2 * each}"
     assert "None is dead" in words_of(await admin.see("/console/notifications/dead?days=0"))
     assert await dead(admin) == each
+
+
+@on_sqlite
+async def test_what_is_stored_acts_in_none_of_these_pages(gateway: Running, admin: Browser) -> None:
+    task = await gateway.submit(webhook_url=WEBHOOK, reference='"><img src=x>')
+    await gateway.call_back("song", done("t2m_1", title="<script>alert(1)</script>\u202e"), UUID(task["id"]))
+    await admin.post("/console/holds/hold", reason="</li><script>alert(1)</script>\u202e")
+    for path in ("/console/holds", "/console/notifications/dead", "/console/try/song.extend", "/console/link"):
+        answer = await admin.http.get(path)
+        assert answer.headers.get_list("content-security-policy") == [HEADERS["Content-Security-Policy"]], path
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert not re.search(r"<(img|svg|iframe)|<script(?![^>]*\ssrc=)|\sstyle=|\son\w+=|\u202e", answer.text), path
 
 
 @on_sqlite
