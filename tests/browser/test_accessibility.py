@@ -32,13 +32,15 @@ FOCUSABLE: Final = """() => [...document.querySelectorAll(
     .map((one, number) => (one.dataset.tabbed = String(number)))"""
 FOCUSED: Final = """() => {
     const one = document.activeElement;
-    const style = getComputedStyle(one);
+    // A link that fills a card shows the focus around all of it.
+    const styles = [undefined, "::after"].map(part => getComputedStyle(one, part));
     const box = one.getBoundingClientRect();
     return {
         number: one.dataset.tabbed ?? null,
         what: one.outerHTML.slice(0, 120),
         // A player shows the focus within itself.
-        seen: (one.matches("audio") || style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0)
+        seen: (one.matches("audio") || styles.some(
+            style => style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0))
             && box.width > 0 && box.right > 0,
     };
 }"""
