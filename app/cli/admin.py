@@ -7,7 +7,6 @@ import typer
 from app.cli.arguments import AsJson, Cursor, Limit
 from app.cli.connect import with_context, with_database
 from app.cli.output import print_json, print_page, print_record, print_table
-from app.runtime.clock import Clock
 
 ACTS: Final = {"AT": "at", "ACTOR": "actor", "ACTION": "action", "TARGET": "target", "DETAIL": "detail"}
 DRIFT: Final = {
@@ -58,6 +57,7 @@ def console_link(
     """Print a link that signs in to the console once, within a quarter of an hour."""
     from app.audit import audit
     from app.clients import tickets
+    from app.runtime.clock import Clock
 
     by = audit.command_line()
     issued = with_database(lambda db: tickets.issue_for_console(db, Clock(), by, name))
@@ -72,6 +72,7 @@ def purge(
     """Delete what ended long ago, as the background loop does by itself. Prints rows by table."""
     from app.audit import audit
     from app.operations import retention
+    from app.runtime.clock import Clock
 
     by = audit.command_line()
     counts = with_database(lambda db: retention.purge(db, Clock(), by, older_than, dry_run=dry_run))

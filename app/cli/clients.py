@@ -9,7 +9,6 @@ from app.cli.arguments import AlwaysJson, AsJson
 from app.cli.connect import with_database
 from app.cli.output import print_json, print_table
 from app.rules.timing import rfc3339
-from app.runtime.clock import Clock
 
 if TYPE_CHECKING:
     from app.rules.client import Client
@@ -28,6 +27,7 @@ def create_client(
     """Make a client, and print its API key and webhook secret this once."""
     from app.audit import audit
     from app.clients import clients
+    from app.runtime.clock import Clock
 
     by = audit.command_line()
     new = with_database(lambda db: clients.create(db, Clock(), by, name, is_admin=admin))
@@ -56,6 +56,7 @@ def rotate_key(
     """Make a new API key, and print it this once; the old one goes on beside it for a while."""
     from app.audit import audit
     from app.clients import keys
+    from app.runtime.clock import Clock
 
     by = audit.command_line()
     new = with_database(lambda db: keys.rotate(db, Clock(), by, name, overlap_hours * 3600))
@@ -67,6 +68,7 @@ def drop_old_key(name: str) -> None:
     """End the key before the present one at once."""
     from app.audit import audit
     from app.clients import keys
+    from app.runtime.clock import Clock
 
     by = audit.command_line()
     with_database(lambda db: keys.drop_previous(db, Clock(), by, name))
@@ -78,6 +80,7 @@ def rotate_webhook_secret(name: str, as_json: AlwaysJson = True) -> None:
     """Make a new webhook secret, and print it this once; the old one signs beside it for a day."""
     from app.audit import audit
     from app.clients import clients
+    from app.runtime.clock import Clock
 
     by = audit.command_line()
     secret = with_database(lambda db: clients.rotate_webhook_secret(db, Clock(), by, name))
@@ -89,6 +92,7 @@ def revoke_client(name: str) -> None:
     """End a client's key at once; its tasks run to their end."""
     from app.audit import audit
     from app.clients import clients
+    from app.runtime.clock import Clock
 
     with_database(lambda db: clients.revoke(db, Clock(), audit.command_line(), name))
     typer.echo(f"The key of {name!r} is revoked.")
@@ -99,6 +103,7 @@ def erase_client_data(name: str, as_json: AsJson = False) -> None:
     """Delete what is kept of a revoked client, whose tasks have all ended. Interrupted, it goes on when run again."""
     from app.audit import audit
     from app.operations.erase import erase
+    from app.runtime.clock import Clock
 
     by = audit.command_line()
     erased = with_database(lambda db: erase(db, Clock(), by, name))

@@ -1,6 +1,5 @@
 """Run short commands on the configured database, beside whatever else uses it."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +15,8 @@ T = TypeVar("T")
 def with_database(story: "Callable[[Database], Awaitable[T]]") -> T:
     """Run one story on the configured database. It creates none: where there is none a setting is missing, and nobody
     would ever read what was written into a fresh one."""
+    import asyncio
+
     from app.database.connect import open_database
     from app.database.schema import check_at_head
     from app.settings import database_settings

@@ -9,18 +9,17 @@ from typing import Any, Final
 from uuid import UUID
 
 import httpx
+import msgspec
 import typer
 
 from app.cli.milestones import Milestone, Milestones
 from app.cli.output import text_of
-from app.database.database import dumps
 from app.notifications.post import Answer, Gone, WebhookSender, outcome_of
 from app.rules.observation import from_us
 from app.runtime.clock import Clock, Ids
 from app.runtime.egress import EgressPolicy, is_loopback
 from app.runtime.retry_after import parse_retry_after
 from app.runtime.signing import sign
-from app.wiring import usual_authorities
 
 QUIET_S: Final = 60.0
 """A stream that says nothing for so long, not even a heartbeat (every 15 s), has broken."""
@@ -95,7 +94,7 @@ class Forwarder:
     async def run(self) -> None:
         """Forward what comes, and connect again where the stream ends."""
         # Who runs this says where to, and on its own machine: no address is guarded.
-        sender = WebhookSender(EgressPolicy(allow_private=True), tls=usual_authorities())
+        sender = WebhookSender(EgressPolicy(allow_private=True), tls=httpx.create_ssl_context(trust_env=False))
         try:
             # A gateway on this machine is not reached through a proxy.
             trust_env = not is_loopback(httpx.URL(self._url).host)
@@ -137,7 +136,7 @@ class Forwarder:
 
     async def _forward(self, sender: WebhookSender, task: dict[str, Any], milestone: Milestone) -> None:
         webhook_id = self._ids()
-        body = dumps({"type": milestone.type, "timestamp": milestone.at, "data": task}).encode()
+        body = msgspec.json.encode({"type": milestone.type, "timestamp": milestone.at, "data": task})
         answer = await sender.post(self._to, sign(str(webhook_id), body, [self._secret], datetime.now(UTC)))
         self._print(task, milestone, webhook_id, answer)
 

@@ -1,6 +1,5 @@
 """The command that forwards a client's notifications to a local receiver."""
 
-import asyncio
 from typing import Annotated
 
 import typer
@@ -31,6 +30,8 @@ def listen(
     Speaks HTTP with a running gateway, and needs neither its database nor its settings. Nothing is sent twice or kept
     for later: what the receiver answered is printed, and that was it.
     """
+    import asyncio
+
     from app.cli.forwarding import Forwarder, StreamRefused, check_secret
     from app.errors import InvalidRequest
     from app.runtime.signing import new_webhook_secret
