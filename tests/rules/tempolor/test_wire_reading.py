@@ -436,15 +436,18 @@ def test_depth_is_seen_whatever_the_brackets(opening: str, closing: str, times: 
 
 @pytest.mark.parametrize("unit", [b"1e308,", b"-5e-324,", b"1.5E+300,"])
 def test_numbers_at_the_ends_of_their_range_hold_nobody_up(unit: bytes) -> None:
-    """The quick decoder takes so long for each that a body of the largest size would stop a process for seconds.
-    Processor time, at the best of three."""
+    """The quick decoder takes so long for each that a body of the largest size would stop a process for seconds: some
+    twenty times as long as the standard library, which takes a quarter of what reading may. Processor time of both at
+    the same moment, at the best of three."""
     raw = b'{"songs":[{"item_id":"a","status":"running","x":[%s0]}]}' % (unit * (1_000_000 // len(unit)))
-    took: list[float] = []
-    while len(took) < 3 and not (took and took[-1] < 0.6):
+    ratios: list[float] = []
+    while len(ratios) < 3 and not (ratios and ratios[-1] < 8):
         started = time.process_time()
         assert len(read(raw).readings) == 1
-        took.append(time.process_time() - started)
-    assert min(took) < 0.6
+        read_at = time.process_time()
+        json.loads(raw)
+        ratios.append((read_at - started) / (time.process_time() - read_at))
+    assert min(ratios) < 8
 
 
 @pytest.mark.parametrize("names", [60, 500], ids=["all are read", "only the least are read"])
