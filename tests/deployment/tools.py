@@ -11,6 +11,8 @@ from typing import Final
 
 import pytest
 
+from tests.support.programs import run_program
+
 OLDEST_NODE: Final = 20
 INSTALL_S: Final = 240
 CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tempolor-gateway"
@@ -59,22 +61,9 @@ async def run(
     *command: str, cwd: Path, timeout_s: float = 120, env: Mapping[str, str] | None = None
 ) -> tuple[int, str]:
     """Run a program to its end: its exit code and all that it printed."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=cwd,
-        env={**os.environ, "NO_COLOR": "1", "CI": "1", **(env or {})},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        out, _ = await asyncio.wait_for(process.communicate(), timeout_s)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return process.returncode, out.decode()
+    given = {**os.environ, "NO_COLOR": "1", "CI": "1", **(env or {})}
+    ended = await run_program(*command, env=given, cwd=cwd, timeout_s=timeout_s, apart=False)
+    return ended.code, ended.out
 
 
 async def well(*command: str, cwd: Path, timeout_s: float = 120, env: Mapping[str, str] | None = None) -> str:

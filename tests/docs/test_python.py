@@ -16,6 +16,7 @@ from tests.chaos.processes import free_port
 from tests.docs.pages import ELSEWHERE, PAGES, ROOT, Block, block, blocks
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, SONG, Running, eventually
+from tests.support.programs import run_program
 from tests.support.starting import StartGateway, StartSandbox
 
 SECRET = "whsec_" + "A" * 43 + "="
@@ -31,15 +32,12 @@ async def studio(start_gateway: StartGateway, start_sandbox: StartSandbox) -> Ru
 @on_sqlite
 @pytest.mark.parametrize("program", [one for one in blocks("python") if one.page not in ELSEWHERE], ids=str)
 async def test_a_program_runs_to_its_end(program: Block, studio: Running) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-W", "error", "-c", program.text,
-        cwd=ROOT, env=ENV | {"TEMPOLOR_GATEWAY_URL": studio.url, "TEMPOLOR_GATEWAY_KEY": ADMIN_KEY},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    told, _ = await asyncio.wait_for(process.communicate(), 90)
-    assert process.returncode == 0, told.decode()
+    given = {"TEMPOLOR_GATEWAY_URL": studio.url, "TEMPOLOR_GATEWAY_KEY": ADMIN_KEY}
+    command = (sys.executable, "-W", "error", "-c", program.text)
+    ended = await run_program(*command, env=ENV | given, cwd=ROOT, timeout_s=90)
+    assert ended.code == 0, ended.text
     if "GatewayClient(" in program.text:
-        assert " succeeded " in told.decode()
+        assert " succeeded " in ended.text
         found = await studio.api.get("/v1/tasks", params={"reference": "order-17"})
         assert [task["status"] for task in found.json()["data"]] == ["succeeded"]
 

@@ -1,7 +1,6 @@
 """The whole OpenAPI document against the real thing: whatever a request that it allows, or does not allow, is answered
 as it says."""
 
-import asyncio
 import os
 import sys
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.databases import on_sqlite
+from tests.support.programs import run_program
 from tests.support.starting import StartGateway, StartSandbox
 
 CONFIG = "max-stream-events = 2\n"
@@ -38,8 +38,8 @@ async def test_every_answer_is_as_the_document_says_and_none_is_a_fault_of_the_s
         await gateway.submit(kind)
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG)
-    process = await asyncio.create_subprocess_exec(
-        os.path.join(os.path.dirname(sys.executable), "st"),
+    ended = await run_program(
+        Path(sys.executable).with_name("st"),
         f"--config-file={config}",
         "run",
         f"{gateway.url}/openapi.json",
@@ -51,19 +51,12 @@ async def test_every_answer_is_as_the_document_says_and_none_is_a_fault_of_the_s
         "--warnings=off",
         cwd=tmp_path,
         env={**os.environ, "NO_COLOR": "1"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+        timeout_s=MOST_S,
+        apart=False,
     )
-    try:
-        out, _ = await asyncio.wait_for(process.communicate(), MOST_S)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    text = out.decode()
-    assert process.returncode == 0, text
+    assert ended.code == 0, ended.text
     # It did run, over all of the document.
     document = (await gateway.api.get("/openapi.json")).json()
     operations = sum(len(methods) for methods in document["paths"].values())
-    assert f"Tested: {operations}" in text
-    record_property("figures", next(line.strip() for line in text.splitlines() if " generated" in line))
+    assert f"Tested: {operations}" in ended.text
+    record_property("figures", next(line.strip() for line in ended.text.splitlines() if " generated" in line))

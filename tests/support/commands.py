@@ -9,7 +9,6 @@ import sys
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from app.cli import main
 from app.runtime.logging import set_up
 from app.wiring import usual_authorities
 from tests.support.gateway import ADMIN_KEY, SECRET, eventually
+from tests.support.programs import Ended, run_program
 
 VENDOR_KEY = "Tempo-sandbox-0123456789abcdef0123456789abcdef"
 START_S = 30.0
@@ -45,19 +45,6 @@ def environment(database_url: str | None, /, **settings: Any) -> dict[str, str]:
 def measuring() -> dict[str, str]:
     """What a process has to know to have its coverage measured, if this one has."""
     return {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended. ``text`` is all that it printed."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def text(self) -> str:
-        return self.out + self.err
 
 
 async def call(*arguments: str, env: dict[str, str]) -> Ended:
@@ -93,15 +80,7 @@ async def good(*arguments: str, env: dict[str, str]) -> Ended:
 
 async def run(*arguments: str, env: dict[str, str], cwd: Path, timeout_s: float = START_S) -> Ended:
     """Run a command to its end."""
-    process = await _spawn(arguments, env, cwd, asyncio.subprocess.PIPE)
-    try:
-        out, err = await asyncio.wait_for(process.communicate(), timeout_s)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return Ended(process.returncode, out.decode(), err.decode())
+    return await run_program(sys.executable, "-m", "app", *arguments, env=env, cwd=cwd, timeout_s=timeout_s)
 
 
 class Running:
@@ -139,7 +118,9 @@ async def running(*arguments: str, env: dict[str, str], cwd: Path) -> AsyncItera
         port = () if "--port" in arguments else ("--port", "0")
         arguments = (*arguments, "--host", "127.0.0.1", *port)
     with log.open("wb") as file:
-        process = await _spawn(arguments, env, cwd, file)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "app", *arguments, env=env, cwd=cwd, stdout=file, stderr=file
+        )
     started: Running | None = None
     try:
         port = await eventually(partial(_port, process, log), START_S)
@@ -161,9 +142,3 @@ async def _port(process: asyncio.subprocess.Process, log: Path) -> int | None:
         if said.get("event") in ("serving", "working"):
             return int(said.get("port", 9))
     return None
-
-
-async def _spawn(arguments: tuple[str, ...], env: dict[str, str], cwd: Path, output: Any) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "app", *arguments, env=env, cwd=cwd, stdout=output, stderr=output
-    )

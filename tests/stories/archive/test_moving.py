@@ -9,11 +9,12 @@ import pytest
 
 from tests.stories.archive.test_copying import _archived, _done
 from tests.stories.archive.test_living import _files_in
-from tests.support.commands import Ended, call, environment
+from tests.support.commands import call, environment
 from tests.support.databases import on_sqlite
 from tests.support.file_server import MP3, WAV, File, FileServer
 from tests.support.gateway import Running, running_gateway
 from tests.support.object_store import needs_s3, object_store
+from tests.support.programs import Ended
 
 pytestmark = pytest.mark.real_time
 

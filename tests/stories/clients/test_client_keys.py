@@ -8,11 +8,12 @@ from typing import Any
 from app.clients.keys import FLUSH_S
 from tests.support.bodies import assert_problem
 from tests.support.clock import ScaledClock
-from tests.support.commands import Ended, call, environment
+from tests.support.commands import call, environment
 from tests.support.databases import on_sqlite
 from tests.support.direct import Direct
 from tests.support.gateway import ADMIN_KEY, SONG, Running, running_gateway
 from tests.support.optional import present
+from tests.support.programs import Ended
 from tests.support.starting import StartGateway
 
 
