@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from benchmarks import bodies
 from benchmarks.load import Spec, Summary, run_load
 from benchmarks.subjects import Lab, Subject
 
+T = TypeVar("T")
 CONNECTIONS: Final = (16, 64, 256)
 
 
@@ -74,7 +75,7 @@ def by_turns(subjects: Sequence[Subject], rounds: int) -> Iterator[Subject]:
         yield from in_order_of(round_, subjects)
 
 
-def in_order_of(round_: int, subjects: Sequence[Subject]) -> list[Subject]:
+def in_order_of(round_: int, subjects: Sequence[T]) -> list[T]:
     """The subjects as one round has them."""
     first = round_ % len(subjects)
     return [*subjects[first:], *subjects[:first]]
