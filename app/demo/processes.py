@@ -257,6 +257,10 @@ Or submit a task from here, then read it:
     -d '{json.dumps(task)}'
   curl -s '{url}/v1/tasks?limit=1' -H "Authorization: Bearer $KEY"
 
+What is posted to a `webhook_url` is signed with a secret, which this makes anew and shows:
+
+  curl -s -X POST {url}/v1/me/webhook-secret -H "Authorization: Bearer $KEY"
+
 The database and all files go with this process. Ctrl-C ends both.
 """
 

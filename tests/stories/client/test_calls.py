@@ -208,6 +208,11 @@ async def test_errors_are_told_apart(start_gateway: StartGateway, connect: Calla
 def test_a_url_must_name_its_scheme() -> None:
     with pytest.raises(ValueError, match="http"):
         AsyncGatewayClient("gateway:8000", "key")
+    # As it is read from a file; what is said does not repeat it.
+    for pasted in ("secret-key\n", " secret-key", "a word\nsecret-key"):
+        with pytest.raises(ValueError, match="API key") as refused:
+            AsyncGatewayClient("http://gateway:8000", pasted)
+        assert "secret-key" not in str(refused.value)
 
 
 @on_sqlite
