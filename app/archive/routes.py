@@ -104,13 +104,13 @@ async def get_artifact_member(
 ) -> Response:
     """One file of a kept zip by itself."""
     copy, kept_in = _kept(await _find(context, item_id, name, client), store)
-    path, size = copy.path or "", copy.bytes or 0
-    found = next((one for one in await zips.members(kept_in, path, size) if one.name == member), None)
+    zipped = await zips.open_zip(kept_in, copy.path or "", copy.bytes or 0)
+    found = zipped.find(member)
     if found is None:
         raise NotFound("there is no such file in the zip")
 
     def read(start: int, length: int) -> AsyncGenerator[bytes, None]:
-        return zips.read_member(kept_in, path, size, member, start, length)
+        return zipped.read(member, start, length)
 
     etag = f"{copy.sha256}-{member.encode().hex()[-16:]}"
     return FileResponse(StoredFile(found.bytes, found.media_type, etag, member.rpartition("/")[2], read))
@@ -127,8 +127,8 @@ async def list_artifact_members(
 ) -> Response:
     """The files in a kept zip (`stems`, `midi`), in its order."""
     copy, kept_in = _kept(await _find(context, item_id, name, client), store)
-    members = await zips.members(kept_in, copy.path or "", copy.bytes or 0)
-    data = [{"name": one.name, "bytes": one.bytes, "media_type": one.media_type} for one in members]
+    zipped = await zips.open_zip(kept_in, copy.path or "", copy.bytes or 0)
+    data = [{"name": one.name, "bytes": one.bytes, "media_type": one.media_type} for one in zipped.members]
     return json_answer({"data": data, "next_cursor": None})
 
 

@@ -88,29 +88,49 @@ class _Blocks(io.RawIOBase):
         return self._blocks[number]
 
 
-async def members(store: FileStore, path: str, size: int) -> list[Member]:
-    """The files in a zip, in their order. Raises ``ZipRefused``, and what the store raises."""
-    loop = asyncio.get_running_loop()
-    return await asyncio.to_thread(_list, store, path, size, loop)
+class OpenZip:
+    """A zip of the store whose directory was read and checked. It holds no file and no connection between reads."""
+
+    def __init__(self, zipped: zipfile.ZipFile) -> None:
+        self._zipped = zipped
+        self._infos = {info.filename: info for info in _infos(zipped)}
+
+    @property
+    def members(self) -> list[Member]:
+        """The files in it, in their order."""
+        return [_member(info) for info in self._infos.values()]
+
+    def find(self, name: str) -> Member | None:
+        """One file in it; None if there is none of this name."""
+        info = self._infos.get(name)
+        return _member(info) if info is not None else None
+
+    async def read(self, name: str, start: int, length: int) -> AsyncGenerator[bytes, None]:
+        """Bytes of a member from ``start`` on, piece by piece; what comes before is unpacked and dropped. Raises
+        ``ZipRefused``, and what the store raises."""
+        opened = await asyncio.to_thread(self._open, name)
+        try:
+            await asyncio.to_thread(_skip, opened, start)
+            while length > 0:
+                piece = await asyncio.to_thread(_read, opened, min(PIECE_BYTES, length))
+                if not piece:
+                    raise ZipRefused("a member of the zip is shorter than it says")
+                yield piece
+                length -= len(piece)
+        finally:
+            await asyncio.to_thread(opened.close)
+
+    def _open(self, name: str) -> Any:
+        try:
+            return self._zipped.open(self._infos[name])
+        except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
+            raise ZipRefused("a member of the zip cannot be read") from error
 
 
-async def read_member(
-    store: FileStore, path: str, size: int, name: str, start: int, length: int
-) -> AsyncGenerator[bytes, None]:
-    """Bytes of a member from ``start`` on, piece by piece; what comes before is unpacked and dropped. Raises
-    ``ZipRefused``, and what the store raises."""
+async def open_zip(store: FileStore, path: str, size: int) -> OpenZip:
+    """Read the directory of a zip. Raises ``ZipRefused``, and what the store raises."""
     loop = asyncio.get_running_loop()
-    opened = await asyncio.to_thread(_open, store, path, size, name, loop)
-    try:
-        await asyncio.to_thread(_skip, opened, start)
-        while length > 0:
-            piece = await asyncio.to_thread(_read, opened, min(PIECE_BYTES, length))
-            if not piece:
-                raise ZipRefused("a member of the zip is shorter than it says")
-            yield piece
-            length -= len(piece)
-    finally:
-        await asyncio.to_thread(opened.close)
+    return await asyncio.to_thread(lambda: OpenZip(_zip(store, path, size, loop)))
 
 
 def _infos(zipped: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
@@ -176,18 +196,8 @@ def _check_end(blocks: _Blocks, size: int) -> None:
         raise ZipRefused("the zip has too many members")
 
 
-def _list(store: FileStore, path: str, size: int, loop: asyncio.AbstractEventLoop) -> list[Member]:
-    with _zip(store, path, size, loop) as zipped:
-        return [Member(info.filename, info.file_size, _media_type(info.filename)) for info in _infos(zipped)]
-
-
-def _open(store: FileStore, path: str, size: int, name: str, loop: asyncio.AbstractEventLoop) -> Any:
-    zipped = _zip(store, path, size, loop)
-    try:
-        [info] = [info for info in _infos(zipped) if info.filename == name]
-        return zipped.open(info)
-    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
-        raise ZipRefused("a member of the zip cannot be read") from error
+def _member(info: zipfile.ZipInfo) -> Member:
+    return Member(info.filename, info.file_size, _media_type(info.filename))
 
 
 def _skip(opened: Any, count: int) -> None:

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from app.archive.store import FileStore
+from app.archive.zips import open_zip
 
 pytestmark = pytest.mark.real_time
 
@@ -37,3 +39,14 @@ async def test_files_come_and_go_in_one_directory(directory: Path) -> None:
 
     await asyncio.gather(*(come_and_go(str(number)) for number in range(8)))
     assert list(directory.iterdir()) == []
+
+
+async def test_a_zip_is_read_once_for_its_directory_and_a_small_member(directory: Path) -> None:
+    store = FileStore(f"file://{directory}")
+    with zipfile.ZipFile(directory / "s.zip", "w") as made:
+        made.writestr("bass.flac", b"fLaC")
+    zipped = await open_zip(store, "s.zip", (directory / "s.zip").stat().st_size)
+    # What came with the directory needs no second look at the store.
+    (directory / "s.zip").unlink()
+    assert [member.name for member in zipped.members] == ["bass.flac"]
+    assert b"".join([piece async for piece in zipped.read("bass.flac", 1, 3)]) == b"LaC"
