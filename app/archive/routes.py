@@ -126,9 +126,8 @@ async def list_artifact_members(
     item_id: str, name: ArtifactNameInPath, client: TheClient, context: TheContext, store: TheStore
 ) -> Response:
     """The files in a kept zip (`stems`, `midi`), in its order."""
-    copy, kept_in = _kept(await _find(context, item_id, name, client), store)
-    zipped = await zips.open_zip(kept_in, copy.path or "", copy.bytes or 0)
-    data = [{"name": one.name, "bytes": one.bytes, "media_type": one.media_type} for one in zipped.members]
+    members = await members_of(item_id, name, client, context, store)
+    data = [{"name": one.name, "bytes": one.bytes, "media_type": one.media_type} for one in members]
     return json_answer({"data": data, "next_cursor": None})
 
 
@@ -201,6 +200,15 @@ async def create_upload(
         },
         201,
     )
+
+
+async def members_of(
+    item_id: str, name: str, client: Client, context: Context, store: FileStore | None
+) -> list[zips.Member]:
+    """The files in a kept zip of an item that a client may see, in their order. Raises ``NotFound``,
+    ``ArtifactUnknown``, ``ArtifactNotReady``, ``ArtifactGone``, ``ZipRefused``, and what the store raises."""
+    copy, kept_in = _kept(await _find(context, item_id, name, client), store)
+    return (await zips.open_zip(kept_in, copy.path or "", copy.bytes or 0)).members
 
 
 async def _find(context: Context, item_id: str, name: str, client: Client) -> _Found:

@@ -44,6 +44,12 @@ async def page(
     return [callback_document(one) for one in found]
 
 
+async def bodies_of_task(context: Context, task_id: UUID, limit: int) -> list[Document]:
+    """The newest callbacks of a task with their bodies, of which a task stores no more than a few megabytes."""
+    found = await context.db.read(inbox.list_page, task_id=task_id, disposition=None, limit=limit)
+    return [{**callback_document(one), **body_document(context.redactor.body(one.body))} for one in found]
+
+
 def callback_document(logged: Logged) -> Document:
     """A row of the inbound log, without its body."""
     return {

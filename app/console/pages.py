@@ -73,6 +73,7 @@ def _templates() -> Environment:
         attributes=text.attributes,
         clock=text.clock,
         coded=text.coded,
+        indented=text.indented,
         json=text.pretty,
         clock_utc=lambda at: f"{at:%H:%M}",
         percent=lambda value: f"{value:.2f}%",

@@ -80,7 +80,16 @@ ARTIFACTS: Final = {
     "stems": "Stems (zip)",
     "midi": "MIDI (zip)",
 }
-PLAYED: Final = ("audio", "audio_hi", "bgm", "stream")
+GLYPHS: Final = {"song": "♫", "instrumental": "♩", "lyrics": "¶", "stems": "≡", "midi": "♯"}
+"""What stands for a family where there is nothing to play."""
+COPIES: Final = {
+    "archive_was_off": "the archive was off when it came",
+    "artifact_failed": "there is no such file",
+    "link_dead": "its link was dead",
+    "not_one_url": "the vendor named several files",
+    "retention": "its time was over",
+    "too_large": "it is too large",
+}
 REASONS: Final = {
     "held_by_hand": "an admin holds submissions",
     "vendor_key_rejected": "the vendor rejects the gateway's key",
@@ -167,6 +176,23 @@ _ENTRIES: Final = {
     "submitted": "The vendor accepted it",
     "submitting": "It is being sent to the vendor",
 }
+ACTORS: Final = {
+    "adopted": "Admin",
+    "archive_retried": "Admin",
+    "archived": "Archive",
+    "archive_ended": "Archive",
+    "callback": "Vendor",
+    "canceled": "Client",
+    "notification": "Client",
+    "outcome_unknown": "Vendor",
+    "query": "Vendor",
+    "query_failed": "Vendor",
+    "refused": "Vendor",
+    "replayed": "Admin",
+    "resolved": "Admin",
+    "submitted": "Vendor",
+}
+"""Whose doing an entry of a timeline is, where it is not the gateway's own."""
 NOTICES: Final = {
     "canceled": "The task is canceled.",
     "refreshed": "The vendor was asked; this is what it said.",
@@ -176,6 +202,8 @@ NOTICES: Final = {
     "replayed": "The callback was read again.",
     "held": "Nothing more is sent until it is released.",
     "released": "It is released.",
+    "unreadable": "The callback was read again, and still cannot be understood.",
+    "resolved": "It is settled.",
 }
 """What a page says after a change, by the word in its address."""
 
@@ -183,6 +211,11 @@ NOTICES: Final = {
 def reason(code: str) -> str:
     """Why something waits."""
     return REASONS.get(code, code)
+
+
+def copy_reason(code: str | None) -> str:
+    """Why there is no copy of a file."""
+    return COPIES.get(code or "", code or "the reason is not known")
 
 
 def entry(happened: Mapping[str, Any]) -> str:
@@ -194,11 +227,27 @@ def entry(happened: Mapping[str, Any]) -> str:
         attempts = detail.get("attempts", 1)
         times = "" if attempts == 1 else f" after {attempts} attempts"
         return f"The client was sent {detail.get('notification')}: {detail.get('outcome')}{times}"
+    if happened["type"] in ("archived", "archive_ended"):
+        return _archived(happened) or _ENTRIES[happened["type"]]
     said = _ENTRIES.get(happened["type"], str(happened["type"]))
     why = detail.get("message") or detail.get("reason") or detail.get("fault") or detail.get("malformed")
     if isinstance(why, str):
         said += f" ({reason(why)})"
     return said + (", late" if detail.get("late") else "")
+
+
+def _archived(happened: Mapping[str, Any]) -> str:
+    """What the archive did with which files."""
+    done = {"kept": "A copy was made of", "failed": "No copy could be made of", "pending": "A copy is to be made of"}
+    notes = [note for note in happened["detail"].get("items") or () if isinstance(note, dict) and "artifact" in note]
+    if happened["type"] == "archive_ended":
+        done = dict.fromkeys(("failed", "kept"), "The copy was deleted, its time being over, of")
+    parts = []
+    for note in notes:
+        name, why = str(note["artifact"]), note.get("reason")
+        told = f" ({copy_reason(str(why))})" if why and happened["type"] == "archived" else ""
+        parts.append(f"{done.get(str(note.get('copy')), 'The archive dealt with')} {ARTIFACTS.get(name, name)}{told}")
+    return "; ".join(parts)
 
 
 def lag(task: Mapping[str, Any], happened: Mapping[str, Any]) -> str:

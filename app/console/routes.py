@@ -2,13 +2,16 @@
 
 from fastapi import APIRouter
 
-from app.console import api, holds, logs, overview, sign_in, tasks, try_it
+from app.console import api, holds, logs, overview, sign_in, task_changes, task_files, task_page, tasks, try_it
 
 router = APIRouter(include_in_schema=False)
 for one in (
     sign_in.router,
     overview.router,
     tasks.router,
+    task_files.router,
+    task_page.router,
+    task_changes.router,
     try_it.router,
     logs.router,
     holds.router,

@@ -94,6 +94,14 @@ def pretty(document: Any) -> str:
     return text if left <= 0 else f"{text[:MOST_SHOWN_CHARS]}\n… and {left} more characters"
 
 
+def indented(body: str) -> str:
+    """A body as indented JSON, as it came where it is none; cut off where it is very long."""
+    try:
+        return pretty(json.loads(body))
+    except (ValueError, RecursionError):
+        return body if len(body) <= MOST_SHOWN_CHARS else f"{body[:MOST_SHOWN_CHARS]}\n… and more"
+
+
 def short(value: Any, most: int = 120) -> str:
     """The beginning of a text, on one line."""
     text = " ".join(str(value if value is not None else "")[: most * 4].split())

@@ -19,6 +19,15 @@ async def task(context: Context, task_id: UUID, client_name: str | None) -> Docu
     return document
 
 
+async def task_mark(context: Context, task_id: UUID, client_name: str | None) -> tuple[int, int]:
+    """Read what moves whenever something happens to a task, if it is this client's (None: anybody's): its version, and
+    the number of its latest entry in the timeline. Raises ``NotFound``."""
+    mark = await context.db.read(task_rows.mark_of, task_id, client_name)
+    if mark is None:
+        raise NotFound("there is no such task")
+    return mark
+
+
 async def tasks_by_id(context: Context, task_ids: tuple[UUID, ...]) -> list[Document]:
     """Read tasks by their ids, in that order."""
     return await context.db.read(_tasks_by_id, context, task_ids)

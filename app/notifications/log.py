@@ -50,6 +50,20 @@ async def list_page(context: Context, filters: LogFilters, limit: int) -> list[D
     return [_document(row) for row in rows]
 
 
+async def of_task(context: Context, client_name: str | None, task_id: UUID, limit: int) -> list[Document]:
+    """Read the newest notifications of a task with their attempts, if they are this client's (None: anybody's)."""
+    rows = await context.db.read(
+        outbox.list_page,
+        client_name=client_name,
+        task_id=task_id,
+        status=None,
+        before_id=None,
+        limit=limit,
+        attempts=True,
+    )
+    return [{**_document(row), "attempt_log": row.attempt_log or []} for row in rows]
+
+
 async def read(context: Context, notification_id: UUID, client_name: str | None) -> Document:
     """Read one notification with its body and its attempts, if it is this client's (None: anybody's). A body that was
     not posted yet is rendered as it would be. Raises ``NotFound``."""

@@ -214,10 +214,13 @@ def list_page(
     status: str | None,
     before_id: UUID | None,
     limit: int,
+    attempts: bool = False,
 ) -> list[Any]:
-    """Read the newest rows that match, without their snapshots, at most ``limit`` (keyset page)."""
+    """Read the newest rows that match, without their snapshots, at most ``limit`` (keyset page). ``attempts``: with
+    what was answered."""
     table = notifications.c
-    statement = sa.select(*_SHOWN).order_by(table.id.desc()).limit(limit)
+    shown = (*_SHOWN, table.attempt_log) if attempts else _SHOWN
+    statement = sa.select(*shown).order_by(table.id.desc()).limit(limit)
     for column, value in ((table.client_name, client_name), (table.task_id, task_id), (table.status, status)):
         if value is not None:
             statement = statement.where(column == value)

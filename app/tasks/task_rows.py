@@ -70,6 +70,16 @@ def find(conn: sa.Connection, task_id: UUID, client_name: str | None) -> Record 
     return record_of(row) if row else None
 
 
+def mark_of(conn: sa.Connection, task_id: UUID, client_name: str | None) -> tuple[int, int] | None:
+    """Of one task, if it is this client's (None: anybody's), the version and the number of its latest entry in the
+    timeline."""
+    statement = sa.select(tasks.c.version, tasks.c.timeline_seq).where(tasks.c.id == task_id)
+    if client_name is not None:
+        statement = statement.where(tasks.c.client_name == client_name)
+    row = conn.execute(statement).one_or_none()
+    return (row.version, row.timeline_seq) if row else None
+
+
 def find_many(conn: sa.Connection, ids: Sequence[UUID]) -> list[Record]:
     """Some tasks, in the order of ``ids``; those that do not exist are left out."""
     rows = conn.execute(sa.select(tasks).where(dialect.any_of(conn, tasks.c.id, list(ids)))).all()

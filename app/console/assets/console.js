@@ -57,10 +57,10 @@
 
   let opened = new Map();
   let scrolled = new Map();
-  document.addEventListener("htmx:beforeSwap", (event) => {
-    const part = event.detail.target;
-    opened = new Map([...part.querySelectorAll("details[id]")].map((one) => [one.id, one.open]));
-    scrolled = new Map([...part.querySelectorAll(".lyrics")].map((one, index) => [index, one.scrollTop]));
+  document.addEventListener("htmx:beforeSwap", () => {
+    // Of the whole document: what is replaced need not lie in the target.
+    opened = new Map([...document.querySelectorAll("details[id]")].map((one) => [one.id, one.open]));
+    scrolled = new Map([...document.querySelectorAll(".lyrics")].map((one, index) => [index, one.scrollTop]));
   });
   document.addEventListener("htmx:afterSettle", () => {
     for (const [id, open] of opened) {

@@ -1,0 +1,140 @@
+"""A task's page, which follows its task: parts of it are replaced as they change, and the others stay as they are."""
+
+import hashlib
+from typing import Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+
+from app.callbacks import log as inbox
+from app.clients.auth import TheContext
+from app.console import items, timeline
+from app.console.pages import HEADERS, PageRoute, page
+from app.console.phrases import NOTICES
+from app.console.visitors import AdminVisitor, TheVisitor, Visitor
+from app.context import Context
+from app.database.database import dumps
+from app.documents import read
+from app.documents.document import Document
+from app.notifications import log as notifications
+from app.rules.status import TASK_FINAL, TaskStatus
+from app.web.parameters import uuid_of
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+MOST_ENTRIES: Final = 300
+MOST_NOTIFICATIONS: Final = 20
+MOST_CALLBACKS: Final = 20
+FOLLOW_S: Final = 2
+SETTLE_S: Final = 10
+"""How often a page looks again: at a task that has not ended, and at one whose files or notifications are under way."""
+_UNMARKED_S: Final = 10
+"""What moves no mark of the task (why it waits, an attempt that failed) is seen after so long."""
+_DIGEST_CHARS: Final = 12
+
+
+@router.get("/console/tasks/{task_id}")
+async def task_page(request: Request, task_id: str, visitor: TheVisitor, context: TheContext) -> Response:
+    """A task's page."""
+    notice = NOTICES.get(request.query_params.get("done", ""))
+    shown = await _shown(context, visitor, uuid_of(task_id))
+    return page("task.html", visitor=visitor, here="tasks", notice=notice, **shown)
+
+
+@router.get("/console/tasks/{task_id}/live")
+async def task_now(request: Request, task_id: str, visitor: TheVisitor, context: TheContext) -> Response:
+    """The parts of a task's page that have changed since it was ``seen``; 204 while the task's marks are the same,
+    which one row tells."""
+    wanted = uuid_of(task_id)
+    seen_mark, *seen_parts = request.query_params.get("seen", "").split(".")
+    if seen_mark == await _mark(context, visitor, wanted):
+        return Response(status_code=204, headers=HEADERS)
+    shown = await _shown(context, visitor, wanted)
+    changed = [name for name, digest in shown["parts"].items() if digest not in seen_parts]
+    answer = page("_live.html", visitor=visitor, changed=changed, **shown)
+    if "history" in changed:
+        answer.headers["HX-Trigger"] = "task-changed"
+    return answer
+
+
+@router.get("/console/tasks/{task_id}/callbacks")
+async def task_callbacks(task_id: str, visitor: AdminVisitor, context: TheContext) -> Response:
+    """The part of a task's page with the bodies of its callbacks, newest first, each beside what it changed."""
+    wanted = uuid_of(task_id)
+    entries, _ = await read.task_timeline(context, wanted, visitor.scope, 0, 1000)
+    effects: dict[str, list[timeline.Effect]] = {}
+    for entry in entries:
+        if isinstance(callback_id := entry["detail"].get("callback_id"), str):
+            effects.setdefault(callback_id, []).extend(timeline.effects_of(entry))
+    found = await inbox.bodies_of_task(context, wanted, MOST_CALLBACKS + 1)
+    rows = [{**one, "effects": effects.get(one["id"], [])} for one in found[:MOST_CALLBACKS]]
+    more = len(found) > MOST_CALLBACKS
+    return page("_callbacks.html", visitor=visitor, task_id=str(wanted), callbacks=rows, more=more)
+
+
+async def _mark(context: Context, visitor: Visitor, task_id: UUID) -> str:
+    version, seq = await read.task_mark(context, task_id, visitor.scope)
+    return f"{version}-{seq}-{int(context.clock.now().timestamp()) // _UNMARKED_S}"
+
+
+async def _shown(context: Context, visitor: Visitor, task_id: UUID) -> dict[str, Any]:
+    """What a task's page shows. ``parts``: a digest of what is in each; ``every_s``: when to look again, None for
+    never."""
+    # First, so that what changes meanwhile is looked at again.
+    mark = await _mark(context, visitor, task_id)
+    task = await read.task(context, task_id, visitor.scope)
+    entries, more = await read.task_timeline(context, task_id, visitor.scope, 0, MOST_ENTRIES)
+    sent = await notifications.of_task(context, visitor.scope, task_id, MOST_NOTIFICATIONS + 1)
+    now = context.clock.now()
+    head = {name: value for name, value in task.items() if name not in ("items", "version", "updated_at")}
+    parts = {
+        "status": _digest([head, items.name_of(task)]),
+        "items": _digest(task["items"]),
+        "history": _digest([head, entries, sent]),
+    }
+    return {
+        "task": task,
+        "name": items.name_of(task),
+        "items": [
+            {
+                **item,
+                "lines": items.lines_of(item["lyrics_sections"]),
+                "tracks": items.tracks_of(item, now),
+                "files": items.files_of(item, now),
+            }
+            for item in task["items"]
+        ],
+        "drawn": timeline.drawn(entries),
+        "more_entries": more is not None,
+        "notifications": sent[:MOST_NOTIFICATIONS],
+        "more_notifications": len(sent) > MOST_NOTIFICATIONS,
+        "parts": parts,
+        "seen": ".".join((mark, *parts.values())),
+        "every_s": _every_s(task, sent),
+        "once": str(context.ids()),
+        "can": _can(task, visitor),
+    }
+
+
+def _can(task: Document, visitor: Visitor) -> dict[str, bool]:
+    """What may be done with a task as it is."""
+    lost = task["status"] == TaskStatus.FAILED and (task["error"] or {}).get("code") == "submit_outcome_unknown"
+    return {
+        "cancel": task["status"] == TaskStatus.QUEUED,
+        # Without an item there is nothing to ask about.
+        "refresh": task["status"] != TaskStatus.QUEUED and bool(task["items"]),
+        "retry": task["status"] in TASK_FINAL and not task["kind"].endswith(".external"),
+        "resolve_sent": visitor.client.is_admin and (task["status"] == TaskStatus.UNCONFIRMED or lost),
+        "resolve_not_sent": visitor.client.is_admin and task["status"] == TaskStatus.UNCONFIRMED,
+    }
+
+
+def _digest(value: Any) -> str:
+    return hashlib.blake2b(dumps(value).encode(), digest_size=16).hexdigest()[:_DIGEST_CHARS]
+
+
+def _every_s(task: Document, sent: list[Document]) -> int | None:
+    if task["status"] not in TASK_FINAL:
+        return FOLLOW_S
+    files = [file for item in task["items"] for file in item["artifacts"].values()]
+    pending = any("pending" in (file["status"], (file["archive"] or {}).get("status")) for file in files)
+    return SETTLE_S if pending or any(one["status"] == "pending" for one in sent) else None
