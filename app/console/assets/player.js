@@ -214,7 +214,7 @@
       showPlaying(button, !audio.paused, label);
       seeker.show();
     };
-    for (const name of ["play", "pause", "ended", "timeupdate", "seeked", "loadedmetadata", "durationchange"]) {
+    for (const name of ["play", "pause", "ended", "timeupdate", "seeking", "seeked", "loadedmetadata", "durationchange"]) {
       audio.addEventListener(name, show);
     }
     button.addEventListener("click", () => sound.toggle());
