@@ -24,7 +24,7 @@ from app.web.parameters import storable
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 PAGE: Final = 24
-MOST_SEARCHED: Final = 300
+MOST_SEARCHED: Final = 200
 """Tasks that one page of a search for words looks through: no index holds these."""
 VIEWS: Final = ("gallery", "table")
 _FILTERS: Final = ("kind", "reference", "client")

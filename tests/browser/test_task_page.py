@@ -162,7 +162,7 @@ async def test_a_malformed_callback_is_read_again_and_a_dead_notification_sent_a
     await broken.get_by_role("button", name="Read it again").click()
     await page.get_by_text("was read again, and still cannot be understood").wait_for()
     assert any(entry["action"] == "callbacks.replay" for entry in await _audit(gateway))
-    again = page.get_by_role("button", name="Send task.succeeded again")
+    again = page.get_by_role("button", name="Send again task.succeeded")
     await again.click()
     await page.get_by_text("It is being sent again.").wait_for()
     sent = page.locator(".told", has_text="task.succeeded")
@@ -203,11 +203,11 @@ async def test_an_unconfirmed_task_is_settled_only_after_a_look(
 
 
 HOSTILE: Final = {
-    "title": "<img src=x onerror=alert(1)>\u202e" + "W" * 3_000,
+    "title": "<img src=x onerror=alert(1)>\u202e" + "W" * 400,
     "style": "\u2067" + "s" * 900,
-    "lyrics": "Ω" * 64_000,
+    "lyrics": "Ω" * 5_000,
     "odd": {"<script>": "</pre><script>alert(2)</script>"},
-    "lyrics_sections": [{"start": at, "text": "x" * 4_000} for at in range(40)],
+    "lyrics_sections": [{"start": at, "text": "x" * 400} for at in range(20)],
 }
 
 

@@ -32,7 +32,14 @@ WEBHOOK: Final = "https://hooks.example/x"
 async def test_every_page_tells_browsers_what_it_may_load(gateway: Running, admin: Browser) -> None:
     task = await gateway.submit()
     pages = ["", "/sign-in", "/tasks", f"/tasks/{task['id']}", "/tasks/nothing", "/try", "/try/song.generate"]
-    pages += ["/callbacks", "/notifications", "/nowhere", f"/tasks/{task['id']}/live?seen=x"]
+    pages += [
+        "/callbacks",
+        "/notifications",
+        "/nowhere",
+        f"/tasks/{task['id']}/live?seen=x",
+        "/tasks?view=table&find=x",
+    ]
+    pages += [f"/tasks/{task['id']}/callbacks", "/items/none/files/stems/members", "/items/none/lyrics.lrc"]
     for path in pages:
         answer = await admin.http.get(f"/console{path}", follow_redirects=True)
         headers = {name: answer.headers.get_list(name) for name in ("content-security-policy", "cache-control")}

@@ -34,7 +34,7 @@ async def test_a_page_follows_its_task(gateway: Running, admin: Browser) -> None
     assert (part.status_code, part.headers["hx-trigger"]) == (200, "task-changed")
     assert set(re.findall(r'id="(\w+)"[^>]* hx-swap-oob="true"', part.text)) == {"follow", "status", "items", "history"}
     words = words_of(part.text)
-    for wanted in ("Harbour Lights", "Done", "MP3", "The vendor called back Queued → Done", "task.succeeded"):
+    for wanted in ("Harbour Lights", "Done", "MP3", "The vendor called back", "Queued → Done", "task.succeeded"):
         assert wanted in words, wanted
     assert '<button type="button" class="line given" data-start="0.5">la</button>' in part.text
     [player] = re.findall(r'<audio[^>]+src="([^"]+/audio)"', part.text)

@@ -8,6 +8,7 @@ import pytest
 
 from app.archive.zips import Member
 from app.console import items, timeline
+from app.console.pages import render
 from app.rules.timing import rfc3339
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -105,3 +106,12 @@ def test_stems_are_called_by_what_tells_them_apart() -> None:
     assert _parts() == []
     [one] = items.members_of("i/1", "stems", [Member("a b/100%?#é.flac", 1, "audio/flac")])
     assert one.url == "/console/items/i%2F1/files/stems/members/a%20b/100%25%3F%23%C3%A9.flac"
+
+
+def test_a_member_of_a_zip_may_be_called_anything() -> None:
+    names = ('"><script>alert(1)</script>.flac', "' onerror=alert(1) x='.flac", "<b>\u202e.mid")
+    members = items.members_of("i", "stems", [Member(name, 1, "audio/flac") for name in names])
+    page = render("_members.html", members=members, fault=None, most_mixed=items.MOST_MIXED_BYTES)
+    assert page.count("Download") == 3
+    for harm in ("<script", "<b>", "' onerror", "\u202e"):
+        assert harm not in page
