@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from app.console.text import between
-
 TASK: Final = {
     "queued": ("Queued", "Accepted, and not sent to the vendor yet."),
     "submitting": ("Being sent", "It is being sent to the vendor now."),
@@ -248,11 +246,6 @@ def _archived(happened: Mapping[str, Any]) -> str:
         told = f" ({copy_reason(str(why))})" if why and happened["type"] == "archived" else ""
         parts.append(f"{done.get(str(note.get('copy')), 'The archive dealt with')} {ARTIFACTS.get(name, name)}{told}")
     return "; ".join(parts)
-
-
-def lag(task: Mapping[str, Any], happened: Mapping[str, Any]) -> str:
-    """How long after its task was accepted something happened."""
-    return between(task["created_at"], happened["at"])
 
 
 def _status(name: str) -> str:

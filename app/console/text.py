@@ -63,13 +63,6 @@ def since(seconds: float) -> str:
     return f"{whole} s"
 
 
-def between(start: str | None, end: str | None) -> str:
-    """How long it took from one time to another."""
-    if start is None or end is None:
-        return "–"
-    return since(max((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds(), 0.0))
-
-
 def size(count: int | None) -> str:
     """A number of bytes."""
     if count is None:
