@@ -53,6 +53,8 @@ async def test_words_are_looked_for_in_titles_and_prompts(gateway: Running, admi
     assert _shown(await admin.see("/console/tasks?find=harbour&status=queued")) == [by_reference["id"], by_prompt["id"]]
     page = await studio.see("/console/tasks?find=harbour")
     assert (_shown(page), "among 0 newest tasks" in words_of(page)) == ([], True)
+    # Nor is it told that another client has such a reference.
+    assert "among 0 newest tasks" in words_of(await studio.see("/console/tasks?find=order-1"))
     # More than one page of them: the next one goes on where this one ended.
     more = [await gateway.submit(params={**SONG, "prompt": "ocean"}) for _ in range(25)]
     first = await admin.see("/console/tasks?find=OCEAN")
