@@ -170,7 +170,7 @@ def count_dead_by_client(conn: sa.Connection, client_name: str | None, since: da
     """Count dead notifications written since a time, by client; of one, or of all that were not revoked, who would be
     notified of nothing."""
     table = notifications.c
-    dead = sa.and_(table.status == NotificationStatus.DEAD.value, table.created_at >= since)
+    dead = sa.and_(DEAD, table.created_at >= since)
     if client_name is not None:
         dead = sa.and_(dead, table.client_name == client_name)
     of_active = notifications.join(clients, clients.c.name == table.client_name)

@@ -26,14 +26,14 @@ async def staged(gateway: Running, db: Direct) -> Stage:
     """Bring it all about, and leave submissions held."""
     song = await gateway.submit(reference="order-17", webhook_url=NOBODY)
     stems = await gateway.submit("stems.create", reference="taken apart")
-    failed = await gateway.submit("lyrics.generate")
-    body = {"lyrics": [{"item_id": "lyr_1", "status": "failed", "err_msg": "the words are not allowed"}]}
-    await gateway.call_back("lyrics", body, UUID(failed["id"]))
     await gateway.call_back("song", b'{"songs": ', UUID(song["id"]))
     await gateway.until(song["id"], "succeeded", timeout_s=30)
     await gateway.until(stems["id"], "succeeded", timeout_s=30)
     await gateway.api.post("/v1/submissions/hold", json={"reason": "maintenance at the vendor"})
-    queued = await gateway.submit()
+    queued, failed = await gateway.submit(), await gateway.submit("lyrics.generate")
+    body = {"lyrics": [{"item_id": "lyr_1", "status": "failed", "err_msg": "the words are not allowed"}]}
+    await gateway.call_back("lyrics", body, UUID(failed["id"]))
+    assert (await gateway.task(failed["id"]))["status"] == "failed"
     await db.execute("UPDATE notifications SET status = 'dead', due_at = NULL, last_error = 'refused'")
     told = (await gateway.api.get("/v1/notifications")).json()["data"][0]["id"]
     called = (await gateway.api.get("/v1/callbacks", params={"disposition": "malformed"})).json()["data"][0]["id"]
