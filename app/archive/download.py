@@ -4,6 +4,7 @@ and checked: its length, and that its first bytes are what its name says."""
 import asyncio
 import hashlib
 import re
+import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -20,9 +21,14 @@ from app.tasks.webhook_url import read_url
 CONNECT_S: Final = 10.0
 READ_S: Final = 30.0
 """A server that says nothing for so long has broken off."""
+MOST_BYTES_PER_S: Final = 64 * 1024 * 1024
+"""Of a process: the event loop that copies is the one that acknowledges callbacks, and more would take most of it."""
 LONGEST_S: Final = 3600.0
 MOST_RESUMES: Final = 10
 MOST_REDIRECTS: Final = 3
+PIECE_BYTES: Final = 256 * 1024
+_READ_BYTES: Final = 64 * 1024
+_BUFFERED: Final = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 2 * PIECE_BYTES)]
 _SNIFF_BYTES: Final = 12
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", re.ASCII)
 _DEAD_STATUS: Final = frozenset({401, 403, 404, 410})
@@ -73,6 +79,13 @@ class Downloader:
         self._tls = tls
         self.most_bytes = most_bytes
         self.longest_s = LONGEST_S
+        self._free_at = 0.0
+
+    async def pace(self, size: int) -> None:
+        """Wait until so many bytes more may be had, by all downloads together."""
+        now = asyncio.get_running_loop().time()
+        self._free_at = max(self._free_at, now) + size / MOST_BYTES_PER_S
+        await asyncio.sleep(self._free_at - now)
 
     def close(self) -> None:
         self._guard.close()
@@ -83,7 +96,9 @@ class Downloader:
 
     def pool(self) -> httpcore.AsyncConnectionPool:
         """Connections for one download; what was checked for it is used for no other."""
-        return httpcore.AsyncConnectionPool(self._tls, network_backend=self._guard, max_keepalive_connections=0)
+        return httpcore.AsyncConnectionPool(
+            self._tls, network_backend=self._guard, max_keepalive_connections=0, socket_options=_BUFFERED
+        )
 
 
 class Download:
@@ -112,12 +127,13 @@ class Download:
                 try:
                     # Anew for each: they may be read in several tasks, and a time-out cancels the one it was begun in.
                     async with asyncio.timeout_at(end):
-                        piece = await anext(pieces, None)
+                        gathered = await _gather(pieces)
                 except TimeoutError:
                     raise DownloadFailed("timeout") from None
-                if piece is None:
+                if not gathered:
                     return
-                yield piece
+                await self._downloader.pace(len(gathered))
+                yield gathered
 
     async def _checked(self) -> AsyncGenerator[bytes, None]:
         head = b""
@@ -171,6 +187,8 @@ class Download:
                 async with pool.stream("GET", target[0], headers=list(headers.items()), extensions=limits) as response:
                     redirect = self._check(response)
                     if redirect is None:
+                        if self._total is not None:
+                            _read_more_at_once(pool)
                         async for piece in response.aiter_stream():
                             yield piece
                         if self._total is not None and self.size != self._total:
@@ -218,6 +236,24 @@ class Download:
         if headers.get(b"etag", self._validator) != self._validator and (self._validator or "").startswith('"'):
             raise DownloadFailed("changed")
         self._total = total
+
+
+def _read_more_at_once(pool: httpcore.AsyncConnectionPool) -> None:
+    """Read a body whose length is known in larger pieces. Few bytes are read at once, since heads can be many and small
+    (see ``notifications/post``); here nothing is parsed any more, and to read would take most of the time of a copy."""
+    for connection in pool.connections:
+        getattr(connection, "_connection").READ_NUM_BYTES = _READ_BYTES  # noqa: B009
+
+
+async def _gather(pieces: AsyncGenerator[bytes, None]) -> bytes:
+    """Some pieces as one; empty at the end. Each is passed on to other threads, which takes as long for a few bytes;
+    and who is slow to read gets few at once."""
+    gathered = bytearray()
+    async for piece in pieces:
+        gathered += piece
+        if len(gathered) >= PIECE_BYTES:
+            break
+    return bytes(gathered)
 
 
 def _read(url: str) -> tuple[httpcore.URL, str]:
