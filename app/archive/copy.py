@@ -47,6 +47,9 @@ SCHEDULE_S: Final = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0)
 """Waits after each failed attempt; after the last there is one more."""
 ASK_WAITS_S: Final = (60.0, 600.0)
 """Waits for a new link after the vendor was asked for one; then the copy is given up."""
+ENDED_EVERY_S: Final = 1.0
+"""Links that have ended wait for those that have not, and few are tried at once: the vendor is asked for as many new
+ones as can be copied before they end too."""
 STORE_WAIT_S: Final = (5.0, 60.0)
 COUNT_S: Final = 15.0
 
@@ -68,12 +71,12 @@ class Archiver:
         self._copying = Background[None](_crashed, context.wakes.archive.set)
         self._busy: Counter[UUID] = Counter()
         self._store_wait_s = STORE_WAIT_S[0]
-        self._store_due = self._count_due = 0.0
+        self._store_due = self._count_due = self._ended_due = 0.0
         self.stopping = False
 
     async def step(self) -> float | None:
         """Claim what there are places for, and start copying it. Returns 0 if there may be more."""
-        context, monotonic = self._context, self._context.clock.monotonic()
+        monotonic = self._context.clock.monotonic()
         if monotonic >= self._count_due:
             self._count_due = monotonic + COUNT_S
             await self._count()
@@ -82,12 +85,21 @@ class Archiver:
             return None
         if monotonic < self._store_due:
             return self._store_due - monotonic
-        now = context.clock.now()
-        jobs = await self._db.write(rows.claim, now, now + LEASE, places, PER_TASK, list(self._busy.elements()))
+        jobs = await self._claim(places)
+        if len(jobs) < places and monotonic >= self._ended_due:
+            self._ended_due = monotonic + ENDED_EVERY_S
+            jobs += await self._claim(places - len(jobs), ended=True)
+        return 0 if jobs else None
+
+    async def _claim(self, places: int, *, ended: bool = False) -> list[Job]:
+        """Claim jobs, and start copying their files."""
+        now, busy = self._context.clock.now(), list(self._busy.elements())
+        claim = functools.partial(rows.claim, ended=ended)
+        jobs = await self._db.write(claim, now, now + LEASE, places, PER_TASK, busy)
         for job in jobs:
             self._busy[job.task_id] += 1
             self._copying.start(self._copy(job), f"copy {job.ref.item_id} {job.ref.name}")
-        return 0 if jobs else None
+        return jobs
 
     async def finish(self, timeout_s: float) -> None:
         """Stop claiming, and wait for what is being copied, at most so long; what is left is given up to its lease."""

@@ -53,14 +53,22 @@ class Reservation:
 
 
 def claim(
-    conn: sa.Connection, now: datetime, leased_until: datetime, limit: int, per_task: int, busy: Collection[UUID]
+    conn: sa.Connection,
+    now: datetime,
+    leased_until: datetime,
+    limit: int,
+    per_task: int,
+    busy: Collection[UUID],
+    *,
+    ended: bool = False,
 ) -> list[Job]:
     """Claim due jobs, those whose links end first, at most ``limit``, and of a task so many as are left of
-    ``per_task``. ``busy``: the task of each copy that is under way here."""
+    ``per_task``. ``busy``: the task of each copy that is under way here. ``ended``: jobs whose links have ended, by
+    what is known; else those whose links have not."""
     statement = (
         sa.select(copy_jobs, tasks.c.client_name, tasks.c.created_at.label("task_created_at"))
         .join(tasks, tasks.c.id == copy_jobs.c.task_id)
-        .where(copy_jobs.c.due_at <= now)
+        .where(copy_jobs.c.due_at <= now, copy_jobs.c.ends_at <= now if ended else copy_jobs.c.ends_at > now)
         .order_by(copy_jobs.c.ends_at, copy_jobs.c.due_at)
         .limit(limit * 4)
     )

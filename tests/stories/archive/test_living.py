@@ -144,6 +144,27 @@ async def test_what_failed_before_a_link_died_does_not_count(
     assert (await _copies(gateway, task["id"]))["audio"] == ("failed", "link_dead")
 
 
+async def test_links_that_live_are_tried_before_those_that_have_ended(
+    gateway: Running, files: FileServer, clock: ScaledClock
+) -> None:
+    files.files |= {"a.mp3": File(MP3, status=403), "b.mp3": File(MP3)}
+    archiver = _archiver(gateway)
+
+    async def song_of(item_id: str, file: str) -> str:
+        task = await gateway.submit()
+        await gateway.call_back("song", song(item_id, "main_succeeded", audio_url=files.url(file)), UUID(task["id"]))
+        return task["id"]
+
+    for number in range(6):
+        await song_of(f"t2m_{number}", "a.mp3")
+    clock.skip(4 * 86_400)
+    lives = await song_of("t2m_x", "b.mp3")
+    await archiver.step()
+    await archiver._copying.finish(20)
+    assert (await _copies(gateway, lives))["audio"] == ("kept", None)
+    assert 0 < [name for name, _ in files.asked].count("a.mp3") < 4
+
+
 async def test_a_copy_whose_process_died_is_made_by_another_once_its_lease_is_over(
     gateway: Running, files: FileServer, clock: ScaledClock, directory: Path
 ) -> None:
