@@ -12,6 +12,11 @@ from tests.chaos.load import TOKENS
 from tests.chaos.processes import client
 
 
+def p50(seconds: list[float]) -> float:
+    """The median."""
+    return sorted(seconds)[len(seconds) // 2]
+
+
 def p99(seconds: list[float]) -> float:
     """The 99th percentile."""
     return sorted(seconds)[int(len(seconds) * 0.99)]
