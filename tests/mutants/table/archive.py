@@ -5,6 +5,7 @@ from typing import Final
 from tests.mutants.mutation import Mutation
 
 COPYING: Final = "tests/stories/archive/test_copying.py"
+LOST: Final = "tests/stories/archive/test_lost_writers.py"
 LIVING: Final = "tests/stories/archive/test_living.py"
 SERVING: Final = "tests/stories/archive/test_serving.py"
 
@@ -62,5 +63,41 @@ ARCHIVE: Final = (
         "    if progress.settled or task.expired_at is not None:\n",
         "of a dead link the vendor is asked for a new one",
         (LIVING,),
+    ),
+    Mutation(
+        "path-of-two-writers",
+        "archive",
+        "app/archive/rows.py",
+        'if conn.execute(insert.on_conflict_do_nothing(index_elements=["path"])).rowcount == 1:',
+        'if conn.execute(insert.on_conflict_do_nothing(index_elements=["path"])).rowcount >= 0:',
+        "a late writer replaces no file",
+        (LOST,),
+    ),
+    Mutation(
+        "file-in-no-list",
+        "archive",
+        "app/archive/rows.py",
+        '"doomed_at": now + RESERVED,',
+        '"doomed_at": now + 1000 * RESERVED,',
+        "a file that was stored and not recorded goes",
+        (LOST,),
+    ),
+    Mutation(
+        "upload-sent-as-it-is",
+        "archive",
+        "app/submissions/dispatch.py",
+        'return _unavailable("It names an upload, and',
+        'return params or _unavailable("It names an upload, and',
+        "a reference to an upload never reaches the vendor",
+        ("tests/stories/archive/test_upload_refs.py",),
+    ),
+    Mutation(
+        "move-unchecked",
+        "archive",
+        "app/archive/move.py",
+        "if digest.hexdigest() != row.sha256:",
+        "if not row.sha256:",
+        "a damaged file is not moved as a whole one",
+        ("tests/stories/archive/test_moving.py",),
     ),
 )
