@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from app.callbacks import log as inbox
 from app.callbacks.replay import replay
 from app.clients.auth import TheContext
+from app.console import phrases
 from app.console.pages import PageRoute, page, see
 from app.console.phrases import INBOX, NOTICES
 from app.console.visitors import AdminVisitor, TheForm, TheVisitor
@@ -57,8 +58,8 @@ async def callback_page(request: Request, callback_id: str, visitor: AdminVisito
 async def replay_callback(callback_id: str, visitor: AdminVisitor, form: TheForm, context: TheContext) -> Response:
     """Read a callback again and apply it."""
     wanted = uuid_of(callback_id)
-    await replay(context, visitor.by, wanted, notify="notify" in form)
-    return see(f"/console/callbacks/{wanted}?done=replayed")
+    replayed = await replay(context, visitor.by, wanted, notify="notify" in form)
+    return see(f"/console/callbacks/{wanted}?done={phrases.replay_notice(replayed)}")
 
 
 @router.get("/console/notifications")

@@ -206,6 +206,11 @@ NOTICES: Final = {
 """What a page says after a change, by the word in its address."""
 
 
+def replay_notice(replayed: Mapping[str, Any]) -> str:
+    """The notice of a callback that was read again. That it still cannot be understood is no error of whoever asked."""
+    return "unreadable" if replayed["disposition"] == "malformed" else "replayed"
+
+
 def reason(code: str) -> str:
     """Why something waits."""
     return REASONS.get(code, code)

@@ -5,6 +5,7 @@ from fastapi import APIRouter, Response
 from app.callbacks import log as inbox
 from app.callbacks.replay import replay
 from app.clients.auth import TheContext
+from app.console import phrases
 from app.console.pages import PageRoute, see
 from app.console.visitors import AdminVisitor, TheForm, TheVisitor
 from app.errors import InvalidRequest, NotFound
@@ -76,9 +77,7 @@ async def replay_callback(
     if (await inbox.read(context, this))["task_id"] != str(wanted):
         raise NotFound("the task has no such callback")
     replayed = await replay(context, visitor.by, this, notify="notify" in form)
-    # A callback that still cannot be read is no error of whoever asked, and nothing was changed by it.
-    done = "unreadable" if replayed["disposition"] == "malformed" else "replayed"
-    return see(f"/console/tasks/{wanted}?done={done}#callbacks")
+    return see(f"/console/tasks/{wanted}?done={phrases.replay_notice(replayed)}#callbacks")
 
 
 @router.post("/notifications/{notification_id}/redeliver")
