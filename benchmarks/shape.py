@@ -38,7 +38,7 @@ BESIDE: Final = ("sandbox", "client", "demo")
 _TABLE: Final = re.compile(r"(?<=<!-- shape -->\n).*?(?=<!-- /shape -->)", re.DOTALL)
 _MADE: Final = re.compile(r"<(listcomp|setcomp|dictcomp|genexpr|lambda)>$")
 
-Act = Callable[[], Awaitable[Any]]
+AuditEntry = Callable[[], Awaitable[Any]]
 
 
 class Walk:
@@ -48,7 +48,7 @@ class Walk:
         self._is_on = False
         self._seen: dict[CodeType, dict[str, Any]] = {}
 
-    async def along(self, act: Act) -> list[str]:
+    async def along(self, act: AuditEntry) -> list[str]:
         """What ran from the beginning of an act to its end: distinct functions, files, types, and lines of the
         files."""
         self._seen, self._is_on = {}, True
@@ -127,7 +127,7 @@ class _Stories:
         self._sender, self._asker = Dispatcher(context), Reconciler(context)
         self._notifier_of = partial(Notifier, context, gateway.gateway.webhooks)
 
-    async def submission(self) -> Act:
+    async def submission(self) -> AuditEntry:
         async def act() -> None:
             task = await self._gateway.submit(webhook_url=self._hook)
             await self._sender.step()
@@ -135,7 +135,7 @@ class _Stories:
 
         return act
 
-    async def callback(self) -> Act:
+    async def callback(self) -> AuditEntry:
         task = await self._running_task()
         url, body = self._gateway.callback_url("song", UUID(task["id"])), done(task["items"][0]["item_id"])
 
@@ -144,7 +144,7 @@ class _Stories:
 
         return act
 
-    async def question(self) -> Act:
+    async def question(self) -> AuditEntry:
         await self._running_task()
         self._clock.skip(600)
 
@@ -154,7 +154,7 @@ class _Stories:
 
         return act
 
-    async def notification(self) -> Act:
+    async def notification(self) -> AuditEntry:
         await (await self.callback())()
         notifier = self._notifier_of()
 

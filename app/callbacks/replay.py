@@ -12,7 +12,7 @@ import sqlalchemy as sa
 import structlog
 
 from app.audit import audit
-from app.audit.audit import Act, Action, By, act
+from app.audit.audit import Action, Actor, AuditEntry, new_entry
 from app.callbacks import inbox
 from app.callbacks.inbox import Logged
 from app.callbacks.log import callback_document
@@ -38,13 +38,13 @@ class Replayed:
     changed: tuple[UUID, ...] = ()
 
 
-async def replay(context: Context, by: By, callback_id: UUID, *, notify: bool) -> Document:
+async def replay(context: Context, actor: Actor, callback_id: UUID, *, notify: bool) -> Document:
     """Read a callback of the log anew and apply it; durable when this returns. Its row as it is now, with ``changed``:
     the tasks that changed visibly. Raises ``NotFound``; ``Conflict`` where it cannot be applied this time either, and
     its row stays as it is; ``Unavailable``."""
-    recorded = act(context.clock, by, Action.REPLAY_CALLBACK, str(callback_id), notify=notify)
+    audit_entry = new_entry(context.clock, actor, Action.REPLAY_CALLBACK, str(callback_id), notify=notify)
     try:
-        done = await context.db.write(_replay, context, callback_id, recorded, notify)
+        done = await context.db.write(_replay, context, callback_id, audit_entry, notify)
     except GatewayError:
         raise
     except Exception as error:
@@ -69,17 +69,19 @@ def _hush(loaded: Loaded, applied: Applied) -> None:
     applied.notifies = False
 
 
-def _replay(conn: sa.Connection, context: Context, callback_id: UUID, recorded: Act, notify: bool) -> Replayed:
+def _replay(
+    conn: sa.Connection, context: Context, callback_id: UUID, audit_entry: AuditEntry, notify: bool
+) -> Replayed:
     logged = inbox.find(conn, callback_id)
     if logged is None:
         raise NotFound("there is no such callback")
-    audit.record(conn, recorded)
+    audit.append(conn, audit_entry)
     try:
         readings = wire.read_callback(context.redactor.body(logged.body), FAMILIES[logged.family]).readings
     except decoding.Malformed as error:
         return _noted(conn, logged, Disposition.MALFORMED, str(error))
     observations = _observations(logged, readings)
-    change = Change(recorded.at, "replayed", logged.task_id, observations, detail={"callback_id": str(logged.id)})
+    change = Change(audit_entry.at, "replayed", logged.task_id, observations, detail={"callback_id": str(logged.id)})
     unit = load_locked(conn, [change])
     if not unit.holds(change):
         return _noted(conn, logged, Disposition.ORPHAN, None)

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from app.callbacks import log, replay
-from app.clients.auth import TheAdmin, TheContext, by
+from app.clients.auth import TheAdmin, TheContext, actor_of
 from app.documents.schemas import CallbackPage, CallbackWithBody, LoggedCallback
 from app.rules.observation import Disposition
 from app.web import cursors
@@ -60,4 +60,4 @@ async def get_callback(callback_id: str, _admin: TheAdmin, context: TheContext) 
 async def replay_callback(callback_id: str, admin: TheAdmin, context: TheContext, notify: Notify = False) -> Response:
     """Read the stored body anew and join it as of the time when it was first received. One that was malformed or
     poisoned and can be read now becomes applied. 409 if it cannot be applied this time either."""
-    return json_answer(await replay.replay(context, by(admin), uuid_of(callback_id), notify=notify))
+    return json_answer(await replay.replay(context, actor_of(admin), uuid_of(callback_id), notify=notify))

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
 from app.audit import audit
-from app.clients.auth import TheAdmin, TheContext, by
+from app.clients.auth import TheAdmin, TheContext, actor_of
 from app.drift import log as drift_log
 from app.operations import erase
 from app.web import cursors
@@ -15,7 +15,7 @@ from app.web.answers import CONFLICT, PROBLEMS, json_answer
 from app.web.parameters import storable
 
 
-class Act(BaseModel):
+class AuditEntry(BaseModel):
     """One act. `actor` is a client's name, or `cli:` and the system's user; `target` is null for the whole."""
 
     id: str
@@ -28,7 +28,7 @@ class Act(BaseModel):
 
 
 class AuditPage(BaseModel):
-    data: list[Act]
+    data: list[AuditEntry]
     next_cursor: str | None
 
 
@@ -100,5 +100,5 @@ class Erased(BaseModel):
 async def erase_client(name: str, admin: TheAdmin, context: TheContext) -> Response:
     """Delete the tasks of a client that was revoked, what was received and sent for them, and its idempotency keys.
     Its name stays taken for its time. Works for ten seconds: repeat until `done`. 409 while a task of it is open."""
-    erased = await erase.erase(context.db, context.clock, by(admin), storable(name), ERASE_S)
+    erased = await erase.erase(context.db, context.clock, actor_of(admin), storable(name), ERASE_S)
     return json_answer({"client": name, "deleted": erased.deleted, "done": erased.done})

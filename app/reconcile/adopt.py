@@ -7,7 +7,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.audit import audit
-from app.audit.audit import Act, Action, By, act
+from app.audit.audit import Action, Actor, AuditEntry, new_entry
 from app.clients import client_rows
 from app.context import Context
 from app.errors import Conflict, InvalidRequest
@@ -73,14 +73,18 @@ def _take_over(loaded: Loaded, task: Task, client_name: str, at: datetime, rules
         task.version, task.updated_at = version + 1, at
 
 
-async def adopt(context: Context, by: By, client_name: str, family: str, item_ids: Sequence[str]) -> AcceptedTasks:
+async def adopt(
+    context: Context, actor: Actor, client_name: str, family: str, item_ids: Sequence[str]
+) -> AcceptedTasks:
     """The tasks that follow these items for this client, one for each id in order; durable when this returns. All
     are adopted or none: raises ``Conflict``, naming them, if some are another client's; ``InvalidRequest`` if there
     is no such client, or it was revoked; and ``Unavailable``. Whoever may call this can name any item of the
     vendor's account, and learns whose it is: an admin's."""
     now = context.clock.now()
-    done = act(context.clock, by, Action.ADOPT_ITEMS, client_name, family=family, item_ids=list(item_ids))
-    task_ids, applied = await context.db.write(_adopt, context, client_name, family, item_ids, now, done)
+    audit_entry = new_entry(
+        context.clock, actor, Action.ADOPT_ITEMS, client_name, family=family, item_ids=list(item_ids)
+    )
+    task_ids, applied = await context.db.write(_adopt, context, client_name, family, item_ids, now, audit_entry)
     context.committed(applied)
     context.wakes.reconcile.set()
     return AcceptedTasks(task_ids)
@@ -93,7 +97,7 @@ def _adopt(
     family: str,
     item_ids: Sequence[str],
     now: datetime,
-    done: Act,
+    audit_entry: AuditEntry,
 ) -> tuple[tuple[UUID, ...], Applied]:
     if not client_rows.is_active(conn, client_name):
         raise InvalidRequest("the request is not valid", (("client", "there is no such client, or it was revoked"),))
@@ -108,5 +112,5 @@ def _adopt(
     save_locked(conn, unit, context.rules)
     task_rows.give(conn, [task.id for task in followed if not task.new], client_name)
     if applied.changed:
-        audit.record(conn, done)
+        audit.append(conn, audit_entry)
     return tuple(task.id for task in followed), applied

@@ -15,7 +15,7 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 
-from app.audit.audit import Action, By, note
+from app.audit.audit import Action, Actor, append_now
 from app.context import Context
 from app.errors import Conflict, NotFound, NotRefreshed, Unavailable, VendorPaused
 from app.limits import hold as holds
@@ -78,7 +78,7 @@ class Refresher:
         self._line = FairQueue()
         self._under_way: dict[UUID, asyncio.Task[None]] = {}
 
-    async def refresh(self, by: By, task_id: UUID, scope: str | None) -> None:
+    async def refresh(self, actor: Actor, task_id: UUID, scope: str | None) -> None:
         """Have the vendor answer, for a client, for each open item of a task that is in its ``scope`` (None:
         anybody's); what it said is applied when this returns. Of a task that has ended only those items are asked
         about of which a link has expired: the vendor may have a new one. Nothing is asked of which no item is known
@@ -88,13 +88,13 @@ class Refresher:
         owner, known = await context.db.read(_open_items, context, task_id, scope)
         if not known:
             return
-        if owner != by.actor:
-            await note(context.db, context.clock, by, Action.REFRESH_TASK, str(task_id), client=owner)
+        if owner != actor.name:
+            await append_now(context.db, context.clock, actor, Action.REFRESH_TASK, str(task_id), client=owner)
         if self._paused():
             raise Unavailable("the clock of this process is not right", HELD_S)
         refreshing = self._under_way.get(task_id)
         if refreshing is None:
-            refreshing = asyncio.create_task(self._refresh(by.actor, task_id, known), name=f"refresh {task_id}")
+            refreshing = asyncio.create_task(self._refresh(actor.name, task_id, known), name=f"refresh {task_id}")
             self._under_way[task_id] = refreshing
             refreshing.add_done_callback(lambda _task: self._under_way.pop(task_id))
         # A caller that goes away takes nothing from those who share it.

@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Request, Response
 
-from app.clients.auth import TheAdmin, TheClient, TheContext, by, scope_of
+from app.clients.auth import TheAdmin, TheClient, TheContext, actor_of, scope_of
 from app.documents import read
 from app.documents.schemas import AdoptRequest, Task, TaskPage
 from app.reconcile.adopt import adopt
@@ -42,7 +42,7 @@ async def adopt_items(request: Request, admin: TheAdmin, context: TheContext) ->
     asked = parse(AdoptRequest, await read_json(request, MOST_ADOPT_BYTES))
     item_ids = [str(item_id) for item_id in asked.item_ids]
     name = asked.client if asked.client is not None else admin.name
-    adopted = await adopt(context, by(admin), name, asked.family, item_ids)
+    adopted = await adopt(context, actor_of(admin), name, asked.family, item_ids)
     return await answer_many(context, adopted)
 
 
@@ -64,5 +64,5 @@ async def refresh_task(
     least every second one is one of them."""
     wanted, scope = uuid_of(task_id), scope_of(client)
     with refreshes.place(client.name):
-        await refresher.refresh(by(client), wanted, scope)
+        await refresher.refresh(actor_of(client), wanted, scope)
     return json_answer(await read.task(context, wanted, scope))

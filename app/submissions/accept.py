@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import structlog
 
 from app.audit import audit
-from app.audit.audit import Action, By, act
+from app.audit.audit import Action, Actor, new_entry
 from app.context import Context
 from app.documents.document import Document, task_document
 from app.errors import Conflict, IdempotencyMismatch, InvalidRequest, NotFound
@@ -90,10 +90,10 @@ async def accept(
     client: Client,
     new: Sequence[NewTask],
     once: Idempotency | None = None,
-    by: By | None = None,
+    actor: Actor | None = None,
 ) -> AcceptedTasks:
     """Store tasks of a client to be sent: all or none, durable when this returns. The same idempotency key and request
-    give the first ones again. ``by``: who submits them in the client's place, if not itself. Raises
+    give the first ones again. ``actor``: who submits them in the client's place, if not itself. Raises
     ``IdempotencyMismatch``, ``Unavailable``."""
     # Asked here: a transaction may run in another thread, which knows nothing of the request.
     carried = traces.traceparent()
@@ -106,17 +106,17 @@ async def accept(
         )
         for task in new
     ]
-    accepted = await context.db.write(_accept, context, client.name, complete, once, by)
+    accepted = await context.db.write(_accept, context, client.name, complete, once, actor)
     return _announce(context, client.name, accepted)
 
 
 async def retry(
-    context: Context, by: By, scope: str | None, task_id: UUID, once: Idempotency | None = None
+    context: Context, actor: Actor, scope: str | None, task_id: UUID, once: Idempotency | None = None
 ) -> AcceptedTasks:
-    """Store a new task like one that has ended, for the client whose that is. ``by`` asks, and sees the
+    """Store a new task like one that has ended, for the client whose that is. ``actor`` asks, and sees the
     tasks of ``scope`` (None: all). Raises ``NotFound``, ``Conflict``, ``IdempotencyMismatch``, ``Unavailable``."""
     carried = traces.traceparent()
-    return _announce(context, by.actor, await context.db.write(_retry, context, by, scope, task_id, once, carried))
+    return _announce(context, actor.name, await context.db.write(_retry, context, actor, scope, task_id, once, carried))
 
 
 def _announce(context: Context, client_name: str, accepted: AcceptedTasks) -> AcceptedTasks:
@@ -134,7 +134,7 @@ def _announce(context: Context, client_name: str, accepted: AcceptedTasks) -> Ac
 def _retry(
     conn: sa.Connection,
     context: Context,
-    by: By,
+    actor: Actor,
     scope: str | None,
     task_id: UUID,
     once: Idempotency | None,
@@ -143,7 +143,7 @@ def _retry(
     now = context.clock.now()
     new_id = context.ids()
     # Before the task is looked at: a retry that was made stays made, also where the task has been reopened since.
-    replayed = _taken(conn, by.actor, once, (new_id,), now)
+    replayed = _taken(conn, actor.name, once, (new_id,), now)
     if replayed is not None:
         return replayed
     found = task_rows.find(conn, task_id, scope)
@@ -164,9 +164,11 @@ def _retry(
         retry_of=task.id,
         traceparent=carried,
     )
-    if task.client_name != by.actor:
-        done = act(context.clock, by, Action.RETRY_TASK, str(task_id), client=task.client_name, task_id=str(new_id))
-        audit.record(conn, done)
+    if task.client_name != actor.name:
+        audit_entry = new_entry(
+            context.clock, actor, Action.RETRY_TASK, str(task_id), client=task.client_name, task_id=str(new_id)
+        )
+        audit.append(conn, audit_entry)
     _check_uploads(conn, task.client_name, [again.params])
     return _store(conn, context, [_record(new_id, task.client_name, again, now)], now)
 
@@ -177,7 +179,7 @@ def _accept(
     client_name: str,
     new: Sequence[NewTask],
     once: Idempotency | None,
-    by: By | None,
+    actor: Actor | None,
 ) -> AcceptedTasks:
     now = context.clock.now()
     records = [_record(context.ids(), client_name, one, now) for one in new]
@@ -185,9 +187,9 @@ def _accept(
     replayed = _taken(conn, client_name, once, task_ids, now)
     if replayed is not None:
         return replayed
-    if by is not None:
+    if actor is not None:
         for task_id in task_ids:
-            audit.record(conn, act(context.clock, by, Action.SUBMIT_TASK, str(task_id), client=client_name))
+            audit.append(conn, new_entry(context.clock, actor, Action.SUBMIT_TASK, str(task_id), client=client_name))
     _check_uploads(conn, client_name, [task.params for task in new])
     return _store(conn, context, records, now)
 

@@ -5,7 +5,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.audit import audit
-from app.audit.audit import Action, By, act
+from app.audit.audit import Action, Actor, new_entry
 from app.context import Context
 from app.errors import Conflict, NotFound
 from app.rules.submission import Canceled
@@ -14,13 +14,13 @@ from app.tasks import task_rows
 from app.tasks.apply import Applied, apply
 
 
-async def cancel(context: Context, by: By, task_id: UUID, client_name: str | None) -> None:
+async def cancel(context: Context, actor: Actor, task_id: UUID, client_name: str | None) -> None:
     """End a queued task of this client's (None: anybody's); durable when this returns. Raises ``NotFound``, and
     ``Conflict`` for one that is not queued, or that a sender claims first."""
-    context.committed(await context.db.write(_cancel, context, by, task_id, client_name))
+    context.committed(await context.db.write(_cancel, context, actor, task_id, client_name))
 
 
-def _cancel(conn: sa.Connection, context: Context, by: By, task_id: UUID, client_name: str | None) -> Applied:
+def _cancel(conn: sa.Connection, context: Context, actor: Actor, task_id: UUID, client_name: str | None) -> Applied:
     now = context.clock.now()
     found = task_rows.find(conn, task_id, client_name)
     if found is None:
@@ -33,7 +33,7 @@ def _cancel(conn: sa.Connection, context: Context, by: By, task_id: UUID, client
         raise NotFound("there is no such task")
     if outcome.rejected:
         raise Conflict("only a task that is queued, and of which the vendor has made nothing, can be canceled")
-    if found.task.client_name != by.actor:
-        done = act(context.clock, by, Action.CANCEL_TASK, str(task_id), client=found.task.client_name)
-        audit.record(conn, done)
+    if found.task.client_name != actor.name:
+        audit_entry = new_entry(context.clock, actor, Action.CANCEL_TASK, str(task_id), client=found.task.client_name)
+        audit.append(conn, audit_entry)
     return applied

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import structlog
 
 from app.audit import audit
-from app.audit.audit import Act, Action, By, act
+from app.audit.audit import Action, Actor, AuditEntry, new_entry
 from app.context import Context
 from app.errors import InvalidRequest
 from app.limits import breakers, limits, model_holds, slots
@@ -28,23 +28,23 @@ MOST_REASON_CHARS: Final = 500
 log = structlog.get_logger(__name__)
 
 
-async def hold(context: Context, by: By, reason: str = "") -> dict[str, Any]:
+async def hold(context: Context, actor: Actor, reason: str = "") -> dict[str, Any]:
     """Hold all submissions by hand until ``release``; durable when this returns. Returns what ``show`` does. Raises
     ``InvalidRequest`` for a reason that is too long or not printable, and ``Unavailable``."""
     if len(reason) > MOST_REASON_CHARS or not reason.isprintable():
         raise InvalidRequest(f"a reason is one line of at most {MOST_REASON_CHARS} printable characters")
     now = context.clock.now()
-    await context.db.write(_hold, reason, now, act(context.clock, by, Action.HOLD, reason=reason))
-    log.warning("submissions.held_by_hand", actor=by.actor)
+    await context.db.write(_hold, reason, now, new_entry(context.clock, actor, Action.HOLD, reason=reason))
+    log.warning("submissions.held_by_hand", actor=actor.name)
     return await show(context)
 
 
-async def release(context: Context, by: By) -> dict[str, Any]:
+async def release(context: Context, actor: Actor) -> dict[str, Any]:
     """End a hold by hand; what stands still underneath holds again. Where no hand holds, the next probe of what
     stands still (submissions, queries) is due now, and no kind and model is held any more. Returns what ``show``
     does. Raises ``Unavailable``."""
-    found = await context.db.write(_release, context.clock.now(), act(context.clock, by, Action.RELEASE))
-    log.warning("submissions.released_by_hand", actor=by.actor, was=found)
+    found = await context.db.write(_release, context.clock.now(), new_entry(context.clock, actor, Action.RELEASE))
+    log.warning("submissions.released_by_hand", actor=actor.name, was=found)
     context.wakes.dispatch.set()
     context.wakes.reconcile.set()
     return await show(context)
@@ -55,12 +55,12 @@ async def show(context: Context) -> dict[str, Any]:
     return await context.db.read(_show, context.policy, context.clock.now())
 
 
-def _hold(conn: sa.Connection, reason: str, now: datetime, done: Act) -> None:
+def _hold(conn: sa.Connection, reason: str, now: datetime, audit_entry: AuditEntry) -> None:
     _change(conn, (Limit.SUBMIT,), lambda hold_state: holds.held_by_hand(hold_state, reason, now))
-    audit.record(conn, done)
+    audit.append(conn, audit_entry)
 
 
-def _release(conn: sa.Connection, now: datetime, done: Act) -> list[str]:
+def _release(conn: sa.Connection, now: datetime, audit_entry: AuditEntry) -> list[str]:
     """Returns the reasons that it met."""
     held = limits.lock(conn, limits.ALL)
     by_hand = held[Limit.SUBMIT].hold_state.by_hand is not None
@@ -69,7 +69,7 @@ def _release(conn: sa.Connection, now: datetime, done: Act) -> list[str]:
     met = [_reason(held[name].hold_state) for name in names]
     held_models = {} if by_hand else breakers.forget_all(conn)
     found = sorted({reason for reason in met if reason is not None} | {one.code for one in held_models.values()})
-    audit.record(conn, replace(done, detail={"was": found}))
+    audit.append(conn, replace(audit_entry, detail={"was": found}))
     return found
 
 

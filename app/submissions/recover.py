@@ -23,7 +23,7 @@ import sqlalchemy as sa
 import structlog
 
 from app.audit import audit
-from app.audit.audit import Action, By, act
+from app.audit.audit import Action, Actor, new_entry
 from app.context import Context
 from app.database import dialect
 from app.database.tables import tasks, timeline
@@ -114,7 +114,7 @@ class _Recovery:
 
 async def recover(
     context: Context,
-    by: By,
+    actor: Actor,
     sent_since: datetime,
     accepted_before: datetime | None = None,
     *,
@@ -134,8 +134,8 @@ async def recover(
             log.warning("recover.not_held", remedy="submissions hold, before what is queued is sent again")
         count = 0
         for status in _STATUSES:
-            count += await _recover_all(context, by, recovery, status)
-        log.warning("recover.done", tasks=count, sent_since=recovery.target, actor=by.actor)
+            count += await _recover_all(context, actor, recovery, status)
+        log.warning("recover.done", tasks=count, sent_since=recovery.target, actor=actor.name)
     return {
         "tasks": count,
         "dry_run": dry_run,
@@ -145,10 +145,10 @@ async def recover(
     }
 
 
-async def _recover_all(context: Context, by: By, recovery: _Recovery, status: TaskStatus) -> int:
+async def _recover_all(context: Context, actor: Actor, recovery: _Recovery, status: TaskStatus) -> int:
     count, after = 0, None
     while True:
-        step = partial(_recover_some, context=context, by=by, recovery=recovery, status=status, after=after)
+        step = partial(_recover_some, context=context, actor=actor, recovery=recovery, status=status, after=after)
         found, applied = await context.db.write(step)
         context.committed(applied)
         count += len(applied.changed)
@@ -158,20 +158,20 @@ async def _recover_all(context: Context, by: By, recovery: _Recovery, status: Ta
 
 
 def _recover_some(
-    conn: sa.Connection, context: Context, by: By, recovery: _Recovery, status: TaskStatus, after: UUID | None
+    conn: sa.Connection, context: Context, actor: Actor, recovery: _Recovery, status: TaskStatus, after: UUID | None
 ) -> tuple[list[UUID], Applied]:
     """One batch. A task that is claimed, named or canceled meanwhile is left to what happened to it: the guard looks
     under its lock."""
     found = some(conn, recovery.doubtful(status), after, BATCH)
     # Made first: its time is that from which on the timelines tell of this recovery.
-    done = act(context.clock, by, Action.RECOVER, recovery.target)
+    audit_entry = new_entry(context.clock, actor, Action.RECOVER, recovery.target)
     detail = {"sent_since": rfc3339(recovery.sent_since)}
-    changes = [Change(done.at, ENTRY, task_id, event=MayHaveBeenSent(), detail=detail) for task_id in found]
+    changes = [Change(audit_entry.at, ENTRY, task_id, event=MayHaveBeenSent(), detail=detail) for task_id in found]
     applied = apply(conn, changes, context.rules) if changes else Applied()
     set_callback_key(conn, sorted(applied.changed), context.tokens.signing_key_id)
     if found or status is _STATUSES[0]:
         moments = {"sent_since": recovery.target, "accepted_before": recovery.accepted_before.isoformat()}
-        audit.record(conn, replace(done, detail={"tasks": len(applied.changed), **moments}))
+        audit.append(conn, replace(audit_entry, detail={"tasks": len(applied.changed), **moments}))
     return found, applied
 
 
@@ -179,7 +179,7 @@ def _begin(
     conn: sa.Connection, sent_since: datetime, accepted_before: datetime | None, now: datetime
 ) -> tuple[_Recovery, bool]:
     """The recovery that these moments mean, and whether submissions are held by hand."""
-    first = audit.first(conn, Action.RECOVER, sent_since.isoformat())
+    first = audit.find_first(conn, Action.RECOVER, sent_since.isoformat())
     if accepted_before is None:
         accepted_before = datetime.fromisoformat(first.detail["accepted_before"]) if first is not None else now
     if max(sent_since, accepted_before) > now:

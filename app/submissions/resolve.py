@@ -7,7 +7,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.audit import audit
-from app.audit.audit import Act, Action, By, act
+from app.audit.audit import Action, Actor, AuditEntry, new_entry
 from app.context import Context
 from app.errors import Conflict, InvalidRequest, NotFound
 from app.limits import hold as holds
@@ -26,28 +26,28 @@ from app.tasks.store import ItemKey
 MOST_ITEM_ID_CHARS: Final = 200
 
 
-async def resolve_sent(context: Context, by: By, task_id: UUID, item_id: str) -> None:
+async def resolve_sent(context: Context, actor: Actor, task_id: UUID, item_id: str) -> None:
     """A person found the item of an `unconfirmed` task at the vendor (or of one that has failed with
     ``submit_outcome_unknown`` since): the task is accepted, the item is its own as if the answer had named it, and
     is asked about at once. Durable when this returns. Raises ``InvalidRequest``, ``NotFound``, and ``Conflict`` for a
     task in another state (a callback may have named an item meanwhile) and for an item of another submission."""
     if not 1 <= len(item_id) <= MOST_ITEM_ID_CHARS or not item_id.isprintable():
         raise InvalidRequest(f"an item id has 1 to {MOST_ITEM_ID_CHARS} printable characters")
-    done = act(context.clock, by, Action.RESOLVE_TASK, str(task_id), item_id=item_id)
-    context.committed(await context.db.write(_sent, context, task_id, item_id, done))
+    audit_entry = new_entry(context.clock, actor, Action.RESOLVE_TASK, str(task_id), item_id=item_id)
+    context.committed(await context.db.write(_sent, context, task_id, item_id, audit_entry))
     context.wakes.reconcile.set()
     context.wakes.dispatch.set()
 
 
-async def resolve_not_sent(context: Context, by: By, task_id: UUID) -> None:
+async def resolve_not_sent(context: Context, actor: Actor, task_id: UUID) -> None:
     """A person found that the vendor does not have an `unconfirmed` task: it is queued, and sent again. Durable when
     this returns. Raises ``NotFound``, and ``Conflict`` for a task in another state."""
-    done = act(context.clock, by, Action.RESOLVE_TASK, str(task_id), not_sent=True)
-    context.committed(await context.db.write(_not_sent, context, task_id, done))
+    audit_entry = new_entry(context.clock, actor, Action.RESOLVE_TASK, str(task_id), not_sent=True)
+    context.committed(await context.db.write(_not_sent, context, task_id, audit_entry))
     context.wakes.dispatch.set()
 
 
-def _sent(conn: sa.Connection, context: Context, task_id: UUID, item_id: str, done: Act) -> Applied:
+def _sent(conn: sa.Connection, context: Context, task_id: UUID, item_id: str, audit_entry: AuditEntry) -> Applied:
     task = _find(conn, task_id)
     now = context.clock.now()
     _check_owner(conn, (task.family, item_id), task)
@@ -62,11 +62,11 @@ def _sent(conn: sa.Connection, context: Context, task_id: UUID, item_id: str, do
         raise Conflict("the item is another task's")
     # It may have been made long ago, and its callbacks have gone nowhere.
     questions.bring_forward(conn, named.key, now)
-    audit.record(conn, done)
+    audit.append(conn, audit_entry)
     return applied
 
 
-def _not_sent(conn: sa.Connection, context: Context, task_id: UUID, done: Act) -> Applied:
+def _not_sent(conn: sa.Connection, context: Context, task_id: UUID, audit_entry: AuditEntry) -> Applied:
     limit = limits.lock(conn, (Limit.SUBMIT,))[Limit.SUBMIT]
     task = _find(conn, task_id)
     change = Change(context.clock.now(), "resolved", task_id, event=FoundNotSent(), detail={"not_sent": True})
@@ -75,7 +75,7 @@ def _not_sent(conn: sa.Connection, context: Context, task_id: UUID, done: Act) -
     hold_state = holds.known_not_sent(limit.hold_state, str(task_id))
     if hold_state != limit.hold_state:
         limits.save(conn, Limit.SUBMIT, replace(limit, hold_state=hold_state))
-    audit.record(conn, done)
+    audit.append(conn, audit_entry)
     return applied
 
 

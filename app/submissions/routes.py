@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from app.clients.auth import TheAdmin, TheClient, TheContext, by, scope_of
+from app.clients.auth import TheAdmin, TheClient, TheContext, actor_of, scope_of
 from app.documents import read
 from app.documents.schemas import EXAMPLE_REQUEST, BatchRequest, ResolveRequest, Task, TaskPage, TaskRequest
 from app.submissions.accept import accept, digest_of, retry
@@ -68,7 +68,7 @@ async def create_tasks(
 async def cancel_task(task_id: str, client: TheClient, context: TheContext) -> Response:
     """End a task that is `queued`. One that is being sent, or was sent, runs on: 409."""
     wanted, scope = uuid_of(task_id), scope_of(client)
-    await cancel(context, by(client), wanted, scope)
+    await cancel(context, actor_of(client), wanted, scope)
     return json_answer(await read.task(context, wanted, scope))
 
 
@@ -90,7 +90,7 @@ async def retry_task(
     must have ended. The same `Idempotency-Key` for the same task again answers 200 and the first new task."""
     wanted = uuid_of(task_id)
     key = once("POST /v1/tasks/{id}/retry", idempotency_key, digest_of({"retry_of": str(wanted)}))
-    accepted = await retry(context, by(client), scope_of(client), wanted, key)
+    accepted = await retry(context, actor_of(client), scope_of(client), wanted, key)
     return await answer_one(context, accepted)
 
 
@@ -111,7 +111,7 @@ async def resolve_task(request: Request, task_id: str, admin: TheAdmin, context:
     wanted = uuid_of(task_id)
     asked = parse(ResolveRequest, await read_json(request))
     if asked.item_id is not None:
-        await resolve_sent(context, by(admin), wanted, str(asked.item_id))
+        await resolve_sent(context, actor_of(admin), wanted, str(asked.item_id))
     else:
-        await resolve_not_sent(context, by(admin), wanted)
+        await resolve_not_sent(context, actor_of(admin), wanted)
     return json_answer(await read.task(context, wanted, None))

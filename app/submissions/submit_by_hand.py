@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.audit.audit import By
+from app.audit.audit import Actor
 from app.clients.clients import find_active
 from app.context import Context
 from app.database.database import dumps
@@ -13,7 +13,7 @@ from app.submissions.intake import accepted_documents, check_task, once
 
 
 async def submit_by_hand(
-    context: Context, by: By, client_name: str, request: dict[str, Any], idempotency_key: str | None = None
+    context: Context, actor: Actor, client_name: str, request: dict[str, Any], idempotency_key: str | None = None
 ) -> tuple[Document, bool]:
     """Store a task of a client to be sent; durable when this returns. ``request``: the decoded body of
     ``POST /v1/tasks``. ``idempotency_key``: in the same scope as those of the client's own requests. Returns the task,
@@ -24,6 +24,6 @@ async def submit_by_hand(
     new = check_task(request, context.egress)
     key = once("POST /v1/tasks", idempotency_key, digest_of(request))
     client = await find_active(context.db, client_name)
-    accepted = await accept(context, client, [new], key, by)
+    accepted = await accept(context, client, [new], key, actor)
     [task] = await accepted_documents(context, accepted)
     return task, accepted.replayed
