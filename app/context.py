@@ -56,13 +56,13 @@ class Context:
     def committed(self, applied: Applied) -> None:
         """Follow up on a committed transaction."""
         self.announce(applied.changed)
-        self.delays.note(applied.arrivals)
+        self.delays.note(applied.delay_samples)
         if applied.ended:
             outcomes.count(applied.ended, self.clock.now(), self.policy.deadline_s)
-        outcomes.count_tasks(applied.moves)
+        outcomes.count_tasks(applied.status_changes)
         tracing.trace(applied.entries, applied.applied_ns)
         log_lines.write(applied.entries)
-        if any(moved.task.slot_until is None for moved in applied.moves):
+        if any(moved.task.slot_until is None for moved in applied.status_changes):
             self.wakes.dispatch.set()
         if applied.notifies:
             self.wakes.notify.set()

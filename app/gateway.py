@@ -15,7 +15,7 @@ from app.archive.cleanup import Cleaner
 from app.archive.copy import Archiver
 from app.archive.download import Downloader
 from app.archive.store import FileStore
-from app.callbacks.admission import Ingest
+from app.callbacks.admission import CallbackIntake
 from app.callbacks.endpoint import CallbackEndpoint
 from app.clients import clients, keys
 from app.console.session import Sessions
@@ -72,7 +72,7 @@ class Gateway:
 
     settings: Settings
     context: Context
-    ingest: Ingest
+    ingest: CallbackIntake
     supervisor: Supervisor
     health: Health
     skew: SkewWatch
@@ -242,7 +242,7 @@ def build(
     return Gateway(
         settings,
         context,
-        Ingest(context),
+        CallbackIntake(context),
         supervisor,
         Health(context, supervisor.ages_s, watch, warnings, settings.thresholds()),
         watch,

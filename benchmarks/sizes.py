@@ -234,7 +234,7 @@ async def _timed(work: Awaitable[T], check: Callable[[T], bool] | None = None) -
     return taken
 
 
-def _asked(turn: ask.Turn) -> bool:
+def _asked(turn: ask.ClaimResult) -> bool:
     return turn.question is not None and len(turn.question.asked) == 10
 
 

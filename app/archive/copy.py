@@ -21,7 +21,7 @@ from app.archive.download import Downloader, DownloadFailed
 from app.archive.rows import Job
 from app.archive.store import FileMissing, FileStore, StoreFailed, path_part
 from app.context import Context
-from app.database.database import Conflicted
+from app.database.database import StaleRead
 from app.errors import Unavailable
 from app.rules.copies import CopyResult
 from app.rules.schedule import LINK_DEAD
@@ -257,13 +257,13 @@ def _load(
     conn: sa.Connection, job: Job, copy: Copy, entry: EntryType | None, now: datetime
 ) -> tuple[UnitOfWork, list[Change]]:
     """Lock and load the task that an item belongs to now, with the change that notes its copy. The task's lock comes
-    first everywhere. Raises ``Conflicted`` where the item goes to another task meanwhile."""
+    first everywhere. Raises ``StaleRead`` where the item goes to another task meanwhile."""
     owner = items.owners(conn, [job.key]).get(job.key)
     result = CopyResult(*job.key, job.ref.name, copy)
     changes = [Change(now, entry, owner or job.task_id, copies=(result,))]
     unit = load_locked(conn, changes)
     if owner is not None and job.key not in unit.loaded.items:
-        raise Conflicted
+        raise StaleRead
     return unit, changes
 
 

@@ -73,7 +73,7 @@ class _ReadBody(NamedTuple):
     readings: tuple[Reading, ...]
     oddities: wire.Oddities
     fault: str | None
-    unknown: list[drift.Found]
+    unknown: list[drift.Finding]
 
 
 def _give_up(answer: asyncio.Future[Acknowledgement]) -> None:
@@ -81,7 +81,7 @@ def _give_up(answer: asyncio.Future[Acknowledgement]) -> None:
         answer.set_exception(Unavailable("the callback could not be stored in time"))
 
 
-class Ingest:
+class CallbackIntake:
     """Takes callbacks in, and hands them to the writers: all of one task to the same, so that two never meet."""
 
     def __init__(self, context: Context, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:

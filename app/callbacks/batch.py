@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from app.callbacks.commit import Acknowledgement, Committed, commit, store_poisoned
+from app.callbacks.commit import Acknowledgement, GroupResult, commit, store_poisoned
 from app.callbacks.inbox import Callback
 from app.context import Context
 from app.database.database import Lane
@@ -123,7 +123,7 @@ class Writer:
         for waiting in left:
             self._defer(waiting)
 
-    def _resolve(self, group: list[_Waiting], committed: Committed) -> list[_Waiting]:
+    def _resolve(self, group: list[_Waiting], committed: GroupResult) -> list[_Waiting]:
         """Answer those whose callbacks are durable now; returns the others."""
         self._context.committed(committed.applied)
         left = []

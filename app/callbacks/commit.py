@@ -15,11 +15,11 @@ from msgspec.structs import replace
 
 from app.callbacks import inbox
 from app.callbacks.inbox import Callback
-from app.database.database import Conflicted
+from app.database.database import StaleRead
 from app.rules.loaded import Loaded, Rules
 from app.rules.observation import Disposition, NamedBy, Observation, Source, to_us
 from app.rules.task import Task
-from app.rules.transition import Change, ChangeResult, Verdict
+from app.rules.transition import Change, ChangeResult, ObservationResult
 from app.tasks import store, writes
 from app.tasks.apply import Applied, UnitOfWork, load_parts, save_parts, step_all
 from app.tasks.store import Receipt
@@ -34,7 +34,7 @@ class Acknowledgement(msgspec.Struct, frozen=True):
 
 
 @dataclass(slots=True)
-class Committed:
+class GroupResult:
     """``answers`` matches the group; None for a callback that was left out: somebody else is at its task, or has
     changed it, or it takes a transaction and there was none."""
 
@@ -44,10 +44,10 @@ class Committed:
 
 def commit(
     conn: sa.Connection, group: Sequence[Callback], rules: Rules, *, wait: bool = False, in_one_statement: bool = False
-) -> Committed:
+) -> GroupResult:
     """Store and apply a group of callbacks, in the caller's transaction; a callback whose task somebody else is at is
     left out, or with ``wait`` waited for. ``in_one_statement``: without a transaction; those that need one are left
-    out too. Raises ``Conflicted``."""
+    out too. Raises ``StaleRead``."""
     unique = _collapse(group)
     changes = [_change(one) for one in unique]
     parts = load_parts(conn, changes, [one.digest for one in unique], wait=wait)
@@ -57,14 +57,14 @@ def commit(
     ]
     saved = save_parts(conn, [unit for unit, _ in parts], rules, in_one_statement=in_one_statement)
     if wait and not all(saved):
-        raise Conflicted
+        raise StaleRead
     answers: dict[bytes, Acknowledgement] = {}
     applied = Applied()
     for (ruled, done), is_saved in zip(decided, saved, strict=True):
         if is_saved:
             answers |= ruled
             applied.add(done)
-    return Committed([answers.get(one.digest) for one in group], applied)
+    return GroupResult([answers.get(one.digest) for one in group], applied)
 
 
 def _decide(
@@ -196,8 +196,8 @@ def _answer_to(one: Callback, outcome: ChangeResult | None) -> Acknowledgement:
         raise AssertionError("a ready callback's tasks are all loaded")
     if one.fault is not None:
         return Acknowledgement(Disposition.MALFORMED, usable=False)
-    usable = not outcome.verdicts or Verdict.APPLIED in outcome.verdicts
-    mismatched = Verdict.MISMATCHED in outcome.verdicts
-    if one.task_id is None and not outcome.verdicts:
+    usable = not outcome.observation_results or ObservationResult.APPLIED in outcome.observation_results
+    mismatched = ObservationResult.MISMATCHED in outcome.observation_results
+    if one.task_id is None and not outcome.observation_results:
         return Acknowledgement(Disposition.ORPHAN, usable)
     return Acknowledgement(Disposition.MISMATCHED if mismatched else Disposition.APPLIED, usable)

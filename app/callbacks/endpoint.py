@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from app.callbacks.admission import FULL, Address, Ingest
+from app.callbacks.admission import FULL, Address, CallbackIntake
 from app.errors import GatewayError, PayloadTooLarge, Unavailable
 from app.runtime import metrics
 from app.runtime.deadlines import Deadlines
@@ -57,7 +57,7 @@ class CallbackEndpoint:
 
     def __init__(
         self,
-        ingest: Ingest,
+        ingest: CallbackIntake,
         meter: FailureMeter,
         most_bytes: int,
         allowed: Sequence[str],

@@ -41,7 +41,7 @@ class Callback(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Logged:
+class StoredCallback:
     """A row of the log, for reading."""
 
     id: UUID
@@ -97,7 +97,7 @@ def allowance(conn: sa.Connection, task_id: UUID | None, family: str, at: dateti
     return MOST_BODIES - (conn.scalar(sa.select(sa.func.count()).select_from(some)) or 0)
 
 
-def find(conn: sa.Connection, callback_id: UUID) -> Logged | None:
+def find(conn: sa.Connection, callback_id: UUID) -> StoredCallback | None:
     row = conn.execute(sa.select(callbacks).where(callbacks.c.id == callback_id)).one_or_none()
     return _logged(row) if row else None
 
@@ -116,7 +116,7 @@ def list_page(
     limit: int,
     family: str | None = None,
     before_id: UUID | None = None,
-) -> list[Logged]:
+) -> list[StoredCallback]:
     """The newest callbacks that match, at most ``limit``."""
     statement = sa.select(callbacks).order_by(callbacks.c.id.desc()).limit(limit)
     filters = ((callbacks.c.task_id, task_id), (callbacks.c.disposition, disposition), (callbacks.c.family, family))
@@ -128,8 +128,8 @@ def list_page(
     return [_logged(row) for row in conn.execute(statement)]
 
 
-def _logged(row: Any) -> Logged:
-    return Logged(
+def _logged(row: Any) -> StoredCallback:
+    return StoredCallback(
         row.id,
         row.task_id,
         row.family,

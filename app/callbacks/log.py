@@ -4,7 +4,7 @@ import base64
 from uuid import UUID
 
 from app.callbacks import inbox
-from app.callbacks.inbox import Logged
+from app.callbacks.inbox import StoredCallback
 from app.context import Context
 from app.database.database import Database
 from app.documents.document import Document
@@ -37,7 +37,7 @@ async def page(
     return [callback_document(one) for one in found]
 
 
-def callback_document(logged: Logged) -> Document:
+def callback_document(logged: StoredCallback) -> Document:
     """A row of the inbound log, without its body."""
     return {
         "id": str(logged.id),

@@ -14,14 +14,14 @@ import structlog
 from app.audit import audit
 from app.audit.audit import Action, Actor, AuditEntry, new_entry
 from app.callbacks import inbox
-from app.callbacks.inbox import Logged
+from app.callbacks.inbox import StoredCallback
 from app.callbacks.log import callback_document
 from app.context import Context
 from app.documents.document import Document
 from app.errors import Conflict, GatewayError, NotFound
 from app.rules.loaded import Loaded
 from app.rules.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
-from app.rules.transition import Change, ChangeResult, Verdict
+from app.rules.transition import Change, ChangeResult, ObservationResult
 from app.tasks.apply import Applied, load_locked, save_locked, step_all
 from app.tempolor import decoding, wire
 from app.tempolor.kinds import FAMILIES
@@ -30,10 +30,10 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class ReplayResult:
     """``logged``: the row as it is now. ``changed``: the tasks that changed visibly."""
 
-    logged: Logged
+    logged: StoredCallback
     applied: Applied
     changed: tuple[UUID, ...] = ()
 
@@ -54,7 +54,7 @@ async def replay(context: Context, actor: Actor, callback_id: UUID, *, notify: b
     return {**callback_document(done.logged), "changed": [str(task_id) for task_id in done.changed]}
 
 
-def _observations(logged: Logged, readings: Sequence[Reading]) -> tuple[Observation, ...]:
+def _observations(logged: StoredCallback, readings: Sequence[Reading]) -> tuple[Observation, ...]:
     """What a stored callback says, as of the time of its first copy."""
     named_by = NamedBy.UNBOUND_TOKEN if logged.task_id is None else NamedBy.BOUND_TOKEN
     observed_us = to_us(logged.received_at)
@@ -71,7 +71,7 @@ def _hush(loaded: Loaded, applied: Applied) -> None:
 
 def _replay(
     conn: sa.Connection, context: Context, callback_id: UUID, audit_entry: AuditEntry, notify: bool
-) -> Replayed:
+) -> ReplayResult:
     logged = inbox.find(conn, callback_id)
     if logged is None:
         raise NotFound("there is no such callback")
@@ -94,15 +94,15 @@ def _replay(
     inbox.settle(conn, logged.id, disposition.value, None)
     save_locked(conn, unit, context.rules)
     changed = [task_id for task_id in applied.changed if unit.loaded.tasks[task_id].version > before.get(task_id, 0)]
-    return Replayed(replace(logged, disposition=disposition.value, detail=None), applied, tuple(sorted(changed)))
+    return ReplayResult(replace(logged, disposition=disposition.value, detail=None), applied, tuple(sorted(changed)))
 
 
-def _noted(conn: sa.Connection, logged: Logged, disposition: Disposition, detail: str | None) -> Replayed:
+def _noted(conn: sa.Connection, logged: StoredCallback, disposition: Disposition, detail: str | None) -> ReplayResult:
     """Note what became of a callback that applies to nothing."""
     inbox.settle(conn, logged.id, disposition.value, detail)
-    return Replayed(replace(logged, disposition=disposition.value, detail=detail), Applied())
+    return ReplayResult(replace(logged, disposition=disposition.value, detail=detail), Applied())
 
 
 def _disposition(outcome: ChangeResult | None) -> Disposition:
-    mismatched = outcome is not None and Verdict.MISMATCHED in outcome.verdicts
+    mismatched = outcome is not None and ObservationResult.MISMATCHED in outcome.observation_results
     return Disposition.MISMATCHED if mismatched else Disposition.APPLIED

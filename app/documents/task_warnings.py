@@ -10,7 +10,7 @@ from app.rules.status import ITEM_ORDER, SUB_ORDER, TaskStatus
 from app.rules.task import Item
 from app.rules.transition import MOST_ITEMS
 from app.rules.view import ArtifactStatus, ItemView
-from app.tasks.task_rows import Record
+from app.tasks.task_rows import TaskRecord
 from app.tempolor.slips import slips_in
 
 UNKNOWN_STATUS: Final = "unknown_status"
@@ -27,7 +27,7 @@ ITEMS_LEFT_OUT: Final = "items_left_out"
 """The task has as many items as one can have; further ones are not taken."""
 
 
-def warnings_of(record: Record, views: Sequence[tuple[Item, ItemView]], *, shortened: bool = False) -> list[str]:
+def warnings_of(record: TaskRecord, views: Sequence[tuple[Item, ItemView]], *, shortened: bool = False) -> list[str]:
     """Derive the warnings of a task with its items, each once; ``shortened``: its document does not show all that is
     kept. A new word is a rule here and a row in ``docs/integrate.md``."""
     items = [item for item, _ in views]

@@ -17,7 +17,7 @@ from app.database.database import Database
 from app.database.tables import drift
 from app.rules.timing import rfc3339
 from app.runtime import metrics
-from app.tempolor.drift import Found, Sort
+from app.tempolor.drift import DriftKind, Finding
 
 MOST_ROWS: Final = 1000
 MOST_PER_SORT: Final = 250
@@ -96,10 +96,10 @@ class Drift:
         self._kept = timedelta(days=kept_days)
         self._pending: dict[Key, Sightings] = {}
 
-    def note(self, names: Iterable[Found], now: datetime) -> None:
+    def note(self, names: Iterable[Finding], now: datetime) -> None:
         """Note the unknown names of one message."""
         for name in names:
-            if name.sort is not Sort.NETWORK:  # each callback comes from one, known or not
+            if name.sort is not DriftKind.NETWORK:  # each callback comes from one, known or not
                 _counter(name.sort.value).inc()
             seen = self._pending.get(name)
             if seen is None:
@@ -120,7 +120,7 @@ class Drift:
             self._pending = pending
             raise
 
-    def _note_new(self, unknown: Found, now: datetime) -> None:
+    def _note_new(self, unknown: Finding, now: datetime) -> None:
         key: Key = (unknown.sort.value, unknown.family, self._redact(unknown.name))
         if len(self._pending) >= MOST_PENDING:
             key = (unknown.sort.value, "", OTHERS)

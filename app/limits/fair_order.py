@@ -9,7 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from app.tasks import task_rows
-from app.tasks.task_rows import Record
+from app.tasks.task_rows import TaskRecord
 
 
 def in_turn(names: Sequence[str], last: str | None) -> list[str]:
@@ -31,10 +31,10 @@ def share(room: int, in_flight: Mapping[str, int], waiting: Sequence[str]) -> li
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class LockedTasks:
     """Locked tasks, and whose turn came last."""
 
-    records: list[Record]
+    records: list[TaskRecord]
     last_client: str | None
 
 
@@ -46,7 +46,7 @@ def lock_next(
     last_client: str | None,
     *,
     oldest: bool = False,
-) -> Taken:
+) -> LockedTasks:
     """Lock at most ``room`` queued tasks that are due, shared out between the clients by what each has in flight,
     and among equals by turns; or (``oldest``) those that have been due longest, whosever they are.
 
@@ -54,11 +54,11 @@ def lock_next(
     the clients that wait and with ``room``, not with the tasks that wait.
     """
     if room <= 0:
-        return Taken([], last_client)
+        return LockedTasks([], last_client)
     if oldest:
-        return Taken(task_rows.lock_queued(conn, now, room), last_client)
+        return LockedTasks(task_rows.lock_queued(conn, now, room), last_client)
     waiting = in_turn(task_rows.waiting(conn, now), last_client)
-    found: dict[str, list[Record]] = {}
+    found: dict[str, list[TaskRecord]] = {}
     exhausted: set[str] = set()
     while True:
         others = [name for name in waiting if name not in exhausted]
@@ -72,5 +72,5 @@ def lock_next(
                     short.add(name)
         if not short:
             records = [record for records in found.values() for record in records]
-            return Taken(records, served[-1] if served else last_client)
+            return LockedTasks(records, served[-1] if served else last_client)
         exhausted |= short

@@ -69,7 +69,7 @@ class HoldState:
     unknown_tasks: tuple[str, ...] = field(default_factory=tuple)
 
 
-GOING: Final = HoldState()
+NO_HOLD: Final = HoldState()
 
 
 def allowed(hold_state: HoldState, now: datetime, in_flight: int) -> int | None:
@@ -224,9 +224,9 @@ def dump(hold_state: HoldState) -> dict[str, Any]:
 
 
 def load(document: dict[str, Any]) -> HoldState:
-    """From JSON; an empty object is ``GOING``."""
+    """From JSON; an empty object is ``NO_HOLD``."""
     if not document:
-        return GOING
+        return NO_HOLD
     held = document.get("hold")
     hold_ = None
     if held:

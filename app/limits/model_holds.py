@@ -19,12 +19,12 @@ import structlog
 from app.database import dialect
 from app.database.tables import tasks
 from app.limits import breakers, model_breaker
-from app.limits.fair_order import Taken, lock_next
+from app.limits.fair_order import LockedTasks, lock_next
 from app.limits.model_breaker import Breaker, ModelKey, key_of
 from app.rules.policy import Policy
 from app.rules.timing import later
 from app.tasks import task_rows
-from app.tasks.task_rows import Record, record_of
+from app.tasks.task_rows import TaskRecord, record_of
 from app.tempolor.answers import Accepted, Refused, SubmitAnswer, Unknown
 from app.tempolor.codes import Remedy
 from app.tempolor.kinds import sent_model
@@ -55,7 +55,7 @@ def unpark(conn: sa.Connection, key: str, now: datetime, limit: int) -> int:
     return len(ids)
 
 
-def lock_first(conn: sa.Connection, key: str) -> Record | None:
+def lock_first(conn: sa.Connection, key: str) -> TaskRecord | None:
     """Lock the oldest of the tasks of a key that were sent the fewest times: one that can never be accepted must not
     be the only probe there is. None if there is none, or another transaction holds it."""
     these = sa.select(tasks).where(tasks.c.parked_as == key, _QUEUED)
@@ -91,28 +91,28 @@ PARKED_S: Final = 3600.0
 MOST_MOVED: Final = 100
 """Tasks that one transaction parks or makes due again."""
 
-Held = dict[ModelKey, Breaker]
+OpenBreakers = dict[ModelKey, Breaker]
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Sendable:
+class SendableTasks:
     """Locked tasks that may be sent, and whose turn came last. ``moved``: tasks were parked or made due again, and
     there may be more of them."""
 
-    records: list[Record]
+    records: list[TaskRecord]
     last_client: str | None
     moved: bool
 
 
-def key_of_task(record: Record, policy: Policy) -> ModelKey:
+def key_of_task(record: TaskRecord, policy: Policy) -> ModelKey:
     """What a queued task would be sent as now."""
     kind = record.task.kind
     return key_of(kind, sent_model(kind, record.input.params, policy.model_aliases))
 
 
-def held(conn: sa.Connection, policy: Policy) -> Held:
+def held(conn: sa.Connection, policy: Policy) -> OpenBreakers:
     """What is held, but for models in whose place this process sends another one."""
     return {key: one for key, one in breakers.held(conn).items() if key.model not in policy.model_aliases}
 
@@ -126,7 +126,7 @@ def lock_sendable(
     last_client: str | None,
     *,
     oldest: bool,
-) -> Sendable:
+) -> SendableTasks:
     """As ``lock_next``, without the tasks of what is held, of which the probes that are due go first. Call it under
     the lock of the limit."""
     holds = held(conn, policy)
@@ -138,7 +138,7 @@ def lock_sendable(
         moved = True
         taken = lock_next(conn, now, room, in_flight, last_client, oldest=oldest)
     free = [record for record in taken.records if key_of_task(record, policy) not in holds]
-    return Sendable([*probes, *free], taken.last_client, moved)
+    return SendableTasks([*probes, *free], taken.last_client, moved)
 
 
 def breaker_after(
@@ -193,7 +193,7 @@ def next_probe_at(breaker: Breaker, now: datetime) -> datetime | None:
     return None if out or breaker.probe_at is None else max(breaker.probe_at, now)
 
 
-def _unpark_others(conn: sa.Connection, holds: Held, now: datetime) -> bool:
+def _unpark_others(conn: sa.Connection, holds: OpenBreakers, now: datetime) -> bool:
     """Make tasks due again that are parked under what is not held (any more)."""
     still = {key.text for key in holds}
     left = MOST_MOVED
@@ -203,8 +203,10 @@ def _unpark_others(conn: sa.Connection, holds: Held, now: datetime) -> bool:
     return left < MOST_MOVED
 
 
-def _lock_probes(conn: sa.Connection, holds: Held, policy: Policy, now: datetime, room: int) -> list[Record]:
-    probes: list[Record] = []
+def _lock_probes(
+    conn: sa.Connection, holds: OpenBreakers, policy: Policy, now: datetime, room: int
+) -> list[TaskRecord]:
+    probes: list[TaskRecord] = []
     for key, one in holds.items():
         if len(probes) >= room or not model_breaker.probe_is_due(one, now):
             continue
@@ -215,7 +217,9 @@ def _lock_probes(conn: sa.Connection, holds: Held, policy: Policy, now: datetime
     return probes
 
 
-def _park(conn: sa.Connection, taken: Taken, holds: Held, policy: Policy, now: datetime, *, oldest: bool) -> bool:
+def _park(
+    conn: sa.Connection, taken: LockedTasks, holds: OpenBreakers, policy: Policy, now: datetime, *, oldest: bool
+) -> bool:
     """Park what a claim found of what is held, and what else stands next in the same clients' queues."""
     found = {record.task.id: record for record in _waiting_in(taken.records, holds, policy)}
     clients = dict.fromkeys(None if oldest else record.task.client_name for record in found.values())
@@ -231,5 +235,5 @@ def _park(conn: sa.Connection, taken: Taken, holds: Held, policy: Policy, now: d
     return bool(found)
 
 
-def _waiting_in(records: Sequence[Record], holds: Held, policy: Policy) -> list[Record]:
+def _waiting_in(records: Sequence[TaskRecord], holds: OpenBreakers, policy: Policy) -> list[TaskRecord]:
     return [record for record in records if key_of_task(record, policy) in holds]

@@ -10,7 +10,7 @@ import structlog
 from app.database.database import Database
 from app.limits import limits
 from app.limits.limits import Limit
-from app.rules.operating import Absences, Operating, Sign, beat
+from app.rules.operating import Absences, Heartbeat, Operating, beat
 from app.runtime.clock import Clock
 from app.tasks import timeline
 
@@ -39,12 +39,12 @@ class Timekeeper:
         """Give a sign, if it is time for one or the clock was set; ``known`` is what is known then. Raises
         ``Unavailable``."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
-        last, sign = self._last_beat, Sign(now)
+        last, sign = self._last_beat, Heartbeat(now)
         if last is not None:
             passed_s = (now - last.at).total_seconds()
             if 0 <= passed_s < BEAT_S:
                 return
-            sign = Sign(now, last.at, passed_s - (monotonic - last.monotonic))
+            sign = Heartbeat(now, last.at, passed_s - (monotonic - last.monotonic))
         before, self.known = await db.write(_keep, sign)
         self._last_beat = _Beat(now, monotonic)
         _tell(before, self.known, now)
@@ -60,7 +60,7 @@ def absences(conn: sa.Connection, now: datetime) -> Absences:
     return limits.read(conn)[Limit.QUERY].operating.absences_until(now)
 
 
-def _keep(conn: sa.Connection, sign: Sign) -> tuple[Operating, Operating]:
+def _keep(conn: sa.Connection, sign: Heartbeat) -> tuple[Operating, Operating]:
     """Take a sign of life under the lock of the query limit. The first one ever: an earlier release gave none, and
     the last thing that happened shows when somebody was there."""
     limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]

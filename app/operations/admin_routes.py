@@ -50,13 +50,13 @@ async def list_audit(
     return json_answer(cursors.page(acts, limit, filters))
 
 
-Sort = Literal["field", "event", "status", "code", "shape", "header", "network"]
+DriftKind = Literal["field", "event", "status", "code", "shape", "header", "network"]
 
 
 class Drift(BaseModel):
     """One unknown name. `family` is null where it belongs to none; `(others)` counts what there was no room for."""
 
-    sort: Sort
+    sort: DriftKind
     family: str | None
     name: str
     first_seen_at: datetime
@@ -72,7 +72,7 @@ class DriftPage(BaseModel):
 @router.get(
     "/drift", response_model=DriftPage, summary="List what the vendor said that nobody knew", tags=["Admin: callbacks"]
 )
-async def list_drift(_admin: TheAdmin, context: TheContext, sort: Sort | None = None) -> Response:
+async def list_drift(_admin: TheAdmin, context: TheContext, sort: DriftKind | None = None) -> Response:
     """Fields, events, statuses, business codes, list shapes and headers that are not documented, and the networks that
     callbacks come from: names only, what was seen last first. There are a thousand at most, so it is one page."""
     return json_answer({"data": await drift_log.listed(context.db, sort), "next_cursor": None})

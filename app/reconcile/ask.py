@@ -19,7 +19,7 @@ from app.limits.hold import HoldState, Reason
 from app.limits.limits import Limit
 from app.limits.signs_of_life import absences
 from app.reconcile import questions
-from app.reconcile.questions import Span, spend
+from app.reconcile.questions import ClaimTimes, spend
 from app.rules.observation import Observation, Reading, Source, to_us
 from app.rules.schedule import SUSPECT
 from app.rules.timing import interval_s, later
@@ -28,7 +28,7 @@ from app.runtime import metrics, traces
 from app.runtime.loops import Background
 from app.tasks import items, store
 from app.tasks.apply import Applied, apply, load_locked, save_locked, step_all
-from app.tasks.items import Asked, Postponed
+from app.tasks.items import ClaimedItem, Postponed
 from app.tempolor.answers import Answered, QueryAnswer, Spoiled, Unanswered, fault_of
 from app.tempolor.client import QUERY_TIMEOUT_S
 from app.tempolor.kinds import FAMILIES, QUERY_BATCH
@@ -44,13 +44,13 @@ class Question:
     """Items of one family, claimed until ``leased_until``."""
 
     family: str
-    asked: tuple[Asked, ...]
+    asked: tuple[ClaimedItem, ...]
     asked_at: datetime
     leased_until: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ClaimResult:
     """A claimed question, or how many seconds until one may be claimed (None: nothing is due). ``held``: why none
     may be."""
 
@@ -110,7 +110,7 @@ async def ask(context: Context, db: Database, question: Question, started: float
     return answer
 
 
-def unheard_of(question: Question, answer: QueryAnswer) -> tuple[Asked, ...]:
+def unheard_of(question: Question, answer: QueryAnswer) -> tuple[ClaimedItem, ...]:
     """The items of which an answer says nothing."""
     answered = {seen.key for seen in _observations(question, answer)}
     return tuple(one for one in question.asked if one.key not in answered)
@@ -160,7 +160,9 @@ def take(
     return apply(conn, changes, context.rules, skip_locked=skip_locked)
 
 
-def claim(conn: sa.Connection, context: Context, now: datetime, wanted: questions.Known | None = None) -> Turn:
+def claim(
+    conn: sa.Connection, context: Context, now: datetime, wanted: questions.LastQueried | None = None
+) -> ClaimResult:
     """Claim a question, if the rate and the hold allow one and something is due; or one about the items that
     are ``wanted`` (of one family), due or not, unless it is the turn of what is due (see ``permits``).
 
@@ -168,21 +170,21 @@ def claim(conn: sa.Connection, context: Context, now: datetime, wanted: question
     """
     limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
     if holds.allowed(limit.hold_state, now, 0) == 0:
-        return Turn(None, held=limit.hold_state)
+        return ClaimResult(None, held=limit.hold_state)
     if limit.not_before_at is not None and limit.not_before_at > now:
-        return Turn(None, (limit.not_before_at - now).total_seconds())
+        return ClaimResult(None, (limit.not_before_at - now).total_seconds())
     policy = context.policy
     leased_until = later(now, policy.lease_s)
     soon = later(now, policy.interval_s / 5)
-    permit, asked = spend(conn, limit.last_permit, wanted, Span(now, soon, leased_until), QUERY_BATCH)
+    permit, asked = spend(conn, limit.last_permit, wanted, ClaimTimes(now, soon, leased_until), QUERY_BATCH)
     if not asked:
-        return Turn(None)
+        return ClaimResult(None)
     hold_state = holds.probing(limit.hold_state, leased_until)
     not_before_at = later(now, 1 / policy.query_rate_per_s)
     limits.save(
         conn, Limit.QUERY, replace(limit, hold_state=hold_state, not_before_at=not_before_at, last_permit=permit)
     )
-    return Turn(Question(asked[0].family, tuple(asked), now, leased_until))
+    return ClaimResult(Question(asked[0].family, tuple(asked), now, leased_until))
 
 
 def note_answer(conn: sa.Connection, context: Context, answer: QueryAnswer, now: datetime) -> None:
@@ -270,7 +272,7 @@ def _halves(context: Context, question: Question, now: datetime) -> list[Postpon
     ]
 
 
-def _next_try(context: Context, asked: Asked, now: datetime) -> datetime:
+def _next_try(context: Context, asked: ClaimedItem, now: datetime) -> datetime:
     return later(now, interval_s(asked.attempts + 1, context.rules.jitter(), context.policy))
 
 
@@ -298,7 +300,7 @@ def _observations(question: Question, answer: QueryAnswer) -> list[Observation]:
     ]
 
 
-def _unknown(question: Question, asked: Asked) -> Observation:
+def _unknown(question: Question, asked: ClaimedItem) -> Observation:
     return Observation(
         question.family,
         Reading(asked.item_id),

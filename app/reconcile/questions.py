@@ -19,18 +19,18 @@ from app.rules.schedule import SUSPECT
 from app.rules.status import ITEM_FINAL
 from app.rules.timing import FAR
 from app.tasks import store
-from app.tasks.items import Asked, claim_due, lease, lock_due, unleased
+from app.tasks.items import ClaimedItem, claim_due, lease, lock_due, unleased
 from app.tasks.store import ItemKey
 
-Known = Mapping[ItemKey, datetime | None]
+LastQueried = Mapping[ItemKey, datetime | None]
 """Items, each with when it was asked about last, as far as the asker knows."""
 
 _FINAL: Final = [status.value for status in ITEM_FINAL]
 
 
 def claim_some(
-    conn: sa.Connection, known: Known, now: datetime, soon: datetime, lease_until: datetime, limit: int
-) -> list[Asked]:
+    conn: sa.Connection, known: LastQueried, now: datetime, soon: datetime, lease_until: datetime, limit: int
+) -> list[ClaimedItem]:
     """Claim a full question about some of these items of one family, due or not: those of one group that are open,
     that nobody asks about, and that have had no answer since that of ``known``; and others of their family and
     group that are due by ``soon``. Call it under the lock of the query limit, as every claim."""
@@ -45,7 +45,7 @@ def claim_some(
         return []
     first = rows[0]
     rows = [row for row in rows if row.query_group == first.query_group][:limit]
-    found = {(row.family, row.item_id): Asked(row.family, row.item_id, row.query_attempts) for row in rows}
+    found = {(row.family, row.item_id): ClaimedItem(row.family, row.item_id, row.query_attempts) for row in rows}
     for one in lock_due(conn, first.family, first.query_group, now, soon, limit):
         if len(found) < limit:
             found.setdefault(one.key, one)
@@ -53,7 +53,9 @@ def claim_some(
     return list(found.values())
 
 
-def claim_known(conn: sa.Connection, now: datetime, soon: datetime, lease_until: datetime, limit: int) -> list[Asked]:
+def claim_known(
+    conn: sa.Connection, now: datetime, soon: datetime, lease_until: datetime, limit: int
+) -> list[ClaimedItem]:
     """As ``items.claim_due``, of the items that are no suspects."""
     return claim_due(conn, now, soon, lease_until, limit, but=SUSPECT)
 
@@ -65,7 +67,7 @@ def is_suspect(conn: sa.Connection, key: ItemKey) -> bool:
     return conn.scalar(sa.select(items.c.query_group).where(matches)) == SUSPECT
 
 
-def unanswered(conn: sa.Connection, known: Known) -> set[ItemKey]:
+def unanswered(conn: sa.Connection, known: LastQueried) -> set[ItemKey]:
     """Which of some items of one family are open, and have had no answer since that of ``known``."""
     statement = sa.select(items.c.family, items.c.item_id, items.c.last_query_at).where(
         _named(conn, known), items.c.query_due_at.is_not(None)
@@ -73,7 +75,7 @@ def unanswered(conn: sa.Connection, known: Known) -> set[ItemKey]:
     return {(row.family, row.item_id) for row in conn.execute(statement) if _is_open(row, known)}
 
 
-def _is_open(row: Any, known: Known) -> bool:
+def _is_open(row: Any, known: LastQueried) -> bool:
     """Nobody has answered about the item meanwhile."""
     return bool(row.last_query_at == known[(row.family, row.item_id)])
 
@@ -130,7 +132,7 @@ class Permit(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ClaimTimes:
     """The times of a claim: what is due by ``now`` is asked about, filled with what is by ``soon``."""
 
     now: datetime
@@ -139,8 +141,8 @@ class Span:
 
 
 def spend(
-    conn: sa.Connection, last: str | None, wanted: Known | None, span: Span, limit: int
-) -> tuple[Permit, list[Asked]]:
+    conn: sa.Connection, last: str | None, wanted: LastQueried | None, span: ClaimTimes, limit: int
+) -> tuple[Permit, list[ClaimedItem]]:
     """Claim a question about at most ``limit`` items, and say what the permit was spent on; no items if there is
     nothing to ask. ``last``: what the permit before was spent on; ``wanted``: see ``reconcile.claim``.
 

@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class OpenItem:
     """An item about which the vendor can be asked: when it was last, and when it would be next; None for one that is
     settled, and of which a link has expired."""
 
@@ -56,7 +56,7 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class PendingQuestion:
     """A question about what is wanted, under way."""
 
     question: Question
@@ -108,7 +108,7 @@ class Refresher:
         await asyncio.gather(*refreshing, return_exceptions=True)
         await self._asking.finish(timeout_s)
 
-    async def _refresh(self, client_name: str, task_id: UUID, known: dict[ItemKey, Open]) -> None:
+    async def _refresh(self, client_name: str, task_id: UUID, known: dict[ItemKey, OpenItem]) -> None:
         context = self._context
         settled = [key for key, one in known.items() if one.planned_at is None]
         if not settled:
@@ -121,7 +121,7 @@ class Refresher:
             # Whatever came of it, it must not begin a series of questions.
             context.committed(await context.db.write(_settle_again, context, task_id))
 
-    async def _ask_all(self, client_name: str, known: dict[ItemKey, Open]) -> None:
+    async def _ask_all(self, client_name: str, known: dict[ItemKey, OpenItem]) -> None:
         context = self._context
         end = context.clock.monotonic() + PATIENCE_S
         pending = {key: one.last_query_at for key, one in known.items()}
@@ -136,7 +136,9 @@ class Refresher:
             if pending and asking is None:
                 await context.clock.sleep(min(POLL_S, max(0.0, end - context.clock.monotonic())))
 
-    async def _ask_in_turn(self, pending: questions.Known, known: dict[ItemKey, Open], end: float) -> Asking | None:
+    async def _ask_in_turn(
+        self, pending: questions.LastQueried, known: dict[ItemKey, OpenItem], end: float
+    ) -> PendingQuestion | None:
         """Ask about what nobody asks about yet, as soon as there is a permit for it. What is due has its turns: it
         is asked about meanwhile, and nobody waits for its answer. None if somebody asks about all of it."""
         context = self._context
@@ -160,11 +162,11 @@ class Refresher:
             if any(one.key in pending for one in turn.question.asked):
                 return asking
 
-    def _begin(self, question: Question, started: float, planned: dict[ItemKey, datetime]) -> Asking:
+    def _begin(self, question: Question, started: float, planned: dict[ItemKey, datetime]) -> PendingQuestion:
         done = asyncio.Event()
         answer = self._asking.start(self._ask(question, started, planned), f"refresh {question.family}")
         answer.add_done_callback(lambda _task: done.set())
-        return Asking(question, answer, done)
+        return PendingQuestion(question, answer, done)
 
     async def _ask(self, question: Question, started: float, planned: dict[ItemKey, datetime]) -> QueryAnswer | None:
         answer = await ask(self._context, self._context.db, question, started)
@@ -193,7 +195,7 @@ def _failed(error: BaseException) -> None:
 
 def _open_items(
     conn: sa.Connection, context: Context, task_id: UUID, client_name: str | None
-) -> tuple[str, dict[ItemKey, Open]]:
+) -> tuple[str, dict[ItemKey, OpenItem]]:
     """Whose the task is, and what of it can be asked about: what is open while the task has not ended, and what a
     link of has expired. What else is missing of an ended one is the reconciler's to ask for."""
     found = task_rows.find(conn, task_id, client_name)
@@ -204,7 +206,7 @@ def _open_items(
     task, now, ended = found.task, context.clock.now(), found.task.status in TASK_FINAL
     shape = FAMILIES[task.family].shape
     known = {
-        item.key: Open(item.last_query_at, item.query_due_at)
+        item.key: OpenItem(item.last_query_at, item.query_due_at)
         for item in store.items_of(conn, [task_id])
         if (item.query_due_at is not None and not ended)
         or has_expired_link(view_item(item, task, shape, context.policy), shape, now)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from app.rules.loaded import Ended, EndedBy, Loaded, Rules
+from app.rules.loaded import EndedBy, ItemEnded, Loaded, Rules
 from app.rules.observation import Source
 from app.rules.operating import Absences, absent_s
 from app.rules.policy import Policy
@@ -57,7 +57,7 @@ def derive(
     _note_times(task, at)
     for item, step in steps:
         if step.final and item.status not in ITEM_FINAL:
-            loaded.ended.append(Ended(task, item, _ended_by(loaded, task, item, step, rules)))
+            loaded.ended.append(ItemEnded(task, item, _ended_by(loaded, task, item, step, rules)))
         status_before, due_before = item.status, item.query_due_at
         item.status = step.status
         plan_query(item, step, task, at, policy)

@@ -94,7 +94,7 @@ class ItemState(msgspec.Struct):
         return name in self.values or name in self.large
 
 
-class Joined(msgspec.Struct):
+class JoinResult(msgspec.Struct):
     """The state after a join, and what the join did.
 
     ``changed``: visible fields with (before, after), large values as digests; ``touched``: anything at all
@@ -112,10 +112,10 @@ class Joined(msgspec.Struct):
     superseded: bool = False
 
 
-def join(before: ItemState, seen: Observation) -> Joined:
+def join(before: ItemState, seen: Observation) -> JoinResult:
     """Join one observation into a state. Pure: ``before`` is not changed; nothing the vendor says raises."""
     state = before.copy()
-    out = Joined(state, {}, False, {})
+    out = JoinResult(state, {}, False, {})
     _join_sightings(out, seen)
     if not seen.unknown:
         _join_statuses(out, seen)
@@ -126,7 +126,7 @@ def join(before: ItemState, seen: Observation) -> Joined:
     return out
 
 
-def _join_sightings(out: Joined, seen: Observation) -> None:
+def _join_sightings(out: JoinResult, seen: Observation) -> None:
     state, at = out.state, seen.observed_us
     if seen.unknown:
         if state.unknown_us is None or at > state.unknown_us:
@@ -135,7 +135,7 @@ def _join_sightings(out: Joined, seen: Observation) -> None:
         state.sighted_us, out.touched = at, True
 
 
-def _join_statuses(out: Joined, seen: Observation) -> None:
+def _join_statuses(out: JoinResult, seen: Observation) -> None:
     for name, theirs in seen.reading.statuses.items():
         ours = out.state.statuses.get(name)
         best = later_status(name, ours, theirs)
@@ -144,7 +144,7 @@ def _join_statuses(out: Joined, seen: Observation) -> None:
             out.changed[name] = (ours, best)
 
 
-def _join_urls(out: Joined, seen: Observation) -> None:
+def _join_urls(out: JoinResult, seen: Observation) -> None:
     for name, url in seen.reading.urls.items():
         shown = out.state.latest_url(name)
         urls = out.state.urls.setdefault(name, {})
@@ -160,7 +160,7 @@ def _join_urls(out: Joined, seen: Observation) -> None:
             out.changed[name] = (shown and shown[0], now_shown and now_shown[0])
 
 
-def _join_values(out: Joined, seen: Observation) -> None:
+def _join_values(out: JoinResult, seen: Observation) -> None:
     state, at = out.state, seen.observed_us
     for name, value in seen.reading.values.items():
         held = state.values.get(name)
@@ -197,7 +197,7 @@ def _is_same(ours: Any, theirs: Any) -> bool:
     return kind is type(theirs) and kind in _PLAIN and bool(ours == theirs)
 
 
-def _has_room(out: Joined, key: str) -> bool:
+def _has_room(out: JoinResult, key: str) -> bool:
     """Whether a new key is kept. Of the fields that nobody knows the least names are: what is kept of a set of fields
     must not depend on their order either."""
     state = out.state
@@ -226,7 +226,7 @@ def _held(state: ItemState, name: str) -> tuple[int, str | None]:
     return 0, None
 
 
-def _join_event(out: Joined, seen: Observation) -> None:
+def _join_event(out: JoinResult, seen: Observation) -> None:
     if seen.reading.event is None:
         return
     events, event, at = out.state.events, seen.reading.event, seen.observed_us

@@ -31,7 +31,7 @@ class Rules:
     new_id: Callable[[], UUID]
 
 
-class Arrival(msgspec.Struct, frozen=True):
+class DelaySample(msgspec.Struct, frozen=True):
     """A callback's event came for the first time: a sample of the vendor's timing, since the event before it, or
     (stage 0) since the claim."""
 
@@ -40,7 +40,7 @@ class Arrival(msgspec.Struct, frozen=True):
     delay_s: float
 
 
-class Moved(msgspec.Struct, frozen=True):
+class StatusChange(msgspec.Struct, frozen=True):
     """The status of a task before and after one change."""
 
     task: Task
@@ -78,7 +78,7 @@ class EndedBy(StrEnum):
     """The vendor does not know it."""
 
 
-class Ended(msgspec.Struct, frozen=True):
+class ItemEnded(msgspec.Struct, frozen=True):
     """An item became final."""
 
     task: Task
@@ -101,8 +101,8 @@ class Loaded:
     dirty_tasks: set[UUID] = field(default_factory=set)
     dirty_items: set[ItemKey] = field(default_factory=set)
     removed: set[UUID] = field(default_factory=set)
-    arrivals: list[Arrival] = field(default_factory=list)
-    moves: list[Moved] = field(default_factory=list)
+    delay_samples: list[DelaySample] = field(default_factory=list)
+    status_changes: list[StatusChange] = field(default_factory=list)
     milestones: list[Milestone] = field(default_factory=list)
     copy_jobs: list[CopyJob] = field(default_factory=list)
     new_links: dict[ItemKey, frozenset[str]] = field(default_factory=dict)
@@ -111,7 +111,7 @@ class Loaded:
     """Items that belong to another task now."""
     sources: dict[ItemKey, Source] = field(default_factory=dict)
     """Who spoke of an item last."""
-    ended: list[Ended] = field(default_factory=list)
+    ended: list[ItemEnded] = field(default_factory=list)
     visible: dict[UUID, VisibleState] = field(default_factory=dict)
 
     def add_task(self, task: Task) -> None:

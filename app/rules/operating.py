@@ -33,7 +33,7 @@ Absences = tuple[Absence, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
+class Heartbeat:
     """A sign of life of one process. ``last_at``: when it gave its last one; ``stepped_s``: by how much its clock has
     been set forward since (below 0: back)."""
 
@@ -58,7 +58,7 @@ class Operating:
         return (*self.absences, Absence(later(self.beat_at, STEP_S), now, jumped=True))
 
 
-def beat(before: Operating, sign: Sign) -> Operating:
+def beat(before: Operating, sign: Heartbeat) -> Operating:
     """Take a sign of life."""
     now, beat_at = sign.at, before.beat_at
     if beat_at is not None and beat_at > later(now, BACK_S):

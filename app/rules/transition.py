@@ -14,8 +14,8 @@ import msgspec
 from app.rules.client import EXTERNAL
 from app.rules.copies import CopyResult, note_asked, note_copy, plan_copies
 from app.rules.derive import derive, visible_state
-from app.rules.join import Joined, join
-from app.rules.loaded import Arrival, Loaded, Milestone, Moved, Rules
+from app.rules.join import JoinResult, join
+from app.rules.loaded import DelaySample, Loaded, Milestone, Rules, StatusChange
 from app.rules.observation import NamedBy, Observation, Source, earlier, from_us, to_us
 from app.rules.operating import Absences, absent_s
 from app.rules.schedule import is_ahead, plan_after_answer, plan_after_contact, set_back
@@ -33,7 +33,7 @@ MOST_NAMED = 24
 MOST_NAME_CHARS = 64
 
 
-class Verdict(StrEnum):
+class ObservationResult(StrEnum):
     """What became of one observation."""
 
     APPLIED = "applied"
@@ -62,10 +62,10 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class ChangeResult(msgspec.Struct, frozen=True):
-    """``verdicts``: one for each observation, in order. ``rejected``: the submission's guard refused the event.
-    ``task_ids``: the tasks that the change reached."""
+    """``observation_results``: one for each observation, in order. ``rejected``: the submission's guard refused the
+    event. ``task_ids``: the tasks that the change reached."""
 
-    verdicts: tuple[Verdict, ...]
+    observation_results: tuple[ObservationResult, ...]
     rejected: bool
     task_ids: tuple[UUID, ...]
 
@@ -77,7 +77,7 @@ def step(loaded: Loaded, change: Change, rules: Rules) -> ChangeResult:
     if change.task_id is not None and (task := loaded.tasks.get(change.task_id)):
         _touch(loaded, task, rules, touched)
         rejected = _advance(loaded, task, change, rules)
-    verdicts = tuple(_observe(loaded, change, seen, rules, touched) for seen in change.observations)
+    observation_results = tuple(_observe(loaded, change, seen, rules, touched) for seen in change.observations)
     for result in change.copies:
         if change.task_id in touched and (note := note_copy(loaded, result)) is not None:
             touched[change.task_id].append(note)
@@ -86,7 +86,7 @@ def step(loaded: Loaded, change: Change, rules: Rules) -> ChangeResult:
             late = rejected and task_id == change.task_id
             effective = msgspec.structs.replace(change, detail={**change.detail, "late": True}) if late else change
             _conclude(loaded, loaded.tasks[task_id], effective, notes, rules)
-    return ChangeResult(verdicts, rejected, tuple(touched))
+    return ChangeResult(observation_results, rejected, tuple(touched))
 
 
 def _touch(loaded: Loaded, task: Task, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]) -> None:
@@ -104,7 +104,7 @@ def _advance(loaded: Loaded, task: Task, change: Change, rules: Rules) -> bool:
 
 def _observe(
     loaded: Loaded, change: Change, seen: Observation, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]
-) -> Verdict:
+) -> ObservationResult:
     item, verdict = _find_or_bind(loaded, change, seen, rules, touched)
     if item is None:
         return verdict
@@ -118,7 +118,7 @@ def _observe(
     if joined.first_event and seen.fresh and not task.external:
         arrival = _arrival(task, item, seen, joined.since_event_us)
         if arrival.delay_s <= rules.policy.deadline_s:
-            loaded.arrivals.append(arrival)  # else a clock was set, or we were away: no habit of the vendor's
+            loaded.delay_samples.append(arrival)  # else a clock was set, or we were away: no habit of the vendor's
     _keep(loaded, item, joined, rules)
     loaded.sources[item.key] = seen.source
     _note_contact(item, task, seen, bool(joined.changed), change.at, rules)
@@ -136,7 +136,7 @@ def _observe(
     return verdict
 
 
-def _keep(loaded: Loaded, item: Item, joined: Joined, rules: Rules) -> None:
+def _keep(loaded: Loaded, item: Item, joined: JoinResult, rules: Rules) -> None:
     item.state = joined.state
     if rules.policy.archives and (links := rules.shape_of(item.family).url_fields & joined.changed.keys()):
         loaded.new_links[item.key] = loaded.new_links.get(item.key, frozenset()) | links
@@ -149,14 +149,14 @@ def _keep(loaded: Loaded, item: Item, joined: Joined, rules: Rules) -> None:
 
 def _find_or_bind(
     loaded: Loaded, change: Change, seen: Observation, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]
-) -> tuple[Item | None, Verdict]:
+) -> tuple[Item | None, ObservationResult]:
     """The item that an observation speaks of, bound to the task that names it most strongly."""
     item = loaded.items.get(seen.key)
     if seen.named_by is NamedBy.NOBODY:
-        return (item, Verdict.APPLIED) if item else (None, Verdict.UNKNOWN_ITEM)
+        return (item, ObservationResult.APPLIED) if item else (None, ObservationResult.UNKNOWN_ITEM)
     claimant = loaded.tasks.get(change.task_id) if change.task_id else None
     if item is None and claimant is not None and len(loaded.items_of(claimant)) >= MOST_ITEMS:
-        return None, Verdict.MISMATCHED
+        return None, ObservationResult.MISMATCHED
     if item is None:
         task = claimant or new_external(loaded, change.at, seen.family, EXTERNAL, rules)
         _touch(loaded, task, rules, touched)
@@ -164,17 +164,17 @@ def _find_or_bind(
         item.created_at = change.at
         if task.submission in _NOT_SENT:
             touched[task.id].append({"item_id": item.item_id, "flag": f"named_while_{task.submission}"})
-        return item, Verdict.APPLIED
+        return item, ObservationResult.APPLIED
     owner = loaded.tasks[item.task_id]
     if claimant is None:
-        return (item, Verdict.APPLIED) if owner.external else (None, Verdict.MISMATCHED)
+        return (item, ObservationResult.APPLIED) if owner.external else (None, ObservationResult.MISMATCHED)
     if owner.id == claimant.id:
         item.named_by = max(item.named_by, seen.named_by)
-        return item, Verdict.APPLIED
+        return item, ObservationResult.APPLIED
     if seen.named_by <= item.named_by:
-        return None, Verdict.MISMATCHED
+        return None, ObservationResult.MISMATCHED
     _take_over(loaded, item, owner, claimant, seen.named_by, rules, touched)
-    return item, Verdict.APPLIED
+    return item, ObservationResult.APPLIED
 
 
 _NOT_SENT = (Submission.QUEUED, Submission.REFUSED, Submission.CANCELED)
@@ -218,11 +218,11 @@ def new_external(loaded: Loaded, at: datetime, family: str, client_name: str, ru
     return task
 
 
-def _arrival(task: Task, item: Item, seen: Observation, since_event_us: int | None) -> Arrival:
+def _arrival(task: Task, item: Item, seen: Observation, since_event_us: int | None) -> DelaySample:
     stage = len(item.state.events)
     if since_event_us is None:
         since_event_us = seen.observed_us - to_us(task.claimed_at or task.created_at)
-    return Arrival(task.kind, stage, max(since_event_us, 0) / 1_000_000)
+    return DelaySample(task.kind, stage, max(since_event_us, 0) / 1_000_000)
 
 
 def _note_contact(item: Item, task: Task, seen: Observation, news: bool, now: datetime, rules: Rules) -> None:
@@ -272,11 +272,11 @@ def _answered(item: Item, seen: Observation, *, news: bool) -> dict[str, Any]:
 
 def _describe(changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
     """Statuses with before and after, other fields by name: values can be large, and URLs are signed."""
-    moves = {name: list(pair) for name, pair in changed.items() if name.endswith("status")}
-    names = sorted(name for name in changed if name not in moves)
+    status_changes = {name: list(pair) for name, pair in changed.items() if name.endswith("status")}
+    names = sorted(name for name in changed if name not in status_changes)
     listed = {"fields": [name[:MOST_NAME_CHARS] for name in names[:MOST_NAMED]]} if names else {}
     more = {"more_fields": len(names) - MOST_NAMED} if len(names) > MOST_NAMED else {}
-    return ({"statuses": moves} if moves else {}) | listed | more
+    return ({"statuses": status_changes} if status_changes else {}) | listed | more
 
 
 def _is_wanted(task: Task, milestone: str) -> bool:
@@ -324,4 +324,4 @@ def _conclude(loaded: Loaded, task: Task, change: Change, notes: list[dict[str, 
                 detail["more_notes"] = len(notes) - MOST_NAMED
         loaded.entries.setdefault(task.id, []).append(Entry(at, name, detail | (moved if last else {})))
     if moved:
-        loaded.moves.append(Moved(task, before, task.status))
+        loaded.status_changes.append(StatusChange(task, before, task.status))

@@ -23,7 +23,7 @@ from app.rules.task import Entry, Task
 from app.runtime import metrics, traces
 from app.submissions import idempotency
 from app.tasks import store, task_rows, timeline, upload_refs, writes
-from app.tasks.task_rows import Record, TaskInput
+from app.tasks.task_rows import TaskInput, TaskRecord
 from app.tempolor.kinds import KINDS
 
 log = structlog.get_logger(__name__)
@@ -225,7 +225,7 @@ def _taken(
     return AcceptedTasks(first_ids, replayed=True)
 
 
-def _store(conn: sa.Connection, context: Context, records: Sequence[Record], now: datetime) -> AcceptedTasks:
+def _store(conn: sa.Connection, context: Context, records: Sequence[TaskRecord], now: datetime) -> AcceptedTasks:
     entries = [(record.task, Entry(now, "accepted")) for record in records]
     rows = [task_rows.new_row(record.task, record.input) for record in records]
     store.save(conn, [store.Part({writes.NEW_TASKS: rows, writes.NEW_ENTRIES: timeline.rows_of(entries)})])
@@ -243,7 +243,7 @@ def _store(conn: sa.Connection, context: Context, records: Sequence[Record], now
     return AcceptedTasks(tuple(record.task.id for record in records), documents=documents)
 
 
-def _record(task_id: UUID, client_name: str, new: NewTask, now: datetime) -> Record:
+def _record(task_id: UUID, client_name: str, new: NewTask, now: datetime) -> TaskRecord:
     kind = KINDS[new.kind]
     task = Task(
         id=task_id,
@@ -259,4 +259,4 @@ def _record(task_id: UUID, client_name: str, new: NewTask, now: datetime) -> Rec
         dispatch_due_at=now,
         timeline_seq=1,
     )
-    return Record(task, TaskInput(new.params, new.metadata, new.reference, new.retry_of))
+    return TaskRecord(task, TaskInput(new.params, new.metadata, new.reference, new.retry_of))

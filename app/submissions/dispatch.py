@@ -27,7 +27,7 @@ from app.runtime.loops import Background
 from app.submissions.settle import Claim, Outcome, settle
 from app.tasks import items, task_rows, upload_refs
 from app.tasks.apply import Applied, apply
-from app.tasks.task_rows import Record
+from app.tasks.task_rows import TaskRecord
 from app.tempolor.answers import Accepted, Refused, SubmitAnswer, Unknown
 from app.tempolor.kinds import KINDS, model_of, sent_params
 from app.tempolor.tokens import callback_url
@@ -188,7 +188,7 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
     return Claims(claims, applied, taken.moved)
 
 
-def _claim(context: Context, record: Record, now: datetime, started: float) -> Claim:
+def _claim(context: Context, record: TaskRecord, now: datetime, started: float) -> Claim:
     task, aliases = record.task, context.policy.model_aliases
     return Claim(
         task.id,
@@ -205,7 +205,7 @@ def _claim(context: Context, record: Record, now: datetime, started: float) -> C
     )
 
 
-def _claimed(claim: Claim, record: Record) -> Change:
+def _claimed(claim: Claim, record: TaskRecord) -> Change:
     """The claim of a task; it tells the model that is sent, if another was asked for."""
     sent = model_of(claim.kind, claim.params)
     other = sent if sent != model_of(claim.kind, record.input.params) else None

@@ -43,7 +43,7 @@ MOST_COUNTED: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Doubtful:
+class PossiblySent:
     """Tasks in a status, accepted by a moment, without an entry of a type in their timeline since ``told_since``
     (None: with or without)."""
 
@@ -53,7 +53,7 @@ class Doubtful:
     told_since: datetime | None
 
 
-def some(conn: sa.Connection, doubtful: Doubtful, after: UUID | None, limit: int) -> list[UUID]:
+def some(conn: sa.Connection, doubtful: PossiblySent, after: UUID | None, limit: int) -> list[UUID]:
     """The first of these tasks after an id, at most ``limit``, by their ids."""
     statement = _select(doubtful).order_by(tasks.c.id).limit(limit)
     if after is not None:
@@ -61,7 +61,7 @@ def some(conn: sa.Connection, doubtful: Doubtful, after: UUID | None, limit: int
     return list(conn.scalars(statement))
 
 
-def count_doubtful(conn: sa.Connection, doubtful: Doubtful) -> int:
+def count_doubtful(conn: sa.Connection, doubtful: PossiblySent) -> int:
     """How many there are, counted up to ``MOST_COUNTED``."""
     found = _select(doubtful).limit(MOST_COUNTED).subquery()
     return conn.scalar(sa.select(sa.func.count()).select_from(found)) or 0
@@ -74,7 +74,7 @@ def set_callback_key(conn: sa.Connection, ids: Sequence[UUID], key_id: str) -> N
         conn.execute(tasks.update().where(unknown).values(callback_key_id=key_id))
 
 
-def _select(doubtful: Doubtful) -> sa.Select[Any]:
+def _select(doubtful: PossiblySent) -> sa.Select[Any]:
     statement = sa.select(tasks.c.id).where(
         tasks.c.status == doubtful.status.value,
         # The id's bound is what the index serves; the exact time decides.
@@ -108,8 +108,8 @@ class _Recovery:
     def target(self) -> str:
         return self.sent_since.isoformat()
 
-    def doubtful(self, status: TaskStatus) -> Doubtful:
-        return Doubtful(status, self.accepted_before, ENTRY, self.first_at)
+    def doubtful(self, status: TaskStatus) -> PossiblySent:
+        return PossiblySent(status, self.accepted_before, ENTRY, self.first_at)
 
 
 async def recover(

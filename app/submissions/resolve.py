@@ -18,7 +18,7 @@ from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
 from app.rules.status import TaskStatus
 from app.rules.submission import FoundNotSent, FoundSent
 from app.rules.task import Submission, Task
-from app.rules.transition import Change, Verdict
+from app.rules.transition import Change, ObservationResult
 from app.tasks import items, task_rows
 from app.tasks.apply import Applied, apply
 from app.tasks.store import ItemKey
@@ -58,7 +58,7 @@ def _sent(conn: sa.Connection, context: Context, task_id: UUID, item_id: str, au
     applied = apply(conn, [Change(now, "resolved", task_id, (named,), FoundSent(), detail)], context.rules)
     _check(applied, task)
     [outcome] = applied.outcomes
-    if outcome is not None and Verdict.MISMATCHED in outcome.verdicts:
+    if outcome is not None and ObservationResult.MISMATCHED in outcome.observation_results:
         raise Conflict("the item is another task's")
     # It may have been made long ago, and its callbacks have gone nowhere.
     questions.bring_forward(conn, named.key, now)

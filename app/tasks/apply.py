@@ -15,8 +15,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.database import dialect
-from app.database.database import Conflicted
-from app.rules.loaded import Arrival, Ended, Loaded, Moved, Rules
+from app.database.database import StaleRead
+from app.rules.loaded import DelaySample, ItemEnded, Loaded, Rules, StatusChange
 from app.rules.task import Entry, Task
 from app.rules.transition import Change, ChangeResult, step
 from app.tasks import items, store, task_rows, timeline, writes
@@ -36,9 +36,9 @@ class Applied:
 
     outcomes: list[ChangeResult | None] = field(default_factory=list)
     changed: set[UUID] = field(default_factory=set)
-    arrivals: list[Arrival] = field(default_factory=list)
-    moves: list[Moved] = field(default_factory=list)
-    ended: list[Ended] = field(default_factory=list)
+    delay_samples: list[DelaySample] = field(default_factory=list)
+    status_changes: list[StatusChange] = field(default_factory=list)
+    ended: list[ItemEnded] = field(default_factory=list)
     entries: list[tuple[Task, Entry]] = field(default_factory=list)
     """New in the timelines of tasks."""
     applied_ns: int = 0
@@ -50,8 +50,8 @@ class Applied:
     def add(self, other: "Applied") -> None:
         """Add what else was done, but for its outcomes."""
         self.changed |= other.changed
-        self.arrivals += other.arrivals
-        self.moves += other.moves
+        self.delay_samples += other.delay_samples
+        self.status_changes += other.status_changes
         self.ended += other.ended
         self.entries += other.entries
         self.applied_ns = max(self.applied_ns, other.applied_ns)
@@ -178,7 +178,7 @@ def step_all(unit: UnitOfWork, changes: Sequence[Change], rules: Rules) -> Appli
     loaded = unit.loaded
     applied = Applied([step(loaded, change, rules) if unit.holds(change) else None for change in changes])
     applied.changed = loaded.dirty_tasks - loaded.removed
-    applied.arrivals, applied.moves = loaded.arrivals, loaded.moves
+    applied.delay_samples, applied.status_changes = loaded.delay_samples, loaded.status_changes
     applied.ended = loaded.ended
     applied.entries = [(task, entry) for task in _kept(loaded) for entry in loaded.entries.get(task.id, ())]
     applied.applied_ns = time.time_ns()
@@ -188,10 +188,10 @@ def step_all(unit: UnitOfWork, changes: Sequence[Change], rules: Rules) -> Appli
 
 
 def save_locked(conn: sa.Connection, unit: UnitOfWork, rules: Rules) -> None:
-    """Save what was locked and loaded, in the caller's transaction. Raises ``Conflicted`` if an owner changed while it
+    """Save what was locked and loaded, in the caller's transaction. Raises ``StaleRead`` if an owner changed while it
     was waited for."""
     if not all(save_parts(conn, [unit], rules)):
-        raise Conflicted
+        raise StaleRead
 
 
 def save_parts(

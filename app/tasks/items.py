@@ -20,7 +20,7 @@ row_of: Final = attrgetter(*ITEM_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ClaimedItem:
     """An item that was claimed for a question. ``attempts``: questions since it was last heard from."""
 
     family: str
@@ -82,7 +82,7 @@ def find_owners(conn: sa.Connection, item_id: str) -> list[UUID]:
 
 def claim_due(
     conn: sa.Connection, now: datetime, soon: datetime, lease_until: datetime, limit: int, *, but: str | None = None
-) -> list[Asked]:
+) -> list[ClaimedItem]:
     """Claim a full question: the item that is most overdue, and others of its family and group that are due by
     ``soon``; none of the group ``but``. Call it under the lock of the query limit, so that no two claims see the same
     rows."""
@@ -100,7 +100,7 @@ def claim_due(
 
 def lock_due(
     conn: sa.Connection, family: str, query_group: str, now: datetime, soon: datetime, limit: int
-) -> list[Asked]:
+) -> list[ClaimedItem]:
     """Lock the items of a family and group that are due by ``soon`` and that nobody asks about, the most overdue
     first; those that another transaction holds are passed over."""
     statement = (
@@ -116,7 +116,7 @@ def lock_due(
         .limit(limit)
     )
     rows = conn.execute(dialect.locked(statement, of=items, skip=True))
-    return [Asked(row.family, row.item_id, row.query_attempts) for row in rows]
+    return [ClaimedItem(row.family, row.item_id, row.query_attempts) for row in rows]
 
 
 _LEASE: Final = (

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from app.database import dialect
 from app.database.database import Database
 from app.database.tables import delays
-from app.rules.loaded import Arrival
+from app.rules.loaded import DelaySample
 from app.rules.timing import LEAST_OVERDUE_S, MOST_SAMPLES, bucket_of, overdue_s, usual_range_s
 from app.tempolor.kinds import KINDS, overdue_default_s
 
@@ -59,9 +59,9 @@ class Delays:
         self._counts: dict[tuple[str, int], dict[int, int]] = {}
         self._estimates: dict[tuple[str, int], float] = {}
 
-    def note(self, arrivals: Iterable[Arrival]) -> None:
+    def note(self, delay_samples: Iterable[DelaySample]) -> None:
         """Take samples, once their transaction is committed."""
-        for arrival in arrivals:
+        for arrival in delay_samples:
             self._pending[(arrival.kind, arrival.stage, bucket_of(arrival.delay_s))] += 1
 
     def overdue_s(self, kind: str, stage: int) -> float:

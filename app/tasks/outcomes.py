@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
-from app.rules.loaded import Ended, EndedBy, Moved
+from app.rules.loaded import EndedBy, ItemEnded, StatusChange
 from app.rules.observation import to_us
 from app.rules.status import TASK_FINAL
 from app.rules.task import Item
@@ -30,7 +30,7 @@ for _family in FAMILIES.values():
             _ended(_kind, _by.value)
 
 
-def count(ended: Iterable[Ended], now: datetime, most_lag_s: float) -> None:
+def count(ended: Iterable[ItemEnded], now: datetime, most_lag_s: float) -> None:
     """Count items that a committed transaction made final. ``now`` is when it was durable; a lag above
     ``most_lag_s`` is taken for a wrong clock. Costs a few microseconds for an item, and nothing without one."""
     for one in ended:
@@ -48,9 +48,9 @@ def count(ended: Iterable[Ended], now: datetime, most_lag_s: float) -> None:
             metrics.convergence_lag_rejected.inc()
 
 
-def count_tasks(moves: Iterable[Moved]) -> None:
+def count_tasks(status_changes: Iterable[StatusChange]) -> None:
     """Count tasks that a committed transaction ended, by client. One that is reopened ends again."""
-    for moved in moves:
+    for moved in status_changes:
         if moved.after in TASK_FINAL and moved.before not in TASK_FINAL:
             metrics.note_client_tasks(moved.task.client_name, moved.after)
 

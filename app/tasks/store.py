@@ -22,7 +22,7 @@ import msgspec
 import sqlalchemy as sa
 
 from app.database import dialect
-from app.database.database import Conflicted, dumps, loads
+from app.database.database import StaleRead, dumps, loads
 from app.database.faults import violated_constraint
 from app.database.tables import callbacks, items, tasks
 from app.rules.join import ItemState
@@ -279,7 +279,7 @@ def rehearse(conn: sa.Connection) -> None:
 
 def save(conn: sa.Connection, parts: Sequence[Part]) -> list[bool]:
     """Write each part of which no row has been changed since it was loaded, and is held by nobody; returns which were
-    written. Raises ``Conflicted``, and then nothing is written, if somebody else has named an item that is new here."""
+    written. Raises ``StaleRead``, and then nothing is written, if somebody else has named an item that is new here."""
     if not any(part.item_revisions or part.task_revisions or any(part.rows.values()) for part in parts):
         return [True] * len(parts)  # nothing was loaded, and there is nothing to write
     if not dialect.is_postgresql(conn):
@@ -293,7 +293,7 @@ def save(conn: sa.Connection, parts: Sequence[Part]) -> list[bool]:
     except sa.exc.IntegrityError as error:
         if violated_constraint(error) != items.primary_key.name:
             raise
-        raise Conflicted from error
+        raise StaleRead from error
 
 
 def _save_on_postgresql(conn: sa.Connection, parts: Sequence[Part]) -> list[bool]:

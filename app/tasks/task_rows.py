@@ -35,7 +35,7 @@ class TaskInput:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class TaskRecord:
     """A task as it is stored: its facts and what the client sent."""
 
     task: Task
@@ -61,7 +61,7 @@ def delete(conn: sa.Connection, ids: Iterable[UUID]) -> None:
         conn.execute(tasks.delete().where(dialect.any_of(conn, tasks.c.id, doomed)))
 
 
-def find(conn: sa.Connection, task_id: UUID, client_name: str | None) -> Record | None:
+def find(conn: sa.Connection, task_id: UUID, client_name: str | None) -> TaskRecord | None:
     """One task, if it is this client's (None: anybody's)."""
     statement = sa.select(tasks).where(tasks.c.id == task_id)
     if client_name is not None:
@@ -70,7 +70,7 @@ def find(conn: sa.Connection, task_id: UUID, client_name: str | None) -> Record 
     return record_of(row) if row else None
 
 
-def find_many(conn: sa.Connection, ids: Sequence[UUID]) -> list[Record]:
+def find_many(conn: sa.Connection, ids: Sequence[UUID]) -> list[TaskRecord]:
     """Some tasks, in the order of ``ids``; those that do not exist are left out."""
     rows = conn.execute(sa.select(tasks).where(dialect.any_of(conn, tasks.c.id, list(ids)))).all()
     found = {row.id: record_of(row) for row in rows}
@@ -96,7 +96,7 @@ def traceparent_of(conn: sa.Connection, task_id: UUID) -> str | None:
     return conn.scalar(sa.select(tasks.c.traceparent).where(tasks.c.id == task_id))
 
 
-def list_page(conn: sa.Connection, filters: Filters, limit: int) -> list[Record]:
+def list_page(conn: sa.Connection, filters: Filters, limit: int) -> list[TaskRecord]:
     """The newest tasks that match, at most ``limit``: keyset by id, which is by time."""
     statement = sa.select(tasks).order_by(tasks.c.id.desc()).limit(limit)
     equal = {"client_name": filters.client_name, "kind": filters.kind, "reference": filters.reference}
@@ -131,7 +131,7 @@ def any_queued(conn: sa.Connection) -> bool:
     return bool(conn.scalar(_ANY_QUEUED))
 
 
-def lock_queued(conn: sa.Connection, now: datetime, limit: int, client_name: str | None = None) -> list[Record]:
+def lock_queued(conn: sa.Connection, now: datetime, limit: int, client_name: str | None = None) -> list[TaskRecord]:
     """Lock the queued tasks, of one client or of all, that have been due longest. Tasks that another transaction
     holds are passed over."""
     statement = (
@@ -204,7 +204,7 @@ def count_open_signed_otherwise(conn: sa.Connection, key_ids: Iterable[str]) -> 
     return conn.scalar(sa.select(sa.func.count()).select_from(open_tasks.subquery())) or 0
 
 
-def record_of(row: Any) -> Record:
+def record_of(row: Any) -> TaskRecord:
     """A task as it is stored, from a row with all columns."""
     given = TaskInput(row.params, row.metadata_, row.reference, row.retry_of)
-    return Record(task_of([getattr(row, name) for name in FACTS], row.failure), given)
+    return TaskRecord(task_of([getattr(row, name) for name in FACTS], row.failure), given)

@@ -18,7 +18,7 @@ _FIRST: Final = MOST_ENTRIES // 2
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
+class StoredEntry:
     """One stored entry. ``version`` is the task's after it."""
 
     seq: int
@@ -53,7 +53,7 @@ def thin_out(conn: sa.Connection, full: Iterable[Task]) -> None:
         conn.execute(timeline.delete().where(timeline.c.task_id == task.id, between))
 
 
-def of_task(conn: sa.Connection, task_id: UUID, after_seq: int = 0, *, limit: int) -> list[Happened]:
+def of_task(conn: sa.Connection, task_id: UUID, after_seq: int = 0, *, limit: int) -> list[StoredEntry]:
     """What happened to a task, oldest first, at most ``limit``."""
     statement = (
         sa.select(timeline)
@@ -61,7 +61,7 @@ def of_task(conn: sa.Connection, task_id: UUID, after_seq: int = 0, *, limit: in
         .order_by(timeline.c.seq)
         .limit(limit)
     )
-    return [Happened(row.seq, row.at, row.type, row.version, row.detail) for row in conn.execute(statement)]
+    return [StoredEntry(row.seq, row.at, row.type, row.version, row.detail) for row in conn.execute(statement)]
 
 
 def newest_at(conn: sa.Connection) -> datetime | None:

@@ -27,7 +27,7 @@ from app.tempolor.answers import (
     result_of,
 )
 from app.tempolor.codes import Meaning, Remedy
-from app.tempolor.drift import Found, of_answer
+from app.tempolor.drift import Finding, of_answer
 from app.tempolor.exchange import NoAnswer, exchange
 from app.tempolor.kinds import ACCOUNT_PATH, Family, Kind
 from app.tempolor.redact import Redactor
@@ -71,7 +71,7 @@ def _http_client(
     )
 
 
-Look = Callable[[bytes], list[Found]]
+Look = Callable[[bytes], list[Finding]]
 """What finds in an answer what nobody knew."""
 
 
@@ -87,7 +87,7 @@ class VendorClient:
         observer: CallObserver = lambda *_: None,
         proxy: str | None = None,
         redactor: Redactor | None = None,
-        on_drift: Callable[[list[Found]], None] = lambda _found: None,
+        on_drift: Callable[[list[Finding]], None] = lambda _found: None,
     ) -> None:
         self._observer = observer
         self._on_drift = on_drift
@@ -161,7 +161,7 @@ class VendorClient:
         self._on_drift(found)
         return answer
 
-    def _read_now(self, response: Response, read: Callable[[Response], T], look: Look) -> tuple[T, list[Found]]:
+    def _read_now(self, response: Response, read: Callable[[Response], T], look: Look) -> tuple[T, list[Finding]]:
         redacted = replace(response, content=self._redactor.body(response.content))
         return read(redacted), look(redacted.content)
 

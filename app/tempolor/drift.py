@@ -26,7 +26,7 @@ _MOST_ITEMS: Final = 10
 _MOST_PLACES: Final = 5
 
 
-class Sort(StrEnum):
+class DriftKind(StrEnum):
     """What something unknown is."""
 
     FIELD = "field"
@@ -38,30 +38,30 @@ class Sort(StrEnum):
     NETWORK = "network"
 
 
-class Found(NamedTuple):
+class Finding(NamedTuple):
     """One thing that nobody knew."""
 
-    sort: Sort
+    sort: DriftKind
     family: str
     name: str
 
 
-def of_request(family: str, headers: Iterable[tuple[bytes, bytes]], address: str | None) -> tuple[Found, ...]:
+def of_request(family: str, headers: Iterable[tuple[bytes, bytes]], address: str | None) -> tuple[Finding, ...]:
     """Unusual headers of a callback, and the network that it came from."""
     return _of_request(family, frozenset([name for name, _ in headers]), address)
 
 
 @lru_cache(maxsize=1024)
-def _of_request(family: str, names: frozenset[bytes], address: str | None) -> tuple[Found, ...]:
+def _of_request(family: str, names: frozenset[bytes], address: str | None) -> tuple[Finding, ...]:
     unusual = sorted(names - known.HEADERS)[:_MOST_ITEMS]
-    found = [Found(Sort.HEADER, family, _name(one.decode("latin-1"))) for one in unusual]
+    found = [Finding(DriftKind.HEADER, family, _name(one.decode("latin-1"))) for one in unusual]
     network = _network_of(address)
-    return (*found, Found(Sort.NETWORK, family, network)) if network else tuple(found)
+    return (*found, Finding(DriftKind.NETWORK, family, network)) if network else tuple(found)
 
 
-def of_callback(family: Family, body: bytes, readings: Iterable[Reading]) -> list[Found]:
+def of_callback(family: Family, body: bytes, readings: Iterable[Reading]) -> list[Finding]:
     """What a callback says that nobody knew."""
-    found: list[Found] = []
+    found: list[Finding] = []
     everyday = body.startswith(_EVERYDAY[family.name]) or len(body) > MOST_OUTLINED
     if not everyday and not _DOCUMENTED[family.name].match(body):
         found += _of_shape(family.name, "callback", _decoded(body), (family.list_key,))
@@ -71,7 +71,7 @@ def of_callback(family: Family, body: bytes, readings: Iterable[Reading]) -> lis
             found += _of_fields(family.name, chain(reading.values, reading.urls))
         found += _of_statuses(family.name, reading.statuses)
         if reading.event is not None and reading.event not in events:
-            found.append(Found(Sort.EVENT, family.name, _name(reading.event)))
+            found.append(Finding(DriftKind.EVENT, family.name, _name(reading.event)))
         if len(found) >= MOST_FOUND:
             break
     return found[:MOST_FOUND]
@@ -88,15 +88,15 @@ _DOCUMENTED: Final = {
 """And how any other does."""
 
 
-def of_answer(family: str, operation: str, place: Sequence[str], content: bytes) -> list[Found]:
+def of_answer(family: str, operation: str, place: Sequence[str], content: bytes) -> list[Finding]:
     """What an answer of the vendor says that nobody knew. ``place``: where its list is documented, from the top."""
     document = _decoded(content)
     if not isinstance(document, dict):
         return []
-    found: list[Found] = []
+    found: list[Finding] = []
     code = document.get("status")
     if isinstance(code, (int, str)) and not isinstance(code, bool) and code not in known.CODES:
-        found.append(Found(Sort.CODE, family, _name(f"{operation} {code}")))
+        found.append(Finding(DriftKind.CODE, family, _name(f"{operation} {code}")))
     elif code == known.SUCCESS or code is None:
         found += _of_shape(family, operation, document, place)
     items = _at(document, place) if family in FAMILIES else None
@@ -108,23 +108,23 @@ def of_answer(family: str, operation: str, place: Sequence[str], content: bytes)
     return found[:MOST_FOUND]
 
 
-def _of_fields(family: str, names: Iterable[str]) -> Iterator[Found]:
+def _of_fields(family: str, names: Iterable[str]) -> Iterator[Finding]:
     unknown = (one for one in names if one not in known.FIELDS[family])
-    return (Found(Sort.FIELD, family, _name(one)) for one in islice(unknown, MOST_FOUND))
+    return (Finding(DriftKind.FIELD, family, _name(one)) for one in islice(unknown, MOST_FOUND))
 
 
-def _of_statuses(family: str, statuses: dict[str, str]) -> Iterator[Found]:
+def _of_statuses(family: str, statuses: dict[str, str]) -> Iterator[Finding]:
     for field, status in statuses.items():
         if status not in (known.STATUSES if field == "status" else known.SUB_STATUSES) and status:
-            yield Found(Sort.STATUS, family, _name(f"{field} {status}"))
+            yield Finding(DriftKind.STATUS, family, _name(f"{field} {status}"))
 
 
-def _of_shape(family: str, operation: str, document: Any, place: Sequence[str]) -> Iterator[Found]:
+def _of_shape(family: str, operation: str, document: Any, place: Sequence[str]) -> Iterator[Finding]:
     """The shape of a document that does not have its list where it is documented: where it has lists and objects."""
     if not place or isinstance(_at(document, place), list):
         return
     outline = ", ".join(_outline(document)) or type(document).__name__
-    yield Found(Sort.SHAPE, family, _name(f"{operation} {outline}"))
+    yield Finding(DriftKind.SHAPE, family, _name(f"{operation} {outline}"))
 
 
 def _outline(document: Any) -> list[str]:

@@ -3,7 +3,7 @@
 import asyncio
 from uuid import UUID
 
-from app.callbacks.admission import Address, Ingest
+from app.callbacks.admission import Address, CallbackIntake
 from app.runtime import metrics
 from tests.support.gateway import make_gateway, make_settings
 
@@ -19,7 +19,7 @@ def counted() -> tuple[float, float]:
 
 async def test_the_groups_of_all_writers_together_are_bounded(database_url: str) -> None:
     gateway = make_gateway(make_settings(database_url), workers=False)
-    ingest = Ingest(gateway.context)
+    ingest = CallbackIntake(gateway.context)
     most = gateway.context.db.entries_at_once
     try:
         waiting = [

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.connect import open_database
-from app.database.database import Conflicted, Database, Lane
+from app.database.database import Database, Lane, StaleRead
 from app.database.postgres import COMMAND_TIMEOUT_S, POOL_SIZES
 from app.errors import Unavailable
 from app.watching.announce import CHANNEL
@@ -76,7 +76,7 @@ def refused(conn: sa.Connection) -> list[tuple[Any, ...]]:
 
 
 def conflicting(_conn: sa.Connection) -> None:
-    raise Conflicted
+    raise StaleRead
 
 
 def marking(conn: sa.Connection) -> list[tuple[Any, ...]]:

@@ -6,12 +6,12 @@ from tests.mutants.mutation import Mutation
 
 JOIN: Final = (
     Mutation(
-        "join-status-moves-back",
+        "join-status-status_changes-back",
         "join",
         "app/rules/join.py",
         "        best = later_status(name, ours, theirs)\n",
         "        best = theirs\n",
-        "a status never moves back, whatever comes late",
+        "a status never status_changes back, whatever comes late",
         ("tests/rules/tasks/test_join_laws.py",),
     ),
     Mutation(
@@ -123,8 +123,9 @@ OWNERSHIP: Final = (
         "own-unbound-reaches-tasks",
         "ownership",
         "app/rules/transition.py",
-        "        return (item, Verdict.APPLIED) if owner.external else (None, Verdict.MISMATCHED)\n",
-        "        return item, Verdict.APPLIED\n",
+        "        return (item, ObservationResult.APPLIED) if owner.external"
+        " else (None, ObservationResult.MISMATCHED)\n",
+        "        return item, ObservationResult.APPLIED\n",
         "the unbound token does nothing to an item of a task of ours",
         ("tests/rules/tasks/test_ownership.py",),
     ),

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.callbacks.admission import Address, Ingest
+from app.callbacks.admission import Address, CallbackIntake
 from app.errors import Unavailable
 from app.rules.observation import Disposition
 from tests.support.direct import Direct
@@ -14,10 +14,10 @@ from tests.support.gateway import make_gateway, make_settings
 
 
 @pytest.fixture
-async def ingest(database_url: str) -> AsyncIterator[Ingest]:
+async def ingest(database_url: str) -> AsyncIterator[CallbackIntake]:
     """Callbacks that are written only when the test says so, and whose senders wait for two seconds."""
     gateway = make_gateway(make_settings(database_url), workers=False)
-    yield Ingest(gateway.context, answer_timeout_s=2)
+    yield CallbackIntake(gateway.context, answer_timeout_s=2)
     await gateway.stop()
 
 
@@ -25,7 +25,9 @@ def body(item_id: str) -> bytes:
     return b'{"songs":[{"item_id":"%s","status":"running"}]}' % item_id.encode()
 
 
-async def test_what_nobody_waits_for_any_more_is_dropped_from_the_queue(ingest: Ingest, database_url: str) -> None:
+async def test_what_nobody_waits_for_any_more_is_dropped_from_the_queue(
+    ingest: CallbackIntake, database_url: str
+) -> None:
     nobody = Address("song", None)
     given_up = [ingest.receive(nobody, body(f"t2m_{n}"), None) for n in range(3)]
     errors = await asyncio.gather(*given_up, return_exceptions=True)
@@ -39,7 +41,7 @@ async def test_what_nobody_waits_for_any_more_is_dropped_from_the_queue(ingest: 
     assert len(await db.rows("SELECT id FROM callbacks")) == 1
 
 
-async def test_what_was_given_up_is_not_kept_by_its_error(ingest: Ingest) -> None:
+async def test_what_was_given_up_is_not_kept_by_its_error(ingest: CallbackIntake) -> None:
     """The collector comes seldom: a cycle of an error and a frame would hold a body until then."""
     with garbage_of("receive", "_take") as held:
         for n in range(3):
@@ -49,7 +51,7 @@ async def test_what_was_given_up_is_not_kept_by_its_error(ingest: Ingest) -> Non
     assert held == []
 
 
-async def test_each_of_a_failed_group_gets_an_error_of_its_own(ingest: Ingest) -> None:
+async def test_each_of_a_failed_group_gets_an_error_of_its_own(ingest: CallbackIntake) -> None:
     """One for all of them would hold the whole group, by its traceback, until the last of them is gone."""
     waiting = [asyncio.create_task(ingest.receive(Address("song", None), body(f"t2m_{n}"), None)) for n in range(3)]
     await asyncio.sleep(0)
