@@ -7,7 +7,7 @@ from uuid import UUID
 
 from app.database.database import Database, Lane
 from app.drift.log import Drift
-from app.limits.signs_of_life import Timekeeper
+from app.limits.heartbeats import Timekeeper
 from app.rules.loaded import Rules
 from app.rules.policy import Policy
 from app.runtime.clock import Clock

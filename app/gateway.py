@@ -26,7 +26,7 @@ from app.database.migrate import migrate
 from app.database.schema import check_at_head
 from app.database.sqlite_file import FileLock
 from app.errors import Unavailable
-from app.limits.signs_of_life import BEAT_S
+from app.limits.heartbeats import BEAT_S
 from app.notifications.deliver import Notifier
 from app.notifications.post import WebhookSender
 from app.operations.account import Account

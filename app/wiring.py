@@ -12,7 +12,7 @@ import httpx
 from app.context import Context
 from app.database.database import Database
 from app.drift.log import Drift
-from app.limits.signs_of_life import Timekeeper
+from app.limits.heartbeats import Timekeeper
 from app.rules.loaded import Rules
 from app.runtime import logging
 from app.runtime.clock import Clock, Ids

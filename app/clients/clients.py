@@ -19,7 +19,7 @@ from app.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from app.notifications import outbox
 from app.rules.client import EXTERNAL, Client
 from app.runtime.clock import Clock
-from app.tasks.notices import client_of
+from app.tasks.notification_rows import client_of
 
 NAME_RESERVED: Final = timedelta(days=30)
 """How long a name is not given again after its client was revoked."""

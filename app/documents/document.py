@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from app.context import Context
 from app.documents.task_warnings import warnings_of
-from app.limits import waiting_for
-from app.limits.waiting_for import CurrentHolds
+from app.limits import wait_reasons
+from app.limits.wait_reasons import CurrentHolds
 from app.rules.fields import is_odd, left_out, name_of
 from app.rules.join import ItemState, size_of
 from app.rules.policy import Policy
@@ -62,7 +62,7 @@ def documents(
     for item in items_of_all:
         by_task.setdefault(item.task_id, []).append(item)
     queued = any(record.task.status is TaskStatus.QUEUED for record in records)
-    waits = waiting_for.read(conn, context.policy, context.clock.now()) if queued else None
+    waits = wait_reasons.read(conn, context.policy, context.clock.now()) if queued else None
     found = [
         task_document(record, by_task.get(record.task.id, []), values, context, waits, summary=summary)
         for record in records
@@ -212,7 +212,7 @@ def _failure(task: Task, views: list[tuple[Item, ItemView]]) -> Failure | None:
 
 
 def _wait_document(record: TaskRecord, waits: CurrentHolds) -> Document | None:
-    wait = waiting_for.wait_reason_of(record, waits)
+    wait = wait_reasons.wait_reason_of(record, waits)
     return {"reason": wait.reason, "since": rfc3339(wait.since), "until": rfc3339(wait.until)} if wait else None
 
 

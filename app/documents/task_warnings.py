@@ -11,7 +11,7 @@ from app.rules.task import Item
 from app.rules.transition import MOST_ITEMS
 from app.rules.view import ArtifactStatus, ItemView
 from app.tasks.task_rows import TaskRecord
-from app.tempolor.slips import slips_in
+from app.tempolor.misspellings import misspelled_in
 
 UNKNOWN_STATUS: Final = "unknown_status"
 """The vendor sent a status that nobody knows. It counts as running, and is shown in ``vendor``."""
@@ -40,7 +40,7 @@ def warnings_of(record: TaskRecord, views: Sequence[tuple[Item, ItemView]], *, s
     words = [word for word, applies in rules if applies]
     if record.task.status is TaskStatus.PART_FAILED:
         words += [f"{ARTIFACT_FAILED}:{name}" for name in _failed_artifacts(view for _, view in views)]
-    return words + [f"{UNKNOWN_PARAM}:{name}" for name in slips_in(record.task.kind, record.input.params)]
+    return words + [f"{UNKNOWN_PARAM}:{name}" for name in misspelled_in(record.task.kind, record.input.params)]
 
 
 def _failed_artifacts(views: Iterable[ItemView]) -> list[str]:

@@ -30,7 +30,7 @@ from app.runtime import metrics, traces
 from app.runtime.loops import Background
 from app.tasks import tracing
 from app.tasks.apply import Applied, load_locked, save_locked, step_all
-from app.tasks.notices import NotificationStatus, client_of
+from app.tasks.notification_rows import NotificationStatus, client_of
 
 SCHEDULE_S: Final = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0, 86_400.0)
 """Retry schedule: waits after each failed attempt (contract); after the last there is one more attempt."""

@@ -15,7 +15,7 @@ from app.documents.document import task_document
 from app.notifications.outbox import ClaimedNotification
 from app.rules.timing import rfc3339
 from app.tasks import items, task_rows
-from app.tasks.notices import Snapshot
+from app.tasks.notification_rows import Snapshot
 from app.tasks.task_rows import TaskInput, TaskRecord
 
 

@@ -15,11 +15,11 @@ from app.context import Context
 from app.database.database import Database
 from app.limits import hold as holds
 from app.limits import limits
+from app.limits.heartbeats import absences
 from app.limits.hold import HoldState, Reason
 from app.limits.limits import Limit
-from app.limits.signs_of_life import absences
-from app.reconcile import questions
-from app.reconcile.questions import ClaimTimes, spend
+from app.reconcile import claims
+from app.reconcile.claims import ClaimTimes, spend
 from app.rules.observation import Observation, Reading, Source, to_us
 from app.rules.schedule import SUSPECT
 from app.rules.timing import interval_s, later
@@ -161,7 +161,7 @@ def take(
 
 
 def claim(
-    conn: sa.Connection, context: Context, now: datetime, wanted: questions.LastQueried | None = None
+    conn: sa.Connection, context: Context, now: datetime, wanted: claims.LastQueried | None = None
 ) -> ClaimResult:
     """Claim a question, if the rate and the hold allow one and something is due; or one about the items that
     are ``wanted`` (of one family), due or not, unless it is the turn of what is due (see ``permits``).

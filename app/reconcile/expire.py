@@ -7,7 +7,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from app.context import Context
-from app.limits.signs_of_life import absences
+from app.limits.heartbeats import absences
 from app.reconcile.replan import Replanner
 from app.rules.transition import Change
 from app.tasks import task_rows

@@ -22,7 +22,7 @@ from app.limits import hold as holds
 from app.limits import limits
 from app.limits.hold import HoldState
 from app.limits.limits import Limit
-from app.reconcile import questions
+from app.reconcile import claims
 from app.reconcile.ask import Question, ask, claim, fault_in, is_split, unheard_of
 from app.reconcile.replan import longest_question_s
 from app.rules.status import TASK_FINAL, TaskStatus
@@ -114,7 +114,7 @@ class Refresher:
         if not settled:
             await self._ask_all(client_name, known)
             return
-        await context.db.write(questions.reopen, settled)
+        await context.db.write(claims.reopen, settled)
         try:
             await self._ask_all(client_name, known)
         finally:
@@ -131,13 +131,13 @@ class Refresher:
             # A caller whose patience ends leaves the question to be answered: its lease is taken, its permit spent.
             if asking is not None and await context.clock.wait(asking.done, end - context.clock.monotonic()):
                 await self._check(asking.answer.result(), asking.question)
-            left = await context.db.read(questions.unanswered, pending)
+            left = await context.db.read(claims.unanswered, pending)
             pending = {key: pending[key] for key in left}
             if pending and asking is None:
                 await context.clock.sleep(min(POLL_S, max(0.0, end - context.clock.monotonic())))
 
     async def _ask_in_turn(
-        self, pending: questions.LastQueried, known: dict[ItemKey, OpenItem], end: float
+        self, pending: claims.LastQueried, known: dict[ItemKey, OpenItem], end: float
     ) -> PendingQuestion | None:
         """Ask about what nobody asks about yet, as soon as there is a permit for it. What is due has its turns: it
         is asked about meanwhile, and nobody waits for its answer. None if somebody asks about all of it."""
@@ -172,7 +172,7 @@ class Refresher:
         answer = await ask(self._context, self._context.db, question, started)
         # Callbacks may come as they should: one early question must not begin a series of them.
         asked = {one.key for one in question.asked}
-        await self._context.db.write(questions.put_off, {key: at for key, at in planned.items() if key in asked})
+        await self._context.db.write(claims.put_off, {key: at for key, at in planned.items() if key in asked})
         return answer
 
     async def _check(self, answer: QueryAnswer | None, question: Question) -> None:

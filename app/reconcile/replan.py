@@ -19,13 +19,13 @@ from app.database.tables import items as items_table
 from app.database.tables import notifications, tasks
 from app.limits import breakers, limits, model_breaker
 from app.limits import hold as holds
+from app.limits.heartbeats import absences
 from app.limits.model_holds import PARKED_S
-from app.limits.signs_of_life import absences
 from app.notifications.deliver import SCHEDULE_S
 from app.rules.policy import Policy
 from app.rules.timing import JITTER, later
 from app.rules.transition import Change
-from app.submissions.settle import BACK_OFF_S
+from app.submissions.outcomes import BACK_OFF_S
 from app.tasks import items
 from app.tasks.apply import Applied, apply
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+from app.rules.availability import Absences, absent_s
 from app.rules.loaded import EndedBy, ItemEnded, Loaded, Rules
 from app.rules.observation import Source
-from app.rules.operating import Absences, absent_s
 from app.rules.policy import Policy
 from app.rules.schedule import overdue_s, plan_query, waits_for_question
 from app.rules.status import ITEM_FINAL, TASK_FINAL, TASK_USABLE, TaskStatus

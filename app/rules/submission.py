@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from app.rules.operating import Absences, absent_s
+from app.rules.availability import Absences, absent_s
 from app.rules.policy import Policy
 from app.rules.task import EntryType, Failure, FailureCode, Submission, Task
 from app.rules.timing import later

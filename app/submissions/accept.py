@@ -15,7 +15,7 @@ from app.audit.audit import Action, Actor, new_entry
 from app.context import Context
 from app.documents.document import Document, task_document
 from app.errors import Conflict, IdempotencyMismatch, InvalidRequest, NotFound
-from app.limits import waiting_for
+from app.limits import wait_reasons
 from app.rules.client import Client
 from app.rules.join import canonical
 from app.rules.status import TASK_FINAL
@@ -238,7 +238,7 @@ def _store(conn: sa.Connection, context: Context, records: Sequence[TaskRecord],
             if upload_id is not None
         ),
     )
-    waits = waiting_for.read(conn, context.policy, now)
+    waits = wait_reasons.read(conn, context.policy, now)
     documents = tuple(task_document(record, [], {}, context, waits) for record in records)
     return AcceptedTasks(tuple(record.task.id for record in records), documents=documents)
 

@@ -24,7 +24,7 @@ from app.rules.timing import later
 from app.rules.transition import Change
 from app.runtime import traces
 from app.runtime.loops import Background
-from app.submissions.settle import Claim, Outcome, settle
+from app.submissions.outcomes import Claim, Outcome, settle
 from app.tasks import items, task_rows, upload_refs
 from app.tasks.apply import Applied, apply
 from app.tasks.task_rows import TaskRecord

@@ -13,7 +13,7 @@ from app.errors import Conflict, InvalidRequest, NotFound
 from app.limits import hold as holds
 from app.limits import limits
 from app.limits.limits import Limit
-from app.reconcile import questions
+from app.reconcile import claims
 from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
 from app.rules.status import TaskStatus
 from app.rules.submission import FoundNotSent, FoundSent
@@ -61,7 +61,7 @@ def _sent(conn: sa.Connection, context: Context, task_id: UUID, item_id: str, au
     if outcome is not None and ObservationResult.MISMATCHED in outcome.observation_results:
         raise Conflict("the item is another task's")
     # It may have been made long ago, and its callbacks have gone nowhere.
-    questions.bring_forward(conn, named.key, now)
+    claims.bring_forward(conn, named.key, now)
     audit.append(conn, audit_entry)
     return applied
 

@@ -20,7 +20,7 @@ from app.rules.loaded import DelaySample, ItemEnded, Loaded, Rules, StatusChange
 from app.rules.task import Entry, Task
 from app.rules.transition import Change, ChangeResult, step
 from app.tasks import items, store, task_rows, timeline, writes
-from app.tasks.notices import named_digests, written
+from app.tasks.notification_rows import named_digests, written
 from app.tasks.store import Receipt
 from app.tasks.writes import Row
 

@@ -1,4 +1,4 @@
-"""Drift: what the vendor says that is not in ``known``. Names only, never a value; from what is already redacted.
+"""Drift: what the vendor says that is not in ``vocabulary``. Names only, never a value; from what is already redacted.
 
 Looking costs every callback, so that all that is everyday is told by one look each: a set that holds the names, the
 beginning of the body, the names of the headers.
@@ -13,7 +13,7 @@ from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
 from app.rules.observation import Reading
-from app.tempolor import decoding, known
+from app.tempolor import decoding, vocabulary
 from app.tempolor.kinds import FAMILIES, Family
 from app.tempolor.wire import clean_text
 
@@ -53,7 +53,7 @@ def of_request(family: str, headers: Iterable[tuple[bytes, bytes]], address: str
 
 @lru_cache(maxsize=1024)
 def _of_request(family: str, names: frozenset[bytes], address: str | None) -> tuple[Finding, ...]:
-    unusual = sorted(names - known.HEADERS)[:_MOST_ITEMS]
+    unusual = sorted(names - vocabulary.HEADERS)[:_MOST_ITEMS]
     found = [Finding(DriftKind.HEADER, family, _name(one.decode("latin-1"))) for one in unusual]
     network = _network_of(address)
     return (*found, Finding(DriftKind.NETWORK, family, network)) if network else tuple(found)
@@ -65,7 +65,7 @@ def of_callback(family: Family, body: bytes, readings: Iterable[Reading]) -> lis
     everyday = body.startswith(_EVERYDAY[family.name]) or len(body) > MOST_OUTLINED
     if not everyday and not _DOCUMENTED[family.name].match(body):
         found += _of_shape(family.name, "callback", _decoded(body), (family.list_key,))
-    fields, events = known.FIELDS[family.name], known.EVENTS[family.name]
+    fields, events = vocabulary.FIELDS[family.name], vocabulary.EVENTS[family.name]
     for reading in readings:
         if not (fields.issuperset(reading.values) and fields.issuperset(reading.urls)):
             found += _of_fields(family.name, chain(reading.values, reading.urls))
@@ -95,9 +95,9 @@ def of_answer(family: str, operation: str, place: Sequence[str], content: bytes)
         return []
     found: list[Finding] = []
     code = document.get("status")
-    if isinstance(code, (int, str)) and not isinstance(code, bool) and code not in known.CODES:
+    if isinstance(code, (int, str)) and not isinstance(code, bool) and code not in vocabulary.CODES:
         found.append(Finding(DriftKind.CODE, family, _name(f"{operation} {code}")))
-    elif code == known.SUCCESS or code is None:
+    elif code == vocabulary.SUCCESS or code is None:
         found += _of_shape(family, operation, document, place)
     items = _at(document, place) if family in FAMILIES else None
     for item in items[:_MOST_ITEMS] if isinstance(items, list) else ():
@@ -109,13 +109,13 @@ def of_answer(family: str, operation: str, place: Sequence[str], content: bytes)
 
 
 def _of_fields(family: str, names: Iterable[str]) -> Iterator[Finding]:
-    unknown = (one for one in names if one not in known.FIELDS[family])
+    unknown = (one for one in names if one not in vocabulary.FIELDS[family])
     return (Finding(DriftKind.FIELD, family, _name(one)) for one in islice(unknown, MOST_FOUND))
 
 
 def _of_statuses(family: str, statuses: dict[str, str]) -> Iterator[Finding]:
     for field, status in statuses.items():
-        if status not in (known.STATUSES if field == "status" else known.SUB_STATUSES) and status:
+        if status not in (vocabulary.STATUSES if field == "status" else vocabulary.SUB_STATUSES) and status:
             yield Finding(DriftKind.STATUS, family, _name(f"{field} {status}"))
 
 

@@ -1,7 +1,7 @@
 """Taking our secrets out of what comes from outside (G11), once, where it comes in: bytes to bytes.
 
 Whoever was given a secret of ours may send it back: the vendor has its key and our callback URLs, and what they send
-is stored, shown and logged. A secret is known by its text in any of its spellings (``spellings``), a callback token
+is stored, shown and logged. A secret is known by its text in any of its spellings (``escapes``), a callback token
 by its MAC, so that nothing else is taken for one, and keys that we keep only as digests by their form.
 
 Nearly everything that comes holds none of it, and a callback must not wait for that to be found out. One look of the
@@ -17,7 +17,7 @@ from typing import Final
 
 from pydantic_core import SchemaValidator, core_schema
 
-from app.tempolor.spellings import LETTERS_ESCAPED, TooMuch, layers, peeled_text
+from app.tempolor.escapes import LETTERS_ESCAPED, TooMuch, layers, peeled_text
 from app.tempolor.tokens import TOKEN_CHARS, Tokens
 
 MARK: Final = "[redacted]"

@@ -90,7 +90,7 @@ FENCE: Final = (
     Mutation(
         "answer-counted-again",
         "holds",
-        "app/submissions/settle.py",
+        "app/submissions/outcomes.py",
         "        if not _is_settled(one, known.get(claim.task_id)):\n",
         "        if True:\n",
         "a refusal whose commit was not confirmed counts once",

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
+from app.rules.availability import Absence, Absences
 from app.rules.join import ItemState, join
 from app.rules.loaded import Loaded, Rules
 from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
-from app.rules.operating import Absence, Absences
 from app.rules.policy import Policy
 from app.rules.submission import Canceled, Claimed, GivenBack, SubmissionEvent, WasAccepted, WasRefused, WasUnknown
 from app.rules.task import EntryType, Failure, Item, Task

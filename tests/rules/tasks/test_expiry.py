@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.rules.operating import Absence
+from app.rules.availability import Absence
 from app.rules.task import Submission
 from app.rules.timing import FAR
 from tests.rules.tasks.scene import (

@@ -43,7 +43,7 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, slots=True)
-class Operating:
+class Availability:
     """``beat_at``: the last sign of life of any worker. ``went_back_at``: the clock was set back, and what had been
     planned before is still to be looked at."""
 
@@ -58,11 +58,11 @@ class Operating:
         return (*self.absences, Absence(later(self.beat_at, STEP_S), now, jumped=True))
 
 
-def beat(before: Operating, sign: Heartbeat) -> Operating:
+def beat(before: Availability, sign: Heartbeat) -> Availability:
     """Take a sign of life."""
     now, beat_at = sign.at, before.beat_at
     if beat_at is not None and beat_at > later(now, BACK_S):
-        return Operating(now, _up_to(before.absences, now), went_back_at=now)
+        return Availability(now, _up_to(before.absences, now), went_back_at=now)
     known = [at for at in (beat_at, sign.last_at) if at is not None and at <= now]
     heard_at = max(known, default=now)
     if beat_at is None or beat_at < now:
@@ -88,22 +88,22 @@ def absent_s(absences: Sequence[Absence], since: datetime, *, jumped_only: bool 
     )
 
 
-def dump(operating: Operating) -> dict[str, Any]:
+def dump(availability: Availability) -> dict[str, Any]:
     """As JSON."""
     return {
-        "beat_at": _text(operating.beat_at),
-        "absences": [[one.since.isoformat(), one.until.isoformat(), one.jumped] for one in operating.absences],
-        "went_back_at": _text(operating.went_back_at),
+        "beat_at": _text(availability.beat_at),
+        "absences": [[one.since.isoformat(), one.until.isoformat(), one.jumped] for one in availability.absences],
+        "went_back_at": _text(availability.went_back_at),
     }
 
 
-def load(document: dict[str, Any] | None) -> Operating:
+def load(document: dict[str, Any] | None) -> Availability:
     """From JSON; from nothing, a gateway that has never run."""
     if not document:
-        return Operating()
+        return Availability()
     read = datetime.fromisoformat
     absences = tuple(Absence(read(since), read(until), jumped) for since, until, jumped in document["absences"])
-    return Operating(_time(document["beat_at"]), absences, _time(document["went_back_at"]))
+    return Availability(_time(document["beat_at"]), absences, _time(document["went_back_at"]))
 
 
 def _text(at: datetime | None) -> str | None:

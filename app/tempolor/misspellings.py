@@ -15,18 +15,20 @@ SHORT_CHARS: Final = 5
 _KNOWN_ANYWHERE: Final = frozenset(name for kind in KINDS.values() for name in kind.params.model_fields)
 
 
-def slips_in(kind_name: str, params: Iterable[str]) -> list[str]:
+def misspelled_in(kind_name: str, params: Iterable[str]) -> list[str]:
     """The names among these params that are probably misspelled, in their order."""
     kind = KINDS.get(kind_name)
     if kind is None:
         return []
     unknown = (name for name in params if name not in _KNOWN_ANYWHERE)
     return [
-        name for name in islice(unknown, MOST_LOOKED_AT) if any(_is_slip(name, one) for one in kind.params.model_fields)
+        name
+        for name in islice(unknown, MOST_LOOKED_AT)
+        if any(_is_misspelling(name, one) for one in kind.params.model_fields)
     ]
 
 
-def _is_slip(name: str, known: str) -> bool:
+def _is_misspelling(name: str, known: str) -> bool:
     allowed = 1 if len(known) <= SHORT_CHARS else 2
     if len(name) > MOST_CHARS or abs(len(name) - len(known)) > allowed:
         return False

@@ -10,7 +10,7 @@ import structlog
 from app.database.database import Database
 from app.limits import limits
 from app.limits.limits import Limit
-from app.rules.operating import Absences, Heartbeat, Operating, beat
+from app.rules.availability import Absences, Availability, Heartbeat, beat
 from app.runtime.clock import Clock
 from app.tasks import timeline
 
@@ -33,7 +33,7 @@ class Timekeeper:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._last_beat: _Beat | None = None
-        self.known = Operating()
+        self.known = Availability()
 
     async def beat(self, db: Database) -> None:
         """Give a sign, if it is time for one or the clock was set; ``known`` is what is known then. Raises
@@ -57,27 +57,27 @@ class Timekeeper:
 
 def absences(conn: sa.Connection, now: datetime) -> Absences:
     """In which time nobody could ask, as far as it is known."""
-    return limits.read(conn)[Limit.QUERY].operating.absences_until(now)
+    return limits.read(conn)[Limit.QUERY].availability.absences_until(now)
 
 
-def _keep(conn: sa.Connection, sign: Heartbeat) -> tuple[Operating, Operating]:
+def _keep(conn: sa.Connection, sign: Heartbeat) -> tuple[Availability, Availability]:
     """Take a sign of life under the lock of the query limit. The first one ever: an earlier release gave none, and
     the last thing that happened shows when somebody was there."""
     limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
-    before = limit.operating
+    before = limit.availability
     if before.beat_at is None:
         before = replace(before, beat_at=timeline.newest_at(conn))
     after = beat(before, sign)
-    limits.save(conn, Limit.QUERY, replace(limit, operating=after))
+    limits.save(conn, Limit.QUERY, replace(limit, availability=after))
     return before, after
 
 
 def _note_planned(conn: sa.Connection) -> None:
     limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
-    limits.save(conn, Limit.QUERY, replace(limit, operating=replace(limit.operating, went_back_at=None)))
+    limits.save(conn, Limit.QUERY, replace(limit, availability=replace(limit.availability, went_back_at=None)))
 
 
-def _tell(before: Operating, after: Operating, now: datetime) -> None:
+def _tell(before: Availability, after: Availability, now: datetime) -> None:
     if after.went_back_at is not None and before.beat_at is not None and before.went_back_at != after.went_back_at:
         log.warning("clock.went_back", seconds=round((before.beat_at - now).total_seconds(), 3))
     elif after.absences != before.absences:
