@@ -235,7 +235,7 @@ async def _timed(work: Awaitable[T], check: Callable[[T], bool] | None = None) -
 
 
 def _asked(turn: ask.ClaimResult) -> bool:
-    return turn.question is not None and len(turn.question.asked) == 10
+    return turn.question is not None and len(turn.question.items) == 10
 
 
 def _claimed(found: dispatch.Claims) -> bool:

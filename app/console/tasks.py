@@ -26,7 +26,7 @@ from app.rules.filters import Filters
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.submissions.accept import digest_of, retry
 from app.submissions.cancel import cancel
-from app.submissions.intake import once
+from app.submissions.intake import idempotent_request
 from app.tempolor.kinds import KINDS
 from app.tempolor.values import as_number
 from app.web import cursors
@@ -124,7 +124,7 @@ async def refresh_task(
 async def retry_task(task_id: str, visitor: TheVisitor, form: TheForm, context: TheContext) -> Response:
     """Submit a task that has ended again. A form that is sent twice makes one new task."""
     wanted = uuid_of(task_id)
-    key = once("POST /console/tasks/{id}/retry", form.get("once"), digest_of({"retry_of": str(wanted)}))
+    key = idempotent_request("POST /console/tasks/{id}/retry", form.get("once"), digest_of({"retry_of": str(wanted)}))
     accepted = await retry(context, visitor.by, visitor.scope, wanted, key)
     return see(f"/console/tasks/{accepted.task_ids[0]}?done=retried")
 

@@ -77,7 +77,7 @@ class Backend(Protocol):
     async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool, whole: bool = True) -> T: ...
 
     def listener(
-        self, channel: str, heard: Callable[[str], None], lost: Callable[[], None]
+        self, channel: str, on_payload: Callable[[str], None], on_lost: Callable[[], None]
     ) -> ChannelListener | None: ...
 
     async def close(self) -> None: ...
@@ -146,10 +146,12 @@ class Database:
         included; where groups are smaller, less is taken in under overload, on SQLite sooner than on PostgreSQL."""
         return self._backend.entries_at_once
 
-    def listener(self, channel: str, heard: Callable[[str], None], lost: Callable[[], None]) -> ChannelListener | None:
+    def listener(
+        self, channel: str, on_payload: Callable[[str], None], on_lost: Callable[[], None]
+    ) -> ChannelListener | None:
         """A way to hear what other processes announce on a channel, not yet open; None where there are no others.
-        ``heard`` gets each payload, ``lost`` is called when the connection ends."""
-        return self._backend.listener(channel, heard, lost)
+        ``on_payload`` gets each payload, ``on_lost`` is called when the connection ends."""
+        return self._backend.listener(channel, on_payload, on_lost)
 
     async def close(self) -> None:
         """Close the backend, for all its lanes."""

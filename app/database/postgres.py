@@ -84,20 +84,20 @@ class PostgresBackend:
         kept = self._kept[lane]
         conn = kept.pop() if kept else self._autocommitting_engine(lane).connect()
         try:
-            found = fn(conn)
+            result = fn(conn)
         except BaseException:
             if conn.invalidated:
                 _drop(kept)
             conn.close()
             raise
         kept.append(conn)
-        return found
+        return result
 
-    def listener(self, channel: str, heard: Callable[[str], None], lost: Callable[[], None]) -> Listener:
+    def listener(self, channel: str, on_payload: Callable[[str], None], on_lost: Callable[[], None]) -> Listener:
         """See ``Backend``. The connection is named for people who look at the server's list."""
         named = self._target.arguments["server_settings"] | {"application_name": f"{APPLICATION_NAME} listener"}
         arguments = self._target.arguments | {"server_settings": named, "command_timeout": COMMAND_TIMEOUT_S}
-        return Listener(arguments, channel, heard, lost, lambda: not self._pooled)
+        return Listener(arguments, channel, on_payload, on_lost, lambda: not self._pooled)
 
     async def close(self) -> None:
         for kept in self._kept.values():
@@ -207,14 +207,14 @@ def create_engine(
 
 def _setting_with_each_transaction(settings: Mapping[str, str]) -> "type[asyncpg.Connection[asyncpg.Record]]":
     """A connection of the driver's that says settings in the same message as each BEGIN, for that transaction."""
-    said = ", ".join(f"set_config({_quoted(name)}, {_quoted(value)}, true)" for name, value in settings.items())
+    set_configs = ", ".join(f"set_config({_quoted(name)}, {_quoted(value)}, true)" for name, value in settings.items())
 
     class Connection(asyncpg.Connection):
         __slots__ = ()
 
         async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
             if query == "BEGIN;":
-                query = f"BEGIN ISOLATION LEVEL {_ISOLATION}; SELECT {said}"
+                query = f"BEGIN ISOLATION LEVEL {_ISOLATION}; SELECT {set_configs}"
             return await super().execute(query, *args, timeout=timeout)
 
     return Connection

@@ -37,8 +37,8 @@ def usable_revisions(conn: sa.Connection, revision: str) -> frozenset[str]:
     """What was noted of this revision; none on SQLite, and where nothing was."""
     text = conn.scalar(_READ) if conn.dialect.name == "postgresql" else None
     try:
-        found: Any = json.loads(text or "{}")
-        return frozenset(found["usable_at"]) if revision in found["revisions"] else frozenset()
+        note: Any = json.loads(text or "{}")
+        return frozenset(note["usable_at"]) if revision in note["revisions"] else frozenset()
     except (ValueError, LookupError, TypeError):
         return frozenset()
 

@@ -44,7 +44,7 @@ class OpenFiles:
         self._path = Path(place_of(url))
         self._opened: tuple[Identity, ...] | None = None
         self._real = ""
-        self._told = State.SAME
+        self._logged_state = State.SAME
         self._same_at = 0.0
 
     def before_opening(self) -> None:
@@ -64,9 +64,9 @@ class OpenFiles:
             return
         # SQLite follows symbolic links, and has the other files beside the one that they lead to.
         self._real = os.path.realpath(self._path)
-        found = self._look()
-        if None not in found:
-            self._opened = tuple(one for one in found if one is not None)
+        identities = self._look()
+        if None not in identities:
+            self._opened = tuple(one for one in identities if one is not None)
 
     def forget(self) -> None:
         """All connections are closed."""
@@ -78,15 +78,15 @@ class OpenFiles:
         now, opened = time.monotonic(), self._opened
         if opened is None or now - self._same_at < fresh_s:
             return State.SAME
-        found = self._look()
+        identities = self._look()
         state = State.SAME
         # The writer's thread may have closed these files and opened others while this one looked.
-        if found != opened and self._opened is opened:
-            removed = all(now in (None, then) for now, then in zip(found, opened, strict=True))
-            state = State.LOG_GONE if removed and found[0] is not None else State.LOST
+        if identities != opened and self._opened is opened:
+            removed = all(now in (None, then) for now, then in zip(identities, opened, strict=True))
+            state = State.LOG_GONE if removed and identities[0] is not None else State.LOST
         self._same_at = now if state is State.SAME else 0.0
-        if state is not self._told:
-            self._told = state
+        if state is not self._logged_state:
+            self._logged_state = state
             self._tell(state)
         return state
 
@@ -96,7 +96,8 @@ class OpenFiles:
         if state is not State.SAME:
             reason = f"its file is not the one that was opened: {state.value}"
             raise Unavailable(
-                f"the database is not available: {reason}", told=f"the database {self._path} is not available: {reason}"
+                f"the database is not available: {reason}",
+                operator_detail=f"the database {self._path} is not available: {reason}",
             )
 
     def _look(self) -> tuple[Identity | None, ...]:
@@ -162,10 +163,10 @@ def find_file(url: sa.URL, *, make: bool = False) -> None:
 
 def _identity(path: str | Path) -> Identity | None:
     try:
-        found = os.stat(path)
+        stat = os.stat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return stat.st_dev, stat.st_ino
 
 
 def _open_file(path: Path, *, make: bool) -> int:

@@ -30,7 +30,7 @@ _HELD: Final = (
 )
 
 
-def held(conn: sa.Connection) -> dict[ModelKey, Breaker]:
+def find_open(conn: sa.Connection) -> dict[ModelKey, Breaker]:
     """Those that are open, at most ``MOST``, those that opened first before the others."""
     return {ModelKey(row.kind, row.model): _breaker(row) for row in conn.execute(_HELD)}
 
@@ -49,9 +49,9 @@ def save(conn: sa.Connection, key: ModelKey, breaker: Breaker | None) -> None:
 
 def forget_all(conn: sa.Connection) -> Mapping[ModelKey, Breaker]:
     """Close all; returns those that were open."""
-    found = held(conn)
+    open_before = find_open(conn)
     conn.execute(model_breakers.delete())
-    return found
+    return open_before
 
 
 def _forget_the_oldest(conn: sa.Connection) -> None:

@@ -58,19 +58,19 @@ def lock_next(
     if oldest:
         return LockedTasks(task_rows.lock_queued(conn, now, room), last_client)
     waiting = in_turn(task_rows.waiting(conn, now), last_client)
-    found: dict[str, list[TaskRecord]] = {}
+    records_of: dict[str, list[TaskRecord]] = {}
     exhausted: set[str] = set()
     while True:
         others = [name for name in waiting if name not in exhausted]
-        served = share(room - sum(len(found[name]) for name in exhausted), in_flight, others)
+        served = share(room - sum(len(records_of[name]) for name in exhausted), in_flight, others)
         short = set()
         for name, size in Counter(served).items():
-            if len(found.get(name, ())) < size:
+            if len(records_of.get(name, ())) < size:
                 # Rows that this transaction has locked already are found again: the larger set holds them.
-                found[name] = task_rows.lock_queued(conn, now, size, name)
-                if len(found[name]) < size:
+                records_of[name] = task_rows.lock_queued(conn, now, size, name)
+                if len(records_of[name]) < size:
                     short.add(name)
         if not short:
-            records = [record for records in found.values() for record in records]
+            records = [record for records in records_of.values() for record in records]
             return LockedTasks(records, served[-1] if served else last_client)
         exhausted |= short

@@ -33,10 +33,10 @@ class Timekeeper:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._last_beat: _Beat | None = None
-        self.known = Availability()
+        self.availability = Availability()
 
     async def beat(self, db: Database) -> None:
-        """Give a sign, if it is time for one or the clock was set; ``known`` is what is known then. Raises
+        """Give a sign, if it is time for one or the clock was set; ``availability`` is what is known then. Raises
         ``Unavailable``."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
         last, sign = self._last_beat, Heartbeat(now)
@@ -45,14 +45,14 @@ class Timekeeper:
             if 0 <= passed_s < BEAT_S:
                 return
             sign = Heartbeat(now, last.at, passed_s - (monotonic - last.monotonic))
-        before, self.known = await db.write(_keep, sign)
+        before, self.availability = await db.write(_keep, sign)
         self._last_beat = _Beat(now, monotonic)
-        _tell(before, self.known, now)
+        _tell(before, self.availability, now)
 
     async def planned_again(self, db: Database) -> None:
         """Nothing is planned any more as before the clock was set back. Raises ``Unavailable``."""
         await db.write(_note_planned)
-        self.known = replace(self.known, went_back_at=None)
+        self.availability = replace(self.availability, went_back_at=None)
 
 
 def absences(conn: sa.Connection, now: datetime) -> Absences:

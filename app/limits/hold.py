@@ -129,8 +129,8 @@ def full_with(hold_state: HoldState, in_flight: int) -> HoldState:
 def answered(hold_state: HoldState, claimed_at: datetime) -> HoldState:
     """A submission was accepted: the hold is over. An acceptance of one that was sent before the hold began
     proves nothing of what began it, but that outcomes are known again."""
-    held = hold_state.hold
-    if held is not None and held.reason is not Reason.BREAKER and claimed_at < held.since:
+    before = hold_state.hold
+    if before is not None and before.reason is not Reason.BREAKER and claimed_at < before.since:
         return replace(hold_state, unknown_tasks=())
     return replace(hold_state, hold=None, unknown_tasks=())
 
@@ -146,7 +146,7 @@ def refused(hold_state: HoldState, claimed_at: datetime, now: datetime) -> HoldS
     return replace(hold_state, hold=replace(before, until=now, probe_until=None), unknown_tasks=())
 
 
-def proved(hold_state: HoldState, reason: Reason) -> HoldState:
+def reason_cleared(hold_state: HoldState, reason: Reason) -> HoldState:
     """Something else showed that a reason is over."""
     over = hold_state.hold is not None and hold_state.hold.reason is reason
     return replace(hold_state, hold=None) if over else hold_state
@@ -160,7 +160,7 @@ def inconclusive(hold_state: HoldState, now: datetime) -> HoldState:
     return replace(hold_state, hold=replace(before, until=later(now, before.wait_s), probe_until=None))
 
 
-def lost(hold_state: HoldState, task_id: str, now: datetime) -> HoldState:
+def outcome_unknown(hold_state: HoldState, task_id: str, now: datetime) -> HoldState:
     """One more unknown outcome; the third in a row makes submissions go one by one, ever more slowly. One that is told
     again (the answer to its commit was lost) is counted once."""
     if task_id in hold_state.unknown_tasks:
@@ -197,7 +197,7 @@ def released(hold_state: HoldState, now: datetime) -> HoldState:
     return replace(hold_state, hold=replace(hold_state.hold, until=min(hold_state.hold.until, now)))
 
 
-def known_not_sent(hold_state: HoldState, task_id: str) -> HoldState:
+def found_not_sent(hold_state: HoldState, task_id: str) -> HoldState:
     """One of the unknown outcomes is known: it was not sent."""
     return replace(hold_state, unknown_tasks=tuple(one for one in hold_state.unknown_tasks if one != task_id))
 
@@ -209,8 +209,8 @@ def set_back(hold_state: HoldState, now: datetime) -> HoldState:
         return hold_state
     end = later(now, before.wait_s)
     probe_until = min(before.probe_until, end) if before.probe_until is not None else None
-    held = replace(before, since=min(before.since, now), until=min(before.until, end), probe_until=probe_until)
-    return replace(hold_state, hold=held)
+    hold_ = replace(before, since=min(before.since, now), until=min(before.until, end), probe_until=probe_until)
+    return replace(hold_state, hold=hold_)
 
 
 def dump(hold_state: HoldState) -> dict[str, Any]:
@@ -227,11 +227,11 @@ def load(document: dict[str, Any]) -> HoldState:
     """From JSON; an empty object is ``NO_HOLD``."""
     if not document:
         return NO_HOLD
-    held = document.get("hold")
+    stored = document.get("hold")
     hold_ = None
-    if held:
-        times = {name: _time(held[name]) for name in ("since", "until", "probe_until")}
-        hold_ = Hold(**{**held, **times, "reason": Reason(held["reason"])})
+    if stored:
+        times = {name: _time(stored[name]) for name in ("since", "until", "probe_until")}
+        hold_ = Hold(**{**stored, **times, "reason": Reason(stored["reason"])})
     return HoldState(
         hold_,
         document.get("by_hand"),

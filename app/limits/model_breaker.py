@@ -47,7 +47,7 @@ class Breaker:
     probe_until: datetime | None = None
 
     @property
-    def held(self) -> bool:
+    def is_open(self) -> bool:
         return self.held_since is not None
 
 
@@ -55,9 +55,9 @@ def refused(
     before: Breaker | None, claimed_at: datetime, now: datetime, allowed: int, code: str, detail: str
 ) -> Breaker:
     """A submission was refused for a reason that concerns everybody. ``allowed``: so many in a row open it."""
-    if before is not None and before.held:
-        told = replace(before, touched_at=now, code=code, detail=detail)
-        return _after_probe(told, now, PROBE_S) if _is_probe(before, claimed_at) else told
+    if before is not None and before.is_open:
+        updated = replace(before, touched_at=now, code=code, detail=detail)
+        return _after_probe(updated, now, PROBE_S) if _is_probe(before, claimed_at) else updated
     refusals = 1 if before is None else before.refusals + 1
     opened = {"held_since": now, "probe_at": later(now, PROBE_S)} if refusals >= allowed else {}
     return Breaker(refusals, now, code, detail, **opened)
@@ -66,7 +66,7 @@ def refused(
 def accepted(before: Breaker | None, claimed_at: datetime, now: datetime) -> Breaker | None:
     """A submission was accepted: None, the breaker is closed and nothing is counted. One that was sent before it
     opened proves less: the next probe is due at once."""
-    if before is None or not before.held or _is_probe(before, claimed_at):
+    if before is None or not before.is_open or _is_probe(before, claimed_at):
         return None
     return replace(before, probe_at=now, touched_at=now)
 
@@ -74,7 +74,7 @@ def accepted(before: Breaker | None, claimed_at: datetime, now: datetime) -> Bre
 def inconclusive(before: Breaker | None, claimed_at: datetime, now: datetime, *, at_once: bool) -> Breaker | None:
     """A submission came to nothing that says whether the model is offered. ``at_once``: it was refused for what it
     is itself, and the next one may show more; else the next probe waits again."""
-    if before is None or not before.held or not _is_probe(before, claimed_at):
+    if before is None or not before.is_open or not _is_probe(before, claimed_at):
         return before
     return _after_probe(before, now, 0.0 if at_once else PROBE_S)
 

@@ -35,7 +35,7 @@ class Waiting:
     oldest_at: datetime
 
 
-def held(conn: sa.Connection, now: datetime) -> Sequence[Slot]:
+def list_held(conn: sa.Connection, now: datetime) -> Sequence[Slot]:
     """The tasks that hold a slot, those that have held it longest first, at most ``MOST_SHOWN``."""
     since = sa.func.coalesce(tasks.c.claimed_at, tasks.c.submitted_at, tasks.c.created_at)
     chosen = sa.select(tasks.c.id, tasks.c.client_name, tasks.c.status, since.label("since"), tasks.c.slot_until)
@@ -46,7 +46,7 @@ def held(conn: sa.Connection, now: datetime) -> Sequence[Slot]:
     ]
 
 
-def waiting(conn: sa.Connection) -> Sequence[Waiting]:
+def count_waiting(conn: sa.Connection) -> Sequence[Waiting]:
     """How many tasks of each client are queued, by name; ``MOST_COUNTED`` of all are counted, those due first."""
     queued = (
         sa.select(tasks.c.client_name, tasks.c.created_at)

@@ -40,7 +40,9 @@ class CurrentHolds:
 
 def read(conn: sa.Connection, policy: Policy, now: datetime) -> CurrentHolds:
     """What is held now: two statements, without a lock."""
-    return CurrentHolds(limits.read(conn)[Limit.SUBMIT].hold_state, model_holds.held(conn, policy), policy, now)
+    return CurrentHolds(
+        limits.read(conn)[Limit.SUBMIT].hold_state, model_holds.open_breakers(conn, policy), policy, now
+    )
 
 
 def wait_reason_of(record: TaskRecord, waits: CurrentHolds) -> WaitReason | None:

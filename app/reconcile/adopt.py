@@ -48,10 +48,10 @@ def _follow(loaded: Loaded, key: ItemKey, client_name: str, at: datetime, rules:
     family, item_id = key
     task = new_external(loaded, at, family, client_name, rules)
     # Named as weakly as by an unbound token: who submitted it through us still gets it.
-    named = Observation(
+    observation = Observation(
         family, Reading(item_id), Source.SUBMIT, to_us(at), NamedBy.UNBOUND_TOKEN, sighted=False, fresh=False
     )
-    step(loaded, Change(at, "adopted", task.id, (named,)), rules)
+    step(loaded, Change(at, "adopted", task.id, (observation,)), rules)
     item = loaded.items[key]
     # Nobody has seen it yet, and one wrong id spoils a whole answer.
     item.query_due_at, item.query_group = at, SUSPECT
@@ -101,13 +101,17 @@ def _adopt(
 ) -> tuple[tuple[UUID, ...], Applied]:
     if not client_rows.is_active(conn, client_name):
         raise InvalidRequest("the request is not valid", (("client", "there is no such client, or it was revoked"),))
-    wanted = tuple(Observation(family, Reading(item_id), Source.SUBMIT, to_us(now)) for item_id in item_ids)
-    unit = load_locked(conn, [Change(now, None, observations=wanted)])
+    named_items = tuple(Observation(family, Reading(item_id), Source.SUBMIT, to_us(now)) for item_id in item_ids)
+    unit = load_locked(conn, [Change(now, None, observations=named_items)])
     loaded = unit.loaded
-    foreign = [seen.reading.item_id for seen in wanted if belongs_to_another(loaded, seen.key, client_name)]
+    foreign = [
+        observation.reading.item_id
+        for observation in named_items
+        if belongs_to_another(loaded, observation.key, client_name)
+    ]
     if foreign:
         raise Conflict(f"these items are another client's: {', '.join(foreign)}")
-    followed = [follow_item(loaded, seen.key, client_name, now, context.rules) for seen in wanted]
+    followed = [follow_item(loaded, observation.key, client_name, now, context.rules) for observation in named_items]
     applied = step_all(unit, (), context.rules)
     save_locked(conn, unit, context.rules)
     task_rows.give(conn, [task.id for task in followed if not task.new], client_name)

@@ -19,7 +19,7 @@ from app.limits.heartbeats import absences
 from app.limits.hold import HoldState, Reason
 from app.limits.limits import Limit
 from app.reconcile import claims
-from app.reconcile.claims import ClaimTimes, spend
+from app.reconcile.claims import ClaimTimes, claim_in_turn
 from app.rules.observation import Observation, Reading, Source, to_us
 from app.rules.schedule import SUSPECT
 from app.rules.timing import interval_s, later
@@ -44,7 +44,7 @@ class Question:
     """Items of one family, claimed until ``leased_until``."""
 
     family: str
-    asked: tuple[ClaimedItem, ...]
+    items: tuple[ClaimedItem, ...]
     asked_at: datetime
     leased_until: datetime
 
@@ -73,10 +73,10 @@ class Reconciler:
             await self._asking.any_ended()
         await self._context.timekeeper.beat(self._db)
         started = self._context.clock.monotonic()
-        turn = await self._db.write(claim, self._context, self._context.clock.now())
-        if turn.question is None:
-            return turn.wait_s
-        self._asking.start(ask(self._context, self._db, turn.question, started), f"query {turn.question.family}")
+        result = await self._db.write(claim, self._context, self._context.clock.now())
+        if result.question is None:
+            return result.wait_s
+        self._asking.start(ask(self._context, self._db, result.question, started), f"query {result.question.family}")
         return 0
 
     async def finish(self, timeout_s: float) -> None:
@@ -93,34 +93,34 @@ async def ask(context: Context, db: Database, question: Question, started: float
     ``started``: the monotonic clock at the claim. A refusal or a silence puts the items off."""
     if context.clock.monotonic() - started > context.policy.lease_s - QUERY_TIMEOUT_S:
         return None  # frozen meanwhile: the lease could lapse under the call, and somebody else asks then
-    item_ids = [one.item_id for one in question.asked]
+    item_ids = [item.item_id for item in question.items]
     structlog.contextvars.bind_contextvars(family=question.family, item_ids=item_ids)
     with traces.span("query", kind="client", family=question.family, items=len(item_ids)):
         answer = await context.vendor.query(FAMILIES[question.family], item_ids)
     log.debug("query.answered", answer=type(answer).__name__.lower())
     now = context.clock.now()
     metrics.queries.labels(question.family, type(answer).__name__.lower()).inc()
-    metrics.queried_items.labels(question.family).inc(len(question.asked))
-    await db.write(note_answer, context, answer, now)
-    seen = _observations(question, answer)
-    if seen:
-        await _apply(context, db, seen, now)
-    if left := unheard_of(question, answer):
-        await _put_off(context, db, replace(question, asked=left), answer, now)
+    metrics.queried_items.labels(question.family).inc(len(question.items))
+    await db.write(note_in_limits, context, answer, now)
+    observations = _observations(question, answer)
+    if observations:
+        await _apply(context, db, observations, now)
+    if unanswered := items_without_answer(question, answer):
+        await _put_off(context, db, replace(question, items=unanswered), answer, now)
     return answer
 
 
-def unheard_of(question: Question, answer: QueryAnswer) -> tuple[ClaimedItem, ...]:
+def items_without_answer(question: Question, answer: QueryAnswer) -> tuple[ClaimedItem, ...]:
     """The items of which an answer says nothing."""
-    answered = {seen.key for seen in _observations(question, answer)}
-    return tuple(one for one in question.asked if one.key not in answered)
+    answered = {observation.key for observation in _observations(question, answer)}
+    return tuple(item for item in question.items if item.key not in answered)
 
 
 def is_split(question: Question, answer: QueryAnswer) -> bool:
     """Whether the question is asked again in halves and at once: one bad id may have spoiled the call, or one item may
     be so large that the others have no room beside it."""
     too_large = isinstance(answer, Unanswered) and answer.reason == "answer_too_large"
-    return len(question.asked) > 1 and (too_large or isinstance(answer, Spoiled))
+    return len(question.items) > 1 and (too_large or isinstance(answer, Spoiled))
 
 
 async def _put_off(context: Context, db: Database, question: Question, answer: QueryAnswer, now: datetime) -> None:
@@ -133,20 +133,20 @@ async def _put_off(context: Context, db: Database, question: Question, answer: Q
         metrics.unusable_answers.labels(question.family, fault_of(answer)).inc()
         # Of one outage there are many: the first is a warning, as it is a row in the timelines.
         tell = log.warning if applied.entries else log.info
-        tell("query.unusable", fault=fault_in(answer)[0], items=len(question.asked))
+        tell("query.unusable", fault=fault_in(answer)[0], items=len(question.items))
     context.wakes.reconcile.set()
 
 
 async def _apply(context: Context, db: Database, observations: Sequence[Observation], now: datetime) -> None:
     """Apply an answer; items whose task is locked are applied by themselves, so that they delay no other."""
-    applied = await db.write(take, context, observations, now, skip_locked=True)
+    applied = await db.write(apply_answer, context, observations, now, skip_locked=True)
     context.committed(applied)
-    for seen, outcome in zip(observations, applied.outcomes, strict=True):
-        if outcome is None:
-            context.committed(await db.write(take, context, [seen], now))
+    for observation, result in zip(observations, applied.outcomes, strict=True):
+        if result is None:
+            context.committed(await db.write(apply_answer, context, [observation], now))
 
 
-def take(
+def apply_answer(
     conn: sa.Connection,
     context: Context,
     observations: Sequence[Observation],
@@ -156,15 +156,15 @@ def take(
 ) -> Applied:
     """Take what the vendor answered, of each item by itself."""
     away = absences(conn, now)
-    changes = [Change(now, "query", observations=(seen,), absences=away) for seen in observations]
+    changes = [Change(now, "query", observations=(observation,), absences=away) for observation in observations]
     return apply(conn, changes, context.rules, skip_locked=skip_locked)
 
 
 def claim(
-    conn: sa.Connection, context: Context, now: datetime, wanted: claims.LastQueried | None = None
+    conn: sa.Connection, context: Context, now: datetime, requested: claims.LastQueried | None = None
 ) -> ClaimResult:
     """Claim a question, if the rate and the hold allow one and something is due; or one about the items that
-    are ``wanted`` (of one family), due or not, unless it is the turn of what is due (see ``permits``).
+    are ``requested`` (of one family), due or not, unless it is the turn of what is due (see ``permits``).
 
     The lock on the limit's row makes all of it one decision: the rate, full calls, and no idle permits.
     """
@@ -176,18 +176,20 @@ def claim(
     policy = context.policy
     leased_until = later(now, policy.lease_s)
     soon = later(now, policy.interval_s / 5)
-    permit, asked = spend(conn, limit.last_permit, wanted, ClaimTimes(now, soon, leased_until), QUERY_BATCH)
-    if not asked:
+    permit, claimed = claim_in_turn(
+        conn, limit.last_permit, requested, ClaimTimes(now, soon, leased_until), QUERY_BATCH
+    )
+    if not claimed:
         return ClaimResult(None)
     hold_state = holds.probing(limit.hold_state, leased_until)
     not_before_at = later(now, 1 / policy.query_rate_per_s)
     limits.save(
         conn, Limit.QUERY, replace(limit, hold_state=hold_state, not_before_at=not_before_at, last_permit=permit)
     )
-    return ClaimResult(Question(asked[0].family, tuple(asked), now, leased_until))
+    return ClaimResult(Question(claimed[0].family, tuple(claimed), now, leased_until))
 
 
-def note_answer(conn: sa.Connection, context: Context, answer: QueryAnswer, now: datetime) -> None:
+def note_in_limits(conn: sa.Connection, context: Context, answer: QueryAnswer, now: datetime) -> None:
     """What an answer says of asking as such: the key, the rate, the vendor's health. Locks the limits alone."""
     if limits.read(conn)[Limit.QUERY].hold_state.hold is None and not _holds_back(answer):
         return
@@ -203,8 +205,8 @@ def note_answer(conn: sa.Connection, context: Context, answer: QueryAnswer, now:
         if answer.retry_after_s is not None:
             not_before_at = max(not_before_at or now, later(now, answer.retry_after_s))
     else:
-        query = holds.proved(query, Reason.KEY_REJECTED)
-        submit = holds.proved(submit, Reason.KEY_REJECTED)
+        query = holds.reason_cleared(query, Reason.KEY_REJECTED)
+        submit = holds.reason_cleared(submit, Reason.KEY_REJECTED)
     limits.save(conn, Limit.QUERY, replace(held[Limit.QUERY], hold_state=query, not_before_at=not_before_at))
     if submit != held[Limit.SUBMIT].hold_state:
         limits.save(conn, Limit.SUBMIT, replace(held[Limit.SUBMIT], hold_state=submit))
@@ -222,27 +224,31 @@ def _with_key_rejected(submit: HoldState, now: datetime, detail: str) -> HoldSta
 
 def split(conn: sa.Connection, context: Context, question: Question, now: datetime) -> None:
     """Ask again in halves and at once."""
-    store.lock(conn, (), [one.key for one in question.asked])
+    store.lock(conn, (), [item.key for item in question.items])
     items.postpone(conn, _halves(context, question, now), question.leased_until)
 
 
 def postpone(conn: sa.Connection, context: Context, question: Question, answer: QueryAnswer, now: datetime) -> Applied:
     """Ask again after an interval, and note for each task that the question brought nothing."""
     fault, words = fault_in(answer)
-    seen = tuple(
-        Observation(question.family, Reading(one.item_id), Source.QUERY, to_us(question.asked_at), fault=fault)
-        for one in question.asked
+    observations = tuple(
+        Observation(question.family, Reading(item.item_id), Source.QUERY, to_us(question.asked_at), fault=fault)
+        for item in question.items
     )
     away = absences(conn, now)
-    loaded = load_locked(conn, [Change(now, FAULTY, observations=seen)])
+    loaded = load_locked(conn, [Change(now, FAULTY, observations=observations)])
     detail: dict[str, Any] = {"fault": fault}
     if words and len({task.client_name for task in loaded.loaded.tasks.values()}) == 1:
         # What came may speak of every item that was asked about, and no client is shown what is another's.
         detail["answer"] = words
-    applied = step_all(loaded, [Change(now, FAULTY, observations=seen, detail=detail, absences=away)], context.rules)
+    applied = step_all(
+        loaded, [Change(now, FAULTY, observations=observations, detail=detail, absences=away)], context.rules
+    )
     save_locked(conn, loaded, context.rules)
     group = SUSPECT if isinstance(answer, Spoiled) else ""
-    postponed = [Postponed(one.key, _next_try(context, one, now), group, one.attempts + 1) for one in question.asked]
+    postponed = [
+        Postponed(item.key, _next_try(context, item, now), group, item.attempts + 1) for item in question.items
+    ]
     items.postpone(conn, postponed, question.leased_until)
     return applied
 
@@ -263,17 +269,17 @@ def fault_in(answer: QueryAnswer) -> tuple[str, str]:
 
 
 def _halves(context: Context, question: Question, now: datetime) -> list[Postponed]:
-    middle = (len(question.asked) + 1) // 2
+    middle = (len(question.items) + 1) // 2
     return [
-        Postponed(one.key, now, str(group), one.attempts)
-        for half in (question.asked[:middle], question.asked[middle:])
+        Postponed(item.key, now, str(group), item.attempts)
+        for half in (question.items[:middle], question.items[middle:])
         for group in (context.ids(),)
-        for one in half
+        for item in half
     ]
 
 
-def _next_try(context: Context, asked: ClaimedItem, now: datetime) -> datetime:
-    return later(now, interval_s(asked.attempts + 1, context.rules.jitter(), context.policy))
+def _next_try(context: Context, claimed: ClaimedItem, now: datetime) -> datetime:
+    return later(now, interval_s(claimed.attempts + 1, context.rules.jitter(), context.policy))
 
 
 def _observations(question: Question, answer: QueryAnswer) -> list[Observation]:
@@ -282,28 +288,28 @@ def _observations(question: Question, answer: QueryAnswer) -> list[Observation]:
     if isinstance(answer, Unanswered):
         return []
     if isinstance(answer, Spoiled):
-        alone = answer.no_such_work and len(question.asked) == 1
-        return [_unknown(question, question.asked[0])] if alone else []
+        alone = answer.no_such_work and len(question.items) == 1
+        return [_unknown(question, question.items[0])] if alone else []
     shown = {reading.item_id: reading for reading in answer.readings}
     return [
         Observation(
             question.family,
-            shown[one.item_id],
+            shown[item.item_id],
             Source.QUERY,
             to_us(question.asked_at),
             leased_until=question.leased_until,
         )
-        if one.item_id in shown
-        else _unknown(question, one)
-        for one in question.asked
-        if one.item_id in shown or answer.whole
+        if item.item_id in shown
+        else _unknown(question, item)
+        for item in question.items
+        if item.item_id in shown or answer.whole
     ]
 
 
-def _unknown(question: Question, asked: ClaimedItem) -> Observation:
+def _unknown(question: Question, claimed: ClaimedItem) -> Observation:
     return Observation(
         question.family,
-        Reading(asked.item_id),
+        Reading(claimed.item_id),
         Source.QUERY,
         to_us(question.asked_at),
         sighted=False,

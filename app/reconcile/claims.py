@@ -1,8 +1,8 @@
 """Questions to the vendor as rows: claimed under leases, also before they are due where somebody wants to know now.
 
-What a permit to ask is spent on is decided by ``spend``. Suspects (ids that the vendor did not know, or that nobody has
-seen yet) and refreshes come in any number. Neither is given two permits in a row while something else is due, however
-many of them wait: each is kept to half of the rate.
+What a permit to ask is spent on is decided by ``claim_in_turn``. Suspects (ids that the vendor did not know, or that
+nobody has seen yet) and refreshes come in any number. Neither is given two permits in a row while something else is
+due, however many of them wait: each is kept to half of the rate.
 """
 
 from collections.abc import Collection, Mapping
@@ -28,32 +28,34 @@ LastQueried = Mapping[ItemKey, datetime | None]
 _FINAL: Final = [status.value for status in ITEM_FINAL]
 
 
-def claim_some(
-    conn: sa.Connection, known: LastQueried, now: datetime, soon: datetime, lease_until: datetime, limit: int
+def claim_requested(
+    conn: sa.Connection, requested: LastQueried, now: datetime, soon: datetime, lease_until: datetime, limit: int
 ) -> list[ClaimedItem]:
     """Claim a full question about some of these items of one family, due or not: those of one group that are open,
-    that nobody asks about, and that have had no answer since that of ``known``; and others of their family and
+    that nobody asks about, and that have had no answer since that of ``requested``; and others of their family and
     group that are due by ``soon``. Call it under the lock of the query limit, as every claim."""
     columns = (items.c.family, items.c.item_id, items.c.query_attempts, items.c.query_group, items.c.last_query_at)
-    wanted = (
+    statement = (
         sa.select(*columns)
-        .where(_named(conn, known), items.c.query_due_at.is_not(None), unleased(now))
+        .where(_named(conn, requested), items.c.query_due_at.is_not(None), unleased(now))
         .order_by(items.c.query_group, items.c.item_id)
     )
-    rows = [row for row in conn.execute(dialect.locked(wanted, of=items, skip=True)) if _is_open(row, known)]
+    rows = [row for row in conn.execute(dialect.locked(statement, of=items, skip=True)) if _is_open(row, requested)]
     if not rows:
         return []
     first = rows[0]
     rows = [row for row in rows if row.query_group == first.query_group][:limit]
-    found = {(row.family, row.item_id): ClaimedItem(row.family, row.item_id, row.query_attempts) for row in rows}
-    for one in lock_due(conn, first.family, first.query_group, now, soon, limit):
-        if len(found) < limit:
-            found.setdefault(one.key, one)
-    lease(conn, found, lease_until)
-    return list(found.values())
+    claimed_by_key = {
+        (row.family, row.item_id): ClaimedItem(row.family, row.item_id, row.query_attempts) for row in rows
+    }
+    for item in lock_due(conn, first.family, first.query_group, now, soon, limit):
+        if len(claimed_by_key) < limit:
+            claimed_by_key.setdefault(item.key, item)
+    lease(conn, claimed_by_key, lease_until)
+    return list(claimed_by_key.values())
 
 
-def claim_known(
+def claim_unsuspected(
     conn: sa.Connection, now: datetime, soon: datetime, lease_until: datetime, limit: int
 ) -> list[ClaimedItem]:
     """As ``items.claim_due``, of the items that are no suspects."""
@@ -67,17 +69,17 @@ def is_suspect(conn: sa.Connection, key: ItemKey) -> bool:
     return conn.scalar(sa.select(items.c.query_group).where(matches)) == SUSPECT
 
 
-def unanswered(conn: sa.Connection, known: LastQueried) -> set[ItemKey]:
-    """Which of some items of one family are open, and have had no answer since that of ``known``."""
+def unanswered(conn: sa.Connection, last_queried: LastQueried) -> set[ItemKey]:
+    """Which of some items of one family are open, and have had no answer since that of ``last_queried``."""
     statement = sa.select(items.c.family, items.c.item_id, items.c.last_query_at).where(
-        _named(conn, known), items.c.query_due_at.is_not(None)
+        _named(conn, last_queried), items.c.query_due_at.is_not(None)
     )
-    return {(row.family, row.item_id) for row in conn.execute(statement) if _is_open(row, known)}
+    return {(row.family, row.item_id) for row in conn.execute(statement) if _is_open(row, last_queried)}
 
 
-def _is_open(row: Any, known: LastQueried) -> bool:
+def _is_open(row: Any, last_queried: LastQueried) -> bool:
     """Nobody has answered about the item meanwhile."""
-    return bool(row.last_query_at == known[(row.family, row.item_id)])
+    return bool(row.last_query_at == last_queried[(row.family, row.item_id)])
 
 
 def put_off(conn: sa.Connection, planned: Mapping[ItemKey, datetime]) -> None:
@@ -140,23 +142,23 @@ class ClaimTimes:
     leased_until: datetime
 
 
-def spend(
-    conn: sa.Connection, last: str | None, wanted: LastQueried | None, span: ClaimTimes, limit: int
+def claim_in_turn(
+    conn: sa.Connection, last: str | None, requested: LastQueried | None, times: ClaimTimes, limit: int
 ) -> tuple[Permit, list[ClaimedItem]]:
     """Claim a question about at most ``limit`` items, and say what the permit was spent on; no items if there is
-    nothing to ask. ``last``: what the permit before was spent on; ``wanted``: see ``reconcile.claim``.
+    nothing to ask. ``last``: what the permit before was spent on; ``requested``: see ``reconcile.claim``.
 
     A refresh whose turn it is not asks what is due instead, so that no permit is idle and none waits for a
     reconciler that does not run. Call it under the lock of the query limit.
     """
     if last in (Permit.SUSPECTS, Permit.REFRESH):
-        asked = claim_known(conn, span.now, span.soon, span.leased_until, limit)
-        if asked:
-            return Permit.DUE, asked
-    if wanted and last != Permit.REFRESH:
-        return Permit.REFRESH, claim_some(conn, wanted, span.now, span.soon, span.leased_until, limit)
-    asked = claim_due(conn, span.now, span.soon, span.leased_until, limit)
-    if wanted and not asked:
-        return Permit.REFRESH, claim_some(conn, wanted, span.now, span.soon, span.leased_until, limit)
-    suspects = bool(asked) and is_suspect(conn, asked[0].key)
-    return Permit.SUSPECTS if suspects else Permit.DUE, asked
+        claimed = claim_unsuspected(conn, times.now, times.soon, times.leased_until, limit)
+        if claimed:
+            return Permit.DUE, claimed
+    if requested and last != Permit.REFRESH:
+        return Permit.REFRESH, claim_requested(conn, requested, times.now, times.soon, times.leased_until, limit)
+    claimed = claim_due(conn, times.now, times.soon, times.leased_until, limit)
+    if requested and not claimed:
+        return Permit.REFRESH, claim_requested(conn, requested, times.now, times.soon, times.leased_until, limit)
+    suspects = bool(claimed) and is_suspect(conn, claimed[0].key)
+    return Permit.SUSPECTS if suspects else Permit.DUE, claimed

@@ -29,7 +29,7 @@ class Expiry:
         context = self._context
         db = context.loops_db()
         await context.timekeeper.beat(db)
-        if context.timekeeper.known.went_back_at is not None and not await self._replanner.step():
+        if context.timekeeper.availability.went_back_at is not None and not await self._replanner.step():
             return 0
         applied = await db.write(tick, context, context.clock.now())
         context.committed(applied)

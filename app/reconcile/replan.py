@@ -59,8 +59,8 @@ def replan_submissions(conn: sa.Connection, now: datetime, reach: datetime, park
     far = sa.select(tasks.c.id).where(too_far).order_by(due_at.desc(), tasks.c.id.desc()).limit(limit)
     chosen = list(conn.scalars(dialect.locked(far, of=tasks, skip=True)))
     if chosen:
-        these = dialect.any_of(conn, tasks.c.id, chosen)
-        conn.execute(tasks.update().where(these).values(dispatch_due_at=now, not_before_at=None))
+        rows_chosen = dialect.any_of(conn, tasks.c.id, chosen)
+        conn.execute(tasks.update().where(rows_chosen).values(dispatch_due_at=now, not_before_at=None))
     return len(chosen)
 
 
@@ -74,8 +74,8 @@ def replan_notifications(conn: sa.Connection, reaches: Sequence[datetime], limit
         far = sa.select(table.id).where(table.due_at > reach, so_many).order_by(table.due_at.desc()).limit(limit)
         chosen = list(conn.scalars(dialect.locked(far, of=notifications, skip=True)))
         if chosen:
-            these = dialect.any_of(conn, table.id, chosen)
-            conn.execute(notifications.update().where(these).values(due_at=reach))
+            rows_chosen = dialect.any_of(conn, table.id, chosen)
+            conn.execute(notifications.update().where(rows_chosen).values(due_at=reach))
             return len(chosen)
     return 0
 
@@ -134,7 +134,7 @@ def _bring_limits_back(conn: sa.Connection, context: Context, now: datetime) -> 
         not_before_at = min(state.not_before_at, next_at) if state.not_before_at is not None else None
         hold_state = holds.set_back(state.hold_state, now)
         limits.save(conn, name, replace(state, hold_state=hold_state, not_before_at=not_before_at))
-    for key, breaker in breakers.held(conn).items():
+    for key, breaker in breakers.find_open(conn).items():
         breakers.save(conn, key, model_breaker.set_back(breaker, now))
 
 

@@ -44,7 +44,7 @@ class NewTask:
 
 
 @dataclass(frozen=True, slots=True)
-class Idempotency:
+class IdempotentRequest:
     """An idempotency key in its scope. ``digest`` is that of the parsed JSON of the request."""
 
     route: str
@@ -89,7 +89,7 @@ async def accept(
     context: Context,
     client: Client,
     new: Sequence[NewTask],
-    once: Idempotency | None = None,
+    idempotent_request: IdempotentRequest | None = None,
     actor: Actor | None = None,
 ) -> AcceptedTasks:
     """Store tasks of a client to be sent: all or none, durable when this returns. The same idempotency key and request
@@ -106,17 +106,23 @@ async def accept(
         )
         for task in new
     ]
-    accepted = await context.db.write(_accept, context, client.name, complete, once, actor)
+    accepted = await context.db.write(_accept, context, client.name, complete, idempotent_request, actor)
     return _announce(context, client.name, accepted)
 
 
 async def retry(
-    context: Context, actor: Actor, scope: str | None, task_id: UUID, once: Idempotency | None = None
+    context: Context,
+    actor: Actor,
+    scope: str | None,
+    task_id: UUID,
+    idempotent_request: IdempotentRequest | None = None,
 ) -> AcceptedTasks:
     """Store a new task like one that has ended, for the client whose that is. ``actor`` asks, and sees the
     tasks of ``scope`` (None: all). Raises ``NotFound``, ``Conflict``, ``IdempotencyMismatch``, ``Unavailable``."""
     carried = traces.traceparent()
-    return _announce(context, actor.name, await context.db.write(_retry, context, actor, scope, task_id, once, carried))
+    return _announce(
+        context, actor.name, await context.db.write(_retry, context, actor, scope, task_id, idempotent_request, carried)
+    )
 
 
 def _announce(context: Context, client_name: str, accepted: AcceptedTasks) -> AcceptedTasks:
@@ -137,28 +143,28 @@ def _retry(
     actor: Actor,
     scope: str | None,
     task_id: UUID,
-    once: Idempotency | None,
+    idempotent_request: IdempotentRequest | None,
     carried: str | None,
 ) -> AcceptedTasks:
     now = context.clock.now()
     new_id = context.ids()
     # Before the task is looked at: a retry that was made stays made, also where the task has been reopened since.
-    replayed = _taken(conn, actor.name, once, (new_id,), now)
+    replayed = _taken(conn, actor.name, idempotent_request, (new_id,), now)
     if replayed is not None:
         return replayed
-    found = task_rows.find(conn, task_id, scope)
-    if found is None:
+    original = task_rows.find(conn, task_id, scope)
+    if original is None:
         raise NotFound("there is no such task")
-    task, given = found.task, found.input
+    task, task_input = original.task, original.input
     if task.external:
         raise Conflict("the task was submitted elsewhere, and cannot be submitted again from here")
     if task.status not in TASK_FINAL:
         raise Conflict(f"the task is {task.status}; only one that has ended can be retried")
-    again = NewTask(
+    copy = NewTask(
         task.kind,
-        given.params,
-        given.metadata,
-        given.reference,
+        task_input.params,
+        task_input.metadata,
+        task_input.reference,
         task.webhook_url,
         task.webhook_events,
         retry_of=task.id,
@@ -169,8 +175,8 @@ def _retry(
             context.clock, actor, Action.RETRY_TASK, str(task_id), client=task.client_name, task_id=str(new_id)
         )
         audit.append(conn, audit_entry)
-    _check_uploads(conn, task.client_name, [again.params])
-    return _store(conn, context, [_record(new_id, task.client_name, again, now)], now)
+    _check_uploads(conn, task.client_name, [copy.params])
+    return _store(conn, context, [_record(new_id, task.client_name, copy, now)], now)
 
 
 def _accept(
@@ -178,13 +184,13 @@ def _accept(
     context: Context,
     client_name: str,
     new: Sequence[NewTask],
-    once: Idempotency | None,
+    idempotent_request: IdempotentRequest | None,
     actor: Actor | None,
 ) -> AcceptedTasks:
     now = context.clock.now()
     records = [_record(context.ids(), client_name, one, now) for one in new]
     task_ids = tuple(record.task.id for record in records)
-    replayed = _taken(conn, client_name, once, task_ids, now)
+    replayed = _taken(conn, client_name, idempotent_request, task_ids, now)
     if replayed is not None:
         return replayed
     if actor is not None:
@@ -197,12 +203,12 @@ def _accept(
 def _check_uploads(conn: sa.Connection, client_name: str, all_params: Sequence[Mapping[str, Any]]) -> None:
     """Raises ``InvalidRequest`` for each upload that the client does not have."""
     named = [upload_refs.named_in(params) for params in all_params]
-    known = {upload_id for one in named for upload_id in one.values() if upload_id is not None}
-    missing = upload_refs.unknown(conn, known, client_name) | {None}
+    upload_ids = {upload_id for references in named for upload_id in references.values() if upload_id is not None}
+    missing = upload_refs.unknown(conn, upload_ids, client_name) | {None}
     faults = tuple(
         (f"tasks.{index}.params.{field}" if len(named) > 1 else f"params.{field}", "there is no such upload of yours")
-        for index, one in enumerate(named)
-        for field, upload_id in one.items()
+        for index, references in enumerate(named)
+        for field, upload_id in references.items()
         if upload_id in missing
     )
     if faults:
@@ -210,17 +216,21 @@ def _check_uploads(conn: sa.Connection, client_name: str, all_params: Sequence[M
 
 
 def _taken(
-    conn: sa.Connection, client_name: str, once: Idempotency | None, task_ids: tuple[UUID, ...], now: datetime
+    conn: sa.Connection,
+    client_name: str,
+    idempotent_request: IdempotentRequest | None,
+    task_ids: tuple[UUID, ...],
+    now: datetime,
 ) -> AcceptedTasks | None:
     """Take an idempotency key for new tasks; what it made before if it was taken. Raises ``IdempotencyMismatch``."""
-    if once is None:
+    if idempotent_request is None:
         return None
-    key = idempotency.Key(client_name, once.route, once.key)
+    key = idempotency.Key(client_name, idempotent_request.route, idempotent_request.key)
     # The insert waits for whoever has the same key under way; then one of the two finds it taken.
-    if idempotency.take(conn, key, once.digest, task_ids, now):
+    if idempotency.take(conn, key, idempotent_request.digest, task_ids, now):
         return None
     digest, first_ids = idempotency.find(conn, key)
-    if digest != once.digest:
+    if digest != idempotent_request.digest:
         raise IdempotencyMismatch("this Idempotency-Key was used with another request")
     return AcceptedTasks(first_ids, replayed=True)
 

@@ -22,18 +22,18 @@ async def cancel(context: Context, actor: Actor, task_id: UUID, client_name: str
 
 def _cancel(conn: sa.Connection, context: Context, actor: Actor, task_id: UUID, client_name: str | None) -> Applied:
     now = context.clock.now()
-    found = task_rows.find(conn, task_id, client_name)
-    if found is None:
+    record = task_rows.find(conn, task_id, client_name)
+    if record is None:
         raise NotFound("there is no such task")
     # Decided by the submission's guard under the task's lock: whoever claimed it first has it, and then the error
     # rolls everything back.
     applied = apply(conn, [Change(now, "canceled", task_id, event=Canceled())], context.rules)
-    [outcome] = applied.outcomes
-    if outcome is None or not outcome.task_ids:
+    [result] = applied.outcomes
+    if result is None or not result.task_ids:
         raise NotFound("there is no such task")
-    if outcome.rejected:
+    if result.rejected:
         raise Conflict("only a task that is queued, and of which the vendor has made nothing, can be canceled")
-    if found.task.client_name != actor.name:
-        audit_entry = new_entry(context.clock, actor, Action.CANCEL_TASK, str(task_id), client=found.task.client_name)
+    if record.task.client_name != actor.name:
+        audit_entry = new_entry(context.clock, actor, Action.CANCEL_TASK, str(task_id), client=record.task.client_name)
         audit.append(conn, audit_entry)
     return applied

@@ -65,11 +65,11 @@ class Dispatcher:
             return None
         context = self._context
         started = context.clock.monotonic()
-        found = await self._db.write(claim, context, free, context.clock.now(), started)
-        context.committed(found.applied)
-        for one in found.claims:
-            self._sending.start(self._send(one), f"submit {one.task_id}")
-        return 0 if found.claims or found.moved else None
+        claimed = await self._db.write(claim, context, free, context.clock.now(), started)
+        context.committed(claimed.applied)
+        for task_claim in claimed.claims:
+            self._sending.start(self._send(task_claim), f"submit {task_claim.task_id}")
+        return 0 if claimed.claims or claimed.moved else None
 
     async def finish(self, timeout_s: float) -> None:
         """Stop claiming, and wait for what is being sent, at most so long."""
@@ -114,7 +114,9 @@ class Dispatcher:
             return params
         names = await self._db.read(upload_refs.file_names, named)
         until = later(context.clock.now(), policy.submit_timeout_s + policy.submit_confirm_s + policy.deadline_s)
-        return upload_refs.replaced(params, lambda one: links.upload_url(one, names.get(one, "upload"), until))
+        return upload_refs.replaced(
+            params, lambda upload_id: links.upload_url(upload_id, names.get(upload_id, "upload"), until)
+        )
 
     async def _settle(self, claim: Claim, answer: SubmitAnswer | None) -> None:
         """Commit an outcome, with those that came while others were committed. It exists only here, so its commit is
@@ -126,7 +128,7 @@ class Dispatcher:
             try:
                 async with self._settling:
                     if outcome in self._unsettled:
-                        together = [one for one in self._unsettled if not one.alone]
+                        together = [unsettled for unsettled in self._unsettled if not unsettled.alone]
                         await self._commit([outcome] if outcome.alone else together)
             except Exception:
                 await self._context.clock.sleep(pause_s)
@@ -138,12 +140,12 @@ class Dispatcher:
         try:
             applied = await self._db.write(settle, self._context, outcomes, self._context.clock.now())
         except BaseException as error:
-            task_ids = [str(one.claim.task_id) for one in outcomes]
+            task_ids = [str(outcome.claim.task_id) for outcome in outcomes]
             log.warning("submit.settle_failed", error=type(error).__name__, task_ids=task_ids)
-            for one in outcomes:
-                one.alone = True
+            for outcome in outcomes:
+                outcome.alone = True
             raise
-        self._unsettled = [one for one in self._unsettled if one not in outcomes]
+        self._unsettled = [outcome for outcome in self._unsettled if outcome not in outcomes]
         self._context.committed(applied)
         self._context.wakes.dispatch.set()
 
@@ -169,23 +171,23 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
     allowed = holds.allowed(hold_state, now, in_flight)
     room = room if allowed is None else min(room, allowed)
     probes = allowed is not None and not holds.waits_for_slot(hold_state)
-    taken = lock_sendable(conn, context.policy, now, room, own_in_flight, limit.last_client, oldest=probes)
-    wanted = [_claim(context, record, now, started) for record in taken.records]
-    changes = [_claimed(one, record) for one, record in zip(wanted, taken.records, strict=True)]
+    locked = lock_sendable(conn, context.policy, now, room, own_in_flight, limit.last_client, oldest=probes)
+    candidates = [_claim(context, record, now, started) for record in locked.records]
+    changes = [_claimed(candidate, record) for candidate, record in zip(candidates, locked.records, strict=True)]
     applied = apply(conn, changes, context.rules)
     claims = tuple(
-        one
-        for one, outcome in zip(wanted, applied.outcomes, strict=True)
-        if outcome is not None and not outcome.rejected
+        candidate
+        for candidate, result in zip(candidates, applied.outcomes, strict=True)
+        if result is not None and not result.rejected
     )
     if claims:
-        task_rows.note_claimed(conn, [one.task_id for one in claims], context.tokens.signing_key_id)
+        task_rows.note_claimed(conn, [candidate.task_id for candidate in claims], context.tokens.signing_key_id)
         if allowed is not None:
             hold_state = holds.probing(hold_state, later(now, context.policy.submit_lease_s))
-    after = replace(limit, hold_state=hold_state, last_client=taken.last_client)
+    after = replace(limit, hold_state=hold_state, last_client=locked.last_client)
     if after != limit:
         limits.save(conn, Limit.SUBMIT, after)
-    return Claims(claims, applied, taken.moved)
+    return Claims(claims, applied, locked.moved)
 
 
 def _claim(context: Context, record: TaskRecord, now: datetime, started: float) -> Claim:

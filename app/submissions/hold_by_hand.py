@@ -43,8 +43,8 @@ async def release(context: Context, actor: Actor) -> dict[str, Any]:
     """End a hold by hand; what stands still underneath holds again. Where no hand holds, the next probe of what
     stands still (submissions, queries) is due now, and no kind and model is held any more. Returns what ``show``
     does. Raises ``Unavailable``."""
-    found = await context.db.write(_release, context.clock.now(), new_entry(context.clock, actor, Action.RELEASE))
-    log.warning("submissions.released_by_hand", actor=actor.name, was=found)
+    reasons = await context.db.write(_release, context.clock.now(), new_entry(context.clock, actor, Action.RELEASE))
+    log.warning("submissions.released_by_hand", actor=actor.name, was=reasons)
     context.wakes.dispatch.set()
     context.wakes.reconcile.set()
     return await show(context)
@@ -62,15 +62,17 @@ def _hold(conn: sa.Connection, reason: str, now: datetime, audit_entry: AuditEnt
 
 def _release(conn: sa.Connection, now: datetime, audit_entry: AuditEntry) -> list[str]:
     """Returns the reasons that it met."""
-    held = limits.lock(conn, limits.ALL)
-    by_hand = held[Limit.SUBMIT].hold_state.by_hand is not None
+    limits_before = limits.lock(conn, limits.ALL)
+    by_hand = limits_before[Limit.SUBMIT].hold_state.by_hand is not None
     names = (Limit.SUBMIT,) if by_hand else limits.ALL
     _change(conn, names, lambda hold_state: holds.released(hold_state, now))
-    met = [_reason(held[name].hold_state) for name in names]
+    held_reasons = [_reason(limits_before[name].hold_state) for name in names]
     held_models = {} if by_hand else breakers.forget_all(conn)
-    found = sorted({reason for reason in met if reason is not None} | {one.code for one in held_models.values()})
-    audit.append(conn, replace(audit_entry, detail={"was": found}))
-    return found
+    reasons = sorted(
+        {reason for reason in held_reasons if reason is not None} | {breaker.code for breaker in held_models.values()}
+    )
+    audit.append(conn, replace(audit_entry, detail={"was": reasons}))
+    return reasons
 
 
 def _change(conn: sa.Connection, names: tuple[Limit, ...], change: Callable[[HoldState], HoldState]) -> None:
@@ -87,7 +89,7 @@ def _reason(hold_state: HoldState) -> str | None:
 
 
 def _show(conn: sa.Connection, policy: Policy, now: datetime) -> dict[str, Any]:
-    found = limits.read(conn)
+    limits_now = limits.read(conn)
     return {
         "max_in_flight": policy.max_in_flight,
         "in_flight": sum(task_rows.in_flight(conn, now).values()),
@@ -99,7 +101,7 @@ def _show(conn: sa.Connection, policy: Policy, now: datetime) -> dict[str, Any]:
                 "since": one.since,
                 "until": one.until,
             }
-            for one in slots.held(conn, now)
+            for one in slots.list_held(conn, now)
         ],
         "waiting": [
             {
@@ -108,11 +110,11 @@ def _show(conn: sa.Connection, policy: Policy, now: datetime) -> dict[str, Any]:
                 "oldest_at": one.oldest_at,
                 "oldest_age_s": max(round((now - one.oldest_at).total_seconds(), 1), 0.0),
             }
-            for one in slots.waiting(conn)
+            for one in slots.count_waiting(conn)
         ],
         "standing_still": {
-            "submissions": _why(found[Limit.SUBMIT].hold_state, now),
-            "queries": _why(found[Limit.QUERY].hold_state, now),
+            "submissions": _why(limits_now[Limit.SUBMIT].hold_state, now),
+            "queries": _why(limits_now[Limit.QUERY].hold_state, now),
         },
         "held_models": model_holds.overview(conn, policy, now),
     }

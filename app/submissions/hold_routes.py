@@ -127,8 +127,8 @@ async def get_submissions(_admin: TheAdmin, context: TheContext) -> Response:
 async def hold_submissions(request: Request, admin: TheAdmin, context: TheContext) -> Response:
     """Send nothing, no probe either, until it is released by hand; also over restarts. What is being sent now is
     still sent. The body may be left out."""
-    asked = parse(HoldRequest, await read_json(request, default={}))
-    return json_answer(await hold_by_hand.hold(context, actor_of(admin), asked.reason))
+    body = parse(HoldRequest, await read_json(request, default={}))
+    return json_answer(await hold_by_hand.hold(context, actor_of(admin), body.reason))
 
 
 @router.post("/release", response_model=Submissions, summary="Release submissions")
@@ -149,6 +149,6 @@ async def recover_submissions(request: Request, admin: TheAdmin, context: TheCon
     was accepted before the recovery may have been sent already, and becomes `unconfirmed` instead of being sent
     again. Hold submissions first. The same `sent_since` again changes nothing more; with `dry_run` they are only
     counted."""
-    asked = parse(RecoverRequest, await read_json(request))
-    found = await recover(context, actor_of(admin), asked.sent_since, asked.accepted_before, dry_run=asked.dry_run)
-    return json_answer(found)
+    body = parse(RecoverRequest, await read_json(request))
+    document = await recover(context, actor_of(admin), body.sent_since, body.accepted_before, dry_run=body.dry_run)
+    return json_answer(document)

@@ -25,10 +25,10 @@ def take(conn: sa.Connection, key: Key, digest: bytes, task_ids: Sequence[UUID],
     """Write a key, after whoever is writing it now; false if it was taken."""
     texts = [str(task_id) for task_id in task_ids]
     insert = dialect.insert(conn, idempotency_keys).on_conflict_do_nothing(index_elements=_KEY)
-    taken = insert.values(
+    insert_row = insert.values(
         client_name=key.client_name, route=key.route, key=key.key, digest=digest, task_ids=texts, created_at=now
     )
-    return conn.execute(taken).rowcount == 1
+    return conn.execute(insert_row).rowcount == 1
 
 
 def find(conn: sa.Connection, key: Key) -> tuple[bytes, tuple[UUID, ...]]:

@@ -13,7 +13,7 @@ from app.documents.schemas import MOST_BATCHED, TaskRequest
 from app.errors import InvalidRequest, NotFound, PayloadTooLarge
 from app.rules.join import canonical
 from app.runtime.egress import EgressPolicy
-from app.submissions.accept import AcceptedTasks, Idempotency, ListDigest, NewTask
+from app.submissions.accept import AcceptedTasks, IdempotentRequest, ListDigest, NewTask
 from app.tasks.webhook_url import check_url
 from app.tempolor.kinds import KINDS
 from app.web.answers import json_answer
@@ -54,11 +54,18 @@ IdempotencyKey = Annotated[
 
 def check_task(document: Any, egress: EgressPolicy, place: Place = ()) -> NewTask:
     """A request as a new task, its params checked by its kind. Raises ``InvalidRequest`` with every fault."""
-    asked = parse(TaskRequest, document, place)
-    faults = _faults(asked, egress, place)
+    task_request = parse(TaskRequest, document, place)
+    faults = _faults(task_request, egress, place)
     if faults:
         raise InvalidRequest("the request is not valid", faults)
-    return NewTask(asked.kind, asked.params, asked.metadata, asked.reference, asked.webhook_url, asked.webhook_events)
+    return NewTask(
+        task_request.kind,
+        task_request.params,
+        task_request.metadata,
+        task_request.reference,
+        task_request.webhook_url,
+        task_request.webhook_events,
+    )
 
 
 async def read_batch(request: Request, egress: EgressPolicy) -> tuple[list[NewTask], bytes]:
@@ -96,22 +103,22 @@ def _tasks_in(raw: bytes) -> list[msgspec.Raw]:
     entries = msgspec.structs.astuple(
         split(split(raw.removeprefix(BYTE_ORDER_MARK), _Batch, NO_BATCH).tasks, _Tasks, NO_BATCH)
     )
-    found = [one for one in entries if one is not None]
-    if not found:
+    tasks = [task for task in entries if task is not None]
+    if not tasks:
         raise InvalidRequest(NO_BATCH)
-    for index, one in enumerate(found):
-        if memoryview(one).nbytes > MOST_TASK_BYTES:
+    for index, task in enumerate(tasks):
+        if memoryview(task).nbytes > MOST_TASK_BYTES:
             raise PayloadTooLarge(f"tasks.{index} is over {MOST_TASK_BYTES} bytes")
-    return found
+    return tasks
 
 
-def once(route: str, key: str | None, digest: bytes) -> Idempotency | None:
+def idempotent_request(route: str, key: str | None, digest: bytes) -> IdempotentRequest | None:
     """An idempotency key with the digest of the request that it stands for. Raises ``InvalidRequest``."""
     if key is None:
         return None
     if not 1 <= len(key) <= 255:
         raise InvalidRequest("an Idempotency-Key has 1 to 255 characters")
-    return Idempotency(route, key, digest)
+    return IdempotentRequest(route, key, digest)
 
 
 async def answer_one(context: Context, accepted: AcceptedTasks) -> Response:
@@ -142,18 +149,18 @@ def _replayed(accepted: AcceptedTasks) -> dict[str, str]:
     return {"Idempotent-Replayed": "true"} if accepted.replayed else {}
 
 
-def _faults(asked: TaskRequest, egress: EgressPolicy, place: Place) -> tuple[tuple[str, str], ...]:
-    if "callback_url" in asked.params:
+def _faults(task_request: TaskRequest, egress: EgressPolicy, place: Place) -> tuple[tuple[str, str], ...]:
+    if "callback_url" in task_request.params:
         return ((path_of([*place, "params", "callback_url"]), "the gateway sets it"),)
-    if asked.webhook_url is not None:
+    if task_request.webhook_url is not None:
         try:
-            check_url(asked.webhook_url, egress)
+            check_url(task_request.webhook_url, egress)
         except InvalidRequest as error:
             return ((path_of([*place, "webhook_url"]), error.detail),)
     try:
-        KINDS[asked.kind].params.model_validate(asked.params)
+        KINDS[task_request.kind].params.model_validate(task_request.params)
     except ValidationError as error:
         return faults_of(error, (*place, "params"))
-    if len(canonical(asked.params).encode()) + len(canonical(asked.metadata).encode()) > MOST_GIVEN_BYTES:
+    if len(canonical(task_request.params).encode()) + len(canonical(task_request.metadata).encode()) > MOST_GIVEN_BYTES:
         return ((path_of([*place, "params"]), f"params and metadata are over {MOST_GIVEN_BYTES} bytes together"),)
     return ()

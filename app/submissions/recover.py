@@ -44,27 +44,27 @@ MOST_COUNTED: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class PossiblySent:
-    """Tasks in a status, accepted by a moment, without an entry of a type in their timeline since ``told_since``
-    (None: with or without)."""
+    """Tasks in a status, accepted by a moment, without an entry of a type in their timeline since
+    ``without_entry_since`` (None: with or without)."""
 
     status: TaskStatus
     accepted_by: datetime
     entry: EntryType
-    told_since: datetime | None
+    without_entry_since: datetime | None
 
 
-def some(conn: sa.Connection, doubtful: PossiblySent, after: UUID | None, limit: int) -> list[UUID]:
+def list_possibly_sent(conn: sa.Connection, possibly_sent: PossiblySent, after: UUID | None, limit: int) -> list[UUID]:
     """The first of these tasks after an id, at most ``limit``, by their ids."""
-    statement = _select(doubtful).order_by(tasks.c.id).limit(limit)
+    statement = _select(possibly_sent).order_by(tasks.c.id).limit(limit)
     if after is not None:
         statement = statement.where(tasks.c.id > after)
     return list(conn.scalars(statement))
 
 
-def count_doubtful(conn: sa.Connection, doubtful: PossiblySent) -> int:
+def count_possibly_sent(conn: sa.Connection, possibly_sent: PossiblySent) -> int:
     """How many there are, counted up to ``MOST_COUNTED``."""
-    found = _select(doubtful).limit(MOST_COUNTED).subquery()
-    return conn.scalar(sa.select(sa.func.count()).select_from(found)) or 0
+    bounded = _select(possibly_sent).limit(MOST_COUNTED).subquery()
+    return conn.scalar(sa.select(sa.func.count()).select_from(bounded)) or 0
 
 
 def set_callback_key(conn: sa.Connection, ids: Sequence[UUID], key_id: str) -> None:
@@ -74,19 +74,21 @@ def set_callback_key(conn: sa.Connection, ids: Sequence[UUID], key_id: str) -> N
         conn.execute(tasks.update().where(unknown).values(callback_key_id=key_id))
 
 
-def _select(doubtful: PossiblySent) -> sa.Select[Any]:
+def _select(possibly_sent: PossiblySent) -> sa.Select[Any]:
     statement = sa.select(tasks.c.id).where(
-        tasks.c.status == doubtful.status.value,
+        tasks.c.status == possibly_sent.status.value,
         # The id's bound is what the index serves; the exact time decides.
-        tasks.c.id < first_id_of(doubtful.accepted_by, ID_LATER_S),
-        tasks.c.created_at <= doubtful.accepted_by,
+        tasks.c.id < first_id_of(possibly_sent.accepted_by, ID_LATER_S),
+        tasks.c.created_at <= possibly_sent.accepted_by,
     )
-    if doubtful.told_since is None:
+    if possibly_sent.without_entry_since is None:
         return statement
-    told = sa.exists().where(
-        timeline.c.task_id == tasks.c.id, timeline.c.type == doubtful.entry, timeline.c.at >= doubtful.told_since
+    has_entry = sa.exists().where(
+        timeline.c.task_id == tasks.c.id,
+        timeline.c.type == possibly_sent.entry,
+        timeline.c.at >= possibly_sent.without_entry_since,
     )
-    return statement.where(~told)
+    return statement.where(~has_entry)
 
 
 BATCH: Final = 100
@@ -108,7 +110,7 @@ class _Recovery:
     def target(self) -> str:
         return self.sent_since.isoformat()
 
-    def doubtful(self, status: TaskStatus) -> PossiblySent:
+    def possibly_sent(self, status: TaskStatus) -> PossiblySent:
         return PossiblySent(status, self.accepted_before, ENTRY, self.first_at)
 
 
@@ -125,12 +127,12 @@ async def recover(
     many, by which moments, and whether submissions are held by hand. Raises ``InvalidRequest`` for times that are
     in the future or the wrong way round, and ``Unavailable``: then repeat it."""
     now, sent_since = context.clock.now(), sent_since.astimezone(UTC)
-    recovery, held = await context.db.read(_begin, sent_since, accepted_before, now)
+    recovery, is_held = await context.db.read(_begin, sent_since, accepted_before, now)
     if dry_run:
-        counts = [await context.db.read(count_doubtful, recovery.doubtful(status)) for status in _STATUSES]
+        counts = [await context.db.read(count_possibly_sent, recovery.possibly_sent(status)) for status in _STATUSES]
         count = sum(counts)
     else:
-        if not held:
+        if not is_held:
             log.warning("recover.not_held", remedy="submissions hold, before what is queued is sent again")
         count = 0
         for status in _STATUSES:
@@ -141,7 +143,7 @@ async def recover(
         "dry_run": dry_run,
         "sent_since": recovery.sent_since,
         "accepted_before": recovery.accepted_before,
-        "held_by_hand": held,
+        "held_by_hand": is_held,
     }
 
 
@@ -149,12 +151,12 @@ async def _recover_all(context: Context, actor: Actor, recovery: _Recovery, stat
     count, after = 0, None
     while True:
         step = partial(_recover_some, context=context, actor=actor, recovery=recovery, status=status, after=after)
-        found, applied = await context.db.write(step)
+        task_ids, applied = await context.db.write(step)
         context.committed(applied)
         count += len(applied.changed)
-        if len(found) < BATCH:
+        if len(task_ids) < BATCH:
             return count
-        after = found[-1]
+        after = task_ids[-1]
 
 
 def _recover_some(
@@ -162,17 +164,17 @@ def _recover_some(
 ) -> tuple[list[UUID], Applied]:
     """One batch. A task that is claimed, named or canceled meanwhile is left to what happened to it: the guard looks
     under its lock."""
-    found = some(conn, recovery.doubtful(status), after, BATCH)
+    task_ids = list_possibly_sent(conn, recovery.possibly_sent(status), after, BATCH)
     # Made first: its time is that from which on the timelines tell of this recovery.
     audit_entry = new_entry(context.clock, actor, Action.RECOVER, recovery.target)
     detail = {"sent_since": rfc3339(recovery.sent_since)}
-    changes = [Change(audit_entry.at, ENTRY, task_id, event=MayHaveBeenSent(), detail=detail) for task_id in found]
+    changes = [Change(audit_entry.at, ENTRY, task_id, event=MayHaveBeenSent(), detail=detail) for task_id in task_ids]
     applied = apply(conn, changes, context.rules) if changes else Applied()
     set_callback_key(conn, sorted(applied.changed), context.tokens.signing_key_id)
-    if found or status is _STATUSES[0]:
+    if task_ids or status is _STATUSES[0]:
         moments = {"sent_since": recovery.target, "accepted_before": recovery.accepted_before.isoformat()}
         audit.append(conn, replace(audit_entry, detail={"tasks": len(applied.changed), **moments}))
-    return found, applied
+    return task_ids, applied
 
 
 def _begin(
@@ -186,5 +188,5 @@ def _begin(
         raise InvalidRequest("a recovery is from moments that have passed")
     if sent_since > accepted_before:
         raise InvalidRequest("nothing was accepted before the recovery and sent after it")
-    held = limits.read(conn)[Limit.SUBMIT].hold_state.by_hand is not None
-    return _Recovery(sent_since, accepted_before, first.at if first is not None else None), held
+    is_held = limits.read(conn)[Limit.SUBMIT].hold_state.by_hand is not None
+    return _Recovery(sent_since, accepted_before, first.at if first is not None else None), is_held

@@ -51,17 +51,17 @@ def _sent(conn: sa.Connection, context: Context, task_id: UUID, item_id: str, au
     task = _find(conn, task_id)
     now = context.clock.now()
     _check_owner(conn, (task.family, item_id), task)
-    named = Observation(
+    observation = Observation(
         task.family, Reading(item_id), Source.SUBMIT, to_us(now), NamedBy.SUBMIT_ANSWER, sighted=False, fresh=False
     )
     detail = {"item_ids": [item_id]}
-    applied = apply(conn, [Change(now, "resolved", task_id, (named,), FoundSent(), detail)], context.rules)
+    applied = apply(conn, [Change(now, "resolved", task_id, (observation,), FoundSent(), detail)], context.rules)
     _check(applied, task)
-    [outcome] = applied.outcomes
-    if outcome is not None and ObservationResult.MISMATCHED in outcome.observation_results:
+    [result] = applied.outcomes
+    if result is not None and ObservationResult.MISMATCHED in result.observation_results:
         raise Conflict("the item is another task's")
     # It may have been made long ago, and its callbacks have gone nowhere.
-    claims.bring_forward(conn, named.key, now)
+    claims.bring_forward(conn, observation.key, now)
     audit.append(conn, audit_entry)
     return applied
 
@@ -72,7 +72,7 @@ def _not_sent(conn: sa.Connection, context: Context, task_id: UUID, audit_entry:
     change = Change(context.clock.now(), "resolved", task_id, event=FoundNotSent(), detail={"not_sent": True})
     applied = apply(conn, [change], context.rules)
     _check(applied, task)
-    hold_state = holds.known_not_sent(limit.hold_state, str(task_id))
+    hold_state = holds.found_not_sent(limit.hold_state, str(task_id))
     if hold_state != limit.hold_state:
         limits.save(conn, Limit.SUBMIT, replace(limit, hold_state=hold_state))
     audit.append(conn, audit_entry)
@@ -88,18 +88,18 @@ def _check_owner(conn: sa.Connection, key: ItemKey, task: Task) -> None:
 
 
 def _find(conn: sa.Connection, task_id: UUID) -> Task:
-    found = task_rows.find(conn, task_id, None)
-    if found is None:
+    record = task_rows.find(conn, task_id, None)
+    if record is None:
         raise NotFound("there is no such task")
-    return found.task
+    return record.task
 
 
 def _check(applied: Applied, before: Task) -> None:
     """Raise if the submission's guard, which looked under the task's lock, did not let it; all is rolled back."""
-    [outcome] = applied.outcomes
-    if outcome is None or not outcome.task_ids:
+    [result] = applied.outcomes
+    if result is None or not result.task_ids:
         raise NotFound("there is no such task")
-    if not outcome.rejected:
+    if not result.rejected:
         return
     if before.submission is Submission.LAPSED and before.status is TaskStatus.FAILED:
         raise Conflict("the task has failed, and its client was told: retry makes a new one of it")

@@ -9,7 +9,7 @@ from app.database.database import dumps
 from app.documents.document import Document
 from app.errors import InvalidRequest
 from app.submissions.accept import accept, digest_of
-from app.submissions.intake import accepted_documents, check_task, once
+from app.submissions.intake import accepted_documents, check_task, idempotent_request
 
 
 async def submit_by_hand(
@@ -22,7 +22,7 @@ async def submit_by_hand(
     if context.redactor.body(raw := dumps(request).encode()) is not raw:
         raise InvalidRequest("the request holds a secret of this gateway")
     new = check_task(request, context.egress)
-    key = once("POST /v1/tasks", idempotency_key, digest_of(request))
+    key = idempotent_request("POST /v1/tasks", idempotency_key, digest_of(request))
     client = await find_active(context.db, client_name)
     accepted = await accept(context, client, [new], key, actor)
     [task] = await accepted_documents(context, accepted)

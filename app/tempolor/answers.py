@@ -184,18 +184,22 @@ def _answer(response: Response, document: Any) -> Envelope | Unanswered:
 def read_query_answer(response: Response, family: Family) -> QueryAnswer:
     """The items that the vendor shows, or what it says instead."""
     document = _document(response.content)
-    found = _answer(response, document)
-    if isinstance(found, Envelope) and found.status in codes.SPOILS_BATCH:
-        return Spoiled(found.status, found.message)
-    if isinstance(found, Envelope) and found.status != codes.SUCCESS:
-        return Unanswered(str(found.status), found.status, response.retry_after_s, _excerpt(response))
-    if isinstance(found, Unanswered) and found.reason != "no_envelope":
-        return found
-    listed = found.data.get(family.list_key) if isinstance(found, Envelope) and isinstance(found.data, dict) else None
+    envelope = _answer(response, document)
+    if isinstance(envelope, Envelope) and envelope.status in codes.SPOILS_BATCH:
+        return Spoiled(envelope.status, envelope.message)
+    if isinstance(envelope, Envelope) and envelope.status != codes.SUCCESS:
+        return Unanswered(str(envelope.status), envelope.status, response.retry_after_s, _excerpt(response))
+    if isinstance(envelope, Unanswered) and envelope.reason != "no_envelope":
+        return envelope
+    listed = (
+        envelope.data.get(family.list_key)
+        if isinstance(envelope, Envelope) and isinstance(envelope.data, dict)
+        else None
+    )
     is_documented = isinstance(listed, list)
     items = listed if isinstance(listed, list) else _items_elsewhere(document, family)
     if items is None:
-        return found if isinstance(found, Unanswered) else Unanswered("no_list", None, None, _excerpt(response))
+        return envelope if isinstance(envelope, Unanswered) else Unanswered("no_list", None, None, _excerpt(response))
     body = wire.read_items(items, family)
     whole = is_documented and len(body.readings) == len(items)
     return Answered(tuple(body.readings), dict(body.oddities), whole)

@@ -54,27 +54,27 @@ def of_request(family: str, headers: Iterable[tuple[bytes, bytes]], address: str
 @lru_cache(maxsize=1024)
 def _of_request(family: str, names: frozenset[bytes], address: str | None) -> tuple[Finding, ...]:
     unusual = sorted(names - vocabulary.HEADERS)[:_MOST_ITEMS]
-    found = [Finding(DriftKind.HEADER, family, _name(one.decode("latin-1"))) for one in unusual]
+    findings = [Finding(DriftKind.HEADER, family, _name(header.decode("latin-1"))) for header in unusual]
     network = _network_of(address)
-    return (*found, Finding(DriftKind.NETWORK, family, network)) if network else tuple(found)
+    return (*findings, Finding(DriftKind.NETWORK, family, network)) if network else tuple(findings)
 
 
 def of_callback(family: Family, body: bytes, readings: Iterable[Reading]) -> list[Finding]:
     """What a callback says that nobody knew."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
     everyday = body.startswith(_EVERYDAY[family.name]) or len(body) > MOST_OUTLINED
     if not everyday and not _DOCUMENTED[family.name].match(body):
-        found += _of_shape(family.name, "callback", _decoded(body), (family.list_key,))
+        findings += _of_shape(family.name, "callback", _decoded(body), (family.list_key,))
     fields, events = vocabulary.FIELDS[family.name], vocabulary.EVENTS[family.name]
     for reading in readings:
         if not (fields.issuperset(reading.values) and fields.issuperset(reading.urls)):
-            found += _of_fields(family.name, chain(reading.values, reading.urls))
-        found += _of_statuses(family.name, reading.statuses)
+            findings += _of_fields(family.name, chain(reading.values, reading.urls))
+        findings += _of_statuses(family.name, reading.statuses)
         if reading.event is not None and reading.event not in events:
-            found.append(Finding(DriftKind.EVENT, family.name, _name(reading.event)))
-        if len(found) >= MOST_FOUND:
+            findings.append(Finding(DriftKind.EVENT, family.name, _name(reading.event)))
+        if len(findings) >= MOST_FOUND:
             break
-    return found[:MOST_FOUND]
+    return findings[:MOST_FOUND]
 
 
 _EVERYDAY: Final = {
@@ -93,24 +93,24 @@ def of_answer(family: str, operation: str, place: Sequence[str], content: bytes)
     document = _decoded(content)
     if not isinstance(document, dict):
         return []
-    found: list[Finding] = []
+    findings: list[Finding] = []
     code = document.get("status")
     if isinstance(code, (int, str)) and not isinstance(code, bool) and code not in vocabulary.CODES:
-        found.append(Finding(DriftKind.CODE, family, _name(f"{operation} {code}")))
+        findings.append(Finding(DriftKind.CODE, family, _name(f"{operation} {code}")))
     elif code == vocabulary.SUCCESS or code is None:
-        found += _of_shape(family, operation, document, place)
+        findings += _of_shape(family, operation, document, place)
     items = _at(document, place) if family in FAMILIES else None
     for item in items[:_MOST_ITEMS] if isinstance(items, list) else ():
         if isinstance(item, dict):
-            found += _of_fields(family, item)
+            findings += _of_fields(family, item)
             fields = FAMILIES[family].shape.status_fields & item.keys()
-            found += _of_statuses(family, {name: item[name] for name in fields if isinstance(item[name], str)})
-    return found[:MOST_FOUND]
+            findings += _of_statuses(family, {name: item[name] for name in fields if isinstance(item[name], str)})
+    return findings[:MOST_FOUND]
 
 
 def _of_fields(family: str, names: Iterable[str]) -> Iterator[Finding]:
-    unknown = (one for one in names if one not in vocabulary.FIELDS[family])
-    return (Finding(DriftKind.FIELD, family, _name(one)) for one in islice(unknown, MOST_FOUND))
+    unknown = (name for name in names if name not in vocabulary.FIELDS[family])
+    return (Finding(DriftKind.FIELD, family, _name(name)) for name in islice(unknown, MOST_FOUND))
 
 
 def _of_statuses(family: str, statuses: dict[str, str]) -> Iterator[Finding]:
@@ -143,8 +143,8 @@ def _outline(document: Any) -> list[str]:
 def _named_parts(value: Any) -> list[str]:
     if not isinstance(value, dict):
         return []
-    held = ((name, one) for name, one in value.items() if isinstance(one, (list, dict)))
-    parts = [f".{name}{'[]' if isinstance(one, list) else '{}'}" for name, one in held]
+    nested = ((name, value) for name, value in value.items() if isinstance(value, (list, dict)))
+    parts = [f".{name}{'[]' if isinstance(value, list) else '{}'}" for name, value in nested]
     return parts[:_MOST_PLACES] or ["{}"]
 
 
@@ -164,12 +164,12 @@ def _decoded(body: bytes) -> Any:
 def _network_of(address: str | None) -> str | None:
     """The network around an address: /24, or /48 in IPv6."""
     try:
-        found = ipaddress.ip_address(address or "")
+        parsed = ipaddress.ip_address(address or "")
     except ValueError:
         return None
-    found = getattr(found, "ipv4_mapped", None) or found
-    bits = 24 if found.version == 4 else 48
-    return str(ipaddress.ip_network(f"{found}/{bits}", strict=False))
+    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
+    bits = 24 if parsed.version == 4 else 48
+    return str(ipaddress.ip_network(f"{parsed}/{bits}", strict=False))
 
 
 def _name(text: str) -> str:

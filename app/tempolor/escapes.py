@@ -57,13 +57,13 @@ class Layer:
         return self.below.span(self._origin(start)[0], self._origin(end - 1)[1])
 
     def _origin(self, place: int) -> tuple[int, int]:
-        found = bisect_right(self.starts, place) - 1
-        if found < 0:
+        escape = bisect_right(self.starts, place) - 1
+        if escape < 0:
             return place, place + 1
-        beyond = place - self.starts[found] - self.lengths[found]
+        beyond = place - self.starts[escape] - self.lengths[escape]
         if beyond < 0:
-            return self.origins[found]
-        return self.origins[found][1] + beyond, self.origins[found][1] + beyond + 1
+            return self.origins[escape]
+        return self.origins[escape][1] + beyond, self.origins[escape][1] + beyond + 1
 
 
 def layers(raw: bytes, *, ascii_only: bool = True) -> Iterator[Layer]:

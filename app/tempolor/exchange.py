@@ -47,10 +47,10 @@ Reason = Literal[
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """No answer that can be read. ``left``: a byte of the request may have gone out to the vendor."""
+    """No answer that can be read. ``maybe_sent``: a byte of the request may have gone out to the vendor."""
 
     reason: Reason
-    left: bool
+    maybe_sent: bool
 
 
 class AnswerTooLarge(Exception):
@@ -65,13 +65,13 @@ async def exchange(
     http: httpx.AsyncClient, path: str, body: dict[str, Any], timeout_s: float, most_bytes: int
 ) -> Response | NoAnswer:
     """Post ``body``, and read the answer to its end. Never raises for what the vendor or the network does."""
-    departure = _Departure()
+    tracker = _SendTracker()
     try:
         async with _timeout(timeout_s):
-            return await _post(http, path, body, timeout_s, most_bytes, departure)
+            return await _post(http, path, body, timeout_s, most_bytes, tracker)
     except Exception as error:
         # Whatever went wrong, also what nobody thought of: what left decides.
-        return NoAnswer(_reason(error, departure.left), departure.left)
+        return NoAnswer(_reason(error, tracker.maybe_sent), tracker.maybe_sent)
 
 
 async def _post(
@@ -80,25 +80,25 @@ async def _post(
     body: dict[str, Any],
     timeout_s: float,
     most_bytes: int,
-    departure: "_Departure",
+    tracker: "_SendTracker",
 ) -> Response:
     # Half of the time for connecting: httpx closes the socket when its own time for that is up, and what is left
     # is for an answer.
     timeout = httpx.Timeout(None, connect=timeout_s / 2)
     content = msgspec.json.encode(body)
-    extensions = {"trace": departure.note}
+    extensions = {"trace": tracker.note}
     async with http.stream("POST", path, content=content, timeout=timeout, extensions=extensions) as response:
         answer = await _read(response, most_bytes)
     retry_after_s = parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
     return Response(response.status_code, answer, retry_after_s)
 
 
-class _Departure:
+class _SendTracker:
     """Whether a byte of the request may have gone out on the connection that is to carry it, as the transport tells
     of its steps. The request that opens a tunnel (CONNECT) goes to a proxy, and is none of it."""
 
     def __init__(self) -> None:
-        self.left = False
+        self.maybe_sent = False
         self._connection: Any = None
 
     async def note(self, event: str, info: dict[str, Any]) -> None:
@@ -111,9 +111,9 @@ class _Departure:
         elif step == "send_request_headers.started" and info["request"].method != b"CONNECT":
             if self._is_reset():
                 raise httpcore.ConnectError("reset before the first byte")
-            self.left = True
+            self.maybe_sent = True
         elif step == "send_request_headers.failed" and isinstance(info["exception"], _NOTHING_WRITTEN):
-            self.left = False
+            self.maybe_sent = False
 
     def _is_reset(self) -> bool:
         """Whether the other side has broken the connection already, which nobody sees who only writes."""
@@ -199,7 +199,7 @@ _ANY_HEADER: Final = 32
 """Tells zlib to find out by itself whether it is gzip's format or its own."""
 
 
-def _reason(error: Exception, left: bool) -> Reason:
+def _reason(error: Exception, maybe_sent: bool) -> Reason:
     match error:
         case TimeoutError() | httpx.TimeoutException():
             return "timeout"
@@ -207,7 +207,7 @@ def _reason(error: Exception, left: bool) -> Reason:
             return "answer_too_large"
         case AnswerEncoded():
             return "answer_encoding"
-        case _ if left:
+        case _ if maybe_sent:
             return "bad_answer" if isinstance(error, httpx.ProtocolError) else "connection_lost"
         case httpx.ProxyError():
             return "proxy_failed"

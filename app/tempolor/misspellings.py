@@ -24,15 +24,15 @@ def misspelled_in(kind_name: str, params: Iterable[str]) -> list[str]:
     return [
         name
         for name in islice(unknown, MOST_LOOKED_AT)
-        if any(_is_misspelling(name, one) for one in kind.params.model_fields)
+        if any(_is_misspelling(name, documented) for documented in kind.params.model_fields)
     ]
 
 
-def _is_misspelling(name: str, known: str) -> bool:
-    allowed = 1 if len(known) <= SHORT_CHARS else 2
-    if len(name) > MOST_CHARS or abs(len(name) - len(known)) > allowed:
+def _is_misspelling(name: str, documented: str) -> bool:
+    allowed = 1 if len(documented) <= SHORT_CHARS else 2
+    if len(name) > MOST_CHARS or abs(len(name) - len(documented)) > allowed:
         return False
-    return _distance(name.lower(), known) <= allowed
+    return _distance(name.lower(), documented) <= allowed
 
 
 def _distance(one: str, other: str) -> int:
@@ -42,9 +42,9 @@ def _distance(one: str, other: str) -> int:
     for at, letter in enumerate(one, 1):
         above, row, older = row, [at], before
         before = above
-        for column, wanted in enumerate(other, 1):
-            steps = min(above[column] + 1, row[-1] + 1, above[column - 1] + (letter != wanted))
-            if at > 1 and column > 1 and letter == other[column - 2] and one[at - 2] == wanted:
+        for column, target in enumerate(other, 1):
+            steps = min(above[column] + 1, row[-1] + 1, above[column - 1] + (letter != target))
+            if at > 1 and column > 1 and letter == other[column - 2] and one[at - 2] == target:
                 steps = min(steps, older[column - 2] + 1)
             row.append(steps)
     return row[-1]

@@ -213,13 +213,13 @@ def _base64_pieces(texts: Sequence[bytes]) -> list[bytes]:
     return list(dict.fromkeys(pieces))
 
 
-def _places(text: bytes, wanted: bytes) -> Iterator[int]:
-    found = -1
+def _places(text: bytes, piece: bytes) -> Iterator[int]:
+    at = -1
     for _ in range(MOST_PLACES):
-        found = text.find(wanted, found + 1)
-        if found < 0:
+        at = text.find(piece, at + 1)
+        if at < 0:
             return
-        yield found
+        yield at
     raise TooMuch
 
 

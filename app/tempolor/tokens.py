@@ -28,7 +28,7 @@ LEAST_CHARS: Final = 28
 """Up to here a token that was cut short is told from chance: two bytes of its MAC are there. A shorter one holds
 nothing secret."""
 _TEXT: Final = re.compile(rf"[A-Za-z0-9_-]{{{TOKEN_CHARS}}}")
-MOST_KNOWN: Final = 4096
+MOST_VERIFIED: Final = 4096
 """Valid tokens that are remembered: of each there are several callbacks, within minutes."""
 
 
@@ -39,15 +39,16 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class Tokens:
-    """Signs with the first secret, verifies with all of them (rotation). ``most_known`` valid tokens are remembered."""
+    """Signs with the first secret, verifies with all of them (rotation). ``most_verified`` valid tokens are
+    remembered."""
 
-    def __init__(self, secrets: Sequence[str], most_known: int = MOST_KNOWN) -> None:
+    def __init__(self, secrets: Sequence[str], most_verified: int = MOST_VERIFIED) -> None:
         if not secrets:
             raise ValueError("at least one callback secret is needed")
         self._secrets = {_key_id(secret): secret.encode() for secret in reversed(secrets)}
         self._first = _key_id(secrets[0])
-        self._most_known = most_known
-        self.known: dict[tuple[str, str], Token] = {}
+        self._most_verified = most_verified
+        self.verified: dict[tuple[str, str], Token] = {}
 
     @property
     def key_ids(self) -> frozenset[str]:
@@ -82,23 +83,23 @@ class Tokens:
     def verify(self, family: str, text: str) -> Token | None:
         """The token, or None for anything else, in a time that does not depend on where it differs."""
         # What was found valid is looked up by its hash; a forgery is never in there, however many are tried.
-        known = self.known.get((family, text))
-        if known is None and (known := self._found(family, text)) is not None:
-            if len(self.known) >= self._most_known:
-                self.known.clear()
-            self.known[family, text] = known
-        return known
+        token = self.verified.get((family, text))
+        if token is None and (token := self._check(family, text)) is not None:
+            if len(self.verified) >= self._most_verified:
+                self.verified.clear()
+            self.verified[family, text] = token
+        return token
 
-    def _found(self, family: str, text: str) -> Token | None:
+    def _check(self, family: str, text: str) -> Token | None:
         # Each text of this length and alphabet is one sequence of bytes and the other way round, so that to compare
         # the bytes is to compare the text.
         if _TEXT.fullmatch(text) is None:
             return None
         raw = base64.urlsafe_b64decode(text)
         key_id, task_bytes, mac = raw[:_KEY_ID_BYTES], raw[_KEY_ID_BYTES:-_MAC_BYTES], raw[-_MAC_BYTES:]
-        known = key_id in self._secrets
-        expected = self._mac(key_id if known else self._first, family, task_bytes)
-        if not hmac.compare_digest(expected, mac) or not known:
+        is_known_key = key_id in self._secrets
+        expected = self._mac(key_id if is_known_key else self._first, family, task_bytes)
+        if not hmac.compare_digest(expected, mac) or not is_known_key:
             return None
         return Token(None if task_bytes == _NOBODY.bytes else UUID(bytes=task_bytes))
 

@@ -112,7 +112,7 @@ def _read_item(
     if item_id is None:
         oddities["item_without_id"] += 1
         return None
-    found: _Found = ({}, {}, {}, {})
+    fields_read: _FieldsRead = ({}, {}, {}, {})
     for raw_name, raw_value in item.items():
         if raw_value is None or raw_name == "item_id":
             continue
@@ -122,15 +122,15 @@ def _read_item(
             continue
         field = fields.get(name)
         if field is None:
-            found[_VALUE][key_of(name[:MOST_ID_CHARS])] = _other(value, oddities)
+            fields_read[_VALUE][key_of(name[:MOST_ID_CHARS])] = _other(value, oddities)
             continue
         place, read = field
         kept = read(value)
         if kept is _ODD:
-            found[_VALUE][odd_key(name)] = _odd(value, oddities)
+            fields_read[_VALUE][odd_key(name)] = _odd(value, oddities)
         else:
-            found[place][name] = kept
-    statuses, urls, values_, events = found
+            fields_read[place][name] = kept
+    statuses, urls, values_, events = fields_read
     if len(values_) > MOST_FIELDS:
         values_ = _least(values_, oddities)
     return Reading(item_id, statuses, urls, values_, events.get("event", "") if of_callback else None)
@@ -239,7 +239,7 @@ def _decode_clean(raw: bytes) -> Any:
         return None
 
 
-_Found = tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]
+_FieldsRead = tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]
 """What an item has, by field: statuses, URLs, values, and its event."""
 _STATUS, _URL, _VALUE, _EVENT = range(4)
 _Read = Callable[[Any], Any]

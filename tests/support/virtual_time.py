@@ -210,8 +210,10 @@ class StillBackend:
             self._loop.note_commit()
         return found
 
-    def listener(self, channel: str, heard: Callable[[str], None], lost: Callable[[], None]) -> ChannelListener | None:
-        hearing = self._backend.listener(channel, heard, lost)
+    def listener(
+        self, channel: str, on_payload: Callable[[str], None], on_lost: Callable[[], None]
+    ) -> ChannelListener | None:
+        hearing = self._backend.listener(channel, on_payload, on_lost)
         return None if hearing is None else _StillHearing(hearing, self._loop)
 
     async def close(self) -> None:

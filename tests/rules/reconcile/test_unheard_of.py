@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.reconcile.ask import Question, unheard_of
+from app.reconcile.ask import Question, items_without_answer
 from app.rules.observation import Reading
 from app.tasks.items import ClaimedItem
 from app.tempolor.answers import Answered, QueryAnswer, Spoiled, Unanswered
@@ -28,4 +28,4 @@ READINGS = (Reading("t2m_shown", {"status": "running"}),)
 def test_of_what_is_absent_only_a_whole_answer_says_something(
     answer: QueryAnswer, unheard: tuple[ClaimedItem, ...]
 ) -> None:
-    assert unheard_of(QUESTION, answer) == unheard
+    assert items_without_answer(QUESTION, answer) == unheard

@@ -21,7 +21,7 @@ from app.limits.hold import (
     hold,
     inconclusive,
     load,
-    lost,
+    outcome_unknown,
     probing,
     refused,
 )
@@ -54,7 +54,7 @@ def tripped() -> HoldState:
     """The breaker after three unknown outcomes, at 30, 31 and 32 s."""
     hold_state = NO_HOLD
     for n in range(3):
-        hold_state = lost(hold_state, f"task-{n}", after(30 + n))
+        hold_state = outcome_unknown(hold_state, f"task-{n}", after(30 + n))
     return hold_state
 
 
@@ -148,7 +148,7 @@ def test_an_inconclusive_answer_without_a_probe_changes_nothing() -> None:
 
 
 def test_two_unknown_outcomes_in_a_row_hold_nothing() -> None:
-    hold_state = lost(lost(NO_HOLD, "a", after(0)), "b", after(1))
+    hold_state = outcome_unknown(outcome_unknown(NO_HOLD, "a", after(0)), "b", after(1))
     assert may_send(hold_state, 1) is None
 
 
@@ -163,10 +163,10 @@ LOST_THEN = [lambda s: answered(s, after(2)), lambda s: refused(s, after(2), aft
 
 @pytest.mark.parametrize("definite", LOST_THEN)
 def test_a_definite_answer_between_unknown_ones_starts_the_count_anew(definite: Callable[..., Any]) -> None:
-    hold_state = lost(lost(NO_HOLD, "a", after(0)), "b", after(1))
-    hold_state = lost(lost(definite(hold_state), "c", after(3)), "d", after(4))
+    hold_state = outcome_unknown(outcome_unknown(NO_HOLD, "a", after(0)), "b", after(1))
+    hold_state = outcome_unknown(outcome_unknown(definite(hold_state), "c", after(3)), "d", after(4))
     assert hold_state.hold is None
-    assert present(lost(hold_state, "e", after(5)).hold).reason is Reason.BREAKER
+    assert present(outcome_unknown(hold_state, "e", after(5)).hold).reason is Reason.BREAKER
 
 
 @pytest.mark.parametrize(
@@ -179,12 +179,12 @@ def test_a_definite_answer_or_a_confirmation_opens_the_breaker(definite: Callabl
 
 
 def test_an_unknown_probe_keeps_the_breaker_and_doubles_its_wait() -> None:
-    hold_state = lost(probed(tripped(), 62), "task-3", after(92))
+    hold_state = outcome_unknown(probed(tripped(), 62), "task-3", after(92))
     assert (may_send(hold_state, 151), may_send(hold_state, 152)) == (0, 1)
 
 
 def test_a_confirmation_says_nothing_of_points_or_the_key() -> None:
-    held = hold(lost(NO_HOLD, "a", after(0)), Reason.NO_POINTS, after(1))
+    held = hold(outcome_unknown(NO_HOLD, "a", after(0)), Reason.NO_POINTS, after(1))
     assert (confirmed(held).hold, confirmed(held).unknown_tasks) == (held.hold, ())
 
 
@@ -192,7 +192,7 @@ def test_a_confirmation_says_nothing_of_points_or_the_key() -> None:
 def test_unknown_outcomes_do_not_hide_why_submissions_hold(reason: Reason) -> None:
     hold_state = hold(NO_HOLD, reason, after(0))
     for n in range(4):
-        hold_state = lost(hold_state, f"task-{n}", after(n))
+        hold_state = outcome_unknown(hold_state, f"task-{n}", after(n))
     assert present(hold_state.hold).reason is reason
     assert len(hold_state.unknown_tasks) == 4
 
@@ -200,7 +200,7 @@ def test_unknown_outcomes_do_not_hide_why_submissions_hold(reason: Reason) -> No
 def test_a_night_of_unknown_outcomes_is_remembered_in_part() -> None:
     hold_state = NO_HOLD
     for n in range(100):
-        hold_state = lost(hold_state, f"task-{n}", after(n))
+        hold_state = outcome_unknown(hold_state, f"task-{n}", after(n))
     assert len(hold_state.unknown_tasks) == 20
     assert hold_state.unknown_tasks[-1] == "task-99"
 
@@ -220,7 +220,7 @@ def test_held_by_hand_sends_nothing_not_even_a_probe() -> None:
         lambda s: answered(s, after(99)),
         lambda s: refused(s, after(9), after(9)),
         lambda s: inconclusive(s, after(9)),
-        lambda s: lost(s, "x", after(9)),
+        lambda s: outcome_unknown(s, "x", after(9)),
         lambda s: probing(s, after(9)),
         lambda s: hold(s, Reason.NO_POINTS, after(9)),
         confirmed,
@@ -278,7 +278,7 @@ def test_submissions_always_go_on_by_themselves(steps: list[str]) -> None:
             case "accept":
                 hold_state = answered(hold_state, after(now))
             case "lose":
-                hold_state = lost(hold_state, str(now), after(now))
+                hold_state = outcome_unknown(hold_state, str(now), after(now))
             case "full":
                 hold_state = full_with(hold(hold_state, Reason.QUEUE_FULL, after(now)), 10)
             case "points":

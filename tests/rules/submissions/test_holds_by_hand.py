@@ -14,14 +14,14 @@ from app.limits.hold import (
     answered,
     confirmed,
     dump,
+    found_not_sent,
     held_by_hand,
     hold,
     inconclusive,
-    known_not_sent,
     load,
-    lost,
+    outcome_unknown,
     probing,
-    proved,
+    reason_cleared,
     refused,
     released,
 )
@@ -34,12 +34,12 @@ SAID_BY_THE_VENDOR: dict[str, Callable[[HoldState, datetime], HoldState]] = {
     "no points": lambda hold_state, at: hold(hold_state, Reason.NO_POINTS, at),
     "queue full": lambda hold_state, at: hold(hold_state, Reason.QUEUE_FULL, at),
     "rate limited": lambda hold_state, at: hold(hold_state, Reason.RATE_LIMITED, at, wait_s=1),
-    "outcome unknown": lambda hold_state, at: lost(hold_state, "task", at),
+    "outcome unknown": lambda hold_state, at: outcome_unknown(hold_state, "task", at),
     "busy": inconclusive,
-    "key is right": lambda hold_state, at: proved(hold_state, Reason.KEY_REJECTED),
+    "key is right": lambda hold_state, at: reason_cleared(hold_state, Reason.KEY_REJECTED),
     "called back": lambda hold_state, at: confirmed(hold_state),
     "probed": probing,
-    "found not sent": lambda hold_state, at: known_not_sent(hold_state, "task"),
+    "found not sent": lambda hold_state, at: found_not_sent(hold_state, "task"),
 }
 
 

@@ -51,17 +51,17 @@ def test_a_token_that_was_found_good_is_good_for_nothing_more() -> None:
 
 
 def test_what_is_remembered_of_tokens_is_bounded_and_holds_no_forgeries() -> None:
-    tokens = Tokens([FIRST], most_known=8)
+    tokens = Tokens([FIRST], most_verified=8)
     forged = Tokens([OTHER])
     for n in range(1, 50):
         assert tokens.verify("song", tokens.sign("song", UUID(int=n))) == Token(UUID(int=n))
         assert tokens.verify("song", forged.sign("song", UUID(int=n))) is None
-        assert len(tokens.known) <= 8
-    assert len(tokens.known) > 0
-    before = len(tokens.known)
+        assert len(tokens.verified) <= 8
+    assert len(tokens.verified) > 0
+    before = len(tokens.verified)
     for n in range(1, 50):
         assert tokens.verify("song", forged.sign("song", UUID(int=n))) is None
-    assert len(tokens.known) == before
+    assert len(tokens.verified) == before
 
 
 def test_the_first_secret_signs_and_all_verify() -> None:
