@@ -1,9 +1,8 @@
-"""The inbound log: every callback with a valid token, as it came, once per (task, body) with a count."""
+"""A callback on its way into the inbound log: its key, its row, and how many bodies may be stored of a task."""
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -38,22 +37,6 @@ class Callback(msgspec.Struct, frozen=True):
     fault: str | None = None
     times: int = 1
     fresh: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class StoredCallback:
-    """A row of the log, for reading."""
-
-    id: UUID
-    task_id: UUID | None
-    family: str
-    disposition: str
-    body: bytes
-    received_at: datetime
-    last_received_at: datetime
-    times: int
-    address: str | None
-    detail: str | None
 
 
 def digest_of(task_id: UUID | None, family: str, body: bytes) -> bytes:
@@ -95,49 +78,3 @@ def allowance(conn: sa.Connection, task_id: UUID | None, family: str, at: dateti
         charged = sa.and_(callbacks.c.family == family, callbacks.c.id >= first_id_of(at - _DAY), UNCLAIMED)
     some = sa.select(sa.literal(1)).where(charged).limit(MOST_BODIES).subquery()
     return MOST_BODIES - (conn.scalar(sa.select(sa.func.count()).select_from(some)) or 0)
-
-
-def find(conn: sa.Connection, callback_id: UUID) -> StoredCallback | None:
-    row = conn.execute(sa.select(callbacks).where(callbacks.c.id == callback_id)).one_or_none()
-    return _logged(row) if row else None
-
-
-def settle(conn: sa.Connection, callback_id: UUID, disposition: str, detail: str | None) -> None:
-    """Note what has become of a callback now, and why."""
-    this = callbacks.update().where(callbacks.c.id == callback_id)
-    conn.execute(this.values(disposition=disposition, detail=detail))
-
-
-def list_page(
-    conn: sa.Connection,
-    *,
-    task_id: UUID | None,
-    disposition: str | None,
-    limit: int,
-    family: str | None = None,
-    before_id: UUID | None = None,
-) -> list[StoredCallback]:
-    """The newest callbacks that match, at most ``limit``."""
-    statement = sa.select(callbacks).order_by(callbacks.c.id.desc()).limit(limit)
-    filters = ((callbacks.c.task_id, task_id), (callbacks.c.disposition, disposition), (callbacks.c.family, family))
-    for column, value in filters:
-        if value is not None:
-            statement = statement.where(column == value)
-    if before_id is not None:
-        statement = statement.where(callbacks.c.id < before_id)
-    return [_logged(row) for row in conn.execute(statement)]
-
-
-def _logged(row: Any) -> StoredCallback:
-    return StoredCallback(
-        row.id,
-        row.task_id,
-        row.family,
-        row.disposition,
-        row.body,
-        row.received_at,
-        row.last_received_at,
-        row.times,
-        row.address,
-        row.detail,
-    )

@@ -13,9 +13,8 @@ import structlog
 
 from app.audit import audit
 from app.audit.audit import Action, Actor, AuditEntry, new_entry
-from app.callbacks import inbox
-from app.callbacks.inbox import StoredCallback
-from app.callbacks.log import callback_document
+from app.callbacks import inbound_log
+from app.callbacks.inbound_log import StoredCallback, callback_document
 from app.context import Context
 from app.documents.document import Document
 from app.errors import Conflict, GatewayError, NotFound
@@ -31,9 +30,9 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """``logged``: the row as it is now. ``changed``: the tasks that changed visibly."""
+    """``stored``: the row as it is now. ``changed``: the tasks that changed visibly."""
 
-    logged: StoredCallback
+    stored: StoredCallback
     applied: Applied
     changed: tuple[UUID, ...] = ()
 
@@ -51,15 +50,15 @@ async def replay(context: Context, actor: Actor, callback_id: UUID, *, notify: b
         log.error("replay.failed", callback_id=str(callback_id), exc_info=error)
         raise Conflict(f"the callback could not be applied: {type(error).__name__}") from error
     context.committed(done.applied)
-    return {**callback_document(done.logged), "changed": [str(task_id) for task_id in done.changed]}
+    return {**callback_document(done.stored), "changed": [str(task_id) for task_id in done.changed]}
 
 
-def _observations(logged: StoredCallback, readings: Sequence[Reading]) -> tuple[Observation, ...]:
+def _observations(stored: StoredCallback, readings: Sequence[Reading]) -> tuple[Observation, ...]:
     """What a stored callback says, as of the time of its first copy."""
-    named_by = NamedBy.UNBOUND_TOKEN if logged.task_id is None else NamedBy.BOUND_TOKEN
-    observed_us = to_us(logged.received_at)
+    named_by = NamedBy.UNBOUND_TOKEN if stored.task_id is None else NamedBy.BOUND_TOKEN
+    observed_us = to_us(stored.received_at)
     return tuple(
-        Observation(logged.family, reading, Source.CALLBACK, observed_us, named_by, fresh=False) for reading in readings
+        Observation(stored.family, reading, Source.CALLBACK, observed_us, named_by, fresh=False) for reading in readings
     )
 
 
@@ -72,35 +71,35 @@ def _hush(loaded: Loaded, applied: Applied) -> None:
 def _replay(
     conn: sa.Connection, context: Context, callback_id: UUID, audit_entry: AuditEntry, notify: bool
 ) -> ReplayResult:
-    logged = inbox.find(conn, callback_id)
-    if logged is None:
+    stored = inbound_log.find(conn, callback_id)
+    if stored is None:
         raise NotFound("there is no such callback")
     audit.append(conn, audit_entry)
     try:
-        readings = wire.read_callback(context.redactor.body(logged.body), FAMILIES[logged.family]).readings
+        readings = wire.read_callback(context.redactor.body(stored.body), FAMILIES[stored.family]).readings
     except decoding.Malformed as error:
-        return _noted(conn, logged, Disposition.MALFORMED, str(error))
-    observations = _observations(logged, readings)
-    change = Change(audit_entry.at, "replayed", logged.task_id, observations, detail={"callback_id": str(logged.id)})
+        return _noted(conn, stored, Disposition.MALFORMED, str(error))
+    observations = _observations(stored, readings)
+    change = Change(audit_entry.at, "replayed", stored.task_id, observations, detail={"callback_id": str(stored.id)})
     unit = load_locked(conn, [change])
     if not unit.holds(change):
-        return _noted(conn, logged, Disposition.ORPHAN, None)
+        return _noted(conn, stored, Disposition.ORPHAN, None)
     before = {task_id: task.version for task_id, task in unit.loaded.tasks.items()}
     applied = step_all(unit, [change], context.rules)
     if not notify:
         _hush(unit.loaded, applied)
     [outcome] = applied.outcomes
     disposition = _disposition(outcome)
-    inbox.settle(conn, logged.id, disposition.value, None)
+    inbound_log.settle(conn, stored.id, disposition.value, None)
     save_locked(conn, unit, context.rules)
     changed = [task_id for task_id in applied.changed if unit.loaded.tasks[task_id].version > before.get(task_id, 0)]
-    return ReplayResult(replace(logged, disposition=disposition.value, detail=None), applied, tuple(sorted(changed)))
+    return ReplayResult(replace(stored, disposition=disposition.value, detail=None), applied, tuple(sorted(changed)))
 
 
-def _noted(conn: sa.Connection, logged: StoredCallback, disposition: Disposition, detail: str | None) -> ReplayResult:
+def _noted(conn: sa.Connection, stored: StoredCallback, disposition: Disposition, detail: str | None) -> ReplayResult:
     """Note what became of a callback that applies to nothing."""
-    inbox.settle(conn, logged.id, disposition.value, detail)
-    return ReplayResult(replace(logged, disposition=disposition.value, detail=detail), Applied())
+    inbound_log.settle(conn, stored.id, disposition.value, detail)
+    return ReplayResult(replace(stored, disposition=disposition.value, detail=detail), Applied())
 
 
 def _disposition(outcome: ChangeResult | None) -> Disposition:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from app.callbacks import log, replay
+from app.callbacks import inbound_log, replay
 from app.clients.auth import TheAdmin, TheContext, actor_of
 from app.documents.schemas import CallbackPage, CallbackWithBody, LoggedCallback
 from app.rules.observation import Disposition
@@ -35,7 +35,7 @@ async def list_callbacks(
 ) -> Response:
     """Callbacks, newest first, without their bodies."""
     filters = ("callbacks", task_id, disposition)
-    found = await log.page(
+    found = await inbound_log.page(
         context.db,
         task_id=task_id,
         disposition=disposition.value if disposition is not None else None,
@@ -48,7 +48,7 @@ async def list_callbacks(
 @router.get("/{callback_id}", response_model=CallbackWithBody, summary="Read a received callback")
 async def get_callback(callback_id: str, _admin: TheAdmin, context: TheContext) -> Response:
     """One callback with its raw body."""
-    return json_answer(await log.read(context, uuid_of(callback_id)))
+    return json_answer(await inbound_log.read(context, uuid_of(callback_id)))
 
 
 @router.post(
