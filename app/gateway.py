@@ -72,7 +72,7 @@ class Gateway:
 
     settings: Settings
     context: Context
-    ingest: CallbackIntake
+    intake: CallbackIntake
     supervisor: Supervisor
     health: Health
     skew: SkewWatch
@@ -123,7 +123,7 @@ class Gateway:
         """The HTTP application."""
         settings = self.settings
         endpoint = CallbackEndpoint(
-            self.ingest, self.services.meter, settings.callback_max_bytes, settings.callback_allow_cidrs
+            self.intake, self.services.meter, settings.callback_max_bytes, settings.callback_allow_cidrs
         )
         return trust_proxies(
             make_app(self.services, endpoint, release(), settings.cors_allow_origins), settings.forwarded_allow_ips
@@ -160,7 +160,7 @@ class Gateway:
             await self.archiver.finish(TURN_S)
         self.webhooks.close()
         await self.services.refresher.finish(TURN_S)
-        self.ingest.fail_all()
+        self.intake.fail_all()
         await self.context.vendor.close()
         with contextlib.suppress(TimeoutError, Unavailable):
             async with asyncio.timeout(TURN_S):
@@ -181,7 +181,7 @@ class Gateway:
             await context.drift.flush(context.loops_db(), context.clock.now())
             return FLUSH_S
 
-        for number, writer in enumerate(self.ingest.writers, start=1):
+        for number, writer in enumerate(self.intake.writers, start=1):
             run(Loop(f"callbacks-{number}", writer.step, idle_s, writer.arrived))
         for loop in self.services.watch.loops():
             run(loop)

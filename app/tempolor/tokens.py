@@ -35,6 +35,7 @@ MOST_VERIFIED: Final = 4096
 class Token(msgspec.Struct, frozen=True):
     """A valid token. ``task_id`` is None for the unbound token, made for tasks submitted elsewhere."""
 
+    family: str
     task_id: UUID | None
 
 
@@ -101,7 +102,7 @@ class Tokens:
         expected = self._mac(key_id if is_known_key else self._first, family, task_bytes)
         if not hmac.compare_digest(expected, mac) or not is_known_key:
             return None
-        return Token(None if task_bytes == _NOBODY.bytes else UUID(bytes=task_bytes))
+        return Token(family, None if task_bytes == _NOBODY.bytes else UUID(bytes=task_bytes))
 
     def _text(self, key_id: bytes, family: str, task_id: UUID) -> str:
         mac = self._mac(key_id, family, task_id.bytes)
