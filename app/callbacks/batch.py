@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class _Waiting(msgspec.Struct):
-    received: Callback
+    callback: Callback
     answer: asyncio.Future[Acknowledgement]
     deferred_at: float | None = None
     is_durable: bool = False
@@ -45,18 +45,22 @@ class Writer:
         self._patience = patience
         self.arrived = asyncio.Event()
 
-    def put(self, received: Callback) -> asyncio.Future[Acknowledgement]:
+    def put(self, callback: Callback) -> asyncio.Future[Acknowledgement]:
         """Have a callback committed with the next group; the future tells when it is durable."""
-        waiting = _Waiting(received, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(callback, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self.arrived.set()
         return waiting.answer
 
     async def step(self) -> float | None:
         """Commit one group of what waits. Returns 0 if there may be more, None to wait for an arrival."""
-        group = self._take()
-        if group:
-            await self._commit(group)
+        if group := self._take():
+            try:
+                await self._commit(group)
+            except BaseException:
+                for waiting in group:
+                    _fail(waiting, "the callback could not be stored")
+                raise
         return 0 if self._queue else None
 
     def fail_all(self) -> None:
@@ -72,71 +76,61 @@ class Writer:
                 # Nobody waits any more: it was answered 503, and its place has been given to another.
                 self._queue.popleft()
                 continue
-            size += len(self._queue[0].received.body)
+            size += len(self._queue[0].callback.body)
             if group and size > GROUP_BYTES:
                 break
             group.append(self._queue.popleft())
         return group
 
     async def _commit(self, group: list[_Waiting]) -> None:
+        """Commit a group. Where the database was away it is tried once more: a connection that died while idle is
+        found dead only by using it, and a repeat is harmless also where only the answer to the commit was lost. Where
+        the group fails for what is in it, it is halved: one poisonous callback must not fail its neighbours."""
         try:
-            await self._commit_or_halve(group)
-        except BaseException:
-            for waiting in group:
-                _fail(waiting, "the callback could not be stored")
-            raise
-
-    async def _commit_or_halve(self, group: list[_Waiting]) -> None:
-        try:
-            await self._commit_twice(group)
+            try:
+                await self._commit_once(group)
+            except Unavailable:
+                await self._commit_once(group)
         except Unavailable as error:
             for waiting in group:
                 _fail(waiting, error.detail)
-        except Exception as error:  # one poisonous callback must not fail its neighbours
+        except Exception as error:
             if len(group) == 1:
                 await self._poison(group[0], error)
                 return
             middle = len(group) // 2
-            await self._commit_or_halve(group[:middle])
-            await self._commit_or_halve(group[middle:])
-
-    async def _commit_twice(self, group: list[_Waiting]) -> None:
-        """Once more if the database was away: a connection that died while idle is found dead only by using it,
-        and a repeat is harmless also where only the answer to the commit was lost."""
-        try:
-            await self._commit_once(group)
-        except Unavailable:
-            await self._commit_once(group)
+            await self._commit(group[:middle])
+            await self._commit(group[middle:])
 
     async def _commit_once(self, group: list[_Waiting], *, wait: bool = False) -> None:
         """Without a transaction; what was left out, because somebody else is at it or because it takes more than one
         statement, once more in one. What is durable already is not stored again, whatever failed beside it."""
-        context, left = self._context, [waiting for waiting in group if not waiting.is_durable]
-        if left and not wait:
-            received = [waiting.received for waiting in left]
-            found = await self._db.attempt(commit, received, context.rules, in_one_statement=True)
-            left = self._resolve(left, found) if found is not None else left
-            metrics.groups_redone.inc(bool(left))
-        if left:
-            received = [waiting.received for waiting in left]
-            left = self._resolve(left, await self._db.write(commit, received, context.rules, wait=wait))
-        for waiting in left:
+        context, pending = self._context, [waiting for waiting in group if not waiting.is_durable]
+        if pending and not wait:
+            callbacks = [waiting.callback for waiting in pending]
+            result = await self._db.attempt(commit, callbacks, context.rules, in_one_statement=True)
+            pending = self._resolve(pending, result) if result is not None else pending
+            metrics.groups_redone.inc(bool(pending))
+        if pending:
+            callbacks = [waiting.callback for waiting in pending]
+            pending = self._resolve(pending, await self._db.write(commit, callbacks, context.rules, wait=wait))
+        for waiting in pending:
             self._defer(waiting)
 
-    def _resolve(self, group: list[_Waiting], committed: GroupResult) -> list[_Waiting]:
+    def _resolve(self, group: list[_Waiting], result: GroupResult) -> list[_Waiting]:
         """Answer those whose callbacks are durable now; returns the others."""
-        self._context.committed(committed.applied)
-        left = []
-        for waiting, answer in zip(group, committed.answers, strict=True):
+        self._context.committed(result.applied)
+        left_out = []
+        for waiting, answer in zip(group, result.answers, strict=True):
             if answer is None:
-                left.append(waiting)
+                left_out.append(waiting)
                 continue
             waiting.is_durable = True
             if not waiting.answer.done():
                 waiting.answer.set_result(answer)
-        if len(left) < len(group):
-            metrics.group_sizes.observe(len(group) - len(left))
-        return left
+        if len(left_out) < len(group):
+            metrics.group_sizes.observe(len(group) - len(left_out))
+        return left_out
 
     def _is_patient(self, waiting: _Waiting) -> bool:
         since = waiting.deferred_at
@@ -172,7 +166,7 @@ class Writer:
 
     async def _poison(self, waiting: _Waiting, error: Exception) -> None:
         log.error("callback.poisoned", exc_info=error)
-        await self._db.write(store_poisoned, waiting.received, f"{type(error).__name__} while it was applied")
+        await self._db.write(store_poisoned, waiting.callback, f"{type(error).__name__} while it was applied")
         if not waiting.answer.done():
             waiting.answer.set_result(Acknowledgement(Disposition.POISONED, usable=False))
 
