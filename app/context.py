@@ -13,7 +13,7 @@ from app.rules.policy import Policy
 from app.runtime.clock import Clock
 from app.runtime.egress import EgressPolicy
 from app.runtime.file_links import FileLinks
-from app.tasks import log_lines, outcomes, tracing
+from app.tasks import after_commit
 from app.tasks.apply import Applied
 from app.tasks.learned_delays import Delays
 from app.tempolor.client import VendorClient
@@ -57,11 +57,7 @@ class Context:
         """Follow up on a committed transaction."""
         self.announce(applied.changed)
         self.delays.note(applied.delay_samples)
-        if applied.ended:
-            outcomes.count(applied.ended, self.clock.now(), self.policy.deadline_s)
-        outcomes.count_tasks(applied.status_changes)
-        tracing.trace(applied.entries, applied.applied_ns)
-        log_lines.write(applied.entries)
+        after_commit.report(applied, self.clock.now(), self.policy.deadline_s)
         if any(moved.task.slot_until is None for moved in applied.status_changes):
             self.wakes.dispatch.set()
         if applied.notifies:
