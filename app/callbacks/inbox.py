@@ -9,8 +9,8 @@ import msgspec
 import sqlalchemy as sa
 
 from app.database.tables import UNCLAIMED, callbacks
-from app.rules.filters import first_id_of
 from app.rules.observation import Disposition, Reading
+from app.runtime.clock import first_id_of
 from app.tasks.writes import Row
 
 MOST_BODIES: Final = 200

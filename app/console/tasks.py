@@ -22,11 +22,11 @@ from app.documents.document import Document
 from app.errors import NotFound
 from app.notifications import log as notifications
 from app.reconcile.routes import Refreshes, TheRefresher
-from app.rules.filters import Filters
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.submissions.accept import digest_of, retry
 from app.submissions.cancel import cancel
 from app.submissions.intake import idempotent_request
+from app.tasks.task_rows import TaskFilters
 from app.tempolor.kinds import KINDS
 from app.tempolor.values import as_number
 from app.web import cursors
@@ -54,7 +54,7 @@ async def list_tasks(request: Request, visitor: TheVisitor, context: TheContext)
         given["reference"] = found
     statuses = [one for one in request.query_params.getlist("status") if one in set(TaskStatus)]
     client = visitor.scope or given.get("client")
-    filters = Filters(client, tuple(sorted(statuses)), given.get("kind"), given.get("reference"))
+    filters = TaskFilters(client, tuple(sorted(statuses)), given.get("kind"), given.get("reference"))
     before_id = cursors.read(request.query_params.get("cursor") or None, filters)
     tasks, more = await read.task_list(context, replace(filters, before_id=before_id), PAGE, summary=True)
     narrowed = [("status", one) for one in statuses] + list(given.items())

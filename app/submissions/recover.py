@@ -30,12 +30,12 @@ from app.database.tables import tasks, timeline
 from app.errors import InvalidRequest
 from app.limits import limits
 from app.limits.limits import Limit
-from app.rules.filters import first_id_of
 from app.rules.status import TaskStatus
 from app.rules.submission import MayHaveBeenSent
 from app.rules.task import EntryType
 from app.rules.timing import rfc3339
 from app.rules.transition import Change
+from app.runtime.clock import first_id_of
 from app.tasks.apply import Applied, apply
 from app.tasks.task_rows import ID_LATER_S
 

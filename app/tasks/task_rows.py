@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.tables import tasks
-from app.rules.filters import Filters, first_id_of
 from app.rules.task import Submission, Task
+from app.runtime.clock import first_id_of
 from app.tasks.store import task_of
 from app.tasks.writes import CHANGING_FACTS, FACTS, Row
 
@@ -40,6 +40,21 @@ class TaskRecord:
 
     task: Task
     input: TaskInput
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFilters:
+    """Which tasks a list shows; None: all. ``before_id``: only ids below this, where the page before ended."""
+
+    client_name: str | None = None
+    statuses: tuple[str, ...] = ()
+    kind: str | None = None
+    reference: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    finished_after: datetime | None = None
+    finished_before: datetime | None = None
+    before_id: UUID | None = None
 
 
 def new_row(task: Task, given: TaskInput | None = None) -> Row:
@@ -96,7 +111,7 @@ def traceparent_of(conn: sa.Connection, task_id: UUID) -> str | None:
     return conn.scalar(sa.select(tasks.c.traceparent).where(tasks.c.id == task_id))
 
 
-def list_page(conn: sa.Connection, filters: Filters, limit: int) -> list[TaskRecord]:
+def list_page(conn: sa.Connection, filters: TaskFilters, limit: int) -> list[TaskRecord]:
     """The newest tasks that match, at most ``limit``: keyset by id, which is by time."""
     statement = sa.select(tasks).order_by(tasks.c.id.desc()).limit(limit)
     equal = {"client_name": filters.client_name, "kind": filters.kind, "reference": filters.reference}
