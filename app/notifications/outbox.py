@@ -25,7 +25,7 @@ MOST_RECEIVERS: Final = 2000
 class ClaimedNotification:
     """A due notification under a lease. ``leased_until`` is the fencing token of this claim; ``attempts`` were made
     before. ``secrets`` are those of its client that sign now, none if the client was revoked. ``snapshot``: as in
-    ``notification_rows.New``, decoded JSON. ``body``: as it was posted before, if it was."""
+    ``notification_rows.Snapshot``, decoded JSON. ``body``: as it was posted before, if it was."""
 
     id: UUID
     task_id: UUID

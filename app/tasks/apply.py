@@ -19,8 +19,7 @@ from app.database.database import StaleRead
 from app.rules.loaded import DelaySample, ItemEnded, Loaded, Rules, StatusChange
 from app.rules.task import Entry, Task
 from app.rules.transition import Change, ChangeResult, step
-from app.tasks import items, store, task_rows, timeline, writes
-from app.tasks.notification_rows import named_digests, written
+from app.tasks import items, notification_rows, store, task_rows, timeline, writes
 from app.tasks.store import Receipt
 from app.tasks.writes import Row
 
@@ -225,7 +224,9 @@ def _clear_up(conn: sa.Connection, loaded: Loaded) -> None:
         item for key in sorted(loaded.superseded) if (item := loaded.items[key]).task_id not in loaded.removed
     ]
     if superseded:
-        items.drop_old_values(conn, superseded, named_digests(conn, {item.task_id for item in superseded}))
+        items.drop_old_values(
+            conn, superseded, notification_rows.named_digests(conn, {item.task_id for item in superseded})
+        )
 
 
 def _part_of(unit: UnitOfWork, rules: Rules) -> store.Part:
@@ -244,7 +245,7 @@ def _part_of(unit: UnitOfWork, rules: Rules) -> store.Part:
         writes.CALLBACKS: unit.callbacks,
         writes.SETTLED_CALLBACKS: unit.settled_callbacks,
         writes.NEW_ENTRIES: timeline.rows_of(entries),
-        writes.NEW_NOTIFICATIONS: written(loaded, rules),
+        writes.NEW_NOTIFICATIONS: notification_rows.new_rows(loaded, rules),
         writes.COPY_JOBS: [
             (*job.key, job.name, job.task_id, job.at, job.ends_at, job.at, 0)
             for job in loaded.copy_jobs

@@ -158,8 +158,8 @@ async def test_no_notification_is_due_later_than_its_schedule_has_it(
     await write(gateway, some)
 
     def plan(conn: sa.Connection) -> None:
-        for one, at in zip(some, due, strict=True):
-            row = notifications.c.id == one.id
+        for (notification_id, *_), at in zip(some, due, strict=True):
+            row = notifications.c.id == notification_id
             conn.execute(notifications.update().where(row).values(due_at=at, attempts=attempts))
 
     await context.db.write(plan)
