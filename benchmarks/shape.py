@@ -39,14 +39,7 @@ BESIDE: Final = ("sandbox", "client", "demo")
 """Programs beside the gateway, which take part here."""
 IDLE_S: Final = 1.5
 ANY_REQUEST: Final = "any request"
-ACTS: Final = {
-    ANY_REQUEST: "web/",
-    "submission": "submissions/",
-    "callback": "callbacks/",
-    "question": "reconcile/",
-    "notification": "notifications/",
-}
-"""Each with its own package."""
+ACTS: Final = (ANY_REQUEST, "submission", "callback", "question", "notification")
 _TABLE: Final = re.compile(r"(?<=<!-- shape -->\n).*?(?=<!-- /shape -->)", re.DOTALL)
 _MADE: Final = re.compile(r"<(listcomp|setcomp|dictcomp|genexpr|lambda)>$")
 
@@ -66,12 +59,11 @@ class Walk:
         await self._note_during(act)
         self._beside |= {code for code in self._seen if _is_of(code, packages)}
 
-    async def along(self, act: Act, own: str) -> list[str]:
+    async def along(self, act: Act) -> list[str]:
         """What ran from the beginning of an act to its end: distinct functions, files, types, and lines of the
-        files. Of its ``own`` package all is counted."""
+        files."""
         await self._note_during(act)
-        kept = ((code, names) for code, names in self._seen.items() if code not in self._beside or _is_of(code, [own]))
-        self._seen = dict(kept)
+        self._seen = {code: names for code, names in self._seen.items() if code not in self._beside}
         functions = {code for code in self._seen if not _MADE.search(code.co_qualname)}
         files = {code.co_filename for code in self._seen}
         types = {kind for code, names in self._seen.items() for kind in _types_of(code, names)}
@@ -136,12 +128,16 @@ async def walk(directory: Path, *, names: bool) -> list[list[str]]:
     ):
         sys.setprofile(walk_.note)
         stories = _Stories(gateway, clock, f"http://127.0.0.1:{receiver.port}/hook")
-        await walk_.beside(stories.idle, ("runtime/", "callbacks/"))
+        stories.pause(writers=False)
+        await walk_.beside(stories.idle, ("runtime/",))
         rows = []
-        for name, own in ACTS.items():
+        for name in ACTS:
             make = getattr(stories, name.replace(" ", "_"))
             await (await make())()
-            rows.append([name, *await walk_.along(await make(), own)])
+            act = await make()
+            stories.pause(writers=name != "callback")
+            rows.append([name, *await walk_.along(act)])
+            stories.pause(writers=False)
             if name == ANY_REQUEST:
                 await walk_.beside(await make())
             if names:
@@ -158,6 +154,12 @@ class _Stories:
         self._gateway, self._clock, self._hook = gateway, clock, hook
         self._sender, self._asker = Dispatcher(context), Reconciler(context)
         self._notifier_of = partial(Notifier, context, gateway.gateway.webhooks)
+
+    def pause(self, *, writers: bool) -> None:
+        """Pause all loops; of the writers of callbacks only where nothing is to be written."""
+        for loop in self._gateway.gateway.supervisor._loops:
+            loop.paused = (lambda: True) if writers or not loop.name.startswith("callbacks-") else (lambda: False)
+            loop.wake.set()
 
     async def idle(self) -> None:
         """Let the loops have some turns, with nothing to do."""
