@@ -137,9 +137,9 @@ async def walk(directory: Path, *, names: bool) -> list[list[str]]:
             act = await make()
             stories.pause(writers=name != "callback")
             rows.append([name, *await walk_.along(act)])
-            stories.pause(writers=False)
             if name == ANY_REQUEST:
-                await walk_.beside(await make())
+                await walk_.beside(act)
+            stories.pause(writers=False)
             if names:
                 say(walk_.listing())
         sys.setprofile(None)
@@ -167,7 +167,7 @@ class _Stories:
 
     async def any_request(self) -> Act:
         async def act() -> None:
-            assert (await self._gateway.api.get("/healthz")).status_code == 200
+            assert (await self._gateway.api.request("GET", "/healthz", content=b"{}")).status_code == 200
 
         return act
 

@@ -22,7 +22,7 @@ _NOTIFY: Final = "SELECT pg_notify($1, each) FROM unnest($2::text[]) AS each"
 def notify(conn: sa.Connection, channel: str, payloads: Sequence[str]) -> None:
     """Send notifications when the caller's transaction commits, or at once where there is none. In a transaction of
     its own: at its commit a notifying one waits for all others that notify."""
-    dialect.fetch(conn, _NOTIFY, (channel, list(payloads)))
+    dialect.fetch_on_postgresql(conn, _NOTIFY, (channel, list(payloads)))
 
 
 class Listener:

@@ -68,7 +68,7 @@ def derive(
 
 
 def _steps(loaded: Loaded, task: Task, rules: Rules) -> Steps:
-    shape = rules.shape_of(task.family)
+    shape = rules.shapes[task.family]
     return [(item, progress_of(item, task, shape, rules.policy)) for item in loaded.items_of(task)]
 
 

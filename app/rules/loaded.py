@@ -1,6 +1,6 @@
 """The tasks and items that are loaded, while changes are applied to them in memory; and what is to be saved of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -21,11 +21,12 @@ ItemKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the rules need from outside. ``overdue_s(kind, stage)``: seconds until the next callback of an item
-    that has shown ``stage`` distinct events is overdue. ``jitter()``: a number in [-1, 1]. ``new_id()``: a UUIDv7."""
+    """What the rules need from outside. ``shapes``: of the items of each family. ``overdue_s(kind, stage)``: seconds
+    until the next callback of an item that has shown ``stage`` distinct events is overdue. ``jitter()``: a number in
+    [-1, 1]. ``new_id()``: a UUIDv7."""
 
     policy: Policy
-    shape_of: Callable[[str], Shape]
+    shapes: Mapping[str, Shape]
     overdue_s: Callable[[str, int], float]
     jitter: Callable[[], float]
     new_id: Callable[[], UUID]

@@ -23,6 +23,7 @@ from app.rules.submission import SubmissionEvent, advance, lapse
 from app.rules.task import Entry, EntryType, Item, Submission, Task
 from app.rules.timing import rfc3339
 from app.rules.view import unseen_since_us
+from app.rules.visible_state import VisibleState
 
 MOST_ITEMS: Final = 100
 """Items of one task; only a flood under a leaked token reaches it. A further one is as another task's."""
@@ -76,7 +77,9 @@ def step(loaded: Loaded, change: Change, rules: Rules) -> ChangeResult:
     rejected = False
     if change.task_id is not None and (task := loaded.tasks.get(change.task_id)):
         _touch(loaded, task, rules, touched)
-        rejected = _advance(loaded, task, change, rules)
+        if change.event is not None:
+            named = bool(loaded.items_of(task))
+            rejected = not advance(task, change.event, change.at, named, rules.policy)
     observation_results = tuple(_observe(loaded, change, seen, rules, touched) for seen in change.observations)
     for result in change.copies:
         if change.task_id in touched and (note := note_copy(loaded, result)) is not None:
@@ -93,13 +96,6 @@ def _touch(loaded: Loaded, task: Task, rules: Rules, touched: dict[UUID, list[di
     touched.setdefault(task.id, [])
     if task.id not in loaded.visible:
         loaded.visible[task.id] = visible_state(loaded, task, rules)
-
-
-def _advance(loaded: Loaded, task: Task, change: Change, rules: Rules) -> bool:
-    if change.event is None:
-        return False
-    named = bool(loaded.items_of(task))
-    return not advance(task, change.event, change.at, named, rules.policy)
 
 
 def _observe(
@@ -138,7 +134,7 @@ def _observe(
 
 def _keep(loaded: Loaded, item: Item, joined: JoinResult, rules: Rules) -> None:
     item.state = joined.state
-    if rules.policy.archives and (links := rules.shape_of(item.family).url_fields & joined.changed.keys()):
+    if rules.policy.archives and (links := rules.shapes[item.family].url_fields & joined.changed.keys()):
         loaded.new_links[item.key] = loaded.new_links.get(item.key, frozenset()) | links
     loaded.dirty_items.add(item.key)
     for name, value in joined.large.items():
@@ -207,7 +203,7 @@ def new_external(loaded: Loaded, at: datetime, family: str, client_name: str, ru
         kind=f"{family}.external",
         family=family,
         client_name=client_name,
-        sung=rules.shape_of(family).sections_field is not None,
+        sung=rules.shapes[family].sections_field is not None,
         created_at=at,
         submission=Submission.EXTERNAL,
         updated_at=at,
@@ -279,8 +275,14 @@ def _describe(changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
     return ({"statuses": status_changes} if status_changes else {}) | listed | more
 
 
-def _is_wanted(task: Task, milestone: str) -> bool:
-    return task.webhook_events is None or f"task.{milestone}" in task.webhook_events
+def _milestones(task: Task, before: VisibleState, now: VisibleState, at: datetime) -> list[Milestone]:
+    """What the client of a task is to be notified of."""
+    if task.webhook_url is None:
+        return []
+    wanted = task.webhook_events
+    return [
+        Milestone(task.id, name, at) for name in before.milestones_to(now) if wanted is None or f"task.{name}" in wanted
+    ]
 
 
 def _when(at: datetime, updated_at: datetime | None) -> datetime:
@@ -296,14 +298,12 @@ def _conclude(loaded: Loaded, task: Task, change: Change, notes: list[dict[str, 
         loaded.dirty_items |= set_back(task, loaded.items_of(task), at, rules.policy)
     lapsed = lapse(task, at, bool(loaded.items_of(task)), rules.policy, change.absences)
     if rules.policy.archives:
-        plan_copies(loaded, task, rules.shape_of(task.family), at)
+        plan_copies(loaded, task, rules.shapes[task.family], at)
     before = task.status
     visible_now, expired = derive(loaded, task, at, rules, change.absences)
     visible_before, loaded.visible[task.id] = loaded.visible[task.id], visible_now
     is_visible = visible_now != visible_before or (task.new and not task.version)
-    if task.webhook_url is not None:
-        passed = visible_before.milestones_to(visible_now)
-        loaded.milestones += (Milestone(task.id, name, at) for name in passed if _is_wanted(task, name))
+    loaded.milestones += _milestones(task, visible_before, visible_now, at)
     if is_visible:
         task.version += 1
         task.updated_at = at

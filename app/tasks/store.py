@@ -137,15 +137,15 @@ def load(
     if not task_ids and not item_keys and not digests:
         return Rows([], [], [])
     if dialect.is_postgresql(conn):
-        [[text]] = dialect.fetch(conn, _LOAD, (*_names(task_ids, item_keys), list(digests)))
+        [[text]] = dialect.fetch_on_postgresql(conn, _LOAD, (*_names(task_ids, item_keys), list(digests)))
         return _decode(text)
     named = (dumps([one.hex for one in task_ids]), dumps(list(item_keys)))
-    found = [_task(row) for row in dialect.fetch_typed(conn, _SQLITE_TASKS, named, _TASK_COLUMNS)]
+    found = [_task(row) for row in dialect.fetch_on_sqlite(conn, _SQLITE_TASKS, named, _TASK_COLUMNS)]
     their_items = items_of(conn, [task.id for task in found])
     known = [
         Receipt(row[0].hex(), row[1], Disposition(row[2]))
         for digest in digests
-        for row in dialect.fetch_typed(conn, _SQLITE_KNOWN, (digest,), _KNOWN_COLUMNS)
+        for row in dialect.fetch_on_sqlite(conn, _SQLITE_KNOWN, (digest,), _KNOWN_COLUMNS)
     ]
     return Rows(found, their_items, known, [""] * len(found), [""] * len(their_items))
 
@@ -155,10 +155,10 @@ def items_of(conn: sa.Connection, task_ids: Collection[UUID]) -> list[Item]:
     if not task_ids:
         return []
     if dialect.is_postgresql(conn):
-        [[text]] = dialect.fetch(conn, _ITEMS, (list(task_ids),))
+        [[text]] = dialect.fetch_on_postgresql(conn, _ITEMS, (list(task_ids),))
         return _decode_items(text)
     own = (dumps([task_id.hex for task_id in task_ids]),)
-    return [_item(row) for row in dialect.fetch_typed(conn, _SQLITE_ITEMS, own, _ITEM_COLUMNS)]
+    return [_item(row) for row in dialect.fetch_on_sqlite(conn, _SQLITE_ITEMS, own, _ITEM_COLUMNS)]
 
 
 def lock(conn: sa.Connection, task_ids: Collection[UUID], item_keys: Collection[ItemKey] = ()) -> None:
@@ -166,7 +166,7 @@ def lock(conn: sa.Connection, task_ids: Collection[UUID], item_keys: Collection[
     keys; waits for those that another transaction holds, up to the lock time-out. What this statement sees may be
     older than its locks: load in another one. SQLite's one writer holds everything."""
     if dialect.is_postgresql(conn) and (task_ids or item_keys):
-        dialect.fetch(conn, _LOCK, _names(task_ids, item_keys))
+        dialect.fetch_on_postgresql(conn, _LOCK, _names(task_ids, item_keys))
 
 
 def _names(task_ids: Collection[UUID], item_keys: Collection[ItemKey]) -> tuple[list[Any], list[str], list[str]]:
@@ -273,7 +273,7 @@ def rehearse(conn: sa.Connection) -> None:
     """Load nothing and save nothing, on PostgreSQL: it makes and keeps the two statements of an everyday group of
     callbacks on this connection, which takes longer than to carry them out."""
     if dialect.is_postgresql(conn):
-        dialect.fetch(conn, _LOAD, ([], [], [], []))
+        dialect.fetch_on_postgresql(conn, _LOAD, ([], [], [], []))
         _save_on_postgresql(conn, [])
 
 
@@ -286,7 +286,8 @@ def save(conn: sa.Connection, parts: Sequence[Part]) -> list[bool]:
         for write in WRITES:
             rows = [row for part in parts for row in part.rows.get(write, ())]
             if rows:
-                _write_on_sqlite(conn, write, rows)
+                sql, columns, places = _sqlite_statement(write)
+                dialect.write_on_sqlite(conn, sql, columns, [tuple(row[place] for place in places) for row in rows])
         return [True] * len(parts)
     try:
         return _save_on_postgresql(conn, parts)
@@ -312,7 +313,7 @@ def _save_on_postgresql(conn: sa.Connection, parts: Sequence[Part]) -> list[bool
     values: list[Any] = [dumps(seen_tasks), dumps(seen_items), list(range(len(parts))), counts]
     for write in chosen:
         values += _parameters(write, parts)
-    [[held]] = dialect.fetch(conn, _text(chosen), tuple(values))
+    [[held]] = dialect.fetch_on_postgresql(conn, _text(chosen), tuple(values))
     return [number in held for number in range(len(parts))]
 
 
@@ -337,15 +338,9 @@ def _dumped(value: Any) -> str | None:
     return None if value is None else dumps(value)
 
 
-def _write_on_sqlite(conn: sa.Connection, write: Write, rows: Sequence[Row]) -> None:
-    sql, places = _sqlite_text(write)
-    converted = dialect.converted(dialect.to_driver(conn, write.table_columns), rows)
-    dialect.execute_many(conn, sql, [tuple(row[place] for place in places) for row in converted])
-
-
 @cache
-def _sqlite_text(write: Write) -> tuple[str, list[int]]:
-    """The statement that writes one row, and the places of the row's values as the statement has them."""
+def _sqlite_statement(write: Write) -> tuple[str, tuple[sa.Column[Any], ...], list[int]]:
+    """The statement that writes one row, with the columns of its placeholders and their places in the row."""
     names, table = write.names, write.table.name
     if write.keys:
         ordered = [name for name in names if name not in write.keys] + list(write.keys)
@@ -355,4 +350,5 @@ def _sqlite_text(write: Write) -> tuple[str, list[int]]:
         ordered = names
         conflict = f"ON CONFLICT {write.on_conflict}" if write.on_conflict else ""
         sql = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) {conflict}"
-    return sql, [names.index(name) for name in ordered]
+    places = [names.index(name) for name in ordered]
+    return sql, tuple(write.table_columns[place] for place in places), places

@@ -64,15 +64,15 @@ def halting(beside: "asyncpg.Connection[Any]") -> Iterator[Callable[..., Any]]:
 
 
 def backend(conn: sa.Connection) -> Any:
-    return dialect.fetch(conn, "SELECT pg_backend_pid()", ())[0][0]
+    return dialect.fetch_on_postgresql(conn, "SELECT pg_backend_pid()", ())[0][0]
 
 
 def slow(conn: sa.Connection) -> Any:
-    return dialect.fetch(conn, "SELECT pg_sleep(0.3), pg_backend_pid()", ())[0][1]
+    return dialect.fetch_on_postgresql(conn, "SELECT pg_sleep(0.3), pg_backend_pid()", ())[0][1]
 
 
 def refused(conn: sa.Connection) -> list[tuple[Any, ...]]:
-    return dialect.fetch(conn, "SELECT 1 / 0", ())
+    return dialect.fetch_on_postgresql(conn, "SELECT 1 / 0", ())
 
 
 def conflicting(_conn: sa.Connection) -> None:
@@ -80,7 +80,7 @@ def conflicting(_conn: sa.Connection) -> None:
 
 
 def marking(conn: sa.Connection) -> list[tuple[Any, ...]]:
-    return dialect.fetch(conn, "INSERT INTO marks VALUES (1)", ())
+    return dialect.fetch_on_postgresql(conn, "INSERT INTO marks VALUES (1)", ())
 
 
 async def test_connections_that_were_cut_while_idle_fail_no_callback(

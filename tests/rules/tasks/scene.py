@@ -45,7 +45,7 @@ def fresh_id() -> UUID:
 def rules(policy: Policy = POLICY, overdue_s: float = 240.0) -> Rules:
     return Rules(
         policy=policy,
-        shape_of=lambda family: FAMILIES[family].shape,
+        shapes={family.name: family.shape for family in FAMILIES.values()},
         overdue_s=lambda kind, stage: overdue_s,
         jitter=lambda: 0.0,
         new_id=fresh_id,
