@@ -15,7 +15,7 @@ from app.rules.transition import Change
 from app.rules.view import ready_artifact
 from app.tasks import store as state
 from app.tasks import writes
-from app.tasks.apply import Applied, apply
+from app.tasks.apply import Effects, apply
 from app.tasks.store import ItemKey, Part
 from app.tempolor.kinds import FAMILIES
 
@@ -55,7 +55,7 @@ async def retry_failed(context: Context) -> int:
 
 def _retry_some(
     conn: sa.Connection, context: Context, after: ItemKey, now: datetime
-) -> tuple[Applied, ItemKey | None, int]:
+) -> tuple[Effects, ItemKey | None, int]:
     key = sa.tuple_(items.c.family, items.c.item_id)
     statement = (
         sa.select(items.c.family, items.c.item_id, items.c.task_id)

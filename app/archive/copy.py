@@ -33,7 +33,7 @@ from app.runtime.file_links import extension_of
 from app.runtime.loops import Background
 from app.tasks import items
 from app.tasks import store as state
-from app.tasks.apply import Applied, UnitOfWork, load_locked, save_locked, step_all
+from app.tasks.apply import Effects, UnitOfWork, load_locked, save_locked, step_all
 from app.tempolor.kinds import FAMILIES
 
 AT_ONCE: Final = 4
@@ -222,18 +222,18 @@ def path_of(job: Job, media_type: str) -> str:
     return "/".join(path_part(part) for part in parts) + f"/{job.ref.name}.{extension_of(media_type)}"
 
 
-def settle(conn: sa.Connection, context: Context, job: Job, copy: Copy) -> Applied:
+def settle(conn: sa.Connection, context: Context, job: Job, copy: Copy) -> Effects:
     """Note what has become of a copy, in its item and in the list of files; nothing if its lease was lost."""
     now = context.clock.now()
     unit, changes = _load(conn, job, copy, "archived", now)
     if copy.status is CopyStatus.FAILED and rows.has_new_link(conn, job):
         rows.put_back(conn, job, now, is_attempt=False)
-        return Applied()
+        return Effects()
     if not rows.finish(conn, job):
         if copy.status is CopyStatus.KEPT and job.key not in unit.loaded.items:
             # Purged or erased while it was copied: the file goes too.
             rows.add_file(conn, copy, job.ref.name, job.client_name, now, job.ref, job.task_id, doomed_at=now)
-        return Applied()
+        return Effects()
     if copy.status is CopyStatus.KEPT:
         rows.add_file(conn, copy, job.ref.name, job.client_name, now, job.ref, changes[0].task_id)
     applied = step_all(unit, changes, context.rules)
@@ -241,13 +241,13 @@ def settle(conn: sa.Connection, context: Context, job: Job, copy: Copy) -> Appli
     return applied
 
 
-def _wait_for_link(conn: sa.Connection, context: Context, job: Job, due_at: datetime) -> Applied:
+def _wait_for_link(conn: sa.Connection, context: Context, job: Job, due_at: datetime) -> Effects:
     """Try again later, and have the vendor asked about the item meanwhile: it may have a new link."""
     waiting = Copy(CopyStatus.PENDING, reason=LINK_DEAD)
     unit, changes = _load(conn, job, waiting, None, context.clock.now())
     is_waiting = not rows.has_new_link(conn, job)
     if not rows.put_back(conn, job, due_at, is_attempt=True) or not is_waiting:
-        return Applied()
+        return Effects()
     applied = step_all(unit, changes, context.rules)
     save_locked(conn, unit, context.rules)
     return applied

@@ -119,7 +119,7 @@ class Writer:
 
     def _resolve(self, group: list[_Waiting], result: GroupResult) -> list[_Waiting]:
         """Answer those whose callbacks are durable now; returns the others."""
-        self._context.committed(result.applied)
+        self._context.committed(result.effects)
         left_out = []
         for waiting, answer in zip(group, result.answers, strict=True):
             if answer is None:

@@ -21,7 +21,7 @@ from app.rules.observation import Disposition, NamedBy, Observation, Source, to_
 from app.rules.task import Task
 from app.rules.transition import Change, ChangeResult, ObservationResult
 from app.tasks import store, writes
-from app.tasks.apply import Applied, UnitOfWork, load_parts, save_parts, step_all
+from app.tasks.apply import Effects, UnitOfWork, load_parts, save_parts, step_all
 from app.tasks.store import Receipt
 
 
@@ -39,7 +39,7 @@ class GroupResult:
     changed it, or it takes a transaction and there was none."""
 
     answers: list[Acknowledgement | None] = field(default_factory=list)
-    applied: Applied = field(default_factory=Applied)
+    effects: Effects = field(default_factory=Effects)
 
 
 def commit(
@@ -59,17 +59,17 @@ def commit(
     if wait and not all(saved):
         raise StaleRead
     answers: dict[bytes, Acknowledgement] = {}
-    applied = Applied()
+    effects = Effects()
     for (ruled, done), is_saved in zip(decided, saved, strict=True):
         if is_saved:
             answers |= ruled
-            applied.add(done)
-    return GroupResult([answers.get(one.digest) for one in group], applied)
+            effects.add(done)
+    return GroupResult([answers.get(one.digest) for one in group], effects)
 
 
 def _decide(
     conn: sa.Connection, unit: UnitOfWork, group: Sequence[Callback], changes: Sequence[Change], rules: Rules
-) -> tuple[dict[bytes, Acknowledgement], Applied]:
+) -> tuple[dict[bytes, Acknowledgement], Effects]:
     """Join a part of a group in memory, and give it what the log is to have. Returns what becomes of each callback."""
     loaded, receipts = unit.loaded, unit.receipts
     # Tasks that are no more (purged): nothing can be applied to them.
@@ -86,8 +86,8 @@ def _decide(
     changes_to_apply = [
         _as_repeat(one, change, receipts.get(one.digest), one.digest in unkept) for one, change in fresh
     ]
-    applied = step_all(unit, changes_to_apply, rules)
-    answers |= {one.digest: _answer_to(one, outcome) for (one, _), outcome in zip(fresh, applied.outcomes, strict=True)}
+    effects = step_all(unit, changes_to_apply, rules)
+    answers |= {one.digest: _answer_to(one, outcome) for (one, _), outcome in zip(fresh, effects.results, strict=True)}
     ruled = {digest: answer for digest, answer in answers.items() if answer is not None}
     for one in group:
         if one.digest in unkept:
@@ -100,7 +100,7 @@ def _decide(
             unit.callbacks.append(inbox.row_of(one, receipt.disposition))
         else:
             unit.settled_callbacks.append(inbox.settled_row_of(one, answer.disposition))
-    return ruled, applied
+    return ruled, effects
 
 
 def store_poisoned(conn: sa.Connection, received: Callback, why: str) -> None:
@@ -141,7 +141,9 @@ def _as_repeat(one: Callback, change: Change, receipt: Receipt | None, unkept: b
         return change
     observed_us = to_us(receipt.received_at if receipt else one.received_at)
     fresh = one.fresh and receipt is None
-    observations = tuple(replace(seen, observed_us=observed_us, fresh=fresh) for seen in change.observations)
+    observations = tuple(
+        replace(observation, observed_us=observed_us, fresh=fresh) for observation in change.observations
+    )
     return replace(change, entry=None, observations=observations)
 
 

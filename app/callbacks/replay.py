@@ -21,7 +21,7 @@ from app.errors import Conflict, GatewayError, NotFound
 from app.rules.loaded import Loaded
 from app.rules.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
 from app.rules.transition import Change, ChangeResult, ObservationResult
-from app.tasks.apply import Applied, load_locked, save_locked, step_all
+from app.tasks.apply import Effects, load_locked, save_locked, step_all
 from app.tempolor import decoding, wire
 from app.tempolor.kinds import FAMILIES
 
@@ -33,7 +33,7 @@ class ReplayResult:
     """``stored``: the row as it is now. ``changed``: the tasks that changed visibly."""
 
     stored: StoredCallback
-    applied: Applied
+    effects: Effects
     changed: tuple[UUID, ...] = ()
 
 
@@ -49,7 +49,7 @@ async def replay(context: Context, actor: Actor, callback_id: UUID, *, notify: b
     except Exception as error:
         log.error("replay.failed", callback_id=str(callback_id), exc_info=error)
         raise Conflict(f"the callback could not be applied: {type(error).__name__}") from error
-    context.committed(done.applied)
+    context.committed(done.effects)
     return {**callback_document(done.stored), "changed": [str(task_id) for task_id in done.changed]}
 
 
@@ -62,10 +62,10 @@ def _observations(stored: StoredCallback, readings: Sequence[Reading]) -> tuple[
     )
 
 
-def _hush(loaded: Loaded, applied: Applied) -> None:
+def _hush(loaded: Loaded, effects: Effects) -> None:
     """Have nobody notified of what was done."""
     loaded.milestones.clear()
-    applied.notifies = False
+    effects.notifies = False
 
 
 def _replay(
@@ -85,21 +85,21 @@ def _replay(
     if not unit.holds(change):
         return _noted(conn, stored, Disposition.ORPHAN, None)
     before = {task_id: task.version for task_id, task in unit.loaded.tasks.items()}
-    applied = step_all(unit, [change], context.rules)
+    effects = step_all(unit, [change], context.rules)
     if not notify:
-        _hush(unit.loaded, applied)
-    [outcome] = applied.outcomes
+        _hush(unit.loaded, effects)
+    [outcome] = effects.results
     disposition = _disposition(outcome)
     inbound_log.settle(conn, stored.id, disposition.value, None)
     save_locked(conn, unit, context.rules)
-    changed = [task_id for task_id in applied.changed if unit.loaded.tasks[task_id].version > before.get(task_id, 0)]
-    return ReplayResult(replace(stored, disposition=disposition.value, detail=None), applied, tuple(sorted(changed)))
+    changed = [task_id for task_id in effects.changed if unit.loaded.tasks[task_id].version > before.get(task_id, 0)]
+    return ReplayResult(replace(stored, disposition=disposition.value, detail=None), effects, tuple(sorted(changed)))
 
 
 def _noted(conn: sa.Connection, stored: StoredCallback, disposition: Disposition, detail: str | None) -> ReplayResult:
     """Note what became of a callback that applies to nothing."""
     inbound_log.settle(conn, stored.id, disposition.value, detail)
-    return ReplayResult(replace(stored, disposition=disposition.value, detail=detail), Applied())
+    return ReplayResult(replace(stored, disposition=disposition.value, detail=detail), Effects())
 
 
 def _disposition(outcome: ChangeResult | None) -> Disposition:

@@ -32,7 +32,7 @@ from app.rules.transition import Change
 from app.runtime import metrics, traces
 from app.runtime.loops import Background
 from app.tasks import task_rows
-from app.tasks.apply import Applied, load_locked, save_locked, step_all
+from app.tasks.apply import Effects, load_locked, save_locked, step_all
 from app.tasks.notification_rows import NotificationStatus, client_of
 
 SCHEDULE_S: Final = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0, 86_400.0)
@@ -256,11 +256,11 @@ def judge(attempts: int, answer: Answer | Unreadable | None, now: datetime) -> A
 
 def settle(
     conn: sa.Connection, context: Context, notification: ClaimedNotification, attempt: Attempt, body: bytes | None
-) -> Applied:
+) -> Effects:
     """Record the outcome of an attempt; the last one in the task's timeline too."""
     if attempt.due_at is not None:
         outbox.settle(conn, notification, attempt, body)
-        return Applied()
+        return Effects()
     detail = {
         "notification_id": str(notification.id),
         "notification": notification.type,
@@ -271,7 +271,7 @@ def settle(
     # The task's lock comes before the outbox everywhere.
     loaded = load_locked(conn, changes)
     if not outbox.settle(conn, notification, attempt, body):
-        return Applied()
+        return Effects()
     applied = step_all(loaded, changes, context.rules)
     save_locked(conn, loaded, context.rules)
     return applied

@@ -22,7 +22,7 @@ from app.rules.timing import later
 from app.rules.transition import Change, new_external, step
 from app.submissions.accept import AcceptedTasks
 from app.tasks import task_rows
-from app.tasks.apply import Applied, load_locked, save_locked, step_all
+from app.tasks.apply import Effects, load_locked, save_locked, step_all
 
 
 def belongs_to_another(loaded: Loaded, key: ItemKey, client_name: str) -> bool:
@@ -84,8 +84,8 @@ async def adopt(
     audit_entry = new_entry(
         context.clock, actor, Action.ADOPT_ITEMS, client_name, family=family, item_ids=list(item_ids)
     )
-    task_ids, applied = await context.db.write(_adopt, context, client_name, family, item_ids, now, audit_entry)
-    context.committed(applied)
+    task_ids, effects = await context.db.write(_adopt, context, client_name, family, item_ids, now, audit_entry)
+    context.committed(effects)
     context.wakes.reconcile.set()
     return AcceptedTasks(task_ids)
 
@@ -98,7 +98,7 @@ def _adopt(
     item_ids: Sequence[str],
     now: datetime,
     audit_entry: AuditEntry,
-) -> tuple[tuple[UUID, ...], Applied]:
+) -> tuple[tuple[UUID, ...], Effects]:
     if not client_rows.is_active(conn, client_name):
         raise InvalidRequest("the request is not valid", (("client", "there is no such client, or it was revoked"),))
     named_items = tuple(Observation(family, Reading(item_id), Source.SUBMIT, to_us(now)) for item_id in item_ids)
@@ -112,9 +112,9 @@ def _adopt(
     if foreign:
         raise Conflict(f"these items are another client's: {', '.join(foreign)}")
     followed = [follow_item(loaded, observation.key, client_name, now, context.rules) for observation in named_items]
-    applied = step_all(unit, (), context.rules)
+    effects = step_all(unit, (), context.rules)
     save_locked(conn, unit, context.rules)
     task_rows.give(conn, [task.id for task in followed if not task.new], client_name)
-    if applied.changed:
+    if effects.changed:
         audit.append(conn, audit_entry)
-    return tuple(task.id for task in followed), applied
+    return tuple(task.id for task in followed), effects

@@ -27,7 +27,7 @@ from app.rules.transition import Change
 from app.runtime import metrics, traces
 from app.runtime.loops import Background
 from app.tasks import items, store
-from app.tasks.apply import Applied, apply, load_locked, save_locked, step_all
+from app.tasks.apply import Effects, apply, load_locked, save_locked, step_all
 from app.tasks.items import ClaimedItem, Postponed
 from app.tempolor.answers import Answered, QueryAnswer, Spoiled, Unanswered, fault_of
 from app.tempolor.client import QUERY_TIMEOUT_S
@@ -128,20 +128,20 @@ async def _put_off(context: Context, db: Database, question: Question, answer: Q
     if is_split(question, answer):
         await db.write(split, context, question, now)
     else:
-        applied = await db.write(postpone, context, question, answer, now)
-        context.committed(applied)
+        effects = await db.write(postpone, context, question, answer, now)
+        context.committed(effects)
         metrics.unusable_answers.labels(question.family, fault_of(answer)).inc()
         # Of one outage there are many: the first is a warning, as it is a row in the timelines.
-        tell = log.warning if applied.entries else log.info
+        tell = log.warning if effects.entries else log.info
         tell("query.unusable", fault=fault_in(answer)[0], items=len(question.items))
     context.wakes.reconcile.set()
 
 
 async def _apply(context: Context, db: Database, observations: Sequence[Observation], now: datetime) -> None:
     """Apply an answer; items whose task is locked are applied by themselves, so that they delay no other."""
-    applied = await db.write(apply_answer, context, observations, now, skip_locked=True)
-    context.committed(applied)
-    for observation, result in zip(observations, applied.outcomes, strict=True):
+    effects = await db.write(apply_answer, context, observations, now, skip_locked=True)
+    context.committed(effects)
+    for observation, result in zip(observations, effects.results, strict=True):
         if result is None:
             context.committed(await db.write(apply_answer, context, [observation], now))
 
@@ -153,7 +153,7 @@ def apply_answer(
     now: datetime,
     *,
     skip_locked: bool = False,
-) -> Applied:
+) -> Effects:
     """Take what the vendor answered, of each item by itself."""
     away = absences(conn, now)
     changes = [Change(now, "query", observations=(observation,), absences=away) for observation in observations]
@@ -228,7 +228,7 @@ def split(conn: sa.Connection, context: Context, question: Question, now: dateti
     items.postpone(conn, _halves(context, question, now), question.leased_until)
 
 
-def postpone(conn: sa.Connection, context: Context, question: Question, answer: QueryAnswer, now: datetime) -> Applied:
+def postpone(conn: sa.Connection, context: Context, question: Question, answer: QueryAnswer, now: datetime) -> Effects:
     """Ask again after an interval, and note for each task that the question brought nothing."""
     fault, words = fault_in(answer)
     observations = tuple(
@@ -241,7 +241,7 @@ def postpone(conn: sa.Connection, context: Context, question: Question, answer: 
     if words and len({task.client_name for task in loaded.loaded.tasks.values()}) == 1:
         # What came may speak of every item that was asked about, and no client is shown what is another's.
         detail["answer"] = words
-    applied = step_all(
+    effects = step_all(
         loaded, [Change(now, FAULTY, observations=observations, detail=detail, absences=away)], context.rules
     )
     save_locked(conn, loaded, context.rules)
@@ -250,7 +250,7 @@ def postpone(conn: sa.Connection, context: Context, question: Question, answer: 
         Postponed(item.key, _next_try(context, item, now), group, item.attempts + 1) for item in question.items
     ]
     items.postpone(conn, postponed, question.leased_until)
-    return applied
+    return effects
 
 
 FAULTY: Final = "query_failed"

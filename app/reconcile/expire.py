@@ -11,7 +11,7 @@ from app.limits.heartbeats import absences
 from app.reconcile.replan import Replanner
 from app.rules.transition import Change
 from app.tasks import task_rows
-from app.tasks.apply import Applied, apply
+from app.tasks.apply import Effects, apply
 
 BATCH: Final = 100
 
@@ -31,18 +31,18 @@ class Expiry:
         await context.timekeeper.beat(db)
         if context.timekeeper.availability.went_back_at is not None and not await self._replanner.step():
             return 0
-        applied = await db.write(tick, context, context.clock.now())
-        context.committed(applied)
-        if applied.changed:
+        effects = await db.write(tick, context, context.clock.now())
+        context.committed(effects)
+        if effects.changed:
             context.wakes.reconcile.set()
-        return 0 if len(applied.outcomes) == BATCH else None
+        return 0 if len(effects.results) == BATCH else None
 
 
-def tick(conn: sa.Connection, context: Context, now: datetime) -> Applied:
+def tick(conn: sa.Connection, context: Context, now: datetime) -> Effects:
     """Apply the passing of time to at most a batch of due tasks; those that others hold are left for later."""
     due = task_rows.due_timers(conn, now, BATCH)
     if not due:
-        return Applied()
+        return Effects()
     away = absences(conn, now)
     changes = [Change(now, None, task_id, absences=away) for task_id in due]
     return apply(conn, changes, context.rules, skip_locked=True)

@@ -32,7 +32,7 @@ from app.rules.view import has_expired_link, view_item
 from app.runtime.concurrency_limit import FairQueue
 from app.runtime.loops import Background
 from app.tasks import store, task_rows
-from app.tasks.apply import Applied, apply
+from app.tasks.apply import Effects, apply
 from app.tasks.store import ItemKey
 from app.tempolor.answers import QueryAnswer, Unanswered
 from app.tempolor.kinds import FAMILIES
@@ -214,7 +214,7 @@ def _open_items(
     return task.client_name, open_items
 
 
-def _settle_again(conn: sa.Connection, context: Context, task_id: UUID) -> Applied:
+def _settle_again(conn: sa.Connection, context: Context, task_id: UUID) -> Effects:
     """Plan the questions about a task anew, by what it is."""
     return apply(conn, [Change(context.clock.now(), None, task_id)], context.rules)
 

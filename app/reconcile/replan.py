@@ -27,7 +27,7 @@ from app.rules.timing import JITTER, later
 from app.rules.transition import Change
 from app.submissions.outcomes import BACK_OFF_S
 from app.tasks import items
-from app.tasks.apply import Applied, apply
+from app.tasks.apply import Effects, apply
 
 Cursor = tuple[datetime, UUID]
 
@@ -159,6 +159,6 @@ def _bring_notifications(conn: sa.Connection, context: Context, now: datetime) -
     return replan_notifications(conn, [later(now, wait_s) for wait_s in waits_s], BATCH)
 
 
-def _look_at(conn: sa.Connection, context: Context, page: list[Cursor], now: datetime) -> Applied:
+def _look_at(conn: sa.Connection, context: Context, page: list[Cursor], now: datetime) -> Effects:
     away = absences(conn, now)
     return apply(conn, [Change(now, None, task_id, absences=away) for _, task_id in page], context.rules)

@@ -63,13 +63,13 @@ def beat(before: Availability, sign: Heartbeat) -> Availability:
     now, beat_at = sign.at, before.beat_at
     if beat_at is not None and beat_at > later(now, BACK_S):
         return Availability(now, _up_to(before.absences, now), went_back_at=now)
-    known = [at for at in (beat_at, sign.last_at) if at is not None and at <= now]
-    heard_at = max(known, default=now)
+    signs = [at for at in (beat_at, sign.last_at) if at is not None and at <= now]
+    last_sign_at = max(signs, default=now)
     if beat_at is None or beat_at < now:
         before = replace(before, beat_at=now)
-    if later(heard_at, STEP_S) >= now:
+    if later(last_sign_at, STEP_S) >= now:
         return before
-    absence = Absence(later(heard_at, STEP_S), now, jumped=sign.stepped_s > STEP_S)
+    absence = Absence(later(last_sign_at, STEP_S), now, jumped=sign.stepped_s > STEP_S)
     return replace(before, absences=(*before.absences, absence)[-MOST_ABSENCES:])
 
 

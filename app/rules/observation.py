@@ -78,9 +78,9 @@ class Observation(msgspec.Struct, frozen=True):
         return (self.family, self.reading.item_id)
 
 
-def earlier(seen: Observation, by_us: int) -> Observation:
+def earlier(observation: Observation, by_us: int) -> Observation:
     """The same, said so much earlier."""
-    return msgspec.structs.replace(seen, observed_us=seen.observed_us - by_us) if by_us else seen
+    return msgspec.structs.replace(observation, observed_us=observation.observed_us - by_us) if by_us else observation
 
 
 class Disposition(StrEnum):

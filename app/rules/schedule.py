@@ -29,7 +29,7 @@ def set_back(task: Task, items: Iterable[Item], at: datetime, policy: Policy) ->
     if any(is_ahead(then, at) for then in (task.claimed_at, task.unconfirmed_at, task.submitted_at, task.updated_at)):
         task.claimed_at, task.unconfirmed_at = _past(task.claimed_at, at), _past(task.unconfirmed_at, at)
         task.deadline_at = _within(task.deadline_at, at, policy)
-    changed = [one for one in items if is_ahead(one.last_query_at, at) or is_ahead(one.last_callback_at, at)]
+    changed = [item for item in items if is_ahead(item.last_query_at, at) or is_ahead(item.last_callback_at, at)]
     for item in changed:
         item.last_query_at, item.last_callback_at = _past(item.last_query_at, at), _past(item.last_callback_at, at)
     return {item.key for item in changed}
@@ -101,8 +101,8 @@ def plan_query(item: Item, progress: Progress, task: Task, at: datetime, policy:
     if item.query_due_at is None:
         item.query_due_at = at
     if progress.final and item.query_attempts == 0:
-        heard_at = item.last_callback_at or at
-        due = later(heard_at, policy.settle_after_s)
+        last_contact_at = item.last_callback_at or at
+        due = later(last_contact_at, policy.settle_after_s)
         if item.query_due_at > due:
             _postpone(item, due)
     _ask_at_deadline(item, task, at, policy)

@@ -73,66 +73,72 @@ class ChangeResult(msgspec.Struct, frozen=True):
 
 def step(loaded: Loaded, change: Change, rules: Rules) -> ChangeResult:
     """Apply one change to what is loaded. The tasks that it names and the owners of its items must be among it."""
-    touched: dict[UUID, list[dict[str, Any]]] = {}
+    notes_by_task: dict[UUID, list[dict[str, Any]]] = {}
     rejected = False
     if change.task_id is not None and (task := loaded.tasks.get(change.task_id)):
-        _touch(loaded, task, rules, touched)
+        _reach(loaded, task, rules, notes_by_task)
         if change.event is not None:
             named = bool(loaded.items_of(task))
             rejected = not advance(task, change.event, change.at, named, rules.policy)
-    observation_results = tuple(_observe(loaded, change, seen, rules, touched) for seen in change.observations)
+    observation_results = tuple(
+        _observe(loaded, change, observation, rules, notes_by_task) for observation in change.observations
+    )
     for result in change.copies:
-        if change.task_id in touched and (note := note_copy(loaded, result)) is not None:
-            touched[change.task_id].append(note)
-    for task_id, notes in touched.items():
+        if change.task_id in notes_by_task and (note := note_copy(loaded, result)) is not None:
+            notes_by_task[change.task_id].append(note)
+    for task_id, notes in notes_by_task.items():
         if task_id not in loaded.removed:
             late = rejected and task_id == change.task_id
             effective = msgspec.structs.replace(change, detail={**change.detail, "late": True}) if late else change
             _conclude(loaded, loaded.tasks[task_id], effective, notes, rules)
-    return ChangeResult(observation_results, rejected, tuple(touched))
+    return ChangeResult(observation_results, rejected, tuple(notes_by_task))
 
 
-def _touch(loaded: Loaded, task: Task, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]) -> None:
-    touched.setdefault(task.id, [])
+def _reach(loaded: Loaded, task: Task, rules: Rules, notes_by_task: dict[UUID, list[dict[str, Any]]]) -> None:
+    notes_by_task.setdefault(task.id, [])
     if task.id not in loaded.visible:
         loaded.visible[task.id] = visible_state(loaded, task, rules)
 
 
 def _observe(
-    loaded: Loaded, change: Change, seen: Observation, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]
+    loaded: Loaded,
+    change: Change,
+    observation: Observation,
+    rules: Rules,
+    notes_by_task: dict[UUID, list[dict[str, Any]]],
 ) -> ObservationResult:
-    item, verdict = _find_or_bind(loaded, change, seen, rules, touched)
+    item, verdict = _find_or_bind(loaded, change, observation, rules, notes_by_task)
     if item is None:
         return verdict
     task = loaded.tasks[item.task_id]
-    _touch(loaded, task, rules, touched)
-    if seen.fault is not None:
-        touched[task.id] += _note_fault(loaded, item, seen.fault)
+    _reach(loaded, task, rules, notes_by_task)
+    if observation.fault is not None:
+        notes_by_task[task.id] += _note_fault(loaded, item, observation.fault)
         return verdict
-    absent_us = _absent_us(item, task, seen, change.absences or ())
-    joined = join(item.state, earlier(seen, absent_us))
-    if joined.first_event and seen.fresh and not task.external:
-        arrival = _arrival(task, item, seen, joined.since_event_us)
+    absent_us = _absent_us(item, task, observation, change.absences or ())
+    joined = join(item.state, earlier(observation, absent_us))
+    if joined.first_event and observation.fresh and not task.external:
+        arrival = _arrival(task, item, observation, joined.since_event_us)
         if arrival.delay_s <= rules.policy.deadline_s:
             loaded.delay_samples.append(arrival)  # else a clock was set, or we were away: no habit of the vendor's
-    _keep(loaded, item, joined, rules)
-    loaded.sources[item.key] = seen.source
-    _note_contact(item, task, seen, bool(joined.changed), change.at, rules)
+    _store_joined(loaded, item, joined, rules)
+    loaded.sources[item.key] = observation.source
+    _note_contact(item, task, observation, bool(joined.changed), change.at, rules)
     note: dict[str, Any] = {"item_id": item.item_id}
-    if seen.reading.event is not None:
-        note["event"] = seen.reading.event
-    if seen.unknown:
+    if observation.reading.event is not None:
+        note["event"] = observation.reading.event
+    if observation.unknown:
         note["unknown"] = True
-    note |= _describe(joined.changed)
+    note |= _note_of_fields(joined.changed)
     if absent_us:
         note["absent_us"] = absent_us
-    if seen.source is Source.QUERY:
-        note |= _answered(item, seen, news=bool(joined.changed))
-    touched[task.id].append(note)
+    if observation.source is Source.QUERY:
+        note |= _answered(item, observation, news=bool(joined.changed))
+    notes_by_task[task.id].append(note)
     return verdict
 
 
-def _keep(loaded: Loaded, item: Item, joined: JoinResult, rules: Rules) -> None:
+def _store_joined(loaded: Loaded, item: Item, joined: JoinResult, rules: Rules) -> None:
     item.state = joined.state
     if rules.policy.archives and (links := rules.shapes[item.family].url_fields & joined.changed.keys()):
         loaded.new_links[item.key] = loaded.new_links.get(item.key, frozenset()) | links
@@ -144,32 +150,36 @@ def _keep(loaded: Loaded, item: Item, joined: JoinResult, rules: Rules) -> None:
 
 
 def _find_or_bind(
-    loaded: Loaded, change: Change, seen: Observation, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]
+    loaded: Loaded,
+    change: Change,
+    observation: Observation,
+    rules: Rules,
+    notes_by_task: dict[UUID, list[dict[str, Any]]],
 ) -> tuple[Item | None, ObservationResult]:
     """The item that an observation speaks of, bound to the task that names it most strongly."""
-    item = loaded.items.get(seen.key)
-    if seen.named_by is NamedBy.NOBODY:
+    item = loaded.items.get(observation.key)
+    if observation.named_by is NamedBy.NOBODY:
         return (item, ObservationResult.APPLIED) if item else (None, ObservationResult.UNKNOWN_ITEM)
     claimant = loaded.tasks.get(change.task_id) if change.task_id else None
     if item is None and claimant is not None and len(loaded.items_of(claimant)) >= MOST_ITEMS:
         return None, ObservationResult.MISMATCHED
     if item is None:
-        task = claimant or new_external(loaded, change.at, seen.family, EXTERNAL, rules)
-        _touch(loaded, task, rules, touched)
-        item = loaded.new_item(seen.family, seen.reading.item_id, task, seen.named_by)
+        task = claimant or new_external(loaded, change.at, observation.family, EXTERNAL, rules)
+        _reach(loaded, task, rules, notes_by_task)
+        item = loaded.new_item(observation.family, observation.reading.item_id, task, observation.named_by)
         item.created_at = change.at
         if task.submission in _NOT_SENT:
-            touched[task.id].append({"item_id": item.item_id, "flag": f"named_while_{task.submission}"})
+            notes_by_task[task.id].append({"item_id": item.item_id, "flag": f"named_while_{task.submission}"})
         return item, ObservationResult.APPLIED
     owner = loaded.tasks[item.task_id]
     if claimant is None:
         return (item, ObservationResult.APPLIED) if owner.external else (None, ObservationResult.MISMATCHED)
     if owner.id == claimant.id:
-        item.named_by = max(item.named_by, seen.named_by)
+        item.named_by = max(item.named_by, observation.named_by)
         return item, ObservationResult.APPLIED
-    if seen.named_by <= item.named_by:
+    if observation.named_by <= item.named_by:
         return None, ObservationResult.MISMATCHED
-    _take_over(loaded, item, owner, claimant, seen.named_by, rules, touched)
+    _take_over(loaded, item, owner, claimant, observation.named_by, rules, notes_by_task)
     return item, ObservationResult.APPLIED
 
 
@@ -184,14 +194,14 @@ def _take_over(
     claimant: Task,
     named_by: int,
     rules: Rules,
-    touched: dict[UUID, list[dict[str, Any]]],
+    notes_by_task: dict[UUID, list[dict[str, Any]]],
 ) -> None:
-    _touch(loaded, owner, rules, touched)
-    _touch(loaded, claimant, rules, touched)
+    _reach(loaded, owner, rules, notes_by_task)
+    _reach(loaded, claimant, rules, notes_by_task)
     loaded.move_item(item, claimant.id)
     item.named_by = named_by
-    touched[owner.id].append({"item_id": item.item_id, "taken_over_by": str(claimant.id)})
-    touched[claimant.id].append({"item_id": item.item_id, "taken_over_from": str(owner.id)})
+    notes_by_task[owner.id].append({"item_id": item.item_id, "taken_over_by": str(claimant.id)})
+    notes_by_task[claimant.id].append({"item_id": item.item_id, "taken_over_from": str(owner.id)})
     if owner.external and not loaded.items_of(owner):
         loaded.removed.add(owner.id)
 
@@ -214,33 +224,33 @@ def new_external(loaded: Loaded, at: datetime, family: str, client_name: str, ru
     return task
 
 
-def _arrival(task: Task, item: Item, seen: Observation, since_event_us: int | None) -> DelaySample:
+def _arrival(task: Task, item: Item, observation: Observation, since_event_us: int | None) -> DelaySample:
     stage = len(item.state.events)
     if since_event_us is None:
-        since_event_us = seen.observed_us - to_us(task.claimed_at or task.created_at)
+        since_event_us = observation.observed_us - to_us(task.claimed_at or task.created_at)
     return DelaySample(task.kind, stage, max(since_event_us, 0) / 1_000_000)
 
 
-def _note_contact(item: Item, task: Task, seen: Observation, news: bool, now: datetime, rules: Rules) -> None:
+def _note_contact(item: Item, task: Task, observation: Observation, news: bool, now: datetime, rules: Rules) -> None:
     """Record when the vendor was last in contact about an item, and when to ask next."""
-    at = from_us(seen.observed_us)
+    at = from_us(observation.observed_us)
     if is_ahead(at, now):
         at = now  # the clock was set back meanwhile
-    if seen.source is Source.CALLBACK:
+    if observation.source is Source.CALLBACK:
         item.last_callback_at = max(item.last_callback_at or at, at)
-        if seen.fresh:
+        if observation.fresh:
             plan_after_contact(item, task, at, rules)
-    elif seen.source is Source.QUERY:
+    elif observation.source is Source.QUERY:
         item.last_query_at = max(item.last_query_at or at, at)
         note_asked(item)
-        plan_after_answer(item, at, seen.leased_until, news=news, unknown=seen.unknown, rules=rules)
+        plan_after_answer(item, at, observation.leased_until, news=news, unknown=observation.unknown, rules=rules)
     elif item.new:
         plan_after_contact(item, task, at, rules)
 
 
-def _absent_us(item: Item, task: Task, seen: Observation, absences: Absences) -> int:
+def _absent_us(item: Item, task: Task, observation: Observation, absences: Absences) -> int:
     """How much of the time for which the vendor has not known an item nobody could ask; it does not count."""
-    if not seen.unknown or not absences:
+    if not observation.unknown or not absences:
         return 0
     return round(absent_s(absences, from_us(unseen_since_us(item, task))) * 1_000_000)
 
@@ -254,19 +264,19 @@ def _note_fault(loaded: Loaded, item: Item, fault: str) -> list[dict[str, Any]]:
     return [{"item_id": item.item_id, "fault": fault}] if is_news else []
 
 
-def _answered(item: Item, seen: Observation, *, news: bool) -> dict[str, Any]:
+def _answered(item: Item, observation: Observation, *, news: bool) -> dict[str, Any]:
     """What a query's answer adds to the note of it: when it was asked, the faults that it ends, and what it said where
     that was news. Callbacks are kept as they came; of a query's answer this is all that is kept."""
-    note: dict[str, Any] = {"asked_at": rfc3339(from_us(seen.observed_us))}
+    note: dict[str, Any] = {"asked_at": rfc3339(from_us(observation.observed_us))}
     if item.query_fault is not None:
         note["after_faults"] = {"fault": item.query_fault, "times": item.query_faults}
         item.query_fault, item.query_faults = None, 0
     if news:
-        note["said"] = {**seen.reading.statuses, **seen.reading.urls, **seen.reading.values}
+        note["said"] = {**observation.reading.statuses, **observation.reading.urls, **observation.reading.values}
     return note
 
 
-def _describe(changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+def _note_of_fields(changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
     """Statuses with before and after, other fields by name: values can be large, and URLs are signed."""
     status_changes = {name: list(pair) for name, pair in changed.items() if name.endswith("status")}
     names = sorted(name for name in changed if name not in status_changes)
@@ -285,7 +295,7 @@ def _milestones(task: Task, before: VisibleState, now: VisibleState, at: datetim
     ]
 
 
-def _when(at: datetime, updated_at: datetime | None) -> datetime:
+def _effective_time(at: datetime, updated_at: datetime | None) -> datetime:
     """What was measured before a lock was waited for may be older than what was written meanwhile; not by more, or the
     clock has been set back since."""
     return at if updated_at is None or is_ahead(updated_at, at) else max(at, updated_at)
@@ -293,7 +303,7 @@ def _when(at: datetime, updated_at: datetime | None) -> datetime:
 
 def _conclude(loaded: Loaded, task: Task, change: Change, notes: list[dict[str, Any]], rules: Rules) -> None:
     """Let time act, derive the task, and write its timeline: one row for the change, with its effects inside."""
-    at = _when(change.at, task.updated_at)
+    at = _effective_time(change.at, task.updated_at)
     if change.absences is not None:
         loaded.dirty_items |= set_back(task, loaded.items_of(task), at, rules.policy)
     lapsed = lapse(task, at, bool(loaded.items_of(task)), rules.policy, change.absences)
@@ -309,8 +319,8 @@ def _conclude(loaded: Loaded, task: Task, change: Change, notes: list[dict[str, 
         task.updated_at = at
     loaded.dirty_tasks.add(task.id)
     moved = {"status": [before, task.status]} if task.status is not before else {}
-    told_already = not notes and any(seen.fault is not None for seen in change.observations)
-    entry = None if told_already else change.entry
+    repeats_fault = not notes and any(observation.fault is not None for observation in change.observations)
+    entry = None if repeats_fault else change.entry
     types = [name for name in (entry, lapsed, "expired" if expired else None) if name]
     if (moved or is_visible) and not types:
         # Whoever reads on from a time finds each change by its row.

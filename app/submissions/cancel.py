@@ -11,7 +11,7 @@ from app.errors import Conflict, NotFound
 from app.rules.submission import Canceled
 from app.rules.transition import Change
 from app.tasks import task_rows
-from app.tasks.apply import Applied, apply
+from app.tasks.apply import Effects, apply
 
 
 async def cancel(context: Context, actor: Actor, task_id: UUID, client_name: str | None) -> None:
@@ -20,15 +20,15 @@ async def cancel(context: Context, actor: Actor, task_id: UUID, client_name: str
     context.committed(await context.db.write(_cancel, context, actor, task_id, client_name))
 
 
-def _cancel(conn: sa.Connection, context: Context, actor: Actor, task_id: UUID, client_name: str | None) -> Applied:
+def _cancel(conn: sa.Connection, context: Context, actor: Actor, task_id: UUID, client_name: str | None) -> Effects:
     now = context.clock.now()
     record = task_rows.find(conn, task_id, client_name)
     if record is None:
         raise NotFound("there is no such task")
     # Decided by the submission's guard under the task's lock: whoever claimed it first has it, and then the error
     # rolls everything back.
-    applied = apply(conn, [Change(now, "canceled", task_id, event=Canceled())], context.rules)
-    [result] = applied.outcomes
+    effects = apply(conn, [Change(now, "canceled", task_id, event=Canceled())], context.rules)
+    [result] = effects.results
     if result is None or not result.task_ids:
         raise NotFound("there is no such task")
     if result.rejected:
@@ -36,4 +36,4 @@ def _cancel(conn: sa.Connection, context: Context, actor: Actor, task_id: UUID, 
     if record.task.client_name != actor.name:
         audit_entry = new_entry(context.clock, actor, Action.CANCEL_TASK, str(task_id), client=record.task.client_name)
         audit.append(conn, audit_entry)
-    return applied
+    return effects

@@ -26,7 +26,7 @@ from app.runtime import traces
 from app.runtime.loops import Background
 from app.submissions.outcomes import Claim, Outcome, settle
 from app.tasks import items, task_rows, upload_refs
-from app.tasks.apply import Applied, apply
+from app.tasks.apply import Effects, apply
 from app.tasks.task_rows import TaskRecord
 from app.tempolor.answers import Accepted, Refused, SubmitAnswer, Unknown
 from app.tempolor.kinds import KINDS, model_of, sent_params
@@ -43,7 +43,7 @@ class Claims:
     """``moved``: tasks were parked or made due again, and there may be more to do at once."""
 
     claims: tuple[Claim, ...]
-    applied: Applied
+    effects: Effects
     moved: bool = False
 
 
@@ -66,7 +66,7 @@ class Dispatcher:
         context = self._context
         started = context.clock.monotonic()
         claimed = await self._db.write(claim, context, free, context.clock.now(), started)
-        context.committed(claimed.applied)
+        context.committed(claimed.effects)
         for task_claim in claimed.claims:
             self._sending.start(self._send(task_claim), f"submit {task_claim.task_id}")
         return 0 if claimed.claims or claimed.moved else None
@@ -138,7 +138,7 @@ class Dispatcher:
         # What is logged from here on is about all of them.
         structlog.contextvars.unbind_contextvars("task_id", "client")
         try:
-            applied = await self._db.write(settle, self._context, outcomes, self._context.clock.now())
+            effects = await self._db.write(settle, self._context, outcomes, self._context.clock.now())
         except BaseException as error:
             task_ids = [str(outcome.claim.task_id) for outcome in outcomes]
             log.warning("submit.settle_failed", error=type(error).__name__, task_ids=task_ids)
@@ -146,7 +146,7 @@ class Dispatcher:
                 outcome.alone = True
             raise
         self._unsettled = [outcome for outcome in self._unsettled if outcome not in outcomes]
-        self._context.committed(applied)
+        self._context.committed(effects)
         self._context.wakes.dispatch.set()
 
 
@@ -164,7 +164,7 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
     if not task_rows.any_queued(conn):
         if hold_state != limit.hold_state:
             limits.save(conn, Limit.SUBMIT, replace(limit, hold_state=hold_state))
-        return Claims((), Applied())
+        return Claims((), Effects())
     own_in_flight = task_rows.in_flight(conn, now)
     in_flight = sum(own_in_flight.values())
     room = min(free, max(context.policy.max_in_flight - in_flight, 0))
@@ -174,10 +174,10 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
     locked = lock_sendable(conn, context.policy, now, room, own_in_flight, limit.last_client, oldest=probes)
     candidates = [_claim(context, record, now, started) for record in locked.records]
     changes = [_claimed(candidate, record) for candidate, record in zip(candidates, locked.records, strict=True)]
-    applied = apply(conn, changes, context.rules)
+    effects = apply(conn, changes, context.rules)
     claims = tuple(
         candidate
-        for candidate, result in zip(candidates, applied.outcomes, strict=True)
+        for candidate, result in zip(candidates, effects.results, strict=True)
         if result is not None and not result.rejected
     )
     if claims:
@@ -187,7 +187,7 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
     after = replace(limit, hold_state=hold_state, last_client=locked.last_client)
     if after != limit:
         limits.save(conn, Limit.SUBMIT, after)
-    return Claims(claims, applied, locked.moved)
+    return Claims(claims, effects, locked.moved)
 
 
 def _claim(context: Context, record: TaskRecord, now: datetime, started: float) -> Claim:

@@ -23,7 +23,7 @@ from app.rules.task import Failure, Submission
 from app.rules.timing import later, rfc3339
 from app.rules.transition import Change
 from app.tasks import items, task_rows
-from app.tasks.apply import Applied, apply
+from app.tasks.apply import Effects, apply
 from app.tempolor.answers import Accepted, Refused, SubmitAnswer, Unknown
 from app.tempolor.codes import Remedy
 from app.tempolor.kinds import KINDS
@@ -61,7 +61,7 @@ class Outcome:
     alone: bool = False
 
 
-def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], now: datetime) -> Applied:
+def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], now: datetime) -> Effects:
     """Apply the outcomes of sends, in order, and let them start or end the hold."""
     limits_before = limits.lock(conn, limits.ALL)
     submissions = task_rows.submissions_of(
@@ -84,7 +84,7 @@ def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], n
             breakers_after[claim.key] = breaker_then
         retry_holds = _RetryHolds(after, breaker_then if breaker is not None and breaker.is_open else None)
         changes.append(_change(context, claim, answer, now, retry_holds))
-    applied = apply(conn, changes, context.rules)
+    effects = apply(conn, changes, context.rules)
     for key, breaker in breakers_before.items():
         model_holds.save(conn, key, breaker, breakers_after[key])
     if holds.waits_for_slot(after) and any(_met_a_full_queue(outcome.answer) for outcome in outcomes):
@@ -95,7 +95,7 @@ def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], n
         limits.save(conn, Limit.SUBMIT, replace(limits_before[Limit.SUBMIT], hold_state=after))
     if queries_after != queries_before:
         limits.save(conn, Limit.QUERY, replace(limits_before[Limit.QUERY], hold_state=queries_after))
-    return applied
+    return effects
 
 
 def _is_settled(outcome: Outcome, stored: tuple[UUID | None, Submission] | None) -> bool:

@@ -36,7 +36,7 @@ from app.rules.task import EntryType
 from app.rules.timing import rfc3339
 from app.rules.transition import Change
 from app.runtime.clock import first_id_of
-from app.tasks.apply import Applied, apply
+from app.tasks.apply import Effects, apply
 from app.tasks.task_rows import ID_LATER_S
 
 MOST_COUNTED: Final = 1_000_000
@@ -151,9 +151,9 @@ async def _recover_all(context: Context, actor: Actor, recovery: _Recovery, stat
     count, after = 0, None
     while True:
         step = partial(_recover_some, context=context, actor=actor, recovery=recovery, status=status, after=after)
-        task_ids, applied = await context.db.write(step)
-        context.committed(applied)
-        count += len(applied.changed)
+        task_ids, effects = await context.db.write(step)
+        context.committed(effects)
+        count += len(effects.changed)
         if len(task_ids) < BATCH:
             return count
         after = task_ids[-1]
@@ -161,7 +161,7 @@ async def _recover_all(context: Context, actor: Actor, recovery: _Recovery, stat
 
 def _recover_some(
     conn: sa.Connection, context: Context, actor: Actor, recovery: _Recovery, status: TaskStatus, after: UUID | None
-) -> tuple[list[UUID], Applied]:
+) -> tuple[list[UUID], Effects]:
     """One batch. A task that is claimed, named or canceled meanwhile is left to what happened to it: the guard looks
     under its lock."""
     task_ids = list_possibly_sent(conn, recovery.possibly_sent(status), after, BATCH)
@@ -169,12 +169,12 @@ def _recover_some(
     audit_entry = new_entry(context.clock, actor, Action.RECOVER, recovery.target)
     detail = {"sent_since": rfc3339(recovery.sent_since)}
     changes = [Change(audit_entry.at, ENTRY, task_id, event=MayHaveBeenSent(), detail=detail) for task_id in task_ids]
-    applied = apply(conn, changes, context.rules) if changes else Applied()
-    set_callback_key(conn, sorted(applied.changed), context.tokens.signing_key_id)
+    effects = apply(conn, changes, context.rules) if changes else Effects()
+    set_callback_key(conn, sorted(effects.changed), context.tokens.signing_key_id)
     if task_ids or status is _STATUSES[0]:
         moments = {"sent_since": recovery.target, "accepted_before": recovery.accepted_before.isoformat()}
-        audit.append(conn, replace(audit_entry, detail={"tasks": len(applied.changed), **moments}))
-    return task_ids, applied
+        audit.append(conn, replace(audit_entry, detail={"tasks": len(effects.changed), **moments}))
+    return task_ids, effects
 
 
 def _begin(

@@ -20,7 +20,7 @@ from app.rules.submission import FoundNotSent, FoundSent
 from app.rules.task import Submission, Task
 from app.rules.transition import Change, ObservationResult
 from app.tasks import items, task_rows
-from app.tasks.apply import Applied, apply
+from app.tasks.apply import Effects, apply
 from app.tasks.store import ItemKey
 
 MOST_ITEM_ID_CHARS: Final = 200
@@ -47,7 +47,7 @@ async def resolve_not_sent(context: Context, actor: Actor, task_id: UUID) -> Non
     context.wakes.dispatch.set()
 
 
-def _sent(conn: sa.Connection, context: Context, task_id: UUID, item_id: str, audit_entry: AuditEntry) -> Applied:
+def _sent(conn: sa.Connection, context: Context, task_id: UUID, item_id: str, audit_entry: AuditEntry) -> Effects:
     task = _find(conn, task_id)
     now = context.clock.now()
     _check_owner(conn, (task.family, item_id), task)
@@ -55,28 +55,28 @@ def _sent(conn: sa.Connection, context: Context, task_id: UUID, item_id: str, au
         task.family, Reading(item_id), Source.SUBMIT, to_us(now), NamedBy.SUBMIT_ANSWER, sighted=False, fresh=False
     )
     detail = {"item_ids": [item_id]}
-    applied = apply(conn, [Change(now, "resolved", task_id, (observation,), FoundSent(), detail)], context.rules)
-    _check(applied, task)
-    [result] = applied.outcomes
+    effects = apply(conn, [Change(now, "resolved", task_id, (observation,), FoundSent(), detail)], context.rules)
+    _check(effects, task)
+    [result] = effects.results
     if result is not None and ObservationResult.MISMATCHED in result.observation_results:
         raise Conflict("the item is another task's")
     # It may have been made long ago, and its callbacks have gone nowhere.
     claims.bring_forward(conn, observation.key, now)
     audit.append(conn, audit_entry)
-    return applied
+    return effects
 
 
-def _not_sent(conn: sa.Connection, context: Context, task_id: UUID, audit_entry: AuditEntry) -> Applied:
+def _not_sent(conn: sa.Connection, context: Context, task_id: UUID, audit_entry: AuditEntry) -> Effects:
     limit = limits.lock(conn, (Limit.SUBMIT,))[Limit.SUBMIT]
     task = _find(conn, task_id)
     change = Change(context.clock.now(), "resolved", task_id, event=FoundNotSent(), detail={"not_sent": True})
-    applied = apply(conn, [change], context.rules)
-    _check(applied, task)
+    effects = apply(conn, [change], context.rules)
+    _check(effects, task)
     hold_state = holds.found_not_sent(limit.hold_state, str(task_id))
     if hold_state != limit.hold_state:
         limits.save(conn, Limit.SUBMIT, replace(limit, hold_state=hold_state))
     audit.append(conn, audit_entry)
-    return applied
+    return effects
 
 
 def _check_owner(conn: sa.Connection, key: ItemKey, task: Task) -> None:
@@ -94,9 +94,9 @@ def _find(conn: sa.Connection, task_id: UUID) -> Task:
     return record.task
 
 
-def _check(applied: Applied, before: Task) -> None:
+def _check(effects: Effects, before: Task) -> None:
     """Raise if the submission's guard, which looked under the task's lock, did not let it; all is rolled back."""
-    [result] = applied.outcomes
+    [result] = effects.results
     if result is None or not result.task_ids:
         raise NotFound("there is no such task")
     if not result.rejected:

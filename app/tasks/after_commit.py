@@ -14,7 +14,7 @@ from app.rules.observation import to_us
 from app.rules.status import TASK_FINAL
 from app.rules.task import Entry, Item, Task
 from app.runtime import metrics, traces
-from app.tasks.apply import Applied
+from app.tasks.apply import Effects
 from app.tempolor.kinds import FAMILIES, KINDS
 
 log = structlog.get_logger(__name__)
@@ -40,17 +40,17 @@ for _family in FAMILIES.values():
             _ended(_kind, _by.value)
 
 
-def report(applied: Applied, now: datetime, most_lag_s: float) -> None:
+def report(effects: Effects, now: datetime, most_lag_s: float) -> None:
     """Count, trace and log what a transaction did. ``now`` is when it was durable; a lag above ``most_lag_s`` is taken
     for a wrong clock."""
-    _count_items(applied.ended, now, most_lag_s)
-    for change in applied.status_changes:
+    _count_items(effects.ended, now, most_lag_s)
+    for change in effects.status_changes:
         # One that is reopened ends again.
         if change.after in TASK_FINAL and change.before not in TASK_FINAL:
             metrics.note_client_tasks(change.task.client_name, change.after)
     if traces.is_on():
-        _trace(applied.entries, applied.applied_ns)
-    for task, entry in applied.entries:
+        _trace(effects.entries, effects.applied_ns)
+    for task, entry in effects.entries:
         log.info(f"task.{entry.type}", **_fields(task, entry))
 
 

@@ -36,7 +36,7 @@ SCHEDULES: Final = (
         "schedule-learns-from-replays",
         "schedules",
         "app/rules/transition.py",
-        "    if joined.first_event and seen.fresh and not task.external:\n",
+        "    if joined.first_event and observation.fresh and not task.external:\n",
         "    if joined.first_event and not task.external:\n",
         "nothing is learned from a replay",
         ("tests/rules/reconcile/test_timing.py",),
