@@ -42,31 +42,31 @@ class Callback(msgspec.Struct, frozen=True):
 def digest_of(task_id: UUID | None, family: str, body: bytes) -> bytes:
     """One key that is never null, so that it can be unique also for callbacks that are bound to nobody."""
     bound = task_id.hex if task_id else ""
-    found = hashlib.sha256(f"{bound}\x00{family}\x00".encode())
-    found.update(body)
-    return found.digest()
+    digest = hashlib.sha256(f"{bound}\x00{family}\x00".encode())
+    digest.update(body)
+    return digest.digest()
 
 
-def row_of(one: Callback, disposition: Disposition, detail: str | None = None) -> Row:
+def row_of(callback: Callback, disposition: Disposition, detail: str | None = None) -> Row:
     """The row of a callback, as ``writes`` has it. ``detail``: why it could not be applied."""
     return (
-        one.id,
-        one.digest,
-        one.task_id,
-        one.family,
+        callback.id,
+        callback.digest,
+        callback.task_id,
+        callback.family,
         disposition.value,
-        one.body,
-        one.received_at,
-        one.received_at,
-        one.times,
-        one.address,
+        callback.body,
+        callback.received_at,
+        callback.received_at,
+        callback.times,
+        callback.address,
         detail,
     )
 
 
-def settled_row_of(one: Callback, disposition: Disposition) -> Row:
+def settled_row_of(callback: Callback, disposition: Disposition) -> Row:
     """The row of a repeat of which something else became than of its first copy, as ``writes`` has it."""
-    return (one.digest, one.received_at, disposition.value, None, one.times)
+    return (callback.digest, callback.received_at, disposition.value, None, callback.times)
 
 
 def allowance(conn: sa.Connection, task_id: UUID | None, family: str, at: datetime) -> int:
@@ -76,5 +76,5 @@ def allowance(conn: sa.Connection, task_id: UUID | None, family: str, at: dateti
         charged: sa.ColumnElement[bool] = callbacks.c.task_id == task_id
     else:
         charged = sa.and_(callbacks.c.family == family, callbacks.c.id >= first_id_of(at - _DAY), UNCLAIMED)
-    some = sa.select(sa.literal(1)).where(charged).limit(MOST_BODIES).subquery()
-    return MOST_BODIES - (conn.scalar(sa.select(sa.func.count()).select_from(some)) or 0)
+    bounded = sa.select(sa.literal(1)).where(charged).limit(MOST_BODIES).subquery()
+    return MOST_BODIES - (conn.scalar(sa.select(sa.func.count()).select_from(bounded)) or 0)

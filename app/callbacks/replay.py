@@ -43,14 +43,14 @@ async def replay(context: Context, actor: Actor, callback_id: UUID, *, notify: b
     its row stays as it is; ``Unavailable``."""
     audit_entry = new_entry(context.clock, actor, Action.REPLAY_CALLBACK, str(callback_id), notify=notify)
     try:
-        done = await context.db.write(_replay, context, callback_id, audit_entry, notify)
+        result = await context.db.write(_replay, context, callback_id, audit_entry, notify)
     except GatewayError:
         raise
     except Exception as error:
         log.error("replay.failed", callback_id=str(callback_id), exc_info=error)
         raise Conflict(f"the callback could not be applied: {type(error).__name__}") from error
-    context.committed(done.effects)
-    return {**callback_document(done.stored), "changed": [str(task_id) for task_id in done.changed]}
+    context.committed(result.effects)
+    return {**callback_document(result.stored), "changed": [str(task_id) for task_id in result.changed]}
 
 
 def _observations(stored: StoredCallback, readings: Sequence[Reading]) -> tuple[Observation, ...]:
@@ -88,8 +88,8 @@ def _replay(
     effects = step_all(unit, [change], context.rules)
     if not notify:
         _hush(unit.loaded, effects)
-    [outcome] = effects.results
-    disposition = _disposition(outcome)
+    [change_result] = effects.results
+    disposition = _disposition(change_result)
     inbound_log.settle(conn, stored.id, disposition.value, None)
     save_locked(conn, unit, context.rules)
     changed = [task_id for task_id in effects.changed if unit.loaded.tasks[task_id].version > before.get(task_id, 0)]
@@ -102,6 +102,6 @@ def _noted(conn: sa.Connection, stored: StoredCallback, disposition: Disposition
     return ReplayResult(replace(stored, disposition=disposition.value, detail=detail), Effects())
 
 
-def _disposition(outcome: ChangeResult | None) -> Disposition:
-    mismatched = outcome is not None and ObservationResult.MISMATCHED in outcome.observation_results
+def _disposition(change_result: ChangeResult | None) -> Disposition:
+    mismatched = change_result is not None and ObservationResult.MISMATCHED in change_result.observation_results
     return Disposition.MISMATCHED if mismatched else Disposition.APPLIED
