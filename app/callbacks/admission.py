@@ -1,4 +1,4 @@
-"""Callbacks: many at once into one transaction, and none acknowledged before it is committed (G1).
+"""Admit, read and queue callbacks; none is acknowledged before it is committed (G1).
 
 A request is admitted, read, and handed to a writer; it waits until the writer's group is committed.
 """
@@ -34,7 +34,8 @@ escapes or nested numbers, takes some tenths of a second."""
 
 
 class Admission:
-    """What is being read or waits to be committed, in bytes: half-read bodies count from their first chunk."""
+    """Bound what is read or waits to be committed, in entries and bytes: half-read bodies count from their first
+    chunk."""
 
     def __init__(self) -> None:
         self._bytes = 0
@@ -64,7 +65,7 @@ def _give_up(answer: asyncio.Future[Acknowledgement]) -> None:
 
 
 class CallbackIntake:
-    """Takes callbacks in, and hands them to the writers: all of one task to the same, so that two never meet."""
+    """Read callbacks and hand them to the writers: all of one task to the same writer, so that two never meet."""
 
     def __init__(self, context: Context, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self._context = context
@@ -75,9 +76,8 @@ class CallbackIntake:
         self._reading_large = asyncio.Lock()
 
     async def rehearse(self) -> None:
-        """Make the statements of an everyday group on a connection for each writer: the first callbacks would wait for
-        that. A database that does not allow it now (it only reads) is no reason not to
-        start."""
+        """Prepare the statements of an everyday group on a connection for each writer: the first callbacks would wait
+        for that. A database that takes no writes now is no reason not to start."""
         db = self._context.db.on(Lane.CALLBACKS)
         with contextlib.suppress(Unavailable):
             await asyncio.gather(*(db.attempt(store.rehearse) for _ in self.writers))

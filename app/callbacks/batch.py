@@ -1,4 +1,4 @@
-"""One writer of callbacks: takes whatever waits, commits it as one group, and answers.
+"""Group commit: a writer takes the callbacks that wait, commits them as one group, and answers them.
 
 There is no timer: a group forms by itself while the one before commits, so a lone callback pays nothing.
 """
@@ -34,7 +34,8 @@ class _Waiting(msgspec.Struct):
 
 
 class Writer:
-    """``step`` is called by its loop, which ``arrived`` wakes. Several writers share one ``patience``."""
+    """Commit callbacks in groups. ``step`` is called by its loop, which ``arrived`` wakes; several writers share one
+    ``patience``. Several writers share one ``patience``."""
 
     def __init__(self, context: Context, patience: asyncio.Lock) -> None:
         self._context = context
@@ -103,8 +104,9 @@ class Writer:
             await self._commit(group[middle:])
 
     async def _commit_once(self, group: list[_Waiting], *, wait: bool = False) -> None:
-        """Without a transaction; what was left out, because somebody else is at it or because it takes more than one
-        statement, once more in one. What is durable already is not stored again, whatever failed beside it."""
+        """Commit a group without a transaction; what was left out, because another transaction holds its task or
+        because it takes more than one statement, once more in one. What is durable already is not stored again,
+        whatever failed beside it."""
         context, pending = self._context, [waiting for waiting in group if not waiting.is_durable]
         if pending and not wait:
             callbacks = [waiting.callback for waiting in pending]
@@ -137,7 +139,7 @@ class Writer:
         return since is not None and self._context.clock.monotonic() - since >= LOCK_PATIENCE_S
 
     def _defer(self, waiting: _Waiting) -> None:
-        """Another transaction holds the task: step back, so that nobody else waits for that lock."""
+        """Requeue a callback whose task another transaction holds, so that nobody else waits for that lock."""
         if waiting.deferred_at is None:
             waiting.deferred_at = self._context.clock.monotonic()
         if self._is_patient(waiting):

@@ -1,4 +1,4 @@
-"""A group of callbacks: load their tasks, join what is new, save both with the log.
+"""Commit a group of callbacks: load their tasks, join what is new, save both with the inbound log.
 
 Everything is read first, decided in memory, and written at once, in parts that have no task in common: each is saved
 or left out by itself, so that a task that somebody else is at does not make its neighbours' work void. A repeat of an
@@ -26,7 +26,7 @@ from app.tasks.store import Receipt
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):
-    """What became of a callback. ``usable``: something of it was applied, or there was nothing to apply."""
+    """How a callback is answered. ``usable``: something of it was applied, or there was nothing to apply."""
 
     disposition: Disposition
     usable: bool
@@ -45,9 +45,9 @@ class GroupResult:
 def commit(
     conn: sa.Connection, group: Sequence[Callback], rules: Rules, *, wait: bool = False, in_one_statement: bool = False
 ) -> GroupResult:
-    """Store and apply a group of callbacks, in the caller's transaction; a callback whose task somebody else is at is
-    left out, or with ``wait`` waited for. ``in_one_statement``: without a transaction; those that need one are left
-    out too. Raises ``StaleRead``."""
+    """Store and apply a group of callbacks, in the caller's transaction; a callback whose task another transaction
+    holds is left out, or with ``wait`` waited for. ``in_one_statement``: without a transaction; those that need one are
+    left out too. Raises ``StaleRead``."""
     unique = _collapse(group)
     changes = [_change(callback) for callback in unique]
     parts = load_parts(conn, changes, [callback.digest for callback in unique], wait=wait)
@@ -70,7 +70,7 @@ def commit(
 def _decide(
     conn: sa.Connection, unit: UnitOfWork, group: Sequence[Callback], changes: Sequence[Change], rules: Rules
 ) -> tuple[dict[bytes, Acknowledgement], Effects]:
-    """Join a part of a group in memory, and give it what the log is to have. Returns what becomes of each callback."""
+    """Join a part of a group in memory, and add its rows of the inbound log. Returns what becomes of each callback."""
     loaded, receipts = unit.loaded, unit.receipts
     # Tasks that are no more (purged): nothing can be applied to them.
     orphans = frozenset({callback.task_id for callback in group if callback.task_id is not None} - loaded.tasks.keys())
@@ -124,7 +124,7 @@ def store_poisoned(conn: sa.Connection, callback: Callback, why: str) -> None:
 
 
 def _collapse(group: Sequence[Callback]) -> list[Callback]:
-    """One of each key: the same key twice in one statement fails the whole group."""
+    """Merge callbacks of one key: the same key twice in one statement fails the whole group."""
     unique: dict[bytes, Callback] = {}
     for callback in group:
         first = unique.get(callback.digest)
@@ -133,7 +133,7 @@ def _collapse(group: Sequence[Callback]) -> list[Callback]:
 
 
 def _change(callback: Callback) -> Change:
-    """What a callback says, as if this were its first copy."""
+    """The change that a callback makes, as if this were its first copy."""
     named_by = NamedBy.UNBOUND_TOKEN if callback.task_id is None else NamedBy.BOUND_TOKEN
     observed_us = to_us(callback.received_at)
     observations = tuple(
@@ -145,8 +145,8 @@ def _change(callback: Callback) -> Change:
 
 
 def _as_repeat(callback: Callback, change: Change, receipt: Receipt | None, not_stored: bool) -> Change:
-    """The change of a callback that was perhaps told before, or is beyond what is kept: quiet, and as of the time
-    of its first copy."""
+    """The change of a callback that may be a repeat, or whose body is not stored: no entry in the timeline, and as of
+    the time of its first copy."""
     if receipt is None and not not_stored:
         return change
     observed_us = to_us(receipt.received_at if receipt else callback.received_at)
@@ -158,7 +158,7 @@ def _as_repeat(callback: Callback, change: Change, receipt: Receipt | None, not_
 
 
 def _beyond_limit(loaded: Loaded, group: Iterable[Callback], receipts: Container[bytes]) -> set[bytes]:
-    """Callbacks of tasks that have had too many different ones: applied, counted, but not kept."""
+    """Callbacks of tasks that have had too many different ones: applied and counted, but not stored."""
     return {
         callback.digest
         for callback in group
@@ -185,7 +185,8 @@ def _beyond_allowance(
 
 
 def _charged(loaded: Loaded, callback: Callback) -> list[Task]:
-    """The tasks on whose account a body is kept: that of its token, or those that hold what an unbound one names."""
+    """The tasks that a stored body is charged to: that of its token, or those that own the items that an unbound one
+    names."""
     if callback.task_id is not None:
         return [loaded.tasks[callback.task_id]] if callback.task_id in loaded.tasks else []
     owned_items = (loaded.items.get((callback.family, reading.item_id)) for reading in callback.readings)

@@ -39,7 +39,7 @@ class _Gone(Exception):
 
 
 class _Reader:
-    """A request whose body is being read."""
+    """The task that reads a request's body, to be cancelled where it is late."""
 
     __slots__ = ("is_late", "task")
 
@@ -131,7 +131,8 @@ class CallbackEndpoint:
         )
 
     def _unpack(self, body: bytearray, encoding: str) -> None:
-        """What is stored and applied is what the sender packed. Raises ``PayloadTooLarge``, ``Unavailable``."""
+        """Decompress the body in place: what is stored and applied is what the sender packed. Raises
+        ``PayloadTooLarge``, ``Unavailable``."""
         plain = unpacked(bytes(body), encoding, self._most_bytes)
         self._intake.admission.hold(len(plain) - len(body))
         body[:] = plain
@@ -179,7 +180,7 @@ class CallbackEndpoint:
 
 
 def _about_body(scope: Scope) -> tuple[int, str]:
-    """Its announced length, 0 if there is none, and its encoding."""
+    """Read the announced length of the body, 0 if there is none, and its encoding."""
     length, encoding = 0, ""
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit():

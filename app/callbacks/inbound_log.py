@@ -90,7 +90,7 @@ def find(conn: sa.Connection, callback_id: UUID) -> StoredCallback | None:
 
 
 def settle(conn: sa.Connection, callback_id: UUID, disposition: str, detail: str | None) -> None:
-    """Note what has become of a callback now, and why."""
+    """Update what became of a callback, and why."""
     row = callbacks.update().where(callbacks.c.id == callback_id)
     conn.execute(row.values(disposition=disposition, detail=detail))
 

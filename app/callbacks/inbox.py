@@ -40,7 +40,8 @@ class Callback(msgspec.Struct, frozen=True):
 
 
 def digest_of(task_id: UUID | None, family: str, body: bytes) -> bytes:
-    """One key that is never null, so that it can be unique also for callbacks that are bound to nobody."""
+    """The key of a callback in the log: never null, so that it can be unique also for those that are bound to
+    nobody."""
     bound = task_id.hex if task_id else ""
     digest = hashlib.sha256(f"{bound}\x00{family}\x00".encode())
     digest.update(body)
@@ -65,13 +66,13 @@ def row_of(callback: Callback, disposition: Disposition, detail: str | None = No
 
 
 def settled_row_of(callback: Callback, disposition: Disposition) -> Row:
-    """The row of a repeat of which something else became than of its first copy, as ``writes`` has it."""
+    """The row that updates a first copy, where a repeat of it came to another disposition, as ``writes`` has it."""
     return (callback.digest, callback.received_at, disposition.value, None, callback.times)
 
 
 def allowance(conn: sa.Connection, task_id: UUID | None, family: str, at: datetime) -> int:
-    """How many more bodies are to be stored for a task that is no more, or, without a task, for the unbound token of a
-    family on the day before ``at``."""
+    """Count how many more bodies may be stored for a task that is no more, or, without a task, for the unbound token of
+    a family on the day before ``at``."""
     if task_id is not None:
         charged: sa.ColumnElement[bool] = callbacks.c.task_id == task_id
     else:

@@ -1,4 +1,4 @@
-"""Replaying: a stored callback is read anew and joined, as of the time at which its first copy was received.
+"""Replay a stored callback: it is read anew and joined, as of the time at which its first copy was received.
 
 The way is that of any callback, the same reading and the same one door; only that nothing is counted again, nothing
 is learned of the vendor's timing, and nobody is notified unless that is asked for.
@@ -54,7 +54,7 @@ async def replay(context: Context, actor: Actor, callback_id: UUID, *, notify: b
 
 
 def _observations(stored: StoredCallback, readings: Sequence[Reading]) -> tuple[Observation, ...]:
-    """What a stored callback says, as of the time of its first copy."""
+    """The observations of a stored callback, as of the time of its first copy."""
     named_by = NamedBy.UNBOUND_TOKEN if stored.task_id is None else NamedBy.BOUND_TOKEN
     observed_us = to_us(stored.received_at)
     return tuple(
@@ -63,7 +63,7 @@ def _observations(stored: StoredCallback, readings: Sequence[Reading]) -> tuple[
 
 
 def _hush(loaded: Loaded, effects: Effects) -> None:
-    """Have nobody notified of what was done."""
+    """Drop the notifications of what was done."""
     loaded.milestones.clear()
     effects.notifies = False
 
@@ -97,7 +97,7 @@ def _replay(
 
 
 def _noted(conn: sa.Connection, stored: StoredCallback, disposition: Disposition, detail: str | None) -> ReplayResult:
-    """Note what became of a callback that applies to nothing."""
+    """Update the disposition of a callback that applies to nothing."""
     inbound_log.settle(conn, stored.id, disposition.value, detail)
     return ReplayResult(replace(stored, disposition=disposition.value, detail=detail), Effects())
 

@@ -1,4 +1,4 @@
-"""Taking a task from a client: durable before it is answered, sent later."""
+"""Accept tasks from clients: durable before they are answered, sent later."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -67,14 +67,14 @@ def digest_of(document: Any) -> bytes:
 
 
 class ListDigest:
-    """``digest_of`` of an object whose only field is a list, made of one entry after the other."""
+    """Compute ``digest_of`` of an object whose only field is a list, one entry after the other."""
 
     def __init__(self, name: str) -> None:
         self._made = hashlib.sha256(f'{{"{name}":['.encode())
         self._between = b""
 
     def add(self, entry: Any) -> None:
-        """The next entry of the list."""
+        """Add the next entry of the list."""
         self._made.update(self._between + canonical(entry).encode())
         self._between = b","
 
@@ -117,8 +117,8 @@ async def retry(
     task_id: UUID,
     idempotent_request: IdempotentRequest | None = None,
 ) -> AcceptedTasks:
-    """Store a new task like one that has ended, for the client whose that is. ``actor`` asks, and sees the
-    tasks of ``scope`` (None: all). Raises ``NotFound``, ``Conflict``, ``IdempotencyMismatch``, ``Unavailable``."""
+    """Store a new task like one that has ended, for that task's client. ``actor`` asks, and sees the tasks of ``scope``
+    (None: all). Raises ``NotFound``, ``Conflict``, ``IdempotencyMismatch``, ``Unavailable``."""
     carried = traces.traceparent()
     return _announce(
         context, actor.name, await context.db.write(_retry, context, actor, scope, task_id, idempotent_request, carried)
@@ -222,7 +222,8 @@ def _taken(
     task_ids: tuple[UUID, ...],
     now: datetime,
 ) -> AcceptedTasks | None:
-    """Take an idempotency key for new tasks; what it made before if it was taken. Raises ``IdempotencyMismatch``."""
+    """Take an idempotency key for new tasks; returns what the key made before, if it was taken. Raises
+    ``IdempotencyMismatch``."""
     if idempotent_request is None:
         return None
     key = idempotency.Key(client_name, idempotent_request.route, idempotent_request.key)

@@ -1,4 +1,4 @@
-"""Taking a task back before it is sent."""
+"""Cancel a task before it is sent."""
 
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from app.tasks.apply import Effects, apply
 
 
 async def cancel(context: Context, actor: Actor, task_id: UUID, client_name: str | None) -> None:
-    """End a queued task of this client's (None: anybody's); durable when this returns. Raises ``NotFound``, and
+    """Cancel a queued task of this client's (None: anybody's); durable when this returns. Raises ``NotFound``, and
     ``Conflict`` for one that is not queued, or that a sender claims first."""
     context.committed(await context.db.write(_cancel, context, actor, task_id, client_name))
 

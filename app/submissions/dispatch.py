@@ -1,4 +1,4 @@
-"""Sending: claim queued tasks within the limits, submit each, settle what came of it.
+"""Dispatch: claim queued tasks within the limits, submit each, settle its outcome.
 
 Transaction → call → transaction. A claim is made only to be sent at once; each writes a fresh ``submit_id``, the
 fence by which a late outcome is told from a current one.
@@ -48,7 +48,7 @@ class Claims:
 
 
 class Dispatcher:
-    """Claims and sends. ``step`` is called by its loop; sends go on beside it."""
+    """Claim and send. ``step`` is called by its loop; sends go on beside it."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -106,8 +106,7 @@ class Dispatcher:
         await self._settle(claim, answer)
 
     async def _with_links(self, params: dict[str, Any]) -> dict[str, Any]:
-        """The params with links in place of the uploads that they name, good for as long as the vendor may fetch
-        them."""
+        """Replace the uploads that params name by links, good for as long as the vendor may fetch them."""
         context, policy = self._context, self._context.policy
         named = {upload_id for upload_id in upload_refs.named_in(params).values() if upload_id is not None}
         if not named or (links := context.files) is None:
@@ -208,7 +207,7 @@ def _claim(context: Context, record: TaskRecord, now: datetime, started: float) 
 
 
 def _claimed(claim: Claim, record: TaskRecord) -> Change:
-    """The claim of a task; it tells the model that is sent, if another was asked for."""
+    """The change that claims a task; it names the model that is sent, if the client asked for another."""
     sent = model_of(claim.kind, claim.params)
     other = sent if sent != model_of(claim.kind, record.input.params) else None
     detail: dict[str, Any] = {"attempt": claim.attempt}

@@ -1,4 +1,4 @@
-"""Submissions by hand: held, released, and looked at.
+"""Hold submissions by hand, release them, and show what holds them.
 
 The hold is in the row that all replicas decide by, so it is theirs at once and outlives them; what a sender has
 claimed before is still sent. Other processes than this one find a release at their next turn, LOOP_IDLE_S away.
@@ -51,7 +51,7 @@ async def release(context: Context, actor: Actor) -> dict[str, Any]:
 
 
 async def show(context: Context) -> dict[str, Any]:
-    """Who holds each slot, who waits, and why things stand still."""
+    """Show who holds each slot, who waits, and why submissions or queries hold."""
     return await context.db.read(_show, context.policy, context.clock.now())
 
 
@@ -61,7 +61,7 @@ def _hold(conn: sa.Connection, reason: str, now: datetime, audit_entry: AuditEnt
 
 
 def _release(conn: sa.Connection, now: datetime, audit_entry: AuditEntry) -> list[str]:
-    """Returns the reasons that it met."""
+    """End holds, and return their reasons."""
     limits_before = limits.lock(conn, limits.ALL)
     by_hand = limits_before[Limit.SUBMIT].hold_state.by_hand is not None
     names = (Limit.SUBMIT,) if by_hand else limits.ALL
@@ -121,7 +121,7 @@ def _show(conn: sa.Connection, policy: Policy, now: datetime) -> dict[str, Any]:
 
 
 def _why(hold_state: HoldState, now: datetime) -> dict[str, Any] | None:
-    """Why something stands still, None if it does not; what is underneath a hold by hand as well."""
+    """Why something holds, None if it does not; what is underneath a hold by hand as well."""
     beneath = _why_held(hold_state, now)
     if hold_state.by_hand is None:
         return beneath

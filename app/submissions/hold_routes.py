@@ -1,4 +1,4 @@
-"""Submissions by hand, for admins: held, released, looked at, and made good after a restore."""
+"""The routes for admins that hold and release submissions, show what holds them, and recover after a restore."""
 
 from datetime import datetime
 from typing import Annotated

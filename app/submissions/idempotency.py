@@ -1,4 +1,4 @@
-"""Idempotency keys: which tasks a request made, so that the same request again gives them."""
+"""Idempotency keys: which tasks a request made, so that the same request again returns them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Key:
 
 
 def take(conn: sa.Connection, key: Key, digest: bytes, task_ids: Sequence[UUID], now: datetime) -> bool:
-    """Write a key, after whoever is writing it now; false if it was taken."""
+    """Insert a key, after whoever is inserting it now; false if it was taken."""
     texts = [str(task_id) for task_id in task_ids]
     insert = dialect.insert(conn, idempotency_keys).on_conflict_do_nothing(index_elements=_KEY)
     insert_row = insert.values(
@@ -32,7 +32,7 @@ def take(conn: sa.Connection, key: Key, digest: bytes, task_ids: Sequence[UUID],
 
 
 def find(conn: sa.Connection, key: Key) -> tuple[bytes, tuple[UUID, ...]]:
-    """The digest and the tasks of a key that is taken."""
+    """Read the digest and the tasks of a key that is taken."""
     table = idempotency_keys.c
     row = conn.execute(
         sa.select(table.digest, table.task_ids).where(

@@ -1,4 +1,4 @@
-"""Requests for new tasks: checked before anything is stored, with every fault told; and their answers."""
+"""Check requests for new tasks before anything is stored, with every fault listed; and make their answers."""
 
 import asyncio
 from typing import Annotated, Any, Final
@@ -53,7 +53,8 @@ IdempotencyKey = Annotated[
 
 
 def check_task(document: Any, egress: EgressPolicy, place: Place = ()) -> NewTask:
-    """A request as a new task, its params checked by its kind. Raises ``InvalidRequest`` with every fault."""
+    """Check a request, and return it as a new task; its params are checked by its kind. Raises ``InvalidRequest`` with
+    every fault."""
     task_request = parse(TaskRequest, document, place)
     faults = _faults(task_request, egress, place)
     if faults:
@@ -69,8 +70,8 @@ def check_task(document: Any, egress: EgressPolicy, place: Place = ()) -> NewTas
 
 
 async def read_batch(request: Request, egress: EgressPolicy) -> tuple[list[NewTask], bytes]:
-    """A batch as new tasks, and its digest. Raises ``InvalidRequest`` with the faults of every bad one, by its index,
-    and what reading a body raises."""
+    """Read a batch as new tasks, with its digest. Raises ``InvalidRequest`` with the faults of every bad one, by its
+    index, and what reading a body raises."""
     new: list[NewTask] = []
     faults: list[tuple[str, str]] = []
     digest = ListDigest("tasks")
@@ -98,7 +99,7 @@ async def read_batch(request: Request, egress: EgressPolicy) -> tuple[list[NewTa
 
 
 def _tasks_in(raw: bytes) -> list[msgspec.Raw]:
-    """The tasks of a batch, each still as JSON, and part of the body: copies would take as much again. Raises
+    """Split a batch into its tasks, each still as JSON, and part of the body: copies would take as much again. Raises
     ``InvalidRequest``, ``PayloadTooLarge``, ``InvalidJson``."""
     entries = msgspec.structs.astuple(
         split(split(raw.removeprefix(BYTE_ORDER_MARK), _Batch, NO_BATCH).tasks, _Tasks, NO_BATCH)
@@ -122,21 +123,21 @@ def idempotent_request(route: str, key: str | None, digest: bytes) -> Idempotent
 
 
 async def answer_one(context: Context, accepted: AcceptedTasks) -> Response:
-    """The answer to a request for one task. Raises ``NotFound`` where a replayed one was purged."""
+    """Answer a request for one task. Raises ``NotFound`` where a replayed one was purged."""
     [task] = await accepted_documents(context, accepted)
     headers = {"Location": f"/v1/tasks/{task['id']}"}
     return json_answer(task, 200 if accepted.replayed else 202, headers | _replayed(accepted))
 
 
 async def answer_many(context: Context, accepted: AcceptedTasks) -> Response:
-    """The answer to a request for several tasks, in their order. Raises ``NotFound`` where replayed ones were
-    purged."""
+    """Answer a request for several tasks, in their order. Raises ``NotFound`` where replayed ones were purged."""
     document = {"data": await accepted_documents(context, accepted), "next_cursor": None}
     return json_answer(document, 200 if accepted.replayed else 202, _replayed(accepted))
 
 
 async def accepted_documents(context: Context, accepted: AcceptedTasks) -> list[dict[str, Any]]:
-    """The tasks of a request in their order, a replayed one as it is now. Raises ``NotFound`` where one was purged."""
+    """Read the tasks of a request in their order, a replayed one as it is now. Raises ``NotFound`` where one was
+    purged."""
     if accepted.documents:
         return list(accepted.documents)
     tasks = await read.tasks_by_id(context, accepted.task_ids)

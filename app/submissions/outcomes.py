@@ -1,4 +1,5 @@
-"""Settling outcomes of sends, in one transaction: what they make of each task, of the hold and of circuit breakers."""
+"""Settle the outcomes of sends in one transaction: apply them to their tasks, to the hold and to the circuit
+breakers."""
 
 import random
 from collections.abc import Sequence
@@ -53,7 +54,7 @@ class Claim:
 
 @dataclass(slots=True, eq=False)
 class Outcome:
-    """What came of one send. ``answer``: None if it was given back unsent. ``alone``: it was among those that could
+    """The outcome of one send. ``answer``: None if it was given back unsent. ``alone``: it was among those that could
     not be committed, and holds up nobody else from now on."""
 
     claim: Claim
@@ -112,7 +113,7 @@ def _met_a_full_queue(answer: SubmitAnswer | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _RetryHolds:
-    """What a task that is sent again waits for: the hold on submissions after the outcome, and the breaker of its
+    """What a task that is sent again has to wait for: the hold on submissions after the outcome, and the breaker of its
     kind and model after it, if that was open before: then a refusal of everybody fails no task."""
 
     hold_state: HoldState
@@ -127,7 +128,7 @@ class _RetryHolds:
 def _change(
     context: Context, claim: Claim, answer: SubmitAnswer | None, now: datetime, retry_holds: _RetryHolds
 ) -> Change:
-    """What an outcome says of the task."""
+    """The change that an outcome makes to its task."""
     event: SubmissionEvent
     match answer:
         case None:
@@ -216,7 +217,8 @@ def _hold_after(
 
 
 def _queries_after(before: HoldState, answer: SubmitAnswer | None, now: datetime) -> HoldState:
-    """A rejected key stops queries too; an accepted submission shows that the key is right again."""
+    """The hold on queries after an outcome: a rejected key stops queries too, an accepted submission shows that the key
+    is right again."""
     if isinstance(answer, Accepted):
         return holds.reason_cleared(before, Reason.KEY_REJECTED)
     if isinstance(answer, Refused) and answer.meaning.remedy is Remedy.FIX_KEY:

@@ -1,4 +1,4 @@
-"""After a restore or a failover: what the database may have forgotten was sent is not sent again (G5).
+"""Recover after a restore or a failover: what the database may have forgotten was sent is not sent again (G5).
 
 A restored database, or a standby that was behind, shows the state of an earlier moment. A task that it shows as
 queued, or as being sent, may have been sent after that moment; to send it now could be to pay for it twice. So it
@@ -54,7 +54,7 @@ class PossiblySent:
 
 
 def list_possibly_sent(conn: sa.Connection, possibly_sent: PossiblySent, after: UUID | None, limit: int) -> list[UUID]:
-    """The first of these tasks after an id, at most ``limit``, by their ids."""
+    """Read the first of these tasks after an id, at most ``limit``, by their ids."""
     statement = _select(possibly_sent).order_by(tasks.c.id).limit(limit)
     if after is not None:
         statement = statement.where(tasks.c.id > after)
@@ -62,7 +62,7 @@ def list_possibly_sent(conn: sa.Connection, possibly_sent: PossiblySent, after: 
 
 
 def count_possibly_sent(conn: sa.Connection, possibly_sent: PossiblySent) -> int:
-    """How many there are, counted up to ``MOST_COUNTED``."""
+    """Count these tasks, up to ``MOST_COUNTED``."""
     bounded = _select(possibly_sent).limit(MOST_COUNTED).subquery()
     return conn.scalar(sa.select(sa.func.count()).select_from(bounded)) or 0
 
@@ -162,8 +162,8 @@ async def _recover_all(context: Context, actor: Actor, recovery: _Recovery, stat
 def _recover_some(
     conn: sa.Connection, context: Context, actor: Actor, recovery: _Recovery, status: TaskStatus, after: UUID | None
 ) -> tuple[list[UUID], Effects]:
-    """One batch. A task that is claimed, named or canceled meanwhile is left to what happened to it: the guard looks
-    under its lock."""
+    """Recover one batch. A task that is claimed, named or canceled meanwhile is left to what happened to it: the guard
+    looks under its lock."""
     task_ids = list_possibly_sent(conn, recovery.possibly_sent(status), after, BATCH)
     # Made first: its time is that from which on the timelines tell of this recovery.
     audit_entry = new_entry(context.clock, actor, Action.RECOVER, recovery.target)

@@ -1,4 +1,4 @@
-"""Settling by hand what became of a submission whose answer was lost."""
+"""Resolve by hand a submission whose answer was lost."""
 
 from dataclasses import replace
 from typing import Final
