@@ -1,4 +1,4 @@
-"""Who is sent next: the clients take turns, and each one's oldest task goes first."""
+"""Fair order of submissions: the clients take turns, and each one's oldest task goes first."""
 
 import heapq
 from collections import Counter
@@ -13,13 +13,13 @@ from app.tasks.task_rows import TaskRecord
 
 
 def in_turn(names: Sequence[str], last: str | None) -> list[str]:
-    """Clients in the order of their turns: by name, beginning after the one that came last."""
+    """Sort clients in the order of their turns: by name, beginning after the one that came last."""
     return sorted(names, key=lambda name: (last is not None and name <= last, name))
 
 
 def share(room: int, in_flight: Mapping[str, int], waiting: Sequence[str]) -> list[str]:
-    """Who gets each of the slots, one after the other: the client with the fewest tasks in flight by then, among
-    equals the one that stands first in ``waiting``."""
+    """Share slots out, one after the other: each to the client with the fewest tasks in flight by then, among equals to
+    the one that stands first in ``waiting``."""
     turns = [(in_flight.get(name, 0), place) for place, name in enumerate(waiting)]
     heapq.heapify(turns)
     served = []

@@ -1,4 +1,4 @@
-"""Signs of life: in which time the vendor could be asked is known to all replicas, and survives a restart."""
+"""Heartbeats of workers: in which time the vendor could be asked is known to all replicas, and survives a restart."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,14 +21,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Beat:
-    """When this process gave its last sign of life, by both clocks."""
+    """When this process gave its last heartbeat, by both clocks."""
 
     at: datetime
     monotonic: float
 
 
 class Timekeeper:
-    """Gives this process's signs of life. Call ``beat`` before anything that the clock decides."""
+    """Give this process's heartbeats. Call ``beat`` before anything that the clock decides."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -36,7 +36,7 @@ class Timekeeper:
         self.availability = Availability()
 
     async def beat(self, db: Database) -> None:
-        """Give a sign, if it is time for one or the clock was set; ``availability`` is what is known then. Raises
+        """Give a heartbeat, if it is time for one or the clock was set; ``availability`` is what is known then. Raises
         ``Unavailable``."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
         last, sign = self._last_beat, Heartbeat(now)
@@ -50,19 +50,19 @@ class Timekeeper:
         _tell(before, self.availability, now)
 
     async def planned_again(self, db: Database) -> None:
-        """Nothing is planned any more as before the clock was set back. Raises ``Unavailable``."""
+        """Note that nothing is planned any more as before the clock was set back. Raises ``Unavailable``."""
         await db.write(_note_planned)
         self.availability = replace(self.availability, went_back_at=None)
 
 
 def absences(conn: sa.Connection, now: datetime) -> Absences:
-    """In which time nobody could ask, as far as it is known."""
+    """Read in which time nobody could ask, as far as it is known."""
     return limits.read(conn)[Limit.QUERY].availability.absences_until(now)
 
 
 def _keep(conn: sa.Connection, sign: Heartbeat) -> tuple[Availability, Availability]:
-    """Take a sign of life under the lock of the query limit. The first one ever: an earlier release gave none, and
-    the last thing that happened shows when somebody was there."""
+    """Store a heartbeat under the lock of the query limit. The first one ever: an earlier release gave none, and the
+    last thing that happened shows when somebody was there."""
     limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
     before = limit.availability
     if before.beat_at is None:

@@ -15,7 +15,7 @@ from app.rules.availability import Availability
 
 
 class Limit(StrEnum):
-    """In the order in which they are locked."""
+    """The limits, in the order in which they are locked."""
 
     QUERY = "query"
     SUBMIT = "submit"
@@ -23,9 +23,9 @@ class Limit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """``not_before_at``: the next time that a query may be made (queries only). ``last_client``: whose turn to
-    submit came last (submissions only). ``last_permit``: what the last query was spent on; ``availability``: since when
-    and with which breaks the vendor could be asked (queries only)."""
+    """The state of one limit. ``not_before_at``: the next time that a query may be made (queries only).
+    ``last_client``: whose turn to submit came last (submissions only). ``last_permit``: what the last query was spent
+    on; ``availability``: since when and with which breaks the vendor could be asked (queries only)."""
 
     hold_state: HoldState
     not_before_at: datetime | None = None

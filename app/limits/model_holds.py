@@ -1,4 +1,4 @@
-"""Kinds and models that the vendor does not offer: their tasks are parked, probes go out, and the others go on.
+"""Hold kinds and models that the vendor does not offer: their tasks are parked, probes go out, and the others go on.
 
 The breakers are rows under the lock of the limit of submissions, so that all replicas decide by the same ones. Tasks
 are moved in batches, when a claim meets them: parked when it finds them due, and due again when nothing holds them
@@ -65,13 +65,13 @@ def lock_first(conn: sa.Connection, key: str) -> TaskRecord | None:
 
 
 def count(conn: sa.Connection, key: str) -> int:
-    """How many wait under a key, counted up to ``MOST_COUNTED``."""
+    """Count the tasks that wait under a key, up to ``MOST_COUNTED``."""
     bounded = sa.select(sa.literal(1)).where(tasks.c.parked_as == key, _QUEUED).limit(MOST_COUNTED).subquery()
     return conn.scalar(sa.select(sa.func.count()).select_from(bounded)) or 0
 
 
 def _keys() -> sa.Select[tuple[str]]:
-    """From one key to the next along the index, so that their tasks are not looked at."""
+    """A recursive query that goes from one key to the next along the index, so that their tasks are not looked at."""
     parked = sa.and_(tasks.c.parked_as.is_not(None), _QUEUED)
     keys = sa.select(sa.func.min(tasks.c.parked_as).label("key")).where(parked).cte("parked", recursive=True)
     next_key = sa.select(sa.func.min(tasks.c.parked_as)).where(parked, tasks.c.parked_as > keys.c.key)
@@ -83,7 +83,7 @@ _KEYS: Final = _keys()
 
 
 def keys(conn: sa.Connection) -> list[str]:
-    """The keys under which tasks wait."""
+    """Read the keys under which tasks wait."""
     return list(conn.scalars(_KEYS))
 
 
@@ -107,13 +107,13 @@ class SendableTasks:
 
 
 def key_of_task(record: TaskRecord, policy: Policy) -> ModelKey:
-    """What a queued task would be sent as now."""
+    """The key of what a queued task would be sent as now."""
     kind = record.task.kind
     return key_of(kind, sent_model(kind, record.input.params, policy.model_aliases))
 
 
 def open_breakers(conn: sa.Connection, policy: Policy) -> OpenBreakers:
-    """What is held, but for models in whose place this process sends another one."""
+    """Read the open breakers, but for models in whose place this process sends another one."""
     return {key: breaker for key, breaker in breakers.find_open(conn).items() if key.model not in policy.model_aliases}
 
 
@@ -127,8 +127,8 @@ def lock_sendable(
     *,
     oldest: bool,
 ) -> SendableTasks:
-    """As ``lock_next``, without the tasks of what is held, of which the probes that are due go first. Call it under
-    the lock of the limit."""
+    """Lock tasks as ``lock_next``, without those of an open breaker, of which the probes that are due go first. Call it
+    under the lock of the limit."""
     open_by_key = open_breakers(conn, policy)
     moved = _unpark_others(conn, open_by_key, now)
     probes = _lock_probes(conn, open_by_key, policy, now, room)
@@ -149,7 +149,7 @@ def breaker_after(
     policy: Policy,
     named: bool,
 ) -> Breaker | None:
-    """What the outcome of one send makes of the breaker of its kind and model. ``named``: an item of it is known."""
+    """The breaker of a kind and model after the outcome of one send. ``named``: an item of it is known."""
     if isinstance(answer, Accepted) or (isinstance(answer, Unknown) and named):
         return model_breaker.accepted(before, claimed_at, now)
     if isinstance(answer, Refused) and answer.meaning.remedy is Remedy.HOLD_MODEL:
@@ -160,7 +160,7 @@ def breaker_after(
 
 
 def save(conn: sa.Connection, key: ModelKey, before: Breaker | None, after: Breaker | None) -> None:
-    """Write what an outcome made of a breaker, and say so if it opened or closed."""
+    """Save the breaker that an outcome changed, and log that it opened or closed."""
     if after == before:
         return
     breakers.save(conn, key, after)
@@ -172,7 +172,7 @@ def save(conn: sa.Connection, key: ModelKey, before: Breaker | None, after: Brea
 
 
 def overview(conn: sa.Connection, policy: Policy, now: datetime) -> list[dict[str, Any]]:
-    """What is held, for people: why, since when, how many wait, and when the next probe goes."""
+    """Describe what is held, for people: why, since when, how many wait, and when the next probe goes."""
     return [
         {
             "kind": key.kind,
@@ -194,7 +194,7 @@ def next_probe_at(breaker: Breaker, now: datetime) -> datetime | None:
 
 
 def _unpark_others(conn: sa.Connection, open_by_key: OpenBreakers, now: datetime) -> bool:
-    """Make tasks due again that are parked under what is not held (any more)."""
+    """Make tasks due again that are parked under a key whose breaker is not open (any more)."""
     open_keys = {key.text for key in open_by_key}
     room = MOST_MOVED
     for text in keys(conn):
@@ -220,7 +220,7 @@ def _lock_probes(
 def _park(
     conn: sa.Connection, locked: LockedTasks, open_by_key: OpenBreakers, policy: Policy, now: datetime, *, oldest: bool
 ) -> bool:
-    """Park what a claim found of what is held, and what else stands next in the same clients' queues."""
+    """Park the locked tasks of open breakers, and those that stand next in the same clients' queues."""
     waiting = {record.task.id: record for record in _waiting_in(locked.records, open_by_key, policy)}
     clients = dict.fromkeys(None if oldest else record.task.client_name for record in waiting.values())
     for client_name in clients:

@@ -21,7 +21,7 @@ BACKING_OFF: Final = "backing_off"
 
 @dataclass(frozen=True, slots=True)
 class WaitReason:
-    """``until``: when something is tried next; None where nobody knows."""
+    """Why a task waits. ``until``: when something is tried next; None where nobody knows."""
 
     reason: str
     since: datetime | None
@@ -30,7 +30,7 @@ class WaitReason:
 
 @dataclass(frozen=True, slots=True)
 class CurrentHolds:
-    """What is held at one moment."""
+    """The holds and open breakers at one moment."""
 
     hold_state: HoldState
     holds: OpenBreakers
@@ -39,14 +39,14 @@ class CurrentHolds:
 
 
 def read(conn: sa.Connection, policy: Policy, now: datetime) -> CurrentHolds:
-    """What is held now: two statements, without a lock."""
+    """Read the holds and open breakers: two statements, without a lock."""
     return CurrentHolds(
         limits.read(conn)[Limit.SUBMIT].hold_state, model_holds.open_breakers(conn, policy), policy, now
     )
 
 
 def wait_reason_of(record: TaskRecord, waits: CurrentHolds) -> WaitReason | None:
-    """Why a task waits; the first reason that holds."""
+    """Explain why a task waits: the first reason that holds."""
     task, now, hold_state = record.task, waits.now, waits.hold_state
     if task.submission is not Submission.QUEUED:
         return None

@@ -1,4 +1,4 @@
-"""Asking: when a callback is overdue, query the vendor, in full calls, within the rate, one asker an item.
+"""Reconcile: when a callback is overdue, query the vendor, in full calls, within the rate, one asker an item.
 
 A question that fails because of one bad id is halved until the bad one is alone; the others go on.
 """
@@ -51,8 +51,8 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class ClaimResult:
-    """A claimed question, or how many seconds until one may be claimed (None: nothing is due). ``held``: why none
-    may be."""
+    """The result of a claim: a question, or how many seconds until one may be claimed (None: nothing is due). ``held``:
+    why none may be."""
 
     question: Question | None
     wait_s: float | None = None
@@ -60,7 +60,7 @@ class ClaimResult:
 
 
 class Reconciler:
-    """Claims and asks. ``step`` is called by its loop; questions go on beside it."""
+    """Claim and ask. ``step`` is called by its loop; questions go on beside it."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -111,7 +111,7 @@ async def ask(context: Context, db: Database, question: Question, started: float
 
 
 def items_without_answer(question: Question, answer: QueryAnswer) -> tuple[ClaimedItem, ...]:
-    """The items of which an answer says nothing."""
+    """The items of a question of which an answer says nothing."""
     answered = {observation.key for observation in _observations(question, answer)}
     return tuple(item for item in question.items if item.key not in answered)
 
@@ -124,7 +124,7 @@ def is_split(question: Question, answer: QueryAnswer) -> bool:
 
 
 async def _put_off(context: Context, db: Database, question: Question, answer: QueryAnswer, now: datetime) -> None:
-    """Of these items the answer says nothing: ask again."""
+    """Ask again about items of which the answer says nothing."""
     if is_split(question, answer):
         await db.write(split, context, question, now)
     else:
@@ -154,7 +154,7 @@ def apply_answer(
     *,
     skip_locked: bool = False,
 ) -> Effects:
-    """Take what the vendor answered, of each item by itself."""
+    """Apply what the vendor answered, of each item by itself."""
     away = absences(conn, now)
     changes = [Change(now, "query", observations=(observation,), absences=away) for observation in observations]
     return apply(conn, changes, context.rules, skip_locked=skip_locked)
@@ -190,7 +190,8 @@ def claim(
 
 
 def note_in_limits(conn: sa.Connection, context: Context, answer: QueryAnswer, now: datetime) -> None:
-    """What an answer says of asking as such: the key, the rate, the vendor's health. Locks the limits alone."""
+    """Apply to the limits what an answer says of asking as such: the key, the rate, the vendor's health. Locks the
+    limits alone."""
     if limits.read(conn)[Limit.QUERY].hold_state.hold is None and not _holds_back(answer):
         return
     held = limits.lock(conn, limits.ALL)
@@ -223,7 +224,7 @@ def _with_key_rejected(submit: HoldState, now: datetime, detail: str) -> HoldSta
 
 
 def split(conn: sa.Connection, context: Context, question: Question, now: datetime) -> None:
-    """Ask again in halves and at once."""
+    """Split a question in halves that are due at once."""
     store.lock(conn, (), [item.key for item in question.items])
     items.postpone(conn, _halves(context, question, now), question.leased_until)
 
@@ -258,7 +259,7 @@ FAULTY: Final = "query_failed"
 
 
 def fault_in(answer: QueryAnswer) -> tuple[str, str]:
-    """What was wrong with an answer, and what it said."""
+    """What was wrong with an answer, and the vendor's words."""
     match answer:
         case Unanswered():
             return answer.reason, answer.excerpt
@@ -283,8 +284,8 @@ def _next_try(context: Context, claimed: ClaimedItem, now: datetime) -> datetime
 
 
 def _observations(question: Question, answer: QueryAnswer) -> list[Observation]:
-    """What an answer says of the items that were asked about: as they were shown, or as unknown; none where it says
-    nothing of one. What was not asked is passed over."""
+    """The observations that an answer makes of the items that were asked about: as they were shown, or as unknown; none
+    where it says nothing of one. What was not asked is passed over."""
     if isinstance(answer, Unanswered):
         return []
     if isinstance(answer, Spoiled):

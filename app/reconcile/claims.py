@@ -1,4 +1,4 @@
-"""Questions to the vendor as rows: claimed under leases, also before they are due where somebody wants to know now.
+"""Claim questions to the vendor: items under leases, also before they are due where a client wants to know now.
 
 What a permit to ask is spent on is decided by ``claim_in_turn``. Suspects (ids that the vendor did not know, or that
 nobody has seen yet) and refreshes come in any number. Neither is given two permits in a row while something else is
@@ -58,7 +58,7 @@ def claim_requested(
 def claim_unsuspected(
     conn: sa.Connection, now: datetime, soon: datetime, lease_until: datetime, limit: int
 ) -> list[ClaimedItem]:
-    """As ``items.claim_due``, of the items that are no suspects."""
+    """Claim as ``items.claim_due``, of the items that are no suspects."""
     return claim_due(conn, now, soon, lease_until, limit, but=SUSPECT)
 
 
@@ -70,7 +70,7 @@ def is_suspect(conn: sa.Connection, key: ItemKey) -> bool:
 
 
 def unanswered(conn: sa.Connection, last_queried: LastQueried) -> set[ItemKey]:
-    """Which of some items of one family are open, and have had no answer since that of ``last_queried``."""
+    """Read which of some items of one family are open, and have had no answer since that of ``last_queried``."""
     statement = sa.select(items.c.family, items.c.item_id, items.c.last_query_at).where(
         _named(conn, last_queried), items.c.query_due_at.is_not(None)
     )
@@ -78,13 +78,13 @@ def unanswered(conn: sa.Connection, last_queried: LastQueried) -> set[ItemKey]:
 
 
 def _is_open(row: Any, last_queried: LastQueried) -> bool:
-    """Nobody has answered about the item meanwhile."""
+    """Whether nobody has answered about the item meanwhile."""
     return bool(row.last_query_at == last_queried[(row.family, row.item_id)])
 
 
 def put_off(conn: sa.Connection, planned: Mapping[ItemKey, datetime]) -> None:
-    """Go back to the plan: items that were asked about before their time are due again when they would have been.
-    One that is final by now, or that somebody asks about, is left alone."""
+    """Make items that were asked about before their time due again when they would have been. One that is final by now,
+    or that somebody asks about, is left alone."""
     # As every change of several items of a task: under the task's lock, or a callback could meet it half-way.
     store.lock(conn, (), list(planned))
     for (family, item_id), due_at in sorted(planned.items()):
@@ -126,7 +126,7 @@ def _named(conn: sa.Connection, keys: Collection[ItemKey]) -> sa.ColumnElement[A
 
 
 class Permit(StrEnum):
-    """What a permit was spent on."""
+    """What a permit to ask was spent on."""
 
     DUE = "due"
     SUSPECTS = "suspects"

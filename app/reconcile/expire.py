@@ -1,5 +1,5 @@
-"""The clock's story: lapsed leases, unconfirmed submissions, passed deadlines. What time does to each is decided
-in the domain; here the due tasks are found and the change is applied."""
+"""Let time act on tasks: lapsed leases, unconfirmed submissions, passed deadlines. What time does to each is decided in
+the rules; here the due tasks are found and the change is applied."""
 
 from datetime import datetime
 from typing import Final
@@ -17,7 +17,7 @@ BATCH: Final = 100
 
 
 class Expiry:
-    """Lets time act. ``step`` is called by its loop."""
+    """Let time act. ``step`` is called by its loop."""
 
     def __init__(self, context: Context) -> None:
         self._context = context

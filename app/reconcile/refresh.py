@@ -1,4 +1,4 @@
-"""Asking now: a client wants to know how a task is, whether or not a question is due.
+"""Refresh: ask the vendor now, for a client that wants to know how a task is, whether or not a question is due.
 
 A refresh goes through the same door as the reconciler's claim: the rate, the hold, and the lease by which
 no item is asked about by two at once. It needs no reconciler in this process, and works beside any number; what is
@@ -57,7 +57,7 @@ class OpenItem:
 
 @dataclass(frozen=True, slots=True)
 class PendingQuestion:
-    """A question about what is wanted, under way."""
+    """A question for a refresh that is under way."""
 
     question: Question
     answer: asyncio.Task[QueryAnswer | None]
@@ -65,7 +65,7 @@ class PendingQuestion:
 
 
 class Refresher:
-    """Asks the vendor for callers. ``paused`` says when this process's clock is too wrong to ask.
+    """Ask the vendor for clients. ``paused`` says when this process's clock is too wrong to ask.
 
     Of each client one refresh waits for a permit at a time, and the clients come in their order; those of one task
     that come while it is refreshed share what comes of it.
@@ -196,7 +196,7 @@ def _failed(error: BaseException) -> None:
 def _open_items(
     conn: sa.Connection, context: Context, task_id: UUID, client_name: str | None
 ) -> tuple[str, dict[ItemKey, OpenItem]]:
-    """Whose the task is, and what of it can be asked about: what is open while the task has not ended, and what a
+    """Read whose the task is, and what of it can be asked about: what is open while the task has not ended, and what a
     link of has expired. What else is missing of an ended one is the reconciler's to ask for."""
     record = task_rows.find(conn, task_id, client_name)
     if record is None:
@@ -215,7 +215,7 @@ def _open_items(
 
 
 def _settle_again(conn: sa.Connection, context: Context, task_id: UUID) -> Effects:
-    """Plan the questions about a task anew, by what it is."""
+    """Plan the questions about a task anew, by its state."""
     return apply(conn, [Change(context.clock.now(), None, task_id)], context.rules)
 
 

@@ -1,4 +1,4 @@
-"""The clock was set back: what was planned before lies hours ahead, and is planned again.
+"""Plan again what was planned by a clock that has been set back since, and lies hours ahead.
 
 No due time lies further ahead than the longest interval of its kind; one that does was written by the clock as it was.
 It is brought back in small transactions, by whoever comes first, and again by the next one if that one dies.
@@ -33,8 +33,8 @@ Cursor = tuple[datetime, UUID]
 
 
 def replan_questions(conn: sa.Connection, now: datetime, reach: datetime, leased_until: datetime, limit: int) -> int:
-    """Questions that are due later than ``reach`` are due now; those that somebody asks, when that lease ends.
-    Returns how many there were."""
+    """Make questions that are due later than ``reach`` due now; those that somebody asks, when that lease ends. Returns
+    how many there were."""
     table = items_table.c
     far = (
         sa.select(table.family, table.item_id, table.query_leased_until)
@@ -52,7 +52,7 @@ def replan_questions(conn: sa.Connection, now: datetime, reach: datetime, leased
 
 
 def replan_submissions(conn: sa.Connection, now: datetime, reach: datetime, parked: datetime, limit: int) -> int:
-    """Queued tasks that are due later than ``reach`` (parked ones: later than ``parked``) are due now. Returns how
+    """Make queued tasks that are due later than ``reach`` (parked ones: later than ``parked``) due now. Returns how
     many there were."""
     due_at = tasks.c.dispatch_due_at
     too_far = sa.and_(due_at > reach, sa.or_(tasks.c.parked_as.is_(None), due_at > parked))
@@ -65,8 +65,8 @@ def replan_submissions(conn: sa.Connection, now: datetime, reach: datetime, park
 
 
 def replan_notifications(conn: sa.Connection, reaches: Sequence[datetime], limit: int) -> int:
-    """Notifications that are due later than the reach of their number of attempts are due then. Returns how many
-    there were."""
+    """Make notifications that are due later than the reach of their number of attempts due then. Returns how many there
+    were."""
     table = notifications.c
     last = len(reaches) - 1
     for attempts, reach in enumerate(reaches):
@@ -81,7 +81,7 @@ def replan_notifications(conn: sa.Connection, reaches: Sequence[datetime], limit
 
 
 def timers(conn: sa.Connection, after: Cursor | None, limit: int) -> list[Cursor]:
-    """The next tasks that the clock has still to look at, the latest first, each with when."""
+    """Read the next tasks that the clock has still to look at, the latest first, each with when."""
     due_at, task_id = tasks.c.timer_due_at, tasks.c.id
     statement = sa.select(due_at, task_id).where(due_at.is_not(None)).order_by(due_at.desc(), task_id.desc())
     if after is not None:
@@ -99,14 +99,14 @@ log = structlog.get_logger(__name__)
 
 
 class Replanner:
-    """Plans again, some of it at each ``step``, a turn of a loop."""
+    """Plan again, some of it at each ``step``, an iteration of a loop."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._after: Cursor | None = None
 
     async def step(self) -> bool:
-        """Go on for a moment. Whether all is done."""
+        """Plan again for a moment; returns whether all is done. Whether all is done."""
         clock, db = self._context.clock, self._context.loops_db()
         end = clock.monotonic() + TURN_S
         await db.write(_bring_limits_back, self._context, clock.now())

@@ -1,4 +1,4 @@
-"""The routes that have the vendor asked: about items that another system submitted, and now."""
+"""The routes that make the vendor be asked: adopt items that another system submitted, and refresh a task now."""
 
 from typing import Annotated, Final
 

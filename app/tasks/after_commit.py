@@ -72,7 +72,7 @@ def _count_items(ended: Iterable[ItemEnded], now: datetime, most_lag_s: float) -
 
 
 def lag_of(item: Item, now: datetime) -> float | None:
-    """Seconds since the vendor finished an item, by its own ``finished_at``; None if it has told none."""
+    """Seconds since the vendor finished an item, by its own ``finished_at``; None if it named none."""
     finished = item.state.value("finished_at")
     if isinstance(finished, bool) or not isinstance(finished, (int, float)) or finished <= 0:
         return None

@@ -30,8 +30,8 @@ have so many, and to look for such values takes a transaction."""
 
 @dataclass(slots=True)
 class Effects:
-    """What a transaction did. ``results`` matches the changes; None for one whose task is no more, or that was not
-    saved since somebody else was at it."""
+    """What a unit of work did, for what follows its commit. ``results`` matches the changes; None for one whose task is
+    no more, or that was not saved since another transaction was at it."""
 
     results: list[ChangeResult | None] = field(default_factory=list)
     changed: set[UUID] = field(default_factory=set)
@@ -47,7 +47,7 @@ class Effects:
     """Whether files are to be copied."""
 
     def add(self, other: "Effects") -> None:
-        """Add what else was done, but for its results."""
+        """Add the effects of another one, but for its results."""
         self.changed |= other.changed
         self.delay_samples += other.delay_samples
         self.status_changes += other.status_changes
@@ -109,8 +109,8 @@ def load_locked(conn: sa.Connection, changes: Sequence[Change]) -> UnitOfWork:
 def load_parts(
     conn: sa.Connection, changes: Sequence[Change], digests: Sequence[bytes] = (), *, wait: bool = False
 ) -> list[tuple[UnitOfWork, list[int]]]:
-    """The same without locks (``wait``: with them), in parts that have no task and no item in common; with each part
-    the places of its changes. ``digests``: of the callbacks that the changes are, in their order."""
+    """Load without locks (``wait``: with them), in parts that have no task and no item in common; with each part the
+    indexes of its changes. ``digests``: of the callbacks that the changes are, in their order."""
     named = _keys_of(changes)
     if wait:
         store.lock(conn, *named)
@@ -133,14 +133,14 @@ def load_parts(
 
 
 class _Parts:
-    """Which names belong together (union-find). ``added``: of each set of names one."""
+    """Find which names belong together (union-find). ``added``: of each set of names one."""
 
     def __init__(self) -> None:
         self.added: list[object] = []
         self._above: dict[object, object] = {}
 
     def add(self, names: Sequence[object]) -> None:
-        """These belong together."""
+        """Join these names."""
         first = names[0]
         self.added.append(first)
         for name in names:
@@ -148,20 +148,20 @@ class _Parts:
                 self._above[top] = whole
 
     def of(self, name: object) -> object:
-        """The one name by which the part of this one is known."""
+        """Find the one name that stands for the part of this one."""
         while (above := self._above.get(name)) is not None:
             name = above
         return name
 
 
 def _keys_of(changes: Sequence[Change]) -> tuple[set[UUID], set[tuple[str, str]]]:
-    """The tasks and items that changes name."""
+    """The ids of tasks and the keys of items that changes name."""
     keys = {observation.key for change in changes for observation in change.observations}
     return {change.task_id for change in changes if change.task_id is not None}, keys
 
 
 def _distribute(rows: store.Rows, part_of: Callable[[UUID], UnitOfWork]) -> None:
-    """Put each task with its items into the part that is its."""
+    """Put each task with its items into its part."""
     for task, revision in zip(rows.tasks, rows.task_revisions, strict=True):
         unit = part_of(task.id)
         unit.loaded.add_task(task)
@@ -196,9 +196,10 @@ def save_locked(conn: sa.Connection, unit: UnitOfWork, rules: Rules) -> None:
 def save_parts(
     conn: sa.Connection, parts: Sequence[UnitOfWork], rules: Rules, *, in_one_statement: bool = False
 ) -> list[bool]:
-    """Save each part that nobody else has changed since it was loaded, and nobody holds: its rows of the log, what has
-    changed, and the notifications of it; large values that nothing refers to any more go. Returns which were saved.
-    ``in_one_statement``: there is no transaction around it, and parts that need further ones are not saved."""
+    """Save each part that nobody else has changed since it was loaded, and nobody holds: its rows of the log, its
+    changed rows, and its notifications; large values that nothing refers to any more are deleted. Returns which were
+    saved. ``in_one_statement``: there is no transaction around it, and parts that need further statements are not
+    saved."""
     rows = [_part_to_save(unit, rules) for unit in parts]
     needs_transaction = [_needs_transaction(unit.loaded) for unit in parts]
     without_transaction = in_one_statement and dialect.is_postgresql(conn)
@@ -212,7 +213,7 @@ def save_parts(
 
 
 def _needs_transaction(loaded: Loaded) -> bool:
-    """Whether something has to be deleted too."""
+    """Whether something has to be deleted too, which takes further statements."""
     flooded = (loaded.tasks[loaded.items[key].task_id].stored_bodies >= MOST_TO_LEAVE for key in loaded.superseded)
     return bool(loaded.removed or timeline.overfull(_tasks_to_save(loaded)) or any(flooded))
 

@@ -1,4 +1,4 @@
-"""Items: who owns them, what is known of them, and when to ask about them."""
+"""The rows of items: read by owner, claimed for questions under leases, and their large values."""
 
 from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class ClaimedItem:
 
 
 def owners(conn: sa.Connection, keys: Collection[ItemKey]) -> dict[ItemKey, UUID]:
-    """Which task each item belongs to, read without a lock."""
+    """Read which task each item belongs to, without a lock."""
     wanted = set(keys)
     table, families, ids = items.c, {key[0] for key in wanted}, {key[1] for key in wanted}
     named = dialect.any_of(conn, table.family, sorted(families)), dialect.any_of(conn, table.item_id, sorted(ids))
@@ -50,7 +50,7 @@ def any_named(conn: sa.Connection, task_ids: Sequence[UUID]) -> bool:
 
 
 def values_of(conn: sa.Connection, some: Iterable[Item], fields: Container[str] | None = None) -> dict[str, Any]:
-    """The large values of items as their states name them, by digest: of some fields, or (None) of all."""
+    """Read the large values of items as their states name them, by digest: of some fields, or (None) of all."""
     keys = {
         (*item.key, digest)
         for item in some
@@ -67,8 +67,8 @@ def values_of(conn: sa.Connection, some: Iterable[Item], fields: Container[str] 
 
 
 def drop_old_values(conn: sa.Connection, some: Iterable[Item], kept: Collection[str]) -> None:
-    """Keep of items' large values those that their states name, and those of these digests. Under the locks of their
-    tasks."""
+    """Delete the large values of items but for those that their states name, and those of these digests. Under the
+    locks of their tasks."""
     for item in some:
         table, named = item_values.c, {*kept, *(held[1] for held in item.state.large.values())}
         own = sa.and_(table.family == item.family, table.item_id == item.item_id)
@@ -76,7 +76,7 @@ def drop_old_values(conn: sa.Connection, some: Iterable[Item], kept: Collection[
 
 
 def find_owners(conn: sa.Connection, item_id: str) -> list[UUID]:
-    """The tasks that hold an item of this id, of any family."""
+    """Read the tasks that own an item of this id, of any family."""
     return list(conn.scalars(sa.select(items.c.task_id).where(items.c.item_id == item_id).order_by(items.c.family)))
 
 
@@ -127,7 +127,7 @@ _LEASE: Final = (
 
 
 def unleased(now: datetime) -> sa.ColumnElement[bool]:
-    """Nobody asks about the item now."""
+    """The condition that nobody asks about the item now."""
     return sa.or_(items.c.query_leased_until.is_(None), items.c.query_leased_until <= now)
 
 

@@ -32,7 +32,7 @@ def add(conn: sa.Connection, counts: Mapping[tuple[str, int, int], int], most: i
 
 
 def load(conn: sa.Connection) -> dict[Stage, dict[int, int]]:
-    """All counts: by (kind, stage), then by bucket."""
+    """Read all counts: by (kind, stage), then by bucket."""
     found: dict[Stage, dict[int, int]] = {}
     for row in conn.execute(sa.select(delays)):
         found.setdefault((row.kind, row.stage), {})[row.bucket] = row.n
@@ -51,8 +51,8 @@ FLUSH_S = 10.0
 
 
 class Delays:
-    """What this process has learned and heard of the others' learning. Losing the last seconds' samples in a
-    crash costs nothing but them."""
+    """The learned delays: this process's samples, and the counts of all processes. Losing the last seconds' samples in
+    a crash costs nothing but them."""
 
     def __init__(self) -> None:
         self._pending: Counter[tuple[str, int, int]] = Counter()
@@ -77,7 +77,7 @@ class Delays:
         return usual_range_s(self._counts.get((kind, 0), {}))
 
     def longest_s(self) -> float:
-        """The longest of all these times."""
+        """The longest of all overdue times."""
         learned = [self.overdue_s(kind, stage) for kind, stage in self._counts]
         return max([*learned, *(max(kind.overdue_s, LEAST_OVERDUE_S) for kind in KINDS.values())])
 

@@ -1,4 +1,4 @@
-"""The rows of the outbox, written in the transaction of the change that they tell of: one for each milestone.
+"""The rows of the outbox, written in the transaction of the change that they report: one for each milestone.
 
 What a client is told is frozen there as a snapshot: the task and its items as the change left them. What never
 changes (params, metadata, a large value under its digest) is not copied, but read when the notification is sent; so
@@ -29,7 +29,8 @@ class NotificationStatus(StrEnum):
 
 
 def receiver_of(client_name: str, origin: str) -> str:
-    """Who has places of its own: a client at one origin (scheme, host and port of its URL)."""
+    """The name of a receiver, which has its own share of places: a client at one origin (scheme, host and port of its
+    URL)."""
     return f"{client_name}\n{origin}"
 
 
@@ -49,7 +50,7 @@ def new_row(
 
 
 def snapshots_of(conn: sa.Connection, task_ids: Collection[UUID]) -> list[Any]:
-    """The snapshots of all notifications of some tasks."""
+    """Read the snapshots of all notifications of some tasks."""
     if not task_ids:
         return []
     table = notifications.c
@@ -80,7 +81,7 @@ def new_rows(loaded: Loaded, rules: Rules) -> list[Row]:
 
 
 def named_digests(conn: sa.Connection, task_ids: Collection[UUID]) -> set[str]:
-    """The large values that notifications of some tasks are made of, by digest."""
+    """Read which large values notifications of some tasks are made of, by digest."""
     return {
         digest
         for snapshot in snapshots_of(conn, task_ids)

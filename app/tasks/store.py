@@ -1,4 +1,5 @@
-"""The rows of the state: loaded by whoever changes it, and saved unless somebody else has changed them since.
+"""Load and save the rows of the state under optimistic locking: they are saved unless somebody else has changed them
+since.
 
 This is optimistic locking, with the version that PostgreSQL itself gives each row (``xmin``): what is loaded is not
 locked, and what is saved is held against the versions that were loaded. ``load`` and ``save`` are one statement each,
@@ -35,8 +36,8 @@ ItemKey = tuple[str, str]
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """A callback that is in the log already: of its first copy, when it came and what became of it. ``hex_digest``: as
-    PostgreSQL writes bytes in JSON."""
+    """What the inbound log holds of a callback that is known: when its first copy came, and its disposition.
+    ``hex_digest``: as PostgreSQL writes bytes in JSON."""
 
     hex_digest: str = msgspec.field(name="digest")
     received_at: datetime
@@ -151,7 +152,7 @@ def load(
 
 
 def items_of(conn: sa.Connection, task_ids: Collection[UUID]) -> list[Item]:
-    """All items of some tasks, by task, in the order in which they were named."""
+    """Read all items of some tasks, by task, in the order in which they were named."""
     if not task_ids:
         return []
     if dialect.is_postgresql(conn):
@@ -174,7 +175,7 @@ def _names(task_ids: Collection[UUID], item_keys: Collection[ItemKey]) -> tuple[
 
 
 def task_of(facts: Row, failure: dict[str, Any] | None) -> Task:
-    """A task from the values of its facts; ``failure`` as JSON has it."""
+    """Make a task of the values of its facts; ``failure`` as JSON has it."""
     task = Task(*facts)
     task.submission = Submission(task.submission)
     task.status = TaskStatus(task.status)
@@ -270,8 +271,8 @@ def _text(chosen: tuple[Write, ...]) -> str:
 
 
 def rehearse(conn: sa.Connection) -> None:
-    """Load nothing and save nothing, on PostgreSQL: it makes and keeps the two statements of an everyday group of
-    callbacks on this connection, which takes longer than to carry them out."""
+    """Prepare the two statements of an everyday group of callbacks on this connection, on PostgreSQL: load nothing,
+    save nothing. That takes longer than to carry them out."""
     if dialect.is_postgresql(conn):
         dialect.fetch_on_postgresql(conn, _LOAD, ([], [], [], []))
         _save_on_postgresql(conn, [])

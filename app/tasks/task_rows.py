@@ -1,4 +1,4 @@
-"""The rows of tasks: claimed, found and listed by stories. Every function runs in its caller's transaction."""
+"""The rows of tasks: found, listed, counted and claimed. Every function runs in its caller's transaction."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ changing_of: Final = attrgetter("id", *CHANGING_FACTS)
 
 @dataclass(frozen=True, slots=True)
 class TaskInput:
-    """What the client sent with a task, which nothing changes afterwards."""
+    """The client's part of a task, which nothing changes afterwards."""
 
     params: dict[str, Any]
     metadata: dict[str, Any]
@@ -64,20 +64,20 @@ def new_row(task: Task, given: TaskInput | None = None) -> Row:
 
 
 def give(conn: sa.Connection, ids: Sequence[UUID], client_name: str) -> None:
-    """Make locked tasks this client's."""
+    """Give locked tasks to this client."""
     if ids:
         conn.execute(tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids))).values(client_name=client_name))
 
 
 def delete(conn: sa.Connection, ids: Iterable[UUID]) -> None:
-    """Remove tasks with their items and timelines."""
+    """Delete tasks with their items and timelines."""
     doomed = sorted(set(ids))
     if doomed:
         conn.execute(tasks.delete().where(dialect.any_of(conn, tasks.c.id, doomed)))
 
 
 def find(conn: sa.Connection, task_id: UUID, client_name: str | None) -> TaskRecord | None:
-    """One task, if it is this client's (None: anybody's)."""
+    """Read one task, if it is this client's (None: anybody's)."""
     statement = sa.select(tasks).where(tasks.c.id == task_id)
     if client_name is not None:
         statement = statement.where(tasks.c.client_name == client_name)
@@ -86,33 +86,33 @@ def find(conn: sa.Connection, task_id: UUID, client_name: str | None) -> TaskRec
 
 
 def find_many(conn: sa.Connection, ids: Sequence[UUID]) -> list[TaskRecord]:
-    """Some tasks, in the order of ``ids``; those that do not exist are left out."""
+    """Read some tasks, in the order of ``ids``; those that do not exist are left out."""
     rows = conn.execute(sa.select(tasks).where(dialect.any_of(conn, tasks.c.id, list(ids)))).all()
     found = {row.id: record_of(row) for row in rows}
     return [found[task_id] for task_id in ids if task_id in found]
 
 
 def inputs_of(conn: sa.Connection, ids: Collection[UUID]) -> dict[UUID, TaskInput]:
-    """What clients sent with some tasks."""
+    """Read what clients sent with some tasks."""
     columns = (tasks.c.id, tasks.c.params, tasks.c.metadata_, tasks.c.reference, tasks.c.retry_of)
     rows = conn.execute(sa.select(*columns).where(dialect.any_of(conn, tasks.c.id, list(ids)))) if ids else ()
     return {row.id: TaskInput(row.params, row.metadata_, row.reference, row.retry_of) for row in rows}
 
 
 def submissions_of(conn: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, tuple[UUID | None, Submission]]:
-    """Of some tasks the last attempt to send, and what became of it."""
+    """Read of some tasks the last attempt to send, and its outcome."""
     columns = (tasks.c.id, tasks.c.submit_id, tasks.c.submission)
     rows = conn.execute(sa.select(*columns).where(dialect.any_of(conn, tasks.c.id, list(ids)))) if ids else ()
     return {row.id: (row.submit_id, Submission(row.submission)) for row in rows}
 
 
 def traceparent_of(conn: sa.Connection, task_id: UUID) -> str | None:
-    """The trace that a task belongs to."""
+    """Read the trace that a task belongs to."""
     return conn.scalar(sa.select(tasks.c.traceparent).where(tasks.c.id == task_id))
 
 
 def list_page(conn: sa.Connection, filters: TaskFilters, limit: int) -> list[TaskRecord]:
-    """The newest tasks that match, at most ``limit``: keyset by id, which is by time."""
+    """Read the newest tasks that match, at most ``limit``: keyset pagination by id, which is by time."""
     statement = sa.select(tasks).order_by(tasks.c.id.desc()).limit(limit)
     equal = {"client_name": filters.client_name, "kind": filters.kind, "reference": filters.reference}
     for name, value in equal.items():
@@ -142,7 +142,7 @@ _ANY_QUEUED: Final = sa.select(sa.exists().where(tasks.c.dispatch_due_at.is_not(
 
 
 def any_queued(conn: sa.Connection) -> bool:
-    """Whether any task is queued, due or parked."""
+    """Read whether any task is queued, due or parked."""
     return bool(conn.scalar(_ANY_QUEUED))
 
 
@@ -161,7 +161,8 @@ def lock_queued(conn: sa.Connection, now: datetime, limit: int, client_name: str
 
 
 def _waiting() -> sa.Select[Any]:
-    """From one client to the next along the index, so that their tasks are not looked at; each with its oldest."""
+    """A recursive query that goes from one client to the next along the index, so that their tasks are not looked at;
+    each with its oldest."""
     queued = tasks.c.dispatch_due_at.is_not(None)
     first = sa.select(sa.func.min(tasks.c.client_name).label("client_name")).where(queued)
     found = first.cte("waiting", recursive=True)
@@ -177,19 +178,19 @@ _WAITING: Final = _waiting()
 
 
 def waiting(conn: sa.Connection, now: datetime) -> list[str]:
-    """The clients that have a queued task that is due."""
+    """Read the clients that have a queued task that is due."""
     rows = conn.execute(_WAITING)
     return [row.client_name for row in rows if row.oldest_at is not None and row.oldest_at <= now]
 
 
 def note_claimed(conn: sa.Connection, ids: Sequence[UUID], key_id: str) -> None:
-    """Note which callback secret signs the URLs of tasks that are sent now; none of them is parked any more."""
+    """Update tasks that are sent now: which callback secret signs their URLs, and that none is parked any more."""
     these = tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids)))
     conn.execute(these.values(callback_key_id=key_id, parked_as=None))
 
 
 def due_timers(conn: sa.Connection, now: datetime, limit: int) -> list[UUID]:
-    """Tasks that the clock has to look at, the most overdue first."""
+    """Read tasks whose timer is due, the most overdue first."""
     statement = (
         sa.select(tasks.c.id).where(tasks.c.timer_due_at <= now).order_by(tasks.c.timer_due_at, tasks.c.id).limit(limit)
     )
@@ -204,13 +205,14 @@ _IN_FLIGHT: Final = (
 
 
 def in_flight(conn: sa.Connection, now: datetime) -> dict[str, int]:
-    """How many tasks of each client the vendor may have. Ask in a statement of its own, after the lock on the
+    """Count the tasks of each client that the vendor may have. Ask in a statement of its own, after the lock on the
     limit."""
     return {row.name: row.n for row in conn.execute(_IN_FLIGHT, {"now": now})}
 
 
 def count_open_signed_otherwise(conn: sa.Connection, key_ids: Iterable[str]) -> int:
-    """Open tasks whose callback URL was signed with a secret that is not among these (0–1000, counted no further)."""
+    """Count open tasks whose callback URL was signed with a secret that is not among these (0–1000, counted no
+    further)."""
     open_tasks = (
         sa.select(tasks.c.id)
         .where(tasks.c.timer_due_at.is_not(None), tasks.c.callback_key_id.not_in(list(key_ids)))
@@ -220,6 +222,6 @@ def count_open_signed_otherwise(conn: sa.Connection, key_ids: Iterable[str]) -> 
 
 
 def record_of(row: Any) -> TaskRecord:
-    """A task as it is stored, from a row with all columns."""
+    """Make a task record of a row with all columns."""
     given = TaskInput(row.params, row.metadata_, row.reference, row.retry_of)
     return TaskRecord(task_of([getattr(row, name) for name in FACTS], row.failure), given)

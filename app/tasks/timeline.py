@@ -19,7 +19,7 @@ _FIRST: Final = MOST_ENTRIES // 2
 
 @dataclass(frozen=True, slots=True)
 class StoredEntry:
-    """One stored entry. ``version`` is the task's after it."""
+    """One stored entry of a timeline. ``version`` is the task's after it."""
 
     seq: int
     at: datetime
@@ -54,7 +54,7 @@ def thin_out(conn: sa.Connection, full: Iterable[Task]) -> None:
 
 
 def of_task(conn: sa.Connection, task_id: UUID, after_seq: int = 0, *, limit: int) -> list[StoredEntry]:
-    """What happened to a task, oldest first, at most ``limit``."""
+    """Read the entries of a task, oldest first, at most ``limit``."""
     statement = (
         sa.select(timeline)
         .where(timeline.c.task_id == task_id, timeline.c.seq > after_seq)
@@ -65,6 +65,6 @@ def of_task(conn: sa.Connection, task_id: UUID, after_seq: int = 0, *, limit: in
 
 
 def newest_at(conn: sa.Connection) -> datetime | None:
-    """When the last thing happened to any task."""
+    """Read when the last entry of any task was made."""
     at: datetime | None = conn.scalar(sa.select(sa.func.max(timeline.c.at)))
     return at
