@@ -49,8 +49,8 @@ class Lane(IntEnum):
 
 
 class ChannelListener(Protocol):
-    """A connection on which one hears what other processes announce. ``open`` and ``check`` (that it is still good)
-    raise ``Unavailable``. Where it is not ``is_possible`` nothing is ever heard."""
+    """A connection that receives what other processes announce. ``open`` and ``check`` (that it is still good) raise
+    ``Unavailable``. Where it is not ``is_possible`` nothing is ever heard."""
 
     @property
     def is_possible(self) -> bool: ...
@@ -84,7 +84,7 @@ class Backend(Protocol):
 
 
 class StaleRead(Exception):
-    """Raised inside a transaction whose reading is stale: it is rolled back and run again."""
+    """Raised inside a transaction whose reads are stale: it is rolled back and run again."""
 
 
 class Database:
@@ -149,8 +149,8 @@ class Database:
     def listener(
         self, channel: str, on_payload: Callable[[str], None], on_lost: Callable[[], None]
     ) -> ChannelListener | None:
-        """A way to hear what other processes announce on a channel, not yet open; None where there are no others.
-        ``on_payload`` gets each payload, ``on_lost`` is called when the connection ends."""
+        """Make a listener on a channel, not yet open; None where there are no other processes. ``on_payload`` gets each
+        payload, ``on_lost`` is called when the connection ends."""
         return self._backend.listener(channel, on_payload, on_lost)
 
     async def close(self) -> None:

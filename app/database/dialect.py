@@ -32,14 +32,15 @@ def locked(statement: sa.Select[Any], *, of: sa.Table, skip: bool) -> sa.Select[
 
 
 def any_of(conn: sa.Connection, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
-    """``column`` is one of the values: an array on PostgreSQL, so that any number of them is one prepared statement."""
+    """The condition that ``column`` is one of the values: an array on PostgreSQL, so that any number of them is one
+    prepared statement."""
     if is_postgresql(conn):
         return column == sa.any_(sa.literal(list(values), postgresql.ARRAY(column.type)))
     return column.in_(values)
 
 
 def insert(conn: sa.Connection, table: sa.Table) -> Any:
-    """An insert that knows ``ON CONFLICT``."""
+    """Make an insert that knows ``ON CONFLICT``."""
     return postgresql.insert(table) if is_postgresql(conn) else sqlite.insert(table)
 
 
@@ -126,7 +127,7 @@ def _to_sqlite(type_: sa.types.TypeEngine[Any], sqlite_dialect: sa.Dialect) -> C
 
 
 def _text_of(at: datetime) -> str:
-    """As SQLAlchemy writes a time, at a fifth of its price: a row has a dozen."""
+    """Format a time as SQLAlchemy does, at a fifth of its price: a row has a dozen."""
     if at.tzinfo is not UTC:
         if at.tzinfo is None:
             raise ValueError("a naive time cannot be stored")

@@ -1,4 +1,4 @@
-"""Why a database cannot be used, in words: a fault of the database, of its file, or of the way to it, and none of a
+"""Explain why a database cannot be used: faults of the database, of its file, or of the way to it, and none of a
 statement or its data."""
 
 import socket
@@ -59,8 +59,8 @@ def violated_constraint(error: sa.exc.DBAPIError) -> str | None:
 
 
 def why_away(error: BaseException) -> str | None:
-    """What is wrong with the database itself (away, full, locked for too long), safe to show to anybody; None for
-    any other fault."""
+    """Explain what is wrong with the database itself (away, full, locked for too long), safe to show to anybody; None
+    for any other fault."""
     import asyncpg
 
     state = sqlstate(error)
@@ -80,8 +80,8 @@ def why_away(error: BaseException) -> str | None:
 
 
 def unavailable(error: BaseException, place: str) -> Unavailable | None:
-    """What to raise for an error that is a fault of the database itself; None for any other. Who runs the gateway is
-    told which database it is, and what the driver says of it; nobody else is."""
+    """Make ``Unavailable`` of an error that is a fault of the database itself; None for any other. Who runs the gateway
+    is told which database it is, and what the driver says of it; nobody else is."""
     reason = why_away(error)
     if reason is None:
         return None

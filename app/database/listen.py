@@ -1,4 +1,4 @@
-"""PostgreSQL's LISTEN and NOTIFY: what one process announces, the others hear at once.
+"""PostgreSQL's LISTEN and NOTIFY: what one process announces reaches the others at once.
 
 Only a hint: what is announced while nobody listens is gone, so listeners also look at the tables.
 """

@@ -1,5 +1,5 @@
-"""What the URL of a PostgreSQL asks for, in the driver's words: those of libpq's parameters that can be kept. What
-cannot is refused by its name, since a connection that is not as secure as it was to be looks like any other."""
+"""Read the URL of a PostgreSQL into the driver's arguments: those of libpq's parameters that can be kept. What cannot
+is refused by its name, since a connection that is not as secure as it was to be looks like any other."""
 
 import os
 import ssl
@@ -41,7 +41,7 @@ class Target:
 
 
 def read_url(url: sa.URL) -> Target:
-    """Raises ``InvalidRequest``, which names the parameter and holds no value."""
+    """Read the URL. Raises ``InvalidRequest``, which names the parameter and holds no value."""
     parts: dict[str, Any] = url.translate_connect_args(username="user")
     if url.host is not None:
         # As libpq has it, a host with slashes is the folder of a socket.
@@ -93,7 +93,7 @@ def _read(name: str, value: str) -> Any:
 
 
 def _tls(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """What is said of TLS, checked as a whole."""
+    """Check what the URL asks of TLS, as a whole."""
     tls = {name: parameters[name] for name in _TLS_NAMES if name in parameters}
     mode = parameters.get("sslmode", parameters.get("ssl"))
     if mode is not None:

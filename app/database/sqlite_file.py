@@ -1,5 +1,4 @@
-"""The files of a SQLite database: which they are, whether they are still the ones that were opened, and who may serve
-them.
+"""Watch the files of a SQLite database: whether they are still the ones that were opened, and who may serve them.
 
 SQLite does not notice that a file which it has open was removed or replaced. It goes on writing where nobody will
 look again, and says that all is well.
@@ -29,8 +28,8 @@ Identity = tuple[int, int]
 
 
 class State(Enum):
-    """Of the files at their paths, as against those that are open. ``LOG_GONE``: the file is the same; its log or the
-    index was removed, and nobody has made another. ``LOST``: anything else."""
+    """The state of the files at their paths, compared with those that are open. ``LOG_GONE``: the file is the same; its
+    log or the index was removed, and nobody has made another. ``LOST``: anything else."""
 
     SAME = "same"
     LOG_GONE = "its log was removed"
@@ -38,7 +37,7 @@ class State(Enum):
 
 
 class OpenFiles:
-    """What the connections of this process have open. Used by all its threads."""
+    """The files that the connections of this process have open. Used by all its threads."""
 
     def __init__(self, url: sa.URL) -> None:
         self._path = Path(place_of(url))
@@ -48,7 +47,8 @@ class OpenFiles:
         self._same_at = 0.0
 
     def before_opening(self) -> None:
-        """Raises ``UnsuitableDatabase``, and ``Unavailable`` where another file than before would be opened."""
+        """Check the files before a connection opens them. Raises ``UnsuitableDatabase``, and ``Unavailable`` where
+        another file than before would be opened."""
         if self._opened is not None:
             self.require_same()
         elif self._path.exists() and self._path.stat().st_nlink > 1:
@@ -58,7 +58,8 @@ class OpenFiles:
             )
 
     def note(self) -> None:
-        """A connection has opened the files. Raises ``Unavailable`` if they are not those of the one before."""
+        """Note that a connection has opened the files. Raises ``Unavailable`` if they are not those of the one
+        before."""
         if self._opened is not None:
             self.require_same()
             return
@@ -69,12 +70,12 @@ class OpenFiles:
             self._opened = tuple(one for one in identities if one is not None)
 
     def forget(self) -> None:
-        """All connections are closed."""
+        """Note that all connections are closed."""
         self._opened = None
 
     def state(self, *, fresh_s: float = 0.0) -> State:
-        """Look, which takes some microseconds, unless they were the same so short a time ago. What changes is
-        logged."""
+        """Look at the files, which takes some microseconds, unless they were the same so short a time ago. What changes
+        is logged."""
         now, opened = time.monotonic(), self._opened
         if opened is None or now - self._same_at < fresh_s:
             return State.SAME
@@ -91,7 +92,7 @@ class OpenFiles:
         return state
 
     def require_same(self, *, fresh_s: float = 0.0) -> None:
-        """Raises ``Unavailable`` unless the files are the same still."""
+        """Check that the files are the same still. Raises ``Unavailable``."""
         state = self.state(fresh_s=fresh_s)
         if state is not State.SAME:
             reason = f"its file is not the one that was opened: {state.value}"
@@ -145,7 +146,7 @@ class FileLock:
 
 
 def place_of(url: sa.URL) -> str:
-    """Which file it is, for who runs the gateway."""
+    """The path of the file, for who runs the gateway."""
     return str(Path(str(url.database)).absolute())
 
 

@@ -88,7 +88,7 @@ _counter: Final = lru_cache(metrics.drift.labels)
 
 
 class Drift:
-    """Gathers the drift that this process saw until the next flush. ``redact``: names come from outside too.
+    """Gather the drift that this process saw until the next flush. ``redact``: names come from outside too.
     ``kept_days``: what was not seen for so long is deleted, 0: never."""
 
     def __init__(self, redact: Callable[[str], str], kept_days: float) -> None:

@@ -1,4 +1,4 @@
-"""Time in which the gateway could ask. Waits that end in a verdict count only that.
+"""Availability: the time in which the gateway could ask. Waits that end in a verdict count only that.
 
 While no process runs, all of them are frozen or the database is away, nobody can ask the vendor; and a clock that is
 set forward lets no time pass at all. Each worker gives a sign of life every few seconds, in a row that all replicas
@@ -34,8 +34,8 @@ Absences = tuple[Absence, ...]
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A sign of life of one process. ``last_at``: when it gave its last one; ``stepped_s``: by how much its clock has
-    been set forward since (below 0: back)."""
+    """A heartbeat of one worker. ``last_at``: when it gave its last one; ``stepped_s``: by how much its clock has been
+    set forward since (below 0: back)."""
 
     at: datetime
     last_at: datetime | None = None
@@ -44,8 +44,8 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """``beat_at``: the last sign of life of any worker. ``went_back_at``: the clock was set back, and what had been
-    planned before is still to be looked at."""
+    """When the vendor could be asked. ``beat_at``: the last heartbeat of any worker. ``went_back_at``: the clock was
+    set back, and what had been planned before is still to be looked at."""
 
     beat_at: datetime | None = None
     absences: Absences = ()
@@ -59,7 +59,7 @@ class Availability:
 
 
 def beat(before: Availability, sign: Heartbeat) -> Availability:
-    """Take a sign of life."""
+    """Apply a heartbeat."""
     now, beat_at = sign.at, before.beat_at
     if beat_at is not None and beat_at > later(now, BACK_S):
         return Availability(now, _up_to(before.absences, now), went_back_at=now)
@@ -78,7 +78,7 @@ def _up_to(absences: Iterable[Absence], now: datetime) -> Absences:
 
 
 def absent_s(absences: Sequence[Absence], since: datetime, *, jumped_only: bool = False) -> float:
-    """Seconds since a time in which nobody could ask; or only those by which the clock was set forward."""
+    """Sum the seconds since a time in which nobody could ask; or only those by which the clock was set forward."""
     if not absences:
         return 0.0
     return sum(

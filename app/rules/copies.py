@@ -1,4 +1,4 @@
-"""Which result files are to be copied into the archive, and what has become of each copy."""
+"""Plan which result files are copied into the archive, and note the outcome of each copy."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -21,7 +21,7 @@ RETENTION: Final = "retention"
 
 
 class CopyResult(msgspec.Struct, frozen=True):
-    """What has become of the copy of one artifact."""
+    """The outcome of copying one artifact."""
 
     family: str
     item_id: str
@@ -30,8 +30,8 @@ class CopyResult(msgspec.Struct, frozen=True):
 
 
 def plan_copies(loaded: Loaded, task: Task, shape: Shape, at: datetime) -> None:
-    """Have each file of a task copied that has become ready, and each anew of which a new link came while it was not
-    kept. A stream is not kept: it is for the minutes until its file is there."""
+    """Plan a copy of each file of a task that has become ready, and another of each of which a new link came while it
+    was not kept. A stream is not kept: it is for the minutes until its file is there."""
     for item in loaded.items_of(task):
         for artifact in shape.artifacts:
             if not artifact.lasts or (ready := ready_artifact(artifact, item.state)) is None:
@@ -52,7 +52,8 @@ def plan_copies(loaded: Loaded, task: Task, shape: Shape, at: datetime) -> None:
 
 
 def note_asked(item: Item) -> None:
-    """The vendor was asked about an item: whoever waits for a new link has it now, or asks again after the next try."""
+    """Note that the vendor was asked about an item: whoever waits for a new link has it now, or asks again after the
+    next try."""
     if wants_link(item):
         item.copies = {
             name: replace(copy, reason=None) if copy.status is CopyStatus.PENDING else copy
@@ -61,7 +62,7 @@ def note_asked(item: Item) -> None:
 
 
 def note_copy(loaded: Loaded, result: CopyResult) -> dict[str, Any] | None:
-    """Note what has become of a copy. Returns the note for the timeline, None where the item is not there any more."""
+    """Note the outcome of a copy. Returns the note for the timeline, None where the item is not there any more."""
     item = loaded.items.get((result.family, result.item_id))
     if item is None:
         return None

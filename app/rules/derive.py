@@ -1,4 +1,4 @@
-"""A task derived from its facts and its items: status, times, what is due when, and what a client can see."""
+"""Derive a task from its facts and its items: status, times, what is due when, and what a client can see."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -36,15 +36,15 @@ _NOT_TAKEN: Final = (
 
 
 def visible_state(loaded: Loaded, task: Task, rules: Rules) -> VisibleState:
-    """What the task shows as it is loaded."""
+    """The visible state of a task as it is loaded."""
     return VisibleState(task, _progress_of_items(loaded, task, rules))
 
 
 def derive(
     loaded: Loaded, task: Task, at: datetime, rules: Rules, absences: Absences | None = ()
 ) -> tuple[VisibleState, bool]:
-    """Bring everything derived of a task up to its facts. Returns what it shows then, and whether it expired now.
-    Without ``absences`` it does not expire."""
+    """Derive a task anew; returns its visible state then, and whether it expired now. Returns what it shows then, and
+    whether it expired now. Without ``absences`` it does not expire."""
     policy = rules.policy
     _note_possession(task, loaded.items_of(task), at, policy)
     progress_of_items = _progress_of_items(loaded, task, rules)
@@ -75,7 +75,8 @@ def _progress_of_items(loaded: Loaded, task: Task, rules: Rules) -> ItemsProgres
 
 
 def _ended_by(loaded: Loaded, task: Task, item: Item, progress: Progress, rules: Rules) -> EndedBy:
-    """What made an item final, told by who spoke of it last and by whether a callback was due when we asked."""
+    """What made an item final, by the source of the last observation and by whether a callback was due when we
+    asked."""
     if progress.unknown_to_vendor:
         return EndedBy.DENIED
     if loaded.sources.get(item.key) is not Source.QUERY:
@@ -90,8 +91,8 @@ def _ended_by(loaded: Loaded, task: Task, item: Item, progress: Progress, rules:
 
 
 def _note_possession(task: Task, items: list[Item], at: datetime, policy: Policy) -> None:
-    """An item is known: the vendor has the task, and its deadline runs. An item that turned out to be another
-    task's proves nothing: the task is as if it had never been named."""
+    """Note that the vendor has the task, since an item is known: its deadline runs. An item that turned out to be
+    another task's proves nothing: the task is as if it had never been named."""
     if not items:
         if task.submission in _NOT_TAKEN:
             task.submitted_at = task.expired_at = task.playable_at = None
@@ -107,8 +108,8 @@ def _note_possession(task: Task, items: list[Item], at: datetime, policy: Policy
 
 
 def _expire(task: Task, progress_of_items: ItemsProgress, at: datetime, policy: Policy, absences: Absences) -> bool:
-    """Whether the deadline ends the task now: it has passed, and the vendor has answered a last query of each item of
-    which something is still open. A task that has ended only stops waiting for what is missing."""
+    """Expire the task if its deadline has passed, and the vendor has answered a last query of each item of which
+    something is still open. A task that has ended only stops waiting for what is missing."""
     if task.expired_at is not None or task.deadline_at is None:
         return False
     deadline = _passes_at(task, task.deadline_at, absences)
@@ -152,7 +153,7 @@ def _note_times(task: Task, at: datetime) -> None:
 
 
 def _plan(task: Task, progress_of_items: ItemsProgress, at: datetime, policy: Policy, absences: Absences) -> None:
-    """When the task is due: to be sent, to be looked at by the clock; and how long it counts as in flight."""
+    """Plan when the task is due: to be sent, to be looked at by the clock; and how long it counts as in flight."""
     queued = task.submission is Submission.QUEUED and not progress_of_items
     task.dispatch_due_at = (task.not_before_at or min(task.created_at, at)) if queued else None
     task.timer_due_at = submission_due_at(task, bool(progress_of_items), policy, absences)

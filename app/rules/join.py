@@ -1,4 +1,4 @@
-"""The state of an item is a join of observations: commutative, associative, idempotent.
+"""Join observations into the state of an item: commutative, associative, idempotent.
 
 So order, repeats and races cannot matter (G2). Per field: an ordered status takes the maximum; a URL joins a
 map {url: first seen}; any other value is last-writer-wins on (observed, canonical JSON), and an empty
@@ -39,12 +39,12 @@ def size_of(value: Any) -> int:
 
 
 def digest(text: str) -> str:
-    """Stands for a large value's text where texts are compared."""
+    """The digest of a large value's text, which stands for it where texts are compared."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 class ItemState(msgspec.Struct):
-    """What is known of an item. Times are microseconds since the epoch.
+    """The joined state of an item. Times are microseconds since the epoch.
 
     ``values``: field → [observed, value]; ``large``: field → [observed, digest of the JSON], the value itself
     is stored apart. A field is in one of the two, by its key (``fields.py``). ``events``: event → first arrival.
@@ -192,7 +192,7 @@ def _join_values(result: JoinResult, observation: Observation) -> None:
 
 
 def _is_same(ours: Any, theirs: Any) -> bool:
-    """Whether two plain values are equal, told without their JSON; false for what is not plain."""
+    """Compare two plain values without their JSON; false for what is not plain."""
     kind = type(ours)
     return kind is type(theirs) and kind in _PLAIN and bool(ours == theirs)
 

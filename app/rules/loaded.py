@@ -1,4 +1,4 @@
-"""The tasks and items that are loaded, while changes are applied to them in memory; and what is to be saved of them."""
+"""Tasks and items as they are loaded and changed in memory; and what is to be saved of them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,8 +33,8 @@ class Rules:
 
 
 class DelaySample(msgspec.Struct, frozen=True):
-    """A callback's event came for the first time: a sample of the vendor's timing, since the event before it, or
-    (stage 0) since the claim."""
+    """A sample of the vendor's timing: a callback's event came for the first time, so long after the event before it,
+    or (stage 0) after the claim."""
 
     kind: str
     stage: int
@@ -50,7 +50,7 @@ class StatusChange(msgspec.Struct, frozen=True):
 
 
 class Milestone(msgspec.Struct, frozen=True):
-    """Something of a task that its client is to be told: ``running``, ``playable``, or how it ended."""
+    """A milestone of a task that its client is notified of: ``running``, ``playable``, or how it ended."""
 
     task_id: UUID
     name: str

@@ -1,4 +1,4 @@
-"""An observation: what somebody says about one item, at one instant. Three producers, one type."""
+"""An observation: what a submission's answer, a callback or a query says about one item, at one instant."""
 
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum, StrEnum
@@ -79,7 +79,7 @@ class Observation(msgspec.Struct, frozen=True):
 
 
 def earlier(observation: Observation, by_us: int) -> Observation:
-    """The same, said so much earlier."""
+    """Move an observation back in time."""
     return msgspec.structs.replace(observation, observed_us=observation.observed_us - by_us) if by_us else observation
 
 

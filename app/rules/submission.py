@@ -1,4 +1,4 @@
-"""The submission of a task: a small guarded machine, with what each outcome of a send may still change.
+"""The state machine of a submission, with its fence: what each outcome of a send may still change.
 
 The fence is ``submit_id``: each claim writes a fresh one, and an outcome that carries an older one is
 late. ``Accepted`` is always applied, since the vendor has the task whatever we believed meanwhile.
@@ -35,7 +35,7 @@ class GivenBack:
 
 @dataclass(frozen=True, slots=True)
 class WasAccepted:
-    """The vendor named the items."""
+    """The vendor accepted it, and named the items."""
 
     submit_id: UUID
     item_ids: tuple[str, ...]
@@ -44,7 +44,8 @@ class WasAccepted:
 
 @dataclass(frozen=True, slots=True)
 class WasRefused:
-    """Certainly not taken. ``again_at`` is None for a refusal that is permanent for this task."""
+    """The vendor refused it: certainly not taken. ``again_at`` is None for a refusal that is permanent for this
+    task."""
 
     submit_id: UUID
     failure: Failure
@@ -53,7 +54,7 @@ class WasRefused:
 
 @dataclass(frozen=True, slots=True)
 class WasUnknown:
-    """Sent, and what became of it cannot be known (G5)."""
+    """The outcome is unknown: it was sent, and may have been taken (G5)."""
 
     submit_id: UUID
     reason: str
@@ -61,17 +62,17 @@ class WasUnknown:
 
 @dataclass(frozen=True, slots=True)
 class Canceled:
-    """The client takes it back before it was sent."""
+    """The client cancels it before it was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundSent:
-    """A person found at the vendor what the lost answer would have named."""
+    """An admin found at the vendor what the lost answer would have named."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundNotSent:
-    """A person found that the vendor does not have it: it is to be sent again."""
+    """An admin found that the vendor does not have it: it is to be sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +136,8 @@ def _claim(task: Task, event: Claimed, at: datetime, named: bool) -> bool:
 
 
 def _return(task: Task, event: WasRefused | GivenBack, at: datetime, named: bool, policy: Policy) -> bool:
-    """The vendor certainly does not have this send: the task fails or is queued again, unless the outcome is
-    another claim's by now, or an item is known."""
+    """Queue or fail a task that the vendor certainly does not have, unless the outcome is another claim's by now, or an
+    item is known."""
     if task.submit_id != event.submit_id or task.submission not in OUTCOME_OPEN:
         return False
     if named:
@@ -164,7 +165,7 @@ _OPEN_TO: Final = {
 
 
 def _by_hand(task: Task, event: FoundSent | FoundNotSent | MayHaveBeenSent, at: datetime, policy: Policy) -> bool:
-    """A person knows more of an unknown outcome, or knows that what is known is not to be trusted."""
+    """Apply what an admin knows of an unknown outcome, or that what is stored is not to be trusted."""
     if task.submission not in _OPEN_TO[type(event)]:
         return False
     match event:
@@ -188,9 +189,9 @@ def _lose(task: Task, at: datetime, policy: Policy) -> None:
 
 
 def lapse(task: Task, at: datetime, named: bool, policy: Policy, absences: Absences | None) -> EntryType | None:
-    """What time alone does to a submission: a lapsed lease is an unknown outcome, and an unknown outcome
-    that nothing confirmed within ``submit_confirm_s`` is a failure. While the gateway was away a callback could not
-    reach it, so that does not count, and without ``absences`` nothing fails. The timeline entry's type, or None."""
+    """Let time act on a submission: a lapsed lease is an unknown outcome, and an unknown outcome that nothing confirmed
+    within ``submit_confirm_s`` is a failure. While the gateway was away a callback could not reach it, so that does not
+    count, and without ``absences`` nothing fails. The timeline entry's type, or None."""
     due = submission_due_at(task, named, policy, absences or ())
     if due is None or at < due:
         return None

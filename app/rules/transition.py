@@ -1,4 +1,4 @@
-"""One change, applied: observations joined into items, the submission advanced, the tasks derived anew.
+"""Apply one change: join its observations into items, advance the submission, derive the tasks anew.
 
 Every change of state in the product goes through ``step``: answers to submissions, callbacks, answers to
 queries, the passing of time, cancellation. It is pure: it changes what is loaded in memory, and says what happened.
@@ -35,7 +35,7 @@ MOST_NAME_CHARS = 64
 
 
 class ObservationResult(StrEnum):
-    """What became of one observation."""
+    """The result of one observation."""
 
     APPLIED = "applied"
     MISMATCHED = "mismatched"
@@ -95,6 +95,7 @@ def step(loaded: Loaded, change: Change, rules: Rules) -> ChangeResult:
 
 
 def _reach(loaded: Loaded, task: Task, rules: Rules, notes_by_task: dict[UUID, list[dict[str, Any]]]) -> None:
+    """Open the notes of a task that the change reaches, and keep its visible state from before."""
     notes_by_task.setdefault(task.id, [])
     if task.id not in loaded.visible:
         loaded.visible[task.id] = visible_state(loaded, task, rules)
@@ -156,7 +157,7 @@ def _find_or_bind(
     rules: Rules,
     notes_by_task: dict[UUID, list[dict[str, Any]]],
 ) -> tuple[Item | None, ObservationResult]:
-    """The item that an observation speaks of, bound to the task that names it most strongly."""
+    """Find the item that an observation names, bound to the task that names it most strongly."""
     item = loaded.items.get(observation.key)
     if observation.named_by is NamedBy.NOBODY:
         return (item, ObservationResult.APPLIED) if item else (None, ObservationResult.UNKNOWN_ITEM)
@@ -196,6 +197,7 @@ def _take_over(
     rules: Rules,
     notes_by_task: dict[UUID, list[dict[str, Any]]],
 ) -> None:
+    """Move an item to the task that names it more strongly; an external task that lost its only item is removed."""
     _reach(loaded, owner, rules, notes_by_task)
     _reach(loaded, claimant, rules, notes_by_task)
     loaded.move_item(item, claimant.id)
@@ -207,7 +209,7 @@ def _take_over(
 
 
 def new_external(loaded: Loaded, at: datetime, family: str, client_name: str, rules: Rules) -> Task:
-    """A new task for an item that nobody submitted through us, among what is loaded."""
+    """Make a new task for an item that nobody submitted through us, among what is loaded."""
     task = Task(
         id=rules.new_id(),
         kind=f"{family}.external",
@@ -249,15 +251,15 @@ def _note_contact(item: Item, task: Task, observation: Observation, news: bool, 
 
 
 def _absent_us(item: Item, task: Task, observation: Observation, absences: Absences) -> int:
-    """How much of the time for which the vendor has not known an item nobody could ask; it does not count."""
+    """Measure how much of the time for which the vendor has not known an item nobody could ask; it does not count."""
     if not observation.unknown or not absences:
         return 0
     return round(absent_s(absences, from_us(unseen_since_us(item, task))) * 1_000_000)
 
 
 def _note_fault(loaded: Loaded, item: Item, fault: str) -> list[dict[str, Any]]:
-    """A question about an item brought no answer that could be used. The timeline is told of the first of a row; the
-    others are counted."""
+    """Count a question about an item that brought no usable answer. The first of a row is an entry of the timeline; the
+    others are only counted. The timeline is told of the first of a row; the others are counted."""
     is_news = item.query_fault != fault
     item.query_fault, item.query_faults = fault, 1 if is_news else item.query_faults + 1
     loaded.dirty_items.add(item.key)
@@ -265,8 +267,8 @@ def _note_fault(loaded: Loaded, item: Item, fault: str) -> list[dict[str, Any]]:
 
 
 def _answered(item: Item, observation: Observation, *, news: bool) -> dict[str, Any]:
-    """What a query's answer adds to the note of it: when it was asked, the faults that it ends, and what it said where
-    that was news. Callbacks are kept as they came; of a query's answer this is all that is kept."""
+    """What a query's answer adds to the note of it: when it was asked, the faults that it ends, and the vendor's values
+    where they are new. Callbacks are kept as they came; of a query's answer this is all that is kept."""
     note: dict[str, Any] = {"asked_at": rfc3339(from_us(observation.observed_us))}
     if item.query_fault is not None:
         note["after_faults"] = {"fault": item.query_fault, "times": item.query_faults}
@@ -277,7 +279,8 @@ def _answered(item: Item, observation: Observation, *, news: bool) -> dict[str, 
 
 
 def _note_of_fields(changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
-    """Statuses with before and after, other fields by name: values can be large, and URLs are signed."""
+    """Describe changed fields: statuses with before and after, others by name, since values can be large, and URLs are
+    signed."""
     status_changes = {name: list(pair) for name, pair in changed.items() if name.endswith("status")}
     names = sorted(name for name in changed if name not in status_changes)
     listed = {"fields": [name[:MOST_NAME_CHARS] for name in names[:MOST_NAMED]]} if names else {}
@@ -296,8 +299,8 @@ def _milestones(task: Task, before: VisibleState, now: VisibleState, at: datetim
 
 
 def _effective_time(at: datetime, updated_at: datetime | None) -> datetime:
-    """What was measured before a lock was waited for may be older than what was written meanwhile; not by more, or the
-    clock has been set back since."""
+    """The time of a change: one that was taken before a lock was waited for may be older than what was written
+    meanwhile; not by more, or the clock has been set back since."""
     return at if updated_at is None or is_ahead(updated_at, at) else max(at, updated_at)
 
 

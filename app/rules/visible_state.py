@@ -1,4 +1,4 @@
-"""What of a task a client can see and that can change, kept so that two moments can be compared."""
+"""The visible state of a task: what a client can see of it and that can change, to compare two moments."""
 
 from collections.abc import Sequence
 from typing import Any, Final

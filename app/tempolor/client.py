@@ -1,4 +1,4 @@
-"""The vendor's interface: submit, ask, read the account. Each answer becomes a value.
+"""The HTTP client of the vendor: submit, query, read the account. Each answer becomes a value.
 
 What an answer means is in ``answers``, how a call is made in ``exchange``; here they meet.
 """
@@ -76,8 +76,9 @@ FindDrift = Callable[[bytes], list[Finding]]
 
 
 class VendorClient:
-    """Connections to the vendor. ``close()`` it at the end. ``tls``: whom to trust. ``proxy``: the URL of one.
-    ``redactor``: knows what else, beside the key, must not come back. ``told``: of what nobody knew."""
+    """Connections to the vendor; ``close()`` them at the end. ``tls``: whom to trust. ``proxy``: the URL of one.
+    ``redactor``: knows what else, beside the key, must not come back. ``on_drift`` is called with what is unknown in an
+    answer."""
 
     def __init__(
         self,
@@ -117,7 +118,7 @@ class VendorClient:
         return answer
 
     async def account(self) -> dict[str, Any] | Unanswered:
-        """The vendor's account data (``balance``: points)."""
+        """Read the vendor's account data (``balance``: points)."""
         started = time.perf_counter()
         result = await self._account()
         outcome = result_of(result) if isinstance(result, Unanswered) else str(codes.SUCCESS)
@@ -151,8 +152,8 @@ class VendorClient:
         return Unanswered(response.reason) if isinstance(response, NoAnswer) else response
 
     async def _read(self, response: Response, read: Callable[[Response], T], find_drift: FindDrift) -> T:
-        """What an answer says, without our secrets, which the vendor may repeat. A large one is read in a thread, and
-        one at a time: a hundred kilobytes of brackets take as long as thousands of items, and as much memory."""
+        """Read an answer without our secrets, which the vendor may repeat. A large one is read in a thread, and one at
+        a time: a hundred kilobytes of brackets take as long as thousands of items, and as much memory."""
         if len(response.content) <= READ_AT_ONCE_BYTES:
             answer, findings = self._read_now(response, read, find_drift)
         else:

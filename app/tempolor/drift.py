@@ -1,4 +1,5 @@
-"""Drift: what the vendor says that is not in ``vocabulary``. Names only, never a value; from what is already redacted.
+"""Find drift: names that the vendor sends and that are not in ``vocabulary``. Never a value; from what is already
+redacted.
 
 Looking costs every callback, so that all that is everyday is told by one look each: a set that holds the names, the
 beginning of the body, the names of the headers.
@@ -27,7 +28,7 @@ _MOST_PLACES: Final = 5
 
 
 class DriftKind(StrEnum):
-    """What something unknown is."""
+    """The kinds of drift."""
 
     FIELD = "field"
     EVENT = "event"
@@ -39,7 +40,7 @@ class DriftKind(StrEnum):
 
 
 class Finding(NamedTuple):
-    """One thing that nobody knew."""
+    """One unknown name."""
 
     sort: DriftKind
     family: str
@@ -47,7 +48,7 @@ class Finding(NamedTuple):
 
 
 def of_request(family: str, headers: Iterable[tuple[bytes, bytes]], address: str | None) -> tuple[Finding, ...]:
-    """Unusual headers of a callback, and the network that it came from."""
+    """Find unusual headers of a callback, and the network that it came from."""
     return _of_request(family, frozenset([name for name, _ in headers]), address)
 
 
@@ -60,7 +61,7 @@ def _of_request(family: str, names: frozenset[bytes], address: str | None) -> tu
 
 
 def of_callback(family: Family, body: bytes, readings: Iterable[Reading]) -> list[Finding]:
-    """What a callback says that nobody knew."""
+    """Find what is unknown in a callback."""
     findings: list[Finding] = []
     everyday = body.startswith(_EVERYDAY[family.name]) or len(body) > MOST_OUTLINED
     if not everyday and not _DOCUMENTED[family.name].match(body):
@@ -89,7 +90,7 @@ _DOCUMENTED: Final = {
 
 
 def of_answer(family: str, operation: str, place: Sequence[str], content: bytes) -> list[Finding]:
-    """What an answer of the vendor says that nobody knew. ``place``: where its list is documented, from the top."""
+    """Find what is unknown in an answer of the vendor. ``place``: where its list is documented, from the top."""
     document = _decoded(content)
     if not isinstance(document, dict):
         return []
@@ -120,7 +121,8 @@ def _of_statuses(family: str, statuses: dict[str, str]) -> Iterator[Finding]:
 
 
 def _of_shape(family: str, operation: str, document: Any, place: Sequence[str]) -> Iterator[Finding]:
-    """The shape of a document that does not have its list where it is documented: where it has lists and objects."""
+    """Find the shape of a document that does not have its list where it is documented: where it has lists and
+    objects."""
     if not place or isinstance(_at(document, place), list):
         return
     outline = ", ".join(_outline(document)) or type(document).__name__

@@ -1,4 +1,4 @@
-"""One call over HTTP, bounded in time and size, its outcome a value: the only place that sees the transport's errors.
+"""Make one HTTP call, bounded in time and size, its outcome a value: the only place that sees the transport's errors.
 
 Where no answer comes, what counts is not which error it was but whether a byte of the request may have gone out to the
 vendor: a submission that surely stayed here can be sent again, any other cannot (G5).
@@ -54,11 +54,11 @@ class NoAnswer:
 
 
 class AnswerTooLarge(Exception):
-    """It has more bytes, packed or unpacked, or comes in more pieces than an answer can need."""
+    """The answer has more bytes, packed or unpacked, or comes in more pieces than one can need."""
 
 
 class AnswerEncoded(Exception):
-    """It is packed in a way that was not asked for and cannot be undone within bounds."""
+    """The answer is packed in a way that was not asked for and cannot be undone within bounds."""
 
 
 async def exchange(
@@ -94,15 +94,15 @@ async def _post(
 
 
 class _SendTracker:
-    """Whether a byte of the request may have gone out on the connection that is to carry it, as the transport tells
-    of its steps. The request that opens a tunnel (CONNECT) goes to a proxy, and is none of it."""
+    """Track whether a byte of the request may have gone out on the connection that is to carry it, by the steps that
+    the transport reports. The request that opens a tunnel (CONNECT) goes to a proxy, and is none of it."""
 
     def __init__(self) -> None:
         self.maybe_sent = False
         self._connection: Any = None
 
     async def note(self, event: str, info: dict[str, Any]) -> None:
-        """Told by httpcore of each step (``http11.send_request_headers.started``)."""
+        """Note a step that httpcore reports (``http11.send_request_headers.started``)."""
         _, _, step = event.partition(".")
         if step == "connect_tcp.complete":
             self._connection = info["return_value"].get_extra_info("socket")
@@ -176,8 +176,8 @@ async def _read(response: httpx.Response, most_bytes: int) -> bytes:
 
 
 def _unpacker(encodings: list[str]) -> Callable[[bytes, int], bytes]:
-    """What makes of a piece at most so many bytes. Nothing packed is asked for, yet a proxy may pack; what is packed
-    twice is meant to explode."""
+    """Make the function that unpacks a piece to at most so many bytes. Nothing packed is asked for, yet a proxy may
+    pack; what is packed twice is meant to explode."""
     match [encoding.strip().lower() for encoding in encodings]:
         case [] | ["identity"] | [""]:
             return lambda piece, most: piece[:most]

@@ -1,5 +1,5 @@
-"""Params that are passed on though no kind has them, and that differ from one that it has by a letter or two: slips of
-the pen, most likely, which cost a song that is not as it was meant."""
+"""Find params that are probably misspelled: no kind has them, and they differ from one that this kind has by a letter
+or two. They are passed on, and cost a song that is not as it was meant."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -36,7 +36,7 @@ def _is_misspelling(name: str, documented: str) -> bool:
 
 
 def _distance(one: str, other: str) -> int:
-    """Letters to be added, left out, replaced, or exchanged with their neighbour, to make the other of one."""
+    """The edit distance of two names: letters to be added, left out, replaced, or exchanged with their neighbour."""
     before: list[int] = []
     row = list(range(len(other) + 1))
     for at, letter in enumerate(one, 1):

@@ -40,7 +40,7 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class Tokens:
-    """Signs with the first secret, verifies with all of them (rotation). ``most_verified`` valid tokens are
+    """Sign callback tokens with the first secret, verify them with all (rotation). ``most_verified`` valid tokens are
     remembered."""
 
     def __init__(self, secrets: Sequence[str], most_verified: int = MOST_VERIFIED) -> None:
@@ -78,11 +78,11 @@ class Tokens:
         return any(hmac.compare_digest(one[: len(mac)], mac) for one in expected)
 
     def sign(self, family: str, task_id: UUID | None) -> str:
-        """The token for callbacks of one family to one task, or to nobody."""
+        """Sign a token for callbacks of one family to one task, or to nobody."""
         return self._text(self._first, family, task_id or _NOBODY)
 
     def verify(self, family: str, text: str) -> Token | None:
-        """The token, or None for anything else, in a time that does not depend on where it differs."""
+        """Verify a token: None for anything but a valid one, in a time that does not depend on where it differs."""
         # What was found valid is looked up by its hash; a forgery is never in there, however many are tried.
         token = self.verified.get((family, text))
         if token is None and (token := self._check(family, text)) is not None:
@@ -114,7 +114,7 @@ class Tokens:
 
 
 def callback_url(public_url: str, family: str, token: str) -> str:
-    """Where the vendor is to call: ``{public_url}/callbacks/{family}/{token}``."""
+    """The callback URL of a token: ``{public_url}/callbacks/{family}/{token}``."""
     return f"{public_url.rstrip('/')}/callbacks/{family}/{token}"
 
 
