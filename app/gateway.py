@@ -17,7 +17,7 @@ from app.archive.download import Downloader
 from app.archive.store import FileStore
 from app.callbacks.admission import CallbackIntake
 from app.callbacks.endpoint import CallbackEndpoint
-from app.clients import clients, keys
+from app.clients import clients
 from app.console.session import Sessions
 from app.context import Context
 from app.database.connect import is_sqlite, open_database, parse_url
@@ -29,21 +29,21 @@ from app.errors import Unavailable
 from app.limits.heartbeats import BEAT_S
 from app.notifications.deliver import Notifier
 from app.notifications.post import WebhookSender
-from app.operations.account import Account
-from app.operations.clock_skew import MEASURE_S, SkewWatch
+from app.operations.account import WATCH_S, Account
+from app.operations.clock_skew import SkewWatch
 from app.operations.health import Health
-from app.operations.readiness_warnings import LOOP_S, ReadinessWarnings
+from app.operations.readiness_warnings import CHECK_S, ReadinessWarnings
 from app.operations.retention import EVERY_S as RETAIN_EVERY_S
 from app.operations.retention import Retainer
-from app.operations.self_check import SelfCheck
+from app.operations.self_check import START_S, SelfCheck
 from app.reconcile.ask import Reconciler
 from app.reconcile.expire import Expiry
 from app.reconcile.refresh import Refresher
 from app.runtime import metrics
 from app.runtime.clock import Clock
+from app.runtime.egress import is_loopback
 from app.runtime.loops import Loop, Supervisor
 from app.settings import Settings
-from app.settings.addresses import is_loopback
 from app.submissions.dispatch import Dispatcher
 from app.tasks.learned_delays import FLUSH_S
 from app.watching.watch import Watch
@@ -132,7 +132,7 @@ class Gateway:
     def listens(self) -> None:
         """Start what needs this process to answer requests."""
         if self.self_check is not None:
-            self.supervisor.start(Loop("self-check", self.self_check.step, LOOP_S))
+            self.supervisor.start(Loop("self-check", self.self_check.step, delay_s=START_S))
 
     def drain(self) -> None:
         """Say not ready, claim nothing more, end waits and streams; everything else goes on."""
@@ -185,14 +185,15 @@ class Gateway:
             run(Loop(f"callbacks-{number}", writer.step, idle_s, writer.arrived))
         for loop in self.services.watch.loops():
             run(loop)
-        run(Loop("learn", flush, FLUSH_S))
-        run(Loop("cautions", self.readiness_warnings.step, LOOP_S))
-        run(Loop("survey", self.health.survey, FLUSH_S))
-        run(Loop("keys", lambda: self.services.key_uses.step(context.loops_db(), context.clock), keys.STEP_S))
+        run(Loop("learn", flush))
+        # The first check was made before the loops start.
+        run(Loop("readiness-warnings", self.readiness_warnings.step, delay_s=CHECK_S))
+        run(Loop("survey", self.health.survey))
+        run(Loop("keys", lambda: self.services.key_uses.step(context.loops_db())))
         if self.watch_clock:
-            run(Loop("skew", self.skew.step, MEASURE_S))
+            run(Loop("skew", self.skew.step))
         if self.dispatcher is not None:
-            run(Loop("balance", self.services.account.watch, LOOP_S))
+            run(Loop("balance", self.services.account.watch, delay_s=WATCH_S))
             run(Loop("dispatch", self.dispatcher.step, idle_s, context.wakes.dispatch, paused))
         if self.reconciler is not None:
             run(Loop("reconcile", self.reconciler.step, idle_s, context.wakes.reconcile, paused))

@@ -9,14 +9,13 @@ import sqlalchemy as sa
 from app.archive.store import FileMissing, FileStore
 from app.context import Context
 from app.database.tables import items, tasks
-from app.rules.copies import RETENTION, CopyResult
-from app.rules.task import Copy, CopyStatus
+from app.rules.copies import CopyResult, retries
+from app.rules.loaded import CopyJob
+from app.rules.task import Copy, CopyStatus, Item
 from app.rules.transition import Change
-from app.rules.view import ready_artifact
 from app.tasks import store as state
-from app.tasks import writes
-from app.tasks.apply import Effects, apply
-from app.tasks.store import ItemKey, Part
+from app.tasks.apply import Effects, load_locked, save_locked, step_all
+from app.tasks.store import ItemKey
 from app.tempolor.kinds import FAMILIES
 
 BATCH: Final = 200
@@ -66,20 +65,18 @@ def _retry_some(
     )
     page = conn.execute(statement).all()
     wanted = {(row.family, row.item_id) for row in page}
-    changes, jobs = [], []
-    for item in state.items_of(conn, sorted({row.task_id for row in page})):
-        if item.key not in wanted:
-            continue
-        for artifact in FAMILIES[item.family].shape.artifacts:
-            copy, ready = (item.copies or {}).get(artifact.name), ready_artifact(artifact, item.state)
-            if copy is None or copy.status is not CopyStatus.FAILED or copy.reason == RETENTION:
-                continue
-            if ready is None or not isinstance(ready.url, str) or ready.expires_at is None:
-                continue
-            result = CopyResult(item.family, item.item_id, artifact.name, Copy(CopyStatus.PENDING))
-            changes.append(Change(now, "archive_retried", item.task_id, copies=(result,)))
-            jobs.append((*item.key, artifact.name, item.task_id, now, ready.expires_at, now, 0))
-    applied = apply(conn, changes, context.rules)
-    state.save(conn, [Part({writes.COPY_JOBS: jobs})])
+    found = state.items_of(conn, sorted({row.task_id for row in page}))
+    tasks_of_failed = {item.task_id for item in found if item.key in wanted and _retries(item, now)}
+    unit = load_locked(conn, [Change(now, None, task_id) for task_id in sorted(tasks_of_failed)])
+    jobs = [job for key in sorted(wanted & unit.loaded.items.keys()) for job in _retries(unit.loaded.items[key], now)]
+    unit.loaded.copy_jobs += jobs
+    results = [(job.task_id, CopyResult(*job.key, job.name, Copy(CopyStatus.PENDING))) for job in jobs]
+    changes = [Change(now, "archive_retried", task_id, copies=(result,)) for task_id, result in results]
+    applied = step_all(unit, changes, context.rules)
+    save_locked(conn, unit, context.rules)
     last = (page[-1].family, page[-1].item_id) if len(page) == BATCH else None
     return applied, last, len(jobs)
+
+
+def _retries(item: Item, now: datetime) -> list[CopyJob]:
+    return retries(item, FAMILIES[item.family].shape, now)

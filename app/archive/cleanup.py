@@ -8,14 +8,14 @@ import sqlalchemy as sa
 from app.archive import rows, uploads
 from app.archive.store import FileStore, StoreFailed
 from app.context import Context
-from app.database.tables import files
 from app.rules.copies import RETENTION, CopyResult
 from app.rules.task import Copy, CopyStatus
 from app.rules.transition import Change
+from app.tasks import stored_files
 from app.tasks.apply import Effects, apply
 
 BATCH: Final = 100
-EVERY_S: Final = 15.0
+EVERY_S: Final = 60.0
 STALE_EVERY: Final = timedelta(hours=6)
 """No copy takes as long."""
 LONGEST: Final = timedelta(days=36_500)
@@ -43,7 +43,7 @@ class Cleaner:
         if self._stale_at is None or now >= self._stale_at:
             self._stale_at = now + STALE_EVERY
             await self._store.drop_stale(now - STALE_EVERY)
-        doomed = await self._db.read(rows.doomed, BATCH)
+        doomed = await self._db.write(rows.claim_doomed, now, BATCH)
         gone = []
         try:
             for path in doomed:
@@ -61,8 +61,7 @@ def _end_retention(conn: sa.Connection, context: Context, before: datetime, now:
     old = rows.kept_before(conn, before, BATCH)
     changes = [Change(now, "archive_ended", row.task_id, copies=(_ended(row),)) for row in old if row.task_id]
     applied = apply(conn, changes, context.rules)
-    for row in old:
-        conn.execute(files.update().where(files.c.path == row.path).values(doomed_at=now))
+    stored_files.doom(conn, [row.path for row in old], now)
     return applied, len(old)
 
 

@@ -6,6 +6,8 @@ for a new one. A store that is away counts against no copy: all wait, and go on 
 """
 
 import asyncio
+import contextlib
+import functools
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -18,7 +20,7 @@ import structlog
 
 from app.archive import rows
 from app.archive.download import Downloader, DownloadFailed
-from app.archive.rows import Job
+from app.archive.rows import Job, Reservation
 from app.archive.store import FileMissing, FileStore, StoreFailed, path_part
 from app.context import Context
 from app.database.database import StaleRead
@@ -31,7 +33,7 @@ from app.rules.view import ready_artifact
 from app.runtime import metrics
 from app.runtime.file_links import extension_of
 from app.runtime.loops import Background
-from app.tasks import items
+from app.tasks import items, stored_files
 from app.tasks import store as state
 from app.tasks.apply import Effects, UnitOfWork, load_locked, save_locked, step_all
 from app.tempolor.kinds import FAMILIES
@@ -118,7 +120,7 @@ class Archiver:
             metrics.archive_copies.labels("store_failed").inc()
             self._store_wait_s = min(self._store_wait_s * 2, STORE_WAIT_S[1])
             due_at = self._context.clock.now() + timedelta(seconds=self._store_wait_s)
-            await self._db.write(rows.put_back, held.job, due_at, is_attempt=False)
+            await self._db.write(rows.put_back, held.job, due_at)
         except DownloadFailed as error:
             await self._fail(held.job, error)
         except _LeaseLost:
@@ -127,7 +129,7 @@ class Archiver:
             self._store_wait_s = STORE_WAIT_S[0]
             metrics.archive_copies.labels("kept").inc()
             metrics.archive_bytes.inc(copy.bytes or 0)
-            await self._settle(held.job, copy)
+            await self._settle(held.job, copy, held.reserved)
 
     async def _store_file(self, held: "_Lease") -> Copy:
         """Download the file and store it. Raises ``DownloadFailed``, ``StoreFailed``, ``_LeaseLost``."""
@@ -141,39 +143,59 @@ class Archiver:
         try:
             # What the file is called depends on its first bytes.
             first = await anext(pieces)
-            path = path_of(job, download.media_type)
-            await self._store.put(path, held.guarded(first, pieces))
+            reserved = await held.reserve(download.media_type)
+            await self._put(held, reserved, held.guarded(first, pieces))
         finally:
             renewing.cancel()
             await pieces.aclose()
         try:
-            if await self._store.size(path) != download.size:
+            if await self._store.size(reserved.path) != download.size:
                 raise DownloadFailed("stored_cut")
         except FileMissing:
             raise DownloadFailed("stored_cut") from None
-        return Copy(CopyStatus.KEPT, path, download.size, download.sha256, download.media_type)
+        if reserved.number > 1:
+            await self._clear(job, reserved)
+        return Copy(CopyStatus.KEPT, reserved.path, download.size, download.sha256, download.media_type)
+
+    async def _put(self, held: "_Lease", reserved: Reservation, pieces: AsyncIterator[bytes]) -> None:
+        try:
+            await self._store.put(reserved.path, pieces)
+        except (DownloadFailed, StoreFailed, _LeaseLost) as error:
+            # What had all pieces may have been stored by a server whose answer was lost, or be stored yet.
+            if not held.is_whole or (isinstance(error, StoreFailed) and error.is_void):
+                with contextlib.suppress(Unavailable):
+                    await self._db.write(rows.release, reserved)
+            raise
+
+    async def _clear(self, job: Job, reserved: Reservation) -> None:
+        """Delete what writers before this one may have left of a file. Their paths stay listed: one that is only slow
+        may still store it."""
+        for path in await self._db.read(rows.left_over, job, reserved):
+            with contextlib.suppress(StoreFailed):
+                await self._store.delete(path)
 
     async def _fail(self, job: Job, error: DownloadFailed) -> None:
-        waits = ASK_WAITS_S if error.reason == LINK_DEAD else SCHEDULE_S
+        is_dead = error.reason == LINK_DEAD
+        # Apart: a link that dies after many attempts was never asked for anew.
+        waits, failed = (ASK_WAITS_S, job.dead_links) if is_dead else (SCHEDULE_S, job.attempts)
         metrics.archive_copies.labels(error.reason).inc()
-        if error.is_final or job.attempts >= len(waits):
-            log.warning("archive.given_up", reason=error.reason, attempts=job.attempts + 1)
+        if error.is_final or failed >= len(waits):
+            log.warning("archive.given_up", reason=error.reason, attempts=failed + 1)
             await self._settle(job, Copy(CopyStatus.FAILED, reason=error.reason))
             return
-        log.info("archive.failed", reason=error.reason, attempts=job.attempts + 1)
-        now = self._context.clock.now()
-        due_at = now + timedelta(seconds=waits[job.attempts])
-        if error.reason != LINK_DEAD:
-            await self._db.write(rows.put_back, job, due_at, is_attempt=True)
+        log.info("archive.failed", reason=error.reason, attempts=failed + 1)
+        due_at = self._context.clock.now() + timedelta(seconds=waits[failed])
+        if not is_dead:
+            await self._db.write(rows.put_back, job, due_at, "attempts")
             return
         self._context.committed(await self._db.write(_wait_for_link, self._context, job, due_at))
         self._context.wakes.reconcile.set()
 
-    async def _settle(self, job: Job, copy: Copy) -> None:
+    async def _settle(self, job: Job, copy: Copy, reserved: Reservation | None = None) -> None:
         """Record the end of a job; tried until its lease has run out, since what is not recorded is copied again."""
         while True:
             try:
-                self._context.committed(await self._db.write(settle, self._context, job, copy))
+                self._context.committed(await self._db.write(settle, self._context, job, copy, reserved))
                 return
             except Unavailable:
                 if self._context.clock.now() >= job.leased_until:
@@ -188,11 +210,22 @@ class Archiver:
 
 
 class _Lease:
-    """The lease of a job, renewed while its file is copied."""
+    """The lease of a job, renewed while its file is copied. ``is_whole``: the store was given all of the file."""
 
     def __init__(self, context: Context, job: Job) -> None:
         self._context = context
         self.job = job
+        self.reserved: Reservation | None = None
+        self.is_whole = False
+
+    async def reserve(self, media_type: str) -> Reservation:
+        """Take a path for the file. Raises ``_LeaseLost``."""
+        now = self._context.clock.now()
+        path_at = functools.partial(path_of, self.job, media_type)
+        self.reserved = await self._context.loops_db().write(rows.reserve_for, self.job, path_at, now)
+        if self.reserved is None:
+            raise _LeaseLost
+        return self.reserved
 
     async def keep(self) -> None:
         """Renew it until this is cancelled."""
@@ -213,29 +246,33 @@ class _Lease:
             yield piece
         if self._context.clock.now() >= self.job.leased_until:
             raise _LeaseLost
+        self.is_whole = True
 
 
-def path_of(job: Job, media_type: str) -> str:
-    """Where a file lies in the store: readable without us, and the same one whenever it is copied."""
+def path_of(job: Job, media_type: str, number: int) -> str:
+    """Where a file lies in the store: readable without us. ``number``: in a folder of that name, where writers before
+    this one were lost."""
     at = job.created_at
-    parts = (job.client_name, f"{at:%Y}", f"{at:%m}", str(job.task_id), job.ref.item_id)
+    parts = [job.client_name, f"{at:%Y}", f"{at:%m}", str(job.task_id), job.ref.item_id]
+    parts += [str(number)] if number > 1 else []
     return "/".join(path_part(part) for part in parts) + f"/{job.ref.name}.{extension_of(media_type)}"
 
 
-def settle(conn: sa.Connection, context: Context, job: Job, copy: Copy) -> Effects:
-    """Note what has become of a copy, in its item and in the list of files; nothing if its lease was lost."""
+def settle(conn: sa.Connection, context: Context, job: Job, copy: Copy, reserved: Reservation | None = None) -> Effects:
+    """Note what has become of a copy, in its item and in the list of files; nothing if its lease was lost: its file is
+    to be deleted then."""
     now = context.clock.now()
     unit, changes = _load(conn, job, copy, "archived", now)
     if copy.status is CopyStatus.FAILED and rows.has_new_link(conn, job):
-        rows.put_back(conn, job, now, is_attempt=False)
+        rows.put_back(conn, job, now)
+        return Effects()
+    if reserved is not None and not rows.keep(conn, reserved, copy, now):
+        rows.put_back(conn, job, now)
         return Effects()
     if not rows.finish(conn, job):
-        if copy.status is CopyStatus.KEPT and job.key not in unit.loaded.items:
-            # Purged or erased while it was copied: the file goes too.
-            rows.add_file(conn, copy, job.ref.name, job.client_name, now, job.ref, job.task_id, doomed_at=now)
+        if reserved is not None:
+            stored_files.doom(conn, [reserved.path], now)
         return Effects()
-    if copy.status is CopyStatus.KEPT:
-        rows.add_file(conn, copy, job.ref.name, job.client_name, now, job.ref, changes[0].task_id)
     applied = step_all(unit, changes, context.rules)
     save_locked(conn, unit, context.rules)
     return applied
@@ -246,7 +283,7 @@ def _wait_for_link(conn: sa.Connection, context: Context, job: Job, due_at: date
     waiting = Copy(CopyStatus.PENDING, reason=LINK_DEAD)
     unit, changes = _load(conn, job, waiting, None, context.clock.now())
     is_waiting = not rows.has_new_link(conn, job)
-    if not rows.put_back(conn, job, due_at, is_attempt=True) or not is_waiting:
+    if not rows.put_back(conn, job, due_at, "dead_links") or not is_waiting:
         return Effects()
     applied = step_all(unit, changes, context.rules)
     save_locked(conn, unit, context.rules)

@@ -1,12 +1,14 @@
 """The queue of files to be copied, and the list of those that are kept; in the caller's transaction.
 
-A job is claimed under a lease, which is a fence too: whoever settles it must still hold the one that it was given.
+A job is claimed under a lease, which is a fence too: whoever settles it must still hold the one that it was given. A
+file's path is listed before the file is written, and is one writer's alone: what a late one stores replaces nothing.
 """
 
-from collections.abc import Collection, Sequence
+import itertools
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -17,23 +19,37 @@ from app.rules.task import Copy
 from app.runtime.file_links import ArtifactRef
 
 MOST_COUNTED: Final = 100_000
+RESERVED: Final = timedelta(hours=6)
+"""How long a path waits for its file. No copy and no upload takes as long."""
+DELETING: Final = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A claimed job. ``attempts`` were made before; ``leased_until`` is the fence of this claim."""
+    """A claimed job. ``attempts``, ``dead_links``: how often it failed before, see the table; ``leased_until`` is the
+    fence of this claim."""
 
     ref: ArtifactRef
     task_id: UUID
     client_name: str
     created_at: datetime
     attempts: int
+    dead_links: int
     ends_at: datetime
     leased_until: datetime
 
     @property
     def key(self) -> tuple[str, str]:
         return (self.ref.family, self.ref.item_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A path that one writer alone may write to. ``until`` is its fence; ``number``: how many had to be tried."""
+
+    path: str
+    until: datetime
+    number: int
 
 
 def claim(
@@ -55,9 +71,8 @@ def claim(
             continue
         under_way.append(row.task_id)
         ref = ArtifactRef(row.family, row.item_id, row.name)
-        jobs.append(
-            Job(ref, row.task_id, row.client_name, row.task_created_at, row.attempts, row.ends_at, leased_until)
-        )
+        made_at, counts = row.task_created_at, (row.attempts, row.dead_links)
+        jobs.append(Job(ref, row.task_id, row.client_name, made_at, *counts, row.ends_at, leased_until))
     for job in jobs:
         conn.execute(copy_jobs.update().where(*_is(job.ref)).values(due_at=leased_until, leased_until=leased_until))
     return jobs
@@ -69,16 +84,18 @@ def renew(conn: sa.Connection, job: Job, leased_until: datetime) -> bool:
     return conn.execute(copy_jobs.update().where(*_is_held(job)).values(**values)).rowcount == 1
 
 
-def put_back(conn: sa.Connection, job: Job, due_at: datetime, *, is_attempt: bool) -> bool:
-    """End a lease with the job still to be done; false if the lease was lost. Where a new link came meanwhile it is due
-    at once, and the attempt was none at that link."""
+def put_back(
+    conn: sa.Connection, job: Job, due_at: datetime, counted: Literal["attempts", "dead_links"] | None = None
+) -> bool:
+    """End a lease with the job still to be done; false if the lease was lost. ``counted``: as what it counts that it
+    failed. Where a new link came meanwhile it is due at once, and it did not fail at that one."""
     same_link, c = copy_jobs.c.ends_at == job.ends_at, copy_jobs.c
     values: dict[str, Any] = {
         "due_at": sa.case((same_link, sa.literal(due_at, c.due_at.type)), else_=c.created_at),
         "leased_until": None,
     }
-    if is_attempt:
-        values["attempts"] = sa.case((same_link, c.attempts + 1), else_=c.attempts)
+    if counted is not None:
+        values[counted] = sa.case((same_link, c[counted] + 1), else_=c[counted])
     return conn.execute(copy_jobs.update().where(*_is_held(job)).values(**values)).rowcount == 1
 
 
@@ -93,32 +110,63 @@ def finish(conn: sa.Connection, job: Job) -> bool:
     return conn.execute(copy_jobs.delete().where(*_is_held(job))).rowcount == 1
 
 
-def add_file(
+def reserve(
     conn: sa.Connection,
-    copy: Copy,
+    path_at: Callable[[int], str],
     name: str,
     client_name: str,
     now: datetime,
-    ref: ArtifactRef | None,
-    task_id: Any,
-    doomed_at: datetime | None = None,
-) -> None:
-    """List a file that is in the store now, in place of what was listed under its path. ``doomed_at``: it is to be
-    deleted."""
+    ref: ArtifactRef | None = None,
+    task_id: UUID | None = None,
+) -> Reservation:
+    """List a path before anything is written to it, as a file that is to be deleted once ``RESERVED`` has passed: what
+    a process leaves that dies is found by that. ``path_at``: the path by its number, from 1 on; one that is listed
+    already, as by a writer that may only be slow, is passed over."""
     values = {
         "task_id": task_id,
         "family": ref.family if ref else None,
         "item_id": ref.item_id if ref else None,
         "name": name,
         "client_name": client_name,
-        "bytes": copy.bytes,
-        "sha256": copy.sha256,
-        "media_type": copy.media_type,
+        "bytes": 0,
+        "sha256": "",
+        "media_type": "",
         "kept_at": now,
-        "doomed_at": doomed_at,
+        "doomed_at": now + RESERVED,
     }
-    insert = dialect.insert(conn, files).values(path=copy.path, **values)
-    conn.execute(insert.on_conflict_do_update(index_elements=["path"], set_=values))
+    for number in itertools.count(1):
+        path = path_at(number)
+        insert = dialect.insert(conn, files).values(path=path, **values)
+        if conn.execute(insert.on_conflict_do_nothing(index_elements=["path"])).rowcount == 1:
+            return Reservation(path, now + RESERVED, number)
+    raise AssertionError
+
+
+def reserve_for(conn: sa.Connection, job: Job, path_at: Callable[[int], str], now: datetime) -> Reservation | None:
+    """Reserve a path for the file of a job; None if its lease was lost."""
+    if conn.scalar(sa.select(sa.literal(1)).where(*_is_held(job))) is None:
+        return None
+    return reserve(conn, path_at, job.ref.name, job.client_name, now, job.ref, job.task_id)
+
+
+def keep(conn: sa.Connection, reserved: Reservation, copy: Copy, now: datetime) -> bool:
+    """List the file at a reserved path as kept; false if the reservation has ended."""
+    values = {"bytes": copy.bytes, "sha256": copy.sha256, "media_type": copy.media_type}
+    kept = files.update().where(*_is_reserved(reserved)).values(**values, kept_at=now, doomed_at=None)
+    return conn.execute(kept).rowcount == 1
+
+
+def release(conn: sa.Connection, reserved: Reservation) -> None:
+    """Give up a path to which nothing was written."""
+    conn.execute(files.delete().where(*_is_reserved(reserved)))
+
+
+def left_over(conn: sa.Connection, job: Job, reserved: Reservation) -> list[str]:
+    """The paths at which other writers may have left the file of a job."""
+    c = files.c
+    of_it = sa.and_(c.family == job.ref.family, c.item_id == job.ref.item_id, c.name == job.ref.name)
+    statement = sa.select(c.path).where(of_it, c.path != reserved.path, c.doomed_at.is_not(None))
+    return list(conn.scalars(statement.order_by(c.path)))
 
 
 def owner_of(conn: sa.Connection, item_id: str, client_name: str | None) -> list[tuple[str, UUID]]:
@@ -134,14 +182,19 @@ def owner_of(conn: sa.Connection, item_id: str, client_name: str | None) -> list
     return [(row.family, row.task_id) for row in conn.execute(statement)]
 
 
-def doomed(conn: sa.Connection, limit: int) -> list[str]:
-    """Paths of files that are to be deleted, those that wait longest first."""
+def claim_doomed(conn: sa.Connection, now: datetime, limit: int) -> list[str]:
+    """Claim paths of files that are to be deleted, those that wait longest first. While one is claimed nobody else
+    deletes it: its path might be that of a new file by then."""
     due = files.c.doomed_at
-    return list(conn.scalars(sa.select(files.c.path).where(due.is_not(None)).order_by(due).limit(limit)))
+    statement = sa.select(files.c.path).where(due <= now).order_by(due).limit(limit)
+    paths = list(conn.scalars(dialect.locked(statement, of=files, skip=True)))
+    if paths:
+        conn.execute(files.update().where(files.c.path.in_(paths)).values(doomed_at=now + DELETING))
+    return paths
 
 
 def forget(conn: sa.Connection, paths: Sequence[str]) -> None:
-    """Remove files from the list that are not in the store any more; one that was stored anew stays."""
+    """Remove files from the list that were deleted from the store."""
     if paths:
         gone = sa.and_(dialect.any_of(conn, files.c.path, list(paths)), files.c.doomed_at.is_not(None))
         conn.execute(files.delete().where(gone))
@@ -162,6 +215,17 @@ def list_files(conn: sa.Connection, after: str, limit: int) -> list[Any]:
     return list(conn.execute(sa.select(files).where(kept).order_by(files.c.path).limit(limit)))
 
 
+def is_kept(conn: sa.Connection, path: str) -> bool:
+    """Whether a file is kept still."""
+    kept = sa.select(sa.literal(1)).where(files.c.path == path, files.c.doomed_at.is_(None))
+    return conn.scalar(kept) is not None
+
+
+def listed(conn: sa.Connection, paths: Collection[str]) -> set[str]:
+    """Those of the paths that are listed, kept or not."""
+    return set(conn.scalars(sa.select(files.c.path).where(dialect.any_of(conn, files.c.path, list(paths)))))
+
+
 def backlog(conn: sa.Connection) -> tuple[int, datetime | None]:
     """How many copies are to be made (counted up to ``MOST_COUNTED``), and since when the oldest waits."""
     some = sa.select(copy_jobs.c.created_at).limit(MOST_COUNTED).subquery()
@@ -179,6 +243,10 @@ def totals(conn: sa.Connection) -> tuple[int, int]:
 def _is(ref: ArtifactRef) -> tuple[sa.ColumnElement[bool], ...]:
     c = copy_jobs.c
     return (c.family == ref.family, c.item_id == ref.item_id, c.name == ref.name)
+
+
+def _is_reserved(reserved: Reservation) -> tuple[sa.ColumnElement[bool], ...]:
+    return (files.c.path == reserved.path, files.c.doomed_at == reserved.until)
 
 
 def _is_held(job: Job) -> tuple[sa.ColumnElement[bool], ...]:

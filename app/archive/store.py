@@ -36,12 +36,13 @@ log = structlog.get_logger(__name__)
 
 
 class StoreFailed(Unavailable):
-    """The store is away, full, or refuses rights."""
+    """The store is away, full, or refuses rights. ``is_void``: certainly nothing was stored."""
 
-    def __init__(self, doing: str, error: Exception) -> None:
+    def __init__(self, doing: str, error: Exception, *, is_void: bool = False) -> None:
         # The first line: the library tells the rest for programmers.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         super().__init__("the archive's store cannot be used now", 10.0, operator_detail=f"{doing}: {reason[:300]}")
+        self.is_void = is_void
 
 
 class FileMissing(ArtifactGone):
@@ -53,16 +54,16 @@ class FileMissing(ArtifactGone):
 
 class FileStore:
     """Files by path. Credentials of object stores come from their usual variables (AWS_…, GOOGLE_…, AZURE_…). Raises
-    ``BadSettings`` for a URL that names no store that can be opened."""
+    ``BadSettings`` for a URL that names no store that can be opened; ``named``: where it was given."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, named: str = "GATEWAY_ARCHIVE_URL") -> None:
         parts = urlsplit(url)
         self._directory = Path(url2pathname(parts.path)) if parts.scheme == "file" else None
         options: dict[str, Any] = {"mkdir": True, "automatic_cleanup": True} if self._directory is not None else {}
         try:
             self._store: Any = from_url(url, **options)
         except (BaseError, OSError, ValueError) as error:
-            raise BadSettings([f"GATEWAY_ARCHIVE_URL: {str(error).splitlines()[0][:300]}"]) from None
+            raise BadSettings([f"{named}: {str(error).splitlines()[0][:300]}"]) from None
         self._part_bytes = LOCAL_PART_BYTES if self._directory is not None else REMOTE_PART_BYTES
 
     async def put(self, path: str, pieces: AsyncIterator[bytes]) -> None:
@@ -79,7 +80,7 @@ class FileStore:
         except (BaseError, OSError, ValueError) as error:
             if reading.done() and (failure := reading.exception()) is not None:
                 raise failure from None
-            raise StoreFailed("writing", error) from error
+            raise StoreFailed("writing", error, is_void=self._directory is not None) from error
         finally:
             reading.cancel()
             await asyncio.wait([reading])
@@ -87,7 +88,10 @@ class FileStore:
                 read.get_nowait()
             read.put_nowait(asyncio.CancelledError())
         if self._directory is not None:
-            await asyncio.to_thread(_flush, self._directory, path)
+            try:
+                await asyncio.to_thread(_flush, self._directory, path)
+            except OSError as error:
+                raise StoreFailed("flushing", error) from error
 
     async def size(self, path: str) -> int:
         """Bytes of a file. Raises ``FileMissing``, ``StoreFailed``."""
@@ -117,6 +121,14 @@ class FileStore:
             raise FileMissing(path) from None
         except (BaseError, OSError) as error:
             raise StoreFailed("reading", error) from error
+
+    async def pages(self, size: int) -> AsyncIterator[list[str]]:
+        """The paths of all files, so many at once. Raises ``StoreFailed``."""
+        try:
+            async for page in obstore.list(self._store, chunk_size=size):
+                yield [one["path"] for one in page]
+        except (BaseError, OSError) as error:
+            raise StoreFailed("listing", error) from error
 
     async def drop_stale(self, before: datetime) -> None:
         """Delete what killed processes left half written before a time, in a directory. (An object store has a rule

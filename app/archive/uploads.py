@@ -4,7 +4,6 @@ A task names one as ``upload:{id}`` in its params. When the task is sent, that b
 good until the task's deadline; the file goes a day after the last of its tasks has ended.
 """
 
-import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,13 +15,15 @@ import sqlalchemy as sa
 
 from app.archive import rows
 from app.archive.download import UPLOADED, media_type_of
-from app.archive.store import FileStore, StoreFailed, path_part
+from app.archive.rows import Reservation
+from app.archive.store import FileStore, path_part
 from app.context import Context
 from app.database.tables import files, tasks, upload_uses, uploads
-from app.errors import InvalidRequest, PayloadTooLarge
+from app.errors import InvalidRequest, PayloadTooLarge, Unavailable
 from app.rules.client import Client
 from app.rules.task import Copy, CopyStatus
 from app.runtime.file_links import readable_name
+from app.tasks import stored_files
 
 MOST_BYTES: Final = 50 * 1024 * 1024
 UNUSED: Final = timedelta(days=1)
@@ -55,15 +56,10 @@ async def store_upload(
     stem = file_name.rpartition(".")[0] or file_name
     name, _, ending = readable_name(stem, "audio", media_type).rpartition(".")
     path = f"uploads/{upload_id}/{path_part(name)}.{ending}"
+    reserved = await context.db.write(rows.reserve, lambda _number: path, "upload", client.name, now)
     await store.put(path, received.pieces(head, body))
     copy = Copy(CopyStatus.KEPT, path, received.size, received.sha256, media_type)
-    try:
-        await context.db.write(_add, upload_id, client.name, copy, now)
-    except BaseException:
-        # Nobody knows its id, and what is in no list is never deleted.
-        with contextlib.suppress(StoreFailed):
-            await store.delete(path)
-        raise
+    await context.db.write(_add, upload_id, client.name, copy, reserved, now)
     return Upload(upload_id, received.size, received.sha256, media_type, now + UNUSED)
 
 
@@ -86,10 +82,10 @@ def doom_unused(conn: sa.Connection, now: datetime, limit: int) -> int:
     )
     old = sa.select(uploads.c.id, uploads.c.path).where(uploads.c.created_at < before, ~needed.exists())
     found = conn.execute(old.order_by(uploads.c.created_at).limit(limit)).all()
-    for row in found:
-        conn.execute(files.update().where(files.c.path == row.path).values(doomed_at=now))
-        conn.execute(upload_uses.delete().where(upload_uses.c.upload_id == row.id))
-        conn.execute(uploads.delete().where(uploads.c.id == row.id))
+    gone = [row.id for row in found]
+    stored_files.doom(conn, [row.path for row in found], now)
+    conn.execute(upload_uses.delete().where(upload_uses.c.upload_id.in_(gone)))
+    conn.execute(uploads.delete().where(uploads.c.id.in_(gone)))
     return len(found)
 
 
@@ -126,6 +122,9 @@ class _Received:
         return piece
 
 
-def _add(conn: sa.Connection, upload_id: UUID, client_name: str, copy: Copy, now: datetime) -> None:
+def _add(
+    conn: sa.Connection, upload_id: UUID, client_name: str, copy: Copy, reserved: Reservation, now: datetime
+) -> None:
+    if not rows.keep(conn, reserved, copy, now):
+        raise Unavailable("the upload took too long")
     conn.execute(uploads.insert().values(id=upload_id, client_name=client_name, path=copy.path, created_at=now))
-    rows.add_file(conn, copy, "upload", client_name, now, None, None)

@@ -1,4 +1,5 @@
-"""The commands of the archive: how it is, whether it holds what it should, and another try for what was given up."""
+"""The commands of the archive: how it is, whether it holds what it should, another try for what was given up, and
+moving it to another store."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,10 +33,14 @@ def show_status(as_json: AlwaysJson = False) -> None:
 @app.command("verify")
 def verify_files(
     deep: Annotated[bool, typer.Option("--deep", help="Read each file, and compare its SHA-256.")] = False,
+    show_unlisted: Annotated[
+        bool, typer.Option("--unlisted", help="Print the files in the store that the gateway does not know, too.")
+    ] = False,
 ) -> None:
     """Check that each file that is kept lies in the store with its size. Exit code 1 if one does not."""
     from app.archive import rows
     from app.archive.by_hand import fault_of
+    from app.archive.move import unlisted
     from app.cli.connect import with_context
 
     store = _store()
@@ -48,6 +53,9 @@ def verify_files(
                 if (fault := await fault_of(store, row, deep=deep)) is not None:
                     wrong.append(f"{row.path}: {fault}")
             after = page[-1].path
+        if show_unlisted:
+            async for path in unlisted(context.db, store):
+                typer.echo(f"{path}: unlisted")
         return checked, wrong
 
     checked, wrong = with_context(check)
@@ -65,6 +73,39 @@ def retry_copies() -> None:
     from app.cli.connect import with_context
 
     typer.echo(f"{with_context(retry_failed)} copies are tried again.")
+
+
+@app.command("move")
+def move_files(
+    target: Annotated[str, typer.Argument(metavar="URL", help="The new store, as GATEWAY_ARCHIVE_URL will have it.")],
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="URL", help="The old store, if not GATEWAY_ARCHIVE_URL.")
+    ] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read what is at the new place already, and compare its SHA-256.")
+    ] = False,
+) -> None:
+    """Copy every kept file to another store, checking its SHA-256 on the way; what is there already is passed over.
+    Nothing is deleted, and the gateway may go on meanwhile. Exit code 1 if a file could not be copied."""
+    from app.archive.move import Moved, move
+    from app.archive.store import FileStore
+    from app.cli.connect import with_context
+
+    old = FileStore(source, "--from") if source is not None else _store()
+    new = FileStore(target, "the URL")
+
+    def tell(moved: "Moved") -> None:
+        typer.echo(f"{moved.copied + moved.there} files are there, {moved.bytes} bytes were copied", err=True)
+
+    async def run(context: "Context") -> "Moved":
+        return await move(context.db, old, new, deep=deep, tell=tell)
+
+    moved = with_context(run)
+    for path, fault in sorted(moved.wrong.items()):
+        typer.echo(f"{path}: {fault}")
+    typer.echo(f"{moved.copied} files copied, {moved.there} were there already, {len(moved.wrong)} wrong")
+    if moved.wrong:
+        raise SystemExit(1)
 
 
 def _store() -> "FileStore":

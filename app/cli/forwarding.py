@@ -14,14 +14,12 @@ import typer
 from app.cli.milestones import Milestone, Milestones
 from app.cli.output import text_of
 from app.database.database import dumps
-from app.notifications.deliver import outcome_of
-from app.notifications.post import Answer, Gone, WebhookSender
-from app.notifications.render import sign
+from app.notifications.post import Answer, Gone, WebhookSender, outcome_of
 from app.rules.observation import from_us
 from app.runtime.clock import Clock, Ids
-from app.runtime.egress import EgressPolicy
+from app.runtime.egress import EgressPolicy, is_loopback
 from app.runtime.retry_after import parse_retry_after
-from app.settings.addresses import is_loopback
+from app.runtime.signing import sign
 from app.wiring import usual_authorities
 
 QUIET_S: Final = 60.0

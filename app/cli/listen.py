@@ -32,8 +32,8 @@ def listen(
     for later: what the receiver answered is printed, and that was it.
     """
     from app.cli.forwarding import Forwarder, StreamRefused, check_secret
-    from app.clients.clients import new_webhook_secret
     from app.errors import InvalidRequest
+    from app.runtime.signing import new_webhook_secret
     from app.tasks.webhook_url import read_url
 
     if not key:

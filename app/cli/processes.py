@@ -4,7 +4,7 @@ Each imports what it runs when it is called: the web framework takes as long to 
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -89,11 +89,16 @@ def sandbox(
     sandbox_process.main(host, port, config)
 
 
-def demo() -> None:
+def demo(
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"] | None,
+        typer.Option(help="Show the log of the gateway from this level on, on standard error."),
+    ] = None,
+) -> None:
     """Run a sandbox and a gateway, and watch one task of every kind to its end. Exit code 0 if all went well."""
     from app.demo.demo import main
 
-    raise SystemExit(main())
+    raise SystemExit(main(log_level))
 
 
 def _start() -> "Settings":

@@ -1,7 +1,5 @@
 """Create, list and revoke clients. A key and a webhook secret are shown once, when they are made."""
 
-import base64
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,6 +17,7 @@ from app.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from app.notifications import outbox
 from app.rules.client import EXTERNAL, Client
 from app.runtime.clock import Clock
+from app.runtime.signing import new_webhook_secret
 from app.tasks.notification_rows import client_of
 
 NAME_RESERVED: Final = timedelta(days=30)
@@ -128,11 +127,6 @@ async def find_by_key(db: Database, clock: Clock, api_key: str) -> Client | None
 async def ensure_bootstrap(db: Database, clock: Clock, api_key: str) -> None:
     """Make sure that the admin ``bootstrap`` exists with this key."""
     await db.write(client_rows.restore, BOOTSTRAP, api_key, new_webhook_secret(), is_admin=True, now=clock.now())
-
-
-def new_webhook_secret() -> str:
-    """A secret in the form of Standard Webhooks."""
-    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 async def _end_pending(db: Database, clock: Clock, name: str) -> None:

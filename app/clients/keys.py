@@ -23,7 +23,6 @@ OVERLAP_S: Final = 86_400.0
 MOST_OVERLAP_S: Final = 30 * 86_400.0
 FLUSH_S: Final = 60.0
 """How often the times of use are written: at most once in this time for each key and process."""
-STEP_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +67,16 @@ class KeyUses:
 
     def __init__(self) -> None:
         self._used: dict[bytes, datetime] = {}
-        self._flushed_at = -math.inf
-
-    async def step(self, db: Database, clock: Clock) -> float | None:
-        """Flush, if it is time. A loop iteration. Raises ``Unavailable``."""
-        if clock.monotonic() - self._flushed_at >= FLUSH_S:
-            await self.flush(db)
-            self._flushed_at = clock.monotonic()
-        return STEP_S
 
     def note(self, client: Client, now: datetime) -> None:
         """Note that this client's key was used."""
         if client.key is not None:
             self._used[client.key] = now
+
+    async def step(self, db: Database) -> float | None:
+        """Flush. A loop iteration. Raises ``Unavailable``."""
+        await self.flush(db)
+        return FLUSH_S
 
     async def flush(self, db: Database) -> None:
         """Write the times of use, in a transaction of its own. Raises ``Unavailable``, and keeps them then."""

@@ -257,8 +257,10 @@ copy_jobs = sa.Table(
     _column("due_at", UtcDateTime),
     _optional("leased_until", UtcDateTime),
     _column("attempts", sa.Integer),
+    _column("dead_links", sa.Integer, server_default="0"),
 )
-"""Files to be copied into the archive; a row goes when its copy is kept or given up."""
+"""Files to be copied into the archive; a row goes when its copy is kept or given up. ``attempts``: how
+many failed at the present link; ``dead_links``: how many of it since it was dead."""
 sa.Index(None, copy_jobs.c.ends_at, copy_jobs.c.due_at)
 sa.Index(None, copy_jobs.c.task_id)
 
@@ -277,8 +279,8 @@ files = sa.Table(
     _column("kept_at", UtcDateTime),
     _optional("doomed_at", UtcDateTime),
 )
-"""What lies in the archive's store, uploads too. ``doomed_at``: the row that it belonged to is gone, and the file is to
-be deleted; the row goes after the file."""
+"""What lies in the archive's store, uploads too. ``doomed_at``: when the file is to be deleted, since the row that it
+belonged to is gone, or since nobody has said by then that it is kept; the row goes after the file."""
 sa.Index(None, files.c.family, files.c.item_id)
 sa.Index(None, files.c.kept_at)
 _due_index(files, "doomed_at", where="doomed_at")

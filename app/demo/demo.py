@@ -66,21 +66,26 @@ _STYLES: Final = {
 }
 
 
-def main() -> int:
-    """Run the demo; the exit code is 0 only if all ended as it should."""
-    return asyncio.run(until_signal(_run(Console(highlight=False, soft_wrap=True))))
+def main(log_level: str | None = None) -> int:
+    """Run the demo; the exit code is 0 only if all ended as it should. ``log_level``: the gateway's log is shown from
+    this level on."""
+    # A log between the lines would break a live table.
+    console = Console(highlight=False, soft_wrap=True, force_terminal=False if log_level else None)
+    return asyncio.run(until_signal(_run(console, log_level)))
 
 
-async def _run(console: Console) -> int:
+async def _run(console: Console, log_level: str | None) -> int:
     began = time.monotonic()
     console.print("Starting a sandbox of the vendor and a gateway on a fresh SQLite file …")
     # Whatever is set for a real gateway stays out of this one.
     env = {name: value for name, value in os.environ.items() if not name.upper().startswith("GATEWAY_")}
     env |= {"GATEWAY_QUERY_FIRST_AFTER_S": str(FIRST_QUERY_S), "GATEWAY_LOOP_IDLE_S": "0.2"}
+    if log_level is not None:
+        env |= {"GATEWAY_LOG_LEVEL": log_level, "GATEWAY_LOG_FORMAT": "console"}
     options = ("--scale", str(SCALE), "--faults", json.dumps({"durations": {"jitter": 0}}))
     try:
         async with (
-            servers(env, options) as (gateway, sandbox, admin_key),
+            servers(env, options, quiet=log_level is None) as (gateway, sandbox, admin_key),
             # Nothing is tried again: a gateway of the demo that is away has failed.
             AsyncGatewayClient(gateway.url, admin_key, retries=Retries(total_s=0), trust_env=False) as client,
             httpx.AsyncClient(base_url=f"{sandbox.url}/_sandbox/", trust_env=False, timeout=10) as control,

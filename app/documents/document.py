@@ -55,7 +55,7 @@ def documents(
     conn: sa.Connection, records: list[TaskRecord], context: Context, *, summary: bool = False
 ) -> list[Document]:
     """Read the items of tasks, and render these: two statements, however many there are, and two more where one of
-    them is queued. ``summary``: without lyrics and ``vendor``."""
+    them is queued. ``summary``: without lyrics, also in ``params``, and without ``vendor``."""
     items_of_all = store.items_of(conn, [record.task.id for record in records])
     values = items.values_of(conn, items_of_all, SUMMARY_VALUES if summary else None)
     by_task: dict[UUID, list[Item]] = {}
@@ -89,8 +89,10 @@ def task_document(
     views = [(item, view_item(item, task, shape, policy or context.policy)) for item in own]
     failure = _failure(task, views)
     shown = [_item_document(item, view, values, shape, context) for item, view in views]
+    params = task_input.params
     if summary:
         shown = [{name: value for name, value in item.items() if name not in _NOT_IN_SUMMARY} for item in shown]
+        params = {name: value for name, value in params.items() if name != "lyrics"}
     shortened = not summary and fit_items(shown)
     return {
         "id": str(task.id),
@@ -99,7 +101,7 @@ def task_document(
         "client": task.client_name,
         "reference": task_input.reference,
         "metadata": task_input.metadata,
-        "params": task_input.params,
+        "params": params,
         "submitted_model": task.submitted_model,
         "webhook_url": task.webhook_url,
         "webhook_events": task.webhook_events,

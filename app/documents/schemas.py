@@ -279,7 +279,8 @@ class SummaryItem(BaseModel):
 
 
 class TaskSummary(Task):
-    """A task whose items have no lyrics and no `vendor`."""
+    """A task without lyrics, also in `params`, and without `vendor`. To make it anew, retry it: these `params` would
+    have the vendor write other words."""
 
     items: list[SummaryItem]  # type: ignore[assignment]
 

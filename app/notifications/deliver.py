@@ -25,12 +25,23 @@ from app.database.database import Database
 from app.errors import Unavailable
 from app.notifications import outbox
 from app.notifications.outbox import Attempt, ClaimedNotification
-from app.notifications.post import Answer, Delivered, Failed, Forbidden, Gone, Rejected, WebhookSender
-from app.notifications.render import rendered, sign
+from app.notifications.post import (
+    Answer,
+    Delivered,
+    Failed,
+    Forbidden,
+    Gone,
+    Rejected,
+    Unreadable,
+    WebhookSender,
+    outcome_of,
+)
+from app.notifications.render import rendered
 from app.rules.timing import JITTER, later
 from app.rules.transition import Change
 from app.runtime import metrics, traces
 from app.runtime.loops import Background
+from app.runtime.signing import sign
 from app.tasks import task_rows
 from app.tasks.apply import Effects, load_locked, save_locked, step_all
 from app.tasks.notification_rows import NotificationStatus, client_of
@@ -185,11 +196,6 @@ class Notifier:
                 return
 
 
-class Unreadable:
-    """In place of an answer: the snapshot could not be decoded, since another release wrote it say, and nothing was
-    posted. It is retried as a failed attempt, and delays no other notification."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Failure:
     """Why a notification was not delivered, as the outbound log shows it."""
@@ -291,23 +297,6 @@ async def _traced(db: Database, notification: ClaimedNotification) -> AsyncItera
 
 def _crashed(error: BaseException) -> None:
     log.error("notification.crashed", exc_info=error)
-
-
-def outcome_of(answer: Answer | Unreadable | None) -> str:
-    """The outcome of an attempt as one of few words, for metrics and the outbound log."""
-    match answer:
-        case None:
-            return "client_revoked"
-        case Unreadable():
-            return "unreadable"
-        case Delivered():
-            return "delivered"
-        case Gone():
-            return "gone"
-        case Rejected():
-            return "rejected"
-        case Failed(reason) | Forbidden(reason):
-            return reason
 
 
 def _failure(answer: Gone | Rejected | Failed | Forbidden | Unreadable | None) -> _Failure:

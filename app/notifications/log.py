@@ -17,11 +17,11 @@ from app.database.database import dumps
 from app.documents.document import Document
 from app.errors import InvalidRequest, NotFound, Unauthenticated
 from app.notifications import outbox
-from app.notifications.deliver import outcome_of
-from app.notifications.post import Delivered, Gone, Rejected, WebhookSender
-from app.notifications.render import rendered, sign
+from app.notifications.post import Delivered, Gone, Rejected, WebhookSender, outcome_of
+from app.notifications.render import rendered
 from app.rules.client import Client
 from app.rules.timing import rfc3339
+from app.runtime.signing import sign
 from app.tasks.webhook_url import read_url
 
 PING = "gateway.ping"

@@ -13,9 +13,9 @@ import httpx
 import structlog
 
 from app.errors import InvalidRequest
-from app.notifications.render import Signed
 from app.runtime.egress import EgressGuard, EgressPolicy, EgressRefused, NameNotResolved, Resolve
 from app.runtime.retry_after import parse_retry_after
+from app.runtime.signing import Signed
 from app.tasks.webhook_url import read_url
 
 log = structlog.get_logger(__name__)
@@ -76,6 +76,28 @@ class Forbidden:
 
 
 Answer = Delivered | Gone | Rejected | Failed | Forbidden
+
+
+class Unreadable:
+    """In place of an answer: the snapshot could not be decoded, since another release wrote it say, and nothing was
+    posted. It is retried as a failed attempt, and delays no other notification."""
+
+
+def outcome_of(answer: Answer | Unreadable | None) -> str:
+    """The outcome of an attempt as one of few words, for metrics and the outbound log."""
+    match answer:
+        case None:
+            return "client_revoked"
+        case Unreadable():
+            return "unreadable"
+        case Delivered():
+            return "delivered"
+        case Gone():
+            return "gone"
+        case Rejected():
+            return "rejected"
+        case Failed(reason) | Forbidden(reason):
+            return reason
 
 
 @dataclass(slots=True)

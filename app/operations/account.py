@@ -20,8 +20,6 @@ from app.web.services import service
 
 ACCOUNT_FRESH = timedelta(seconds=60)
 WATCH_S: Final = 900.0
-LOOP_S: Final = 10.0
-"""Between two iterations of its loop: one that slept for longer would be taken for stalled."""
 
 
 @dataclass(slots=True)
@@ -32,7 +30,6 @@ class Account:
     _known: Document | None = None
     _asked_at: Any = None
     _lock: asyncio.Lock | None = None
-    _watch_at: float | None = None
 
     async def get(self) -> Document:
         """``balance`` and whatever else the vendor sends, with ``as_of``. Raises ``VendorFailed``."""
@@ -48,17 +45,13 @@ class Account:
             return {**self._known, "as_of": self._asked_at}
 
     async def watch(self) -> float | None:
-        """Read it every quarter of an hour, for the gauge; one that is set where somebody asks would be stale. Most
-        iterations of its loop find that it is not yet time."""
-        now = self.context.clock.monotonic()
-        if self._watch_at is not None and now >= self._watch_at:
-            with suppress(VendorFailed):
-                balance = (await self.get())["balance"]
-                if balance is not None:
-                    metrics.vendor_balance.set(balance)
-        if self._watch_at is None or now >= self._watch_at:
-            self._watch_at = now + WATCH_S
-        return LOOP_S
+        """Read it every quarter of an hour, for the gauge; one that is set where somebody asks would be stale. A loop
+        iteration."""
+        with suppress(VendorFailed):
+            balance = (await self.get())["balance"]
+            if balance is not None:
+                metrics.vendor_balance.set(balance)
+        return WATCH_S
 
 
 def _number(value: Any) -> float | None:

@@ -19,7 +19,6 @@ from app.runtime import metrics
 WARN_S: Final = 2.0
 STOP_S: Final = 10.0
 MEASURE_S: Final = 10.0
-"""Often enough that a loop that only measures is not taken for a stalled one."""
 AGAIN_S: Final = 2.0
 """How soon a clock that stops the loops is measured again."""
 

@@ -90,7 +90,7 @@ def _erase_tasks(conn: sa.Connection, name: str, rows: int) -> Part:
         left -= row.timeline_seq
     owned = stored_files.of_tasks(conn, chosen)
     deleted = conn.execute(tasks.delete().where(dialect.any_of(conn, tasks.c.id, chosen))).rowcount
-    stored_files.doom(conn, owned, found[0].updated_at)
+    stored_files.doom_ownerless(conn, owned, found[0].updated_at)
     return Part(tasks.name, deleted)
 
 

@@ -36,7 +36,7 @@ been set back since is due hours from now, until it is planned again."""
 @dataclass(slots=True)
 class Health:
     """Answers `/readyz` and `/backlog`, and sets their gauges. ``loop_ages_s``: heartbeat ages of the loops, seconds
-    since each last ended an iteration well."""
+    since an iteration of each was due that has not ended well yet."""
 
     context: Context
     loop_ages_s: Callable[[], dict[str, float]]

@@ -16,33 +16,26 @@ from app.runtime import metrics
 from app.tasks import task_rows
 
 CHECK_S: Final = 60.0
-LOOP_S: Final = 10.0
-"""Between two iterations, of which most do nothing: a loop that slept for a minute would be taken for stalled."""
 
 log = structlog.get_logger(__name__)
 
 
 class ReadinessWarnings:
-    """Checks once a minute, and at the first ``step``, which is a loop iteration."""
+    """Checks at each ``step``, a loop iteration."""
 
     def __init__(self, context: Context, skew: SkewWatch, self_check: SelfCheck | None = None) -> None:
         self._context = context
         self._skew = skew
         self._self_check = self_check
-        self._checked_at: float | None = None
         self._unsafe: list[str] = []
         self._unreachable = 0
 
     async def step(self) -> float | None:
-        """Check, if it is time, and log each fault for as long as it lasts. Raises ``Unavailable``, and then the result
-        of the last check stands."""
-        now = self._context.clock.monotonic()
-        if self._checked_at is not None and now - self._checked_at < CHECK_S:
-            return LOOP_S
+        """Check, and log each fault for as long as it lasts. Raises ``Unavailable``, and then the result of the last
+        check stands."""
         db = self._context.loops_db()
         self._unsafe = await db.read(durability.unsafe_settings)
         self._unreachable = await db.read(task_rows.count_open_signed_otherwise, self._context.tokens.key_ids)
-        self._checked_at = now
         for setting in durability.SETTINGS:
             metrics.database_unsafe.labels(setting).set(setting in self._unsafe)
         metrics.callback_secret_missing.set(self._unreachable)
@@ -54,7 +47,7 @@ class ReadinessWarnings:
                 open_tasks=self._unreachable,
                 remedy="put the secret back behind the first one until they have ended",
             )
-        return LOOP_S
+        return CHECK_S
 
     def current(self) -> list[dict[str, Any]]:
         """The warnings of the last check: a stable ``code``, and a ``detail`` for people."""

@@ -24,7 +24,7 @@ from app.runtime.clock import Clock
 
 T = TypeVar("T")
 
-EVERY_S: Final = 15.0
+EVERY_S: Final = 60.0
 """Between two sweeps over old rows."""
 STEP_S: Final = 1.0
 """What one iteration of the loop takes at most, and a statement more."""
@@ -39,7 +39,7 @@ KEYS_KEPT: Final = timedelta(hours=24)
 COUNTED: Final = 10
 """Rows that one transaction reads where they are only counted, in times of those that are deleted."""
 LONGEST_REST_S: Final = 5.0
-"""A transaction that waited long for another process's lock is no reason to rest long: the loop would look stuck."""
+"""A transaction that waited long for another process's lock is no reason to rest long."""
 BUSY_S: Final = 0.05
 
 

@@ -202,7 +202,7 @@ def _purge_tasks(conn: sa.Connection, cutoff: datetime, after: Keyset | None, ro
         done += 1
     owned = stored_files.of_tasks(conn, [row.id for row in chosen])
     deleted = conn.execute(deletion(conn, Kind.TASKS, cutoff, chosen)).rowcount if chosen else 0
-    stored_files.doom(conn, owned, cutoff)
+    stored_files.doom_ownerless(conn, owned, cutoff)
     return Page(
         deleted, _keyset_of(Kind.TASKS, found[done - 1]) if done else None, len(found) < most and done == len(found)
     )

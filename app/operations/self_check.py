@@ -25,8 +25,6 @@ START_S: Final = 1.0
 EVERY_S: Final = 3600.0
 AGAIN_S: Final = (30.0, 300.0)
 """The first and the longest pause after a check that failed: a gateway may start before its proxy knows it."""
-LOOP_S: Final = 10.0
-"""Between two turns of its loop, of which most do nothing: one that slept for an hour would be taken for stalled."""
 TIMEOUT_S: Final = 15.0
 MOST_BYTES: Final = 16 * 1024
 
@@ -34,36 +32,31 @@ log = structlog.get_logger(__name__)
 
 
 class SelfCheck:
-    """Checks at each ``step``, a turn of a loop, when it is time. ``proxy``: the URL of one on the way out."""
+    """Checks at each ``step``, a loop iteration. ``proxy``: the URL of one on the way out."""
 
     def __init__(self, context: Context, tls: ssl.SSLContext, proxy: str | None) -> None:
         self._context = context
         self._tls = tls
         self._proxy = proxy
-        self._due_at = context.clock.monotonic() + START_S
         self._pause_s = AGAIN_S[0]
         self.fault: str | None = None
         """Why TemPolor will not reach this gateway, in words that follow its public URL."""
 
     async def step(self) -> float | None:
-        """Check, if it is time, and tell what is found. Never raises for what the network does."""
-        now = self._context.clock.monotonic()
-        if now < self._due_at:
-            return min(self._due_at - now, LOOP_S)
+        """Check, and log what is found; returns the seconds until the next check. Never raises for what the network
+        does."""
         before, self.fault = self.fault, await self._check()
         metrics.callbacks_unreachable.set(self.fault is not None)
         if self.fault is None:
             self._pause_s = AGAIN_S[0]
-            # Replicas that started together need not ask together for ever.
-            pause_s = EVERY_S * random.uniform(0.9, 1.1)
             if before is not None:
                 log.warning("callbacks.reachable_again", public_url=self._context.public_url)
-        else:
-            pause_s, self._pause_s = self._pause_s, min(self._pause_s * 2, AGAIN_S[1])
-            danger = "TemPolor will not reach you; tasks end by queries, later"
-            log.warning("callbacks.unreachable", public_url=self._context.public_url, fault=self.fault, danger=danger)
-        self._due_at = self._context.clock.monotonic() + pause_s
-        return LOOP_S
+            # Replicas that started together need not ask together for ever.
+            return EVERY_S * random.uniform(0.9, 1.1)
+        pause_s, self._pause_s = self._pause_s, min(self._pause_s * 2, AGAIN_S[1])
+        danger = "TemPolor will not reach you; tasks end by queries, later"
+        log.warning("callbacks.unreachable", public_url=self._context.public_url, fault=self.fault, danger=danger)
+        return pause_s
 
     async def _check(self) -> str | None:
         token = self._context.tokens.sign(SELF_CHECK, self._context.ids())

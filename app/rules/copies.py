@@ -8,16 +8,16 @@ from msgspec.structs import replace
 
 from app.rules.loaded import CopyJob, Loaded
 from app.rules.schedule import wants_link
-from app.rules.shape import Shape
+from app.rules.shape import Artifact, Shape
 from app.rules.task import Copy, CopyStatus, Item, Task
-from app.rules.view import ready_artifact
+from app.rules.view import ArtifactView, ready_artifact
 
 NOT_ONE_URL = "not_one_url"
 """Why there is no copy of an artifact that the vendor gave as a list or an object of URLs."""
 
 
 RETENTION: Final = "retention"
-"""Why a copy is kept no more. A new link brings no other one: its path might be that of a file still to be deleted."""
+"""Why a copy is kept no more. A new link brings no other one."""
 
 
 class CopyResult(msgspec.Struct, frozen=True):
@@ -34,21 +34,42 @@ def plan_copies(loaded: Loaded, task: Task, shape: Shape, at: datetime) -> None:
     was not kept. A stream is not kept: it is for the minutes until its file is there."""
     for item in loaded.items_of(task):
         for artifact in shape.artifacts:
-            if not artifact.lasts or (ready := ready_artifact(artifact, item.state)) is None:
-                continue
             copy = item.copies.get(artifact.name) if item.copies else None
+            if (ready := _source(artifact, item, copy)) is None:
+                continue
             is_new_link = not loaded.new_links.get(item.key, frozenset()).isdisjoint(artifact.fields)
             # A copy that is still to be made goes with its item to another task.
             is_moved = copy is not None and copy.status is CopyStatus.PENDING and item.key in loaded.moved
-            if copy is not None and (copy.status is CopyStatus.KEPT or not (is_new_link or is_moved)):
+            if copy is not None and not (is_new_link or is_moved):
                 continue
-            if copy is not None and copy.reason == RETENTION:
-                continue
-            if isinstance(ready.url, str) and ready.expires_at is not None:
-                loaded.copy_jobs.append(CopyJob(item.key, artifact.name, task.id, at, ready.expires_at))
+            if (job := _job(item, artifact, ready, at)) is not None:
+                loaded.copy_jobs.append(job)
                 _set(loaded, item, artifact.name, Copy(CopyStatus.PENDING))
             else:
                 _set(loaded, item, artifact.name, Copy(CopyStatus.FAILED, reason=NOT_ONE_URL))
+
+
+def retries(item: Item, shape: Shape, at: datetime) -> list[CopyJob]:
+    """The copies of an item that were given up and can be tried again, as jobs."""
+    found = []
+    for artifact in shape.artifacts:
+        copy = (item.copies or {}).get(artifact.name)
+        if copy is not None and copy.status is CopyStatus.FAILED and (ready := _source(artifact, item, copy)):
+            found.append(_job(item, artifact, ready, at))
+    return [job for job in found if job is not None]
+
+
+def _source(artifact: Artifact, item: Item, copy: Copy | None) -> ArtifactView | None:
+    """What the file of an artifact is to be copied from; None where it is not to be copied (any more)."""
+    is_over = copy is not None and (copy.status is CopyStatus.KEPT or copy.reason == RETENTION)
+    return ready_artifact(artifact, item.state) if artifact.lasts and not is_over else None
+
+
+def _job(item: Item, artifact: Artifact, ready: ArtifactView, at: datetime) -> CopyJob | None:
+    """The job to copy a file; None where the vendor gave several in place of one."""
+    if not isinstance(ready.url, str) or ready.expires_at is None:
+        return None
+    return CopyJob(item.key, artifact.name, item.task_id, at, ready.expires_at)
 
 
 def note_asked(item: Item) -> None:
@@ -72,5 +93,9 @@ def note_copy(loaded: Loaded, result: CopyResult) -> dict[str, Any] | None:
 
 
 def _set(loaded: Loaded, item: Item, name: str, copy: Copy) -> None:
+    before = (item.copies or {}).get(name)
+    if copy.status is CopyStatus.PENDING and before is not None and item.key not in loaded.moved:
+        told = before.status is CopyStatus.FAILED and loaded.visible[item.task_id].archived
+        copy = replace(copy, again=before.again or told)
     item.copies = {**(item.copies or {}), name: copy}
     loaded.dirty_items.add(item.key)

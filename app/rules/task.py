@@ -42,6 +42,7 @@ FailureCode = TypeAliasType(
         "kind_not_offered",
         "model_not_offered",
         "submit_outcome_unknown",
+        "upload_unavailable",
         "vendor_busy",
         "vendor_error",
         "vendor_key_rejected",
@@ -119,7 +120,7 @@ class CopyStatus(StrEnum):
 
 class Copy(msgspec.Struct, frozen=True, omit_defaults=True):
     """The copy of an artifact in the archive. ``path``: where it lies in the store; ``reason``: why there will be
-    none."""
+    none; ``again``: its client was told that it was given up (``task.archived``), and it is tried once more."""
 
     status: CopyStatus
     path: str | None = None
@@ -127,6 +128,7 @@ class Copy(msgspec.Struct, frozen=True, omit_defaults=True):
     sha256: str | None = None
     media_type: str | None = None
     reason: str | None = None
+    again: bool = False
 
 
 class Item(msgspec.Struct):

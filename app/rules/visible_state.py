@@ -19,17 +19,19 @@ class VisibleState:
     """What a task shows at one moment; equal where no client could tell the two apart. A state is never changed in
     place, so it is looked into only where it was replaced."""
 
-    __slots__ = ("_archived", "_items", "_playable", "_task")
+    __slots__ = ("_items", "_kept", "_playable", "_task", "archived")
 
     def __init__(self, task: Task, progress_of_items: ItemsProgress) -> None:
         self._task = (task.status, task.failure, task.submitted_at, task.deadline_at, task.submitted_model)
         self._playable = task.playable_at is not None
         self._items = [((item.item_id, progress, item.copies), item.state) for item, progress in progress_of_items]
-        copies = [copy.status for item, _ in progress_of_items for copy in (item.copies or {}).values()]
-        self._archived = (
+        copies = [copy for item, _ in progress_of_items for copy in (item.copies or {}).values()]
+        self._kept = sum(copy.status is CopyStatus.KEPT for copy in copies)
+        # A copy that was given up, and of which the client was told so, holds nothing up while it is tried once more.
+        self.archived = (
             task.status in TASK_FINAL
             and bool(copies)
-            and CopyStatus.PENDING not in copies
+            and not any(copy.status is CopyStatus.PENDING and not copy.again for copy in copies)
             and all(progress.settled for _, progress in progress_of_items)
         )
 
@@ -47,7 +49,8 @@ class VisibleState:
 
     def milestones_to(self, after: "VisibleState") -> list[str]:
         """The notifications that are due between two moments of one task, in their order: each milestone that was
-        passed, also when several were at once; and the end again, where something came (or was given up) later."""
+        passed, also when several were at once; the end again, where something came (or was given up) later; and that
+        the files are archived again, where one is kept that had been given up."""
         passed = []
         if after._task[_SUBMITTED_AT] is not None and self._task[_SUBMITTED_AT] is None:
             passed.append("running")
@@ -56,7 +59,7 @@ class VisibleState:
         status = after._task[_STATUS]
         if status in TASK_FINAL and (status is not self._task[_STATUS] or self._lacking() != after._lacking()):
             passed.append(status.value)
-        if after._archived and not self._archived:
+        if after.archived and (not self.archived or after._kept > self._kept):
             passed.append("archived")
         return passed
 

@@ -71,6 +71,24 @@ class EgressPolicy:
         return all(self.allows(ip_address(sockaddr[0])) for *_, sockaddr in infos)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host, as ``urlsplit`` has it, is this machine."""
+    name = host.removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    address = address_of(name)
+    return address is not None and address.is_loopback
+
+
+def address_of(host: str) -> Address | None:
+    """Parse a host without brackets as an IP address, an IPv4 address mapped to IPv6 as IPv4. None for a name."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
 class EgressRefused(Exception):
     """A name or address leads to where calls must not go. No connection was made."""
 

@@ -3,6 +3,7 @@ iteration starts and does not wait for.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
@@ -63,15 +64,17 @@ Step = Callable[[], Awaitable[float | None]]
 
 @dataclass(slots=True)
 class Loop:
-    """A background loop. ``beat_at``: its heartbeat, the monotonic clock when an iteration last ended well. While
-    ``paused`` is true it does nothing, and its heart beats on."""
+    """A background loop. ``idle_s``: its longest rest between two iterations. ``delay_s``: before the first. While
+    ``paused`` is true it does nothing, and is not late. ``due_at``: when an iteration is due that has not ended well
+    yet, by the monotonic clock."""
 
     name: str
     step: Step
-    idle_s: float
+    idle_s: float = math.inf
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     paused: Callable[[], bool] = lambda: False
-    beat_at: float = 0.0
+    delay_s: float = 0.0
+    due_at: float = 0.0
 
 
 class Supervisor:
@@ -85,14 +88,14 @@ class Supervisor:
 
     def start(self, loop: Loop) -> None:
         """Start a loop."""
-        loop.beat_at = self._clock.monotonic()
+        loop.due_at = self._clock.monotonic() + loop.delay_s
         self._loops.append(loop)
         self._tasks.append(asyncio.create_task(self._run(loop), name=f"loop {loop.name}"))
 
     def ages_s(self) -> dict[str, float]:
-        """Seconds since the last heartbeat of each loop."""
+        """Seconds since an iteration of each loop was due that has not ended well yet; 0 while it rests."""
         now = self._clock.monotonic()
-        return {loop.name: now - loop.beat_at for loop in self._loops}
+        return {loop.name: max(now - loop.due_at, 0.0) for loop in self._loops}
 
     async def stop(self, grace_s: float) -> None:
         """Stop all loops. An iteration that is under way may end within ``grace_s``, or what it has just claimed would
@@ -108,6 +111,7 @@ class Supervisor:
 
     async def _run(self, loop: Loop) -> None:
         pause_s, waiting = BACK_OFF_S[0], False
+        await self._rest(loop, loop.delay_s)
         while not self._stopping:
             try:
                 loop.wake.clear()
@@ -120,13 +124,17 @@ class Supervisor:
                 metrics.loop_restarts.labels(loop.name).inc()
                 log.error("loop.failed", loop=loop.name, exc_info=error)
             else:
-                loop.beat_at = self._clock.monotonic()
                 pause_s = BACK_OFF_S[0]
                 if waiting:
                     log.warning("loop.goes_on", loop=loop.name)
                 waiting = False
-                if wait_s != 0 and not self._stopping:
-                    await self._clock.wait(loop.wake, loop.idle_s if wait_s is None else min(wait_s, loop.idle_s))
+                await self._rest(loop, loop.idle_s if wait_s is None else min(wait_s, loop.idle_s))
                 continue
             await self._clock.sleep(pause_s)
             pause_s = min(pause_s * 2, BACK_OFF_S[1])
+
+    async def _rest(self, loop: Loop, rest_s: float) -> None:
+        """Wait until the next iteration is due, or the loop is woken."""
+        loop.due_at = self._clock.monotonic() + rest_s
+        if rest_s > 0 and not self._stopping and await self._clock.wait(loop.wake, rest_s):
+            loop.due_at = self._clock.monotonic()

@@ -146,7 +146,10 @@ model_held_tasks: Final = Gauge(
     registry=registry,
 )
 loop_heartbeat_age: Final = Gauge(
-    "gateway_loop_heartbeat_age_seconds", "Since each loop last finished a turn", ["loop"], registry=registry
+    "gateway_loop_heartbeat_age_seconds",
+    "Since an iteration of each loop was due that has not ended well yet; 0 while it rests",
+    ["loop"],
+    registry=registry,
 )
 loop_restarts: Final = Counter(
     "gateway_loop_restarts", "Times a loop ended with an exception", ["loop"], registry=registry

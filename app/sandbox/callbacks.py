@@ -233,7 +233,7 @@ class Deliveries:
     async def _post(self, callback: Callback, body: bytes) -> httpx.Response:
         # One client per sender: a pool searches all its connections for each request, which at 64 senders takes
         # more time than everything else about a callback.
-        client = self._idle.pop() if self._idle else _make_client()
+        client = self._idle.pop() if self._idle else make_client()
         try:
             headers = {"Content-Type": "application/json", **callback.headers}
             return await client.post(callback.url, content=body, headers=headers)
@@ -252,9 +252,9 @@ def _trust() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _make_client() -> httpx.AsyncClient:
+def make_client() -> httpx.AsyncClient:
+    """A client of those whom the vendor calls: their time-out stands around the call."""
     limits = httpx.Limits(max_connections=2, max_keepalive_connections=1, keepalive_expiry=_REUSE_S)
-    # The time-out of a delivery is one over all its phases, and stands around the call.
     return httpx.AsyncClient(
         verify=_trust(),
         timeout=None,  # noqa: S113

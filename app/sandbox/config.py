@@ -186,6 +186,9 @@ class SandboxConfig(Strict):
     unknown_items: Literal["refuse", "omit"] = Field("refuse", description="refuse: 400008 for the whole call")
     visible_after_s: Seconds = Field(0, description="vendor seconds during which queries do not know an item")
     query_omits: Chance = Field(0, description="chance per item to be missing from an answer")
+    fetch_inputs_after_s: Seconds | None = Field(
+        None, description="vendor seconds after which inputs are fetched (HEAD, then GET); default: they are not"
+    )
     resign_every_s: float | None = Field(None, gt=0, description="vendor seconds after which URLs are signed anew")
 
     log_limit: int = Field(200_000, ge=1, description="entries kept of calls and of callback attempts, each")

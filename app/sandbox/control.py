@@ -67,7 +67,11 @@ class ControlApi:
         now = self._sandbox.now()
         after, limit = _page(request)
         chosen = [work for work in self._sandbox.works if work.n > after][:limit]
-        return _answer({"data": [work.truth(now) for work in chosen], "next": chosen[-1].n if chosen else after})
+        fetched = [fetch._asdict() for fetch in self._sandbox.inputs]
+        documents = [
+            work.truth(now) | {"inputs": [fetch for fetch in fetched if fetch["n"] == work.n]} for work in chosen
+        ]
+        return _answer({"data": documents, "next": chosen[-1].n if chosen else after})
 
     async def calls(self, request: Request) -> Response:
         after, limit = _page(request)

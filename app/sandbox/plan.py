@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from app.sandbox.config import Habits, Outcome, SandboxConfig
+from app.sandbox.inputs import FIELDS as INPUTS
 from app.sandbox.script import WorkRule
 from app.tempolor.kinds import Kind
 
@@ -26,7 +27,6 @@ DEFAULT_MODELS: Final = {"song": "tempolor-latest", "instrumental": "TemPolor i4
 
 _ODD_STATUSES: Final = ("pending", "queued", "processing")
 _ODD_EVENTS: Final = ("cover_complete", "video_complete", "loudness_complete")
-_INPUTS: Final = ("url", "upload_audio_url")
 _FAILURES: Final = ("generation failed", "audio quality check failed", "source audio could not be read")
 
 
@@ -80,7 +80,7 @@ def decide(kind: Kind, params: dict[str, Any], n: int, index: int, config: Sandb
         marks[SECTIONS] = max(marks.values()) + config.durations.song_sections_s
     model = str(params.get("model") or DEFAULT_MODELS.get(kind.family.name, ""))
     plan = Plan(seed, outcome, marks, sung, model, rng.randint(120, 260))
-    if _strikes("dead_input", habits, rule, forms) and any(params.get(name) for name in _INPUTS):
+    if _strikes("dead_input", habits, rule, forms) and any(params.get(name) for name in INPUTS):
         outcome = plan.outcome = "failed"
     if outcome == "failed":
         plan.marks = _until_main(marks)

@@ -10,6 +10,7 @@ import msgspec
 from app.sandbox.callbacks import Callback, Deliveries, ItemQueue
 from app.sandbox.calls import Calls, Now, TokenBucket
 from app.sandbox.config import SandboxConfig
+from app.sandbox.inputs import Inputs
 from app.sandbox.items import Item
 from app.sandbox.replies import SUCCESS, enclose
 from app.sandbox.script import Pending, Script
@@ -21,7 +22,7 @@ class Sandbox:
     """A stand-in vendor. Made on a running loop; ``close`` ends its callbacks.
 
     ``works`` holds what was accepted, ``calls`` what the API was asked, ``callbacks`` each delivery that was tried,
-    ``script`` the rules that are still to be used.
+    ``inputs`` what was fetched for works, ``script`` the rules that are still to be used.
     """
 
     def __init__(self, config: SandboxConfig, base_url: str, now: Now = time.time) -> None:
@@ -32,11 +33,13 @@ class Sandbox:
         self.calls = Calls(config.log_limit, now)
         self.script = Script()
         self.callbacks = Deliveries(config.delivery, config.scale, config.log_limit, now)
+        self.inputs = Inputs(now)
         self.query_rate = self._bucket()
         self.query_count = self.account_count = 0
 
     async def close(self) -> None:
-        """End all callbacks."""
+        """End all callbacks and fetches."""
+        await self.inputs.stop()
         await self.callbacks.stop()
 
     def configure(self, config: SandboxConfig) -> None:
@@ -72,6 +75,8 @@ class Sandbox:
     def accept(self, n: int, kind: Kind, body: dict[str, Any]) -> tuple[Work, list[asyncio.Future[None]]]:
         """Take a submission and plan its callbacks; the futures are those of callbacks that precede the answer."""
         work = self.works.accept(n, kind, body, self.script.work(n, kind.name, body))
+        if self.config.fetch_inputs_after_s is not None:
+            self.inputs.schedule(n, work.params, self.config.fetch_inputs_after_s / self.config.scale)
         headers = {"Authorization": self.config.api_key} if kind.family.name == "stems" else {}
         early: list[asyncio.Future[None]] = []
         for item in work.items:

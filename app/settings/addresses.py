@@ -1,9 +1,10 @@
 """Check URLs of the settings. What is returned is made of the parts that were checked."""
 
-import ipaddress
 import re
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
+
+from app.runtime.egress import address_of
 
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _PATH: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*")
@@ -59,24 +60,6 @@ def proxy_address(value: str) -> str:
             "percent-encoded"
         )
     return f"{parts.scheme}://{user}{at}{_authority(parts)}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host, as ``urlsplit`` has it, is this machine."""
-    name = host.removesuffix(".")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    address = address_of(name)
-    return address is not None and address.is_loopback
-
-
-def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Parse a host without brackets as an IP address, an IPv4 address mapped to IPv6 as IPv4. None for a name."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return None
-    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
 
 
 def _split(value: str) -> SplitResult:

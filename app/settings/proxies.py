@@ -12,7 +12,8 @@ import ssl
 from typing import Final
 from urllib.parse import SplitResult
 
-from app.settings.addresses import address_of, is_loopback, proxy_address
+from app.runtime.egress import address_of, is_loopback
+from app.settings.addresses import proxy_address
 from app.settings.sources import plain
 
 _BY_SCHEME: Final = {"https": "https_proxy", "http": "http_proxy"}

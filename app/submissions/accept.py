@@ -1,7 +1,7 @@
 """Accept tasks from clients: durable before they are answered, sent later."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -25,6 +25,7 @@ from app.submissions import idempotency
 from app.tasks import store, task_rows, timeline, upload_refs, writes
 from app.tasks.task_rows import TaskInput, TaskRecord
 from app.tempolor.kinds import KINDS
+from app.web.problems import Place, path_of
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,8 @@ class NewTask:
     webhook_events: Sequence[str] | None = None
     retry_of: UUID | None = None
     traceparent: str | None = None
+    place: Place = ()
+    """Where it stands in the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +178,7 @@ def _retry(
             context.clock, actor, Action.RETRY_TASK, str(task_id), client=task.client_name, task_id=str(new_id)
         )
         audit.append(conn, audit_entry)
-    _check_uploads(conn, task.client_name, [copy.params])
+    _check_uploads(conn, context, task.client_name, [copy])
     return _store(conn, context, [_record(new_id, task.client_name, copy, now)], now)
 
 
@@ -196,21 +199,22 @@ def _accept(
     if actor is not None:
         for task_id in task_ids:
             audit.append(conn, new_entry(context.clock, actor, Action.SUBMIT_TASK, str(task_id), client=client_name))
-    _check_uploads(conn, client_name, [task.params for task in new])
+    _check_uploads(conn, context, client_name, new)
     return _store(conn, context, records, now)
 
 
-def _check_uploads(conn: sa.Connection, client_name: str, all_params: Sequence[Mapping[str, Any]]) -> None:
-    """Raises ``InvalidRequest`` for each upload that the client does not have."""
-    named = [upload_refs.named_in(params) for params in all_params]
-    upload_ids = {upload_id for references in named for upload_id in references.values() if upload_id is not None}
-    missing = upload_refs.unknown(conn, upload_ids, client_name) | {None}
-    faults = tuple(
-        (f"tasks.{index}.params.{field}" if len(named) > 1 else f"params.{field}", "there is no such upload of yours")
-        for index, references in enumerate(named)
-        for field, upload_id in references.items()
-        if upload_id in missing
-    )
+def _check_uploads(conn: sa.Connection, context: Context, client_name: str, new: Sequence[NewTask]) -> None:
+    """Raises ``InvalidRequest`` for each upload that the client does not have, and where no archive keeps any."""
+    named = [
+        ([*task.place, "params", field], upload_id)
+        for task in new
+        for field, upload_id in upload_refs.named_in(task.params).items()
+    ]
+    upload_ids = {upload_id for _, upload_id in named if upload_id is not None}
+    is_off = context.files is None
+    missing = (upload_ids if is_off else upload_refs.unknown(conn, upload_ids, client_name)) | {None}
+    why = "the gateway keeps no uploads (GATEWAY_ARCHIVE_URL)" if is_off else "there is no such upload of yours"
+    faults = tuple((path_of(place), why) for place, upload_id in named if upload_id in missing)
     if faults:
         raise InvalidRequest("the request is not valid", faults)
 
@@ -249,8 +253,8 @@ def _store(conn: sa.Connection, context: Context, records: Sequence[TaskRecord],
             if upload_id is not None
         ),
     )
-    waits = wait_reasons.read(conn, context.policy, now)
-    documents = tuple(task_document(record, [], {}, context, waits) for record in records)
+    retry_holds = wait_reasons.read(conn, context.policy, now)
+    documents = tuple(task_document(record, [], {}, context, retry_holds) for record in records)
     return AcceptedTasks(tuple(record.task.id for record in records), documents=documents)
 
 

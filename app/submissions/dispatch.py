@@ -20,11 +20,12 @@ from app.limits import limits
 from app.limits.limits import Limit
 from app.limits.model_holds import key_of_task, lock_sendable
 from app.rules.submission import Claimed
+from app.rules.task import Failure
 from app.rules.timing import later
 from app.rules.transition import Change
 from app.runtime import traces
 from app.runtime.loops import Background
-from app.submissions.outcomes import Claim, Outcome, settle
+from app.submissions.outcomes import Claim, NotSent, Outcome, settle
 from app.tasks import items, task_rows, upload_refs
 from app.tasks.apply import Effects, apply
 from app.tasks.task_rows import TaskRecord
@@ -99,25 +100,33 @@ class Dispatcher:
         except Unavailable:
             await self._settle(claim, None)
             return
+        if isinstance(params, NotSent):
+            log.warning("submit.upload_unavailable", reason=params.failure.message)
+            span.fail(params.failure.code)
+            await self._settle(claim, params)
+            return
         answer = await context.vendor.submit(kind, params, url, context.policy.submit_timeout_s)
         _log_answer(answer)
         if not isinstance(answer, Accepted):
             span.fail(answer.meaning.code if isinstance(answer, Refused) else answer.reason)
         await self._settle(claim, answer)
 
-    async def _with_links(self, params: dict[str, Any]) -> dict[str, Any]:
-        """Replace the uploads that params name by links, good for as long as the vendor may fetch them."""
+    async def _with_links(self, params: dict[str, Any]) -> dict[str, Any] | NotSent:
+        """Replace the uploads that params name by links, good for as long as the vendor may fetch them. What cannot be
+        had is not sent: a reference means nothing to the vendor."""
         context, policy = self._context, self._context.policy
-        named = {upload_id for upload_id in upload_refs.named_in(params).values() if upload_id is not None}
-        if not named or (links := context.files) is None:
+        named = upload_refs.named_in(params).values()
+        if not named:
             return params
-        names = await self._db.read(upload_refs.file_names, named)
+        if (links := context.files) is None:
+            return _unavailable("It names an upload, and the gateway keeps none now: GATEWAY_ARCHIVE_URL is not set.")
+        names = await self._db.read(upload_refs.file_names, {upload_id for upload_id in named if upload_id is not None})
+        if not names.keys() >= set(named):
+            return _unavailable("The upload that it names is not kept any more.")
         until = later(context.clock.now(), policy.submit_timeout_s + policy.submit_confirm_s + policy.deadline_s)
-        return upload_refs.replaced(
-            params, lambda upload_id: links.upload_url(upload_id, names.get(upload_id, "upload"), until)
-        )
+        return upload_refs.replaced(params, lambda upload_id: links.upload_url(upload_id, names[upload_id], until))
 
-    async def _settle(self, claim: Claim, answer: SubmitAnswer | None) -> None:
+    async def _settle(self, claim: Claim, answer: SubmitAnswer | NotSent | None) -> None:
         """Commit an outcome, with those that came while others were committed. It exists only here, so its commit is
         tried until the process ends."""
         outcome = Outcome(claim, answer)
@@ -214,6 +223,10 @@ def _claimed(claim: Claim, record: TaskRecord) -> Change:
     if other is not None:
         detail["submitted_model"] = other
     return Change(claim.claimed_at, "submitting", claim.task_id, event=Claimed(claim.submit_id, other), detail=detail)
+
+
+def _unavailable(message: str) -> NotSent:
+    return NotSent(Failure("upload_unavailable", message, retryable=True))
 
 
 def _crashed(error: BaseException) -> None:

@@ -66,6 +66,7 @@ def check_task(document: Any, egress: EgressPolicy, place: Place = ()) -> NewTas
         task_request.reference,
         task_request.webhook_url,
         task_request.webhook_events,
+        place=place,
     )
 
 

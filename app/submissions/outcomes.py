@@ -52,14 +52,26 @@ class Claim:
     traceparent: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """It was not sent, and fails: what its params name is not there (any more). It says nothing of the vendor."""
+
+    failure: Failure
+
+
 @dataclass(slots=True, eq=False)
 class Outcome:
     """The outcome of one send. ``answer``: None if it was given back unsent. ``alone``: it was among those that could
     not be committed, and holds up nobody else from now on."""
 
     claim: Claim
-    answer: SubmitAnswer | None
+    answer: SubmitAnswer | NotSent | None
     alone: bool = False
+
+    @property
+    def vendor_answer(self) -> SubmitAnswer | None:
+        """The vendor's answer; None if it was not asked."""
+        return None if isinstance(self.answer, NotSent) else self.answer
 
 
 def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], now: datetime) -> Effects:
@@ -75,7 +87,7 @@ def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], n
     after, queries_after, breakers_after = before, queries_before, dict(breakers_before)
     changes = []
     for outcome in outcomes:
-        claim, answer = outcome.claim, outcome.answer
+        claim, answer = outcome.claim, outcome.vendor_answer
         named = isinstance(answer, Unknown) and items.any_named(conn, [claim.task_id])
         breaker = breaker_then = breakers_after[claim.key]
         if not _is_settled(outcome, submissions.get(claim.task_id)):
@@ -84,7 +96,7 @@ def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], n
             breaker_then = breaker_after(breaker, claim.claimed_at, answer, now, context.policy, named)
             breakers_after[claim.key] = breaker_then
         retry_holds = _RetryHolds(after, breaker_then if breaker is not None and breaker.is_open else None)
-        changes.append(_change(context, claim, answer, now, retry_holds))
+        changes.append(_change(context, claim, outcome.answer, now, retry_holds))
     effects = apply(conn, changes, context.rules)
     for key, breaker in breakers_before.items():
         model_holds.save(conn, key, breaker, breakers_after[key])
@@ -107,7 +119,7 @@ def _is_settled(outcome: Outcome, stored: tuple[UUID | None, Submission] | None)
     return submit_id == outcome.claim.submit_id and submission not in OUTCOME_OPEN
 
 
-def _met_a_full_queue(answer: SubmitAnswer | None) -> bool:
+def _met_a_full_queue(answer: SubmitAnswer | NotSent | None) -> bool:
     return isinstance(answer, Refused) and answer.meaning.remedy is Remedy.WAIT_FOR_SLOT
 
 
@@ -126,18 +138,23 @@ class _RetryHolds:
 
 
 def _change(
-    context: Context, claim: Claim, answer: SubmitAnswer | None, now: datetime, retry_holds: _RetryHolds
+    context: Context, claim: Claim, answer: SubmitAnswer | NotSent | None, now: datetime, retry_holds: _RetryHolds
 ) -> Change:
-    """The change that an outcome makes to its task."""
+    """What an outcome says of the task."""
     event: SubmissionEvent
+    detail: dict[str, Any]
     match answer:
         case None:
             event = GivenBack(claim.submit_id, "not sent in time")
             return Change(now, "given_back", claim.task_id, event=event)
+        case NotSent(failure):
+            event = WasRefused(claim.submit_id, failure, None)
+            detail = {"code": failure.code, "message": failure.message}
+            return Change(now, "refused", claim.task_id, event=event, detail=detail)
         case Accepted(item_ids, request_id, passed_over):
             event = WasAccepted(claim.submit_id, item_ids, request_id)
             observations = tuple(_named(KINDS[claim.kind].family.name, item_id, claim) for item_id in item_ids)
-            detail: dict[str, Any] = {"item_ids": list(item_ids), "vendor_request_id": request_id}
+            detail = {"item_ids": list(item_ids), "vendor_request_id": request_id}
             if passed_over:
                 detail["item_ids_passed_over"] = passed_over
             return Change(now, "submitted", claim.task_id, observations, event, detail)

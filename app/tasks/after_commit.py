@@ -20,9 +20,11 @@ from app.tempolor.kinds import FAMILIES, KINDS
 log = structlog.get_logger(__name__)
 
 _NAMED: Final = frozenset(
-    {"callback_id", "notification_id", "notification", "outcome", "code", "vendor_status", "reason", "attempt", "late"}
+    {
+        *("callback_id", "notification_id", "notification", "outcome", "attempts"),
+        *("attempt", "code", "vendor_status", "reason", "late"),
+    }
 )
-
 MILLISECONDS_FROM: Final = 100_000_000_000
 """The vendor's times are seconds, or milliseconds from here on: in seconds this is the year 5138."""
 

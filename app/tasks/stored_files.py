@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.tables import files, items, uploads
+from app.tasks.items import owners
 
 
 def of_tasks(conn: sa.Connection, task_ids: Collection[UUID]) -> Sequence[Any]:
@@ -21,15 +22,18 @@ def of_tasks(conn: sa.Connection, task_ids: Collection[UUID]) -> Sequence[Any]:
     return conn.execute(statement.where(dialect.any_of(conn, items.c.task_id, list(task_ids)))).all()
 
 
+def doom(conn: sa.Connection, paths: Sequence[str] | sa.Select[tuple[str]], at: datetime | sa.Column[datetime]) -> None:
+    """Mark kept files for deletion from the store, from ``at`` on."""
+    conn.execute(files.update().where(files.c.path.in_(paths), files.c.doomed_at.is_(None)).values(doomed_at=at))
+
+
 def doom_uploads(conn: sa.Connection, client_name: str) -> None:
     """Mark all uploads of a client for deletion that has no task any more."""
-    own = sa.select(uploads.c.path).where(uploads.c.client_name == client_name)
-    conn.execute(files.update().where(files.c.path.in_(own)).values(doomed_at=files.c.kept_at))
+    doom(conn, sa.select(uploads.c.path).where(uploads.c.client_name == client_name), files.c.kept_at)
     conn.execute(uploads.delete().where(uploads.c.client_name == client_name))
 
 
-def doom(conn: sa.Connection, found: Sequence[Any], now: datetime) -> None:
-    """Mark those files for deletion whose items are gone by now."""
-    for row in found:
-        gone = ~sa.exists().where(items.c.family == row.family, items.c.item_id == row.item_id)
-        conn.execute(files.update().where(files.c.path == row.path, gone).values(doomed_at=now))
+def doom_ownerless(conn: sa.Connection, candidates: Sequence[Any], at: datetime) -> None:
+    """Mark those of the files for deletion whose items are gone by now."""
+    owned = owners(conn, [(row.family, row.item_id) for row in candidates])
+    doom(conn, [row.path for row in candidates if (row.family, row.item_id) not in owned], at)

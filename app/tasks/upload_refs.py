@@ -47,8 +47,9 @@ def note_uses(conn: sa.Connection, uses: Iterable[tuple[UUID, UUID]]) -> None:
 
 
 def file_names(conn: sa.Connection, upload_ids: Collection[UUID]) -> dict[UUID, str]:
-    """Read the file names of uploads."""
+    """Read the file names of those of the uploads that are kept."""
     statement = sa.select(uploads.c.id, uploads.c.path).where(dialect.any_of(conn, uploads.c.id, sorted(upload_ids)))
+    statement = statement.join(files, files.c.path == uploads.c.path).where(files.c.doomed_at.is_(None))
     return {row.id: unquote(row.path.rpartition("/")[2]) for row in conn.execute(statement)}
 
 

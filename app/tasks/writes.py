@@ -119,7 +119,7 @@ COPY_JOBS: Final = Write(
     ("family", "item_id", "name", "task_id", "created_at", "ends_at", "due_at", "attempts"),
     # A new link for one that waits: it is due at once, unless somebody is copying it.
     on_conflict="""(family, item_id, name) DO UPDATE SET
-        task_id = excluded.task_id, ends_at = excluded.ends_at, attempts = 0, due_at = CASE
+        task_id = excluded.task_id, ends_at = excluded.ends_at, attempts = 0, dead_links = 0, due_at = CASE
             WHEN copy_jobs.leased_until > excluded.due_at THEN copy_jobs.due_at ELSE excluded.due_at END""",
     sorted_by=("family", "item_id", "name"),
     rare=True,

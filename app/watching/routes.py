@@ -82,7 +82,9 @@ class ListQuery(BaseModel):
     created_before: RequestTime | None = None
     finished_after: RequestTime | None = None
     finished_before: RequestTime | None = None
-    view: Annotated[Literal["full", "summary"], Field(description="`summary`: no lyrics and no `vendor`")] = "full"
+    view: Annotated[
+        Literal["full", "summary"], Field(description="`summary`: no lyrics, also in `params`, and no `vendor`")
+    ] = "full"
     limit: Annotated[int, Field(ge=1, le=200)] = 50
     cursor: str | None = None
 

@@ -6,7 +6,7 @@ import json
 import random
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -34,14 +34,26 @@ def free_port() -> int:
 
 
 class Process:
-    """A ``serve`` (its ``port`` stays the same) or a ``worker``. ``kills`` counts how often it was killed."""
+    """A ``serve`` (its ``port`` stays the same) or a ``worker``. ``kills`` counts how often it was killed.
+    ``variables``: what it finds in its environment beside its settings; ``prefix``: a command under which it runs."""
 
-    def __init__(self, *arguments: str, database_url: str, cwd: Path, port: int | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        database_url: str,
+        cwd: Path,
+        port: int | None = None,
+        variables: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        **settings: Any,
+    ) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.kills = 0
         self._arguments = arguments if port is None else (*arguments, "--host", "127.0.0.1", "--port", str(port))
         self._env = environment(database_url, **{"public_url": self.url, "log_level": "warning", **settings})
+        self._env |= variables or {}
+        self._prefix = prefix
         self._cwd = cwd
         self.log = cwd / f"{arguments[0]}-{port or id(self)}.log"
         self._process: asyncio.subprocess.Process | None = None
@@ -56,7 +68,11 @@ class Process:
         """Start it; a serve answers when this returns, unless that is not waited for."""
         with self.log.open("ab") as file:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "app", *self._arguments, env=self._env, cwd=self._cwd, stdout=file, stderr=file
+                *(*self._prefix, sys.executable, "-m", "app", *self._arguments),
+                env=self._env,
+                cwd=self._cwd,
+                stdout=file,
+                stderr=file,
             )
         if wait and self.port is not None:
             async with client(self.url) as api:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.notifications.render import sign
+from app.runtime.signing import sign
 from tempolor_gateway_client import AsyncGatewayClient
 from tests.chaos.processes import free_port
 from tests.docs.pages import ELSEWHERE, PAGES, ROOT, Block, block, blocks

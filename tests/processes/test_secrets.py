@@ -1,15 +1,18 @@
-"""One task of every kind at the most talkative level, and then a search for each secret in all that was told."""
+"""One task of every kind at the most talkative level, and then a search for each secret in all that was told: by a
+gateway with webhooks and traces, and by the demo."""
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from app.tempolor.kinds import KINDS
+from app.tempolor.kinds import FAMILIES, KINDS
 from app.tempolor.tokens import Tokens
+from tests.processes.test_demo import LIMIT_S, children_of, read_until, started
 from tests.processes.test_traces import _free_port, collecting
 from tests.support.commands import VENDOR_KEY, environment, running
 from tests.support.gateway import ADMIN_KEY, PARAMS, SECRET, eventually
@@ -98,3 +101,23 @@ async def test_nothing_secret_is_told_of_a_task_of_every_kind(
     secrets += [one.rpartition("auth_key=")[2] for one in signed if "auth_key=" in one]
     assert [one for one in secrets if one in told or json.dumps(one)[1:-1] in told] == []
     assert [line for line in lines if line["logger"].startswith(LIBRARIES)] == []
+
+
+def test_the_demo_at_its_most_talkative_level_tells_no_secret(tmp_path: Path) -> None:
+    with started("app", "demo", "--log-level", "debug", scratch=tmp_path) as process:
+        lines = read_until(process, "Submitting")
+        # The keys are made for this run, and are nowhere but in the environment of the gateway.
+        gateway = next(one for one in children_of(process) if "serve" in one.cmdline())
+        names = ("TEMPOLOR_API_KEY", "CALLBACK_SECRETS", "BOOTSTRAP_ADMIN_KEY")
+        secrets = [gateway.environ()[f"GATEWAY_{name}"] for name in names]
+        rest, _ = process.communicate(timeout=LIMIT_S)
+    told = "".join(lines) + rest
+    assert process.returncode == 0, told
+    task_ids = {UUID(found) for found in re.findall(r"task_id=([0-9a-f-]{36})", told)}
+    assert len(task_ids) == len(KINDS)
+    tokens = Tokens([secrets[1]])
+    secrets += [tokens.sign(family, task_id) for family in FAMILIES for task_id in task_ids]
+    secrets += ["auth_key=", "whsec_", "tpg_", "Bearer ", "harbour at night"]
+    assert [one for one in secrets if one in told] == []
+    for event in ("[debug", "task.accepted", "task.callback", "request "):
+        assert event in told

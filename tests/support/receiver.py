@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from app.notifications.post import WebhookSender
-from app.notifications.render import Signed
 from app.runtime.egress import EgressPolicy
+from app.runtime.signing import Signed
 from app.wiring import usual_authorities
 
 CERTIFICATE = Path(__file__).with_name("receiver.pem")

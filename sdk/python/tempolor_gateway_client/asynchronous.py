@@ -301,8 +301,8 @@ class AsyncGatewayClient:
         page_size: int = 100,
     ) -> AsyncGenerator[Task, None]:
         """Tasks, newest first, read page by page as they are asked for. ``status``: one or several; ``client``: for
-        admins; times must be aware; ``view``: ``summary`` leaves out lyrics and ``vendor``, most of what a song
-        weighs; ``page_size``: up to 200. Raises ``InvalidRequest``."""
+        admins; times must be aware; ``view``: ``summary`` leaves out lyrics, also in ``params``, and ``vendor``,
+        most of what a song weighs; ``page_size``: up to 200. Raises ``InvalidRequest``."""
         moments = {
             "created_after": created_after,
             "created_before": created_before,

@@ -9,7 +9,8 @@ Until = Literal["playable", "final"]
 """What to wait for."""
 LyricsForm = Literal["lrc", "srt"]
 View = Literal["full", "summary"]
-"""``summary``: items without ``lyrics``, ``lyrics_sections`` and ``vendor``, most of what a song weighs."""
+"""``summary``: items without ``lyrics``, ``lyrics_sections`` and ``vendor``, and ``params`` without ``lyrics``: most of
+what a song weighs."""
 
 
 class Unchanged(Enum):

@@ -1658,7 +1658,7 @@ export interface components {
             to: string;
         };
         /** @enum {string} */
-        FailureCode: "bad_parameter" | "content_violation" | "expired" | "generation_failed" | "insufficient_points" | "item_unknown_to_vendor" | "kind_not_offered" | "model_not_offered" | "submit_outcome_unknown" | "vendor_busy" | "vendor_error" | "vendor_key_rejected" | "vendor_queue_full" | "vendor_rate_limited" | "vendor_refused" | "vendor_unreachable" | "work_not_extendable" | "work_not_found" | "work_status_abnormal";
+        FailureCode: "bad_parameter" | "content_violation" | "expired" | "generation_failed" | "insufficient_points" | "item_unknown_to_vendor" | "kind_not_offered" | "model_not_offered" | "submit_outcome_unknown" | "upload_unavailable" | "vendor_busy" | "vendor_error" | "vendor_key_rejected" | "vendor_queue_full" | "vendor_rate_limited" | "vendor_refused" | "vendor_unreachable" | "work_not_extendable" | "work_not_found" | "work_status_abnormal";
         /** @enum {string} */
         Family: "instrumental" | "lyrics" | "midi" | "song" | "stems";
         /**
@@ -3247,7 +3247,8 @@ export interface components {
         };
         /**
          * TaskSummary
-         * @description A task whose items have no lyrics and no `vendor`.
+         * @description A task without lyrics, also in `params`, and without `vendor`. To make it anew, retry it: these `params` would
+         *     have the vendor write other words.
          */
         TaskSummary: {
             /** Id */
@@ -3680,7 +3681,7 @@ export interface operations {
                 created_before?: string;
                 finished_after?: string;
                 finished_before?: string;
-                /** @description `summary`: no lyrics and no `vendor` */
+                /** @description `summary`: no lyrics, also in `params`, and no `vendor` */
                 view?: "full" | "summary";
                 limit?: number;
                 cursor?: string;

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from app.runtime.egress import is_loopback
 from app.settings import BadSettings, database_settings
-from app.settings.addresses import is_loopback, web_address
+from app.settings.addresses import web_address
 from tests.rules.settings.conftest import VENDOR_KEY, Faults, Load
 from tests.support.optional import present
 

@@ -123,6 +123,27 @@ async def test_a_link_that_stays_dead_is_given_up_with_its_reason(
     assert (await _copies(gateway, task["id"]))["audio"] == ("kept", None)
 
 
+async def test_what_failed_before_a_link_died_does_not_count(
+    gateway: Running, files: FileServer, clock: ScaledClock
+) -> None:
+    files.files |= {"a.mp3": File(MP3, status=502), "a.wav": File(WAV)}
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    archiver = _archiver(gateway)
+    for _ in range(3):
+        await _copy_all(archiver)
+        clock.skip(200)
+    files.files["a.mp3"] = File(MP3, status=403)
+    await _copy_all(archiver)
+    # The vendor is asked for a new link first.
+    assert (await _copies(gateway, task["id"]))["audio"] == ("pending", None)
+    assert await gateway.gateway.context.db.read(_query_due) is not None
+    for _ in range(2):
+        clock.skip(700)
+        await _copy_all(archiver)
+    assert (await _copies(gateway, task["id"]))["audio"] == ("failed", "link_dead")
+
+
 async def test_a_copy_whose_process_died_is_made_by_another_once_its_lease_is_over(
     gateway: Running, files: FileServer, clock: ScaledClock, directory: Path
 ) -> None:
@@ -172,11 +193,16 @@ async def test_a_late_settlement_is_no_ones(gateway: Running, files: FileServer,
     clock.skip(LEASE.total_seconds() + 1)
     second = await claim()
     assert second.ref == first.ref
-    kept = Copy(CopyStatus.KEPT, "a/b.mp3", 3, "0" * 64, "audio/mpeg")
-    await context.db.write(settle, context, first, kept)
+
+    async def settled(job: rows.Job, path: str) -> None:
+        kept = Copy(CopyStatus.KEPT, path, 3, "0" * 64, "audio/mpeg")
+        reserved = await context.db.write(rows.reserve, lambda _: path, "audio", "studio", context.clock.now(), job.ref)
+        await context.db.write(settle, context, job, kept, reserved)
+
+    await settled(first, "a/1.mp3")
     assert (await _copies(gateway, task["id"]))["audio"] == ("pending", None)
     assert await context.db.read(rows.totals) == (0, 0)
-    await context.db.write(settle, context, second, kept)
+    await settled(second, "a/2.mp3")
     assert (await _copies(gateway, task["id"]))["audio"] == ("kept", None)
     assert await context.db.read(rows.totals) == (1, 3)
 

@@ -1,5 +1,6 @@
 """Names that file systems, paths and links are particular about."""
 
+from typing import Any
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
@@ -29,7 +30,7 @@ async def test_an_upload_is_taken_whatever_it_is_called(gateway: Running, name: 
     answer = await gateway.api.post("/v1/uploads", params={"filename": f"{name}.mp3"}, content=MP3)
     assert answer.status_code == 201, answer.text
     task = await gateway.submit("stems.create", params={"url": answer.json()["url"]})
-    params = await gateway.gateway.dispatcher._with_links(task["params"])  # type: ignore[union-attr]
+    params: Any = await gateway.gateway.dispatcher._with_links(task["params"])  # type: ignore[union-attr]
     link = urlsplit(params["url"]).path
     assert link.endswith(".mp3")
     served = await gateway.api.get(link)

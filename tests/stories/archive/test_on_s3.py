@@ -1,63 +1,42 @@
-"""The same over HTTP to an S3 server, where there is one (``moto_server``, from ``pip install 'moto[server,s3]'``)."""
+"""The same over HTTP to an S3 server, where there is one."""
 
-import asyncio
 import hashlib
-import shutil
 from collections.abc import AsyncIterator
 from uuid import UUID
 
 import httpx
 import pytest
 
-from tests.chaos.processes import free_port
+from app.archive import rows
+from app.archive.by_hand import fault_of
+from app.archive.copy import LEASE, path_of, settle
+from app.rules.task import Copy, CopyStatus
 from tests.stories.archive.test_copying import _archived, _done
+from tests.stories.archive.test_living import _archiver, _copies, _copy_all
+from tests.stories.archive.test_lost_writers import OTHER, claimed
+from tests.support.clock import ScaledClock
 from tests.support.file_server import MP3, WAV, File, FileServer
-from tests.support.gateway import Running, eventually
+from tests.support.gateway import Running
+from tests.support.object_store import ObjectStore, needs_s3, object_store
 from tests.support.starting import StartGateway
 
-pytestmark = [
-    pytest.mark.real_time,
-    pytest.mark.skipif(shutil.which("moto_server") is None, reason="there is no moto_server, which stands in for S3"),
-]
+pytestmark = [pytest.mark.real_time, needs_s3]
 
 
 @pytest.fixture
-async def bucket(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    quiet = asyncio.subprocess.DEVNULL
-    server = await asyncio.create_subprocess_exec("moto_server", "-p", str(port), stdout=quiet, stderr=quiet)
-    variables = {
-        "ENDPOINT_URL": url,
-        "ALLOW_HTTP": "true",
-        "ACCESS_KEY_ID": "a",
-        "SECRET_ACCESS_KEY": "b",
-        "REGION": "x",
-    }
-    for name, value in variables.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-
-    async def is_up() -> bool:
-        try:
-            async with httpx.AsyncClient(trust_env=False) as client:
-                return (await client.put(f"{url}/music")).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    try:
-        await eventually(is_up, timeout_s=30)
-        yield url
-    finally:
-        server.kill()
-        await server.wait()
+async def bucket(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ObjectStore]:
+    async with object_store() as started:
+        for name, value in started.variables.items():
+            monkeypatch.setenv(name, value)
+        yield started
 
 
 async def test_files_are_kept_in_a_bucket_and_served_from_it(
-    start_gateway: StartGateway, files: FileServer, bucket: str
+    start_gateway: StartGateway, files: FileServer, bucket: ObjectStore
 ) -> None:
     large = MP3 + bytes(12 * 1024 * 1024)
     files.files |= {"a.mp3": File(large, cut_after=7_000_000), "a.wav": File(WAV)}
-    gateway: Running = await start_gateway(archive_url="s3://music/kept", egress_allow_private=True)
+    gateway: Running = await start_gateway(archive_url=bucket.archive_url, egress_allow_private=True)
     task = await gateway.submit()
     await gateway.call_back("song", _done(files), UUID(task["id"]))
     await _archived(gateway, task["id"], "audio_hi", timeout_s=30)
@@ -66,8 +45,40 @@ async def test_files_are_kept_in_a_bucket_and_served_from_it(
     assert copy["sha256"] == hashlib.sha256(large).hexdigest()
     answer = await gateway.api.get("/v1/items/t2m_1/artifacts/audio", headers={"Range": "bytes=6000000-6000009"})
     assert (answer.status_code, answer.content) == (206, large[6_000_000:6_000_010])
-    async with httpx.AsyncClient(trust_env=False) as client:
-        listed = (await client.get(f"{bucket}/music?prefix=kept/")).text
-        assert (await client.get(f"{bucket}/music?uploads")).text.count("<Upload>") == 0
-    assert f"{task['id']}/t2m_1/audio.mp3" in listed
-    assert f"{task['id']}/t2m_1/audio_hi.wav" in listed
+    assert await bucket.unfinished() == 0
+    ends = sorted(key.rpartition(f"{task['id']}/")[2] for key in await bucket.listed())
+    assert ends == ["t2m_1/audio.mp3", "t2m_1/audio_hi.wav"]
+
+
+async def test_an_upload_that_the_server_completes_late_replaces_nothing(
+    start_gateway: StartGateway, files: FileServer, clock: ScaledClock, bucket: ObjectStore
+) -> None:
+    files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV)}
+    gateway = await start_gateway(workers=False, archive_url=bucket.archive_url, egress_allow_private=True, clock=clock)
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    context, store = gateway.gateway.context, gateway.gateway.file_store
+    assert store is not None
+    frozen = await claimed(gateway, "audio")
+    reserved = await context.db.write(
+        rows.reserve_for, frozen, lambda number: path_of(frozen, "audio/mpeg", number), clock.now()
+    )
+    assert reserved is not None
+    # All parts are with the server, and the order to complete them is on its way.
+    url = f"{bucket.url}/music/kept/{reserved.path}"
+    async with httpx.AsyncClient(trust_env=False) as late:
+        begun = (await late.post(f"{url}?uploads")).text.partition("<UploadId>")[2].partition("</UploadId>")[0]
+        part = await late.put(f"{url}?partNumber=1&uploadId={begun}", content=OTHER)
+        clock.skip(LEASE.total_seconds() + 1)
+        await _copy_all(_archiver(gateway))
+        assert (await _copies(gateway, task["id"]))["audio"] == ("kept", None)
+        tag = part.headers["etag"]
+        parts = f"<Part><PartNumber>1</PartNumber><ETag>{tag}</ETag></Part>"
+        done = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>"
+        assert (await late.post(f"{url}?uploadId={begun}", content=done)).status_code == 200
+    assert await bucket.read(f"kept/{reserved.path}") == OTHER
+    copy = Copy(CopyStatus.KEPT, reserved.path, len(OTHER), "0" * 64, "audio/mpeg")
+    await context.db.write(settle, context, frozen, copy, reserved)
+    [kept] = [row for row in await context.db.read(rows.list_files, "", 10) if row.name == "audio"]
+    assert await fault_of(store, kept, deep=True) is None
+    assert (await gateway.api.get("/v1/items/t2m_1/artifacts/audio")).content == MP3

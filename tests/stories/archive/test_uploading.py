@@ -6,10 +6,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from app.archive import rows
+from app.archive.cleanup import Cleaner
 from tests.support.bodies import assert_problem
+from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite
 from tests.support.file_server import MP3
 from tests.support.gateway import ADMIN_KEY, Running, eventually
+from tests.support.starting import StartGateway
 
 pytestmark = pytest.mark.real_time
 
@@ -54,8 +58,13 @@ async def test_so_many_uploads_at_once_and_no_more(gateway: Running) -> None:
 
 
 @on_sqlite
-async def test_of_an_upload_that_could_not_be_recorded_nothing_stays(gateway: Running, directory: Path) -> None:
-    await gateway.gateway.context.db.write(
+async def test_of_an_upload_that_could_not_be_recorded_nothing_stays(
+    start_gateway: StartGateway, clock: ScaledClock, directory: Path
+) -> None:
+    gateway = await start_gateway(workers=False, archive_url=f"file://{directory}", clock=clock)
+    context, store = gateway.gateway.context, gateway.gateway.file_store
+    assert store is not None
+    await context.db.write(
         lambda conn: (
             conn.exec_driver_sql(
                 "CREATE TRIGGER refuse BEFORE INSERT ON uploads BEGIN SELECT RAISE(ABORT, 'no'); END"
@@ -63,4 +72,6 @@ async def test_of_an_upload_that_could_not_be_recorded_nothing_stays(gateway: Ru
         )
     )
     assert (await gateway.api.post("/v1/uploads", content=MP3)).status_code == 500
+    clock.skip(rows.RESERVED.total_seconds() + 1)
+    await Cleaner(context, store, 0).step()
     assert not [path for path in directory.rglob("*") if path.is_file()]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.notifications.render import sign
+from app.runtime.signing import sign
 from tempolor_gateway_client import (
     AsyncGatewayClient,
     BadSignature,

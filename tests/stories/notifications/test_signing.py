@@ -6,7 +6,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from app.notifications.post import Delivered
-from app.notifications.render import sign
+from app.runtime.signing import sign
 from tests.support.receiver import calling, receiving
 
 OLD, NEW, FOREIGN = ("whsec_" + letter * 43 + "=" for letter in "ABC")

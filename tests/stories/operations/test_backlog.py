@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.database.tables import items, notifications, tasks
+from app.runtime.loops import Loop
 from app.settings import BadSettings, load_settings
 from tests.stories.operations.test_outcomes import value
 from tests.support.bodies import song
@@ -71,6 +73,36 @@ async def test_a_loop_is_stalled_after_the_time_that_the_settings_name(start_gat
     health = gateway.gateway.health
     health.loop_ages_s = lambda: {"dispatch": 0.4, "reconcile": 0.6}
     assert (await backlog(gateway, 503))["stalled_loops"] == ["reconcile"]
+
+
+@on_sqlite
+async def test_a_loop_that_rests_for_long_is_not_stalled_and_one_that_hangs_is_named(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    gateway = await start_gateway(archive_url=f"file://{tmp_path}", loop_idle_s=60)
+    supervisor, hanging = gateway.gateway.supervisor, asyncio.Event()
+
+    async def hang() -> float | None:
+        await hanging.wait()
+        return 3600
+
+    supervisor.start(Loop("hangs", hang, delay_s=100))
+    for _ in range(4):
+        await asyncio.sleep(25)
+        assert (await backlog(gateway, 200))["stalled_loops"] == []
+    ages_s = supervisor.ages_s()
+    assert {"retain", "archive-cleanup", "readiness-warnings", "balance", "keys", "hangs"} < ages_s.keys()
+    assert max(ages_s.values()) < 0.1
+    await asyncio.sleep(29.9)
+    assert (await backlog(gateway, 200))["stalled_loops"] == []
+    await asyncio.sleep(0.2)
+    assert (await backlog(gateway, 503))["stalled_loops"] == ["hangs"]
+    await gateway.api.get("/metrics")
+    assert value("gateway_loop_heartbeat_age_seconds", loop="hangs") == pytest.approx(30.1, abs=0.1)
+    assert value("gateway_loop_heartbeat_age_seconds", loop="retain") == 0
+    hanging.set()
+    await asyncio.sleep(0.1)
+    assert (await backlog(gateway, 200))["stalled_loops"] == []
 
 
 async def test_the_age_of_the_oldest_is_told_for_each_open_status(start_gateway: StartGateway) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from pathlib import Path
 from uuid import UUID
 
 from tests.support.bodies import assert_problem, done, song
@@ -176,14 +175,3 @@ async def test_the_answers_are_what_the_description_says(gateway: Running) -> No
     assert client.keys() == schemas["Client"]["properties"].keys()
     problem = (await gateway.api.get("/v1/tasks/x")).json()
     assert problem.keys() <= schemas["Problem"]["properties"].keys() | {"errors"}
-
-
-@on_sqlite
-async def test_no_loop_sleeps_for_as_long_as_it_takes_to_be_called_stalled(
-    start_gateway: StartGateway, tmp_path: Path
-) -> None:
-    gateway = await start_gateway(archive_url=f"file://{tmp_path}")
-    loops = gateway.gateway.supervisor._loops
-    assert "archive-cleanup" in {loop.name for loop in loops}
-    too_long = gateway.gateway.services.health.thresholds.loop_stalled_s / 2
-    assert {loop.name: loop.idle_s for loop in loops if loop.idle_s > too_long} == {}

@@ -1,16 +1,18 @@
 """A gateway posts to its own public URL: what arrives here is known again, anything else is told."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
-from app.operations.self_check import AGAIN_S, EVERY_S, SelfCheck
+from app.operations.self_check import AGAIN_S, EVERY_S, START_S, SelfCheck
 from app.wiring import usual_authorities
 from tests.support.clock import ScaledClock
 from tests.support.cut_proxy import answer, answering
 from tests.support.databases import on_sqlite
 from tests.support.gateway import Running, make_gateway, make_settings, running_gateway
 from tests.support.logs import capture_logs
+from tests.support.starting import StartGateway
 from tests.support.warnings import metric, told
 
 pytestmark = on_sqlite
@@ -33,8 +35,6 @@ async def test_a_check_that_arrives_leaves_nothing_and_is_no_guess(database_url:
         # One wrong token from this address is one too many.
         gateway.gateway.services.meter.most_failures = 0
         check = _check(gateway, gateway.url)
-        assert 0 < (await check.step() or 0) <= 1
-        clock.skip(2)
         await check.step()
         assert check.fault is None
         assert await metric(gateway, "gateway_callbacks_unreachable") == {"": 0}
@@ -58,8 +58,7 @@ async def test_another_answer_is_told_until_the_check_arrives(database_url: str,
         async with running_gateway(database_url, workers=False, clock=clock) as gateway:
             async with answering(answer(status, '{"code": "forbidden"}')) as (url, requests):
                 check = _check(gateway, url)
-                clock.skip(2)
-                await check.step()
+                assert await check.step() == AGAIN_S[0]
                 assert check.fault == fault
                 assert requests[0].startswith(b"POST /callbacks/song/")
                 assert await metric(gateway, "gateway_callbacks_unreachable") == {"": 1}
@@ -68,11 +67,9 @@ async def test_another_answer_is_told_until_the_check_arrives(database_url: str,
                 token = requests[0].split(b" ")[1].rpartition(b"/")[2].decode()
                 assert token not in str(line)
             # Nobody listens there any more.
-            clock.skip(AGAIN_S[0] + 1)
-            await check.step()
+            assert await check.step() == 2 * AGAIN_S[0]
             assert (check.fault or "").startswith("was not reached")
             check._context.public_url = gateway.url
-            clock.skip(2 * AGAIN_S[0] + 1)
             await check.step()
             assert check.fault is None
             assert len(told(logs, "callbacks.reachable_again")) == 1
@@ -84,28 +81,28 @@ async def test_the_gateway_of_another_deployment_is_not_taken_for_ours(database_
     async with running_gateway(database_url, workers=False, clock=clock) as gateway:
         ours = make_gateway(make_settings(database_url, callback_secrets=OTHER_SECRET), workers=False, clock=clock)
         check = SelfCheck(replace(ours.context, public_url=gateway.url), usual_authorities(), None)
-        clock.skip(2)
         await check.step()
         assert check.fault == "answered 403, by somebody else than this gateway"
         await ours.context.db.close()
 
 
-async def test_it_is_made_each_hour(database_url: str) -> None:
-    clock = ScaledClock()
-    async with (
-        running_gateway(database_url, workers=False, clock=clock) as gateway,
-        answering(answer("404 Not Found")) as (url, requests),
-    ):
-        check = _check(gateway, gateway.url)
-        clock.skip(2)
-        await check.step()
-        check._context.public_url = url
-        clock.skip(EVERY_S * 0.9 - 5)
-        await check.step()
+async def test_it_is_made_at_the_start_and_each_hour_and_more_often_after_a_failure(
+    start_gateway: StartGateway,
+) -> None:
+    gateway = await start_gateway(workers=False, loop_idle_s=60)
+    async with answering(answer("404 Not Found")) as (url, requests):
+        check = gateway.gateway.self_check = _check(gateway, url)
+        gateway.gateway.listens()
+        await asyncio.sleep(START_S - 0.1)
         assert requests == []
-        clock.skip(EVERY_S * 0.2 + 5)
-        await check.step()
+        await asyncio.sleep(0.2)
         assert len(requests) == 1
+        await asyncio.sleep(AGAIN_S[0])
+        assert len(requests) == 2
+        check._context.public_url = gateway.url
+        assert 0.9 * EVERY_S <= (await check.step() or 0) <= 1.1 * EVERY_S
+        check._context.public_url = url
+        assert await check.step() == AGAIN_S[0]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """Lists, pages, timelines: complete, in order, and the same for whoever reads them in pieces."""
 
+import asyncio
+import gzip
+import json
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -18,6 +21,7 @@ from tests.support.bodies import assert_problem, done, song
 from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite
 from tests.support.direct import Direct, ids
+from tests.support.finished_songs import finished_songs
 from tests.support.gateway import SONG, Running
 from tests.support.starting import StartGateway, StartSandbox
 
@@ -319,8 +323,8 @@ async def test_finished_tasks_are_found_by_when_they_finished(gateway: Running) 
 
 
 async def test_a_summary_has_all_but_lyrics_and_what_the_vendor_said(gateway: Running) -> None:
-    task = await gateway.submit()
     title, lyrics = "long " * 200, "la " * 500
+    task = await gateway.submit(params={**SONG, "lyrics": lyrics})
     await gateway.call_back("song", done(title=title, style="pop", duration=187, lyrics=lyrics), UUID(task["id"]))
     [full] = await _pages(gateway)
     [summary] = await _pages(gateway, view="summary")
@@ -328,9 +332,32 @@ async def test_a_summary_has_all_but_lyrics_and_what_the_vendor_said(gateway: Ru
     for item in full["items"]:
         for name in ("lyrics", "lyrics_sections", "vendor"):
             del item[name]
+    assert full["params"].pop("lyrics") == lyrics
     assert summary == full
     assert summary["items"][0]["title"] == full["items"][0]["title"] != ""
     assert_problem(await gateway.api.get("/v1/tasks", params={"view": "short"}), 422)
+
+
+@on_sqlite
+async def test_a_page_of_200_finished_songs_in_summary_travels_in_under_150_kilobytes(gateway: Running) -> None:
+    songs = list(finished_songs(200))
+    for some in (songs[:100], songs[100:]):
+        answer = await gateway.api.post("/v1/tasks/batch", json={"tasks": [request for request, _ in some]})
+        finished = (
+            gateway.call_back("song", {"songs": items}, UUID(task["id"]))
+            for task, (_, items) in zip(answer.json()["data"], some, strict=True)
+        )
+        await asyncio.gather(*finished)
+    async with gateway.api.stream("GET", "/v1/tasks?limit=200&view=summary") as page:
+        sent = b"".join([part async for part in page.aiter_raw()])
+    assert page.headers["content-encoding"] == "gzip"
+    assert len(sent) < 150_000
+    tasks = json.loads(gzip.decompress(sent))["data"]
+    assert len(tasks) == 200
+    items = [item for task in tasks for item in task["items"]]
+    assert len(items) == 400
+    assert {file["status"] for item in items for file in item["artifacts"].values()} == {"ready"}
+    assert {len(item["artifacts"]) for item in items} == {4}
 
 
 async def test_a_task_that_was_sent_says_when_it_will_probably_be_playable(
