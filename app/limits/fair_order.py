@@ -32,10 +32,12 @@ def share(room: int, in_flight: Mapping[str, int], waiting: Sequence[str]) -> li
 
 @dataclass(frozen=True, slots=True)
 class LockedTasks:
-    """Locked tasks, and whose turn came last."""
+    """Locked tasks that may be sent, and whose turn came last. ``has_more``: tasks were parked or made due again, and
+    there may be more of them."""
 
     records: list[TaskRecord]
     last_client: str | None
+    has_more: bool = False
 
 
 def lock_next(

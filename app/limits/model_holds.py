@@ -8,7 +8,6 @@ while: nothing waits for ever because somebody forgot it, such as a release that
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -96,16 +95,6 @@ OpenBreakers = dict[ModelKey, Breaker]
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class SendableTasks:
-    """Locked tasks that may be sent, and whose turn came last. ``moved``: tasks were parked or made due again, and
-    there may be more of them."""
-
-    records: list[TaskRecord]
-    last_client: str | None
-    moved: bool
-
-
 def key_of_task(record: TaskRecord, policy: Policy) -> ModelKey:
     """The key of what a queued task would be sent as now."""
     kind = record.task.kind
@@ -126,19 +115,19 @@ def lock_sendable(
     last_client: str | None,
     *,
     oldest: bool,
-) -> SendableTasks:
+) -> LockedTasks:
     """Lock tasks as ``lock_next``, without those of an open breaker, of which the probes that are due go first. Call it
     under the lock of the limit."""
     open_by_key = open_breakers(conn, policy)
-    moved = _unpark_others(conn, open_by_key, now)
+    has_more = _unpark_others(conn, open_by_key, now)
     probes = _lock_probes(conn, open_by_key, policy, now, room)
     room -= len(probes)
     locked = lock_next(conn, now, room, in_flight, last_client, oldest=oldest)
     if open_by_key and _park(conn, locked, open_by_key, policy, now, oldest=oldest):
-        moved = True
+        has_more = True
         locked = lock_next(conn, now, room, in_flight, last_client, oldest=oldest)
     free = [record for record in locked.records if key_of_task(record, policy) not in open_by_key]
-    return SendableTasks([*probes, *free], locked.last_client, moved)
+    return LockedTasks([*probes, *free], locked.last_client, has_more)
 
 
 def breaker_after(

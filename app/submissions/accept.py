@@ -22,6 +22,7 @@ from app.rules.status import TASK_FINAL
 from app.rules.task import Entry, Task
 from app.runtime import metrics, traces
 from app.submissions import idempotency
+from app.submissions.idempotency import IdempotentRequest
 from app.tasks import store, task_rows, timeline, upload_refs, writes
 from app.tasks.task_rows import TaskInput, TaskRecord
 from app.tempolor.kinds import KINDS
@@ -44,15 +45,6 @@ class NewTask:
     traceparent: str | None = None
     place: Place = ()
     """Where it stands in the request."""
-
-
-@dataclass(frozen=True, slots=True)
-class IdempotentRequest:
-    """An idempotency key in its scope. ``digest`` is that of the parsed JSON of the request."""
-
-    route: str
-    key: str
-    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,11 +222,10 @@ def _taken(
     ``IdempotencyMismatch``."""
     if idempotent_request is None:
         return None
-    key = idempotency.Key(client_name, idempotent_request.route, idempotent_request.key)
-    # The insert waits for whoever has the same key under way; then one of the two finds it taken.
-    if idempotency.take(conn, key, idempotent_request.digest, task_ids, now):
+    stored = idempotency.take(conn, client_name, idempotent_request, task_ids, now)
+    if stored is None:
         return None
-    digest, first_ids = idempotency.find(conn, key)
+    digest, first_ids = stored
     if digest != idempotent_request.digest:
         raise IdempotencyMismatch("this Idempotency-Key was used with another request")
     return AcceptedTasks(first_ids, replayed=True)

@@ -41,11 +41,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """``moved``: tasks were parked or made due again, and there may be more to do at once."""
+    """``has_more``: tasks were parked or made due again, and there may be more to do at once."""
 
     claims: tuple[Claim, ...]
     effects: Effects
-    moved: bool = False
+    has_more: bool = False
 
 
 class Dispatcher:
@@ -70,7 +70,7 @@ class Dispatcher:
         context.committed(claimed.effects)
         for task_claim in claimed.claims:
             self._sending.start(self._send(task_claim), f"submit {task_claim.task_id}")
-        return 0 if claimed.claims or claimed.moved else None
+        return 0 if claimed.claims or claimed.has_more else None
 
     async def finish(self, timeout_s: float) -> None:
         """Stop claiming, and wait for what is being sent, at most so long."""
@@ -195,7 +195,7 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
     after = replace(limit, hold_state=hold_state, last_client=locked.last_client)
     if after != limit:
         limits.save(conn, Limit.SUBMIT, after)
-    return Claims(claims, effects, locked.moved)
+    return Claims(claims, effects, locked.has_more)
 
 
 def _claim(context: Context, record: TaskRecord, now: datetime, started: float) -> Claim:

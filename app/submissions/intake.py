@@ -13,7 +13,8 @@ from app.documents.schemas import MOST_BATCHED, TaskRequest
 from app.errors import InvalidRequest, NotFound, PayloadTooLarge
 from app.rules.join import canonical
 from app.runtime.egress import EgressPolicy
-from app.submissions.accept import AcceptedTasks, IdempotentRequest, ListDigest, NewTask
+from app.submissions.accept import AcceptedTasks, ListDigest, NewTask
+from app.submissions.idempotency import IdempotentRequest
 from app.tasks.webhook_url import check_url
 from app.tempolor.kinds import KINDS
 from app.web.answers import json_answer
