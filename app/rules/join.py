@@ -97,15 +97,13 @@ class ItemState(msgspec.Struct):
 class JoinResult(msgspec.Struct):
     """The state after a join, and what the join did.
 
-    ``changed``: visible fields with (before, after), large values as digests; ``must_store``: anything at all
-    must be stored; ``large``: new values to be written apart; ``superseded``: a value that is stored apart is not
-    referred to any more; ``first_event``: the event arrived for the first
-    time, and how many microseconds after the event before it (None: it is the first of all).
+    ``changed``: visible fields with (before, after), large values as digests; ``large``: new values to be written
+    apart; ``superseded``: a value that is stored apart is not referred to any more; ``first_event``: the event arrived
+    for the first time, and (``since_event_us``) how many microseconds after the event before it, None for the first.
     """
 
     state: ItemState
     changed: dict[str, tuple[Any, Any]]
-    must_store: bool
     large: dict[str, Any]
     first_event: bool = False
     since_event_us: int | None = None
@@ -115,14 +113,13 @@ class JoinResult(msgspec.Struct):
 def join(before: ItemState, observation: Observation) -> JoinResult:
     """Join one observation into a state. Pure: ``before`` is not changed; nothing the vendor says raises."""
     state = before.copy()
-    result = JoinResult(state, {}, False, {})
+    result = JoinResult(state, {}, {})
     _join_sightings(result, observation)
     if not observation.unknown:
         _join_statuses(result, observation)
         _join_urls(result, observation)
         _join_values(result, observation)
         _join_event(result, observation)
-    result.must_store = result.must_store or bool(result.changed)
     return result
 
 
@@ -130,9 +127,9 @@ def _join_sightings(result: JoinResult, observation: Observation) -> None:
     state, at = result.state, observation.observed_us
     if observation.unknown:
         if state.unknown_us is None or at > state.unknown_us:
-            state.unknown_us, result.must_store = at, True
+            state.unknown_us = at
     elif observation.sighted and (state.sighted_us is None or at > state.sighted_us):
-        state.sighted_us, result.must_store = at, True
+        state.sighted_us = at
 
 
 def _join_statuses(result: JoinResult, observation: Observation) -> None:
@@ -154,7 +151,6 @@ def _join_urls(result: JoinResult, observation: Observation) -> None:
         urls[url] = observation.observed_us
         while len(urls) > MOST_URLS:
             del urls[min(urls, key=lambda text: (urls[text], text))]
-        result.must_store = result.must_store or url in urls
         now_shown = result.state.latest_url(name)
         if now_shown != shown:
             result.changed[name] = (shown and shown[0], now_shown and now_shown[0])
@@ -166,7 +162,7 @@ def _join_values(result: JoinResult, observation: Observation) -> None:
         current = state.values.get(name)
         if current is not None and _is_same(current[1], value):
             if at > current[0]:
-                state.values[name], result.must_store = [at, value], True
+                state.values[name] = [at, value]
             continue
         text = canonical(value)
         large = len(text) > LARGE_BYTES
@@ -179,7 +175,6 @@ def _join_values(result: JoinResult, observation: Observation) -> None:
             continue
         state.values.pop(name, None)
         result.superseded |= state.large.pop(name, None) is not None and theirs != ours
-        result.must_store = True
         if large:
             state.large[name] = [at, theirs]
             if theirs != ours:
@@ -206,7 +201,6 @@ def _has_room(result: JoinResult, key: str) -> bool:
     others = sorted(other for other in (*state.values, *state.large) if not is_known(other))
     if len(others) < MOST_OTHER_FIELDS:
         return True
-    result.must_store = result.must_store or not state.left_out
     state.left_out = True
     if key > others[MOST_OTHER_FIELDS - 1]:
         return False
@@ -239,4 +233,3 @@ def _join_event(result: JoinResult, observation: Observation) -> None:
     events[event] = at
     while len(events) > MOST_EVENTS:
         del events[max(events, key=lambda name: (events[name], name))]
-    result.must_store = True
