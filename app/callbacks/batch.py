@@ -47,7 +47,7 @@ class Writer:
         self.arrived = asyncio.Event()
 
     def put(self, callback: Callback) -> asyncio.Future[Acknowledgement]:
-        """Have a callback committed with the next group; the future tells when it is durable."""
+        """Have a callback committed with the next group; the future is done when it is durable."""
         waiting = _Waiting(callback, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self.arrived.set()

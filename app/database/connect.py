@@ -49,8 +49,8 @@ def parse_url(url: str) -> sa.URL:
 
 
 def _check_separators(url: str, parsed: sa.URL) -> None:
-    """Refuse a URL that would silently be read as something else. Nothing of the text is told: behind the first @ of a
-    password that is not escaped stands the rest of it, where the host should be."""
+    """Refuse a URL that would silently be read as something else. Nothing of the text is repeated: behind the first @
+    of a password that is not escaped stands the rest of it, where the host should be."""
     address = url.partition("://")[2]
     if parsed.username is not None:
         address = address.partition("@")[2]

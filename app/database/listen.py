@@ -27,7 +27,7 @@ def notify(conn: sa.Connection, channel: str, payloads: Sequence[str]) -> None:
 
 class Listener:
     """One connection outside the pools. ``on_payload(payload)`` and ``on_lost()`` are called on the event loop.
-    ``is_possible`` tells whether anything can be heard: a pooler does not pass on what is announced."""
+    ``is_possible``: whether anything can be received: a pooler does not pass on what is announced."""
 
     def __init__(
         self,

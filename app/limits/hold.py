@@ -162,7 +162,7 @@ def inconclusive(hold_state: HoldState, now: datetime) -> HoldState:
 
 def outcome_unknown(hold_state: HoldState, task_id: str, now: datetime) -> HoldState:
     """Count one more unknown outcome; the third in a row makes submissions go one by one, ever more slowly. One that is
-    told again (the answer to its commit was lost) is counted once."""
+    settled again (the answer to its commit was lost) is counted once."""
     if task_id in hold_state.unknown_tasks:
         return inconclusive(hold_state, now)
     unknown = (*hold_state.unknown_tasks, task_id)[-REMEMBERED:]

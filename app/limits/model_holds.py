@@ -136,10 +136,10 @@ def breaker_after(
     answer: SubmitAnswer | None,
     now: datetime,
     policy: Policy,
-    named: bool,
+    has_items: bool,
 ) -> Breaker | None:
-    """The breaker of a kind and model after the outcome of one send. ``named``: an item of it is known."""
-    if isinstance(answer, Accepted) or (isinstance(answer, Unknown) and named):
+    """The breaker of a kind and model after the outcome of one send. ``has_items``: an item of it is known."""
+    if isinstance(answer, Accepted) or (isinstance(answer, Unknown) and has_items):
         return model_breaker.accepted(before, claimed_at, now)
     if isinstance(answer, Refused) and answer.meaning.remedy is Remedy.HOLD_MODEL:
         allowed, code = policy.refusals_to_hold, answer.meaning.code

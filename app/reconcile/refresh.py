@@ -176,7 +176,7 @@ class Refresher:
         return answer
 
     async def _check(self, answer: QueryAnswer | None, question: Question) -> None:
-        """Raise if an answer tells nothing about the items, and to ask again at once would not help."""
+        """Raise if an answer says nothing about the items, and to ask again at once would not help."""
         if answer is None or is_split(question, answer) or not items_without_answer(question, answer):
             return
         context = self._context

@@ -52,7 +52,7 @@ class Availability:
     went_back_at: datetime | None = None
 
     def absences_until(self, now: datetime) -> Absences:
-        """All absences up to now. A silence that no worker has told of yet may be a clock that was set forward."""
+        """All absences up to now. A silence that no worker has reported yet may be a clock that was set forward."""
         if self.beat_at is None or later(self.beat_at, 2 * STEP_S) >= now:
             return self.absences
         return (*self.absences, Absence(later(self.beat_at, STEP_S), now, jumped=True))

@@ -175,9 +175,9 @@ def _deadline_due(task: Task, progress_of_items: ItemsProgress, at: datetime, ab
     return deadline if at < deadline else at + LAST_QUERY_RETRY
 
 
-def _slot_until(task: Task, named: bool, policy: Policy) -> datetime | None:
+def _slot_until(task: Task, has_items: bool, policy: Policy) -> datetime | None:
     if task.external or task.status in TASK_FINAL or task.status is TaskStatus.QUEUED:
         return None
-    if task.submission is Submission.UNKNOWN and not named and task.claimed_at is not None:
+    if task.submission is Submission.UNKNOWN and not has_items and task.claimed_at is not None:
         return later(task.claimed_at, policy.unconfirmed_slot_s)
     return FAR

@@ -24,7 +24,7 @@ def is_ahead(then: datetime | None, at: datetime) -> bool:
 def set_back(task: Task, items: Iterable[Item], at: datetime, policy: Policy) -> set[tuple[str, str]]:
     """Bring back times that lie ahead, after the clock was set back: what has happened is as if it had happened now,
     and a deadline that was counted from it counts from now. Returns the keys of the items that were changed. When a
-    task was submitted stays as it was told: whether the vendor knows an item is told by the same clock."""
+    task was submitted is not changed: whether the vendor knows an item is measured by the same clock."""
     if any(is_ahead(then, at) for then in (task.claimed_at, task.unconfirmed_at, task.submitted_at, task.updated_at)):
         task.claimed_at, task.unconfirmed_at = _past(task.claimed_at, at), _past(task.unconfirmed_at, at)
         task.deadline_at = _within(task.deadline_at, at, policy)
@@ -47,7 +47,7 @@ def plan_after_contact(item: Item, task: Task, at: datetime, rules: Rules) -> No
     item.query_attempts = 0
     item.query_group = ""
     if task.deadline_at is None or at < task.deadline_at or item.query_due_at is None:
-        # After the deadline one last question is due, and who is heard from often must not put it off for ever.
+        # After the deadline one last question is due, and frequent callbacks must not put it off for ever.
         _postpone(item, later(at, overdue_s(item, task, rules)))
 
 

@@ -135,7 +135,7 @@ class Item(msgspec.Struct):
     """One item: its owner, its state, and when to ask about it next.
 
     ``follow_ups``: answered queries since the item was final with an artifact missing.
-    ``query_attempts``: answered or failed queries since it was last heard from.
+    ``query_attempts``: answered or failed queries since the vendor last sent news of it.
     ``query_group``: items that must be asked apart ("" for none), see the reconciler.
     ``query_fault``: what was wrong with the latest answer, if it could not be used, and how many in a row were wrong
     like that (``query_faults``).

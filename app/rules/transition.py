@@ -78,8 +78,8 @@ def step(loaded: Loaded, change: Change, rules: Rules) -> ChangeResult:
     if change.task_id is not None and (task := loaded.tasks.get(change.task_id)):
         _reach(loaded, task, rules, notes_by_task)
         if change.event is not None:
-            named = bool(loaded.items_of(task))
-            rejected = not advance(task, change.event, change.at, named, rules.policy)
+            has_items = bool(loaded.items_of(task))
+            rejected = not advance(task, change.event, change.at, has_items, rules.policy)
     observation_results = tuple(
         _observe(loaded, change, observation, rules, notes_by_task) for observation in change.observations
     )
@@ -259,7 +259,7 @@ def _absent_us(item: Item, task: Task, observation: Observation, absences: Absen
 
 def _note_fault(loaded: Loaded, item: Item, fault: str) -> list[dict[str, Any]]:
     """Count a question about an item that brought no usable answer. The first of a row is an entry of the timeline; the
-    others are only counted. The timeline is told of the first of a row; the others are counted."""
+    others are only counted."""
     is_news = item.query_fault != fault
     item.query_fault, item.query_faults = fault, 1 if is_news else item.query_faults + 1
     loaded.dirty_items.add(item.key)

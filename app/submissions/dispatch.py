@@ -1,7 +1,7 @@
 """Dispatch: claim queued tasks within the limits, submit each, settle its outcome.
 
 Transaction → call → transaction. A claim is made only to be sent at once; each writes a fresh ``submit_id``, the
-fence by which a late outcome is told from a current one.
+fence that distinguishes a late outcome from a current one.
 """
 
 import asyncio

@@ -88,12 +88,12 @@ def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], n
     changes = []
     for outcome in outcomes:
         claim, answer = outcome.claim, outcome.vendor_answer
-        named = isinstance(answer, Unknown) and items.any_named(conn, [claim.task_id])
+        has_items = isinstance(answer, Unknown) and items.any_named(conn, [claim.task_id])
         breaker = breaker_then = breakers_after[claim.key]
         if not _is_settled(outcome, submissions.get(claim.task_id)):
-            after = _hold_after(after, claim, answer, now, named=named)
+            after = _hold_after(after, claim, answer, now, has_items=has_items)
             queries_after = _queries_after(queries_after, answer, now)
-            breaker_then = breaker_after(breaker, claim.claimed_at, answer, now, context.policy, named)
+            breaker_then = breaker_after(breaker, claim.claimed_at, answer, now, context.policy, has_items)
             breakers_after[claim.key] = breaker_then
         retry_holds = _RetryHolds(after, breaker_then if breaker is not None and breaker.is_open else None)
         changes.append(_change(context, claim, outcome.answer, now, retry_holds))
@@ -212,9 +212,9 @@ _REASONS: Final = {
 
 
 def _hold_after(
-    before: HoldState, claim: Claim, answer: SubmitAnswer | None, now: datetime, *, named: bool
+    before: HoldState, claim: Claim, answer: SubmitAnswer | None, now: datetime, *, has_items: bool
 ) -> HoldState:
-    if isinstance(answer, Accepted) or (isinstance(answer, Unknown) and named):
+    if isinstance(answer, Accepted) or (isinstance(answer, Unknown) and has_items):
         return holds.answered(before, claim.claimed_at)
     if isinstance(answer, Unknown):
         return holds.outcome_unknown(before, str(claim.task_id), now)

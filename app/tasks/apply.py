@@ -3,7 +3,7 @@
 Submissions' answers, callbacks, queries' answers, the clock and cancellation all come through here, so the order
 of locks (limits → tasks → items → inbox → timeline) and the bookkeeping have one place. What is loaded is saved only
 if nobody else has changed it since. Who must not be refused locks it first; who may come again loads without locks,
-and is told what somebody else was at.
+and learns what was left out.
 """
 
 import time

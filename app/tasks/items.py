@@ -21,7 +21,7 @@ row_of: Final = attrgetter(*ITEM_COLUMNS)
 
 @dataclass(frozen=True, slots=True)
 class ClaimedItem:
-    """An item that was claimed for a question. ``attempts``: questions since it was last heard from."""
+    """An item that was claimed for a question. ``attempts``: questions since the vendor last sent news of it."""
 
     family: str
     item_id: str

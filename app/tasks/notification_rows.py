@@ -1,6 +1,6 @@
 """The rows of the outbox, written in the transaction of the change that they report: one for each milestone.
 
-What a client is told is frozen there as a snapshot: the task and its items as the change left them. What never
+What a client is notified of is frozen there as a snapshot: the task and its items as the change left them. What never
 changes (params, metadata, a large value under its digest) is not copied, but read when the notification is sent; so
 a callback does not pay for the ten kilobytes that its client will see.
 """

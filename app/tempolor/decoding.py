@@ -70,7 +70,7 @@ def _decode_leniently(raw: bytes) -> Any:
 
 def _texts_of(raw: bytes) -> Iterator[str]:
     """The texts that a body may be, the likeliest first."""
-    encoding = json.detect_encoding(raw)  # told by the zero bytes beside its first two characters
+    encoding = json.detect_encoding(raw)  # seen by the zero bytes beside its first two characters
     if not encoding.startswith("utf-8"):
         yield raw.decode(encoding, "replace")
         return

@@ -1,8 +1,8 @@
 """Find drift: names that the vendor sends and that are not in ``vocabulary``. Never a value; from what is already
 redacted.
 
-Looking costs every callback, so that all that is everyday is told by one look each: a set that holds the names, the
-beginning of the body, the names of the headers.
+Looking costs every callback, so that all that is everyday is recognized by one look each: a set that holds the names,
+the beginning of the body, the names of the headers.
 """
 
 import ipaddress
@@ -20,7 +20,7 @@ from app.tempolor.wire import clean_text
 
 MOST_NAME_CHARS: Final = 200
 MOST_FOUND: Final = 50
-"""Findings told of one body."""
+"""Findings kept of one body."""
 MOST_OUTLINED: Final = 64 * 1024
 """A larger callback is not decoded once more to tell its shape."""
 _MOST_ITEMS: Final = 10

@@ -71,7 +71,7 @@ class Redactor:
             for case in _cases([secret])
             for way in (case.encode(), peeled_text(case.encode(), ascii_only=self._ascii_only))
         }
-        # Of a callback URL, and all that stands behind it: a token alone cannot be told in base64.
+        # Of a callback URL, and all that stands behind it: a token alone cannot be recognized in base64.
         in_base64 = (*least, *credentials, "/callbacks/")
         self._base64 = _base64_pieces([one.encode() for one in in_base64])
         self._tokens = tokens
@@ -107,7 +107,7 @@ class Redactor:
         return text if kept is raw else kept.decode(errors="surrogatepass")
 
     def _other_encoding(self, raw: bytes, encoding: str) -> bytes:
-        """Redact JSON in UTF-16 or UTF-32, told by its NULs."""
+        """Redact JSON in UTF-16 or UTF-32, recognized by its NULs."""
         plain = raw.decode(encoding, "replace").encode()
         kept = self.body(plain)
         return raw if kept is plain else kept.decode().encode(encoding)

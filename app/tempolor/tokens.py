@@ -1,6 +1,6 @@
 """Callback tokens: the last part of a callback URL, which binds one task (or nobody) and one family by HMAC.
 
-The vendor does not sign its callbacks, so a URL that nobody can guess is what tells them from forgeries (G7).
+The vendor does not sign its callbacks, so a URL that nobody can guess is what distinguishes them from forgeries (G7).
 A token is the base64url text of key id (3 bytes), task id (16) and MAC (20): 39 bytes, so there is no padding
 and exactly one text for each token; it is compared as text.
 """
@@ -25,7 +25,7 @@ TOKEN_CHARS: Final = 52
 SELF_CHECK: Final = "self_check"
 """In place of a family: a token by which a gateway knows its own deployment, and that opens nothing."""
 LEAST_CHARS: Final = 28
-"""Up to here a token that was cut short is told from chance: two bytes of its MAC are there. A shorter one holds
+"""Up to here a token that was cut short is no chance: two bytes of its MAC are there. A shorter one holds
 nothing secret."""
 _TEXT: Final = re.compile(rf"[A-Za-z0-9_-]{{{TOKEN_CHARS}}}")
 MOST_VERIFIED: Final = 4096

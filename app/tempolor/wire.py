@@ -229,7 +229,7 @@ _decode_modest: Final = msgspec.json.Decoder(dict[str, _modest(_MOST_LEVELS)]).d
 
 
 def _decode_clean(raw: bytes) -> Any:
-    """Decode a document of which cleaning would change nothing, told from its bytes and by the decoder; else, or where
+    """Decode a document of which cleaning would change nothing, as its bytes and the decoder show; else, or where
     that is not sure (a whole number over 64 bits), None. To make each value anew costs more than all the rest of its
     reading."""
     if b"\x00" in raw or b"\\u0000" in raw or is_slow(raw):
