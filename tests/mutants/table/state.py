@@ -6,12 +6,12 @@ from tests.mutants.mutation import Mutation
 
 JOIN: Final = (
     Mutation(
-        "join-status-status_changes-back",
+        "join-status-moves-back",
         "join",
         "app/rules/join.py",
         "        best = later_status(name, ours, theirs)\n",
         "        best = theirs\n",
-        "a status never status_changes back, whatever comes late",
+        "a status never moves back, whatever comes late",
         ("tests/rules/tasks/test_join_laws.py",),
     ),
     Mutation(
