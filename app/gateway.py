@@ -18,6 +18,7 @@ from app.archive.store import FileStore
 from app.callbacks.admission import CallbackIntake
 from app.callbacks.endpoint import CallbackEndpoint
 from app.clients import clients
+from app.console.live import Overview
 from app.console.session import Sessions
 from app.context import Context
 from app.database.connect import is_sqlite, open_database, parse_url
@@ -100,6 +101,7 @@ class Gateway:
             watch,
             self.webhooks,
             Sessions([secret.get_secret_value() for secret in self.settings.callback_secrets]),
+            Overview(self.context, self.health),
             self.file_store,
         )
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from benchmarks import chart, closed, memory, purge, rates, sizes, submissions
+from benchmarks import chart, closed, console, memory, purge, rates, sizes, submissions
 from benchmarks.plan import CONNECTIONS, Plan
 from benchmarks.report import FOLDER, ORDER, Section, machine, say, write
 from benchmarks.subjects import Lab
@@ -19,6 +19,7 @@ MEASURES: Final[dict[str, Callable[[Lab, Plan], Section]]] = {
     "memory": memory.measure,
     "purge": purge.measure,
     "submissions": submissions.measure,
+    "console": console.measure,
 }
 
 

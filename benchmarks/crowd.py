@@ -57,7 +57,7 @@ class Seeded:
 def seed(url: str, size: int, shares: dict[str, float] | None = None) -> Seeded:
     """Fill an empty database at head with ``size`` tasks. ``shares`` of stages, instead of the usual mix."""
     rng = random.Random(size)
-    patterns = {stage: _lean(make_pattern(url, stage)) for stage in dict.fromkeys(_PATTERN_OF.values())}
+    patterns = {stage: lean(make_pattern(url, stage)) for stage in dict.fromkeys(_PATTERN_OF.values())}
     stages = _stages(size, rng, shares)
     started_ms = time.time_ns() // 1_000_000 - size - 3_600_000
     now = datetime.now(UTC)
@@ -84,7 +84,7 @@ def seed(url: str, size: int, shares: dict[str, float] | None = None) -> Seeded:
     return seeded
 
 
-def _lean(pattern: Pattern) -> Pattern:
+def lean(pattern: Pattern) -> Pattern:
     """Without what would be most of the work and is reached by its key alone: timelines, and the text of lyrics, of
     which one short value stays for each item so that their table is as long as it would be."""
     rows = {name: pattern.rows[name] for name in ("tasks", "items")}

@@ -17,7 +17,7 @@ import psutil
 
 FOLDER: Final = Path(__file__).parent
 RESULTS: Final = FOLDER / "RESULTS.md"
-ORDER: Final = ("callbacks", "steady", "overload", "curve", "sizes", "memory", "purge", "submissions")
+ORDER: Final = ("callbacks", "steady", "overload", "curve", "sizes", "memory", "purge", "submissions", "console")
 _ANALYSIS: Final = re.compile(r"<!-- analysis -->\n(.*?)<!-- /analysis -->\n", re.DOTALL)
 _SECTION: Final = re.compile(r"<!-- section (\w+) -->\n(.*?)<!-- /section -->\n", re.DOTALL)
 

@@ -20,6 +20,7 @@ from app.clients import own_routes
 from app.clients import routes as client_routes
 from app.clients.keys import KeyUses
 from app.console import routes as console_routes
+from app.console.live import Overview
 from app.console.session import Sessions
 from app.context import Context
 from app.notifications import routes as notification_routes
@@ -61,6 +62,7 @@ class Services:
     watch: Watch
     sender: WebhookSender
     sessions: Sessions
+    overview: Overview
     file_store: FileStore | None = None
     heartbeat_s: float = 15.0
     longest_wait_s: float = 55.0

@@ -13,9 +13,10 @@ import sqlalchemy as sa
 
 from app.context import Context
 from app.database.database import Database
-from app.database.tables import callbacks
+from app.database.tables import UNAPPLIED, callbacks
 from app.documents.document import Document
 from app.errors import NotFound
+from app.rules.observation import Disposition
 from app.rules.timing import rfc3339
 
 
@@ -110,6 +111,8 @@ def list_page(
     for column, value in filters:
         if value is not None:
             statement = statement.where(column == value)
+    if disposition not in (None, Disposition.APPLIED.value):
+        statement = statement.where(UNAPPLIED)
     if before_id is not None:
         statement = statement.where(callbacks.c.id < before_id)
     return [_stored(row) for row in conn.execute(statement)]

@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from app.console import phrases, text
 from app.errors import Forbidden, GatewayError, InvalidRequest, Unauthenticated
+from app.rules.timing import rfc3339
 from app.web import problems
 
 HOME: Final = "/console"
@@ -66,10 +67,13 @@ def _templates() -> Environment:
         clock=text.clock,
         coded=text.coded,
         json=text.pretty,
+        clock_utc=lambda at: f"{at:%H:%M}",
+        percent=lambda value: f"{value:.2f}%",
         part=lambda value: quote(str(value), safe=""),
         short=text.short,
         since=text.since,
         size=text.size,
+        stamp=rfc3339,
         when=text.when,
     )
     made.tests.update(link=text.is_link)

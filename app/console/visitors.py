@@ -3,6 +3,7 @@ changes something, which bring the session's CSRF token along."""
 
 import hmac
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Final
 from urllib.parse import parse_qsl
 
@@ -29,10 +30,11 @@ TheSessions = Annotated[Sessions, service("sessions")]
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who looks at a page. ``scope``: whose tasks it shows, None for everybody's."""
+    """Who looks at a page, until the session ends. ``scope``: whose tasks it shows, None for everybody's."""
 
     client: Client
     csrf: str
+    ends_at: datetime
 
     @property
     def scope(self) -> str | None:
@@ -57,7 +59,7 @@ async def visitor_of(
         raise Unauthenticated("nobody is signed in")
     key_uses.note(client, now)
     structlog.contextvars.bind_contextvars(client=client.name)
-    return Visitor(client, session.csrf)
+    return Visitor(client, session.csrf, session.ends_at)
 
 
 TheVisitor = Annotated[Visitor, Depends(visitor_of)]

@@ -39,6 +39,15 @@ def any_of(conn: sa.Connection, column: sa.ColumnElement[Any], values: Sequence[
     return column.in_(values)
 
 
+def seconds_between(
+    on_postgresql: bool, start: sa.ColumnElement[datetime], end: sa.ColumnElement[datetime]
+) -> sa.ColumnElement[float]:
+    """How long after one time another was."""
+    if on_postgresql:
+        return sa.extract("epoch", end - start).cast(sa.Float)
+    return (sa.func.julianday(end) - sa.func.julianday(start)) * 86400.0
+
+
 def insert(conn: sa.Connection, table: sa.Table) -> Any:
     """Make an insert that knows ``ON CONFLICT``."""
     return postgresql.insert(table) if is_postgresql(conn) else sqlite.insert(table)

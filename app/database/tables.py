@@ -190,6 +190,15 @@ sa.Index(None, callbacks.c.task_id)
 UNCLAIMED: Final = sa.text("task_id IS NULL AND disposition IN ('malformed', 'orphan', 'poisoned')")
 """Callbacks of an unbound token that became no task's; in literals, or the partial index on them is not found."""
 sa.Index(None, callbacks.c.family, callbacks.c.id, sqlite_where=UNCLAIMED, postgresql_where=UNCLAIMED)
+UNAPPLIED: Final = sa.text("disposition <> 'applied'")
+"""The few callbacks of which something else became; in literals, as above."""
+sa.Index(
+    "ix_callbacks_unapplied_disposition_id",
+    callbacks.c.disposition,
+    callbacks.c.id,
+    sqlite_where=UNAPPLIED,
+    postgresql_where=UNAPPLIED,
+)
 
 timeline = sa.Table(
     "timeline",
@@ -203,6 +212,9 @@ timeline = sa.Table(
 )
 
 sa.Index(None, timeline.c.at)
+ASKED: Final = sa.text("type IN ('query', 'query_failed')")
+"""Entries of queries, answered or not: few, as long as callbacks come; in literals, as above."""
+sa.Index("ix_timeline_asked_at", timeline.c.at, sqlite_where=ASKED, postgresql_where=ASKED)
 
 notifications = sa.Table(
     "notifications",
@@ -232,6 +244,16 @@ sa.Index(None, notifications.c.client_name, notifications.c.id)
 sa.Index(None, notifications.c.task_id)
 _due_index(notifications, "receiver", "due_at", where="due_at")
 _due_index(notifications, "due_at", where="due_at")
+DEAD: Final = sa.text("status = 'dead'")
+"""In literals, as above."""
+sa.Index("ix_notifications_dead_id", notifications.c.id, sqlite_where=DEAD, postgresql_where=DEAD)
+sa.Index(
+    "ix_notifications_dead_client_name_id",
+    notifications.c.client_name,
+    notifications.c.id,
+    sqlite_where=DEAD,
+    postgresql_where=DEAD,
+)
 
 idempotency_keys = sa.Table(
     "idempotency_keys",

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from app.clients.client_rows import webhook_secrets
 from app.database import dialect
-from app.database.tables import notifications
+from app.database.tables import DEAD, notifications
 from app.rules.timing import rfc3339
 from app.tasks.notification_rows import NotificationStatus
 
@@ -158,9 +158,7 @@ def redeliver(conn: sa.Connection, notification_id: UUID, client_name: str | Non
 
 def _dead(client_name: str, since: datetime) -> sa.ColumnElement[bool]:
     table = notifications.c
-    return sa.and_(
-        table.client_name == client_name, table.status == NotificationStatus.DEAD.value, table.created_at >= since
-    )
+    return sa.and_(table.client_name == client_name, DEAD, table.created_at >= since)
 
 
 def count_dead(conn: sa.Connection, client_name: str, since: datetime) -> int:
@@ -210,6 +208,8 @@ def list_page(
     for column, value in ((table.client_name, client_name), (table.task_id, task_id), (table.status, status)):
         if value is not None:
             statement = statement.where(column == value)
+    if status in _BY_INDEX:
+        statement = statement.where(_BY_INDEX[status])
     if before_id is not None:
         statement = statement.where(table.id < before_id)
     return list(conn.execute(statement))
@@ -218,6 +218,13 @@ def list_page(
 _SHOWN: Final = tuple(
     column for column in notifications.c if column.key not in ("snapshot", "body", "receiver", "attempt_log")
 )
+
+
+_BY_INDEX: Final[dict[str | None, sa.ColumnElement[bool] | sa.TextClause]] = {
+    NotificationStatus.DEAD.value: DEAD,
+    NotificationStatus.PENDING.value: notifications.c.due_at.is_not(None),
+}
+"""What is true of a status, and has a partial index."""
 
 
 def _is_leased(notification: ClaimedNotification) -> sa.ColumnElement[bool]:

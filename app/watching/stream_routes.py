@@ -59,7 +59,7 @@ async def stream_task(
     to come, its last state is sent and the stream ends. A change that comes quickly after another may be sent with
     it, as one event."""
     stream = await watch.open_task(uuid_of(task_id), client, last_event_id)
-    return _EventStream(watch, stream, heartbeat_s) if stream else Response(status_code=204)
+    return EventStream(watch, stream, _encode(stream), heartbeat_s) if stream else Response(status_code=204)
 
 
 @router.get("/stream", response_class=Response, responses=STREAM, summary="Follow all tasks as they change")
@@ -74,19 +74,22 @@ async def stream_tasks(
     there on. After a resumption tasks may be sent that were sent before: drop what is no newer than the `version` you
     have. A slow reader is sent the latest of each task."""
     stream = await watch.open_client(client, last_event_id)
-    return _EventStream(watch, stream, heartbeat_s)
+    return EventStream(watch, stream, _encode(stream), heartbeat_s)
 
 
 class _Stuck(Exception):
     """The stream is closed, and its reader does not take what is left."""
 
 
-class _EventStream(EventSourceResponse):
-    """Sends a stream as server-sent events, and closes it however the connection ends."""
+class EventStream(EventSourceResponse):
+    """Sends a stream as server-sent events, and closes it however the connection ends. ``events``: what is sent of it;
+    bytes as they are."""
 
-    def __init__(self, watch: Watch, stream: Stream, heartbeat_s: float) -> None:
+    def __init__(
+        self, watch: Watch, stream: Stream, events: AsyncIterator[ServerSentEvent | bytes], heartbeat_s: float
+    ) -> None:
         super().__init__(
-            _encode(stream),
+            events,
             ping=heartbeat_s,
             # A heartbeat moves the id too: a reader that was sent nothing for hours need not read these hours again.
             ping_message_factory=lambda: ServerSentEvent(comment="ping", id=stream.position),

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from app.context import Context
@@ -56,8 +56,8 @@ class Stream(ABC):
         """The event id from which a reader that has read everything sent so far may resume."""
 
     @abstractmethod
-    def events(self) -> AsyncIterator[Event]:
-        """Yield events as they come."""
+    def events(self) -> AsyncIterator[Any]:
+        """Yield what is sent as it comes."""
 
     def close(self) -> None:
         """End the stream; the reader may resume elsewhere."""

@@ -47,6 +47,8 @@ class Watch:
         self._context = context
         self.poll_s = poll_s
         self._places = streams or ConcurrencyLimit("streams", 500, 0.2)
+        self._pages: set[Stream] = set()
+        self._page_places = ConcurrencyLimit("pages", 500, 0.5)
         self._task_streams: dict[UUID, set[TaskStream]] = {}
         self._client_streams: set[ClientStream] = set()
         self._woken: set[UUID] = set()
@@ -77,7 +79,8 @@ class Watch:
         Raises ``NotFound``, ``InvalidRequest``, ``Unavailable``."""
         after_version = read_version(last_event_id)
         stream = TaskStream(client, task_id, self._current, after_version)
-        self._enter(stream)
+        self._enter(stream, self._places)
+        self.announcements.start_listening()
         self._task_streams.setdefault(task_id, set()).add(stream)
         try:
             state = (await self._current.read([task_id])).get(task_id)
@@ -96,7 +99,8 @@ class Watch:
         has returned is in it. Raises ``InvalidRequest``, ``Unavailable``."""
         resume_at = read_position(last_event_id)
         stream = ClientStream(client, self._context, self._current, self.recent.overlap, resume_at)
-        self._enter(stream)
+        self._enter(stream, self._places)
+        self.announcements.start_listening()
         self._client_streams.add(stream)
         try:
             async with self._opening:
@@ -107,9 +111,24 @@ class Watch:
             raise
         return stream
 
+    def open_page(self, stream: Stream) -> None:
+        """Open a stream that keeps a page of the console up to date, to be given to ``close_stream``. It is no task's,
+        and is closed where the others are: with its key, and when the process ends. Raises ``Unavailable``."""
+        self._enter(stream, self._page_places)
+        self._pages.add(stream)
+
+    @property
+    def pages(self) -> int:
+        """How many pages of the console are kept up to date."""
+        return len(self._pages)
+
     def close_stream(self, stream: Stream) -> None:
         """Close a stream and release its place."""
         stream.close()
+        if stream in self._pages:
+            self._pages.discard(stream)
+            self._page_places.leave(stream.client.name)
+            return
         if isinstance(stream, TaskStream):
             streams = self._task_streams[stream.task_id]
             streams.discard(stream)
@@ -240,11 +259,10 @@ class Watch:
             by_scope.setdefault(stream.scope, []).append(stream)
         return by_scope
 
-    def _enter(self, stream: Stream) -> None:
+    def _enter(self, stream: Stream, places: ConcurrencyLimit) -> None:
         if self._draining:
             raise Unavailable("the gateway is stopping")
-        self._places.enter(stream.client.name)
-        self.announcements.start_listening()
+        places.enter(stream.client.name)
 
     def _look_up(self, task_id: UUID) -> None:
         self._woken.add(task_id)
@@ -256,7 +274,7 @@ class Watch:
 
     def _streams(self) -> list[Stream]:
         of_tasks = [stream for streams in self._task_streams.values() for stream in streams]
-        return [*of_tasks, *self._client_streams]
+        return [*of_tasks, *self._client_streams, *self._pages]
 
 
 def _subscribers(by_scope: Mapping[str | None, list[ClientStream]], head: Head) -> list[ClientStream]:

@@ -89,8 +89,6 @@ async def test_a_client_sees_its_own_and_an_admin_all(gateway: Running, admin: B
     for path in ("/console/callbacks", f"/console/callbacks/{told['id']}"):
         await studio.see(path, 403)
     assert (await studio.post(f"/console/callbacks/{told['id']}/replay")).status_code == 403
-    assert "In flight" not in await studio.see("/console")
-    assert "In flight" in await admin.see("/console")
     await studio.see("/console/balance", 403)
     # No vendor is there.
     assert "is not known" in await admin.see("/console/balance")
@@ -246,7 +244,6 @@ async def test_a_notification_is_sent_again(gateway: Running, admin: Browser) ->
     await gateway.call_back("song", done(), UUID(task["id"]))
     page = await admin.see("/console/notifications?status=pending")
     path = re.findall(r'href="(/console/notifications/[\w-]{36})"', page)[0]
-    assert words_of(await admin.see("/console/dead")) == "0 dead notifications"
     assert task["id"] in await admin.see(path)
     answer = await admin.post(f"{path}/redeliver")
     assert "It is being sent again." in await admin.see(answer.headers["location"])

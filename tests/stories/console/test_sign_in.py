@@ -80,7 +80,7 @@ async def test_a_session_ends_with_its_key(gateway: Running, studio: Browser) ->
     assert (await gateway.api.delete("/v1/clients/studio")).status_code == 204
     answer = await studio.http.get("/console")
     assert answer.headers["location"] == "/console/sign-in"
-    part = await studio.http.get("/console/overview", headers={"HX-Request": "true"})
+    part = await studio.http.get("/console/balance", headers={"HX-Request": "true"})
     assert part.headers["hx-redirect"] == "/console/sign-in"
 
 
