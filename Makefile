@@ -55,7 +55,7 @@ demo: $(READY) ## sandbox and gateway on SQLite: one task of every kind, watched
 	@$(BIN)/tempolor-gateway demo
 
 .PHONY: run
-run: $(READY) ## the gateway on SQLite against the sandbox; prints the console's address, the admin key and a curl line
+run: $(READY) ## the gateway on SQLite against the sandbox; prints a link that signs in to the console, the admin key and a curl line
 	@$(BIN)/python -m app.demo.processes $(ARGS)
 
 .PHONY: test

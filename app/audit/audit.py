@@ -37,6 +37,7 @@ class Action(StrEnum):
     DROP_KEY = "clients.drop_previous_key"
     ROTATE_WEBHOOK = "clients.rotate_webhook_secret"
     ERASE_CLIENT = "clients.erase"
+    CONSOLE_LINK = "console.link"
     HOLD = "submissions.hold"
     RELEASE = "submissions.release"
     RECOVER = "submissions.recover"

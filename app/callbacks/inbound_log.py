@@ -6,7 +6,7 @@ Rows are written with the state that they change (``commit``); here they are fou
 import base64
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -18,6 +18,11 @@ from app.documents.document import Document
 from app.errors import NotFound
 from app.rules.observation import Disposition
 from app.rules.timing import rfc3339
+
+MOST_LOOKED_AT: Final = 10_000
+_TOO_OLD: Final = (
+    sa.select(callbacks.c.id).order_by(callbacks.c.id.desc()).offset(MOST_LOOKED_AT).limit(1).scalar_subquery()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +58,17 @@ async def page(
     family: str | None = None,
     before_id: UUID | None = None,
     limit: int,
+    repeated: bool = False,
 ) -> list[Document]:
-    """The newest callbacks that match, without their bodies."""
+    """The newest callbacks that match, without their bodies; those that came more than once, among the newest."""
     stored = await db.read(
-        list_page, task_id=task_id, disposition=disposition, family=family, before_id=before_id, limit=limit
+        list_page,
+        task_id=task_id,
+        disposition=disposition,
+        family=family,
+        before_id=before_id,
+        limit=limit,
+        repeated=repeated,
     )
     return [callback_document(callback) for callback in stored]
 
@@ -104,8 +116,10 @@ def list_page(
     limit: int,
     family: str | None = None,
     before_id: UUID | None = None,
+    repeated: bool = False,
 ) -> list[StoredCallback]:
-    """The newest callbacks that match, at most ``limit``."""
+    """The newest callbacks that match, at most ``limit``. ``repeated``: those that came more than once, which no index
+    finds, so that no more than the newest ``MOST_LOOKED_AT`` are looked at."""
     statement = sa.select(callbacks).order_by(callbacks.c.id.desc()).limit(limit)
     filters = ((callbacks.c.task_id, task_id), (callbacks.c.disposition, disposition), (callbacks.c.family, family))
     for column, value in filters:
@@ -113,6 +127,8 @@ def list_page(
             statement = statement.where(column == value)
     if disposition not in (None, Disposition.APPLIED.value):
         statement = statement.where(UNAPPLIED)
+    if repeated:
+        statement = statement.where(callbacks.c.times > 1, sa.or_(_TOO_OLD.is_(None), callbacks.c.id > _TOO_OLD))
     if before_id is not None:
         statement = statement.where(callbacks.c.id < before_id)
     return [_stored(row) for row in conn.execute(statement)]

@@ -1,4 +1,4 @@
-"""Commands of the audit log, drift, the vendor's account and retention."""
+"""Commands of the audit log, drift, the vendor's account, retention, and links to the console."""
 
 from typing import Annotated, Final
 
@@ -47,6 +47,21 @@ def show_account(as_json: AsJson = False) -> None:
         print_json(account)
     else:
         print_record({name: account[name] for name in ("balance", "as_of", "vendor")})
+
+
+def console_link(
+    name: Annotated[str, typer.Argument(help="The client that it signs in as.")] = "bootstrap",
+    url: Annotated[
+        str, typer.Option(help="Where a browser reaches the gateway.", show_default=True)
+    ] = "http://127.0.0.1:8000",
+) -> None:
+    """Print a link that signs in to the console once, within a quarter of an hour."""
+    from app.audit import audit
+    from app.clients import tickets
+
+    by = audit.command_line()
+    issued = with_database(lambda db: tickets.issue_for_console(db, Clock(), by, name))
+    typer.echo(tickets.link(url, issued))
 
 
 def purge(

@@ -8,7 +8,7 @@ from fastapi.security import HTTPBearer
 from structlog.contextvars import get_contextvars
 
 from app.audit.audit import Actor
-from app.clients import clients, stream_tickets
+from app.clients import clients, tickets
 from app.clients.keys import KeyUses
 from app.context import Context
 from app.errors import Forbidden, Unauthenticated
@@ -46,9 +46,12 @@ async def client_of_request(
 
 
 async def _client_of(request: Request, context: Context) -> Client:
+    signed_in: Client | None = request.scope.get(SIGNED_IN)
+    if signed_in is not None:
+        return signed_in
     api_key = _bearer_key(request)
     if api_key is None and (ticket := request.query_params.get("ticket")) and request.url.path.endswith(_STREAM):
-        return await stream_tickets.redeem(context.db, context.clock, ticket)
+        return await tickets.redeem(context.db, context.clock, ticket, tickets.STREAM)
     if api_key is None:
         raise Unauthenticated("the request carries no API key")
     client = await clients.find_by_key(context.db, context.clock, api_key)
@@ -64,6 +67,8 @@ async def admin(client: Annotated[Client, Depends(client_of_request)]) -> Client
     return client
 
 
+SIGNED_IN: Final = "gateway.signed_in"
+"""Where the ASGI scope of a call that the console passes on holds the client whose session it came with."""
 _STREAM: Final = "/stream"
 _IDS: Final = frozenset({"task_id", "item_id", "callback_id", "notification_id"})
 MOST_ID_CHARS: Final = 64

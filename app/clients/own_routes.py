@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from app.clients import clients, stream_tickets
+from app.clients import clients, tickets
 from app.clients.auth import TheClient, TheContext, actor_of
 from app.clients.schemas import Me, MeChange, RotatedSecret, StreamTicket
 from app.errors import InvalidRequest
@@ -50,7 +50,7 @@ async def rotate_my_webhook_secret(client: TheClient, context: TheContext) -> Re
 async def create_stream_ticket(client: TheClient, context: TheContext) -> Response:
     """For a browser's `EventSource`, which sends no header: `?ticket=` opens one of your streams once, within a minute.
     The service that holds the API key asks for it, and hands it to the page."""
-    return json_answer((await stream_tickets.issue(context.db, context.clock, client))._asdict(), 201)
+    return json_answer((await tickets.issue_for_stream(context.db, context.clock, client))._asdict(), 201)
 
 
 def _document(client: Client) -> dict[str, object]:

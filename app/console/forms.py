@@ -1,7 +1,7 @@
 """A form for each kind, made of the model that checks its params, and the params that a filled form stands for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
 
@@ -11,21 +11,26 @@ LONG_CHARS: Final = 500
 """A text that may be longer has a field of several lines."""
 PREFIX: Final = "params."
 """Before the name of each field in a form: also how a fault of it is named."""
+_AT_HAND: Final = frozenset({"lyrics"})
+"""Optional fields that are not put away with the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One of the params as it is asked for. ``widget``: text, lines, number or yes_no."""
+    """One of the params as it is asked for. ``widget``: text, audio (a URL or a file), lines, number or yes_no;
+    ``examples``: what is often given; ``at_hand``: shown at once."""
 
     name: str
     title: str
     help: str
     widget: str
     required: bool
+    at_hand: bool
+    examples: tuple[str, ...] = ()
     min_length: int | None = None
     max_length: int | None = None
-    least: float | None = None
-    most: float | None = None
+    least: str | None = None
+    most: str | None = None
 
 
 @cache
@@ -34,7 +39,10 @@ def fields_of(kind: str) -> tuple[Field, ...]:
     schema = KINDS[kind].params.model_json_schema()
     required = schema.get("required", [])
     fields = [_field(name, one, name in required) for name, one in schema["properties"].items()]
-    return tuple(sorted(fields, key=lambda field: not field.required))
+    # One or two fields more are not worth being put away.
+    few = sum(not field.at_hand for field in fields) <= 2
+    shown = fields if not few else [replace(field, at_hand=True) for field in fields]
+    return tuple(sorted(shown, key=lambda field: not field.required))
 
 
 def params_of(kind: str, form: Mapping[str, str]) -> dict[str, Any]:
@@ -64,10 +72,12 @@ def _field(name: str, schema: dict[str, Any], required: bool) -> Field:
         help=of.get("description", ""),
         widget=_widget(name, of),
         required=required,
+        at_hand=required or name in _AT_HAND,
+        examples=tuple(of.get("examples", ())),
         min_length=of.get("minLength"),
         max_length=of.get("maxLength"),
-        least=of.get("minimum"),
-        most=of.get("maximum"),
+        least=_limit(of.get("minimum")),
+        most=_limit(of.get("maximum")),
     )
 
 
@@ -77,8 +87,12 @@ def _widget(name: str, of: Mapping[str, Any]) -> str:
     if of["type"] in ("number", "integer"):
         return "number"
     if of.get("format") == "uri":
-        return "text"
-    return "lines" if name == "prompt" or LONG_CHARS < of.get("maxLength", 0) < 8192 else "text"
+        return "audio"
+    return "lines" if name == "prompt" or of.get("maxLength", 0) > LONG_CHARS else "text"
+
+
+def _limit(number: float | None) -> str | None:
+    return None if number is None else f"{number:g}"
 
 
 def _number(given: str) -> float | str:

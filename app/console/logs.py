@@ -1,5 +1,6 @@
 """The two logs: callbacks that were received, for admins, to be read again; notifications, to be sent again."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, get_args
 from urllib.parse import urlencode
 from uuid import UUID
@@ -10,30 +11,38 @@ from app.callbacks import inbound_log
 from app.callbacks.replay import replay
 from app.clients.auth import TheContext
 from app.console.pages import PageRoute, page, see
-from app.console.phrases import NOTICES
+from app.console.phrases import INBOX, NOTICES
 from app.console.visitors import AdminVisitor, TheForm, TheVisitor
+from app.context import Context
 from app.notifications import log as outbox
 from app.notifications.routes import NotificationStatusName
-from app.rules.observation import Disposition
 from app.web import cursors
 from app.web.parameters import uuid_of
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 PAGE: Final = 50
+REPEATED: Final = "repeated"
+PERIODS: Final = {1: "the last day", 7: "the last week", 30: "the last 30 days", 0: "all that are kept"}
+"""By how many days they go back; 0 without end."""
 _OUTCOMES: Final = get_args(NotificationStatusName)
 
 
 @router.get("/console/callbacks")
 async def list_callbacks(request: Request, visitor: AdminVisitor, context: TheContext) -> Response:
     """The inbound log, newest first."""
-    chosen = _one_of([one.value for one in Disposition], request.query_params.get("disposition"))
+    chosen = _one_of(INBOX, request.query_params.get("disposition"))
     task_id = _task_in(request)
     filters = ("console callbacks", task_id, chosen)
     found = await inbound_log.page(
-        context.db, task_id=task_id, disposition=chosen, before_id=_before(request, filters), limit=PAGE + 1
+        context.db,
+        task_id=task_id,
+        disposition=None if chosen == REPEATED else chosen,
+        before_id=_before(request, filters),
+        limit=PAGE + 1,
+        repeated=chosen == REPEATED,
     )
     listed = _listed(request, found, filters, {"disposition": chosen, "task_id": task_id})
-    return page("callbacks.html", visitor=visitor, here="callbacks", dispositions=list(Disposition), **listed)
+    return page("callbacks.html", visitor=visitor, here="callbacks", **listed)
 
 
 @router.get("/console/callbacks/{callback_id}")
@@ -63,6 +72,37 @@ async def list_notifications(request: Request, visitor: TheVisitor, context: The
     return page("notifications.html", visitor=visitor, here="notifications", outcomes=_OUTCOMES, **listed)
 
 
+@router.get("/console/notifications/dead")
+async def dead_notifications(request: Request, visitor: TheVisitor, context: TheContext) -> Response:
+    """How many dead notifications of whom would be sent again, and a form that does it."""
+    days = _days(request.query_params.get("days"))
+    counted = await outbox.count_dead(context, visitor.scope, _since(context, days))
+    sent = request.query_params.get("sent", "")
+    return page(
+        "dead.html",
+        visitor=visitor,
+        here="notifications",
+        notice=f"Being sent again: {int(sent)}." if sent.isdecimal() and len(sent) < 10 else None,
+        counted=counted,
+        total=sum(counted.values()),
+        days=days,
+        periods=PERIODS,
+    )
+
+
+@router.post("/console/notifications/dead")
+async def redeliver_dead(visitor: TheVisitor, form: TheForm, context: TheContext) -> Response:
+    """Send the dead notifications of one client again, or of all that the page counted, in batches."""
+    days = _days(form.get("days"))
+    since = _since(context, days)
+    counted = await outbox.count_dead(context, visitor.scope, since)
+    wanted = [name for name in counted if form.get("client", name) == name]
+    sent = 0
+    for name in wanted:
+        sent += await outbox.redeliver_dead(context, visitor.by, name, since, dry_run=False)
+    return see(f"/console/notifications/dead?days={days}&sent={sent}")
+
+
 @router.get("/console/notifications/{notification_id}")
 async def notification_page(
     request: Request, notification_id: str, visitor: TheVisitor, context: TheContext
@@ -79,6 +119,14 @@ async def redeliver(notification_id: str, visitor: TheVisitor, _form: TheForm, c
     wanted = uuid_of(notification_id)
     await outbox.redeliver(context, visitor.by, wanted, visitor.scope)
     return see(f"/console/notifications/{wanted}?done=redelivered")
+
+
+def _days(given: str | None) -> int:
+    return int(given) if given is not None and given in {str(days) for days in PERIODS} else 7
+
+
+def _since(context: Context, days: int) -> datetime:
+    return context.clock.now() - timedelta(days=days) if days else datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _one_of(known: Any, given: str | None) -> str | None:

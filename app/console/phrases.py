@@ -54,6 +54,24 @@ KINDS: Final = {
     "stems.create": "Stems",
     "midi.create": "MIDI",
 }
+ABOUT: Final = {
+    "song.generate": "A song with a voice, from a description; or a cover of a track that you hand over. It can be "
+    "played after a minute or two; the WAV, and lyrics that follow the music, come after that.",
+    "song.extend": "A song that the vendor has made goes on from where you say.",
+    "instrumental.generate": "Music without a voice, from a description.",
+    "instrumental.extend": "An instrumental that the vendor has made goes on from where you say.",
+    "lyrics.generate": "The words of a song, without the music. It takes seconds.",
+    "stems.create": "A track is taken apart: voice, drums, bass and the rest, each a file by itself.",
+    "midi.create": "The notes of a track, as MIDI files.",
+}
+"""What each form is for, to somebody who has never seen one."""
+FAMILIES: Final = {
+    "song": "Song",
+    "instrumental": "Instrumental",
+    "lyrics": "Lyrics",
+    "stems": "Stems",
+    "midi": "MIDI",
+}
 ARTIFACTS: Final = {
     "stream": "Live stream",
     "audio": "MP3",
@@ -85,6 +103,41 @@ HELD: Final = {
     "loops": "The loops of this process",
     "workers": "All work",
 }
+INBOX: Final = {
+    "applied": "Applied",
+    "malformed": "Could not be read",
+    "mismatched": "Named another task’s items",
+    "orphan": "Of no task",
+    "poisoned": "Could not be applied",
+    "repeated": "Repeated",
+}
+"""Callbacks by what became of them, and those that came more than once."""
+INBOX_HELP: Final = {
+    "applied": "They were read, and what they said is in their tasks.",
+    "malformed": "Their body is no JSON, or not of the vendor’s form. An upgrade may understand it: "
+    "have it read again then.",
+    "mismatched": "They came to the address of one task, and named items of another one, which were not touched.",
+    "orphan": "Their task is not here: it was purged, or they name nothing that anybody submitted.",
+    "poisoned": "They were read, and could not be written. The log of the gateway says why at that time.",
+    "repeated": "The vendor sent the same body more than once, which is as it should be: only the first one counts. Of "
+    "the last 10,000 callbacks.",
+}
+DELIVERY: Final = {
+    "address_not_public": "its address is not public",
+    "bad_answer": "what it answered is no HTTP",
+    "client_revoked": "its client was revoked",
+    "connection_failed": "no connection",
+    "connection_lost": "the connection broke off",
+    "gone": "it wants no more (410)",
+    "invalid_url": "its URL cannot be used",
+    "name_not_resolved": "there is no such host",
+    "rejected": "it refused",
+    "timeout": "no answer in time",
+    "tls_failed": "its certificate is not good",
+    "unreadable": "the notification itself cannot be read",
+}
+"""Why a receiver did not take a notification."""
+NOTIFIED: Final = {"pending": "To be sent", "delivered": "Delivered", "dead": "Given up"}
 DISPOSITIONS: Final = {
     "applied": "applied",
     "malformed": "could not be read",
@@ -121,6 +174,8 @@ NOTICES: Final = {
     "retried": "This is the new task.",
     "redelivered": "It is being sent again.",
     "replayed": "The callback was read again.",
+    "held": "Nothing more is sent until it is released.",
+    "released": "It is released.",
 }
 """What a page says after a change, by the word in its address."""
 

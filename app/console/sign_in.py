@@ -1,21 +1,26 @@
-"""Sign in with an API key, and out again; the assets, and the way from `/` to the console."""
+"""Sign in with an API key or by a link that is good once, and out again; the assets, and the way from `/` to the
+console."""
 
+import asyncio
 import re
+from datetime import datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Request, Response
 
-from app.clients import client_rows, clients
+from app.clients import client_rows, clients, tickets
 from app.clients.auth import TheContext
-from app.console.pages import HEADERS, HOME, SIGN_IN, PageRoute, assets, page, see
-from app.console.session import LIFETIME
+from app.console.pages import HEADERS, HOME, SIGN_IN, PageRoute, assets, packed_asset, page, see
+from app.console.session import LIFETIME, Sessions
 from app.console.visitors import COOKIE, TheForm, TheSessions, read_form
-from app.errors import NotFound
+from app.errors import NotFound, Unauthenticated
 from app.web.bodies import SMALL_BYTES
 from app.web.failure_meter import FailureMeter
+from app.web.representations import accepts_gzip
 from app.web.services import service
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
+TheMeter = Annotated[FailureMeter, service("meter")]
 _WITHIN: Final = re.compile(r"/console(/[A-Za-z0-9_.:%-]+)*", re.ASCII)
 _FOR_GOOD: Final = {**HEADERS, "Cache-Control": "public, max-age=31536000, immutable"}
 
@@ -27,13 +32,17 @@ async def root() -> Response:
 
 
 @router.get("/console/assets/{path:path}")
-async def asset(path: str) -> Response:
+async def asset(request: Request, path: str) -> Response:
     """A file of the pages, which a browser may keep for good: another content has another path."""
     found = assets().get(path)
     if found is None:
         raise NotFound("there is no such file")
     media_type, content = found
-    return Response(content, media_type=media_type, headers=_FOR_GOOD)
+    headers = {**_FOR_GOOD, "Vary": "Accept-Encoding"}
+    if accepts_gzip(request.headers.get("accept-encoding", "")):
+        headers["Content-Encoding"] = "gzip"
+        content = await asyncio.to_thread(packed_asset, path)
+    return Response(content, media_type=media_type, headers=headers)
 
 
 @router.get("/console/sign-in")
@@ -46,7 +55,7 @@ async def sign_in(
     request: Request,
     context: TheContext,
     sessions: TheSessions,
-    meter: Annotated[FailureMeter, service("meter")],
+    meter: TheMeter,
 ) -> Response:
     """Begin a session of whose key it is. A wrong one counts like any other. Raises ``TooManyFailures``."""
     form = await read_form(request, SMALL_BYTES)
@@ -55,17 +64,29 @@ async def sign_in(
     if client is None:
         meter.fail(request.client.host if request.client else None)
         return page("sign_in.html", 401, wrong=True, back=back)
-    answer = see(back)
-    answer.set_cookie(
-        COOKIE,
-        sessions.begin(client_rows.key_digest(key), context.clock.now()),
-        max_age=int(LIFETIME.total_seconds()),
-        path=HOME,
-        secure=request.url.scheme == "https",
-        httponly=True,
-        samesite="strict",
-    )
-    return answer
+    return _begin(request, sessions, client_rows.key_digest(key), context.clock.now(), back)
+
+
+@router.get("/console/link")
+async def link_page() -> Response:
+    """Where a link that is good once leads. It changes nothing: its code stands behind the #, which no browser sends,
+    and is posted by a button."""
+    return page("link.html", ended=False)
+
+
+@router.post("/console/link")
+async def sign_in_by_link(request: Request, context: TheContext, sessions: TheSessions, meter: TheMeter) -> Response:
+    """Begin a session by a ticket, which is used up. A wrong one counts like a wrong key. Raises
+    ``TooManyFailures``."""
+    form = await read_form(request, SMALL_BYTES)
+    # Without scripts a person pastes it, maybe the whole link.
+    ticket = form.get("ticket", "").strip().rpartition("#")[2]
+    try:
+        client = await tickets.redeem(context.db, context.clock, ticket, tickets.CONSOLE)
+    except Unauthenticated:
+        meter.fail(request.client.host if request.client else None)
+        return page("link.html", 401, ended=True)
+    return _begin(request, sessions, client.key or b"", context.clock.now(), HOME)
 
 
 @router.post("/console/sign-out")
@@ -73,6 +94,20 @@ async def sign_out(request: Request, _form: TheForm) -> Response:
     """Forget the session in this browser."""
     answer = see(SIGN_IN)
     answer.delete_cookie(COOKIE, HOME, secure=request.url.scheme == "https", httponly=True, samesite="strict")
+    return answer
+
+
+def _begin(request: Request, sessions: Sessions, key_digest: bytes, now: datetime, to: str) -> Response:
+    answer = see(to)
+    answer.set_cookie(
+        COOKIE,
+        sessions.begin(key_digest, now),
+        max_age=int(LIFETIME.total_seconds()),
+        path=HOME,
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
     return answer
 
 

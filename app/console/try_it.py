@@ -1,13 +1,17 @@
 """Try it: a form for each kind, which submits a task and leads to its page."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
+from app.archive import uploads
 from app.clients.auth import TheContext
-from app.console import forms
+from app.console import api, forms
+from app.console.choices import choices_of
 from app.console.pages import PageRoute, page, see
-from app.console.visitors import TheForm, TheVisitor, Visitor
+from app.console.visitors import CSRF_HEADER, TheForm, TheVisitor, Visitor
+from app.context import Context
 from app.database.database import dumps
 from app.errors import InvalidRequest, NotFound
 from app.submissions.accept import accept, digest_of
@@ -32,10 +36,11 @@ async def try_first(_visitor: TheVisitor) -> Response:
 
 
 @router.get("/console/try/{kind}")
-async def try_page(kind: str, visitor: TheVisitor, context: TheContext) -> Response:
-    """The form of a kind."""
+async def try_page(request: Request, kind: str, visitor: TheVisitor, context: TheContext) -> Response:
+    """The form of a kind; its fields may be filled by the address, as in `?params.item_id=`."""
     example = {forms.PREFIX + name: value for name, value in _EXAMPLES.get(_known(kind), {}).items()}
-    return _form_page(kind, visitor, example | {"once": str(context.ids())})
+    given = {**example, **request.query_params, "once": str(context.ids())}
+    return await _form_page(context, kind, visitor, given)
 
 
 @router.post("/console/try/{kind}")
@@ -55,11 +60,13 @@ async def submit(request: Request, kind: str, visitor: TheVisitor, form: TheForm
         )
         accepted = await accept(context, visitor.client, [new], key)
     except InvalidRequest as error:
-        return _form_page(kind, visitor, form, error)
+        return await _form_page(context, kind, visitor, form, error)
     return see(f"/console/tasks/{accepted.task_ids[0]}?done=submitted")
 
 
-def _form_page(kind: str, visitor: Visitor, given: dict[str, str], error: InvalidRequest | None = None) -> Response:
+async def _form_page(
+    context: Context, kind: str, visitor: Visitor, given: Mapping[str, str], error: InvalidRequest | None = None
+) -> Response:
     fields = forms.fields_of(kind)
     faults = dict(error.faults) if error else {}
     beside = {forms.PREFIX + field.name for field in fields} | {"reference"}
@@ -73,12 +80,16 @@ def _form_page(kind: str, visitor: Visitor, given: dict[str, str], error: Invali
         here="try",
         kind=kind,
         kinds=list(KINDS),
-        about=KINDS[kind].params.__doc__ or "",
         fields=fields,
         prefix=forms.PREFIX,
+        choices=await choices_of(context, visitor.client, kind, fields),
         given=given,
         faults=faults,
         others=others,
+        # Where uploads go, None where nothing is kept.
+        uploads=f"{api.PREFIX}/v1/uploads" if context.files is not None else None,
+        most_upload_bytes=uploads.MOST_BYTES,
+        csrf_header=CSRF_HEADER,
     )
 
 

@@ -21,6 +21,7 @@ from app.web.bodies import body_of
 from app.web.services import service
 
 COOKIE: Final = "gateway_console"
+CSRF_HEADER: Final = "x-csrf-token"
 MOST_FORM_BYTES: Final = 512 * 1024
 """A task with as much as it may be given, each character written as three."""
 _MOST_FIELDS: Final = 100
@@ -72,14 +73,22 @@ async def admin_of(visitor: TheVisitor) -> Visitor:
     return visitor
 
 
+async def visitor_of_script(request: Request, visitor: TheVisitor) -> Visitor:
+    """Find who is signed in where a script of the console calls; it brings the session's token in a header. Raises
+    ``Forbidden``."""
+    _refuse_other_sites(request)
+    _check(request.headers.get(CSRF_HEADER, ""), visitor)
+    return visitor
+
+
+ScriptVisitor = Annotated[Visitor, Depends(visitor_of_script)]
 AdminVisitor = Annotated[Visitor, Depends(admin_of)]
 
 
 async def read_form(request: Request, most_bytes: int = MOST_FORM_BYTES) -> dict[str, str]:
     """Read a posted form; of a field that stands in it twice the last one counts. Raises ``Forbidden`` for one that
     another site's page posts, ``InvalidRequest``, and what reading a body raises."""
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise Forbidden("the form was posted by another site")
+    _refuse_other_sites(request)
     async with body_of(request, most_bytes) as raw:
         try:
             return dict(parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS))
@@ -90,9 +99,18 @@ async def read_form(request: Request, most_bytes: int = MOST_FORM_BYTES) -> dict
 async def form_of(request: Request, visitor: TheVisitor) -> dict[str, str]:
     """Read the form of a change, without its token. Raises ``Forbidden`` where that is not the session's."""
     form = await read_form(request)
-    if not hmac.compare_digest(form.pop("csrf", "").encode(), visitor.csrf.encode()):
-        raise Forbidden("the form is not of this session: go back, reload the page, and try again")
+    _check(form.pop("csrf", ""), visitor)
     return form
+
+
+def _refuse_other_sites(request: Request) -> None:
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise Forbidden("the request was made by another site")
+
+
+def _check(token: str, visitor: Visitor) -> None:
+    if not hmac.compare_digest(token.encode(), visitor.csrf.encode()):
+        raise Forbidden("the page is of another session: reload it, and try again")
 
 
 TheForm = Annotated[dict[str, str], Depends(form_of)]

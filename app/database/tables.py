@@ -333,7 +333,8 @@ stream_tickets = sa.Table(
     _optional("key_digest", sa.LargeBinary(32)),
     _column("expires_at", UtcDateTime),
 )
-"""Tickets that open a stream once, see ``clients/stream_tickets``; what has expired goes when the next one is made."""
+"""Tickets that open a stream or the console once, see ``clients/tickets``; what has expired goes when the next one is
+made."""
 
 limits = sa.Table(
     "limits",

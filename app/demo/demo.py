@@ -85,7 +85,7 @@ async def _run(console: Console, log_level: str | None) -> int:
     options = ("--scale", str(SCALE), "--faults", json.dumps({"durations": {"jitter": 0}}))
     try:
         async with (
-            servers(env, options, quiet=log_level is None) as (gateway, sandbox, admin_key),
+            servers(env, options, quiet=log_level is None) as (gateway, sandbox, admin_key, _),
             # Nothing is tried again: a gateway of the demo that is away has failed.
             AsyncGatewayClient(gateway.url, admin_key, retries=Retries(total_s=0), trust_env=False) as client,
             httpx.AsyncClient(base_url=f"{sandbox.url}/_sandbox/", trust_env=False, timeout=10) as control,

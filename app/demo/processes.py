@@ -19,10 +19,16 @@ from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import httpx
 import typer
+
+from app.audit import audit
+from app.clients import tickets
+from app.clients.keys import BOOTSTRAP
+from app.database.connect import open_database
+from app.runtime.clock import Clock
 
 HOST: Final = "127.0.0.1"
 READY_S: Final = 60.0
@@ -77,15 +83,30 @@ class Server:
         return SubprocessFailed("\n    ".join([f"the {self._name} process {how}", *tail]))
 
 
+class Serving(NamedTuple):
+    """What is running, an admin's key, and where the database is."""
+
+    gateway: Server
+    sandbox: Server
+    admin_key: str
+    database_url: str
+
+
 @asynccontextmanager
 async def servers(
-    env: Mapping[str, str], sandbox_options: Sequence[str], *, ports: tuple[int, int] = (0, 0), quiet: bool = True
-) -> AsyncIterator[tuple[Server, Server, str]]:
-    """Gateway, sandbox and an admin key, until the block ends; the database goes with them. Raises
+    env: Mapping[str, str],
+    sandbox_options: Sequence[str],
+    *,
+    ports: tuple[int, int] = (0, 0),
+    quiet: bool = True,
+    archive: bool = False,
+) -> AsyncIterator[Serving]:
+    """Gateway and sandbox, until the block ends; the database and what is kept go with them. Raises
     ``SubprocessFailed``.
 
     ``env``: what the gateway is given besides addresses and keys; ``ports``: those of gateway and sandbox, taken if
-    they are free; ``quiet``: logs go to a file, else to the terminal.
+    they are free; ``quiet``: logs go to a file, else to the terminal; ``archive``: result files are kept, and uploads
+    taken.
     """
     gateway_port, sandbox_port = (_free_port(port) for port in ports)
     gateway_url, sandbox_url = f"http://{HOST}:{gateway_port}", f"http://{HOST}:{sandbox_port}"
@@ -102,6 +123,8 @@ async def servers(
             "GATEWAY_EGRESS_ALLOW_PRIVATE": "true",
             "GATEWAY_DRAIN_S": "0.1",
         }
+        if archive:
+            settings["GATEWAY_ARCHIVE_URL"] = f"file://{folder / 'archive'}"
         start = partial(_server, folder=folder, env={**env, **settings}, quiet=quiet)
         at = ("--host", HOST, "--port")
         sandbox_command = ("sandbox", *at, str(sandbox_port), "--key", vendor_key, *sandbox_options)
@@ -111,7 +134,7 @@ async def servers(
         ):
             await sandbox.wait_ready("/_sandbox")
             await gateway.wait_ready("/readyz")
-            yield gateway, sandbox, admin_key
+            yield Serving(gateway, sandbox, admin_key, settings["GATEWAY_DATABASE_URL"])
 
 
 @asynccontextmanager
@@ -193,8 +216,10 @@ async def _serve(sandbox_options: Sequence[str]) -> int:
     env = {"GATEWAY_QUERY_FIRST_AFTER_S": "15", "GATEWAY_LOG_FORMAT": "console", **os.environ}
     options = ("--scale", "20", *sandbox_options)
     try:
-        async with servers(env, options, ports=(8000, 9000), quiet=False) as (gateway, sandbox, admin_key):
-            typer.echo(_welcome(gateway.url, sandbox.url, admin_key))
+        async with servers(env, options, ports=(8000, 9000), quiet=False, archive=True) as serving:
+            gateway, sandbox, admin_key, database_url = serving
+            link = await _console_link(database_url, gateway.url)
+            typer.echo(_welcome(gateway.url, sandbox.url, admin_key, link))
             while True:
                 gateway.check()
                 sandbox.check()
@@ -204,22 +229,35 @@ async def _serve(sandbox_options: Sequence[str]) -> int:
     return 1
 
 
-def _welcome(url: str, sandbox_url: str, key: str) -> str:
+async def _console_link(database_url: str, url: str) -> str:
+    db = open_database(database_url)
+    try:
+        issued = await tickets.issue_for_console(db, Clock(), audit.command_line(), BOOTSTRAP)
+    finally:
+        await db.close()
+    return tickets.link(url, issued)
+
+
+def _welcome(url: str, sandbox_url: str, key: str, link: str) -> str:
     task = {"kind": "song.generate", "params": {"prompt": "slow pop ballad, piano", "model": "tempolor-latest"}}
     return f"""
-  gateway    {url}   (its API: {url}/openapi.json)
-  console    {url}/console   (sign in with the admin key)
+Open this, to make a song and hear it (it signs you in once, within a quarter of an hour):
+
+  {link}
+
+  gateway    {url}   (its API: {url}/console/api)
+  console    {url}/console   (signs in with the admin key)
   sandbox    {sandbox_url}/_sandbox   (faults on demand: docs/sandbox.md)
   admin key  {key}
 
-Submit a task, then read it:
+Or submit a task from here, then read it:
 
   KEY={key}
   curl -s {url}/v1/tasks -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' \\
     -d '{json.dumps(task)}'
   curl -s '{url}/v1/tasks?limit=1' -H "Authorization: Bearer $KEY"
 
-The database goes with this process. Ctrl-C ends both.
+The database and all files go with this process. Ctrl-C ends both.
 """
 
 

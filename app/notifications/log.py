@@ -84,6 +84,11 @@ async def redeliver_dead(context: Context, actor: Actor, client_name: str, since
     return count
 
 
+async def count_dead(context: Context, client_name: str | None, since: datetime) -> dict[str, int]:
+    """Count dead notifications written since a time, by the client that would be sent them: one, or all (None)."""
+    return await context.db.read(outbox.count_dead_by_client, client_name, since)
+
+
 async def ping(context: Context, sender: WebhookSender, client: Client, url: str) -> Document:
     """Post a signed ``gateway.ping`` to a URL, as notifications are posted, and return the answer. Nothing is stored.
     Raises ``InvalidRequest`` for what can be no receiver's URL."""

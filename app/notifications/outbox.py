@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from app.clients.client_rows import webhook_secrets
 from app.database import dialect
-from app.database.tables import DEAD, notifications
+from app.database.tables import DEAD, clients, notifications
 from app.rules.timing import rfc3339
 from app.tasks.notification_rows import NotificationStatus
 
@@ -164,6 +164,19 @@ def _dead(client_name: str, since: datetime) -> sa.ColumnElement[bool]:
 def count_dead(conn: sa.Connection, client_name: str, since: datetime) -> int:
     """Count a client's dead notifications written since a time."""
     return conn.scalar(sa.select(sa.func.count()).select_from(notifications).where(_dead(client_name, since))) or 0
+
+
+def count_dead_by_client(conn: sa.Connection, client_name: str | None, since: datetime) -> dict[str, int]:
+    """Count dead notifications written since a time, by client; of one, or of all that were not revoked, who would be
+    notified of nothing."""
+    table = notifications.c
+    dead = sa.and_(table.status == NotificationStatus.DEAD.value, table.created_at >= since)
+    if client_name is not None:
+        dead = sa.and_(dead, table.client_name == client_name)
+    of_active = notifications.join(clients, clients.c.name == table.client_name)
+    counted = sa.select(table.client_name, sa.func.count().label("n")).select_from(of_active)
+    rows = conn.execute(counted.where(dead, clients.c.revoked_at.is_(None)).group_by(table.client_name))
+    return {row.client_name: row.n for row in sorted(rows)}
 
 
 def dead_after(

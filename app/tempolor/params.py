@@ -21,12 +21,22 @@ def _web_address(text: str) -> str:
 
 
 Text = Annotated[StrictStr, Field(min_length=1)]
-Model = Annotated[
+_MODEL = (
+    "The vendor's name of the model that makes it, as in `{}`. Not checked against a list: models come and go, and one "
+    "that is gone is refused by the vendor (`model_not_offered`)."
+)
+# What the vendor's price pages name today.
+SONG_MODELS = ["tempolor-latest", "Eleven Music V2", "Lyria 3 Pro", "MiniMax 3.0", "Mureka V9", "Mureka V9.5"]
+INSTRUMENTAL_MODELS = ["TemPolor i4", "TemPolor i3"]
+SongModel = Annotated[
+    Text, Field(title="Model", description=_MODEL.format(SONG_MODELS[0]), json_schema_extra={"examples": SONG_MODELS})
+]
+InstrumentalModel = Annotated[
     Text,
     Field(
         title="Model",
-        description="The vendor's name of a model, as in `tempolor-latest`. Not checked against a list: models come "
-        "and go, and one that is gone is refused by the vendor (`model_not_offered`).",
+        description=_MODEL.format(INSTRUMENTAL_MODELS[0]),
+        json_schema_extra={"examples": INSTRUMENTAL_MODELS},
     ),
 ]
 Lyrics = Annotated[StrictStr, Field(max_length=3000)]
@@ -39,16 +49,16 @@ SourceItem = Annotated[
         min_length=1,
         max_length=200,
         title="Item to extend",
-        description="The vendor's id of the work to extend, as in `items[].item_id` of a task.",
+        description="The vendor's id of the work to extend, as in `items[].item_id` of the task that made it.",
     ),
 ]
 AudioUrl = Annotated[
     WebAddress,
     Field(
         title="Audio file",
-        description="A public http(s) URL of the audio, 50 MB at most, or `upload:{id}` for what was uploaded to the "
-        "gateway. The vendor fetches it some time after the submission: a link that lives for minutes may be dead by "
-        "then.",
+        description="50 MB at most: a public http(s) URL, or `upload:{id}` for an mp3, WAV or FLAC that was uploaded "
+        "to the gateway. The vendor fetches it some time after the submission: a link that lives for minutes may be "
+        "dead by then.",
     ),
 ]
 
@@ -69,39 +79,44 @@ class SongGenerate(_Params):
             description="What the song should be like: genre, mood, instruments, tempo.",
         ),
     ]
-    model: Model
+    model: SongModel
     lyrics: Annotated[
         Lyrics | None,
         Field(
             title="Lyrics",
-            description="The words to sing. Without them the vendor writes some, and bills that too.",
+            description="The words to sing, a line each. Without them the vendor writes some, and bills that too.",
         ),
     ] = None
     voice_id: Annotated[
         StrictStr | None,
-        Field(title="Singer", description="The id of one of the vendor's singers, as in `SV000013`."),
+        Field(
+            title="Singer",
+            description="The id of one of the vendor's singers, as in `SV000013`. Left out, the vendor chooses.",
+        ),
     ] = None
     instrumental: Annotated[
         StrictBool | None,
-        Field(title="Instrumental", description="True for music without voice; then no aligned lyrics come."),
+        Field(title="Instrumental", description="Music without voice. Then no aligned lyrics come."),
     ] = None
     action: Annotated[
         StrictStr | None,
         Field(
             title="Action",
             description="`upload_cover` makes a cover of the track at `upload_audio_url`; without it the song is new.",
+            json_schema_extra={"examples": ["upload_cover"]},
         ),
     ] = None
     upload_audio_url: Annotated[
         WebAddress | None,
         Field(
             title="Track to cover",
-            description="A public http(s) URL of the track to cover, for `action: upload_cover`, or `upload:{id}` for "
+            description="The track to cover, with `action: upload_cover`: its public http(s) URL, or `upload:{id}` for "
             "what was uploaded to the gateway. The vendor fetches it some time after the submission.",
         ),
     ] = None
     style_negative: Annotated[
-        StrictStr | None, Field(title="Styles to avoid", description="What the song should not be like.")
+        StrictStr | None,
+        Field(title="Styles to avoid", description="What the song should not be like, as in `metal, screaming`."),
     ] = None
 
 
@@ -127,7 +142,7 @@ class InstrumentalGenerate(_Params):
             description="What the music should be like; it may name tempo (BPM), key, chords and length.",
         ),
     ]
-    model: Model
+    model: InstrumentalModel
 
 
 class InstrumentalExtend(_Params):
@@ -145,7 +160,11 @@ class LyricsGenerate(_Params):
     prompt: Annotated[Text, Field(title="Prompt", description="What the lyrics should be about, and in which style.")]
     song_model: Annotated[
         StrictStr | None,
-        Field(title="Song model", description="The model of the song that the lyrics are meant for."),
+        Field(
+            title="Song model",
+            description="The model of the song that the lyrics are meant for.",
+            json_schema_extra={"examples": SONG_MODELS},
+        ),
     ] = None
 
 

@@ -61,7 +61,7 @@ async def _represent(asked: Headers, start: Message, body: bytes) -> bytes:
         body = b""
         del headers["content-length"], headers["content-type"]
     else:
-        if len(body) >= LEAST_BYTES and _accepts_gzip(asked.get("accept-encoding", "")):
+        if len(body) >= LEAST_BYTES and accepts_gzip(asked.get("accept-encoding", "")):
             if len(body) > BESIDE_LOOP_BYTES:
                 body = await asyncio.to_thread(gzip.compress, body, LEVEL, mtime=0)
             else:
@@ -85,7 +85,8 @@ def _matches(if_none_match: str, etag: str) -> bool:
     return "*" in named or etag.removeprefix("W/") in named
 
 
-def _accepts_gzip(accept_encoding: str) -> bool:
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Whether a reader takes gzip, by its ``Accept-Encoding``."""
     for offer in accept_encoding.lower().split(","):
         coding, _, quality = offer.partition(";")
         if coding.strip() in ("gzip", "x-gzip", "*"):

@@ -120,6 +120,7 @@ def test_make_run_prints_a_key_that_works_and_ends_with_its_children(tmp_path: P
     with started("app.demo.processes", "--scale", "200", scratch=tmp_path) as process:
         words = "".join(read_until(process, "Ctrl-C")).split()
         url, key = words[words.index("gateway") + 1], words[words.index("key") + 1]
+        [link] = [word for word in words if "/console/link#" in word]
         children = children_of(process)
         headers = {"Authorization": f"Bearer {key}"}
         with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=20) as client:
@@ -129,8 +130,18 @@ def test_make_run_prints_a_key_that_works_and_ends_with_its_children(tmp_path: P
             while client.get(f"/v1/tasks/{task_id}").json()["status"] != "succeeded":
                 assert time.monotonic() < end
                 time.sleep(0.1)
+            page, _, ticket = link.partition("#")
+            with httpx.Client(trust_env=False, timeout=20) as browser:
+                answers = [browser.post(page, data={"ticket": ticket}) for _ in range(2)]
+                assert [answer.status_code for answer in answers] == [303, 401]
+                assert "bootstrap" in browser.get(f"{url}/console/try/stems.create").text
+            uploaded = client.post("/v1/uploads", content=b"ID3\x04" + bytes(2000))
+            assert uploaded.status_code == 201
         process.send_signal(signal.SIGINT)
         assert process.wait(LIMIT_S) == 128 + signal.SIGINT
+        assert process.stdout is not None
+        # The link was printed, and nobody logs what signs in.
+        assert ticket not in process.stdout.read()
         _, alive = psutil.wait_procs(children, timeout=20)
         assert alive == []
     assert list(tmp_path.iterdir()) == []

@@ -1206,7 +1206,7 @@ export interface components {
          * @description All kinds of acts that are recorded.
          * @enum {string}
          */
-        Action: "clients.create" | "clients.revoke" | "clients.rotate_key" | "clients.drop_previous_key" | "clients.rotate_webhook_secret" | "clients.erase" | "submissions.hold" | "submissions.release" | "submissions.recover" | "tasks.submit" | "tasks.resolve" | "tasks.adopt" | "tasks.cancel" | "tasks.retry" | "tasks.refresh" | "tasks.verify" | "callbacks.replay" | "notifications.redeliver" | "purge";
+        Action: "clients.create" | "clients.revoke" | "clients.rotate_key" | "clients.drop_previous_key" | "clients.rotate_webhook_secret" | "clients.erase" | "console.link" | "submissions.hold" | "submissions.release" | "submissions.recover" | "tasks.submit" | "tasks.resolve" | "tasks.adopt" | "tasks.cancel" | "tasks.retry" | "tasks.refresh" | "tasks.verify" | "callbacks.replay" | "notifications.redeliver" | "purge";
         /**
          * AdoptRequest
          * @description Items that another system had the vendor make, to be followed from now on. `client`: whose tasks they become,
@@ -1804,7 +1804,7 @@ export interface components {
         InstrumentalExtendParams: {
             /**
              * Item to extend
-             * @description The vendor's id of the work to extend, as in `items[].item_id` of a task.
+             * @description The vendor's id of the work to extend, as in `items[].item_id` of the task that made it.
              */
             item_id: string;
             /**
@@ -1862,7 +1862,9 @@ export interface components {
             prompt: string;
             /**
              * Model
-             * @description The vendor's name of a model, as in `tempolor-latest`. Not checked against a list: models come and go, and one that is gone is refused by the vendor (`model_not_offered`).
+             * @description The vendor's name of the model that makes it, as in `TemPolor i4`. Not checked against a list: models come and go, and one that is gone is refused by the vendor (`model_not_offered`).
+             * @example TemPolor i4
+             * @example TemPolor i3
              */
             model: string;
         } & {
@@ -2064,6 +2066,12 @@ export interface components {
             /**
              * Song model
              * @description The model of the song that the lyrics are meant for.
+             * @example tempolor-latest
+             * @example Eleven Music V2
+             * @example Lyria 3 Pro
+             * @example MiniMax 3.0
+             * @example Mureka V9
+             * @example Mureka V9.5
              */
             song_model?: string | null;
         } & {
@@ -2206,7 +2214,7 @@ export interface components {
             /**
              * Audio file
              * Format: uri
-             * @description A public http(s) URL of the audio, 50 MB at most, or `upload:{id}` for what was uploaded to the gateway. The vendor fetches it some time after the submission: a link that lives for minutes may be dead by then.
+             * @description 50 MB at most: a public http(s) URL, or `upload:{id}` for an mp3, WAV or FLAC that was uploaded to the gateway. The vendor fetches it some time after the submission: a link that lives for minutes may be dead by then.
              */
             url: string;
             /**
@@ -2711,7 +2719,7 @@ export interface components {
         SongExtendParams: {
             /**
              * Item to extend
-             * @description The vendor's id of the work to extend, as in `items[].item_id` of a task.
+             * @description The vendor's id of the work to extend, as in `items[].item_id` of the task that made it.
              */
             item_id: string;
             /**
@@ -2773,37 +2781,44 @@ export interface components {
             prompt: string;
             /**
              * Model
-             * @description The vendor's name of a model, as in `tempolor-latest`. Not checked against a list: models come and go, and one that is gone is refused by the vendor (`model_not_offered`).
+             * @description The vendor's name of the model that makes it, as in `tempolor-latest`. Not checked against a list: models come and go, and one that is gone is refused by the vendor (`model_not_offered`).
+             * @example tempolor-latest
+             * @example Eleven Music V2
+             * @example Lyria 3 Pro
+             * @example MiniMax 3.0
+             * @example Mureka V9
+             * @example Mureka V9.5
              */
             model: string;
             /**
              * Lyrics
-             * @description The words to sing. Without them the vendor writes some, and bills that too.
+             * @description The words to sing, a line each. Without them the vendor writes some, and bills that too.
              */
             lyrics?: string | null;
             /**
              * Singer
-             * @description The id of one of the vendor's singers, as in `SV000013`.
+             * @description The id of one of the vendor's singers, as in `SV000013`. Left out, the vendor chooses.
              */
             voice_id?: string | null;
             /**
              * Instrumental
-             * @description True for music without voice; then no aligned lyrics come.
+             * @description Music without voice. Then no aligned lyrics come.
              */
             instrumental?: boolean | null;
             /**
              * Action
              * @description `upload_cover` makes a cover of the track at `upload_audio_url`; without it the song is new.
+             * @example upload_cover
              */
             action?: string | null;
             /**
              * Track to cover
-             * @description A public http(s) URL of the track to cover, for `action: upload_cover`, or `upload:{id}` for what was uploaded to the gateway. The vendor fetches it some time after the submission.
+             * @description The track to cover, with `action: upload_cover`: its public http(s) URL, or `upload:{id}` for what was uploaded to the gateway. The vendor fetches it some time after the submission.
              */
             upload_audio_url?: string | null;
             /**
              * Styles to avoid
-             * @description What the song should not be like.
+             * @description What the song should not be like, as in `metal, screaming`.
              */
             style_negative?: string | null;
         } & {
@@ -2859,7 +2874,7 @@ export interface components {
             /**
              * Audio file
              * Format: uri
-             * @description A public http(s) URL of the audio, 50 MB at most, or `upload:{id}` for what was uploaded to the gateway. The vendor fetches it some time after the submission: a link that lives for minutes may be dead by then.
+             * @description 50 MB at most: a public http(s) URL, or `upload:{id}` for an mp3, WAV or FLAC that was uploaded to the gateway. The vendor fetches it some time after the submission: a link that lives for minutes may be dead by then.
              */
             url: string;
             /**

@@ -43,6 +43,47 @@ TENANCY: Final = (
     ),
 )
 
+CONSOLE: Final = (
+    Mutation(
+        "link-used-twice",
+        "console",
+        "app/clients/tickets.py",
+        "    used = table.delete().where(table.c.digest == _digest(ticket)).returning("
+        "table.c.key_digest, table.c.expires_at)\n",
+        "    used = sa.select(table.c.key_digest, table.c.expires_at).where(table.c.digest == _digest(ticket))\n",
+        "a link to the console is good once",
+        ("tests/stories/console/test_links.py",),
+    ),
+    Mutation(
+        "ticket-of-any-purpose",
+        "console",
+        "app/clients/tickets.py",
+        " if ticket.startswith(purpose.prefix) else None\n",
+        "\n",
+        "a ticket for a stream does not sign in",
+        ("tests/stories/console/test_links.py",),
+    ),
+    Mutation(
+        "any-token-of-a-session",
+        "console",
+        "app/console/visitors.py",
+        "    if not hmac.compare_digest(token.encode(), visitor.csrf.encode()):\n",
+        "    if not token:\n",
+        "a change, and a call of the API, brings the token of its session",
+        ("tests/stories/console/test_sign_in.py", "tests/stories/console/test_api.py"),
+    ),
+    Mutation(
+        "session-passed-on",
+        "console",
+        "app/console/api.py",
+        '            "headers": [(name, value) for name, value in scope["headers"] if name not in _NOT_PASSED_ON],\n'
+        "            SIGNED_IN: self._client,\n",
+        '            "headers": scope["headers"],\n',
+        "a call by a session is its client's",
+        ("tests/stories/console/test_api.py",),
+    ),
+)
+
 RETENTION: Final = (
     Mutation(
         "retention-of-first-copies",
@@ -82,4 +123,4 @@ RETENTION: Final = (
     ),
 )
 
-CLIENTS: Final = (*TENANCY, *RETENTION)
+CLIENTS: Final = (*TENANCY, *CONSOLE, *RETENTION)

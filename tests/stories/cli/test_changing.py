@@ -158,3 +158,15 @@ async def test_a_webhook_secret_is_rotated(gateway: Running, env: dict[str, str]
     assert new["webhook_secret"].startswith("whsec_")
     assert (await acts(gateway))[0] == ("clients.rotate_webhook_secret", "studio", {})
     assert (await call("clients", "rotate-webhook-secret", "nobody", env=env)).code == 1
+
+
+async def test_a_link_to_the_console_is_printed_and_nothing_else(gateway: Running, env: dict[str, str]) -> None:
+    await client_of(gateway, "studio")
+    printed = await good("console-link", "studio", "--url", "https://gateway.example/", env=env)
+    url, _, ticket = printed.out.strip().partition("#")
+    assert url == "https://gateway.example/console/link"
+    answer = await gateway.api.post("/console/link", data={"ticket": ticket})
+    assert answer.status_code == 303
+    assert await acts(gateway) == [("console.link", "studio", {}), ("clients.create", "studio", {"admin": False})]
+    failed = await call("console-link", "nobody", env=env)
+    assert (failed.code, "there is no such client" in failed.err) == (1, True)

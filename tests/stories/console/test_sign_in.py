@@ -7,17 +7,19 @@ from typing import Final
 import httpx
 from fastapi.routing import APIRoute
 
-from app.console import logs, sign_in, tasks, try_it
+from app.console import holds, logs, sign_in, tasks, try_it
 from app.console.session import LIFETIME, Sessions
 from tests.stories.console.browser import Browser, opened, words_of
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, Running
 
+SIGN_IN: Final = {"/console/sign-in", "/console/link"}
+"""What begins a session."""
 CHANGES: Final = [
     route.path
-    for router in (sign_in.router, tasks.router, try_it.router, logs.router)
+    for router in (sign_in.router, tasks.router, try_it.router, logs.router, holds.router)
     for route in router.routes
-    if isinstance(route, APIRoute) and "POST" in (route.methods or ()) and route.path != "/console/sign-in"
+    if isinstance(route, APIRoute) and "POST" in (route.methods or ()) and route.path not in SIGN_IN
 ]
 
 
@@ -124,7 +126,7 @@ def test_a_session_is_of_its_secrets_and_of_nothing_else() -> None:
 @on_sqlite
 async def test_no_change_without_the_token_of_the_session(gateway: Running, admin: Browser, studio: Browser) -> None:
     task = await gateway.submit()
-    assert len(CHANGES) == 7
+    assert len(CHANGES) == 10
     for path in CHANGES:
         url = re.sub(r"\{\w+\}", task["id"], path)
         for form in ({}, {"csrf": ""}, {"csrf": await studio.token()}):

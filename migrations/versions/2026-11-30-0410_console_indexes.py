@@ -1,12 +1,12 @@
 """Indexes of what the console looks for and is rare: dead notifications, callbacks that were not applied, queries.
 
-Revision: 0015, after 0014
+Revision: 0016, after 0015
 """
 
 from app.database.index_builds import create_index, drop_index
 
-revision = "0015"
-down_revision = "0014"
+revision = "0016"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 

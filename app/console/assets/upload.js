@@ -1,0 +1,98 @@
+"use strict";
+// Upload a file that is dropped on a field or chosen for it, and put the reference to it into the field. Without this
+// file, the field takes a URL.
+(() => {
+  const TAKEN = /\.(mp3|wav|wave|flac)$/i;
+  const size = (bytes) => `${(bytes / 1e6).toLocaleString(undefined, { maximumFractionDigits: 1 })} MB`;
+  const holdsFile = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+
+  function why(call) {
+    try {
+      return JSON.parse(call.responseText).detail;
+    } catch {
+      return call.status ? `the gateway answered ${call.status}` : "the connection broke off";
+    }
+  }
+
+  function serve(zone) {
+    const field = zone.querySelector("input[type=text]");
+    const file = zone.querySelector("input[type=file]");
+    const sending = zone.querySelector(".sending");
+    const bar = zone.querySelector("progress");
+    const state = zone.querySelector(".state");
+    const submit = zone.closest("form").querySelector("#do-submit");
+    let call = null;
+
+    function say(text, kind) {
+      state.textContent = text;
+      state.className = `state ${kind}`;
+      file.toggleAttribute("aria-invalid", kind === "fault");
+    }
+
+    function end() {
+      call = null;
+      sending.hidden = true;
+      submit.disabled = false;
+    }
+
+    function done(chosen) {
+      field.value = JSON.parse(call.responseText).url;
+      const other = zone.dataset.set && document.getElementById(zone.dataset.set);
+      if (other && !other.value) other.value = zone.dataset.to;
+      say(`${chosen.name} is uploaded (${size(chosen.size)}). It is kept for a day, and as long as a task needs it.`, "done");
+    }
+
+    function send(chosen) {
+      call?.abort();
+      if (!TAKEN.test(chosen.name)) return say(`${chosen.name} is no mp3, WAV or FLAC.`, "fault");
+      if (chosen.size > Number(zone.dataset.mostBytes)) {
+        return say(`${chosen.name} has ${size(chosen.size)}; ${size(Number(zone.dataset.mostBytes))} is the most.`, "fault");
+      }
+      const mine = (call = new XMLHttpRequest());
+      bar.value = 0;
+      sending.hidden = false;
+      submit.disabled = true;
+      say(`Uploading ${chosen.name} …`, "");
+      mine.open("POST", `${zone.dataset.url}?filename=${encodeURIComponent(chosen.name.slice(-200))}`);
+      mine.setRequestHeader(zone.dataset.csrfHeader, zone.dataset.csrf);
+      mine.setRequestHeader("Content-Type", "application/octet-stream");
+      mine.upload.addEventListener("progress", (event) => { bar.value = (100 * event.loaded) / event.total; });
+      mine.addEventListener("abort", () => { if (call === mine) { say("Stopped.", ""); end(); } });
+      mine.addEventListener("loadend", () => {
+        if (call !== mine) return;
+        if (mine.status === 201) done(chosen);
+        else say(`Not uploaded: ${why(mine)}.`, "fault");
+        end();
+      });
+      mine.send(chosen);
+      return undefined;
+    }
+
+    zone.classList.add("ready");
+    zone.querySelector(".pick").hidden = false;
+    file.addEventListener("change", () => { if (file.files[0]) send(file.files[0]); });
+    sending.querySelector("button").addEventListener("click", () => call?.abort());
+    for (const name of ["dragenter", "dragover"]) {
+      zone.addEventListener(name, (event) => {
+        if (!holdsFile(event)) return;
+        event.preventDefault();
+        zone.classList.add("over");
+      });
+    }
+    zone.addEventListener("dragleave", (event) => {
+      if (!zone.contains(event.relatedTarget)) zone.classList.remove("over");
+    });
+    zone.addEventListener("drop", (event) => {
+      zone.classList.remove("over");
+      if (!holdsFile(event)) return;
+      event.preventDefault();
+      send(event.dataTransfer.files[0]);
+    });
+  }
+
+  document.querySelectorAll(".drop").forEach(serve);
+  // A file that is dropped beside a field would otherwise replace the page, and with it what was filled in.
+  for (const name of ["dragover", "drop"]) {
+    document.addEventListener(name, (event) => { if (holdsFile(event)) event.preventDefault(); });
+  }
+})();

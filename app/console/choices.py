@@ -1,0 +1,83 @@
+"""What a form of "Try it" offers to choose from: models that are offered now, works and files of the client's own
+newest tasks."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, Final, NamedTuple
+
+from app.console.forms import Field
+from app.context import Context
+from app.documents import read
+from app.documents.document import Document
+from app.limits import model_holds
+from app.rules.client import Client
+from app.rules.timing import rfc3339
+from app.tasks.task_rows import TaskFilters
+from app.tempolor.kinds import KINDS
+
+NEWEST: Final = 25
+"""How many tasks are looked through for works."""
+LEAST_LIFE: Final = timedelta(hours=1)
+"""How long a link must still live, for the vendor to fetch it in time."""
+
+
+class Choice(NamedTuple):
+    """What can be chosen, and what it is called."""
+
+    value: str
+    label: str
+
+
+async def choices_of(context: Context, client: Client, kind: str, fields: tuple[Field, ...]) -> dict[str, list[Choice]]:
+    """The choices of each field of a form, by its name; none for a field that knows none."""
+    found: dict[str, list[Choice]] = {}
+    tasks: list[Document] | None = None
+    for field in fields:
+        if field.examples:
+            found[field.name] = [Choice(one, "") for one in await _not_held(context, kind, field)]
+        elif field.name == "item_id" or field.widget == "audio":
+            if tasks is None:
+                tasks, _ = await read.task_list(context, TaskFilters(client.name), NEWEST, summary=True)
+            made = _works(tasks, KINDS[kind].family.name) if field.name == "item_id" else _files(context, tasks)
+            found[field.name] = list(made)
+    return {name: choices for name, choices in found.items() if choices}
+
+
+async def _not_held(context: Context, kind: str, field: Field) -> list[str]:
+    """The examples of a field; of its models without those that the vendor refuses for all tasks of this kind now."""
+    if field.name != KINDS[kind].model_field:
+        return list(field.examples)
+    held = await context.db.read(model_holds.open_breakers, context.policy)
+    refused = {key.model for key in held if key.kind == kind}
+    return [model for model in field.examples if model not in refused]
+
+
+def _works(tasks: list[Document], family: str) -> Iterator[Choice]:
+    """Works of a family, by the vendor's ids."""
+    for task, item, audio in _playable(tasks):
+        if task["kind"].partition(".")[0] == family and audio is not None:
+            yield Choice(item["item_id"], _label(task, item))
+
+
+def _files(context: Context, tasks: list[Document]) -> Iterator[Choice]:
+    """Links to mp3s: to the copy that is kept, else the vendor's while that lives."""
+    least = rfc3339(context.clock.now() + LEAST_LIFE)
+    for task, item, audio in _playable(tasks):
+        copy = audio["archive"] or {}
+        if copy.get("status") == "kept" and copy.get("url"):
+            yield Choice(copy["url"], _label(task, item))
+        elif isinstance(audio["url"], str) and (audio["expires_at"] or "") > least:
+            yield Choice(audio["url"], _label(task, item))
+
+
+def _playable(tasks: list[Document]) -> Iterator[tuple[Document, Document, Any]]:
+    for task in tasks:
+        for item in task["items"]:
+            audio = item["artifacts"].get("audio")
+            if audio is not None and audio["status"] == "ready":
+                yield task, item, audio
+
+
+def _label(task: Document, item: Document) -> str:
+    title = item["title"] or item["item_id"]
+    return f"{title}, {task['reference']}" if task["reference"] else str(title)

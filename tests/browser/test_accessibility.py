@@ -1,0 +1,195 @@
+"""Every page, in light and dark and on a phone, by axe, by keyboard alone, and as a screen reader has it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.browser.stage import Stage, signed_in, staged
+from tests.browser.test_console import Watched
+from tests.support.databases import on_sqlite
+from tests.support.direct import Direct
+from tests.support.starting import StartGateway, StartSandbox
+
+AXE: Final = Path(__file__).parent / "assets" / "axe.min.js"
+RUN_AXE: Final = """async exclude => {
+    const found = await axe.run({ exclude }, {
+        resultTypes: ["violations"],
+        runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    });
+    return found.violations
+        .filter(one => ["serious", "critical"].includes(one.impact))
+        .map(one => [one.id, ...one.nodes.slice(0, 3).map(node => `${node.target} ${node.failureSummary}`)].join(" "));
+}"""
+NOT_OURS: Final = {"api": [".swagger-ui"]}
+"""What Swagger UI makes of the page."""
+LOOKS: Final = ((1280, "light"), (1280, "dark"), (390, "light"))
+
+FOCUSABLE: Final = """() => [...document.querySelectorAll(
+    "a[href], button, input:not([type=hidden]), select, textarea, summary, audio[controls], [tabindex='0']")]
+    .filter(one => !one.disabled && one.checkVisibility({ visibilityProperty: true }))
+    .map((one, number) => (one.dataset.tabbed = String(number)))"""
+FOCUSED: Final = """() => {
+    const one = document.activeElement;
+    // A link that fills a card shows the focus around all of it.
+    const styles = [undefined, "::after"].map(part => getComputedStyle(one, part));
+    const box = one.getBoundingClientRect();
+    return {
+        number: one.dataset.tabbed ?? null,
+        what: one.outerHTML.slice(0, 120),
+        // A player shows the focus within itself.
+        seen: (one.matches("audio") || styles.some(
+            style => style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0))
+            && box.width > 0 && box.right > 0,
+    };
+}"""
+NAMED_ROLES: Final = {
+    "Audio",
+    "button",
+    "checkbox",
+    "combobox",
+    "comboBoxMenuList",
+    "dialog",
+    "DisclosureTriangle",
+    "image",
+    "link",
+    "meter",
+    "navigation",
+    "progressIndicator",
+    "region",
+    "searchbox",
+    "slider",
+    "spinbutton",
+    "textbox",
+    "textField",
+}
+
+
+@pytest.fixture
+async def stage(start_gateway: StartGateway, start_sandbox: StartSandbox, db: Direct, tmp_path: Path) -> Stage:
+    sandbox = await start_sandbox(scale=60)
+    gateway = await start_gateway(sandbox, egress_allow_private=True, archive_url=f"file://{tmp_path / 'archive'}")
+    return await staged(gateway, db)
+
+
+@pytest.fixture
+async def watched(chromium: Any, stage: Stage) -> AsyncIterator[Watched]:
+    async with signed_in(chromium, stage.gateway) as watched:
+        await watched.page.context.add_init_script(path=AXE)
+        yield watched
+
+
+async def _open(page: Any, path: str) -> None:
+    await page.goto(f"/console{path}")
+    if path == "/api":
+        await page.locator(".opblock").first.wait_for()
+
+
+@on_sqlite
+async def test_axe_finds_nothing_serious_on_any_page(watched: Watched, stage: Stage) -> None:
+    page = watched.page
+    found: dict[str, list[str]] = {}
+    for width, scheme in LOOKS:
+        await page.set_viewport_size({"width": width, "height": 900})
+        await page.emulate_media(color_scheme=scheme)
+        for name, path in stage.paths.items():
+            await _open(page, path)
+            if faults := await page.evaluate(RUN_AXE, NOT_OURS.get(name, [])):
+                found[f"{name} {width} {scheme}"] = faults
+    await page.context.clear_cookies()
+    for path in ("/sign-in", "/link"):
+        await _open(page, path)
+        if faults := await page.evaluate(RUN_AXE, []):
+            found[path] = faults
+    assert found == {}
+
+
+@on_sqlite
+async def test_everything_is_reached_by_the_tab_key_and_its_focus_is_seen(watched: Watched, stage: Stage) -> None:
+    for name, path in stage.paths.items():
+        if name not in ("api", "missing"):
+            await _open(watched.page, path)
+            reached, expected = await _tabbed(watched.page)
+            # A part of a page that came anew meanwhile has lost its numbers.
+            for _ in range(2):
+                if reached != expected:
+                    reached, expected = await _tabbed(watched.page)
+            assert reached == expected, name
+
+
+async def _tabbed(page: Any) -> tuple[list[int], list[int]]:
+    """What the Tab key reaches from the top of the page on, and what it should, in the order of the page."""
+    expected = [int(one) for one in await page.evaluate(FOCUSABLE)]
+    await page.evaluate("document.activeElement.blur()")
+    reached: list[int] = []
+    # A player has stops of its own within.
+    for _ in range(4 * len(expected) + 10):
+        await page.keyboard.press("Tab")
+        focused = await page.evaluate(FOCUSED)
+        number = None if focused["number"] is None else int(focused["number"])
+        # At its end it leaves the page, or begins anew.
+        if reached and number in (None, reached[0]) and number != reached[-1]:
+            break
+        if number is not None:
+            assert focused["seen"], focused["what"]
+            if reached[-1:] != [number]:
+                reached.append(number)
+    return reached, expected
+
+
+@on_sqlite
+async def test_a_screen_reader_has_a_name_for_everything(watched: Watched, stage: Stage) -> None:
+    page = watched.page
+    session = await page.context.new_cdp_session(page)
+    for name, path in stage.paths.items():
+        if name == "api":
+            continue
+        await _open(page, path)
+        nodes = (await session.send("Accessibility.getFullAXTree"))["nodes"]
+        shown = [node for node in nodes if not node["ignored"] and node["role"]["value"] in NAMED_ROLES]
+        # What the browser makes of a player within is named by it.
+        unnamed = [node["role"]["value"] for node in shown if not node.get("name", {}).get("value", "").strip()]
+        assert shown, name
+        assert [role for role in unnamed if role not in ("slider",)] == [], (name, unnamed)
+    await _open(page, stage.paths["song"])
+    nodes = (await session.send("Accessibility.getFullAXTree"))["nodes"]
+    named = {(node["role"]["value"], node["name"]["value"]) for node in nodes if not node["ignored"] and "name" in node}
+    assert ("button", "Ask the vendor now") in named
+    assert {role for role, name in named} >= {"banner", "main", "navigation", "heading"}
+
+
+@on_sqlite
+async def test_a_question_is_asked_in_a_sheet_that_escape_leaves(watched: Watched, stage: Stage) -> None:
+    page = watched.page
+    await page.goto("/console/holds")
+    await page.get_by_role("button", name="Release submissions").press("Enter")
+    await page.get_by_text("It is released.").wait_for()
+    opener = page.get_by_role("button", name="Hold submissions…")
+    await opener.focus()
+    await page.keyboard.press("Enter")
+    sheet = page.get_by_role("dialog")
+    await sheet.wait_for()
+    assert await page.evaluate("document.activeElement.id") == "reason"
+    assert await page.evaluate(RUN_AXE, []) == []
+    await page.keyboard.press("Escape")
+    await sheet.wait_for(state="hidden")
+    assert await page.evaluate("document.activeElement.id") == "ask-hold"
+    await page.keyboard.press("Enter")
+    await page.keyboard.type("the vendor moves")
+    await page.keyboard.press("Enter")
+    await page.get_by_text("the vendor moves").wait_for()
+    assert watched.faults == []
+
+
+@on_sqlite
+async def test_pages_fit_and_are_looked_at(watched: Watched, stage: Stage, screenshots: Path) -> None:
+    page = watched.page
+    for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")):
+        await page.set_viewport_size({"width": width, "height": 900})
+        await page.emulate_media(color_scheme=scheme)
+        for name in ("try", "try-stems", "inbox", "callback", "notifications", "notification", "dead", "holds", "api"):
+            await _open(page, stage.paths[name])
+            await page.screenshot(path=screenshots / f"{name}-{width}-{scheme}.png", full_page=name != "api")
+            assert await page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
+    assert watched.faults == []

@@ -1,0 +1,117 @@
+"""Try it: what its forms ask, explain and offer, and files that are handed over with the session."""
+
+import re
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from app.console import forms, phrases
+from app.tempolor.kinds import KINDS
+from tests.stories.console.browser import Browser, opened, words_of
+from tests.support.bodies import done
+from tests.support.databases import on_sqlite
+from tests.support.gateway import ADMIN_KEY, Running
+from tests.support.starting import StartGateway, StartSandbox
+
+MP3 = b"ID3\x04" + bytes(2000)
+
+
+def offered(page: str, name: str) -> list[str]:
+    """What a field offers to choose from."""
+    found = re.findall(rf'<datalist id="offered-params.{name}">(.*?)</datalist>', page, re.DOTALL)
+    return re.findall(r'<option value="([^"]*)"', found[0]) if found else []
+
+
+@on_sqlite
+async def test_each_form_says_what_it_is_for_and_explains_each_field(gateway: Running, admin: Browser) -> None:
+    for kind in KINDS:
+        page = await admin.see(f"/console/try/{kind}")
+        assert phrases.ABOUT[kind].partition(".")[0] in words_of(page)
+        for field in forms.fields_of(kind):
+            assert field.title != field.name, (kind, field.name)
+            assert len(field.help) > 15, (kind, field.name)
+            assert f'id="help-params.{field.name}"' in page
+
+
+@on_sqlite
+async def test_a_form_offers_models_that_the_vendor_takes_now(gateway: Running, admin: Browser) -> None:
+    assert "tempolor-latest" in offered(await admin.see("/console/try/song.generate"), "model")
+    assert offered(await admin.see("/console/try/instrumental.generate"), "model") == ["TemPolor i4", "TemPolor i3"]
+    assert offered(await admin.see("/console/try/song.generate"), "action") == ["upload_cover"]
+
+
+@on_sqlite
+async def test_a_model_that_is_held_is_not_offered(start_gateway: StartGateway, start_sandbox: StartSandbox) -> None:
+    gateway = await start_gateway(await start_sandbox(retired_models=["TemPolor i4"]), submit_refusals_to_hold=1)
+    params = {"prompt": "house", "model": "TemPolor i4"}
+    task = await gateway.submit("instrumental.generate", params=params)
+    await gateway.until(task["id"], "failed")
+    async with opened(gateway.url) as browser:
+        await browser.sign_in(ADMIN_KEY)
+        assert offered(await browser.see("/console/try/instrumental.generate"), "model") == ["TemPolor i3"]
+        assert "TemPolor i4 the vendor does not offer the model" in words_of(await browser.see("/console/holds"))
+
+
+@on_sqlite
+async def test_a_form_offers_the_clients_own_works_and_their_files(
+    gateway: Running, admin: Browser, studio: Browser
+) -> None:
+    task = await gateway.submit(reference="order-17")
+    await gateway.call_back("song", done("t2m_1", title="Harbour <Lights>"), UUID(task["id"]))
+    page = await admin.see("/console/try/song.extend")
+    assert offered(page, "item_id") == ["t2m_1"]
+    assert 'label="Harbour &lt;Lights&gt;, order-17"' in page
+    assert offered(await admin.see("/console/try/instrumental.extend"), "item_id") == []
+    for kind in ("stems.create", "midi.create"):
+        assert offered(await admin.see(f"/console/try/{kind}"), "url") == ["https://cdn.example/a.mp3?auth_key=1"]
+        assert offered(await studio.see(f"/console/try/{kind}"), "url") == []
+    assert offered(await studio.see("/console/try/song.extend"), "item_id") == []
+
+
+@on_sqlite
+async def test_a_form_is_filled_by_its_address_with_text_alone(gateway: Running, admin: Browser) -> None:
+    page = await admin.see('/console/try/song.extend?params.item_id="><script>&params.start_time=30&once=1')
+    assert 'value="&#34;&gt;&lt;script&gt;"' in page
+    assert 'value="30"' in page
+    assert 'name="once" value="1"' not in page
+
+
+@on_sqlite
+async def test_faults_are_told_at_the_top_and_lead_to_their_fields(gateway: Running, admin: Browser) -> None:
+    answer = await admin.post("/console/try/song.generate", **{"params.upload_audio_url": "ftp://x", "reference": "r"})
+    assert answer.status_code == 422
+    assert "It is not submitted yet." in answer.text
+    for field in ("prompt", "model", "upload_audio_url"):
+        assert f'<a href="#params.{field}">' in answer.text
+        assert f'aria-describedby="fault-params.{field} help-params.{field}"' in answer.text
+    # What was put away is open where something is wrong in it.
+    assert '<details class="away" open>' in answer.text
+
+
+@on_sqlite
+@pytest.mark.real_time
+async def test_a_file_is_uploaded_with_the_session_and_used(start_gateway: StartGateway, tmp_path: Path) -> None:
+    gateway = await start_gateway(archive_url=f"file://{tmp_path}", workers=False)
+    async with opened(gateway.url) as browser:
+        await browser.sign_in(ADMIN_KEY)
+        page = await browser.see("/console/try/stems.create")
+        [url] = re.findall(r'data-url="([^"]+)"', page)
+        [token] = re.findall(r'data-csrf="([^"]+)"', page)
+        signed = {"X-CSRF-Token": token}
+        assert (await browser.http.post(url, content=MP3)).status_code == 403
+        assert (await browser.http.post(url, content=b"MZ" + bytes(2000), headers=signed)).status_code == 422
+        answer = await browser.http.post(url, params={"filename": "a.mp3"}, content=MP3, headers=signed)
+        assert answer.status_code == 201, answer.text
+        reference = answer.json()["url"]
+        posted = await browser.post("/console/try/stems.create", **{"params.url": reference})
+        assert posted.status_code == 303, words_of(posted.text)
+        posted = await browser.post("/console/try/stems.create", **{"params.url": reference[:-1] + "x"})
+        assert (posted.status_code, 'id="fault-params.url"' in posted.text) == (422, True)
+
+
+@on_sqlite
+async def test_without_an_archive_a_form_says_that_it_takes_no_file(gateway: Running, admin: Browser) -> None:
+    page = await admin.see("/console/try/midi.create")
+    assert "data-url" not in page
+    assert "GATEWAY_ARCHIVE_URL" in page
