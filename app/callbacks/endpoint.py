@@ -68,7 +68,7 @@ class CallbackEndpoint:
         self._meter = meter
         self._most_bytes = most_bytes
         self._readers: Deadlines[_Reader] = Deadlines(read_timeout_s, _Reader.give_up)
-        self._allowed = [ipaddress.ip_network(one, strict=False) for one in allowed]
+        self._allowed = [ipaddress.ip_network(network, strict=False) for network in allowed]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -172,11 +172,11 @@ class CallbackEndpoint:
 
     def _is_allowed(self, address: str | None) -> bool:
         try:
-            found = ipaddress.ip_address(address or "")
+            parsed = ipaddress.ip_address(address or "")
         except ValueError:
             return False
-        mapped = getattr(found, "ipv4_mapped", None)
-        return any((mapped or found) in network for network in self._allowed)
+        mapped = getattr(parsed, "ipv4_mapped", None)
+        return any((mapped or parsed) in network for network in self._allowed)
 
 
 def _about_body(scope: Scope) -> tuple[int, str]:

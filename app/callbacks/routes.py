@@ -35,14 +35,14 @@ async def list_callbacks(
 ) -> Response:
     """Callbacks, newest first, without their bodies."""
     filters = ("callbacks", task_id, disposition)
-    found = await inbound_log.page(
+    page = await inbound_log.page(
         context.db,
         task_id=task_id,
         disposition=disposition.value if disposition is not None else None,
         before_id=cursors.read(cursor, filters),
         limit=limit + 1,
     )
-    return json_answer(cursors.page(found, limit, filters))
+    return json_answer(cursors.page(page, limit, filters))
 
 
 @router.get("/{callback_id}", response_model=CallbackWithBody, summary="Read a received callback")

@@ -199,7 +199,9 @@ def released(hold_state: HoldState, now: datetime) -> HoldState:
 
 def found_not_sent(hold_state: HoldState, task_id: str) -> HoldState:
     """Drop one of the unknown outcomes: it is known not to have been sent."""
-    return replace(hold_state, unknown_tasks=tuple(one for one in hold_state.unknown_tasks if one != task_id))
+    return replace(
+        hold_state, unknown_tasks=tuple(unknown_id for unknown_id in hold_state.unknown_tasks if unknown_id != task_id)
+    )
 
 
 def set_back(hold_state: HoldState, now: datetime) -> HoldState:

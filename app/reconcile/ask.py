@@ -194,9 +194,9 @@ def note_in_limits(conn: sa.Connection, context: Context, answer: QueryAnswer, n
     limits alone."""
     if limits.read(conn)[Limit.QUERY].hold_state.hold is None and not _holds_back(answer):
         return
-    held = limits.lock(conn, limits.ALL)
-    query, submit = held[Limit.QUERY].hold_state, held[Limit.SUBMIT].hold_state
-    not_before_at = held[Limit.QUERY].not_before_at
+    limits_before = limits.lock(conn, limits.ALL)
+    query, submit = limits_before[Limit.QUERY].hold_state, limits_before[Limit.SUBMIT].hold_state
+    not_before_at = limits_before[Limit.QUERY].not_before_at
     if isinstance(answer, Unanswered) and answer.key_rejected:
         log.error("queries.held", reason=Reason.KEY_REJECTED.value)
         query = holds.hold(query, Reason.KEY_REJECTED, now, detail=answer.reason)
@@ -208,9 +208,9 @@ def note_in_limits(conn: sa.Connection, context: Context, answer: QueryAnswer, n
     else:
         query = holds.reason_cleared(query, Reason.KEY_REJECTED)
         submit = holds.reason_cleared(submit, Reason.KEY_REJECTED)
-    limits.save(conn, Limit.QUERY, replace(held[Limit.QUERY], hold_state=query, not_before_at=not_before_at))
-    if submit != held[Limit.SUBMIT].hold_state:
-        limits.save(conn, Limit.SUBMIT, replace(held[Limit.SUBMIT], hold_state=submit))
+    limits.save(conn, Limit.QUERY, replace(limits_before[Limit.QUERY], hold_state=query, not_before_at=not_before_at))
+    if submit != limits_before[Limit.SUBMIT].hold_state:
+        limits.save(conn, Limit.SUBMIT, replace(limits_before[Limit.SUBMIT], hold_state=submit))
 
 
 def _holds_back(answer: QueryAnswer) -> bool:

@@ -74,7 +74,7 @@ def beat(before: Availability, sign: Heartbeat) -> Availability:
 
 
 def _up_to(absences: Iterable[Absence], now: datetime) -> Absences:
-    return tuple(one._replace(until=min(one.until, now)) for one in absences if one.since < now)
+    return tuple(absence._replace(until=min(absence.until, now)) for absence in absences if absence.since < now)
 
 
 def absent_s(absences: Sequence[Absence], since: datetime, *, jumped_only: bool = False) -> float:
@@ -82,9 +82,9 @@ def absent_s(absences: Sequence[Absence], since: datetime, *, jumped_only: bool 
     if not absences:
         return 0.0
     return sum(
-        max((one.until - max(one.since, since)).total_seconds(), 0.0)
-        for one in absences
-        if one.jumped or not jumped_only
+        max((absence.until - max(absence.since, since)).total_seconds(), 0.0)
+        for absence in absences
+        if absence.jumped or not jumped_only
     )
 
 
@@ -92,7 +92,9 @@ def dump(availability: Availability) -> dict[str, Any]:
     """As JSON."""
     return {
         "beat_at": _text(availability.beat_at),
-        "absences": [[one.since.isoformat(), one.until.isoformat(), one.jumped] for one in availability.absences],
+        "absences": [
+            [absence.since.isoformat(), absence.until.isoformat(), absence.jumped] for absence in availability.absences
+        ],
         "went_back_at": _text(availability.went_back_at),
     }
 

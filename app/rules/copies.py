@@ -51,12 +51,12 @@ def plan_copies(loaded: Loaded, task: Task, shape: Shape, at: datetime) -> None:
 
 def retries(item: Item, shape: Shape, at: datetime) -> list[CopyJob]:
     """The copies of an item that were given up and can be tried again, as jobs."""
-    found = []
+    due_again = []
     for artifact in shape.artifacts:
         copy = (item.copies or {}).get(artifact.name)
         if copy is not None and copy.status is CopyStatus.FAILED and (ready := _source(artifact, item, copy)):
-            found.append(_job(item, artifact, ready, at))
-    return [job for job in found if job is not None]
+            due_again.append(_job(item, artifact, ready, at))
+    return [job for job in due_again if job is not None]
 
 
 def _source(artifact: Artifact, item: Item, copy: Copy | None) -> ArtifactView | None:
@@ -95,7 +95,7 @@ def note_copy(loaded: Loaded, result: CopyResult) -> dict[str, Any] | None:
 def _set(loaded: Loaded, item: Item, name: str, copy: Copy) -> None:
     before = (item.copies or {}).get(name)
     if copy.status is CopyStatus.PENDING and before is not None and item.key not in loaded.moved:
-        told = before.status is CopyStatus.FAILED and loaded.visible[item.task_id].archived
-        copy = replace(copy, again=before.again or told)
+        was_reported = before.status is CopyStatus.FAILED and loaded.visible[item.task_id].archived
+        copy = replace(copy, again=before.again or was_reported)
     item.copies = {**(item.copies or {}), name: copy}
     loaded.dirty_items.add(item.key)

@@ -87,8 +87,8 @@ class ItemState(msgspec.Struct):
 
     def value(self, name: str) -> Any:
         """A small value, or None."""
-        found = self.values.get(name)
-        return found[1] if found else None
+        current = self.values.get(name)
+        return current[1] if current else None
 
     def has(self, name: str) -> bool:
         return name in self.values or name in self.large
@@ -224,10 +224,10 @@ def _join_event(result: JoinResult, observation: Observation) -> None:
     if observation.reading.event is None:
         return
     events, event, at = result.state.events, observation.reading.event, observation.observed_us
-    known = events.get(event)
-    if known is not None and known <= at:
+    first_at = events.get(event)
+    if first_at is not None and first_at <= at:
         return
-    if known is None:
+    if first_at is None:
         result.first_event = True
         result.since_event_us = at - max(events.values()) if events else None
     events[event] = at

@@ -226,9 +226,9 @@ def derive_status(submission: Submission, expired: bool, items: Sequence[ItemSta
     if expired:
         return TaskStatus.EXPIRED
     if items:
-        done = all(status in ITEM_USABLE or status in ITEM_FINAL for status in items)
+        all_done = all(status in ITEM_USABLE or status in ITEM_FINAL for status in items)
         playable = any(status in ITEM_USABLE for status in items)
-        return TaskStatus.MAIN_SUCCEEDED if done and playable else TaskStatus.RUNNING
+        return TaskStatus.MAIN_SUCCEEDED if all_done and playable else TaskStatus.RUNNING
     return _BY_SUBMISSION[submission]
 
 

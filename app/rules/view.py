@@ -103,7 +103,10 @@ def view_item(item: Item, task: Task, shape: Shape, policy: Policy) -> ItemView:
 def has_expired_link(view: ItemView, shape: Shape, at: datetime) -> bool:
     """Whether the link to a file of an item is not valid any more, and the vendor may have a new one."""
     shown = (view.artifacts.get(artifact.name) for artifact in shape.artifacts if artifact.lasts)
-    return any(one is not None and one.expires_at is not None and one.expires_at <= at for one in shown)
+    return any(
+        artifact_view is not None and artifact_view.expires_at is not None and artifact_view.expires_at <= at
+        for artifact_view in shown
+    )
 
 
 def unknown_to_vendor(item: Item, task: Task, policy: Policy) -> bool:
@@ -145,7 +148,7 @@ def ready_artifact(artifact: Artifact, state: ItemState) -> ArtifactView | None:
     url: Any = text
     if text[:1] in "[{":
         files = msgspec.json.decode(text)
-        shown = [one for one in files if isinstance(one, (str, dict))] if isinstance(files, list) else files
+        shown = [file for file in files if isinstance(file, (str, dict))] if isinstance(files, list) else files
         url = shown if artifact.several and shown else next(_urls_in(files), None)
     return ArtifactView(ArtifactStatus.READY, url, _expires_at(text, from_us(seen_us), artifact.lifetime))
 

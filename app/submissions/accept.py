@@ -183,7 +183,7 @@ def _accept(
     actor: Actor | None,
 ) -> AcceptedTasks:
     now = context.clock.now()
-    records = [_record(context.ids(), client_name, one, now) for one in new]
+    records = [_record(context.ids(), client_name, new_task, now) for new_task in new]
     task_ids = tuple(record.task.id for record in records)
     replayed = _taken(conn, client_name, idempotent_request, task_ids, now)
     if replayed is not None:

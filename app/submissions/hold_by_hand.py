@@ -95,22 +95,22 @@ def _show(conn: sa.Connection, policy: Policy, now: datetime) -> dict[str, Any]:
         "in_flight": sum(task_rows.in_flight(conn, now).values()),
         "slots": [
             {
-                "task_id": str(one.task_id),
-                "client": one.client_name,
-                "status": one.status,
-                "since": one.since,
-                "until": one.until,
+                "task_id": str(slot.task_id),
+                "client": slot.client_name,
+                "status": slot.status,
+                "since": slot.since,
+                "until": slot.until,
             }
-            for one in slots.list_held(conn, now)
+            for slot in slots.list_held(conn, now)
         ],
         "waiting": [
             {
-                "client": one.client_name,
-                "count": one.count,
-                "oldest_at": one.oldest_at,
-                "oldest_age_s": max(round((now - one.oldest_at).total_seconds(), 1), 0.0),
+                "client": waiting.client_name,
+                "count": waiting.count,
+                "oldest_at": waiting.oldest_at,
+                "oldest_age_s": max(round((now - waiting.oldest_at).total_seconds(), 1), 0.0),
             }
-            for one in slots.count_waiting(conn)
+            for waiting in slots.count_waiting(conn)
         ],
         "standing_still": {
             "submissions": _why(limits_now[Limit.SUBMIT].hold_state, now),

@@ -34,11 +34,11 @@ class ClaimedItem:
 
 def owners(conn: sa.Connection, keys: Collection[ItemKey]) -> dict[ItemKey, UUID]:
     """Read which task each item belongs to, without a lock."""
-    wanted = set(keys)
-    table, families, ids = items.c, {key[0] for key in wanted}, {key[1] for key in wanted}
+    wanted_keys = set(keys)
+    table, families, ids = items.c, {key[0] for key in wanted_keys}, {key[1] for key in wanted_keys}
     named = dialect.any_of(conn, table.family, sorted(families)), dialect.any_of(conn, table.item_id, sorted(ids))
-    rows = conn.execute(sa.select(table.family, table.item_id, table.task_id).where(*named)) if wanted else ()
-    return {key: row.task_id for row in rows if (key := (row.family, row.item_id)) in wanted}
+    rows = conn.execute(sa.select(table.family, table.item_id, table.task_id).where(*named)) if wanted_keys else ()
+    return {key: row.task_id for row in rows if (key := (row.family, row.item_id)) in wanted_keys}
 
 
 def any_named(conn: sa.Connection, task_ids: Sequence[UUID]) -> bool:
@@ -49,11 +49,11 @@ def any_named(conn: sa.Connection, task_ids: Sequence[UUID]) -> bool:
     return conn.scalar(statement) is not None
 
 
-def values_of(conn: sa.Connection, some: Iterable[Item], fields: Container[str] | None = None) -> dict[str, Any]:
+def values_of(conn: sa.Connection, of_items: Iterable[Item], fields: Container[str] | None = None) -> dict[str, Any]:
     """Read the large values of items as their states name them, by digest: of some fields, or (None) of all."""
     keys = {
         (*item.key, digest)
-        for item in some
+        for item in of_items
         for field, (_, digest) in item.state.large.items()
         if fields is None or field in fields
     }
@@ -66,10 +66,10 @@ def values_of(conn: sa.Connection, some: Iterable[Item], fields: Container[str] 
     return {row.digest: row.value for row in conn.execute(sa.select(table.digest, table.value).where(*named))}
 
 
-def drop_old_values(conn: sa.Connection, some: Iterable[Item], kept: Collection[str]) -> None:
+def drop_old_values(conn: sa.Connection, of_items: Iterable[Item], kept: Collection[str]) -> None:
     """Delete the large values of items but for those that their states name, and those of these digests. Under the
     locks of their tasks."""
-    for item in some:
+    for item in of_items:
         table, named = item_values.c, {*kept, *(held[1] for held in item.state.large.values())}
         own = sa.and_(table.family == item.family, table.item_id == item.item_id)
         conn.execute(item_values.delete().where(own, table.digest.not_in(sorted(named))))
@@ -93,9 +93,9 @@ def claim_due(
     first = conn.execute(dialect.locked(most_overdue, of=items, skip=True)).one_or_none()
     if first is None:
         return []
-    asked = lock_due(conn, first.family, first.query_group, now, soon, limit)
-    lease(conn, [one.key for one in asked], lease_until)
-    return asked
+    claimed = lock_due(conn, first.family, first.query_group, now, soon, limit)
+    lease(conn, [item.key for item in claimed], lease_until)
+    return claimed
 
 
 def lock_due(
@@ -151,8 +151,8 @@ class Postponed:
 def postpone(conn: sa.Connection, postponed: Sequence[Postponed], leased_until: datetime) -> None:
     """End leases without an answer, under the locks of the items' tasks. An item that has been leased anew or
     settled meanwhile is left alone."""
-    for one in sorted(postponed, key=lambda each: each.key):
-        family, item_id = one.key
+    for item in sorted(postponed, key=lambda each: each.key):
+        family, item_id = item.key
         conn.execute(
             items.update()
             .where(
@@ -162,9 +162,9 @@ def postpone(conn: sa.Connection, postponed: Sequence[Postponed], leased_until: 
                 items.c.query_due_at.is_not(None),
             )
             .values(
-                query_due_at=one.due_at,
+                query_due_at=item.due_at,
                 query_leased_until=None,
-                query_group=one.group,
-                query_attempts=one.attempts,
+                query_group=item.group,
+                query_attempts=item.attempts,
             )
         )

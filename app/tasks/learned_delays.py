@@ -33,18 +33,18 @@ def add(conn: sa.Connection, counts: Mapping[tuple[str, int, int], int], most: i
 
 def load(conn: sa.Connection) -> dict[Stage, dict[int, int]]:
     """Read all counts: by (kind, stage), then by bucket."""
-    found: dict[Stage, dict[int, int]] = {}
+    counts: dict[Stage, dict[int, int]] = {}
     for row in conn.execute(sa.select(delays)):
-        found.setdefault((row.kind, row.stage), {})[row.bucket] = row.n
-    return found
+        counts.setdefault((row.kind, row.stage), {})[row.bucket] = row.n
+    return counts
 
 
 def _halve(conn: sa.Connection, kind: str, stage: int, most: int) -> None:
-    mine = sa.and_(delays.c.kind == kind, delays.c.stage == stage)
-    total = conn.scalar(sa.select(sa.func.sum(delays.c.n)).where(mine)) or 0
+    of_stage = sa.and_(delays.c.kind == kind, delays.c.stage == stage)
+    total = conn.scalar(sa.select(sa.func.sum(delays.c.n)).where(of_stage)) or 0
     if total > most:
-        conn.execute(delays.update().where(mine).values(n=delays.c.n // 2))
-        conn.execute(delays.delete().where(mine, delays.c.n == 0))
+        conn.execute(delays.update().where(of_stage).values(n=delays.c.n // 2))
+        conn.execute(delays.delete().where(of_stage, delays.c.n == 0))
 
 
 FLUSH_S = 10.0

@@ -140,15 +140,15 @@ def load(
     if dialect.is_postgresql(conn):
         [[text]] = dialect.fetch_on_postgresql(conn, _LOAD, (*_names(task_ids, item_keys), list(digests)))
         return _decode(text)
-    named = (dumps([one.hex for one in task_ids]), dumps(list(item_keys)))
-    found = [_task(row) for row in dialect.fetch_on_sqlite(conn, _SQLITE_TASKS, named, _TASK_COLUMNS)]
-    their_items = items_of(conn, [task.id for task in found])
-    known = [
+    named = (dumps([task_id.hex for task_id in task_ids]), dumps(list(item_keys)))
+    loaded_tasks = [_task(row) for row in dialect.fetch_on_sqlite(conn, _SQLITE_TASKS, named, _TASK_COLUMNS)]
+    their_items = items_of(conn, [task.id for task in loaded_tasks])
+    receipts = [
         Receipt(row[0].hex(), row[1], Disposition(row[2]))
         for digest in digests
         for row in dialect.fetch_on_sqlite(conn, _SQLITE_KNOWN, (digest,), _KNOWN_COLUMNS)
     ]
-    return Rows(found, their_items, known, [""] * len(found), [""] * len(their_items))
+    return Rows(loaded_tasks, their_items, receipts, [""] * len(loaded_tasks), [""] * len(their_items))
 
 
 def items_of(conn: sa.Connection, task_ids: Collection[UUID]) -> list[Item]:
@@ -211,11 +211,11 @@ def _types(write: Write) -> str:
 
 def _values(write: Write, first: int) -> list[str]:
     """Each column's value, from the JSON text or from its array."""
-    found = [f"new.{name}" for name in write.names]
+    values = [f"new.{name}" for name in write.names]
     for number, place in enumerate(write.apart, start=first + 1):
         is_json = isinstance(write.table_columns[place].type, sa.JSON)
-        found[place] = f"(${number}::text[])[new.place]::json" if is_json else f"(${number}::bytea[])[new.place]"
-    return found
+        values[place] = f"(${number}::text[])[new.place]::json" if is_json else f"(${number}::bytea[])[new.place]"
+    return values
 
 
 def _written(write: Write, first: int) -> str:
@@ -328,11 +328,11 @@ def _parameters(write: Write, parts: Sequence[Part]) -> list[Any]:
     texts = [
         dict(zip(names, (place, number, *pick(row)), strict=True)) for place, (row, number) in enumerate(rows, start=1)
     ]
-    found: list[Any] = [dumps(texts)]
+    parameters: list[Any] = [dumps(texts)]
     for place in write.apart:
         is_json = isinstance(write.table_columns[place].type, sa.JSON)
-        found.append([_dumped(row[place]) if is_json else row[place] for row, _ in rows])
-    return found
+        parameters.append([_dumped(row[place]) if is_json else row[place] for row, _ in rows])
+    return parameters
 
 
 def _dumped(value: Any) -> str | None:

@@ -57,10 +57,10 @@ class TaskFilters:
     before_id: UUID | None = None
 
 
-def new_row(task: Task, given: TaskInput | None = None) -> Row:
-    """The row of a new task, as ``writes`` has it. Without ``given``: an external one."""
-    given = given or TaskInput({}, {})
-    return (*_facts_of(task), given.params, given.metadata, given.reference, given.retry_of)
+def new_row(task: Task, task_input: TaskInput | None = None) -> Row:
+    """The row of a new task, as ``writes`` has it. Without ``task_input``: an external one."""
+    task_input = task_input or TaskInput({}, {})
+    return (*_facts_of(task), task_input.params, task_input.metadata, task_input.reference, task_input.retry_of)
 
 
 def give(conn: sa.Connection, ids: Sequence[UUID], client_name: str) -> None:
@@ -88,8 +88,8 @@ def find(conn: sa.Connection, task_id: UUID, client_name: str | None) -> TaskRec
 def find_many(conn: sa.Connection, ids: Sequence[UUID]) -> list[TaskRecord]:
     """Read some tasks, in the order of ``ids``; those that do not exist are left out."""
     rows = conn.execute(sa.select(tasks).where(dialect.any_of(conn, tasks.c.id, list(ids)))).all()
-    found = {row.id: record_of(row) for row in rows}
-    return [found[task_id] for task_id in ids if task_id in found]
+    records = {row.id: record_of(row) for row in rows}
+    return [records[task_id] for task_id in ids if task_id in records]
 
 
 def inputs_of(conn: sa.Connection, ids: Collection[UUID]) -> dict[UUID, TaskInput]:
@@ -165,12 +165,12 @@ def _waiting() -> sa.Select[Any]:
     each with its oldest."""
     queued = tasks.c.dispatch_due_at.is_not(None)
     first = sa.select(sa.func.min(tasks.c.client_name).label("client_name")).where(queued)
-    found = first.cte("waiting", recursive=True)
-    following = sa.select(sa.func.min(tasks.c.client_name)).where(queued, tasks.c.client_name > found.c.client_name)
-    found = found.union_all(sa.select(following.scalar_subquery()).where(found.c.client_name.is_not(None)))
-    oldest = sa.select(sa.func.min(tasks.c.dispatch_due_at)).where(queued, tasks.c.client_name == found.c.client_name)
-    return sa.select(found.c.client_name, oldest.scalar_subquery().label("oldest_at")).where(
-        found.c.client_name.is_not(None)
+    clients = first.cte("waiting", recursive=True)
+    next_client = sa.select(sa.func.min(tasks.c.client_name)).where(queued, tasks.c.client_name > clients.c.client_name)
+    clients = clients.union_all(sa.select(next_client.scalar_subquery()).where(clients.c.client_name.is_not(None)))
+    oldest = sa.select(sa.func.min(tasks.c.dispatch_due_at)).where(queued, tasks.c.client_name == clients.c.client_name)
+    return sa.select(clients.c.client_name, oldest.scalar_subquery().label("oldest_at")).where(
+        clients.c.client_name.is_not(None)
     )
 
 
@@ -185,8 +185,8 @@ def waiting(conn: sa.Connection, now: datetime) -> list[str]:
 
 def note_claimed(conn: sa.Connection, ids: Sequence[UUID], key_id: str) -> None:
     """Update tasks that are sent now: which callback secret signs their URLs, and that none is parked any more."""
-    these = tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids)))
-    conn.execute(these.values(callback_key_id=key_id, parked_as=None))
+    claimed = tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids)))
+    conn.execute(claimed.values(callback_key_id=key_id, parked_as=None))
 
 
 def due_timers(conn: sa.Connection, now: datetime, limit: int) -> list[UUID]:
@@ -223,5 +223,5 @@ def count_open_signed_otherwise(conn: sa.Connection, key_ids: Iterable[str]) -> 
 
 def record_of(row: Any) -> TaskRecord:
     """Make a task record of a row with all columns."""
-    given = TaskInput(row.params, row.metadata_, row.reference, row.retry_of)
-    return TaskRecord(task_of([getattr(row, name) for name in FACTS], row.failure), given)
+    task_input = TaskInput(row.params, row.metadata_, row.reference, row.retry_of)
+    return TaskRecord(task_of([getattr(row, name) for name in FACTS], row.failure), task_input)

@@ -31,13 +31,13 @@ class StoredEntry:
 def rows_of(entries: Sequence[tuple[Task, Entry]]) -> list[Row]:
     """The rows of new entries, in order; the last of a task gets the number ``timeline_seq``, which the caller has
     moved on."""
-    left: dict[UUID, int] = {}
+    remaining: dict[UUID, int] = {}
     for task, _ in entries:
-        left[task.id] = left.get(task.id, 0) + 1
+        remaining[task.id] = remaining.get(task.id, 0) + 1
     rows: list[Row] = []
     for task, entry in entries:
-        left[task.id] -= 1
-        rows.append((task.id, task.timeline_seq - left[task.id], entry.at, entry.type, task.version, entry.detail))
+        remaining[task.id] -= 1
+        rows.append((task.id, task.timeline_seq - remaining[task.id], entry.at, entry.type, task.version, entry.detail))
     return rows
 
 

@@ -48,7 +48,7 @@ QUESTIONS: Final = (
         "question-without-a-lease",
         "questions",
         "app/tasks/items.py",
-        "    lease(conn, [one.key for one in asked], lease_until)\n    return asked\n",
+        "    lease(conn, [item.key for item in claimed], lease_until)\n    return asked\n",
         "    return asked\n",
         "an item is asked about by one at a time",
         ("tests/stories/reconcile/test_reconcile.py",),
