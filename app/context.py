@@ -7,14 +7,14 @@ from uuid import UUID
 
 from app.database.database import Database, Lane
 from app.drift.log import Drift
-from app.limits.signs_of_life import Timekeeper
+from app.limits.heartbeats import Timekeeper
 from app.rules.loaded import Rules
 from app.rules.policy import Policy
 from app.runtime.clock import Clock
 from app.runtime.egress import EgressPolicy
 from app.runtime.file_links import FileLinks
-from app.tasks import log_lines, outcomes, tracing
-from app.tasks.apply import Applied
+from app.tasks import after_commit
+from app.tasks.apply import Effects
 from app.tasks.learned_delays import Delays
 from app.tempolor.client import VendorClient
 from app.tempolor.redact import Redactor
@@ -53,20 +53,16 @@ class Context:
     wakes: Wakes = field(default_factory=Wakes)
     watchers: list[Callable[[Collection[UUID]], None]] = field(default_factory=list)
 
-    def committed(self, applied: Applied) -> None:
+    def committed(self, effects: Effects) -> None:
         """Follow up on a committed transaction."""
-        self.announce(applied.changed)
-        self.delays.note(applied.arrivals)
-        if applied.ended:
-            outcomes.count(applied.ended, self.clock.now(), self.policy.deadline_s)
-        outcomes.count_tasks(applied.moves)
-        tracing.trace(applied.entries, applied.applied_ns)
-        log_lines.write(applied.entries)
-        if any(moved.task.slot_until is None for moved in applied.moves):
+        self.announce(effects.changed)
+        self.delays.note(effects.delay_samples)
+        after_commit.report(effects, self.clock.now(), self.policy.deadline_s)
+        if any(moved.task.slot_until is None for moved in effects.status_changes):
             self.wakes.dispatch.set()
-        if applied.notifies:
+        if effects.notifies:
             self.wakes.notify.set()
-        if applied.copies:
+        if effects.copies:
             self.wakes.archive.set()
 
     def announce(self, task_ids: Collection[UUID]) -> None:

@@ -3,10 +3,10 @@
 
 class GatewayError(Exception):
     """Base of all errors that a caller of the gateway can cause or meet. ``detail`` is safe to show; the text of the
-    exception is for who runs the gateway, and says more where ``told`` is given."""
+    exception is for who runs the gateway, and says more where ``operator_detail`` is given."""
 
-    def __init__(self, detail: str, told: str | None = None) -> None:
-        super().__init__(told or detail)
+    def __init__(self, detail: str, operator_detail: str | None = None) -> None:
+        super().__init__(operator_detail or detail)
         self.detail = detail
 
 
@@ -89,8 +89,8 @@ class IdempotencyMismatch(GatewayError):
 class Unavailable(GatewayError):
     """Not now: over capacity, the database is away, or the vendor is paused."""
 
-    def __init__(self, detail: str, retry_after_s: float = 1.0, told: str | None = None) -> None:
-        super().__init__(detail, told)
+    def __init__(self, detail: str, retry_after_s: float = 1.0, operator_detail: str | None = None) -> None:
+        super().__init__(detail, operator_detail)
         self.retry_after_s = retry_after_s
 
 

@@ -15,7 +15,7 @@ from app.archive.cleanup import Cleaner
 from app.archive.copy import Archiver
 from app.archive.download import Downloader
 from app.archive.store import FileStore
-from app.callbacks.admission import Ingest
+from app.callbacks.admission import CallbackIntake
 from app.callbacks.endpoint import CallbackEndpoint
 from app.clients import clients
 from app.console.live import Overview
@@ -27,7 +27,7 @@ from app.database.migrate import migrate
 from app.database.schema import check_at_head
 from app.database.sqlite_file import FileLock
 from app.errors import Unavailable
-from app.limits.signs_of_life import BEAT_S
+from app.limits.heartbeats import BEAT_S
 from app.notifications.deliver import Notifier
 from app.notifications.post import WebhookSender
 from app.operations.account import WATCH_S, Account
@@ -73,7 +73,7 @@ class Gateway:
 
     settings: Settings
     context: Context
-    ingest: Ingest
+    intake: CallbackIntake
     supervisor: Supervisor
     health: Health
     skew: SkewWatch
@@ -125,7 +125,7 @@ class Gateway:
         """The HTTP application."""
         settings = self.settings
         endpoint = CallbackEndpoint(
-            self.ingest, self.services.meter, settings.callback_max_bytes, settings.callback_allow_cidrs
+            self.intake, self.services.meter, settings.callback_max_bytes, settings.callback_allow_cidrs
         )
         return trust_proxies(
             make_app(self.services, endpoint, release(), settings.cors_allow_origins), settings.forwarded_allow_ips
@@ -162,7 +162,7 @@ class Gateway:
             await self.archiver.finish(TURN_S)
         self.webhooks.close()
         await self.services.refresher.finish(TURN_S)
-        self.ingest.fail_all()
+        self.intake.fail_all()
         await self.context.vendor.close()
         with contextlib.suppress(TimeoutError, Unavailable):
             async with asyncio.timeout(TURN_S):
@@ -183,7 +183,7 @@ class Gateway:
             await context.drift.flush(context.loops_db(), context.clock.now())
             return FLUSH_S
 
-        for number, writer in enumerate(self.ingest.writers, start=1):
+        for number, writer in enumerate(self.intake.writers, start=1):
             run(Loop(f"callbacks-{number}", writer.step, idle_s, writer.arrived))
         for loop in self.services.watch.loops():
             run(loop)
@@ -245,7 +245,7 @@ def build(
     return Gateway(
         settings,
         context,
-        Ingest(context),
+        CallbackIntake(context),
         supervisor,
         Health(context, supervisor.ages_s, watch, warnings, settings.thresholds()),
         watch,

@@ -70,7 +70,7 @@ async def serve(settings: Settings, host: str, port: int, *, workers: bool) -> N
     listener = listen(host, port)
     try:
         await gateway.start()
-        await gateway.ingest.rehearse()
+        await gateway.intake.rehearse()
         server = make_server(gateway.app(), host=host, port=port)
         # What start-up made lives as long as the process: the collector need not look at it again. A callback makes
         # some hundred objects, and no cycle unless it fails; to look every 700 takes a twentieth of the time.

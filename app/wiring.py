@@ -12,7 +12,7 @@ import httpx
 from app.context import Context
 from app.database.database import Database
 from app.drift.log import Drift
-from app.limits.signs_of_life import Timekeeper
+from app.limits.heartbeats import Timekeeper
 from app.rules.loaded import Rules
 from app.runtime import logging
 from app.runtime.clock import Clock, Ids
@@ -73,7 +73,7 @@ def context_of(settings: Settings, db: Database, clock: Clock | None = None) -> 
     ids, delays, policy = Ids(clock.now), Delays(), settings.policy()
     rules = Rules(
         policy=policy,
-        shape_of=lambda family: FAMILIES[family].shape,
+        shapes={family.name: family.shape for family in FAMILIES.values()},
         overdue_s=delays.overdue_s,
         jitter=lambda: random.uniform(-1, 1),
         new_id=ids,

@@ -231,10 +231,10 @@ async def _make(gateway: Gateway, item_ids: tuple[str, ...], stage: str, webhook
 async def take_callbacks(gateway: Gateway, given: Sequence[tuple[UUID | None, bytes]]) -> None:
     """Have callbacks (task of the token, body) stored and applied at once, as the endpoint does; the gateway must
     have been started."""
-    ingest, tokens = gateway.ingest, gateway.context.tokens
-    addresses = [ingest.open(FAMILY, tokens.sign(FAMILY, task_id)) for task_id, _ in given]
+    intake, tokens = gateway.intake, gateway.context.tokens
+    addresses = [intake.open(FAMILY, tokens.sign(FAMILY, task_id)) for task_id, _ in given]
     await asyncio.gather(
-        *(ingest.receive(to, body, HOST) for to, (_, body) in zip(addresses, given, strict=True) if to is not None)
+        *(intake.receive(to, body, HOST) for to, (_, body) in zip(addresses, given, strict=True) if to is not None)
     )
 
 

@@ -1,8 +1,10 @@
 """``python -m benchmarks.shape``: how much of the code one callback, submission, question and notification passes.
 
 Each is carried out in this process, on SQLite against the sandbox, and every function of ours that runs until it is
-done is noted: what somebody opens who wants to follow it. ``--write`` brings the table of ``docs/architecture.md`` up
-to date.
+done is noted: what somebody opens who wants to follow it. What the plainest request passes as well (the server's
+connection, the middleware) is a row of its own, and not counted again; nor is how loops run, and what the writer of
+callbacks does in others' turns, which only happens to run meanwhile. ``--write`` brings the table of
+``docs/architecture.md`` up to date.
 """
 
 import argparse
@@ -11,7 +13,7 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import CodeType, FrameType
@@ -35,6 +37,9 @@ ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "architecture.md"
 BESIDE: Final = ("sandbox", "client", "demo")
 """Programs beside the gateway, which take part here."""
+IDLE_S: Final = 1.5
+ANY_REQUEST: Final = "any request"
+ACTS: Final = (ANY_REQUEST, "submission", "callback", "question", "notification")
 _TABLE: Final = re.compile(r"(?<=<!-- shape -->\n).*?(?=<!-- /shape -->)", re.DOTALL)
 _MADE: Final = re.compile(r"<(listcomp|setcomp|dictcomp|genexpr|lambda)>$")
 
@@ -47,20 +52,30 @@ class Walk:
     def __init__(self) -> None:
         self._is_on = False
         self._seen: dict[CodeType, dict[str, Any]] = {}
+        self._beside: set[CodeType] = set()
+
+    async def beside(self, act: Act, packages: Sequence[str] = ("",)) -> None:
+        """Do not count from now on what runs during an act in some packages; in all, if none is named."""
+        await self._note_during(act)
+        self._beside |= {code for code in self._seen if _is_of(code, packages)}
 
     async def along(self, act: Act) -> list[str]:
         """What ran from the beginning of an act to its end: distinct functions, files, types, and lines of the
         files."""
-        self._seen, self._is_on = {}, True
-        try:
-            await act()
-        finally:
-            self._is_on = False
+        await self._note_during(act)
+        self._seen = {code: names for code, names in self._seen.items() if code not in self._beside}
         functions = {code for code in self._seen if not _MADE.search(code.co_qualname)}
         files = {code.co_filename for code in self._seen}
         types = {kind for code, names in self._seen.items() for kind in _types_of(code, names)}
         lines = sum(_lines_of(name) for name in files)
         return [f"{number:,}" for number in (len(functions), len(files), len(types), lines)]
+
+    async def _note_during(self, act: Act) -> None:
+        self._seen, self._is_on = {}, True
+        try:
+            await act()
+        finally:
+            self._is_on = False
 
     def listing(self) -> str:
         """The functions of each file."""
@@ -83,6 +98,11 @@ def _lines_of(file: str) -> int:
 def _is_ours(file: str) -> bool:
     path = Path(file)
     return path.is_relative_to(ROOT / "app") and path.relative_to(ROOT / "app").parts[0] not in BESIDE
+
+
+def _is_of(code: CodeType, packages: Sequence[str]) -> bool:
+    path = str(Path(code.co_filename).relative_to(ROOT / "app"))
+    return any(path.startswith(package) for package in packages)
 
 
 def _types_of(code: CodeType, names: dict[str, Any]) -> set[type]:
@@ -108,10 +128,18 @@ async def walk(directory: Path, *, names: bool) -> list[list[str]]:
     ):
         sys.setprofile(walk_.note)
         stories = _Stories(gateway, clock, f"http://127.0.0.1:{receiver.port}/hook")
+        stories.pause(writers=False)
+        await walk_.beside(stories.idle, ("runtime/",))
         rows = []
-        for name in ("submission", "callback", "question", "notification"):
-            await (await getattr(stories, name)())()
-            rows.append([name, *await walk_.along(await getattr(stories, name)())])
+        for name in ACTS:
+            make = getattr(stories, name.replace(" ", "_"))
+            await (await make())()
+            act = await make()
+            stories.pause(writers=name != "callback")
+            rows.append([name, *await walk_.along(act)])
+            if name == ANY_REQUEST:
+                await walk_.beside(act)
+            stories.pause(writers=False)
             if names:
                 say(walk_.listing())
         sys.setprofile(None)
@@ -126,6 +154,22 @@ class _Stories:
         self._gateway, self._clock, self._hook = gateway, clock, hook
         self._sender, self._asker = Dispatcher(context), Reconciler(context)
         self._notifier_of = partial(Notifier, context, gateway.gateway.webhooks)
+
+    def pause(self, *, writers: bool) -> None:
+        """Pause all loops; of the writers of callbacks only where nothing is to be written."""
+        for loop in self._gateway.gateway.supervisor._loops:
+            loop.paused = (lambda: True) if writers or not loop.name.startswith("callbacks-") else (lambda: False)
+            loop.wake.set()
+
+    async def idle(self) -> None:
+        """Let the loops have some turns, with nothing to do."""
+        await asyncio.sleep(IDLE_S)
+
+    async def any_request(self) -> Act:
+        async def act() -> None:
+            assert (await self._gateway.api.request("GET", "/healthz", content=b"{}")).status_code == 200
+
+        return act
 
     async def submission(self) -> Act:
         async def act() -> None:

@@ -16,9 +16,9 @@ from app.documents import read
 from app.documents.document import Document
 from app.gateway import Gateway, build
 from app.reconcile import ask
-from app.rules.filters import Filters
 from app.submissions import dispatch
 from app.tasks import task_rows
+from app.tasks.task_rows import TaskFilters
 from benchmarks import crowd, plans
 from benchmarks.plan import Plan
 from benchmarks.report import Section, Table, median, number, say
@@ -202,23 +202,23 @@ async def _operations(gateway: Gateway, source: _Source) -> dict[str, tuple[Oper
         "survey of the backlog": (survey, WRITES),
     }
     filters = {
-        "": Filters(),
-        ", one client's": Filters(client_name=CLIENT),
-        ", one status": Filters(statuses=("succeeded",)),
-        ", a rare status": Filters(statuses=("queued",)),
+        "": TaskFilters(),
+        ", one client's": TaskFilters(client_name=CLIENT),
+        ", one status": TaskFilters(statuses=("succeeded",)),
+        ", a rare status": TaskFilters(statuses=("queued",)),
     }
     for words, wanted in filters.items():
         pages = {"first page": wanted}
         before = await db.read(task_rows.list_page, wanted, 99 * PAGE)
         if len(before) == 99 * PAGE:
             ended = before[-1].task.id
-            pages["hundredth page"] = Filters(wanted.client_name, wanted.statuses, before_id=ended)
+            pages["hundredth page"] = TaskFilters(wanted.client_name, wanted.statuses, before_id=ended)
         for page, narrowed in pages.items():
             operations[f"{page}{words}"] = (_page(gateway, narrowed), READS)
     return operations
 
 
-def _page(gateway: Gateway, filters: Filters) -> Operation:
+def _page(gateway: Gateway, filters: TaskFilters) -> Operation:
     async def run() -> float:
         return await _timed(read.task_list(gateway.context, filters, PAGE), _is_full)
 
@@ -234,8 +234,8 @@ async def _timed(work: Awaitable[T], check: Callable[[T], bool] | None = None) -
     return taken
 
 
-def _asked(turn: ask.Turn) -> bool:
-    return turn.question is not None and len(turn.question.asked) == 10
+def _asked(turn: ask.ClaimResult) -> bool:
+    return turn.question is not None and len(turn.question.items) == 10
 
 
 def _claimed(found: dispatch.Claims) -> bool:

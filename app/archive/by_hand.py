@@ -14,7 +14,7 @@ from app.rules.loaded import CopyJob
 from app.rules.task import Copy, CopyStatus, Item
 from app.rules.transition import Change
 from app.tasks import store as state
-from app.tasks.apply import Applied, load_locked, save_locked, step_all
+from app.tasks.apply import Effects, load_locked, save_locked, step_all
 from app.tasks.store import ItemKey
 from app.tempolor.kinds import FAMILIES
 
@@ -54,7 +54,7 @@ async def retry_failed(context: Context) -> int:
 
 def _retry_some(
     conn: sa.Connection, context: Context, after: ItemKey, now: datetime
-) -> tuple[Applied, ItemKey | None, int]:
+) -> tuple[Effects, ItemKey | None, int]:
     key = sa.tuple_(items.c.family, items.c.item_id)
     statement = (
         sa.select(items.c.family, items.c.item_id, items.c.task_id)

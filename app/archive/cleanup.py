@@ -12,7 +12,7 @@ from app.rules.copies import RETENTION, CopyResult
 from app.rules.task import Copy, CopyStatus
 from app.rules.transition import Change
 from app.tasks import stored_files
-from app.tasks.apply import Applied, apply
+from app.tasks.apply import Effects, apply
 
 BATCH: Final = 100
 EVERY_S: Final = 60.0
@@ -56,7 +56,7 @@ class Cleaner:
         return 0 if more or len(doomed) == BATCH else EVERY_S
 
 
-def _end_retention(conn: sa.Connection, context: Context, before: datetime, now: datetime) -> tuple[Applied, int]:
+def _end_retention(conn: sa.Connection, context: Context, before: datetime, now: datetime) -> tuple[Effects, int]:
     """Note in their items that files which were kept long enough are kept no more, and have them deleted."""
     old = rows.kept_before(conn, before, BATCH)
     changes = [Change(now, "archive_ended", row.task_id, copies=(_ended(row),)) for row in old if row.task_id]

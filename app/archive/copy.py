@@ -23,7 +23,7 @@ from app.archive.download import Downloader, DownloadFailed
 from app.archive.rows import Job, Reservation
 from app.archive.store import FileMissing, FileStore, StoreFailed, path_part
 from app.context import Context
-from app.database.database import Conflicted
+from app.database.database import StaleRead
 from app.errors import Unavailable
 from app.rules.copies import CopyResult
 from app.rules.schedule import LINK_DEAD
@@ -35,7 +35,7 @@ from app.runtime.file_links import extension_of
 from app.runtime.loops import Background
 from app.tasks import items, stored_files
 from app.tasks import store as state
-from app.tasks.apply import Applied, UnitOfWork, load_locked, save_locked, step_all
+from app.tasks.apply import Effects, UnitOfWork, load_locked, save_locked, step_all
 from app.tempolor.kinds import FAMILIES
 
 AT_ONCE: Final = 4
@@ -270,33 +270,33 @@ def path_of(job: Job, media_type: str, number: int) -> str:
     return "/".join(path_part(part) for part in parts) + f"/{job.ref.name}.{extension_of(media_type)}"
 
 
-def settle(conn: sa.Connection, context: Context, job: Job, copy: Copy, reserved: Reservation | None = None) -> Applied:
+def settle(conn: sa.Connection, context: Context, job: Job, copy: Copy, reserved: Reservation | None = None) -> Effects:
     """Note what has become of a copy, in its item and in the list of files; nothing if its lease was lost: its file is
     to be deleted then."""
     now = context.clock.now()
     unit, changes = _load(conn, job, copy, "archived", now)
     if copy.status is CopyStatus.FAILED and rows.has_new_link(conn, job):
         rows.put_back(conn, job, now)
-        return Applied()
+        return Effects()
     if reserved is not None and not rows.keep(conn, reserved, copy, now):
         rows.put_back(conn, job, now)
-        return Applied()
+        return Effects()
     if not rows.finish(conn, job):
         if reserved is not None:
             stored_files.doom(conn, [reserved.path], now)
-        return Applied()
+        return Effects()
     applied = step_all(unit, changes, context.rules)
     save_locked(conn, unit, context.rules)
     return applied
 
 
-def _wait_for_link(conn: sa.Connection, context: Context, job: Job, due_at: datetime) -> Applied:
+def _wait_for_link(conn: sa.Connection, context: Context, job: Job, due_at: datetime) -> Effects:
     """Try again later, and have the vendor asked about the item meanwhile: it may have a new link."""
     waiting = Copy(CopyStatus.PENDING, reason=LINK_DEAD)
     unit, changes = _load(conn, job, waiting, None, context.clock.now())
     is_waiting = not rows.has_new_link(conn, job)
     if not rows.put_back(conn, job, due_at, "dead_links") or not is_waiting:
-        return Applied()
+        return Effects()
     applied = step_all(unit, changes, context.rules)
     save_locked(conn, unit, context.rules)
     return applied
@@ -306,13 +306,13 @@ def _load(
     conn: sa.Connection, job: Job, copy: Copy, entry: EntryType | None, now: datetime
 ) -> tuple[UnitOfWork, list[Change]]:
     """Lock and load the task that an item belongs to now, with the change that notes its copy. The task's lock comes
-    first everywhere. Raises ``Conflicted`` where the item goes to another task meanwhile."""
+    first everywhere. Raises ``StaleRead`` where the item goes to another task meanwhile."""
     owner = items.owners(conn, [job.key]).get(job.key)
     result = CopyResult(*job.key, job.ref.name, copy)
     changes = [Change(now, entry, owner or job.task_id, copies=(result,))]
     unit = load_locked(conn, changes)
     if owner is not None and job.key not in unit.loaded.items:
-        raise Conflicted
+        raise StaleRead
     return unit, changes
 
 

@@ -41,7 +41,7 @@ class StoreFailed(Unavailable):
     def __init__(self, doing: str, error: Exception, *, is_void: bool = False) -> None:
         # The first line: the library tells the rest for programmers.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        super().__init__("the archive's store cannot be used now", 10.0, told=f"{doing}: {reason[:300]}")
+        super().__init__("the archive's store cannot be used now", 10.0, operator_detail=f"{doing}: {reason[:300]}")
         self.is_void = is_void
 
 
@@ -49,7 +49,7 @@ class FileMissing(ArtifactGone):
     """There is no such file in the store: somebody else deleted it there, or the store was moved without it."""
 
     def __init__(self, path: str) -> None:
-        super().__init__("the file is not in the archive's store any more", told=path)
+        super().__init__("the file is not in the archive's store any more", operator_detail=path)
 
 
 class FileStore:

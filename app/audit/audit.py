@@ -1,9 +1,9 @@
 """The audit log: what admins did, by whom, to what. Append-only, kept for good.
 
-A story that changes state makes its act beforehand (``act``) and records it in the transaction of the change
-(``record``), so that there is never one without the other. An act that changes no state here is recorded by ``note``,
-before it is done. Nothing deletes from the log, retention neither, and the database itself refuses to change or delete
-a row.
+A story that changes state makes the entry beforehand (``new_entry``) and appends it in the transaction of the change
+(``append``), so that there is never one without the other. An act that changes no state here is recorded by
+``append_now``, before it is done. Nothing deletes from the log, retention neither, and the database itself refuses to
+change or delete a row.
 """
 
 import os
@@ -55,94 +55,94 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class By:
+class Actor:
     """Who acts: a client's name, or ``cli:`` and the system's user; and the request it came with, if that has an
     id."""
 
-    actor: str
+    name: str
     request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
-    """One act. ``target``: what it was done to, by the name or id that the API knows it by, "" for the whole.
-    ``detail`` is JSON and holds no secret."""
+class AuditEntry:
+    """One act of an admin. ``target``: what it was done to, by the name or id that the API knows it by, "" for the
+    whole. ``detail`` is JSON and holds no secret."""
 
     id: UUID
     at: datetime
-    by: By
+    actor: Actor
     action: Action
     target: str
     detail: dict[str, Any]
 
 
-def act(clock: Clock, by: By, action: Action, target: str = "", **detail: Any) -> Act:
-    """Make an act that is about to be done. ``detail``: what of it matters later, as JSON; never a secret, a signed URL
-    or a body."""
-    return Act(Ids(clock.now)(), clock.now(), by, action, target[:MOST_TEXT], detail)
+def new_entry(clock: Clock, actor: Actor, action: Action, target: str = "", **detail: Any) -> AuditEntry:
+    """Make the entry of an act that is about to be done. ``detail``: what of it matters later, as JSON; never a secret,
+    a signed URL or a body."""
+    return AuditEntry(Ids(clock.now)(), clock.now(), actor, action, target[:MOST_TEXT], detail)
 
 
-async def note(db: Database, clock: Clock, by: By, action: Action, target: str = "", **detail: Any) -> None:
-    """Record an act that changes no state here, in a transaction of its own. Raises ``Unavailable``."""
-    await db.write(record, act(clock, by, action, target, **detail))
+async def append_now(db: Database, clock: Clock, actor: Actor, action: Action, target: str = "", **detail: Any) -> None:
+    """Append the entry of an act that changes no state here, in a transaction of its own. Raises ``Unavailable``."""
+    await db.write(append, new_entry(clock, actor, action, target, **detail))
 
 
 async def page(db: Database, before_id: UUID | None, limit: int) -> list[dict[str, Any]]:
     """Read a page of the audit log as documents, newest first (keyset page)."""
-    return [_document(act) for act in await db.read(list_page, before_id, limit)]
+    return [_document(entry) for entry in await db.read(list_page, before_id, limit)]
 
 
-def command_line() -> By:
+def command_line() -> Actor:
     """The actor of a command: the system's user, not what the environment says of it."""
     uid = os.getuid()
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
         name = f"uid {uid}"  # a container may run as a user that it has no name for
-    return By(f"{COMMAND_LINE}{name}"[:120])
+    return Actor(f"{COMMAND_LINE}{name}"[:120])
 
 
-def _document(act: Act) -> dict[str, Any]:
+def _document(entry: AuditEntry) -> dict[str, Any]:
     return {
-        "id": str(act.id),
-        "at": act.at,
-        "actor": act.by.actor,
-        "action": act.action.value,
-        "target": act.target or None,
-        "detail": act.detail,
-        "request_id": act.by.request_id,
+        "id": str(entry.id),
+        "at": entry.at,
+        "actor": entry.actor.name,
+        "action": entry.action.value,
+        "target": entry.target or None,
+        "detail": entry.detail,
+        "request_id": entry.actor.request_id,
     }
 
 
-def record(conn: sa.Connection, act: Act) -> None:
-    """Append an act, in the caller's transaction."""
+def append(conn: sa.Connection, entry: AuditEntry) -> None:
+    """Append an entry, in the caller's transaction."""
     conn.execute(
         audit.insert().values(
-            id=act.id,
-            at=act.at,
-            actor=act.by.actor,
-            action=act.action.value,
-            target=act.target,
-            detail=act.detail,
-            request_id=act.by.request_id,
+            id=entry.id,
+            at=entry.at,
+            actor=entry.actor.name,
+            action=entry.action.value,
+            target=entry.target,
+            detail=entry.detail,
+            request_id=entry.actor.request_id,
         )
     )
 
 
-def list_page(conn: sa.Connection, before_id: UUID | None, limit: int) -> Sequence[Act]:
-    """Read the newest acts before an id, at most ``limit``."""
+def list_page(conn: sa.Connection, before_id: UUID | None, limit: int) -> Sequence[AuditEntry]:
+    """Read the newest entries before an id, at most ``limit``."""
     statement = sa.select(audit).order_by(audit.c.id.desc()).limit(limit)
     if before_id is not None:
         statement = statement.where(audit.c.id < before_id)
-    return [_act(row) for row in conn.execute(statement)]
+    return [_entry_of_row(row) for row in conn.execute(statement)]
 
 
-def first(conn: sa.Connection, action: Action, target: str) -> Act | None:
-    """Find the first act of a kind on a target."""
+def find_first(conn: sa.Connection, action: Action, target: str) -> AuditEntry | None:
+    """Find the first entry of an action on a target."""
     matches = sa.and_(audit.c.action == action.value, audit.c.target == target)
     row = conn.execute(sa.select(audit).where(matches).order_by(audit.c.id).limit(1)).one_or_none()
-    return _act(row) if row else None
+    return _entry_of_row(row) if row else None
 
 
-def _act(row: Any) -> Act:
-    return Act(row.id, row.at, By(row.actor, row.request_id), Action(row.action), row.target, row.detail)
+def _entry_of_row(row: Any) -> AuditEntry:
+    return AuditEntry(row.id, row.at, Actor(row.actor, row.request_id), Action(row.action), row.target, row.detail)

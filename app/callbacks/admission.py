@@ -1,4 +1,4 @@
-"""Callbacks: many at once into one transaction, and none acknowledged before it is committed (G1).
+"""Admit, read and queue callbacks; none is acknowledged before it is committed (G1).
 
 A request is admitted, read, and handed to a writer; it waits until the writer's group is committed.
 """
@@ -6,10 +6,10 @@ A request is admitted, read, and handed to a writer; it waits until the writer's
 import asyncio
 import contextlib
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from datetime import datetime
+from functools import partial
+from typing import Final
 from uuid import UUID
-
-import msgspec
 
 from app.callbacks.batch import Writer
 from app.callbacks.commit import Acknowledgement
@@ -17,13 +17,12 @@ from app.callbacks.inbox import Callback, digest_of
 from app.context import Context
 from app.database.database import Lane
 from app.errors import Unavailable
-from app.rules.observation import Reading
 from app.runtime import metrics
 from app.runtime.deadlines import Deadlines
 from app.tasks import store
 from app.tempolor import decoding, drift, wire
 from app.tempolor.kinds import FAMILIES
-from app.tempolor.tokens import SELF_CHECK
+from app.tempolor.tokens import SELF_CHECK, Token
 
 MOST_ENTRIES: Final = 512
 MOST_BYTES: Final = 32 * 1024 * 1024
@@ -35,7 +34,8 @@ escapes or nested numbers, takes some tenths of a second."""
 
 
 class Admission:
-    """What is being read or waits to be committed, in bytes: half-read bodies count from their first chunk."""
+    """Bound what is read or waits to be committed, in entries and bytes: half-read bodies count from their first
+    chunk."""
 
     def __init__(self) -> None:
         self._bytes = 0
@@ -59,30 +59,13 @@ class Admission:
         self._bytes -= size
 
 
-class Address(msgspec.Struct, frozen=True):
-    """Where a callback came in: a family, and whom its token binds (None: nobody)."""
-
-    family: str
-    task_id: UUID | None
-
-
-class _ReadBody(NamedTuple):
-    """What a body says. ``body``: itself, without our secrets."""
-
-    body: bytes
-    readings: tuple[Reading, ...]
-    oddities: wire.Oddities
-    fault: str | None
-    unknown: list[drift.Found]
-
-
 def _give_up(answer: asyncio.Future[Acknowledgement]) -> None:
     if not answer.done():
         answer.set_exception(Unavailable("the callback could not be stored in time"))
 
 
-class Ingest:
-    """Takes callbacks in, and hands them to the writers: all of one task to the same, so that two never meet."""
+class CallbackIntake:
+    """Read callbacks and hand them to the writers: all of one task to the same writer, so that two never meet."""
 
     def __init__(self, context: Context, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self._context = context
@@ -93,34 +76,28 @@ class Ingest:
         self._reading_large = asyncio.Lock()
 
     async def rehearse(self) -> None:
-        """Make the statements of an everyday group on a connection for each writer: the first callbacks would wait for
-        that. A database that does not allow it now (it only reads) is no reason not to
-        start."""
+        """Prepare the statements of an everyday group on a connection for each writer: the first callbacks would wait
+        for that. A database that takes no writes now is no reason not to start."""
         db = self._context.db.on(Lane.CALLBACKS)
         with contextlib.suppress(Unavailable):
             await asyncio.gather(*(db.attempt(store.rehearse) for _ in self.writers))
 
-    def open(self, family: str, token: str) -> Address | None:
+    def open(self, family: str, text: str) -> Token | None:
         """Check the token of a callback URL (G7). None for anything but a valid one of this family."""
-        found = self._context.tokens.verify(family, token)
-        if found is None or family not in FAMILIES:
-            return None
-        return Address(family, found.task_id)
+        return self._context.tokens.verify(family, text) if family in FAMILIES else None
 
-    def is_self_check(self, token: str) -> bool:
+    def is_self_check(self, text: str) -> bool:
         """Whether a token is none for callbacks, but comes from a gateway with the same secrets."""
-        return self._context.tokens.verify(SELF_CHECK, token) is not None
+        return self._context.tokens.verify(SELF_CHECK, text) is not None
 
-    def note_drift(self, to: Address, headers: Iterable[tuple[bytes, bytes]], client_address: str | None) -> None:
-        """Note what is new of a request itself."""
-        found = drift.of_request(to.family, headers, client_address)
-        self._context.drift.note(found, self._context.clock.now())
-
-    async def receive(self, to: Address, body: bytes, client_address: str | None) -> Acknowledgement:
+    async def receive(
+        self, token: Token, body: bytes, address: str | None, headers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> Acknowledgement:
         """Have one callback stored and applied; it is durable when this returns. Raises ``Unavailable``."""
-        received = await self._read(to, body, client_address)
-        writer = self.writers[to.task_id.int % len(self.writers) if to.task_id is not None else 0]
-        answer = writer.put(received)
+        self._context.drift.note(drift.of_request(token.family, headers, address), self._context.clock.now())
+        callback = await self._read(token, body, address)
+        writer = self.writers[token.task_id.int % len(self.writers) if token.task_id is not None else 0]
+        answer = writer.put(callback)
         self._deadlines.add(answer)
         try:
             return await answer
@@ -134,39 +111,42 @@ class Ingest:
         for writer in self.writers:
             writer.fail_all()
 
-    async def _read(self, to: Address, raw: bytes, client_address: str | None) -> Callback:
-        """A callback as it goes on. Repeats are known by what came."""
+    async def _read(self, token: Token, raw: bytes, address: str | None) -> Callback:
+        """Read a body, in a thread if it is large; count what is odd in it, and note what is unknown."""
         received_at = self._context.clock.now()
+        read = partial(self._read_now, token, raw, address, self._context.ids(), received_at)
         if len(raw) <= READ_AT_ONCE_BYTES:
-            found = self._look(to, raw)
+            callback, oddities, unknown = read()
         else:
             async with self._reading_large:
-                found = await asyncio.to_thread(self._look, to, raw)
-        for oddity, times in found.oddities.items():
+                callback, oddities, unknown = await asyncio.to_thread(read)
+        for oddity, times in oddities.items():
             metrics.callback_oddities.labels(oddity).inc(times)
-        if found.unknown:
-            self._context.drift.note(found.unknown, received_at)
-        return Callback(
-            id=self._context.ids(),
-            digest=digest_of(to.task_id, to.family, raw),
-            task_id=to.task_id,
-            family=to.family,
-            body=found.body,
-            received_at=received_at,
-            address=client_address,
-            readings=found.readings,
-            fault=found.fault,
-        )
+        if unknown:
+            self._context.drift.note(unknown, received_at)
+        return callback
 
-    def _look(self, to: Address, raw: bytes) -> _ReadBody:
-        """Read a body without our secrets, which the vendor may send back. Called in threads too."""
+    def _read_now(
+        self, token: Token, raw: bytes, address: str | None, callback_id: UUID, received_at: datetime
+    ) -> tuple[Callback, wire.Oddities, list[drift.Finding]]:
+        """Read a body without our secrets, which the vendor may send back. A repeat is known by what came, with them.
+        Called in threads too."""
         body = self._context.redactor.body(raw)
-        family = FAMILIES[to.family]
+        family = FAMILIES[token.family]
         parsed, fault = wire.Body(), None
         try:
             parsed = wire.read_callback(body, family)
         except decoding.Malformed as error:
             fault = str(error)
-        return _ReadBody(
-            body, tuple(parsed.readings), parsed.oddities, fault, drift.of_callback(family, body, parsed.readings)
+        callback = Callback(
+            id=callback_id,
+            digest=digest_of(token.task_id, token.family, raw),
+            task_id=token.task_id,
+            family=token.family,
+            body=body,
+            received_at=received_at,
+            address=address,
+            readings=tuple(parsed.readings),
+            fault=fault,
         )
+        return callback, parsed.oddities, drift.of_callback(family, body, parsed.readings)

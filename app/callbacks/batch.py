@@ -1,4 +1,4 @@
-"""One writer of callbacks: takes whatever waits, commits it as one group, and answers.
+"""Group commit: a writer takes the callbacks that wait, commits them as one group, and answers them.
 
 There is no timer: a group forms by itself while the one before commits, so a lone callback pays nothing.
 """
@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from app.callbacks.commit import Acknowledgement, Committed, commit, store_poisoned
+from app.callbacks.commit import Acknowledgement, GroupResult, commit, store_poisoned
 from app.callbacks.inbox import Callback
 from app.context import Context
 from app.database.database import Lane
@@ -27,14 +27,15 @@ log = structlog.get_logger(__name__)
 
 
 class _Waiting(msgspec.Struct):
-    received: Callback
+    callback: Callback
     answer: asyncio.Future[Acknowledgement]
     deferred_at: float | None = None
     is_durable: bool = False
 
 
 class Writer:
-    """``step`` is called by its loop, which ``arrived`` wakes. Several writers share one ``patience``."""
+    """Commit callbacks in groups. ``step`` is called by its loop, which ``arrived`` wakes; several writers share one
+    ``patience``. Several writers share one ``patience``."""
 
     def __init__(self, context: Context, patience: asyncio.Lock) -> None:
         self._context = context
@@ -45,18 +46,22 @@ class Writer:
         self._patience = patience
         self.arrived = asyncio.Event()
 
-    def put(self, received: Callback) -> asyncio.Future[Acknowledgement]:
-        """Have a callback committed with the next group; the future tells when it is durable."""
-        waiting = _Waiting(received, asyncio.get_running_loop().create_future())
+    def put(self, callback: Callback) -> asyncio.Future[Acknowledgement]:
+        """Have a callback committed with the next group; the future is done when it is durable."""
+        waiting = _Waiting(callback, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self.arrived.set()
         return waiting.answer
 
     async def step(self) -> float | None:
         """Commit one group of what waits. Returns 0 if there may be more, None to wait for an arrival."""
-        group = self._take()
-        if group:
-            await self._commit(group)
+        if group := self._take():
+            try:
+                await self._commit(group)
+            except BaseException:
+                for waiting in group:
+                    _fail(waiting, "the callback could not be stored")
+                raise
         return 0 if self._queue else None
 
     def fail_all(self) -> None:
@@ -72,78 +77,69 @@ class Writer:
                 # Nobody waits any more: it was answered 503, and its place has been given to another.
                 self._queue.popleft()
                 continue
-            size += len(self._queue[0].received.body)
+            size += len(self._queue[0].callback.body)
             if group and size > GROUP_BYTES:
                 break
             group.append(self._queue.popleft())
         return group
 
     async def _commit(self, group: list[_Waiting]) -> None:
+        """Commit a group. Where the database was away it is tried once more: a connection that died while idle is
+        found dead only by using it, and a repeat is harmless also where only the answer to the commit was lost. Where
+        the group fails for what is in it, it is halved: one poisonous callback must not fail its neighbours."""
         try:
-            await self._commit_or_halve(group)
-        except BaseException:
-            for waiting in group:
-                _fail(waiting, "the callback could not be stored")
-            raise
-
-    async def _commit_or_halve(self, group: list[_Waiting]) -> None:
-        try:
-            await self._commit_twice(group)
+            try:
+                await self._commit_once(group)
+            except Unavailable:
+                await self._commit_once(group)
         except Unavailable as error:
             for waiting in group:
                 _fail(waiting, error.detail)
-        except Exception as error:  # one poisonous callback must not fail its neighbours
+        except Exception as error:
             if len(group) == 1:
                 await self._poison(group[0], error)
                 return
             middle = len(group) // 2
-            await self._commit_or_halve(group[:middle])
-            await self._commit_or_halve(group[middle:])
-
-    async def _commit_twice(self, group: list[_Waiting]) -> None:
-        """Once more if the database was away: a connection that died while idle is found dead only by using it,
-        and a repeat is harmless also where only the answer to the commit was lost."""
-        try:
-            await self._commit_once(group)
-        except Unavailable:
-            await self._commit_once(group)
+            await self._commit(group[:middle])
+            await self._commit(group[middle:])
 
     async def _commit_once(self, group: list[_Waiting], *, wait: bool = False) -> None:
-        """Without a transaction; what was left out, because somebody else is at it or because it takes more than one
-        statement, once more in one. What is durable already is not stored again, whatever failed beside it."""
-        context, left = self._context, [waiting for waiting in group if not waiting.is_durable]
-        if left and not wait:
-            received = [waiting.received for waiting in left]
-            found = await self._db.attempt(commit, received, context.rules, in_one_statement=True)
-            left = self._resolve(left, found) if found is not None else left
-            metrics.groups_redone.inc(bool(left))
-        if left:
-            received = [waiting.received for waiting in left]
-            left = self._resolve(left, await self._db.write(commit, received, context.rules, wait=wait))
-        for waiting in left:
+        """Commit a group without a transaction; what was left out, because another transaction holds its task or
+        because it takes more than one statement, once more in one. What is durable already is not stored again,
+        whatever failed beside it."""
+        context, pending = self._context, [waiting for waiting in group if not waiting.is_durable]
+        if pending and not wait:
+            callbacks = [waiting.callback for waiting in pending]
+            result = await self._db.attempt(commit, callbacks, context.rules, in_one_statement=True)
+            pending = self._resolve(pending, result) if result is not None else pending
+            metrics.groups_redone.inc(bool(pending))
+        if pending:
+            callbacks = [waiting.callback for waiting in pending]
+            pending = self._resolve(pending, await self._db.write(commit, callbacks, context.rules, wait=wait))
+        for waiting in pending:
             self._defer(waiting)
 
-    def _resolve(self, group: list[_Waiting], committed: Committed) -> list[_Waiting]:
+    def _resolve(self, group: list[_Waiting], result: GroupResult) -> list[_Waiting]:
         """Answer those whose callbacks are durable now; returns the others."""
-        self._context.committed(committed.applied)
-        left = []
-        for waiting, answer in zip(group, committed.answers, strict=True):
+        self._context.committed(result.effects)
+        left_out = []
+        for waiting, answer in zip(group, result.answers, strict=True):
             if answer is None:
-                left.append(waiting)
+                left_out.append(waiting)
                 continue
             waiting.is_durable = True
             if not waiting.answer.done():
                 waiting.answer.set_result(answer)
-        if len(left) < len(group):
-            metrics.group_sizes.observe(len(group) - len(left))
-        return left
+        if len(left_out) < len(group):
+            metrics.group_sizes.observe(len(group) - len(left_out))
+        return left_out
 
     def _is_patient(self, waiting: _Waiting) -> bool:
         since = waiting.deferred_at
         return since is not None and self._context.clock.monotonic() - since >= LOCK_PATIENCE_S
 
     def _defer(self, waiting: _Waiting) -> None:
-        """Another transaction holds the task: step back, so that nobody else waits for that lock."""
+        """Requeue a callback whose task another transaction holds, so that nobody else waits for that lock."""
         if waiting.deferred_at is None:
             waiting.deferred_at = self._context.clock.monotonic()
         if self._is_patient(waiting):
@@ -172,7 +168,7 @@ class Writer:
 
     async def _poison(self, waiting: _Waiting, error: Exception) -> None:
         log.error("callback.poisoned", exc_info=error)
-        await self._db.write(store_poisoned, waiting.received, f"{type(error).__name__} while it was applied")
+        await self._db.write(store_poisoned, waiting.callback, f"{type(error).__name__} while it was applied")
         if not waiting.answer.done():
             waiting.answer.set_result(Acknowledgement(Disposition.POISONED, usable=False))
 

@@ -1,4 +1,4 @@
-"""A group of callbacks: load their tasks, join what is new, save both with the log.
+"""Commit a group of callbacks: load their tasks, join what is new, save both with the inbound log.
 
 Everything is read first, decided in memory, and written at once, in parts that have no task in common: each is saved
 or left out by itself, so that a task that somebody else is at does not make its neighbours' work void. A repeat of an
@@ -15,18 +15,18 @@ from msgspec.structs import replace
 
 from app.callbacks import inbox
 from app.callbacks.inbox import Callback
-from app.database.database import Conflicted
+from app.database.database import StaleRead
 from app.rules.loaded import Loaded, Rules
 from app.rules.observation import Disposition, NamedBy, Observation, Source, to_us
 from app.rules.task import Task
-from app.rules.transition import Change, ChangeResult, Verdict
+from app.rules.transition import Change, ChangeResult, ObservationResult
 from app.tasks import store, writes
-from app.tasks.apply import Applied, UnitOfWork, load_parts, save_parts, step_all
+from app.tasks.apply import Effects, UnitOfWork, load_parts, save_parts, step_all
 from app.tasks.store import Receipt
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):
-    """What became of a callback. ``usable``: something of it was applied, or there was nothing to apply."""
+    """How a callback is answered. ``usable``: something of it was applied, or there was nothing to apply."""
 
     disposition: Disposition
     usable: bool
@@ -34,123 +34,136 @@ class Acknowledgement(msgspec.Struct, frozen=True):
 
 
 @dataclass(slots=True)
-class Committed:
+class GroupResult:
     """``answers`` matches the group; None for a callback that was left out: somebody else is at its task, or has
     changed it, or it takes a transaction and there was none."""
 
     answers: list[Acknowledgement | None] = field(default_factory=list)
-    applied: Applied = field(default_factory=Applied)
+    effects: Effects = field(default_factory=Effects)
 
 
 def commit(
     conn: sa.Connection, group: Sequence[Callback], rules: Rules, *, wait: bool = False, in_one_statement: bool = False
-) -> Committed:
-    """Store and apply a group of callbacks, in the caller's transaction; a callback whose task somebody else is at is
-    left out, or with ``wait`` waited for. ``in_one_statement``: without a transaction; those that need one are left
-    out too. Raises ``Conflicted``."""
+) -> GroupResult:
+    """Store and apply a group of callbacks, in the caller's transaction; a callback whose task another transaction
+    holds is left out, or with ``wait`` waited for. ``in_one_statement``: without a transaction; those that need one are
+    left out too. Raises ``StaleRead``."""
     unique = _collapse(group)
-    changes = [_change(one) for one in unique]
-    parts = load_parts(conn, changes, [one.digest for one in unique], wait=wait)
-    decided = [
-        _decide(conn, unit, [unique[place] for place in places], [changes[place] for place in places], rules)
-        for unit, places in parts
+    changes = [_change(callback) for callback in unique]
+    parts = load_parts(conn, changes, [callback.digest for callback in unique], wait=wait)
+    decisions = [
+        _decide(conn, unit, [unique[index] for index in indexes], [changes[index] for index in indexes], rules)
+        for unit, indexes in parts
     ]
     saved = save_parts(conn, [unit for unit, _ in parts], rules, in_one_statement=in_one_statement)
     if wait and not all(saved):
-        raise Conflicted
+        raise StaleRead
     answers: dict[bytes, Acknowledgement] = {}
-    applied = Applied()
-    for (ruled, done), is_saved in zip(decided, saved, strict=True):
+    effects = Effects()
+    for (part_answers, part_effects), is_saved in zip(decisions, saved, strict=True):
         if is_saved:
-            answers |= ruled
-            applied.add(done)
-    return Committed([answers.get(one.digest) for one in group], applied)
+            answers |= part_answers
+            effects.add(part_effects)
+    return GroupResult([answers.get(callback.digest) for callback in group], effects)
 
 
 def _decide(
     conn: sa.Connection, unit: UnitOfWork, group: Sequence[Callback], changes: Sequence[Change], rules: Rules
-) -> tuple[dict[bytes, Acknowledgement], Applied]:
-    """Join a part of a group in memory, and give it what the log is to have. Returns what becomes of each callback."""
+) -> tuple[dict[bytes, Acknowledgement], Effects]:
+    """Join a part of a group in memory, and add its rows of the inbound log. Returns what becomes of each callback."""
     loaded, receipts = unit.loaded, unit.receipts
     # Tasks that are no more (purged): nothing can be applied to them.
-    orphans = frozenset({one.task_id for one in group if one.task_id is not None} - loaded.tasks.keys())
-    unkept = _beyond_limit(loaded, group, receipts) | _beyond_allowance(conn, group, receipts, orphans)
-    answers = {one.digest: _known_answer(one, receipts.get(one.digest), orphans) for one in group}
-    fresh = [(one, change) for one, change in zip(group, changes, strict=True) if answers[one.digest] is None]
-    for one, _ in fresh:
-        if one.digest not in receipts:
-            for task in _charged(loaded, one):
-                task.stored_bodies += 1 + len(one.body) // inbox.BODY_UNIT
+    orphans = frozenset({callback.task_id for callback in group if callback.task_id is not None} - loaded.tasks.keys())
+    not_stored = _beyond_limit(loaded, group, receipts) | _beyond_allowance(conn, group, receipts, orphans)
+    answers = {callback.digest: _known_answer(callback, receipts.get(callback.digest), orphans) for callback in group}
+    to_apply = [
+        (callback, change) for callback, change in zip(group, changes, strict=True) if answers[callback.digest] is None
+    ]
+    for callback, _ in to_apply:
+        if callback.digest not in receipts:
+            for task in _charged(loaded, callback):
+                task.stored_bodies += 1 + len(callback.body) // inbox.BODY_UNIT
                 # Charged also where nothing of it is applied to the task.
                 loaded.dirty_tasks.add(task.id)
-    changes_to_apply = [
-        _as_repeat(one, change, receipts.get(one.digest), one.digest in unkept) for one, change in fresh
+    as_applied = [
+        _as_repeat(callback, change, receipts.get(callback.digest), callback.digest in not_stored)
+        for callback, change in to_apply
     ]
-    applied = step_all(unit, changes_to_apply, rules)
-    answers |= {one.digest: _answer_to(one, outcome) for (one, _), outcome in zip(fresh, applied.outcomes, strict=True)}
-    ruled = {digest: answer for digest, answer in answers.items() if answer is not None}
-    for one in group:
-        if one.digest in unkept:
+    effects = step_all(unit, as_applied, rules)
+    answers |= {
+        callback.digest: _answer_to(callback, result)
+        for (callback, _), result in zip(to_apply, effects.results, strict=True)
+    }
+    part_answers = {digest: answer for digest, answer in answers.items() if answer is not None}
+    for callback in group:
+        if callback.digest in not_stored:
             continue
-        receipt, answer = receipts.get(one.digest), ruled[one.digest]
+        receipt, answer = receipts.get(callback.digest), part_answers[callback.digest]
         if receipt is None:
-            unit.callbacks.append(inbox.row_of(one, answer.disposition, one.fault))
+            unit.callbacks.append(inbox.row_of(callback, answer.disposition, callback.fault))
         elif answer.repeated or answer.disposition in (Disposition.ORPHAN, receipt.disposition):
             # A repeat that changes nothing leaves what became of its first copy.
-            unit.callbacks.append(inbox.row_of(one, receipt.disposition))
+            unit.callbacks.append(inbox.row_of(callback, receipt.disposition))
         else:
-            unit.settled_callbacks.append(inbox.settled_row_of(one, answer.disposition))
-    return ruled, applied
+            unit.settled_callbacks.append(inbox.settled_row_of(callback, answer.disposition))
+    return part_answers, effects
 
 
-def store_poisoned(conn: sa.Connection, received: Callback, why: str) -> None:
+def store_poisoned(conn: sa.Connection, callback: Callback, why: str) -> None:
     """Keep a callback that could not be applied, in a transaction of its own, unless its token has had too many."""
-    known = store.load(conn, (), (), [received.digest]).receipts
-    if not known and not inbox.allowance(conn, received.task_id, received.family, received.received_at):
+    receipts = store.load(conn, (), (), [callback.digest]).receipts
+    if not receipts and not inbox.allowance(conn, callback.task_id, callback.family, callback.received_at):
         return
     # A repeat leaves what became of its first copy.
-    row = inbox.row_of(received, known[0].disposition) if known else inbox.row_of(received, Disposition.POISONED, why)
+    row = (
+        inbox.row_of(callback, receipts[0].disposition)
+        if receipts
+        else inbox.row_of(callback, Disposition.POISONED, why)
+    )
     store.save(conn, [store.Part({writes.CALLBACKS: [row]})])
 
 
 def _collapse(group: Sequence[Callback]) -> list[Callback]:
-    """One of each key: the same key twice in one statement fails the whole group."""
+    """Merge callbacks of one key: the same key twice in one statement fails the whole group."""
     unique: dict[bytes, Callback] = {}
-    for one in group:
-        first = unique.get(one.digest)
-        unique[one.digest] = one if first is None else replace(first, times=first.times + one.times)
+    for callback in group:
+        first = unique.get(callback.digest)
+        unique[callback.digest] = callback if first is None else replace(first, times=first.times + callback.times)
     return list(unique.values())
 
 
-def _change(one: Callback) -> Change:
-    """What a callback says, as if this were its first copy."""
-    named_by = NamedBy.UNBOUND_TOKEN if one.task_id is None else NamedBy.BOUND_TOKEN
-    observed_us = to_us(one.received_at)
+def _change(callback: Callback) -> Change:
+    """The change that a callback makes, as if this were its first copy."""
+    named_by = NamedBy.UNBOUND_TOKEN if callback.task_id is None else NamedBy.BOUND_TOKEN
+    observed_us = to_us(callback.received_at)
     observations = tuple(
-        Observation(one.family, reading, Source.CALLBACK, observed_us, named_by, fresh=one.fresh)
-        for reading in one.readings
+        Observation(callback.family, reading, Source.CALLBACK, observed_us, named_by, fresh=callback.fresh)
+        for reading in callback.readings
     )
-    detail = {"callback_id": str(one.id)} | ({"malformed": one.fault} if one.fault else {})
-    return Change(one.received_at, "callback", one.task_id, observations, detail=detail)
+    detail = {"callback_id": str(callback.id)} | ({"malformed": callback.fault} if callback.fault else {})
+    return Change(callback.received_at, "callback", callback.task_id, observations, detail=detail)
 
 
-def _as_repeat(one: Callback, change: Change, receipt: Receipt | None, unkept: bool) -> Change:
-    """The change of a callback that was perhaps told before, or is beyond what is kept: quiet, and as of the time
-    of its first copy."""
-    if receipt is None and not unkept:
+def _as_repeat(callback: Callback, change: Change, receipt: Receipt | None, not_stored: bool) -> Change:
+    """The change of a callback that may be a repeat, or whose body is not stored: no entry in the timeline, and as of
+    the time of its first copy."""
+    if receipt is None and not not_stored:
         return change
-    observed_us = to_us(receipt.received_at if receipt else one.received_at)
-    fresh = one.fresh and receipt is None
-    observations = tuple(replace(seen, observed_us=observed_us, fresh=fresh) for seen in change.observations)
+    observed_us = to_us(receipt.received_at if receipt else callback.received_at)
+    fresh = callback.fresh and receipt is None
+    observations = tuple(
+        replace(observation, observed_us=observed_us, fresh=fresh) for observation in change.observations
+    )
     return replace(change, entry=None, observations=observations)
 
 
 def _beyond_limit(loaded: Loaded, group: Iterable[Callback], receipts: Container[bytes]) -> set[bytes]:
-    """Callbacks of tasks that have had too many different ones: applied, counted, but not kept."""
+    """Callbacks of tasks that have had too many different ones: applied and counted, but not stored."""
     return {
-        one.digest
-        for one in group
-        if one.digest not in receipts and any(task.stored_bodies >= inbox.MOST_BODIES for task in _charged(loaded, one))
+        callback.digest
+        for callback in group
+        if callback.digest not in receipts
+        and any(task.stored_bodies >= inbox.MOST_BODIES for task in _charged(loaded, callback))
     }
 
 
@@ -159,45 +172,46 @@ def _beyond_allowance(
 ) -> set[bytes]:
     """The same for callbacks that no task can be charged with: of a purged task, or of an unbound token and naming no
     item. Their rows in the log are counted instead, for each token: its owner may leak it like any other."""
-    new: dict[tuple[UUID | None, str], list[Callback]] = {}
-    for one in group:
-        nameless = one.task_id is None and not one.readings
-        if one.digest not in receipts and (nameless or one.task_id in orphans):
-            new.setdefault((one.task_id, one.family), []).append(one)
+    by_token: dict[tuple[UUID | None, str], list[Callback]] = {}
+    for callback in group:
+        nameless = callback.task_id is None and not callback.readings
+        if callback.digest not in receipts and (nameless or callback.task_id in orphans):
+            by_token.setdefault((callback.task_id, callback.family), []).append(callback)
     beyond: set[bytes] = set()
-    for (task_id, family), received in new.items():
-        left = inbox.allowance(conn, task_id, family, received[0].received_at)
-        beyond.update(one.digest for one in received[left:])
+    for (task_id, family), callbacks in by_token.items():
+        allowed = inbox.allowance(conn, task_id, family, callbacks[0].received_at)
+        beyond.update(callback.digest for callback in callbacks[allowed:])
     return beyond
 
 
-def _charged(loaded: Loaded, one: Callback) -> list[Task]:
-    """The tasks on whose account a body is kept: that of its token, or those that hold what an unbound one names."""
-    if one.task_id is not None:
-        return [loaded.tasks[one.task_id]] if one.task_id in loaded.tasks else []
-    held = (loaded.items.get((one.family, reading.item_id)) for reading in one.readings)
-    return [loaded.tasks[task_id] for task_id in sorted({item.task_id for item in held if item is not None})]
+def _charged(loaded: Loaded, callback: Callback) -> list[Task]:
+    """The tasks that a stored body is charged to: that of its token, or those that own the items that an unbound one
+    names."""
+    if callback.task_id is not None:
+        return [loaded.tasks[callback.task_id]] if callback.task_id in loaded.tasks else []
+    owned_items = (loaded.items.get((callback.family, reading.item_id)) for reading in callback.readings)
+    return [loaded.tasks[task_id] for task_id in sorted({item.task_id for item in owned_items if item is not None})]
 
 
-def _known_answer(one: Callback, receipt: Receipt | None, orphans: frozenset[UUID]) -> Acknowledgement | None:
+def _known_answer(callback: Callback, receipt: Receipt | None, orphans: frozenset[UUID]) -> Acknowledgement | None:
     """The answer that needs no join: an orphan's, or that of the first copy. None: to be applied."""
-    if one.task_id in orphans:
+    if callback.task_id in orphans:
         return Acknowledgement(Disposition.ORPHAN, usable=True)
     if receipt is None or receipt.disposition is Disposition.MISMATCHED:
         return None
-    if receipt.disposition is Disposition.MALFORMED and one.fault is None:
+    if receipt.disposition is Disposition.MALFORMED and callback.fault is None:
         return None  # an earlier release could not read it
     usable = receipt.disposition in (Disposition.APPLIED, Disposition.ORPHAN)
     return Acknowledgement(receipt.disposition, usable, repeated=True)
 
 
-def _answer_to(one: Callback, outcome: ChangeResult | None) -> Acknowledgement:
-    if outcome is None:
+def _answer_to(callback: Callback, result: ChangeResult | None) -> Acknowledgement:
+    if result is None:
         raise AssertionError("a ready callback's tasks are all loaded")
-    if one.fault is not None:
+    if callback.fault is not None:
         return Acknowledgement(Disposition.MALFORMED, usable=False)
-    usable = not outcome.verdicts or Verdict.APPLIED in outcome.verdicts
-    mismatched = Verdict.MISMATCHED in outcome.verdicts
-    if one.task_id is None and not outcome.verdicts:
+    usable = not result.observation_results or ObservationResult.APPLIED in result.observation_results
+    mismatched = ObservationResult.MISMATCHED in result.observation_results
+    if callback.task_id is None and not result.observation_results:
         return Acknowledgement(Disposition.ORPHAN, usable)
     return Acknowledgement(Disposition.MISMATCHED if mismatched else Disposition.APPLIED, usable)

@@ -13,12 +13,12 @@ from typing import Any, Final, cast
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from app.callbacks.admission import FULL, Address, Ingest
+from app.callbacks.admission import FULL, CallbackIntake
 from app.errors import GatewayError, PayloadTooLarge, Unavailable
 from app.runtime import metrics
 from app.runtime.deadlines import Deadlines
 from app.tempolor.kinds import FAMILIES
-from app.tempolor.tokens import SELF_CHECK
+from app.tempolor.tokens import SELF_CHECK, Token
 from app.web.decoding import unpacked
 from app.web.failure_meter import FailureMeter
 from app.web.problems import Problem, of_error
@@ -39,7 +39,7 @@ class _Gone(Exception):
 
 
 class _Reader:
-    """A request whose body is being read."""
+    """The task that reads a request's body, to be cancelled where it is late."""
 
     __slots__ = ("is_late", "task")
 
@@ -57,24 +57,24 @@ class CallbackEndpoint:
 
     def __init__(
         self,
-        ingest: Ingest,
+        intake: CallbackIntake,
         meter: FailureMeter,
         most_bytes: int,
         allowed: Sequence[str],
         *,
         read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
-        self._ingest = ingest
+        self._intake = intake
         self._meter = meter
         self._most_bytes = most_bytes
         self._readers: Deadlines[_Reader] = Deadlines(read_timeout_s, _Reader.give_up)
-        self._allowed = [ipaddress.ip_network(one, strict=False) for one in allowed]
+        self._allowed = [ipaddress.ip_network(network, strict=False) for network in allowed]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        family, _, token = scope["path"].removeprefix(PREFIX).partition("/")
+        family, _, text = scope["path"].removeprefix(PREFIX).partition("/")
         try:
-            response, disposition = await self._answer(scope, receive, family, token)
+            response, disposition = await self._answer(scope, receive, family, text)
         except _Gone:
             return
         label = family if family in FAMILIES else "other"
@@ -84,14 +84,14 @@ class CallbackEndpoint:
             metrics.acknowledge_seconds.observe(time.perf_counter() - started)
         await response(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive, family: str, token: str) -> tuple[Response, str]:
+    async def _answer(self, scope: Scope, receive: Receive, family: str, text: str) -> tuple[Response, str]:
         if scope["method"] != "POST":
             return Problem(405, "method_not_allowed", "Callbacks are posted.", {"Allow": "POST"}), "method"
         client = scope.get("client")
         address = client[0] if client else None
-        to = self._ingest.open(family, token)
-        if to is None:
-            if self._ingest.is_self_check(token):
+        token = self._intake.open(family, text)
+        if token is None:
+            if self._intake.is_self_check(text):
                 # Refused as any other, and known again; it is no guess, and is not counted as one.
                 return Problem(403, SELF_CHECK, "This gateway refuses its own check."), SELF_CHECK
             try:
@@ -101,10 +101,10 @@ class CallbackEndpoint:
             return Problem(403, "forbidden", "The token is not valid."), "forbidden"
         if self._allowed and not self._is_allowed(address):
             return Problem(403, "forbidden", "Callbacks from this address are not allowed."), "forbidden"
-        return await self._take(scope, receive, to, address)
+        return await self._take(scope, receive, token, address)
 
-    async def _take(self, scope: Scope, receive: Receive, to: Address, address: str | None) -> tuple[Response, str]:
-        admission = self._ingest.admission
+    async def _take(self, scope: Scope, receive: Receive, token: Token, address: str | None) -> tuple[Response, str]:
+        admission = self._intake.admission
         try:
             admission.enter()
         except Unavailable:
@@ -117,8 +117,7 @@ class CallbackEndpoint:
             await self._read_in_time(receive, body)
             if encoding:
                 self._unpack(body, encoding)
-            self._ingest.note_drift(to, scope["headers"], address)
-            answer = await self._ingest.receive(to, bytes(body), address)
+            answer = await self._intake.receive(token, bytes(body), address, scope["headers"])
         except PayloadTooLarge as error:
             return of_error(error), "too_large"
         except TimeoutError:
@@ -132,9 +131,10 @@ class CallbackEndpoint:
         )
 
     def _unpack(self, body: bytearray, encoding: str) -> None:
-        """What is stored and applied is what the sender packed. Raises ``PayloadTooLarge``, ``Unavailable``."""
+        """Decompress the body in place: what is stored and applied is what the sender packed. Raises
+        ``PayloadTooLarge``, ``Unavailable``."""
         plain = unpacked(bytes(body), encoding, self._most_bytes)
-        self._ingest.admission.hold(len(plain) - len(body))
+        self._intake.admission.hold(len(plain) - len(body))
         body[:] = plain
 
     async def _read_in_time(self, receive: Receive, body: bytearray) -> None:
@@ -163,7 +163,7 @@ class CallbackEndpoint:
             chunk = message.get("body", b"")
             if len(body) + len(chunk) > self._most_bytes:
                 raise self._too_large()
-            self._ingest.admission.hold(len(chunk))
+            self._intake.admission.hold(len(chunk))
             body += chunk
             more = message.get("more_body", False)
 
@@ -172,15 +172,15 @@ class CallbackEndpoint:
 
     def _is_allowed(self, address: str | None) -> bool:
         try:
-            found = ipaddress.ip_address(address or "")
+            parsed = ipaddress.ip_address(address or "")
         except ValueError:
             return False
-        mapped = getattr(found, "ipv4_mapped", None)
-        return any((mapped or found) in network for network in self._allowed)
+        mapped = getattr(parsed, "ipv4_mapped", None)
+        return any((mapped or parsed) in network for network in self._allowed)
 
 
 def _about_body(scope: Scope) -> tuple[int, str]:
-    """Its announced length, 0 if there is none, and its encoding."""
+    """Read the announced length of the body, 0 if there is none, and its encoding."""
     length, encoding = 0, ""
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit():

@@ -1,17 +1,16 @@
-"""The inbound log: every callback with a valid token, as it came, once per (task, body) with a count."""
+"""A callback on its way into the inbound log: its key, its row, and how many bodies may be stored of a task."""
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
 
-from app.database.tables import UNAPPLIED, UNCLAIMED, callbacks
-from app.rules.filters import first_id_of
+from app.database.tables import UNCLAIMED, callbacks
 from app.rules.observation import Disposition, Reading
+from app.runtime.clock import first_id_of
 from app.tasks.writes import Row
 
 MOST_BODIES: Final = 200
@@ -20,10 +19,6 @@ of a purged task, and in a day of an unbound token's callbacks that name no item
 BODY_UNIT: Final = 32 * 1024
 """A body counts once more for each so many bytes of it: an ordinary one has 2 to 8 KB."""
 _DAY: Final = timedelta(days=1)
-MOST_LOOKED_AT: Final = 10_000
-_TOO_OLD: Final = (
-    sa.select(callbacks.c.id).order_by(callbacks.c.id.desc()).offset(MOST_LOOKED_AT).limit(1).scalar_subquery()
-)
 
 
 class Callback(msgspec.Struct, frozen=True):
@@ -44,110 +39,43 @@ class Callback(msgspec.Struct, frozen=True):
     fresh: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """A row of the log, for reading."""
-
-    id: UUID
-    task_id: UUID | None
-    family: str
-    disposition: str
-    body: bytes
-    received_at: datetime
-    last_received_at: datetime
-    times: int
-    address: str | None
-    detail: str | None
-
-
 def digest_of(task_id: UUID | None, family: str, body: bytes) -> bytes:
-    """One key that is never null, so that it can be unique also for callbacks that are bound to nobody."""
+    """The key of a callback in the log: never null, so that it can be unique also for those that are bound to
+    nobody."""
     bound = task_id.hex if task_id else ""
-    found = hashlib.sha256(f"{bound}\x00{family}\x00".encode())
-    found.update(body)
-    return found.digest()
+    digest = hashlib.sha256(f"{bound}\x00{family}\x00".encode())
+    digest.update(body)
+    return digest.digest()
 
 
-def row_of(one: Callback, disposition: Disposition, detail: str | None = None) -> Row:
+def row_of(callback: Callback, disposition: Disposition, detail: str | None = None) -> Row:
     """The row of a callback, as ``writes`` has it. ``detail``: why it could not be applied."""
     return (
-        one.id,
-        one.digest,
-        one.task_id,
-        one.family,
+        callback.id,
+        callback.digest,
+        callback.task_id,
+        callback.family,
         disposition.value,
-        one.body,
-        one.received_at,
-        one.received_at,
-        one.times,
-        one.address,
+        callback.body,
+        callback.received_at,
+        callback.received_at,
+        callback.times,
+        callback.address,
         detail,
     )
 
 
-def settled_row_of(one: Callback, disposition: Disposition) -> Row:
-    """The row of a repeat of which something else became than of its first copy, as ``writes`` has it."""
-    return (one.digest, one.received_at, disposition.value, None, one.times)
+def settled_row_of(callback: Callback, disposition: Disposition) -> Row:
+    """The row that updates a first copy, where a repeat of it came to another disposition, as ``writes`` has it."""
+    return (callback.digest, callback.received_at, disposition.value, None, callback.times)
 
 
 def allowance(conn: sa.Connection, task_id: UUID | None, family: str, at: datetime) -> int:
-    """How many more bodies are to be stored for a task that is no more, or, without a task, for the unbound token of a
-    family on the day before ``at``."""
+    """Count how many more bodies may be stored for a task that is no more, or, without a task, for the unbound token of
+    a family on the day before ``at``."""
     if task_id is not None:
         charged: sa.ColumnElement[bool] = callbacks.c.task_id == task_id
     else:
         charged = sa.and_(callbacks.c.family == family, callbacks.c.id >= first_id_of(at - _DAY), UNCLAIMED)
-    some = sa.select(sa.literal(1)).where(charged).limit(MOST_BODIES).subquery()
-    return MOST_BODIES - (conn.scalar(sa.select(sa.func.count()).select_from(some)) or 0)
-
-
-def find(conn: sa.Connection, callback_id: UUID) -> Logged | None:
-    row = conn.execute(sa.select(callbacks).where(callbacks.c.id == callback_id)).one_or_none()
-    return _logged(row) if row else None
-
-
-def settle(conn: sa.Connection, callback_id: UUID, disposition: str, detail: str | None) -> None:
-    """Note what has become of a callback now, and why."""
-    this = callbacks.update().where(callbacks.c.id == callback_id)
-    conn.execute(this.values(disposition=disposition, detail=detail))
-
-
-def list_page(
-    conn: sa.Connection,
-    *,
-    task_id: UUID | None,
-    disposition: str | None,
-    limit: int,
-    family: str | None = None,
-    before_id: UUID | None = None,
-    repeated: bool = False,
-) -> list[Logged]:
-    """The newest callbacks that match, at most ``limit``. ``repeated``: those that came more than once, which no index
-    finds, so that no more than the newest ``MOST_LOOKED_AT`` are looked at."""
-    statement = sa.select(callbacks).order_by(callbacks.c.id.desc()).limit(limit)
-    filters = ((callbacks.c.task_id, task_id), (callbacks.c.disposition, disposition), (callbacks.c.family, family))
-    for column, value in filters:
-        if value is not None:
-            statement = statement.where(column == value)
-    if disposition not in (None, Disposition.APPLIED.value):
-        statement = statement.where(UNAPPLIED)
-    if repeated:
-        statement = statement.where(callbacks.c.times > 1, sa.or_(_TOO_OLD.is_(None), callbacks.c.id > _TOO_OLD))
-    if before_id is not None:
-        statement = statement.where(callbacks.c.id < before_id)
-    return [_logged(row) for row in conn.execute(statement)]
-
-
-def _logged(row: Any) -> Logged:
-    return Logged(
-        row.id,
-        row.task_id,
-        row.family,
-        row.disposition,
-        row.body,
-        row.received_at,
-        row.last_received_at,
-        row.times,
-        row.address,
-        row.detail,
-    )
+    bounded = sa.select(sa.literal(1)).where(charged).limit(MOST_BODIES).subquery()
+    return MOST_BODIES - (conn.scalar(sa.select(sa.func.count()).select_from(bounded)) or 0)

@@ -1,4 +1,4 @@
-"""Replaying: a stored callback is read anew and joined, as of the time at which its first copy was received.
+"""Replay a stored callback: it is read anew and joined, as of the time at which its first copy was received.
 
 The way is that of any callback, the same reading and the same one door; only that nothing is counted again, nothing
 is learned of the vendor's timing, and nobody is notified unless that is asked for.
@@ -12,17 +12,16 @@ import sqlalchemy as sa
 import structlog
 
 from app.audit import audit
-from app.audit.audit import Act, Action, By, act
-from app.callbacks import inbox
-from app.callbacks.inbox import Logged
-from app.callbacks.log import callback_document
+from app.audit.audit import Action, Actor, AuditEntry, new_entry
+from app.callbacks import inbound_log
+from app.callbacks.inbound_log import StoredCallback, callback_document
 from app.context import Context
 from app.documents.document import Document
 from app.errors import Conflict, GatewayError, NotFound
 from app.rules.loaded import Loaded
 from app.rules.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
-from app.rules.transition import Change, ChangeResult, Verdict
-from app.tasks.apply import Applied, load_locked, save_locked, step_all
+from app.rules.transition import Change, ChangeResult, ObservationResult
+from app.tasks.apply import Effects, load_locked, save_locked, step_all
 from app.tempolor import decoding, wire
 from app.tempolor.kinds import FAMILIES
 
@@ -30,77 +29,79 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
-    """``logged``: the row as it is now. ``changed``: the tasks that changed visibly."""
+class ReplayResult:
+    """``stored``: the row as it is now. ``changed``: the tasks that changed visibly."""
 
-    logged: Logged
-    applied: Applied
+    stored: StoredCallback
+    effects: Effects
     changed: tuple[UUID, ...] = ()
 
 
-async def replay(context: Context, by: By, callback_id: UUID, *, notify: bool) -> Document:
+async def replay(context: Context, actor: Actor, callback_id: UUID, *, notify: bool) -> Document:
     """Read a callback of the log anew and apply it; durable when this returns. Its row as it is now, with ``changed``:
     the tasks that changed visibly. Raises ``NotFound``; ``Conflict`` where it cannot be applied this time either, and
     its row stays as it is; ``Unavailable``."""
-    recorded = act(context.clock, by, Action.REPLAY_CALLBACK, str(callback_id), notify=notify)
+    audit_entry = new_entry(context.clock, actor, Action.REPLAY_CALLBACK, str(callback_id), notify=notify)
     try:
-        done = await context.db.write(_replay, context, callback_id, recorded, notify)
+        result = await context.db.write(_replay, context, callback_id, audit_entry, notify)
     except GatewayError:
         raise
     except Exception as error:
         log.error("replay.failed", callback_id=str(callback_id), exc_info=error)
         raise Conflict(f"the callback could not be applied: {type(error).__name__}") from error
-    context.committed(done.applied)
-    return {**callback_document(done.logged), "changed": [str(task_id) for task_id in done.changed]}
+    context.committed(result.effects)
+    return {**callback_document(result.stored), "changed": [str(task_id) for task_id in result.changed]}
 
 
-def _observations(logged: Logged, readings: Sequence[Reading]) -> tuple[Observation, ...]:
-    """What a stored callback says, as of the time of its first copy."""
-    named_by = NamedBy.UNBOUND_TOKEN if logged.task_id is None else NamedBy.BOUND_TOKEN
-    observed_us = to_us(logged.received_at)
+def _observations(stored: StoredCallback, readings: Sequence[Reading]) -> tuple[Observation, ...]:
+    """The observations of a stored callback, as of the time of its first copy."""
+    named_by = NamedBy.UNBOUND_TOKEN if stored.task_id is None else NamedBy.BOUND_TOKEN
+    observed_us = to_us(stored.received_at)
     return tuple(
-        Observation(logged.family, reading, Source.CALLBACK, observed_us, named_by, fresh=False) for reading in readings
+        Observation(stored.family, reading, Source.CALLBACK, observed_us, named_by, fresh=False) for reading in readings
     )
 
 
-def _hush(loaded: Loaded, applied: Applied) -> None:
-    """Have nobody notified of what was done."""
+def _hush(loaded: Loaded, effects: Effects) -> None:
+    """Drop the notifications of what was done."""
     loaded.milestones.clear()
-    applied.notifies = False
+    effects.notifies = False
 
 
-def _replay(conn: sa.Connection, context: Context, callback_id: UUID, recorded: Act, notify: bool) -> Replayed:
-    logged = inbox.find(conn, callback_id)
-    if logged is None:
+def _replay(
+    conn: sa.Connection, context: Context, callback_id: UUID, audit_entry: AuditEntry, notify: bool
+) -> ReplayResult:
+    stored = inbound_log.find(conn, callback_id)
+    if stored is None:
         raise NotFound("there is no such callback")
-    audit.record(conn, recorded)
+    audit.append(conn, audit_entry)
     try:
-        readings = wire.read_callback(context.redactor.body(logged.body), FAMILIES[logged.family]).readings
+        readings = wire.read_callback(context.redactor.body(stored.body), FAMILIES[stored.family]).readings
     except decoding.Malformed as error:
-        return _noted(conn, logged, Disposition.MALFORMED, str(error))
-    observations = _observations(logged, readings)
-    change = Change(recorded.at, "replayed", logged.task_id, observations, detail={"callback_id": str(logged.id)})
+        return _noted(conn, stored, Disposition.MALFORMED, str(error))
+    observations = _observations(stored, readings)
+    change = Change(audit_entry.at, "replayed", stored.task_id, observations, detail={"callback_id": str(stored.id)})
     unit = load_locked(conn, [change])
     if not unit.holds(change):
-        return _noted(conn, logged, Disposition.ORPHAN, None)
+        return _noted(conn, stored, Disposition.ORPHAN, None)
     before = {task_id: task.version for task_id, task in unit.loaded.tasks.items()}
-    applied = step_all(unit, [change], context.rules)
+    effects = step_all(unit, [change], context.rules)
     if not notify:
-        _hush(unit.loaded, applied)
-    [outcome] = applied.outcomes
-    disposition = _disposition(outcome)
-    inbox.settle(conn, logged.id, disposition.value, None)
+        _hush(unit.loaded, effects)
+    [change_result] = effects.results
+    disposition = _disposition(change_result)
+    inbound_log.settle(conn, stored.id, disposition.value, None)
     save_locked(conn, unit, context.rules)
-    changed = [task_id for task_id in applied.changed if unit.loaded.tasks[task_id].version > before.get(task_id, 0)]
-    return Replayed(replace(logged, disposition=disposition.value, detail=None), applied, tuple(sorted(changed)))
+    changed = [task_id for task_id in effects.changed if unit.loaded.tasks[task_id].version > before.get(task_id, 0)]
+    return ReplayResult(replace(stored, disposition=disposition.value, detail=None), effects, tuple(sorted(changed)))
 
 
-def _noted(conn: sa.Connection, logged: Logged, disposition: Disposition, detail: str | None) -> Replayed:
-    """Note what became of a callback that applies to nothing."""
-    inbox.settle(conn, logged.id, disposition.value, detail)
-    return Replayed(replace(logged, disposition=disposition.value, detail=detail), Applied())
+def _noted(conn: sa.Connection, stored: StoredCallback, disposition: Disposition, detail: str | None) -> ReplayResult:
+    """Update the disposition of a callback that applies to nothing."""
+    inbound_log.settle(conn, stored.id, disposition.value, detail)
+    return ReplayResult(replace(stored, disposition=disposition.value, detail=detail), Effects())
 
 
-def _disposition(outcome: ChangeResult | None) -> Disposition:
-    mismatched = outcome is not None and Verdict.MISMATCHED in outcome.verdicts
+def _disposition(change_result: ChangeResult | None) -> Disposition:
+    mismatched = change_result is not None and ObservationResult.MISMATCHED in change_result.observation_results
     return Disposition.MISMATCHED if mismatched else Disposition.APPLIED

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from app.callbacks import log, replay
-from app.clients.auth import TheAdmin, TheContext, by
+from app.callbacks import inbound_log, replay
+from app.clients.auth import TheAdmin, TheContext, actor_of
 from app.documents.schemas import CallbackPage, CallbackWithBody, LoggedCallback
 from app.rules.observation import Disposition
 from app.web import cursors
@@ -35,20 +35,20 @@ async def list_callbacks(
 ) -> Response:
     """Callbacks, newest first, without their bodies."""
     filters = ("callbacks", task_id, disposition)
-    found = await log.page(
+    page = await inbound_log.page(
         context.db,
         task_id=task_id,
         disposition=disposition.value if disposition is not None else None,
         before_id=cursors.read(cursor, filters),
         limit=limit + 1,
     )
-    return json_answer(cursors.page(found, limit, filters))
+    return json_answer(cursors.page(page, limit, filters))
 
 
 @router.get("/{callback_id}", response_model=CallbackWithBody, summary="Read a received callback")
 async def get_callback(callback_id: str, _admin: TheAdmin, context: TheContext) -> Response:
     """One callback with its raw body."""
-    return json_answer(await log.read(context, uuid_of(callback_id)))
+    return json_answer(await inbound_log.read(context, uuid_of(callback_id)))
 
 
 @router.post(
@@ -60,4 +60,4 @@ async def get_callback(callback_id: str, _admin: TheAdmin, context: TheContext) 
 async def replay_callback(callback_id: str, admin: TheAdmin, context: TheContext, notify: Notify = False) -> Response:
     """Read the stored body anew and join it as of the time when it was first received. One that was malformed or
     poisoned and can be read now becomes applied. 409 if it cannot be applied this time either."""
-    return json_answer(await replay.replay(context, by(admin), uuid_of(callback_id), notify=notify))
+    return json_answer(await replay.replay(context, actor_of(admin), uuid_of(callback_id), notify=notify))

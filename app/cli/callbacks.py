@@ -50,13 +50,13 @@ def list_callbacks(
     as_json: AsJson = False,
 ) -> None:
     """List received callbacks, newest first."""
-    from app.callbacks import log
+    from app.callbacks import inbound_log
     from app.web import cursors
 
     filters = ("callbacks", disposition, family, task)
     before_id = cursors.read(cursor, filters)
     callbacks = with_database(
-        lambda db: log.page(
+        lambda db: inbound_log.page(
             db,
             task_id=task,
             disposition=disposition.value if disposition else None,

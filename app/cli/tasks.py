@@ -52,10 +52,10 @@ def list_tasks(
     from dataclasses import replace
 
     from app.documents import read
-    from app.rules.filters import Filters
+    from app.tasks.task_rows import TaskFilters
     from app.web import cursors
 
-    filters = Filters(
+    filters = TaskFilters(
         client_name=client,
         statuses=tuple(sorted(one.value for one in status or ())),
         kind=kind,

@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from structlog.contextvars import get_contextvars
 
-from app.audit.audit import By
+from app.audit.audit import Actor
 from app.clients import clients, tickets
 from app.clients.keys import KeyUses
 from app.context import Context
@@ -17,9 +17,9 @@ from app.web.failure_meter import FailureMeter
 from app.web.services import service
 
 
-def by(client: Client) -> By:
+def actor_of(client: Client) -> Actor:
     """The client as an actor of the audit log, with the request's id as in the log and the answer."""
-    return By(client.name, get_contextvars().get("request_id"))
+    return Actor(client.name, get_contextvars().get("request_id"))
 
 
 TheContext = Annotated[Context, service("context")]

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 import structlog
 
 from app.audit import audit
-from app.audit.audit import COMMAND_LINE, Act, Action, By, act
+from app.audit.audit import COMMAND_LINE, Action, Actor, AuditEntry, new_entry
 from app.clients import client_rows
 from app.clients.keys import BOOTSTRAP, new_api_key
 from app.database.database import Database
@@ -18,7 +18,7 @@ from app.notifications import outbox
 from app.rules.client import EXTERNAL, Client
 from app.runtime.clock import Clock
 from app.runtime.signing import new_webhook_secret
-from app.tasks.notices import client_of
+from app.tasks.notification_rows import client_of
 
 NAME_RESERVED: Final = timedelta(days=30)
 """How long a name is not given again after its client was revoked."""
@@ -50,14 +50,14 @@ def check_name(name: str) -> None:
         raise InvalidRequest(f"the name {name!r} is reserved")
 
 
-async def create(db: Database, clock: Clock, by: By, name: str, *, is_admin: bool) -> NewClient:
+async def create(db: Database, clock: Clock, actor: Actor, name: str, *, is_admin: bool) -> NewClient:
     """Create a client. Raises ``InvalidRequest``, ``Conflict`` if the name is taken."""
     check_name(name)
     api_key = new_api_key()
     webhook_secret = new_webhook_secret()
     now = clock.now()
-    audited = act(clock, by, Action.CREATE_CLIENT, name, admin=is_admin)
-    if not await db.write(_create, name, api_key, webhook_secret, is_admin, now, audited):
+    audit_entry = new_entry(clock, actor, Action.CREATE_CLIENT, name, admin=is_admin)
+    if not await db.write(_create, name, api_key, webhook_secret, is_admin, now, audit_entry):
         raise Conflict(f"the name {name!r} is taken, or was until less than {NAME_RESERVED.days} days ago")
     return NewClient(Client(name, is_admin, now, None), api_key, webhook_secret)
 
@@ -88,11 +88,11 @@ async def find_active(db: Database, name: str) -> Client:
     return client
 
 
-async def revoke(db: Database, clock: Clock, by: By, name: str) -> None:
+async def revoke(db: Database, clock: Clock, actor: Actor, name: str) -> None:
     """Revoke a client: its key ends at once, its tasks run to their end, and its pending notifications become dead,
     ``BATCH`` in a transaction. Raises ``NotFound``. Where that is cut short, the rest becomes dead at its next attempt:
     nothing is posted for a client that was revoked."""
-    if not await db.write(_revoke, name, clock.now(), act(clock, by, Action.REVOKE_CLIENT, name)):
+    if not await db.write(_revoke, name, clock.now(), new_entry(clock, actor, Action.REVOKE_CLIENT, name)):
         raise NotFound("there is no such client")
     try:
         await _end_pending(db, clock, name)
@@ -100,12 +100,12 @@ async def revoke(db: Database, clock: Clock, by: By, name: str) -> None:
         log.warning("client.pending_left", client=name, reason=error.detail)
 
 
-async def rotate_webhook_secret(db: Database, clock: Clock, by: By, name: str) -> str:
+async def rotate_webhook_secret(db: Database, clock: Clock, actor: Actor, name: str) -> str:
     """Give a client a new webhook secret, shown this once; the old one signs beside it for ``ROTATION``. Raises
     ``NotFound``."""
     secret = new_webhook_secret()
-    audited = act(clock, by, Action.ROTATE_WEBHOOK, name)
-    if not await db.write(_rotate_webhook_secret, name, secret, clock.now(), audited):
+    audit_entry = new_entry(clock, actor, Action.ROTATE_WEBHOOK, name)
+    if not await db.write(_rotate_webhook_secret, name, secret, clock.now(), audit_entry):
         raise NotFound("there is no such client")
     return secret
 
@@ -141,25 +141,31 @@ async def _end_pending(db: Database, clock: Clock, name: str) -> None:
             return
 
 
-def _revoke(conn: sa.Connection, name: str, now: datetime, audited: Act) -> bool:
+def _revoke(conn: sa.Connection, name: str, now: datetime, audit_entry: AuditEntry) -> bool:
     if not client_rows.revoke(conn, name, now):
         return False
-    audit.record(conn, audited)
+    audit.append(conn, audit_entry)
     return True
 
 
-def _rotate_webhook_secret(conn: sa.Connection, name: str, secret: str, now: datetime, audited: Act) -> bool:
+def _rotate_webhook_secret(conn: sa.Connection, name: str, secret: str, now: datetime, audit_entry: AuditEntry) -> bool:
     if not client_rows.rotate_webhook_secret(conn, name, secret, now):
         return False
-    audit.record(conn, audited)
+    audit.append(conn, audit_entry)
     return True
 
 
 def _create(
-    conn: sa.Connection, name: str, api_key: str, webhook_secret: str, is_admin: bool, now: datetime, audited: Act
+    conn: sa.Connection,
+    name: str,
+    api_key: str,
+    webhook_secret: str,
+    is_admin: bool,
+    now: datetime,
+    audit_entry: AuditEntry,
 ) -> bool:
     client_rows.drop_expired_name(conn, name, now - NAME_RESERVED)
     if not client_rows.add(conn, name, api_key, webhook_secret, is_admin=is_admin, now=now):
         return False
-    audit.record(conn, audited)
+    audit.append(conn, audit_entry)
     return True

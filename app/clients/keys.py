@@ -9,7 +9,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from app.audit import audit
-from app.audit.audit import Act, Action, By, act
+from app.audit.audit import Action, Actor, AuditEntry, new_entry
 from app.clients import key_store
 from app.database.database import Database
 from app.errors import Conflict, InvalidRequest, NotFound
@@ -39,7 +39,7 @@ def new_api_key() -> str:
     return f"tpg_{secrets.token_urlsafe(32)}"
 
 
-async def rotate(db: Database, clock: Clock, by: By, name: str, overlap_s: float = OVERLAP_S) -> NewKey:
+async def rotate(db: Database, clock: Clock, actor: Actor, name: str, overlap_s: float = OVERLAP_S) -> NewKey:
     """Give a client a new key, shown this once; the previous one stays valid for ``overlap_s`` seconds, 0: not at all.
     A client has two keys at most: one from an earlier rotation ends now. Raises ``InvalidRequest``, ``NotFound``, and
     ``Conflict`` for the admin whose key is in the settings."""
@@ -49,15 +49,15 @@ async def rotate(db: Database, clock: Clock, by: By, name: str, overlap_s: float
         raise Conflict("the key of 'bootstrap' is set by GATEWAY_BOOTSTRAP_ADMIN_KEY")
     api_key = new_api_key()
     until = clock.now() + timedelta(seconds=overlap_s) if overlap_s else None
-    audited = act(clock, by, Action.ROTATE_KEY, name, overlap_s=overlap_s)
-    if not await db.write(_rotate, name, api_key, until, audited):
+    audit_entry = new_entry(clock, actor, Action.ROTATE_KEY, name, overlap_s=overlap_s)
+    if not await db.write(_rotate, name, api_key, until, audit_entry):
         raise NotFound("there is no such client")
     return NewKey(name, api_key, until)
 
 
-async def drop_previous(db: Database, clock: Clock, by: By, name: str) -> None:
+async def drop_previous(db: Database, clock: Clock, actor: Actor, name: str) -> None:
     """End the previous key at once, if it is still valid. Raises ``NotFound``."""
-    if not await db.write(_drop_previous, name, act(clock, by, Action.DROP_KEY, name)):
+    if not await db.write(_drop_previous, name, new_entry(clock, actor, Action.DROP_KEY, name)):
         raise NotFound("there is no such client")
 
 
@@ -90,15 +90,15 @@ class KeyUses:
             raise
 
 
-def _rotate(conn: sa.Connection, name: str, api_key: str, until: datetime | None, audited: Act) -> bool:
+def _rotate(conn: sa.Connection, name: str, api_key: str, until: datetime | None, audit_entry: AuditEntry) -> bool:
     if not key_store.rotate(conn, name, api_key, until):
         return False
-    audit.record(conn, audited)
+    audit.append(conn, audit_entry)
     return True
 
 
-def _drop_previous(conn: sa.Connection, name: str, audited: Act) -> bool:
+def _drop_previous(conn: sa.Connection, name: str, audit_entry: AuditEntry) -> bool:
     if not key_store.drop_previous(conn, name):
         return False
-    audit.record(conn, audited)
+    audit.append(conn, audit_entry)
     return True

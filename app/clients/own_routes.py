@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from app.clients import clients, tickets
-from app.clients.auth import TheClient, TheContext, by
+from app.clients.auth import TheClient, TheContext, actor_of
 from app.clients.schemas import Me, MeChange, RotatedSecret, StreamTicket
 from app.errors import InvalidRequest
 from app.rules.client import Client
@@ -42,7 +42,7 @@ async def update_me(request: Request, client: TheClient, context: TheContext) ->
 @router.post("/me/webhook-secret", response_model=RotatedSecret, summary="Rotate your webhook secret")
 async def rotate_my_webhook_secret(client: TheClient, context: TheContext) -> Response:
     """Make a new webhook secret, shown this once. The old one signs beside it for a day."""
-    secret = await clients.rotate_webhook_secret(context.db, context.clock, by(client), client.name)
+    secret = await clients.rotate_webhook_secret(context.db, context.clock, actor_of(client), client.name)
     return json_answer({"name": client.name, "webhook_secret": secret})
 
 

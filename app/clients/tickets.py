@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import sqlalchemy as sa
 
 from app.audit import audit
-from app.audit.audit import Act, Action, By, act
+from app.audit.audit import Action, Actor, AuditEntry, new_entry
 from app.clients import client_rows
 from app.database.database import Database
 from app.database.tables import clients, stream_tickets
@@ -49,11 +49,11 @@ async def issue_for_stream(db: Database, clock: Clock, client: Client) -> Ticket
     return issued
 
 
-async def issue_for_console(db: Database, clock: Clock, by: By, name: str) -> Ticket:
+async def issue_for_console(db: Database, clock: Clock, actor: Actor, name: str) -> Ticket:
     """Issue a ticket that signs in to the console once as a client, within a quarter of an hour. Raises ``NotFound``,
     ``Unavailable``."""
     issued = _new(CONSOLE, clock)
-    if not await db.write(_store_for_console, issued, name, act(clock, by, Action.CONSOLE_LINK, name)):
+    if not await db.write(_store_for_console, issued, name, new_entry(clock, actor, Action.CONSOLE_LINK, name)):
         raise NotFound("there is no such client")
     return issued
 
@@ -88,13 +88,13 @@ def _store(conn: sa.Connection, issued: Ticket, name: str, key_digest: bytes | N
     conn.execute(table.insert().values(digest=_digest(issued.ticket), **values))
 
 
-def _store_for_console(conn: sa.Connection, issued: Ticket, name: str, audited: Act) -> bool:
+def _store_for_console(conn: sa.Connection, issued: Ticket, name: str, audit_entry: AuditEntry) -> bool:
     matches = sa.and_(clients.c.name == name, clients.c.revoked_at.is_(None))
     key_digest = conn.scalar(sa.select(clients.c.key_digest).where(matches))
     if key_digest is None:
         return False
-    _store(conn, issued, name, key_digest, audited.at)
-    audit.record(conn, audited)
+    _store(conn, issued, name, key_digest, audit_entry.at)
+    audit.append(conn, audit_entry)
     return True
 
 

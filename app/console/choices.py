@@ -11,8 +11,8 @@ from app.documents import read
 from app.documents.document import Document
 from app.limits import model_holds
 from app.rules.client import Client
-from app.rules.filters import Filters
 from app.rules.timing import rfc3339
+from app.tasks.task_rows import TaskFilters
 from app.tempolor.kinds import KINDS
 
 NEWEST: Final = 25
@@ -37,7 +37,7 @@ async def choices_of(context: Context, client: Client, kind: str, fields: tuple[
             found[field.name] = [Choice(one, "") for one in await _not_held(context, kind, field)]
         elif field.name == "item_id" or field.widget == "audio":
             if tasks is None:
-                tasks, _ = await read.task_list(context, Filters(client.name), NEWEST, summary=True)
+                tasks, _ = await read.task_list(context, TaskFilters(client.name), NEWEST, summary=True)
             made = _works(tasks, KINDS[kind].family.name) if field.name == "item_id" else _files(context, tasks)
             found[field.name] = list(made)
     return {name: choices for name, choices in found.items() if choices}
@@ -47,7 +47,7 @@ async def _not_held(context: Context, kind: str, field: Field) -> list[str]:
     """The examples of a field; of its models without those that the vendor refuses for all tasks of this kind now."""
     if field.name != KINDS[kind].model_field:
         return list(field.examples)
-    held = await context.db.read(model_holds.held, context.policy)
+    held = await context.db.read(model_holds.open_breakers, context.policy)
     refused = {key.model for key in held if key.kind == kind}
     return [model for model in field.examples if model not in refused]
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from app.callbacks import log as inbox
+from app.callbacks import inbound_log
 from app.callbacks.replay import replay
 from app.clients.auth import TheContext
 from app.console import phrases
@@ -34,7 +34,7 @@ async def list_callbacks(request: Request, visitor: AdminVisitor, context: TheCo
     chosen = _one_of(INBOX, request.query_params.get("disposition"))
     task_id = _task_in(request)
     filters = ("console callbacks", task_id, chosen)
-    found = await inbox.page(
+    found = await inbound_log.page(
         context.db,
         task_id=task_id,
         disposition=None if chosen == REPEATED else chosen,
@@ -50,7 +50,7 @@ async def list_callbacks(request: Request, visitor: AdminVisitor, context: TheCo
 async def callback_page(request: Request, callback_id: str, visitor: AdminVisitor, context: TheContext) -> Response:
     """One callback with its body."""
     notice = NOTICES.get(request.query_params.get("done", ""))
-    callback = await inbox.read(context, uuid_of(callback_id))
+    callback = await inbound_log.read(context, uuid_of(callback_id))
     return page("callback.html", visitor=visitor, here="callbacks", notice=notice, callback=callback)
 
 

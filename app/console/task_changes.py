@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from app.callbacks import log as inbox
+from app.callbacks import inbound_log
 from app.callbacks.replay import replay
 from app.clients.auth import TheContext
 from app.console import phrases
@@ -13,7 +13,7 @@ from app.notifications import log as outbox
 from app.reconcile.routes import Refreshes, TheRefresher
 from app.submissions.accept import digest_of, retry
 from app.submissions.cancel import cancel
-from app.submissions.intake import once
+from app.submissions.intake import idempotent_request
 from app.submissions.resolve import resolve_not_sent, resolve_sent
 from app.web.parameters import storable, uuid_of
 
@@ -47,7 +47,7 @@ async def refresh_task(
 async def retry_task(task_id: str, visitor: TheVisitor, form: TheForm, context: TheContext) -> Response:
     """Submit a task that has ended again. A form that is sent twice makes one new task."""
     wanted = uuid_of(task_id)
-    key = once("POST /console/tasks/{id}/retry", form.get("once"), digest_of({"retry_of": str(wanted)}))
+    key = idempotent_request("POST /console/tasks/{id}/retry", form.get("once"), digest_of({"retry_of": str(wanted)}))
     accepted = await retry(context, visitor.by, visitor.scope, wanted, key)
     return see(f"/console/tasks/{accepted.task_ids[0]}?done=retried")
 
@@ -74,7 +74,7 @@ async def replay_callback(
 ) -> Response:
     """Read a callback of the task again and apply it."""
     wanted, this = uuid_of(task_id), uuid_of(callback_id)
-    if (await inbox.read(context, this))["task_id"] != str(wanted):
+    if (await inbound_log.read(context, this))["task_id"] != str(wanted):
         raise NotFound("the task has no such callback")
     replayed = await replay(context, visitor.by, this, notify="notify" in form)
     return see(f"/console/tasks/{wanted}?done={phrases.replay_notice(replayed)}#callbacks")

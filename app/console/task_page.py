@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from app.callbacks import log as inbox
+from app.callbacks import inbound_log
 from app.clients.auth import TheContext
 from app.console import items, timeline
 from app.console.pages import HEADERS, PageRoute, page
@@ -65,7 +65,7 @@ async def task_callbacks(task_id: str, visitor: AdminVisitor, context: TheContex
     for entry in entries:
         if isinstance(callback_id := entry["detail"].get("callback_id"), str):
             effects.setdefault(callback_id, []).extend(timeline.effects_of(entry))
-    found = await inbox.bodies_of_task(context, wanted, MOST_CALLBACKS + 1)
+    found = await inbound_log.bodies_of_task(context, wanted, MOST_CALLBACKS + 1)
     rows = [{**one, "effects": effects.get(one["id"], [])} for one in found[:MOST_CALLBACKS]]
     more = len(found) > MOST_CALLBACKS
     return page("_callbacks.html", visitor=visitor, task_id=str(wanted), callbacks=rows, more=more)

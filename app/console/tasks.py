@@ -16,8 +16,8 @@ from app.context import Context
 from app.documents import read
 from app.documents.document import Document
 from app.errors import NotFound
-from app.rules.filters import Filters
 from app.rules.status import TaskStatus
+from app.tasks.task_rows import TaskFilters
 from app.tempolor.kinds import KINDS
 from app.web import cursors
 from app.web.parameters import storable
@@ -56,7 +56,7 @@ async def list_tasks(request: Request, visitor: TheVisitor, context: TheContext)
             given["reference"], words = words, ""
     statuses = [one for one in asked.getlist("status") if one in set(TaskStatus)]
     client = visitor.scope or given.get("client")
-    filters = Filters(client, tuple(sorted(statuses)), given.get("kind"), given.get("reference"))
+    filters = TaskFilters(client, tuple(sorted(statuses)), given.get("kind"), given.get("reference"))
     bound = (filters, words)
     before_id = cursors.read(cursor, bound)
     found = await _find(context, replace(filters, before_id=before_id), words)
@@ -88,7 +88,7 @@ def _at(cursor: str | None) -> list[tuple[str, str]]:
     return [("cursor", cursor)] if cursor else []
 
 
-async def _find(context: Context, filters: Filters, words: str) -> Found:
+async def _find(context: Context, filters: TaskFilters, words: str) -> Found:
     if not words:
         tasks, more = await read.task_list(context, filters, PAGE, summary=True)
         return Found(tasks, tasks[-1]["id"] if more else None)
@@ -105,7 +105,7 @@ def _texts_of(task: Document) -> list[str]:
 
 
 async def _is_reference(context: Context, visitor: Visitor, found: str) -> bool:
-    return bool((await read.task_list(context, Filters(visitor.scope, reference=found), 1, summary=True))[0])
+    return bool((await read.task_list(context, TaskFilters(visitor.scope, reference=found), 1, summary=True))[0])
 
 
 async def _id_of(context: Context, visitor: Visitor, found: str) -> str | None:

@@ -15,7 +15,7 @@ from app.context import Context
 from app.database.database import dumps
 from app.errors import InvalidRequest, NotFound
 from app.submissions.accept import accept, digest_of
-from app.submissions.intake import check_task, once
+from app.submissions.intake import check_task, idempotent_request
 from app.tempolor.kinds import KINDS
 from app.web.bodies import refuse_secrets
 
@@ -55,7 +55,9 @@ async def submit(request: Request, kind: str, visitor: TheVisitor, form: TheForm
         refuse_secrets(request, dumps(asked).encode())
         new = check_task(asked, context.egress)
         # Who goes back, changes something and sends it again wants another task.
-        key = once("POST /console/try", f"{form['once']}-{digest.hex()}" if "once" in form else None, digest)
+        key = idempotent_request(
+            "POST /console/try", f"{form['idempotent_request']}-{digest.hex()}" if "once" in form else None, digest
+        )
         accepted = await accept(context, visitor.client, [new], key)
     except InvalidRequest as error:
         return await _form_page(context, kind, visitor, form, error)

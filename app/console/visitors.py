@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 import structlog
 from fastapi import Depends, Request
 
-from app.audit.audit import By
+from app.audit.audit import Actor
 from app.clients import auth, client_rows
 from app.clients.auth import TheContext
 from app.clients.keys import KeyUses
@@ -42,8 +42,8 @@ class Visitor:
         return auth.scope_of(self.client)
 
     @property
-    def by(self) -> By:
-        return auth.by(self.client)
+    def by(self) -> Actor:
+        return auth.actor_of(self.client)
 
 
 async def visitor_of(

@@ -1,4 +1,4 @@
-"""The database's own clock: what every process can hold its own against."""
+"""Read the database's clock, against which every process can compare its own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Giving a SQLite file's free pages back to the disk, a few at a time, and keeping its write-ahead log short."""
+"""Give a SQLite file's free pages back to the disk, a few at a time, and keep its write-ahead log short."""
 
 import sqlite3
 from typing import Any, Final
@@ -14,7 +14,7 @@ PATIENCE_MS: Final = 20
 
 
 def compact(conn: sa.Connection) -> bool:
-    """Give some free pages back; whether there are more. Nothing on PostgreSQL, whose autovacuum does it.
+    """Give some free pages back; returns whether there are more. Nothing on PostgreSQL, whose autovacuum does it.
 
     It ends its caller's transaction, which must have done nothing else: the pragma frees one page for each step of
     a statement, and the driver runs a statement to its end only as a script, outside of a transaction."""

@@ -1,4 +1,4 @@
-"""From ``GATEWAY_DATABASE_URL`` to a database."""
+"""Open the database of ``GATEWAY_DATABASE_URL``."""
 
 from urllib.parse import parse_qsl
 
@@ -17,7 +17,7 @@ def open_database(url: str) -> Database:
 
 
 def open_backend(url: str) -> Backend:
-    """The same, as what a database works on."""
+    """Open the backend of a URL."""
     parsed = parse_url(url)
     if is_sqlite(parsed):
         return SqliteBackend(parsed)
@@ -27,7 +27,7 @@ def open_backend(url: str) -> Backend:
 
 
 def parse_url(url: str) -> sa.URL:
-    """The URL with our own driver, whatever suffix it came with. Raises ``InvalidRequest``."""
+    """Parse the URL, with our own driver, whatever suffix it came with. Raises ``InvalidRequest``."""
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
@@ -49,8 +49,8 @@ def parse_url(url: str) -> sa.URL:
 
 
 def _check_separators(url: str, parsed: sa.URL) -> None:
-    """Refuse what would be read in silence as something else. Nothing of the text is told: behind the first @ of a
-    password that is not escaped stands the rest of it, where the host should be."""
+    """Refuse a URL that would silently be read as something else. Nothing of the text is repeated: behind the first @
+    of a password that is not escaped stands the rest of it, where the host should be."""
     address = url.partition("://")[2]
     if parsed.username is not None:
         address = address.partition("@")[2]
@@ -66,5 +66,5 @@ def is_sqlite(url: sa.URL) -> bool:
 
 
 def name_of(url: sa.URL) -> str:
-    """Which database it is, for people: no password, and none of the parameters."""
+    """The name of a database, for people: no password, and none of the parameters."""
     return place_of(url) if is_sqlite(url) else read_url(url).place

@@ -48,9 +48,9 @@ class Lane(IntEnum):
     LOOPS = 2
 
 
-class Hearing(Protocol):
-    """A connection on which one hears what other processes announce. ``open`` and ``check`` (that it is still good)
-    raise ``Unavailable``. Where it is not ``is_possible`` nothing is ever heard."""
+class ChannelListener(Protocol):
+    """A connection that receives what other processes announce. ``open`` and ``check`` (that it is still good) raise
+    ``Unavailable``. Where it is not ``is_possible`` nothing is ever heard."""
 
     @property
     def is_possible(self) -> bool: ...
@@ -76,13 +76,15 @@ class Backend(Protocol):
 
     async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool, whole: bool = True) -> T: ...
 
-    def listener(self, channel: str, heard: Callable[[str], None], lost: Callable[[], None]) -> Hearing | None: ...
+    def listener(
+        self, channel: str, on_payload: Callable[[str], None], on_lost: Callable[[], None]
+    ) -> ChannelListener | None: ...
 
     async def close(self) -> None: ...
 
 
-class Conflicted(Exception):
-    """Raised inside a transaction whose reading is stale: it is rolled back and run again."""
+class StaleRead(Exception):
+    """Raised inside a transaction whose reads are stale: it is rolled back and run again."""
 
 
 class Database:
@@ -102,7 +104,7 @@ class Database:
         for attempt in range(RETRIES):
             try:
                 return await self._run(lambda conn: fn(conn, *args, **kwargs), write=True)
-            except Conflicted:
+            except StaleRead:
                 if attempt == RETRIES - 1:
                     raise Unavailable(TOO_MANY) from None
             except sa.exc.DBAPIError as error:
@@ -117,11 +119,11 @@ class Database:
         self, fn: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T | None:
         """Run ``fn`` once, its statements each in a transaction of its own. None where that did not do: ``fn`` raised
-        ``Conflicted``, or the database refused something; of what writes, the caller sees to it that it is all in one
+        ``StaleRead``, or the database refused something; of what writes, the caller sees to it that it is all in one
         statement. Raises ``Unavailable`` as ``write`` does."""
         try:
             return await self._run(lambda conn: fn(conn, *args, **kwargs), write=True, whole=False)
-        except Conflicted:
+        except StaleRead:
             return None
         except sa.exc.DBAPIError as error:
             if sqlstate(error) not in _AGAIN:
@@ -144,10 +146,12 @@ class Database:
         included; where groups are smaller, less is taken in under overload, on SQLite sooner than on PostgreSQL."""
         return self._backend.entries_at_once
 
-    def listener(self, channel: str, heard: Callable[[str], None], lost: Callable[[], None]) -> Hearing | None:
-        """A way to hear what other processes announce on a channel, not yet open; None where there are no others.
-        ``heard`` gets each payload, ``lost`` is called when the connection ends."""
-        return self._backend.listener(channel, heard, lost)
+    def listener(
+        self, channel: str, on_payload: Callable[[str], None], on_lost: Callable[[], None]
+    ) -> ChannelListener | None:
+        """Make a listener on a channel, not yet open; None where there are no other processes. ``on_payload`` gets each
+        payload, ``on_lost`` is called when the connection ends."""
+        return self._backend.listener(channel, on_payload, on_lost)
 
     async def close(self) -> None:
         """Close the backend, for all its lanes."""

@@ -32,7 +32,8 @@ def locked(statement: sa.Select[Any], *, of: sa.Table, skip: bool) -> sa.Select[
 
 
 def any_of(conn: sa.Connection, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
-    """``column`` is one of the values: an array on PostgreSQL, so that any number of them is one prepared statement."""
+    """The condition that ``column`` is one of the values: an array on PostgreSQL, so that any number of them is one
+    prepared statement."""
     if is_postgresql(conn):
         return column == sa.any_(sa.literal(list(values), postgresql.ARRAY(column.type)))
     return column.in_(values)
@@ -48,7 +49,7 @@ def seconds_between(
 
 
 def insert(conn: sa.Connection, table: sa.Table) -> Any:
-    """An insert that knows ``ON CONFLICT``."""
+    """Make an insert that knows ``ON CONFLICT``."""
     return postgresql.insert(table) if is_postgresql(conn) else sqlite.insert(table)
 
 
@@ -60,12 +61,10 @@ def json_type(column: sa.Column[Any]) -> str:
     return column.type.compile(postgresql.dialect())  # type: ignore[no-untyped-call]
 
 
-def fetch(conn: sa.Connection, sql: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+def fetch_on_postgresql(conn: sa.Connection, sql: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     """Run a statement of the driver's own text; its rows as the driver gives them. The driver is asked itself: to go
     through SQLAlchemy takes longer than a small statement. Raises PostgreSQL's errors as SQLAlchemy would, and leaves
     no connection in use that is lost or in doubt."""
-    if not is_postgresql(conn):
-        return _sqlite_driver(conn).execute(sql, parameters).fetchall()
     driver_error = conn.dialect.loaded_dbapi.Error
     cursor = conn.connection.cursor()
     try:
@@ -86,28 +85,23 @@ def fetch(conn: sa.Connection, sql: str, parameters: tuple[Any, ...]) -> list[tu
         raise
 
 
-def execute_many(conn: sa.Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> int:
-    """Run a statement for each row, on SQLite. Returns how many rows it wrote."""
-    return _sqlite_driver(conn).executemany(sql, rows).rowcount
+def fetch_on_sqlite(
+    conn: sa.Connection, sql: str, parameters: tuple[Any, ...], columns: Columns
+) -> list[tuple[Any, ...]]:
+    """Run a statement, and return its rows with each value as that of its column; JSON stays text, to be read into its
+    own type."""
+    driver = cast(sqlite3.Connection, conn.connection.driver_connection)
+    return _converted(_from_sqlite_all(columns, conn.dialect), driver.execute(sql, parameters).fetchall())
 
 
-def _sqlite_driver(conn: sa.Connection) -> sqlite3.Connection:
-    return cast(sqlite3.Connection, conn.connection.driver_connection)
+def write_on_sqlite(conn: sa.Connection, sql: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> None:
+    """Run a statement for each row. ``columns``: those of the values of a row, in the order of its placeholders."""
+    driver = cast(sqlite3.Connection, conn.connection.driver_connection)
+    driver.executemany(sql, _converted(_to_sqlite_all(columns, conn.dialect), rows))
 
 
-def to_driver(conn: sa.Connection, columns: Columns) -> Sequence[Convert | None]:
-    """What turns a value of each column into the driver's."""
-    return _to_sqlite_all(columns, conn.dialect)
-
-
-def fetch_typed(conn: sa.Connection, sql: str, parameters: tuple[Any, ...], columns: Columns) -> list[tuple[Any, ...]]:
-    """As ``fetch``, on SQLite, with each value as that of its column; JSON stays text, to be read into its own
-    type."""
-    return converted(_from_sqlite_all(columns, conn.dialect), fetch(conn, sql, parameters))
-
-
-def converted(converts: Sequence[Convert | None], rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
-    """Rows with each value that is not null gone through what is given for its column."""
+def _converted(converts: Sequence[Convert | None], rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+    """Rows with each value that is not null converted as its column is."""
     columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
     for place, convert in enumerate(converts):
         if convert is not None and columns:
@@ -142,7 +136,7 @@ def _to_sqlite(type_: sa.types.TypeEngine[Any], sqlite_dialect: sa.Dialect) -> C
 
 
 def _text_of(at: datetime) -> str:
-    """As SQLAlchemy writes a time, at a fifth of its price: a row has a dozen."""
+    """Format a time as SQLAlchemy does, at a fifth of its price: a row has a dozen."""
     if at.tzinfo is not UTC:
         if at.tzinfo is None:
             raise ValueError("a naive time cannot be stored")

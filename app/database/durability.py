@@ -1,4 +1,5 @@
-"""Whether the database keeps what it is given: the settings of PostgreSQL under which it may not, or takes nothing."""
+"""Check that the database keeps what it is given: settings of PostgreSQL under which a commit can be lost, or nothing
+is taken."""
 
 from typing import Final
 
@@ -15,7 +16,7 @@ _READ_ONLY: Final = sa.select(sa.func.current_setting("transaction_read_only", t
 
 
 def unsafe_settings(conn: sa.Connection) -> list[str]:
-    """Which of ``SETTINGS`` are off for this session, by name. None on SQLite, where we set ``synchronous``
+    """Read which of ``SETTINGS`` are off for this session, by name. None on SQLite, where we set ``synchronous``
     ourselves."""
     if not dialect.is_postgresql(conn):
         return []
@@ -24,7 +25,7 @@ def unsafe_settings(conn: sa.Connection) -> list[str]:
 
 
 def takes_writes(conn: sa.Connection) -> bool:
-    """Whether anything can be stored: not on a standby, nor on a server that is set to read only."""
+    """Read whether anything can be stored: not on a standby, nor on a server that is set to read only."""
     if not dialect.is_postgresql(conn):
         return True
     return conn.scalar(_READ_ONLY) == "off"

@@ -1,4 +1,4 @@
-"""Why a database cannot be used, in words: a fault of the database, of its file, or of the way to it, and none of a
+"""Explain why a database cannot be used: faults of the database, of its file, or of the way to it, and none of a
 statement or its data."""
 
 import socket
@@ -59,15 +59,15 @@ def violated_constraint(error: sa.exc.DBAPIError) -> str | None:
 
 
 def why_away(error: BaseException) -> str | None:
-    """What is wrong with the database itself (away, full, locked for too long), safe to show to anybody; None for
-    any other fault."""
+    """Explain what is wrong with the database itself (away, full, locked for too long), safe to show to anybody; None
+    for any other fault."""
     import asyncpg
 
     state = sqlstate(error)
     if state:
-        known = _AWAY_STATES.get(state) or _AWAY.get(state[:2])
+        reason = _AWAY_STATES.get(state) or _AWAY.get(state[:2])
         # Errors of statements are SQLAlchemy's. One of the driver itself came while the connection was made.
-        return known or ("it refused the connection" if isinstance(error, asyncpg.PostgresError) else None)
+        return reason or ("it refused the connection" if isinstance(error, asyncpg.PostgresError) else None)
     if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
         return "its URL, or a PG… variable of the environment, asks for what cannot be done here"
     if isinstance(error, (OSError, TimeoutError, sa.exc.TimeoutError)):
@@ -80,14 +80,14 @@ def why_away(error: BaseException) -> str | None:
 
 
 def unavailable(error: BaseException, place: str) -> Unavailable | None:
-    """What to raise for an error that is a fault of the database itself; None for any other. Who runs the gateway is
-    told which database it is, and what the driver says of it; nobody else is."""
+    """Make ``Unavailable`` of an error that is a fault of the database itself; None for any other. Who runs the gateway
+    is told which database it is, and what the driver says of it; nobody else is."""
     reason = why_away(error)
     if reason is None:
         return None
-    said = _in_the_drivers_words(error)
-    exactly = f"the database {place} is not available: {reason}" + (f" ({said})" if said else "")
-    return Unavailable(f"the database is not available: {reason}", told=exactly)
+    driver_message = _in_the_drivers_words(error)
+    exactly = f"the database {place} is not available: {reason}" + (f" ({driver_message})" if driver_message else "")
+    return Unavailable(f"the database is not available: {reason}", operator_detail=exactly)
 
 
 def _why_not_reached(error: BaseException) -> str:
@@ -112,8 +112,8 @@ def _why_not_reached(error: BaseException) -> str:
 def _in_the_drivers_words(error: BaseException) -> str:
     import asyncpg
 
-    own = getattr(error, "orig", None) or error
+    driver_error = getattr(error, "orig", None) or error
     # The adapter between SQLAlchemy and the driver puts the name of a class before the text.
-    if isinstance(own.__cause__, (asyncpg.PostgresError, asyncpg.InterfaceError)):
-        own = own.__cause__
-    return str(own).partition("\n")[0].strip()
+    if isinstance(driver_error.__cause__, (asyncpg.PostgresError, asyncpg.InterfaceError)):
+        driver_error = driver_error.__cause__
+    return str(driver_error).partition("\n")[0].strip()

@@ -1,4 +1,4 @@
-"""Indexes of tables that may be large, built beside those who write: for migrations.
+"""Build indexes of large tables while others write, for migrations.
 
 A plain ``CREATE INDEX`` stops every write to its table for as long as it takes. On PostgreSQL these are built
 ``CONCURRENTLY``: outside of a transaction, so that a migration that calls this holds nothing else but indexes, and

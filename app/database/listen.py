@@ -1,4 +1,4 @@
-"""PostgreSQL's LISTEN and NOTIFY: what one process announces, the others hear at once.
+"""PostgreSQL's LISTEN and NOTIFY: what one process announces reaches the others at once.
 
 Only a hint: what is announced while nobody listens is gone, so listeners also look at the tables.
 """
@@ -22,26 +22,26 @@ _NOTIFY: Final = "SELECT pg_notify($1, each) FROM unnest($2::text[]) AS each"
 def notify(conn: sa.Connection, channel: str, payloads: Sequence[str]) -> None:
     """Send notifications when the caller's transaction commits, or at once where there is none. In a transaction of
     its own: at its commit a notifying one waits for all others that notify."""
-    dialect.fetch(conn, _NOTIFY, (channel, list(payloads)))
+    dialect.fetch_on_postgresql(conn, _NOTIFY, (channel, list(payloads)))
 
 
 class Listener:
-    """One connection outside the pools. ``heard(payload)`` and ``lost()`` are called on the event loop. ``possible``
-    tells whether anything can be heard: a pooler does not pass on what is announced."""
+    """One connection outside the pools. ``on_payload(payload)`` and ``on_lost()`` are called on the event loop.
+    ``is_possible``: whether anything can be received: a pooler does not pass on what is announced."""
 
     def __init__(
         self,
         arguments: dict[str, Any],
         channel: str,
-        heard: Callable[[str], None],
-        lost: Callable[[], None],
-        possible: Callable[[], bool],
+        on_payload: Callable[[str], None],
+        on_lost: Callable[[], None],
+        is_possible: Callable[[], bool],
     ) -> None:
         self._arguments = arguments
         self._channel = channel
-        self._heard = heard
-        self._lost = lost
-        self._possible = possible
+        self._on_payload = on_payload
+        self._on_lost = on_lost
+        self._is_possible = is_possible
         self._conn: asyncpg.Connection[asyncpg.Record] | None = None
 
     @property
@@ -50,7 +50,7 @@ class Listener:
 
     @property
     def is_possible(self) -> bool:
-        return self._possible()
+        return self._is_possible()
 
     async def open(self) -> None:
         """Connect and listen. What is announced from now on is heard. Raises ``Unavailable``."""
@@ -84,11 +84,11 @@ class Listener:
             conn.terminate()
 
     def _receive(self, _conn: object, _pid: int, _channel: str, payload: object) -> None:
-        self._heard(str(payload))
+        self._on_payload(str(payload))
 
     def _ended(self, conn: object) -> None:
         if conn is self._conn:
-            self._lost()
+            self._on_lost()
 
 
 def _unavailable(error: Exception) -> Unavailable:

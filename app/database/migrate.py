@@ -94,7 +94,8 @@ async def _migrate_postgres(target: Target, revision: str) -> None:
 
 
 def _wait_for_turn(conn: sa.Connection) -> None:
-    """Lock for as long as the transaction stands: a session nobody has for himself behind a pooler."""
+    """Take the migration lock, for as long as the transaction stands: a session nobody has for himself behind a
+    pooler."""
     # Tried in a loop: who waits for an advisory lock holds a snapshot, and would deadlock with an index that is being
     # built concurrently.
     while not conn.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_LOCK_KEY))):
@@ -139,7 +140,8 @@ def _alembic(conn: sa.Connection, revision: str, current: str | None) -> None:
 
 
 def _served_at(target: str) -> list[str]:
-    """The revisions whose releases a schema at the target serves: itself, and back to the last one that contracts."""
+    """Read the revisions whose releases a schema at the target serves: itself, and back to the last one that
+    contracts."""
     served: list[str] = []
     for one in ScriptDirectory.from_config(alembic_config()).iterate_revisions(target, "base"):
         served.append(one.revision)
@@ -149,7 +151,7 @@ def _served_at(target: str) -> list[str]:
 
 
 def _path(current: str, target: str) -> list[str]:
-    """The revisions from the one to the other, with both: an upgrade of several steps rests at each."""
+    """Read the revisions from the one to the other, with both: an upgrade of several steps rests at each."""
     upper, lower = (current, target) if _is_down(current, target) else (target, current)
     script = ScriptDirectory.from_config(alembic_config())
     return [one.revision for one in script.iterate_revisions(upper, lower, inclusive=True)]

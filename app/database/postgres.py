@@ -78,26 +78,26 @@ class PostgresBackend:
         return await greenlet_spawn(self._autocommit, lane, fn)
 
     def _autocommit(self, lane: Lane, fn: Callable[[sa.Connection], T]) -> T:
-        """Each statement a transaction of its own, on a connection that is kept: to take it from the pool, switch it
-        over, back, and return it takes longer than a small statement. It goes back if ``fn`` raised, since the caller
-        may need it for a whole transaction; and if it is lost, all that are kept may be."""
+        """Run each statement as a transaction of its own, on a connection that is kept: to take it from the pool,
+        switch it over, back, and return it takes longer than a small statement. It goes back if ``fn`` raised, since
+        the caller may need it for a whole transaction; and if it is lost, all that are kept may be."""
         kept = self._kept[lane]
         conn = kept.pop() if kept else self._autocommitting_engine(lane).connect()
         try:
-            found = fn(conn)
+            result = fn(conn)
         except BaseException:
             if conn.invalidated:
                 _drop(kept)
             conn.close()
             raise
         kept.append(conn)
-        return found
+        return result
 
-    def listener(self, channel: str, heard: Callable[[str], None], lost: Callable[[], None]) -> Listener:
+    def listener(self, channel: str, on_payload: Callable[[str], None], on_lost: Callable[[], None]) -> Listener:
         """See ``Backend``. The connection is named for people who look at the server's list."""
         named = self._target.arguments["server_settings"] | {"application_name": f"{APPLICATION_NAME} listener"}
         arguments = self._target.arguments | {"server_settings": named, "command_timeout": COMMAND_TIMEOUT_S}
-        return Listener(arguments, channel, heard, lost, lambda: not self._pooled)
+        return Listener(arguments, channel, on_payload, on_lost, lambda: not self._pooled)
 
     async def close(self) -> None:
         for kept in self._kept.values():
@@ -133,14 +133,14 @@ class PostgresBackend:
 
 
 def _transact(engine: sa.Engine, fn: Callable[[sa.Connection], T]) -> T:
-    """A whole transaction in one greenlet. SQLAlchemy's asynchronous connection would enter one for the connection,
+    """Run a whole transaction in one greenlet. SQLAlchemy's asynchronous connection would enter one for the connection,
     the beginning, the function, the commit and the return to the pool each: a third of a small transaction."""
     with engine.begin() as conn:
         return fn(conn)
 
 
 def _drop(kept: list[sa.Connection]) -> None:
-    """Give up connections that are probably lost, without a word to the server, which may not answer."""
+    """Drop connections that are probably lost, without a word to the server, which may not answer."""
     while kept:
         conn = kept.pop()
         cast("asyncpg.Connection[asyncpg.Record]", conn.connection.driver_connection).terminate()
@@ -149,8 +149,9 @@ def _drop(kept: list[sa.Connection]) -> None:
 
 
 async def look_at(target: Target) -> bool:
-    """Whether a pooler answers in the server's place: it gives its clients keys of its own to cancel by, so that the
-    process that a connection names is not the one that carries out its statements. Raises ``UnsuitableDatabase``."""
+    """Find out whether a pooler answers in the server's place: it gives its clients keys of its own to cancel by, so
+    that the process that a connection names is not the one that carries out its statements. Raises
+    ``UnsuitableDatabase``."""
     conn = await asyncpg.connect(**target.arguments, command_timeout=COMMAND_TIMEOUT_S, statement_cache_size=0)
     try:
         check_suitable(conn.get_server_version().major, conn.get_settings().server_encoding)
@@ -162,7 +163,7 @@ async def look_at(target: Target) -> bool:
 
 
 def check_suitable(version: int, encoding: str) -> None:
-    """Raises ``UnsuitableDatabase`` for a PostgreSQL of this major version, with a database in this encoding."""
+    """Check the server's major version and the database's encoding. Raises ``UnsuitableDatabase``."""
     if version < OLDEST_VERSION:
         raise UnsuitableDatabase(f"PostgreSQL {version} is too old: the gateway needs {OLDEST_VERSION} or newer")
     if encoding != "UTF8":
@@ -182,8 +183,8 @@ def create_engine(
     command_timeout: float | None,
     **options: Any,
 ) -> AsyncEngine:
-    """An engine with our JSON. ``session``: the settings of a connection. ``transaction``: those of each transaction,
-    which behind a pooler all are."""
+    """Make an engine with our JSON. ``session``: the settings of a connection. ``transaction``: those of each
+    transaction, which behind a pooler all are."""
     arguments = target.arguments | {"command_timeout": command_timeout}
     session, transaction = {**session, **target.settings}, transaction or {}
     if pooled:
@@ -207,14 +208,14 @@ def create_engine(
 
 def _setting_with_each_transaction(settings: Mapping[str, str]) -> "type[asyncpg.Connection[asyncpg.Record]]":
     """A connection of the driver's that says settings in the same message as each BEGIN, for that transaction."""
-    said = ", ".join(f"set_config({_quoted(name)}, {_quoted(value)}, true)" for name, value in settings.items())
+    set_configs = ", ".join(f"set_config({_quoted(name)}, {_quoted(value)}, true)" for name, value in settings.items())
 
     class Connection(asyncpg.Connection):
         __slots__ = ()
 
         async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
             if query == "BEGIN;":
-                query = f"BEGIN ISOLATION LEVEL {_ISOLATION}; SELECT {said}"
+                query = f"BEGIN ISOLATION LEVEL {_ISOLATION}; SELECT {set_configs}"
             return await super().execute(query, *args, timeout=timeout)
 
     return Connection

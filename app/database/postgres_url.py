@@ -1,5 +1,5 @@
-"""What the URL of a PostgreSQL asks for, in the driver's words: those of libpq's parameters that can be kept. What
-cannot is refused by its name, since a connection that is not as secure as it was to be looks like any other."""
+"""Read the URL of a PostgreSQL into the driver's arguments: those of libpq's parameters that can be kept. What cannot
+is refused by its name, since a connection that is not as secure as it was to be looks like any other."""
 
 import os
 import ssl
@@ -41,35 +41,35 @@ class Target:
 
 
 def read_url(url: sa.URL) -> Target:
-    """Raises ``InvalidRequest``, which names the parameter and holds no value."""
+    """Read the URL. Raises ``InvalidRequest``, which names the parameter and holds no value."""
     parts: dict[str, Any] = url.translate_connect_args(username="user")
     if url.host is not None:
         # As libpq has it, a host with slashes is the folder of a socket.
         parts["host"] = unquote(url.host)
     if url.port is not None:
         _read("port", str(url.port))
-    given = _parameters(url.query)
-    _check_environment({*given, *parts})
+    parameters = _parameters(url.query)
+    _check_environment({*parameters, *parts})
     arguments: dict[str, Any] = {"timeout": CONNECT_TIMEOUT_S, **parts}
-    arguments |= {_ARGUMENTS[name]: value for name, value in given.items() if name in _ARGUMENTS}
-    session = {name: given[name] for name in ("application_name", "options") if name in given}
+    arguments |= {_ARGUMENTS[name]: value for name, value in parameters.items() if name in _ARGUMENTS}
+    session = {name: parameters[name] for name in ("application_name", "options") if name in parameters}
     arguments["server_settings"] = {"application_name": APPLICATION_NAME, **session}
-    if tls := _tls(given):
+    if tls := _tls(parameters):
         # The driver takes the files of TLS in an URL of its own only.
         arguments["dsn"] = f"postgresql://?{urlencode(tls)}"
-    return Target(arguments, {"search_path": given["search_path"]} if "search_path" in given else {})
+    return Target(arguments, {"search_path": parameters["search_path"]} if "search_path" in parameters else {})
 
 
 def _parameters(query: Mapping[str, str | tuple[str, ...]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     for name, value in query.items():
         if name not in _PARAMETERS:
-            known = ", ".join(sorted(_PARAMETERS))
-            raise InvalidRequest(f"the parameter {name!r} of the database URL is not supported; these are: {known}")
+            supported = ", ".join(sorted(_PARAMETERS))
+            raise InvalidRequest(f"the parameter {name!r} of the database URL is not supported; these are: {supported}")
         if isinstance(value, tuple) and name != "host":
             raise InvalidRequest(f"the parameter {name!r} of the database URL is given more than once")
-        found[name] = _read(name, value if isinstance(value, str) else ",".join(value))
-    return found
+        parameters[name] = _read(name, value if isinstance(value, str) else ",".join(value))
+    return parameters
 
 
 def _check_environment(named: set[str]) -> None:
@@ -92,13 +92,13 @@ def _read(name: str, value: str) -> Any:
         raise InvalidRequest(f"the parameter {name!r} of the database URL: {error}") from None
 
 
-def _tls(given: Mapping[str, Any]) -> dict[str, str]:
-    """What is said of TLS, checked as a whole."""
-    tls = {name: given[name] for name in _TLS_NAMES if name in given}
-    mode = given.get("sslmode", given.get("ssl"))
+def _tls(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Check what the URL asks of TLS, as a whole."""
+    tls = {name: parameters[name] for name in _TLS_NAMES if name in parameters}
+    mode = parameters.get("sslmode", parameters.get("ssl"))
     if mode is not None:
         tls["sslmode"] = mode
-    if given.get("channel_binding") == "require" and mode not in _WITH_TLS:
+    if parameters.get("channel_binding") == "require" and mode not in _WITH_TLS:
         raise InvalidRequest("the database URL: channel_binding=require needs TLS, as by sslmode=verify-full")
     if mode in _VERIFYING and "sslrootcert" not in tls and not _has_usual_root():
         raise InvalidRequest(

@@ -34,11 +34,11 @@ def note_usable(conn: sa.Connection, path: Sequence[str], usable: Sequence[str])
 
 
 def usable_revisions(conn: sa.Connection, revision: str) -> frozenset[str]:
-    """What was noted of this revision; none on SQLite, and where nothing was."""
+    """Read what was noted of this revision; none on SQLite, and where nothing was."""
     text = conn.scalar(_READ) if conn.dialect.name == "postgresql" else None
     try:
-        found: Any = json.loads(text or "{}")
-        return frozenset(found["usable_at"]) if revision in found["revisions"] else frozenset()
+        note: Any = json.loads(text or "{}")
+        return frozenset(note["usable_at"]) if revision in note["revisions"] else frozenset()
     except (ValueError, LookupError, TypeError):
         return frozenset()
 
@@ -77,7 +77,7 @@ class Schema(Enum):
 
 
 def compare_schema(conn: sa.Connection) -> Schema:
-    """Where the schema is, for a process that runs already."""
+    """Compare the schema with this release's head, for a process that runs already."""
     current = revision_of(conn)
     if current == head():
         return Schema.AT_HEAD
@@ -88,7 +88,8 @@ def compare_schema(conn: sa.Connection) -> Schema:
 
 
 def check_at_head(conn: sa.Connection) -> None:
-    """Raises ``SchemaNotAtHead`` if the database is at another revision, or at none."""
+    """Check that the schema is at head. Raises ``SchemaNotAtHead`` if the database is at another revision, or at
+    none."""
     current = revision_of(conn)
     if current == head():
         return
@@ -104,7 +105,7 @@ def revision_of(conn: sa.Connection) -> str | None:
 
 
 def refuse_unknown(current: str | None) -> None:
-    """Raises ``SchemaNotAtHead`` for a revision of another release's history."""
+    """Refuse a revision of another release's history. Raises ``SchemaNotAtHead``."""
     if current is not None and current not in known_revisions():
         raise SchemaNotAtHead(
             f"the schema is at {current}, which this release does not know: another release's 'tempolor-gateway "

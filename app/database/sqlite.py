@@ -64,7 +64,7 @@ class SqliteBackend:
             self._writer.start()
         return await done
 
-    def listener(self, _channel: str, _heard: Callable[[str], None], _lost: Callable[[], None]) -> None:
+    def listener(self, _channel: str, _on_payload: Callable[[str], None], _on_lost: Callable[[], None]) -> None:
         """See ``Backend``: a file belongs to one process."""
         return
 

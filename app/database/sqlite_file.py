@@ -1,5 +1,4 @@
-"""The files of a SQLite database: which they are, whether they are still the ones that were opened, and who may serve
-them.
+"""Watch the files of a SQLite database: whether they are still the ones that were opened, and who may serve them.
 
 SQLite does not notice that a file which it has open was removed or replaced. It goes on writing where nobody will
 look again, and says that all is well.
@@ -29,8 +28,8 @@ Identity = tuple[int, int]
 
 
 class State(Enum):
-    """Of the files at their paths, as against those that are open. ``LOG_GONE``: the file is the same; its log or the
-    index was removed, and nobody has made another. ``LOST``: anything else."""
+    """The state of the files at their paths, compared with those that are open. ``LOG_GONE``: the file is the same; its
+    log or the index was removed, and nobody has made another. ``LOST``: anything else."""
 
     SAME = "same"
     LOG_GONE = "its log was removed"
@@ -38,17 +37,18 @@ class State(Enum):
 
 
 class OpenFiles:
-    """What the connections of this process have open. Used by all its threads."""
+    """The files that the connections of this process have open. Used by all its threads."""
 
     def __init__(self, url: sa.URL) -> None:
         self._path = Path(place_of(url))
         self._opened: tuple[Identity, ...] | None = None
         self._real = ""
-        self._told = State.SAME
+        self._logged_state = State.SAME
         self._same_at = 0.0
 
     def before_opening(self) -> None:
-        """Raises ``UnsuitableDatabase``, and ``Unavailable`` where another file than before would be opened."""
+        """Check the files before a connection opens them. Raises ``UnsuitableDatabase``, and ``Unavailable`` where
+        another file than before would be opened."""
         if self._opened is not None:
             self.require_same()
         elif self._path.exists() and self._path.stat().st_nlink > 1:
@@ -58,45 +58,47 @@ class OpenFiles:
             )
 
     def note(self) -> None:
-        """A connection has opened the files. Raises ``Unavailable`` if they are not those of the one before."""
+        """Note that a connection has opened the files. Raises ``Unavailable`` if they are not those of the one
+        before."""
         if self._opened is not None:
             self.require_same()
             return
         # SQLite follows symbolic links, and has the other files beside the one that they lead to.
         self._real = os.path.realpath(self._path)
-        found = self._look()
-        if None not in found:
-            self._opened = tuple(one for one in found if one is not None)
+        identities = self._look()
+        if None not in identities:
+            self._opened = tuple(one for one in identities if one is not None)
 
     def forget(self) -> None:
-        """All connections are closed."""
+        """Note that all connections are closed."""
         self._opened = None
 
     def state(self, *, fresh_s: float = 0.0) -> State:
-        """Look, which takes some microseconds, unless they were the same so short a time ago. What changes is
-        logged."""
+        """Look at the files, which takes some microseconds, unless they were the same so short a time ago. What changes
+        is logged."""
         now, opened = time.monotonic(), self._opened
         if opened is None or now - self._same_at < fresh_s:
             return State.SAME
-        found = self._look()
+        identities = self._look()
         state = State.SAME
         # The writer's thread may have closed these files and opened others while this one looked.
-        if found != opened and self._opened is opened:
-            removed = all(now in (None, then) for now, then in zip(found, opened, strict=True))
-            state = State.LOG_GONE if removed and found[0] is not None else State.LOST
+        if identities != opened and self._opened is opened:
+            removed = all(now in (None, then) for now, then in zip(identities, opened, strict=True))
+            state = State.LOG_GONE if removed and identities[0] is not None else State.LOST
         self._same_at = now if state is State.SAME else 0.0
-        if state is not self._told:
-            self._told = state
+        if state is not self._logged_state:
+            self._logged_state = state
             self._tell(state)
         return state
 
     def require_same(self, *, fresh_s: float = 0.0) -> None:
-        """Raises ``Unavailable`` unless the files are the same still."""
+        """Check that the files are the same still. Raises ``Unavailable``."""
         state = self.state(fresh_s=fresh_s)
         if state is not State.SAME:
             reason = f"its file is not the one that was opened: {state.value}"
             raise Unavailable(
-                f"the database is not available: {reason}", told=f"the database {self._path} is not available: {reason}"
+                f"the database is not available: {reason}",
+                operator_detail=f"the database {self._path} is not available: {reason}",
             )
 
     def _look(self) -> tuple[Identity | None, ...]:
@@ -144,7 +146,7 @@ class FileLock:
 
 
 def place_of(url: sa.URL) -> str:
-    """Which file it is, for who runs the gateway."""
+    """The path of the file, for who runs the gateway."""
     return str(Path(str(url.database)).absolute())
 
 
@@ -162,10 +164,10 @@ def find_file(url: sa.URL, *, make: bool = False) -> None:
 
 def _identity(path: str | Path) -> Identity | None:
     try:
-        found = os.stat(path)
+        stat = os.stat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return stat.st_dev, stat.st_ino
 
 
 def _open_file(path: Path, *, make: bool) -> int:

@@ -129,7 +129,7 @@ _due_index(tasks, "slot_until", where="slot_until")
 _due_index(tasks, "finished_at", "id", where="finished_at")
 _parked = sa.and_(tasks.c.parked_as.is_not(None), tasks.c.dispatch_due_at.is_not(None))
 sa.Index(None, tasks.c.parked_as, tasks.c.submit_attempts, tasks.c.id, sqlite_where=_parked, postgresql_where=_parked)
-"""``parked_as``: the kind and model that a queued task waits for; see ``limits/parked``."""
+"""``parked_as``: the kind and model that a queued task waits for; see ``limits/model_holds``."""
 
 items = sa.Table(
     "items",
@@ -237,7 +237,7 @@ notifications = sa.Table(
     _optional("ended_at", UtcDateTime),
     _optional("attempt_log", Json),
 )
-"""The outbox: written with the change that it tells of. ``receiver``: see ``notifications/outbox``; ``snapshot``: see
+"""The outbox: written with the change that it reports. ``receiver``: see ``notifications/outbox``; ``snapshot``: see
 ``notifications/render``; ``body``: as it was posted, where it may be posted again;
 ``attempt_log``: the latest attempts, see ``outbox``."""
 sa.Index(None, notifications.c.client_name, notifications.c.id)
@@ -379,7 +379,7 @@ drift = sa.Table(
     _column("last_seen_at", UtcDateTime),
     _column("count", sa.BigInteger, key="times"),
 )
-"""What the vendor said that nobody knew: a bounded number of rows, see ``drift/drift_rows``."""
+"""What the vendor said that nobody knew: a bounded number of rows, see ``drift/log``."""
 
 audit = sa.Table(
     "audit",

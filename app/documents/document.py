@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from app.context import Context
 from app.documents.task_warnings import warnings_of
-from app.limits import waiting_for
-from app.limits.waiting_for import Waits
+from app.limits import wait_reasons
+from app.limits.wait_reasons import CurrentHolds
 from app.rules.fields import is_odd, left_out, name_of
 from app.rules.join import ItemState, size_of
 from app.rules.policy import Policy
@@ -22,8 +22,8 @@ from app.rules.view import ArtifactStatus, ArtifactView, ItemView, view_item
 from app.runtime.file_links import ArtifactRef, readable_name
 from app.tasks import items, store
 from app.tasks.learned_delays import Delays
-from app.tasks.task_rows import Record
-from app.tasks.timeline import Happened
+from app.tasks.task_rows import TaskRecord
+from app.tasks.timeline import StoredEntry
 from app.tempolor.kinds import FAMILIES
 from app.tempolor.values import as_lines, as_number, as_text, in_seconds
 
@@ -31,7 +31,7 @@ Document = dict[str, Any]
 SUMMARY_VALUES: Final = frozenset({"title", "style", "model", "duration", "err_msg", "error"})
 """The vendor's fields that a summary is made of."""
 _NOT_IN_SUMMARY: Final = frozenset({"lyrics", "lyrics_sections", "vendor"})
-Read = Callable[[list[Record]], list[Document]]
+Read = Callable[[list[TaskRecord]], list[Document]]
 
 MOST_TASK_BYTES: Final = 4 * 1024 * 1024
 """Limit of a task's JSON, whatever the vendor or somebody with its callback URL sent."""
@@ -51,7 +51,9 @@ _NO_COPY: Final = {
 _SMALL_PART_BYTES: Final = 1024 * 1024
 
 
-def documents(conn: sa.Connection, records: list[Record], context: Context, *, summary: bool = False) -> list[Document]:
+def documents(
+    conn: sa.Connection, records: list[TaskRecord], context: Context, *, summary: bool = False
+) -> list[Document]:
     """Read the items of tasks, and render these: two statements, however many there are, and two more where one of
     them is queued. ``summary``: without lyrics, also in ``params``, and without ``vendor``."""
     items_of_all = store.items_of(conn, [record.task.id for record in records])
@@ -60,7 +62,7 @@ def documents(conn: sa.Connection, records: list[Record], context: Context, *, s
     for item in items_of_all:
         by_task.setdefault(item.task_id, []).append(item)
     queued = any(record.task.status is TaskStatus.QUEUED for record in records)
-    waits = waiting_for.read(conn, context.policy, context.clock.now()) if queued else None
+    waits = wait_reasons.read(conn, context.policy, context.clock.now()) if queued else None
     found = [
         task_document(record, by_task.get(record.task.id, []), values, context, waits, summary=summary)
         for record in records
@@ -71,11 +73,11 @@ def documents(conn: sa.Connection, records: list[Record], context: Context, *, s
 
 
 def task_document(
-    record: Record,
+    record: TaskRecord,
     own: list[Item],
     values: dict[str, Any],
     context: Context,
-    waits: Waits | None = None,
+    waits: CurrentHolds | None = None,
     *,
     summary: bool = False,
     policy: Policy | None = None,
@@ -119,7 +121,7 @@ def task_document(
     }
 
 
-def timeline_documents(entries: list[Happened]) -> list[Document]:
+def timeline_documents(entries: list[StoredEntry]) -> list[Document]:
     """Render a timeline, oldest first. A change of status becomes an entry of its own, after what caused it."""
     rendered = []
     for entry in entries:
@@ -211,8 +213,8 @@ def _failure(task: Task, views: list[tuple[Item, ItemView]]) -> Failure | None:
     return Failure("generation_failed", message, retryable=True)
 
 
-def _wait_document(record: Record, waits: Waits) -> Document | None:
-    wait = waiting_for.wait_of(record, waits)
+def _wait_document(record: TaskRecord, waits: CurrentHolds) -> Document | None:
+    wait = wait_reasons.wait_reason_of(record, waits)
     return {"reason": wait.reason, "since": rfc3339(wait.since), "until": rfc3339(wait.until)} if wait else None
 
 
@@ -264,7 +266,7 @@ def fit_items(shown: Sequence[Document]) -> bool:
     return True
 
 
-def page_of(records: list[Record], read: Read) -> list[Document]:
+def page_of(records: list[TaskRecord], read: Read) -> list[Document]:
     """Read the documents of the first tasks, of all of them if they fit on a page."""
     page: list[Document] = []
     room = MOST_PAGE_BYTES
@@ -276,7 +278,7 @@ def page_of(records: list[Record], read: Read) -> list[Document]:
     return page
 
 
-def _in_parts(records: list[Record], read: Read) -> Iterator[tuple[Document, int]]:
+def _in_parts(records: list[TaskRecord], read: Read) -> Iterator[tuple[Document, int]]:
     """Yield documents with their sizes, read in parts, so that not much more than a page is ever in memory: a few tasks
     first, and more while what is read is small."""
     start, count = 0, _FIRST_PART

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from app.context import Context
 from app.documents.document import Document, documents, page_of, timeline_documents
 from app.errors import NotFound
-from app.rules.filters import Filters
 from app.tasks import items, task_rows, timeline
+from app.tasks.task_rows import TaskFilters
 
 
 async def task(context: Context, task_id: UUID, client_name: str | None) -> Document:
@@ -34,7 +34,7 @@ async def tasks_by_id(context: Context, task_ids: tuple[UUID, ...]) -> list[Docu
 
 
 async def task_list(
-    context: Context, filters: Filters, limit: int, *, summary: bool = False
+    context: Context, filters: TaskFilters, limit: int, *, summary: bool = False
 ) -> tuple[list[Document], bool]:
     """Read a page of tasks, newest first: ``limit`` at most, or as many as fit; and whether there are more.
     ``summary``: without lyrics and ``vendor``."""
@@ -70,7 +70,7 @@ def _tasks_by_id(conn: sa.Connection, context: Context, task_ids: tuple[UUID, ..
 
 
 def _list(
-    conn: sa.Connection, context: Context, filters: Filters, limit: int, summary: bool
+    conn: sa.Connection, context: Context, filters: TaskFilters, limit: int, summary: bool
 ) -> tuple[list[Document], bool]:
     records = task_rows.list_page(conn, filters, limit + 1)
     page = page_of(records[:limit], lambda part: documents(conn, part, context, summary=summary))

@@ -10,8 +10,8 @@ from app.rules.status import ITEM_ORDER, SUB_ORDER, TaskStatus
 from app.rules.task import Item
 from app.rules.transition import MOST_ITEMS
 from app.rules.view import ArtifactStatus, ItemView
-from app.tasks.task_rows import Record
-from app.tempolor.slips import slips_in
+from app.tasks.task_rows import TaskRecord
+from app.tempolor.misspellings import misspelled_in
 
 UNKNOWN_STATUS: Final = "unknown_status"
 """The vendor sent a status that nobody knows. It counts as running, and is shown in ``vendor``."""
@@ -27,7 +27,7 @@ ITEMS_LEFT_OUT: Final = "items_left_out"
 """The task has as many items as one can have; further ones are not taken."""
 
 
-def warnings_of(record: Record, views: Sequence[tuple[Item, ItemView]], *, shortened: bool = False) -> list[str]:
+def warnings_of(record: TaskRecord, views: Sequence[tuple[Item, ItemView]], *, shortened: bool = False) -> list[str]:
     """Derive the warnings of a task with its items, each once; ``shortened``: its document does not show all that is
     kept. A new word is a rule here and a row in ``docs/integrate.md``."""
     items = [item for item, _ in views]
@@ -40,7 +40,7 @@ def warnings_of(record: Record, views: Sequence[tuple[Item, ItemView]], *, short
     words = [word for word, applies in rules if applies]
     if record.task.status is TaskStatus.PART_FAILED:
         words += [f"{ARTIFACT_FAILED}:{name}" for name in _failed_artifacts(view for _, view in views)]
-    return words + [f"{UNKNOWN_PARAM}:{name}" for name in slips_in(record.task.kind, record.input.params)]
+    return words + [f"{UNKNOWN_PARAM}:{name}" for name in misspelled_in(record.task.kind, record.input.params)]
 
 
 def _failed_artifacts(views: Iterable[ItemView]) -> list[str]:

@@ -6,7 +6,7 @@ from pydantic import Field, StrictStr
 from typing_extensions import TypeAliasType
 
 from app.limits.hold import Reason
-from app.limits.waiting_for import BACKING_OFF
+from app.limits.wait_reasons import BACKING_OFF
 from app.rules.task import EntryType
 from app.tempolor.codes import HOLDING
 from app.tempolor.kinds import ARTIFACTS, FAMILIES, KINDS

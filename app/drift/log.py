@@ -17,7 +17,7 @@ from app.database.database import Database
 from app.database.tables import drift
 from app.rules.timing import rfc3339
 from app.runtime import metrics
-from app.tempolor.drift import Found, Sort
+from app.tempolor.drift import DriftKind, Finding
 
 MOST_ROWS: Final = 1000
 MOST_PER_SORT: Final = 250
@@ -88,7 +88,7 @@ _counter: Final = lru_cache(metrics.drift.labels)
 
 
 class Drift:
-    """Gathers the drift that this process saw until the next flush. ``redact``: names come from outside too.
+    """Gather the drift that this process saw until the next flush. ``redact``: names come from outside too.
     ``kept_days``: what was not seen for so long is deleted, 0: never."""
 
     def __init__(self, redact: Callable[[str], str], kept_days: float) -> None:
@@ -96,10 +96,10 @@ class Drift:
         self._kept = timedelta(days=kept_days)
         self._pending: dict[Key, Sightings] = {}
 
-    def note(self, names: Iterable[Found], now: datetime) -> None:
+    def note(self, names: Iterable[Finding], now: datetime) -> None:
         """Note the unknown names of one message."""
         for name in names:
-            if name.sort is not Sort.NETWORK:  # each callback comes from one, known or not
+            if name.sort is not DriftKind.NETWORK:  # each callback comes from one, known or not
                 _counter(name.sort.value).inc()
             seen = self._pending.get(name)
             if seen is None:
@@ -120,7 +120,7 @@ class Drift:
             self._pending = pending
             raise
 
-    def _note_new(self, unknown: Found, now: datetime) -> None:
+    def _note_new(self, unknown: Finding, now: datetime) -> None:
         key: Key = (unknown.sort.value, unknown.family, self._redact(unknown.name))
         if len(self._pending) >= MOST_PENDING:
             key = (unknown.sort.value, "", OTHERS)

@@ -1,5 +1,5 @@
-"""The circuit breakers of kinds and models: a bounded number of rows, read and written under the lock of the limit of
-submissions."""
+"""Store the circuit breakers of kinds and models: a bounded number of rows, read and written under the lock of the
+limit of submissions."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -18,7 +18,7 @@ _VALUES: Final = ("refusals", "touched_at", "code", "detail", "held_since", "pro
 
 
 def find(conn: sa.Connection, key: ModelKey) -> Breaker | None:
-    """The breaker of one kind and model, if anything is counted of it."""
+    """Read the breaker of one kind and model; None if nothing is counted of it."""
     row = conn.execute(sa.select(model_breakers).where(*_is(key))).one_or_none()
     return _breaker(row) if row else None
 
@@ -30,13 +30,13 @@ _HELD: Final = (
 )
 
 
-def held(conn: sa.Connection) -> dict[ModelKey, Breaker]:
-    """Those that are open, at most ``MOST``, those that opened first before the others."""
+def find_open(conn: sa.Connection) -> dict[ModelKey, Breaker]:
+    """Read the open breakers, at most ``MOST``, those that opened first before the others."""
     return {ModelKey(row.kind, row.model): _breaker(row) for row in conn.execute(_HELD)}
 
 
 def save(conn: sa.Connection, key: ModelKey, breaker: Breaker | None) -> None:
-    """Write one, or forget it (None)."""
+    """Write a breaker, or delete it (None)."""
     if breaker is None:
         conn.execute(model_breakers.delete().where(*_is(key)))
         return
@@ -48,10 +48,10 @@ def save(conn: sa.Connection, key: ModelKey, breaker: Breaker | None) -> None:
 
 
 def forget_all(conn: sa.Connection) -> Mapping[ModelKey, Breaker]:
-    """Close all; returns those that were open."""
-    found = held(conn)
+    """Close all breakers; returns those that were open."""
+    open_before = find_open(conn)
     conn.execute(model_breakers.delete())
-    return found
+    return open_before
 
 
 def _forget_the_oldest(conn: sa.Connection) -> None:

@@ -1,4 +1,4 @@
-"""Who is sent next: the clients take turns, and each one's oldest task goes first."""
+"""Fair order of submissions: the clients take turns, and each one's oldest task goes first."""
 
 import heapq
 from collections import Counter
@@ -9,17 +9,17 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from app.tasks import task_rows
-from app.tasks.task_rows import Record
+from app.tasks.task_rows import TaskRecord
 
 
 def in_turn(names: Sequence[str], last: str | None) -> list[str]:
-    """Clients in the order of their turns: by name, beginning after the one that came last."""
+    """Sort clients in the order of their turns: by name, beginning after the one that came last."""
     return sorted(names, key=lambda name: (last is not None and name <= last, name))
 
 
 def share(room: int, in_flight: Mapping[str, int], waiting: Sequence[str]) -> list[str]:
-    """Who gets each of the slots, one after the other: the client with the fewest tasks in flight by then, among
-    equals the one that stands first in ``waiting``."""
+    """Share slots out, one after the other: each to the client with the fewest tasks in flight by then, among equals to
+    the one that stands first in ``waiting``."""
     turns = [(in_flight.get(name, 0), place) for place, name in enumerate(waiting)]
     heapq.heapify(turns)
     served = []
@@ -31,11 +31,13 @@ def share(room: int, in_flight: Mapping[str, int], waiting: Sequence[str]) -> li
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """Locked tasks, and whose turn came last."""
+class LockedTasks:
+    """Locked tasks that may be sent, and whose turn came last. ``has_more``: tasks were parked or made due again, and
+    there may be more of them."""
 
-    records: list[Record]
+    records: list[TaskRecord]
     last_client: str | None
+    has_more: bool = False
 
 
 def lock_next(
@@ -46,7 +48,7 @@ def lock_next(
     last_client: str | None,
     *,
     oldest: bool = False,
-) -> Taken:
+) -> LockedTasks:
     """Lock at most ``room`` queued tasks that are due, shared out between the clients by what each has in flight,
     and among equals by turns; or (``oldest``) those that have been due longest, whosever they are.
 
@@ -54,23 +56,23 @@ def lock_next(
     the clients that wait and with ``room``, not with the tasks that wait.
     """
     if room <= 0:
-        return Taken([], last_client)
+        return LockedTasks([], last_client)
     if oldest:
-        return Taken(task_rows.lock_queued(conn, now, room), last_client)
+        return LockedTasks(task_rows.lock_queued(conn, now, room), last_client)
     waiting = in_turn(task_rows.waiting(conn, now), last_client)
-    found: dict[str, list[Record]] = {}
+    records_of: dict[str, list[TaskRecord]] = {}
     exhausted: set[str] = set()
     while True:
         others = [name for name in waiting if name not in exhausted]
-        served = share(room - sum(len(found[name]) for name in exhausted), in_flight, others)
+        served = share(room - sum(len(records_of[name]) for name in exhausted), in_flight, others)
         short = set()
         for name, size in Counter(served).items():
-            if len(found.get(name, ())) < size:
+            if len(records_of.get(name, ())) < size:
                 # Rows that this transaction has locked already are found again: the larger set holds them.
-                found[name] = task_rows.lock_queued(conn, now, size, name)
-                if len(found[name]) < size:
+                records_of[name] = task_rows.lock_queued(conn, now, size, name)
+                if len(records_of[name]) < size:
                     short.add(name)
         if not short:
-            records = [record for records in found.values() for record in records]
-            return Taken(records, served[-1] if served else last_client)
+            records = [record for records in records_of.values() for record in records]
+            return LockedTasks(records, served[-1] if served else last_client)
         exhausted |= short

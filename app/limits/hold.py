@@ -46,8 +46,8 @@ _FAULTS: Final = (Reason.KEY_REJECTED, Reason.NO_POINTS)
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Why things stand still. ``until``: when the next probe may go; ``probe_until``: a probe is out, at most
-    until then; ``in_flight``: how many tasks the vendor had when its queue was full."""
+    """One reason to hold. ``until``: when the next probe may go; ``probe_until``: a probe is out, at most until then;
+    ``in_flight``: how many tasks the vendor had when its queue was full."""
 
     reason: Reason
     since: datetime
@@ -60,8 +60,8 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class HoldState:
-    """``by_hand``: held by an admin, with the words given; ``unknown_tasks``: the latest unknown outcomes in a
-    row, newest last (their ids as text), which a callback may yet confirm."""
+    """All that holds submissions (or queries). ``by_hand``: held by an admin, with the words given; ``unknown_tasks``:
+    the latest unknown outcomes in a row, newest last (their ids as text), which a callback may yet confirm."""
 
     hold: Hold | None = None
     by_hand: str | None = None
@@ -69,7 +69,7 @@ class HoldState:
     unknown_tasks: tuple[str, ...] = field(default_factory=tuple)
 
 
-GOING: Final = HoldState()
+NO_HOLD: Final = HoldState()
 
 
 def allowed(hold_state: HoldState, now: datetime, in_flight: int) -> int | None:
@@ -92,7 +92,7 @@ def waits_for_slot(hold_state: HoldState) -> bool:
 
 
 def probing(hold_state: HoldState, until: datetime) -> HoldState:
-    """A probe is sent: nothing else goes until it is answered, or ``until``."""
+    """Note that a probe is sent: nothing else goes until it is answered, or ``until``."""
     if hold_state.hold is None:
         return hold_state
     return replace(hold_state, hold=replace(hold_state.hold, probe_until=until))
@@ -106,7 +106,7 @@ def hold(
     detail: str = "",
     wait_s: float | None = None,
 ) -> HoldState:
-    """Stand still for a reason. Met again by a probe, the wait grows; ``wait_s`` is what the vendor asked for."""
+    """Hold for a reason. Met again by a probe, the wait grows; ``wait_s`` is what the vendor asked for."""
     first, growth, most = _STEPS[reason]
     before = hold_state.hold
     if before is not None and before.reason in _FAULTS and reason not in _FAULTS:
@@ -120,23 +120,23 @@ def hold(
 
 
 def full_with(hold_state: HoldState, in_flight: int) -> HoldState:
-    """The vendor's queue is full with so many: one less, and the next probe may go."""
+    """Note how many tasks filled the vendor's queue: with one less the next probe may go."""
     if not waits_for_slot(hold_state) or hold_state.hold is None:
         return hold_state
     return replace(hold_state, hold=replace(hold_state.hold, in_flight=in_flight))
 
 
 def answered(hold_state: HoldState, claimed_at: datetime) -> HoldState:
-    """A submission was accepted: the hold is over. An acceptance of one that was sent before the hold began
-    proves nothing of what began it, but that outcomes are known again."""
-    held = hold_state.hold
-    if held is not None and held.reason is not Reason.BREAKER and claimed_at < held.since:
+    """End the hold: a submission was accepted. An acceptance of one that was sent before the hold began proves nothing
+    of what began it, but that outcomes are known again."""
+    before = hold_state.hold
+    if before is not None and before.reason is not Reason.BREAKER and claimed_at < before.since:
         return replace(hold_state, unknown_tasks=())
     return replace(hold_state, hold=None, unknown_tasks=())
 
 
 def refused(hold_state: HoldState, claimed_at: datetime, now: datetime) -> HoldState:
-    """A definite refusal that blames the task alone: the vendor answers, so outcomes are known again, and the
+    """Count a definite refusal that blames the task alone: the vendor answers, so outcomes are known again, and the
     next task may probe at once."""
     before = hold_state.hold
     if before is None or before.reason is Reason.BREAKER:
@@ -146,23 +146,23 @@ def refused(hold_state: HoldState, claimed_at: datetime, now: datetime) -> HoldS
     return replace(hold_state, hold=replace(before, until=now, probe_until=None), unknown_tasks=())
 
 
-def proved(hold_state: HoldState, reason: Reason) -> HoldState:
-    """Something else showed that a reason is over."""
+def reason_cleared(hold_state: HoldState, reason: Reason) -> HoldState:
+    """End a hold for a reason that something else has shown to be over."""
     over = hold_state.hold is not None and hold_state.hold.reason is reason
     return replace(hold_state, hold=None) if over else hold_state
 
 
 def inconclusive(hold_state: HoldState, now: datetime) -> HoldState:
-    """A probe came to nothing (busy, unreachable, given back): wait as long again."""
+    """Wait as long again: a probe came to nothing (busy, unreachable, given back)."""
     before = hold_state.hold
     if before is None or before.probe_until is None:
         return hold_state
     return replace(hold_state, hold=replace(before, until=later(now, before.wait_s), probe_until=None))
 
 
-def lost(hold_state: HoldState, task_id: str, now: datetime) -> HoldState:
-    """One more unknown outcome; the third in a row makes submissions go one by one, ever more slowly. One that is told
-    again (the answer to its commit was lost) is counted once."""
+def outcome_unknown(hold_state: HoldState, task_id: str, now: datetime) -> HoldState:
+    """Count one more unknown outcome; the third in a row makes submissions go one by one, ever more slowly. One that is
+    settled again (the answer to its commit was lost) is counted once."""
     if task_id in hold_state.unknown_tasks:
         return inconclusive(hold_state, now)
     unknown = (*hold_state.unknown_tasks, task_id)[-REMEMBERED:]
@@ -175,21 +175,21 @@ def lost(hold_state: HoldState, task_id: str, now: datetime) -> HoldState:
 
 
 def confirmed(hold_state: HoldState) -> HoldState:
-    """A callback confirmed one of the unknown outcomes: the vendor takes submissions."""
+    """End the run of unknown outcomes: a callback confirmed one of them, so the vendor takes submissions."""
     kept = hold_state.hold if hold_state.hold is not None and hold_state.hold.reason is not Reason.BREAKER else None
     return replace(hold_state, hold=kept, unknown_tasks=())
 
 
 def held_by_hand(hold_state: HoldState, reason: str, now: datetime) -> HoldState:
-    """An admin holds: nothing is sent, no probe either, until it is released by hand. What stood still before, or
-    comes to, goes on underneath. Held already, only the words change."""
+    """Hold by hand: nothing is sent, no probe either, until it is released by hand. What stood still before, or comes
+    to, goes on underneath. Held already, only the words change."""
     since = hold_state.by_hand_since if hold_state.by_hand is not None else now
     return replace(hold_state, by_hand=reason, by_hand_since=since)
 
 
 def released(hold_state: HoldState, now: datetime) -> HoldState:
-    """An admin releases: the hold by hand ends, and what was underneath holds again as it is. Where no hand holds,
-    the next probe is due now instead; one that is out already is awaited."""
+    """Release a hold by hand; what was underneath holds again as it is. Where no hand holds, the next probe is due now
+    instead; one that is out already is awaited."""
     if hold_state.by_hand is not None:
         return replace(hold_state, by_hand=None, by_hand_since=None)
     if hold_state.hold is None:
@@ -197,20 +197,22 @@ def released(hold_state: HoldState, now: datetime) -> HoldState:
     return replace(hold_state, hold=replace(hold_state.hold, until=min(hold_state.hold.until, now)))
 
 
-def known_not_sent(hold_state: HoldState, task_id: str) -> HoldState:
-    """One of the unknown outcomes is known: it was not sent."""
-    return replace(hold_state, unknown_tasks=tuple(one for one in hold_state.unknown_tasks if one != task_id))
+def found_not_sent(hold_state: HoldState, task_id: str) -> HoldState:
+    """Drop one of the unknown outcomes: it is known not to have been sent."""
+    return replace(
+        hold_state, unknown_tasks=tuple(unknown_id for unknown_id in hold_state.unknown_tasks if unknown_id != task_id)
+    )
 
 
 def set_back(hold_state: HoldState, now: datetime) -> HoldState:
-    """The clock was set back: no wait lies further ahead than it is long."""
+    """Bring waits back after the clock was set back: none lies further ahead than it is long."""
     before = hold_state.hold
     if before is None:
         return hold_state
     end = later(now, before.wait_s)
     probe_until = min(before.probe_until, end) if before.probe_until is not None else None
-    held = replace(before, since=min(before.since, now), until=min(before.until, end), probe_until=probe_until)
-    return replace(hold_state, hold=held)
+    hold_ = replace(before, since=min(before.since, now), until=min(before.until, end), probe_until=probe_until)
+    return replace(hold_state, hold=hold_)
 
 
 def dump(hold_state: HoldState) -> dict[str, Any]:
@@ -224,14 +226,14 @@ def dump(hold_state: HoldState) -> dict[str, Any]:
 
 
 def load(document: dict[str, Any]) -> HoldState:
-    """From JSON; an empty object is ``GOING``."""
+    """From JSON; an empty object is ``NO_HOLD``."""
     if not document:
-        return GOING
-    held = document.get("hold")
+        return NO_HOLD
+    stored = document.get("hold")
     hold_ = None
-    if held:
-        times = {name: _time(held[name]) for name in ("since", "until", "probe_until")}
-        hold_ = Hold(**{**held, **times, "reason": Reason(held["reason"])})
+    if stored:
+        times = {name: _time(stored[name]) for name in ("since", "until", "probe_until")}
+        hold_ = Hold(**{**stored, **times, "reason": Reason(stored["reason"])})
     return HoldState(
         hold_,
         document.get("by_hand"),

@@ -10,12 +10,12 @@ import sqlalchemy as sa
 from app.database import dialect
 from app.database.tables import limits
 from app.limits.hold import HoldState, dump, load
-from app.rules import operating
-from app.rules.operating import Operating
+from app.rules import availability
+from app.rules.availability import Availability
 
 
 class Limit(StrEnum):
-    """In the order in which they are locked."""
+    """The limits, in the order in which they are locked."""
 
     QUERY = "query"
     SUBMIT = "submit"
@@ -23,15 +23,15 @@ class Limit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """``not_before_at``: the next time that a query may be made (queries only). ``last_client``: whose turn to
-    submit came last (submissions only). ``last_permit``: what the last query was spent on; ``operating``: since when
-    and with which breaks the vendor could be asked (queries only)."""
+    """The state of one limit. ``not_before_at``: the next time that a query may be made (queries only).
+    ``last_client``: whose turn to submit came last (submissions only). ``last_permit``: what the last query was spent
+    on; ``availability``: since when and with which breaks the vendor could be asked (queries only)."""
 
     hold_state: HoldState
     not_before_at: datetime | None = None
     last_client: str | None = None
     last_permit: str | None = None
-    operating: Operating = field(default_factory=Operating)
+    availability: Availability = field(default_factory=Availability)
 
 
 ALL: Final = tuple(Limit)
@@ -53,7 +53,7 @@ def save(conn: sa.Connection, name: Limit, state: State) -> None:
     """Write a locked limit."""
     statement = limits.update().where(limits.c.name == name.value)
     document = dump(state.hold_state) | {"last_client": state.last_client, "last_permit": state.last_permit}
-    document["operating"] = operating.dump(state.operating)
+    document["operating"] = availability.dump(state.availability)
     conn.execute(statement.values(not_before_at=state.not_before_at, state=document))
 
 
@@ -64,5 +64,5 @@ def _state(row: Any) -> State:
         row.not_before_at,
         document.get("last_client"),
         document.get("last_permit"),
-        operating.load(document.get("operating")),
+        availability.load(document.get("operating")),
     )

@@ -16,14 +16,14 @@ MOST_MODEL_CHARS: Final = 200
 
 
 class ModelKey(NamedTuple):
-    """What is held: a kind, with the model that is sent ("" where none is)."""
+    """The key of a circuit breaker: a kind, with the model that is sent ("" where none is)."""
 
     kind: str
     model: str
 
     @property
     def text(self) -> str:
-        """One text for both. No kind has a blank in it."""
+        """The key as one text. No kind has a blank in it."""
         return f"{self.kind} {self.model}"
 
 
@@ -34,9 +34,9 @@ def key_of(kind: str, model: str | None) -> ModelKey:
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """``refusals``: in a row. ``held_since``: when it opened, None while it is closed. ``probe_at``: when the next
-    probe may go; ``probe_until``: one is out, at most until then. ``code`` and ``detail``: our word and the vendor's
-    for the latest refusal."""
+    """The circuit breaker of one kind and model. ``refusals``: in a row. ``held_since``: when it opened, None while it
+    is closed. ``probe_at``: when the next probe may go; ``probe_until``: one is out, at most until then. ``code`` and
+    ``detail``: our word and the vendor's for the latest refusal."""
 
     refusals: int
     touched_at: datetime
@@ -47,34 +47,34 @@ class Breaker:
     probe_until: datetime | None = None
 
     @property
-    def held(self) -> bool:
+    def is_open(self) -> bool:
         return self.held_since is not None
 
 
 def refused(
     before: Breaker | None, claimed_at: datetime, now: datetime, allowed: int, code: str, detail: str
 ) -> Breaker:
-    """A submission was refused for a reason that concerns everybody. ``allowed``: so many in a row open it."""
-    if before is not None and before.held:
-        told = replace(before, touched_at=now, code=code, detail=detail)
-        return _after_probe(told, now, PROBE_S) if _is_probe(before, claimed_at) else told
+    """Count a refusal that concerns everybody. ``allowed``: so many in a row open it."""
+    if before is not None and before.is_open:
+        updated = replace(before, touched_at=now, code=code, detail=detail)
+        return _after_probe(updated, now, PROBE_S) if _is_probe(before, claimed_at) else updated
     refusals = 1 if before is None else before.refusals + 1
     opened = {"held_since": now, "probe_at": later(now, PROBE_S)} if refusals >= allowed else {}
     return Breaker(refusals, now, code, detail, **opened)
 
 
 def accepted(before: Breaker | None, claimed_at: datetime, now: datetime) -> Breaker | None:
-    """A submission was accepted: None, the breaker is closed and nothing is counted. One that was sent before it
-    opened proves less: the next probe is due at once."""
-    if before is None or not before.held or _is_probe(before, claimed_at):
+    """Close the breaker after an acceptance: None, and nothing is counted. One that was sent before it opened proves
+    less: the next probe is due at once."""
+    if before is None or not before.is_open or _is_probe(before, claimed_at):
         return None
     return replace(before, probe_at=now, touched_at=now)
 
 
 def inconclusive(before: Breaker | None, claimed_at: datetime, now: datetime, *, at_once: bool) -> Breaker | None:
-    """A submission came to nothing that says whether the model is offered. ``at_once``: it was refused for what it
-    is itself, and the next one may show more; else the next probe waits again."""
-    if before is None or not before.held or not _is_probe(before, claimed_at):
+    """Plan the next probe after a submission that does not say whether the model is offered. ``at_once``: it was
+    refused for what it is itself, and the next one may show more; else the next probe waits again."""
+    if before is None or not before.is_open or not _is_probe(before, claimed_at):
         return before
     return _after_probe(before, now, 0.0 if at_once else PROBE_S)
 
@@ -86,12 +86,13 @@ def probe_is_due(breaker: Breaker, now: datetime) -> bool:
 
 
 def probing(breaker: Breaker, until: datetime) -> Breaker:
-    """A probe is sent: the next one waits for its outcome, or ``until``."""
+    """Note that a probe is sent: the next one waits for its outcome, or ``until``."""
     return replace(breaker, probe_until=until)
 
 
 def set_back(breaker: Breaker, now: datetime) -> Breaker:
-    """The clock was set back: it opened by now, and no probe lies further ahead than one waits for it."""
+    """Bring times back after the clock was set back: it opened by now, and no probe lies further ahead than one waits
+    for it."""
     end = later(now, PROBE_S)
     return replace(
         breaker,

@@ -1,4 +1,4 @@
-"""Kinds and models that the vendor does not offer: their tasks are parked, probes go out, and the others go on.
+"""Hold kinds and models that the vendor does not offer: their tasks are parked, probes go out, and the others go on.
 
 The breakers are rows under the lock of the limit of submissions, so that all replicas decide by the same ones. Tasks
 are moved in batches, when a claim meets them: parked when it finds them due, and due again when nothing holds them
@@ -8,7 +8,6 @@ while: nothing waits for ever because somebody forgot it, such as a release that
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -19,12 +18,12 @@ import structlog
 from app.database import dialect
 from app.database.tables import tasks
 from app.limits import breakers, model_breaker
-from app.limits.fair_order import Taken, lock_next
+from app.limits.fair_order import LockedTasks, lock_next
 from app.limits.model_breaker import Breaker, ModelKey, key_of
 from app.rules.policy import Policy
 from app.rules.timing import later
 from app.tasks import task_rows
-from app.tasks.task_rows import Record, record_of
+from app.tasks.task_rows import TaskRecord, record_of
 from app.tempolor.answers import Accepted, Refused, SubmitAnswer, Unknown
 from app.tempolor.codes import Remedy
 from app.tempolor.kinds import sent_model
@@ -37,53 +36,53 @@ _QUEUED: Final = tasks.c.dispatch_due_at.is_not(None)
 def park(conn: sa.Connection, ids: Sequence[UUID], key: str, until: datetime) -> None:
     """Park locked tasks under a key."""
     if ids:
-        these = tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids)))
-        conn.execute(these.values(parked_as=key, dispatch_due_at=until))
+        locked = tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids)))
+        conn.execute(locked.values(parked_as=key, dispatch_due_at=until))
 
 
 def unpark(conn: sa.Connection, key: str, now: datetime, limit: int) -> int:
     """Make the oldest tasks of a key due again, as they were; returns how many. Those that another transaction holds
     are passed over."""
-    found = sa.select(tasks.c.id).where(tasks.c.parked_as == key, _QUEUED).order_by(tasks.c.id).limit(limit)
-    ids = list(conn.scalars(dialect.locked(found, of=tasks, skip=True)))
+    oldest = sa.select(tasks.c.id).where(tasks.c.parked_as == key, _QUEUED).order_by(tasks.c.id).limit(limit)
+    ids = list(conn.scalars(dialect.locked(oldest, of=tasks, skip=True)))
     if ids:
         # Made later than now: the clock was set back since.
         made_at = sa.case((tasks.c.created_at > now, now), else_=tasks.c.created_at)
         due_at = sa.func.coalesce(tasks.c.not_before_at, made_at)
-        these = tasks.update().where(dialect.any_of(conn, tasks.c.id, ids))
-        conn.execute(these.values(parked_as=None, dispatch_due_at=due_at))
+        chosen = tasks.update().where(dialect.any_of(conn, tasks.c.id, ids))
+        conn.execute(chosen.values(parked_as=None, dispatch_due_at=due_at))
     return len(ids)
 
 
-def lock_first(conn: sa.Connection, key: str) -> Record | None:
+def lock_first(conn: sa.Connection, key: str) -> TaskRecord | None:
     """Lock the oldest of the tasks of a key that were sent the fewest times: one that can never be accepted must not
     be the only probe there is. None if there is none, or another transaction holds it."""
-    these = sa.select(tasks).where(tasks.c.parked_as == key, _QUEUED)
-    first = these.order_by(tasks.c.submit_attempts, tasks.c.id).limit(1)
-    row = conn.execute(dialect.locked(first, of=tasks, skip=True)).one_or_none()
+    parked = sa.select(tasks).where(tasks.c.parked_as == key, _QUEUED)
+    fewest_attempts = parked.order_by(tasks.c.submit_attempts, tasks.c.id).limit(1)
+    row = conn.execute(dialect.locked(fewest_attempts, of=tasks, skip=True)).one_or_none()
     return record_of(row) if row else None
 
 
 def count(conn: sa.Connection, key: str) -> int:
-    """How many wait under a key, counted up to ``MOST_COUNTED``."""
-    some = sa.select(sa.literal(1)).where(tasks.c.parked_as == key, _QUEUED).limit(MOST_COUNTED).subquery()
-    return conn.scalar(sa.select(sa.func.count()).select_from(some)) or 0
+    """Count the tasks that wait under a key, up to ``MOST_COUNTED``."""
+    bounded = sa.select(sa.literal(1)).where(tasks.c.parked_as == key, _QUEUED).limit(MOST_COUNTED).subquery()
+    return conn.scalar(sa.select(sa.func.count()).select_from(bounded)) or 0
 
 
 def _keys() -> sa.Select[tuple[str]]:
-    """From one key to the next along the index, so that their tasks are not looked at."""
+    """A recursive query that goes from one key to the next along the index, so that their tasks are not looked at."""
     parked = sa.and_(tasks.c.parked_as.is_not(None), _QUEUED)
-    found = sa.select(sa.func.min(tasks.c.parked_as).label("key")).where(parked).cte("parked", recursive=True)
-    following = sa.select(sa.func.min(tasks.c.parked_as)).where(parked, tasks.c.parked_as > found.c.key)
-    found = found.union_all(sa.select(following.scalar_subquery()).where(found.c.key.is_not(None)))
-    return sa.select(found.c.key).where(found.c.key.is_not(None))
+    keys = sa.select(sa.func.min(tasks.c.parked_as).label("key")).where(parked).cte("parked", recursive=True)
+    next_key = sa.select(sa.func.min(tasks.c.parked_as)).where(parked, tasks.c.parked_as > keys.c.key)
+    keys = keys.union_all(sa.select(next_key.scalar_subquery()).where(keys.c.key.is_not(None)))
+    return sa.select(keys.c.key).where(keys.c.key.is_not(None))
 
 
 _KEYS: Final = _keys()
 
 
 def keys(conn: sa.Connection) -> list[str]:
-    """The keys under which tasks wait."""
+    """Read the keys under which tasks wait."""
     return list(conn.scalars(_KEYS))
 
 
@@ -91,30 +90,20 @@ PARKED_S: Final = 3600.0
 MOST_MOVED: Final = 100
 """Tasks that one transaction parks or makes due again."""
 
-Held = dict[ModelKey, Breaker]
+OpenBreakers = dict[ModelKey, Breaker]
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Sendable:
-    """Locked tasks that may be sent, and whose turn came last. ``moved``: tasks were parked or made due again, and
-    there may be more of them."""
-
-    records: list[Record]
-    last_client: str | None
-    moved: bool
-
-
-def key_of_task(record: Record, policy: Policy) -> ModelKey:
-    """What a queued task would be sent as now."""
+def key_of_task(record: TaskRecord, policy: Policy) -> ModelKey:
+    """The key of what a queued task would be sent as now."""
     kind = record.task.kind
     return key_of(kind, sent_model(kind, record.input.params, policy.model_aliases))
 
 
-def held(conn: sa.Connection, policy: Policy) -> Held:
-    """What is held, but for models in whose place this process sends another one."""
-    return {key: one for key, one in breakers.held(conn).items() if key.model not in policy.model_aliases}
+def open_breakers(conn: sa.Connection, policy: Policy) -> OpenBreakers:
+    """Read the open breakers, but for models in whose place this process sends another one."""
+    return {key: breaker for key, breaker in breakers.find_open(conn).items() if key.model not in policy.model_aliases}
 
 
 def lock_sendable(
@@ -126,19 +115,19 @@ def lock_sendable(
     last_client: str | None,
     *,
     oldest: bool,
-) -> Sendable:
-    """As ``lock_next``, without the tasks of what is held, of which the probes that are due go first. Call it under
-    the lock of the limit."""
-    holds = held(conn, policy)
-    moved = _unpark_others(conn, holds, now)
-    probes = _lock_probes(conn, holds, policy, now, room)
+) -> LockedTasks:
+    """Lock tasks as ``lock_next``, without those of an open breaker, of which the probes that are due go first. Call it
+    under the lock of the limit."""
+    open_by_key = open_breakers(conn, policy)
+    has_more = _unpark_others(conn, open_by_key, now)
+    probes = _lock_probes(conn, open_by_key, policy, now, room)
     room -= len(probes)
-    taken = lock_next(conn, now, room, in_flight, last_client, oldest=oldest)
-    if holds and _park(conn, taken, holds, policy, now, oldest=oldest):
-        moved = True
-        taken = lock_next(conn, now, room, in_flight, last_client, oldest=oldest)
-    free = [record for record in taken.records if key_of_task(record, policy) not in holds]
-    return Sendable([*probes, *free], taken.last_client, moved)
+    locked = lock_next(conn, now, room, in_flight, last_client, oldest=oldest)
+    if open_by_key and _park(conn, locked, open_by_key, policy, now, oldest=oldest):
+        has_more = True
+        locked = lock_next(conn, now, room, in_flight, last_client, oldest=oldest)
+    free = [record for record in locked.records if key_of_task(record, policy) not in open_by_key]
+    return LockedTasks([*probes, *free], locked.last_client, has_more)
 
 
 def breaker_after(
@@ -147,10 +136,10 @@ def breaker_after(
     answer: SubmitAnswer | None,
     now: datetime,
     policy: Policy,
-    named: bool,
+    has_items: bool,
 ) -> Breaker | None:
-    """What the outcome of one send makes of the breaker of its kind and model. ``named``: an item of it is known."""
-    if isinstance(answer, Accepted) or (isinstance(answer, Unknown) and named):
+    """The breaker of a kind and model after the outcome of one send. ``has_items``: an item of it is known."""
+    if isinstance(answer, Accepted) or (isinstance(answer, Unknown) and has_items):
         return model_breaker.accepted(before, claimed_at, now)
     if isinstance(answer, Refused) and answer.meaning.remedy is Remedy.HOLD_MODEL:
         allowed, code = policy.refusals_to_hold, answer.meaning.code
@@ -160,11 +149,11 @@ def breaker_after(
 
 
 def save(conn: sa.Connection, key: ModelKey, before: Breaker | None, after: Breaker | None) -> None:
-    """Write what an outcome made of a breaker, and say so if it opened or closed."""
+    """Save the breaker that an outcome changed, and log that it opened or closed."""
     if after == before:
         return
     breakers.save(conn, key, after)
-    was_held, is_held = before is not None and before.held, after is not None and after.held
+    was_held, is_held = before is not None and before.is_open, after is not None and after.is_open
     if after is not None and is_held and not was_held:
         log.error("model.held", kind=key.kind, model=key.model, code=after.code, detail=after.detail)
     elif was_held and not is_held:
@@ -172,18 +161,18 @@ def save(conn: sa.Connection, key: ModelKey, before: Breaker | None, after: Brea
 
 
 def overview(conn: sa.Connection, policy: Policy, now: datetime) -> list[dict[str, Any]]:
-    """What is held, for people: why, since when, how many wait, and when the next probe goes."""
+    """Describe what is held, for people: why, since when, how many wait, and when the next probe goes."""
     return [
         {
             "kind": key.kind,
             "model": key.model or None,
-            "reason": one.code,
-            "detail": one.detail or None,
-            "since": one.held_since,
-            "next_probe_at": next_probe_at(one, now),
+            "reason": breaker.code,
+            "detail": breaker.detail or None,
+            "since": breaker.held_since,
+            "next_probe_at": next_probe_at(breaker, now),
             "waiting": count(conn, key.text),
         }
-        for key, one in held(conn, policy).items()
+        for key, breaker in open_breakers(conn, policy).items()
     ]
 
 
@@ -193,43 +182,47 @@ def next_probe_at(breaker: Breaker, now: datetime) -> datetime | None:
     return None if out or breaker.probe_at is None else max(breaker.probe_at, now)
 
 
-def _unpark_others(conn: sa.Connection, holds: Held, now: datetime) -> bool:
-    """Make tasks due again that are parked under what is not held (any more)."""
-    still = {key.text for key in holds}
-    left = MOST_MOVED
+def _unpark_others(conn: sa.Connection, open_by_key: OpenBreakers, now: datetime) -> bool:
+    """Make tasks due again that are parked under a key whose breaker is not open (any more)."""
+    open_keys = {key.text for key in open_by_key}
+    room = MOST_MOVED
     for text in keys(conn):
-        if text not in still and left > 0:
-            left -= unpark(conn, text, now, left)
-    return left < MOST_MOVED
+        if text not in open_keys and room > 0:
+            room -= unpark(conn, text, now, room)
+    return room < MOST_MOVED
 
 
-def _lock_probes(conn: sa.Connection, holds: Held, policy: Policy, now: datetime, room: int) -> list[Record]:
-    probes: list[Record] = []
-    for key, one in holds.items():
-        if len(probes) >= room or not model_breaker.probe_is_due(one, now):
+def _lock_probes(
+    conn: sa.Connection, open_by_key: OpenBreakers, policy: Policy, now: datetime, room: int
+) -> list[TaskRecord]:
+    probes: list[TaskRecord] = []
+    for key, breaker in open_by_key.items():
+        if len(probes) >= room or not model_breaker.probe_is_due(breaker, now):
             continue
         record = lock_first(conn, key.text)
         if record is not None:
-            breakers.save(conn, key, model_breaker.probing(one, later(now, policy.submit_lease_s)))
+            breakers.save(conn, key, model_breaker.probing(breaker, later(now, policy.submit_lease_s)))
             probes.append(record)
     return probes
 
 
-def _park(conn: sa.Connection, taken: Taken, holds: Held, policy: Policy, now: datetime, *, oldest: bool) -> bool:
-    """Park what a claim found of what is held, and what else stands next in the same clients' queues."""
-    found = {record.task.id: record for record in _waiting_in(taken.records, holds, policy)}
-    clients = dict.fromkeys(None if oldest else record.task.client_name for record in found.values())
+def _park(
+    conn: sa.Connection, locked: LockedTasks, open_by_key: OpenBreakers, policy: Policy, now: datetime, *, oldest: bool
+) -> bool:
+    """Park the locked tasks of open breakers, and those that stand next in the same clients' queues."""
+    waiting = {record.task.id: record for record in _waiting_in(locked.records, open_by_key, policy)}
+    clients = dict.fromkeys(None if oldest else record.task.client_name for record in waiting.values())
     for client_name in clients:
-        if len(found) < MOST_MOVED:
+        if len(waiting) < MOST_MOVED:
             ahead = task_rows.lock_queued(conn, now, MOST_MOVED, client_name)
-            found |= {record.task.id: record for record in _waiting_in(ahead, holds, policy)}
+            waiting |= {record.task.id: record for record in _waiting_in(ahead, open_by_key, policy)}
     by_key: dict[str, list[Any]] = {}
-    for record in list(found.values())[:MOST_MOVED]:
+    for record in list(waiting.values())[:MOST_MOVED]:
         by_key.setdefault(key_of_task(record, policy).text, []).append(record.task.id)
     for text, ids in sorted(by_key.items()):
         park(conn, ids, text, later(now, PARKED_S))
-    return bool(found)
+    return bool(waiting)
 
 
-def _waiting_in(records: Sequence[Record], holds: Held, policy: Policy) -> list[Record]:
-    return [record for record in records if key_of_task(record, policy) in holds]
+def _waiting_in(records: Sequence[TaskRecord], open_by_key: OpenBreakers, policy: Policy) -> list[TaskRecord]:
+    return [record for record in records if key_of_task(record, policy) in open_by_key]

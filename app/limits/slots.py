@@ -35,8 +35,8 @@ class Waiting:
     oldest_at: datetime
 
 
-def held(conn: sa.Connection, now: datetime) -> Sequence[Slot]:
-    """The tasks that hold a slot, those that have held it longest first, at most ``MOST_SHOWN``."""
+def list_held(conn: sa.Connection, now: datetime) -> Sequence[Slot]:
+    """List the tasks that hold a slot, those that have held it longest first, at most ``MOST_SHOWN``."""
     since = sa.func.coalesce(tasks.c.claimed_at, tasks.c.submitted_at, tasks.c.created_at)
     chosen = sa.select(tasks.c.id, tasks.c.client_name, tasks.c.status, since.label("since"), tasks.c.slot_until)
     statement = chosen.where(tasks.c.slot_until > now).order_by(sa.text("since"), tasks.c.id).limit(MOST_SHOWN)
@@ -46,8 +46,8 @@ def held(conn: sa.Connection, now: datetime) -> Sequence[Slot]:
     ]
 
 
-def waiting(conn: sa.Connection) -> Sequence[Waiting]:
-    """How many tasks of each client are queued, by name; ``MOST_COUNTED`` of all are counted, those due first."""
+def count_waiting(conn: sa.Connection) -> Sequence[Waiting]:
+    """Count the queued tasks of each client, by name; ``MOST_COUNTED`` of all are counted, those due first."""
     queued = (
         sa.select(tasks.c.client_name, tasks.c.created_at)
         .where(tasks.c.dispatch_due_at.is_not(None))

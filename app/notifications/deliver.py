@@ -9,6 +9,8 @@ import asyncio
 import logging
 import random
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -19,6 +21,7 @@ import structlog
 
 from app.clients.clients import ROTATION
 from app.context import Context
+from app.database.database import Database
 from app.errors import Unavailable
 from app.notifications import outbox
 from app.notifications.outbox import Attempt, ClaimedNotification
@@ -39,9 +42,9 @@ from app.rules.transition import Change
 from app.runtime import metrics, traces
 from app.runtime.loops import Background
 from app.runtime.signing import sign
-from app.tasks import tracing
-from app.tasks.apply import Applied, load_locked, save_locked, step_all
-from app.tasks.notices import NotificationStatus, client_of
+from app.tasks import task_rows
+from app.tasks.apply import Effects, load_locked, save_locked, step_all
+from app.tasks.notification_rows import NotificationStatus, client_of
 
 SCHEDULE_S: Final = (5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0, 86_400.0)
 """Retry schedule: waits after each failed attempt (contract); after the last there is one more attempt."""
@@ -154,7 +157,7 @@ class Notifier:
             answer = Unreadable()
         elif notification.secrets and body is not None:
             message = sign(str(notification.id), body, notification.secrets, context.clock.now())
-            async with tracing.notifying(self._db, notification.id, notification.task_id, notification.type) as span:
+            async with _traced(self._db, notification) as span:
                 answer = await self._sender.post(notification.url, message, traces.headers())
                 span.note(outcome=outcome_of(answer))
         attempt = judge(notification.attempts, answer, context.clock.now())
@@ -259,11 +262,11 @@ def judge(attempts: int, answer: Answer | Unreadable | None, now: datetime) -> A
 
 def settle(
     conn: sa.Connection, context: Context, notification: ClaimedNotification, attempt: Attempt, body: bytes | None
-) -> Applied:
+) -> Effects:
     """Record the outcome of an attempt; the last one in the task's timeline too."""
     if attempt.due_at is not None:
         outbox.settle(conn, notification, attempt, body)
-        return Applied()
+        return Effects()
     detail = {
         "notification_id": str(notification.id),
         "notification": notification.type,
@@ -274,10 +277,22 @@ def settle(
     # The task's lock comes before the outbox everywhere.
     loaded = load_locked(conn, changes)
     if not outbox.settle(conn, notification, attempt, body):
-        return Applied()
+        return Effects()
     applied = step_all(loaded, changes, context.rules)
     save_locked(conn, loaded, context.rules)
     return applied
+
+
+@asynccontextmanager
+async def _traced(db: Database, notification: ClaimedNotification) -> AsyncIterator[traces.Span]:
+    """A span around one attempt to notify, in the trace of its task. Costs a read while somebody traces."""
+    if not traces.is_on():
+        yield traces.Span()
+        return
+    parent = await db.read(task_rows.traceparent_of, notification.task_id)
+    ids = {"notification_id": str(notification.id), "task_id": str(notification.task_id)}
+    with traces.span("notify", parent=parent, kind="client", notification=notification.type, **ids) as span:
+        yield span
 
 
 def _crashed(error: BaseException) -> None:

@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from app.audit import audit
-from app.audit.audit import Act, Action, By, act, note
+from app.audit.audit import Action, Actor, AuditEntry, append_now, new_entry
 from app.clients import client_rows
 from app.clients.clients import BATCH, ROTATION
 from app.context import Context
@@ -73,23 +73,23 @@ async def read(context: Context, notification_id: UUID, client_name: str | None)
     return found
 
 
-async def redeliver(context: Context, by: By, notification_id: UUID, client_name: str | None) -> Document:
+async def redeliver(context: Context, actor: Actor, notification_id: UUID, client_name: str | None) -> Document:
     """Send a notification again, and restart its schedule. Raises ``NotFound``."""
-    audited = act(context.clock, by, Action.REDELIVER, str(notification_id))
-    row = await context.db.write(_redeliver, notification_id, client_name, context.clock.now(), audited)
+    audit_entry = new_entry(context.clock, actor, Action.REDELIVER, str(notification_id))
+    row = await context.db.write(_redeliver, notification_id, client_name, context.clock.now(), audit_entry)
     if row is None:
         raise NotFound("there is no such notification")
     context.wakes.notify.set()
     return _document(row)
 
 
-async def redeliver_dead(context: Context, by: By, client_name: str, since: datetime, *, dry_run: bool) -> int:
+async def redeliver_dead(context: Context, actor: Actor, client_name: str, since: datetime, *, dry_run: bool) -> int:
     """Send a client's dead notifications written since a time again, ``BATCH`` in a transaction. Returns how many
     there are. Raises ``Unavailable``: those of earlier batches are sent then, the rest by the next call."""
     if dry_run:
         return await context.db.read(outbox.count_dead, client_name, since)
-    if client_name != by.actor:
-        await note(context.db, context.clock, by, Action.REDELIVER, client=client_name, since=rfc3339(since))
+    if client_name != actor.name:
+        await append_now(context.db, context.clock, actor, Action.REDELIVER, client=client_name, since=rfc3339(since))
     started, after_id, count = context.clock.now(), None, 0
     while dead_ids := await context.db.read(outbox.dead_after, client_name, since, started, after_id, BATCH):
         count += await context.db.write(outbox.redeliver_dead, dead_ids, context.clock.now())
@@ -136,13 +136,13 @@ def _read(conn: sa.Connection, notification_id: UUID, client_name: str | None, c
 
 
 def _redeliver(
-    conn: sa.Connection, notification_id: UUID, client_name: str | None, now: datetime, audited: Act
+    conn: sa.Connection, notification_id: UUID, client_name: str | None, now: datetime, audit_entry: AuditEntry
 ) -> Any | None:
     if not outbox.redeliver(conn, notification_id, client_name, now):
         return None
     row = outbox.find(conn, notification_id, client_name)
-    if row is not None and row.client_name != audited.by.actor:
-        audit.record(conn, replace(audited, detail={"client": row.client_name}))
+    if row is not None and row.client_name != audit_entry.actor.name:
+        audit.append(conn, replace(audit_entry, detail={"client": row.client_name}))
     return row
 
 

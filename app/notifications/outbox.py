@@ -12,7 +12,7 @@ from app.clients.client_rows import webhook_secrets
 from app.database import dialect
 from app.database.tables import DEAD, clients, notifications
 from app.rules.timing import rfc3339
-from app.tasks.notices import NotificationStatus
+from app.tasks.notification_rows import NotificationStatus
 
 MOST_ATTEMPTS: Final = 20
 """The latest attempts that are kept of a notification. A schedule has eight; each time that it is sent again begins
@@ -25,7 +25,7 @@ MOST_RECEIVERS: Final = 2000
 class ClaimedNotification:
     """A due notification under a lease. ``leased_until`` is the fencing token of this claim; ``attempts`` were made
     before. ``secrets`` are those of its client that sign now, none if the client was revoked. ``snapshot``: as in
-    ``notices.New``, decoded JSON. ``body``: as it was posted before, if it was."""
+    ``notification_rows.Snapshot``, decoded JSON. ``body``: as it was posted before, if it was."""
 
     id: UUID
     task_id: UUID

@@ -13,8 +13,8 @@ from app.documents.document import task_document
 from app.notifications.outbox import ClaimedNotification
 from app.rules.timing import rfc3339
 from app.tasks import items, task_rows
-from app.tasks.notices import Snapshot
-from app.tasks.task_rows import Record, TaskInput
+from app.tasks.notification_rows import Snapshot
+from app.tasks.task_rows import TaskInput, TaskRecord
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +33,7 @@ def rendered(conn: sa.Connection, batch: Sequence[ClaimedNotification], context:
             bodies.append(notification.body)
             continue
         # A task that was purged meanwhile is still rendered, without what its client sent.
-        record = Record(snapshot.task, given.get(snapshot.task.id, TaskInput({}, {})))
+        record = TaskRecord(snapshot.task, given.get(snapshot.task.id, TaskInput({}, {})))
         policy_then = replace(context.policy, unknown_grace_s=snapshot.unknown_grace_s, follow_ups=snapshot.follow_ups)
         document = task_document(record, snapshot.items, values, context, policy=policy_then)
         body = {"type": notification.type, "timestamp": rfc3339(notification.created_at), "data": document}

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr
 
-from app.clients.auth import TheClient, TheContext, by, scope_of
+from app.clients.auth import TheClient, TheContext, actor_of, scope_of
 from app.errors import Forbidden
 from app.notifications import log
 from app.notifications.post import WebhookSender
@@ -145,7 +145,7 @@ async def redeliver_dead_notifications(request: Request, client: TheClient, cont
     name = body.client if body.client is not None else client.name
     if name != client.name and not client.is_admin:
         raise Forbidden("only an admin sends other clients' notifications again")
-    count = await log.redeliver_dead(context, by(client), name, body.since, dry_run=body.dry_run)
+    count = await log.redeliver_dead(context, actor_of(client), name, body.since, dry_run=body.dry_run)
     return json_answer({"count": count, "dry_run": body.dry_run})
 
 
@@ -158,4 +158,4 @@ async def get_notification(notification_id: str, client: TheClient, context: The
 @router.post("/{notification_id}/redeliver", response_model=Notification, summary="Send a notification again")
 async def redeliver_notification(notification_id: str, client: TheClient, context: TheContext) -> Response:
     """Send it again now, under the same `webhook-id`, and restart its schedule of retries."""
-    return json_answer(await log.redeliver(context, by(client), uuid_of(notification_id), scope_of(client)))
+    return json_answer(await log.redeliver(context, actor_of(client), uuid_of(notification_id), scope_of(client)))

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
 from app.audit import audit
-from app.clients.auth import TheAdmin, TheContext, by
+from app.clients.auth import TheAdmin, TheContext, actor_of
 from app.drift import log as drift_log
 from app.operations import erase
 from app.web import cursors
@@ -15,7 +15,7 @@ from app.web.answers import CONFLICT, PROBLEMS, json_answer
 from app.web.parameters import storable
 
 
-class Act(BaseModel):
+class AuditEntry(BaseModel):
     """One act. `actor` is a client's name, or `cli:` and the system's user; `target` is null for the whole."""
 
     id: str
@@ -28,7 +28,7 @@ class Act(BaseModel):
 
 
 class AuditPage(BaseModel):
-    data: list[Act]
+    data: list[AuditEntry]
     next_cursor: str | None
 
 
@@ -50,13 +50,13 @@ async def list_audit(
     return json_answer(cursors.page(acts, limit, filters))
 
 
-Sort = Literal["field", "event", "status", "code", "shape", "header", "network"]
+DriftKind = Literal["field", "event", "status", "code", "shape", "header", "network"]
 
 
 class Drift(BaseModel):
     """One unknown name. `family` is null where it belongs to none; `(others)` counts what there was no room for."""
 
-    sort: Sort
+    sort: DriftKind
     family: str | None
     name: str
     first_seen_at: datetime
@@ -72,7 +72,7 @@ class DriftPage(BaseModel):
 @router.get(
     "/drift", response_model=DriftPage, summary="List what the vendor said that nobody knew", tags=["Admin: callbacks"]
 )
-async def list_drift(_admin: TheAdmin, context: TheContext, sort: Sort | None = None) -> Response:
+async def list_drift(_admin: TheAdmin, context: TheContext, sort: DriftKind | None = None) -> Response:
     """Fields, events, statuses, business codes, list shapes and headers that are not documented, and the networks that
     callbacks come from: names only, what was seen last first. There are a thousand at most, so it is one page."""
     return json_answer({"data": await drift_log.listed(context.db, sort), "next_cursor": None})
@@ -100,5 +100,5 @@ class Erased(BaseModel):
 async def erase_client(name: str, admin: TheAdmin, context: TheContext) -> Response:
     """Delete the tasks of a client that was revoked, what was received and sent for them, and its idempotency keys.
     Its name stays taken for its time. Works for ten seconds: repeat until `done`. 409 while a task of it is open."""
-    erased = await erase.erase(context.db, context.clock, by(admin), storable(name), ERASE_S)
+    erased = await erase.erase(context.db, context.clock, actor_of(admin), storable(name), ERASE_S)
     return json_answer({"client": name, "deleted": erased.deleted, "done": erased.done})

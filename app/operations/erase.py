@@ -12,7 +12,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.audit import audit
-from app.audit.audit import Act, Action, By, act
+from app.audit.audit import Action, Actor, AuditEntry, new_entry
 from app.database import dialect
 from app.database.database import Database
 from app.database.tables import callbacks, clients, idempotency_keys, notifications, tasks, timeline
@@ -127,7 +127,7 @@ class Erased:
 
 
 async def erase(
-    db: Database, clock: Clock, by: By, name: str, budget_s: float | None = None, *, rows: int = MOST_ROWS
+    db: Database, clock: Clock, actor: Actor, name: str, budget_s: float | None = None, *, rows: int = MOST_ROWS
 ) -> Erased:
     """Erase the data of a client, in transactions of some ``rows`` with pauses, for ``budget_s`` at most (None: to its
     end). A call that was interrupted is resumed by the next one. Raises ``NotFound``; ``Conflict`` for a client that
@@ -135,11 +135,11 @@ async def erase(
     with the first part that is erased, once per call."""
     end = None if budget_s is None else clock.monotonic() + budget_s
     erased = Erased()
-    audited: Act | None = act(clock, by, Action.ERASE_CLIENT, name)
+    audit_entry: AuditEntry | None = new_entry(clock, actor, Action.ERASE_CLIENT, name)
     while not erased.done and (end is None or clock.monotonic() < end):
         started = clock.monotonic()
-        part = await db.write(_erase, name, audited, rows)
-        audited = None
+        part = await db.write(_erase, name, audit_entry, rows)
+        audit_entry = None
         erased.done = part.ended
         if part.table in erased.deleted:
             erased.deleted[part.table] += part.deleted
@@ -148,7 +148,7 @@ async def erase(
     return erased
 
 
-def _erase(conn: sa.Connection, name: str, audited: Act | None, rows: int) -> Part:
+def _erase(conn: sa.Connection, name: str, audit_entry: AuditEntry | None, rows: int) -> Part:
     was_revoked = is_revoked(conn, name)
     if was_revoked is None:
         raise NotFound("there is no such client")
@@ -162,6 +162,6 @@ def _erase(conn: sa.Connection, name: str, audited: Act | None, rows: int) -> Pa
             "come again when the others have ended"
         )
     part = erase_part(conn, name, rows)
-    if audited is not None and not part.ended:
-        audit.record(conn, audited)
+    if audit_entry is not None and not part.ended:
+        audit.append(conn, audit_entry)
     return part

@@ -175,9 +175,9 @@ def _shared_holds(conn: sa.Connection) -> tuple[dict[str, dict[str, Any]], datet
     beat_at: datetime | None = None
     for name, state in limits.read(conn).items():
         hold_state = state.hold_state
-        beat_at = state.operating.beat_at or beat_at
-        if state.operating.went_back_at is not None:
-            holds["plan"] = {"reason": WENT_BACK, "since": state.operating.went_back_at}
+        beat_at = state.availability.beat_at or beat_at
+        if state.availability.went_back_at is not None:
+            holds["plan"] = {"reason": WENT_BACK, "since": state.availability.went_back_at}
         if hold_state.by_hand is not None:
             holds[name.value] = {"reason": "held_by_hand", "since": hold_state.by_hand_since}
         elif hold_state.hold is not None:

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.tables import ASKED, callbacks, tasks, timeline
-from app.rules.filters import first_id_of, milliseconds
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.rules.task import Submission
+from app.runtime.clock import first_id_of, milliseconds
 
 K = TypeVar("K")
 T = TypeVar("T")

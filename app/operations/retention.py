@@ -11,14 +11,14 @@ from typing import Final, TypeVar
 
 import sqlalchemy as sa
 
-from app.audit.audit import Action, By, note
+from app.audit.audit import Action, Actor, append_now
 from app.context import Context
 from app.database import compact
 from app.database.database import Database
-from app.limits.signs_of_life import absences
+from app.limits.heartbeats import absences
 from app.operations import retention_store
 from app.operations.retention_store import Keyset, Kind, Page
-from app.rules.operating import absent_s
+from app.rules.availability import absent_s
 from app.runtime import metrics
 from app.runtime.clock import Clock
 
@@ -127,14 +127,14 @@ class Retainer:
 
 
 async def purge(
-    db: Database, clock: Clock, by: By, days: float, *, dry_run: bool, rows: int = MOST_ROWS
+    db: Database, clock: Clock, actor: Actor, days: float, *, dry_run: bool, rows: int = MOST_ROWS
 ) -> dict[str, int]:
     """Delete everything that ended more than so many days ago, or count it; returns rows by table. Runs beside servers,
     as gently as their own loops, ``rows`` at once at most. The act is audited before the first row is deleted. Raises
     ``Unavailable``."""
     sweep = _begin(clock.now(), days, all_kept=False)
     if sweep is not None and not dry_run:
-        await note(db, clock, by, Action.PURGE, older_than_days=days)
+        await append_now(db, clock, actor, Action.PURGE, older_than_days=days)
     pace = Pace(rows)
     while sweep is not None and sweep.kinds:
         if dry_run:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.tables import callbacks, idempotency_keys, notifications, tasks, timeline
-from app.rules.filters import first_id_of
+from app.runtime.clock import first_id_of
 from app.tasks import stored_files
 
 Keyset = tuple[Any, ...]

@@ -7,7 +7,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.audit import audit
-from app.audit.audit import Act, Action, By, act
+from app.audit.audit import Action, Actor, AuditEntry, new_entry
 from app.clients import client_rows
 from app.context import Context
 from app.errors import Conflict, InvalidRequest
@@ -22,7 +22,7 @@ from app.rules.timing import later
 from app.rules.transition import Change, new_external, step
 from app.submissions.accept import AcceptedTasks
 from app.tasks import task_rows
-from app.tasks.apply import Applied, load_locked, save_locked, step_all
+from app.tasks.apply import Effects, load_locked, save_locked, step_all
 
 
 def belongs_to_another(loaded: Loaded, key: ItemKey, client_name: str) -> bool:
@@ -48,10 +48,10 @@ def _follow(loaded: Loaded, key: ItemKey, client_name: str, at: datetime, rules:
     family, item_id = key
     task = new_external(loaded, at, family, client_name, rules)
     # Named as weakly as by an unbound token: who submitted it through us still gets it.
-    named = Observation(
+    observation = Observation(
         family, Reading(item_id), Source.SUBMIT, to_us(at), NamedBy.UNBOUND_TOKEN, sighted=False, fresh=False
     )
-    step(loaded, Change(at, "adopted", task.id, (named,)), rules)
+    step(loaded, Change(at, "adopted", task.id, (observation,)), rules)
     item = loaded.items[key]
     # Nobody has seen it yet, and one wrong id spoils a whole answer.
     item.query_due_at, item.query_group = at, SUSPECT
@@ -73,15 +73,19 @@ def _take_over(loaded: Loaded, task: Task, client_name: str, at: datetime, rules
         task.version, task.updated_at = version + 1, at
 
 
-async def adopt(context: Context, by: By, client_name: str, family: str, item_ids: Sequence[str]) -> AcceptedTasks:
+async def adopt(
+    context: Context, actor: Actor, client_name: str, family: str, item_ids: Sequence[str]
+) -> AcceptedTasks:
     """The tasks that follow these items for this client, one for each id in order; durable when this returns. All
     are adopted or none: raises ``Conflict``, naming them, if some are another client's; ``InvalidRequest`` if there
     is no such client, or it was revoked; and ``Unavailable``. Whoever may call this can name any item of the
     vendor's account, and learns whose it is: an admin's."""
     now = context.clock.now()
-    done = act(context.clock, by, Action.ADOPT_ITEMS, client_name, family=family, item_ids=list(item_ids))
-    task_ids, applied = await context.db.write(_adopt, context, client_name, family, item_ids, now, done)
-    context.committed(applied)
+    audit_entry = new_entry(
+        context.clock, actor, Action.ADOPT_ITEMS, client_name, family=family, item_ids=list(item_ids)
+    )
+    task_ids, effects = await context.db.write(_adopt, context, client_name, family, item_ids, now, audit_entry)
+    context.committed(effects)
     context.wakes.reconcile.set()
     return AcceptedTasks(task_ids)
 
@@ -93,20 +97,24 @@ def _adopt(
     family: str,
     item_ids: Sequence[str],
     now: datetime,
-    done: Act,
-) -> tuple[tuple[UUID, ...], Applied]:
+    audit_entry: AuditEntry,
+) -> tuple[tuple[UUID, ...], Effects]:
     if not client_rows.is_active(conn, client_name):
         raise InvalidRequest("the request is not valid", (("client", "there is no such client, or it was revoked"),))
-    wanted = tuple(Observation(family, Reading(item_id), Source.SUBMIT, to_us(now)) for item_id in item_ids)
-    unit = load_locked(conn, [Change(now, None, observations=wanted)])
+    named_items = tuple(Observation(family, Reading(item_id), Source.SUBMIT, to_us(now)) for item_id in item_ids)
+    unit = load_locked(conn, [Change(now, None, observations=named_items)])
     loaded = unit.loaded
-    foreign = [seen.reading.item_id for seen in wanted if belongs_to_another(loaded, seen.key, client_name)]
+    foreign = [
+        observation.reading.item_id
+        for observation in named_items
+        if belongs_to_another(loaded, observation.key, client_name)
+    ]
     if foreign:
         raise Conflict(f"these items are another client's: {', '.join(foreign)}")
-    followed = [follow_item(loaded, seen.key, client_name, now, context.rules) for seen in wanted]
-    applied = step_all(unit, (), context.rules)
+    followed = [follow_item(loaded, observation.key, client_name, now, context.rules) for observation in named_items]
+    effects = step_all(unit, (), context.rules)
     save_locked(conn, unit, context.rules)
     task_rows.give(conn, [task.id for task in followed if not task.new], client_name)
-    if applied.changed:
-        audit.record(conn, done)
-    return tuple(task.id for task in followed), applied
+    if effects.changed:
+        audit.append(conn, audit_entry)
+    return tuple(task.id for task in followed), effects

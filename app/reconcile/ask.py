@@ -1,4 +1,4 @@
-"""Asking: when a callback is overdue, query the vendor, in full calls, within the rate, one asker an item.
+"""Reconcile: when a callback is overdue, query the vendor, in full calls, within the rate, one asker an item.
 
 A question that fails because of one bad id is halved until the bad one is alone; the others go on.
 """
@@ -15,11 +15,11 @@ from app.context import Context
 from app.database.database import Database
 from app.limits import hold as holds
 from app.limits import limits
+from app.limits.heartbeats import absences
 from app.limits.hold import HoldState, Reason
 from app.limits.limits import Limit
-from app.limits.signs_of_life import absences
-from app.reconcile import questions
-from app.reconcile.questions import Span, spend
+from app.reconcile import claims
+from app.reconcile.claims import ClaimTimes, claim_in_turn
 from app.rules.observation import Observation, Reading, Source, to_us
 from app.rules.schedule import SUSPECT
 from app.rules.timing import interval_s, later
@@ -27,8 +27,8 @@ from app.rules.transition import Change
 from app.runtime import metrics, traces
 from app.runtime.loops import Background
 from app.tasks import items, store
-from app.tasks.apply import Applied, apply, load_locked, save_locked, step_all
-from app.tasks.items import Asked, Postponed
+from app.tasks.apply import Effects, apply, load_locked, save_locked, step_all
+from app.tasks.items import ClaimedItem, Postponed
 from app.tempolor.answers import Answered, QueryAnswer, Spoiled, Unanswered, fault_of
 from app.tempolor.client import QUERY_TIMEOUT_S
 from app.tempolor.kinds import FAMILIES, QUERY_BATCH
@@ -44,15 +44,15 @@ class Question:
     """Items of one family, claimed until ``leased_until``."""
 
     family: str
-    asked: tuple[Asked, ...]
+    items: tuple[ClaimedItem, ...]
     asked_at: datetime
     leased_until: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """A claimed question, or how many seconds until one may be claimed (None: nothing is due). ``held``: why none
-    may be."""
+class ClaimResult:
+    """The result of a claim: a question, or how many seconds until one may be claimed (None: nothing is due). ``held``:
+    why none may be."""
 
     question: Question | None
     wait_s: float | None = None
@@ -60,7 +60,7 @@ class Turn:
 
 
 class Reconciler:
-    """Claims and asks. ``step`` is called by its loop; questions go on beside it."""
+    """Claim and ask. ``step`` is called by its loop; questions go on beside it."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -73,10 +73,10 @@ class Reconciler:
             await self._asking.any_ended()
         await self._context.timekeeper.beat(self._db)
         started = self._context.clock.monotonic()
-        turn = await self._db.write(claim, self._context, self._context.clock.now())
-        if turn.question is None:
-            return turn.wait_s
-        self._asking.start(ask(self._context, self._db, turn.question, started), f"query {turn.question.family}")
+        result = await self._db.write(claim, self._context, self._context.clock.now())
+        if result.question is None:
+            return result.wait_s
+        self._asking.start(ask(self._context, self._db, result.question, started), f"query {result.question.family}")
         return 0
 
     async def finish(self, timeout_s: float) -> None:
@@ -93,105 +93,110 @@ async def ask(context: Context, db: Database, question: Question, started: float
     ``started``: the monotonic clock at the claim. A refusal or a silence puts the items off."""
     if context.clock.monotonic() - started > context.policy.lease_s - QUERY_TIMEOUT_S:
         return None  # frozen meanwhile: the lease could lapse under the call, and somebody else asks then
-    item_ids = [one.item_id for one in question.asked]
+    item_ids = [item.item_id for item in question.items]
     structlog.contextvars.bind_contextvars(family=question.family, item_ids=item_ids)
     with traces.span("query", kind="client", family=question.family, items=len(item_ids)):
         answer = await context.vendor.query(FAMILIES[question.family], item_ids)
     log.debug("query.answered", answer=type(answer).__name__.lower())
     now = context.clock.now()
     metrics.queries.labels(question.family, type(answer).__name__.lower()).inc()
-    metrics.queried_items.labels(question.family).inc(len(question.asked))
-    await db.write(note_answer, context, answer, now)
-    seen = _observations(question, answer)
-    if seen:
-        await _apply(context, db, seen, now)
-    if left := unheard_of(question, answer):
-        await _put_off(context, db, replace(question, asked=left), answer, now)
+    metrics.queried_items.labels(question.family).inc(len(question.items))
+    await db.write(note_in_limits, context, answer, now)
+    observations = _observations(question, answer)
+    if observations:
+        await _apply(context, db, observations, now)
+    if unanswered := items_without_answer(question, answer):
+        await _put_off(context, db, replace(question, items=unanswered), answer, now)
     return answer
 
 
-def unheard_of(question: Question, answer: QueryAnswer) -> tuple[Asked, ...]:
-    """The items of which an answer says nothing."""
-    answered = {seen.key for seen in _observations(question, answer)}
-    return tuple(one for one in question.asked if one.key not in answered)
+def items_without_answer(question: Question, answer: QueryAnswer) -> tuple[ClaimedItem, ...]:
+    """The items of a question of which an answer says nothing."""
+    answered = {observation.key for observation in _observations(question, answer)}
+    return tuple(item for item in question.items if item.key not in answered)
 
 
 def is_split(question: Question, answer: QueryAnswer) -> bool:
     """Whether the question is asked again in halves and at once: one bad id may have spoiled the call, or one item may
     be so large that the others have no room beside it."""
     too_large = isinstance(answer, Unanswered) and answer.reason == "answer_too_large"
-    return len(question.asked) > 1 and (too_large or isinstance(answer, Spoiled))
+    return len(question.items) > 1 and (too_large or isinstance(answer, Spoiled))
 
 
 async def _put_off(context: Context, db: Database, question: Question, answer: QueryAnswer, now: datetime) -> None:
-    """Of these items the answer says nothing: ask again."""
+    """Ask again about items of which the answer says nothing."""
     if is_split(question, answer):
         await db.write(split, context, question, now)
     else:
-        applied = await db.write(postpone, context, question, answer, now)
-        context.committed(applied)
+        effects = await db.write(postpone, context, question, answer, now)
+        context.committed(effects)
         metrics.unusable_answers.labels(question.family, fault_of(answer)).inc()
         # Of one outage there are many: the first is a warning, as it is a row in the timelines.
-        tell = log.warning if applied.entries else log.info
-        tell("query.unusable", fault=fault_in(answer)[0], items=len(question.asked))
+        tell = log.warning if effects.entries else log.info
+        tell("query.unusable", fault=fault_in(answer)[0], items=len(question.items))
     context.wakes.reconcile.set()
 
 
 async def _apply(context: Context, db: Database, observations: Sequence[Observation], now: datetime) -> None:
     """Apply an answer; items whose task is locked are applied by themselves, so that they delay no other."""
-    applied = await db.write(take, context, observations, now, skip_locked=True)
-    context.committed(applied)
-    for seen, outcome in zip(observations, applied.outcomes, strict=True):
-        if outcome is None:
-            context.committed(await db.write(take, context, [seen], now))
+    effects = await db.write(apply_answer, context, observations, now, skip_locked=True)
+    context.committed(effects)
+    for observation, result in zip(observations, effects.results, strict=True):
+        if result is None:
+            context.committed(await db.write(apply_answer, context, [observation], now))
 
 
-def take(
+def apply_answer(
     conn: sa.Connection,
     context: Context,
     observations: Sequence[Observation],
     now: datetime,
     *,
     skip_locked: bool = False,
-) -> Applied:
-    """Take what the vendor answered, of each item by itself."""
+) -> Effects:
+    """Apply what the vendor answered, of each item by itself."""
     away = absences(conn, now)
-    changes = [Change(now, "query", observations=(seen,), absences=away) for seen in observations]
+    changes = [Change(now, "query", observations=(observation,), absences=away) for observation in observations]
     return apply(conn, changes, context.rules, skip_locked=skip_locked)
 
 
-def claim(conn: sa.Connection, context: Context, now: datetime, wanted: questions.Known | None = None) -> Turn:
+def claim(
+    conn: sa.Connection, context: Context, now: datetime, requested: claims.LastQueried | None = None
+) -> ClaimResult:
     """Claim a question, if the rate and the hold allow one and something is due; or one about the items that
-    are ``wanted`` (of one family), due or not, unless it is the turn of what is due (see ``permits``).
+    are ``requested`` (of one family), due or not, unless it is the turn of what is due (see ``permits``).
 
     The lock on the limit's row makes all of it one decision: the rate, full calls, and no idle permits.
     """
     limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
     if holds.allowed(limit.hold_state, now, 0) == 0:
-        return Turn(None, held=limit.hold_state)
+        return ClaimResult(None, held=limit.hold_state)
     if limit.not_before_at is not None and limit.not_before_at > now:
-        return Turn(None, (limit.not_before_at - now).total_seconds())
+        return ClaimResult(None, (limit.not_before_at - now).total_seconds())
     policy = context.policy
     leased_until = later(now, policy.lease_s)
     soon = later(now, policy.interval_s / 5)
-    permit, asked = spend(conn, limit.last_permit, wanted, Span(now, soon, leased_until), QUERY_BATCH)
-    if not asked:
-        return Turn(None)
+    permit, claimed = claim_in_turn(
+        conn, limit.last_permit, requested, ClaimTimes(now, soon, leased_until), QUERY_BATCH
+    )
+    if not claimed:
+        return ClaimResult(None)
     hold_state = holds.probing(limit.hold_state, leased_until)
     not_before_at = later(now, 1 / policy.query_rate_per_s)
     limits.save(
         conn, Limit.QUERY, replace(limit, hold_state=hold_state, not_before_at=not_before_at, last_permit=permit)
     )
-    return Turn(Question(asked[0].family, tuple(asked), now, leased_until))
+    return ClaimResult(Question(claimed[0].family, tuple(claimed), now, leased_until))
 
 
-def note_answer(conn: sa.Connection, context: Context, answer: QueryAnswer, now: datetime) -> None:
-    """What an answer says of asking as such: the key, the rate, the vendor's health. Locks the limits alone."""
+def note_in_limits(conn: sa.Connection, context: Context, answer: QueryAnswer, now: datetime) -> None:
+    """Apply to the limits what an answer says of asking as such: the key, the rate, the vendor's health. Locks the
+    limits alone."""
     if limits.read(conn)[Limit.QUERY].hold_state.hold is None and not _holds_back(answer):
         return
-    held = limits.lock(conn, limits.ALL)
-    query, submit = held[Limit.QUERY].hold_state, held[Limit.SUBMIT].hold_state
-    not_before_at = held[Limit.QUERY].not_before_at
+    limits_before = limits.lock(conn, limits.ALL)
+    query, submit = limits_before[Limit.QUERY].hold_state, limits_before[Limit.SUBMIT].hold_state
+    not_before_at = limits_before[Limit.QUERY].not_before_at
     if isinstance(answer, Unanswered) and answer.key_rejected:
         log.error("queries.held", reason=Reason.KEY_REJECTED.value)
         query = holds.hold(query, Reason.KEY_REJECTED, now, detail=answer.reason)
@@ -201,11 +206,11 @@ def note_answer(conn: sa.Connection, context: Context, answer: QueryAnswer, now:
         if answer.retry_after_s is not None:
             not_before_at = max(not_before_at or now, later(now, answer.retry_after_s))
     else:
-        query = holds.proved(query, Reason.KEY_REJECTED)
-        submit = holds.proved(submit, Reason.KEY_REJECTED)
-    limits.save(conn, Limit.QUERY, replace(held[Limit.QUERY], hold_state=query, not_before_at=not_before_at))
-    if submit != held[Limit.SUBMIT].hold_state:
-        limits.save(conn, Limit.SUBMIT, replace(held[Limit.SUBMIT], hold_state=submit))
+        query = holds.reason_cleared(query, Reason.KEY_REJECTED)
+        submit = holds.reason_cleared(submit, Reason.KEY_REJECTED)
+    limits.save(conn, Limit.QUERY, replace(limits_before[Limit.QUERY], hold_state=query, not_before_at=not_before_at))
+    if submit != limits_before[Limit.SUBMIT].hold_state:
+        limits.save(conn, Limit.SUBMIT, replace(limits_before[Limit.SUBMIT], hold_state=submit))
 
 
 def _holds_back(answer: QueryAnswer) -> bool:
@@ -219,30 +224,34 @@ def _with_key_rejected(submit: HoldState, now: datetime, detail: str) -> HoldSta
 
 
 def split(conn: sa.Connection, context: Context, question: Question, now: datetime) -> None:
-    """Ask again in halves and at once."""
-    store.lock(conn, (), [one.key for one in question.asked])
+    """Split a question in halves that are due at once."""
+    store.lock(conn, (), [item.key for item in question.items])
     items.postpone(conn, _halves(context, question, now), question.leased_until)
 
 
-def postpone(conn: sa.Connection, context: Context, question: Question, answer: QueryAnswer, now: datetime) -> Applied:
+def postpone(conn: sa.Connection, context: Context, question: Question, answer: QueryAnswer, now: datetime) -> Effects:
     """Ask again after an interval, and note for each task that the question brought nothing."""
     fault, words = fault_in(answer)
-    seen = tuple(
-        Observation(question.family, Reading(one.item_id), Source.QUERY, to_us(question.asked_at), fault=fault)
-        for one in question.asked
+    observations = tuple(
+        Observation(question.family, Reading(item.item_id), Source.QUERY, to_us(question.asked_at), fault=fault)
+        for item in question.items
     )
     away = absences(conn, now)
-    loaded = load_locked(conn, [Change(now, FAULTY, observations=seen)])
+    loaded = load_locked(conn, [Change(now, FAULTY, observations=observations)])
     detail: dict[str, Any] = {"fault": fault}
     if words and len({task.client_name for task in loaded.loaded.tasks.values()}) == 1:
         # What came may speak of every item that was asked about, and no client is shown what is another's.
         detail["answer"] = words
-    applied = step_all(loaded, [Change(now, FAULTY, observations=seen, detail=detail, absences=away)], context.rules)
+    effects = step_all(
+        loaded, [Change(now, FAULTY, observations=observations, detail=detail, absences=away)], context.rules
+    )
     save_locked(conn, loaded, context.rules)
     group = SUSPECT if isinstance(answer, Spoiled) else ""
-    postponed = [Postponed(one.key, _next_try(context, one, now), group, one.attempts + 1) for one in question.asked]
+    postponed = [
+        Postponed(item.key, _next_try(context, item, now), group, item.attempts + 1) for item in question.items
+    ]
     items.postpone(conn, postponed, question.leased_until)
-    return applied
+    return effects
 
 
 FAULTY: Final = "query_failed"
@@ -250,7 +259,7 @@ FAULTY: Final = "query_failed"
 
 
 def fault_in(answer: QueryAnswer) -> tuple[str, str]:
-    """What was wrong with an answer, and what it said."""
+    """What was wrong with an answer, and the vendor's words."""
     match answer:
         case Unanswered():
             return answer.reason, answer.excerpt
@@ -261,47 +270,47 @@ def fault_in(answer: QueryAnswer) -> tuple[str, str]:
 
 
 def _halves(context: Context, question: Question, now: datetime) -> list[Postponed]:
-    middle = (len(question.asked) + 1) // 2
+    middle = (len(question.items) + 1) // 2
     return [
-        Postponed(one.key, now, str(group), one.attempts)
-        for half in (question.asked[:middle], question.asked[middle:])
+        Postponed(item.key, now, str(group), item.attempts)
+        for half in (question.items[:middle], question.items[middle:])
         for group in (context.ids(),)
-        for one in half
+        for item in half
     ]
 
 
-def _next_try(context: Context, asked: Asked, now: datetime) -> datetime:
-    return later(now, interval_s(asked.attempts + 1, context.rules.jitter(), context.policy))
+def _next_try(context: Context, claimed: ClaimedItem, now: datetime) -> datetime:
+    return later(now, interval_s(claimed.attempts + 1, context.rules.jitter(), context.policy))
 
 
 def _observations(question: Question, answer: QueryAnswer) -> list[Observation]:
-    """What an answer says of the items that were asked about: as they were shown, or as unknown; none where it says
-    nothing of one. What was not asked is passed over."""
+    """The observations that an answer makes of the items that were asked about: as they were shown, or as unknown; none
+    where it says nothing of one. What was not asked is passed over."""
     if isinstance(answer, Unanswered):
         return []
     if isinstance(answer, Spoiled):
-        alone = answer.no_such_work and len(question.asked) == 1
-        return [_unknown(question, question.asked[0])] if alone else []
+        alone = answer.no_such_work and len(question.items) == 1
+        return [_unknown(question, question.items[0])] if alone else []
     shown = {reading.item_id: reading for reading in answer.readings}
     return [
         Observation(
             question.family,
-            shown[one.item_id],
+            shown[item.item_id],
             Source.QUERY,
             to_us(question.asked_at),
             leased_until=question.leased_until,
         )
-        if one.item_id in shown
-        else _unknown(question, one)
-        for one in question.asked
-        if one.item_id in shown or answer.whole
+        if item.item_id in shown
+        else _unknown(question, item)
+        for item in question.items
+        if item.item_id in shown or answer.whole
     ]
 
 
-def _unknown(question: Question, asked: Asked) -> Observation:
+def _unknown(question: Question, claimed: ClaimedItem) -> Observation:
     return Observation(
         question.family,
-        Reading(asked.item_id),
+        Reading(claimed.item_id),
         Source.QUERY,
         to_us(question.asked_at),
         sighted=False,

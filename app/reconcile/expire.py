@@ -1,5 +1,5 @@
-"""The clock's story: lapsed leases, unconfirmed submissions, passed deadlines. What time does to each is decided
-in the domain; here the due tasks are found and the change is applied."""
+"""Let time act on tasks: lapsed leases, unconfirmed submissions, passed deadlines. What time does to each is decided in
+the rules; here the due tasks are found and the change is applied."""
 
 from datetime import datetime
 from typing import Final
@@ -7,17 +7,17 @@ from typing import Final
 import sqlalchemy as sa
 
 from app.context import Context
-from app.limits.signs_of_life import absences
+from app.limits.heartbeats import absences
 from app.reconcile.replan import Replanner
 from app.rules.transition import Change
 from app.tasks import task_rows
-from app.tasks.apply import Applied, apply
+from app.tasks.apply import Effects, apply
 
 BATCH: Final = 100
 
 
 class Expiry:
-    """Lets time act. ``step`` is called by its loop."""
+    """Let time act. ``step`` is called by its loop."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -29,20 +29,20 @@ class Expiry:
         context = self._context
         db = context.loops_db()
         await context.timekeeper.beat(db)
-        if context.timekeeper.known.went_back_at is not None and not await self._replanner.step():
+        if context.timekeeper.availability.went_back_at is not None and not await self._replanner.step():
             return 0
-        applied = await db.write(tick, context, context.clock.now())
-        context.committed(applied)
-        if applied.changed:
+        effects = await db.write(tick, context, context.clock.now())
+        context.committed(effects)
+        if effects.changed:
             context.wakes.reconcile.set()
-        return 0 if len(applied.outcomes) == BATCH else None
+        return 0 if len(effects.results) == BATCH else None
 
 
-def tick(conn: sa.Connection, context: Context, now: datetime) -> Applied:
+def tick(conn: sa.Connection, context: Context, now: datetime) -> Effects:
     """Apply the passing of time to at most a batch of due tasks; those that others hold are left for later."""
     due = task_rows.due_timers(conn, now, BATCH)
     if not due:
-        return Applied()
+        return Effects()
     away = absences(conn, now)
     changes = [Change(now, None, task_id, absences=away) for task_id in due]
     return apply(conn, changes, context.rules, skip_locked=True)

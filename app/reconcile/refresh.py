@@ -1,4 +1,4 @@
-"""Asking now: a client wants to know how a task is, whether or not a question is due.
+"""Refresh: ask the vendor now, for a client that wants to know how a task is, whether or not a question is due.
 
 A refresh goes through the same door as the reconciler's claim: the rate, the hold, and the lease by which
 no item is asked about by two at once. It needs no reconciler in this process, and works beside any number; what is
@@ -15,15 +15,15 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 
-from app.audit.audit import Action, By, note
+from app.audit.audit import Action, Actor, append_now
 from app.context import Context
 from app.errors import Conflict, NotFound, NotRefreshed, Unavailable, VendorPaused
 from app.limits import hold as holds
 from app.limits import limits
 from app.limits.hold import HoldState
 from app.limits.limits import Limit
-from app.reconcile import questions
-from app.reconcile.ask import Question, ask, claim, fault_in, is_split, unheard_of
+from app.reconcile import claims
+from app.reconcile.ask import Question, ask, claim, fault_in, is_split, items_without_answer
 from app.reconcile.replan import longest_question_s
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.rules.timing import later
@@ -32,7 +32,7 @@ from app.rules.view import has_expired_link, view_item
 from app.runtime.concurrency_limit import FairQueue
 from app.runtime.loops import Background
 from app.tasks import store, task_rows
-from app.tasks.apply import Applied, apply
+from app.tasks.apply import Effects, apply
 from app.tasks.store import ItemKey
 from app.tempolor.answers import QueryAnswer, Unanswered
 from app.tempolor.kinds import FAMILIES
@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class OpenItem:
     """An item about which the vendor can be asked: when it was last, and when it would be next; None for one that is
     settled, and of which a link has expired."""
 
@@ -56,16 +56,16 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
-    """A question about what is wanted, under way."""
+class PendingQuestion:
+    """A question for a refresh that is under way."""
 
     question: Question
     answer: asyncio.Task[QueryAnswer | None]
-    done: asyncio.Event
+    answered: asyncio.Event
 
 
 class Refresher:
-    """Asks the vendor for callers. ``paused`` says when this process's clock is too wrong to ask.
+    """Ask the vendor for clients. ``paused`` says when this process's clock is too wrong to ask.
 
     Of each client one refresh waits for a permit at a time, and the clients come in their order; those of one task
     that come while it is refreshed share what comes of it.
@@ -78,23 +78,23 @@ class Refresher:
         self._line = FairQueue()
         self._under_way: dict[UUID, asyncio.Task[None]] = {}
 
-    async def refresh(self, by: By, task_id: UUID, scope: str | None) -> None:
+    async def refresh(self, actor: Actor, task_id: UUID, scope: str | None) -> None:
         """Have the vendor answer, for a client, for each open item of a task that is in its ``scope`` (None:
         anybody's); what it said is applied when this returns. Of a task that has ended only those items are asked
         about of which a link has expired: the vendor may have a new one. Nothing is asked of which no item is known
         yet. Raises ``NotFound``, ``Conflict`` while it is queued, ``VendorPaused``, ``NotRefreshed``,
         ``Unavailable``."""
         context = self._context
-        owner, known = await context.db.read(_open_items, context, task_id, scope)
-        if not known:
+        owner, open_items = await context.db.read(_open_items, context, task_id, scope)
+        if not open_items:
             return
-        if owner != by.actor:
-            await note(context.db, context.clock, by, Action.REFRESH_TASK, str(task_id), client=owner)
+        if owner != actor.name:
+            await append_now(context.db, context.clock, actor, Action.REFRESH_TASK, str(task_id), client=owner)
         if self._paused():
             raise Unavailable("the clock of this process is not right", HELD_S)
         refreshing = self._under_way.get(task_id)
         if refreshing is None:
-            refreshing = asyncio.create_task(self._refresh(by.actor, task_id, known), name=f"refresh {task_id}")
+            refreshing = asyncio.create_task(self._refresh(actor.name, task_id, open_items), name=f"refresh {task_id}")
             self._under_way[task_id] = refreshing
             refreshing.add_done_callback(lambda _task: self._under_way.pop(task_id))
         # A caller that goes away takes nothing from those who share it.
@@ -108,35 +108,37 @@ class Refresher:
         await asyncio.gather(*refreshing, return_exceptions=True)
         await self._asking.finish(timeout_s)
 
-    async def _refresh(self, client_name: str, task_id: UUID, known: dict[ItemKey, Open]) -> None:
+    async def _refresh(self, client_name: str, task_id: UUID, open_items: dict[ItemKey, OpenItem]) -> None:
         context = self._context
-        settled = [key for key, one in known.items() if one.planned_at is None]
+        settled = [key for key, item in open_items.items() if item.planned_at is None]
         if not settled:
-            await self._ask_all(client_name, known)
+            await self._ask_all(client_name, open_items)
             return
-        await context.db.write(questions.reopen, settled)
+        await context.db.write(claims.reopen, settled)
         try:
-            await self._ask_all(client_name, known)
+            await self._ask_all(client_name, open_items)
         finally:
             # Whatever came of it, it must not begin a series of questions.
             context.committed(await context.db.write(_settle_again, context, task_id))
 
-    async def _ask_all(self, client_name: str, known: dict[ItemKey, Open]) -> None:
+    async def _ask_all(self, client_name: str, open_items: dict[ItemKey, OpenItem]) -> None:
         context = self._context
         end = context.clock.monotonic() + PATIENCE_S
-        pending = {key: one.last_query_at for key, one in known.items()}
+        pending = {key: item.last_query_at for key, item in open_items.items()}
         while pending:
             async with self._line.front(client_name):
-                asking = await self._ask_in_turn(pending, known, end)
+                asking = await self._ask_in_turn(pending, open_items, end)
             # A caller whose patience ends leaves the question to be answered: its lease is taken, its permit spent.
-            if asking is not None and await context.clock.wait(asking.done, end - context.clock.monotonic()):
+            if asking is not None and await context.clock.wait(asking.answered, end - context.clock.monotonic()):
                 await self._check(asking.answer.result(), asking.question)
-            left = await context.db.read(questions.unanswered, pending)
-            pending = {key: pending[key] for key in left}
+            unanswered = await context.db.read(claims.unanswered, pending)
+            pending = {key: pending[key] for key in unanswered}
             if pending and asking is None:
                 await context.clock.sleep(min(POLL_S, max(0.0, end - context.clock.monotonic())))
 
-    async def _ask_in_turn(self, pending: questions.Known, known: dict[ItemKey, Open], end: float) -> Asking | None:
+    async def _ask_in_turn(
+        self, pending: claims.LastQueried, open_items: dict[ItemKey, OpenItem], end: float
+    ) -> PendingQuestion | None:
         """Ask about what nobody asks about yet, as soon as there is a permit for it. What is due has its turns: it
         is asked about meanwhile, and nobody waits for its answer. None if somebody asks about all of it."""
         context = self._context
@@ -144,38 +146,38 @@ class Refresher:
             started, now = context.clock.monotonic(), context.clock.now()
             if started >= end:
                 raise NotRefreshed("the vendor's answer did not come in time", context.policy.interval_s)
-            turn = await context.db.write(claim, context, now, pending)
-            if turn.held is not None:
-                raise _paused_by(turn.held, now)
-            if turn.question is None and turn.wait_s is None:
+            result = await context.db.write(claim, context, now, pending)
+            if result.held is not None:
+                raise _paused_by(result.held, now)
+            if result.question is None and result.wait_s is None:
                 return None
-            if turn.question is None:
-                await context.clock.sleep(min(turn.wait_s or 0, end - started))
+            if result.question is None:
+                await context.clock.sleep(min(result.wait_s or 0, end - started))
                 continue
             # Later than any plan: planned by a clock that has been set back since.
             latest = later(now, longest_question_s(context.policy, context.delays.longest_s()))
-            plans = ((key, one.planned_at) for key, one in known.items())
+            plans = ((key, item.planned_at) for key, item in open_items.items())
             planned = {key: at for key, at in plans if at is not None and now < at <= latest}
-            asking = self._begin(turn.question, started, planned)
-            if any(one.key in pending for one in turn.question.asked):
+            asking = self._begin(result.question, started, planned)
+            if any(item.key in pending for item in result.question.items):
                 return asking
 
-    def _begin(self, question: Question, started: float, planned: dict[ItemKey, datetime]) -> Asking:
-        done = asyncio.Event()
+    def _begin(self, question: Question, started: float, planned: dict[ItemKey, datetime]) -> PendingQuestion:
+        answered = asyncio.Event()
         answer = self._asking.start(self._ask(question, started, planned), f"refresh {question.family}")
-        answer.add_done_callback(lambda _task: done.set())
-        return Asking(question, answer, done)
+        answer.add_done_callback(lambda _task: answered.set())
+        return PendingQuestion(question, answer, answered)
 
     async def _ask(self, question: Question, started: float, planned: dict[ItemKey, datetime]) -> QueryAnswer | None:
         answer = await ask(self._context, self._context.db, question, started)
         # Callbacks may come as they should: one early question must not begin a series of them.
-        asked = {one.key for one in question.asked}
-        await self._context.db.write(questions.put_off, {key: at for key, at in planned.items() if key in asked})
+        item_keys = {item.key for item in question.items}
+        await self._context.db.write(claims.put_off, {key: at for key, at in planned.items() if key in item_keys})
         return answer
 
     async def _check(self, answer: QueryAnswer | None, question: Question) -> None:
-        """Raise if an answer tells nothing about the items, and to ask again at once would not help."""
-        if answer is None or is_split(question, answer) or not unheard_of(question, answer):
+        """Raise if an answer says nothing about the items, and to ask again at once would not help."""
+        if answer is None or is_split(question, answer) or not items_without_answer(question, answer):
             return
         context = self._context
         now = context.clock.now()
@@ -193,27 +195,27 @@ def _failed(error: BaseException) -> None:
 
 def _open_items(
     conn: sa.Connection, context: Context, task_id: UUID, client_name: str | None
-) -> tuple[str, dict[ItemKey, Open]]:
-    """Whose the task is, and what of it can be asked about: what is open while the task has not ended, and what a
+) -> tuple[str, dict[ItemKey, OpenItem]]:
+    """Read whose the task is, and what of it can be asked about: what is open while the task has not ended, and what a
     link of has expired. What else is missing of an ended one is the reconciler's to ask for."""
-    found = task_rows.find(conn, task_id, client_name)
-    if found is None:
+    record = task_rows.find(conn, task_id, client_name)
+    if record is None:
         raise NotFound("there is no such task")
-    if found.task.status is TaskStatus.QUEUED:
+    if record.task.status is TaskStatus.QUEUED:
         raise Conflict("the task is queued: the vendor does not have it yet")
-    task, now, ended = found.task, context.clock.now(), found.task.status in TASK_FINAL
+    task, now, ended = record.task, context.clock.now(), record.task.status in TASK_FINAL
     shape = FAMILIES[task.family].shape
-    known = {
-        item.key: Open(item.last_query_at, item.query_due_at)
+    open_items = {
+        item.key: OpenItem(item.last_query_at, item.query_due_at)
         for item in store.items_of(conn, [task_id])
         if (item.query_due_at is not None and not ended)
         or has_expired_link(view_item(item, task, shape, context.policy), shape, now)
     }
-    return task.client_name, known
+    return task.client_name, open_items
 
 
-def _settle_again(conn: sa.Connection, context: Context, task_id: UUID) -> Applied:
-    """Plan the questions about a task anew, by what it is."""
+def _settle_again(conn: sa.Connection, context: Context, task_id: UUID) -> Effects:
+    """Plan the questions about a task anew, by its state."""
     return apply(conn, [Change(context.clock.now(), None, task_id)], context.rules)
 
 

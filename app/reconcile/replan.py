@@ -1,4 +1,4 @@
-"""The clock was set back: what was planned before lies hours ahead, and is planned again.
+"""Plan again what was planned by a clock that has been set back since, and lies hours ahead.
 
 No due time lies further ahead than the longest interval of its kind; one that does was written by the clock as it was.
 It is brought back in small transactions, by whoever comes first, and again by the next one if that one dies.
@@ -19,22 +19,22 @@ from app.database.tables import items as items_table
 from app.database.tables import notifications, tasks
 from app.limits import breakers, limits, model_breaker
 from app.limits import hold as holds
+from app.limits.heartbeats import absences
 from app.limits.model_holds import PARKED_S
-from app.limits.signs_of_life import absences
 from app.notifications.deliver import SCHEDULE_S
 from app.rules.policy import Policy
 from app.rules.timing import JITTER, later
 from app.rules.transition import Change
-from app.submissions.settle import BACK_OFF_S
+from app.submissions.outcomes import BACK_OFF_S
 from app.tasks import items
-from app.tasks.apply import Applied, apply
+from app.tasks.apply import Effects, apply
 
 Cursor = tuple[datetime, UUID]
 
 
 def replan_questions(conn: sa.Connection, now: datetime, reach: datetime, leased_until: datetime, limit: int) -> int:
-    """Questions that are due later than ``reach`` are due now; those that somebody asks, when that lease ends.
-    Returns how many there were."""
+    """Make questions that are due later than ``reach`` due now; those that somebody asks, when that lease ends. Returns
+    how many there were."""
     table = items_table.c
     far = (
         sa.select(table.family, table.item_id, table.query_leased_until)
@@ -52,21 +52,21 @@ def replan_questions(conn: sa.Connection, now: datetime, reach: datetime, leased
 
 
 def replan_submissions(conn: sa.Connection, now: datetime, reach: datetime, parked: datetime, limit: int) -> int:
-    """Queued tasks that are due later than ``reach`` (parked ones: later than ``parked``) are due now. Returns how
+    """Make queued tasks that are due later than ``reach`` (parked ones: later than ``parked``) due now. Returns how
     many there were."""
     due_at = tasks.c.dispatch_due_at
     too_far = sa.and_(due_at > reach, sa.or_(tasks.c.parked_as.is_(None), due_at > parked))
     far = sa.select(tasks.c.id).where(too_far).order_by(due_at.desc(), tasks.c.id.desc()).limit(limit)
     chosen = list(conn.scalars(dialect.locked(far, of=tasks, skip=True)))
     if chosen:
-        these = dialect.any_of(conn, tasks.c.id, chosen)
-        conn.execute(tasks.update().where(these).values(dispatch_due_at=now, not_before_at=None))
+        rows_chosen = dialect.any_of(conn, tasks.c.id, chosen)
+        conn.execute(tasks.update().where(rows_chosen).values(dispatch_due_at=now, not_before_at=None))
     return len(chosen)
 
 
 def replan_notifications(conn: sa.Connection, reaches: Sequence[datetime], limit: int) -> int:
-    """Notifications that are due later than the reach of their number of attempts are due then. Returns how many
-    there were."""
+    """Make notifications that are due later than the reach of their number of attempts due then. Returns how many there
+    were."""
     table = notifications.c
     last = len(reaches) - 1
     for attempts, reach in enumerate(reaches):
@@ -74,14 +74,14 @@ def replan_notifications(conn: sa.Connection, reaches: Sequence[datetime], limit
         far = sa.select(table.id).where(table.due_at > reach, so_many).order_by(table.due_at.desc()).limit(limit)
         chosen = list(conn.scalars(dialect.locked(far, of=notifications, skip=True)))
         if chosen:
-            these = dialect.any_of(conn, table.id, chosen)
-            conn.execute(notifications.update().where(these).values(due_at=reach))
+            rows_chosen = dialect.any_of(conn, table.id, chosen)
+            conn.execute(notifications.update().where(rows_chosen).values(due_at=reach))
             return len(chosen)
     return 0
 
 
 def timers(conn: sa.Connection, after: Cursor | None, limit: int) -> list[Cursor]:
-    """The next tasks that the clock has still to look at, the latest first, each with when."""
+    """Read the next tasks that the clock has still to look at, the latest first, each with when."""
     due_at, task_id = tasks.c.timer_due_at, tasks.c.id
     statement = sa.select(due_at, task_id).where(due_at.is_not(None)).order_by(due_at.desc(), task_id.desc())
     if after is not None:
@@ -99,14 +99,14 @@ log = structlog.get_logger(__name__)
 
 
 class Replanner:
-    """Plans again, some of it at each ``step``, a turn of a loop."""
+    """Plan again, some of it at each ``step``, an iteration of a loop."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._after: Cursor | None = None
 
     async def step(self) -> bool:
-        """Go on for a moment. Whether all is done."""
+        """Plan again for a moment; returns whether all is done. Whether all is done."""
         clock, db = self._context.clock, self._context.loops_db()
         end = clock.monotonic() + TURN_S
         await db.write(_bring_limits_back, self._context, clock.now())
@@ -134,7 +134,7 @@ def _bring_limits_back(conn: sa.Connection, context: Context, now: datetime) -> 
         not_before_at = min(state.not_before_at, next_at) if state.not_before_at is not None else None
         hold_state = holds.set_back(state.hold_state, now)
         limits.save(conn, name, replace(state, hold_state=hold_state, not_before_at=not_before_at))
-    for key, breaker in breakers.held(conn).items():
+    for key, breaker in breakers.find_open(conn).items():
         breakers.save(conn, key, model_breaker.set_back(breaker, now))
 
 
@@ -159,6 +159,6 @@ def _bring_notifications(conn: sa.Connection, context: Context, now: datetime) -
     return replan_notifications(conn, [later(now, wait_s) for wait_s in waits_s], BATCH)
 
 
-def _look_at(conn: sa.Connection, context: Context, page: list[Cursor], now: datetime) -> Applied:
+def _look_at(conn: sa.Connection, context: Context, page: list[Cursor], now: datetime) -> Effects:
     away = absences(conn, now)
     return apply(conn, [Change(now, None, task_id, absences=away) for _, task_id in page], context.rules)

@@ -1,10 +1,10 @@
-"""The routes that have the vendor asked: about items that another system submitted, and now."""
+"""The routes that make the vendor be asked: adopt items that another system submitted, and refresh a task now."""
 
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Request, Response
 
-from app.clients.auth import TheAdmin, TheClient, TheContext, by, scope_of
+from app.clients.auth import TheAdmin, TheClient, TheContext, actor_of, scope_of
 from app.documents import read
 from app.documents.schemas import AdoptRequest, Task, TaskPage
 from app.reconcile.adopt import adopt
@@ -39,10 +39,10 @@ async def adopt_items(request: Request, admin: TheAdmin, context: TheContext) ->
     each, told in the order of the ids. They are the tasks of `client`, or the admin's own. An id that the client has
     already gives its task as it is; one that only a callback named so far is taken over with its state. 409 names the
     ids that are another client's, and then none is adopted."""
-    asked = parse(AdoptRequest, await read_json(request, MOST_ADOPT_BYTES))
-    item_ids = [str(item_id) for item_id in asked.item_ids]
-    name = asked.client if asked.client is not None else admin.name
-    adopted = await adopt(context, by(admin), name, asked.family, item_ids)
+    body = parse(AdoptRequest, await read_json(request, MOST_ADOPT_BYTES))
+    item_ids = [str(item_id) for item_id in body.item_ids]
+    name = body.client if body.client is not None else admin.name
+    adopted = await adopt(context, actor_of(admin), name, body.family, item_ids)
     return await answer_many(context, adopted)
 
 
@@ -62,7 +62,7 @@ async def refresh_task(
     409 while it is `queued`; 503 with `Retry-After` while the vendor is not asked (`vendor_paused`), or if its answer
     does not come in time (`not_refreshed`). Of each client one refresh asks at a time, and while questions are due at
     least every second one is one of them."""
-    wanted, scope = uuid_of(task_id), scope_of(client)
+    task_uuid, scope = uuid_of(task_id), scope_of(client)
     with refreshes.place(client.name):
-        await refresher.refresh(by(client), wanted, scope)
-    return json_answer(await read.task(context, wanted, scope))
+        await refresher.refresh(actor_of(client), task_uuid, scope)
+    return json_answer(await read.task(context, task_uuid, scope))

@@ -1,4 +1,4 @@
-"""An internal caller, known by its API key."""
+"""A client: an internal service, known by its API key."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,8 +10,8 @@ EXTERNAL: Final = "external"
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """An internal caller, without its secrets. ``key``: the digest of the API key by which it was found, if it was.
-    The times of use are known to the minute. ``webhook_…``: of its tasks that name none themselves."""
+    """A client, without its secrets. ``key``: the digest of the API key by which it was found, if it was. The times of
+    use are known to the minute. ``webhook_…``: of its tasks that name none themselves."""
 
     name: str
     is_admin: bool

@@ -1,4 +1,4 @@
-"""Which result files are to be copied into the archive, and what has become of each copy."""
+"""Plan which result files are copied into the archive, and note the outcome of each copy."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -21,7 +21,7 @@ RETENTION: Final = "retention"
 
 
 class CopyResult(msgspec.Struct, frozen=True):
-    """What has become of the copy of one artifact."""
+    """The outcome of copying one artifact."""
 
     family: str
     item_id: str
@@ -30,8 +30,8 @@ class CopyResult(msgspec.Struct, frozen=True):
 
 
 def plan_copies(loaded: Loaded, task: Task, shape: Shape, at: datetime) -> None:
-    """Have each file of a task copied that has become ready, and each anew of which a new link came while it was not
-    kept. A stream is not kept: it is for the minutes until its file is there."""
+    """Plan a copy of each file of a task that has become ready, and another of each of which a new link came while it
+    was not kept. A stream is not kept: it is for the minutes until its file is there."""
     for item in loaded.items_of(task):
         for artifact in shape.artifacts:
             copy = item.copies.get(artifact.name) if item.copies else None
@@ -51,12 +51,12 @@ def plan_copies(loaded: Loaded, task: Task, shape: Shape, at: datetime) -> None:
 
 def retries(item: Item, shape: Shape, at: datetime) -> list[CopyJob]:
     """The copies of an item that were given up and can be tried again, as jobs."""
-    found = []
+    due_again = []
     for artifact in shape.artifacts:
         copy = (item.copies or {}).get(artifact.name)
         if copy is not None and copy.status is CopyStatus.FAILED and (ready := _source(artifact, item, copy)):
-            found.append(_job(item, artifact, ready, at))
-    return [job for job in found if job is not None]
+            due_again.append(_job(item, artifact, ready, at))
+    return [job for job in due_again if job is not None]
 
 
 def _source(artifact: Artifact, item: Item, copy: Copy | None) -> ArtifactView | None:
@@ -73,7 +73,8 @@ def _job(item: Item, artifact: Artifact, ready: ArtifactView, at: datetime) -> C
 
 
 def note_asked(item: Item) -> None:
-    """The vendor was asked about an item: whoever waits for a new link has it now, or asks again after the next try."""
+    """Note that the vendor was asked about an item: whoever waits for a new link has it now, or asks again after the
+    next try."""
     if wants_link(item):
         item.copies = {
             name: replace(copy, reason=None) if copy.status is CopyStatus.PENDING else copy
@@ -82,7 +83,7 @@ def note_asked(item: Item) -> None:
 
 
 def note_copy(loaded: Loaded, result: CopyResult) -> dict[str, Any] | None:
-    """Note what has become of a copy. Returns the note for the timeline, None where the item is not there any more."""
+    """Note the outcome of a copy. Returns the note for the timeline, None where the item is not there any more."""
     item = loaded.items.get((result.family, result.item_id))
     if item is None:
         return None
@@ -94,7 +95,7 @@ def note_copy(loaded: Loaded, result: CopyResult) -> dict[str, Any] | None:
 def _set(loaded: Loaded, item: Item, name: str, copy: Copy) -> None:
     before = (item.copies or {}).get(name)
     if copy.status is CopyStatus.PENDING and before is not None and item.key not in loaded.moved:
-        told = before.status is CopyStatus.FAILED and loaded.visible[item.task_id].archived
-        copy = replace(copy, again=before.again or told)
+        was_reported = before.status is CopyStatus.FAILED and loaded.visible[item.task_id].archived
+        copy = replace(copy, again=before.again or was_reported)
     item.copies = {**(item.copies or {}), name: copy}
     loaded.dirty_items.add(item.key)

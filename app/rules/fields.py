@@ -1,4 +1,4 @@
-"""Under which keys the values of an item are kept, and what stands for one that is too long to be kept.
+"""The keys of an item's values, and the placeholder of one that is too long to be stored.
 
 A known field's value that is not understood is kept under a key of its own, beside the last one that was: the two are
 joined apart, so that neither replaces the other, in whatever order they come.
@@ -24,7 +24,7 @@ def key_of(name: str) -> str:
 
 
 def odd_key(name: str) -> str:
-    """The key of what is odd of a known field."""
+    """The key of the value of a known field that is not understood."""
     return _ODD + name
 
 
@@ -38,12 +38,12 @@ def is_odd(key: str) -> bool:
 
 
 def is_known(key: str) -> bool:
-    """Whether it is the key of a known field; of those there are only so many."""
+    """Whether it is the key of a documented field; of those there are only so many."""
     return key in KNOWN or is_odd(key)
 
 
 def left_out(size: int) -> dict[str, str]:
-    """What is kept in place of a value whose JSON has so many bytes."""
+    """The placeholder of a value whose JSON has so many bytes."""
     return {_LEFT_OUT: f"{size} bytes"}
 
 

@@ -1,4 +1,4 @@
-"""The state of an item is a join of observations: commutative, associative, idempotent.
+"""Join observations into the state of an item: commutative, associative, idempotent.
 
 So order, repeats and races cannot matter (G2). Per field: an ordered status takes the maximum; a URL joins a
 map {url: first seen}; any other value is last-writer-wins on (observed, canonical JSON), and an empty
@@ -39,12 +39,12 @@ def size_of(value: Any) -> int:
 
 
 def digest(text: str) -> str:
-    """Stands for a large value's text where texts are compared."""
+    """The digest of a large value's text, which stands for it where texts are compared."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 class ItemState(msgspec.Struct):
-    """What is known of an item. Times are microseconds since the epoch.
+    """The joined state of an item. Times are microseconds since the epoch.
 
     ``values``: field → [observed, value]; ``large``: field → [observed, digest of the JSON], the value itself
     is stored apart. A field is in one of the two, by its key (``fields.py``). ``events``: event → first arrival.
@@ -87,136 +87,130 @@ class ItemState(msgspec.Struct):
 
     def value(self, name: str) -> Any:
         """A small value, or None."""
-        found = self.values.get(name)
-        return found[1] if found else None
+        current = self.values.get(name)
+        return current[1] if current else None
 
     def has(self, name: str) -> bool:
         return name in self.values or name in self.large
 
 
-class Joined(msgspec.Struct):
+class JoinResult(msgspec.Struct):
     """The state after a join, and what the join did.
 
-    ``changed``: visible fields with (before, after), large values as digests; ``touched``: anything at all
-    must be stored; ``large``: new values to be written apart; ``superseded``: a value that is stored apart is not
-    referred to any more; ``first_event``: the event arrived for the first
-    time, and how many microseconds after the event before it (None: it is the first of all).
+    ``changed``: visible fields with (before, after), large values as digests; ``large``: new values to be written
+    apart; ``superseded``: a value that is stored apart is not referred to any more; ``first_event``: the event arrived
+    for the first time, and (``since_event_us``) how many microseconds after the event before it, None for the first.
     """
 
     state: ItemState
     changed: dict[str, tuple[Any, Any]]
-    touched: bool
     large: dict[str, Any]
     first_event: bool = False
     since_event_us: int | None = None
     superseded: bool = False
 
 
-def join(before: ItemState, seen: Observation) -> Joined:
+def join(before: ItemState, observation: Observation) -> JoinResult:
     """Join one observation into a state. Pure: ``before`` is not changed; nothing the vendor says raises."""
     state = before.copy()
-    out = Joined(state, {}, False, {})
-    _join_sightings(out, seen)
-    if not seen.unknown:
-        _join_statuses(out, seen)
-        _join_urls(out, seen)
-        _join_values(out, seen)
-        _join_event(out, seen)
-    out.touched = out.touched or bool(out.changed)
-    return out
+    result = JoinResult(state, {}, {})
+    _join_sightings(result, observation)
+    if not observation.unknown:
+        _join_statuses(result, observation)
+        _join_urls(result, observation)
+        _join_values(result, observation)
+        _join_event(result, observation)
+    return result
 
 
-def _join_sightings(out: Joined, seen: Observation) -> None:
-    state, at = out.state, seen.observed_us
-    if seen.unknown:
+def _join_sightings(result: JoinResult, observation: Observation) -> None:
+    state, at = result.state, observation.observed_us
+    if observation.unknown:
         if state.unknown_us is None or at > state.unknown_us:
-            state.unknown_us, out.touched = at, True
-    elif seen.sighted and (state.sighted_us is None or at > state.sighted_us):
-        state.sighted_us, out.touched = at, True
+            state.unknown_us = at
+    elif observation.sighted and (state.sighted_us is None or at > state.sighted_us):
+        state.sighted_us = at
 
 
-def _join_statuses(out: Joined, seen: Observation) -> None:
-    for name, theirs in seen.reading.statuses.items():
-        ours = out.state.statuses.get(name)
+def _join_statuses(result: JoinResult, observation: Observation) -> None:
+    for name, theirs in observation.reading.statuses.items():
+        ours = result.state.statuses.get(name)
         best = later_status(name, ours, theirs)
         if best != ours:
-            out.state.statuses[name] = best
-            out.changed[name] = (ours, best)
+            result.state.statuses[name] = best
+            result.changed[name] = (ours, best)
 
 
-def _join_urls(out: Joined, seen: Observation) -> None:
-    for name, url in seen.reading.urls.items():
-        shown = out.state.latest_url(name)
-        urls = out.state.urls.setdefault(name, {})
+def _join_urls(result: JoinResult, observation: Observation) -> None:
+    for name, url in observation.reading.urls.items():
+        shown = result.state.latest_url(name)
+        urls = result.state.urls.setdefault(name, {})
         first = urls.get(url)
-        if first is not None and first <= seen.observed_us:
+        if first is not None and first <= observation.observed_us:
             continue
-        urls[url] = seen.observed_us
+        urls[url] = observation.observed_us
         while len(urls) > MOST_URLS:
             del urls[min(urls, key=lambda text: (urls[text], text))]
-        out.touched = out.touched or url in urls
-        now_shown = out.state.latest_url(name)
+        now_shown = result.state.latest_url(name)
         if now_shown != shown:
-            out.changed[name] = (shown and shown[0], now_shown and now_shown[0])
+            result.changed[name] = (shown and shown[0], now_shown and now_shown[0])
 
 
-def _join_values(out: Joined, seen: Observation) -> None:
-    state, at = out.state, seen.observed_us
-    for name, value in seen.reading.values.items():
-        held = state.values.get(name)
-        if held is not None and _is_same(held[1], value):
-            if at > held[0]:
-                state.values[name], out.touched = [at, value], True
+def _join_values(result: JoinResult, observation: Observation) -> None:
+    state, at = result.state, observation.observed_us
+    for name, value in observation.reading.values.items():
+        current = state.values.get(name)
+        if current is not None and _is_same(current[1], value):
+            if at > current[0]:
+                state.values[name] = [at, value]
             continue
         text = canonical(value)
         large = len(text) > LARGE_BYTES
         theirs = digest(text) if large else text
-        ours_at, ours = _held(state, name)
+        ours_at, ours = _current(state, name)
         if ours is None:
-            if not _has_room(out, name):
+            if not _has_room(result, name):
                 continue
         elif (at, large, theirs) <= (ours_at, name in state.large, ours):
             continue
         state.values.pop(name, None)
-        out.superseded |= state.large.pop(name, None) is not None and theirs != ours
-        out.touched = True
+        result.superseded |= state.large.pop(name, None) is not None and theirs != ours
         if large:
             state.large[name] = [at, theirs]
             if theirs != ours:
-                out.large[name] = value
+                result.large[name] = value
         else:
             state.values[name] = [at, value]
-            out.large.pop(name, None)
+            result.large.pop(name, None)
         if theirs != ours:
-            out.changed[name] = (ours, theirs)
+            result.changed[name] = (ours, theirs)
 
 
 def _is_same(ours: Any, theirs: Any) -> bool:
-    """Whether two plain values are equal, told without their JSON; false for what is not plain."""
+    """Compare two plain values without their JSON; false for what is not plain."""
     kind = type(ours)
     return kind is type(theirs) and kind in _PLAIN and bool(ours == theirs)
 
 
-def _has_room(out: Joined, key: str) -> bool:
+def _has_room(result: JoinResult, key: str) -> bool:
     """Whether a new key is kept. Of the fields that nobody knows the least names are: what is kept of a set of fields
     must not depend on their order either."""
-    state = out.state
+    state = result.state
     if is_known(key):
         return True
     others = sorted(other for other in (*state.values, *state.large) if not is_known(other))
     if len(others) < MOST_OTHER_FIELDS:
         return True
-    out.touched = out.touched or not state.left_out
     state.left_out = True
     if key > others[MOST_OTHER_FIELDS - 1]:
         return False
     for dropped in others[MOST_OTHER_FIELDS - 1 :]:
-        for kept in (state.values, state.large, out.large, out.changed):
+        for kept in (state.values, state.large, result.large, result.changed):
             kept.pop(dropped, None)
     return True
 
 
-def _held(state: ItemState, name: str) -> tuple[int, str | None]:
+def _current(state: ItemState, name: str) -> tuple[int, str | None]:
     if name in state.large:
         at, text = state.large[name]
         return at, text
@@ -226,17 +220,16 @@ def _held(state: ItemState, name: str) -> tuple[int, str | None]:
     return 0, None
 
 
-def _join_event(out: Joined, seen: Observation) -> None:
-    if seen.reading.event is None:
+def _join_event(result: JoinResult, observation: Observation) -> None:
+    if observation.reading.event is None:
         return
-    events, event, at = out.state.events, seen.reading.event, seen.observed_us
-    known = events.get(event)
-    if known is not None and known <= at:
+    events, event, at = result.state.events, observation.reading.event, observation.observed_us
+    first_at = events.get(event)
+    if first_at is not None and first_at <= at:
         return
-    if known is None:
-        out.first_event = True
-        out.since_event_us = at - max(events.values()) if events else None
+    if first_at is None:
+        result.first_event = True
+        result.since_event_us = at - max(events.values()) if events else None
     events[event] = at
     while len(events) > MOST_EVENTS:
         del events[max(events, key=lambda name: (events[name], name))]
-    out.touched = True

@@ -1,6 +1,6 @@
-"""The tasks and items that are loaded, while changes are applied to them in memory; and what is to be saved of them."""
+"""Tasks and items as they are loaded and changed in memory; and what is to be saved of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -21,26 +21,27 @@ ItemKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the rules need from outside. ``overdue_s(kind, stage)``: seconds until the next callback of an item
-    that has shown ``stage`` distinct events is overdue. ``jitter()``: a number in [-1, 1]. ``new_id()``: a UUIDv7."""
+    """What the rules need from outside. ``shapes``: of the items of each family. ``overdue_s(kind, stage)``: seconds
+    until the next callback of an item that has shown ``stage`` distinct events is overdue. ``jitter()``: a number in
+    [-1, 1]. ``new_id()``: a UUIDv7."""
 
     policy: Policy
-    shape_of: Callable[[str], Shape]
+    shapes: Mapping[str, Shape]
     overdue_s: Callable[[str, int], float]
     jitter: Callable[[], float]
     new_id: Callable[[], UUID]
 
 
-class Arrival(msgspec.Struct, frozen=True):
-    """A callback's event came for the first time: a sample of the vendor's timing, since the event before it, or
-    (stage 0) since the claim."""
+class DelaySample(msgspec.Struct, frozen=True):
+    """A sample of the vendor's timing: a callback's event came for the first time, so long after the event before it,
+    or (stage 0) after the claim."""
 
     kind: str
     stage: int
     delay_s: float
 
 
-class Moved(msgspec.Struct, frozen=True):
+class StatusChange(msgspec.Struct, frozen=True):
     """The status of a task before and after one change."""
 
     task: Task
@@ -49,7 +50,7 @@ class Moved(msgspec.Struct, frozen=True):
 
 
 class Milestone(msgspec.Struct, frozen=True):
-    """Something of a task that its client is to be told: ``running``, ``playable``, or how it ended."""
+    """A milestone of a task that its client is notified of: ``running``, ``playable``, or how it ended."""
 
     task_id: UUID
     name: str
@@ -78,7 +79,7 @@ class EndedBy(StrEnum):
     """The vendor does not know it."""
 
 
-class Ended(msgspec.Struct, frozen=True):
+class ItemEnded(msgspec.Struct, frozen=True):
     """An item became final."""
 
     task: Task
@@ -101,8 +102,8 @@ class Loaded:
     dirty_tasks: set[UUID] = field(default_factory=set)
     dirty_items: set[ItemKey] = field(default_factory=set)
     removed: set[UUID] = field(default_factory=set)
-    arrivals: list[Arrival] = field(default_factory=list)
-    moves: list[Moved] = field(default_factory=list)
+    delay_samples: list[DelaySample] = field(default_factory=list)
+    status_changes: list[StatusChange] = field(default_factory=list)
     milestones: list[Milestone] = field(default_factory=list)
     copy_jobs: list[CopyJob] = field(default_factory=list)
     new_links: dict[ItemKey, frozenset[str]] = field(default_factory=dict)
@@ -111,7 +112,7 @@ class Loaded:
     """Items that belong to another task now."""
     sources: dict[ItemKey, Source] = field(default_factory=dict)
     """Who spoke of an item last."""
-    ended: list[Ended] = field(default_factory=list)
+    ended: list[ItemEnded] = field(default_factory=list)
     visible: dict[UUID, VisibleState] = field(default_factory=dict)
 
     def add_task(self, task: Task) -> None:

@@ -1,4 +1,4 @@
-"""An observation: what somebody says about one item, at one instant. Three producers, one type."""
+"""An observation: what a submission's answer, a callback or a query says about one item, at one instant."""
 
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum, StrEnum
@@ -78,9 +78,9 @@ class Observation(msgspec.Struct, frozen=True):
         return (self.family, self.reading.item_id)
 
 
-def earlier(seen: Observation, by_us: int) -> Observation:
-    """The same, said so much earlier."""
-    return msgspec.structs.replace(seen, observed_us=seen.observed_us - by_us) if by_us else seen
+def earlier(observation: Observation, by_us: int) -> Observation:
+    """Move an observation back in time."""
+    return msgspec.structs.replace(observation, observed_us=observation.observed_us - by_us) if by_us else observation
 
 
 class Disposition(StrEnum):

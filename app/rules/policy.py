@@ -1,4 +1,4 @@
-"""The times that the rules depend on, as the settings give them. All in seconds."""
+"""The settings that the rules read: times in seconds, limits, aliases."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,6 +1,5 @@
-"""When the next question about an item is due. Hearing of it pushes the question back (G4); each answer without an end
-widens the interval; a lease in force is never cut short. And what becomes of the times when the clock was set back.
-"""
+"""Schedule questions: when the next one about an item is due. Contact postpones it (G4); each answer without an end
+widens the interval; a lease in force is never cut short."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -18,18 +17,18 @@ AHEAD_S: Final = 60.0
 
 
 def is_ahead(then: datetime | None, at: datetime) -> bool:
-    """Whether something that has happened lies ahead."""
+    """Whether a time of something that has happened lies ahead."""
     return then is not None and then > later(at, AHEAD_S)
 
 
 def set_back(task: Task, items: Iterable[Item], at: datetime, policy: Policy) -> set[tuple[str, str]]:
-    """Bring back what lies ahead: what has happened is as if it had happened now, and a deadline that was counted from
-    it counts from now. Returns the keys of the items that were changed. When a task was submitted stays as it was
-    told: whether the vendor knows an item is told by the same clock."""
+    """Bring back times that lie ahead, after the clock was set back: what has happened is as if it had happened now,
+    and a deadline that was counted from it counts from now. Returns the keys of the items that were changed. When a
+    task was submitted is not changed: whether the vendor knows an item is measured by the same clock."""
     if any(is_ahead(then, at) for then in (task.claimed_at, task.unconfirmed_at, task.submitted_at, task.updated_at)):
         task.claimed_at, task.unconfirmed_at = _past(task.claimed_at, at), _past(task.unconfirmed_at, at)
         task.deadline_at = _within(task.deadline_at, at, policy)
-    changed = [one for one in items if is_ahead(one.last_query_at, at) or is_ahead(one.last_callback_at, at)]
+    changed = [item for item in items if is_ahead(item.last_query_at, at) or is_ahead(item.last_callback_at, at)]
     for item in changed:
         item.last_query_at, item.last_callback_at = _past(item.last_query_at, at), _past(item.last_callback_at, at)
     return {item.key for item in changed}
@@ -44,11 +43,11 @@ def _within(deadline: datetime | None, at: datetime, policy: Policy) -> datetime
 
 
 def plan_after_contact(item: Item, task: Task, at: datetime, rules: Rules) -> None:
-    """A callback came (or the item was just named): ask when the next callback is overdue."""
+    """Plan the next question after a callback came (or the item was just named): when the next callback is overdue."""
     item.query_attempts = 0
     item.query_group = ""
     if task.deadline_at is None or at < task.deadline_at or item.query_due_at is None:
-        # After the deadline one last question is due, and who is heard from often must not put it off for ever.
+        # After the deadline one last question is due, and frequent callbacks must not put it off for ever.
         _postpone(item, later(at, overdue_s(item, task, rules)))
 
 
@@ -67,7 +66,7 @@ SUSPECT: Final = "suspect"
 def plan_after_answer(
     item: Item, asked_at: datetime, leased_until: datetime | None, *, news: bool, unknown: bool, rules: Rules
 ) -> None:
-    """The vendor answered a question: the lease ends, and the next question is an interval away.
+    """Plan the next question after the vendor answered one: the lease ends, and it is an interval away.
 
     An answer about an item that was final already is a follow-up: the vendor was asked for what is missing."""
     if item.status in ITEM_FINAL:
@@ -93,7 +92,7 @@ def wants_link(item: Item) -> bool:
 
 
 def plan_query(item: Item, progress: Progress, task: Task, at: datetime, policy: Policy) -> None:
-    """Hold the due time against what the item has become: nothing to ask, artifacts missing, deadline near."""
+    """Adjust the due time to what the item has become: nothing to ask, artifacts missing, deadline near."""
     if (progress.settled and not wants_link(item)) or task.expired_at is not None:
         item.query_due_at = item.query_leased_until = None
         item.query_group = ""
@@ -101,15 +100,15 @@ def plan_query(item: Item, progress: Progress, task: Task, at: datetime, policy:
     if item.query_due_at is None:
         item.query_due_at = at
     if progress.final and item.query_attempts == 0:
-        heard_at = item.last_callback_at or at
-        due = later(heard_at, policy.settle_after_s)
+        last_contact_at = item.last_callback_at or at
+        due = later(last_contact_at, policy.settle_after_s)
         if item.query_due_at > due:
             _postpone(item, due)
     _ask_at_deadline(item, task, at, policy)
 
 
 def _ask_at_deadline(item: Item, task: Task, at: datetime, policy: Policy) -> None:
-    """One last query is made before a task expires: at the deadline, however far the interval has grown."""
+    """Plan one last query before a task expires: at the deadline, however far the interval has grown."""
     deadline = task.deadline_at
     if deadline is None or item.query_due_at is None or item.query_due_at <= deadline:
         return

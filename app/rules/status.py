@@ -1,4 +1,4 @@
-"""The orders of the vendor's statuses: the state of an item is the maximum of what was observed.
+"""Statuses and their orders: an item's status is the maximum of what was observed.
 
 Each order is total over all texts: a text that is not listed counts as ``running`` and, between texts
 of one rank, the greater text wins. So the maximum exists for any set of observations, in any order.

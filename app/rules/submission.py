@@ -1,4 +1,4 @@
-"""The submission of a task: a small guarded machine, with what each outcome of a send may still change.
+"""The state machine of a submission, with its fence: what each outcome of a send may still change.
 
 The fence is ``submit_id``: each claim writes a fresh one, and an outcome that carries an older one is
 late. ``Accepted`` is always applied, since the vendor has the task whatever we believed meanwhile.
@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from app.rules.operating import Absences, absent_s
+from app.rules.availability import Absences, absent_s
 from app.rules.policy import Policy
 from app.rules.task import EntryType, Failure, FailureCode, Submission, Task
 from app.rules.timing import later
@@ -35,7 +35,7 @@ class GivenBack:
 
 @dataclass(frozen=True, slots=True)
 class WasAccepted:
-    """The vendor named the items."""
+    """The vendor accepted it, and named the items."""
 
     submit_id: UUID
     item_ids: tuple[str, ...]
@@ -44,7 +44,8 @@ class WasAccepted:
 
 @dataclass(frozen=True, slots=True)
 class WasRefused:
-    """Certainly not taken. ``again_at`` is None for a refusal that is permanent for this task."""
+    """The vendor refused it: certainly not taken. ``again_at`` is None for a refusal that is permanent for this
+    task."""
 
     submit_id: UUID
     failure: Failure
@@ -53,7 +54,7 @@ class WasRefused:
 
 @dataclass(frozen=True, slots=True)
 class WasUnknown:
-    """Sent, and what became of it cannot be known (G5)."""
+    """The outcome is unknown: it was sent, and may have been taken (G5)."""
 
     submit_id: UUID
     reason: str
@@ -61,17 +62,17 @@ class WasUnknown:
 
 @dataclass(frozen=True, slots=True)
 class Canceled:
-    """The client takes it back before it was sent."""
+    """The client cancels it before it was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundSent:
-    """A person found at the vendor what the lost answer would have named."""
+    """An admin found at the vendor what the lost answer would have named."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundNotSent:
-    """A person found that the vendor does not have it: it is to be sent again."""
+    """An admin found that the vendor does not have it: it is to be sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,31 +86,31 @@ SubmissionEvent = (
 )
 
 
-def advance(task: Task, event: SubmissionEvent, at: datetime, named: bool, policy: Policy) -> bool:
+def advance(task: Task, event: SubmissionEvent, at: datetime, has_items: bool, policy: Policy) -> bool:
     """Apply an event to the task's submission; false if the guard does not let it.
 
-    ``named``: an item of the task is known, so the vendor has it; then nothing queues or fails it.
+    ``has_items``: an item of the task is known, so the vendor has it; then nothing queues or fails it.
     """
     match event:
         case Claimed():
-            return _claim(task, event, at, named)
+            return _claim(task, event, at, has_items)
         case WasAccepted():
             _accept(task, at, policy)
             return True
         case WasRefused() | GivenBack():
-            return _return(task, event, at, named, policy)
+            return _requeue_or_fail(task, event, at, has_items, policy)
         case WasUnknown(submit_id):
             if task.submit_id != submit_id or task.submission is not Submission.SENDING:
                 return False
-            _lose(task, at, policy)
+            _mark_unknown(task, at, policy)
             return True
         case Canceled():
-            if task.submission is not Submission.QUEUED or named:
+            if task.submission is not Submission.QUEUED or has_items:
                 return False
             task.submission = Submission.CANCELED
             return True
         case FoundSent() | FoundNotSent() | MayHaveBeenSent():
-            return False if named else _by_hand(task, event, at, policy)
+            return False if has_items else _apply_finding(task, event, at, policy)
 
 
 OUTCOME_OPEN: Final = (Submission.SENDING, Submission.UNKNOWN, Submission.LAPSED)
@@ -125,8 +126,8 @@ def _accept(task: Task, at: datetime, policy: Policy) -> None:
         task.expired_at = None
 
 
-def _claim(task: Task, event: Claimed, at: datetime, named: bool) -> bool:
-    if task.submission is not Submission.QUEUED or named:
+def _claim(task: Task, event: Claimed, at: datetime, has_items: bool) -> bool:
+    if task.submission is not Submission.QUEUED or has_items:
         return False
     task.submission, task.submit_id, task.claimed_at = Submission.SENDING, event.submit_id, at
     task.submitted_model = event.submitted_model
@@ -134,16 +135,16 @@ def _claim(task: Task, event: Claimed, at: datetime, named: bool) -> bool:
     return True
 
 
-def _return(task: Task, event: WasRefused | GivenBack, at: datetime, named: bool, policy: Policy) -> bool:
-    """The vendor certainly does not have this send: the task fails or is queued again, unless the outcome is
-    another claim's by now, or an item is known."""
+def _requeue_or_fail(task: Task, event: WasRefused | GivenBack, at: datetime, has_items: bool, policy: Policy) -> bool:
+    """Queue or fail a task that the vendor certainly does not have, unless the outcome is another claim's by now, or an
+    item is known."""
     if task.submit_id != event.submit_id or task.submission not in OUTCOME_OPEN:
         return False
-    if named:
+    if has_items:
         # Refused or withdrawn, yet an item exists: somebody's submission of it was taken. The outcome is closed
         # as unknown, so that the items decide and it is never sent again.
         if task.submission is Submission.SENDING:
-            _lose(task, at, policy)
+            _mark_unknown(task, at, policy)
         return False
     if isinstance(event, WasRefused) and event.again_at is None:
         task.submission, task.failure = Submission.REFUSED, event.failure
@@ -163,8 +164,8 @@ _OPEN_TO: Final = {
 }
 
 
-def _by_hand(task: Task, event: FoundSent | FoundNotSent | MayHaveBeenSent, at: datetime, policy: Policy) -> bool:
-    """A person knows more of an unknown outcome, or knows that what is known is not to be trusted."""
+def _apply_finding(task: Task, event: FoundSent | FoundNotSent | MayHaveBeenSent, at: datetime, policy: Policy) -> bool:
+    """Apply what an admin knows of an unknown outcome, or that what is stored is not to be trusted."""
     if task.submission not in _OPEN_TO[type(event)]:
         return False
     match event:
@@ -176,26 +177,26 @@ def _by_hand(task: Task, event: FoundSent | FoundNotSent | MayHaveBeenSent, at: 
         case MayHaveBeenSent():
             # As if sent just now: its slot, its deadline and the time it has to be confirmed run from here.
             task.claimed_at, task.deadline_at = at, None
-            _lose(task, at, policy)
+            _mark_unknown(task, at, policy)
     return True
 
 
-def _lose(task: Task, at: datetime, policy: Policy) -> None:
+def _mark_unknown(task: Task, at: datetime, policy: Policy) -> None:
     task.submission, task.unconfirmed_at = Submission.UNKNOWN, at
     claimed_at = task.claimed_at or task.created_at
     if task.deadline_at is None:
         task.deadline_at = later(claimed_at, policy.deadline_s)
 
 
-def lapse(task: Task, at: datetime, named: bool, policy: Policy, absences: Absences | None) -> EntryType | None:
-    """What time alone does to a submission: a lapsed lease is an unknown outcome, and an unknown outcome
-    that nothing confirmed within ``submit_confirm_s`` is a failure. While the gateway was away a callback could not
-    reach it, so that does not count, and without ``absences`` nothing fails. The timeline entry's type, or None."""
-    due = submission_due_at(task, named, policy, absences or ())
+def lapse(task: Task, at: datetime, has_items: bool, policy: Policy, absences: Absences | None) -> EntryType | None:
+    """Let time act on a submission: a lapsed lease is an unknown outcome, and an unknown outcome that nothing confirmed
+    within ``submit_confirm_s`` is a failure. While the gateway was away a callback could not reach it, so that does not
+    count, and without ``absences`` nothing fails. The timeline entry's type, or None."""
+    due = submission_due_at(task, has_items, policy, absences or ())
     if due is None or at < due:
         return None
     if task.submission is Submission.SENDING:
-        _lose(task, at, policy)
+        _mark_unknown(task, at, policy)
         return "lease_lapsed"
     if task.submission is Submission.UNKNOWN and absences is not None:
         task.submission = Submission.LAPSED
@@ -208,10 +209,10 @@ def lapse(task: Task, at: datetime, named: bool, policy: Policy, absences: Absen
     return None
 
 
-def submission_due_at(task: Task, named: bool, policy: Policy, absences: Absences) -> datetime | None:
+def submission_due_at(task: Task, has_items: bool, policy: Policy, absences: Absences) -> datetime | None:
     """When time alone will change the submission next, if it will."""
     if task.submission is Submission.SENDING and task.claimed_at is not None:
         return later(task.claimed_at, policy.submit_lease_s)
-    if task.submission is Submission.UNKNOWN and not named and task.unconfirmed_at is not None:
+    if task.submission is Submission.UNKNOWN and not has_items and task.unconfirmed_at is not None:
         return later(task.unconfirmed_at, policy.submit_confirm_s + absent_s(absences, task.unconfirmed_at))
     return None

@@ -1,4 +1,4 @@
-"""A task stores facts; its status is derived from them and from its items.
+"""Tasks and items: the facts that are stored, and the status that is derived from them.
 
 The facts are the submission (a small guarded machine, ``submission.py``) and ``expired_at``. Items never
 overwrite the submission: that an item exists proves that the vendor has the task, whatever we think we sent.
@@ -132,10 +132,10 @@ class Copy(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Item(msgspec.Struct):
-    """One item: whose it is, what is known of it, and when to ask about it next.
+    """One item: its owner, its state, and when to ask about it next.
 
     ``follow_ups``: answered queries since the item was final with an artifact missing.
-    ``query_attempts``: answered or failed queries since it was last heard from.
+    ``query_attempts``: answered or failed queries since the vendor last sent news of it.
     ``query_group``: items that must be asked apart ("" for none), see the reconciler.
     ``query_fault``: what was wrong with the latest answer, if it could not be used, and how many in a row were wrong
     like that (``query_faults``).
@@ -217,7 +217,7 @@ class Entry(msgspec.Struct):
 
 
 def derive_status(submission: Submission, expired: bool, items: Sequence[ItemStatus]) -> TaskStatus:
-    """The status of a task: the first rule that matches, as the contract's table has them.
+    """Derive the status of a task: the first rule that matches, as the contract's table has them.
 
     While the answer to a submission is outstanding the task is not final: the answer may name more items.
     """
@@ -226,9 +226,9 @@ def derive_status(submission: Submission, expired: bool, items: Sequence[ItemSta
     if expired:
         return TaskStatus.EXPIRED
     if items:
-        done = all(status in ITEM_USABLE or status in ITEM_FINAL for status in items)
+        all_done = all(status in ITEM_USABLE or status in ITEM_FINAL for status in items)
         playable = any(status in ITEM_USABLE for status in items)
-        return TaskStatus.MAIN_SUCCEEDED if done and playable else TaskStatus.RUNNING
+        return TaskStatus.MAIN_SUCCEEDED if all_done and playable else TaskStatus.RUNNING
     return _BY_SUBMISSION[submission]
 
 

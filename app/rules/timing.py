@@ -1,4 +1,4 @@
-"""When to ask: how long callbacks take, learned as counts in logarithmic buckets, and the times that follow.
+"""Estimate when a callback is overdue, from delays counted in logarithmic buckets; and the times that follow.
 
 A bucket's upper edge is 1.15 times the one before, from 1 s on. The estimate is the upper edge of the bucket
 that holds the 99th percentile, and a callback is overdue a quarter after that: at most 1.44 times a steady
@@ -74,7 +74,7 @@ def rfc3339(at: None) -> None: ...
 @overload
 def rfc3339(at: datetime | None) -> str | None: ...
 def rfc3339(at: datetime | None) -> str | None:
-    """A time as everybody is shown it: UTC, with microseconds and a ``Z``; or None."""
+    """Format a time: UTC, with microseconds and a ``Z``; None stays None."""
     if at is None:
         return None
     # Stored times are UTC already; the offset that is cut off is "+00:00".
@@ -82,7 +82,7 @@ def rfc3339(at: datetime | None) -> str | None:
 
 
 def later(at: datetime, seconds: float) -> datetime:
-    """``at`` plus seconds, or ``FAR`` where that cannot be said."""
+    """Add seconds to a time; ``FAR`` where the sum is none."""
     try:
         return min(at + timedelta(seconds=seconds), FAR)
     except OverflowError:

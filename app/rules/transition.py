@@ -1,4 +1,4 @@
-"""One change, applied: observations joined into items, the submission advanced, the tasks derived anew.
+"""Apply one change: join its observations into items, advance the submission, derive the tasks anew.
 
 Every change of state in the product goes through ``step``: answers to submissions, callbacks, answers to
 queries, the passing of time, cancellation. It is pure: it changes what is loaded in memory, and says what happened.
@@ -11,18 +11,19 @@ from uuid import UUID
 
 import msgspec
 
+from app.rules.availability import Absences, absent_s
 from app.rules.client import EXTERNAL
 from app.rules.copies import CopyResult, note_asked, note_copy, plan_copies
 from app.rules.derive import derive, visible_state
-from app.rules.join import Joined, join
-from app.rules.loaded import Arrival, Loaded, Milestone, Moved, Rules
+from app.rules.join import JoinResult, join
+from app.rules.loaded import DelaySample, Loaded, Milestone, Rules, StatusChange
 from app.rules.observation import NamedBy, Observation, Source, earlier, from_us, to_us
-from app.rules.operating import Absences, absent_s
 from app.rules.schedule import is_ahead, plan_after_answer, plan_after_contact, set_back
 from app.rules.submission import SubmissionEvent, advance, lapse
 from app.rules.task import Entry, EntryType, Item, Submission, Task
 from app.rules.timing import rfc3339
 from app.rules.view import unseen_since_us
+from app.rules.visible_state import VisibleState
 
 MOST_ITEMS: Final = 100
 """Items of one task; only a flood under a leaked token reaches it. A further one is as another task's."""
@@ -33,8 +34,8 @@ MOST_NAMED = 24
 MOST_NAME_CHARS = 64
 
 
-class Verdict(StrEnum):
-    """What became of one observation."""
+class ObservationResult(StrEnum):
+    """The result of one observation."""
 
     APPLIED = "applied"
     MISMATCHED = "mismatched"
@@ -62,83 +63,85 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class ChangeResult(msgspec.Struct, frozen=True):
-    """``verdicts``: one for each observation, in order. ``rejected``: the submission's guard refused the event.
-    ``task_ids``: the tasks that the change reached."""
+    """``observation_results``: one for each observation, in order. ``rejected``: the submission's guard refused the
+    event. ``task_ids``: the tasks that the change reached."""
 
-    verdicts: tuple[Verdict, ...]
+    observation_results: tuple[ObservationResult, ...]
     rejected: bool
     task_ids: tuple[UUID, ...]
 
 
 def step(loaded: Loaded, change: Change, rules: Rules) -> ChangeResult:
     """Apply one change to what is loaded. The tasks that it names and the owners of its items must be among it."""
-    touched: dict[UUID, list[dict[str, Any]]] = {}
+    notes_by_task: dict[UUID, list[dict[str, Any]]] = {}
     rejected = False
     if change.task_id is not None and (task := loaded.tasks.get(change.task_id)):
-        _touch(loaded, task, rules, touched)
-        rejected = _advance(loaded, task, change, rules)
-    verdicts = tuple(_observe(loaded, change, seen, rules, touched) for seen in change.observations)
+        _reach(loaded, task, rules, notes_by_task)
+        if change.event is not None:
+            has_items = bool(loaded.items_of(task))
+            rejected = not advance(task, change.event, change.at, has_items, rules.policy)
+    observation_results = tuple(
+        _observe(loaded, change, observation, rules, notes_by_task) for observation in change.observations
+    )
     for result in change.copies:
-        if change.task_id in touched and (note := note_copy(loaded, result)) is not None:
-            touched[change.task_id].append(note)
-    for task_id, notes in touched.items():
+        if change.task_id in notes_by_task and (note := note_copy(loaded, result)) is not None:
+            notes_by_task[change.task_id].append(note)
+    for task_id, notes in notes_by_task.items():
         if task_id not in loaded.removed:
             late = rejected and task_id == change.task_id
             effective = msgspec.structs.replace(change, detail={**change.detail, "late": True}) if late else change
             _conclude(loaded, loaded.tasks[task_id], effective, notes, rules)
-    return ChangeResult(verdicts, rejected, tuple(touched))
+    return ChangeResult(observation_results, rejected, tuple(notes_by_task))
 
 
-def _touch(loaded: Loaded, task: Task, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]) -> None:
-    touched.setdefault(task.id, [])
+def _reach(loaded: Loaded, task: Task, rules: Rules, notes_by_task: dict[UUID, list[dict[str, Any]]]) -> None:
+    """Open the notes of a task that the change reaches, and keep its visible state from before."""
+    notes_by_task.setdefault(task.id, [])
     if task.id not in loaded.visible:
         loaded.visible[task.id] = visible_state(loaded, task, rules)
 
 
-def _advance(loaded: Loaded, task: Task, change: Change, rules: Rules) -> bool:
-    if change.event is None:
-        return False
-    named = bool(loaded.items_of(task))
-    return not advance(task, change.event, change.at, named, rules.policy)
-
-
 def _observe(
-    loaded: Loaded, change: Change, seen: Observation, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]
-) -> Verdict:
-    item, verdict = _find_or_bind(loaded, change, seen, rules, touched)
+    loaded: Loaded,
+    change: Change,
+    observation: Observation,
+    rules: Rules,
+    notes_by_task: dict[UUID, list[dict[str, Any]]],
+) -> ObservationResult:
+    item, verdict = _find_or_bind(loaded, change, observation, rules, notes_by_task)
     if item is None:
         return verdict
     task = loaded.tasks[item.task_id]
-    _touch(loaded, task, rules, touched)
-    if seen.fault is not None:
-        touched[task.id] += _note_fault(loaded, item, seen.fault)
+    _reach(loaded, task, rules, notes_by_task)
+    if observation.fault is not None:
+        notes_by_task[task.id] += _note_fault(loaded, item, observation.fault)
         return verdict
-    absent_us = _absent_us(item, task, seen, change.absences or ())
-    joined = join(item.state, earlier(seen, absent_us))
-    if joined.first_event and seen.fresh and not task.external:
-        arrival = _arrival(task, item, seen, joined.since_event_us)
+    absent_us = _absent_us(item, task, observation, change.absences or ())
+    joined = join(item.state, earlier(observation, absent_us))
+    if joined.first_event and observation.fresh and not task.external:
+        arrival = _arrival(task, item, observation, joined.since_event_us)
         if arrival.delay_s <= rules.policy.deadline_s:
-            loaded.arrivals.append(arrival)  # else a clock was set, or we were away: no habit of the vendor's
-    _keep(loaded, item, joined, rules)
-    loaded.sources[item.key] = seen.source
-    _note_contact(item, task, seen, bool(joined.changed), change.at, rules)
+            loaded.delay_samples.append(arrival)  # else a clock was set, or we were away: no habit of the vendor's
+    _store_joined(loaded, item, joined, rules)
+    loaded.sources[item.key] = observation.source
+    _note_contact(item, task, observation, bool(joined.changed), change.at, rules)
     note: dict[str, Any] = {"item_id": item.item_id}
-    if seen.reading.event is not None:
-        note["event"] = seen.reading.event
-    if seen.unknown:
+    if observation.reading.event is not None:
+        note["event"] = observation.reading.event
+    if observation.unknown:
         note["unknown"] = True
-    note |= _describe(joined.changed)
+    note |= _note_of_fields(joined.changed)
     if absent_us:
         note["absent_us"] = absent_us
-    if seen.source is Source.QUERY:
-        note |= _answered(item, seen, news=bool(joined.changed))
-    touched[task.id].append(note)
+    if observation.source is Source.QUERY:
+        note |= _answered(item, observation, news=bool(joined.changed))
+    notes_by_task[task.id].append(note)
     return verdict
 
 
-def _keep(loaded: Loaded, item: Item, joined: Joined, rules: Rules) -> None:
+def _store_joined(loaded: Loaded, item: Item, joined: JoinResult, rules: Rules) -> None:
     item.state = joined.state
-    if rules.policy.archives and (links := rules.shape_of(item.family).url_fields & joined.changed.keys()):
+    if rules.policy.archives and (links := rules.shapes[item.family].url_fields & joined.changed.keys()):
         loaded.new_links[item.key] = loaded.new_links.get(item.key, frozenset()) | links
     loaded.dirty_items.add(item.key)
     for name, value in joined.large.items():
@@ -148,33 +151,37 @@ def _keep(loaded: Loaded, item: Item, joined: Joined, rules: Rules) -> None:
 
 
 def _find_or_bind(
-    loaded: Loaded, change: Change, seen: Observation, rules: Rules, touched: dict[UUID, list[dict[str, Any]]]
-) -> tuple[Item | None, Verdict]:
-    """The item that an observation speaks of, bound to the task that names it most strongly."""
-    item = loaded.items.get(seen.key)
-    if seen.named_by is NamedBy.NOBODY:
-        return (item, Verdict.APPLIED) if item else (None, Verdict.UNKNOWN_ITEM)
+    loaded: Loaded,
+    change: Change,
+    observation: Observation,
+    rules: Rules,
+    notes_by_task: dict[UUID, list[dict[str, Any]]],
+) -> tuple[Item | None, ObservationResult]:
+    """Find the item that an observation names, bound to the task that names it most strongly."""
+    item = loaded.items.get(observation.key)
+    if observation.named_by is NamedBy.NOBODY:
+        return (item, ObservationResult.APPLIED) if item else (None, ObservationResult.UNKNOWN_ITEM)
     claimant = loaded.tasks.get(change.task_id) if change.task_id else None
     if item is None and claimant is not None and len(loaded.items_of(claimant)) >= MOST_ITEMS:
-        return None, Verdict.MISMATCHED
+        return None, ObservationResult.MISMATCHED
     if item is None:
-        task = claimant or new_external(loaded, change.at, seen.family, EXTERNAL, rules)
-        _touch(loaded, task, rules, touched)
-        item = loaded.new_item(seen.family, seen.reading.item_id, task, seen.named_by)
+        task = claimant or new_external(loaded, change.at, observation.family, EXTERNAL, rules)
+        _reach(loaded, task, rules, notes_by_task)
+        item = loaded.new_item(observation.family, observation.reading.item_id, task, observation.named_by)
         item.created_at = change.at
         if task.submission in _NOT_SENT:
-            touched[task.id].append({"item_id": item.item_id, "flag": f"named_while_{task.submission}"})
-        return item, Verdict.APPLIED
+            notes_by_task[task.id].append({"item_id": item.item_id, "flag": f"named_while_{task.submission}"})
+        return item, ObservationResult.APPLIED
     owner = loaded.tasks[item.task_id]
     if claimant is None:
-        return (item, Verdict.APPLIED) if owner.external else (None, Verdict.MISMATCHED)
+        return (item, ObservationResult.APPLIED) if owner.external else (None, ObservationResult.MISMATCHED)
     if owner.id == claimant.id:
-        item.named_by = max(item.named_by, seen.named_by)
-        return item, Verdict.APPLIED
-    if seen.named_by <= item.named_by:
-        return None, Verdict.MISMATCHED
-    _take_over(loaded, item, owner, claimant, seen.named_by, rules, touched)
-    return item, Verdict.APPLIED
+        item.named_by = max(item.named_by, observation.named_by)
+        return item, ObservationResult.APPLIED
+    if observation.named_by <= item.named_by:
+        return None, ObservationResult.MISMATCHED
+    _take_over(loaded, item, owner, claimant, observation.named_by, rules, notes_by_task)
+    return item, ObservationResult.APPLIED
 
 
 _NOT_SENT = (Submission.QUEUED, Submission.REFUSED, Submission.CANCELED)
@@ -188,26 +195,27 @@ def _take_over(
     claimant: Task,
     named_by: int,
     rules: Rules,
-    touched: dict[UUID, list[dict[str, Any]]],
+    notes_by_task: dict[UUID, list[dict[str, Any]]],
 ) -> None:
-    _touch(loaded, owner, rules, touched)
-    _touch(loaded, claimant, rules, touched)
+    """Move an item to the task that names it more strongly; an external task that lost its only item is removed."""
+    _reach(loaded, owner, rules, notes_by_task)
+    _reach(loaded, claimant, rules, notes_by_task)
     loaded.move_item(item, claimant.id)
     item.named_by = named_by
-    touched[owner.id].append({"item_id": item.item_id, "taken_over_by": str(claimant.id)})
-    touched[claimant.id].append({"item_id": item.item_id, "taken_over_from": str(owner.id)})
+    notes_by_task[owner.id].append({"item_id": item.item_id, "taken_over_by": str(claimant.id)})
+    notes_by_task[claimant.id].append({"item_id": item.item_id, "taken_over_from": str(owner.id)})
     if owner.external and not loaded.items_of(owner):
         loaded.removed.add(owner.id)
 
 
 def new_external(loaded: Loaded, at: datetime, family: str, client_name: str, rules: Rules) -> Task:
-    """A new task for an item that nobody submitted through us, among what is loaded."""
+    """Make a new task for an item that nobody submitted through us, among what is loaded."""
     task = Task(
         id=rules.new_id(),
         kind=f"{family}.external",
         family=family,
         client_name=client_name,
-        sung=rules.shape_of(family).sections_field is not None,
+        sung=rules.shapes[family].sections_field is not None,
         created_at=at,
         submission=Submission.EXTERNAL,
         updated_at=at,
@@ -218,99 +226,104 @@ def new_external(loaded: Loaded, at: datetime, family: str, client_name: str, ru
     return task
 
 
-def _arrival(task: Task, item: Item, seen: Observation, since_event_us: int | None) -> Arrival:
+def _arrival(task: Task, item: Item, observation: Observation, since_event_us: int | None) -> DelaySample:
     stage = len(item.state.events)
     if since_event_us is None:
-        since_event_us = seen.observed_us - to_us(task.claimed_at or task.created_at)
-    return Arrival(task.kind, stage, max(since_event_us, 0) / 1_000_000)
+        since_event_us = observation.observed_us - to_us(task.claimed_at or task.created_at)
+    return DelaySample(task.kind, stage, max(since_event_us, 0) / 1_000_000)
 
 
-def _note_contact(item: Item, task: Task, seen: Observation, news: bool, now: datetime, rules: Rules) -> None:
+def _note_contact(item: Item, task: Task, observation: Observation, news: bool, now: datetime, rules: Rules) -> None:
     """Record when the vendor was last in contact about an item, and when to ask next."""
-    at = from_us(seen.observed_us)
+    at = from_us(observation.observed_us)
     if is_ahead(at, now):
         at = now  # the clock was set back meanwhile
-    if seen.source is Source.CALLBACK:
+    if observation.source is Source.CALLBACK:
         item.last_callback_at = max(item.last_callback_at or at, at)
-        if seen.fresh:
+        if observation.fresh:
             plan_after_contact(item, task, at, rules)
-    elif seen.source is Source.QUERY:
+    elif observation.source is Source.QUERY:
         item.last_query_at = max(item.last_query_at or at, at)
         note_asked(item)
-        plan_after_answer(item, at, seen.leased_until, news=news, unknown=seen.unknown, rules=rules)
+        plan_after_answer(item, at, observation.leased_until, news=news, unknown=observation.unknown, rules=rules)
     elif item.new:
         plan_after_contact(item, task, at, rules)
 
 
-def _absent_us(item: Item, task: Task, seen: Observation, absences: Absences) -> int:
-    """How much of the time for which the vendor has not known an item nobody could ask; it does not count."""
-    if not seen.unknown or not absences:
+def _absent_us(item: Item, task: Task, observation: Observation, absences: Absences) -> int:
+    """Measure how much of the time for which the vendor has not known an item nobody could ask; it does not count."""
+    if not observation.unknown or not absences:
         return 0
     return round(absent_s(absences, from_us(unseen_since_us(item, task))) * 1_000_000)
 
 
 def _note_fault(loaded: Loaded, item: Item, fault: str) -> list[dict[str, Any]]:
-    """A question about an item brought no answer that could be used. The timeline is told of the first of a row; the
-    others are counted."""
+    """Count a question about an item that brought no usable answer. The first of a row is an entry of the timeline; the
+    others are only counted."""
     is_news = item.query_fault != fault
     item.query_fault, item.query_faults = fault, 1 if is_news else item.query_faults + 1
     loaded.dirty_items.add(item.key)
     return [{"item_id": item.item_id, "fault": fault}] if is_news else []
 
 
-def _answered(item: Item, seen: Observation, *, news: bool) -> dict[str, Any]:
-    """What a query's answer adds to the note of it: when it was asked, the faults that it ends, and what it said where
-    that was news. Callbacks are kept as they came; of a query's answer this is all that is kept."""
-    note: dict[str, Any] = {"asked_at": rfc3339(from_us(seen.observed_us))}
+def _answered(item: Item, observation: Observation, *, news: bool) -> dict[str, Any]:
+    """What a query's answer adds to the note of it: when it was asked, the faults that it ends, and the vendor's values
+    where they are new. Callbacks are kept as they came; of a query's answer this is all that is kept."""
+    note: dict[str, Any] = {"asked_at": rfc3339(from_us(observation.observed_us))}
     if item.query_fault is not None:
         note["after_faults"] = {"fault": item.query_fault, "times": item.query_faults}
         item.query_fault, item.query_faults = None, 0
     if news:
-        note["said"] = {**seen.reading.statuses, **seen.reading.urls, **seen.reading.values}
+        note["said"] = {**observation.reading.statuses, **observation.reading.urls, **observation.reading.values}
     return note
 
 
-def _describe(changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
-    """Statuses with before and after, other fields by name: values can be large, and URLs are signed."""
-    moves = {name: list(pair) for name, pair in changed.items() if name.endswith("status")}
-    names = sorted(name for name in changed if name not in moves)
+def _note_of_fields(changed: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """Describe changed fields: statuses with before and after, others by name, since values can be large, and URLs are
+    signed."""
+    status_changes = {name: list(pair) for name, pair in changed.items() if name.endswith("status")}
+    names = sorted(name for name in changed if name not in status_changes)
     listed = {"fields": [name[:MOST_NAME_CHARS] for name in names[:MOST_NAMED]]} if names else {}
     more = {"more_fields": len(names) - MOST_NAMED} if len(names) > MOST_NAMED else {}
-    return ({"statuses": moves} if moves else {}) | listed | more
+    return ({"statuses": status_changes} if status_changes else {}) | listed | more
 
 
-def _is_wanted(task: Task, milestone: str) -> bool:
-    return task.webhook_events is None or f"task.{milestone}" in task.webhook_events
+def _milestones(task: Task, before: VisibleState, now: VisibleState, at: datetime) -> list[Milestone]:
+    """What the client of a task is to be notified of."""
+    if task.webhook_url is None:
+        return []
+    wanted = task.webhook_events
+    return [
+        Milestone(task.id, name, at) for name in before.milestones_to(now) if wanted is None or f"task.{name}" in wanted
+    ]
 
 
-def _when(at: datetime, updated_at: datetime | None) -> datetime:
-    """What was measured before a lock was waited for may be older than what was written meanwhile; not by more, or the
-    clock has been set back since."""
+def _effective_time(at: datetime, updated_at: datetime | None) -> datetime:
+    """The time of a change: one that was taken before a lock was waited for may be older than what was written
+    meanwhile; not by more, or the clock has been set back since."""
     return at if updated_at is None or is_ahead(updated_at, at) else max(at, updated_at)
 
 
 def _conclude(loaded: Loaded, task: Task, change: Change, notes: list[dict[str, Any]], rules: Rules) -> None:
     """Let time act, derive the task, and write its timeline: one row for the change, with its effects inside."""
-    at = _when(change.at, task.updated_at)
+    at = _effective_time(change.at, task.updated_at)
     if change.absences is not None:
         loaded.dirty_items |= set_back(task, loaded.items_of(task), at, rules.policy)
     lapsed = lapse(task, at, bool(loaded.items_of(task)), rules.policy, change.absences)
     if rules.policy.archives:
-        plan_copies(loaded, task, rules.shape_of(task.family), at)
+        plan_copies(loaded, task, rules.shapes[task.family], at)
     before = task.status
     visible_now, expired = derive(loaded, task, at, rules, change.absences)
     visible_before, loaded.visible[task.id] = loaded.visible[task.id], visible_now
     is_visible = visible_now != visible_before or (task.new and not task.version)
-    if task.webhook_url is not None:
-        passed = visible_before.milestones_to(visible_now)
-        loaded.milestones += (Milestone(task.id, name, at) for name in passed if _is_wanted(task, name))
+    loaded.milestones += _milestones(task, visible_before, visible_now, at)
     if is_visible:
         task.version += 1
         task.updated_at = at
     loaded.dirty_tasks.add(task.id)
     moved = {"status": [before, task.status]} if task.status is not before else {}
-    told_already = not notes and any(seen.fault is not None for seen in change.observations)
-    entry = None if told_already else change.entry
+    repeats_fault = not notes and any(observation.fault is not None for observation in change.observations)
+    entry = None if repeats_fault else change.entry
     types = [name for name in (entry, lapsed, "expired" if expired else None) if name]
     if (moved or is_visible) and not types:
         # Whoever reads on from a time finds each change by its row.
@@ -324,4 +337,4 @@ def _conclude(loaded: Loaded, task: Task, change: Change, notes: list[dict[str, 
                 detail["more_notes"] = len(notes) - MOST_NAMED
         loaded.entries.setdefault(task.id, []).append(Entry(at, name, detail | (moved if last else {})))
     if moved:
-        loaded.moves.append(Moved(task, before, task.status))
+        loaded.status_changes.append(StatusChange(task, before, task.status))

@@ -1,4 +1,4 @@
-"""What an item looks like from outside: its status, its artifacts, whether anything more is to come.
+"""Derive the view of an item: its status, its artifacts, whether anything more is to come.
 
 Derived from the joined state and the gateway's own verdicts (unknown to the vendor, follow-ups exhausted,
 expired); the verdicts never flow back into the state.
@@ -29,8 +29,8 @@ class ArtifactStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ArtifactView:
-    """``url`` is a string; of an artifact of ``several`` files also the list (of strings and objects) or the object
-    that the vendor sent in its place."""
+    """An artifact as it is shown. ``url`` is a string; of an artifact of ``several`` files also the list (of strings
+    and objects) or the object that the vendor sent in its place."""
 
     status: ArtifactStatus
     url: Any = None
@@ -85,7 +85,7 @@ def progress_of(item: Item, task: Task, shape: Shape, policy: Policy) -> Progres
 
 
 def view_item(item: Item, task: Task, shape: Shape, policy: Policy) -> ItemView:
-    """Derive what is shown of one item. Pure, as ``progress_of``."""
+    """Derive the view of one item. Pure, as ``progress_of``."""
     progress = progress_of(item, task, shape, policy)
     lacking = dict(progress.lacking)
     artifacts: dict[str, ArtifactView] = {}
@@ -103,7 +103,10 @@ def view_item(item: Item, task: Task, shape: Shape, policy: Policy) -> ItemView:
 def has_expired_link(view: ItemView, shape: Shape, at: datetime) -> bool:
     """Whether the link to a file of an item is not valid any more, and the vendor may have a new one."""
     shown = (view.artifacts.get(artifact.name) for artifact in shape.artifacts if artifact.lasts)
-    return any(one is not None and one.expires_at is not None and one.expires_at <= at for one in shown)
+    return any(
+        artifact_view is not None and artifact_view.expires_at is not None and artifact_view.expires_at <= at
+        for artifact_view in shown
+    )
 
 
 def unknown_to_vendor(item: Item, task: Task, policy: Policy) -> bool:
@@ -119,7 +122,7 @@ def unknown_to_vendor(item: Item, task: Task, policy: Policy) -> bool:
 
 
 def unseen_since_us(item: Item, task: Task) -> int:
-    """Since when nobody has seen an item: the last time that anybody did, or its submission."""
+    """When an item was last seen, or submitted, if it never was."""
     return max(to_us(task.submitted_at or item.created_at), item.state.sighted_us or 0)
 
 
@@ -133,7 +136,7 @@ def _lack(state: ItemState, exhausted: bool, status_field: str | None) -> Artifa
 
 
 def ready_artifact(artifact: Artifact, state: ItemState) -> ArtifactView | None:
-    """An artifact whose URL is known; None otherwise."""
+    """The view of an artifact whose URL is known; None otherwise."""
     latest = max(
         (found for name in artifact.fields if (found := state.latest_url(name))),
         key=lambda pair: (pair[1], pair[0]),
@@ -145,7 +148,7 @@ def ready_artifact(artifact: Artifact, state: ItemState) -> ArtifactView | None:
     url: Any = text
     if text[:1] in "[{":
         files = msgspec.json.decode(text)
-        shown = [one for one in files if isinstance(one, (str, dict))] if isinstance(files, list) else files
+        shown = [file for file in files if isinstance(file, (str, dict))] if isinstance(files, list) else files
         url = shown if artifact.several and shown else next(_urls_in(files), None)
     return ArtifactView(ArtifactStatus.READY, url, _expires_at(text, from_us(seen_us), artifact.lifetime))
 
@@ -164,7 +167,7 @@ _LONGEST_LIFETIME: Final = timedelta(days=30)
 
 
 def _expires_at(text: str, seen: datetime, lifetime: timedelta) -> datetime:
-    """When the URLs in a text end: the earliest end that one of them names itself, if it can be true, else a lifetime
-    after they were first seen."""
+    """When the URLs in a text expire: at the earliest end that one of them names itself, if it can be true, else a
+    lifetime after they were first seen."""
     ends = (datetime.fromtimestamp(int(second), UTC) for second in _AUTH_KEY.findall(text))
     return min((end for end in ends if seen < end <= seen + _LONGEST_LIFETIME), default=seen + lifetime)

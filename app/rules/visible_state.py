@@ -1,4 +1,4 @@
-"""What of a task a client can see and that can change, kept so that two moments can be compared."""
+"""The visible state of a task: what a client can see of it and that can change, to compare two moments."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -11,7 +11,7 @@ from app.rules.view import Progress
 _STATUS: Final = 0
 _SUBMITTED_AT: Final = 2
 
-Steps = Sequence[tuple[Item, Progress]]
+ItemsProgress = Sequence[tuple[Item, Progress]]
 """The items of a task, each with how far it is."""
 
 
@@ -21,18 +21,18 @@ class VisibleState:
 
     __slots__ = ("_items", "_kept", "_playable", "_task", "archived")
 
-    def __init__(self, task: Task, steps: Steps) -> None:
+    def __init__(self, task: Task, progress_of_items: ItemsProgress) -> None:
         self._task = (task.status, task.failure, task.submitted_at, task.deadline_at, task.submitted_model)
         self._playable = task.playable_at is not None
-        self._items = [((item.item_id, progress, item.copies), item.state) for item, progress in steps]
-        copies = [copy for item, _ in steps for copy in (item.copies or {}).values()]
+        self._items = [((item.item_id, progress, item.copies), item.state) for item, progress in progress_of_items]
+        copies = [copy for item, _ in progress_of_items for copy in (item.copies or {}).values()]
         self._kept = sum(copy.status is CopyStatus.KEPT for copy in copies)
         # A copy that was given up, and of which the client was told so, holds nothing up while it is tried once more.
         self.archived = (
             task.status in TASK_FINAL
             and bool(copies)
             and not any(copy.status is CopyStatus.PENDING and not copy.again for copy in copies)
-            and all(progress.settled for _, progress in steps)
+            and all(progress.settled for _, progress in progress_of_items)
         )
 
     def __eq__(self, other: object) -> bool:
@@ -71,7 +71,7 @@ def _look(state: ItemState) -> Any:
     return (
         state.statuses,
         {name: state.latest_url(name) for name in state.urls},
-        {name: held[1] for name, held in state.values.items()},
-        {name: held[1] for name, held in state.large.items()},
+        {name: kept[1] for name, kept in state.values.items()},
+        {name: kept[1] for name, kept in state.large.items()},
         state.left_out,
     )

@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-from app.rules.filters import milliseconds
-
 
 class Clock:
     """The machine's clock."""
@@ -62,3 +60,13 @@ class Ids:
         high = (last >> 12) << 16 | 0x7000 | (last & 0xFFF)
         low = 1 << 63 | self._random.getrandbits(62)
         return UUID(int=high << 64 | low)
+
+
+def milliseconds(at: datetime) -> int:
+    """The time as UUIDv7 counts it."""
+    return int(at.timestamp() * 1000)
+
+
+def first_id_of(at: datetime, slack_s: float = 0) -> UUID:
+    """The smallest UUIDv7 of a millisecond, ``slack_s`` later: a bound for lists by time."""
+    return UUID(int=max(milliseconds(at) + int(slack_s * 1000), 0) << 80)

@@ -1,4 +1,4 @@
-"""Taking a task from a client: durable before it is answered, sent later."""
+"""Accept tasks from clients: durable before they are answered, sent later."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,19 +11,20 @@ import sqlalchemy as sa
 import structlog
 
 from app.audit import audit
-from app.audit.audit import Action, By, act
+from app.audit.audit import Action, Actor, new_entry
 from app.context import Context
 from app.documents.document import Document, task_document
 from app.errors import Conflict, IdempotencyMismatch, InvalidRequest, NotFound
-from app.limits import waiting_for
+from app.limits import wait_reasons
 from app.rules.client import Client
 from app.rules.join import canonical
 from app.rules.status import TASK_FINAL
 from app.rules.task import Entry, Task
 from app.runtime import metrics, traces
 from app.submissions import idempotency
+from app.submissions.idempotency import IdempotentRequest
 from app.tasks import store, task_rows, timeline, upload_refs, writes
-from app.tasks.task_rows import Record, TaskInput
+from app.tasks.task_rows import TaskInput, TaskRecord
 from app.tempolor.kinds import KINDS
 from app.web.problems import Place, path_of
 
@@ -47,15 +48,6 @@ class NewTask:
 
 
 @dataclass(frozen=True, slots=True)
-class Idempotency:
-    """An idempotency key in its scope. ``digest`` is that of the parsed JSON of the request."""
-
-    route: str
-    key: str
-    digest: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class AcceptedTasks:
     """``documents``: new tasks as they were stored; a replayed one is to be read as it is now."""
 
@@ -70,14 +62,14 @@ def digest_of(document: Any) -> bytes:
 
 
 class ListDigest:
-    """``digest_of`` of an object whose only field is a list, made of one entry after the other."""
+    """Compute ``digest_of`` of an object whose only field is a list, one entry after the other."""
 
     def __init__(self, name: str) -> None:
         self._made = hashlib.sha256(f'{{"{name}":['.encode())
         self._between = b""
 
     def add(self, entry: Any) -> None:
-        """The next entry of the list."""
+        """Add the next entry of the list."""
         self._made.update(self._between + canonical(entry).encode())
         self._between = b","
 
@@ -92,11 +84,11 @@ async def accept(
     context: Context,
     client: Client,
     new: Sequence[NewTask],
-    once: Idempotency | None = None,
-    by: By | None = None,
+    idempotent_request: IdempotentRequest | None = None,
+    actor: Actor | None = None,
 ) -> AcceptedTasks:
     """Store tasks of a client to be sent: all or none, durable when this returns. The same idempotency key and request
-    give the first ones again. ``by``: who submits them in the client's place, if not itself. Raises
+    give the first ones again. ``actor``: who submits them in the client's place, if not itself. Raises
     ``IdempotencyMismatch``, ``Unavailable``."""
     # Asked here: a transaction may run in another thread, which knows nothing of the request.
     carried = traces.traceparent()
@@ -109,17 +101,23 @@ async def accept(
         )
         for task in new
     ]
-    accepted = await context.db.write(_accept, context, client.name, complete, once, by)
+    accepted = await context.db.write(_accept, context, client.name, complete, idempotent_request, actor)
     return _announce(context, client.name, accepted)
 
 
 async def retry(
-    context: Context, by: By, scope: str | None, task_id: UUID, once: Idempotency | None = None
+    context: Context,
+    actor: Actor,
+    scope: str | None,
+    task_id: UUID,
+    idempotent_request: IdempotentRequest | None = None,
 ) -> AcceptedTasks:
-    """Store a new task like one that has ended, for the client whose that is. ``by`` asks, and sees the
-    tasks of ``scope`` (None: all). Raises ``NotFound``, ``Conflict``, ``IdempotencyMismatch``, ``Unavailable``."""
+    """Store a new task like one that has ended, for that task's client. ``actor`` asks, and sees the tasks of ``scope``
+    (None: all). Raises ``NotFound``, ``Conflict``, ``IdempotencyMismatch``, ``Unavailable``."""
     carried = traces.traceparent()
-    return _announce(context, by.actor, await context.db.write(_retry, context, by, scope, task_id, once, carried))
+    return _announce(
+        context, actor.name, await context.db.write(_retry, context, actor, scope, task_id, idempotent_request, carried)
+    )
 
 
 def _announce(context: Context, client_name: str, accepted: AcceptedTasks) -> AcceptedTasks:
@@ -137,41 +135,43 @@ def _announce(context: Context, client_name: str, accepted: AcceptedTasks) -> Ac
 def _retry(
     conn: sa.Connection,
     context: Context,
-    by: By,
+    actor: Actor,
     scope: str | None,
     task_id: UUID,
-    once: Idempotency | None,
+    idempotent_request: IdempotentRequest | None,
     carried: str | None,
 ) -> AcceptedTasks:
     now = context.clock.now()
     new_id = context.ids()
     # Before the task is looked at: a retry that was made stays made, also where the task has been reopened since.
-    replayed = _taken(conn, by.actor, once, (new_id,), now)
+    replayed = _taken(conn, actor.name, idempotent_request, (new_id,), now)
     if replayed is not None:
         return replayed
-    found = task_rows.find(conn, task_id, scope)
-    if found is None:
+    original = task_rows.find(conn, task_id, scope)
+    if original is None:
         raise NotFound("there is no such task")
-    task, given = found.task, found.input
+    task, task_input = original.task, original.input
     if task.external:
         raise Conflict("the task was submitted elsewhere, and cannot be submitted again from here")
     if task.status not in TASK_FINAL:
         raise Conflict(f"the task is {task.status}; only one that has ended can be retried")
-    again = NewTask(
+    copy = NewTask(
         task.kind,
-        given.params,
-        given.metadata,
-        given.reference,
+        task_input.params,
+        task_input.metadata,
+        task_input.reference,
         task.webhook_url,
         task.webhook_events,
         retry_of=task.id,
         traceparent=carried,
     )
-    if task.client_name != by.actor:
-        done = act(context.clock, by, Action.RETRY_TASK, str(task_id), client=task.client_name, task_id=str(new_id))
-        audit.record(conn, done)
-    _check_uploads(conn, context, task.client_name, [again])
-    return _store(conn, context, [_record(new_id, task.client_name, again, now)], now)
+    if task.client_name != actor.name:
+        audit_entry = new_entry(
+            context.clock, actor, Action.RETRY_TASK, str(task_id), client=task.client_name, task_id=str(new_id)
+        )
+        audit.append(conn, audit_entry)
+    _check_uploads(conn, context, task.client_name, [copy])
+    return _store(conn, context, [_record(new_id, task.client_name, copy, now)], now)
 
 
 def _accept(
@@ -179,18 +179,18 @@ def _accept(
     context: Context,
     client_name: str,
     new: Sequence[NewTask],
-    once: Idempotency | None,
-    by: By | None,
+    idempotent_request: IdempotentRequest | None,
+    actor: Actor | None,
 ) -> AcceptedTasks:
     now = context.clock.now()
-    records = [_record(context.ids(), client_name, one, now) for one in new]
+    records = [_record(context.ids(), client_name, new_task, now) for new_task in new]
     task_ids = tuple(record.task.id for record in records)
-    replayed = _taken(conn, client_name, once, task_ids, now)
+    replayed = _taken(conn, client_name, idempotent_request, task_ids, now)
     if replayed is not None:
         return replayed
-    if by is not None:
+    if actor is not None:
         for task_id in task_ids:
-            audit.record(conn, act(context.clock, by, Action.SUBMIT_TASK, str(task_id), client=client_name))
+            audit.append(conn, new_entry(context.clock, actor, Action.SUBMIT_TASK, str(task_id), client=client_name))
     _check_uploads(conn, context, client_name, new)
     return _store(conn, context, records, now)
 
@@ -202,9 +202,9 @@ def _check_uploads(conn: sa.Connection, context: Context, client_name: str, new:
         for task in new
         for field, upload_id in upload_refs.named_in(task.params).items()
     ]
-    known = {upload_id for _, upload_id in named if upload_id is not None}
+    upload_ids = {upload_id for _, upload_id in named if upload_id is not None}
     is_off = context.files is None
-    missing = (known if is_off else upload_refs.unknown(conn, known, client_name)) | {None}
+    missing = (upload_ids if is_off else upload_refs.unknown(conn, upload_ids, client_name)) | {None}
     why = "the gateway keeps no uploads (GATEWAY_ARCHIVE_URL)" if is_off else "there is no such upload of yours"
     faults = tuple((path_of(place), why) for place, upload_id in named if upload_id in missing)
     if faults:
@@ -212,22 +212,26 @@ def _check_uploads(conn: sa.Connection, context: Context, client_name: str, new:
 
 
 def _taken(
-    conn: sa.Connection, client_name: str, once: Idempotency | None, task_ids: tuple[UUID, ...], now: datetime
+    conn: sa.Connection,
+    client_name: str,
+    idempotent_request: IdempotentRequest | None,
+    task_ids: tuple[UUID, ...],
+    now: datetime,
 ) -> AcceptedTasks | None:
-    """Take an idempotency key for new tasks; what it made before if it was taken. Raises ``IdempotencyMismatch``."""
-    if once is None:
+    """Take an idempotency key for new tasks; returns what the key made before, if it was taken. Raises
+    ``IdempotencyMismatch``."""
+    if idempotent_request is None:
         return None
-    key = idempotency.Key(client_name, once.route, once.key)
-    # The insert waits for whoever has the same key under way; then one of the two finds it taken.
-    if idempotency.take(conn, key, once.digest, task_ids, now):
+    stored = idempotency.take(conn, client_name, idempotent_request, task_ids, now)
+    if stored is None:
         return None
-    digest, first_ids = idempotency.find(conn, key)
-    if digest != once.digest:
+    digest, first_ids = stored
+    if digest != idempotent_request.digest:
         raise IdempotencyMismatch("this Idempotency-Key was used with another request")
     return AcceptedTasks(first_ids, replayed=True)
 
 
-def _store(conn: sa.Connection, context: Context, records: Sequence[Record], now: datetime) -> AcceptedTasks:
+def _store(conn: sa.Connection, context: Context, records: Sequence[TaskRecord], now: datetime) -> AcceptedTasks:
     entries = [(record.task, Entry(now, "accepted")) for record in records]
     rows = [task_rows.new_row(record.task, record.input) for record in records]
     store.save(conn, [store.Part({writes.NEW_TASKS: rows, writes.NEW_ENTRIES: timeline.rows_of(entries)})])
@@ -240,12 +244,12 @@ def _store(conn: sa.Connection, context: Context, records: Sequence[Record], now
             if upload_id is not None
         ),
     )
-    waits = waiting_for.read(conn, context.policy, now)
-    documents = tuple(task_document(record, [], {}, context, waits) for record in records)
+    retry_holds = wait_reasons.read(conn, context.policy, now)
+    documents = tuple(task_document(record, [], {}, context, retry_holds) for record in records)
     return AcceptedTasks(tuple(record.task.id for record in records), documents=documents)
 
 
-def _record(task_id: UUID, client_name: str, new: NewTask, now: datetime) -> Record:
+def _record(task_id: UUID, client_name: str, new: NewTask, now: datetime) -> TaskRecord:
     kind = KINDS[new.kind]
     task = Task(
         id=task_id,
@@ -261,4 +265,4 @@ def _record(task_id: UUID, client_name: str, new: NewTask, now: datetime) -> Rec
         dispatch_due_at=now,
         timeline_seq=1,
     )
-    return Record(task, TaskInput(new.params, new.metadata, new.reference, new.retry_of))
+    return TaskRecord(task, TaskInput(new.params, new.metadata, new.reference, new.retry_of))

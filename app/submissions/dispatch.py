@@ -1,7 +1,7 @@
-"""Sending: claim queued tasks within the limits, submit each, settle what came of it.
+"""Dispatch: claim queued tasks within the limits, submit each, settle its outcome.
 
 Transaction → call → transaction. A claim is made only to be sent at once; each writes a fresh ``submit_id``, the
-fence by which a late outcome is told from a current one.
+fence that distinguishes a late outcome from a current one.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ from app.rules.timing import later
 from app.rules.transition import Change
 from app.runtime import traces
 from app.runtime.loops import Background
-from app.submissions.settle import Claim, NotSent, Outcome, settle
+from app.submissions.outcomes import Claim, NotSent, Outcome, settle
 from app.tasks import items, task_rows, upload_refs
-from app.tasks.apply import Applied, apply
-from app.tasks.task_rows import Record
+from app.tasks.apply import Effects, apply
+from app.tasks.task_rows import TaskRecord
 from app.tempolor.answers import Accepted, Refused, SubmitAnswer, Unknown
 from app.tempolor.kinds import KINDS, model_of, sent_params
 from app.tempolor.tokens import callback_url
@@ -41,15 +41,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """``moved``: tasks were parked or made due again, and there may be more to do at once."""
+    """``has_more``: tasks were parked or made due again, and there may be more to do at once."""
 
     claims: tuple[Claim, ...]
-    applied: Applied
-    moved: bool = False
+    effects: Effects
+    has_more: bool = False
 
 
 class Dispatcher:
-    """Claims and sends. ``step`` is called by its loop; sends go on beside it."""
+    """Claim and send. ``step`` is called by its loop; sends go on beside it."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -66,11 +66,11 @@ class Dispatcher:
             return None
         context = self._context
         started = context.clock.monotonic()
-        found = await self._db.write(claim, context, free, context.clock.now(), started)
-        context.committed(found.applied)
-        for one in found.claims:
-            self._sending.start(self._send(one), f"submit {one.task_id}")
-        return 0 if found.claims or found.moved else None
+        claimed = await self._db.write(claim, context, free, context.clock.now(), started)
+        context.committed(claimed.effects)
+        for task_claim in claimed.claims:
+            self._sending.start(self._send(task_claim), f"submit {task_claim.task_id}")
+        return 0 if claimed.claims or claimed.has_more else None
 
     async def finish(self, timeout_s: float) -> None:
         """Stop claiming, and wait for what is being sent, at most so long."""
@@ -112,19 +112,19 @@ class Dispatcher:
         await self._settle(claim, answer)
 
     async def _with_links(self, params: dict[str, Any]) -> dict[str, Any] | NotSent:
-        """The params with links in place of the uploads that they name, good for as long as the vendor may fetch
-        them. What cannot be had is not sent: a reference means nothing to the vendor."""
+        """Replace the uploads that params name by links, good for as long as the vendor may fetch them. What cannot be
+        had is not sent: a reference means nothing to the vendor."""
         context, policy = self._context, self._context.policy
         named = upload_refs.named_in(params).values()
         if not named:
             return params
         if (links := context.files) is None:
             return _unavailable("It names an upload, and the gateway keeps none now: GATEWAY_ARCHIVE_URL is not set.")
-        names = await self._db.read(upload_refs.file_names, {one for one in named if one is not None})
+        names = await self._db.read(upload_refs.file_names, {upload_id for upload_id in named if upload_id is not None})
         if not names.keys() >= set(named):
             return _unavailable("The upload that it names is not kept any more.")
         until = later(context.clock.now(), policy.submit_timeout_s + policy.submit_confirm_s + policy.deadline_s)
-        return upload_refs.replaced(params, lambda one: links.upload_url(one, names[one], until))
+        return upload_refs.replaced(params, lambda upload_id: links.upload_url(upload_id, names[upload_id], until))
 
     async def _settle(self, claim: Claim, answer: SubmitAnswer | NotSent | None) -> None:
         """Commit an outcome, with those that came while others were committed. It exists only here, so its commit is
@@ -136,7 +136,7 @@ class Dispatcher:
             try:
                 async with self._settling:
                     if outcome in self._unsettled:
-                        together = [one for one in self._unsettled if not one.alone]
+                        together = [unsettled for unsettled in self._unsettled if not unsettled.alone]
                         await self._commit([outcome] if outcome.alone else together)
             except Exception:
                 await self._context.clock.sleep(pause_s)
@@ -146,15 +146,15 @@ class Dispatcher:
         # What is logged from here on is about all of them.
         structlog.contextvars.unbind_contextvars("task_id", "client")
         try:
-            applied = await self._db.write(settle, self._context, outcomes, self._context.clock.now())
+            effects = await self._db.write(settle, self._context, outcomes, self._context.clock.now())
         except BaseException as error:
-            task_ids = [str(one.claim.task_id) for one in outcomes]
+            task_ids = [str(outcome.claim.task_id) for outcome in outcomes]
             log.warning("submit.settle_failed", error=type(error).__name__, task_ids=task_ids)
-            for one in outcomes:
-                one.alone = True
+            for outcome in outcomes:
+                outcome.alone = True
             raise
-        self._unsettled = [one for one in self._unsettled if one not in outcomes]
-        self._context.committed(applied)
+        self._unsettled = [outcome for outcome in self._unsettled if outcome not in outcomes]
+        self._context.committed(effects)
         self._context.wakes.dispatch.set()
 
 
@@ -172,33 +172,33 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
     if not task_rows.any_queued(conn):
         if hold_state != limit.hold_state:
             limits.save(conn, Limit.SUBMIT, replace(limit, hold_state=hold_state))
-        return Claims((), Applied())
+        return Claims((), Effects())
     own_in_flight = task_rows.in_flight(conn, now)
     in_flight = sum(own_in_flight.values())
     room = min(free, max(context.policy.max_in_flight - in_flight, 0))
     allowed = holds.allowed(hold_state, now, in_flight)
     room = room if allowed is None else min(room, allowed)
     probes = allowed is not None and not holds.waits_for_slot(hold_state)
-    taken = lock_sendable(conn, context.policy, now, room, own_in_flight, limit.last_client, oldest=probes)
-    wanted = [_claim(context, record, now, started) for record in taken.records]
-    changes = [_claimed(one, record) for one, record in zip(wanted, taken.records, strict=True)]
-    applied = apply(conn, changes, context.rules)
+    locked = lock_sendable(conn, context.policy, now, room, own_in_flight, limit.last_client, oldest=probes)
+    candidates = [_claim(context, record, now, started) for record in locked.records]
+    changes = [_claimed(candidate, record) for candidate, record in zip(candidates, locked.records, strict=True)]
+    effects = apply(conn, changes, context.rules)
     claims = tuple(
-        one
-        for one, outcome in zip(wanted, applied.outcomes, strict=True)
-        if outcome is not None and not outcome.rejected
+        candidate
+        for candidate, result in zip(candidates, effects.results, strict=True)
+        if result is not None and not result.rejected
     )
     if claims:
-        task_rows.note_claimed(conn, [one.task_id for one in claims], context.tokens.signing_key_id)
+        task_rows.note_claimed(conn, [candidate.task_id for candidate in claims], context.tokens.signing_key_id)
         if allowed is not None:
             hold_state = holds.probing(hold_state, later(now, context.policy.submit_lease_s))
-    after = replace(limit, hold_state=hold_state, last_client=taken.last_client)
+    after = replace(limit, hold_state=hold_state, last_client=locked.last_client)
     if after != limit:
         limits.save(conn, Limit.SUBMIT, after)
-    return Claims(claims, applied, taken.moved)
+    return Claims(claims, effects, locked.has_more)
 
 
-def _claim(context: Context, record: Record, now: datetime, started: float) -> Claim:
+def _claim(context: Context, record: TaskRecord, now: datetime, started: float) -> Claim:
     task, aliases = record.task, context.policy.model_aliases
     return Claim(
         task.id,
@@ -215,8 +215,8 @@ def _claim(context: Context, record: Record, now: datetime, started: float) -> C
     )
 
 
-def _claimed(claim: Claim, record: Record) -> Change:
-    """The claim of a task; it tells the model that is sent, if another was asked for."""
+def _claimed(claim: Claim, record: TaskRecord) -> Change:
+    """The change that claims a task; it names the model that is sent, if the client asked for another."""
     sent = model_of(claim.kind, claim.params)
     other = sent if sent != model_of(claim.kind, record.input.params) else None
     detail: dict[str, Any] = {"attempt": claim.attempt}

@@ -1,4 +1,4 @@
-"""Submissions by hand: held, released, and looked at.
+"""Hold submissions by hand, release them, and show what holds them.
 
 The hold is in the row that all replicas decide by, so it is theirs at once and outlives them; what a sender has
 claimed before is still sent. Other processes than this one find a release at their next turn, LOOP_IDLE_S away.
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import structlog
 
 from app.audit import audit
-from app.audit.audit import Act, Action, By, act
+from app.audit.audit import Action, Actor, AuditEntry, new_entry
 from app.context import Context
 from app.errors import InvalidRequest
 from app.limits import breakers, limits, model_holds, slots
@@ -28,49 +28,51 @@ MOST_REASON_CHARS: Final = 500
 log = structlog.get_logger(__name__)
 
 
-async def hold(context: Context, by: By, reason: str = "") -> dict[str, Any]:
+async def hold(context: Context, actor: Actor, reason: str = "") -> dict[str, Any]:
     """Hold all submissions by hand until ``release``; durable when this returns. Returns what ``show`` does. Raises
     ``InvalidRequest`` for a reason that is too long or not printable, and ``Unavailable``."""
     if len(reason) > MOST_REASON_CHARS or not reason.isprintable():
         raise InvalidRequest(f"a reason is one line of at most {MOST_REASON_CHARS} printable characters")
     now = context.clock.now()
-    await context.db.write(_hold, reason, now, act(context.clock, by, Action.HOLD, reason=reason))
-    log.warning("submissions.held_by_hand", actor=by.actor)
+    await context.db.write(_hold, reason, now, new_entry(context.clock, actor, Action.HOLD, reason=reason))
+    log.warning("submissions.held_by_hand", actor=actor.name)
     return await show(context)
 
 
-async def release(context: Context, by: By) -> dict[str, Any]:
+async def release(context: Context, actor: Actor) -> dict[str, Any]:
     """End a hold by hand; what stands still underneath holds again. Where no hand holds, the next probe of what
     stands still (submissions, queries) is due now, and no kind and model is held any more. Returns what ``show``
     does. Raises ``Unavailable``."""
-    found = await context.db.write(_release, context.clock.now(), act(context.clock, by, Action.RELEASE))
-    log.warning("submissions.released_by_hand", actor=by.actor, was=found)
+    reasons = await context.db.write(_release, context.clock.now(), new_entry(context.clock, actor, Action.RELEASE))
+    log.warning("submissions.released_by_hand", actor=actor.name, was=reasons)
     context.wakes.dispatch.set()
     context.wakes.reconcile.set()
     return await show(context)
 
 
 async def show(context: Context) -> dict[str, Any]:
-    """Who holds each slot, who waits, and why things stand still."""
+    """Show who holds each slot, who waits, and why submissions or queries hold."""
     return await context.db.read(_show, context.policy, context.clock.now())
 
 
-def _hold(conn: sa.Connection, reason: str, now: datetime, done: Act) -> None:
+def _hold(conn: sa.Connection, reason: str, now: datetime, audit_entry: AuditEntry) -> None:
     _change(conn, (Limit.SUBMIT,), lambda hold_state: holds.held_by_hand(hold_state, reason, now))
-    audit.record(conn, done)
+    audit.append(conn, audit_entry)
 
 
-def _release(conn: sa.Connection, now: datetime, done: Act) -> list[str]:
-    """Returns the reasons that it met."""
-    held = limits.lock(conn, limits.ALL)
-    by_hand = held[Limit.SUBMIT].hold_state.by_hand is not None
+def _release(conn: sa.Connection, now: datetime, audit_entry: AuditEntry) -> list[str]:
+    """End holds, and return their reasons."""
+    limits_before = limits.lock(conn, limits.ALL)
+    by_hand = limits_before[Limit.SUBMIT].hold_state.by_hand is not None
     names = (Limit.SUBMIT,) if by_hand else limits.ALL
     _change(conn, names, lambda hold_state: holds.released(hold_state, now))
-    met = [_reason(held[name].hold_state) for name in names]
+    held_reasons = [_reason(limits_before[name].hold_state) for name in names]
     held_models = {} if by_hand else breakers.forget_all(conn)
-    found = sorted({reason for reason in met if reason is not None} | {one.code for one in held_models.values()})
-    audit.record(conn, replace(done, detail={"was": found}))
-    return found
+    reasons = sorted(
+        {reason for reason in held_reasons if reason is not None} | {breaker.code for breaker in held_models.values()}
+    )
+    audit.append(conn, replace(audit_entry, detail={"was": reasons}))
+    return reasons
 
 
 def _change(conn: sa.Connection, names: tuple[Limit, ...], change: Callable[[HoldState], HoldState]) -> None:
@@ -87,39 +89,39 @@ def _reason(hold_state: HoldState) -> str | None:
 
 
 def _show(conn: sa.Connection, policy: Policy, now: datetime) -> dict[str, Any]:
-    found = limits.read(conn)
+    limits_now = limits.read(conn)
     return {
         "max_in_flight": policy.max_in_flight,
         "in_flight": sum(task_rows.in_flight(conn, now).values()),
         "slots": [
             {
-                "task_id": str(one.task_id),
-                "client": one.client_name,
-                "status": one.status,
-                "since": one.since,
-                "until": one.until,
+                "task_id": str(slot.task_id),
+                "client": slot.client_name,
+                "status": slot.status,
+                "since": slot.since,
+                "until": slot.until,
             }
-            for one in slots.held(conn, now)
+            for slot in slots.list_held(conn, now)
         ],
         "waiting": [
             {
-                "client": one.client_name,
-                "count": one.count,
-                "oldest_at": one.oldest_at,
-                "oldest_age_s": max(round((now - one.oldest_at).total_seconds(), 1), 0.0),
+                "client": waiting.client_name,
+                "count": waiting.count,
+                "oldest_at": waiting.oldest_at,
+                "oldest_age_s": max(round((now - waiting.oldest_at).total_seconds(), 1), 0.0),
             }
-            for one in slots.waiting(conn)
+            for waiting in slots.count_waiting(conn)
         ],
         "standing_still": {
-            "submissions": _why(found[Limit.SUBMIT].hold_state, now),
-            "queries": _why(found[Limit.QUERY].hold_state, now),
+            "submissions": _why(limits_now[Limit.SUBMIT].hold_state, now),
+            "queries": _why(limits_now[Limit.QUERY].hold_state, now),
         },
         "held_models": model_holds.overview(conn, policy, now),
     }
 
 
 def _why(hold_state: HoldState, now: datetime) -> dict[str, Any] | None:
-    """Why something stands still, None if it does not; what is underneath a hold by hand as well."""
+    """Why something holds, None if it does not; what is underneath a hold by hand as well."""
     beneath = _why_held(hold_state, now)
     if hold_state.by_hand is None:
         return beneath

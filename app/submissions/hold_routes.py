@@ -1,4 +1,4 @@
-"""Submissions by hand, for admins: held, released, looked at, and made good after a restore."""
+"""The routes for admins that hold and release submissions, show what holds them, and recover after a restore."""
 
 from datetime import datetime
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
-from app.clients.auth import TheAdmin, TheContext, by
+from app.clients.auth import TheAdmin, TheContext, actor_of
 from app.rules.status import TaskStatus
 from app.submissions import hold_by_hand
 from app.submissions.recover import recover
@@ -127,15 +127,15 @@ async def get_submissions(_admin: TheAdmin, context: TheContext) -> Response:
 async def hold_submissions(request: Request, admin: TheAdmin, context: TheContext) -> Response:
     """Send nothing, no probe either, until it is released by hand; also over restarts. What is being sent now is
     still sent. The body may be left out."""
-    asked = parse(HoldRequest, await read_json(request, default={}))
-    return json_answer(await hold_by_hand.hold(context, by(admin), asked.reason))
+    body = parse(HoldRequest, await read_json(request, default={}))
+    return json_answer(await hold_by_hand.hold(context, actor_of(admin), body.reason))
 
 
 @router.post("/release", response_model=Submissions, summary="Release submissions")
 async def release_submissions(admin: TheAdmin, context: TheContext) -> Response:
     """End the hold by hand. What the vendor is to blame for and stands still underneath holds again. Where no hand
     holds, the next probe is due now, and kinds and models that are held all go."""
-    return json_answer(await hold_by_hand.release(context, by(admin)))
+    return json_answer(await hold_by_hand.release(context, actor_of(admin)))
 
 
 @router.post(
@@ -149,6 +149,6 @@ async def recover_submissions(request: Request, admin: TheAdmin, context: TheCon
     was accepted before the recovery may have been sent already, and becomes `unconfirmed` instead of being sent
     again. Hold submissions first. The same `sent_since` again changes nothing more; with `dry_run` they are only
     counted."""
-    asked = parse(RecoverRequest, await read_json(request))
-    found = await recover(context, by(admin), asked.sent_since, asked.accepted_before, dry_run=asked.dry_run)
-    return json_answer(found)
+    body = parse(RecoverRequest, await read_json(request))
+    document = await recover(context, actor_of(admin), body.sent_since, body.accepted_before, dry_run=body.dry_run)
+    return json_answer(document)

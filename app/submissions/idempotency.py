@@ -1,4 +1,4 @@
-"""Idempotency keys: which tasks a request made, so that the same request again gives them."""
+"""Idempotency keys: which tasks a request made, so that the same request again returns them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,28 +15,25 @@ _KEY: Final = ("client_name", "route", "key")
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    client_name: str
+class IdempotentRequest:
+    """An idempotency key of a client, in its scope. ``digest`` is that of the parsed JSON of the request."""
+
     route: str
     key: str
+    digest: bytes
 
 
-def take(conn: sa.Connection, key: Key, digest: bytes, task_ids: Sequence[UUID], now: datetime) -> bool:
-    """Write a key, after whoever is writing it now; false if it was taken."""
-    texts = [str(task_id) for task_id in task_ids]
+def take(
+    conn: sa.Connection, client_name: str, request: IdempotentRequest, task_ids: Sequence[UUID], now: datetime
+) -> tuple[bytes, tuple[UUID, ...]] | None:
+    """Insert a client's key; returns the digest and the tasks that it stands for if it was taken. The insert waits for
+    whoever is inserting the same key; then one of the two finds it taken."""
     insert = dialect.insert(conn, idempotency_keys).on_conflict_do_nothing(index_elements=_KEY)
-    taken = insert.values(
-        client_name=key.client_name, route=key.route, key=key.key, digest=digest, task_ids=texts, created_at=now
-    )
-    return conn.execute(taken).rowcount == 1
-
-
-def find(conn: sa.Connection, key: Key) -> tuple[bytes, tuple[UUID, ...]]:
-    """The digest and the tasks of a key that is taken."""
-    table = idempotency_keys.c
-    row = conn.execute(
-        sa.select(table.digest, table.task_ids).where(
-            table.client_name == key.client_name, table.route == key.route, table.key == key.key
-        )
-    ).one()
-    return row.digest, tuple(UUID(text) for text in row.task_ids)
+    key = {"client_name": client_name, "route": request.route, "key": request.key}
+    row = key | {"digest": request.digest, "task_ids": [str(task_id) for task_id in task_ids], "created_at": now}
+    if conn.execute(insert.values(row)).rowcount == 1:
+        return None
+    columns = idempotency_keys.c
+    same = (columns[name] == value for name, value in key.items())
+    stored = conn.execute(sa.select(columns.digest, columns.task_ids).where(*same)).one()
+    return stored.digest, tuple(UUID(text) for text in stored.task_ids)

@@ -1,4 +1,4 @@
-"""Requests for new tasks: checked before anything is stored, with every fault told; and their answers."""
+"""Check requests for new tasks before anything is stored, with every fault listed; and make their answers."""
 
 import asyncio
 from typing import Annotated, Any, Final
@@ -13,7 +13,8 @@ from app.documents.schemas import MOST_BATCHED, TaskRequest
 from app.errors import InvalidRequest, NotFound, PayloadTooLarge
 from app.rules.join import canonical
 from app.runtime.egress import EgressPolicy
-from app.submissions.accept import AcceptedTasks, Idempotency, ListDigest, NewTask
+from app.submissions.accept import AcceptedTasks, ListDigest, NewTask
+from app.submissions.idempotency import IdempotentRequest
 from app.tasks.webhook_url import check_url
 from app.tempolor.kinds import KINDS
 from app.web.answers import json_answer
@@ -53,25 +54,26 @@ IdempotencyKey = Annotated[
 
 
 def check_task(document: Any, egress: EgressPolicy, place: Place = ()) -> NewTask:
-    """A request as a new task, its params checked by its kind. Raises ``InvalidRequest`` with every fault."""
-    asked = parse(TaskRequest, document, place)
-    faults = _faults(asked, egress, place)
+    """Check a request, and return it as a new task; its params are checked by its kind. Raises ``InvalidRequest`` with
+    every fault."""
+    task_request = parse(TaskRequest, document, place)
+    faults = _faults(task_request, egress, place)
     if faults:
         raise InvalidRequest("the request is not valid", faults)
     return NewTask(
-        asked.kind,
-        asked.params,
-        asked.metadata,
-        asked.reference,
-        asked.webhook_url,
-        asked.webhook_events,
+        task_request.kind,
+        task_request.params,
+        task_request.metadata,
+        task_request.reference,
+        task_request.webhook_url,
+        task_request.webhook_events,
         place=place,
     )
 
 
 async def read_batch(request: Request, egress: EgressPolicy) -> tuple[list[NewTask], bytes]:
-    """A batch as new tasks, and its digest. Raises ``InvalidRequest`` with the faults of every bad one, by its index,
-    and what reading a body raises."""
+    """Read a batch as new tasks, with its digest. Raises ``InvalidRequest`` with the faults of every bad one, by its
+    index, and what reading a body raises."""
     new: list[NewTask] = []
     faults: list[tuple[str, str]] = []
     digest = ListDigest("tasks")
@@ -99,45 +101,45 @@ async def read_batch(request: Request, egress: EgressPolicy) -> tuple[list[NewTa
 
 
 def _tasks_in(raw: bytes) -> list[msgspec.Raw]:
-    """The tasks of a batch, each still as JSON, and part of the body: copies would take as much again. Raises
+    """Split a batch into its tasks, each still as JSON, and part of the body: copies would take as much again. Raises
     ``InvalidRequest``, ``PayloadTooLarge``, ``InvalidJson``."""
     entries = msgspec.structs.astuple(
         split(split(raw.removeprefix(BYTE_ORDER_MARK), _Batch, NO_BATCH).tasks, _Tasks, NO_BATCH)
     )
-    found = [one for one in entries if one is not None]
-    if not found:
+    tasks = [task for task in entries if task is not None]
+    if not tasks:
         raise InvalidRequest(NO_BATCH)
-    for index, one in enumerate(found):
-        if memoryview(one).nbytes > MOST_TASK_BYTES:
+    for index, task in enumerate(tasks):
+        if memoryview(task).nbytes > MOST_TASK_BYTES:
             raise PayloadTooLarge(f"tasks.{index} is over {MOST_TASK_BYTES} bytes")
-    return found
+    return tasks
 
 
-def once(route: str, key: str | None, digest: bytes) -> Idempotency | None:
+def idempotent_request(route: str, key: str | None, digest: bytes) -> IdempotentRequest | None:
     """An idempotency key with the digest of the request that it stands for. Raises ``InvalidRequest``."""
     if key is None:
         return None
     if not 1 <= len(key) <= 255:
         raise InvalidRequest("an Idempotency-Key has 1 to 255 characters")
-    return Idempotency(route, key, digest)
+    return IdempotentRequest(route, key, digest)
 
 
 async def answer_one(context: Context, accepted: AcceptedTasks) -> Response:
-    """The answer to a request for one task. Raises ``NotFound`` where a replayed one was purged."""
+    """Answer a request for one task. Raises ``NotFound`` where a replayed one was purged."""
     [task] = await accepted_documents(context, accepted)
     headers = {"Location": f"/v1/tasks/{task['id']}"}
     return json_answer(task, 200 if accepted.replayed else 202, headers | _replayed(accepted))
 
 
 async def answer_many(context: Context, accepted: AcceptedTasks) -> Response:
-    """The answer to a request for several tasks, in their order. Raises ``NotFound`` where replayed ones were
-    purged."""
+    """Answer a request for several tasks, in their order. Raises ``NotFound`` where replayed ones were purged."""
     document = {"data": await accepted_documents(context, accepted), "next_cursor": None}
     return json_answer(document, 200 if accepted.replayed else 202, _replayed(accepted))
 
 
 async def accepted_documents(context: Context, accepted: AcceptedTasks) -> list[dict[str, Any]]:
-    """The tasks of a request in their order, a replayed one as it is now. Raises ``NotFound`` where one was purged."""
+    """Read the tasks of a request in their order, a replayed one as it is now. Raises ``NotFound`` where one was
+    purged."""
     if accepted.documents:
         return list(accepted.documents)
     tasks = await read.tasks_by_id(context, accepted.task_ids)
@@ -150,18 +152,18 @@ def _replayed(accepted: AcceptedTasks) -> dict[str, str]:
     return {"Idempotent-Replayed": "true"} if accepted.replayed else {}
 
 
-def _faults(asked: TaskRequest, egress: EgressPolicy, place: Place) -> tuple[tuple[str, str], ...]:
-    if "callback_url" in asked.params:
+def _faults(task_request: TaskRequest, egress: EgressPolicy, place: Place) -> tuple[tuple[str, str], ...]:
+    if "callback_url" in task_request.params:
         return ((path_of([*place, "params", "callback_url"]), "the gateway sets it"),)
-    if asked.webhook_url is not None:
+    if task_request.webhook_url is not None:
         try:
-            check_url(asked.webhook_url, egress)
+            check_url(task_request.webhook_url, egress)
         except InvalidRequest as error:
             return ((path_of([*place, "webhook_url"]), error.detail),)
     try:
-        KINDS[asked.kind].params.model_validate(asked.params)
+        KINDS[task_request.kind].params.model_validate(task_request.params)
     except ValidationError as error:
         return faults_of(error, (*place, "params"))
-    if len(canonical(asked.params).encode()) + len(canonical(asked.metadata).encode()) > MOST_GIVEN_BYTES:
+    if len(canonical(task_request.params).encode()) + len(canonical(task_request.metadata).encode()) > MOST_GIVEN_BYTES:
         return ((path_of([*place, "params"]), f"params and metadata are over {MOST_GIVEN_BYTES} bytes together"),)
     return ()

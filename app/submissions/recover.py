@@ -1,4 +1,4 @@
-"""After a restore or a failover: what the database may have forgotten was sent is not sent again (G5).
+"""Recover after a restore or a failover: what the database may have forgotten was sent is not sent again (G5).
 
 A restored database, or a standby that was behind, shows the state of an earlier moment. A task that it shows as
 queued, or as being sent, may have been sent after that moment; to send it now could be to pay for it twice. So it
@@ -23,48 +23,48 @@ import sqlalchemy as sa
 import structlog
 
 from app.audit import audit
-from app.audit.audit import Action, By, act
+from app.audit.audit import Action, Actor, new_entry
 from app.context import Context
 from app.database import dialect
 from app.database.tables import tasks, timeline
 from app.errors import InvalidRequest
 from app.limits import limits
 from app.limits.limits import Limit
-from app.rules.filters import first_id_of
 from app.rules.status import TaskStatus
 from app.rules.submission import MayHaveBeenSent
 from app.rules.task import EntryType
 from app.rules.timing import rfc3339
 from app.rules.transition import Change
-from app.tasks.apply import Applied, apply
+from app.runtime.clock import first_id_of
+from app.tasks.apply import Effects, apply
 from app.tasks.task_rows import ID_LATER_S
 
 MOST_COUNTED: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Doubtful:
-    """Tasks in a status, accepted by a moment, without an entry of a type in their timeline since ``told_since``
-    (None: with or without)."""
+class PossiblySent:
+    """Tasks in a status, accepted by a moment, without an entry of a type in their timeline since
+    ``without_entry_since`` (None: with or without)."""
 
     status: TaskStatus
     accepted_by: datetime
     entry: EntryType
-    told_since: datetime | None
+    without_entry_since: datetime | None
 
 
-def some(conn: sa.Connection, doubtful: Doubtful, after: UUID | None, limit: int) -> list[UUID]:
-    """The first of these tasks after an id, at most ``limit``, by their ids."""
-    statement = _select(doubtful).order_by(tasks.c.id).limit(limit)
+def list_possibly_sent(conn: sa.Connection, possibly_sent: PossiblySent, after: UUID | None, limit: int) -> list[UUID]:
+    """Read the first of these tasks after an id, at most ``limit``, by their ids."""
+    statement = _select(possibly_sent).order_by(tasks.c.id).limit(limit)
     if after is not None:
         statement = statement.where(tasks.c.id > after)
     return list(conn.scalars(statement))
 
 
-def count_doubtful(conn: sa.Connection, doubtful: Doubtful) -> int:
-    """How many there are, counted up to ``MOST_COUNTED``."""
-    found = _select(doubtful).limit(MOST_COUNTED).subquery()
-    return conn.scalar(sa.select(sa.func.count()).select_from(found)) or 0
+def count_possibly_sent(conn: sa.Connection, possibly_sent: PossiblySent) -> int:
+    """Count these tasks, up to ``MOST_COUNTED``."""
+    bounded = _select(possibly_sent).limit(MOST_COUNTED).subquery()
+    return conn.scalar(sa.select(sa.func.count()).select_from(bounded)) or 0
 
 
 def set_callback_key(conn: sa.Connection, ids: Sequence[UUID], key_id: str) -> None:
@@ -74,19 +74,21 @@ def set_callback_key(conn: sa.Connection, ids: Sequence[UUID], key_id: str) -> N
         conn.execute(tasks.update().where(unknown).values(callback_key_id=key_id))
 
 
-def _select(doubtful: Doubtful) -> sa.Select[Any]:
+def _select(possibly_sent: PossiblySent) -> sa.Select[Any]:
     statement = sa.select(tasks.c.id).where(
-        tasks.c.status == doubtful.status.value,
+        tasks.c.status == possibly_sent.status.value,
         # The id's bound is what the index serves; the exact time decides.
-        tasks.c.id < first_id_of(doubtful.accepted_by, ID_LATER_S),
-        tasks.c.created_at <= doubtful.accepted_by,
+        tasks.c.id < first_id_of(possibly_sent.accepted_by, ID_LATER_S),
+        tasks.c.created_at <= possibly_sent.accepted_by,
     )
-    if doubtful.told_since is None:
+    if possibly_sent.without_entry_since is None:
         return statement
-    told = sa.exists().where(
-        timeline.c.task_id == tasks.c.id, timeline.c.type == doubtful.entry, timeline.c.at >= doubtful.told_since
+    has_entry = sa.exists().where(
+        timeline.c.task_id == tasks.c.id,
+        timeline.c.type == possibly_sent.entry,
+        timeline.c.at >= possibly_sent.without_entry_since,
     )
-    return statement.where(~told)
+    return statement.where(~has_entry)
 
 
 BATCH: Final = 100
@@ -108,13 +110,13 @@ class _Recovery:
     def target(self) -> str:
         return self.sent_since.isoformat()
 
-    def doubtful(self, status: TaskStatus) -> Doubtful:
-        return Doubtful(status, self.accepted_before, ENTRY, self.first_at)
+    def possibly_sent(self, status: TaskStatus) -> PossiblySent:
+        return PossiblySent(status, self.accepted_before, ENTRY, self.first_at)
 
 
 async def recover(
     context: Context,
-    by: By,
+    actor: Actor,
     sent_since: datetime,
     accepted_before: datetime | None = None,
     *,
@@ -125,66 +127,66 @@ async def recover(
     many, by which moments, and whether submissions are held by hand. Raises ``InvalidRequest`` for times that are
     in the future or the wrong way round, and ``Unavailable``: then repeat it."""
     now, sent_since = context.clock.now(), sent_since.astimezone(UTC)
-    recovery, held = await context.db.read(_begin, sent_since, accepted_before, now)
+    recovery, is_held = await context.db.read(_begin, sent_since, accepted_before, now)
     if dry_run:
-        counts = [await context.db.read(count_doubtful, recovery.doubtful(status)) for status in _STATUSES]
+        counts = [await context.db.read(count_possibly_sent, recovery.possibly_sent(status)) for status in _STATUSES]
         count = sum(counts)
     else:
-        if not held:
+        if not is_held:
             log.warning("recover.not_held", remedy="submissions hold, before what is queued is sent again")
         count = 0
         for status in _STATUSES:
-            count += await _recover_all(context, by, recovery, status)
-        log.warning("recover.done", tasks=count, sent_since=recovery.target, actor=by.actor)
+            count += await _recover_all(context, actor, recovery, status)
+        log.warning("recover.done", tasks=count, sent_since=recovery.target, actor=actor.name)
     return {
         "tasks": count,
         "dry_run": dry_run,
         "sent_since": recovery.sent_since,
         "accepted_before": recovery.accepted_before,
-        "held_by_hand": held,
+        "held_by_hand": is_held,
     }
 
 
-async def _recover_all(context: Context, by: By, recovery: _Recovery, status: TaskStatus) -> int:
+async def _recover_all(context: Context, actor: Actor, recovery: _Recovery, status: TaskStatus) -> int:
     count, after = 0, None
     while True:
-        step = partial(_recover_some, context=context, by=by, recovery=recovery, status=status, after=after)
-        found, applied = await context.db.write(step)
-        context.committed(applied)
-        count += len(applied.changed)
-        if len(found) < BATCH:
+        step = partial(_recover_some, context=context, actor=actor, recovery=recovery, status=status, after=after)
+        task_ids, effects = await context.db.write(step)
+        context.committed(effects)
+        count += len(effects.changed)
+        if len(task_ids) < BATCH:
             return count
-        after = found[-1]
+        after = task_ids[-1]
 
 
 def _recover_some(
-    conn: sa.Connection, context: Context, by: By, recovery: _Recovery, status: TaskStatus, after: UUID | None
-) -> tuple[list[UUID], Applied]:
-    """One batch. A task that is claimed, named or canceled meanwhile is left to what happened to it: the guard looks
-    under its lock."""
-    found = some(conn, recovery.doubtful(status), after, BATCH)
+    conn: sa.Connection, context: Context, actor: Actor, recovery: _Recovery, status: TaskStatus, after: UUID | None
+) -> tuple[list[UUID], Effects]:
+    """Recover one batch. A task that is claimed, named or canceled meanwhile is left to what happened to it: the guard
+    looks under its lock."""
+    task_ids = list_possibly_sent(conn, recovery.possibly_sent(status), after, BATCH)
     # Made first: its time is that from which on the timelines tell of this recovery.
-    done = act(context.clock, by, Action.RECOVER, recovery.target)
+    audit_entry = new_entry(context.clock, actor, Action.RECOVER, recovery.target)
     detail = {"sent_since": rfc3339(recovery.sent_since)}
-    changes = [Change(done.at, ENTRY, task_id, event=MayHaveBeenSent(), detail=detail) for task_id in found]
-    applied = apply(conn, changes, context.rules) if changes else Applied()
-    set_callback_key(conn, sorted(applied.changed), context.tokens.signing_key_id)
-    if found or status is _STATUSES[0]:
+    changes = [Change(audit_entry.at, ENTRY, task_id, event=MayHaveBeenSent(), detail=detail) for task_id in task_ids]
+    effects = apply(conn, changes, context.rules) if changes else Effects()
+    set_callback_key(conn, sorted(effects.changed), context.tokens.signing_key_id)
+    if task_ids or status is _STATUSES[0]:
         moments = {"sent_since": recovery.target, "accepted_before": recovery.accepted_before.isoformat()}
-        audit.record(conn, replace(done, detail={"tasks": len(applied.changed), **moments}))
-    return found, applied
+        audit.append(conn, replace(audit_entry, detail={"tasks": len(effects.changed), **moments}))
+    return task_ids, effects
 
 
 def _begin(
     conn: sa.Connection, sent_since: datetime, accepted_before: datetime | None, now: datetime
 ) -> tuple[_Recovery, bool]:
     """The recovery that these moments mean, and whether submissions are held by hand."""
-    first = audit.first(conn, Action.RECOVER, sent_since.isoformat())
+    first = audit.find_first(conn, Action.RECOVER, sent_since.isoformat())
     if accepted_before is None:
         accepted_before = datetime.fromisoformat(first.detail["accepted_before"]) if first is not None else now
     if max(sent_since, accepted_before) > now:
         raise InvalidRequest("a recovery is from moments that have passed")
     if sent_since > accepted_before:
         raise InvalidRequest("nothing was accepted before the recovery and sent after it")
-    held = limits.read(conn)[Limit.SUBMIT].hold_state.by_hand is not None
-    return _Recovery(sent_since, accepted_before, first.at if first is not None else None), held
+    is_held = limits.read(conn)[Limit.SUBMIT].hold_state.by_hand is not None
+    return _Recovery(sent_since, accepted_before, first.at if first is not None else None), is_held

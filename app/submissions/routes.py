@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from app.clients.auth import TheAdmin, TheClient, TheContext, by, scope_of
+from app.clients.auth import TheAdmin, TheClient, TheContext, actor_of, scope_of
 from app.documents import read
 from app.documents.schemas import EXAMPLE_REQUEST, BatchRequest, ResolveRequest, Task, TaskPage, TaskRequest
 from app.submissions.accept import accept, digest_of, retry
@@ -13,7 +13,7 @@ from app.submissions.intake import (
     answer_many,
     answer_one,
     check_task,
-    once,
+    idempotent_request,
     read_batch,
 )
 from app.submissions.resolve import resolve_not_sent, resolve_sent
@@ -39,7 +39,7 @@ async def create_task(
     and body again answer 200 and the same task as it is now."""
     document = await read_json(request, MOST_TASK_BYTES)
     new = check_task(document, context.egress)
-    key = once("POST /v1/tasks", idempotency_key, digest_of(document))
+    key = idempotent_request("POST /v1/tasks", idempotency_key, digest_of(document))
     accepted = await accept(context, client, [new], key)
     return await answer_one(context, accepted)
 
@@ -58,7 +58,7 @@ async def create_tasks(
     """Take all of the tasks, or none; they are durable when 202 answers, and told in their order. The same
     `Idempotency-Key` and body again answer 200 and the same tasks as they are now."""
     new, digest = await read_batch(request, context.egress)
-    key = once("POST /v1/tasks/batch", idempotency_key, digest)
+    key = idempotent_request("POST /v1/tasks/batch", idempotency_key, digest)
     return await answer_many(context, await accept(context, client, new, key))
 
 
@@ -67,9 +67,9 @@ async def create_tasks(
 )
 async def cancel_task(task_id: str, client: TheClient, context: TheContext) -> Response:
     """End a task that is `queued`. One that is being sent, or was sent, runs on: 409."""
-    wanted, scope = uuid_of(task_id), scope_of(client)
-    await cancel(context, by(client), wanted, scope)
-    return json_answer(await read.task(context, wanted, scope))
+    task_uuid, scope = uuid_of(task_id), scope_of(client)
+    await cancel(context, actor_of(client), task_uuid, scope)
+    return json_answer(await read.task(context, task_uuid, scope))
 
 
 @router.post(
@@ -88,9 +88,9 @@ async def retry_task(
 ) -> Response:
     """Make a new task with the same params, reference, metadata and webhook; its `retry_of` names this one, which
     must have ended. The same `Idempotency-Key` for the same task again answers 200 and the first new task."""
-    wanted = uuid_of(task_id)
-    key = once("POST /v1/tasks/{id}/retry", idempotency_key, digest_of({"retry_of": str(wanted)}))
-    accepted = await retry(context, by(client), scope_of(client), wanted, key)
+    task_uuid = uuid_of(task_id)
+    key = idempotent_request("POST /v1/tasks/{id}/retry", idempotency_key, digest_of({"retry_of": str(task_uuid)}))
+    accepted = await retry(context, actor_of(client), scope_of(client), task_uuid, key)
     return await answer_one(context, accepted)
 
 
@@ -108,10 +108,10 @@ async def resolve_task(request: Request, task_id: str, admin: TheAdmin, context:
     about at once. With `not_sent` an `unconfirmed` task is queued and sent again: be sure of it, or it is paid for
     twice. 409 in any other state, also if a callback has named an item meanwhile, and for an item of another
     submission."""
-    wanted = uuid_of(task_id)
-    asked = parse(ResolveRequest, await read_json(request))
-    if asked.item_id is not None:
-        await resolve_sent(context, by(admin), wanted, str(asked.item_id))
+    task_uuid = uuid_of(task_id)
+    body = parse(ResolveRequest, await read_json(request))
+    if body.item_id is not None:
+        await resolve_sent(context, actor_of(admin), task_uuid, str(body.item_id))
     else:
-        await resolve_not_sent(context, by(admin), wanted)
-    return json_answer(await read.task(context, wanted, None))
+        await resolve_not_sent(context, actor_of(admin), task_uuid)
+    return json_answer(await read.task(context, task_uuid, None))

@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from app.audit.audit import By
+from app.audit.audit import Actor
 from app.clients.clients import find_active
 from app.context import Context
 from app.database.database import dumps
 from app.documents.document import Document
 from app.errors import InvalidRequest
 from app.submissions.accept import accept, digest_of
-from app.submissions.intake import accepted_documents, check_task, once
+from app.submissions.intake import accepted_documents, check_task, idempotent_request
 
 
 async def submit_by_hand(
-    context: Context, by: By, client_name: str, request: dict[str, Any], idempotency_key: str | None = None
+    context: Context, actor: Actor, client_name: str, request: dict[str, Any], idempotency_key: str | None = None
 ) -> tuple[Document, bool]:
     """Store a task of a client to be sent; durable when this returns. ``request``: the decoded body of
     ``POST /v1/tasks``. ``idempotency_key``: in the same scope as those of the client's own requests. Returns the task,
@@ -22,8 +22,8 @@ async def submit_by_hand(
     if context.redactor.body(raw := dumps(request).encode()) is not raw:
         raise InvalidRequest("the request holds a secret of this gateway")
     new = check_task(request, context.egress)
-    key = once("POST /v1/tasks", idempotency_key, digest_of(request))
+    key = idempotent_request("POST /v1/tasks", idempotency_key, digest_of(request))
     client = await find_active(context.db, client_name)
-    accepted = await accept(context, client, [new], key, by)
+    accepted = await accept(context, client, [new], key, actor)
     [task] = await accepted_documents(context, accepted)
     return task, accepted.replayed

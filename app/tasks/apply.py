@@ -3,7 +3,7 @@
 Submissions' answers, callbacks, queries' answers, the clock and cancellation all come through here, so the order
 of locks (limits → tasks → items → inbox → timeline) and the bookkeeping have one place. What is loaded is saved only
 if nobody else has changed it since. Who must not be refused locks it first; who may come again loads without locks,
-and is told what somebody else was at.
+and learns what was left out.
 """
 
 import time
@@ -15,12 +15,11 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.database import dialect
-from app.database.database import Conflicted
-from app.rules.loaded import Arrival, Ended, Loaded, Moved, Rules
+from app.database.database import StaleRead
+from app.rules.loaded import DelaySample, ItemEnded, Loaded, Rules, StatusChange
 from app.rules.task import Entry, Task
 from app.rules.transition import Change, ChangeResult, step
-from app.tasks import items, store, task_rows, timeline, writes
-from app.tasks.notices import named_digests, written
+from app.tasks import items, notification_rows, store, task_rows, timeline, writes
 from app.tasks.store import Receipt
 from app.tasks.writes import Row
 
@@ -30,15 +29,15 @@ have so many, and to look for such values takes a transaction."""
 
 
 @dataclass(slots=True)
-class Applied:
-    """What a transaction did. ``outcomes`` matches the changes; None for one whose task is no more, or that was not
-    saved since somebody else was at it."""
+class Effects:
+    """What a unit of work did, for what follows its commit. ``results`` matches the changes; None for one whose task is
+    no more, or that was not saved since another transaction was at it."""
 
-    outcomes: list[ChangeResult | None] = field(default_factory=list)
+    results: list[ChangeResult | None] = field(default_factory=list)
     changed: set[UUID] = field(default_factory=set)
-    arrivals: list[Arrival] = field(default_factory=list)
-    moves: list[Moved] = field(default_factory=list)
-    ended: list[Ended] = field(default_factory=list)
+    delay_samples: list[DelaySample] = field(default_factory=list)
+    status_changes: list[StatusChange] = field(default_factory=list)
+    ended: list[ItemEnded] = field(default_factory=list)
     entries: list[tuple[Task, Entry]] = field(default_factory=list)
     """New in the timelines of tasks."""
     applied_ns: int = 0
@@ -47,11 +46,11 @@ class Applied:
     copies: bool = False
     """Whether files are to be copied."""
 
-    def add(self, other: "Applied") -> None:
-        """Add what else was done, but for its outcomes."""
+    def add(self, other: "Effects") -> None:
+        """Add the effects of another one, but for its results."""
         self.changed |= other.changed
-        self.arrivals += other.arrivals
-        self.moves += other.moves
+        self.delay_samples += other.delay_samples
+        self.status_changes += other.status_changes
         self.ended += other.ended
         self.entries += other.entries
         self.applied_ns = max(self.applied_ns, other.applied_ns)
@@ -77,42 +76,42 @@ class UnitOfWork:
         return change.task_id is None or change.task_id in self.loaded.tasks
 
 
-def apply(conn: sa.Connection, changes: Sequence[Change], rules: Rules, *, skip_locked: bool = False) -> Applied:
+def apply(conn: sa.Connection, changes: Sequence[Change], rules: Rules, *, skip_locked: bool = False) -> Effects:
     """Apply changes, in order, in the caller's transaction. Waits for tasks that another transaction holds; with
     ``skip_locked`` it passes over them, and over those that have just been changed."""
     if not skip_locked:
         unit = load_locked(conn, changes)
-        applied = step_all(unit, changes, rules)
+        effects = step_all(unit, changes, rules)
         save_locked(conn, unit, rules)
-        return applied
+        return effects
     parts = load_parts(conn, changes)
-    done = [step_all(unit, [changes[place] for place in places], rules) for unit, places in parts]
-    saved = save_parts(conn, [unit for unit, _ in parts], rules)
-    applied = Applied([None] * len(changes))
-    for (_, places), one, is_saved in zip(parts, done, saved, strict=True):
+    stepped = [step_all(unit, [changes[index] for index in indexes], rules) for unit, indexes in parts]
+    are_saved = save_parts(conn, [unit for unit, _ in parts], rules)
+    effects = Effects([None] * len(changes))
+    for (_, indexes), part_effects, is_saved in zip(parts, stepped, are_saved, strict=True):
         if is_saved:
-            applied.add(one)
-            for place, outcome in zip(places, one.outcomes, strict=True):
-                applied.outcomes[place] = outcome
-    return applied
+            effects.add(part_effects)
+            for index, result in zip(indexes, part_effects.results, strict=True):
+                effects.results[index] = result
+    return effects
 
 
 def load_locked(conn: sa.Connection, changes: Sequence[Change]) -> UnitOfWork:
     """Lock and load the tasks that changes name and those that own the items they name, with their items. It loads in
     a second statement: what the first one sees may be older than its locks."""
-    named = _named(changes)
+    named = _keys_of(changes)
     store.lock(conn, *named)
     unit = UnitOfWork()
-    _fill(store.load(conn, *named), lambda _task_id: unit)
+    _distribute(store.load(conn, *named), lambda _task_id: unit)
     return unit
 
 
 def load_parts(
     conn: sa.Connection, changes: Sequence[Change], digests: Sequence[bytes] = (), *, wait: bool = False
 ) -> list[tuple[UnitOfWork, list[int]]]:
-    """The same without locks (``wait``: with them), in parts that have no task and no item in common; with each part
-    the places of its changes. ``digests``: of the callbacks that the changes are, in their order."""
-    named = _named(changes)
+    """Load without locks (``wait``: with them), in parts that have no task and no item in common; with each part the
+    indexes of its changes. ``digests``: of the callbacks that the changes are, in their order."""
+    named = _keys_of(changes)
     if wait:
         store.lock(conn, *named)
     rows = store.load(conn, *named, digests)
@@ -122,26 +121,26 @@ def load_parts(
     for change in changes:
         # An item is called by its task, one that is new by its key. What names nothing is one part with its like: they
         # are counted against one allowance.
-        names: list[object] = [owners.get(seen.key, seen.key) for seen in change.observations]
+        names: list[object] = [owners.get(observation.key, observation.key) for observation in change.observations]
         if change.task_id is not None or not names:
             names.append(change.task_id)
         parts.add(names)
-    found: dict[object, tuple[UnitOfWork, list[int]]] = {}
-    for place, name in enumerate(parts.added):
-        found.setdefault(parts.of(name), (UnitOfWork(receipts=receipts), []))[1].append(place)
-    _fill(rows, lambda task_id: found[parts.of(task_id)][0])
-    return list(found.values())
+    parts_by_name: dict[object, tuple[UnitOfWork, list[int]]] = {}
+    for index, name in enumerate(parts.added):
+        parts_by_name.setdefault(parts.of(name), (UnitOfWork(receipts=receipts), []))[1].append(index)
+    _distribute(rows, lambda task_id: parts_by_name[parts.of(task_id)][0])
+    return list(parts_by_name.values())
 
 
 class _Parts:
-    """Which names belong together (union-find). ``added``: of each set of names one."""
+    """Find which names belong together (union-find). ``added``: of each set of names one."""
 
     def __init__(self) -> None:
         self.added: list[object] = []
         self._above: dict[object, object] = {}
 
     def add(self, names: Sequence[object]) -> None:
-        """These belong together."""
+        """Join these names."""
         first = names[0]
         self.added.append(first)
         for name in names:
@@ -149,20 +148,20 @@ class _Parts:
                 self._above[top] = whole
 
     def of(self, name: object) -> object:
-        """The one name by which the part of this one is known."""
+        """Find the one name that stands for the part of this one."""
         while (above := self._above.get(name)) is not None:
             name = above
         return name
 
 
-def _named(changes: Sequence[Change]) -> tuple[set[UUID], set[tuple[str, str]]]:
-    """The tasks and items that changes name."""
-    keys = {seen.key for change in changes for seen in change.observations}
+def _keys_of(changes: Sequence[Change]) -> tuple[set[UUID], set[tuple[str, str]]]:
+    """The ids of tasks and the keys of items that changes name."""
+    keys = {observation.key for change in changes for observation in change.observations}
     return {change.task_id for change in changes if change.task_id is not None}, keys
 
 
-def _fill(rows: store.Rows, part_of: Callable[[UUID], UnitOfWork]) -> None:
-    """Put each task with its items into the part that is its."""
+def _distribute(rows: store.Rows, part_of: Callable[[UUID], UnitOfWork]) -> None:
+    """Put each task with its items into its part."""
     for task, revision in zip(rows.tasks, rows.task_revisions, strict=True):
         unit = part_of(task.id)
         unit.loaded.add_task(task)
@@ -173,78 +172,83 @@ def _fill(rows: store.Rows, part_of: Callable[[UUID], UnitOfWork]) -> None:
         unit.item_revisions[item.key] = revision
 
 
-def step_all(unit: UnitOfWork, changes: Sequence[Change], rules: Rules) -> Applied:
+def step_all(unit: UnitOfWork, changes: Sequence[Change], rules: Rules) -> Effects:
     """Apply changes to what was loaded, in memory."""
     loaded = unit.loaded
-    applied = Applied([step(loaded, change, rules) if unit.holds(change) else None for change in changes])
-    applied.changed = loaded.dirty_tasks - loaded.removed
-    applied.arrivals, applied.moves = loaded.arrivals, loaded.moves
-    applied.ended = loaded.ended
-    applied.entries = [(task, entry) for task in _kept(loaded) for entry in loaded.entries.get(task.id, ())]
-    applied.applied_ns = time.time_ns()
-    applied.notifies = bool(loaded.milestones)
-    applied.copies = bool(loaded.copy_jobs)
-    return applied
+    effects = Effects([step(loaded, change, rules) if unit.holds(change) else None for change in changes])
+    effects.changed = loaded.dirty_tasks - loaded.removed
+    effects.delay_samples, effects.status_changes = loaded.delay_samples, loaded.status_changes
+    effects.ended = loaded.ended
+    effects.entries = [(task, entry) for task in _tasks_to_save(loaded) for entry in loaded.entries.get(task.id, ())]
+    effects.applied_ns = time.time_ns()
+    effects.notifies = bool(loaded.milestones)
+    effects.copies = bool(loaded.copy_jobs)
+    return effects
 
 
 def save_locked(conn: sa.Connection, unit: UnitOfWork, rules: Rules) -> None:
-    """Save what was locked and loaded, in the caller's transaction. Raises ``Conflicted`` if an owner changed while it
+    """Save what was locked and loaded, in the caller's transaction. Raises ``StaleRead`` if an owner changed while it
     was waited for."""
     if not all(save_parts(conn, [unit], rules)):
-        raise Conflicted
+        raise StaleRead
 
 
 def save_parts(
     conn: sa.Connection, parts: Sequence[UnitOfWork], rules: Rules, *, in_one_statement: bool = False
 ) -> list[bool]:
-    """Save each part that nobody else has changed since it was loaded, and nobody holds: its rows of the log, what has
-    changed, and the notifications of it; large values that nothing refers to any more go. Returns which were saved.
-    ``in_one_statement``: there is no transaction around it, and parts that need further ones are not saved."""
-    rows = [_part_of(unit, rules) for unit in parts]
-    takes_more = [_takes_more(unit.loaded) for unit in parts]
-    is_bare = in_one_statement and dialect.is_postgresql(conn)
-    chosen = [place for place, takes in enumerate(takes_more) if not (is_bare and takes)]
+    """Save each part that nobody else has changed since it was loaded, and nobody holds: its rows of the log, its
+    changed rows, and its notifications; large values that nothing refers to any more are deleted. Returns which were
+    saved. ``in_one_statement``: there is no transaction around it, and parts that need further statements are not
+    saved."""
+    rows = [_part_to_save(unit, rules) for unit in parts]
+    needs_transaction = [_needs_transaction(unit.loaded) for unit in parts]
+    without_transaction = in_one_statement and dialect.is_postgresql(conn)
+    chosen = [index for index, needs in enumerate(needs_transaction) if not (without_transaction and needs)]
     saved = [False] * len(parts)
-    for place, is_saved in zip(chosen, store.save(conn, [rows[place] for place in chosen]), strict=True):
-        saved[place] = is_saved
-        if is_saved and (takes_more[place] or not in_one_statement):
-            _clear_up(conn, parts[place].loaded)
+    for index, is_saved in zip(chosen, store.save(conn, [rows[index] for index in chosen]), strict=True):
+        saved[index] = is_saved
+        if is_saved and (needs_transaction[index] or not in_one_statement):
+            _delete_leftovers(conn, parts[index].loaded)
     return saved
 
 
-def _takes_more(loaded: Loaded) -> bool:
-    """Whether something has to be deleted too."""
+def _needs_transaction(loaded: Loaded) -> bool:
+    """Whether something has to be deleted too, which takes further statements."""
     flooded = (loaded.tasks[loaded.items[key].task_id].stored_bodies >= MOST_TO_LEAVE for key in loaded.superseded)
-    return bool(loaded.removed or timeline.overfull(_kept(loaded)) or any(flooded))
+    return bool(loaded.removed or timeline.overfull(_tasks_to_save(loaded)) or any(flooded))
 
 
-def _clear_up(conn: sa.Connection, loaded: Loaded) -> None:
-    timeline.thin_out(conn, timeline.overfull(_kept(loaded)))
+def _delete_leftovers(conn: sa.Connection, loaded: Loaded) -> None:
+    timeline.thin_out(conn, timeline.overfull(_tasks_to_save(loaded)))
     task_rows.delete(conn, loaded.removed)
     superseded = [
         item for key in sorted(loaded.superseded) if (item := loaded.items[key]).task_id not in loaded.removed
     ]
     if superseded:
-        items.drop_old_values(conn, superseded, named_digests(conn, {item.task_id for item in superseded}))
+        items.drop_old_values(
+            conn, superseded, notification_rows.named_digests(conn, {item.task_id for item in superseded})
+        )
 
 
-def _part_of(unit: UnitOfWork, rules: Rules) -> store.Part:
+def _part_to_save(unit: UnitOfWork, rules: Rules) -> store.Part:
     loaded = unit.loaded
-    kept = _kept(loaded)
-    entries = [(task, entry) for task in kept for entry in loaded.entries.get(task.id, ())]
-    for task in kept:
+    tasks = _tasks_to_save(loaded)
+    entries = [(task, entry) for task in tasks for entry in loaded.entries.get(task.id, ())]
+    for task in tasks:
         task.timeline_seq += len(loaded.entries.get(task.id, ()))
-    live = [item for key in sorted(loaded.dirty_items) if (item := loaded.items[key]).task_id not in loaded.removed]
+    live_items = [
+        item for key in sorted(loaded.dirty_items) if (item := loaded.items[key]).task_id not in loaded.removed
+    ]
     rows: dict[writes.Write, Sequence[Row]] = {
-        writes.NEW_TASKS: [task_rows.new_row(task) for task in kept if task.new],
-        writes.CHANGED_TASKS: [task_rows.changing_of(task) for task in kept if not task.new],
-        writes.NEW_ITEMS: [items.row_of(item) for item in live if item.new],
-        writes.CHANGED_ITEMS: [items.row_of(item) for item in live if not item.new],
+        writes.NEW_TASKS: [task_rows.new_row(task) for task in tasks if task.new],
+        writes.CHANGED_TASKS: [task_rows.changing_of(task) for task in tasks if not task.new],
+        writes.NEW_ITEMS: [items.row_of(item) for item in live_items if item.new],
+        writes.CHANGED_ITEMS: [items.row_of(item) for item in live_items if not item.new],
         writes.NEW_VALUES: [(*key, loaded.large[key]) for key in sorted(loaded.large)],
         writes.CALLBACKS: unit.callbacks,
         writes.SETTLED_CALLBACKS: unit.settled_callbacks,
         writes.NEW_ENTRIES: timeline.rows_of(entries),
-        writes.NEW_NOTIFICATIONS: written(loaded, rules),
+        writes.NEW_NOTIFICATIONS: notification_rows.new_rows(loaded, rules),
         writes.COPY_JOBS: [
             (*job.key, job.name, job.task_id, job.at, job.ends_at, job.at, 0)
             for job in loaded.copy_jobs
@@ -254,6 +258,6 @@ def _part_of(unit: UnitOfWork, rules: Rules) -> store.Part:
     return store.Part(rows, unit.task_revisions, unit.item_revisions)
 
 
-def _kept(loaded: Loaded) -> list[Task]:
+def _tasks_to_save(loaded: Loaded) -> list[Task]:
     """The tasks that have changed and stay, by id."""
     return [loaded.tasks[task_id] for task_id in sorted(loaded.dirty_tasks) if task_id not in loaded.removed]

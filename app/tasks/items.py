@@ -1,4 +1,4 @@
-"""Items: who owns them, what is known of them, and when to ask about them."""
+"""The rows of items: read by owner, claimed for questions under leases, and their large values."""
 
 from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ row_of: Final = attrgetter(*ITEM_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """An item that was claimed for a question. ``attempts``: questions since it was last heard from."""
+class ClaimedItem:
+    """An item that was claimed for a question. ``attempts``: questions since the vendor last sent news of it."""
 
     family: str
     item_id: str
@@ -33,12 +33,12 @@ class Asked:
 
 
 def owners(conn: sa.Connection, keys: Collection[ItemKey]) -> dict[ItemKey, UUID]:
-    """Which task each item belongs to, read without a lock."""
-    wanted = set(keys)
-    table, families, ids = items.c, {key[0] for key in wanted}, {key[1] for key in wanted}
+    """Read which task each item belongs to, without a lock."""
+    wanted_keys = set(keys)
+    table, families, ids = items.c, {key[0] for key in wanted_keys}, {key[1] for key in wanted_keys}
     named = dialect.any_of(conn, table.family, sorted(families)), dialect.any_of(conn, table.item_id, sorted(ids))
-    rows = conn.execute(sa.select(table.family, table.item_id, table.task_id).where(*named)) if wanted else ()
-    return {key: row.task_id for row in rows if (key := (row.family, row.item_id)) in wanted}
+    rows = conn.execute(sa.select(table.family, table.item_id, table.task_id).where(*named)) if wanted_keys else ()
+    return {key: row.task_id for row in rows if (key := (row.family, row.item_id)) in wanted_keys}
 
 
 def any_named(conn: sa.Connection, task_ids: Sequence[UUID]) -> bool:
@@ -49,11 +49,11 @@ def any_named(conn: sa.Connection, task_ids: Sequence[UUID]) -> bool:
     return conn.scalar(statement) is not None
 
 
-def values_of(conn: sa.Connection, some: Iterable[Item], fields: Container[str] | None = None) -> dict[str, Any]:
-    """The large values of items as their states name them, by digest: of some fields, or (None) of all."""
+def values_of(conn: sa.Connection, of_items: Iterable[Item], fields: Container[str] | None = None) -> dict[str, Any]:
+    """Read the large values of items as their states name them, by digest: of some fields, or (None) of all."""
     keys = {
         (*item.key, digest)
-        for item in some
+        for item in of_items
         for field, (_, digest) in item.state.large.items()
         if fields is None or field in fields
     }
@@ -66,23 +66,23 @@ def values_of(conn: sa.Connection, some: Iterable[Item], fields: Container[str] 
     return {row.digest: row.value for row in conn.execute(sa.select(table.digest, table.value).where(*named))}
 
 
-def drop_old_values(conn: sa.Connection, some: Iterable[Item], kept: Collection[str]) -> None:
-    """Keep of items' large values those that their states name, and those of these digests. Under the locks of their
-    tasks."""
-    for item in some:
+def drop_old_values(conn: sa.Connection, of_items: Iterable[Item], kept: Collection[str]) -> None:
+    """Delete the large values of items but for those that their states name, and those of these digests. Under the
+    locks of their tasks."""
+    for item in of_items:
         table, named = item_values.c, {*kept, *(held[1] for held in item.state.large.values())}
         own = sa.and_(table.family == item.family, table.item_id == item.item_id)
         conn.execute(item_values.delete().where(own, table.digest.not_in(sorted(named))))
 
 
 def find_owners(conn: sa.Connection, item_id: str) -> list[UUID]:
-    """The tasks that hold an item of this id, of any family."""
+    """Read the tasks that own an item of this id, of any family."""
     return list(conn.scalars(sa.select(items.c.task_id).where(items.c.item_id == item_id).order_by(items.c.family)))
 
 
 def claim_due(
     conn: sa.Connection, now: datetime, soon: datetime, lease_until: datetime, limit: int, *, but: str | None = None
-) -> list[Asked]:
+) -> list[ClaimedItem]:
     """Claim a full question: the item that is most overdue, and others of its family and group that are due by
     ``soon``; none of the group ``but``. Call it under the lock of the query limit, so that no two claims see the same
     rows."""
@@ -93,14 +93,14 @@ def claim_due(
     first = conn.execute(dialect.locked(most_overdue, of=items, skip=True)).one_or_none()
     if first is None:
         return []
-    asked = lock_due(conn, first.family, first.query_group, now, soon, limit)
-    lease(conn, [one.key for one in asked], lease_until)
-    return asked
+    claimed = lock_due(conn, first.family, first.query_group, now, soon, limit)
+    lease(conn, [item.key for item in claimed], lease_until)
+    return claimed
 
 
 def lock_due(
     conn: sa.Connection, family: str, query_group: str, now: datetime, soon: datetime, limit: int
-) -> list[Asked]:
+) -> list[ClaimedItem]:
     """Lock the items of a family and group that are due by ``soon`` and that nobody asks about, the most overdue
     first; those that another transaction holds are passed over."""
     statement = (
@@ -116,7 +116,7 @@ def lock_due(
         .limit(limit)
     )
     rows = conn.execute(dialect.locked(statement, of=items, skip=True))
-    return [Asked(row.family, row.item_id, row.query_attempts) for row in rows]
+    return [ClaimedItem(row.family, row.item_id, row.query_attempts) for row in rows]
 
 
 _LEASE: Final = (
@@ -127,7 +127,7 @@ _LEASE: Final = (
 
 
 def unleased(now: datetime) -> sa.ColumnElement[bool]:
-    """Nobody asks about the item now."""
+    """The condition that nobody asks about the item now."""
     return sa.or_(items.c.query_leased_until.is_(None), items.c.query_leased_until <= now)
 
 
@@ -151,8 +151,8 @@ class Postponed:
 def postpone(conn: sa.Connection, postponed: Sequence[Postponed], leased_until: datetime) -> None:
     """End leases without an answer, under the locks of the items' tasks. An item that has been leased anew or
     settled meanwhile is left alone."""
-    for one in sorted(postponed, key=lambda each: each.key):
-        family, item_id = one.key
+    for item in sorted(postponed, key=lambda each: each.key):
+        family, item_id = item.key
         conn.execute(
             items.update()
             .where(
@@ -162,9 +162,9 @@ def postpone(conn: sa.Connection, postponed: Sequence[Postponed], leased_until: 
                 items.c.query_due_at.is_not(None),
             )
             .values(
-                query_due_at=one.due_at,
+                query_due_at=item.due_at,
                 query_leased_until=None,
-                query_group=one.group,
-                query_attempts=one.attempts,
+                query_group=item.group,
+                query_attempts=item.attempts,
             )
         )

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from app.database import dialect
 from app.database.database import Database
 from app.database.tables import delays
-from app.rules.loaded import Arrival
+from app.rules.loaded import DelaySample
 from app.rules.timing import LEAST_OVERDUE_S, MOST_SAMPLES, bucket_of, overdue_s, usual_range_s
 from app.tempolor.kinds import KINDS, overdue_default_s
 
@@ -32,36 +32,36 @@ def add(conn: sa.Connection, counts: Mapping[tuple[str, int, int], int], most: i
 
 
 def load(conn: sa.Connection) -> dict[Stage, dict[int, int]]:
-    """All counts: by (kind, stage), then by bucket."""
-    found: dict[Stage, dict[int, int]] = {}
+    """Read all counts: by (kind, stage), then by bucket."""
+    counts: dict[Stage, dict[int, int]] = {}
     for row in conn.execute(sa.select(delays)):
-        found.setdefault((row.kind, row.stage), {})[row.bucket] = row.n
-    return found
+        counts.setdefault((row.kind, row.stage), {})[row.bucket] = row.n
+    return counts
 
 
 def _halve(conn: sa.Connection, kind: str, stage: int, most: int) -> None:
-    mine = sa.and_(delays.c.kind == kind, delays.c.stage == stage)
-    total = conn.scalar(sa.select(sa.func.sum(delays.c.n)).where(mine)) or 0
+    of_stage = sa.and_(delays.c.kind == kind, delays.c.stage == stage)
+    total = conn.scalar(sa.select(sa.func.sum(delays.c.n)).where(of_stage)) or 0
     if total > most:
-        conn.execute(delays.update().where(mine).values(n=delays.c.n // 2))
-        conn.execute(delays.delete().where(mine, delays.c.n == 0))
+        conn.execute(delays.update().where(of_stage).values(n=delays.c.n // 2))
+        conn.execute(delays.delete().where(of_stage, delays.c.n == 0))
 
 
 FLUSH_S = 10.0
 
 
 class Delays:
-    """What this process has learned and heard of the others' learning. Losing the last seconds' samples in a
-    crash costs nothing but them."""
+    """The learned delays: this process's samples, and the counts of all processes. Losing the last seconds' samples in
+    a crash costs nothing but them."""
 
     def __init__(self) -> None:
         self._pending: Counter[tuple[str, int, int]] = Counter()
         self._counts: dict[tuple[str, int], dict[int, int]] = {}
         self._estimates: dict[tuple[str, int], float] = {}
 
-    def note(self, arrivals: Iterable[Arrival]) -> None:
+    def note(self, delay_samples: Iterable[DelaySample]) -> None:
         """Take samples, once their transaction is committed."""
-        for arrival in arrivals:
+        for arrival in delay_samples:
             self._pending[(arrival.kind, arrival.stage, bucket_of(arrival.delay_s))] += 1
 
     def overdue_s(self, kind: str, stage: int) -> float:
@@ -77,7 +77,7 @@ class Delays:
         return usual_range_s(self._counts.get((kind, 0), {}))
 
     def longest_s(self) -> float:
-        """The longest of all these times."""
+        """The longest of all overdue times."""
         learned = [self.overdue_s(kind, stage) for kind, stage in self._counts]
         return max([*learned, *(max(kind.overdue_s, LEAST_OVERDUE_S) for kind in KINDS.values())])
 

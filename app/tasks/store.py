@@ -1,4 +1,5 @@
-"""The rows of the state: loaded by whoever changes it, and saved unless somebody else has changed them since.
+"""Load and save the rows of the state under optimistic locking: they are saved unless somebody else has changed them
+since.
 
 This is optimistic locking, with the version that PostgreSQL itself gives each row (``xmin``): what is loaded is not
 locked, and what is saved is held against the versions that were loaded. ``load`` and ``save`` are one statement each,
@@ -22,7 +23,7 @@ import msgspec
 import sqlalchemy as sa
 
 from app.database import dialect
-from app.database.database import Conflicted, dumps, loads
+from app.database.database import StaleRead, dumps, loads
 from app.database.faults import violated_constraint
 from app.database.tables import callbacks, items, tasks
 from app.rules.join import ItemState
@@ -35,8 +36,8 @@ ItemKey = tuple[str, str]
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """A callback that is in the log already: of its first copy, when it came and what became of it. ``hex_digest``: as
-    PostgreSQL writes bytes in JSON."""
+    """What the inbound log holds of a callback that is known: when its first copy came, and its disposition.
+    ``hex_digest``: as PostgreSQL writes bytes in JSON."""
 
     hex_digest: str = msgspec.field(name="digest")
     received_at: datetime
@@ -137,28 +138,28 @@ def load(
     if not task_ids and not item_keys and not digests:
         return Rows([], [], [])
     if dialect.is_postgresql(conn):
-        [[text]] = dialect.fetch(conn, _LOAD, (*_names(task_ids, item_keys), list(digests)))
+        [[text]] = dialect.fetch_on_postgresql(conn, _LOAD, (*_names(task_ids, item_keys), list(digests)))
         return _decode(text)
-    named = (dumps([one.hex for one in task_ids]), dumps(list(item_keys)))
-    found = [_task(row) for row in dialect.fetch_typed(conn, _SQLITE_TASKS, named, _TASK_COLUMNS)]
-    their_items = items_of(conn, [task.id for task in found])
-    known = [
+    named = (dumps([task_id.hex for task_id in task_ids]), dumps(list(item_keys)))
+    loaded_tasks = [_task(row) for row in dialect.fetch_on_sqlite(conn, _SQLITE_TASKS, named, _TASK_COLUMNS)]
+    their_items = items_of(conn, [task.id for task in loaded_tasks])
+    receipts = [
         Receipt(row[0].hex(), row[1], Disposition(row[2]))
         for digest in digests
-        for row in dialect.fetch_typed(conn, _SQLITE_KNOWN, (digest,), _KNOWN_COLUMNS)
+        for row in dialect.fetch_on_sqlite(conn, _SQLITE_KNOWN, (digest,), _KNOWN_COLUMNS)
     ]
-    return Rows(found, their_items, known, [""] * len(found), [""] * len(their_items))
+    return Rows(loaded_tasks, their_items, receipts, [""] * len(loaded_tasks), [""] * len(their_items))
 
 
 def items_of(conn: sa.Connection, task_ids: Collection[UUID]) -> list[Item]:
-    """All items of some tasks, by task, in the order in which they were named."""
+    """Read all items of some tasks, by task, in the order in which they were named."""
     if not task_ids:
         return []
     if dialect.is_postgresql(conn):
-        [[text]] = dialect.fetch(conn, _ITEMS, (list(task_ids),))
+        [[text]] = dialect.fetch_on_postgresql(conn, _ITEMS, (list(task_ids),))
         return _decode_items(text)
     own = (dumps([task_id.hex for task_id in task_ids]),)
-    return [_item(row) for row in dialect.fetch_typed(conn, _SQLITE_ITEMS, own, _ITEM_COLUMNS)]
+    return [_item(row) for row in dialect.fetch_on_sqlite(conn, _SQLITE_ITEMS, own, _ITEM_COLUMNS)]
 
 
 def lock(conn: sa.Connection, task_ids: Collection[UUID], item_keys: Collection[ItemKey] = ()) -> None:
@@ -166,7 +167,7 @@ def lock(conn: sa.Connection, task_ids: Collection[UUID], item_keys: Collection[
     keys; waits for those that another transaction holds, up to the lock time-out. What this statement sees may be
     older than its locks: load in another one. SQLite's one writer holds everything."""
     if dialect.is_postgresql(conn) and (task_ids or item_keys):
-        dialect.fetch(conn, _LOCK, _names(task_ids, item_keys))
+        dialect.fetch_on_postgresql(conn, _LOCK, _names(task_ids, item_keys))
 
 
 def _names(task_ids: Collection[UUID], item_keys: Collection[ItemKey]) -> tuple[list[Any], list[str], list[str]]:
@@ -174,7 +175,7 @@ def _names(task_ids: Collection[UUID], item_keys: Collection[ItemKey]) -> tuple[
 
 
 def task_of(facts: Row, failure: dict[str, Any] | None) -> Task:
-    """A task from the values of its facts; ``failure`` as JSON has it."""
+    """Make a task of the values of its facts; ``failure`` as JSON has it."""
     task = Task(*facts)
     task.submission = Submission(task.submission)
     task.status = TaskStatus(task.status)
@@ -210,11 +211,11 @@ def _types(write: Write) -> str:
 
 def _values(write: Write, first: int) -> list[str]:
     """Each column's value, from the JSON text or from its array."""
-    found = [f"new.{name}" for name in write.names]
+    values = [f"new.{name}" for name in write.names]
     for number, place in enumerate(write.apart, start=first + 1):
         is_json = isinstance(write.table_columns[place].type, sa.JSON)
-        found[place] = f"(${number}::text[])[new.place]::json" if is_json else f"(${number}::bytea[])[new.place]"
-    return found
+        values[place] = f"(${number}::text[])[new.place]::json" if is_json else f"(${number}::bytea[])[new.place]"
+    return values
 
 
 def _written(write: Write, first: int) -> str:
@@ -270,30 +271,31 @@ def _text(chosen: tuple[Write, ...]) -> str:
 
 
 def rehearse(conn: sa.Connection) -> None:
-    """Load nothing and save nothing, on PostgreSQL: it makes and keeps the two statements of an everyday group of
-    callbacks on this connection, which takes longer than to carry them out."""
+    """Prepare the two statements of an everyday group of callbacks on this connection, on PostgreSQL: load nothing,
+    save nothing. That takes longer than to carry them out."""
     if dialect.is_postgresql(conn):
-        dialect.fetch(conn, _LOAD, ([], [], [], []))
+        dialect.fetch_on_postgresql(conn, _LOAD, ([], [], [], []))
         _save_on_postgresql(conn, [])
 
 
 def save(conn: sa.Connection, parts: Sequence[Part]) -> list[bool]:
     """Write each part of which no row has been changed since it was loaded, and is held by nobody; returns which were
-    written. Raises ``Conflicted``, and then nothing is written, if somebody else has named an item that is new here."""
+    written. Raises ``StaleRead``, and then nothing is written, if somebody else has named an item that is new here."""
     if not any(part.item_revisions or part.task_revisions or any(part.rows.values()) for part in parts):
         return [True] * len(parts)  # nothing was loaded, and there is nothing to write
     if not dialect.is_postgresql(conn):
         for write in WRITES:
             rows = [row for part in parts for row in part.rows.get(write, ())]
             if rows:
-                _write_on_sqlite(conn, write, rows)
+                sql, columns, places = _sqlite_statement(write)
+                dialect.write_on_sqlite(conn, sql, columns, [tuple(row[place] for place in places) for row in rows])
         return [True] * len(parts)
     try:
         return _save_on_postgresql(conn, parts)
     except sa.exc.IntegrityError as error:
         if violated_constraint(error) != items.primary_key.name:
             raise
-        raise Conflicted from error
+        raise StaleRead from error
 
 
 def _save_on_postgresql(conn: sa.Connection, parts: Sequence[Part]) -> list[bool]:
@@ -312,7 +314,7 @@ def _save_on_postgresql(conn: sa.Connection, parts: Sequence[Part]) -> list[bool
     values: list[Any] = [dumps(seen_tasks), dumps(seen_items), list(range(len(parts))), counts]
     for write in chosen:
         values += _parameters(write, parts)
-    [[held]] = dialect.fetch(conn, _text(chosen), tuple(values))
+    [[held]] = dialect.fetch_on_postgresql(conn, _text(chosen), tuple(values))
     return [number in held for number in range(len(parts))]
 
 
@@ -326,26 +328,20 @@ def _parameters(write: Write, parts: Sequence[Part]) -> list[Any]:
     texts = [
         dict(zip(names, (place, number, *pick(row)), strict=True)) for place, (row, number) in enumerate(rows, start=1)
     ]
-    found: list[Any] = [dumps(texts)]
+    parameters: list[Any] = [dumps(texts)]
     for place in write.apart:
         is_json = isinstance(write.table_columns[place].type, sa.JSON)
-        found.append([_dumped(row[place]) if is_json else row[place] for row, _ in rows])
-    return found
+        parameters.append([_dumped(row[place]) if is_json else row[place] for row, _ in rows])
+    return parameters
 
 
 def _dumped(value: Any) -> str | None:
     return None if value is None else dumps(value)
 
 
-def _write_on_sqlite(conn: sa.Connection, write: Write, rows: Sequence[Row]) -> None:
-    sql, places = _sqlite_text(write)
-    converted = dialect.converted(dialect.to_driver(conn, write.table_columns), rows)
-    dialect.execute_many(conn, sql, [tuple(row[place] for place in places) for row in converted])
-
-
 @cache
-def _sqlite_text(write: Write) -> tuple[str, list[int]]:
-    """The statement that writes one row, and the places of the row's values as the statement has them."""
+def _sqlite_statement(write: Write) -> tuple[str, tuple[sa.Column[Any], ...], list[int]]:
+    """The statement that writes one row, with the columns of its placeholders and their places in the row."""
     names, table = write.names, write.table.name
     if write.keys:
         ordered = [name for name in names if name not in write.keys] + list(write.keys)
@@ -355,4 +351,5 @@ def _sqlite_text(write: Write) -> tuple[str, list[int]]:
         ordered = names
         conflict = f"ON CONFLICT {write.on_conflict}" if write.on_conflict else ""
         sql = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) {conflict}"
-    return sql, [names.index(name) for name in ordered]
+    places = [names.index(name) for name in ordered]
+    return sql, tuple(write.table_columns[place] for place in places), places

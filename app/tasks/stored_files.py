@@ -1,4 +1,5 @@
-"""Files in the archive's store that belong to items, as rows: they are deleted from the store after the rows."""
+"""The rows of files in the archive's store: files are marked for deletion when the items or clients that they belong to
+go."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -13,7 +14,7 @@ from app.tasks.items import owners
 
 
 def of_tasks(conn: sa.Connection, task_ids: Collection[UUID]) -> Sequence[Any]:
-    """The files of the items of some tasks. Ask before the tasks are deleted."""
+    """Read the files of the items of some tasks. Ask before the tasks are deleted."""
     if not task_ids:
         return ()
     own = sa.and_(items.c.family == files.c.family, items.c.item_id == files.c.item_id)
@@ -22,17 +23,17 @@ def of_tasks(conn: sa.Connection, task_ids: Collection[UUID]) -> Sequence[Any]:
 
 
 def doom(conn: sa.Connection, paths: Sequence[str] | sa.Select[tuple[str]], at: datetime | sa.Column[datetime]) -> None:
-    """Have kept files deleted from the store, from ``at`` on."""
+    """Mark kept files for deletion from the store, from ``at`` on."""
     conn.execute(files.update().where(files.c.path.in_(paths), files.c.doomed_at.is_(None)).values(doomed_at=at))
 
 
 def doom_uploads(conn: sa.Connection, client_name: str) -> None:
-    """Have all uploads of a client deleted that has no task any more."""
+    """Mark all uploads of a client for deletion that has no task any more."""
     doom(conn, sa.select(uploads.c.path).where(uploads.c.client_name == client_name), files.c.kept_at)
     conn.execute(uploads.delete().where(uploads.c.client_name == client_name))
 
 
-def doom_ownerless(conn: sa.Connection, found: Sequence[Any], at: datetime) -> None:
-    """Have those of the files deleted whose items are gone by now."""
-    there = owners(conn, [(row.family, row.item_id) for row in found])
-    doom(conn, [row.path for row in found if (row.family, row.item_id) not in there], at)
+def doom_ownerless(conn: sa.Connection, candidates: Sequence[Any], at: datetime) -> None:
+    """Mark those of the files for deletion whose items are gone by now."""
+    owned = owners(conn, [(row.family, row.item_id) for row in candidates])
+    doom(conn, [row.path for row in candidates if (row.family, row.item_id) not in owned], at)

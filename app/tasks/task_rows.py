@@ -1,4 +1,4 @@
-"""The rows of tasks: claimed, found and listed by stories. Every function runs in its caller's transaction."""
+"""The rows of tasks: found, listed, counted and claimed. Every function runs in its caller's transaction."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.tables import tasks
-from app.rules.filters import Filters, first_id_of
 from app.rules.task import Submission, Task
+from app.runtime.clock import first_id_of
 from app.tasks.store import task_of
 from app.tasks.writes import CHANGING_FACTS, FACTS, Row
 
@@ -26,7 +26,7 @@ changing_of: Final = attrgetter("id", *CHANGING_FACTS)
 
 @dataclass(frozen=True, slots=True)
 class TaskInput:
-    """What the client sent with a task, which nothing changes afterwards."""
+    """The client's part of a task, which nothing changes afterwards."""
 
     params: dict[str, Any]
     metadata: dict[str, Any]
@@ -35,34 +35,49 @@ class TaskInput:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class TaskRecord:
     """A task as it is stored: its facts and what the client sent."""
 
     task: Task
     input: TaskInput
 
 
-def new_row(task: Task, given: TaskInput | None = None) -> Row:
-    """The row of a new task, as ``writes`` has it. Without ``given``: an external one."""
-    given = given or TaskInput({}, {})
-    return (*_facts_of(task), given.params, given.metadata, given.reference, given.retry_of)
+@dataclass(frozen=True, slots=True)
+class TaskFilters:
+    """Which tasks a list shows; None: all. ``before_id``: only ids below this, where the page before ended."""
+
+    client_name: str | None = None
+    statuses: tuple[str, ...] = ()
+    kind: str | None = None
+    reference: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    finished_after: datetime | None = None
+    finished_before: datetime | None = None
+    before_id: UUID | None = None
+
+
+def new_row(task: Task, task_input: TaskInput | None = None) -> Row:
+    """The row of a new task, as ``writes`` has it. Without ``task_input``: an external one."""
+    task_input = task_input or TaskInput({}, {})
+    return (*_facts_of(task), task_input.params, task_input.metadata, task_input.reference, task_input.retry_of)
 
 
 def give(conn: sa.Connection, ids: Sequence[UUID], client_name: str) -> None:
-    """Make locked tasks this client's."""
+    """Give locked tasks to this client."""
     if ids:
         conn.execute(tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids))).values(client_name=client_name))
 
 
 def delete(conn: sa.Connection, ids: Iterable[UUID]) -> None:
-    """Remove tasks with their items and timelines."""
+    """Delete tasks with their items and timelines."""
     doomed = sorted(set(ids))
     if doomed:
         conn.execute(tasks.delete().where(dialect.any_of(conn, tasks.c.id, doomed)))
 
 
-def find(conn: sa.Connection, task_id: UUID, client_name: str | None) -> Record | None:
-    """One task, if it is this client's (None: anybody's)."""
+def find(conn: sa.Connection, task_id: UUID, client_name: str | None) -> TaskRecord | None:
+    """Read one task, if it is this client's (None: anybody's)."""
     statement = sa.select(tasks).where(tasks.c.id == task_id)
     if client_name is not None:
         statement = statement.where(tasks.c.client_name == client_name)
@@ -80,34 +95,34 @@ def mark_of(conn: sa.Connection, task_id: UUID, client_name: str | None) -> tupl
     return (row.version, row.timeline_seq) if row else None
 
 
-def find_many(conn: sa.Connection, ids: Sequence[UUID]) -> list[Record]:
-    """Some tasks, in the order of ``ids``; those that do not exist are left out."""
+def find_many(conn: sa.Connection, ids: Sequence[UUID]) -> list[TaskRecord]:
+    """Read some tasks, in the order of ``ids``; those that do not exist are left out."""
     rows = conn.execute(sa.select(tasks).where(dialect.any_of(conn, tasks.c.id, list(ids)))).all()
-    found = {row.id: record_of(row) for row in rows}
-    return [found[task_id] for task_id in ids if task_id in found]
+    records = {row.id: record_of(row) for row in rows}
+    return [records[task_id] for task_id in ids if task_id in records]
 
 
 def inputs_of(conn: sa.Connection, ids: Collection[UUID]) -> dict[UUID, TaskInput]:
-    """What clients sent with some tasks."""
+    """Read what clients sent with some tasks."""
     columns = (tasks.c.id, tasks.c.params, tasks.c.metadata_, tasks.c.reference, tasks.c.retry_of)
     rows = conn.execute(sa.select(*columns).where(dialect.any_of(conn, tasks.c.id, list(ids)))) if ids else ()
     return {row.id: TaskInput(row.params, row.metadata_, row.reference, row.retry_of) for row in rows}
 
 
 def submissions_of(conn: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, tuple[UUID | None, Submission]]:
-    """Of some tasks the last attempt to send, and what became of it."""
+    """Read of some tasks the last attempt to send, and its outcome."""
     columns = (tasks.c.id, tasks.c.submit_id, tasks.c.submission)
     rows = conn.execute(sa.select(*columns).where(dialect.any_of(conn, tasks.c.id, list(ids)))) if ids else ()
     return {row.id: (row.submit_id, Submission(row.submission)) for row in rows}
 
 
 def traceparent_of(conn: sa.Connection, task_id: UUID) -> str | None:
-    """The trace that a task belongs to."""
+    """Read the trace that a task belongs to."""
     return conn.scalar(sa.select(tasks.c.traceparent).where(tasks.c.id == task_id))
 
 
-def list_page(conn: sa.Connection, filters: Filters, limit: int) -> list[Record]:
-    """The newest tasks that match, at most ``limit``: keyset by id, which is by time."""
+def list_page(conn: sa.Connection, filters: TaskFilters, limit: int) -> list[TaskRecord]:
+    """Read the newest tasks that match, at most ``limit``: keyset pagination by id, which is by time."""
     statement = sa.select(tasks).order_by(tasks.c.id.desc()).limit(limit)
     equal = {"client_name": filters.client_name, "kind": filters.kind, "reference": filters.reference}
     for name, value in equal.items():
@@ -137,11 +152,11 @@ _ANY_QUEUED: Final = sa.select(sa.exists().where(tasks.c.dispatch_due_at.is_not(
 
 
 def any_queued(conn: sa.Connection) -> bool:
-    """Whether any task is queued, due or parked."""
+    """Read whether any task is queued, due or parked."""
     return bool(conn.scalar(_ANY_QUEUED))
 
 
-def lock_queued(conn: sa.Connection, now: datetime, limit: int, client_name: str | None = None) -> list[Record]:
+def lock_queued(conn: sa.Connection, now: datetime, limit: int, client_name: str | None = None) -> list[TaskRecord]:
     """Lock the queued tasks, of one client or of all, that have been due longest. Tasks that another transaction
     holds are passed over."""
     statement = (
@@ -156,15 +171,16 @@ def lock_queued(conn: sa.Connection, now: datetime, limit: int, client_name: str
 
 
 def _waiting() -> sa.Select[Any]:
-    """From one client to the next along the index, so that their tasks are not looked at; each with its oldest."""
+    """A recursive query that goes from one client to the next along the index, so that their tasks are not looked at;
+    each with its oldest."""
     queued = tasks.c.dispatch_due_at.is_not(None)
     first = sa.select(sa.func.min(tasks.c.client_name).label("client_name")).where(queued)
-    found = first.cte("waiting", recursive=True)
-    following = sa.select(sa.func.min(tasks.c.client_name)).where(queued, tasks.c.client_name > found.c.client_name)
-    found = found.union_all(sa.select(following.scalar_subquery()).where(found.c.client_name.is_not(None)))
-    oldest = sa.select(sa.func.min(tasks.c.dispatch_due_at)).where(queued, tasks.c.client_name == found.c.client_name)
-    return sa.select(found.c.client_name, oldest.scalar_subquery().label("oldest_at")).where(
-        found.c.client_name.is_not(None)
+    clients = first.cte("waiting", recursive=True)
+    next_client = sa.select(sa.func.min(tasks.c.client_name)).where(queued, tasks.c.client_name > clients.c.client_name)
+    clients = clients.union_all(sa.select(next_client.scalar_subquery()).where(clients.c.client_name.is_not(None)))
+    oldest = sa.select(sa.func.min(tasks.c.dispatch_due_at)).where(queued, tasks.c.client_name == clients.c.client_name)
+    return sa.select(clients.c.client_name, oldest.scalar_subquery().label("oldest_at")).where(
+        clients.c.client_name.is_not(None)
     )
 
 
@@ -172,19 +188,19 @@ _WAITING: Final = _waiting()
 
 
 def waiting(conn: sa.Connection, now: datetime) -> list[str]:
-    """The clients that have a queued task that is due."""
+    """Read the clients that have a queued task that is due."""
     rows = conn.execute(_WAITING)
     return [row.client_name for row in rows if row.oldest_at is not None and row.oldest_at <= now]
 
 
 def note_claimed(conn: sa.Connection, ids: Sequence[UUID], key_id: str) -> None:
-    """Note which callback secret signs the URLs of tasks that are sent now; none of them is parked any more."""
-    these = tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids)))
-    conn.execute(these.values(callback_key_id=key_id, parked_as=None))
+    """Update tasks that are sent now: which callback secret signs their URLs, and that none is parked any more."""
+    claimed = tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids)))
+    conn.execute(claimed.values(callback_key_id=key_id, parked_as=None))
 
 
 def due_timers(conn: sa.Connection, now: datetime, limit: int) -> list[UUID]:
-    """Tasks that the clock has to look at, the most overdue first."""
+    """Read tasks whose timer is due, the most overdue first."""
     statement = (
         sa.select(tasks.c.id).where(tasks.c.timer_due_at <= now).order_by(tasks.c.timer_due_at, tasks.c.id).limit(limit)
     )
@@ -199,13 +215,14 @@ _IN_FLIGHT: Final = (
 
 
 def in_flight(conn: sa.Connection, now: datetime) -> dict[str, int]:
-    """How many tasks of each client the vendor may have. Ask in a statement of its own, after the lock on the
+    """Count the tasks of each client that the vendor may have. Ask in a statement of its own, after the lock on the
     limit."""
     return {row.name: row.n for row in conn.execute(_IN_FLIGHT, {"now": now})}
 
 
 def count_open_signed_otherwise(conn: sa.Connection, key_ids: Iterable[str]) -> int:
-    """Open tasks whose callback URL was signed with a secret that is not among these (0–1000, counted no further)."""
+    """Count open tasks whose callback URL was signed with a secret that is not among these (0–1000, counted no
+    further)."""
     open_tasks = (
         sa.select(tasks.c.id)
         .where(tasks.c.timer_due_at.is_not(None), tasks.c.callback_key_id.not_in(list(key_ids)))
@@ -214,7 +231,7 @@ def count_open_signed_otherwise(conn: sa.Connection, key_ids: Iterable[str]) -> 
     return conn.scalar(sa.select(sa.func.count()).select_from(open_tasks.subquery())) or 0
 
 
-def record_of(row: Any) -> Record:
-    """A task as it is stored, from a row with all columns."""
-    given = TaskInput(row.params, row.metadata_, row.reference, row.retry_of)
-    return Record(task_of([getattr(row, name) for name in FACTS], row.failure), given)
+def record_of(row: Any) -> TaskRecord:
+    """Make a task record of a row with all columns."""
+    task_input = TaskInput(row.params, row.metadata_, row.reference, row.retry_of)
+    return TaskRecord(task_of([getattr(row, name) for name in FACTS], row.failure), task_input)

@@ -18,8 +18,8 @@ _FIRST: Final = MOST_ENTRIES // 2
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
-    """One stored entry. ``version`` is the task's after it."""
+class StoredEntry:
+    """One stored entry of a timeline. ``version`` is the task's after it."""
 
     seq: int
     at: datetime
@@ -31,13 +31,13 @@ class Happened:
 def rows_of(entries: Sequence[tuple[Task, Entry]]) -> list[Row]:
     """The rows of new entries, in order; the last of a task gets the number ``timeline_seq``, which the caller has
     moved on."""
-    left: dict[UUID, int] = {}
+    remaining: dict[UUID, int] = {}
     for task, _ in entries:
-        left[task.id] = left.get(task.id, 0) + 1
+        remaining[task.id] = remaining.get(task.id, 0) + 1
     rows: list[Row] = []
     for task, entry in entries:
-        left[task.id] -= 1
-        rows.append((task.id, task.timeline_seq - left[task.id], entry.at, entry.type, task.version, entry.detail))
+        remaining[task.id] -= 1
+        rows.append((task.id, task.timeline_seq - remaining[task.id], entry.at, entry.type, task.version, entry.detail))
     return rows
 
 
@@ -53,18 +53,18 @@ def thin_out(conn: sa.Connection, full: Iterable[Task]) -> None:
         conn.execute(timeline.delete().where(timeline.c.task_id == task.id, between))
 
 
-def of_task(conn: sa.Connection, task_id: UUID, after_seq: int = 0, *, limit: int) -> list[Happened]:
-    """What happened to a task, oldest first, at most ``limit``."""
+def of_task(conn: sa.Connection, task_id: UUID, after_seq: int = 0, *, limit: int) -> list[StoredEntry]:
+    """Read the entries of a task, oldest first, at most ``limit``."""
     statement = (
         sa.select(timeline)
         .where(timeline.c.task_id == task_id, timeline.c.seq > after_seq)
         .order_by(timeline.c.seq)
         .limit(limit)
     )
-    return [Happened(row.seq, row.at, row.type, row.version, row.detail) for row in conn.execute(statement)]
+    return [StoredEntry(row.seq, row.at, row.type, row.version, row.detail) for row in conn.execute(statement)]
 
 
 def newest_at(conn: sa.Connection) -> datetime | None:
-    """When the last thing happened to any task."""
+    """Read when the last entry of any task was made."""
     at: datetime | None = conn.scalar(sa.select(sa.func.max(timeline.c.at)))
     return at

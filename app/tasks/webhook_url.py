@@ -1,4 +1,4 @@
-"""What a webhook may be: its event types and its URL, which one parser reads here and for the call."""
+"""Check webhooks: their event types, and their URLs, which one parser reads here and for the call."""
 
 import ipaddress
 import re
@@ -30,7 +30,7 @@ def check_url(url: str, egress: EgressPolicy) -> None:
 
 
 def read_url(url: str) -> httpx.URL:
-    """The URL in its parts: http or https, a host, no user info, a usable port. Raises ``InvalidRequest``."""
+    """Parse the URL: http or https, a host, no user info, a usable port. Raises ``InvalidRequest``."""
     if len(url) > MOST_URL_CHARS:
         raise InvalidRequest(f"the URL is longer than {MOST_URL_CHARS} characters")
     try:
@@ -51,7 +51,8 @@ def read_url(url: str) -> httpx.URL:
 
 @lru_cache(maxsize=1024)
 def origin_of(url: str) -> str:
-    """Who receives what is posted to a URL: its scheme, host and port. One that cannot be read has an empty one."""
+    """The origin of a URL, which is who receives what is posted: its scheme, host and port. One that cannot be read has
+    an empty one."""
     try:
         read = read_url(url)
     except InvalidRequest:

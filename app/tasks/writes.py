@@ -1,4 +1,4 @@
-"""Which rows a change of the state writes: of each table the columns, and what is done where a row is there already.
+"""The writes that save the state: for each table the columns, and what is done where a row is there already (upsert).
 
 How they get to the database is in ``store``.
 """

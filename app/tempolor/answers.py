@@ -1,4 +1,4 @@
-"""What an answer of the vendor means: pure reading, from status and bytes to a value.
+"""Read answers of the vendor: pure, from status and bytes to a value.
 
 For a submission the difference between "certainly not taken" and "we cannot know" is what keeps a task from
 being billed twice (G5), so every answer that is not plainly one or the other is ``Unknown``.
@@ -25,7 +25,7 @@ MOST_EXCERPT: Final = 2048
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came over HTTP, read to its end. ``retry_after_s``: what ``Retry-After`` asks for, if it is there."""
+    """An HTTP response, read to its end. ``retry_after_s``: what ``Retry-After`` asks for, if it is there."""
 
     http_status: int
     content: bytes
@@ -43,7 +43,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The vendor certainly did not take it. ``status`` is its business code, or None where there was none."""
+    """The vendor refused it: certainly not taken. ``status`` is its business code, or None where there was none."""
 
     meaning: Meaning
     message: str
@@ -54,7 +54,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Whether it was taken cannot be known. ``reason`` is a short word for logs and metrics."""
+    """The outcome is unknown: it may have been taken. ``reason`` is a short word for logs and metrics."""
 
     reason: str
 
@@ -104,7 +104,7 @@ QueryAnswer = Answered | Spoiled | Unanswered
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What the vendor wraps around everything. ``status`` is its business code."""
+    """The vendor's envelope around every answer. ``status`` is its business code."""
 
     status: int
     message: str
@@ -140,7 +140,7 @@ _SAYS_NOTHING: Final = frozenset({408, 499})
 
 
 def _accepted(document: Any, envelope: Envelope | None) -> Accepted | None:
-    """The ids that a 2xx names, where the documented place or the top level has them."""
+    """Read the ids that a 2xx names, in the documented place or at the top level."""
     within = envelope.data if envelope else None
     for place in (within, document):
         named = place.get("item_ids") if isinstance(place, dict) else None
@@ -168,7 +168,7 @@ def _refused_http(http_status: int, envelope: Envelope | None, retry_after_s: fl
 
 
 def read_answer(response: Response) -> Envelope | Unanswered:
-    """The envelope of an answer to a question, or why there is none."""
+    """Read the envelope of an answer to a question, or why there is none."""
     return _answer(response, _document(response.content))
 
 
@@ -182,29 +182,33 @@ def _answer(response: Response, document: Any) -> Envelope | Unanswered:
 
 
 def read_query_answer(response: Response, family: Family) -> QueryAnswer:
-    """The items that the vendor shows, or what it says instead."""
+    """Read the items that the vendor shows, or what it says instead."""
     document = _document(response.content)
-    found = _answer(response, document)
-    if isinstance(found, Envelope) and found.status in codes.SPOILS_BATCH:
-        return Spoiled(found.status, found.message)
-    if isinstance(found, Envelope) and found.status != codes.SUCCESS:
-        return Unanswered(str(found.status), found.status, response.retry_after_s, _excerpt(response))
-    if isinstance(found, Unanswered) and found.reason != "no_envelope":
-        return found
-    listed = found.data.get(family.list_key) if isinstance(found, Envelope) and isinstance(found.data, dict) else None
+    envelope = _answer(response, document)
+    if isinstance(envelope, Envelope) and envelope.status in codes.SPOILS_BATCH:
+        return Spoiled(envelope.status, envelope.message)
+    if isinstance(envelope, Envelope) and envelope.status != codes.SUCCESS:
+        return Unanswered(str(envelope.status), envelope.status, response.retry_after_s, _excerpt(response))
+    if isinstance(envelope, Unanswered) and envelope.reason != "no_envelope":
+        return envelope
+    listed = (
+        envelope.data.get(family.list_key)
+        if isinstance(envelope, Envelope) and isinstance(envelope.data, dict)
+        else None
+    )
     is_documented = isinstance(listed, list)
     items = listed if isinstance(listed, list) else _items_elsewhere(document, family)
     if items is None:
-        return found if isinstance(found, Unanswered) else Unanswered("no_list", None, None, _excerpt(response))
+        return envelope if isinstance(envelope, Unanswered) else Unanswered("no_list", None, None, _excerpt(response))
     body = wire.read_items(items, family)
     whole = is_documented and len(body.readings) == len(items)
     return Answered(tuple(body.readings), dict(body.oddities), whole)
 
 
 def _items_elsewhere(document: Any, family: Family) -> list[Any] | None:
-    """Items that are plainly such, in a place or a form that nobody documented: a list, one by itself, or an object
-    of them by their ids; in ``data``, in its list, or beside the envelope. None where there are none: that an item is
-    absent is never concluded from such an answer."""
+    """Find items in an undocumented place or form: a list, one by itself, or an object of them by their ids; in
+    ``data``, in its list, or beside the envelope. None where there are none: that an item is absent is never concluded
+    from such an answer."""
     data = document.get("data") if isinstance(document, dict) else None
     holders = [one for one in (data, document) if isinstance(one, dict)]
     places = [*(one[name] for name in (family.list_key, "items") for one in holders if name in one), data]
@@ -234,12 +238,12 @@ def _excerpt(response: Response) -> str:
 
 
 def read_envelope(content: bytes) -> Envelope | None:
-    """The vendor's envelope, or None for anything else."""
+    """Read the vendor's envelope, or None for anything else."""
     return _envelope(_document(content))
 
 
 def _document(content: bytes) -> Any:
-    """The body as JSON, or None."""
+    """Decode the body as JSON, or None."""
     try:
         return decoding.decode(content)
     except decoding.Malformed:
@@ -247,7 +251,7 @@ def _document(content: bytes) -> Any:
 
 
 def _envelope(document: Any) -> Envelope | None:
-    """The business code is ``status``, not ``code``."""
+    """Read the envelope; the business code is ``status``, not ``code``."""
     if not isinstance(document, dict):
         return None
     status = _code(document.get("status"))
@@ -263,7 +267,7 @@ def _envelope(document: Any) -> Envelope | None:
 
 
 def _code(value: Any) -> int | None:
-    """A business code: a whole number, or its decimal text."""
+    """Read a business code: a whole number, or its decimal text."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MOST_CODE_DIGITS:
         return int(value)
     is_code = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**MOST_CODE_DIGITS
@@ -275,7 +279,7 @@ def _short(words: Any) -> str:
 
 
 def result_of(answer: SubmitAnswer | QueryAnswer) -> str:
-    """An answer as a metric's label: a documented code, or a short word."""
+    """The label of an answer for metrics: a documented code, or a short word."""
     match answer:
         case Accepted() | Answered():
             return str(codes.SUCCESS)
@@ -290,7 +294,7 @@ def result_of(answer: SubmitAnswer | QueryAnswer) -> str:
 
 
 def fault_of(answer: QueryAnswer) -> str:
-    """What was wrong with an answer to a question, as a metric's label."""
+    """The label of a fault in an answer to a question, for metrics."""
     if isinstance(answer, Answered):
         return "not_shown"
     if answer.status is not None:

@@ -1,4 +1,4 @@
-"""The vendor's interface: submit, ask, read the account. Each answer becomes a value.
+"""The HTTP client of the vendor: submit, query, read the account. Each answer becomes a value.
 
 What an answer means is in ``answers``, how a call is made in ``exchange``; here they meet.
 """
@@ -27,7 +27,7 @@ from app.tempolor.answers import (
     result_of,
 )
 from app.tempolor.codes import Meaning, Remedy
-from app.tempolor.drift import Found, of_answer
+from app.tempolor.drift import Finding, of_answer
 from app.tempolor.exchange import NoAnswer, exchange
 from app.tempolor.kinds import ACCOUNT_PATH, Family, Kind
 from app.tempolor.redact import Redactor
@@ -71,13 +71,14 @@ def _http_client(
     )
 
 
-Look = Callable[[bytes], list[Found]]
+FindDrift = Callable[[bytes], list[Finding]]
 """What finds in an answer what nobody knew."""
 
 
 class VendorClient:
-    """Connections to the vendor. ``close()`` it at the end. ``tls``: whom to trust. ``proxy``: the URL of one.
-    ``redactor``: knows what else, beside the key, must not come back. ``told``: of what nobody knew."""
+    """Connections to the vendor; ``close()`` them at the end. ``tls``: whom to trust. ``proxy``: the URL of one.
+    ``redactor``: knows what else, beside the key, must not come back. ``on_drift`` is called with what is unknown in an
+    answer."""
 
     def __init__(
         self,
@@ -87,7 +88,7 @@ class VendorClient:
         observer: CallObserver = lambda *_: None,
         proxy: str | None = None,
         redactor: Redactor | None = None,
-        on_drift: Callable[[list[Found]], None] = lambda _found: None,
+        on_drift: Callable[[list[Finding]], None] = lambda _found: None,
     ) -> None:
         self._observer = observer
         self._on_drift = on_drift
@@ -117,7 +118,7 @@ class VendorClient:
         return answer
 
     async def account(self) -> dict[str, Any] | Unanswered:
-        """The vendor's account data (``balance``: points)."""
+        """Read the vendor's account data (``balance``: points)."""
         started = time.perf_counter()
         result = await self._account()
         outcome = result_of(result) if isinstance(result, Unanswered) else str(codes.SUCCESS)
@@ -127,18 +128,18 @@ class VendorClient:
     async def _submit(self, kind: Kind, body: dict[str, Any], timeout_s: float) -> SubmitAnswer:
         response = await exchange(self._submissions, kind.path, body, timeout_s, MOST_SUBMIT_ANSWER_BYTES)
         if isinstance(response, NoAnswer):
-            if response.left:
+            if response.maybe_sent:
                 return Unknown(response.reason)
             return Refused(_UNREACHABLE, f"The vendor could not be reached ({response.reason}).")
-        look = partial(of_answer, kind.family.name, "submit", ("data", "item_ids"))
-        return await self._read(response, read_submit_answer, look)
+        find_drift = partial(of_answer, kind.family.name, "submit", ("data", "item_ids"))
+        return await self._read(response, read_submit_answer, find_drift)
 
     async def _query(self, family: Family, item_ids: list[str]) -> QueryAnswer:
         response = await self._ask(family.query_path, {"item_ids": item_ids}, MOST_ANSWER_BYTES)
         if isinstance(response, Unanswered):
             return response
-        look = partial(of_answer, family.name, "query", ("data", family.list_key))
-        return await self._read(response, lambda response: read_query_answer(response, family), look)
+        find_drift = partial(of_answer, family.name, "query", ("data", family.list_key))
+        return await self._read(response, lambda response: read_query_answer(response, family), find_drift)
 
     async def _account(self) -> dict[str, Any] | Unanswered:
         response = await self._ask(ACCOUNT_PATH, {}, MOST_SUBMIT_ANSWER_BYTES)
@@ -150,30 +151,32 @@ class VendorClient:
         response = await exchange(self._questions, path, body, QUERY_TIMEOUT_S, most_bytes)
         return Unanswered(response.reason) if isinstance(response, NoAnswer) else response
 
-    async def _read(self, response: Response, read: Callable[[Response], T], look: Look) -> T:
-        """What an answer says, without our secrets, which the vendor may repeat. A large one is read in a thread, and
-        one at a time: a hundred kilobytes of brackets take as long as thousands of items, and as much memory."""
+    async def _read(self, response: Response, read: Callable[[Response], T], find_drift: FindDrift) -> T:
+        """Read an answer without our secrets, which the vendor may repeat. A large one is read in a thread, and one at
+        a time: a hundred kilobytes of brackets take as long as thousands of items, and as much memory."""
         if len(response.content) <= READ_AT_ONCE_BYTES:
-            answer, found = self._read_now(response, read, look)
+            answer, findings = self._read_now(response, read, find_drift)
         else:
             async with self._reading_large:
-                answer, found = await asyncio.to_thread(self._read_now, response, read, look)
-        self._on_drift(found)
+                answer, findings = await asyncio.to_thread(self._read_now, response, read, find_drift)
+        self._on_drift(findings)
         return answer
 
-    def _read_now(self, response: Response, read: Callable[[Response], T], look: Look) -> tuple[T, list[Found]]:
+    def _read_now(
+        self, response: Response, read: Callable[[Response], T], find_drift: FindDrift
+    ) -> tuple[T, list[Finding]]:
         redacted = replace(response, content=self._redactor.body(response.content))
-        return read(redacted), look(redacted.content)
+        return read(redacted), find_drift(redacted.content)
 
 
 _UNREACHABLE: Final = Meaning("vendor_unreachable", Remedy.BACK_OFF, retryable=True)
 
 
 def _read_account(response: Response) -> dict[str, Any] | Unanswered:
-    found = read_answer(response)
-    if isinstance(found, Unanswered):
-        return found
-    if found.status != codes.SUCCESS or not isinstance(found.data, dict):
-        return Unanswered(found.message or "no account in the answer", found.status)
-    account: dict[str, Any] = wire.clean(found.data, wire.Oddities(int))
+    envelope = read_answer(response)
+    if isinstance(envelope, Unanswered):
+        return envelope
+    if envelope.status != codes.SUCCESS or not isinstance(envelope.data, dict):
+        return Unanswered(envelope.message or "no account in the answer", envelope.status)
+    account: dict[str, Any] = wire.clean(envelope.data, wire.Oddities(int))
     return account

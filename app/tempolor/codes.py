@@ -40,7 +40,7 @@ class Remedy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """``code`` is ours, stable, and shown to clients; ``retryable`` advises them."""
+    """What a refusal means. ``code`` is ours, stable, and shown to clients; ``retryable`` advises them."""
 
     code: FailureCode
     remedy: Remedy
@@ -107,8 +107,8 @@ _FORM: Final = re.compile(
 
 
 def on_submit(status: int | None, message: str = "", http_status: int = 200) -> Meaning:
-    """What a refusal of a submission means: by its HTTP status where that says it, else by its business code.
-    400003 is the caller's mistake, unless it speaks of the model."""
+    """Interpret a refusal of a submission: by its HTTP status where that says it, else by its business code. 400003 is
+    the caller's mistake, unless it speaks of the model."""
     if http_status in ON_HTTP:
         return ON_HTTP[http_status]
     if status == BAD_PARAMETER and speaks_of_model(message):

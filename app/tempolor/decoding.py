@@ -1,4 +1,4 @@
-"""From bytes to JSON: strictly and quickly first, and where that fails once more, leniently.
+"""Decode JSON from bytes: strictly and quickly first, and where that fails once more, leniently.
 
 Structure must be sound; the text in it need not be. A song must not be lost over half a letter, a raw line break, or
 the encoding of a page in China. Bytes alone decide, no header: a stored body reads the same in a replay.
@@ -44,8 +44,8 @@ def decode(raw: bytes) -> Any:
 
 
 def is_slow(raw: bytes) -> bool:
-    """Whether the quick decoder is not: a number with an exponent like that of 1e308 takes it some 10 µs, and a large
-    body of those would stop everything else for seconds."""
+    """Whether the quick decoder would be slow: a number with an exponent like that of 1e308 takes it some 10 µs, and a
+    large body of those would stop everything else for seconds."""
     return len(raw) > LARGE_BODY and len(_EXTREME.findall(raw)) > MOST_EXTREME
 
 
@@ -70,7 +70,7 @@ def _decode_leniently(raw: bytes) -> Any:
 
 def _texts_of(raw: bytes) -> Iterator[str]:
     """The texts that a body may be, the likeliest first."""
-    encoding = json.detect_encoding(raw)  # told by the zero bytes beside its first two characters
+    encoding = json.detect_encoding(raw)  # seen by the zero bytes beside its first two characters
     if not encoding.startswith("utf-8"):
         yield raw.decode(encoding, "replace")
         return

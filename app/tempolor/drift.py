@@ -1,7 +1,8 @@
-"""Drift: what the vendor says that is not in ``known``. Names only, never a value; from what is already redacted.
+"""Find drift: names that the vendor sends and that are not in ``vocabulary``. Never a value; from what is already
+redacted.
 
-Looking costs every callback, so that all that is everyday is told by one look each: a set that holds the names, the
-beginning of the body, the names of the headers.
+Looking costs every callback, so that all that is everyday is recognized by one look each: a set that holds the names,
+the beginning of the body, the names of the headers.
 """
 
 import ipaddress
@@ -13,21 +14,21 @@ from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
 from app.rules.observation import Reading
-from app.tempolor import decoding, known
+from app.tempolor import decoding, vocabulary
 from app.tempolor.kinds import FAMILIES, Family
 from app.tempolor.wire import clean_text
 
 MOST_NAME_CHARS: Final = 200
 MOST_FOUND: Final = 50
-"""Findings told of one body."""
+"""Findings kept of one body."""
 MOST_OUTLINED: Final = 64 * 1024
 """A larger callback is not decoded once more to tell its shape."""
 _MOST_ITEMS: Final = 10
 _MOST_PLACES: Final = 5
 
 
-class Sort(StrEnum):
-    """What something unknown is."""
+class DriftKind(StrEnum):
+    """The kinds of drift."""
 
     FIELD = "field"
     EVENT = "event"
@@ -38,43 +39,43 @@ class Sort(StrEnum):
     NETWORK = "network"
 
 
-class Found(NamedTuple):
-    """One thing that nobody knew."""
+class Finding(NamedTuple):
+    """One unknown name."""
 
-    sort: Sort
+    sort: DriftKind
     family: str
     name: str
 
 
-def of_request(family: str, headers: Iterable[tuple[bytes, bytes]], address: str | None) -> tuple[Found, ...]:
-    """Unusual headers of a callback, and the network that it came from."""
+def of_request(family: str, headers: Iterable[tuple[bytes, bytes]], address: str | None) -> tuple[Finding, ...]:
+    """Find unusual headers of a callback, and the network that it came from."""
     return _of_request(family, frozenset([name for name, _ in headers]), address)
 
 
 @lru_cache(maxsize=1024)
-def _of_request(family: str, names: frozenset[bytes], address: str | None) -> tuple[Found, ...]:
-    unusual = sorted(names - known.HEADERS)[:_MOST_ITEMS]
-    found = [Found(Sort.HEADER, family, _name(one.decode("latin-1"))) for one in unusual]
+def _of_request(family: str, names: frozenset[bytes], address: str | None) -> tuple[Finding, ...]:
+    unusual = sorted(names - vocabulary.HEADERS)[:_MOST_ITEMS]
+    findings = [Finding(DriftKind.HEADER, family, _name(header.decode("latin-1"))) for header in unusual]
     network = _network_of(address)
-    return (*found, Found(Sort.NETWORK, family, network)) if network else tuple(found)
+    return (*findings, Finding(DriftKind.NETWORK, family, network)) if network else tuple(findings)
 
 
-def of_callback(family: Family, body: bytes, readings: Iterable[Reading]) -> list[Found]:
-    """What a callback says that nobody knew."""
-    found: list[Found] = []
+def of_callback(family: Family, body: bytes, readings: Iterable[Reading]) -> list[Finding]:
+    """Find what is unknown in a callback."""
+    findings: list[Finding] = []
     everyday = body.startswith(_EVERYDAY[family.name]) or len(body) > MOST_OUTLINED
     if not everyday and not _DOCUMENTED[family.name].match(body):
-        found += _of_shape(family.name, "callback", _decoded(body), (family.list_key,))
-    fields, events = known.FIELDS[family.name], known.EVENTS[family.name]
+        findings += _of_shape(family.name, "callback", _decoded(body), (family.list_key,))
+    fields, events = vocabulary.FIELDS[family.name], vocabulary.EVENTS[family.name]
     for reading in readings:
         if not (fields.issuperset(reading.values) and fields.issuperset(reading.urls)):
-            found += _of_fields(family.name, chain(reading.values, reading.urls))
-        found += _of_statuses(family.name, reading.statuses)
+            findings += _of_fields(family.name, chain(reading.values, reading.urls))
+        findings += _of_statuses(family.name, reading.statuses)
         if reading.event is not None and reading.event not in events:
-            found.append(Found(Sort.EVENT, family.name, _name(reading.event)))
-        if len(found) >= MOST_FOUND:
+            findings.append(Finding(DriftKind.EVENT, family.name, _name(reading.event)))
+        if len(findings) >= MOST_FOUND:
             break
-    return found[:MOST_FOUND]
+    return findings[:MOST_FOUND]
 
 
 _EVERYDAY: Final = {
@@ -88,43 +89,44 @@ _DOCUMENTED: Final = {
 """And how any other does."""
 
 
-def of_answer(family: str, operation: str, place: Sequence[str], content: bytes) -> list[Found]:
-    """What an answer of the vendor says that nobody knew. ``place``: where its list is documented, from the top."""
+def of_answer(family: str, operation: str, place: Sequence[str], content: bytes) -> list[Finding]:
+    """Find what is unknown in an answer of the vendor. ``place``: where its list is documented, from the top."""
     document = _decoded(content)
     if not isinstance(document, dict):
         return []
-    found: list[Found] = []
+    findings: list[Finding] = []
     code = document.get("status")
-    if isinstance(code, (int, str)) and not isinstance(code, bool) and code not in known.CODES:
-        found.append(Found(Sort.CODE, family, _name(f"{operation} {code}")))
-    elif code == known.SUCCESS or code is None:
-        found += _of_shape(family, operation, document, place)
+    if isinstance(code, (int, str)) and not isinstance(code, bool) and code not in vocabulary.CODES:
+        findings.append(Finding(DriftKind.CODE, family, _name(f"{operation} {code}")))
+    elif code == vocabulary.SUCCESS or code is None:
+        findings += _of_shape(family, operation, document, place)
     items = _at(document, place) if family in FAMILIES else None
     for item in items[:_MOST_ITEMS] if isinstance(items, list) else ():
         if isinstance(item, dict):
-            found += _of_fields(family, item)
+            findings += _of_fields(family, item)
             fields = FAMILIES[family].shape.status_fields & item.keys()
-            found += _of_statuses(family, {name: item[name] for name in fields if isinstance(item[name], str)})
-    return found[:MOST_FOUND]
+            findings += _of_statuses(family, {name: item[name] for name in fields if isinstance(item[name], str)})
+    return findings[:MOST_FOUND]
 
 
-def _of_fields(family: str, names: Iterable[str]) -> Iterator[Found]:
-    unknown = (one for one in names if one not in known.FIELDS[family])
-    return (Found(Sort.FIELD, family, _name(one)) for one in islice(unknown, MOST_FOUND))
+def _of_fields(family: str, names: Iterable[str]) -> Iterator[Finding]:
+    unknown = (name for name in names if name not in vocabulary.FIELDS[family])
+    return (Finding(DriftKind.FIELD, family, _name(name)) for name in islice(unknown, MOST_FOUND))
 
 
-def _of_statuses(family: str, statuses: dict[str, str]) -> Iterator[Found]:
+def _of_statuses(family: str, statuses: dict[str, str]) -> Iterator[Finding]:
     for field, status in statuses.items():
-        if status not in (known.STATUSES if field == "status" else known.SUB_STATUSES) and status:
-            yield Found(Sort.STATUS, family, _name(f"{field} {status}"))
+        if status not in (vocabulary.STATUSES if field == "status" else vocabulary.SUB_STATUSES) and status:
+            yield Finding(DriftKind.STATUS, family, _name(f"{field} {status}"))
 
 
-def _of_shape(family: str, operation: str, document: Any, place: Sequence[str]) -> Iterator[Found]:
-    """The shape of a document that does not have its list where it is documented: where it has lists and objects."""
+def _of_shape(family: str, operation: str, document: Any, place: Sequence[str]) -> Iterator[Finding]:
+    """Find the shape of a document that does not have its list where it is documented: where it has lists and
+    objects."""
     if not place or isinstance(_at(document, place), list):
         return
     outline = ", ".join(_outline(document)) or type(document).__name__
-    yield Found(Sort.SHAPE, family, _name(f"{operation} {outline}"))
+    yield Finding(DriftKind.SHAPE, family, _name(f"{operation} {outline}"))
 
 
 def _outline(document: Any) -> list[str]:
@@ -143,8 +145,8 @@ def _outline(document: Any) -> list[str]:
 def _named_parts(value: Any) -> list[str]:
     if not isinstance(value, dict):
         return []
-    held = ((name, one) for name, one in value.items() if isinstance(one, (list, dict)))
-    parts = [f".{name}{'[]' if isinstance(one, list) else '{}'}" for name, one in held]
+    nested = ((name, value) for name, value in value.items() if isinstance(value, (list, dict)))
+    parts = [f".{name}{'[]' if isinstance(value, list) else '{}'}" for name, value in nested]
     return parts[:_MOST_PLACES] or ["{}"]
 
 
@@ -164,12 +166,12 @@ def _decoded(body: bytes) -> Any:
 def _network_of(address: str | None) -> str | None:
     """The network around an address: /24, or /48 in IPv6."""
     try:
-        found = ipaddress.ip_address(address or "")
+        parsed = ipaddress.ip_address(address or "")
     except ValueError:
         return None
-    found = getattr(found, "ipv4_mapped", None) or found
-    bits = 24 if found.version == 4 else 48
-    return str(ipaddress.ip_network(f"{found}/{bits}", strict=False))
+    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
+    bits = 24 if parsed.version == 4 else 48
+    return str(ipaddress.ip_network(f"{parsed}/{bits}", strict=False))
 
 
 def _name(text: str) -> str:

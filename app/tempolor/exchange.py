@@ -1,4 +1,4 @@
-"""One call over HTTP, bounded in time and size, its outcome a value: the only place that sees the transport's errors.
+"""Make one HTTP call, bounded in time and size, its outcome a value: the only place that sees the transport's errors.
 
 Where no answer comes, what counts is not which error it was but whether a byte of the request may have gone out to the
 vendor: a submission that surely stayed here can be sent again, any other cannot (G5).
@@ -47,31 +47,31 @@ Reason = Literal[
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """No answer that can be read. ``left``: a byte of the request may have gone out to the vendor."""
+    """No answer that can be read. ``maybe_sent``: a byte of the request may have gone out to the vendor."""
 
     reason: Reason
-    left: bool
+    maybe_sent: bool
 
 
 class AnswerTooLarge(Exception):
-    """It has more bytes, packed or unpacked, or comes in more pieces than an answer can need."""
+    """The answer has more bytes, packed or unpacked, or comes in more pieces than one can need."""
 
 
 class AnswerEncoded(Exception):
-    """It is packed in a way that was not asked for and cannot be undone within bounds."""
+    """The answer is packed in a way that was not asked for and cannot be undone within bounds."""
 
 
 async def exchange(
     http: httpx.AsyncClient, path: str, body: dict[str, Any], timeout_s: float, most_bytes: int
 ) -> Response | NoAnswer:
     """Post ``body``, and read the answer to its end. Never raises for what the vendor or the network does."""
-    departure = _Departure()
+    tracker = _SendTracker()
     try:
         async with _timeout(timeout_s):
-            return await _post(http, path, body, timeout_s, most_bytes, departure)
+            return await _post(http, path, body, timeout_s, most_bytes, tracker)
     except Exception as error:
         # Whatever went wrong, also what nobody thought of: what left decides.
-        return NoAnswer(_reason(error, departure.left), departure.left)
+        return NoAnswer(_reason(error, tracker.maybe_sent), tracker.maybe_sent)
 
 
 async def _post(
@@ -80,29 +80,29 @@ async def _post(
     body: dict[str, Any],
     timeout_s: float,
     most_bytes: int,
-    departure: "_Departure",
+    tracker: "_SendTracker",
 ) -> Response:
     # Half of the time for connecting: httpx closes the socket when its own time for that is up, and what is left
     # is for an answer.
     timeout = httpx.Timeout(None, connect=timeout_s / 2)
     content = msgspec.json.encode(body)
-    extensions = {"trace": departure.note}
+    extensions = {"trace": tracker.note}
     async with http.stream("POST", path, content=content, timeout=timeout, extensions=extensions) as response:
         answer = await _read(response, most_bytes)
     retry_after_s = parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
     return Response(response.status_code, answer, retry_after_s)
 
 
-class _Departure:
-    """Whether a byte of the request may have gone out on the connection that is to carry it, as the transport tells
-    of its steps. The request that opens a tunnel (CONNECT) goes to a proxy, and is none of it."""
+class _SendTracker:
+    """Track whether a byte of the request may have gone out on the connection that is to carry it, by the steps that
+    the transport reports. The request that opens a tunnel (CONNECT) goes to a proxy, and is none of it."""
 
     def __init__(self) -> None:
-        self.left = False
+        self.maybe_sent = False
         self._connection: Any = None
 
     async def note(self, event: str, info: dict[str, Any]) -> None:
-        """Told by httpcore of each step (``http11.send_request_headers.started``)."""
+        """Note a step that httpcore reports (``http11.send_request_headers.started``)."""
         _, _, step = event.partition(".")
         if step == "connect_tcp.complete":
             self._connection = info["return_value"].get_extra_info("socket")
@@ -111,9 +111,9 @@ class _Departure:
         elif step == "send_request_headers.started" and info["request"].method != b"CONNECT":
             if self._is_reset():
                 raise httpcore.ConnectError("reset before the first byte")
-            self.left = True
+            self.maybe_sent = True
         elif step == "send_request_headers.failed" and isinstance(info["exception"], _NOTHING_WRITTEN):
-            self.left = False
+            self.maybe_sent = False
 
     def _is_reset(self) -> bool:
         """Whether the other side has broken the connection already, which nobody sees who only writes."""
@@ -176,8 +176,8 @@ async def _read(response: httpx.Response, most_bytes: int) -> bytes:
 
 
 def _unpacker(encodings: list[str]) -> Callable[[bytes, int], bytes]:
-    """What makes of a piece at most so many bytes. Nothing packed is asked for, yet a proxy may pack; what is packed
-    twice is meant to explode."""
+    """Make the function that unpacks a piece to at most so many bytes. Nothing packed is asked for, yet a proxy may
+    pack; what is packed twice is meant to explode."""
     match [encoding.strip().lower() for encoding in encodings]:
         case [] | ["identity"] | [""]:
             return lambda piece, most: piece[:most]
@@ -199,7 +199,7 @@ _ANY_HEADER: Final = 32
 """Tells zlib to find out by itself whether it is gzip's format or its own."""
 
 
-def _reason(error: Exception, left: bool) -> Reason:
+def _reason(error: Exception, maybe_sent: bool) -> Reason:
     match error:
         case TimeoutError() | httpx.TimeoutException():
             return "timeout"
@@ -207,7 +207,7 @@ def _reason(error: Exception, left: bool) -> Reason:
             return "answer_too_large"
         case AnswerEncoded():
             return "answer_encoding"
-        case _ if left:
+        case _ if maybe_sent:
             return "bad_answer" if isinstance(error, httpx.ProtocolError) else "connection_lost"
         case httpx.ProxyError():
             return "proxy_failed"

@@ -1,4 +1,4 @@
-"""What the vendor documents of each kind's parameters: types and limits of known fields, unknown fields passed on.
+"""The parameters of each kind as the vendor documents them: types and limits of known fields, unknown fields passed on.
 
 Models are never checked against a list: the vendor changes them every few months. Titles and descriptions are shown
 to callers, in the OpenAPI document and in ``docs/parameters.md``.

@@ -1,7 +1,7 @@
-"""Taking our secrets out of what comes from outside (G11), once, where it comes in: bytes to bytes.
+"""Redact our secrets from what comes from outside (G11), once, where it comes in: bytes to bytes.
 
 Whoever was given a secret of ours may send it back: the vendor has its key and our callback URLs, and what they send
-is stored, shown and logged. A secret is known by its text in any of its spellings (``spellings``), a callback token
+is stored, shown and logged. A secret is known by its text in any of its spellings (``escapes``), a callback token
 by its MAC, so that nothing else is taken for one, and keys that we keep only as digests by their form.
 
 Nearly everything that comes holds none of it, and a callback must not wait for that to be found out. One look of the
@@ -17,7 +17,7 @@ from typing import Final
 
 from pydantic_core import SchemaValidator, core_schema
 
-from app.tempolor.spellings import LETTERS_ESCAPED, TooMuch, layers, peeled_text
+from app.tempolor.escapes import LETTERS_ESCAPED, TooMuch, layers, peeled_text
 from app.tempolor.tokens import TOKEN_CHARS, Tokens
 
 MARK: Final = "[redacted]"
@@ -51,7 +51,7 @@ _Span = tuple[int, int]
 
 
 class Redactor:
-    """Made once from the secrets of a process: the vendor's key, and others. ``credentials``: ``user:password`` of a
+    """Find and replace the secrets of a process: the vendor's key, and others. ``credentials``: ``user:password`` of a
     proxy, which is sent in base64; the password is also known alone if it is long enough for a secret."""
 
     def __init__(
@@ -71,7 +71,7 @@ class Redactor:
             for case in _cases([secret])
             for way in (case.encode(), peeled_text(case.encode(), ascii_only=self._ascii_only))
         }
-        # Of a callback URL, and all that stands behind it: a token alone cannot be told in base64.
+        # Of a callback URL, and all that stands behind it: a token alone cannot be recognized in base64.
         in_base64 = (*least, *credentials, "/callbacks/")
         self._base64 = _base64_pieces([one.encode() for one in in_base64])
         self._tokens = tokens
@@ -107,7 +107,7 @@ class Redactor:
         return text if kept is raw else kept.decode(errors="surrogatepass")
 
     def _other_encoding(self, raw: bytes, encoding: str) -> bytes:
-        """JSON may come in UTF-16 or UTF-32, told by its NULs, and is read so."""
+        """Redact JSON in UTF-16 or UTF-32, recognized by its NULs."""
         plain = raw.decode(encoding, "replace").encode()
         kept = self.body(plain)
         return raw if kept is plain else kept.decode().encode(encoding)
@@ -118,7 +118,7 @@ class Redactor:
         return self._names(seen) or of_pages(seen) or of_json(seen)
 
     def _spans(self, raw: bytes) -> set[_Span]:
-        """Where secrets stand. Raises ``TooMuch``."""
+        """Find where secrets stand. Raises ``TooMuch``."""
         spans: set[_Span] = set()
         for layer in layers(raw, ascii_only=self._ascii_only):
             if not self._names(_seen(layer.text)):
@@ -148,7 +148,7 @@ class Redactor:
                 yield from self._token_at(text, start)
 
     def _token_at(self, text: bytes, start: int) -> Iterator[_Span]:
-        """The token that begins here, if it is one of ours, or the beginning of one. In capitals or small letters
+        """Find the token that begins here, if it is one of ours, or the beginning of one. In capitals or small letters
         alone its MAC cannot be checked: such a run of exactly a token's length is taken for one."""
         match = _TOKEN_RUN.match(text, start)
         run = match.group()[:TOKEN_CHARS] if match else b""
@@ -161,13 +161,14 @@ class Redactor:
 
 
 def _matcher(pattern: str) -> Callable[[bytes], bool]:
-    """Whether a pattern is in a text of ASCII."""
+    """Make a test whether a pattern is in a text of ASCII."""
     schema = core_schema.str_schema(pattern=pattern, regex_engine="rust-regex")
     return SchemaValidator(schema).isinstance_python
 
 
 def _seen(raw: bytes) -> bytes:
-    """What the matchers are shown: what is not ASCII need not be UTF-8, and to check it takes longer than they do."""
+    """The part of a text that the matchers are shown: what is not ASCII need not be UTF-8, and to check it takes longer
+    than they do."""
     return raw if raw.isascii() else raw.translate(None, _NOT_ASCII)
 
 
@@ -213,18 +214,18 @@ def _base64_pieces(texts: Sequence[bytes]) -> list[bytes]:
     return list(dict.fromkeys(pieces))
 
 
-def _places(text: bytes, wanted: bytes) -> Iterator[int]:
-    found = -1
+def _places(text: bytes, piece: bytes) -> Iterator[int]:
+    at = -1
     for _ in range(MOST_PLACES):
-        found = text.find(wanted, found + 1)
-        if found < 0:
+        at = text.find(piece, at + 1)
+        if at < 0:
             return
-        yield found
+        yield at
     raise TooMuch
 
 
 def _common(text: bytes, start: int, secret: bytes) -> int:
-    """How much of a secret stands at a place of a text."""
+    """Measure how much of a secret stands at a place of a text."""
     length = min(len(secret), len(text) - start)
     return next((at for at in range(length) if text[start + at] != secret[at]), length)
 
@@ -236,7 +237,7 @@ def _whole_escapes(raw: bytes, start: int, end: int) -> _Span:
 
 
 def _without(raw: bytes, spans: Iterable[_Span]) -> bytes:
-    """A text with a mark in place of each piece; where pieces overlap, one for all."""
+    """Replace pieces of a text by a mark; where pieces overlap, by one for all."""
     kept: list[bytes] = []
     last = 0
     for start, end in spans:

@@ -1,6 +1,6 @@
 """Callback tokens: the last part of a callback URL, which binds one task (or nobody) and one family by HMAC.
 
-The vendor does not sign its callbacks, so a URL that nobody can guess is what tells them from forgeries (G7).
+The vendor does not sign its callbacks, so a URL that nobody can guess is what distinguishes them from forgeries (G7).
 A token is the base64url text of key id (3 bytes), task id (16) and MAC (20): 39 bytes, so there is no padding
 and exactly one text for each token; it is compared as text.
 """
@@ -25,29 +25,31 @@ TOKEN_CHARS: Final = 52
 SELF_CHECK: Final = "self_check"
 """In place of a family: a token by which a gateway knows its own deployment, and that opens nothing."""
 LEAST_CHARS: Final = 28
-"""Up to here a token that was cut short is told from chance: two bytes of its MAC are there. A shorter one holds
+"""Up to here a token that was cut short is no chance: two bytes of its MAC are there. A shorter one holds
 nothing secret."""
 _TEXT: Final = re.compile(rf"[A-Za-z0-9_-]{{{TOKEN_CHARS}}}")
-MOST_KNOWN: Final = 4096
+MOST_VERIFIED: Final = 4096
 """Valid tokens that are remembered: of each there are several callbacks, within minutes."""
 
 
 class Token(msgspec.Struct, frozen=True):
     """A valid token. ``task_id`` is None for the unbound token, made for tasks submitted elsewhere."""
 
+    family: str
     task_id: UUID | None
 
 
 class Tokens:
-    """Signs with the first secret, verifies with all of them (rotation). ``most_known`` valid tokens are remembered."""
+    """Sign callback tokens with the first secret, verify them with all (rotation). ``most_verified`` valid tokens are
+    remembered."""
 
-    def __init__(self, secrets: Sequence[str], most_known: int = MOST_KNOWN) -> None:
+    def __init__(self, secrets: Sequence[str], most_verified: int = MOST_VERIFIED) -> None:
         if not secrets:
             raise ValueError("at least one callback secret is needed")
         self._secrets = {_key_id(secret): secret.encode() for secret in reversed(secrets)}
         self._first = _key_id(secrets[0])
-        self._most_known = most_known
-        self.known: dict[tuple[str, str], Token] = {}
+        self._most_verified = most_verified
+        self.verified: dict[tuple[str, str], Token] = {}
 
     @property
     def key_ids(self) -> frozenset[str]:
@@ -76,31 +78,31 @@ class Tokens:
         return any(hmac.compare_digest(one[: len(mac)], mac) for one in expected)
 
     def sign(self, family: str, task_id: UUID | None) -> str:
-        """The token for callbacks of one family to one task, or to nobody."""
+        """Sign a token for callbacks of one family to one task, or to nobody."""
         return self._text(self._first, family, task_id or _NOBODY)
 
     def verify(self, family: str, text: str) -> Token | None:
-        """The token, or None for anything else, in a time that does not depend on where it differs."""
+        """Verify a token: None for anything but a valid one, in a time that does not depend on where it differs."""
         # What was found valid is looked up by its hash; a forgery is never in there, however many are tried.
-        known = self.known.get((family, text))
-        if known is None and (known := self._found(family, text)) is not None:
-            if len(self.known) >= self._most_known:
-                self.known.clear()
-            self.known[family, text] = known
-        return known
+        token = self.verified.get((family, text))
+        if token is None and (token := self._check(family, text)) is not None:
+            if len(self.verified) >= self._most_verified:
+                self.verified.clear()
+            self.verified[family, text] = token
+        return token
 
-    def _found(self, family: str, text: str) -> Token | None:
+    def _check(self, family: str, text: str) -> Token | None:
         # Each text of this length and alphabet is one sequence of bytes and the other way round, so that to compare
         # the bytes is to compare the text.
         if _TEXT.fullmatch(text) is None:
             return None
         raw = base64.urlsafe_b64decode(text)
         key_id, task_bytes, mac = raw[:_KEY_ID_BYTES], raw[_KEY_ID_BYTES:-_MAC_BYTES], raw[-_MAC_BYTES:]
-        known = key_id in self._secrets
-        expected = self._mac(key_id if known else self._first, family, task_bytes)
-        if not hmac.compare_digest(expected, mac) or not known:
+        is_known_key = key_id in self._secrets
+        expected = self._mac(key_id if is_known_key else self._first, family, task_bytes)
+        if not hmac.compare_digest(expected, mac) or not is_known_key:
             return None
-        return Token(None if task_bytes == _NOBODY.bytes else UUID(bytes=task_bytes))
+        return Token(family, None if task_bytes == _NOBODY.bytes else UUID(bytes=task_bytes))
 
     def _text(self, key_id: bytes, family: str, task_id: UUID) -> str:
         mac = self._mac(key_id, family, task_id.bytes)
@@ -112,7 +114,7 @@ class Tokens:
 
 
 def callback_url(public_url: str, family: str, token: str) -> str:
-    """Where the vendor is to call: ``{public_url}/callbacks/{family}/{token}``."""
+    """The callback URL of a token: ``{public_url}/callbacks/{family}/{token}``."""
     return f"{public_url.rstrip('/')}/callbacks/{family}/{token}"
 
 

@@ -1,4 +1,4 @@
-"""What a field of an item means that is not of the usual type or form: pure readings of single values.
+"""Read single values of an unusual type or form: pure.
 
 Each gives None for what it does not understand. Nothing is guessed: a text that is no number is no number.
 """

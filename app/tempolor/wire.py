@@ -1,4 +1,5 @@
-"""Lenient reading of what the vendor sends: one decode, cleaning where it is needed, then a ``Reading`` for each item.
+"""Read items that the vendor sends, leniently: one decode, cleaning where it is needed, then a ``Reading`` for each
+item.
 
 Nothing that an item holds is dropped, and nothing raises for one bad field. A known field whose meaning is plain is
 read, whatever its type; what is odd is kept beside it as it came, and counted; of what is too long the length is kept.
@@ -55,7 +56,7 @@ Oddities = defaultdict[str, int]
 
 
 class Body(msgspec.Struct):
-    """What a body says, and what of it was odd."""
+    """The readings of a body, and how often something in it was odd."""
 
     readings: list[Reading] = msgspec.field(default_factory=list)
     oddities: Oddities = msgspec.field(default_factory=lambda: Oddities(int))
@@ -112,7 +113,7 @@ def _read_item(
     if item_id is None:
         oddities["item_without_id"] += 1
         return None
-    found: _Found = ({}, {}, {}, {})
+    fields_read: _FieldsRead = ({}, {}, {}, {})
     for raw_name, raw_value in item.items():
         if raw_value is None or raw_name == "item_id":
             continue
@@ -122,23 +123,23 @@ def _read_item(
             continue
         field = fields.get(name)
         if field is None:
-            found[_VALUE][key_of(name[:MOST_ID_CHARS])] = _other(value, oddities)
+            fields_read[_VALUE][key_of(name[:MOST_ID_CHARS])] = _other(value, oddities)
             continue
         place, read = field
         kept = read(value)
         if kept is _ODD:
-            found[_VALUE][odd_key(name)] = _odd(value, oddities)
+            fields_read[_VALUE][odd_key(name)] = _odd(value, oddities)
         else:
-            found[place][name] = kept
-    statuses, urls, values_, events = found
+            fields_read[place][name] = kept
+    statuses, urls, values_, events = fields_read
     if len(values_) > MOST_FIELDS:
         values_ = _least(values_, oddities)
     return Reading(item_id, statuses, urls, values_, events.get("event", "") if of_callback else None)
 
 
 def _least(values_: dict[str, Any], oddities: Oddities) -> dict[str, Any]:
-    """Of fields that nobody knows as many as the join keeps, of the same names, and one more, which tells it that there
-    were others: each costs it a look at all that it has."""
+    """Keep as many unknown fields as the join keeps, of the same names, and one more, which shows it that there were
+    others: each costs it a look at all that it has."""
     others = [name for name in values_ if not is_known(name)]
     kept = set(nsmallest(MOST_OTHER_FIELDS + 1, others))
     if len(kept) < len(others):
@@ -147,7 +148,7 @@ def _least(values_: dict[str, Any], oddities: Oddities) -> dict[str, Any]:
 
 
 def _other(value: Any, oddities: Oddities) -> Any:
-    """The value of a field that nobody knows."""
+    """Read the value of an unknown field."""
     size = size_of(value)
     if size <= MOST_OTHER_BYTES:
         return value
@@ -156,15 +157,15 @@ def _other(value: Any, oddities: Oddities) -> Any:
 
 
 def _odd(value: Any, oddities: Oddities) -> Any:
-    """The value of a known field that is not understood."""
+    """Keep the value of a known field that is not understood."""
     oddities["wrong_type"] += 1
     size = size_of(value)
     return value if size <= MOST_ODD_BYTES else left_out(size)
 
 
 def read_item_id(value: Any) -> str | None:
-    """An item id: 1–200 characters, a whole number as its decimal text; else None. One that held a secret of ours is
-    none: what is left of it names nothing, and the vendor could not be asked about it."""
+    """Read an item id: 1–200 characters, a whole number as its decimal text; else None. One that held a secret of ours
+    is none: what is left of it names nothing, and the vendor could not be asked about it."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -179,7 +180,7 @@ def read_item_id(value: Any) -> str | None:
 
 
 def clean_text(text: str) -> str:
-    """NUL and lone surrogates become U+FFFD: both databases refuse them."""
+    """Replace NUL and lone surrogates by U+FFFD: both databases refuse them."""
     if "\x00" in text:
         text = text.replace("\x00", _REPLACEMENT)
     try:
@@ -190,8 +191,8 @@ def clean_text(text: str) -> str:
 
 
 def clean(value: Any, oddities: Oddities, depth: int = 0) -> Any:
-    """A value that both databases and any JSON encoder take. A number that is none to them becomes its text, and what
-    is nested too deeply ``TOO_DEEP``. Both are counted."""
+    """Clean a value, so that both databases and any JSON encoder take it. A number that is none to them becomes its
+    text, and what is nested too deeply ``TOO_DEEP``. Both are counted."""
     if isinstance(value, OddNumber):
         oddities["number_out_of_range"] += 1
         return str(value)
@@ -228,7 +229,7 @@ _decode_modest: Final = msgspec.json.Decoder(dict[str, _modest(_MOST_LEVELS)]).d
 
 
 def _decode_clean(raw: bytes) -> Any:
-    """The document, if cleaning would change nothing of it, told from its bytes and by the decoder; else, or where
+    """Decode a document of which cleaning would change nothing, as its bytes and the decoder show; else, or where
     that is not sure (a whole number over 64 bits), None. To make each value anew costs more than all the rest of its
     reading."""
     if b"\x00" in raw or b"\\u0000" in raw or is_slow(raw):
@@ -239,7 +240,7 @@ def _decode_clean(raw: bytes) -> Any:
         return None
 
 
-_Found = tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]
+_FieldsRead = tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]
 """What an item has, by field: statuses, URLs, values, and its event."""
 _STATUS, _URL, _VALUE, _EVENT = range(4)
 _Read = Callable[[Any], Any]
@@ -249,7 +250,7 @@ _Fields = dict[str, tuple[int, _Read]]
 
 
 def _short_text(value: Any) -> Any:
-    """A text that is compared with others as it is: nothing is guessed of its case, or of blanks around it."""
+    """Read a text that is compared with others as it is: nothing is guessed of its case, or of blanks around it."""
     return value if isinstance(value, str) and len(value) <= MOST_STATUS_CHARS else _ODD
 
 
@@ -307,7 +308,7 @@ def _url_within(most_bytes: int) -> _Read:
 
 
 def _unwrapped(value: Any) -> Any:
-    """What a text holds as JSON, where that is a list or an object, and not longer than one that is kept."""
+    """Decode what a text holds as JSON, where that is a list or an object, and not longer than one that is kept."""
     if not isinstance(value, str) or len(value) > MOST_SECTIONS_BYTES or value.lstrip()[:1] not in ("[", "{"):
         return value
     try:

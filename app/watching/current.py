@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from app.context import Context
 from app.documents.document import Document, documents
 from app.tasks import task_rows
-from app.tasks.task_rows import Record
+from app.tasks.task_rows import TaskRecord
 from app.watching.store import is_over
 
 BATCH: Final = 100
@@ -75,12 +75,12 @@ class Current:
             self._left += len(dropped.body)
 
 
-def _read(conn: sa.Connection, task_ids: Sequence[UUID], context: Context) -> list[tuple[Record, Document]]:
+def _read(conn: sa.Connection, task_ids: Sequence[UUID], context: Context) -> list[tuple[TaskRecord, Document]]:
     records = task_rows.find_many(conn, task_ids)
     return list(zip(records, documents(conn, records, context), strict=True))
 
 
-def _visible_state(record: Record, document: Document) -> VisibleState:
+def _visible_state(record: TaskRecord, document: Document) -> VisibleState:
     task = record.task
     ended = is_over(task.status, task.timer_due_at)
     return VisibleState(task.client_name, task.version, ended, msgspec.json.encode(document))

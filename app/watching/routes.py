@@ -13,8 +13,8 @@ from app.documents import lyrics, read
 from app.documents.schemas import Task, TaskListPage, Timeline
 from app.errors import ArtifactNotReady, Forbidden
 from app.rules.client import Client
-from app.rules.filters import Filters
 from app.rules.status import TaskStatus
+from app.tasks.task_rows import TaskFilters
 from app.watching.waits import LATEST_ANSWER_S, Until
 from app.watching.watch import Watch
 from app.web import cursors
@@ -99,7 +99,7 @@ class ListQuery(BaseModel):
 @router.get("/tasks", response_model=TaskListPage, summary="List tasks")
 async def list_tasks(query: Annotated[ListQuery, Query()], client: TheClient, context: TheContext) -> Response:
     """Tasks, newest first. A cursor belongs to its filters. Of very large tasks a page has fewer."""
-    filters = Filters(
+    filters = TaskFilters(
         _scope(scope_of(client), query.client),
         tuple(sorted(status.value for status in query.status)),
         query.kind,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.audit.audit import By
+from app.audit.audit import Actor
 from app.clients import tickets
 from tests.browser.stage import signed_in
 from tests.browser.test_console import Watched
@@ -42,7 +42,7 @@ async def test_a_link_opens_the_console_at_one_press_and_only_once(
     chromium: Any, gateway: Running, screenshots: Path
 ) -> None:
     context = gateway.gateway.context
-    issued = await tickets.issue_for_console(context.db, context.clock, By("cli:root"), "bootstrap")
+    issued = await tickets.issue_for_console(context.db, context.clock, Actor("cli:root"), "bootstrap")
     for number in range(2):
         browser = await chromium.new_context(base_url=gateway.url)
         watched = Watched(await browser.new_page(), gateway.url)

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from app.archive.cleanup import Cleaner
-from app.audit.audit import By
+from app.audit.audit import Actor
 from app.clients import clients
 from app.operations.erase import erase
 from tests.stories.archive.conftest import directory, files
@@ -75,7 +75,7 @@ async def test_files_of_a_client_that_is_erased_go_uploads_and_what_is_being_cop
         headers=studio.headers,
     )
     await gateway.call_back("song", _done(files), UUID(answer.json()["id"]))
-    archiver, by = _archiver(gateway), By("cli:test")
+    archiver, by = _archiver(gateway), Actor("cli:test")
     await archiver.step()
     await eventually(lambda: _asked(files))
     assert (await gateway.api.post("/v1/uploads", content=MP3, headers=studio.headers)).status_code == 201

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from app.audit.audit import By
+from app.audit.audit import Actor
 from app.clients import clients
 from app.database.database import Database
 from app.errors import Unavailable
@@ -19,7 +19,7 @@ from tests.support.direct import Direct
 from tests.support.gateway import Running
 from tests.support.notifications import client_of, deliver, watching, write, written
 
-ADMIN, STUDIO = By("bootstrap"), By("studio")
+ADMIN, STUDIO = Actor("bootstrap"), Actor("studio")
 
 
 class CutShort:

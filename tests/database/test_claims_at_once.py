@@ -20,6 +20,6 @@ async def test_of_many_who_claim_at_once_one_asks(start_gateway: StartGateway, c
         contexts = [replica.gateway.context for replica in replicas]
         turns = await asyncio.gather(*(context.db.write(claim, context, now) for context in contexts))
         [question] = [turn.question for turn in turns if turn.question is not None]
-        assert len(question.asked) == 10
+        assert len(question.items) == 10
         assert [turn.wait_s for turn in turns if turn.question is None] == [0.5] * 3
         clock.skip(0.5)

@@ -4,7 +4,7 @@ import asyncio
 
 import httpx
 
-from app.audit.audit import By
+from app.audit.audit import Actor
 from app.clients import tickets
 from app.database.connect import is_sqlite, parse_url
 from tests.support.starting import StartGateway
@@ -16,7 +16,7 @@ async def test_one_of_those_who_follow_a_link_at_once_is_signed_in(
     replicas = [await start_gateway(workers=False) for _ in range(1 if is_sqlite(parse_url(database_url)) else 2)]
     context = replicas[0].gateway.context
     for _ in range(5):
-        issued = await tickets.issue_for_console(context.db, context.clock, By("cli:root"), "bootstrap")
+        issued = await tickets.issue_for_console(context.db, context.clock, Actor("cli:root"), "bootstrap")
         form = {"ticket": issued.ticket}
         answers = await asyncio.gather(
             *(one.api.post("/console/link", data=form, headers={"Authorization": ""}) for one in replicas * 4)

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.notifications import outbox
-from app.tasks import notices
+from app.tasks import notification_rows
 from tests.support.direct import Direct
 from tests.support.gateway import Running
 from tests.support.notifications import client_of, write, written
@@ -88,7 +88,7 @@ async def work(db: Direct, sent: Any) -> Any:
 async def test_whose_turn_it_is_and_what_is_due_is_found_by_the_index(gateway: Running, db: Direct) -> None:
     await fill(gateway, 40)
     now = gateway.gateway.context.clock.now()
-    one = notices.receiver_of("studio", "https://007.hooks.example:443")
+    one = notification_rows.receiver_of("studio", "https://007.hooks.example:443")
     for is_analyzed in (False, True):
         if is_analyzed:
             await db.execute("ANALYZE notifications")

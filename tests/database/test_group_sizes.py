@@ -3,8 +3,9 @@
 import asyncio
 from uuid import UUID
 
-from app.callbacks.admission import Address, Ingest
+from app.callbacks.admission import CallbackIntake
 from app.runtime import metrics
+from app.tempolor.tokens import Token
 from tests.support.gateway import make_gateway, make_settings
 
 TASKS = (UUID(int=1), UUID(int=2))
@@ -19,24 +20,24 @@ def counted() -> tuple[float, float]:
 
 async def test_the_groups_of_all_writers_together_are_bounded(database_url: str) -> None:
     gateway = make_gateway(make_settings(database_url), workers=False)
-    ingest = Ingest(gateway.context)
+    intake = CallbackIntake(gateway.context)
     most = gateway.context.db.entries_at_once
     try:
         waiting = [
-            asyncio.create_task(ingest.receive(Address("song", task), b'{"songs":[{"item_id":"t2m_%d"}]}' % n, None))
+            asyncio.create_task(intake.receive(Token("song", task), b'{"songs":[{"item_id":"t2m_%d"}]}' % n, None))
             for task in TASKS
             for n in range(most)
         ]
         await asyncio.sleep(0)
         before = counted()
-        await asyncio.gather(*(writer.step() for writer in ingest.writers))
+        await asyncio.gather(*(writer.step() for writer in intake.writers))
         groups, entries = (after - one for after, one in zip(counted(), before, strict=True))
-        assert groups == len(ingest.writers)
+        assert groups == len(intake.writers)
         assert entries == most
         while not all(task.done() for task in waiting):
-            await asyncio.gather(*(writer.step() for writer in ingest.writers))
+            await asyncio.gather(*(writer.step() for writer in intake.writers))
     finally:
-        ingest.fail_all()
+        intake.fail_all()
         await asyncio.gather(*waiting, return_exceptions=True)
         await gateway.stop()
     assert all(task.result().usable for task in waiting)

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from app.callbacks.admission import Ingest
+from app.callbacks.admission import CallbackIntake
 from app.callbacks.inbox import Callback, digest_of
 from app.rules.observation import Disposition, Reading
 from app.runtime import metrics
@@ -97,17 +97,17 @@ def read(gateway: Running, task_id: UUID, one: Sent, start: datetime) -> Callbac
 
 async def commit_in_groups(gateway: Running, received: list[Callback], chance: random.Random, most: int) -> None:
     """Commit callbacks in groups of up to ``most``, by all writers at the same time."""
-    ingest = Ingest(gateway.gateway.context)
+    intake = CallbackIntake(gateway.gateway.context)
     left, answers = list(received), []
     while left:
-        for writer in ingest.writers:
-            size = chance.randint(0 if len(ingest.writers) > 1 else 1, most)
+        for writer in intake.writers:
+            size = chance.randint(0 if len(intake.writers) > 1 else 1, most)
             taken, left = left[:size], left[size:]
             answers += [writer.put(one) for one in taken]
-        await asyncio.gather(*(writer.step() for writer in ingest.writers))
+        await asyncio.gather(*(writer.step() for writer in intake.writers))
     while not all(answer.done() for answer in answers):
         # What stepped back for another group waits for its turn again.
-        await asyncio.gather(*(writer.step() for writer in ingest.writers))
+        await asyncio.gather(*(writer.step() for writer in intake.writers))
         await asyncio.sleep(0.005)
     assert Disposition.POISONED not in {answer.result().disposition for answer in answers}
 

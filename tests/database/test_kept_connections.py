@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.connect import open_database
-from app.database.database import Conflicted, Database, Lane
+from app.database.database import Database, Lane, StaleRead
 from app.database.postgres import COMMAND_TIMEOUT_S, POOL_SIZES
 from app.errors import Unavailable
 from app.watching.announce import CHANNEL
@@ -64,23 +64,23 @@ def halting(beside: "asyncpg.Connection[Any]") -> Iterator[Callable[..., Any]]:
 
 
 def backend(conn: sa.Connection) -> Any:
-    return dialect.fetch(conn, "SELECT pg_backend_pid()", ())[0][0]
+    return dialect.fetch_on_postgresql(conn, "SELECT pg_backend_pid()", ())[0][0]
 
 
 def slow(conn: sa.Connection) -> Any:
-    return dialect.fetch(conn, "SELECT pg_sleep(0.3), pg_backend_pid()", ())[0][1]
+    return dialect.fetch_on_postgresql(conn, "SELECT pg_sleep(0.3), pg_backend_pid()", ())[0][1]
 
 
 def refused(conn: sa.Connection) -> list[tuple[Any, ...]]:
-    return dialect.fetch(conn, "SELECT 1 / 0", ())
+    return dialect.fetch_on_postgresql(conn, "SELECT 1 / 0", ())
 
 
 def conflicting(_conn: sa.Connection) -> None:
-    raise Conflicted
+    raise StaleRead
 
 
 def marking(conn: sa.Connection) -> list[tuple[Any, ...]]:
-    return dialect.fetch(conn, "INSERT INTO marks VALUES (1)", ())
+    return dialect.fetch_on_postgresql(conn, "INSERT INTO marks VALUES (1)", ())
 
 
 async def test_connections_that_were_cut_while_idle_fail_no_callback(

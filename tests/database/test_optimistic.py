@@ -147,8 +147,8 @@ async def test_one_busy_task_does_not_make_the_work_of_its_neighbours_void(
     committing = context.db.attempt(commit, group, context.rules, in_one_statement=True)
     found = await between(committing, partial(db.execute, f"{TOUCH} WHERE id = '{task_id}'"))
     assert [answer is not None for answer in found.answers] == [False, True, True]
-    assert {task.id for task in (move.task for move in found.applied.moves)} >= {other}
-    assert task_id not in found.applied.changed
+    assert {task.id for task in (change.task for change in found.effects.status_changes)} >= {other}
+    assert task_id not in found.effects.changed
     rows = await db.rows("SELECT item_id, status FROM items ORDER BY item_id")
     assert [(row["item_id"], row["status"]) for row in rows] == [
         ("t2m_first", "running"),

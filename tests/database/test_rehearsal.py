@@ -45,7 +45,7 @@ async def test_everyday_callbacks_make_no_statement_after_the_rehearsal(
     # An item that is new is rare: it is named when its task is taken, and first told of once.
     await gateway.call_back("song", song(status="waiting"), task_id)
     log = Log(postgres.log_path)
-    await gateway.gateway.ingest.rehearse()
+    await gateway.gateway.intake.rehearse()
     rehearsed = log.statements()
     assert len(rehearsed) == 2
     for body in (
@@ -64,7 +64,7 @@ async def test_everyday_callbacks_make_no_statement_after_the_rehearsal(
 async def test_a_rehearsal_writes_nothing(start_gateway: StartGateway) -> None:
     gateway = await start_gateway(workers=False)
     task = await gateway.submit()
-    await gateway.gateway.ingest.rehearse()
+    await gateway.gateway.intake.rehearse()
     assert await gateway.task(task["id"]) == task
     assert (await gateway.api.get("/v1/callbacks")).json()["data"] == []
 
@@ -72,9 +72,9 @@ async def test_a_rehearsal_writes_nothing(start_gateway: StartGateway) -> None:
 @on_postgresql
 async def test_each_writers_connection_rehearses(start_gateway: StartGateway, database_url: str) -> None:
     gateway = await start_gateway(workers=False)
-    await gateway.gateway.ingest.rehearse()
+    await gateway.gateway.intake.rehearse()
     last_said = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'WITH held_tasks%'"
-    assert len(await Direct(database_url).rows(last_said)) == len(gateway.gateway.ingest.writers) == 2
+    assert len(await Direct(database_url).rows(last_said)) == len(gateway.gateway.intake.writers) == 2
 
 
 @on_postgresql
@@ -85,6 +85,6 @@ async def test_a_database_that_only_reads_now_is_no_reason_not_to_start(
     gateway = await start_gateway(workers=False)
     name = database_url.rpartition("/")[2].partition("?")[0]
     await Direct(database_url).execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    await gateway.gateway.ingest.rehearse()
+    await gateway.gateway.intake.rehearse()
     refused = await gateway.call_back("song", song())
     assert refused.status_code == 503

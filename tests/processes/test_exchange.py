@@ -74,9 +74,9 @@ async def tunnelling(vendor_port: int) -> AsyncIterator[str]:
     ("reply", "expected"),
     [
         (plain("200 OK", body=b"{}"), Response(200, b"{}")),
-        (raw(b""), NoAnswer("bad_answer", left=True)),
-        (raw(b"nonsense\r\n\r\n"), NoAnswer("bad_answer", left=True)),
-        (endless(b"", b"", every_s=5), NoAnswer("timeout", left=True)),
+        (raw(b""), NoAnswer("bad_answer", maybe_sent=True)),
+        (raw(b"nonsense\r\n\r\n"), NoAnswer("bad_answer", maybe_sent=True)),
+        (endless(b"", b"", every_s=5), NoAnswer("timeout", maybe_sent=True)),
     ],
     ids=["answered", "closed", "nonsense", "silent"],
 )
@@ -92,7 +92,7 @@ async def test_through_a_tunnel_a_certificate_for_another_name_keeps_the_request
     async with receiving(tls=server_tls()) as vendor, tunnelling(vendor.port) as proxy:
         found = await post("https://other.test", proxy=proxy, verify=trusting())
     assert isinstance(found, NoAnswer)
-    assert not found.left
+    assert not found.maybe_sent
     assert vendor.bodies == []
 
 
@@ -100,7 +100,7 @@ async def test_through_a_tunnel_a_certificate_for_another_name_keeps_the_request
 async def test_a_certificate_that_is_not_trusted_keeps_the_request_here(verify: Callable[[], ssl.SSLContext]) -> None:
     async with receiving(tls=server_tls()) as vendor:
         found = await post(f"https://127.0.0.1:{vendor.port}", verify=verify())
-    assert found == NoAnswer("tls_failed", left=False)
+    assert found == NoAnswer("tls_failed", maybe_sent=False)
     assert vendor.bodies == []
 
 
@@ -116,23 +116,23 @@ async def test_a_handshake_that_fails_keeps_the_request_here(ending: Callable[[S
     async with speaking(closes_after(b"\x16\x03", ending)) as (port, heard):
         found = await post(f"https://127.0.0.1:{port}")
     assert isinstance(found, NoAnswer)
-    assert not found.left
+    assert not found.maybe_sent
     assert b"prompt" not in heard
 
 
 async def test_a_handshake_that_never_ends_keeps_the_request_here() -> None:
     async with speaking(hang) as (port, _):
-        assert await post(f"https://127.0.0.1:{port}", timeout_s=0.6) == NoAnswer("timeout", left=False)
+        assert await post(f"https://127.0.0.1:{port}", timeout_s=0.6) == NoAnswer("timeout", maybe_sent=False)
 
 
 async def test_a_port_that_nobody_listens_on_keeps_the_request_here() -> None:
     found = await post(f"http://127.0.0.1:{unused_port()}")
-    assert found == NoAnswer("connection_failed", left=False)
+    assert found == NoAnswer("connection_failed", maybe_sent=False)
 
 
 async def test_a_name_that_does_not_exist_keeps_the_request_here() -> None:
     # Reserved never to exist; without a name server the look-up fails just so.
-    assert await post("http://vendor.invalid", timeout_s=20) == NoAnswer("connection_failed", left=False)
+    assert await post("http://vendor.invalid", timeout_s=20) == NoAnswer("connection_failed", maybe_sent=False)
 
 
 async def test_a_connection_that_is_never_made_keeps_the_request_here() -> None:
@@ -146,12 +146,12 @@ async def test_a_connection_that_is_never_made_keeps_the_request_here() -> None:
             with suppress(BlockingIOError):
                 waiting.connect(listener.getsockname())
         found = await post(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=0.6)
-    assert found == NoAnswer("timeout", left=False)
+    assert found == NoAnswer("timeout", maybe_sent=False)
 
 
 async def test_what_has_begun_to_go_out_may_have_been_taken() -> None:
     async with speaking(closes_after(b"prompt", reset)) as (port, _):
-        assert await post(f"http://127.0.0.1:{port}") == NoAnswer("connection_lost", left=True)
+        assert await post(f"http://127.0.0.1:{port}") == NoAnswer("connection_lost", maybe_sent=True)
 
 
 Run = Callable[[Coroutine[Any, Any, Response | NoAnswer]], Response | NoAnswer]
@@ -161,7 +161,7 @@ RUNS = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio",
 
 @RUNS
 def test_a_connection_that_was_reset_before_the_first_byte_keeps_the_request_here(run: Run) -> None:
-    assert run(reset_early()) == NoAnswer("connection_failed", left=False)
+    assert run(reset_early()) == NoAnswer("connection_failed", maybe_sent=False)
 
 
 async def reset_early() -> Response | NoAnswer:
@@ -201,7 +201,7 @@ async def test_an_answer_that_explodes_is_left_at_its_bound() -> None:
         found = await post(f"http://127.0.0.1:{vendor.port}")
         _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert found == NoAnswer("answer_too_large", left=True)
+    assert found == NoAnswer("answer_too_large", maybe_sent=True)
     assert most - before < 4 << 20
 
 
@@ -263,7 +263,7 @@ def test_of_what_waits_at_a_socket_little_is_taken_at_once() -> None:
             found = await asyncio.gather(*(exchange(http, "/", BODY, 20, 256 * 1024) for _ in range(8)))
             _, most = tracemalloc.get_traced_memory()
             tracemalloc.stop()
-        assert found == [NoAnswer("answer_too_large", left=True)] * 8
+        assert found == [NoAnswer("answer_too_large", maybe_sent=True)] * 8
         return most
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -276,7 +276,7 @@ async def test_while_an_answer_only_ever_begins_the_loop_goes_on() -> None:
     continues = endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 5000)
     async with receiving(continues) as vendor:
         with busy_loop() as longest_s:
-            assert await post(f"http://127.0.0.1:{vendor.port}", timeout_s=2) == NoAnswer("timeout", left=True)
+            assert await post(f"http://127.0.0.1:{vendor.port}", timeout_s=2) == NoAnswer("timeout", maybe_sent=True)
     assert longest_s() < 0.1
 
 

@@ -72,10 +72,10 @@ class _Load:
 
     async def call_back(self, task_id: str, body: dict[str, Any]) -> None:
         """As the endpoint does; over HTTP the test's own client would be what is measured."""
-        ingest = self.there.gateway.ingest
+        intake = self.there.gateway.intake
         async with self.senders:
-            to = ingest.open("song", self.there.gateway.context.tokens.sign("song", UUID(task_id)))
-            ruling = await ingest.receive(present(to), json.dumps(body).encode(), None)
+            to = intake.open("song", self.there.gateway.context.tokens.sign("song", UUID(task_id)))
+            ruling = await intake.receive(present(to), json.dumps(body).encode(), None)
         assert ruling.usable
 
     async def wait(self, task_id: str) -> float:

@@ -12,9 +12,8 @@ from standardwebhooks import Webhook
 
 from app.notifications.deliver import Notifier
 from app.rules.task import Task
-from app.tasks import notices, store, writes
-from app.tasks.notices import Snapshot
-from app.tasks.webhook_url import origin_of
+from app.tasks import notification_rows, store, writes
+from app.tasks.notification_rows import Snapshot
 from tests.support.gateway import SONG, Running
 from tests.support.receiver import OK, Receiver, Reply, plain
 
@@ -82,21 +81,20 @@ def signed_by(secret: str, headers: dict[str, str], body: bytes) -> bool:
 
 def written(
     gateway: Running, url: str, count: int, *, name: str = "studio", at: datetime | None = None
-) -> Sequence[notices.New]:
-    """Notifications as a change would have written them, of tasks that do not exist any more."""
+) -> Sequence[writes.Row]:
+    """Rows of notifications as a change would have written them, of tasks that do not exist any more."""
     context = gateway.gateway.context
     at = at or context.clock.now()
     task = Task(context.ids(), "song.generate", "song", name, True, at, webhook_url=url, updated_at=at)
     snapshot = Snapshot(task, [], 600.0, 3)
     return [
-        notices.New(context.ids(), name, task.id, "task.succeeded", url, origin_of(url), snapshot, at)
+        notification_rows.new_row(context.ids(), name, task.id, "task.succeeded", url, snapshot, at)
         for _ in range(count)
     ]
 
 
-async def write(gateway: Running, some: Sequence[notices.New]) -> None:
+async def write(gateway: Running, rows: Sequence[writes.Row]) -> None:
     """Store notifications."""
-    rows = [notices.row_of(one) for one in some]
     await gateway.gateway.context.db.write(store.save, [store.Part({writes.NEW_NOTIFICATIONS: rows})])
 
 

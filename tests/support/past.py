@@ -9,8 +9,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.database import tables
-from app.rules.filters import first_id_of
 from app.rules.status import TASK_FINAL, TaskStatus
+from app.runtime.clock import first_id_of
 
 
 class Past:

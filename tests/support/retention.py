@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from app.audit.audit import By
+from app.audit.audit import Actor
 
 DAY_S: Final = 86400.0
-BY: Final = By("cli:root")
+BY: Final = Actor("cli:root")

@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar, TypeVarTuple
 import sqlalchemy as sa
 
 from app.database.connect import open_backend
-from app.database.database import Backend, Database, Hearing, Lane
+from app.database.database import Backend, ChannelListener, Database, Lane
 from app.runtime.clock import Clock
 from tests.support.memory_network import Factory, MemoryServer
 
@@ -210,8 +210,10 @@ class StillBackend:
             self._loop.note_commit()
         return found
 
-    def listener(self, channel: str, heard: Callable[[str], None], lost: Callable[[], None]) -> Hearing | None:
-        hearing = self._backend.listener(channel, heard, lost)
+    def listener(
+        self, channel: str, on_payload: Callable[[str], None], on_lost: Callable[[], None]
+    ) -> ChannelListener | None:
+        hearing = self._backend.listener(channel, on_payload, on_lost)
         return None if hearing is None else _StillHearing(hearing, self._loop)
 
     async def close(self) -> None:
@@ -220,7 +222,7 @@ class StillBackend:
 
 
 class _StillHearing:
-    def __init__(self, hearing: Hearing, loop: VirtualLoop) -> None:
+    def __init__(self, hearing: ChannelListener, loop: VirtualLoop) -> None:
         self._hearing = hearing
         self._loop = loop
 

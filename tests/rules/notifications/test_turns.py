@@ -3,7 +3,7 @@
 from collections import Counter
 
 from app.notifications.deliver import FairOrder
-from app.tasks.notices import receiver_of
+from app.tasks.notification_rows import receiver_of
 
 MANY = [receiver_of("greedy", f"https://h{n}.example:443") for n in range(100)]
 ONE = receiver_of("studio", "https://hooks.example:443")

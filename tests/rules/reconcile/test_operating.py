@@ -2,18 +2,18 @@
 
 import pytest
 
-from app.rules.operating import BACK_S, MOST_ABSENCES, STEP_S, Operating, Sign, absent_s, beat, dump, load
+from app.rules.availability import BACK_S, MOST_ABSENCES, STEP_S, Availability, Heartbeat, absent_s, beat, dump, load
 from tests.rules.tasks.scene import Story, after, away, denies, running_story, shows
 from tests.support.optional import present
 
 HOURS = 3 * 3600
 
 
-def living(*seconds: float, start: Operating | None = None) -> Operating:
+def living(*seconds: float, start: Availability | None = None) -> Availability:
     """One process that gives signs at these times, by a clock that is never set."""
-    known, last = start or Operating(), None
+    known, last = start or Availability(), None
     for second in seconds:
-        known, last = beat(known, Sign(after(second), last)), after(second)
+        known, last = beat(known, Heartbeat(after(second), last)), after(second)
     return known
 
 
@@ -37,49 +37,49 @@ def test_replicas_are_there_for_each_other() -> None:
     known = living(0, 2)
     # One is frozen, and another gives its signs.
     for second in range(4, 100, 2):
-        known = beat(known, Sign(after(second), after(second - 2)))
-    known = beat(known, Sign(after(100), after(2)))
+        known = beat(known, Heartbeat(after(second), after(second - 2)))
+    known = beat(known, Heartbeat(after(100), after(2)))
     assert known.absences == ()
 
 
 def test_all_of_them_frozen_are_absent_once() -> None:
     known = living(0)
     for late in (0, 0.5, 1):
-        known = beat(known, Sign(after(HOURS + late), after(0)))
+        known = beat(known, Heartbeat(after(HOURS + late), after(0)))
     assert known.absences == (away(STEP_S, HOURS),)
 
 
 def test_replicas_whose_clocks_differ_by_seconds_are_not_absent() -> None:
-    known = Operating()
+    known = Availability()
     for second in range(0, 60, 2):
-        known = beat(known, Sign(after(second - 9), after(second - 11)))
-        known = beat(known, Sign(after(second + 9), after(second + 7)))
+        known = beat(known, Heartbeat(after(second - 9), after(second - 11)))
+        known = beat(known, Heartbeat(after(second + 9), after(second + 7)))
     assert (known.absences, known.went_back_at) == ((), None)
 
 
 def test_a_clock_that_is_set_forward_is_no_time_at_all() -> None:
-    known = beat(living(0, 2), Sign(after(HOURS), after(2), stepped_s=HOURS - 4))
+    known = beat(living(0, 2), Heartbeat(after(HOURS), after(2), stepped_s=HOURS - 4))
     assert known.absences == (away(2 + STEP_S, HOURS, jumped=True),)
     assert absent_s(known.absences, after(0), jumped_only=True) == pytest.approx(HOURS, abs=10)
-    frozen = beat(living(0, 2), Sign(after(HOURS), after(2), stepped_s=0.3))
+    frozen = beat(living(0, 2), Heartbeat(after(HOURS), after(2), stepped_s=0.3))
     assert absent_s(frozen.absences, after(0), jumped_only=True) == 0
 
 
 def test_a_clock_that_goes_back_takes_along_what_has_not_been_yet() -> None:
-    known = beat(living(0, 2), Sign(after(HOURS), after(2), stepped_s=HOURS - 4))
-    known = beat(known, Sign(after(10), after(HOURS), stepped_s=-HOURS))
-    assert known == Operating(after(10), (away(2 + STEP_S, 10, jumped=True),), went_back_at=after(10))
+    known = beat(living(0, 2), Heartbeat(after(HOURS), after(2), stepped_s=HOURS - 4))
+    known = beat(known, Heartbeat(after(10), after(HOURS), stepped_s=-HOURS))
+    assert known == Availability(after(10), (away(2 + STEP_S, 10, jumped=True),), went_back_at=after(10))
     # The plan is looked at once, however many replicas notice.
-    assert beat(known, Sign(after(10.5), after(HOURS), stepped_s=-HOURS)) == known_at(known, 10.5)
+    assert beat(known, Heartbeat(after(10.5), after(HOURS), stepped_s=-HOURS)) == known_at(known, 10.5)
 
 
-def known_at(known: Operating, second: float) -> Operating:
-    return Operating(after(second), known.absences, known.went_back_at)
+def known_at(known: Availability, second: float) -> Availability:
+    return Availability(after(second), known.absences, known.went_back_at)
 
 
 @pytest.mark.parametrize(("seconds", "noticed"), [(BACK_S - 1, False), (BACK_S + 1, True), (HOURS, True)])
 def test_a_process_that_starts_notices_it_by_the_last_sign(seconds: float, noticed: bool) -> None:
-    known = beat(living(0), Sign(after(-seconds)))
+    known = beat(living(0), Heartbeat(after(-seconds)))
     assert (known.went_back_at is not None) is noticed
 
 
@@ -96,10 +96,10 @@ def test_only_the_latest_absences_are_kept_so_that_every_wait_ends() -> None:
 
 
 def test_it_is_stored_as_json() -> None:
-    known = beat(living(0, 100), Sign(after(50), None))
-    for one in (Operating(), known, living(0, 100)):
+    known = beat(living(0, 100), Heartbeat(after(50), None))
+    for one in (Availability(), known, living(0, 100)):
         assert load(dump(one)) == one
-    assert load(None) == load({}) == Operating()
+    assert load(None) == load({}) == Availability()
 
 
 def test_an_unconfirmed_task_waits_for_its_callback_only_while_one_could_come() -> None:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from app.limits import hold as holds
 from app.limits import model_breaker
-from app.limits.hold import GOING, Reason
+from app.limits.hold import NO_HOLD, Reason
 from app.rules.observation import Observation
 from app.rules.schedule import AHEAD_S
 from app.rules.timing import later
@@ -103,7 +103,7 @@ def test_what_was_written_while_a_lock_was_waited_for_is_not_ahead(seconds: floa
 
 @pytest.mark.parametrize(("reason", "wait_s"), [(Reason.KEY_REJECTED, 30), (Reason.QUEUE_FULL, 5)])
 def test_a_hold_ends_no_later_than_it_is_long(reason: Reason, wait_s: int) -> None:
-    held = holds.probing(holds.hold(GOING, reason, after(0)), later(after(0), 60))
+    held = holds.probing(holds.hold(NO_HOLD, reason, after(0)), later(after(0), 60))
     hold = holds.set_back(held, after(BACK)).hold
     assert (present(hold).since, present(hold).until, present(hold).probe_until) == (
         after(BACK),
@@ -111,7 +111,7 @@ def test_a_hold_ends_no_later_than_it_is_long(reason: Reason, wait_s: int) -> No
         after(BACK + wait_s),
     )
     assert present(holds.set_back(held, after(1)).hold).until == present(held.hold).until
-    assert holds.set_back(GOING, after(BACK)) == GOING
+    assert holds.set_back(NO_HOLD, after(BACK)) == NO_HOLD
 
 
 def test_a_held_model_is_probed_no_later_than_it_was_meant_to() -> None:

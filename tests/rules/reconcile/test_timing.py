@@ -172,18 +172,18 @@ def test_an_event_is_timed_once_since_the_one_before_it_or_since_the_claim() -> 
     story.called_back(60, says(event="audio_complete"))
     story.called_back(70, says(event="audio_complete"))
     story.called_back(75, says(event="wav_complete"))
-    assert [(one.stage, one.delay_s) for one in story.loaded.arrivals] == [(0, 60), (1, 15)]
+    assert [(one.stage, one.delay_s) for one in story.loaded.delay_samples] == [(0, 60), (1, 15)]
 
 
 def test_replays_and_tasks_of_others_are_not_timed() -> None:
     story = running_story()
     story.called_back(60, says(event="audio_complete", fresh=False))
     story.told_by_stranger(70, says("x1", event="audio_complete"))
-    assert story.loaded.arrivals == []
+    assert story.loaded.delay_samples == []
 
 
 def test_an_event_out_of_order_is_timed_as_nothing_rather_than_as_negative() -> None:
     story = running_story()
     story.happens(90, says(seconds=90, event="wav_complete"), task=story.task)
     story.happens(91, says(seconds=60, event="audio_complete"), task=story.task)
-    assert [one.delay_s for one in story.loaded.arrivals] == [90, 0]
+    assert [one.delay_s for one in story.loaded.delay_samples] == [90, 0]

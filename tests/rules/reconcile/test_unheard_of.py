@@ -2,14 +2,14 @@
 
 import pytest
 
-from app.reconcile.ask import Question, unheard_of
+from app.reconcile.ask import Question, items_without_answer
 from app.rules.observation import Reading
-from app.tasks.items import Asked
+from app.tasks.items import ClaimedItem
 from app.tempolor.answers import Answered, QueryAnswer, Spoiled, Unanswered
 from app.tempolor.codes import NO_SUCH_WORK
 from tests.rules.tasks.scene import after
 
-SHOWN, ABSENT = Asked("song", "t2m_shown", 0), Asked("song", "t2m_absent", 0)
+SHOWN, ABSENT = ClaimedItem("song", "t2m_shown", 0), ClaimedItem("song", "t2m_absent", 0)
 QUESTION = Question("song", (SHOWN, ABSENT), after(0), after(30))
 READINGS = (Reading("t2m_shown", {"status": "running"}),)
 
@@ -25,5 +25,7 @@ READINGS = (Reading("t2m_shown", {"status": "running"}),)
     ],
     ids=["whole", "in part", "empty in part", "none", "spoiled"],
 )
-def test_of_what_is_absent_only_a_whole_answer_says_something(answer: QueryAnswer, unheard: tuple[Asked, ...]) -> None:
-    assert unheard_of(QUESTION, answer) == unheard
+def test_of_what_is_absent_only_a_whole_answer_says_something(
+    answer: QueryAnswer, unheard: tuple[ClaimedItem, ...]
+) -> None:
+    assert items_without_answer(QUESTION, answer) == unheard

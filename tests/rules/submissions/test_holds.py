@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.limits.hold import (
-    GOING,
+    NO_HOLD,
     Hold,
     HoldState,
     Reason,
@@ -21,7 +21,7 @@ from app.limits.hold import (
     hold,
     inconclusive,
     load,
-    lost,
+    outcome_unknown,
     probing,
     refused,
 )
@@ -41,7 +41,7 @@ def probed(hold_state: HoldState, seconds: float, lease_s: int = 60) -> HoldStat
 
 def waits(reason: Reason, met: int, start: float = 0) -> list[float]:
     """The waits between probes, when each of them meets the same refusal at once."""
-    hold_state, found, now = hold(GOING, reason, after(start)), [], start
+    hold_state, found, now = hold(NO_HOLD, reason, after(start)), [], start
     for _ in range(met):
         wait_s = (present(hold_state.hold).until - after(now)).total_seconds()
         found.append(wait_s)
@@ -52,14 +52,14 @@ def waits(reason: Reason, met: int, start: float = 0) -> list[float]:
 
 def tripped() -> HoldState:
     """The breaker after three unknown outcomes, at 30, 31 and 32 s."""
-    hold_state = GOING
+    hold_state = NO_HOLD
     for n in range(3):
-        hold_state = lost(hold_state, f"task-{n}", after(30 + n))
+        hold_state = outcome_unknown(hold_state, f"task-{n}", after(30 + n))
     return hold_state
 
 
 def test_while_nothing_holds_any_number_may_be_sent() -> None:
-    assert allowed(GOING, after(0), 0) is None
+    assert allowed(NO_HOLD, after(0), 0) is None
 
 
 def test_a_full_queue_is_probed_after_5_s_growing_to_30() -> None:
@@ -67,7 +67,7 @@ def test_a_full_queue_is_probed_after_5_s_growing_to_30() -> None:
 
 
 def test_a_full_queue_is_probed_at_once_when_a_slot_is_free() -> None:
-    hold_state = full_with(hold(GOING, Reason.QUEUE_FULL, after(0)), 4)
+    hold_state = full_with(hold(NO_HOLD, Reason.QUEUE_FULL, after(0)), 4)
     assert may_send(hold_state, 1, in_flight=4) == 0
     assert may_send(hold_state, 1, in_flight=5) == 0
     assert may_send(hold_state, 1, in_flight=3) == 1
@@ -75,7 +75,7 @@ def test_a_full_queue_is_probed_at_once_when_a_slot_is_free() -> None:
 
 @pytest.mark.parametrize("reason", [one for one in Reason if one not in (Reason.QUEUE_FULL, Reason.BY_HAND)])
 def test_a_free_slot_says_nothing_of_other_reasons(reason: Reason) -> None:
-    assert may_send(full_with(hold(GOING, reason, after(0)), 4), 1, in_flight=0) == 0
+    assert may_send(full_with(hold(NO_HOLD, reason, after(0)), 4), 1, in_flight=0) == 0
 
 
 @pytest.mark.parametrize("reason", [Reason.KEY_REJECTED, Reason.NO_POINTS])
@@ -88,27 +88,27 @@ def test_the_breaker_is_probed_after_30_s_growing_to_5_min() -> None:
 
 
 def test_a_rate_limit_waits_as_long_as_the_vendor_asks() -> None:
-    hold_state = hold(GOING, Reason.RATE_LIMITED, after(0), wait_s=77)
+    hold_state = hold(NO_HOLD, Reason.RATE_LIMITED, after(0), wait_s=77)
     assert (may_send(hold_state, 76), may_send(hold_state, 77)) == (0, 1)
     assert waits(Reason.RATE_LIMITED, 8)[0] == 2
     assert max(waits(Reason.RATE_LIMITED, 12)) == 30
 
 
 def test_only_one_probe_is_out_until_it_is_answered_or_its_lease_ends() -> None:
-    hold_state = probed(hold(GOING, Reason.NO_POINTS, after(0)), 30)
+    hold_state = probed(hold(NO_HOLD, Reason.NO_POINTS, after(0)), 30)
     assert may_send(hold_state, 31) == may_send(hold_state, 89.9) == 0
     assert may_send(hold_state, 90) == 1
 
 
 def test_a_refusal_of_something_sent_before_the_hold_does_not_widen_the_wait() -> None:
-    hold_state = hold(GOING, Reason.QUEUE_FULL, after(0))
+    hold_state = hold(NO_HOLD, Reason.QUEUE_FULL, after(0))
     hold_state = hold(hold_state, Reason.QUEUE_FULL, after(1))
     assert present(hold_state.hold).wait_s == 5
     assert present(hold_state.hold).since == after(0)
 
 
 def test_a_new_reason_starts_its_own_wait() -> None:
-    hold_state = probed(hold(GOING, Reason.QUEUE_FULL, after(0)), 5)
+    hold_state = probed(hold(NO_HOLD, Reason.QUEUE_FULL, after(0)), 5)
     hold_state = hold(hold_state, Reason.NO_POINTS, after(6), detail="balance is 0")
     assert (present(hold_state.hold).since, present(hold_state.hold).until, present(hold_state.hold).detail) == (
         after(6),
@@ -119,36 +119,36 @@ def test_a_new_reason_starts_its_own_wait() -> None:
 
 @pytest.mark.parametrize("reason", [one for one in Reason if one is not Reason.BY_HAND])
 def test_an_accepted_probe_ends_any_hold(reason: Reason) -> None:
-    hold_state = probed(hold(GOING, reason, after(0), wait_s=10), 10)
-    assert answered(hold_state, after(10)) == GOING
+    hold_state = probed(hold(NO_HOLD, reason, after(0), wait_s=10), 10)
+    assert answered(hold_state, after(10)) == NO_HOLD
 
 
 def test_an_acceptance_from_before_the_hold_proves_only_that_outcomes_are_known() -> None:
-    hold_state = HoldState(hold(GOING, Reason.NO_POINTS, after(20)).hold, unknown_tasks=("a", "b"))
+    hold_state = HoldState(hold(NO_HOLD, Reason.NO_POINTS, after(20)).hold, unknown_tasks=("a", "b"))
     after_it = answered(hold_state, after(19))
     assert (after_it.hold, after_it.unknown_tasks) == (hold_state.hold, ())
-    assert answered(tripped(), after(1)) == GOING
+    assert answered(tripped(), after(1)) == NO_HOLD
 
 
 def test_a_refusal_of_the_task_alone_lets_the_next_one_probe_at_once() -> None:
-    hold_state = refused(probed(hold(GOING, Reason.NO_POINTS, after(0)), 30), after(30), after(31))
+    hold_state = refused(probed(hold(NO_HOLD, Reason.NO_POINTS, after(0)), 30), after(30), after(31))
     assert present(hold_state.hold).reason is Reason.NO_POINTS
     assert may_send(hold_state, 31) == 1
 
 
 def test_a_probe_that_came_to_nothing_waits_as_long_again() -> None:
-    hold_state = inconclusive(probed(hold(GOING, Reason.NO_POINTS, after(0)), 30), after(40))
+    hold_state = inconclusive(probed(hold(NO_HOLD, Reason.NO_POINTS, after(0)), 30), after(40))
     assert (may_send(hold_state, 69), may_send(hold_state, 70)) == (0, 1)
 
 
 def test_an_inconclusive_answer_without_a_probe_changes_nothing() -> None:
-    held = hold(GOING, Reason.NO_POINTS, after(0))
+    held = hold(NO_HOLD, Reason.NO_POINTS, after(0))
     assert inconclusive(held, after(10)) == held
-    assert inconclusive(GOING, after(10)) == GOING
+    assert inconclusive(NO_HOLD, after(10)) == NO_HOLD
 
 
 def test_two_unknown_outcomes_in_a_row_hold_nothing() -> None:
-    hold_state = lost(lost(GOING, "a", after(0)), "b", after(1))
+    hold_state = outcome_unknown(outcome_unknown(NO_HOLD, "a", after(0)), "b", after(1))
     assert may_send(hold_state, 1) is None
 
 
@@ -163,10 +163,10 @@ LOST_THEN = [lambda s: answered(s, after(2)), lambda s: refused(s, after(2), aft
 
 @pytest.mark.parametrize("definite", LOST_THEN)
 def test_a_definite_answer_between_unknown_ones_starts_the_count_anew(definite: Callable[..., Any]) -> None:
-    hold_state = lost(lost(GOING, "a", after(0)), "b", after(1))
-    hold_state = lost(lost(definite(hold_state), "c", after(3)), "d", after(4))
+    hold_state = outcome_unknown(outcome_unknown(NO_HOLD, "a", after(0)), "b", after(1))
+    hold_state = outcome_unknown(outcome_unknown(definite(hold_state), "c", after(3)), "d", after(4))
     assert hold_state.hold is None
-    assert present(lost(hold_state, "e", after(5)).hold).reason is Reason.BREAKER
+    assert present(outcome_unknown(hold_state, "e", after(5)).hold).reason is Reason.BREAKER
 
 
 @pytest.mark.parametrize(
@@ -174,33 +174,33 @@ def test_a_definite_answer_between_unknown_ones_starts_the_count_anew(definite: 
 )
 def test_a_definite_answer_or_a_confirmation_opens_the_breaker(definite: Callable[..., Any]) -> None:
     hold_state = definite(probed(tripped(), 62))
-    assert hold_state == GOING
+    assert hold_state == NO_HOLD
     assert may_send(hold_state, 63) is None
 
 
 def test_an_unknown_probe_keeps_the_breaker_and_doubles_its_wait() -> None:
-    hold_state = lost(probed(tripped(), 62), "task-3", after(92))
+    hold_state = outcome_unknown(probed(tripped(), 62), "task-3", after(92))
     assert (may_send(hold_state, 151), may_send(hold_state, 152)) == (0, 1)
 
 
 def test_a_confirmation_says_nothing_of_points_or_the_key() -> None:
-    held = hold(lost(GOING, "a", after(0)), Reason.NO_POINTS, after(1))
+    held = hold(outcome_unknown(NO_HOLD, "a", after(0)), Reason.NO_POINTS, after(1))
     assert (confirmed(held).hold, confirmed(held).unknown_tasks) == (held.hold, ())
 
 
 @pytest.mark.parametrize("reason", [Reason.KEY_REJECTED, Reason.NO_POINTS, Reason.RATE_LIMITED])
 def test_unknown_outcomes_do_not_hide_why_submissions_hold(reason: Reason) -> None:
-    hold_state = hold(GOING, reason, after(0))
+    hold_state = hold(NO_HOLD, reason, after(0))
     for n in range(4):
-        hold_state = lost(hold_state, f"task-{n}", after(n))
+        hold_state = outcome_unknown(hold_state, f"task-{n}", after(n))
     assert present(hold_state.hold).reason is reason
     assert len(hold_state.unknown_tasks) == 4
 
 
 def test_a_night_of_unknown_outcomes_is_remembered_in_part() -> None:
-    hold_state = GOING
+    hold_state = NO_HOLD
     for n in range(100):
-        hold_state = lost(hold_state, f"task-{n}", after(n))
+        hold_state = outcome_unknown(hold_state, f"task-{n}", after(n))
     assert len(hold_state.unknown_tasks) == 20
     assert hold_state.unknown_tasks[-1] == "task-99"
 
@@ -220,14 +220,14 @@ def test_held_by_hand_sends_nothing_not_even_a_probe() -> None:
         lambda s: answered(s, after(99)),
         lambda s: refused(s, after(9), after(9)),
         lambda s: inconclusive(s, after(9)),
-        lambda s: lost(s, "x", after(9)),
+        lambda s: outcome_unknown(s, "x", after(9)),
         lambda s: probing(s, after(9)),
         lambda s: hold(s, Reason.NO_POINTS, after(9)),
         confirmed,
     ],
 )
 def test_nothing_but_a_hand_releases_what_is_held_by_hand(change: Callable[..., Any]) -> None:
-    for before in (GOING, tripped(), hold(GOING, Reason.QUEUE_FULL, after(0))):
+    for before in (NO_HOLD, tripped(), hold(NO_HOLD, Reason.QUEUE_FULL, after(0))):
         by_hand = HoldState(before.hold, "maintenance", after(0), before.unknown_tasks)
         assert (change(by_hand).by_hand, change(by_hand).by_hand_since) == ("maintenance", after(0))
 
@@ -258,8 +258,8 @@ def test_it_comes_back_from_json_as_it_was(hold_state: HoldState) -> None:
 
 
 def test_an_empty_object_is_going() -> None:
-    assert load({}) == GOING
-    assert load(dump(GOING)) == GOING
+    assert load({}) == NO_HOLD
+    assert load(dump(NO_HOLD)) == NO_HOLD
 
 
 @given(
@@ -269,7 +269,7 @@ def test_an_empty_object_is_going() -> None:
 )
 def test_submissions_always_go_on_by_themselves(steps: list[str]) -> None:
     """Whatever happened, a probe goes within five minutes of the last outcome, and one acceptance opens all."""
-    hold_state, now = GOING, 0.0
+    hold_state, now = NO_HOLD, 0.0
     for one in steps:
         now += 1
         match one:
@@ -278,7 +278,7 @@ def test_submissions_always_go_on_by_themselves(steps: list[str]) -> None:
             case "accept":
                 hold_state = answered(hold_state, after(now))
             case "lose":
-                hold_state = lost(hold_state, str(now), after(now))
+                hold_state = outcome_unknown(hold_state, str(now), after(now))
             case "full":
                 hold_state = full_with(hold(hold_state, Reason.QUEUE_FULL, after(now)), 10)
             case "points":
@@ -293,15 +293,15 @@ def test_submissions_always_go_on_by_themselves(steps: list[str]) -> None:
                 now += 20
     assert may_send(hold_state, now + 300) in (1, None)
     if hold_state.hold is not None:
-        assert answered(probing(hold_state, after(now + 400)), after(now + 300)) == GOING
+        assert answered(probing(hold_state, after(now + 400)), after(now + 300)) == NO_HOLD
 
 
 @pytest.mark.parametrize("straggler", [Reason.QUEUE_FULL, Reason.RATE_LIMITED])
 def test_an_account_fault_outlasts_what_a_straggler_met(straggler: Reason) -> None:
-    held = hold(GOING, Reason.KEY_REJECTED, after(0))
+    held = hold(NO_HOLD, Reason.KEY_REJECTED, after(0))
     assert hold(held, straggler, after(1)).hold == held.hold
 
 
 def test_the_refusal_of_a_task_that_was_sent_before_the_hold_lets_no_probe_go_early() -> None:
-    held = hold(GOING, Reason.KEY_REJECTED, after(10))
+    held = hold(NO_HOLD, Reason.KEY_REJECTED, after(10))
     assert refused(held, after(9), after(11)).hold == held.hold

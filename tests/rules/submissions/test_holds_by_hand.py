@@ -7,21 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.limits.hold import (
-    GOING,
+    NO_HOLD,
     HoldState,
     Reason,
     allowed,
     answered,
     confirmed,
     dump,
+    found_not_sent,
     held_by_hand,
     hold,
     inconclusive,
-    known_not_sent,
     load,
-    lost,
+    outcome_unknown,
     probing,
-    proved,
+    reason_cleared,
     refused,
     released,
 )
@@ -34,18 +34,18 @@ SAID_BY_THE_VENDOR: dict[str, Callable[[HoldState, datetime], HoldState]] = {
     "no points": lambda hold_state, at: hold(hold_state, Reason.NO_POINTS, at),
     "queue full": lambda hold_state, at: hold(hold_state, Reason.QUEUE_FULL, at),
     "rate limited": lambda hold_state, at: hold(hold_state, Reason.RATE_LIMITED, at, wait_s=1),
-    "outcome unknown": lambda hold_state, at: lost(hold_state, "task", at),
+    "outcome unknown": lambda hold_state, at: outcome_unknown(hold_state, "task", at),
     "busy": inconclusive,
-    "key is right": lambda hold_state, at: proved(hold_state, Reason.KEY_REJECTED),
+    "key is right": lambda hold_state, at: reason_cleared(hold_state, Reason.KEY_REJECTED),
     "called back": lambda hold_state, at: confirmed(hold_state),
     "probed": probing,
-    "found not sent": lambda hold_state, at: known_not_sent(hold_state, "task"),
+    "found not sent": lambda hold_state, at: found_not_sent(hold_state, "task"),
 }
 
 
 @given(st.lists(st.sampled_from(sorted(SAID_BY_THE_VENDOR)), max_size=12))
 def test_nothing_the_vendor_says_ends_it_and_what_it_said_is_there_when_it_is_released(said: list[str]) -> None:
-    by_hand, plain = held_by_hand(GOING, "maintenance", after(0)), GOING
+    by_hand, plain = held_by_hand(NO_HOLD, "maintenance", after(0)), NO_HOLD
     for second, what in enumerate(said, start=1):
         by_hand = SAID_BY_THE_VENDOR[what](by_hand, after(second))
         plain = SAID_BY_THE_VENDOR[what](plain, after(second))
@@ -57,16 +57,16 @@ def test_nothing_the_vendor_says_ends_it_and_what_it_said_is_there_when_it_is_re
 
 
 def test_without_words_it_holds_as_well() -> None:
-    assert allowed(held_by_hand(GOING, "", after(0)), after(10), 0) == 0
+    assert allowed(held_by_hand(NO_HOLD, "", after(0)), after(10), 0) == 0
 
 
 def test_held_again_it_has_new_words_and_the_old_beginning() -> None:
-    hold_state = held_by_hand(held_by_hand(GOING, "one", after(0)), "two", after(5))
+    hold_state = held_by_hand(held_by_hand(NO_HOLD, "one", after(0)), "two", after(5))
     assert (hold_state.by_hand, hold_state.by_hand_since) == ("two", after(0))
 
 
 def test_released_from_the_vendors_reason_it_probes_now_and_with_one_probe_only() -> None:
-    hold_state = hold(GOING, Reason.NO_POINTS, after(0))
+    hold_state = hold(NO_HOLD, Reason.NO_POINTS, after(0))
     assert allowed(hold_state, after(1), 0) == 0
     hold_state = released(hold_state, after(1))
     assert allowed(hold_state, after(1), 0) == 1
@@ -77,4 +77,4 @@ def test_released_from_the_vendors_reason_it_probes_now_and_with_one_probe_only(
 
 
 def test_released_while_nothing_holds_changes_nothing() -> None:
-    assert released(GOING, after(1)) == GOING
+    assert released(NO_HOLD, after(1)) == NO_HOLD

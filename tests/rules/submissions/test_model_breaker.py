@@ -29,7 +29,7 @@ def opened(at_s: int = 2, allowed: int = 3) -> Breaker:
     for n in range(allowed):
         breaker = refuse(breaker, at_s - allowed + 1 + n, allowed=allowed)
     assert breaker is not None
-    assert breaker.held
+    assert breaker.is_open
     return breaker
 
 
@@ -38,7 +38,7 @@ def test_the_last_of_so_many_refusals_in_a_row_opens_it(allowed: int) -> None:
     breaker = None
     for n in range(allowed - 1):
         breaker = refuse(breaker, n, allowed=allowed)
-        assert (breaker.refusals, breaker.held) == (n + 1, False)
+        assert (breaker.refusals, breaker.is_open) == (n + 1, False)
     breaker = refuse(breaker, 50, allowed=allowed)
     assert (breaker.held_since, breaker.probe_at, breaker.probe_until) == (after(50), after(50 + PROBE_S), None)
 
@@ -46,7 +46,7 @@ def test_the_last_of_so_many_refusals_in_a_row_opens_it(allowed: int) -> None:
 def test_an_acceptance_between_sets_the_count_back() -> None:
     breaker = refuse(refuse(None, 0), 1)
     assert accepted(breaker, after(1), after(2)) is None
-    assert not refuse(None, 3).held
+    assert not refuse(None, 3).is_open
 
 
 @pytest.mark.parametrize("at_once", [True, False])
@@ -80,7 +80,7 @@ def test_an_accepted_probe_closes_it_and_an_acceptance_from_before_asks_for_a_pr
     breaker = opened(at_s=10)
     assert accepted(breaker, after(70), after(71)) is None
     early = accepted(breaker, after(9), after(11))
-    assert present(early).held
+    assert present(early).is_open
     assert probe_is_due(present(early), after(11))
 
 
@@ -117,7 +117,7 @@ def test_it_burns_as_many_as_are_allowed_and_always_goes_on(steps: list[str], al
     breaker, now, burnt, out = None, 1.0, 0, None
     for step in steps:
         now += 1
-        held = breaker is not None and breaker.held
+        held = breaker is not None and breaker.is_open
         if step == "send" and held and probe_is_due(present(breaker), after(now)):
             breaker, out = probing(present(breaker), after(now + 60)), now
         elif step == "refuse" and (not held or out is not None):
@@ -133,7 +133,7 @@ def test_it_burns_as_many_as_are_allowed_and_always_goes_on(steps: list[str], al
         elif step == "minute":
             now += PROBE_S
         assert burnt <= allowed
-        assert (burnt == allowed) == (breaker is not None and breaker.held)
-    if breaker is not None and breaker.held:
+        assert (burnt == allowed) == (breaker is not None and breaker.is_open)
+    if breaker is not None and breaker.is_open:
         assert probe_is_due(breaker, after(now + PROBE_S)) or out is not None
         assert accepted(probing(breaker, after(now + 999)), after(now + PROBE_S), after(now + PROBE_S)) is None

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
+from app.rules.availability import Absence, Absences
 from app.rules.join import ItemState, join
 from app.rules.loaded import Loaded, Rules
 from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
-from app.rules.operating import Absence, Absences
 from app.rules.policy import Policy
 from app.rules.submission import Canceled, Claimed, GivenBack, SubmissionEvent, WasAccepted, WasRefused, WasUnknown
 from app.rules.task import EntryType, Failure, Item, Task
@@ -45,7 +45,7 @@ def fresh_id() -> UUID:
 def rules(policy: Policy = POLICY, overdue_s: float = 240.0) -> Rules:
     return Rules(
         policy=policy,
-        shape_of=lambda family: FAMILIES[family].shape,
+        shapes={family.name: family.shape for family in FAMILIES.values()},
         overdue_s=lambda kind, stage: overdue_s,
         jitter=lambda: 0.0,
         new_id=fresh_id,

@@ -149,5 +149,5 @@ def test_a_repeat_of_an_old_callback_changes_nothing() -> None:
 def test_a_question_about_an_item_that_is_not_ours_binds_nothing() -> None:
     story = tell([ACCEPTED])
     outcome = story.queried(60, shows("stray", status="succeeded"))
-    assert outcome.verdicts == ("unknown_item",)
+    assert outcome.observation_results == ("unknown_item",)
     assert ("song", "stray") not in story.loaded.items

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.rules.operating import Absence
+from app.rules.availability import Absence
 from app.rules.task import Submission
 from app.rules.timing import FAR
 from tests.rules.tasks.scene import (
@@ -260,7 +260,7 @@ def test_an_accepted_task_whose_only_item_belongs_to_another_task_still_ends() -
     story.loaded.add_task(second)
     story.claimed(10, second)
     outcome = story.accepted(11, ["i1"], second)
-    assert outcome.verdicts == ("mismatched",)
+    assert outcome.observation_results == ("mismatched",)
     for second_s in range(12, 4 * 3600, 600):
         story.ticks(second_s, second)
     assert second.slot_until != FAR

@@ -40,7 +40,7 @@ def test_an_item_first_named_by_a_stranger_ends_up_with_its_rightful_task() -> N
     external = story.owner()
     assert external.external
     outcome = story.called_back(20, says(status="succeeded"))
-    assert outcome.verdicts == ("applied",)
+    assert outcome.observation_results == ("applied",)
     assert story.owner() is story.task
     assert story.item().named_by is NamedBy.BOUND_TOKEN
     assert external.id in story.loaded.removed
@@ -99,7 +99,7 @@ def test_an_item_that_was_named_by_its_submission_is_not_touched_by_others(seen:
         if seen.named_by is NamedBy.UNBOUND_TOKEN
         else story.called_back(9, seen, task=other)
     )
-    assert outcome.verdicts == ("mismatched",)
+    assert outcome.observation_results == ("mismatched",)
     assert (story.owner(), story.item().state, story.task.version) == (story.task, before, version)
     assert other.status == "queued"
     assert story.task.id not in outcome.task_ids
@@ -110,8 +110,8 @@ def test_with_equal_rank_the_first_stays_and_the_second_is_mismatched(rank: Name
     first, second = new_task(), new_task()
     story = Story(first, second)
     seen = says() if rank is NamedBy.BOUND_TOKEN else names()
-    assert story.happens(1, seen, task=first).verdicts == ("applied",)
-    assert story.happens(2, seen, task=second).verdicts == ("mismatched",)
+    assert story.happens(1, seen, task=first).observation_results == ("applied",)
+    assert story.happens(2, seen, task=second).observation_results == ("mismatched",)
     assert story.owner() is first
 
 
@@ -121,7 +121,7 @@ def test_a_callback_weakens_nothing_of_what_the_answer_to_the_submission_named()
     story.loaded.add_task(other)
     story.called_back(9, says(status="running"))
     assert story.item().named_by is NamedBy.SUBMIT_ANSWER
-    assert story.happens(10, names(), task=other).verdicts == ("mismatched",)
+    assert story.happens(10, names(), task=other).observation_results == ("mismatched",)
     assert story.owner() is story.task
 
 
@@ -130,7 +130,7 @@ def test_a_bound_token_that_names_an_item_of_another_task_applies_only_what_is_i
     other = new_task()
     story.loaded.add_task(other)
     outcome = story.called_back(9, says("i1", status="failed"), says("i9", status="running"), task=other)
-    assert outcome.verdicts == ("mismatched", "applied")
+    assert outcome.observation_results == ("mismatched", "applied")
     assert story.owner("i9") is other
     assert story.task.status == "running"
 
@@ -139,14 +139,17 @@ def test_a_task_takes_a_hundred_items_and_what_a_flood_names_beyond_is_mismatche
     story = Story()
     flood = [says(f"i{n}", status="running") for n in range(102)]
     outcome = story.called_back(1, *flood)
-    assert outcome.verdicts == ("applied",) * 100 + ("mismatched",) * 2
+    assert outcome.observation_results == ("applied",) * 100 + ("mismatched",) * 2
     assert len(story.loaded.items_of(story.task)) == 100
     assert ("song", "i100") not in story.loaded.items
     # What it has is heard of further on, and another task takes what this one could not.
-    assert story.called_back(2, says("i99", status="succeeded"), says("i101")).verdicts == ("applied", "mismatched")
+    assert story.called_back(2, says("i99", status="succeeded"), says("i101")).observation_results == (
+        "applied",
+        "mismatched",
+    )
     other = new_task()
     story.loaded.add_task(other)
-    assert story.called_back(3, says("i101"), task=other).verdicts == ("applied",)
+    assert story.called_back(3, says("i101"), task=other).observation_results == ("applied",)
     assert story.owner("i101") is other
 
 
@@ -165,7 +168,9 @@ def test_the_same_id_in_two_families_is_two_items() -> None:
     song, stems = new_task(), new_task("stems.create")
     story = Story(song, stems)
     story.called_back(1, says("7", status="running"), task=song)
-    assert story.called_back(2, says("7", family="stems", status="succeeded"), task=stems).verdicts == ("applied",)
+    assert story.called_back(2, says("7", family="stems", status="succeeded"), task=stems).observation_results == (
+        "applied",
+    )
     assert (song.status, stems.status) == ("running", "succeeded")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from app.tempolor import wire
 from app.tempolor.decoding import Malformed
-from app.tempolor.drift import Found, Sort, of_answer, of_callback, of_request
+from app.tempolor.drift import DriftKind, Finding, of_answer, of_callback, of_request
 from app.tempolor.kinds import FAMILIES, INSTRUMENTAL, LYRICS, SONG, STEMS, Family
 from tests.rules.tempolor.samples import AUDIO_COMPLETE
 
@@ -18,7 +18,7 @@ USUAL = [(b"host", b"gw"), (b"content-type", b"application/json"), (b"user-agent
 
 def _callback(
     family: Family, document: dict[str, Any] | list[dict[str, str]] | int, indent: int | None = None
-) -> list[Found]:
+) -> list[Finding]:
     body = json.dumps(document, indent=indent).encode()
     try:
         readings = wire.read_callback(body, family).readings
@@ -42,17 +42,17 @@ def test_what_is_documented_is_no_drift() -> None:
 @pytest.mark.parametrize(
     ("item", "found"),
     [
-        ({"bpm": 120, "tags_v2": [1]}, [(Sort.FIELD, "bpm"), (Sort.FIELD, "tags_v2")]),
-        ({"event": "cover_complete"}, [(Sort.EVENT, "cover_complete")]),
-        ({"status": "pending"}, [(Sort.STATUS, "status pending")]),
-        ({"audio_hi_status": "succeeded"}, [(Sort.STATUS, "audio_hi_status succeeded")]),
-        ({"x" * 300: 1}, [(Sort.FIELD, "x" * 200)]),
-        ({f"f{n:03}": 1 for n in range(100)}, [(Sort.FIELD, f"f{n:03}") for n in range(READ)]),
+        ({"bpm": 120, "tags_v2": [1]}, [(DriftKind.FIELD, "bpm"), (DriftKind.FIELD, "tags_v2")]),
+        ({"event": "cover_complete"}, [(DriftKind.EVENT, "cover_complete")]),
+        ({"status": "pending"}, [(DriftKind.STATUS, "status pending")]),
+        ({"audio_hi_status": "succeeded"}, [(DriftKind.STATUS, "audio_hi_status succeeded")]),
+        ({"x" * 300: 1}, [(DriftKind.FIELD, "x" * 200)]),
+        ({f"f{n:03}": 1 for n in range(100)}, [(DriftKind.FIELD, f"f{n:03}") for n in range(READ)]),
     ],
 )
-def test_what_an_item_has_that_nobody_knew(item: dict[str, Any], found: list[tuple[Sort, str]]) -> None:
+def test_what_an_item_has_that_nobody_knew(item: dict[str, Any], found: list[tuple[DriftKind, str]]) -> None:
     document = {"songs": [{"item_id": "a", "status": "running"} | item]}
-    told = [Found(sort, "song", name) for sort, name in found]
+    told = [Finding(sort, "song", name) for sort, name in found]
     assert _callback(SONG, document) == told
     if "event" not in item:
         answer = json.dumps({"status": 200000, "data": document}).encode()
@@ -74,33 +74,33 @@ def test_what_an_item_has_that_nobody_knew(item: dict[str, Any], found: list[tup
 def test_the_shape_of_a_callback_without_its_list(
     document: dict[str, Any] | list[dict[str, str]] | int, outline: str
 ) -> None:
-    assert Found(Sort.SHAPE, "song", outline) in _callback(SONG, document)
+    assert Finding(DriftKind.SHAPE, "song", outline) in _callback(SONG, document)
 
 
 @pytest.mark.parametrize(
     ("answer", "found"),
     [
-        ({"status": 402001, "message": "balance empty"}, [(Sort.CODE, "submit 402001")]),
-        ({"status": "no", "message": "x"}, [(Sort.CODE, "submit no")]),
+        ({"status": 402001, "message": "balance empty"}, [(DriftKind.CODE, "submit 402001")]),
+        ({"status": "no", "message": "x"}, [(DriftKind.CODE, "submit no")]),
         ({"status": 400007}, []),
         ({"status": 200000, "data": {"item_ids": ["a"]}}, []),
-        ({"item_ids": ["a"]}, [(Sort.SHAPE, "submit item_ids[]")]),
-        ({"status": 200000, "data": {"ids": ["a"]}}, [(Sort.SHAPE, "submit data.ids[]")]),
-        ({"status": 200000, "data": None}, [(Sort.SHAPE, "submit dict")]),
+        ({"item_ids": ["a"]}, [(DriftKind.SHAPE, "submit item_ids[]")]),
+        ({"status": 200000, "data": {"ids": ["a"]}}, [(DriftKind.SHAPE, "submit data.ids[]")]),
+        ({"status": 200000, "data": None}, [(DriftKind.SHAPE, "submit dict")]),
         ([], []),
         ("nonsense", []),
     ],
 )
 def test_what_an_answer_has_that_nobody_knew(
-    answer: dict[str, Any] | list[Any] | str, found: list[tuple[Sort, str]]
+    answer: dict[str, Any] | list[Any] | str, found: list[tuple[DriftKind, str]]
 ) -> None:
     told = of_answer("song", "submit", ("data", "item_ids"), json.dumps(answer).encode())
-    assert told == [Found(sort, "song", name) for sort, name in found]
+    assert told == [Finding(sort, "song", name) for sort, name in found]
 
 
 def test_an_account_is_of_no_family_and_has_no_list() -> None:
     assert of_answer("", "account", (), b'{"status":200000,"data":{"balance":1}}') == []
-    assert of_answer("", "account", (), b'{"status":500001}') == [Found(Sort.CODE, "", "account 500001")]
+    assert of_answer("", "account", (), b'{"status":500001}') == [Finding(DriftKind.CODE, "", "account 500001")]
     assert of_answer("stems", "query", ("data", STEMS.list_key), b"<html>") == []
 
 
@@ -115,8 +115,8 @@ def test_an_account_is_of_no_family_and_has_no_list() -> None:
     ],
 )
 def test_the_network_and_the_unusual_headers_of_a_callback(address: str | None, network: str | None) -> None:
-    expected = [Found(Sort.NETWORK, "song", network)] if network else []
+    expected = [Finding(DriftKind.NETWORK, "song", network)] if network else []
     assert list(of_request("song", USUAL, address)) == expected
     headers = [*USUAL, (b"authorization", b"secret value"), (b"x-tempolor-signature", b"another")]
-    names = [Found(Sort.HEADER, "song", name) for name in ("authorization", "x-tempolor-signature")]
+    names = [Finding(DriftKind.HEADER, "song", name) for name in ("authorization", "x-tempolor-signature")]
     assert list(of_request("song", headers, address)) == [*names, *expected]

@@ -12,9 +12,9 @@ import pytest
 
 from app.tempolor import wire
 from app.tempolor.decoding import Malformed
+from app.tempolor.escapes import MOST_ESCAPES
 from app.tempolor.kinds import SONG
 from app.tempolor.redact import MARK, Redactor
-from app.tempolor.spellings import MOST_ESCAPES
 from app.tempolor.tokens import Tokens
 from tests.rules.tempolor.samples import AUDIO_COMPLETE, STEMS_ANSWER
 

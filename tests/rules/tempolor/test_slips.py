@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.tempolor.slips import slips_in
+from app.tempolor.misspellings import misspelled_in
 
 SONG = "song.generate"
 
@@ -29,7 +29,7 @@ SONG = "song.generate"
     ],
 )
 def test_a_letter_or_two_is_a_slip(kind: str, name: str) -> None:
-    assert slips_in(kind, {name: 1}) == [name]
+    assert misspelled_in(kind, {name: 1}) == [name]
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,9 @@ def test_a_letter_or_two_is_a_slip(kind: str, name: str) -> None:
     ],
 )
 def test_what_is_another_name_is_none(kind: str, name: str) -> None:
-    assert slips_in(kind, {name: 1}) == []
+    assert misspelled_in(kind, {name: 1}) == []
 
 
 def test_so_many_are_looked_at_and_no_more() -> None:
-    assert len(slips_in(SONG, [f"promt{n}" for n in range(5)])) == 5
-    assert len(slips_in(SONG, [f"x{n}" for n in range(100)] + ["promt"])) == 0
+    assert len(misspelled_in(SONG, [f"promt{n}" for n in range(5)])) == 5
+    assert len(misspelled_in(SONG, [f"x{n}" for n in range(100)] + ["promt"])) == 0

@@ -24,7 +24,7 @@ URL_SAFE = string.ascii_letters + string.digits + "-_"
 @given(st.uuids(), st.sampled_from(sorted(FAMILIES)))
 def test_a_token_verifies_for_its_family_and_names_its_task(task_id: UUID, family: str) -> None:
     text = TOKENS.sign(family, task_id)
-    assert TOKENS.verify(family, text) == Token(task_id)
+    assert TOKENS.verify(family, text) == Token(family, task_id)
     assert len(text) == 52
     assert set(text) <= set(URL_SAFE)
     assert TOKENS.sign(family, task_id) == text
@@ -32,7 +32,7 @@ def test_a_token_verifies_for_its_family_and_names_its_task(task_id: UUID, famil
 
 def test_the_unbound_token_names_nobody() -> None:
     text = TOKENS.sign("song", None)
-    assert TOKENS.verify("song", text) == Token(None)
+    assert TOKENS.verify("song", text) == Token("song", None)
     assert text != GOOD
 
 
@@ -45,29 +45,29 @@ def test_a_token_is_no_good_for_another_family(family: str, task_id: UUID | None
 def test_a_token_that_was_found_good_is_good_for_nothing_more() -> None:
     tokens = Tokens([FIRST])
     for _ in range(2):
-        assert tokens.verify("song", GOOD) == Token(TASK)
+        assert tokens.verify("song", GOOD) == Token("song", TASK)
         assert tokens.verify("lyrics", GOOD) is None
         assert tokens.verify("song", GOOD[:-1] + ("A" if GOOD[-1] != "A" else "B")) is None
 
 
 def test_what_is_remembered_of_tokens_is_bounded_and_holds_no_forgeries() -> None:
-    tokens = Tokens([FIRST], most_known=8)
+    tokens = Tokens([FIRST], most_verified=8)
     forged = Tokens([OTHER])
     for n in range(1, 50):
-        assert tokens.verify("song", tokens.sign("song", UUID(int=n))) == Token(UUID(int=n))
+        assert tokens.verify("song", tokens.sign("song", UUID(int=n))) == Token("song", UUID(int=n))
         assert tokens.verify("song", forged.sign("song", UUID(int=n))) is None
-        assert len(tokens.known) <= 8
-    assert len(tokens.known) > 0
-    before = len(tokens.known)
+        assert len(tokens.verified) <= 8
+    assert len(tokens.verified) > 0
+    before = len(tokens.verified)
     for n in range(1, 50):
         assert tokens.verify("song", forged.sign("song", UUID(int=n))) is None
-    assert len(tokens.known) == before
+    assert len(tokens.verified) == before
 
 
 def test_the_first_secret_signs_and_all_verify() -> None:
     old, rotated = Tokens([SECOND]), Tokens([FIRST, SECOND])
     assert rotated.sign("song", TASK) == GOOD
-    assert rotated.verify("song", old.sign("song", TASK)) == Token(TASK)
+    assert rotated.verify("song", old.sign("song", TASK)) == Token("song", TASK)
     assert old.verify("song", rotated.sign("song", TASK)) is None
     assert rotated.signing_key_id == TOKENS.signing_key_id
     assert rotated.key_ids == TOKENS.key_ids | old.key_ids

@@ -12,7 +12,7 @@ from app.rules.fields import KNOWN, is_known, name_of, odd_key
 from app.rules.join import ItemState, join
 from app.rules.observation import Observation, Reading, Source
 from app.rules.status import ItemStatus, item_status
-from app.tempolor import decoding, known, wire
+from app.tempolor import decoding, vocabulary, wire
 from app.tempolor.kinds import FAMILIES, INSTRUMENTAL, LYRICS, MIDI, SONG, STEMS, Family
 from app.tempolor.wire import Body
 from tests.rules.tempolor.samples import AUDIO_COMPLETE, MP3, SECTIONS, STEMS_ANSWER, WAV, WAV_COMPLETE_WITHOUT_MP3
@@ -253,7 +253,7 @@ def test_every_documented_field_is_known_to_the_join() -> None:
         )
         [reading] = read(body(everything, family=family), family).readings
         assert all(is_known(key) for key in reading.values)
-    assert frozenset().union(*known.FIELDS.values()) >= KNOWN
+    assert frozenset().union(*vocabulary.FIELDS.values()) >= KNOWN
 
 
 def test_a_url_is_kept_exactly_as_given() -> None:

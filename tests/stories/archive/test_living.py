@@ -15,7 +15,7 @@ from app.archive.cleanup import Cleaner
 from app.archive.copy import LEASE, Archiver, settle
 from app.archive.download import Downloader
 from app.archive.store import FileStore
-from app.audit.audit import By
+from app.audit.audit import Actor
 from app.database.database import Lane
 from app.notifications.deliver import Notifier
 from app.operations.retention import purge
@@ -272,7 +272,7 @@ async def test_files_go_after_their_tasks(
     await cleaner.step()
     assert len(_files_in(directory)) == 2
     clock.skip(40 * 86_400)
-    await purge(context.db.on(Lane.LOOPS), context.clock, By("cli:test"), 30, dry_run=False)
+    await purge(context.db.on(Lane.LOOPS), context.clock, Actor("cli:test"), 30, dry_run=False)
     assert (await gateway.api.get(f"/v1/tasks/{task['id']}")).status_code == 404
     await cleaner.step()
     assert _files_in(directory) == []

@@ -12,7 +12,7 @@ from app.archive.by_hand import fault_of
 from app.archive.cleanup import Cleaner
 from app.archive.copy import LEASE, path_of, settle
 from app.archive.store import FileStore
-from app.audit.audit import By
+from app.audit.audit import Actor
 from app.database.database import Lane
 from app.operations.retention import purge
 from app.rules.task import Copy, CopyStatus
@@ -145,7 +145,7 @@ async def test_a_file_whose_task_was_purged_while_it_was_copied_goes_too(
     )
     assert reserved is not None
     await context.db.write(_end, task_id)
-    await purge(context.db.on(Lane.LOOPS), context.clock, By("cli:test"), 0, dry_run=False)
+    await purge(context.db.on(Lane.LOOPS), context.clock, Actor("cli:test"), 0, dry_run=False)
     assert (await gateway.api.get(f"/v1/tasks/{task_id}")).status_code == 404
     await _clean(gateway)
     await store.put(reserved.path, pieces(MP3))

@@ -34,7 +34,7 @@ async def _pieces(count: int) -> AsyncIterator[bytes]:
 
 async def test_each_callback_gives_its_room_back(gateway: Running) -> None:
     url = gateway.callback_url("song", UUID((await gateway.submit())["id"]))
-    fill_and_empty(gateway.gateway.ingest.admission)
+    fill_and_empty(gateway.gateway.intake.admission)
     packed = {"Content-Encoding": "gzip"}
     assert (await gateway.api.post(url, content=SONG)).status_code == 200
     assert (await gateway.api.post(url, content=SONG)).status_code == 200
@@ -45,4 +45,4 @@ async def test_each_callback_gives_its_room_back(gateway: Running) -> None:
     bomb = gzip.compress(b" " * (MOST_OF_ONE + 1))
     assert (await gateway.api.post(url, content=bomb, headers=packed)).status_code == 413
     assert (await gateway.api.post(f"{url[:-1]}~", content=SONG)).status_code == 403
-    fill_and_empty(gateway.gateway.ingest.admission)
+    fill_and_empty(gateway.gateway.intake.admission)

@@ -140,7 +140,7 @@ async def test_over_capacity_is_503_at_once_and_ends_with_the_load(gateway: Runn
 async def _hasty(gateway: Running, read_timeout_s: float) -> AsyncIterator[str]:
     """The gateway's callbacks on a port of their own, where a body must come within so long; the port's URL."""
     listener = listen("127.0.0.1", 0)
-    endpoint = CallbackEndpoint(gateway.gateway.ingest, FailureMeter(), LIMIT, (), read_timeout_s=read_timeout_s)
+    endpoint = CallbackEndpoint(gateway.gateway.intake, FailureMeter(), LIMIT, (), read_timeout_s=read_timeout_s)
     server = make_server(endpoint, host="127.0.0.1", port=0)
     serving = asyncio.create_task(server.serve([listener]))
     try:
@@ -170,7 +170,7 @@ async def test_a_body_that_does_not_come_is_408_and_its_place_is_free_again(gate
 async def test_a_body_that_is_too_large_is_not_kept_by_its_error(gateway: Running) -> None:
     """The collector comes seldom: a cycle of an error and a frame would hold each of a flood of bodies until then."""
     path = urlsplit(gateway.callback_url("song", UUID((await gateway.submit())["id"]))).path
-    endpoint = CallbackEndpoint(gateway.gateway.ingest, FailureMeter(), LIMIT, ())
+    endpoint = CallbackEndpoint(gateway.gateway.intake, FailureMeter(), LIMIT, ())
     sent = []
 
     async def receive() -> Message:
@@ -191,8 +191,8 @@ async def test_a_body_that_is_too_large_is_not_kept_by_its_error(gateway: Runnin
 async def test_a_request_that_ends_while_its_body_is_read_is_not_taken_for_late(gateway: Running) -> None:
     """The process ends, say: the cancellation goes on to whoever asked for it, and the place is free again."""
     path = urlsplit(gateway.callback_url("song", UUID((await gateway.submit())["id"]))).path
-    admission = gateway.gateway.ingest.admission
-    endpoint = CallbackEndpoint(gateway.gateway.ingest, FailureMeter(), LIMIT, (), read_timeout_s=0.5)
+    admission = gateway.gateway.intake.admission
+    endpoint = CallbackEndpoint(gateway.gateway.intake, FailureMeter(), LIMIT, (), read_timeout_s=0.5)
     sent = []
 
     async def receive() -> Message:

@@ -2,7 +2,7 @@
 
 import httpx
 
-from app.audit.audit import By
+from app.audit.audit import Actor
 from app.clients import tickets
 from tests.stories.console.browser import Browser, opened, words_of
 from tests.support.clock import ScaledClock
@@ -12,7 +12,7 @@ from tests.support.gateway import ADMIN_KEY, Running
 
 async def _link(gateway: Running, name: str = "bootstrap") -> str:
     context = gateway.gateway.context
-    issued = await tickets.issue_for_console(context.db, context.clock, By("cli:root"), name)
+    issued = await tickets.issue_for_console(context.db, context.clock, Actor("cli:root"), name)
     return tickets.link(gateway.url, issued)
 
 

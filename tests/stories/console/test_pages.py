@@ -11,7 +11,7 @@ import pytest
 
 from app.console import phrases, text
 from app.limits.hold import Reason
-from app.limits.waiting_for import BACKING_OFF
+from app.limits.wait_reasons import BACKING_OFF
 from app.rules.observation import Disposition
 from app.rules.status import ItemStatus, TaskStatus
 from app.rules.task import EntryType

@@ -4,13 +4,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 
-import msgspec
 import pytest
 
 from app.notifications import deliver, outbox
 from app.notifications.deliver import OPEN_TO_ALL, PER_CLIENT, PER_RECEIVER, SENDERS, FairOrder, Notifier
 from app.runtime.loops import Loop, Supervisor
-from app.tasks import notices
+from app.tasks import notification_rows
 from tests.support.gateway import Running, eventually
 from tests.support.notifications import Watching, after_s, client_of, silence, watching, write, written
 from tests.support.virtual_time import monotonic
@@ -99,7 +98,7 @@ async def test_half_of_the_places_are_for_receivers_that_have_nothing_under_way(
     assert second == {}, "what is left is for those that come later"
     await write(gateway, written(gateway, "http://127.0.0.1:99/", 10))
     assert await claimed(gateway, SENDERS - OPEN_TO_ALL, first) == {
-        notices.receiver_of("studio", "http://127.0.0.1:99"): 1
+        notification_rows.receiver_of("studio", "http://127.0.0.1:99"): 1
     }
 
 
@@ -109,8 +108,9 @@ async def test_more_receivers_than_are_looked_at_in_one_claim_all_get_their_turn
     far = context.clock.now().replace(year=9000)
     # The first ones by name have nothing but what is tried again later.
     later = [
-        msgspec.structs.replace(due, id=context.ids(), origin=f"http://a{number}.example", created_at=far)
+        row
         for number in range(outbox.MOST_RECEIVERS)
+        for row in written(gateway, f"http://a{number}.example/", 1, at=far)
     ]
     await write(gateway, [*later, due])
     order, found = FairOrder(), []
@@ -118,7 +118,7 @@ async def test_more_receivers_than_are_looked_at_in_one_claim_all_get_their_turn
         claimed = await context.db.write(deliver.claim, context, order, Counter(), 64, context.clock.now())
         order.note_claimed(claimed.batch, claimed.cursor)
         found.append([notification.receiver for notification in claimed.batch])
-    assert found == [[], [notices.receiver_of("studio", due.origin)]]
+    assert found == [[], [notification_rows.receiver_of("studio", "http://z.example:80")]]
 
 
 def test_whoever_was_served_longest_ago_comes_first_among_equals() -> None:

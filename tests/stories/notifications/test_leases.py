@@ -13,7 +13,7 @@ from app.notifications import deliver as notify
 from app.notifications import outbox
 from app.notifications.deliver import Notifier
 from app.notifications.outbox import ClaimedNotification
-from app.tasks.notices import NotificationStatus
+from app.tasks.notification_rows import NotificationStatus
 from tests.support.backends import Away
 from tests.support.clock import ScaledClock
 from tests.support.direct import Direct

@@ -7,7 +7,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from app.audit.audit import By
+from app.audit.audit import Actor
 from app.operations.retention import purge
 from tests.support.bodies import assert_problem, done, logged, song
 from tests.support.clock import ScaledClock
@@ -245,7 +245,7 @@ async def test_a_replay_that_cannot_be_applied_is_not_recorded(gateway: Running,
 async def test_a_purge_by_hand_is_recorded_if_it_may_delete(gateway: Running) -> None:
     context = gateway.gateway.context
     for days, dry_run in ((30, True), (1e15, False), (30, False)):
-        await purge(context.db, context.clock, By("cli:root"), days, dry_run=dry_run)
+        await purge(context.db, context.clock, Actor("cli:root"), days, dry_run=dry_run)
     [found] = await acts(gateway)
     assert (found["actor"], found["action"], found["target"]) == ("cli:root", "purge", None)
     assert found["detail"] == {"older_than_days": 30}

@@ -6,7 +6,7 @@ import pytest
 
 from app.drift import log as stored
 from app.drift.log import MOST_PENDING, OTHERS, Drift, listed
-from app.tempolor.drift import Found, Sort
+from app.tempolor.drift import DriftKind, Finding
 from tests.support.commands import call, environment
 from tests.support.databases import on_sqlite
 from tests.support.direct import Direct
@@ -17,8 +17,8 @@ from tests.support.starting import StartGateway, StartSandbox
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
 
-def _field(name: str, family: str = "song") -> Found:
-    return Found(Sort.FIELD, family, name)
+def _field(name: str, family: str = "song") -> Finding:
+    return Finding(DriftKind.FIELD, family, name)
 
 
 async def test_what_the_vendor_says_anew_is_kept_and_shown(
@@ -53,7 +53,7 @@ async def test_only_so_many_names_are_kept_and_the_rest_is_counted(start_gateway
     context = (await start_gateway(workers=False)).gateway.context
     heard = Drift(str, 90)
     heard.note([_field(f"f{n}") for n in range(MOST_PENDING + 50)], NOW)
-    heard.note([Found(Sort.EVENT, "song", "late")], NOW)
+    heard.note([Finding(DriftKind.EVENT, "song", "late")], NOW)
     await heard.flush(context.db, NOW)
     found = await listed(context.db)
     fields = [one for one in found if one["sort"] == "field"]
@@ -97,7 +97,7 @@ async def test_nothing_is_lost_where_the_database_is_away(start_gateway: StartGa
 @on_sqlite
 async def test_the_command_lists_it(gateway: Running, database_url: str) -> None:
     context = gateway.gateway.context
-    context.drift.note([_field("mood"), _field("mood"), Found(Sort.CODE, "", "account 402001")], NOW)
+    context.drift.note([_field("mood"), _field("mood"), Finding(DriftKind.CODE, "", "account 402001")], NOW)
     await context.drift.flush(context.db, NOW)
     listed_lines = await call("drift", env=environment(database_url))
     as_json = await call("drift", "--json", env=environment(database_url))

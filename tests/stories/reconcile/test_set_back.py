@@ -12,7 +12,7 @@ from app.database.tables import notifications
 from app.limits import limits
 from app.limits.limits import Limit
 from app.reconcile.replan import Replanner
-from app.rules.operating import Operating
+from app.rules.availability import Availability
 from tests.support.clock import ScaledClock
 from tests.support.gateway import Running, eventually, running_gateway
 from tests.support.notifications import BUSY as NOT_TODAY
@@ -158,8 +158,8 @@ async def test_no_notification_is_due_later_than_its_schedule_has_it(
     await write(gateway, some)
 
     def plan(conn: sa.Connection) -> None:
-        for one, at in zip(some, due, strict=True):
-            row = notifications.c.id == one.id
+        for (notification_id, *_), at in zip(some, due, strict=True):
+            row = notifications.c.id == notification_id
             conn.execute(notifications.update().where(row).values(due_at=at, attempts=attempts))
 
     await context.db.write(plan)
@@ -174,7 +174,7 @@ async def test_no_notification_is_due_later_than_its_schedule_has_it(
     assert first == due[0]
     for at in others:
         assert 0 <= (at - now).total_seconds() - longest_s < 30
-    assert (await context.db.read(limits.read))[Limit.QUERY].operating.went_back_at is None
+    assert (await context.db.read(limits.read))[Limit.QUERY].availability.went_back_at is None
 
 
 async def test_until_it_is_planned_again_the_backlog_says_so(start_gateway: StartGateway) -> None:
@@ -189,7 +189,7 @@ async def test_until_it_is_planned_again_the_backlog_says_so(start_gateway: Star
 
 def _note_that_it_went_back(conn: sa.Connection, now: datetime) -> None:
     limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
-    limits.save(conn, Limit.QUERY, replace(limit, operating=Operating(now, (), went_back_at=now)))
+    limits.save(conn, Limit.QUERY, replace(limit, availability=Availability(now, (), went_back_at=now)))
 
 
 async def _refused(gateway: Running, task_id: str) -> bool:

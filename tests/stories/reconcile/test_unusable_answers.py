@@ -12,7 +12,7 @@ from app.reconcile.ask import Question, postpone
 from app.rules.timing import later
 from app.runtime import metrics
 from app.tasks import items
-from app.tasks.items import Asked
+from app.tasks.items import ClaimedItem
 from app.tempolor.answers import Unanswered
 from tests.support.bodies import assert_problem
 from tests.support.gateway import Running, eventually, running_gateway
@@ -84,7 +84,7 @@ async def test_what_came_is_shown_to_no_client_whose_item_was_asked_about_with_a
         async def is_asked_in_vain(reason: str, *item_ids: str) -> None:
             context = gateway.gateway.context
             now = later(context.clock.now(), 3600)
-            asked = tuple(Asked("song", item_id, 0) for item_id in item_ids)
+            asked = tuple(ClaimedItem("song", item_id, 0) for item_id in item_ids)
             until = now + timedelta(seconds=30)
             await context.db.write(items.lease, [one.key for one in asked], until)
             answer = Unanswered(reason, excerpt="what came")

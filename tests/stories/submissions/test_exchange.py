@@ -54,7 +54,7 @@ async def test_a_proxy_that_opens_no_tunnel_kept_the_request_here(answer: bytes)
     async with speaking(talk) as (port, heard):
         found = await post("https://vendor.test", proxy=f"http://127.0.0.1:{port}")
     assert isinstance(found, NoAnswer)
-    assert not found.left
+    assert not found.maybe_sent
     assert heard.startswith(b"CONNECT vendor.test:443")
     assert b"prompt" not in heard
 
@@ -62,18 +62,18 @@ async def test_a_proxy_that_opens_no_tunnel_kept_the_request_here(answer: bytes)
 async def test_a_proxy_that_never_answers_kept_the_request_here() -> None:
     async with speaking(hang) as (port, _):
         found = await post("https://vendor.test", proxy=f"http://127.0.0.1:{port}", timeout_s=0.4)
-    assert found == NoAnswer("timeout", left=False)
+    assert found == NoAnswer("timeout", maybe_sent=False)
 
 
 async def test_a_proxy_that_does_not_listen_kept_the_request_here() -> None:
     found = await post("https://vendor.test", proxy=f"http://127.0.0.1:{unused_port()}")
-    assert found == NoAnswer("connection_failed", left=False)
+    assert found == NoAnswer("connection_failed", maybe_sent=False)
 
 
 async def test_what_a_forwarding_proxy_was_given_may_have_gone_on() -> None:
     async with speaking(closes_after(b"prompt")) as (port, heard):
         found = await post("http://vendor.test", proxy=f"http://127.0.0.1:{port}")
-    assert found == NoAnswer("bad_answer", left=True)
+    assert found == NoAnswer("bad_answer", maybe_sent=True)
     assert heard.startswith(b"POST http://vendor.test/song/generate")
 
 
@@ -90,7 +90,7 @@ async def test_what_a_forwarding_proxy_was_given_may_have_gone_on() -> None:
 async def test_a_header_that_must_not_be_sent_keeps_the_request_here(headers: dict[bytes, bytes]) -> None:
     async with receiving() as vendor:
         found = await post(f"http://127.0.0.1:{vendor.port}", headers=headers)
-    assert found == NoAnswer("request_invalid", left=False)
+    assert found == NoAnswer("request_invalid", maybe_sent=False)
     assert vendor.bodies == []
 
 
@@ -99,16 +99,16 @@ async def test_an_address_that_is_none_keeps_the_request_here(url: str) -> None:
     with suppress(httpx.InvalidURL):  # some are refused when the client is made
         found = await post(url)
         assert isinstance(found, NoAnswer)
-        assert not found.left
+        assert not found.maybe_sent
 
 
 LOST = {
-    "closed": (closes_after(b"prompt"), NoAnswer("bad_answer", left=True)),
-    "reset": (closes_after(b"prompt", reset), NoAnswer("connection_lost", left=True)),
+    "closed": (closes_after(b"prompt"), NoAnswer("bad_answer", maybe_sent=True)),
+    "reset": (closes_after(b"prompt", reset), NoAnswer("connection_lost", maybe_sent=True)),
     "closed after the head": (closes_after(b"\r\n\r\n"), None),
     "closed after one byte": (closes_after(b"P"), None),
-    "silent": (hang, NoAnswer("timeout", left=True)),
-    "never read": (say_nothing, NoAnswer("timeout", left=True)),
+    "silent": (hang, NoAnswer("timeout", maybe_sent=True)),
+    "never read": (say_nothing, NoAnswer("timeout", maybe_sent=True)),
 }
 
 
@@ -119,7 +119,7 @@ async def test_what_has_begun_to_go_out_may_have_been_taken(
     async with speaking(talk) as (port, _):
         found = await post(f"http://127.0.0.1:{port}", timeout_s=1)
     assert isinstance(found, NoAnswer)
-    assert found.left
+    assert found.maybe_sent
     assert expected in (None, found)
 
 
@@ -142,12 +142,12 @@ async def test_an_answer_that_is_packed_once_though_nobody_asked_is_read(encodin
 @pytest.mark.parametrize("encodings", [("gzip", "gzip"), ("gzip", "deflate"), ("deflate", "gzip", "gzip"), ("br",)])
 async def test_an_answer_that_is_packed_otherwise_is_not_unpacked(encodings: tuple[str, ...]) -> None:
     async with receiving(packed(*encodings)) as vendor:
-        assert await post(f"http://127.0.0.1:{vendor.port}") == NoAnswer("answer_encoding", left=True)
+        assert await post(f"http://127.0.0.1:{vendor.port}") == NoAnswer("answer_encoding", maybe_sent=True)
 
 
 async def test_what_is_not_packed_as_it_says_is_not_unpacked() -> None:
     async with receiving(plain("200 OK", "Content-Encoding: gzip", body=ACCEPTED)) as vendor:
-        assert await post(f"http://127.0.0.1:{vendor.port}") == NoAnswer("answer_encoding", left=True)
+        assert await post(f"http://127.0.0.1:{vendor.port}") == NoAnswer("answer_encoding", maybe_sent=True)
 
 
 TOO_LARGE = {
@@ -161,7 +161,9 @@ TOO_LARGE = {
 @pytest.mark.parametrize("reply", TOO_LARGE.values(), ids=TOO_LARGE)
 async def test_an_answer_that_is_too_large_is_left_at_once(reply: Callable[..., Awaitable[Any]]) -> None:
     async with receiving(reply) as vendor:
-        assert await post(f"http://127.0.0.1:{vendor.port}", timeout_s=30) == NoAnswer("answer_too_large", left=True)
+        assert await post(f"http://127.0.0.1:{vendor.port}", timeout_s=30) == NoAnswer(
+            "answer_too_large", maybe_sent=True
+        )
 
 
 async def test_an_answer_of_just_its_bound_is_read() -> None:

@@ -364,7 +364,7 @@ async def test_breakers_are_bounded_and_those_that_hold_outlast_the_others(start
             held_since = at if n % 3 == 0 else None
             breaker = Breaker(1, later(at, n), "model_not_offered", "", held_since, held_since)
             breakers.save(conn, ModelKey("song.generate", f"m{n}"), breaker)
-        return breakers.held(conn), conn.scalar(sa.select(sa.func.count()).select_from(tables.model_breakers))
+        return breakers.find_open(conn), conn.scalar(sa.select(sa.func.count()).select_from(tables.model_breakers))
 
     found, count = await context.db.write(fill)
     assert count == breakers.MOST

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from app.documents.document import documents
-from app.rules.filters import Filters
 from app.tasks import task_rows
+from app.tasks.task_rows import TaskFilters
 from tests.support.gateway import Running, eventually, running_gateway
 from tests.support.starting import StartGateway, StartSandbox
 from tests.support.watching import sent_statements
@@ -79,7 +79,7 @@ async def test_a_list_reads_what_is_held_once(start_gateway: StartGateway) -> No
     context = gateway.gateway.context
 
     def statements(conn: sa.Connection, limit: int) -> int:
-        records = task_rows.list_page(conn, Filters(), limit)
+        records = task_rows.list_page(conn, TaskFilters(), limit)
         with sent_statements(conn) as seen:
             shown = documents(conn, records, context)
         assert [one["waiting_for"]["reason"] for one in shown] == ["held_by_hand"] * limit

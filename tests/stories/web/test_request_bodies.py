@@ -103,7 +103,7 @@ async def test_a_body_that_came_as_gzip_is_unpacked_within_its_limit(gateway: Ru
 
 @on_sqlite
 async def test_a_callback_that_came_as_gzip_is_unpacked_and_one_that_cannot_be_is_kept(gateway: Running) -> None:
-    admission = gateway.gateway.ingest.admission
+    admission = gateway.gateway.intake.admission
     url = gateway.callback_url("song")
     plain = json.dumps(song("t2m_1")).encode()
     for item_id, encoding, pack, status in (

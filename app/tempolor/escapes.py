@@ -1,4 +1,4 @@
-"""How a text can be written: what is written otherwise, and where in the original it stands.
+"""Take escapes off a text, layer by layer, and find where a piece of a layer stands in the original.
 
 A secret that is sent back need not look as it was sent: a URL is percent-encoded, JSON escapes what it likes, a page
 writes entities, and any of them may have been done twice. ``layers`` takes these off, one after the other.
@@ -57,17 +57,17 @@ class Layer:
         return self.below.span(self._origin(start)[0], self._origin(end - 1)[1])
 
     def _origin(self, place: int) -> tuple[int, int]:
-        found = bisect_right(self.starts, place) - 1
-        if found < 0:
+        escape = bisect_right(self.starts, place) - 1
+        if escape < 0:
             return place, place + 1
-        beyond = place - self.starts[found] - self.lengths[found]
+        beyond = place - self.starts[escape] - self.lengths[escape]
         if beyond < 0:
-            return self.origins[found]
-        return self.origins[found][1] + beyond, self.origins[found][1] + beyond + 1
+            return self.origins[escape]
+        return self.origins[escape][1] + beyond, self.origins[escape][1] + beyond + 1
 
 
 def layers(raw: bytes, *, ascii_only: bool = True) -> Iterator[Layer]:
-    """The text as it is, then with one layer of escapes less each time. ``ascii_only``: leave escapes of other
+    """Yield the text as it is, then with one layer of escapes less each time. ``ascii_only``: leave escapes of other
     characters as they are. Raises ``TooMuch``."""
     escape = _ESCAPE if ascii_only else _ESCAPE_OF_ANY
     layer = Layer(raw)
@@ -83,7 +83,7 @@ def layers(raw: bytes, *, ascii_only: bool = True) -> Iterator[Layer]:
 
 
 def peeled_text(text: bytes, *, ascii_only: bool = True) -> bytes:
-    """A text with all its layers of escapes taken off."""
+    """Take all layers of escapes off a text."""
     return [layer.text for layer in layers(text, ascii_only=ascii_only)][-1]
 
 

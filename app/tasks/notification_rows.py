@@ -1,6 +1,6 @@
-"""The rows of the outbox, written in the transaction of the change that they tell of: one for each milestone.
+"""The rows of the outbox, written in the transaction of the change that they report: one for each milestone.
 
-What a client is told is frozen there as a snapshot: the task and its items as the change left them. What never
+What a client is notified of is frozen there as a snapshot: the task and its items as the change left them. What never
 changes (params, metadata, a large value under its digest) is not copied, but read when the notification is sent; so
 a callback does not pay for the ten kilobytes that its client will see.
 """
@@ -28,21 +28,9 @@ class NotificationStatus(StrEnum):
     DEAD = "dead"
 
 
-class New(msgspec.Struct, frozen=True):
-    """A notification to be written. ``origin``: of its URL. ``snapshot``: what its body is made of, as JSON."""
-
-    id: UUID
-    client_name: str
-    task_id: UUID
-    type: str
-    url: str
-    origin: str
-    snapshot: Any
-    created_at: datetime
-
-
 def receiver_of(client_name: str, origin: str) -> str:
-    """Who has places of its own: a client at one origin (scheme, host and port of its URL)."""
+    """The name of a receiver, which has its own share of places: a client at one origin (scheme, host and port of its
+    URL)."""
     return f"{client_name}\n{origin}"
 
 
@@ -51,25 +39,18 @@ def client_of(receiver: str) -> str:
     return receiver.partition("\n")[0]
 
 
-def row_of(one: New) -> Row:
-    """The row of a new notification, due at once, as ``writes`` has it."""
-    return (
-        one.id,
-        one.client_name,
-        one.task_id,
-        one.type,
-        one.url,
-        receiver_of(one.client_name, one.origin),
-        one.snapshot,
-        NotificationStatus.PENDING.value,
-        0,
-        one.created_at,
-        one.created_at,
-    )
+def new_row(
+    notification_id: UUID, client_name: str, task_id: UUID, type_: str, url: str, snapshot: Any, at: datetime
+) -> Row:
+    """The row of a new notification, due at once, as ``writes`` has it. ``snapshot``: what its body is made of, as
+    JSON."""
+    receiver = receiver_of(client_name, origin_of(url))
+    pending = NotificationStatus.PENDING.value
+    return (notification_id, client_name, task_id, type_, url, receiver, snapshot, pending, 0, at, at)
 
 
 def snapshots_of(conn: sa.Connection, task_ids: Collection[UUID]) -> list[Any]:
-    """The snapshots of all notifications of some tasks."""
+    """Read the snapshots of all notifications of some tasks."""
     if not task_ids:
         return []
     table = notifications.c
@@ -85,28 +66,22 @@ class Snapshot(msgspec.Struct, frozen=True):
     follow_ups: int
 
 
-def written(loaded: Loaded, rules: Rules) -> list[Row]:
-    """The outbox rows for what loaded tasks have passed, frozen as this transaction leaves them."""
+def new_rows(loaded: Loaded, rules: Rules) -> list[Row]:
+    """The outbox rows for the milestones that loaded tasks have passed, frozen as this transaction leaves them."""
     policy = rules.policy
     rows = []
-    for one in loaded.milestones:
-        if one.task_id in loaded.removed:
+    for milestone in loaded.milestones:
+        if milestone.task_id in loaded.removed:
             continue
-        task = loaded.tasks[one.task_id]
-        url = task.webhook_url or ""
+        task = loaded.tasks[milestone.task_id]
         snapshot = Snapshot(task, loaded.items_of(task), policy.unknown_grace_s, policy.follow_ups)
-        rows.append(
-            row_of(
-                New(
-                    rules.new_id(), task.client_name, task.id, f"task.{one.name}", url, origin_of(url), snapshot, one.at
-                )
-            )
-        )
+        type_, url = f"task.{milestone.name}", task.webhook_url or ""
+        rows.append(new_row(rules.new_id(), task.client_name, task.id, type_, url, snapshot, milestone.at))
     return rows
 
 
 def named_digests(conn: sa.Connection, task_ids: Collection[UUID]) -> set[str]:
-    """The large values that notifications of some tasks are made of, by digest."""
+    """Read which large values notifications of some tasks are made of, by digest."""
     return {
         digest
         for snapshot in snapshots_of(conn, task_ids)

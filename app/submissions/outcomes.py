@@ -1,4 +1,5 @@
-"""Settling outcomes of sends, in one transaction: what they make of each task, of the hold and of circuit breakers."""
+"""Settle the outcomes of sends in one transaction: apply them to their tasks, to the hold and to the circuit
+breakers."""
 
 import random
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from app.rules.task import Failure, Submission
 from app.rules.timing import later, rfc3339
 from app.rules.transition import Change
 from app.tasks import items, task_rows
-from app.tasks.apply import Applied, apply
+from app.tasks.apply import Effects, apply
 from app.tempolor.answers import Accepted, Refused, SubmitAnswer, Unknown
 from app.tempolor.codes import Remedy
 from app.tempolor.kinds import KINDS
@@ -60,7 +61,7 @@ class NotSent:
 
 @dataclass(slots=True, eq=False)
 class Outcome:
-    """What came of one send. ``answer``: None if it was given back unsent. ``alone``: it was among those that could
+    """The outcome of one send. ``answer``: None if it was given back unsent. ``alone``: it was among those that could
     not be committed, and holds up nobody else from now on."""
 
     claim: Claim
@@ -68,49 +69,53 @@ class Outcome:
     alone: bool = False
 
     @property
-    def said(self) -> SubmitAnswer | None:
-        """What the vendor answered; None if it was not asked."""
+    def vendor_answer(self) -> SubmitAnswer | None:
+        """The vendor's answer; None if it was not asked."""
         return None if isinstance(self.answer, NotSent) else self.answer
 
 
-def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], now: datetime) -> Applied:
+def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], now: datetime) -> Effects:
     """Apply the outcomes of sends, in order, and let them start or end the hold."""
-    held = limits.lock(conn, limits.ALL)
-    known = task_rows.submissions_of(conn, [one.claim.task_id for one in outcomes if isinstance(one.answer, Refused)])
-    before, queries_before = held[Limit.SUBMIT].hold_state, held[Limit.QUERY].hold_state
-    breakers_before = {key: breakers.find(conn, key) for key in dict.fromkeys(one.claim.key for one in outcomes)}
+    limits_before = limits.lock(conn, limits.ALL)
+    submissions = task_rows.submissions_of(
+        conn, [outcome.claim.task_id for outcome in outcomes if isinstance(outcome.answer, Refused)]
+    )
+    before, queries_before = limits_before[Limit.SUBMIT].hold_state, limits_before[Limit.QUERY].hold_state
+    breakers_before = {
+        key: breakers.find(conn, key) for key in dict.fromkeys(outcome.claim.key for outcome in outcomes)
+    }
     after, queries_after, breakers_after = before, queries_before, dict(breakers_before)
     changes = []
-    for one in outcomes:
-        claim, answer = one.claim, one.said
-        named = isinstance(answer, Unknown) and items.any_named(conn, [claim.task_id])
+    for outcome in outcomes:
+        claim, answer = outcome.claim, outcome.vendor_answer
+        has_items = isinstance(answer, Unknown) and items.any_named(conn, [claim.task_id])
         breaker = breaker_then = breakers_after[claim.key]
-        if not _is_settled(one, known.get(claim.task_id)):
-            after = _hold_after(after, claim, answer, now, named=named)
+        if not _is_settled(outcome, submissions.get(claim.task_id)):
+            after = _hold_after(after, claim, answer, now, has_items=has_items)
             queries_after = _queries_after(queries_after, answer, now)
-            breaker_then = breaker_after(breaker, claim.claimed_at, answer, now, context.policy, named)
+            breaker_then = breaker_after(breaker, claim.claimed_at, answer, now, context.policy, has_items)
             breakers_after[claim.key] = breaker_then
-        waits = _Waits(after, breaker_then if breaker is not None and breaker.held else None)
-        changes.append(_change(context, claim, one.answer, now, waits))
-    applied = apply(conn, changes, context.rules)
+        retry_holds = _RetryHolds(after, breaker_then if breaker is not None and breaker.is_open else None)
+        changes.append(_change(context, claim, outcome.answer, now, retry_holds))
+    effects = apply(conn, changes, context.rules)
     for key, breaker in breakers_before.items():
         model_holds.save(conn, key, breaker, breakers_after[key])
-    if holds.waits_for_slot(after) and any(_met_a_full_queue(one.answer) for one in outcomes):
+    if holds.waits_for_slot(after) and any(_met_a_full_queue(outcome.answer) for outcome in outcomes):
         # Counted without those that met it.
         after = holds.full_with(after, sum(task_rows.in_flight(conn, now).values()))
     if after != before:
         _log_hold(before, after)
-        limits.save(conn, Limit.SUBMIT, replace(held[Limit.SUBMIT], hold_state=after))
+        limits.save(conn, Limit.SUBMIT, replace(limits_before[Limit.SUBMIT], hold_state=after))
     if queries_after != queries_before:
-        limits.save(conn, Limit.QUERY, replace(held[Limit.QUERY], hold_state=queries_after))
-    return applied
+        limits.save(conn, Limit.QUERY, replace(limits_before[Limit.QUERY], hold_state=queries_after))
+    return effects
 
 
-def _is_settled(outcome: Outcome, known: tuple[UUID | None, Submission] | None) -> bool:
+def _is_settled(outcome: Outcome, stored: tuple[UUID | None, Submission] | None) -> bool:
     """Whether a refusal was committed before, and only the answer to that commit was lost: it counts once."""
-    if not isinstance(outcome.answer, Refused) or known is None:
+    if not isinstance(outcome.answer, Refused) or stored is None:
         return False
-    submit_id, submission = known
+    submit_id, submission = stored
     return submit_id == outcome.claim.submit_id and submission not in OUTCOME_OPEN
 
 
@@ -119,8 +124,8 @@ def _met_a_full_queue(answer: SubmitAnswer | NotSent | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Waits:
-    """What a task that is sent again waits for: the hold on submissions after the outcome, and the breaker of its
+class _RetryHolds:
+    """What a task that is sent again has to wait for: the hold on submissions after the outcome, and the breaker of its
     kind and model after it, if that was open before: then a refusal of everybody fails no task."""
 
     hold_state: HoldState
@@ -133,7 +138,7 @@ class _Waits:
 
 
 def _change(
-    context: Context, claim: Claim, answer: SubmitAnswer | NotSent | None, now: datetime, waits: _Waits
+    context: Context, claim: Claim, answer: SubmitAnswer | NotSent | None, now: datetime, retry_holds: _RetryHolds
 ) -> Change:
     """What an outcome says of the task."""
     event: SubmissionEvent
@@ -157,12 +162,12 @@ def _change(
             failure = Failure(
                 answer.meaning.code, answer.message, answer.meaning.retryable, answer.status, answer.request_id
             )
-            again_at = _again_at(claim, answer, now, held=waits.breaker is not None)
+            again_at = _again_at(claim, answer, now, is_model_held=retry_holds.breaker is not None)
             event = WasRefused(claim.submit_id, failure, again_at)
             detail = {"code": failure.code, "message": failure.message, "vendor_status": failure.vendor_status}
             detail["vendor_request_id"] = failure.vendor_request_id
             if again_at is not None:
-                detail["again_at"] = rfc3339(max(again_at, waits.until(now)))
+                detail["again_at"] = rfc3339(max(again_at, retry_holds.until(now)))
             return Change(now, "refused", claim.task_id, event=event, detail=detail)
         case Unknown(reason):
             event = WasUnknown(claim.submit_id, reason)
@@ -180,14 +185,14 @@ def _named(family: str, item_id: str, claim: Claim) -> Observation:
     )
 
 
-def _again_at(claim: Claim, answer: Refused, now: datetime, *, held: bool) -> datetime | None:
+def _again_at(claim: Claim, answer: Refused, now: datetime, *, is_model_held: bool) -> datetime | None:
     """When a refused task may be sent again; None if it fails. Where everybody waits, it keeps its place as the
-    oldest. ``held``: its kind and model were held."""
+    oldest. ``is_model_held``: its kind and model were held."""
     match answer.meaning.remedy:
         case Remedy.FAIL:
             return None
         case Remedy.HOLD_MODEL:
-            return claim.created_at if held else None
+            return claim.created_at if is_model_held else None
         case Remedy.BACK_OFF:
             first_s, most_s = BACK_OFF_S
             wait_s = min(first_s * 2 ** min(claim.attempt - 1, 10), most_s)
@@ -207,19 +212,19 @@ _REASONS: Final = {
 
 
 def _hold_after(
-    before: HoldState, claim: Claim, answer: SubmitAnswer | None, now: datetime, *, named: bool
+    before: HoldState, claim: Claim, answer: SubmitAnswer | None, now: datetime, *, has_items: bool
 ) -> HoldState:
-    if isinstance(answer, Accepted) or (isinstance(answer, Unknown) and named):
+    if isinstance(answer, Accepted) or (isinstance(answer, Unknown) and has_items):
         return holds.answered(before, claim.claimed_at)
     if isinstance(answer, Unknown):
-        return holds.lost(before, str(claim.task_id), now)
+        return holds.outcome_unknown(before, str(claim.task_id), now)
     if answer is None:
         return holds.inconclusive(before, now)
     reason = _REASONS.get(answer.meaning.remedy)
     if reason is not None:
         wait_s = answer.retry_after_s if reason is Reason.RATE_LIMITED else None
-        known = HoldState(before.hold, before.by_hand, before.by_hand_since)
-        return holds.hold(known, reason, now, detail=answer.message, wait_s=wait_s)
+        cleared = HoldState(before.hold, before.by_hand, before.by_hand_since)
+        return holds.hold(cleared, reason, now, detail=answer.message, wait_s=wait_s)
     if answer.meaning.remedy in (Remedy.FAIL, Remedy.HOLD_MODEL):
         return holds.refused(before, claim.claimed_at, now)
     vendor_spoke = answer.status is not None
@@ -229,9 +234,10 @@ def _hold_after(
 
 
 def _queries_after(before: HoldState, answer: SubmitAnswer | None, now: datetime) -> HoldState:
-    """A rejected key stops queries too; an accepted submission shows that the key is right again."""
+    """The hold on queries after an outcome: a rejected key stops queries too, an accepted submission shows that the key
+    is right again."""
     if isinstance(answer, Accepted):
-        return holds.proved(before, Reason.KEY_REJECTED)
+        return holds.reason_cleared(before, Reason.KEY_REJECTED)
     if isinstance(answer, Refused) and answer.meaning.remedy is Remedy.FIX_KEY:
         return holds.hold(before, Reason.KEY_REJECTED, now, detail=answer.message)
     return before

@@ -1,4 +1,4 @@
-"""Time in which the gateway could ask. Waits that end in a verdict count only that.
+"""Availability: the time in which the gateway could ask. Waits that end in a verdict count only that.
 
 While no process runs, all of them are frozen or the database is away, nobody can ask the vendor; and a clock that is
 set forward lets no time pass at all. Each worker gives a sign of life every few seconds, in a row that all replicas
@@ -33,9 +33,9 @@ Absences = tuple[Absence, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
-    """A sign of life of one process. ``last_at``: when it gave its last one; ``stepped_s``: by how much its clock has
-    been set forward since (below 0: back)."""
+class Heartbeat:
+    """A heartbeat of one worker. ``last_at``: when it gave its last one; ``stepped_s``: by how much its clock has been
+    set forward since (below 0: back)."""
 
     at: datetime
     last_at: datetime | None = None
@@ -43,67 +43,69 @@ class Sign:
 
 
 @dataclass(frozen=True, slots=True)
-class Operating:
-    """``beat_at``: the last sign of life of any worker. ``went_back_at``: the clock was set back, and what had been
-    planned before is still to be looked at."""
+class Availability:
+    """When the vendor could be asked. ``beat_at``: the last heartbeat of any worker. ``went_back_at``: the clock was
+    set back, and what had been planned before is still to be looked at."""
 
     beat_at: datetime | None = None
     absences: Absences = ()
     went_back_at: datetime | None = None
 
     def absences_until(self, now: datetime) -> Absences:
-        """All absences up to now. A silence that no worker has told of yet may be a clock that was set forward."""
+        """All absences up to now. A silence that no worker has reported yet may be a clock that was set forward."""
         if self.beat_at is None or later(self.beat_at, 2 * STEP_S) >= now:
             return self.absences
         return (*self.absences, Absence(later(self.beat_at, STEP_S), now, jumped=True))
 
 
-def beat(before: Operating, sign: Sign) -> Operating:
-    """Take a sign of life."""
+def beat(before: Availability, sign: Heartbeat) -> Availability:
+    """Apply a heartbeat."""
     now, beat_at = sign.at, before.beat_at
     if beat_at is not None and beat_at > later(now, BACK_S):
-        return Operating(now, _up_to(before.absences, now), went_back_at=now)
-    known = [at for at in (beat_at, sign.last_at) if at is not None and at <= now]
-    heard_at = max(known, default=now)
+        return Availability(now, _up_to(before.absences, now), went_back_at=now)
+    signs = [at for at in (beat_at, sign.last_at) if at is not None and at <= now]
+    last_sign_at = max(signs, default=now)
     if beat_at is None or beat_at < now:
         before = replace(before, beat_at=now)
-    if later(heard_at, STEP_S) >= now:
+    if later(last_sign_at, STEP_S) >= now:
         return before
-    absence = Absence(later(heard_at, STEP_S), now, jumped=sign.stepped_s > STEP_S)
+    absence = Absence(later(last_sign_at, STEP_S), now, jumped=sign.stepped_s > STEP_S)
     return replace(before, absences=(*before.absences, absence)[-MOST_ABSENCES:])
 
 
 def _up_to(absences: Iterable[Absence], now: datetime) -> Absences:
-    return tuple(one._replace(until=min(one.until, now)) for one in absences if one.since < now)
+    return tuple(absence._replace(until=min(absence.until, now)) for absence in absences if absence.since < now)
 
 
 def absent_s(absences: Sequence[Absence], since: datetime, *, jumped_only: bool = False) -> float:
-    """Seconds since a time in which nobody could ask; or only those by which the clock was set forward."""
+    """Sum the seconds since a time in which nobody could ask; or only those by which the clock was set forward."""
     if not absences:
         return 0.0
     return sum(
-        max((one.until - max(one.since, since)).total_seconds(), 0.0)
-        for one in absences
-        if one.jumped or not jumped_only
+        max((absence.until - max(absence.since, since)).total_seconds(), 0.0)
+        for absence in absences
+        if absence.jumped or not jumped_only
     )
 
 
-def dump(operating: Operating) -> dict[str, Any]:
+def dump(availability: Availability) -> dict[str, Any]:
     """As JSON."""
     return {
-        "beat_at": _text(operating.beat_at),
-        "absences": [[one.since.isoformat(), one.until.isoformat(), one.jumped] for one in operating.absences],
-        "went_back_at": _text(operating.went_back_at),
+        "beat_at": _text(availability.beat_at),
+        "absences": [
+            [absence.since.isoformat(), absence.until.isoformat(), absence.jumped] for absence in availability.absences
+        ],
+        "went_back_at": _text(availability.went_back_at),
     }
 
 
-def load(document: dict[str, Any] | None) -> Operating:
+def load(document: dict[str, Any] | None) -> Availability:
     """From JSON; from nothing, a gateway that has never run."""
     if not document:
-        return Operating()
+        return Availability()
     read = datetime.fromisoformat
     absences = tuple(Absence(read(since), read(until), jumped) for since, until, jumped in document["absences"])
-    return Operating(_time(document["beat_at"]), absences, _time(document["went_back_at"]))
+    return Availability(_time(document["beat_at"]), absences, _time(document["went_back_at"]))
 
 
 def _text(at: datetime | None) -> str | None:

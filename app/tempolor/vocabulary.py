@@ -1,4 +1,4 @@
-"""All that is known of what the vendor sends, in one place; what is not in here is *drift* and is told of.
+"""The vendor's vocabulary: every field, event, status, code and header that is known. What is not in here is *drift*.
 
 Source: the vendor's reference, and what integrators report of the live service.
 """

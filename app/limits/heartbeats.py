@@ -1,4 +1,4 @@
-"""Signs of life: in which time the vendor could be asked is known to all replicas, and survives a restart."""
+"""Heartbeats of workers: in which time the vendor could be asked is known to all replicas, and survives a restart."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,7 +10,7 @@ import structlog
 from app.database.database import Database
 from app.limits import limits
 from app.limits.limits import Limit
-from app.rules.operating import Absences, Operating, Sign, beat
+from app.rules.availability import Absences, Availability, Heartbeat, beat
 from app.runtime.clock import Clock
 from app.tasks import timeline
 
@@ -21,63 +21,63 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Beat:
-    """When this process gave its last sign of life, by both clocks."""
+    """When this process gave its last heartbeat, by both clocks."""
 
     at: datetime
     monotonic: float
 
 
 class Timekeeper:
-    """Gives this process's signs of life. Call ``beat`` before anything that the clock decides."""
+    """Give this process's heartbeats. Call ``beat`` before anything that the clock decides."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._last_beat: _Beat | None = None
-        self.known = Operating()
+        self.availability = Availability()
 
     async def beat(self, db: Database) -> None:
-        """Give a sign, if it is time for one or the clock was set; ``known`` is what is known then. Raises
+        """Give a heartbeat, if it is time for one or the clock was set; ``availability`` is what is known then. Raises
         ``Unavailable``."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
-        last, sign = self._last_beat, Sign(now)
+        last, sign = self._last_beat, Heartbeat(now)
         if last is not None:
             passed_s = (now - last.at).total_seconds()
             if 0 <= passed_s < BEAT_S:
                 return
-            sign = Sign(now, last.at, passed_s - (monotonic - last.monotonic))
-        before, self.known = await db.write(_keep, sign)
+            sign = Heartbeat(now, last.at, passed_s - (monotonic - last.monotonic))
+        before, self.availability = await db.write(_keep, sign)
         self._last_beat = _Beat(now, monotonic)
-        _tell(before, self.known, now)
+        _tell(before, self.availability, now)
 
     async def planned_again(self, db: Database) -> None:
-        """Nothing is planned any more as before the clock was set back. Raises ``Unavailable``."""
+        """Note that nothing is planned any more as before the clock was set back. Raises ``Unavailable``."""
         await db.write(_note_planned)
-        self.known = replace(self.known, went_back_at=None)
+        self.availability = replace(self.availability, went_back_at=None)
 
 
 def absences(conn: sa.Connection, now: datetime) -> Absences:
-    """In which time nobody could ask, as far as it is known."""
-    return limits.read(conn)[Limit.QUERY].operating.absences_until(now)
+    """Read in which time nobody could ask, as far as it is known."""
+    return limits.read(conn)[Limit.QUERY].availability.absences_until(now)
 
 
-def _keep(conn: sa.Connection, sign: Sign) -> tuple[Operating, Operating]:
-    """Take a sign of life under the lock of the query limit. The first one ever: an earlier release gave none, and
-    the last thing that happened shows when somebody was there."""
+def _keep(conn: sa.Connection, sign: Heartbeat) -> tuple[Availability, Availability]:
+    """Store a heartbeat under the lock of the query limit. The first one ever: an earlier release gave none, and the
+    last thing that happened shows when somebody was there."""
     limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
-    before = limit.operating
+    before = limit.availability
     if before.beat_at is None:
         before = replace(before, beat_at=timeline.newest_at(conn))
     after = beat(before, sign)
-    limits.save(conn, Limit.QUERY, replace(limit, operating=after))
+    limits.save(conn, Limit.QUERY, replace(limit, availability=after))
     return before, after
 
 
 def _note_planned(conn: sa.Connection) -> None:
     limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
-    limits.save(conn, Limit.QUERY, replace(limit, operating=replace(limit.operating, went_back_at=None)))
+    limits.save(conn, Limit.QUERY, replace(limit, availability=replace(limit.availability, went_back_at=None)))
 
 
-def _tell(before: Operating, after: Operating, now: datetime) -> None:
+def _tell(before: Availability, after: Availability, now: datetime) -> None:
     if after.went_back_at is not None and before.beat_at is not None and before.went_back_at != after.went_back_at:
         log.warning("clock.went_back", seconds=round((before.beat_at - now).total_seconds(), 3))
     elif after.absences != before.absences:

@@ -10,18 +10,18 @@ import sqlalchemy as sa
 from app.limits import limits, model_holds
 from app.limits.hold import HoldState, Reason
 from app.limits.limits import Limit
-from app.limits.model_holds import Held, key_of_task
+from app.limits.model_holds import OpenBreakers, key_of_task
 from app.rules.policy import Policy
 from app.rules.task import Submission
-from app.tasks.task_rows import Record
+from app.tasks.task_rows import TaskRecord
 
 BACKING_OFF: Final = "backing_off"
 """The vendor refused this task for a while (busy, unreachable), and it is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
-    """``until``: when something is tried next; None where nobody knows."""
+class WaitReason:
+    """Why a task waits. ``until``: when something is tried next; None where nobody knows."""
 
     reason: str
     since: datetime | None
@@ -29,33 +29,35 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
-    """What is held at one moment."""
+class CurrentHolds:
+    """The holds and open breakers at one moment."""
 
     hold_state: HoldState
-    holds: Held
+    holds: OpenBreakers
     policy: Policy
     now: datetime
 
 
-def read(conn: sa.Connection, policy: Policy, now: datetime) -> Waits:
-    """What is held now: two statements, without a lock."""
-    return Waits(limits.read(conn)[Limit.SUBMIT].hold_state, model_holds.held(conn, policy), policy, now)
+def read(conn: sa.Connection, policy: Policy, now: datetime) -> CurrentHolds:
+    """Read the holds and open breakers: two statements, without a lock."""
+    return CurrentHolds(
+        limits.read(conn)[Limit.SUBMIT].hold_state, model_holds.open_breakers(conn, policy), policy, now
+    )
 
 
-def wait_of(record: Record, waits: Waits) -> Wait | None:
-    """Why a task waits; the first reason that holds."""
+def wait_reason_of(record: TaskRecord, waits: CurrentHolds) -> WaitReason | None:
+    """Explain why a task waits: the first reason that holds."""
     task, now, hold_state = record.task, waits.now, waits.hold_state
     if task.submission is not Submission.QUEUED:
         return None
     if hold_state.by_hand is not None:
-        return Wait(Reason.BY_HAND.value, hold_state.by_hand_since, None)
+        return WaitReason(Reason.BY_HAND.value, hold_state.by_hand_since, None)
     if (hold := hold_state.hold) is not None:
-        return Wait(hold.reason.value, hold.since, _next(hold.until, hold.probe_until, now))
+        return WaitReason(hold.reason.value, hold.since, _next(hold.until, hold.probe_until, now))
     if waits.holds and (breaker := waits.holds.get(key_of_task(record, waits.policy))) is not None:
-        return Wait(breaker.code, breaker.held_since, _next(breaker.probe_at or now, breaker.probe_until, now))
+        return WaitReason(breaker.code, breaker.held_since, _next(breaker.probe_at or now, breaker.probe_until, now))
     if task.not_before_at is not None and task.not_before_at > now:
-        return Wait(BACKING_OFF, task.claimed_at, task.not_before_at)
+        return WaitReason(BACKING_OFF, task.claimed_at, task.not_before_at)
     return None
 
 

@@ -1,8 +1,8 @@
-"""Questions to the vendor as rows: claimed under leases, also before they are due where somebody wants to know now.
+"""Claim questions to the vendor: items under leases, also before they are due where a client wants to know now.
 
-What a permit to ask is spent on is decided by ``spend``. Suspects (ids that the vendor did not know, or that nobody has
-seen yet) and refreshes come in any number. Neither is given two permits in a row while something else is due, however
-many of them wait: each is kept to half of the rate.
+What a permit to ask is spent on is decided by ``claim_in_turn``. Suspects (ids that the vendor did not know, or that
+nobody has seen yet) and refreshes come in any number. Neither is given two permits in a row while something else is
+due, however many of them wait: each is kept to half of the rate.
 """
 
 from collections.abc import Collection, Mapping
@@ -19,42 +19,46 @@ from app.rules.schedule import SUSPECT
 from app.rules.status import ITEM_FINAL
 from app.rules.timing import FAR
 from app.tasks import store
-from app.tasks.items import Asked, claim_due, lease, lock_due, unleased
+from app.tasks.items import ClaimedItem, claim_due, lease, lock_due, unleased
 from app.tasks.store import ItemKey
 
-Known = Mapping[ItemKey, datetime | None]
+LastQueried = Mapping[ItemKey, datetime | None]
 """Items, each with when it was asked about last, as far as the asker knows."""
 
 _FINAL: Final = [status.value for status in ITEM_FINAL]
 
 
-def claim_some(
-    conn: sa.Connection, known: Known, now: datetime, soon: datetime, lease_until: datetime, limit: int
-) -> list[Asked]:
+def claim_requested(
+    conn: sa.Connection, requested: LastQueried, now: datetime, soon: datetime, lease_until: datetime, limit: int
+) -> list[ClaimedItem]:
     """Claim a full question about some of these items of one family, due or not: those of one group that are open,
-    that nobody asks about, and that have had no answer since that of ``known``; and others of their family and
+    that nobody asks about, and that have had no answer since that of ``requested``; and others of their family and
     group that are due by ``soon``. Call it under the lock of the query limit, as every claim."""
     columns = (items.c.family, items.c.item_id, items.c.query_attempts, items.c.query_group, items.c.last_query_at)
-    wanted = (
+    statement = (
         sa.select(*columns)
-        .where(_named(conn, known), items.c.query_due_at.is_not(None), unleased(now))
+        .where(_named(conn, requested), items.c.query_due_at.is_not(None), unleased(now))
         .order_by(items.c.query_group, items.c.item_id)
     )
-    rows = [row for row in conn.execute(dialect.locked(wanted, of=items, skip=True)) if _is_open(row, known)]
+    rows = [row for row in conn.execute(dialect.locked(statement, of=items, skip=True)) if _is_open(row, requested)]
     if not rows:
         return []
     first = rows[0]
     rows = [row for row in rows if row.query_group == first.query_group][:limit]
-    found = {(row.family, row.item_id): Asked(row.family, row.item_id, row.query_attempts) for row in rows}
-    for one in lock_due(conn, first.family, first.query_group, now, soon, limit):
-        if len(found) < limit:
-            found.setdefault(one.key, one)
-    lease(conn, found, lease_until)
-    return list(found.values())
+    claimed_by_key = {
+        (row.family, row.item_id): ClaimedItem(row.family, row.item_id, row.query_attempts) for row in rows
+    }
+    for item in lock_due(conn, first.family, first.query_group, now, soon, limit):
+        if len(claimed_by_key) < limit:
+            claimed_by_key.setdefault(item.key, item)
+    lease(conn, claimed_by_key, lease_until)
+    return list(claimed_by_key.values())
 
 
-def claim_known(conn: sa.Connection, now: datetime, soon: datetime, lease_until: datetime, limit: int) -> list[Asked]:
-    """As ``items.claim_due``, of the items that are no suspects."""
+def claim_unsuspected(
+    conn: sa.Connection, now: datetime, soon: datetime, lease_until: datetime, limit: int
+) -> list[ClaimedItem]:
+    """Claim as ``items.claim_due``, of the items that are no suspects."""
     return claim_due(conn, now, soon, lease_until, limit, but=SUSPECT)
 
 
@@ -65,22 +69,22 @@ def is_suspect(conn: sa.Connection, key: ItemKey) -> bool:
     return conn.scalar(sa.select(items.c.query_group).where(matches)) == SUSPECT
 
 
-def unanswered(conn: sa.Connection, known: Known) -> set[ItemKey]:
-    """Which of some items of one family are open, and have had no answer since that of ``known``."""
+def unanswered(conn: sa.Connection, last_queried: LastQueried) -> set[ItemKey]:
+    """Read which of some items of one family are open, and have had no answer since that of ``last_queried``."""
     statement = sa.select(items.c.family, items.c.item_id, items.c.last_query_at).where(
-        _named(conn, known), items.c.query_due_at.is_not(None)
+        _named(conn, last_queried), items.c.query_due_at.is_not(None)
     )
-    return {(row.family, row.item_id) for row in conn.execute(statement) if _is_open(row, known)}
+    return {(row.family, row.item_id) for row in conn.execute(statement) if _is_open(row, last_queried)}
 
 
-def _is_open(row: Any, known: Known) -> bool:
-    """Nobody has answered about the item meanwhile."""
-    return bool(row.last_query_at == known[(row.family, row.item_id)])
+def _is_open(row: Any, last_queried: LastQueried) -> bool:
+    """Whether nobody has answered about the item meanwhile."""
+    return bool(row.last_query_at == last_queried[(row.family, row.item_id)])
 
 
 def put_off(conn: sa.Connection, planned: Mapping[ItemKey, datetime]) -> None:
-    """Go back to the plan: items that were asked about before their time are due again when they would have been.
-    One that is final by now, or that somebody asks about, is left alone."""
+    """Make items that were asked about before their time due again when they would have been. One that is final by now,
+    or that somebody asks about, is left alone."""
     # As every change of several items of a task: under the task's lock, or a callback could meet it half-way.
     store.lock(conn, (), list(planned))
     for (family, item_id), due_at in sorted(planned.items()):
@@ -122,7 +126,7 @@ def _named(conn: sa.Connection, keys: Collection[ItemKey]) -> sa.ColumnElement[A
 
 
 class Permit(StrEnum):
-    """What a permit was spent on."""
+    """What a permit to ask was spent on."""
 
     DUE = "due"
     SUSPECTS = "suspects"
@@ -130,7 +134,7 @@ class Permit(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ClaimTimes:
     """The times of a claim: what is due by ``now`` is asked about, filled with what is by ``soon``."""
 
     now: datetime
@@ -138,23 +142,23 @@ class Span:
     leased_until: datetime
 
 
-def spend(
-    conn: sa.Connection, last: str | None, wanted: Known | None, span: Span, limit: int
-) -> tuple[Permit, list[Asked]]:
+def claim_in_turn(
+    conn: sa.Connection, last: str | None, requested: LastQueried | None, times: ClaimTimes, limit: int
+) -> tuple[Permit, list[ClaimedItem]]:
     """Claim a question about at most ``limit`` items, and say what the permit was spent on; no items if there is
-    nothing to ask. ``last``: what the permit before was spent on; ``wanted``: see ``reconcile.claim``.
+    nothing to ask. ``last``: what the permit before was spent on; ``requested``: see ``reconcile.claim``.
 
     A refresh whose turn it is not asks what is due instead, so that no permit is idle and none waits for a
     reconciler that does not run. Call it under the lock of the query limit.
     """
     if last in (Permit.SUSPECTS, Permit.REFRESH):
-        asked = claim_known(conn, span.now, span.soon, span.leased_until, limit)
-        if asked:
-            return Permit.DUE, asked
-    if wanted and last != Permit.REFRESH:
-        return Permit.REFRESH, claim_some(conn, wanted, span.now, span.soon, span.leased_until, limit)
-    asked = claim_due(conn, span.now, span.soon, span.leased_until, limit)
-    if wanted and not asked:
-        return Permit.REFRESH, claim_some(conn, wanted, span.now, span.soon, span.leased_until, limit)
-    suspects = bool(asked) and is_suspect(conn, asked[0].key)
-    return Permit.SUSPECTS if suspects else Permit.DUE, asked
+        claimed = claim_unsuspected(conn, times.now, times.soon, times.leased_until, limit)
+        if claimed:
+            return Permit.DUE, claimed
+    if requested and last != Permit.REFRESH:
+        return Permit.REFRESH, claim_requested(conn, requested, times.now, times.soon, times.leased_until, limit)
+    claimed = claim_due(conn, times.now, times.soon, times.leased_until, limit)
+    if requested and not claimed:
+        return Permit.REFRESH, claim_requested(conn, requested, times.now, times.soon, times.leased_until, limit)
+    suspects = bool(claimed) and is_suspect(conn, claimed[0].key)
+    return Permit.SUSPECTS if suspects else Permit.DUE, claimed
