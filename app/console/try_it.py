@@ -56,7 +56,7 @@ async def submit(request: Request, kind: str, visitor: TheVisitor, form: TheForm
         new = check_task(asked, context.egress)
         # Who goes back, changes something and sends it again wants another task.
         key = idempotent_request(
-            "POST /console/try", f"{form['idempotent_request']}-{digest.hex()}" if "once" in form else None, digest
+            "POST /console/try", f"{form['once']}-{digest.hex()}" if "once" in form else None, digest
         )
         accepted = await accept(context, visitor.client, [new], key)
     except InvalidRequest as error:
