@@ -70,6 +70,11 @@
     document.querySelectorAll(".lyrics").forEach((one, index) => {
       if (scrolled.has(index)) one.scrollTop = scrolled.get(index);
     });
+    // For this swap alone, whose parts settle one after the other: later ones would find what was so long ago.
+    queueMicrotask(() => {
+      opened.clear();
+      scrolled.clear();
+    });
     localize(document);
   });
   localize(document);
