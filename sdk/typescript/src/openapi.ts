@@ -1178,30 +1178,6 @@ export interface components {
             as_of: string;
         };
         /**
-         * Act
-         * @description One act. `actor` is a client's name, or `cli:` and the system's user; `target` is null for the whole.
-         */
-        Act: {
-            /** Id */
-            id: string;
-            /**
-             * At
-             * Format: date-time
-             */
-            at: string;
-            /** Actor */
-            actor: string;
-            action: components["schemas"]["Action"];
-            /** Target */
-            target: string | null;
-            /** Detail */
-            detail: {
-                [key: string]: unknown;
-            };
-            /** Request Id */
-            request_id: string | null;
-        };
-        /**
          * Action
          * @description All kinds of acts that are recorded.
          * @enum {string}
@@ -1401,10 +1377,34 @@ export interface components {
             stems?: components["schemas"]["ArtifactOfFiles"];
             midi?: components["schemas"]["Artifact"];
         };
+        /**
+         * AuditEntry
+         * @description One act. `actor` is a client's name, or `cli:` and the system's user; `target` is null for the whole.
+         */
+        AuditEntry: {
+            /** Id */
+            id: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Actor */
+            actor: string;
+            action: components["schemas"]["Action"];
+            /** Target */
+            target: string | null;
+            /** Detail */
+            detail: {
+                [key: string]: unknown;
+            };
+            /** Request Id */
+            request_id: string | null;
+        };
         /** AuditPage */
         AuditPage: {
             /** Data */
-            data: components["schemas"]["Act"][];
+            data: components["schemas"]["AuditEntry"][];
             /** Next Cursor */
             next_cursor: string | null;
         };
