@@ -67,19 +67,28 @@ def files_of(item: Document, now: datetime) -> list[File]:
     return [_file(item["item_id"], name, artifact, now) for name, artifact in item["artifacts"].items()]
 
 
-def tracks_of(item: Document, now: datetime) -> list[Track]:
-    """What of an item can be played now, the best to begin with first."""
-    files = {file.name: file for file in files_of(item, now)}
+def tracks_of(files: Sequence[File]) -> list[Track]:
+    """What of an item's files can be played now, the best to begin with first."""
+    by_name = {file.name: file for file in files}
     return [
         Track(name, file.url, _is_drawn(file))
         for name in PLAYED
-        if (file := files.get(name)) is not None and file.url is not None and not file.links
+        if (file := by_name.get(name)) is not None and file.url is not None and not file.links
     ]
 
 
 def lines_of(sections: Any) -> list[Line]:
     """The lines of aligned lyrics; what is not understood of them is left out."""
-    return list(_lines(sections))
+    lines = []
+    for one in sections if isinstance(sections, list) else ():
+        start, text = (as_number(one.get("start")), one.get("text")) if isinstance(one, dict) else (None, None)
+        if start is None or not isinstance(text, str):
+            continue
+        tags = [line for line in text.splitlines() if line.startswith("[")]
+        words = " ".join(line for line in text.splitlines() if line.strip() and not line.startswith("["))
+        if words:
+            lines.append(Line(float(start), words, " ".join(tags) or None))
+    return lines
 
 
 def members_of(item_id: str, name: str, members: Sequence[ZipMember]) -> list[Member]:
@@ -144,14 +153,3 @@ def _texts_in(value: Any) -> Iterator[str]:
     elif isinstance(value, (list, dict)):
         for part in value.values() if isinstance(value, dict) else value:
             yield from _texts_in(part)
-
-
-def _lines(sections: Any) -> Iterator[Line]:
-    for one in sections if isinstance(sections, list) else ():
-        start, text = (as_number(one.get("start")), one.get("text")) if isinstance(one, dict) else (None, None)
-        if start is None or not isinstance(text, str):
-            continue
-        tags = [line for line in text.splitlines() if line.startswith("[")]
-        words = " ".join(line for line in text.splitlines() if line.strip() and not line.startswith("["))
-        if words:
-            yield Line(float(start), words, " ".join(tags) or None)

@@ -36,7 +36,8 @@ _DIGEST_CHARS: Final = 12
 async def task_page(request: Request, task_id: str, visitor: TheVisitor, context: TheContext) -> Response:
     """A task's page."""
     notice = NOTICES.get(request.query_params.get("done", ""))
-    shown = await _shown(context, visitor, uuid_of(task_id))
+    wanted = uuid_of(task_id)
+    shown = await _shown(context, visitor, wanted, await _mark(context, visitor, wanted))
     return page("task.html", visitor=visitor, here="tasks", notice=notice, **shown)
 
 
@@ -46,9 +47,10 @@ async def task_now(request: Request, task_id: str, visitor: TheVisitor, context:
     which one row tells."""
     wanted = uuid_of(task_id)
     seen_mark, *seen_parts = request.query_params.get("seen", "").split(".")
-    if seen_mark == await _mark(context, visitor, wanted):
+    mark = await _mark(context, visitor, wanted)
+    if seen_mark == mark:
         return Response(status_code=204, headers=HEADERS)
-    shown = await _shown(context, visitor, wanted)
+    shown = await _shown(context, visitor, wanted, mark)
     changed = [name for name, digest in shown["parts"].items() if digest not in seen_parts]
     answer = page("_live.html", visitor=visitor, changed=changed, **shown)
     if "history" in changed:
@@ -76,30 +78,28 @@ async def _mark(context: Context, visitor: Visitor, task_id: UUID) -> str:
     return f"{version}-{seq}-{int(context.clock.now().timestamp()) // _UNMARKED_S}"
 
 
-async def _shown(context: Context, visitor: Visitor, task_id: UUID) -> dict[str, Any]:
-    """What a task's page shows. ``parts``: a digest of what is in each; ``every_s``: when to look again, None for
-    never."""
-    # First, so that what changes meanwhile is looked at again.
-    mark = await _mark(context, visitor, task_id)
+async def _shown(context: Context, visitor: Visitor, task_id: UUID, mark: str) -> dict[str, Any]:
+    """What a task's page shows. ``mark``: read before, so that what changes meanwhile is looked at again. ``parts``: a
+    digest of what is in each; ``every_s``: when to look again, None for never."""
     task = await read.task(context, task_id, visitor.scope)
     entries, more = await read.task_timeline(context, task_id, visitor.scope, 0, MOST_ENTRIES)
     sent = await notifications.of_task(context, visitor.scope, task_id, MOST_NOTIFICATIONS + 1)
-    now = context.clock.now()
+    now, name = context.clock.now(), items.name_of(task)
     head = {name: value for name, value in task.items() if name not in ("items", "version", "updated_at")}
     parts = {
-        "status": _digest([head, items.name_of(task)]),
+        "status": _digest([head, name]),
         "items": _digest(task["items"]),
         "history": _digest([head, entries, sent]),
     }
     return {
         "task": task,
-        "name": items.name_of(task),
+        "name": name,
         "items": [
             {
                 **item,
                 "lines": items.lines_of(item["lyrics_sections"]),
-                "tracks": items.tracks_of(item, now),
-                "files": items.files_of(item, now),
+                "files": (files := items.files_of(item, now)),
+                "tracks": items.tracks_of(files),
             }
             for item in task["items"]
         ],

@@ -122,6 +122,6 @@ async def _id_of(context: Context, visitor: Visitor, found: str) -> str | None:
 
 def _shown(task: Document, now: Any) -> Document:
     """A task with its name, what of it can be played, and which cover it has in the gallery."""
-    tracks = [track for item in task["items"] for track in items.tracks_of(item, now)]
+    tracks = [track for item in task["items"] for track in items.tracks_of(items.files_of(item, now))]
     cover = UUID(task["id"]).int % _COVERS
     return {**task, "name": items.name_of(task), "track": tracks[0] if tracks else None, "cover": cover}
