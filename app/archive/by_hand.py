@@ -1,6 +1,7 @@
 """By hand: look whether the store holds what it should, and try copies again that were given up."""
 
 import hashlib
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,6 +20,12 @@ from app.tasks.store import ItemKey
 from app.tempolor.kinds import FAMILIES
 
 BATCH: Final = 200
+MISSING: Final = "it is missing"
+DAMAGED: Final = "its content is not what was recorded"
+
+
+class Damaged(Exception):
+    """The content of a file is not what was recorded."""
 
 
 async def fault_of(store: FileStore, row: Any, *, deep: bool) -> str | None:
@@ -29,14 +36,24 @@ async def fault_of(store: FileStore, row: Any, *, deep: bool) -> str | None:
         if size != row.bytes:
             return f"it has {size} bytes instead of {row.bytes}"
         if deep:
-            digest = hashlib.sha256()
-            async for piece in store.read(row.path, 0, size):
-                digest.update(piece)
-            if digest.hexdigest() != row.sha256:
-                return "its content is not what was recorded"
+            async for _ in checked(store, row):
+                pass
     except FileMissing:
-        return "it is missing"
+        return MISSING
+    except Damaged:
+        return DAMAGED
     return None
+
+
+async def checked(store: FileStore, row: Any) -> AsyncIterator[bytes]:
+    """Read a listed file, piece by piece. Raises ``Damaged`` in place of its end where it is not what was recorded, and
+    what the store raises."""
+    digest = hashlib.sha256()
+    async for piece in store.read(row.path, 0, row.bytes):
+        digest.update(piece)
+        yield piece
+    if digest.hexdigest() != row.sha256:
+        raise Damaged
 
 
 async def retry_failed(context: Context) -> int:

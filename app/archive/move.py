@@ -5,13 +5,12 @@ kept files behind, is run again.
 """
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from app.archive import rows
-from app.archive.by_hand import fault_of
+from app.archive.by_hand import DAMAGED, MISSING, Damaged, checked, fault_of
 from app.archive.store import FileMissing, FileStore
 from app.database.database import Database
 
@@ -27,10 +26,6 @@ class Moved:
     bytes: int = 0
     there: int = 0
     wrong: dict[str, str] = field(default_factory=dict)
-
-
-class _Damaged(Exception):
-    pass
 
 
 async def move(
@@ -57,26 +52,17 @@ async def _move_one(db: Database, source: FileStore, target: FileStore, row: Any
         moved.there += 1
         return
     try:
-        await target.put(row.path, _checked(source, row))
+        await target.put(row.path, checked(source, row))
     except FileMissing:
         # Unless it was deleted in order since the page was read.
         if await db.read(rows.is_kept, row.path):
-            moved.wrong[row.path] = "it is missing"
-    except _Damaged:
-        moved.wrong[row.path] = "its content is not what was recorded"
+            moved.wrong[row.path] = MISSING
+    except Damaged:
+        # It has no end then, so that nothing was stored.
+        moved.wrong[row.path] = DAMAGED
     else:
         moved.copied += 1
         moved.bytes += row.bytes
-
-
-async def _checked(source: FileStore, row: Any) -> AsyncIterator[bytes]:
-    """The pieces of a file; no end of them where it is not what was recorded, so that nothing is stored."""
-    digest = hashlib.sha256()
-    async for piece in source.read(row.path, 0, row.bytes):
-        digest.update(piece)
-        yield piece
-    if digest.hexdigest() != row.sha256:
-        raise _Damaged
 
 
 async def unlisted(db: Database, store: FileStore) -> AsyncIterator[str]:

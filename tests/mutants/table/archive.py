@@ -94,7 +94,7 @@ ARCHIVE: Final = (
     Mutation(
         "move-unchecked",
         "archive",
-        "app/archive/move.py",
+        "app/archive/by_hand.py",
         "if digest.hexdigest() != row.sha256:",
         "if not row.sha256:",
         "a damaged file is not moved as a whole one",
