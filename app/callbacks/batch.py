@@ -35,7 +35,7 @@ class _Waiting(msgspec.Struct):
 
 class Writer:
     """Commit callbacks in groups. ``step`` is called by its loop, which ``arrived`` wakes; several writers share one
-    ``patience``. Several writers share one ``patience``."""
+    ``patience``."""
 
     def __init__(self, context: Context, patience: asyncio.Lock) -> None:
         self._context = context

@@ -156,9 +156,11 @@ def redeliver(conn: sa.Connection, notification_id: UUID, client_name: str | Non
     return conn.execute(notifications.update().where(matches).values(**_restarted(now))).rowcount == 1
 
 
-def _dead(client_name: str, since: datetime) -> sa.ColumnElement[bool]:
+def _dead(client_name: str | None, since: datetime) -> sa.ColumnElement[bool]:
+    """The dead notifications of a client (None: of all) written since a time."""
     table = notifications.c
-    return sa.and_(table.client_name == client_name, DEAD, table.created_at >= since)
+    dead = sa.and_(DEAD, table.created_at >= since)
+    return dead if client_name is None else sa.and_(table.client_name == client_name, dead)
 
 
 def count_dead(conn: sa.Connection, client_name: str, since: datetime) -> int:
@@ -170,12 +172,11 @@ def count_dead_by_client(conn: sa.Connection, client_name: str | None, since: da
     """Count dead notifications written since a time, by client; of one, or of all that were not revoked, who would be
     notified of nothing."""
     table = notifications.c
-    dead = sa.and_(DEAD, table.created_at >= since)
-    if client_name is not None:
-        dead = sa.and_(dead, table.client_name == client_name)
     of_active = notifications.join(clients, clients.c.name == table.client_name)
     counted = sa.select(table.client_name, sa.func.count().label("n")).select_from(of_active)
-    rows = conn.execute(counted.where(dead, clients.c.revoked_at.is_(None)).group_by(table.client_name))
+    rows = conn.execute(
+        counted.where(_dead(client_name, since), clients.c.revoked_at.is_(None)).group_by(table.client_name)
+    )
     return {row.client_name: row.n for row in sorted(rows)}
 
 
