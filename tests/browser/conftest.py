@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.browser.watched import Watched, signed_in
 from tests.support.gateway import Running
 from tests.support.starting import StartGateway, StartSandbox
 
@@ -33,6 +34,12 @@ async def gateway(start_gateway: StartGateway, start_sandbox: StartSandbox) -> R
     """A gateway that works, in front of a sandbox whose songs take some seconds."""
     sandbox = await start_sandbox(scale=40)
     return await start_gateway(sandbox, egress_allow_private=True)
+
+
+@pytest.fixture
+async def watched(chromium: Any, gateway: Running) -> AsyncIterator[Watched]:
+    async with signed_in(chromium, gateway, "/") as watched:
+        yield watched
 
 
 @pytest.fixture(scope="session")

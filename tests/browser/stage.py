@@ -1,15 +1,12 @@
 """A gateway with something of everything on its pages: tasks of many states, callbacks that went wrong, notifications
 that were given up, a hold."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from tests.browser.test_console import Watched
 from tests.support.direct import Direct
-from tests.support.gateway import ADMIN_KEY, Running
+from tests.support.gateway import Running
 
 NOBODY: Final = "http://127.0.0.1:9/hooks"
 
@@ -43,16 +40,3 @@ async def staged(gateway: Running, db: Direct) -> Stage:
     paths |= {"inbox": "/callbacks", "callback": f"/callbacks/{called}", "notifications": "/notifications"}
     paths |= {"dead": "/notifications/dead", "notification": f"/notifications/{told}", "holds": "/holds", "api": "/api"}
     return Stage(gateway, paths | {"missing": "/nowhere"})
-
-
-@asynccontextmanager
-async def signed_in(chromium: Any, gateway: Running, **options: Any) -> AsyncIterator[Watched]:
-    """A page of an admin."""
-    context = await chromium.new_context(base_url=gateway.url, locale="de-DE", timezone_id="Europe/Berlin", **options)
-    watched = Watched(await context.new_page(), gateway.url)
-    await watched.page.goto("/console/sign-in")
-    await watched.page.get_by_label("API key").fill(ADMIN_KEY)
-    await watched.page.keyboard.press("Enter")
-    await watched.page.wait_for_url("**/console")
-    yield watched
-    await context.close()

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.browser.stage import Stage, signed_in, staged
-from tests.browser.test_console import Watched
+from tests.browser.stage import Stage, staged
+from tests.browser.watched import Watched, signed_in
 from tests.support.databases import on_sqlite
 from tests.support.direct import Direct
 from tests.support.starting import StartGateway, StartSandbox

@@ -1,44 +1,11 @@
 """The console in a real browser: from the form to a song that plays, with nothing to scroll for on a phone."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final
 from uuid import UUID
 
-import pytest
-
+from tests.browser.watched import SCHEMES, WIDTHS, Watched
 from tests.support.databases import on_sqlite
-from tests.support.gateway import ADMIN_KEY, Running
-
-WIDTHS: Final = (1280, 390)
-SCHEMES: Final = ("light", "dark")
-
-
-class Watched:
-    """A page, and what must not happen on it: errors in its console, and requests to other hosts that are no sound."""
-
-    def __init__(self, page: Any, url: str) -> None:
-        self.page = page
-        self.faults: list[str] = []
-        page.on("console", lambda said: self.faults.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: self.faults.append(str(error)))
-        page.on("request", lambda asked: self._look(asked, url))
-
-    def _look(self, asked: Any, url: str) -> None:
-        if not asked.url.startswith(url) and asked.resource_type != "media":
-            self.faults.append(f"{asked.resource_type} from {asked.url}")
-
-
-@pytest.fixture
-async def watched(chromium: Any, gateway: Running) -> AsyncIterator[Watched]:
-    context = await chromium.new_context(base_url=gateway.url, locale="de-DE", timezone_id="Europe/Berlin")
-    watched = Watched(await context.new_page(), gateway.url)
-    await watched.page.goto("/")
-    await watched.page.get_by_label("API key").fill(ADMIN_KEY)
-    await watched.page.keyboard.press("Enter")
-    await watched.page.wait_for_url("**/console")
-    yield watched
-    await context.close()
+from tests.support.gateway import Running
 
 
 @on_sqlite

@@ -4,12 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.test_console import SCHEMES, WIDTHS, Watched, watched
+from tests.browser.watched import SCHEMES, WIDTHS, Watched
 from tests.support.databases import on_sqlite
 from tests.support.gateway import Running
 from tests.support.past import a_busy_day
-
-__all__ = ["watched"]
 
 
 @pytest.fixture

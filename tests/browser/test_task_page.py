@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.browser.test_console import SCHEMES, WIDTHS, Watched
+from tests.browser.watched import SCHEMES, WIDTHS, Watched, signed_in
 from tests.support.bodies import done
 from tests.support.databases import on_sqlite
 from tests.support.direct import Direct
@@ -27,15 +27,9 @@ async def gateway(start_gateway: StartGateway, start_sandbox: StartSandbox, tmp_
 
 @pytest.fixture
 async def watched(chromium: Any, gateway: Running) -> AsyncIterator[Watched]:
-    context = await chromium.new_context(base_url=gateway.url, locale="de-DE", timezone_id="Europe/Berlin")
-    watched = Watched(await context.new_page(), gateway.url)
-    await watched.page.goto("/console/sign-in")
-    await watched.page.get_by_label("API key").fill(ADMIN_KEY)
-    await watched.page.keyboard.press("Enter")
-    await watched.page.wait_for_url("**/console")
-    yield watched
-    assert watched.faults == []
-    await context.close()
+    async with signed_in(chromium, gateway) as watched:
+        yield watched
+        assert watched.faults == []
 
 
 async def _kept(gateway: Running, task_id: str) -> dict[str, Any]:

@@ -9,8 +9,7 @@ import pytest
 
 from app.audit.audit import Actor
 from app.clients import tickets
-from tests.browser.stage import signed_in
-from tests.browser.test_console import Watched
+from tests.browser.watched import Watched, signed_in
 from tests.support.databases import on_sqlite
 from tests.support.gateway import Running
 from tests.support.starting import StartGateway, StartSandbox
