@@ -28,6 +28,13 @@ def _done(files: FileServer, audio: str = "a.mp3", audio_hi: str = "a.wav", **mo
     )
 
 
+async def _ended_song(gateway: Running, files: FileServer) -> dict[str, Any]:
+    """A task whose song has come, with an mp3 and a wav."""
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    return task
+
+
 async def _archived(gateway: Running, task_id: str, name: str, status: str = "kept", timeout_s: float = 10) -> Any:
     async def reached() -> Any:
         task = await gateway.task(task_id)
@@ -41,8 +48,7 @@ async def test_files_are_copied_and_shown_with_what_was_recorded(
     gateway: Running, files: FileServer, directory: Path
 ) -> None:
     files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV, "audio/x-wav")}
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     await _archived(gateway, task["id"], "audio")
     found = await _archived(gateway, task["id"], "audio_hi")
     artifacts = found["items"][0]["artifacts"]
@@ -60,8 +66,7 @@ async def test_files_are_copied_and_shown_with_what_was_recorded(
 
 async def test_a_download_that_breaks_off_goes_on_where_it_was(gateway: Running, files: FileServer) -> None:
     files.files |= {"a.mp3": File(MP3, cut_after=5000, cuts=2), "a.wav": File(WAV)}
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     found = await _archived(gateway, task["id"], "audio")
     assert found["items"][0]["artifacts"]["audio"]["archive"]["sha256"] == hashlib.sha256(MP3).hexdigest()
     starts = [start for name, start in files.asked if name == "a.mp3"]
@@ -92,8 +97,7 @@ async def test_what_is_not_whole_or_not_what_it_says_is_never_kept(
     gateway: Running, files: FileServer, directory: Path, what: str
 ) -> None:
     files.files |= {"a.mp3": File(**vars(BAD[what])), "a.wav": File(WAV)}
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     found = await _archived(gateway, task["id"], "audio_hi")
     assert any(name == "a.mp3" for name, _ in files.asked)
     await asyncio.sleep(0.2)
@@ -114,8 +118,7 @@ def _all_due(conn: Any) -> None:
 async def test_a_file_that_is_too_large_is_given_up(gateway: Running, files: FileServer) -> None:
     gateway.gateway.archiver._downloader.most_bytes = 4000  # type: ignore[union-attr]
     files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV, chunked=True)}
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     for name in ("audio", "audio_hi"):
         found = await _archived(gateway, task["id"], name, "failed")
         assert found["items"][0]["artifacts"][name]["archive"]["reason"] == "too_large"
@@ -124,8 +127,7 @@ async def test_a_file_that_is_too_large_is_given_up(gateway: Running, files: Fil
 async def test_without_an_archive_nothing_is_fetched(start_gateway: Any, files: FileServer) -> None:
     gateway = await start_gateway(egress_allow_private=True)
     files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV)}
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     await asyncio.sleep(0.3)
     found = await gateway.task(task["id"])
     assert found["items"][0]["artifacts"]["audio"]["archive"] is None
@@ -135,8 +137,7 @@ async def test_without_an_archive_nothing_is_fetched(start_gateway: Any, files: 
 async def test_a_download_without_end_counts_as_failed(gateway: Running, files: FileServer, directory: Path) -> None:
     gateway.gateway.archiver._downloader.longest_s = 0.3  # type: ignore[union-attr]
     files.files |= {"a.mp3": File(MP3, pause_s=0.25), "a.wav": File(WAV)}
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     await _archived(gateway, task["id"], "audio_hi")
     await eventually(lambda: gateway.gateway.context.db.read(_attempts))
     await eventually(lambda: _is_alone(directory, "audio_hi.wav"))

@@ -3,12 +3,11 @@
 import asyncio
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import UUID
 
 import pytest
 
 from app.archive.store import READ_BYTES
-from tests.stories.archive.test_copying import _archived, _done
+from tests.stories.archive.test_copying import _archived, _ended_song
 from tests.support.bodies import assert_problem
 from tests.support.file_server import MP3, WAV, File, FileServer
 from tests.support.gateway import Running
@@ -22,8 +21,7 @@ BIG = MP3 + bytes(40 * READ_BYTES)
 @pytest.fixture
 async def link(gateway: Running, files: FileServer) -> Any:
     files.files |= {"a.mp3": File(BIG), "a.wav": File(WAV)}
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     kept = await _archived(gateway, task["id"], "audio")
     return kept["items"][0]["artifacts"]["audio"]["archive"]["url"]
 

@@ -22,7 +22,7 @@ from app.operations.retention import purge
 from app.rules.task import Copy, CopyStatus
 from app.runtime.egress import EgressPolicy
 from app.wiring import context_of, usual_authorities
-from tests.stories.archive.test_copying import _done
+from tests.stories.archive.test_copying import _done, _ended_song
 from tests.support.bodies import song
 from tests.support.clock import ScaledClock
 from tests.support.file_server import MP3, WAV, File, FileServer
@@ -88,8 +88,7 @@ async def test_of_a_dead_link_the_vendor_is_asked_for_a_new_one(
     gateway: Running, files: FileServer, clock: ScaledClock
 ) -> None:
     files.files |= {"a.mp3": File(MP3, status=403), "a.wav": File(WAV)}
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     archiver = _archiver(gateway)
     await _copy_all(archiver)
     assert await _copies(gateway, task["id"]) == {"audio": ("pending", None), "audio_hi": ("kept", None)}
@@ -109,8 +108,7 @@ async def test_a_link_that_stays_dead_is_given_up_with_its_reason(
     gateway: Running, files: FileServer, clock: ScaledClock
 ) -> None:
     files.files["a.wav"] = File(WAV)
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     archiver = _archiver(gateway)
     for _ in range(3):
         await _copy_all(archiver)
@@ -127,8 +125,7 @@ async def test_what_failed_before_a_link_died_does_not_count(
     gateway: Running, files: FileServer, clock: ScaledClock
 ) -> None:
     files.files |= {"a.mp3": File(MP3, status=502), "a.wav": File(WAV)}
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     archiver = _archiver(gateway)
     for _ in range(3):
         await _copy_all(archiver)
@@ -169,8 +166,7 @@ async def test_a_copy_whose_process_died_is_made_by_another_once_its_lease_is_ov
     gateway: Running, files: FileServer, clock: ScaledClock, directory: Path
 ) -> None:
     files.files |= {"a.mp3": File(MP3, pause_s=0.2), "a.wav": File(WAV)}
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     first, second = _archiver(gateway), _archiver(gateway)
     await first.step()
     await asyncio.sleep(0.3)
@@ -189,8 +185,7 @@ async def test_a_copy_whose_process_died_is_made_by_another_once_its_lease_is_ov
 
 async def test_who_lost_its_lease_settles_nothing(gateway: Running, files: FileServer, clock: ScaledClock) -> None:
     files.files |= {"a.mp3": File(MP3, pause_s=0.1), "a.wav": File(WAV)}
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     frozen = _archiver(gateway)
     await frozen.step()
     await asyncio.sleep(0.1)
@@ -200,8 +195,7 @@ async def test_who_lost_its_lease_settles_nothing(gateway: Running, files: FileS
 
 
 async def test_a_late_settlement_is_no_ones(gateway: Running, files: FileServer, clock: ScaledClock) -> None:
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     context = gateway.gateway.context
 
     async def claim() -> rows.Job:
@@ -232,8 +226,7 @@ async def test_a_store_that_fails_loses_nothing_and_counts_against_no_copy(
     gateway: Running, files: FileServer, clock: ScaledClock, directory: Path
 ) -> None:
     files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV)}
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     archiver = _archiver(gateway)
     directory.rmdir()
     directory.write_bytes(b"no directory")
@@ -263,8 +256,7 @@ async def test_files_go_after_their_tasks(
     gateway: Running, files: FileServer, clock: ScaledClock, directory: Path
 ) -> None:
     files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV)}
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     await _copy_all(_archiver(gateway))
     context, store = gateway.gateway.context, gateway.gateway.file_store
     assert store is not None
@@ -283,8 +275,7 @@ async def test_copies_have_a_retention_of_their_own(
     gateway: Running, files: FileServer, clock: ScaledClock, directory: Path
 ) -> None:
     files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV)}
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     await _copy_all(_archiver(gateway))
     store = gateway.gateway.file_store
     assert store is not None
@@ -336,8 +327,7 @@ async def test_what_was_given_up_is_tried_again_by_hand_and_the_store_is_checked
     gateway: Running, files: FileServer, directory: Path
 ) -> None:
     files.files["a.wav"] = File(WAV)
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     archiver = _archiver(gateway)
     archiver._downloader.most_bytes = 100
     await _copy_all(archiver)
@@ -367,8 +357,7 @@ async def test_a_link_that_comes_while_the_old_one_is_tried_is_tried_at_once(
 ) -> None:
     cut = File(MP3, pause_s=0.1, length=len(MP3) + 1, ranges=False)
     files.files |= {"a.mp3": cut, "a.wav": File(WAV), "b.mp3": File(MP3)}
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     await gateway.gateway.context.db.write(
         lambda conn: conn.exec_driver_sql(f"UPDATE copy_jobs SET attempts = {attempts}").rowcount
     )

@@ -1,9 +1,9 @@
 """Writers that die, freeze or come late: nothing that they leave stays for ever, and they replace nothing."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 
@@ -16,12 +16,13 @@ from app.audit.audit import Actor
 from app.database.database import Lane
 from app.operations.retention import purge
 from app.rules.task import Copy, CopyStatus
-from tests.stories.archive.test_copying import _done
+from tests.stories.archive.test_copying import _ended_song
 from tests.stories.archive.test_living import _archiver, _copies, _copy_all, _files_in
 from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite
 from tests.support.file_server import MP3, WAV, File, FileServer
 from tests.support.gateway import Running
+from tests.support.optional import present
 from tests.support.starting import StartGateway
 
 pytestmark = pytest.mark.real_time
@@ -36,9 +37,7 @@ async def gateway(start_gateway: StartGateway, directory: Path, clock: ScaledClo
 
 async def _task(gateway: Running, files: FileServer) -> str:
     files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV)}
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
-    return task["id"]
+    return str((await _ended_song(gateway, files))["id"])
 
 
 async def _sql(gateway: Running, text: str) -> None:
@@ -100,10 +99,7 @@ async def test_a_writer_that_was_frozen_replaces_nothing(
 ) -> None:
     task_id, context, store = await _task(gateway, files), gateway.gateway.context, _store(gateway)
     frozen = await claimed(gateway, "audio")
-    reserved = await context.db.write(
-        rows.reserve_for, frozen, lambda number: path_of(frozen, "audio/mpeg", number), clock.now()
-    )
-    assert reserved is not None
+    reserved = await reservation_of(gateway, frozen)
     clock.skip(LEASE.total_seconds() + 1)
     await _copy_all(_archiver(gateway))
     assert (await _copies(gateway, task_id))["audio"] == ("kept", None)
@@ -131,6 +127,13 @@ async def claimed(gateway: Running, name: str) -> rows.Job:
     return next(job for job in jobs if job.ref.name == name)
 
 
+async def reservation_of(gateway: Running, job: rows.Job) -> rows.Reservation:
+    """A path for the mp3 of a claimed job, as its writer takes it."""
+    context = gateway.gateway.context
+    path_at = partial(path_of, job, "audio/mpeg")
+    return present(await context.db.write(rows.reserve_for, job, path_at, context.clock.now()))
+
+
 async def pieces(body: bytes) -> AsyncIterator[bytes]:
     yield body
 
@@ -140,10 +143,7 @@ async def test_a_file_whose_task_was_purged_while_it_was_copied_goes_too(
 ) -> None:
     task_id, context, store = await _task(gateway, files), gateway.gateway.context, _store(gateway)
     job = await claimed(gateway, "audio")
-    reserved = await context.db.write(
-        rows.reserve_for, job, lambda number: path_of(job, "audio/mpeg", number), clock.now()
-    )
-    assert reserved is not None
+    reserved = await reservation_of(gateway, job)
     await context.db.write(_end, task_id)
     await purge(context.db.on(Lane.LOOPS), context.clock, Actor("cli:test"), 0, dry_run=False)
     assert (await gateway.api.get(f"/v1/tasks/{task_id}")).status_code == 404

@@ -3,11 +3,10 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 
-from tests.stories.archive.test_copying import _archived, _done
+from tests.stories.archive.test_copying import _archived, _ended_song
 from tests.stories.archive.test_living import _files_in
 from tests.support.commands import call, environment
 from tests.support.databases import on_sqlite
@@ -38,8 +37,7 @@ async def test_every_file_is_there_after_a_move_that_was_cut_short(
     gateway: Running, files: FileServer, directory: Path, database_url: str, target: tuple[str, dict[str, str]]
 ) -> None:
     files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV)}
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     for name in ("audio", "audio_hi"):
         await _archived(gateway, task["id"], name)
     upload = (await gateway.api.post("/v1/uploads?filename=ü.mp3", content=MP3)).json()

@@ -2,18 +2,17 @@
 
 import hashlib
 from collections.abc import AsyncIterator
-from uuid import UUID
 
 import httpx
 import pytest
 
 from app.archive import rows
 from app.archive.by_hand import fault_of
-from app.archive.copy import LEASE, path_of, settle
+from app.archive.copy import LEASE, settle
 from app.rules.task import Copy, CopyStatus
-from tests.stories.archive.test_copying import _archived, _done
+from tests.stories.archive.test_copying import _archived, _ended_song
 from tests.stories.archive.test_living import _archiver, _copies, _copy_all
-from tests.stories.archive.test_lost_writers import OTHER, claimed
+from tests.stories.archive.test_lost_writers import OTHER, claimed, reservation_of
 from tests.support.clock import ScaledClock
 from tests.support.file_server import MP3, WAV, File, FileServer
 from tests.support.gateway import Running
@@ -37,8 +36,7 @@ async def test_files_are_kept_in_a_bucket_and_served_from_it(
     large = MP3 + bytes(12 * 1024 * 1024)
     files.files |= {"a.mp3": File(large, cut_after=7_000_000), "a.wav": File(WAV)}
     gateway: Running = await start_gateway(archive_url=bucket.archive_url, egress_allow_private=True)
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     await _archived(gateway, task["id"], "audio_hi", timeout_s=30)
     found = await _archived(gateway, task["id"], "audio", timeout_s=30)
     copy = found["items"][0]["artifacts"]["audio"]["archive"]
@@ -55,15 +53,11 @@ async def test_an_upload_that_the_server_completes_late_replaces_nothing(
 ) -> None:
     files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV)}
     gateway = await start_gateway(workers=False, archive_url=bucket.archive_url, egress_allow_private=True, clock=clock)
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     context, store = gateway.gateway.context, gateway.gateway.file_store
     assert store is not None
     frozen = await claimed(gateway, "audio")
-    reserved = await context.db.write(
-        rows.reserve_for, frozen, lambda number: path_of(frozen, "audio/mpeg", number), clock.now()
-    )
-    assert reserved is not None
+    reserved = await reservation_of(gateway, frozen)
     # All parts are with the server, and the order to complete them is on its way.
     url = f"{bucket.url}/music/kept/{reserved.path}"
     async with httpx.AsyncClient(trust_env=False) as late:

@@ -13,7 +13,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.stories.archive.test_copying import _archived, _done
+from tests.stories.archive.test_copying import _archived, _ended_song
 from tests.support.bodies import assert_problem, song
 from tests.support.clock import ScaledClock
 from tests.support.file_server import MP3, WAV, File, FileServer
@@ -29,8 +29,7 @@ PATH = "/v1/items/t2m_1/artifacts/audio"
 @pytest.fixture
 async def kept(gateway: Running, files: FileServer) -> Any:
     files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV)}
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     await _archived(gateway, task["id"], "audio_hi")
     return await _archived(gateway, task["id"], "audio")
 
@@ -109,8 +108,7 @@ async def test_without_a_copy_the_vendors_link_is_named_while_it_is_good(
 ) -> None:
     gateway = await start_gateway(workers=False, egress_allow_private=True, clock=clock)
     files.files |= {"a.mp3": File(MP3)}
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    await _ended_song(gateway, files)
     answer = await gateway.api.get(PATH, follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (307, files.url("a.mp3"))
     clock.skip(4 * 86_400)

@@ -12,7 +12,7 @@ import pytest
 
 from app.runtime import base64url
 from app.runtime.file_links import ArtifactRef, FileLinks
-from tests.stories.archive.test_copying import _archived, _done
+from tests.stories.archive.test_copying import _archived, _ended_song
 from tests.support.file_server import MP3, WAV, File, FileServer
 from tests.support.gateway import SECRET, Running
 
@@ -54,8 +54,7 @@ def _bad(good: str, gateway: Running, task_id: UUID) -> Iterator[tuple[str, str]
 async def test_none_of_a_thousand_bad_tokens_opens_a_file(gateway: Running, files: FileServer, every: int) -> None:
     """``every``: how many of them are tried over HTTP too."""
     files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV)}
-    task = await gateway.submit()
-    await gateway.call_back("song", _done(files), UUID(task["id"]))
+    task = await _ended_song(gateway, files)
     kept = await _archived(gateway, task["id"], "audio")
     good = _token(kept["items"][0]["artifacts"]["audio"]["archive"]["url"])
     links, now = gateway.gateway.context.files, gateway.gateway.context.clock.now()
