@@ -110,7 +110,7 @@ bench: $(READY) ## measure: ARGS='all --write' (callbacks steady overload curve 
 
 .PHONY: shape
 shape: $(READY) ## how many functions, files and types one callback passes (ARGS='--names' lists them, --write keeps it)
-	$(BIN)/python -m benchmarks.shape $(ARGS)
+	$(BIN)/python -m benchmarks.code_shape $(ARGS)
 
 .PHONY: typescript
 typescript: $(READY) ## write the types of the TypeScript client anew from the OpenAPI document (needs Node and npm)

@@ -10,21 +10,21 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp
 
 from app.api.app import Services, make_app
+from app.app_context import Context
 from app.archive.cleanup import EVERY_S as CLEAN_EVERY_S
 from app.archive.cleanup import Cleaner
 from app.archive.copy import Archiver
 from app.archive.download import Downloader
-from app.archive.store import FileStore
+from app.archive.file_store import FileStore
 from app.callbacks.admission import CallbackIntake
 from app.callbacks.endpoint import CallbackEndpoint
 from app.clients import clients
-from app.console.live import Overview
+from app.console.overview_live import Overview
 from app.console.session import Sessions
-from app.context import Context
 from app.database.connect import is_sqlite, open_database, parse_url
 from app.database.database import Database
 from app.database.migrate import migrate
-from app.database.schema import check_at_head
+from app.database.schema_revision import check_at_head
 from app.database.sqlite_file import FileLock
 from app.errors import Unavailable
 from app.limits.heartbeats import BEAT_S

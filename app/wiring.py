@@ -9,22 +9,22 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from app.context import Context
+from app.app_context import Context
 from app.database.database import Database
 from app.drift.log import Drift
 from app.limits.heartbeats import Timekeeper
-from app.rules.loaded import Rules
+from app.rules.loaded_state import Rules
 from app.runtime import logging
 from app.runtime.clock import Clock, Ids
 from app.runtime.file_links import FileLinks
 from app.runtime.metrics import note_vendor_call
 from app.settings import Settings
-from app.settings.proxies import authorities_in
+from app.settings.vendor_proxy import authorities_in
 from app.tasks.learned_delays import Delays
+from app.tempolor.callback_tokens import Tokens
 from app.tempolor.client import VendorClient
 from app.tempolor.kinds import FAMILIES
 from app.tempolor.redact import Redactor
-from app.tempolor.tokens import Tokens
 
 LONGEST_LINK_DAYS: Final = 3650
 DRIFT_RETENTIONS: Final = 3

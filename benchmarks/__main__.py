@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from benchmarks import chart, closed, console, lists, memory, purge, rates, sizes, submissions
-from benchmarks.plan import CONNECTIONS, Plan
+from benchmarks import chart, closed, console, lists, memory, purge, rates, scaling, submissions
+from benchmarks.repetitions import CONNECTIONS, Plan
 from benchmarks.report import FOLDER, ORDER, Section, machine, say, write
 from benchmarks.subjects import Lab
 
@@ -15,7 +15,7 @@ MEASURES: Final[dict[str, Callable[[Lab, Plan], Section]]] = {
     "steady": rates.steady,
     "overload": rates.overload,
     "curve": rates.curve,
-    "sizes": sizes.measure,
+    "sizes": scaling.measure,
     "memory": memory.measure,
     "purge": purge.measure,
     "submissions": submissions.measure,

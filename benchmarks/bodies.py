@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from app.tempolor.tokens import Tokens
+from app.tempolor.callback_tokens import Tokens
 
 SECRET: Final = "benchmark-callback-secret-0123456789abcdef"
 FAMILY: Final = "song"

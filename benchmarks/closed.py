@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from benchmarks.load import Summary
-from benchmarks.plan import Plan, Sizer, in_order_of
+from benchmarks.repetitions import Plan, Sizer, in_order_of
 from benchmarks.report import Section, Table, median, number, say, spread
 from benchmarks.subjects import KINDS, Lab
 

@@ -14,13 +14,13 @@ from uuid import UUID
 import httpx
 import msgspec
 
-from app.console.live import FRESH_S
+from app.console.overview_live import FRESH_S
 from app.database.migrate import migrate
-from benchmarks import bulk, crowd, seeding
+from benchmarks import bulk_insert, crowded_database, seeding
 from benchmarks.bodies import uuid7
 from benchmarks.load import HOST, Summary
-from benchmarks.plan import Plan, Sizer
 from benchmarks.rates import connections_for
+from benchmarks.repetitions import Plan, Sizer
 from benchmarks.report import Section, Table, median, number, say, spread, verdict
 from benchmarks.subjects import Lab, Subject
 
@@ -155,7 +155,7 @@ def _consoles(port: int, cookie: str, count: int) -> Iterator[None]:
 def _fill(url: str, size: int) -> UUID:
     """A day of tasks with what came and was sent for each of them. Returns one of them that has succeeded."""
     rng, now = random.Random(size), datetime.now(UTC)
-    patterns = {stage: crowd.lean(seeding.make_pattern(url, stage)) for stage in ("ended", "running")}
+    patterns = {stage: crowded_database.lean(seeding.make_pattern(url, stage)) for stage in ("ended", "running")}
     sample: UUID | None = None
     for begin in range(0, size, BLOCK):
         at = [now - DAY * (1 - index / size) for index in range(begin, min(begin + BLOCK, size))]
@@ -168,11 +168,13 @@ def _fill(url: str, size: int) -> UUID:
             copies.setdefault(stage, []).append(seeding.Copy(task_id, (f"t2m_{task_id.hex}",), changes))
         for stage, some in copies.items():
             patterns[stage].copy(some)
-        bulk.insert(url, "callbacks", _CALLBACK, (_callback(one, rng) for one in tasks), durable=False)
-        bulk.insert(url, "notifications", _NOTIFICATION, (_notification(one, rng) for one in tasks), durable=False)
+        bulk_insert.insert(url, "callbacks", _CALLBACK, (_callback(one, rng) for one in tasks), durable=False)
+        bulk_insert.insert(
+            url, "notifications", _NOTIFICATION, (_notification(one, rng) for one in tasks), durable=False
+        )
         entries = (_entry(one) for one in tasks[::ASKED])
-        bulk.insert(url, "timeline", _ENTRY, entries, durable=False)
-    bulk.execute(url, "VACUUM ANALYZE", "CHECKPOINT")
+        bulk_insert.insert(url, "timeline", _ENTRY, entries, durable=False)
+    bulk_insert.execute(url, "VACUUM ANALYZE", "CHECKPOINT")
     assert sample is not None
     return sample
 

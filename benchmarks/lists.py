@@ -8,11 +8,11 @@ import httpx
 import psutil
 
 from app.database.migrate import migrate
-from app.tempolor.tokens import Tokens
+from app.tempolor.callback_tokens import Tokens
 from benchmarks import seeding
 from benchmarks.bodies import SECRET
 from benchmarks.load import HOST
-from benchmarks.plan import Plan, in_order_of
+from benchmarks.repetitions import Plan, in_order_of
 from benchmarks.report import Section, Table, median, number, say, verdict
 from benchmarks.subjects import KINDS, Kind, Lab
 from tests.support.finished_songs import finished_songs

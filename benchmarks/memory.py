@@ -11,11 +11,11 @@ from typing import Final
 import psutil
 
 from app.database.migrate import migrate
-from app.tempolor.tokens import Tokens
-from benchmarks import bodies, crowd
+from app.tempolor.callback_tokens import Tokens
+from benchmarks import bodies, crowded_database
 from benchmarks.bodies import SECRET
 from benchmarks.load import HOST, Spec, run_load
-from benchmarks.plan import Plan
+from benchmarks.repetitions import Plan
 from benchmarks.report import Section, Table, say, verdict
 from benchmarks.subjects import KINDS, Kind, Lab, Subject
 
@@ -130,7 +130,7 @@ def _with_many(lab: Lab) -> list[str]:
     url = lab.database("postgresql", "many")
     migrate(url)
     started = time.monotonic()
-    crowd.seed(url, MANY, MANY_MIX)
+    crowded_database.seed(url, MANY, MANY_MIX)
     say(f"  postgresql: {MANY:,} waiting tasks seeded in {time.monotonic() - started:.0f} s")
     subject = lab.serve_gateway("memory many", url).start()
     try:

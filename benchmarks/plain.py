@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.database.connect import is_sqlite, parse_url
 from app.runtime.clock import Clock, Ids
-from app.tempolor.tokens import Token, Tokens
+from app.tempolor.callback_tokens import Token, Tokens
 from benchmarks import plain_rules as rules
 from benchmarks.bodies import SECRET
 from benchmarks.plain_tables import Base, Callback, Item, Task

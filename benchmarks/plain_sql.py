@@ -18,7 +18,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import PlainTextResponse
 
 from app.runtime.clock import Clock, Ids
-from app.tempolor.tokens import Token, Tokens
+from app.tempolor.callback_tokens import Token, Tokens
 from benchmarks import plain_rules as rules
 from benchmarks.bodies import SECRET
 from benchmarks.plain_tables import Item

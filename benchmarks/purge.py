@@ -6,11 +6,11 @@ from typing import Final
 import httpx
 
 from app.database.migrate import migrate
-from benchmarks import crowd, seeding
+from benchmarks import crowded_database, seeding
 from benchmarks.bodies import Batch
 from benchmarks.load import HOST, Summary
-from benchmarks.plan import Plan, Sizer
 from benchmarks.rates import STEADY_RATE, connections_for
+from benchmarks.repetitions import Plan, Sizer
 from benchmarks.report import Section, Table, median, number, say, spread, verdict
 from benchmarks.subjects import KINDS, Kind, Lab, Subject
 
@@ -30,7 +30,7 @@ def measure(lab: Lab, plan: Plan) -> Section:
         url = lab.database(kind, "purge")
         migrate(url)
         started = time.monotonic()
-        crowd.seed(url, size, {"ended": 1.0})
+        crowded_database.seed(url, size, {"ended": 1.0})
         say(f"  {kind}: {size:,} ended tasks seeded in {time.monotonic() - started:.0f} s")
         found: dict[str, list[Summary]] = {NEVER: [], AT_ONCE_DAYS: []}
         purged = []

@@ -6,7 +6,7 @@ from typing import Final
 
 from benchmarks import chart
 from benchmarks.load import Summary
-from benchmarks.plan import Plan, Sizer, by_turns
+from benchmarks.repetitions import Plan, Sizer, by_turns
 from benchmarks.report import Section, Table, median, number, say, spread, verdict
 from benchmarks.subjects import KINDS, Lab
 

@@ -21,10 +21,10 @@ from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
 from app.rules.submission import Claimed, WasAccepted
 from app.rules.transition import Change
 from app.settings import Settings
-from app.submissions.accept import NewTask, accept
-from app.tasks import items
+from app.submissions.accept_task import NewTask, accept
+from app.tasks import item_rows
 from app.tasks.apply import apply
-from benchmarks import bulk
+from benchmarks import bulk_insert
 from benchmarks.bodies import FAMILY, SECRET, Batch, SongTask, events_of, song_tasks
 from benchmarks.load import HOST
 from benchmarks.plain_tables import Item as PlainItem
@@ -56,7 +56,9 @@ def notifies(url: str) -> bool:
     """Whether the gateway writes notifications for a task with a webhook: then the plain way has to as well.
     ``url``: an empty database at head."""
     make_pattern(url, "ended", webhook_url=WEBHOOK_URL)
-    return any(bulk.fetch(url, f'SELECT 1 FROM "{name}"')[1] for name in _OUTBOXES & tables.metadata.tables.keys())
+    return any(
+        bulk_insert.fetch(url, f'SELECT 1 FROM "{name}"')[1] for name in _OUTBOXES & tables.metadata.tables.keys()
+    )
 
 
 _OUTBOXES: Final = {"notifications", "outbox"}
@@ -114,10 +116,10 @@ def _insert_plain(url: str, table: Any, rows: Sequence[dict[str, Any]]) -> None:
     names = list(rows[0])
     text = {name for name in names if isinstance(table.c[name].type, sa.JSON)}
     values = (
-        tuple(row[name] if name in text else bulk.to_driver(url, table.c[name], row[name]) for name in names)
+        tuple(row[name] if name in text else bulk_insert.to_driver(url, table.c[name], row[name]) for name in names)
         for row in rows
     )
-    bulk.insert(url, table.name, names, values)
+    bulk_insert.insert(url, table.name, names, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,16 +138,18 @@ class Pattern:
     url: str
     task_id: UUID
     item_ids: tuple[str, ...]
-    rows: dict[str, tuple[list[str], list[bulk.Row]]]
+    rows: dict[str, tuple[list[str], list[bulk_insert.Row]]]
 
     def copy(self, copies: Iterable[Copy], *, durable: bool = False) -> None:
         """Insert copies, table by table."""
         wanted = list(copies)
         for name, (columns, found) in self.rows.items():
             if found:
-                bulk.insert(self.url, name, columns, self._rows(name, columns, found, wanted), durable=durable)
+                bulk_insert.insert(self.url, name, columns, self._rows(name, columns, found, wanted), durable=durable)
 
-    def _rows(self, name: str, columns: list[str], found: list[bulk.Row], copies: list[Copy]) -> Iterator[bulk.Row]:
+    def _rows(
+        self, name: str, columns: list[str], found: list[bulk_insert.Row], copies: list[Copy]
+    ) -> Iterator[bulk_insert.Row]:
         table = tables.metadata.tables[name]
         by_name = {column.name: column for column in table.columns}
         task_at = columns.index("id" if name == "tasks" else "task_id") if name == "tasks" or _has(table) else None
@@ -163,13 +167,17 @@ class Pattern:
                 if item_at is not None:
                     values[item_at] = one.item_ids[order[row[item_at]]]
                 for at, key, value in changes:
-                    values[at] = bulk.to_driver(self.url, by_name[key], value)
+                    values[at] = bulk_insert.to_driver(self.url, by_name[key], value)
                 yield tuple(values)
 
 
 def _converter(url: str, column: sa.Column[Any]) -> Callable[[Any], Any]:
-    sample = bulk.to_driver(url, column, UUID(int=1))
-    return (lambda value: value.hex) if isinstance(sample, str) else lambda value: bulk.to_driver(url, column, value)
+    sample = bulk_insert.to_driver(url, column, UUID(int=1))
+    return (
+        (lambda value: value.hex)
+        if isinstance(sample, str)
+        else lambda value: bulk_insert.to_driver(url, column, value)
+    )
 
 
 def _has(table: sa.Table) -> bool:
@@ -244,11 +252,11 @@ def _bodies_of(item_id: str) -> list[bytes]:
 
 
 def _owner(conn: sa.Connection, item_id: str) -> UUID:
-    (owner,) = items.find_owners(conn, item_id)
+    (owner,) = item_rows.find_owners(conn, item_id)
     return owner
 
 
-def _read(url: str, task_id: UUID, item_ids: tuple[str, ...]) -> dict[str, tuple[list[str], list[bulk.Row]]]:
+def _read(url: str, task_id: UUID, item_ids: tuple[str, ...]) -> dict[str, tuple[list[str], list[bulk_insert.Row]]]:
     rows = {}
     for table in tables.metadata.sorted_tables:
         names = {column.name: column for column in table.columns}
@@ -264,6 +272,6 @@ def _read(url: str, task_id: UUID, item_ids: tuple[str, ...]) -> dict[str, tuple
             column, wanted = names["item_id"], list(item_ids)
         else:
             continue
-        given = ", ".join(f"'{bulk.to_driver(url, column, one)}'" for one in wanted)
-        rows[table.name] = bulk.fetch(url, f'SELECT * FROM "{table.name}" WHERE "{column.name}" IN ({given})')
+        given = ", ".join(f"'{bulk_insert.to_driver(url, column, one)}'" for one in wanted)
+        rows[table.name] = bulk_insert.fetch(url, f'SELECT * FROM "{table.name}" WHERE "{column.name}" IN ({given})')
     return rows

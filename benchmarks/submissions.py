@@ -5,9 +5,9 @@ from typing import Final
 from uuid import UUID
 
 from app.database.migrate import migrate
-from benchmarks import bulk, seeding
+from benchmarks import bulk_insert, seeding
 from benchmarks.load import HOST
-from benchmarks.plan import Plan
+from benchmarks.repetitions import Plan
 from benchmarks.report import Section, Table, say, spread
 from benchmarks.subjects import KINDS, Kind, Lab, Subject
 
@@ -64,7 +64,7 @@ def _rate(url: str, size: int) -> float:
         if time.monotonic() > deadline:
             raise RuntimeError(f"{size} tasks were not sent in {TIMEOUT_S:g} s")
         time.sleep(0.1)
-        [[running]] = bulk.fetch(url, "SELECT count(*) FROM tasks WHERE status = 'running'")[1]
+        [[running]] = bulk_insert.fetch(url, "SELECT count(*) FROM tasks WHERE status = 'running'")[1]
         if running >= size / 10:
             seen.append((time.monotonic(), running))
     (first_at, first), (last_at, last) = seen[0], seen[-1]

@@ -26,15 +26,15 @@ from app.runtime.logging import set_up
 from app.sandbox.config import SandboxConfig
 from app.sandbox.run import running as running_sandbox
 from app.sandbox.state import Sandbox
-from tests.support.clock import ScaledClock
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running, running_gateway
-from tests.support.kept_database import KeptConnection
 from tests.support.postgres import PostgresServer
-from tests.support.starting import Retain, StartGateway, StartSandbox
+from tests.support.reused_database import KeptConnection
+from tests.support.start_fixtures import Retain, StartGateway, StartSandbox
 from tests.support.virtual_time import VirtualLoop, virtual_loop
 
-pytest_plugins = ["tests.support.summary", "tests.support.compiled"]
+pytest_plugins = ["tests.support.run_summary", "tests.support.statement_cache"]
 BOTH = ("sqlite", "postgresql")
 TESTS = Path(__file__).parent
 set_up("console", "warning")

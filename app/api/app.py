@@ -11,18 +11,18 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import openapi
-from app.api.parameters import only_known_parameters
+from app.api.unknown_parameters import only_known_parameters
+from app.app_context import Context
 from app.archive import routes as archive_routes
-from app.archive.store import FileStore
+from app.archive.file_store import FileStore
 from app.callbacks import routes as callback_routes
 from app.callbacks.endpoint import PREFIX, CallbackEndpoint
 from app.clients import own_routes
 from app.clients import routes as client_routes
 from app.clients.keys import KeyUses
 from app.console import routes as console_routes
-from app.console.live import Overview
+from app.console.overview_live import Overview
 from app.console.session import Sessions
-from app.context import Context
 from app.notifications import routes as notification_routes
 from app.notifications.post import WebhookSender
 from app.operations import account, admin_routes
@@ -34,16 +34,15 @@ from app.reconcile.refresh import Refresher
 from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.submissions import hold_routes
 from app.submissions import routes as submission_routes
-from app.watching import routes as task_routes
-from app.watching import stream_routes
+from app.watching import stream_routes, task_routes
 from app.watching.watch import Watch
 from app.web import problems
 from app.web.bodies import BodyBudget
-from app.web.closing import closing
-from app.web.failure_meter import FailureMeter
-from app.web.representations import Representations
+from app.web.close_on_drain import closing
+from app.web.conditional_get import Representations
 from app.web.request_ids import RequestIds
 from app.web.services import SERVICES
+from app.web.wrong_key_limit import FailureMeter
 
 _NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 """The framework's own traces and logs tell paths, inputs and the texts of exceptions; ours do not."""

@@ -7,16 +7,16 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from app.archive.store import FileMissing, FileStore
-from app.context import Context
+from app.app_context import Context
+from app.archive.file_store import FileMissing, FileStore
 from app.database.tables import items, tasks
-from app.rules.copies import CopyResult, retries
-from app.rules.loaded import CopyJob
+from app.rules.archive_copies import CopyResult, retries
+from app.rules.loaded_state import CopyJob
 from app.rules.task import Copy, CopyStatus, Item
 from app.rules.transition import Change
-from app.tasks import store as state
+from app.tasks import state_store as state
 from app.tasks.apply import Effects, load_locked, save_locked, step_all
-from app.tasks.store import ItemKey
+from app.tasks.state_store import ItemKey
 from app.tempolor.kinds import FAMILIES
 
 BATCH: Final = 200

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from app.app_context import Context
 from app.archive import rows, uploads
-from app.archive.store import FileStore, StoreFailed
-from app.context import Context
-from app.rules.copies import RETENTION, CopyResult
+from app.archive.file_store import FileStore, StoreFailed
+from app.rules.archive_copies import RETENTION, CopyResult
 from app.rules.task import Copy, CopyStatus
 from app.rules.transition import Change
 from app.tasks import stored_files

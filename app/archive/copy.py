@@ -18,23 +18,23 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 
+from app.app_context import Context
 from app.archive import rows
 from app.archive.download import Downloader, DownloadFailed
+from app.archive.file_store import FileMissing, FileStore, StoreFailed, path_part
 from app.archive.rows import Job, Reservation
-from app.archive.store import FileMissing, FileStore, StoreFailed, path_part
-from app.context import Context
 from app.database.database import StaleRead
 from app.errors import Unavailable
-from app.rules.copies import CopyResult
+from app.rules.archive_copies import CopyResult
+from app.rules.item_view import ready_artifact
 from app.rules.schedule import LINK_DEAD
 from app.rules.task import Copy, CopyStatus, EntryType
 from app.rules.transition import Change
-from app.rules.view import ready_artifact
 from app.runtime import metrics
 from app.runtime.file_links import extension_of
 from app.runtime.loops import Background
-from app.tasks import items, stored_files
-from app.tasks import store as state
+from app.tasks import item_rows, stored_files
+from app.tasks import state_store as state
 from app.tasks.apply import Effects, UnitOfWork, load_locked, save_locked, step_all
 from app.tempolor.kinds import FAMILIES
 
@@ -307,7 +307,7 @@ def _load(
 ) -> tuple[UnitOfWork, list[Change]]:
     """Lock and load the task that an item belongs to now, with the change that notes its copy. The task's lock comes
     first everywhere. Raises ``StaleRead`` where the item goes to another task meanwhile."""
-    owner = items.owners(conn, [job.key]).get(job.key)
+    owner = item_rows.owners(conn, [job.key]).get(job.key)
     result = CopyResult(*job.key, job.ref.name, copy)
     changes = [Change(now, entry, owner or job.task_id, copies=(result,))]
     unit = load_locked(conn, changes)
@@ -318,7 +318,7 @@ def _load(
 
 def _link_of(conn: sa.Connection, job: Job) -> str | None:
     """The latest link to a job's file."""
-    for item in state.items_of(conn, list(items.owners(conn, [job.key]).values())):
+    for item in state.items_of(conn, list(item_rows.owners(conn, [job.key]).values())):
         for artifact in FAMILIES[item.family].shape.artifacts:
             if item.key == job.key and artifact.name == job.ref.name:
                 ready = ready_artifact(artifact, item.state)

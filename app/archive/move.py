@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from app.archive import rows
 from app.archive.by_hand import DAMAGED, MISSING, Damaged, checked, fault_of
-from app.archive.store import FileMissing, FileStore
+from app.archive.file_store import FileMissing, FileStore
 from app.database.database import Database
 
 AT_ONCE: Final = 4

@@ -10,19 +10,19 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
 
-from app.archive import rows, uploads, zips
+from app.app_context import Context
+from app.archive import read_zip, rows, uploads
+from app.archive.file_store import FileStore
 from app.archive.serve import FileResponse, StoredFile
-from app.archive.store import FileStore
 from app.clients.auth import TheClient, TheContext, scope_of
-from app.context import Context
 from app.errors import ArchiveOff, ArtifactGone, ArtifactNotReady, ArtifactUnknown, NotFound
 from app.rules.client import Client
+from app.rules.item_view import ArtifactStatus, ArtifactView, view_item
 from app.rules.task import Copy, CopyStatus, Item
-from app.rules.view import ArtifactStatus, ArtifactView, view_item
 from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.runtime.file_links import ArtifactRef, UploadRef, readable_name
-from app.tasks import items, task_rows
-from app.tasks import store as state
+from app.tasks import item_rows, task_rows
+from app.tasks import state_store as state
 from app.tempolor.kinds import ARTIFACTS, FAMILIES
 from app.tempolor.values import as_text
 from app.web.answers import PROBLEMS, Responses, json_answer, problem_response
@@ -104,7 +104,7 @@ async def get_artifact_member(
 ) -> Response:
     """One file of a kept zip by itself."""
     copy, kept_in = _kept(await _find(context, item_id, name, client), store)
-    zipped = await zips.open_zip(kept_in, copy.path or "", copy.bytes or 0)
+    zipped = await read_zip.open_zip(kept_in, copy.path or "", copy.bytes or 0)
     found = zipped.find(member)
     if found is None:
         raise NotFound("there is no such file in the zip")
@@ -204,11 +204,11 @@ async def create_upload(
 
 async def members_of(
     item_id: str, name: str, client: Client, context: Context, store: FileStore | None
-) -> list[zips.Member]:
+) -> list[read_zip.Member]:
     """The files in a kept zip of an item that a client may see, in their order. Raises ``NotFound``,
     ``ArtifactUnknown``, ``ArtifactNotReady``, ``ArtifactGone``, ``ZipRefused``, and what the store raises."""
     copy, kept_in = _kept(await _find(context, item_id, name, client), store)
-    return (await zips.open_zip(kept_in, copy.path or "", copy.bytes or 0)).members
+    return (await read_zip.open_zip(kept_in, copy.path or "", copy.bytes or 0)).members
 
 
 async def _find(context: Context, item_id: str, name: str, client: Client) -> _Found:
@@ -242,7 +242,7 @@ def _title(conn: sa.Connection, item: Item) -> str | None:
     large = item.state.large.get("title")
     if large is None:
         return as_text(item.state.value("title"))
-    return as_text(items.values_of(conn, [item], {"title"}).get(large[1]))
+    return as_text(item_rows.values_of(conn, [item], {"title"}).get(large[1]))
 
 
 async def _answer(context: Context, store: FileStore | None, found: _Found) -> Response:

@@ -13,11 +13,11 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from app.app_context import Context
 from app.archive import rows
 from app.archive.download import UPLOADED, media_type_of
+from app.archive.file_store import FileStore, path_part
 from app.archive.rows import Reservation
-from app.archive.store import FileStore, path_part
-from app.context import Context
 from app.database.tables import files, tasks, upload_uses, uploads
 from app.errors import InvalidRequest, PayloadTooLarge, Unavailable
 from app.rules.client import Client

@@ -11,18 +11,18 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
+from app.app_context import Context
 from app.callbacks.batch import Writer
 from app.callbacks.commit import Acknowledgement
-from app.callbacks.inbox import Callback, digest_of
-from app.context import Context
+from app.callbacks.inbound_row import Callback, digest_of
 from app.database.database import Lane
 from app.errors import Unavailable
 from app.runtime import metrics
-from app.runtime.deadlines import Deadlines
-from app.tasks import store
-from app.tempolor import decoding, drift, wire
+from app.runtime.shared_timer import Deadlines
+from app.tasks import state_store
+from app.tempolor import decoding, drift, item_readings
+from app.tempolor.callback_tokens import SELF_CHECK, Token
 from app.tempolor.kinds import FAMILIES
-from app.tempolor.tokens import SELF_CHECK, Token
 
 MOST_ENTRIES: Final = 512
 MOST_BYTES: Final = 32 * 1024 * 1024
@@ -80,7 +80,7 @@ class CallbackIntake:
         for that. A database that takes no writes now is no reason not to start."""
         db = self._context.db.on(Lane.CALLBACKS)
         with contextlib.suppress(Unavailable):
-            await asyncio.gather(*(db.attempt(store.rehearse) for _ in self.writers))
+            await asyncio.gather(*(db.attempt(state_store.rehearse) for _ in self.writers))
 
     def open(self, family: str, text: str) -> Token | None:
         """Check the token of a callback URL (G7). None for anything but a valid one of this family."""
@@ -128,14 +128,14 @@ class CallbackIntake:
 
     def _read_now(
         self, token: Token, raw: bytes, address: str | None, callback_id: UUID, received_at: datetime
-    ) -> tuple[Callback, wire.Oddities, list[drift.Finding]]:
+    ) -> tuple[Callback, item_readings.Oddities, list[drift.Finding]]:
         """Read a body without our secrets, which the vendor may send back. A repeat is known by what came, with them.
         Called in threads too."""
         body = self._context.redactor.body(raw)
         family = FAMILIES[token.family]
-        parsed, fault = wire.Body(), None
+        parsed, fault = item_readings.Body(), None
         try:
-            parsed = wire.read_callback(body, family)
+            parsed = item_readings.read_callback(body, family)
         except decoding.Malformed as error:
             fault = str(error)
         callback = Callback(

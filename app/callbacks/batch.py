@@ -10,9 +10,9 @@ from typing import Final
 import msgspec
 import structlog
 
+from app.app_context import Context
 from app.callbacks.commit import Acknowledgement, GroupResult, commit, store_poisoned
-from app.callbacks.inbox import Callback
-from app.context import Context
+from app.callbacks.inbound_row import Callback
 from app.database.database import Lane
 from app.errors import Unavailable
 from app.rules.observation import Disposition

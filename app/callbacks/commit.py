@@ -13,16 +13,16 @@ import msgspec
 import sqlalchemy as sa
 from msgspec.structs import replace
 
-from app.callbacks import inbox
-from app.callbacks.inbox import Callback
+from app.callbacks import inbound_row
+from app.callbacks.inbound_row import Callback
 from app.database.database import StaleRead
-from app.rules.loaded import Loaded, Rules
+from app.rules.loaded_state import Loaded, Rules
 from app.rules.observation import Disposition, NamedBy, Observation, Source, to_us
 from app.rules.task import Task
 from app.rules.transition import Change, ChangeResult, ObservationResult
-from app.tasks import store, writes
+from app.tasks import state_store, writes
 from app.tasks.apply import Effects, UnitOfWork, load_parts, save_parts, step_all
-from app.tasks.store import Receipt
+from app.tasks.state_store import Receipt
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):
@@ -82,7 +82,7 @@ def _decide(
     for callback, _ in to_apply:
         if callback.digest not in receipts:
             for task in _charged(loaded, callback):
-                task.stored_bodies += 1 + len(callback.body) // inbox.BODY_UNIT
+                task.stored_bodies += 1 + len(callback.body) // inbound_row.BODY_UNIT
                 # Charged also where nothing of it is applied to the task.
                 loaded.dirty_tasks.add(task.id)
     as_applied = [
@@ -100,27 +100,27 @@ def _decide(
             continue
         receipt, answer = receipts.get(callback.digest), part_answers[callback.digest]
         if receipt is None:
-            unit.callbacks.append(inbox.row_of(callback, answer.disposition, callback.fault))
+            unit.callbacks.append(inbound_row.row_of(callback, answer.disposition, callback.fault))
         elif answer.repeated or answer.disposition in (Disposition.ORPHAN, receipt.disposition):
             # A repeat that changes nothing leaves what became of its first copy.
-            unit.callbacks.append(inbox.row_of(callback, receipt.disposition))
+            unit.callbacks.append(inbound_row.row_of(callback, receipt.disposition))
         else:
-            unit.settled_callbacks.append(inbox.settled_row_of(callback, answer.disposition))
+            unit.settled_callbacks.append(inbound_row.settled_row_of(callback, answer.disposition))
     return part_answers, effects
 
 
 def store_poisoned(conn: sa.Connection, callback: Callback, why: str) -> None:
     """Keep a callback that could not be applied, in a transaction of its own, unless its token has had too many."""
-    receipts = store.load(conn, (), (), [callback.digest]).receipts
-    if not receipts and not inbox.allowance(conn, callback.task_id, callback.family, callback.received_at):
+    receipts = state_store.load(conn, (), (), [callback.digest]).receipts
+    if not receipts and not inbound_row.allowance(conn, callback.task_id, callback.family, callback.received_at):
         return
     # A repeat leaves what became of its first copy.
     row = (
-        inbox.row_of(callback, receipts[0].disposition)
+        inbound_row.row_of(callback, receipts[0].disposition)
         if receipts
-        else inbox.row_of(callback, Disposition.POISONED, why)
+        else inbound_row.row_of(callback, Disposition.POISONED, why)
     )
-    store.save(conn, [store.Part({writes.CALLBACKS: [row]})])
+    state_store.save(conn, [state_store.Part({writes.CALLBACKS: [row]})])
 
 
 def _collapse(group: Sequence[Callback]) -> list[Callback]:
@@ -163,7 +163,7 @@ def _beyond_limit(loaded: Loaded, group: Iterable[Callback], receipts: Container
         callback.digest
         for callback in group
         if callback.digest not in receipts
-        and any(task.stored_bodies >= inbox.MOST_BODIES for task in _charged(loaded, callback))
+        and any(task.stored_bodies >= inbound_row.MOST_BODIES for task in _charged(loaded, callback))
     }
 
 
@@ -179,7 +179,7 @@ def _beyond_allowance(
             by_token.setdefault((callback.task_id, callback.family), []).append(callback)
     beyond: set[bytes] = set()
     for (task_id, family), callbacks in by_token.items():
-        allowed = inbox.allowance(conn, task_id, family, callbacks[0].received_at)
+        allowed = inbound_row.allowance(conn, task_id, family, callbacks[0].received_at)
         beyond.update(callback.digest for callback in callbacks[allowed:])
     return beyond
 

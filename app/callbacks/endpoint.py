@@ -16,12 +16,12 @@ from starlette.types import Receive, Scope, Send
 from app.callbacks.admission import FULL, CallbackIntake
 from app.errors import GatewayError, PayloadTooLarge, Unavailable
 from app.runtime import metrics
-from app.runtime.deadlines import Deadlines
+from app.runtime.shared_timer import Deadlines
+from app.tempolor.callback_tokens import SELF_CHECK, Token
 from app.tempolor.kinds import FAMILIES
-from app.tempolor.tokens import SELF_CHECK, Token
 from app.web.decoding import unpacked
-from app.web.failure_meter import FailureMeter
 from app.web.problems import Problem, of_error
+from app.web.wrong_key_limit import FailureMeter
 
 PREFIX: Final = "/callbacks/"
 ROUTE: Final = "/callbacks/{family}/{token}"

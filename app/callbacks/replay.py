@@ -11,18 +11,18 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 
+from app.app_context import Context
 from app.audit import audit
 from app.audit.audit import Action, Actor, AuditEntry, new_entry
 from app.callbacks import inbound_log
 from app.callbacks.inbound_log import StoredCallback, callback_document
-from app.context import Context
 from app.documents.document import Document
 from app.errors import Conflict, GatewayError, NotFound
-from app.rules.loaded import Loaded
+from app.rules.loaded_state import Loaded
 from app.rules.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
 from app.rules.transition import Change, ChangeResult, ObservationResult
 from app.tasks.apply import Effects, load_locked, save_locked, step_all
-from app.tempolor import decoding, wire
+from app.tempolor import decoding, item_readings
 from app.tempolor.kinds import FAMILIES
 
 log = structlog.get_logger(__name__)
@@ -76,7 +76,7 @@ def _replay(
         raise NotFound("there is no such callback")
     audit.append(conn, audit_entry)
     try:
-        readings = wire.read_callback(context.redactor.body(stored.body), FAMILIES[stored.family]).readings
+        readings = item_readings.read_callback(context.redactor.body(stored.body), FAMILIES[stored.family]).readings
     except decoding.Malformed as error:
         return _noted(conn, stored, Disposition.MALFORMED, str(error))
     observations = _observations(stored, readings)

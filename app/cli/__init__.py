@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from app.cli import admin, archive, callbacks, clients, listen, notifications, processes, submissions, tasks
+from app.cli import archive, callbacks, clients, listen, notifications, operations, processes, submissions, tasks
 from app.cli.output import fail
 from app.errors import BadSettings, GatewayError, InvalidRequest
-from app.runtime.texts import trimmed
+from app.runtime.normalize_text import trimmed
 
 # In the order in which the help shows them.
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -25,11 +25,11 @@ app.command()(processes.demo)
 app.command()(listen.listen)
 app.command()(callbacks.callback_url)
 app.command("recover")(submissions.recover_tasks)
-app.command("console-link")(admin.console_link)
-app.command("account")(admin.show_account)
-app.command("audit")(admin.list_acts)
-app.command("drift")(admin.list_drift)
-app.command()(admin.purge)
+app.command("console-link")(operations.console_link)
+app.command("account")(operations.show_account)
+app.command("audit")(operations.list_acts)
+app.command("drift")(operations.list_drift)
+app.command()(operations.purge)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(clients.app, name="clients")
 app.add_typer(submissions.app, name="submissions")

@@ -9,8 +9,8 @@ from app.cli.arguments import AlwaysJson
 from app.cli.output import fail, print_json
 
 if TYPE_CHECKING:
-    from app.archive.store import FileStore
-    from app.context import Context
+    from app.app_context import Context
+    from app.archive.file_store import FileStore
 
 app = typer.Typer(no_args_is_help=True, help="Kept copies of result files, and uploads.")
 
@@ -19,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, help="Kept copies of result files, and u
 def show_status(as_json: AlwaysJson = False) -> None:
     """Show how many files are kept, their bytes, and how many wait to be copied since when."""
     from app.archive import rows
-    from app.cli.connect import with_context
+    from app.cli.database import with_context
 
     async def look(context: "Context") -> dict[str, Any]:
         kept, size = await context.db.read(rows.totals)
@@ -41,7 +41,7 @@ def verify_files(
     from app.archive import rows
     from app.archive.by_hand import fault_of
     from app.archive.move import unlisted
-    from app.cli.connect import with_context
+    from app.cli.database import with_context
 
     store = _store()
 
@@ -70,7 +70,7 @@ def verify_files(
 def retry_copies() -> None:
     """Have the copies tried again that were given up, as far as the gateway has a link."""
     from app.archive.by_hand import retry_failed
-    from app.cli.connect import with_context
+    from app.cli.database import with_context
 
     typer.echo(f"{with_context(retry_failed)} copies are tried again.")
 
@@ -87,9 +87,9 @@ def move_files(
 ) -> None:
     """Copy every kept file to another store, checking its SHA-256 on the way; what is there already is passed over.
     Nothing is deleted, and the gateway may go on meanwhile. Exit code 1 if a file could not be copied."""
+    from app.archive.file_store import FileStore
     from app.archive.move import Moved, move
-    from app.archive.store import FileStore
-    from app.cli.connect import with_context
+    from app.cli.database import with_context
 
     old = FileStore(source, "--from") if source is not None else _store()
     new = FileStore(target, "the URL")
@@ -109,7 +109,7 @@ def move_files(
 
 
 def _store() -> "FileStore":
-    from app.archive.store import FileStore
+    from app.archive.file_store import FileStore
     from app.settings import load_settings
 
     url = load_settings().archive_url

@@ -6,7 +6,7 @@ from uuid import UUID
 import typer
 
 from app.cli.arguments import FAMILY_NAMES, AlwaysJson, AsJson, Cursor, Limit
-from app.cli.connect import with_context, with_database
+from app.cli.database import with_context, with_database
 from app.cli.output import fail, print_json, print_page
 from app.rules.observation import Disposition
 
@@ -26,14 +26,14 @@ COLUMNS: Final = {
 def callback_url(family: Annotated[str, typer.Argument(help=FAMILY_NAMES)], as_json: AsJson = False) -> None:
     """Print a callback URL for tasks that another system submits to the vendor."""
     from app.settings import load_settings
-    from app.tempolor import tokens
+    from app.tempolor import callback_tokens
     from app.tempolor.kinds import FAMILIES
 
     if family not in FAMILIES:
         fail(f"There is no family {family!r}; there are {', '.join(FAMILIES)}.")
     settings = load_settings()
-    signer = tokens.Tokens([secret.get_secret_value() for secret in settings.callback_secrets])
-    url = tokens.callback_url(settings.public_url, family, signer.sign(family, None))
+    signer = callback_tokens.Tokens([secret.get_secret_value() for secret in settings.callback_secrets])
+    url = callback_tokens.callback_url(settings.public_url, family, signer.sign(family, None))
     if as_json:
         print_json({"family": family, "url": url})
     else:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from app.cli.arguments import AlwaysJson, AsJson
-from app.cli.connect import with_database
+from app.cli.database import with_database
 from app.cli.output import print_json, print_table
-from app.rules.timing import rfc3339
+from app.rules.learned_timing import rfc3339
 
 if TYPE_CHECKING:
     from app.rules.client import Client

@@ -6,7 +6,7 @@ from uuid import UUID
 import typer
 
 from app.cli.arguments import AsJson, Cursor, Limit, time_of
-from app.cli.connect import with_context
+from app.cli.database import with_context
 from app.cli.output import fail, print_json, print_page
 
 app = typer.Typer(no_args_is_help=True, help="The outbound log: notifications to clients.")
@@ -80,9 +80,9 @@ def _redeliver_one(notification_id: UUID, *, as_json: bool) -> None:
 
 
 def _redeliver_dead(client: str, since: str, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+    from app.app_context import Context
     from app.audit import audit
     from app.clients.clients import find_active
-    from app.context import Context
     from app.notifications import log
 
     by, begin = audit.command_line(), time_of(since)

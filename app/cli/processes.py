@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from app.cli.connect import print_database, require_database
+from app.cli.database import print_database, require_database
 from app.cli.output import fail
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from app.cli.arguments import AlwaysJson, time_of
-from app.cli.connect import with_context
+from app.cli.database import with_context
 from app.cli.output import print_json
 
 app = typer.Typer(no_args_is_help=True, help="Stop and start sending by hand.")
@@ -57,7 +57,7 @@ def recover_tasks(
     All that are queued or being sent, as this database has it, and were accepted before the recovery. Hold first.
     """
     from app.audit import audit
-    from app.submissions.recover import recover
+    from app.submissions.recover_after_restore import recover
 
     since, before = time_of(sent_since), time_of(accepted_before)
     by = audit.command_line()

@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 
 from app.cli.arguments import AsJson, Cursor, Limit, complete_kind, time_of
-from app.cli.connect import with_context
+from app.cli.database import with_context
 from app.cli.output import fail, print_json, print_page, print_record, print_table
 from app.rules.status import TaskStatus
 
@@ -115,7 +115,7 @@ def submit_task(
 ) -> None:
     """Submit a task for a client, and print its id. It is checked as in the API, and sent by the running gateway."""
     from app.audit import audit
-    from app.submissions.submit_by_hand import submit_by_hand
+    from app.submissions.submit_for_client import submit_by_hand
 
     given = {"reference": reference, "webhook_url": webhook_url, "webhook_events": webhook_event or None}
     request = {"kind": kind, "params": _json_of("params", params)}
@@ -133,7 +133,7 @@ def submit_task(
 def retry_task(task_id: TaskId, as_json: AsJson = False) -> None:
     """Submit an ended task again as a new one of the same client, and print its id."""
     from app.audit import audit
-    from app.submissions.accept import retry
+    from app.submissions.accept_task import retry
 
     by = audit.command_line()
     [task] = with_context(lambda context: retry(context, by, None, task_id)).documents
@@ -143,8 +143,8 @@ def retry_task(task_id: TaskId, as_json: AsJson = False) -> None:
 @app.command("cancel")
 def cancel_task(task_id: TaskId, as_json: AsJson = False) -> None:
     """End a task that is queued. One that is being sent, or was sent, runs on."""
+    from app.app_context import Context
     from app.audit import audit
-    from app.context import Context
     from app.documents import read
     from app.submissions.cancel import cancel
 

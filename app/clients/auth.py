@@ -7,14 +7,14 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from structlog.contextvars import get_contextvars
 
+from app.app_context import Context
 from app.audit.audit import Actor
 from app.clients import clients, tickets
 from app.clients.keys import KeyUses
-from app.context import Context
 from app.errors import Forbidden, Unauthenticated
 from app.rules.client import Client
-from app.web.failure_meter import FailureMeter
 from app.web.services import service
+from app.web.wrong_key_limit import FailureMeter
 
 
 def actor_of(client: Client) -> Actor:

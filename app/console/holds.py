@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from app.clients.auth import TheContext
 from app.console.pages import PageRoute, page, see
 from app.console.phrases import NOTICES
-from app.console.visitors import AdminVisitor, TheForm
+from app.console.signed_in import AdminVisitor, TheForm
 from app.limits.hold import Reason
 from app.submissions import hold_by_hand
 

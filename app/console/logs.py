@@ -7,14 +7,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
+from app.app_context import Context
 from app.callbacks import inbound_log
 from app.callbacks.replay import replay
 from app.clients.auth import TheContext
 from app.console import phrases
 from app.console.pages import PageRoute, page, see
 from app.console.phrases import INBOX, NOTICES
-from app.console.visitors import AdminVisitor, TheForm, TheVisitor
-from app.context import Context
+from app.console.signed_in import AdminVisitor, TheForm, TheVisitor
 from app.notifications import log as outbox
 from app.notifications.routes import NotificationStatusName
 from app.web import cursors

@@ -5,13 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 
 from app.clients.auth import TheContext
-from app.console.live import Overview, OverviewStream
+from app.console.overview_live import Overview, OverviewStream
 from app.console.pages import PageRoute, page
-from app.console.visitors import AdminVisitor, TheVisitor
+from app.console.signed_in import AdminVisitor, TheVisitor
 from app.errors import VendorFailed
 from app.operations.account import Account
-from app.watching.routes import TheWatch
 from app.watching.stream_routes import EventStream, Heartbeat
+from app.watching.task_routes import TheWatch
 from app.web.services import service
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
-from app.console.series import Span
 from app.console.text import since
+from app.console.time_series import Span
 from app.operations.history import Arrivals, Contacts, merged, quantile
 
 T = TypeVar("T")

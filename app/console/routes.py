@@ -2,7 +2,18 @@
 
 from fastapi import APIRouter
 
-from app.console import api, holds, logs, overview, sign_in, task_changes, task_files, task_page, tasks, try_it
+from app.console import (
+    api_reference,
+    holds,
+    logs,
+    overview,
+    sign_in,
+    task_actions,
+    task_files,
+    task_page,
+    tasks,
+    try_it,
+)
 
 router = APIRouter(include_in_schema=False)
 for one in (
@@ -11,12 +22,12 @@ for one in (
     tasks.router,
     task_files.router,
     task_page.router,
-    task_changes.router,
+    task_actions.router,
     try_it.router,
     logs.router,
     holds.router,
-    api.router,
-    api.calls,
+    api_reference.router,
+    api_reference.calls,
     sign_in.missing,
 ):
     router.include_router(one)

@@ -12,12 +12,12 @@ from app.clients import client_rows, clients, tickets
 from app.clients.auth import TheContext
 from app.console.pages import HEADERS, HOME, SIGN_IN, PageRoute, assets, packed_asset, page, see
 from app.console.session import LIFETIME, Sessions
-from app.console.visitors import COOKIE, TheForm, TheSessions, read_form
+from app.console.signed_in import COOKIE, TheForm, TheSessions, read_form
 from app.errors import NotFound, Unauthenticated
 from app.web.bodies import SMALL_BYTES
-from app.web.failure_meter import FailureMeter
-from app.web.representations import accepts_gzip
+from app.web.conditional_get import accepts_gzip
 from app.web.services import service
+from app.web.wrong_key_limit import FailureMeter
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 TheMeter = Annotated[FailureMeter, service("meter")]

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Response
 from app.archive import routes as archive
 from app.archive.routes import ArtifactNameInPath, TheStore
 from app.clients.auth import TheContext
-from app.console.items import MOST_MIXED_BYTES, Member, members_of
 from app.console.pages import PageRoute, page
-from app.console.visitors import TheVisitor
+from app.console.signed_in import TheVisitor
+from app.console.task_items import MOST_MIXED_BYTES, Member, members_of
 from app.errors import GatewayError
-from app.watching import routes as watching
+from app.watching import task_routes as watching
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 _FILE = "/console/items/{item_id:path}/files/{name}"

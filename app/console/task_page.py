@@ -6,13 +6,13 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
+from app.app_context import Context
 from app.callbacks import inbound_log
 from app.clients.auth import TheContext
-from app.console import items, timeline
+from app.console import task_items, task_timeline
 from app.console.pages import HEADERS, PageRoute, page
 from app.console.phrases import NOTICES
-from app.console.visitors import AdminVisitor, TheVisitor, Visitor
-from app.context import Context
+from app.console.signed_in import AdminVisitor, TheVisitor, Visitor
 from app.database.database import dumps
 from app.documents import read
 from app.documents.document import Document
@@ -63,10 +63,10 @@ async def task_callbacks(task_id: str, visitor: AdminVisitor, context: TheContex
     """The part of a task's page with the bodies of its callbacks, newest first, each beside what it changed."""
     wanted = uuid_of(task_id)
     entries, _ = await read.task_timeline(context, wanted, visitor.scope, 0, 1000)
-    effects: dict[str, list[timeline.Effect]] = {}
+    effects: dict[str, list[task_timeline.Effect]] = {}
     for entry in entries:
         if isinstance(callback_id := entry["detail"].get("callback_id"), str):
-            effects.setdefault(callback_id, []).extend(timeline.effects_of(entry))
+            effects.setdefault(callback_id, []).extend(task_timeline.effects_of(entry))
     found = await inbound_log.bodies_of_task(context, wanted, MOST_CALLBACKS + 1)
     rows = [{**one, "effects": effects.get(one["id"], [])} for one in found[:MOST_CALLBACKS]]
     more = len(found) > MOST_CALLBACKS
@@ -84,7 +84,7 @@ async def _shown(context: Context, visitor: Visitor, task_id: UUID, mark: str) -
     task = await read.task(context, task_id, visitor.scope)
     entries, more = await read.task_timeline(context, task_id, visitor.scope, 0, MOST_ENTRIES)
     sent = await notifications.of_task(context, visitor.scope, task_id, MOST_NOTIFICATIONS + 1)
-    now, name = context.clock.now(), items.name_of(task)
+    now, name = context.clock.now(), task_items.name_of(task)
     head = {name: value for name, value in task.items() if name not in ("items", "version", "updated_at")}
     parts = {
         "status": _digest([head, name]),
@@ -97,13 +97,13 @@ async def _shown(context: Context, visitor: Visitor, task_id: UUID, mark: str) -
         "items": [
             {
                 **item,
-                "lines": items.lines_of(item["lyrics_sections"]),
-                "files": (files := items.files_of(item, now)),
-                "tracks": items.tracks_of(files),
+                "lines": task_items.lines_of(item["lyrics_sections"]),
+                "files": (files := task_items.files_of(item, now)),
+                "tracks": task_items.tracks_of(files),
             }
             for item in task["items"]
         ],
-        "drawn": timeline.drawn(entries),
+        "drawn": task_timeline.drawn(entries),
         "more_entries": more is not None,
         "notifications": sent[:MOST_NOTIFICATIONS],
         "more_notifications": len(sent) > MOST_NOTIFICATIONS,

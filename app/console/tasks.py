@@ -8,11 +8,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
+from app.app_context import Context
 from app.clients.auth import TheContext
-from app.console import items
+from app.console import task_items
 from app.console.pages import PageRoute, page, see
-from app.console.visitors import TheVisitor, Visitor
-from app.context import Context
+from app.console.signed_in import TheVisitor, Visitor
 from app.documents import read
 from app.documents.document import Document
 from app.errors import NotFound
@@ -122,6 +122,6 @@ async def _id_of(context: Context, visitor: Visitor, found: str) -> str | None:
 
 def _shown(task: Document, now: Any) -> Document:
     """A task with its name, what of it can be played, and which cover it has in the gallery."""
-    tracks = [track for item in task["items"] for track in items.tracks_of(items.files_of(item, now))]
+    tracks = [track for item in task["items"] for track in task_items.tracks_of(task_items.files_of(item, now))]
     cover = UUID(task["id"]).int % _COVERS
-    return {**task, "name": items.name_of(task), "track": tracks[0] if tracks else None, "cover": cover}
+    return {**task, "name": task_items.name_of(task), "track": tracks[0] if tracks else None, "cover": cover}

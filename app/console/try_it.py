@@ -5,17 +5,17 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
+from app.app_context import Context
 from app.archive import uploads
 from app.clients.auth import TheContext
-from app.console import api, forms
-from app.console.choices import choices_of
+from app.console import api_reference, kind_forms
 from app.console.pages import PageRoute, page, see
-from app.console.visitors import CSRF_HEADER, TheForm, TheVisitor, Visitor
-from app.context import Context
+from app.console.signed_in import CSRF_HEADER, TheForm, TheVisitor, Visitor
+from app.console.try_choices import choices_of
 from app.database.database import dumps
 from app.errors import InvalidRequest, NotFound
-from app.submissions.accept import accept, digest_of
-from app.submissions.intake import check_task, idempotent_request
+from app.submissions.accept_task import accept, digest_of
+from app.submissions.task_requests import check_task, idempotent_request
 from app.tempolor.kinds import KINDS
 from app.web.bodies import refuse_secrets
 
@@ -38,7 +38,7 @@ async def try_first(_visitor: TheVisitor) -> Response:
 @router.get("/console/try/{kind}")
 async def try_page(request: Request, kind: str, visitor: TheVisitor, context: TheContext) -> Response:
     """The form of a kind; its fields may be filled by the address, as in `?params.item_id=`."""
-    example = {forms.PREFIX + name: value for name, value in _EXAMPLES.get(_known(kind), {}).items()}
+    example = {kind_forms.PREFIX + name: value for name, value in _EXAMPLES.get(_known(kind), {}).items()}
     given = {**example, **request.query_params, "once": str(context.ids())}
     return await _form_page(context, kind, visitor, given)
 
@@ -47,7 +47,7 @@ async def try_page(request: Request, kind: str, visitor: TheVisitor, context: Th
 async def submit(request: Request, kind: str, visitor: TheVisitor, form: TheForm, context: TheContext) -> Response:
     """Submit what the form says. One that is sent twice makes one task; what is wrong with it is shown beside its
     fields."""
-    asked: dict[str, Any] = {"kind": _known(kind), "params": forms.params_of(kind, form)}
+    asked: dict[str, Any] = {"kind": _known(kind), "params": kind_forms.params_of(kind, form)}
     if reference := form.get("reference", "").strip():
         asked["reference"] = reference
     digest = digest_of(asked)
@@ -67,9 +67,9 @@ async def submit(request: Request, kind: str, visitor: TheVisitor, form: TheForm
 async def _form_page(
     context: Context, kind: str, visitor: Visitor, given: Mapping[str, str], error: InvalidRequest | None = None
 ) -> Response:
-    fields = forms.fields_of(kind)
+    fields = kind_forms.fields_of(kind)
     faults = dict(error.faults) if error else {}
-    beside = {forms.PREFIX + field.name for field in fields} | {"reference"}
+    beside = {kind_forms.PREFIX + field.name for field in fields} | {"reference"}
     others = [f"{place}: {fault}" for place, fault in faults.items() if place not in beside]
     if error is not None and not faults:
         others = [error.detail]
@@ -81,13 +81,13 @@ async def _form_page(
         kind=kind,
         kinds=list(KINDS),
         fields=fields,
-        prefix=forms.PREFIX,
+        prefix=kind_forms.PREFIX,
         choices=await choices_of(context, visitor.client, kind, fields),
         given=given,
         faults=faults,
         others=others,
         # Where uploads go, None where nothing is kept.
-        uploads=f"{api.PREFIX}/v1/uploads" if context.files is not None else None,
+        uploads=f"{api_reference.PREFIX}/v1/uploads" if context.files is not None else None,
         most_upload_bytes=uploads.MOST_BYTES,
         csrf_header=CSRF_HEADER,
     )

@@ -358,7 +358,7 @@ model_breakers = sa.Table(
     _column("code", sa.String(64)),
     _column("detail", sa.Text),
 )
-"""Read and written under the lock of the limit of submissions; a small number of rows, see ``limits/breakers``."""
+"""Read and written under the lock of the limit of submissions; a small number of rows, see ``limits/breaker_rows``."""
 
 delays = sa.Table(
     "delays",

@@ -7,20 +7,20 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.context import Context
+from app.app_context import Context
 from app.documents.task_warnings import warnings_of
 from app.limits import wait_reasons
 from app.limits.wait_reasons import CurrentHolds
-from app.rules.fields import is_odd, left_out, name_of
+from app.rules.item_shape import Shape
+from app.rules.item_view import ArtifactStatus, ArtifactView, ItemView, view_item
 from app.rules.join import ItemState, size_of
+from app.rules.learned_timing import later, rfc3339
 from app.rules.policy import Policy
-from app.rules.shape import Shape
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.rules.task import Copy, CopyStatus, Failure, Item, Task
-from app.rules.timing import later, rfc3339
-from app.rules.view import ArtifactStatus, ArtifactView, ItemView, view_item
+from app.rules.value_keys import is_odd, left_out, name_of
 from app.runtime.file_links import ArtifactRef, readable_name
-from app.tasks import items, store
+from app.tasks import item_rows, state_store
 from app.tasks.learned_delays import Delays
 from app.tasks.task_rows import TaskRecord
 from app.tasks.timeline import StoredEntry
@@ -56,8 +56,8 @@ def documents(
 ) -> list[Document]:
     """Read the items of tasks, and render these: two statements, however many there are, and two more where one of
     them is queued. ``summary``: without lyrics, also in ``params``, and without ``vendor``."""
-    items_of_all = store.items_of(conn, [record.task.id for record in records])
-    values = items.values_of(conn, items_of_all, SUMMARY_VALUES if summary else None)
+    items_of_all = state_store.items_of(conn, [record.task.id for record in records])
+    values = item_rows.values_of(conn, items_of_all, SUMMARY_VALUES if summary else None)
     by_task: dict[UUID, list[Item]] = {}
     for item in items_of_all:
         by_task.setdefault(item.task_id, []).append(item)

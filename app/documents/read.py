@@ -4,10 +4,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.context import Context
+from app.app_context import Context
 from app.documents.document import Document, documents, page_of, timeline_documents
 from app.errors import NotFound
-from app.tasks import items, task_rows, timeline
+from app.tasks import item_rows, task_rows, timeline
 from app.tasks.task_rows import TaskFilters
 
 
@@ -88,7 +88,7 @@ def _timeline(
 
 
 def _item(conn: sa.Connection, context: Context, item_id: str, client_name: str | None) -> Document | None:
-    for task_id in items.find_owners(conn, item_id):
+    for task_id in item_rows.find_owners(conn, item_id):
         document = _task(conn, context, task_id, client_name)
         if document is not None:
             return document

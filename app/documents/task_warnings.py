@@ -4,12 +4,12 @@ shown, and stored nowhere."""
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from app.rules.fields import is_left_out, is_odd, name_of
+from app.rules.item_view import ArtifactStatus, ItemView
 from app.rules.join import ItemState
 from app.rules.status import ITEM_ORDER, SUB_ORDER, TaskStatus
 from app.rules.task import Item
 from app.rules.transition import MOST_ITEMS
-from app.rules.view import ArtifactStatus, ItemView
+from app.rules.value_keys import is_left_out, is_odd, name_of
 from app.tasks.task_rows import TaskRecord
 from app.tempolor.misspellings import misspelled_in
 

@@ -8,9 +8,9 @@ import sqlalchemy as sa
 import structlog
 
 from app.database.database import Database
-from app.limits import limits
-from app.limits.limits import Limit
-from app.rules.availability import Absences, Availability, Heartbeat, beat
+from app.limits import shared_limits
+from app.limits.shared_limits import Limit
+from app.rules.reachable_time import Absences, Availability, Heartbeat, beat
 from app.runtime.clock import Clock
 from app.tasks import timeline
 
@@ -57,24 +57,24 @@ class Timekeeper:
 
 def absences(conn: sa.Connection, now: datetime) -> Absences:
     """Read in which time nobody could ask, as far as it is known."""
-    return limits.read(conn)[Limit.QUERY].availability.absences_until(now)
+    return shared_limits.read(conn)[Limit.QUERY].availability.absences_until(now)
 
 
 def _keep(conn: sa.Connection, sign: Heartbeat) -> tuple[Availability, Availability]:
     """Store a heartbeat under the lock of the query limit. The first one ever: an earlier release gave none, and the
     last thing that happened shows when somebody was there."""
-    limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
+    limit = shared_limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
     before = limit.availability
     if before.beat_at is None:
         before = replace(before, beat_at=timeline.newest_at(conn))
     after = beat(before, sign)
-    limits.save(conn, Limit.QUERY, replace(limit, availability=after))
+    shared_limits.save(conn, Limit.QUERY, replace(limit, availability=after))
     return before, after
 
 
 def _note_planned(conn: sa.Connection) -> None:
-    limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
-    limits.save(conn, Limit.QUERY, replace(limit, availability=replace(limit.availability, went_back_at=None)))
+    limit = shared_limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
+    shared_limits.save(conn, Limit.QUERY, replace(limit, availability=replace(limit.availability, went_back_at=None)))
 
 
 def _tell(before: Availability, after: Availability, now: datetime) -> None:

@@ -17,11 +17,11 @@ import structlog
 
 from app.database import dialect
 from app.database.tables import tasks
-from app.limits import breakers, model_breaker
+from app.limits import breaker_rows, model_breaker
 from app.limits.fair_order import LockedTasks, lock_next
 from app.limits.model_breaker import Breaker, ModelKey, key_of
+from app.rules.learned_timing import later
 from app.rules.policy import Policy
-from app.rules.timing import later
 from app.tasks import task_rows
 from app.tasks.task_rows import TaskRecord, record_of
 from app.tempolor.answers import Accepted, Refused, SubmitAnswer, Unknown
@@ -103,7 +103,9 @@ def key_of_task(record: TaskRecord, policy: Policy) -> ModelKey:
 
 def open_breakers(conn: sa.Connection, policy: Policy) -> OpenBreakers:
     """Read the open breakers, but for models in whose place this process sends another one."""
-    return {key: breaker for key, breaker in breakers.find_open(conn).items() if key.model not in policy.model_aliases}
+    return {
+        key: breaker for key, breaker in breaker_rows.find_open(conn).items() if key.model not in policy.model_aliases
+    }
 
 
 def lock_sendable(
@@ -152,7 +154,7 @@ def save(conn: sa.Connection, key: ModelKey, before: Breaker | None, after: Brea
     """Save the breaker that an outcome changed, and log that it opened or closed."""
     if after == before:
         return
-    breakers.save(conn, key, after)
+    breaker_rows.save(conn, key, after)
     was_held, is_held = before is not None and before.is_open, after is not None and after.is_open
     if after is not None and is_held and not was_held:
         log.error("model.held", kind=key.kind, model=key.model, code=after.code, detail=after.detail)
@@ -201,7 +203,7 @@ def _lock_probes(
             continue
         record = lock_first(conn, key.text)
         if record is not None:
-            breakers.save(conn, key, model_breaker.probing(breaker, later(now, policy.submit_lease_s)))
+            breaker_rows.save(conn, key, model_breaker.probing(breaker, later(now, policy.submit_lease_s)))
             probes.append(record)
     return probes
 

@@ -7,10 +7,10 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from app.limits import limits, model_holds
+from app.limits import model_holds, shared_limits
 from app.limits.hold import HoldState, Reason
-from app.limits.limits import Limit
 from app.limits.model_holds import OpenBreakers, key_of_task
+from app.limits.shared_limits import Limit
 from app.rules.policy import Policy
 from app.rules.task import Submission
 from app.tasks.task_rows import TaskRecord
@@ -41,7 +41,7 @@ class CurrentHolds:
 def read(conn: sa.Connection, policy: Policy, now: datetime) -> CurrentHolds:
     """Read the holds and open breakers: two statements, without a lock."""
     return CurrentHolds(
-        limits.read(conn)[Limit.SUBMIT].hold_state, model_holds.open_breakers(conn, policy), policy, now
+        shared_limits.read(conn)[Limit.SUBMIT].hold_state, model_holds.open_breakers(conn, policy), policy, now
     )
 
 

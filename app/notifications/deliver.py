@@ -19,8 +19,8 @@ from typing import Final
 import sqlalchemy as sa
 import structlog
 
+from app.app_context import Context
 from app.clients.clients import ROTATION
-from app.context import Context
 from app.database.database import Database
 from app.errors import Unavailable
 from app.notifications import outbox
@@ -37,7 +37,7 @@ from app.notifications.post import (
     outcome_of,
 )
 from app.notifications.render import rendered
-from app.rules.timing import JITTER, later
+from app.rules.learned_timing import JITTER, later
 from app.rules.transition import Change
 from app.runtime import metrics, traces
 from app.runtime.loops import Background

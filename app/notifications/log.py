@@ -8,11 +8,11 @@ from uuid import UUID
 import msgspec
 import sqlalchemy as sa
 
+from app.app_context import Context
 from app.audit import audit
 from app.audit.audit import Action, Actor, AuditEntry, append_now, new_entry
 from app.clients import client_rows
 from app.clients.clients import BATCH, ROTATION
-from app.context import Context
 from app.database.database import dumps
 from app.documents.document import Document
 from app.errors import InvalidRequest, NotFound, Unauthenticated
@@ -20,7 +20,7 @@ from app.notifications import outbox
 from app.notifications.post import Delivered, Gone, Rejected, WebhookSender, outcome_of
 from app.notifications.render import rendered
 from app.rules.client import Client
-from app.rules.timing import rfc3339
+from app.rules.learned_timing import rfc3339
 from app.runtime.signing import sign
 from app.tasks.webhook_url import read_url
 

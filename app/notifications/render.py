@@ -7,12 +7,12 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
-from app.context import Context
+from app.app_context import Context
 from app.database.database import dumps
 from app.documents.document import task_document
 from app.notifications.outbox import ClaimedNotification
-from app.rules.timing import rfc3339
-from app.tasks import items, task_rows
+from app.rules.learned_timing import rfc3339
+from app.tasks import item_rows, task_rows
 from app.tasks.notification_rows import Snapshot
 from app.tasks.task_rows import TaskInput, TaskRecord
 
@@ -25,7 +25,7 @@ def rendered(conn: sa.Connection, batch: Sequence[ClaimedNotification], context:
     decoded = {notification.id: _decode(notification) for notification in batch if notification.body is None}
     snapshots = {notification_id: snapshot for notification_id, snapshot in decoded.items() if snapshot is not None}
     given = task_rows.inputs_of(conn, {snapshot.task.id for snapshot in snapshots.values()})
-    values = items.values_of(conn, (item for snapshot in snapshots.values() for item in snapshot.items))
+    values = item_rows.values_of(conn, (item for snapshot in snapshots.values() for item in snapshot.items))
     bodies: list[bytes | None] = []
     for notification in batch:
         snapshot = snapshots.get(notification.id)

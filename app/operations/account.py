@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Response
 
+from app.app_context import Context
 from app.clients.auth import TheClient
-from app.context import Context
 from app.documents import schemas
 from app.documents.document import Document
 from app.errors import VendorFailed

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import structlog
 
-from app.context import Context
+from app.app_context import Context
 from app.database import clock
 from app.database.clock import Comparison
 from app.runtime import metrics

@@ -8,14 +8,14 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from app.context import Context
+from app.app_context import Context
 from app.database import durability
 from app.database.database import Database
-from app.database.schema import Schema, compare_schema
+from app.database.schema_revision import Schema, compare_schema
 from app.errors import Unavailable
-from app.limits import limits, model_holds
+from app.limits import model_holds, shared_limits
 from app.limits.hold import Reason
-from app.operations import survey
+from app.operations import backlog_counts
 from app.operations.clock_skew import SkewWatch
 from app.operations.readiness_warnings import ReadinessWarnings
 from app.rules.policy import Thresholds
@@ -102,7 +102,7 @@ class Health:
     async def survey(self) -> float | None:
         """Count what is open, for the gauges. A loop iteration, so that scraping costs no statement."""
         db = self.context.loops_db()
-        for status, count in (await db.read(survey.open_tasks)).items():
+        for status, count in (await db.read(backlog_counts.open_tasks)).items():
             metrics.tasks.labels(status).set(count)
         for status, age_s in (await self._oldest_s(db)).items():
             metrics.oldest_task_age.labels(status).set(age_s)
@@ -131,7 +131,7 @@ class Health:
 
     async def _overdue(self, db: Database, holds: Mapping[str, Any]) -> dict[str, int]:
         """Count overdue work. What a hold keeps back is late, but not overdue."""
-        overdue = await db.read(survey.overdue, self.context.clock.now(), self.thresholds)
+        overdue = await db.read(backlog_counts.overdue, self.context.clock.now(), self.thresholds)
         return {
             "overdue_queries": 0 if "query" in holds else overdue.queries,
             "overdue_submissions": 0 if "submit" in holds else overdue.submissions,
@@ -141,12 +141,12 @@ class Health:
 
     async def _oldest_s(self, db: Database) -> dict[str, float]:
         """The age of the oldest task of each open status; 0 without one."""
-        created_at, now = await db.read(survey.oldest), self.context.clock.now()
+        created_at, now = await db.read(backlog_counts.oldest), self.context.clock.now()
         names = [status.value for status in TaskStatus if status not in TASK_FINAL]
         return {name: round(max((now - created_at.get(name, now)).total_seconds(), 0), 3) for name in names}
 
     async def _survey_outbox(self, db: Database) -> None:
-        outbox, now = await db.read(survey.outbox), self.context.clock.now()
+        outbox, now = await db.read(backlog_counts.outbox), self.context.clock.now()
         late_s = (now - outbox.first_due_at).total_seconds() if outbox.first_due_at is not None else 0.0
         metrics.outbox_pending.set(outbox.pending)
         metrics.outbox_oldest_due_age.set(max(late_s, 0))
@@ -173,7 +173,7 @@ def _shared_holds(conn: sa.Connection) -> tuple[dict[str, dict[str, Any]], datet
     queue: each gives one every two seconds, in the row of a limit."""
     holds: dict[str, dict[str, Any]] = {}
     beat_at: datetime | None = None
-    for name, state in limits.read(conn).items():
+    for name, state in shared_limits.read(conn).items():
         hold_state = state.hold_state
         beat_at = state.availability.beat_at or beat_at
         if state.availability.went_back_at is not None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import structlog
 
-from app.context import Context
+from app.app_context import Context
 from app.database import durability
 from app.operations.clock_skew import Level, SkewWatch
 from app.operations.self_check import SelfCheck

@@ -11,14 +11,14 @@ from typing import Final, TypeVar
 
 import sqlalchemy as sa
 
+from app.app_context import Context
 from app.audit.audit import Action, Actor, append_now
-from app.context import Context
 from app.database import compact
 from app.database.database import Database
 from app.limits.heartbeats import absences
 from app.operations import retention_store
 from app.operations.retention_store import Keyset, Kind, Page
-from app.rules.availability import absent_s
+from app.rules.reachable_time import absent_s
 from app.runtime import metrics
 from app.runtime.clock import Clock
 

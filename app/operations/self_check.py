@@ -14,11 +14,11 @@ import httpx
 import msgspec
 import structlog
 
-from app.context import Context
+from app.app_context import Context
 from app.runtime import metrics
 from app.tempolor.answers import Response
+from app.tempolor.callback_tokens import SELF_CHECK, callback_url
 from app.tempolor.exchange import NoAnswer, exchange
-from app.tempolor.tokens import SELF_CHECK, callback_url
 
 START_S: Final = 1.0
 """After the process has begun to serve."""

@@ -6,21 +6,21 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from app.app_context import Context
 from app.audit import audit
 from app.audit.audit import Action, Actor, AuditEntry, new_entry
 from app.clients import client_rows
-from app.context import Context
 from app.errors import Conflict, InvalidRequest
 from app.rules.client import EXTERNAL
-from app.rules.derive import visible_state
-from app.rules.loaded import ItemKey, Loaded, Rules
+from app.rules.derive_task import visible_state
+from app.rules.learned_timing import later
+from app.rules.loaded_state import ItemKey, Loaded, Rules
 from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
 from app.rules.schedule import SUSPECT
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.rules.task import Task
-from app.rules.timing import later
 from app.rules.transition import Change, new_external, step
-from app.submissions.accept import AcceptedTasks
+from app.submissions.accept_task import AcceptedTasks
 from app.tasks import task_rows
 from app.tasks.apply import Effects, load_locked, save_locked, step_all
 

@@ -11,24 +11,24 @@ from typing import Any, Final
 import sqlalchemy as sa
 import structlog
 
-from app.context import Context
+from app.app_context import Context
 from app.database.database import Database
 from app.limits import hold as holds
-from app.limits import limits
+from app.limits import shared_limits
 from app.limits.heartbeats import absences
 from app.limits.hold import HoldState, Reason
-from app.limits.limits import Limit
+from app.limits.shared_limits import Limit
 from app.reconcile import claims
 from app.reconcile.claims import ClaimTimes, claim_in_turn
+from app.rules.learned_timing import interval_s, later
 from app.rules.observation import Observation, Reading, Source, to_us
 from app.rules.schedule import SUSPECT
-from app.rules.timing import interval_s, later
 from app.rules.transition import Change
 from app.runtime import metrics, traces
 from app.runtime.loops import Background
-from app.tasks import items, store
+from app.tasks import item_rows, state_store
 from app.tasks.apply import Effects, apply, load_locked, save_locked, step_all
-from app.tasks.items import ClaimedItem, Postponed
+from app.tasks.item_rows import ClaimedItem, Postponed
 from app.tempolor.answers import Answered, QueryAnswer, Spoiled, Unanswered, fault_of
 from app.tempolor.client import QUERY_TIMEOUT_S
 from app.tempolor.kinds import FAMILIES, QUERY_BATCH
@@ -168,7 +168,7 @@ def claim(
 
     The lock on the limit's row makes all of it one decision: the rate, full calls, and no idle permits.
     """
-    limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
+    limit = shared_limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
     if holds.allowed(limit.hold_state, now, 0) == 0:
         return ClaimResult(None, held=limit.hold_state)
     if limit.not_before_at is not None and limit.not_before_at > now:
@@ -183,7 +183,7 @@ def claim(
         return ClaimResult(None)
     hold_state = holds.probing(limit.hold_state, leased_until)
     not_before_at = later(now, 1 / policy.query_rate_per_s)
-    limits.save(
+    shared_limits.save(
         conn, Limit.QUERY, replace(limit, hold_state=hold_state, not_before_at=not_before_at, last_permit=permit)
     )
     return ClaimResult(Question(claimed[0].family, tuple(claimed), now, leased_until))
@@ -192,9 +192,9 @@ def claim(
 def note_in_limits(conn: sa.Connection, context: Context, answer: QueryAnswer, now: datetime) -> None:
     """Apply to the limits what an answer says of asking as such: the key, the rate, the vendor's health. Locks the
     limits alone."""
-    if limits.read(conn)[Limit.QUERY].hold_state.hold is None and not _holds_back(answer):
+    if shared_limits.read(conn)[Limit.QUERY].hold_state.hold is None and not _holds_back(answer):
         return
-    limits_before = limits.lock(conn, limits.ALL)
+    limits_before = shared_limits.lock(conn, shared_limits.ALL)
     query, submit = limits_before[Limit.QUERY].hold_state, limits_before[Limit.SUBMIT].hold_state
     not_before_at = limits_before[Limit.QUERY].not_before_at
     if isinstance(answer, Unanswered) and answer.key_rejected:
@@ -208,9 +208,11 @@ def note_in_limits(conn: sa.Connection, context: Context, answer: QueryAnswer, n
     else:
         query = holds.reason_cleared(query, Reason.KEY_REJECTED)
         submit = holds.reason_cleared(submit, Reason.KEY_REJECTED)
-    limits.save(conn, Limit.QUERY, replace(limits_before[Limit.QUERY], hold_state=query, not_before_at=not_before_at))
+    shared_limits.save(
+        conn, Limit.QUERY, replace(limits_before[Limit.QUERY], hold_state=query, not_before_at=not_before_at)
+    )
     if submit != limits_before[Limit.SUBMIT].hold_state:
-        limits.save(conn, Limit.SUBMIT, replace(limits_before[Limit.SUBMIT], hold_state=submit))
+        shared_limits.save(conn, Limit.SUBMIT, replace(limits_before[Limit.SUBMIT], hold_state=submit))
 
 
 def _holds_back(answer: QueryAnswer) -> bool:
@@ -225,8 +227,8 @@ def _with_key_rejected(submit: HoldState, now: datetime, detail: str) -> HoldSta
 
 def split(conn: sa.Connection, context: Context, question: Question, now: datetime) -> None:
     """Split a question in halves that are due at once."""
-    store.lock(conn, (), [item.key for item in question.items])
-    items.postpone(conn, _halves(context, question, now), question.leased_until)
+    state_store.lock(conn, (), [item.key for item in question.items])
+    item_rows.postpone(conn, _halves(context, question, now), question.leased_until)
 
 
 def postpone(conn: sa.Connection, context: Context, question: Question, answer: QueryAnswer, now: datetime) -> Effects:
@@ -250,7 +252,7 @@ def postpone(conn: sa.Connection, context: Context, question: Question, answer: 
     postponed = [
         Postponed(item.key, _next_try(context, item, now), group, item.attempts + 1) for item in question.items
     ]
-    items.postpone(conn, postponed, question.leased_until)
+    item_rows.postpone(conn, postponed, question.leased_until)
     return effects
 
 

@@ -15,12 +15,12 @@ import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.tables import items
+from app.rules.learned_timing import FAR
 from app.rules.schedule import SUSPECT
 from app.rules.status import ITEM_FINAL
-from app.rules.timing import FAR
-from app.tasks import store
-from app.tasks.items import ClaimedItem, claim_due, lease, lock_due, unleased
-from app.tasks.store import ItemKey
+from app.tasks import state_store
+from app.tasks.item_rows import ClaimedItem, claim_due, lease, lock_due, unleased
+from app.tasks.state_store import ItemKey
 
 LastQueried = Mapping[ItemKey, datetime | None]
 """Items, each with when it was asked about last, as far as the asker knows."""
@@ -86,7 +86,7 @@ def put_off(conn: sa.Connection, planned: Mapping[ItemKey, datetime]) -> None:
     """Make items that were asked about before their time due again when they would have been. One that is final by now,
     or that somebody asks about, is left alone."""
     # As every change of several items of a task: under the task's lock, or a callback could meet it half-way.
-    store.lock(conn, (), list(planned))
+    state_store.lock(conn, (), list(planned))
     for (family, item_id), due_at in sorted(planned.items()):
         conn.execute(
             items.update()
@@ -104,7 +104,7 @@ def put_off(conn: sa.Connection, planned: Mapping[ItemKey, datetime]) -> None:
 def reopen(conn: sa.Connection, keys: Collection[ItemKey]) -> None:
     """Let settled items be asked about by whoever wants to know of them; they come due for nobody else. Whatever is
     applied to their task settles them again."""
-    store.lock(conn, (), list(keys))
+    state_store.lock(conn, (), list(keys))
     for family, item_id in sorted(keys):
         named = sa.and_(items.c.family == family, items.c.item_id == item_id)
         conn.execute(items.update().where(named, items.c.query_due_at.is_(None)).values(query_due_at=FAR))

@@ -6,7 +6,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from app.context import Context
+from app.app_context import Context
 from app.limits.heartbeats import absences
 from app.reconcile.replan import Replanner
 from app.rules.transition import Change

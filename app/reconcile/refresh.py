@@ -15,25 +15,25 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 
+from app.app_context import Context
 from app.audit.audit import Action, Actor, append_now
-from app.context import Context
 from app.errors import Conflict, NotFound, NotRefreshed, Unavailable, VendorPaused
 from app.limits import hold as holds
-from app.limits import limits
+from app.limits import shared_limits
 from app.limits.hold import HoldState
-from app.limits.limits import Limit
+from app.limits.shared_limits import Limit
 from app.reconcile import claims
 from app.reconcile.ask import Question, ask, claim, fault_in, is_split, items_without_answer
 from app.reconcile.replan import longest_question_s
+from app.rules.item_view import has_expired_link, view_item
+from app.rules.learned_timing import later
 from app.rules.status import TASK_FINAL, TaskStatus
-from app.rules.timing import later
 from app.rules.transition import Change
-from app.rules.view import has_expired_link, view_item
 from app.runtime.concurrency_limit import FairQueue
 from app.runtime.loops import Background
-from app.tasks import store, task_rows
+from app.tasks import state_store, task_rows
 from app.tasks.apply import Effects, apply
-from app.tasks.store import ItemKey
+from app.tasks.state_store import ItemKey
 from app.tempolor.answers import QueryAnswer, Unanswered
 from app.tempolor.kinds import FAMILIES
 
@@ -181,7 +181,7 @@ class Refresher:
             return
         context = self._context
         now = context.clock.now()
-        hold_state = (await context.db.read(limits.read))[Limit.QUERY].hold_state
+        hold_state = (await context.db.read(shared_limits.read))[Limit.QUERY].hold_state
         if holds.allowed(hold_state, now, 0) == 0:
             raise _paused_by(hold_state, now)
         wait_s = answer.retry_after_s if isinstance(answer, Unanswered) else None
@@ -207,7 +207,7 @@ def _open_items(
     shape = FAMILIES[task.family].shape
     open_items = {
         item.key: OpenItem(item.last_query_at, item.query_due_at)
-        for item in store.items_of(conn, [task_id])
+        for item in state_store.items_of(conn, [task_id])
         if (item.query_due_at is not None and not ended)
         or has_expired_link(view_item(item, task, shape, context.policy), shape, now)
     }

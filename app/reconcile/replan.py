@@ -13,20 +13,20 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 
-from app.context import Context
+from app.app_context import Context
 from app.database import dialect
 from app.database.tables import items as items_table
 from app.database.tables import notifications, tasks
-from app.limits import breakers, limits, model_breaker
+from app.limits import breaker_rows, model_breaker, shared_limits
 from app.limits import hold as holds
 from app.limits.heartbeats import absences
 from app.limits.model_holds import PARKED_S
 from app.notifications.deliver import SCHEDULE_S
+from app.rules.learned_timing import JITTER, later
 from app.rules.policy import Policy
-from app.rules.timing import JITTER, later
 from app.rules.transition import Change
 from app.submissions.outcomes import BACK_OFF_S
-from app.tasks import items
+from app.tasks import item_rows
 from app.tasks.apply import Effects, apply
 
 Cursor = tuple[datetime, UUID]
@@ -43,7 +43,9 @@ def replan_questions(conn: sa.Connection, now: datetime, reach: datetime, leased
         .limit(limit)
     )
     rows = conn.execute(dialect.locked(far, of=items_table, skip=True)).all()
-    items.lease(conn, [(row.family, row.item_id) for row in rows if row.query_leased_until is not None], leased_until)
+    item_rows.lease(
+        conn, [(row.family, row.item_id) for row in rows if row.query_leased_until is not None], leased_until
+    )
     for row in rows:
         if row.query_leased_until is None:
             one = sa.and_(table.family == row.family, table.item_id == row.item_id)
@@ -130,12 +132,12 @@ class Replanner:
 
 def _bring_limits_back(conn: sa.Connection, context: Context, now: datetime) -> None:
     next_at = later(now, 1 / context.policy.query_rate_per_s)
-    for name, state in limits.lock(conn, limits.ALL).items():
+    for name, state in shared_limits.lock(conn, shared_limits.ALL).items():
         not_before_at = min(state.not_before_at, next_at) if state.not_before_at is not None else None
         hold_state = holds.set_back(state.hold_state, now)
-        limits.save(conn, name, replace(state, hold_state=hold_state, not_before_at=not_before_at))
-    for key, breaker in breakers.find_open(conn).items():
-        breakers.save(conn, key, model_breaker.set_back(breaker, now))
+        shared_limits.save(conn, name, replace(state, hold_state=hold_state, not_before_at=not_before_at))
+    for key, breaker in breaker_rows.find_open(conn).items():
+        breaker_rows.save(conn, key, model_breaker.set_back(breaker, now))
 
 
 def _bring_questions(conn: sa.Connection, context: Context, now: datetime) -> int:

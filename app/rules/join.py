@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
-from app.rules.fields import is_known
 from app.rules.observation import Observation
 from app.rules.status import later_status
+from app.rules.value_keys import is_known
 
 LARGE_BYTES: Final = 512
 """A value whose JSON is longer lives apart from the row that every callback rewrites."""

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+from app.rules.item_view import Progress
 from app.rules.join import ItemState
 from app.rules.status import TASK_FINAL
 from app.rules.task import CopyStatus, Item, Task
-from app.rules.view import Progress
 
 _STATUS: Final = 0
 _SUBMITTED_AT: Final = 2

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from app.sandbox.config import Habits, Outcome, SandboxConfig
-from app.sandbox.inputs import FIELDS as INPUTS
+from app.sandbox.fetch_inputs import FIELDS as INPUTS
 from app.sandbox.script import WorkRule
 from app.tempolor.kinds import Kind
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from app.sandbox.config import CallFaults
-from app.sandbox.forms import exceed, reshape
+from app.sandbox.odd_answers import exceed, reshape
 from app.sandbox.script import Answer
 
 SUCCESS: Final = 200000

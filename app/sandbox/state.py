@@ -10,7 +10,7 @@ import msgspec
 from app.sandbox.callbacks import Callback, Deliveries, ItemQueue
 from app.sandbox.calls import Calls, Now, TokenBucket
 from app.sandbox.config import SandboxConfig
-from app.sandbox.inputs import Inputs
+from app.sandbox.fetch_inputs import Inputs
 from app.sandbox.items import Item
 from app.sandbox.replies import SUCCESS, enclose
 from app.sandbox.script import Pending, Script

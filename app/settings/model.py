@@ -25,10 +25,10 @@ from app.database.postgres_url import read_url
 from app.errors import BadSettings, InvalidRequest
 from app.rules.policy import Policy, Thresholds
 from app.runtime.egress import EgressPolicy, is_loopback
-from app.runtime.texts import trimmed
+from app.runtime.normalize_text import trimmed
 from app.settings.addresses import store_url, web_address, web_origin
-from app.settings.proxies import applies_to, authorities_in, usable_proxy
 from app.settings.sources import SHARED, NotText, PlainDotEnv, lower_case_first, members, plain
+from app.settings.vendor_proxy import applies_to, authorities_in, usable_proxy
 
 PREFIX = "GATEWAY_"
 LEAST_SECRET_CHARS = 32

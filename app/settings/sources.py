@@ -13,7 +13,7 @@ from typing import Any, Final
 from dotenv import dotenv_values
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, InitSettingsSource
 
-from app.runtime.texts import trimmed
+from app.runtime.normalize_text import trimmed
 
 _QUOTES: Final = frozenset({'""', "''", "``", "“”", "„“", "‘’", "«»"})
 

@@ -4,9 +4,9 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from app.app_context import Context
 from app.audit import audit
 from app.audit.audit import Action, Actor, new_entry
-from app.context import Context
 from app.errors import Conflict, NotFound
 from app.rules.submission import Canceled
 from app.rules.transition import Change

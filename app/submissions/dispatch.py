@@ -13,25 +13,25 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 
-from app.context import Context
+from app.app_context import Context
 from app.errors import Unavailable
 from app.limits import hold as holds
-from app.limits import limits
-from app.limits.limits import Limit
+from app.limits import shared_limits
 from app.limits.model_holds import key_of_task, lock_sendable
+from app.limits.shared_limits import Limit
+from app.rules.learned_timing import later
 from app.rules.submission import Claimed
 from app.rules.task import Failure
-from app.rules.timing import later
 from app.rules.transition import Change
 from app.runtime import traces
 from app.runtime.loops import Background
 from app.submissions.outcomes import Claim, NotSent, Outcome, settle
-from app.tasks import items, task_rows, upload_refs
+from app.tasks import item_rows, task_rows, upload_refs
 from app.tasks.apply import Effects, apply
 from app.tasks.task_rows import TaskRecord
 from app.tempolor.answers import Accepted, Refused, SubmitAnswer, Unknown
+from app.tempolor.callback_tokens import callback_url
 from app.tempolor.kinds import KINDS, model_of, sent_params
-from app.tempolor.tokens import callback_url
 
 SENDERS: Final = 64
 """Submissions that one process has under way at most."""
@@ -165,13 +165,13 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
     The limit's row is locked first, and what is in flight is counted in a second statement: one statement would
     count by a snapshot from before the lock, and overshoot.
     """
-    limit = limits.lock(conn, (Limit.SUBMIT,))[Limit.SUBMIT]
+    limit = shared_limits.lock(conn, (Limit.SUBMIT,))[Limit.SUBMIT]
     hold_state = limit.hold_state
-    if hold_state.unknown_tasks and items.any_named(conn, [UUID(text) for text in hold_state.unknown_tasks]):
+    if hold_state.unknown_tasks and item_rows.any_named(conn, [UUID(text) for text in hold_state.unknown_tasks]):
         hold_state = holds.confirmed(hold_state)
     if not task_rows.any_queued(conn):
         if hold_state != limit.hold_state:
-            limits.save(conn, Limit.SUBMIT, replace(limit, hold_state=hold_state))
+            shared_limits.save(conn, Limit.SUBMIT, replace(limit, hold_state=hold_state))
         return Claims((), Effects())
     own_in_flight = task_rows.in_flight(conn, now)
     in_flight = sum(own_in_flight.values())
@@ -194,7 +194,7 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
             hold_state = holds.probing(hold_state, later(now, context.policy.submit_lease_s))
     after = replace(limit, hold_state=hold_state, last_client=locked.last_client)
     if after != limit:
-        limits.save(conn, Limit.SUBMIT, after)
+        shared_limits.save(conn, Limit.SUBMIT, after)
     return Claims(claims, effects, locked.has_more)
 
 

@@ -12,14 +12,14 @@ from typing import Any, Final
 import sqlalchemy as sa
 import structlog
 
+from app.app_context import Context
 from app.audit import audit
 from app.audit.audit import Action, Actor, AuditEntry, new_entry
-from app.context import Context
 from app.errors import InvalidRequest
-from app.limits import breakers, limits, model_holds, slots
+from app.limits import breaker_rows, model_holds, shared_limits, slots
 from app.limits import hold as holds
 from app.limits.hold import HoldState, Reason
-from app.limits.limits import Limit
+from app.limits.shared_limits import Limit
 from app.rules.policy import Policy
 from app.tasks import task_rows
 
@@ -62,12 +62,12 @@ def _hold(conn: sa.Connection, reason: str, now: datetime, audit_entry: AuditEnt
 
 def _release(conn: sa.Connection, now: datetime, audit_entry: AuditEntry) -> list[str]:
     """End holds, and return their reasons."""
-    limits_before = limits.lock(conn, limits.ALL)
+    limits_before = shared_limits.lock(conn, shared_limits.ALL)
     by_hand = limits_before[Limit.SUBMIT].hold_state.by_hand is not None
-    names = (Limit.SUBMIT,) if by_hand else limits.ALL
+    names = (Limit.SUBMIT,) if by_hand else shared_limits.ALL
     _change(conn, names, lambda hold_state: holds.released(hold_state, now))
     held_reasons = [_reason(limits_before[name].hold_state) for name in names]
-    held_models = {} if by_hand else breakers.forget_all(conn)
+    held_models = {} if by_hand else breaker_rows.forget_all(conn)
     reasons = sorted(
         {reason for reason in held_reasons if reason is not None} | {breaker.code for breaker in held_models.values()}
     )
@@ -76,10 +76,10 @@ def _release(conn: sa.Connection, now: datetime, audit_entry: AuditEntry) -> lis
 
 
 def _change(conn: sa.Connection, names: tuple[Limit, ...], change: Callable[[HoldState], HoldState]) -> None:
-    for name, state in limits.lock(conn, names).items():
+    for name, state in shared_limits.lock(conn, names).items():
         after = change(state.hold_state)
         if after != state.hold_state:
-            limits.save(conn, name, replace(state, hold_state=after))
+            shared_limits.save(conn, name, replace(state, hold_state=after))
 
 
 def _reason(hold_state: HoldState) -> str | None:
@@ -89,7 +89,7 @@ def _reason(hold_state: HoldState) -> str | None:
 
 
 def _show(conn: sa.Connection, policy: Policy, now: datetime) -> dict[str, Any]:
-    limits_now = limits.read(conn)
+    limits_now = shared_limits.read(conn)
     return {
         "max_in_flight": policy.max_in_flight,
         "in_flight": sum(task_rows.in_flight(conn, now).values()),

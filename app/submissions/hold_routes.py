@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 from app.clients.auth import TheAdmin, TheContext, actor_of
 from app.rules.status import TaskStatus
 from app.submissions import hold_by_hand
-from app.submissions.recover import recover
+from app.submissions.recover_after_restore import recover
 from app.web.answers import PROBLEMS, json_answer
 from app.web.bodies import documented, parse, read_json
 from app.web.parameters import RequestTime

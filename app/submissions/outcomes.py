@@ -11,19 +11,19 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 
-from app.context import Context
-from app.limits import breakers, limits, model_holds
+from app.app_context import Context
+from app.limits import breaker_rows, model_holds, shared_limits
 from app.limits import hold as holds
 from app.limits.hold import HoldState, Reason
-from app.limits.limits import Limit
 from app.limits.model_breaker import Breaker, ModelKey
 from app.limits.model_holds import breaker_after
+from app.limits.shared_limits import Limit
+from app.rules.learned_timing import later, rfc3339
 from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
 from app.rules.submission import OUTCOME_OPEN, GivenBack, SubmissionEvent, WasAccepted, WasRefused, WasUnknown
 from app.rules.task import Failure, Submission
-from app.rules.timing import later, rfc3339
 from app.rules.transition import Change
-from app.tasks import items, task_rows
+from app.tasks import item_rows, task_rows
 from app.tasks.apply import Effects, apply
 from app.tempolor.answers import Accepted, Refused, SubmitAnswer, Unknown
 from app.tempolor.codes import Remedy
@@ -76,19 +76,19 @@ class Outcome:
 
 def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], now: datetime) -> Effects:
     """Apply the outcomes of sends, in order, and let them start or end the hold."""
-    limits_before = limits.lock(conn, limits.ALL)
+    limits_before = shared_limits.lock(conn, shared_limits.ALL)
     submissions = task_rows.submissions_of(
         conn, [outcome.claim.task_id for outcome in outcomes if isinstance(outcome.answer, Refused)]
     )
     before, queries_before = limits_before[Limit.SUBMIT].hold_state, limits_before[Limit.QUERY].hold_state
     breakers_before = {
-        key: breakers.find(conn, key) for key in dict.fromkeys(outcome.claim.key for outcome in outcomes)
+        key: breaker_rows.find(conn, key) for key in dict.fromkeys(outcome.claim.key for outcome in outcomes)
     }
     after, queries_after, breakers_after = before, queries_before, dict(breakers_before)
     changes = []
     for outcome in outcomes:
         claim, answer = outcome.claim, outcome.vendor_answer
-        has_items = isinstance(answer, Unknown) and items.any_named(conn, [claim.task_id])
+        has_items = isinstance(answer, Unknown) and item_rows.any_named(conn, [claim.task_id])
         breaker = breaker_then = breakers_after[claim.key]
         if not _is_settled(outcome, submissions.get(claim.task_id)):
             after = _hold_after(after, claim, answer, now, has_items=has_items)
@@ -105,9 +105,9 @@ def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], n
         after = holds.full_with(after, sum(task_rows.in_flight(conn, now).values()))
     if after != before:
         _log_hold(before, after)
-        limits.save(conn, Limit.SUBMIT, replace(limits_before[Limit.SUBMIT], hold_state=after))
+        shared_limits.save(conn, Limit.SUBMIT, replace(limits_before[Limit.SUBMIT], hold_state=after))
     if queries_after != queries_before:
-        limits.save(conn, Limit.QUERY, replace(limits_before[Limit.QUERY], hold_state=queries_after))
+        shared_limits.save(conn, Limit.QUERY, replace(limits_before[Limit.QUERY], hold_state=queries_after))
     return effects
 
 

@@ -6,22 +6,22 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from app.app_context import Context
 from app.audit import audit
 from app.audit.audit import Action, Actor, AuditEntry, new_entry
-from app.context import Context
 from app.errors import Conflict, InvalidRequest, NotFound
 from app.limits import hold as holds
-from app.limits import limits
-from app.limits.limits import Limit
+from app.limits import shared_limits
+from app.limits.shared_limits import Limit
 from app.reconcile import claims
 from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
 from app.rules.status import TaskStatus
 from app.rules.submission import FoundNotSent, FoundSent
 from app.rules.task import Submission, Task
 from app.rules.transition import Change, ObservationResult
-from app.tasks import items, task_rows
+from app.tasks import item_rows, task_rows
 from app.tasks.apply import Effects, apply
-from app.tasks.store import ItemKey
+from app.tasks.state_store import ItemKey
 
 MOST_ITEM_ID_CHARS: Final = 200
 
@@ -67,21 +67,21 @@ def _sent(conn: sa.Connection, context: Context, task_id: UUID, item_id: str, au
 
 
 def _not_sent(conn: sa.Connection, context: Context, task_id: UUID, audit_entry: AuditEntry) -> Effects:
-    limit = limits.lock(conn, (Limit.SUBMIT,))[Limit.SUBMIT]
+    limit = shared_limits.lock(conn, (Limit.SUBMIT,))[Limit.SUBMIT]
     task = _find(conn, task_id)
     change = Change(context.clock.now(), "resolved", task_id, event=FoundNotSent(), detail={"not_sent": True})
     effects = apply(conn, [change], context.rules)
     _check(effects, task)
     hold_state = holds.found_not_sent(limit.hold_state, str(task_id))
     if hold_state != limit.hold_state:
-        limits.save(conn, Limit.SUBMIT, replace(limit, hold_state=hold_state))
+        shared_limits.save(conn, Limit.SUBMIT, replace(limit, hold_state=hold_state))
     audit.append(conn, audit_entry)
     return effects
 
 
 def _check_owner(conn: sa.Connection, key: ItemKey, task: Task) -> None:
     """Raise if the item is another submission's: an answer or a callback under that one's own token named it."""
-    for owner_id in items.owners(conn, (key,)).values():
+    for owner_id in item_rows.owners(conn, (key,)).values():
         owner = task_rows.find(conn, owner_id, None)
         if owner is not None and owner.task.id != task.id and not owner.task.external:
             raise Conflict(f"the item is that of task {owner_id}")

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import structlog
 
-from app.rules.loaded import EndedBy, ItemEnded
+from app.rules.loaded_state import EndedBy, ItemEnded
 from app.rules.observation import to_us
 from app.rules.status import TASK_FINAL
 from app.rules.task import Entry, Item, Task

@@ -16,11 +16,11 @@ import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.database import StaleRead
-from app.rules.loaded import DelaySample, ItemEnded, Loaded, Rules, StatusChange
+from app.rules.loaded_state import DelaySample, ItemEnded, Loaded, Rules, StatusChange
 from app.rules.task import Entry, Task
 from app.rules.transition import Change, ChangeResult, step
-from app.tasks import items, notification_rows, store, task_rows, timeline, writes
-from app.tasks.store import Receipt
+from app.tasks import item_rows, notification_rows, state_store, task_rows, timeline, writes
+from app.tasks.state_store import Receipt
 from app.tasks.writes import Row
 
 MOST_TO_LEAVE: Final = 16
@@ -100,9 +100,9 @@ def load_locked(conn: sa.Connection, changes: Sequence[Change]) -> UnitOfWork:
     """Lock and load the tasks that changes name and those that own the items they name, with their items. It loads in
     a second statement: what the first one sees may be older than its locks."""
     named = _keys_of(changes)
-    store.lock(conn, *named)
+    state_store.lock(conn, *named)
     unit = UnitOfWork()
-    _distribute(store.load(conn, *named), lambda _task_id: unit)
+    _distribute(state_store.load(conn, *named), lambda _task_id: unit)
     return unit
 
 
@@ -113,8 +113,8 @@ def load_parts(
     indexes of its changes. ``digests``: of the callbacks that the changes are, in their order."""
     named = _keys_of(changes)
     if wait:
-        store.lock(conn, *named)
-    rows = store.load(conn, *named, digests)
+        state_store.lock(conn, *named)
+    rows = state_store.load(conn, *named, digests)
     receipts = {receipt.digest: receipt for receipt in rows.receipts}
     owners = {item.key: item.task_id for item in rows.items}
     parts = _Parts()
@@ -160,7 +160,7 @@ def _keys_of(changes: Sequence[Change]) -> tuple[set[UUID], set[tuple[str, str]]
     return {change.task_id for change in changes if change.task_id is not None}, keys
 
 
-def _distribute(rows: store.Rows, part_of: Callable[[UUID], UnitOfWork]) -> None:
+def _distribute(rows: state_store.Rows, part_of: Callable[[UUID], UnitOfWork]) -> None:
     """Put each task with its items into its part."""
     for task, revision in zip(rows.tasks, rows.task_revisions, strict=True):
         unit = part_of(task.id)
@@ -205,7 +205,7 @@ def save_parts(
     without_transaction = in_one_statement and dialect.is_postgresql(conn)
     chosen = [index for index, needs in enumerate(needs_transaction) if not (without_transaction and needs)]
     saved = [False] * len(parts)
-    for index, is_saved in zip(chosen, store.save(conn, [rows[index] for index in chosen]), strict=True):
+    for index, is_saved in zip(chosen, state_store.save(conn, [rows[index] for index in chosen]), strict=True):
         saved[index] = is_saved
         if is_saved and (needs_transaction[index] or not in_one_statement):
             _delete_leftovers(conn, parts[index].loaded)
@@ -225,12 +225,12 @@ def _delete_leftovers(conn: sa.Connection, loaded: Loaded) -> None:
         item for key in sorted(loaded.superseded) if (item := loaded.items[key]).task_id not in loaded.removed
     ]
     if superseded:
-        items.drop_old_values(
+        item_rows.drop_old_values(
             conn, superseded, notification_rows.named_digests(conn, {item.task_id for item in superseded})
         )
 
 
-def _part_to_save(unit: UnitOfWork, rules: Rules) -> store.Part:
+def _part_to_save(unit: UnitOfWork, rules: Rules) -> state_store.Part:
     loaded = unit.loaded
     tasks = _tasks_to_save(loaded)
     entries = [(task, entry) for task in tasks for entry in loaded.entries.get(task.id, ())]
@@ -242,8 +242,8 @@ def _part_to_save(unit: UnitOfWork, rules: Rules) -> store.Part:
     rows: dict[writes.Write, Sequence[Row]] = {
         writes.NEW_TASKS: [task_rows.new_row(task) for task in tasks if task.new],
         writes.CHANGED_TASKS: [task_rows.changing_of(task) for task in tasks if not task.new],
-        writes.NEW_ITEMS: [items.row_of(item) for item in live_items if item.new],
-        writes.CHANGED_ITEMS: [items.row_of(item) for item in live_items if not item.new],
+        writes.NEW_ITEMS: [item_rows.row_of(item) for item in live_items if item.new],
+        writes.CHANGED_ITEMS: [item_rows.row_of(item) for item in live_items if not item.new],
         writes.NEW_VALUES: [(*key, loaded.large[key]) for key in sorted(loaded.large)],
         writes.CALLBACKS: unit.callbacks,
         writes.SETTLED_CALLBACKS: unit.settled_callbacks,
@@ -255,7 +255,7 @@ def _part_to_save(unit: UnitOfWork, rules: Rules) -> store.Part:
             if job.task_id not in loaded.removed
         ],
     }
-    return store.Part(rows, unit.task_revisions, unit.item_revisions)
+    return state_store.Part(rows, unit.task_revisions, unit.item_revisions)
 
 
 def _tasks_to_save(loaded: Loaded) -> list[Task]:

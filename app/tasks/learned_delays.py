@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from app.database import dialect
 from app.database.database import Database
 from app.database.tables import delays
-from app.rules.loaded import DelaySample
-from app.rules.timing import LEAST_OVERDUE_S, MOST_SAMPLES, bucket_of, overdue_s, usual_range_s
+from app.rules.learned_timing import LEAST_OVERDUE_S, MOST_SAMPLES, bucket_of, overdue_s, usual_range_s
+from app.rules.loaded_state import DelaySample
 from app.tempolor.kinds import KINDS, overdue_default_s
 
 Stage = tuple[str, int]

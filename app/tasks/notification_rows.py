@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.tables import notifications
-from app.rules.loaded import Loaded, Rules
+from app.rules.loaded_state import Loaded, Rules
 from app.rules.task import Item, Task
 from app.tasks.webhook_url import origin_of
 from app.tasks.writes import Row

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.tables import files, items, uploads
-from app.tasks.items import owners
+from app.tasks.item_rows import owners
 
 
 def of_tasks(conn: sa.Connection, task_ids: Collection[UUID]) -> Sequence[Any]:

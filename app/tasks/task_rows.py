@@ -13,7 +13,7 @@ from app.database import dialect
 from app.database.tables import tasks
 from app.rules.task import Submission, Task
 from app.runtime.clock import first_id_of
-from app.tasks.store import task_of
+from app.tasks.state_store import task_of
 from app.tasks.writes import CHANGING_FACTS, FACTS, Row
 
 ID_LATER_S: Final = 60.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.rules.observation import Reading
-from app.tempolor import codes, decoding, wire
+from app.tempolor import codes, decoding, item_readings
 from app.tempolor.codes import Meaning
 from app.tempolor.kinds import Family
 
@@ -151,7 +151,7 @@ def _accepted(document: Any, envelope: Envelope | None) -> Accepted | None:
 
 
 def _read_ids(named: list[Any]) -> tuple[str, ...]:
-    read = (wire.read_item_id(one) for one in named)
+    read = (item_readings.read_item_id(one) for one in named)
     return tuple(dict.fromkeys(one for one in read if one is not None))
 
 
@@ -200,7 +200,7 @@ def read_query_answer(response: Response, family: Family) -> QueryAnswer:
     items = listed if isinstance(listed, list) else _items_elsewhere(document, family)
     if items is None:
         return envelope if isinstance(envelope, Unanswered) else Unanswered("no_list", None, None, _excerpt(response))
-    body = wire.read_items(items, family)
+    body = item_readings.read_items(items, family)
     whole = is_documented and len(body.readings) == len(items)
     return Answered(tuple(body.readings), dict(body.oddities), whole)
 
@@ -229,12 +229,12 @@ def _plain_items(place: Any) -> list[Any]:
 
 
 def _is_item(value: Any) -> bool:
-    return isinstance(value, dict) and wire.read_item_id(value.get("item_id")) is not None
+    return isinstance(value, dict) and item_readings.read_item_id(value.get("item_id")) is not None
 
 
 def _excerpt(response: Response) -> str:
     """The beginning of a body, for whoever wants to see what was wrong with it."""
-    return wire.clean_text(response.content[: 4 * MOST_EXCERPT].decode(errors="replace"))[:MOST_EXCERPT]
+    return item_readings.clean_text(response.content[: 4 * MOST_EXCERPT].decode(errors="replace"))[:MOST_EXCERPT]
 
 
 def read_envelope(content: bytes) -> Envelope | None:
@@ -275,7 +275,7 @@ def _code(value: Any) -> int | None:
 
 
 def _short(words: Any) -> str:
-    return wire.clean_text(words)[:MOST_WORDS] if isinstance(words, str) else ""
+    return item_readings.clean_text(words)[:MOST_WORDS] if isinstance(words, str) else ""
 
 
 def result_of(answer: SubmitAnswer | QueryAnswer) -> str:

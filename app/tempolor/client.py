@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 import httpx
 
-from app.tempolor import codes, wire
+from app.tempolor import codes, item_readings
 from app.tempolor.answers import (
     QueryAnswer,
     Refused,
@@ -178,5 +178,5 @@ def _read_account(response: Response) -> dict[str, Any] | Unanswered:
         return envelope
     if envelope.status != codes.SUCCESS or not isinstance(envelope.data, dict):
         return Unanswered(envelope.message or "no account in the answer", envelope.status)
-    account: dict[str, Any] = wire.clean(envelope.data, wire.Oddities(int))
+    account: dict[str, Any] = item_readings.clean(envelope.data, item_readings.Oddities(int))
     return account

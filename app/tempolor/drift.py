@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple
 
 from app.rules.observation import Reading
 from app.tempolor import decoding, vocabulary
+from app.tempolor.item_readings import clean_text
 from app.tempolor.kinds import FAMILIES, Family
-from app.tempolor.wire import clean_text
 
 MOST_NAME_CHARS: Final = 200
 MOST_FOUND: Final = 50

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from app.rules.shape import Artifact, Shape
+from app.rules.item_shape import Artifact, Shape
 from app.tempolor import params
 
 API_PREFIX: Final = "/open-apis/v1"

@@ -17,8 +17,8 @@ from typing import Final
 
 from pydantic_core import SchemaValidator, core_schema
 
+from app.tempolor.callback_tokens import TOKEN_CHARS, Tokens
 from app.tempolor.escapes import LETTERS_ESCAPED, TooMuch, layers, peeled_text
-from app.tempolor.tokens import TOKEN_CHARS, Tokens
 
 MARK: Final = "[redacted]"
 """What stands in place of a secret."""

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Final
 from uuid import UUID
 
-from app.context import Context
+from app.app_context import Context
 from app.database.listen import MOST_PAYLOAD_BYTES, notify
 from app.errors import Unavailable
 from app.runtime.loops import Loop

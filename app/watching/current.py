@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 import sqlalchemy as sa
 
-from app.context import Context
+from app.app_context import Context
 from app.documents.document import Document, documents
 from app.tasks import task_rows
 from app.tasks.task_rows import TaskRecord

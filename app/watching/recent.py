@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from app.app_context import Context
 from app.callbacks.admission import ANSWER_TIMEOUT_S
-from app.context import Context
 from app.operations.clock_skew import STOP_S
 from app.watching import store
 from app.watching.store import Head

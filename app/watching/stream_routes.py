@@ -10,8 +10,8 @@ from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
 from app.clients.auth import TheClient
-from app.watching.routes import TheWatch
 from app.watching.streams import Stream
+from app.watching.task_routes import TheWatch
 from app.watching.watch import Watch
 from app.web.answers import PROBLEMS
 from app.web.parameters import uuid_of

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, Final
 from uuid import UUID
 
-from app.context import Context
+from app.app_context import Context
 from app.errors import InvalidRequest, Unavailable
 from app.rules.client import Client
 from app.rules.observation import from_us, to_us

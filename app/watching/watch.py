@@ -11,8 +11,8 @@ from itertools import islice
 from typing import Final
 from uuid import UUID
 
+from app.app_context import Context
 from app.clients import key_store
-from app.context import Context
 from app.errors import NotFound, Unavailable
 from app.rules.client import Client
 from app.runtime.concurrency_limit import ConcurrencyLimit

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.runtime import metrics
-from app.web.joined_writes import JoinedWrites
+from app.web.coalesce_writes import JoinedWrites
 from app.web.problems import Problem
 
 HEALTH_PATHS: Final = frozenset({"/healthz", "/readyz", "/backlog", "/metrics"})

@@ -10,7 +10,7 @@ import pytest
 
 from tests.browser.watched import Watched, signed_in
 from tests.support.gateway import Running
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 CHROMIUM: Final = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 SCREENSHOTS: Final = Path(__file__).parents[2] / "build" / "screenshots"

@@ -9,8 +9,8 @@ import pytest
 from tests.browser.stage import Stage, staged
 from tests.browser.watched import Watched, signed_in
 from tests.support.databases import on_sqlite
-from tests.support.direct import Direct
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.direct_sql import Direct
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 AXE: Final = Path(__file__).parent / "assets" / "axe.min.js"
 RUN_AXE: Final = """async exclude => {

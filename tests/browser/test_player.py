@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.support.databases import on_sqlite
 from tests.support.kept_sound import SECONDS, archive_in, keep_sound
-from tests.support.starting import StartGateway
+from tests.support.start_fixtures import StartGateway
 
 
 @on_sqlite

@@ -8,11 +8,11 @@ from uuid import UUID
 import pytest
 
 from tests.browser.watched import SCHEMES, WIDTHS, Watched, signed_in
-from tests.support.bodies import done
 from tests.support.databases import on_sqlite
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import ADMIN_KEY, Running, eventually
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import done
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 SILENT_S: Final = 0.25
 PLACE: Final = "document.querySelector('.track audio').currentTime"

@@ -12,7 +12,7 @@ from app.clients import tickets
 from tests.browser.watched import Watched, signed_in
 from tests.support.databases import on_sqlite
 from tests.support.gateway import Running
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 MP3 = b"ID3\x04" + bytes(300_000)
 DROP = """([zone, name, bytes]) => {

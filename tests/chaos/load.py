@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from app.tempolor.tokens import Tokens
+from app.tempolor.callback_tokens import Tokens
 from tests.chaos.processes import client, pages
 from tests.support.gateway import SECRET, SONG
 

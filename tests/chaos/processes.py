@@ -17,7 +17,7 @@ import httpx
 from app.wiring import usual_authorities
 from tests.support.commands import environment
 from tests.support.gateway import ADMIN_KEY, eventually
-from tests.support.optional import present
+from tests.support.not_none import present
 
 START_S = 60.0
 # Below the range from which the kernel takes ports for outgoing connections: nobody takes one while its owner is dead.

@@ -14,8 +14,8 @@ import pytest
 from tests.chaos.conftest import Tell
 from tests.chaos.processes import Process, client, holds, pages, serving
 from tests.support.gateway import PARAMS
-from tests.support.optional import present
-from tests.support.starting import StartSandbox
+from tests.support.not_none import present
+from tests.support.start_fixtures import StartSandbox
 
 KINDS = ["song.generate", "instrumental.generate", "lyrics.generate", "stems.create", "midi.create"]
 DEADLINE_S = 10

@@ -29,7 +29,7 @@ from tests.support.commands import environment, run
 from tests.support.databases import on_sqlite
 from tests.support.gateway import PARAMS, eventually
 from tests.support.object_store import ObjectStore, needs_s3, object_store
-from tests.support.starting import StartSandbox
+from tests.support.start_fixtures import StartSandbox
 
 pytestmark = pytest.mark.slow
 

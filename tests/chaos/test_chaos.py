@@ -25,7 +25,7 @@ from tests.chaos.processes import Process, client, free_port, holds, pages
 from tests.chaos.truth import FINAL, KINDS, assert_sent_once
 from tests.support.databases import on_postgresql
 from tests.support.gateway import PARAMS
-from tests.support.starting import StartSandbox
+from tests.support.start_fixtures import StartSandbox
 
 # Both so low that they are reached.
 MOST_IN_FLIGHT = 20

@@ -17,7 +17,7 @@ from tests.chaos.load import Callback, Load, assert_kept, count_logged_elsewhere
 from tests.chaos.processes import client, holds, pages, serving
 from tests.chaos.truth import FINAL, KINDS, assert_sent_once
 from tests.support.gateway import PARAMS
-from tests.support.starting import StartSandbox
+from tests.support.start_fixtures import StartSandbox
 
 LEASE_S = 32
 """A submission of a killed process is given up this long after its claim: its time-out of 2 s, and 30 s."""

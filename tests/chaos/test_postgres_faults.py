@@ -13,7 +13,7 @@ from tests.chaos.load import Load, assert_kept, submit
 from tests.chaos.processes import client, holds, serving
 from tests.chaos.watching import assert_all_is_well, crowded, until_answered
 from tests.support.postgres import PostgresServer
-from tests.support.starting import StartSandbox
+from tests.support.start_fixtures import StartSandbox
 
 
 async def test_the_server_ends_in_every_way_and_comes_back(

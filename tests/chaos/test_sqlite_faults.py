@@ -13,7 +13,7 @@ from tests.chaos.disks import tiny_disk
 from tests.chaos.load import Load, assert_kept, submit
 from tests.chaos.processes import client, serving
 from tests.chaos.watching import assert_all_is_well, crowded, until_answered
-from tests.support.optional import present
+from tests.support.not_none import present
 
 
 async def assert_whole(path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.chaos.conftest import Tell
 from tests.chaos.processes import pages
 from tests.chaos.truth import FINAL
 from tests.support.gateway import Running
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 TASKS = 60
 INTERVAL_S = 3.0

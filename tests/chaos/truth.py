@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Final
 
 from app.sandbox.state import Sandbox
-from app.tempolor.tokens import Tokens
+from app.tempolor.callback_tokens import Tokens
 from tests.support.gateway import SECRET
 
 FINAL: Final = frozenset({"succeeded", "part_failed", "failed", "expired", "canceled"})

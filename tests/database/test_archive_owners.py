@@ -13,11 +13,11 @@ from app.operations.erase import erase
 from tests.stories.archive.conftest import directory, files
 from tests.stories.archive.test_copying import _done
 from tests.stories.archive.test_living import _archiver, _copies, _copy_all, _files_in
-from tests.support.clock import ScaledClock
+from tests.support.fast_clock import ScaledClock
 from tests.support.file_server import MP3, WAV, File, FileServer
 from tests.support.gateway import Running, eventually
 from tests.support.notifications import client_of
-from tests.support.starting import StartGateway
+from tests.support.start_fixtures import StartGateway
 
 __all__ = ["directory", "files"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import Running
 
 STATEMENTS = {

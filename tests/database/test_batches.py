@@ -13,11 +13,11 @@ from app.database.database import Database
 from app.errors import Unavailable
 from app.notifications import log
 from app.notifications.deliver import Notifier
-from tests.support.bodies import assert_problem
-from tests.support.clock import ScaledClock
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running
 from tests.support.notifications import client_of, deliver, watching, write, written
+from tests.support.song_callbacks import assert_problem
 
 ADMIN, STUDIO = Actor("bootstrap"), Actor("studio")
 

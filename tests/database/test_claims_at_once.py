@@ -3,10 +3,10 @@
 import asyncio
 
 from app.reconcile.ask import claim
-from tests.support.clock import ScaledClock
 from tests.support.databases import on_postgresql
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running
-from tests.support.starting import StartGateway
+from tests.support.start_fixtures import StartGateway
 
 
 @on_postgresql

@@ -13,12 +13,12 @@ from app.database import clock as database_clock
 from app.database.clock import Comparison
 from app.operations.clock_skew import Level
 from app.runtime import metrics
-from tests.support.clock import ScaledClock
 from tests.support.databases import on_postgresql
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running, running_gateway
 from tests.support.logs import capture_logs
-from tests.support.optional import present
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.not_none import present
+from tests.support.start_fixtures import StartGateway, StartSandbox
 from tests.support.virtual_time import utc_now
 
 

@@ -7,7 +7,7 @@ import httpx
 from app.audit.audit import Actor
 from app.clients import tickets
 from app.database.connect import is_sqlite, parse_url
-from tests.support.starting import StartGateway
+from tests.support.start_fixtures import StartGateway
 
 
 async def test_one_of_those_who_follow_a_link_at_once_is_signed_in(

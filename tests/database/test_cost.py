@@ -12,10 +12,10 @@ import sqlalchemy as sa
 
 from app.notifications import outbox
 from app.tasks import notification_rows
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import Running
 from tests.support.notifications import client_of, write, written
-from tests.support.starting import StartGateway
+from tests.support.start_fixtures import StartGateway
 from tests.support.watching import sent_statements
 
 RECEIVERS = 100

@@ -2,10 +2,10 @@
 
 from uuid import UUID
 
-from tests.support.bodies import song
 from tests.support.databases import on_postgresql
 from tests.support.drift import told
-from tests.support.starting import StartGateway
+from tests.support.song_callbacks import song
+from tests.support.start_fixtures import StartGateway
 
 
 @on_postgresql

@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.support.databases import on_postgresql
 from tests.support.gateway import SONG
-from tests.support.starting import StartGateway
+from tests.support.start_fixtures import StartGateway
 
 
 def bearer(api_key: Any) -> dict[str, Any]:

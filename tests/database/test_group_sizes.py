@@ -5,7 +5,7 @@ from uuid import UUID
 
 from app.callbacks.admission import CallbackIntake
 from app.runtime import metrics
-from app.tempolor.tokens import Token
+from app.tempolor.callback_tokens import Token
 from tests.support.gateway import make_gateway, make_settings
 
 TASKS = (UUID(int=1), UUID(int=2))

@@ -12,13 +12,13 @@ import msgspec
 import pytest
 
 from app.callbacks.admission import CallbackIntake
-from app.callbacks.inbox import Callback, digest_of
+from app.callbacks.inbound_row import Callback, digest_of
 from app.rules.observation import Disposition, Reading
 from app.runtime import metrics
-from app.tempolor import wire
+from app.tempolor import item_readings
 from app.tempolor.decoding import Malformed
 from app.tempolor.kinds import FAMILIES
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import Running
 
 TASKS: Final = 3
@@ -87,7 +87,7 @@ def read(gateway: Running, task_id: UUID, one: Sent, start: datetime) -> Callbac
     context, fault = gateway.gateway.context, None
     readings: tuple[Reading, ...] = ()
     try:
-        readings = tuple(wire.read_callback(one.body, FAMILIES["song"]).readings)
+        readings = tuple(item_readings.read_callback(one.body, FAMILIES["song"]).readings)
     except Malformed as error:
         fault = str(error)
     received_at = start + timedelta(seconds=one.at)

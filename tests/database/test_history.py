@@ -6,9 +6,9 @@ from typing import Final
 import pytest
 import sqlalchemy as sa
 
-from app.operations import history, survey
+from app.operations import backlog_counts, history
 from app.operations.history import Arrivals, Contacts
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import Running
 from tests.support.past import Past
 
@@ -98,9 +98,14 @@ async def test_dead_and_pending_notifications_are_counted_by_client(gateway: Run
             )
             await gateway.api.post(f"/v1/tasks/{task.json()['id']}/cancel", headers=headers)
     context = gateway.gateway.context
-    assert [await context.db.read(survey.own_outbox, name) for name in ("bootstrap", "studio")] == [3, 2]
+    assert [await context.db.read(backlog_counts.own_outbox, name) for name in ("bootstrap", "studio")] == [3, 2]
     await db.execute("UPDATE notifications SET status = 'dead', due_at = NULL")
-    assert [await context.db.read(survey.dead, name) for name in (None, "bootstrap", "studio", "x")] == [5, 3, 2, 0]
+    assert [await context.db.read(backlog_counts.dead, name) for name in (None, "bootstrap", "studio", "x")] == [
+        5,
+        3,
+        2,
+        0,
+    ]
     listed = await gateway.api.get("/v1/notifications", params={"status": "dead"})
     assert len(listed.json()["data"]) == 5
     listed = await gateway.api.get("/v1/notifications", params={"status": "pending"})

@@ -7,9 +7,9 @@ import pytest
 
 from app.sandbox.state import Sandbox
 from tests.support.databases import on_postgresql
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import SONG, Running
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 BODY = {"kind": "song.generate", "params": SONG, "reference": "order-17"}
 

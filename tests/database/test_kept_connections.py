@@ -19,7 +19,7 @@ from app.errors import Unavailable
 from app.watching.announce import CHANNEL
 from tests.support.databases import on_postgresql
 from tests.support.gateway import running_gateway
-from tests.support.optional import present
+from tests.support.not_none import present
 
 # What is counted are all connections of a database, and tables are made.
 pytestmark = [on_postgresql, pytest.mark.own_database]

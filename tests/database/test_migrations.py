@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.database.migrate import alembic_config, migrate
-from app.database.schema import head, known_revisions
+from app.database.schema_revision import head, known_revisions
 from app.database.tables import metadata
 
 

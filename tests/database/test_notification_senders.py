@@ -7,7 +7,7 @@ from app.notifications.deliver import PER_RECEIVER
 from tests.support.databases import on_postgresql
 from tests.support.gateway import eventually
 from tests.support.notifications import client_of, once, watching, write, written
-from tests.support.starting import StartGateway
+from tests.support.start_fixtures import StartGateway
 
 
 @on_postgresql

@@ -14,14 +14,14 @@ import pytest
 
 from app.callbacks.batch import Writer
 from app.callbacks.commit import Acknowledgement, commit
-from app.callbacks.inbox import Callback, digest_of
+from app.callbacks.inbound_row import Callback, digest_of
 from app.rules.observation import Disposition
-from app.tempolor import wire
+from app.tempolor import item_readings
 from app.tempolor.kinds import FAMILIES
 from tests.support.databases import SECOND_ITEM, on_postgresql, waits_for_a_lock
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import Running, eventually, running_gateway
-from tests.support.optional import present
+from tests.support.not_none import present
 from tests.support.postgres import PostgresServer
 
 pytestmark = on_postgresql
@@ -63,7 +63,7 @@ def between(database_url: str) -> Callable[..., Awaitable[Any]]:
 def received(gateway: Running, task_id: UUID | None, body: bytes) -> Callback:
     """One callback, read."""
     context = gateway.gateway.context
-    readings = tuple(wire.read_callback(body, FAMILIES["song"]).readings)
+    readings = tuple(item_readings.read_callback(body, FAMILIES["song"]).readings)
     digest, now = digest_of(task_id, "song", body), context.clock.now()
     return Callback(context.ids(), digest, task_id, "song", body, now, None, readings)
 

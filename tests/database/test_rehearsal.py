@@ -6,11 +6,11 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.bodies import done, song
 from tests.support.databases import on_postgresql
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.postgres import PostgresServer
-from tests.support.starting import StartGateway
+from tests.support.song_callbacks import done, song
+from tests.support.start_fixtures import StartGateway
 
 LONG = "a verse of many words " * 40
 """Kept apart from the item."""

@@ -7,11 +7,11 @@ import uuid
 import httpx
 import pytest
 
-from tests.support.clock import ScaledClock
 from tests.support.databases import on_postgresql
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import eventually, running_gateway
-from tests.support.optional import present
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.not_none import present
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 # SQLite takes one process.
 pytestmark = [on_postgresql, pytest.mark.virtual_time]

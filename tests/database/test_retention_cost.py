@@ -16,12 +16,12 @@ from app.database.database import Lane
 from app.operations import retention_store
 from app.operations.retention import Retainer, purge
 from app.operations.retention_store import Kind
-from tests.support.clock import ScaledClock
 from tests.support.databases import on_postgresql, on_sqlite
-from tests.support.direct import Direct, ids
+from tests.support.direct_sql import Direct, ids
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import SONG, Running
 from tests.support.retention import BY, DAY_S
-from tests.support.starting import Retain
+from tests.support.start_fixtures import Retain
 
 INDEXES = {
     Kind.KEYS: ("ix_idempotency_keys_created_at",),

@@ -11,14 +11,14 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
+from app.app_context import Context
 from app.callbacks.commit import commit
-from app.callbacks.inbox import Callback, digest_of
-from app.context import Context
-from app.tasks import store
-from app.tasks.store import Rows
+from app.callbacks.inbound_row import Callback, digest_of
+from app.tasks import state_store
+from app.tasks.state_store import Rows
 from tests.support.databases import SECOND_ITEM, on_postgresql, waits_for_a_lock
 from tests.support.gateway import Running, eventually, make_gateway, make_settings
-from tests.support.optional import present
+from tests.support.not_none import present
 
 pytestmark = on_postgresql  # SQLite has one writer
 
@@ -54,8 +54,8 @@ async def locked_by_another(url: str, sql: str) -> "AsyncIterator[asyncpg.Connec
 
 
 def locked_and_loaded(conn: sa.Connection) -> Rows:
-    store.lock(conn, (), [KEY])
-    return store.load(conn, (), [KEY])
+    state_store.lock(conn, (), [KEY])
+    return state_store.load(conn, (), [KEY])
 
 
 async def test_an_item_that_is_added_while_the_task_is_waited_for_is_loaded(

@@ -15,11 +15,11 @@ import sqlalchemy as sa
 from app.limits import model_holds
 from app.limits.fair_order import lock_next
 from app.tasks import task_rows
-from tests.support.clock import ScaledClock
 from tests.support.databases import on_postgresql
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running, eventually
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 from tests.support.virtual_time import monotonic, utc_now
 from tests.support.watching import sent_statements
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from app.database.connect import open_database
 from app.database.database import Database, Lane
-from app.tasks import store
+from app.tasks import state_store
 from tests.support.databases import on_postgresql, on_sqlite
 from tests.support.gateway import running_gateway
 
@@ -72,7 +72,7 @@ async def test_a_task_is_locked_beside_rows_that_refer_to_it(database_url: str, 
             # What PostgreSQL itself takes for each row of a timeline that is added.
             await other.execute("SELECT 1 FROM tasks WHERE id = $1 FOR KEY SHARE", task_id)
             async with asyncio.timeout(2):
-                await opened.write(store.lock, [task_id])
+                await opened.write(state_store.lock, [task_id])
     finally:
         await other.close()
 

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from tests.support.clock import ScaledClock
 from tests.support.databases import on_postgresql
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import running_gateway
+from tests.support.gateway_warnings import metric, told, warnings
 from tests.support.logs import capture_logs
-from tests.support.warnings import metric, told, warnings
 
 
 @on_postgresql

@@ -8,13 +8,13 @@ from uuid import UUID
 import pytest
 
 from app.watching.waits import Until
-from tests.support.bodies import done, song
 from tests.support.databases import on_postgresql
-from tests.support.direct import Direct
-from tests.support.events import stream
+from tests.support.direct_sql import Direct
 from tests.support.gateway import Running, eventually
-from tests.support.optional import present
-from tests.support.starting import StartGateway
+from tests.support.not_none import present
+from tests.support.server_sent_events import stream
+from tests.support.song_callbacks import done, song
+from tests.support.start_fixtures import StartGateway
 from tests.support.virtual_time import monotonic
 from tests.support.watching import ADMIN, Stopwatch, figures, submit_many
 

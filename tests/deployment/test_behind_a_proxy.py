@@ -10,15 +10,15 @@ from typing import Any
 import httpx
 import pytest
 
-from app.web.failure_meter import MOST_FAILURES
 from app.web.proxy_headers import read_address
+from app.web.wrong_key_limit import MOST_FAILURES
 from tests.chaos.load import TOKENS
 from tests.deployment.proxy import proxying
-from tests.support.bodies import song
 from tests.support.commands import environment, run, running
 from tests.support.databases import on_sqlite
 from tests.support.gateway import Running, running_gateway
-from tests.support.optional import present
+from tests.support.not_none import present
+from tests.support.song_callbacks import song
 
 PROXY = "127.0.0.1"
 CALLER = "127.0.0.2"

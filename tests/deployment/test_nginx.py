@@ -18,10 +18,10 @@ from tests.deployment.steady import steady_load
 from tests.docs.pages import ROOT, Block, block, blocks
 from tests.processes.upgrades.flow import faults
 from tests.support import nginx
-from tests.support.bodies import song
 from tests.support.databases import on_postgresql, on_sqlite
 from tests.support.gateway import ADMIN_KEY, SONG
-from tests.support.optional import present
+from tests.support.not_none import present
+from tests.support.song_callbacks import song
 
 CONFIGS: Final = ROOT / "ops/nginx"
 PLAIN: Final = """

@@ -11,7 +11,7 @@ from tests.chaos.conftest import Tell
 from tests.deployment.tools import well
 from tests.support.databases import on_sqlite
 from tests.support.kept_sound import SECONDS, Kept, archive_in, keep_sound
-from tests.support.starting import StartGateway
+from tests.support.start_fixtures import StartGateway
 
 needs_curl: Final = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 needs_ffprobe: Final = pytest.mark.skipif(

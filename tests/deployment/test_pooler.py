@@ -23,7 +23,7 @@ from tests.support.gateway import SONG, eventually, running_gateway
 from tests.support.pgbouncer import pooling
 from tests.support.postgres import PostgresServer
 from tests.support.receiver import receiving
-from tests.support.starting import StartSandbox
+from tests.support.start_fixtures import StartSandbox
 
 TASKS = 5
 

@@ -17,7 +17,7 @@ from tests.chaos.conftest import Tell
 from tests.chaos.processes import Process, free_port, holds, serving
 from tests.docs.pages import ROOT, blocks
 from tests.support.databases import on_postgresql
-from tests.support.optional import present
+from tests.support.not_none import present
 
 PROMETHEUS = shutil.which("prometheus")
 NAMES = ("serve-1:8000", "serve-2:8000", "worker-1:9101", "worker-2:9101")

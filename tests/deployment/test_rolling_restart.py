@@ -17,7 +17,7 @@ from tests.processes.upgrades.flow import faults
 from tests.support.commands import environment, running
 from tests.support.databases import on_postgresql, on_sqlite
 from tests.support.gateway import eventually
-from tests.support.optional import present
+from tests.support.not_none import present
 
 DRAIN_S = 5.0
 """Longer than a balancer needs to see it, and than the client keeps a connection that it does not use."""

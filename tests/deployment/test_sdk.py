@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 from tests.support.wheels import installed, run
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from tests.deployment.tools import packages, well
 from tests.docs.pages import blocks
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 SDK = Path(__file__).parents[2] / "sdk" / "typescript"
 

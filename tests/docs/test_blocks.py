@@ -15,7 +15,7 @@ from app.runtime.metrics import registry
 from app.settings import PREFIX, Settings
 from tests.docs.pages import BLOCKS, ELSEWHERE, PAGES, ROOT, Block, blocks, without_blocks
 from tests.support.databases import on_sqlite
-from tests.support.starting import StartGateway
+from tests.support.start_fixtures import StartGateway
 
 EXECUTED = {
     ("sh",): "tests/docs/test_shell.py",

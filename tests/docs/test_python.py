@@ -17,7 +17,7 @@ from tests.docs.pages import ELSEWHERE, PAGES, ROOT, Block, block, blocks
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, SONG, Running, eventually
 from tests.support.programs import run_program
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 SECRET = "whsec_" + "A" * 43 + "="
 ENV = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}

@@ -13,7 +13,7 @@ from tests.support.commands import VENDOR_KEY
 from tests.support.commands import environment as settings_of
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, Running
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not there")
 

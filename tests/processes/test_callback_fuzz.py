@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.tempolor.callback_tokens import Tokens
 from app.tempolor.kinds import FAMILIES
-from app.tempolor.tokens import Tokens
-from tests.support.callback_bodies import bodies, heads
 from tests.support.commands import Running, environment, running
+from tests.support.fuzzed_bodies import bodies, heads
 from tests.support.gateway import PARAMS, SECRET
 
 ANSWER_S = 10.0

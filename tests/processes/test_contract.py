@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.databases import on_sqlite
 from tests.support.programs import run_program
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 CONFIG = "max-stream-events = 2\n"
 # What a schema cannot say may still be wrong (params that a kind needs, a cursor of other filters), so a request that

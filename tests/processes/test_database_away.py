@@ -10,7 +10,7 @@ import pytest
 from app.database.migrate import migrate
 from tests.support.gateway import eventually, running_gateway
 from tests.support.postgres import PostgresServer
-from tests.support.starting import StartSandbox
+from tests.support.start_fixtures import StartSandbox
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 
 from app.database.migrate import migrate
 from tests.support.gateway import running_gateway
+from tests.support.gateway_warnings import metric, told, warnings
 from tests.support.logs import capture_logs
 from tests.support.postgres import PostgresServer
-from tests.support.warnings import metric, told, warnings
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from uuid import UUID
 
 import pytest
 
-from app.tempolor.tokens import Tokens
+from app.tempolor.callback_tokens import Tokens
 from tests.support.commands import VENDOR_KEY, Running, environment, running
 from tests.support.gateway import ADMIN_KEY, SECRET, SONG, eventually
-from tests.support.starting import StartSandbox
+from tests.support.start_fixtures import StartSandbox
 
 TOKENS = Tokens([SECRET])
 

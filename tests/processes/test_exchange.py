@@ -21,7 +21,8 @@ from app.tempolor.answers import Response
 from app.tempolor.exchange import NoAnswer, exchange
 from app.tempolor.kinds import FAMILIES
 from app.wiring import usual_authorities
-from tests.support.exchanges import (
+from tests.support.receiver import CERTIFICATE, Reply, endless, plain, raw, receiving
+from tests.support.silent_vendor import (
     ACCEPTED,
     BODY,
     closes_after,
@@ -33,7 +34,6 @@ from tests.support.exchanges import (
     unused_port,
     vendor_client,
 )
-from tests.support.receiver import CERTIFICATE, Reply, endless, plain, raw, receiving
 
 
 def server_tls() -> ssl.SSLContext:

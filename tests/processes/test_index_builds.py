@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.database.migrate import migrate
-from app.database.schema import head
+from app.database.schema_revision import head
 from tests.support.gateway import eventually
 
 BEFORE = "0002"

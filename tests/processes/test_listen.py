@@ -15,13 +15,13 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from app.tempolor.tokens import Tokens
+from app.tempolor.callback_tokens import Tokens
 from tests.chaos.processes import free_port
-from tests.support.bodies import done, song
 from tests.support.commands import environment, run, running
 from tests.support.databases import on_sqlite
 from tests.support.gateway import SECRET, SONG, eventually
 from tests.support.receiver import Receiver, plain, receiving
+from tests.support.song_callbacks import done, song
 
 WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BUSY = plain("500 Oops", body=b"not today")

@@ -12,7 +12,7 @@ from tests.support.databases import on_postgresql, on_sqlite
 from tests.support.gateway import PARAMS, SONG, eventually
 from tests.support.notifications import watching
 from tests.support.receiver import OK, plain
-from tests.support.starting import StartSandbox
+from tests.support.start_fixtures import StartSandbox
 
 
 @on_sqlite

@@ -11,10 +11,10 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from tests.support.bodies import done
 from tests.support.databases import on_sqlite
 from tests.support.gateway import Running
-from tests.support.starting import StartGateway
+from tests.support.song_callbacks import done
+from tests.support.start_fixtures import StartGateway
 from tests.support.watching import Stopwatch, all_waiting, figures, sent_statements, submit_many, wait_for
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 
-from tests.support.clock import ScaledClock
 from tests.support.commands import environment, running
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import PARAMS, eventually, running_gateway
 from tests.support.notifications import BUSY, once, signed_by, watching
 from tests.support.receiver import OK

@@ -10,15 +10,15 @@ from uuid import UUID
 
 import pytest
 
+from app.tempolor.callback_tokens import Tokens
 from app.tempolor.kinds import FAMILIES, KINDS
-from app.tempolor.tokens import Tokens
 from tests.processes.test_demo import LIMIT_S, children_of, read_until, started
 from tests.processes.test_traces import _free_port, collecting
 from tests.support.commands import VENDOR_KEY, environment, running
 from tests.support.gateway import ADMIN_KEY, PARAMS, SECRET, eventually
 from tests.support.notifications import BUSY, watching
 from tests.support.receiver import OK
-from tests.support.starting import StartSandbox
+from tests.support.start_fixtures import StartSandbox
 
 HOOK = "/hook?token=hook-token-0123456789abcdef"
 PROMPT = "a prompt that is nobody else's business"

@@ -13,7 +13,7 @@ from tempolor_gateway_client.results import Task
 from tests.support.cut_proxy import proxied
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, SONG, Running
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 QUICK = Retries(total_s=30, first_s=0.02, most_s=0.2)
 

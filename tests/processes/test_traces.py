@@ -18,7 +18,7 @@ from tests.support.commands import environment, running
 from tests.support.gateway import PARAMS, eventually
 from tests.support.notifications import watching
 from tests.support.receiver import OK
-from tests.support.starting import StartSandbox
+from tests.support.start_fixtures import StartSandbox
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"

@@ -8,10 +8,10 @@ from uuid import UUID
 import httpx
 import pytest
 
-from app.tempolor.tokens import Tokens
-from tests.support.bodies import done
+from app.tempolor.callback_tokens import Tokens
 from tests.support.commands import environment, run, running
 from tests.support.gateway import SECRET, SONG
+from tests.support.song_callbacks import done
 
 
 @pytest.fixture

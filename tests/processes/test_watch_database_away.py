@@ -7,10 +7,10 @@ from uuid import UUID
 import pytest
 
 from app.database.migrate import migrate
-from tests.support.bodies import assert_problem, done
-from tests.support.events import stream
 from tests.support.gateway import eventually, running_gateway
 from tests.support.postgres import PostgresServer
+from tests.support.server_sent_events import stream
+from tests.support.song_callbacks import assert_problem, done
 
 
 @pytest.fixture

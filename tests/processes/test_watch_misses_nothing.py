@@ -17,12 +17,12 @@ import pytest
 
 from app.watching.waits import Until
 from tests.database.test_watch_replicas import KILL
-from tests.support.bodies import done, song
-from tests.support.direct import Direct
-from tests.support.events import Event, stream
+from tests.support.direct_sql import Direct
 from tests.support.gateway import Running
-from tests.support.optional import present
-from tests.support.starting import StartGateway
+from tests.support.not_none import present
+from tests.support.server_sent_events import Event, stream
+from tests.support.song_callbacks import done, song
+from tests.support.start_fixtures import StartGateway
 from tests.support.virtual_time import monotonic
 from tests.support.watching import ADMIN, figures, submit_many
 

@@ -9,11 +9,11 @@ from uuid import UUID
 
 import pytest
 
-from app.tempolor.tokens import Tokens
+from app.tempolor.callback_tokens import Tokens
 from tests.support.commands import Running, environment, running
 from tests.support.databases import on_sqlite
-from tests.support.events import stream
 from tests.support.gateway import ADMIN_KEY, SECRET, SONG
+from tests.support.server_sent_events import stream
 from tests.support.virtual_time import monotonic
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from tests.support.bodies import song
 from tests.support.file_server import File, serving_files
 from tests.support.gateway import Running, eventually
+from tests.support.song_callbacks import song
 
 RATE: Final = 22_050
 SECONDS: Final = 300

@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 
 from app.notifications.deliver import Notifier
 from app.rules.task import Task
-from app.tasks import notification_rows, store, writes
+from app.tasks import notification_rows, state_store, writes
 from app.tasks.notification_rows import Snapshot
 from tests.support.gateway import SONG, Running
 from tests.support.receiver import OK, Receiver, Reply, plain
@@ -95,7 +95,7 @@ def written(
 
 async def write(gateway: Running, rows: Sequence[writes.Row]) -> None:
     """Store notifications."""
-    await gateway.gateway.context.db.write(store.save, [store.Part({writes.NEW_NOTIFICATIONS: rows})])
+    await gateway.gateway.context.db.write(state_store.save, [state_store.Part({writes.NEW_NOTIFICATIONS: rows})])
 
 
 @dataclass

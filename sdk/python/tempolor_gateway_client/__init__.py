@@ -1,5 +1,16 @@
 """A Python client of the gateway's HTTP API. It needs httpx and nothing else of this project."""
 
+from tempolor_gateway_client.account import (
+    Account,
+    LoggedAttempt,
+    LoggedNotification,
+    Me,
+    NotificationWithBody,
+    PingAnswer,
+    StreamTicket,
+    UploadedFile,
+    ZipMember,
+)
 from tempolor_gateway_client.asynchronous import AsyncGatewayClient
 from tempolor_gateway_client.errors import (
     BadSignature,
@@ -16,17 +27,6 @@ from tempolor_gateway_client.errors import (
     WaitTimeout,
 )
 from tempolor_gateway_client.follow import TaskStream
-from tempolor_gateway_client.own import (
-    Account,
-    LoggedAttempt,
-    LoggedNotification,
-    Me,
-    NotificationWithBody,
-    PingAnswer,
-    StreamTicket,
-    UploadedFile,
-    ZipMember,
-)
 from tempolor_gateway_client.requests import UNCHANGED, NewTask, Unchanged, Until, View
 from tempolor_gateway_client.results import (
     ArchivedCopy,

@@ -10,11 +10,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote
 
-from tempolor_gateway_client import own, results
-from tempolor_gateway_client.errors import Conflict, WaitTimeout
-from tempolor_gateway_client.files import save
-from tempolor_gateway_client.follow import TaskStream
-from tempolor_gateway_client.own import (
+from tempolor_gateway_client import account, results
+from tempolor_gateway_client.account import (
     Account,
     LoggedNotification,
     Me,
@@ -24,6 +21,9 @@ from tempolor_gateway_client.own import (
     UploadedFile,
     ZipMember,
 )
+from tempolor_gateway_client.errors import Conflict, WaitTimeout
+from tempolor_gateway_client.files import save
+from tempolor_gateway_client.follow import TaskStream
 from tempolor_gateway_client.requests import UNCHANGED, LyricsForm, NewTask, Unchanged, Until, View
 from tempolor_gateway_client.results import Document, Made, Task, TimelineEntry
 from tempolor_gateway_client.retries import Retries
@@ -160,7 +160,7 @@ class AsyncGatewayClient:
     async def stream_ticket(self) -> StreamTicket:
         """A ticket for a browser's ``EventSource``, which sends no header: ``?ticket=`` opens one stream within a
         minute."""
-        return results.read(own.stream_ticket, await self._transport.post("/v1/stream-tickets"))
+        return results.read(account.stream_ticket, await self._transport.post("/v1/stream-tickets"))
 
     async def save_artifact(self, item_id: str, name: str, to: str | Path, *, member: str | None = None) -> int:
         """Fetch a result file into a file of this machine; how many bytes it has. ``member``: of a kept zip, only the
@@ -174,7 +174,7 @@ class AsyncGatewayClient:
     async def artifact_members(self, item_id: str, name: str) -> tuple[ZipMember, ...]:
         """What is in a kept zip (``stems``, ``midi``). Raises as ``save_artifact`` does."""
         path = f"/v1/items/{_segment(item_id)}/artifacts/{_segment(name)}/members"
-        return results.read_all(own.zip_member, await self._transport.get(path))
+        return results.read_all(account.zip_member, await self._transport.get(path))
 
     async def lyrics(self, item_id: str, form: LyricsForm = "lrc") -> str:
         """The aligned lyrics of an item as the text of a subtitle file. Raises ``NotFound``, and ``Conflict`` where
@@ -187,7 +187,7 @@ class AsyncGatewayClient:
         found = await self._transport.post_bytes(
             "/v1/uploads", audio, {"filename": filename}, "application/octet-stream"
         )
-        return results.read(own.uploaded_file, found)
+        return results.read(account.uploaded_file, found)
 
     async def timeline(self, task_id: str) -> tuple[TimelineEntry, ...]:
         """Everything that happened to a task, oldest first. Raises ``NotFound``."""
@@ -230,18 +230,18 @@ class AsyncGatewayClient:
         return self._pages(
             "/v1/notifications",
             {"task_id": task_id, "status": status, "limit": page_size},
-            own.logged_notification,
+            account.logged_notification,
         )
 
     async def notification(self, notification_id: str) -> NotificationWithBody:
         """One notification with its body and its attempts. Raises ``NotFound``."""
         found = await self._transport.get(f"/v1/notifications/{_segment(notification_id)}")
-        return results.read(own.notification_with_body, found)
+        return results.read(account.notification_with_body, found)
 
     async def redeliver(self, notification_id: str) -> LoggedNotification:
         """Send a notification again, under the same id. Raises ``NotFound``."""
         found = await self._transport.post(f"/v1/notifications/{_segment(notification_id)}/redeliver")
-        return results.read(own.logged_notification, found)
+        return results.read(account.logged_notification, found)
 
     async def redeliver_dead(self, since: datetime, *, client: str | None = None, dry_run: bool = False) -> int:
         """Send the dead notifications written since a time again, or with ``dry_run`` only count them; how many there
@@ -255,15 +255,15 @@ class AsyncGatewayClient:
     async def test_webhook(self, url: str) -> PingAnswer:
         """Have the gateway post a signed ``gateway.ping`` to a URL, and tell what was answered. Raises
         ``InvalidRequest``."""
-        return results.read(own.ping_answer, await self._transport.post("/v1/notifications/test", {"url": url}))
+        return results.read(account.ping_answer, await self._transport.post("/v1/notifications/test", {"url": url}))
 
     async def account(self) -> Account:
         """The vendor's account. Raises ``Unavailable`` while the vendor does not tell it."""
-        return results.read(own.account, await self._transport.get("/v1/account"))
+        return results.read(account.account, await self._transport.get("/v1/account"))
 
     async def me(self) -> Me:
         """The client of this key."""
-        return results.read(own.me, await self._transport.get("/v1/me"))
+        return results.read(account.me, await self._transport.get("/v1/me"))
 
     async def update_me(
         self,
@@ -278,7 +278,7 @@ class AsyncGatewayClient:
             body["webhook_url"] = webhook_url
         if not isinstance(webhook_events, Unchanged):
             body["webhook_events"] = None if webhook_events is None else [*webhook_events]
-        return results.read(own.me, await self._transport.patch("/v1/me", body))
+        return results.read(account.me, await self._transport.patch("/v1/me", body))
 
     async def rotate_webhook_secret(self) -> str:
         """Make a new webhook secret, shown this once; the old one signs beside it for a day. The one call that is not

@@ -7,10 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tempolor_gateway_client.asynchronous import AsyncGatewayClient
-from tempolor_gateway_client.follow import TaskStream
-from tempolor_gateway_client.loop_thread import LoopThread
-from tempolor_gateway_client.own import (
+from tempolor_gateway_client.account import (
     Account,
     LoggedNotification,
     Me,
@@ -20,6 +17,9 @@ from tempolor_gateway_client.own import (
     UploadedFile,
     ZipMember,
 )
+from tempolor_gateway_client.asynchronous import AsyncGatewayClient
+from tempolor_gateway_client.follow import TaskStream
+from tempolor_gateway_client.loop_thread import LoopThread
 from tempolor_gateway_client.requests import UNCHANGED, LyricsForm, NewTask, Unchanged, Until, View
 from tempolor_gateway_client.results import Task, TimelineEntry
 from tempolor_gateway_client.retries import Retries

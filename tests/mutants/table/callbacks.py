@@ -8,7 +8,7 @@ TOKENS: Final = (
     Mutation(
         "token-of-any-family",
         "tokens",
-        "app/tempolor/tokens.py",
+        "app/tempolor/callback_tokens.py",
         '        message = b"callback\\x00" + family.encode() + b"\\x00" + task_bytes\n',
         '        message = b"callback\\x00" + task_bytes\n',
         "a token is good for one family",
@@ -17,7 +17,7 @@ TOKENS: Final = (
     Mutation(
         "token-of-the-first-secret-alone",
         "tokens",
-        "app/tempolor/tokens.py",
+        "app/tempolor/callback_tokens.py",
         "        is_known_key = key_id in self._secrets\n",
         "        is_known_key = key_id == self._first\n",
         "during a rotation every secret verifies",
@@ -35,7 +35,7 @@ TOKENS: Final = (
     Mutation(
         "throttled-for-ever",
         "tokens",
-        "app/web/failure_meter.py",
+        "app/web/wrong_key_limit.py",
         "        if now - started >= WINDOW_S:\n",
         "        if now - started >= WINDOW_S * MOST_FAILURES:\n",
         "an address that guessed is answered again after a minute",
@@ -47,7 +47,7 @@ INBOX: Final = (
     Mutation(
         "inbox-body-of-any-task",
         "inbox",
-        "app/callbacks/inbox.py",
+        "app/callbacks/inbound_row.py",
         '    bound = task_id.hex if task_id else ""\n',
         '    bound = ""\n',
         "the same body for two tasks is two callbacks",
@@ -66,8 +66,8 @@ INBOX: Final = (
         "inbox-bodies-without-end",
         "inbox",
         "app/callbacks/commit.py",
-        "                task.stored_bodies += 1 + len(callback.body) // inbox.BODY_UNIT\n",
-        "                task.stored_bodies += len(callback.body) // inbox.BODY_UNIT\n",
+        "                task.stored_bodies += 1 + len(callback.body) // inbound_row.BODY_UNIT\n",
+        "                task.stored_bodies += len(callback.body) // inbound_row.BODY_UNIT\n",
         "a leaked token does not fill the disk",
         ("tests/stories/callbacks/test_leaked_url.py", "tests/stories/callbacks/test_callback_log.py"),
     ),
@@ -163,7 +163,7 @@ BODIES: Final = (
     Mutation(
         "given-metadata-uncounted",
         "bodies",
-        "app/submissions/intake.py",
+        "app/submissions/task_requests.py",
         "len(canonical(task_request.params).encode()) + len(canonical(task_request.metadata).encode())",
         "len(canonical(task_request.params).encode())",
         "params and metadata together have a bound",

@@ -66,7 +66,7 @@ CONSOLE: Final = (
     Mutation(
         "any-token-of-a-session",
         "console",
-        "app/console/visitors.py",
+        "app/console/signed_in.py",
         "    if not hmac.compare_digest(token.encode(), visitor.csrf.encode()):\n",
         "    if not token:\n",
         "a change, and a call of the API, brings the token of its session",
@@ -75,7 +75,7 @@ CONSOLE: Final = (
     Mutation(
         "session-passed-on",
         "console",
-        "app/console/api.py",
+        "app/console/api_reference.py",
         '            "headers": [(name, value) for name, value in scope["headers"] if name not in _NOT_PASSED_ON],\n'
         "            SIGNED_IN: self._client,\n",
         '            "headers": scope["headers"],\n',

@@ -47,7 +47,7 @@ QUESTIONS: Final = (
     Mutation(
         "question-without-a-lease",
         "questions",
-        "app/tasks/items.py",
+        "app/tasks/item_rows.py",
         "    lease(conn, [item.key for item in claimed], lease_until)\n    return claimed\n",
         "    return claimed\n",
         "an item is asked about by one at a time",
@@ -56,7 +56,7 @@ QUESTIONS: Final = (
     Mutation(
         "question-beside-a-lease",
         "questions",
-        "app/tasks/items.py",
+        "app/tasks/item_rows.py",
         "its lease has ended.\n            unleased(now),\n",
         "its lease has ended.\n",
         "what is leased fills up nobody's call",
@@ -75,8 +75,8 @@ QUESTIONS: Final = (
         "question-limit-without-its-lock",
         "questions",
         "app/reconcile/ask.py",
-        "    limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]\n    if holds",
-        "    limit = limits.read(conn)[Limit.QUERY]\n    if holds",
+        "    limit = shared_limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]\n    if holds",
+        "    limit = shared_limits.read(conn)[Limit.QUERY]\n    if holds",
         "replicas together stay within the rate (PostgreSQL)",
         ("tests/database/test_claims_at_once.py",),
     ),
@@ -104,7 +104,7 @@ EXPIRY: Final = (
     Mutation(
         "expiry-by-an-early-answer",
         "expiry",
-        "app/rules/derive.py",
+        "app/rules/derive_task.py",
         "item.last_query_at is not None and item.last_query_at >= deadline for item in open_items)",
         "item.last_query_at is not None for item in open_items)",
         "no task expires without an answer from after its deadline",
@@ -113,7 +113,7 @@ EXPIRY: Final = (
     Mutation(
         "expiry-counts-absence",
         "expiry",
-        "app/rules/derive.py",
+        "app/rules/derive_task.py",
         "    passed_s = (at - deadline).total_seconds() - absent_s(absences, deadline)\n",
         "    passed_s = (at - deadline).total_seconds()\n",
         "time in which nobody could ask does not count",
@@ -122,7 +122,7 @@ EXPIRY: Final = (
     Mutation(
         "expiry-by-a-jump",
         "expiry",
-        "app/rules/derive.py",
+        "app/rules/derive_task.py",
         "    deadline = _passes_at(task, task.deadline_at, absences)\n    if at < deadline:\n",
         "    deadline = task.deadline_at\n    if at < deadline:\n",
         "a clock that is set forward ends nothing",

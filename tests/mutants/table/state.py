@@ -65,7 +65,7 @@ DERIVED: Final = (
     Mutation(
         "settle-one-question-more",
         "derived",
-        "app/rules/view.py",
+        "app/rules/item_view.py",
         "(final and item.follow_ups >= policy.follow_ups)",
         "(final and item.follow_ups > policy.follow_ups)",
         "what is missing of a final item is asked for three times",
@@ -74,7 +74,7 @@ DERIVED: Final = (
     Mutation(
         "unknown-without-grace",
         "derived",
-        "app/rules/view.py",
+        "app/rules/item_view.py",
         "    return state.unknown_us - unseen_since_us(item, task) >= policy.unknown_grace_s * 1_000_000\n",
         "    return state.unknown_us >= unseen_since_us(item, task)\n",
         "an item that the vendor does not know yet has its grace",
@@ -135,7 +135,7 @@ SAVE: Final = (
     Mutation(
         "save-ignores-versions",
         "save",
-        "app/tasks/store.py",
+        "app/tasks/state_store.py",
         "    WHERE tasks.xmin::text = seen.revision\n",
         "",
         "nothing is written over what another changed meanwhile (PostgreSQL)",
@@ -144,7 +144,7 @@ SAVE: Final = (
     Mutation(
         "save-ignores-versions-of-items",
         "save",
-        "app/tasks/store.py",
+        "app/tasks/state_store.py",
         "    WHERE items.xmin::text = seen.revision\n",
         "",
         "a lease that another took meanwhile is kept (PostgreSQL)",
@@ -153,7 +153,7 @@ SAVE: Final = (
     Mutation(
         "save-counts-unchecked",
         "save",
-        "app/tasks/store.py",
+        "app/tasks/state_store.py",
         "    WHERE coalesce(rows_held.rows, 0) = wanted.rows\n",
         "",
         "of a part of which a row has changed nothing is written (PostgreSQL)",
@@ -171,7 +171,7 @@ SAVE: Final = (
     Mutation(
         "save-unique-race-overlooked",
         "save",
-        "app/tasks/store.py",
+        "app/tasks/state_store.py",
         "        if violated_constraint(error) != items.primary_key.name:\n",
         "        if violated_constraint(error) == items.primary_key.name:\n",
         "who loses the race for a new item is done again (PostgreSQL)",
@@ -189,7 +189,7 @@ SAVE: Final = (
     Mutation(
         "save-waits-for-others",
         "save",
-        "app/tasks/store.py",
+        "app/tasks/state_store.py",
         "FOR NO KEY UPDATE OF tasks SKIP LOCKED\n",
         "FOR NO KEY UPDATE OF tasks\n",
         "a save waits for nobody's lock (PostgreSQL)",
@@ -225,7 +225,7 @@ SAVE: Final = (
     Mutation(
         "save-rows-in-any-order",
         "save",
-        "app/tasks/store.py",
+        "app/tasks/state_store.py",
         "        rows.sort(key=lambda each: write.order(each[0]))\n",
         "        pass\n",
         "two processes that insert the same rows do not deadlock (PostgreSQL)",
@@ -234,7 +234,7 @@ SAVE: Final = (
     Mutation(
         "lock-items-unlocked",
         "save",
-        "app/tasks/store.py",
+        "app/tasks/state_store.py",
         "ORDER BY family, item_id FOR NO KEY UPDATE\n",
         "ORDER BY family, item_id\n",
         "who waits for a task has its items as they are then (PostgreSQL)",

@@ -209,8 +209,8 @@ LIMITS: Final = (
         "limit-read-without-its-lock",
         "limits",
         "app/submissions/dispatch.py",
-        "    limit = limits.lock(conn, (Limit.SUBMIT,))[Limit.SUBMIT]\n    hold_state = limit.hold_state\n",
-        "    limit = limits.read(conn)[Limit.SUBMIT]\n    hold_state = limit.hold_state\n",
+        "    limit = shared_limits.lock(conn, (Limit.SUBMIT,))[Limit.SUBMIT]\n    hold_state = limit.hold_state\n",
+        "    limit = shared_limits.read(conn)[Limit.SUBMIT]\n    hold_state = limit.hold_state\n",
         "replicas together stay within the tasks in flight (PostgreSQL)",
         ("tests/database/test_replicas.py",),
     ),
@@ -226,7 +226,7 @@ LIMITS: Final = (
     Mutation(
         "limit-counts-external-tasks",
         "limits",
-        "app/rules/derive.py",
+        "app/rules/derive_task.py",
         "    if task.external or task.status in TASK_FINAL or task.status is TaskStatus.QUEUED:\n",
         "    if task.status in TASK_FINAL or task.status is TaskStatus.QUEUED:\n",
         "tasks submitted elsewhere take no slot",
@@ -256,7 +256,7 @@ IDEMPOTENCY: Final = (
     Mutation(
         "idempotency-any-body",
         "idempotency",
-        "app/submissions/accept.py",
+        "app/submissions/accept_task.py",
         "    if digest != idempotent_request.digest:\n",
         "    if not digest:\n",
         "a key with another body is refused",
@@ -265,7 +265,7 @@ IDEMPOTENCY: Final = (
     Mutation(
         "idempotency-over-clients",
         "idempotency",
-        "app/submissions/accept.py",
+        "app/submissions/accept_task.py",
         "    stored = idempotency.take(conn, client_name, idempotent_request, task_ids, now)\n",
         '    stored = idempotency.take(conn, "", idempotent_request, task_ids, now)\n',
         "a key belongs to its client",
@@ -295,7 +295,7 @@ CLAIMS: Final = (
     Mutation(
         "lock-blocks-inserts",
         "claims",
-        "app/tasks/store.py",
+        "app/tasks/state_store.py",
         "ORDER BY id FOR NO KEY UPDATE)\n",
         "ORDER BY id FOR UPDATE)\n",
         "a locked task does not block rows that refer to it (PostgreSQL)",

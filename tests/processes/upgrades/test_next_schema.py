@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.database.schema import head
+from app.database.schema_revision import head
 from tests.chaos.load import assert_kept
 from tests.chaos.processes import Process, client, free_port, serving
 from tests.deployment.steady import steady_load
@@ -16,7 +16,7 @@ from tests.processes.upgrades.flow import faults, looked_at, order, readiness
 from tests.processes.upgrades.trees import ROOT, Release, next_release
 from tests.support.commands import environment, run
 from tests.support.databases import on_postgresql, on_sqlite
-from tests.support.starting import StartSandbox
+from tests.support.start_fixtures import StartSandbox
 
 MIGRATIONS = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/upgrading.md").read_text(), re.MULTILINE | re.DOTALL)
 EXPAND, CONTRACT = MIGRATIONS[:2], MIGRATIONS[2]

@@ -14,7 +14,7 @@ from tests.processes.upgrades.flow import faults, looked_at, order
 from tests.processes.upgrades.trees import NoHistory, Release, previous_release
 from tests.support.commands import environment, run
 from tests.support.postgres import PostgresServer
-from tests.support.starting import StartSandbox
+from tests.support.start_fixtures import StartSandbox
 
 PER_S = 15
 

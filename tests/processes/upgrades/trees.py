@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from app.database.schema import head
+from app.database.schema_revision import head
 
 ROOT = Path(__file__).parents[3]
 PARTS = ("app", "migrations", "alembic.ini")

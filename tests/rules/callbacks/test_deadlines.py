@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.runtime.deadlines import Deadlines
+from app.runtime.shared_timer import Deadlines
 
 PATIENCE_S = 0.5
 

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from app.console import plots
-from app.console.series import DAY, HOUR, Series
+from app.console.time_series import DAY, HOUR, Series
 from app.operations.history import Arrivals, Contacts, quantile
 
 NOW: Final = datetime(2026, 5, 1, 12, 1, 30, tzinfo=UTC)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from app.archive.zips import Member
-from app.console import items, timeline
+from app.archive.read_zip import Member
+from app.console import task_items, task_timeline
 from app.console.pages import render
-from app.rules.timing import rfc3339
+from app.rules.learned_timing import rfc3339
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -19,13 +19,13 @@ def entry(seq: int, after_s: float, type_: str = "callback", **detail: Any) -> d
 
 
 def widths(*after_s: float) -> list[tuple[float, bool]]:
-    drawn = timeline.drawn([entry(seq, at) for seq, at in enumerate(after_s)])
+    drawn = task_timeline.drawn([entry(seq, at) for seq, at in enumerate(after_s)])
     return [(step.width, step.cut) for step in drawn.steps]
 
 
 def test_lags_are_drawn_to_scale() -> None:
     assert widths(0, 1, 3, 4) == [(0, False), (25, False), (50, False), (25, False)]
-    drawn = timeline.drawn([entry(seq, at) for seq, at in enumerate((0, 1, 3, 4))])
+    drawn = task_timeline.drawn([entry(seq, at) for seq, at in enumerate((0, 1, 3, 4))])
     assert [step.x for step in drawn.steps] == [0, 0, 25, 75]
     assert [(step.after_start, step.lag) for step in drawn.steps][2] == ("3.0 s", "2.0 s")
     assert (drawn.cuts, drawn.length) == (0, "4.0 s")
@@ -48,7 +48,7 @@ def test_lags_are_drawn_to_scale() -> None:
 def test_long_waits_are_cut_and_the_rest_keeps_its_scale(after_s: tuple[float, ...], cuts: int) -> None:
     found = widths(*after_s)
     assert [cut for _, cut in found].count(True) == cuts
-    assert all(width == timeline.CUT_WIDTH for width, cut in found if cut)
+    assert all(width == task_timeline.CUT_WIDTH for width, cut in found if cut)
     lags = [after - before for before, after in pairwise(after_s)]
     scales = {round(width / lag) for (width, cut), lag in zip(found[1:], lags, strict=True) if not cut and lag > 1}
     assert len(scales) <= 1
@@ -75,12 +75,12 @@ def test_a_step_tells_who_did_what_and_what_changed() -> None:
         entry(4, 3, "archived", items=[{"item_id": "t2m_1", "artifact": "audio", "copy": "kept"}]),
         entry(5, 4, "archived", items=[{"artifact": "stems", "copy": "failed", "reason": "too_large"}]),
     ]
-    accepted, called, expired, kept, failed = timeline.drawn(entries).steps
+    accepted, called, expired, kept, failed = task_timeline.drawn(entries).steps
     assert (accepted.actor, called.actor, expired.actor, kept.actor) == ("Gateway", "Vendor", "Gateway", "Archive")
     assert (called.words, called.moved, called.callback_id) == ("The vendor called back", ("queued", "running"), "c")
     moves = (("status", "–", "running"), ("audio_hi_status", "running", "sub_succeeded"))
     assert called.effects == (
-        timeline.Effect("t2m_1", "wav_complete", moves, tuple(f"f{number}" for number in range(12)), 11),
+        task_timeline.Effect("t2m_1", "wav_complete", moves, tuple(f"f{number}" for number in range(12)), 11),
     )
     assert (expired.words, expired.moved) == ("", ("running", "expired"))
     assert kept.words == "A copy was made of MP3"
@@ -89,7 +89,7 @@ def test_a_step_tells_who_did_what_and_what_changed() -> None:
 
 def _parts(*names: str) -> list[tuple[str, bool, bool]]:
     members = [Member(name, 10, "audio/flac" if name.endswith("flac") else "audio/midi") for name in names]
-    return [(one.part, one.sounds, one.whole) for one in items.members_of("i/1", "stems", members)]
+    return [(one.part, one.sounds, one.whole) for one in task_items.members_of("i/1", "stems", members)]
 
 
 def test_stems_are_called_by_what_tells_them_apart() -> None:
@@ -104,14 +104,14 @@ def test_stems_are_called_by_what_tells_them_apart() -> None:
     assert _parts("vocals.flac") == [("vocals", True, False)]
     assert _parts("a/x.flac", "b/x.flac") == [("x", True, False), ("x", True, False)]
     assert _parts() == []
-    [one] = items.members_of("i/1", "stems", [Member("a b/100%?#é.flac", 1, "audio/flac")])
+    [one] = task_items.members_of("i/1", "stems", [Member("a b/100%?#é.flac", 1, "audio/flac")])
     assert one.url == "/console/items/i%2F1/files/stems/members/a%20b/100%25%3F%23%C3%A9.flac"
 
 
 def test_a_member_of_a_zip_may_be_called_anything() -> None:
     names = ('"><script>alert(1)</script>.flac', "' onerror=alert(1) x='.flac", "<b>\u202e.mid")
-    members = items.members_of("i", "stems", [Member(name, 1, "audio/flac") for name in names])
-    page = render("_members.html", members=members, fault=None, most_mixed=items.MOST_MIXED_BYTES)
+    members = task_items.members_of("i", "stems", [Member(name, 1, "audio/flac") for name in names])
+    page = render("_members.html", members=members, fault=None, most_mixed=task_items.MOST_MIXED_BYTES)
     assert page.count("Download") == 3
     for harm in ("<script", "<b>", "' onerror", "\u202e"):
         assert harm not in page

@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.rules.availability import BACK_S, MOST_ABSENCES, STEP_S, Availability, Heartbeat, absent_s, beat, dump, load
+from app.rules.reachable_time import BACK_S, MOST_ABSENCES, STEP_S, Availability, Heartbeat, absent_s, beat, dump, load
 from tests.rules.tasks.scene import Story, after, away, denies, running_story, shows
-from tests.support.optional import present
+from tests.support.not_none import present
 
 HOURS = 3 * 3600
 

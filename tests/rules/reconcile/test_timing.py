@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from app.rules.learned_timing import FAR, bucket_of, interval_s, later, overdue_s, upper_edge_s
 from app.rules.observation import Observation
 from app.rules.policy import Policy
-from app.rules.timing import FAR, bucket_of, interval_s, later, overdue_s, upper_edge_s
 from tests.rules.tasks.scene import T0, after, denies, running_story, says, shows
-from tests.support.optional import present
+from tests.support.not_none import present
 
 delays = st.floats(0.001, 10 * 86400)
 

@@ -4,7 +4,7 @@ import pytest
 
 from app.reconcile.ask import Question, items_without_answer
 from app.rules.observation import Reading
-from app.tasks.items import ClaimedItem
+from app.tasks.item_rows import ClaimedItem
 from app.tempolor.answers import Answered, QueryAnswer, Spoiled, Unanswered
 from app.tempolor.codes import NO_SUCH_WORK
 from tests.rules.tasks.scene import after

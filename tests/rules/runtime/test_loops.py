@@ -8,7 +8,7 @@ import pytest
 
 from app.errors import Unavailable
 from app.runtime.loops import Loop, Supervisor
-from tests.support.clock import ScaledClock
+from tests.support.fast_clock import ScaledClock
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("a mistake"), Unavailable("the database is away")])

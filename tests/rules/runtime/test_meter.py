@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.errors import TooManyFailures
-from app.web.failure_meter import MOST_ADDRESSES, MOST_FAILURES, WINDOW_S, FailureMeter, network_of
+from app.web.wrong_key_limit import MOST_ADDRESSES, MOST_FAILURES, WINDOW_S, FailureMeter, network_of
 
 
 class Ticks:

@@ -8,7 +8,7 @@ from app.runtime.egress import is_loopback
 from app.settings import BadSettings, database_settings
 from app.settings.addresses import web_address
 from tests.rules.settings.conftest import VENDOR_KEY, Faults, Load
-from tests.support.optional import present
+from tests.support.not_none import present
 
 CANARY = "canary5f2b9c"
 LONG = CANARY + "-0123456789abcdef0123456789abcdef"

@@ -25,9 +25,9 @@ from app.limits.hold import (
     probing,
     refused,
 )
-from app.rules.timing import FAR
+from app.rules.learned_timing import FAR
 from tests.rules.tasks.scene import after
-from tests.support.optional import present
+from tests.support.not_none import present
 
 
 def may_send(hold_state: HoldState, seconds: float, in_flight: int = 10) -> int | None:

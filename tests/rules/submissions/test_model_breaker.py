@@ -16,7 +16,7 @@ from app.limits.model_breaker import (
     refused,
 )
 from tests.rules.tasks.scene import after
-from tests.support.optional import present
+from tests.support.not_none import present
 
 
 def refuse(breaker: Breaker | None, seconds: float, claimed_s: float | None = None, allowed: int = 3) -> Breaker:

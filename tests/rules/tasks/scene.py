@@ -8,15 +8,15 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from app.rules.availability import Absence, Absences
+from app.rules.item_view import ItemView, view_item
 from app.rules.join import ItemState, join
-from app.rules.loaded import Loaded, Rules
+from app.rules.loaded_state import Loaded, Rules
 from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
 from app.rules.policy import Policy
+from app.rules.reachable_time import Absence, Absences
 from app.rules.submission import Canceled, Claimed, GivenBack, SubmissionEvent, WasAccepted, WasRefused, WasUnknown
 from app.rules.task import EntryType, Failure, Item, Task
 from app.rules.transition import Change, ChangeResult, step
-from app.rules.view import ItemView, view_item
 from app.tempolor.kinds import FAMILIES
 
 T0 = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.rules.derive import derive
+from app.rules.derive_task import derive
 from app.rules.observation import NamedBy, Observation, Source
 from app.rules.status import item_rank
 from app.rules.submission import WasAccepted, WasUnknown

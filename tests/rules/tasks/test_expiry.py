@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.rules.availability import Absence
+from app.rules.learned_timing import FAR
+from app.rules.reachable_time import Absence
 from app.rules.task import Submission
-from app.rules.timing import FAR
 from tests.rules.tasks.scene import (
     T0,
     Story,
@@ -18,7 +18,7 @@ from tests.rules.tasks.scene import (
     shows,
     stranger_says,
 )
-from tests.support.optional import present
+from tests.support.not_none import present
 
 DEADLINE = 3601
 MP3 = "https://cdn.example/a.mp3"

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from app.documents.document import MOST_PAGE_BYTES, MOST_TASK_BYTES, fit_items, page_of
-from app.rules.fields import KNOWN
 from app.rules.join import ItemState, join, size_of
 from app.rules.observation import Observation, Source
 from app.rules.transition import MOST_ITEMS
-from app.tempolor import wire
+from app.rules.value_keys import KNOWN
+from app.tempolor import item_readings
 from app.tempolor.kinds import FAMILIES, Family
-from tests.support.bodies import worst_item
+from tests.support.song_callbacks import worst_item
 
 MOST_STATE_BYTES = 640 * 1024
 
@@ -28,7 +28,7 @@ def test_the_state_of_an_item_is_bounded_whatever_is_said_of_it(family: Family) 
     large: dict[str, Any] = {}
     bodies = [worst_item(family, turn) for turn in range(20)] + [odd_item(family)]
     for at, item in enumerate(bodies):
-        [reading] = wire.read_items([{"item_id": "i" * 200, **item}], family, of_callback=True).readings
+        [reading] = item_readings.read_items([{"item_id": "i" * 200, **item}], family, of_callback=True).readings
         joined = join(state, Observation(family.name, reading, Source.CALLBACK, at))
         state = joined.state
         large |= {state.large[name][1]: value for name, value in joined.large.items()}

@@ -12,7 +12,7 @@ from app.rules.observation import Observation
 from app.rules.status import item_rank, sub_rank
 from tests.rules.tasks.scene import joined, says
 from tests.rules.tasks.strategies import DEEP, observations, shuffled_with_repeats, values
-from tests.support.optional import present
+from tests.support.not_none import present
 
 sets = st.lists(observations(), max_size=8)
 

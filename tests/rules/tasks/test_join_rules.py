@@ -14,7 +14,7 @@ from app.rules.status import (
     sub_rank,
 )
 from tests.rules.tasks.scene import denies, joined, running_story, says, shows, us
-from tests.support.optional import present
+from tests.support.not_none import present
 
 MP3, WAV = "https://cdn.example/a.mp3?auth_key=1", "https://cdn.example/a.wav?auth_key=1"
 

@@ -11,7 +11,7 @@ from app.rules.policy import Policy
 from app.rules.task import Task
 from tests.rules.tasks.scene import Story, names, new_task, running_story, says, shows, stranger_says
 from tests.rules.tasks.strategies import readings
-from tests.support.optional import present
+from tests.support.not_none import present
 
 MP3, WAV = (f"https://cdn.example/a.{kind}?auth_key=1" for kind in ("mp3", "wav"))
 SECTIONS = [{"start": 0.5, "end": 3.0, "text": "\n[verse]"}]

@@ -6,8 +6,8 @@ import pytest
 
 from app.tempolor import decoding
 from app.tempolor.answers import Accepted, Answered, Response, read_query_answer, read_submit_answer
+from app.tempolor.item_readings import read_callback
 from app.tempolor.kinds import SONG
-from app.tempolor.wire import read_callback
 
 LYRICS = "海面上的灯火，一盏一盏亮起来。\n[chorus] 我们在港湾里等一艘船，等一个没有说完的夏天。"
 

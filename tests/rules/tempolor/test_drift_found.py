@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.tempolor import wire
+from app.tempolor import item_readings
 from app.tempolor.decoding import Malformed
 from app.tempolor.drift import DriftKind, Finding, of_answer, of_callback, of_request
 from app.tempolor.kinds import FAMILIES, INSTRUMENTAL, LYRICS, SONG, STEMS, Family
@@ -21,7 +21,7 @@ def _callback(
 ) -> list[Finding]:
     body = json.dumps(document, indent=indent).encode()
     try:
-        readings = wire.read_callback(body, family).readings
+        readings = item_readings.read_callback(body, family).readings
     except Malformed:
         readings = []
     return of_callback(family, body, readings)

@@ -10,12 +10,12 @@ from uuid import UUID
 
 import pytest
 
-from app.tempolor import wire
+from app.tempolor import item_readings
+from app.tempolor.callback_tokens import Tokens
 from app.tempolor.decoding import Malformed
 from app.tempolor.escapes import MOST_ESCAPES
 from app.tempolor.kinds import SONG
 from app.tempolor.redact import MARK, Redactor
-from app.tempolor.tokens import Tokens
 from tests.rules.tempolor.samples import AUDIO_COMPLETE, STEMS_ANSWER
 
 KEY = "Tempo-Zr8kQ2xV7mLw0pNd4sBt6yGh1cJf3aUe"
@@ -113,7 +113,7 @@ def test_a_secret_in_any_spelling_is_taken_out(name: str, spelling: str) -> None
 @pytest.mark.parametrize("name", HELD)
 def test_a_body_in_another_encoding_stays_readable(name: str, encoding: str) -> None:
     raw = json.dumps({"songs": [{"item_id": "a", "title": f"x {HELD[name]} y"}]}, ensure_ascii=False).encode(encoding)
-    [reading] = wire.read_callback(REDACTOR.body(raw), SONG).readings
+    [reading] = item_readings.read_callback(REDACTOR.body(raw), SONG).readings
     assert reading.values["title"] == f"x {MARK} y"
 
 
@@ -250,8 +250,8 @@ def test_as_many_escapes_as_a_body_may_have_are_looked_through() -> None:
 def test_an_item_id_that_held_a_secret_names_nothing(spelling: str) -> None:
     bad = SPELLINGS[spelling](KEY)
     items = [{"item_id": f"t2m_{bad}", "status": "succeeded"}, {"item_id": "t2m_1", "status": "running"}]
-    body = wire.read_callback(REDACTOR.body(json.dumps({"songs": items}).encode()), SONG)
+    body = item_readings.read_callback(REDACTOR.body(json.dumps({"songs": items}).encode()), SONG)
     assert [one.item_id for one in body.readings] == ["t2m_1"]
     assert body.oddities == {"item_without_id": 1}
     with pytest.raises(Malformed):
-        wire.read_callback(REDACTOR.body(json.dumps({"songs": items[:1]}).encode()), SONG)
+        item_readings.read_callback(REDACTOR.body(json.dumps({"songs": items[:1]}).encode()), SONG)

@@ -8,7 +8,7 @@ from app.tempolor.answers import Refused, Unanswered
 from app.tempolor.client import VendorClient
 from app.tempolor.kinds import FAMILIES, KINDS
 from app.wiring import usual_authorities
-from tests.support.starting import StartSandbox
+from tests.support.start_fixtures import StartSandbox
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from app.tempolor import codes
 from app.tempolor.answers import Accepted, Refused, Response, Unknown, read_envelope, read_submit_answer
 from app.tempolor.codes import Remedy
-from tests.support.optional import present
+from tests.support.not_none import present
 
 
 def envelope(status: int | str = 200000, data: Any = None, **more: Any) -> dict[str, Any]:

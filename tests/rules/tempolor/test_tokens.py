@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.tempolor.callback_tokens import Token, Tokens, callback_url
 from app.tempolor.kinds import FAMILIES
-from app.tempolor.tokens import Token, Tokens, callback_url
 
 FIRST, SECOND, OTHER = "first-" + "a" * 32, "second-" + "b" * 32, "other-" + "c" * 32
 TASK = UUID("01920000-0000-7000-8000-000000000001")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.rules.join import ItemState, canonical, join
 from app.rules.observation import Observation, Reading, Source
-from app.tempolor import decoding, wire
+from app.tempolor import decoding, item_readings
 from app.tempolor.answers import read_envelope
 from app.tempolor.kinds import FAMILIES, Family
 
@@ -75,7 +75,7 @@ def check(reading: Reading) -> None:
 
 def survives(raw: bytes, family: Family) -> None:
     try:
-        found = wire.read_callback(raw, family)
+        found = item_readings.read_callback(raw, family)
     except decoding.Malformed:
         return
     for reading in found.readings:
@@ -105,7 +105,7 @@ def test_any_items_are_read_or_counted(listed: list[dict[str, Any]], family: Fam
 
 @given(st.lists(items, max_size=4), families)
 def test_each_item_of_a_list_gives_one_reading_or_one_oddity(listed: list[dict[str, Any]], family: Family) -> None:
-    found = wire.read_items(listed, family)
+    found = item_readings.read_items(listed, family)
     passed_over = found.oddities["item_not_object"] + found.oddities["item_without_id"]
     assert len(found.readings) + passed_over == len(listed)
     for reading in found.readings:
@@ -131,15 +131,15 @@ def test_any_bytes_in_the_middle_of_a_body_are_survived(
 
 @given(anything)
 def test_cleaning_twice_is_cleaning_once(value: list[Any] | dict[str, Any] | float | None) -> None:
-    once = wire.clean([value], wire.Oddities(int))
-    oddities = wire.Oddities(int)
-    assert canonical(wire.clean(once, oddities)) == canonical(once)
+    once = item_readings.clean([value], item_readings.Oddities(int))
+    oddities = item_readings.Oddities(int)
+    assert canonical(item_readings.clean(once, oddities)) == canonical(once)
     assert not oddities
 
 
 @given(st.text(st.characters(codec=None)))
 def test_cleaned_text_is_storable_and_good_text_is_untouched(text: str) -> None:
-    cleaned = wire.clean_text(text)
+    cleaned = item_readings.clean_text(text)
     assert is_storable(cleaned)
     assert len(cleaned) == len(text)
     for before, after in zip(text, cleaned, strict=True):
@@ -154,4 +154,6 @@ def test_what_passes_for_clean_is_what_cleaning_would_leave(items: list[dict[str
     except (ValueError, OverflowError, UnicodeEncodeError):
         return
     uncleaned = msgspec.json.decode(raw)["songs"]
-    assert wire.read_callback(raw, FAMILIES["song"]) == wire.read_items(uncleaned, FAMILIES["song"], of_callback=True)
+    assert item_readings.read_callback(raw, FAMILIES["song"]) == item_readings.read_items(
+        uncleaned, FAMILIES["song"], of_callback=True
+    )

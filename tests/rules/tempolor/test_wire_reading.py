@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.rules.fields import KNOWN, is_known, name_of, odd_key
 from app.rules.join import ItemState, join
 from app.rules.observation import Observation, Reading, Source
 from app.rules.status import ItemStatus, item_status
-from app.tempolor import decoding, vocabulary, wire
+from app.rules.value_keys import KNOWN, is_known, name_of, odd_key
+from app.tempolor import decoding, item_readings, vocabulary
+from app.tempolor.item_readings import Body
 from app.tempolor.kinds import FAMILIES, INSTRUMENTAL, LYRICS, MIDI, SONG, STEMS, Family
-from app.tempolor.wire import Body
 from tests.rules.tempolor.samples import AUDIO_COMPLETE, MP3, SECTIONS, STEMS_ANSWER, WAV, WAV_COMPLETE_WITHOUT_MP3
 
 
@@ -23,7 +23,7 @@ def body(*items: Any, family: Family = SONG) -> bytes:
 
 
 def read(raw: bytes, family: Family = SONG) -> Body:
-    return wire.read_callback(raw, family)
+    return item_readings.read_callback(raw, family)
 
 
 def read_one(item: dict[str, Any], family: Family = SONG) -> tuple[Reading, defaultdict[Any, Any]]:
@@ -64,13 +64,15 @@ def test_a_final_instrumental_that_brings_no_mp3_says_nothing_of_it() -> None:
 
 def test_a_querys_answer_is_read_by_its_list_and_is_no_event() -> None:
     items = STEMS_ANSWER["data"]["stems"]
-    found = wire.read_items([*items, {"item_id": "mss_10", "event": "wav_complete"}], STEMS)
+    found = item_readings.read_items([*items, {"item_id": "mss_10", "event": "wav_complete"}], STEMS)
     assert [one.item_id for one in found.readings] == ["mss_9", "mss_10"]
     assert found.readings[0].urls == {"stems_url": "https://cdn.example/s.zip?auth_key=1"}
     assert [one.event for one in found.readings] == [None, None]
 
 
-@pytest.mark.parametrize(("sent", "over"), [(wire.MOST_ITEMS, 0), (wire.MOST_ITEMS + 1, 1), (1000, 800)])
+@pytest.mark.parametrize(
+    ("sent", "over"), [(item_readings.MOST_ITEMS, 0), (item_readings.MOST_ITEMS + 1, 1), (1000, 800)]
+)
 def test_a_body_is_read_up_to_two_hundred_items_and_the_rest_is_counted(sent: int, over: int) -> None:
     found = read(body(*({"item_id": f"t2m_{n}"} for n in range(sent))))
     assert [one.item_id for one in found.readings] == [f"t2m_{n}" for n in range(200)]
@@ -233,7 +235,7 @@ def test_the_size_of_a_body_decides_nothing_of_a_value() -> None:
     """What is not looked at in a small body cannot be too long there."""
     fields = {"title": "t" * 501, "lyrics": "l" * 5000, "lyrics_sections": [1e15] * 80, "audio_url": MP3}
     small, padded = (body({"item_id": "i1", **fields, **more}) for more in ({}, {"pad": " " * 4000}))
-    assert len(small) <= wire.SMALL_BODY < len(padded)
+    assert len(small) <= item_readings.SMALL_BODY < len(padded)
     [reading] = read(small).readings
     values = dict(read(padded).readings[0].values)
     assert values.pop("pad")
@@ -243,7 +245,7 @@ def test_the_size_of_a_body_decides_nothing_of_a_value() -> None:
         body({"item_id": "i1"})[:-3] + b',"lyrics_sections":[' + b",".join([b"9e15"] * 1600) + b"]}]}"
     ).readings
     assert "lyrics_sections" in longest.values
-    assert len(msgspec.json.encode(longest.values["lyrics_sections"])) <= wire.MOST_SECTIONS_BYTES
+    assert len(msgspec.json.encode(longest.values["lyrics_sections"])) <= item_readings.MOST_SECTIONS_BYTES
 
 
 def test_every_documented_field_is_known_to_the_join() -> None:
@@ -307,7 +309,7 @@ def test_stems_as_a_list_or_an_object_are_kept_as_they_come(
     ],
 )
 def test_item_ids_are_texts_of_1_to_200_characters_or_whole_numbers(given: Any, read: str | None) -> None:
-    assert wire.read_item_id(given) == read
+    assert item_readings.read_item_id(given) == read
 
 
 def test_one_bad_item_does_not_spoil_the_good_ones() -> None:
@@ -403,7 +405,7 @@ def test_what_is_nested_too_deeply_is_dropped_and_counted_and_the_song_is_kept()
     found = read(b'{"songs":[{"item_id":"i1","status":"succeeded","odd":%s}]}' % deep)
     assert found.readings[0].statuses == {"status": "succeeded"}
     assert found.oddities["too_deep"] == 1
-    assert wire.TOO_DEEP in json.dumps(found.readings[0].values)
+    assert item_readings.TOO_DEEP in json.dumps(found.readings[0].values)
     msgspec.json.encode(found.readings[0].values)
 
 
@@ -426,7 +428,7 @@ def test_every_family_reads_its_own_list_and_no_other() -> None:
 @pytest.mark.parametrize("times", [20, 40, 300])
 def test_depth_is_seen_whatever_the_brackets(opening: str, closing: str, times: int) -> None:
     nested = opening * times + "1" + closing * times
-    found = wire.read_callback(
+    found = item_readings.read_callback(
         f'{{"songs":[{{"item_id":"a","odd":{nested},"title":"kept"}}]}}'.encode(), FAMILIES["song"]
     )
     depth = times * (2 if opening.startswith("[{") else 1)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.web.joined_writes import JoinedWrites
+from app.web.coalesce_writes import JoinedWrites
 
 
 class Wire(asyncio.Transport):

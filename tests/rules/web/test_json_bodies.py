@@ -11,8 +11,8 @@ import pytest
 
 from app.errors import InvalidJson, InvalidRequest, PayloadTooLarge
 from app.runtime.egress import EgressPolicy
-from app.submissions.accept import ListDigest, digest_of
-from app.submissions.intake import MOST_BATCH_BYTES, MOST_TASK_BYTES, _tasks_in, check_task
+from app.submissions.accept_task import ListDigest, digest_of
+from app.submissions.task_requests import MOST_BATCH_BYTES, MOST_TASK_BYTES, _tasks_in, check_task
 from app.web.decoding import decode
 from app.web.problems import message_of
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.file_server import FileServer, serving_files
 from tests.support.gateway import Running
-from tests.support.starting import StartGateway
+from tests.support.start_fixtures import StartGateway
 
 
 @pytest.fixture

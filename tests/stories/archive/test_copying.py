@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.bodies import song
 from tests.support.file_server import MP3, WAV, File, FileServer
 from tests.support.gateway import Running, eventually
+from tests.support.song_callbacks import song
 
 pytestmark = pytest.mark.real_time
 

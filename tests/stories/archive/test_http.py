@@ -6,11 +6,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from app.archive.store import READ_BYTES
+from app.archive.file_store import READ_BYTES
 from tests.stories.archive.test_copying import _archived, _ended_song
-from tests.support.bodies import assert_problem
 from tests.support.file_server import MP3, WAV, File, FileServer
 from tests.support.gateway import Running
+from tests.support.song_callbacks import assert_problem
 
 pytestmark = pytest.mark.real_time
 

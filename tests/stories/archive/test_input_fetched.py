@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.clock import ScaledClock
+from tests.support.fast_clock import ScaledClock
 from tests.support.file_server import MP3
 from tests.support.gateway import eventually
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 pytestmark = pytest.mark.real_time
 AFTER_S, SCALE = 3600, 1200

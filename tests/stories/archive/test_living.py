@@ -14,7 +14,7 @@ from app.archive.by_hand import fault_of, retry_failed
 from app.archive.cleanup import Cleaner
 from app.archive.copy import LEASE, Archiver, settle
 from app.archive.download import Downloader
-from app.archive.store import FileStore
+from app.archive.file_store import FileStore
 from app.audit.audit import Actor
 from app.database.database import Lane
 from app.notifications.deliver import Notifier
@@ -23,12 +23,12 @@ from app.rules.task import Copy, CopyStatus
 from app.runtime.egress import EgressPolicy
 from app.wiring import context_of, usual_authorities
 from tests.stories.archive.test_copying import _done, _ended_song
-from tests.support.bodies import song
-from tests.support.clock import ScaledClock
+from tests.support.fast_clock import ScaledClock
 from tests.support.file_server import MP3, WAV, File, FileServer
 from tests.support.gateway import Running, eventually, make_settings
 from tests.support.notifications import client_of, deliver, watching
-from tests.support.starting import StartGateway
+from tests.support.song_callbacks import song
+from tests.support.start_fixtures import StartGateway
 
 pytestmark = pytest.mark.real_time
 

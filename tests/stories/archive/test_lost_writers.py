@@ -11,19 +11,19 @@ from app.archive import rows
 from app.archive.by_hand import fault_of
 from app.archive.cleanup import Cleaner
 from app.archive.copy import LEASE, path_of, settle
-from app.archive.store import FileStore
+from app.archive.file_store import FileStore
 from app.audit.audit import Actor
 from app.database.database import Lane
 from app.operations.retention import purge
 from app.rules.task import Copy, CopyStatus
 from tests.stories.archive.test_copying import _ended_song
 from tests.stories.archive.test_living import _archiver, _copies, _copy_all, _files_in
-from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite
+from tests.support.fast_clock import ScaledClock
 from tests.support.file_server import MP3, WAV, File, FileServer
 from tests.support.gateway import Running
-from tests.support.optional import present
-from tests.support.starting import StartGateway
+from tests.support.not_none import present
+from tests.support.start_fixtures import StartGateway
 
 pytestmark = pytest.mark.real_time
 OTHER = MP3[:20] + bytes(len(MP3) - 20)

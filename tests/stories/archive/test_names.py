@@ -6,11 +6,11 @@ from uuid import UUID
 
 import pytest
 
-from app.archive.store import path_part
+from app.archive.file_store import path_part
 from tests.stories.archive.test_copying import _archived
-from tests.support.bodies import song
 from tests.support.file_server import MP3, File, FileServer
 from tests.support.gateway import Running
+from tests.support.song_callbacks import song
 
 pytestmark = pytest.mark.real_time
 

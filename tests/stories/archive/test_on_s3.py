@@ -13,11 +13,11 @@ from app.rules.task import Copy, CopyStatus
 from tests.stories.archive.test_copying import _archived, _ended_song
 from tests.stories.archive.test_living import _archiver, _copies, _copy_all
 from tests.stories.archive.test_lost_writers import OTHER, claimed, reservation_of
-from tests.support.clock import ScaledClock
+from tests.support.fast_clock import ScaledClock
 from tests.support.file_server import MP3, WAV, File, FileServer
 from tests.support.gateway import Running
 from tests.support.object_store import ObjectStore, needs_s3, object_store
-from tests.support.starting import StartGateway
+from tests.support.start_fixtures import StartGateway
 
 pytestmark = [pytest.mark.real_time, needs_s3]
 

@@ -14,12 +14,12 @@ import httpx
 import pytest
 
 from tests.stories.archive.test_copying import _archived, _ended_song
-from tests.support.bodies import assert_problem, song
-from tests.support.clock import ScaledClock
+from tests.support.fast_clock import ScaledClock
 from tests.support.file_server import MP3, WAV, File, FileServer
 from tests.support.gateway import Running
 from tests.support.notifications import client_of
-from tests.support.starting import StartGateway
+from tests.support.song_callbacks import assert_problem, song
+from tests.support.start_fixtures import StartGateway
 
 pytestmark = pytest.mark.real_time
 

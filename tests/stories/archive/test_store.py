@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.archive.store import FileStore
-from app.archive.zips import open_zip
+from app.archive.file_store import FileStore
+from app.archive.read_zip import open_zip
 
 pytestmark = pytest.mark.real_time
 

@@ -9,11 +9,11 @@ from app.archive.by_hand import retry_failed
 from app.notifications.deliver import Notifier
 from tests.stories.archive.test_copying import _done
 from tests.stories.archive.test_living import _archiver, _copies, _copy_all
-from tests.support.clock import ScaledClock
+from tests.support.fast_clock import ScaledClock
 from tests.support.file_server import MP3, WAV, File, FileServer
 from tests.support.gateway import Running
 from tests.support.notifications import client_of, deliver, watching
-from tests.support.starting import StartGateway
+from tests.support.start_fixtures import StartGateway
 
 pytestmark = pytest.mark.real_time
 

@@ -9,10 +9,10 @@ import sqlalchemy as sa
 
 from app.database.tables import uploads
 from app.tasks import stored_files
-from tests.support.bodies import assert_problem
 from tests.support.file_server import MP3
 from tests.support.gateway import Running, running_gateway
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import assert_problem
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 pytestmark = pytest.mark.real_time
 NOBODYS = "upload:0192f0c8-0000-7000-8000-000000000000"

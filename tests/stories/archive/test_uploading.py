@@ -8,12 +8,12 @@ import pytest
 
 from app.archive import rows
 from app.archive.cleanup import Cleaner
-from tests.support.bodies import assert_problem
-from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite
+from tests.support.fast_clock import ScaledClock
 from tests.support.file_server import MP3
 from tests.support.gateway import ADMIN_KEY, Running, eventually
-from tests.support.starting import StartGateway
+from tests.support.song_callbacks import assert_problem
+from tests.support.start_fixtures import StartGateway
 
 pytestmark = pytest.mark.real_time
 

@@ -5,9 +5,9 @@ from urllib.parse import quote
 from uuid import UUID
 
 from app.rules.transition import MOST_ITEMS
-from tests.support.bodies import assert_problem, logged, raw_body, song
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import Running
+from tests.support.song_callbacks import assert_problem, logged, raw_body, song
 
 DEEP = 100_000
 ITEM = '{"item_id":"t2m_1","status":"running",%s}'

@@ -8,11 +8,11 @@ from uuid import UUID
 
 import pytest
 
-from app.callbacks.inbox import MOST_BODIES
+from app.callbacks.inbound_row import MOST_BODIES
 from app.tasks.apply import MOST_TO_LEAVE
-from tests.support.bodies import assert_problem, done, logged, raw_body, song
-from tests.support.direct import Direct, ids
+from tests.support.direct_sql import Direct, ids
 from tests.support.gateway import Running
+from tests.support.song_callbacks import assert_problem, done, logged, raw_body, song
 
 
 @pytest.fixture

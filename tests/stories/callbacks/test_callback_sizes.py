@@ -16,13 +16,13 @@ from starlette.types import Message
 from app.callbacks.admission import MOST_ENTRIES
 from app.callbacks.endpoint import CallbackEndpoint
 from app.main import listen, make_server
-from app.web.failure_meter import FailureMeter
-from tests.support.bodies import assert_problem, logged, song
+from app.web.wrong_key_limit import FailureMeter
+from tests.support.cyclic_garbage import garbage_of
 from tests.support.databases import on_sqlite
-from tests.support.direct import Direct
-from tests.support.garbage import garbage_of
+from tests.support.direct_sql import Direct
 from tests.support.gateway import Running
-from tests.support.starting import StartGateway
+from tests.support.song_callbacks import assert_problem, logged, song
+from tests.support.start_fixtures import StartGateway
 
 LIMIT = 4096
 

@@ -9,10 +9,10 @@ import pytest
 
 from app.sandbox.state import Sandbox
 from app.sandbox.works import Work
-from tests.support.bodies import assert_problem, done, logged, song
-from tests.support.direct import Direct, ids
+from tests.support.direct_sql import Direct, ids
 from tests.support.gateway import Running, eventually, running_gateway
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import assert_problem, done, logged, song
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 
 async def _item(gateway: Running, item_id: str, **headers: Any) -> httpx.Response:

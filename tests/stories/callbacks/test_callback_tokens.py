@@ -3,12 +3,12 @@
 import base64
 from uuid import UUID
 
-from app.tempolor.tokens import Tokens
-from tests.support.bodies import assert_problem, done, logged, song
+from app.tempolor.callback_tokens import Tokens
 from tests.support.databases import on_sqlite
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import SECRET, Running, running_gateway
-from tests.support.starting import StartGateway
+from tests.support.song_callbacks import assert_problem, done, logged, song
+from tests.support.start_fixtures import StartGateway
 
 OTHER_SECRET = "another-secret-0123456789abcdef0123456789"
 

@@ -6,9 +6,9 @@ from uuid import UUID
 from app.documents.document import MOST_TASK_BYTES
 from app.rules.transition import MOST_ITEMS
 from app.tempolor.kinds import SONG
-from tests.support.bodies import worst_item
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import Running
+from tests.support.song_callbacks import worst_item
 
 
 async def test_a_task_of_many_large_items_stays_within_its_bound(gateway: Running, db: Direct) -> None:

@@ -8,9 +8,9 @@ import pytest
 from app.callbacks.admission import CallbackIntake
 from app.errors import Unavailable
 from app.rules.observation import Disposition
-from app.tempolor.tokens import Token
-from tests.support.direct import Direct
-from tests.support.garbage import garbage_of
+from app.tempolor.callback_tokens import Token
+from tests.support.cyclic_garbage import garbage_of
+from tests.support.direct_sql import Direct
 from tests.support.gateway import make_gateway, make_settings
 
 

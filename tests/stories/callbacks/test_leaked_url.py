@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from app.callbacks import inbox
-from app.callbacks.inbox import BODY_UNIT, MOST_BODIES, Callback
+from app.callbacks import inbound_row
+from app.callbacks.inbound_row import BODY_UNIT, MOST_BODIES, Callback
 from app.rules.join import MOST_OTHER_FIELDS
 from app.rules.observation import Disposition
-from app.tasks import store, writes
+from app.tasks import state_store, writes
 from app.tasks.timeline import MOST_ENTRIES
-from tests.support.bodies import logged, song
-from tests.support.clock import ScaledClock
-from tests.support.direct import Direct, ids
+from tests.support.direct_sql import Direct, ids
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running
+from tests.support.song_callbacks import logged, song
 
 LEFT = 4
 """Bodies that are still kept when a test begins to send."""
@@ -38,8 +38,8 @@ async def _fill_log(gateway: Running, count: int, task_id: UUID | None = None) -
         Callback(context.ids(), os.urandom(32), task_id, "song", b"{", context.clock.now(), None, ())
         for _ in range(count)
     ]
-    part = store.Part({writes.CALLBACKS: [inbox.row_of(row, Disposition.MALFORMED) for row in rows]})
-    await context.db.write(store.save, [part])
+    part = state_store.Part({writes.CALLBACKS: [inbound_row.row_of(row, Disposition.MALFORMED) for row in rows]})
+    await context.db.write(state_store.save, [part])
 
 
 async def _count(db: Direct, table: str) -> int:

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from tests.support.bodies import done, song
 from tests.support.databases import on_sqlite
 from tests.support.gateway import Running
+from tests.support.song_callbacks import done, song
 
 pytestmark = on_sqlite
 SECTIONS = [{"start": 0.5, "end": 2.5, "text": "la"}]

@@ -5,10 +5,10 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.bodies import assert_problem, done, logged, song
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import Running
 from tests.support.notifications import client_of
+from tests.support.song_callbacks import assert_problem, done, logged, song
 
 NOWHERE = "https://receiver.example/hook"
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.commands import call, good
 from tests.support.databases import on_sqlite
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import SECRET, SONG, Running
 from tests.support.notifications import client_of
 

@@ -6,12 +6,12 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.bodies import done
 from tests.support.commands import VENDOR_KEY, call, environment, good
 from tests.support.databases import on_sqlite
 from tests.support.gateway import Running
 from tests.support.notifications import client_of
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import done
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 NOBODYS = "0192aaaa-0000-7000-8000-000000000000"
 pytestmark = on_sqlite

@@ -8,7 +8,7 @@ import pytest
 
 from tempolor_gateway_client import AsyncGatewayClient, Retries
 from tests.support.gateway import ADMIN_KEY, Running
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 QUICK = Retries(total_s=30, first_s=0.02, most_s=0.2)
 

@@ -21,12 +21,12 @@ from tempolor_gateway_client import (
     Unavailable,
     WaitTimeout,
 )
-from tests.support.bodies import done, song
 from tests.support.databases import on_sqlite
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import PARAMS, SONG, Running
-from tests.support.optional import present
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.not_none import present
+from tests.support.song_callbacks import done, song
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 
 async def test_a_submitted_task_is_waited_for_to_its_end(studio: tuple[Running, AsyncGatewayClient]) -> None:

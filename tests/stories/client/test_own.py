@@ -21,13 +21,13 @@ from tempolor_gateway_client import (
     TaskStream,
     Unavailable,
 )
-from tests.support.bodies import done, song
 from tests.support.databases import on_sqlite
 from tests.support.file_server import MP3, File, serving_files
 from tests.support.gateway import SONG, Running, eventually
 from tests.support.notifications import watching
 from tests.support.receiver import plain
-from tests.support.starting import StartGateway
+from tests.support.song_callbacks import done, song
+from tests.support.start_fixtures import StartGateway
 
 
 @on_sqlite

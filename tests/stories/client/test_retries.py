@@ -20,7 +20,7 @@ from tempolor_gateway_client.errors import read_retry_after
 from tests.support.cut_proxy import answer, answering, proxied
 from tests.support.databases import on_sqlite
 from tests.support.gateway import SONG, running_gateway
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 from tests.support.virtual_time import monotonic
 
 PROBLEM = '{"code": "unavailable", "detail": "over capacity", "status": 503}'

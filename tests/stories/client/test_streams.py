@@ -14,11 +14,11 @@ from tempolor_gateway_client import AsyncGatewayClient, NotFound, Retries, Unava
 from tempolor_gateway_client.follow import Seen
 from tempolor_gateway_client.results import read, task
 from tempolor_gateway_client.sse import Event, read_events
-from tests.support.bodies import done, song
 from tests.support.cut_proxy import answering, proxied
 from tests.support.databases import on_sqlite
 from tests.support.gateway import SONG, Running, eventually, running_gateway
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import done, song
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 
 def told(status: str, version: int) -> dict[str, Any]:

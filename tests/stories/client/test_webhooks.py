@@ -14,7 +14,7 @@ from tempolor_gateway_client import (
     verify_notification,
 )
 from tests.support.gateway import SONG, Running, eventually
-from tests.support.optional import present
+from tests.support.not_none import present
 from tests.support.receiver import plain, receiving
 
 OLD, NEW, FOREIGN = ("whsec_" + letter * 43 + "=" for letter in "ABC")

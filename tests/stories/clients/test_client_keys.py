@@ -6,15 +6,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app.clients.keys import FLUSH_S
-from tests.support.bodies import assert_problem
-from tests.support.clock import ScaledClock
 from tests.support.commands import call, environment
 from tests.support.databases import on_sqlite
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import ADMIN_KEY, SONG, Running, running_gateway
-from tests.support.optional import present
+from tests.support.not_none import present
 from tests.support.programs import Ended
-from tests.support.starting import StartGateway
+from tests.support.song_callbacks import assert_problem
+from tests.support.start_fixtures import StartGateway
 
 
 def bearer(api_key: str) -> dict[str, str]:

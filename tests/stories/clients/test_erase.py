@@ -6,12 +6,12 @@ from uuid import UUID
 
 from app.database.database import Database
 from app.operations.erase import erase
-from tests.support.bodies import assert_problem, done, song
-from tests.support.clock import ScaledClock
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import SONG, Running
 from tests.support.notifications import Told, client_of
 from tests.support.retention import BY, DAY_S
+from tests.support.song_callbacks import assert_problem, done, song
 
 NOWHERE = "https://receiver.example/hook"
 

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from app.notifications.deliver import Notifier
-from tests.support.bodies import assert_problem
-from tests.support.clock import ScaledClock
-from tests.support.events import stream
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import SONG, Running
 from tests.support.notifications import Told, client_of, deliver, signed_by, watching
-from tests.support.starting import StartGateway
+from tests.support.server_sent_events import stream
+from tests.support.song_callbacks import assert_problem
+from tests.support.start_fixtures import StartGateway
 
 HOOK = "https://hooks.example/tempolor"
 

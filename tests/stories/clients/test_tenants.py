@@ -10,9 +10,9 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.bodies import done
 from tests.support.gateway import SONG, Running
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import done
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 STRANGERS = ("nobody", "guess", "former")
 NOTHING = {

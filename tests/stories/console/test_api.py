@@ -7,8 +7,8 @@ import httpx
 
 from tests.stories.console.browser import Browser
 from tests.support.databases import on_sqlite
-from tests.support.events import stream
 from tests.support.gateway import SONG, Running
+from tests.support.server_sent_events import stream
 
 
 async def _call(browser: Browser, method: str, path: str, **more: Any) -> httpx.Response:

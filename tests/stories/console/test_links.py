@@ -5,8 +5,8 @@ import httpx
 from app.audit.audit import Actor
 from app.clients import tickets
 from tests.stories.console.browser import Browser, opened, words_of
-from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import ADMIN_KEY, Running
 
 

@@ -9,10 +9,10 @@ from app.console import phrases
 from app.console.pages import HEADERS
 from app.notifications.post import FailReason, ForbidReason
 from tests.stories.console.browser import Browser, words_of
-from tests.support.bodies import done
 from tests.support.databases import on_sqlite
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import SONG, Running
+from tests.support.song_callbacks import done
 
 WEBHOOK: Final = "https://hooks.example/x"
 

@@ -9,14 +9,14 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from app.console import live
-from app.console.series import HOUR
+from app.console import overview_live
+from app.console.time_series import HOUR
 from tests.stories.console.browser import Browser, opened, words_of
-from tests.support.bodies import done, song
-from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import ADMIN_KEY, SONG, Running
 from tests.support.past import Past, a_busy_day
+from tests.support.song_callbacks import done, song
 
 STREAM: Final = "/console/overview/stream"
 PLAYABLE: Final = {"status": "main_succeeded", "audio_url": "https://cdn.example/a.mp3"}
@@ -165,7 +165,7 @@ async def test_any_number_of_readers_cost_one_survey(gateway: Running, admin: Br
                 await stream.parts("state")
         passed_s = asyncio.get_running_loop().time() - before
         assert overview.surveys == 4
-        assert 3 * live.FRESH_S <= passed_s < 3 * (live.FRESH_S + live.SPREAD_S) + 1
+        assert 3 * overview_live.FRESH_S <= passed_s < 3 * (overview_live.FRESH_S + overview_live.SPREAD_S) + 1
     finally:
         for one in followed:
             await one.__aexit__(None, None, None)

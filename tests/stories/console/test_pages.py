@@ -18,9 +18,9 @@ from app.rules.task import EntryType
 from app.tempolor.codes import HOLDING
 from app.tempolor.kinds import FAMILIES, KINDS
 from tests.stories.console.browser import Browser, opened, words_of
-from tests.support.bodies import done, song
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, PARAMS, SONG, Running
+from tests.support.song_callbacks import done, song
 
 POLICY: Final = (
     "default-src 'self'; media-src *; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"

@@ -7,7 +7,7 @@ from typing import Final
 import httpx
 from fastapi.routing import APIRoute
 
-from app.console import holds, logs, sign_in, task_changes, try_it
+from app.console import holds, logs, sign_in, task_actions, try_it
 from app.console.session import LIFETIME, Sessions
 from tests.stories.console.browser import Browser, opened, words_of
 from tests.support.databases import on_sqlite
@@ -17,7 +17,7 @@ SIGN_IN: Final = {"/console/sign-in", "/console/link"}
 """What begins a session."""
 CHANGES: Final = [
     route.path
-    for router in (sign_in.router, task_changes.router, try_it.router, logs.router, holds.router)
+    for router in (sign_in.router, task_actions.router, try_it.router, logs.router, holds.router)
     for route in router.routes
     if isinstance(route, APIRoute) and "POST" in (route.methods or ()) and route.path not in SIGN_IN
 ]

@@ -9,11 +9,11 @@ import pytest
 
 from app.console import text
 from tests.stories.console.browser import Browser, opened, words_of
-from tests.support.bodies import done, song
-from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import ADMIN_KEY, Running, eventually
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import done, song
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 WEBHOOK: Final = "https://hooks.example/x"
 

@@ -4,9 +4,9 @@ import re
 from uuid import UUID
 
 from tests.stories.console.browser import Browser, words_of
-from tests.support.bodies import done
 from tests.support.databases import on_sqlite
 from tests.support.gateway import SONG, Running
+from tests.support.song_callbacks import done
 
 
 def _shown(page: str) -> list[str]:

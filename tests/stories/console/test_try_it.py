@@ -6,13 +6,13 @@ from uuid import UUID
 
 import pytest
 
-from app.console import forms, phrases
+from app.console import kind_forms, phrases
 from app.tempolor.kinds import KINDS
 from tests.stories.console.browser import Browser, opened, words_of
-from tests.support.bodies import done
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, Running
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import done
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 MP3 = b"ID3\x04" + bytes(2000)
 
@@ -28,7 +28,7 @@ async def test_each_form_says_what_it_is_for_and_explains_each_field(gateway: Ru
     for kind in KINDS:
         page = await admin.see(f"/console/try/{kind}")
         assert phrases.ABOUT[kind].partition(".")[0] in words_of(page)
-        for field in forms.fields_of(kind):
+        for field in kind_forms.fields_of(kind):
             assert field.title != field.name, (kind, field.name)
             assert len(field.help) > 15, (kind, field.name)
             assert f'id="help-params.{field.name}"' in page

@@ -3,9 +3,9 @@
 import pytest
 
 from app.notifications.deliver import Notifier
-from tests.support.clock import ScaledClock
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running
-from tests.support.starting import StartGateway
+from tests.support.start_fixtures import StartGateway
 
 
 @pytest.fixture

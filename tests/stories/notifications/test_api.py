@@ -8,13 +8,13 @@ import httpx
 from standardwebhooks import Webhook
 
 from app.notifications.deliver import Notifier
-from tests.support.bodies import assert_problem
-from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running
 from tests.support.notifications import BUSY, client_of, deliver, watching
 from tests.support.receiver import OK, endless, plain
-from tests.support.starting import StartGateway
+from tests.support.song_callbacks import assert_problem
+from tests.support.start_fixtures import StartGateway
 
 GONE = plain("410 Gone")
 SHOWN = {

@@ -10,11 +10,11 @@ from app.database.tables import notifications
 from app.notifications.deliver import Notifier
 from app.tasks.apply import MOST_TO_LEAVE
 from tests.stories.notifications.test_milestones_told import read
-from tests.support.bodies import done, song
-from tests.support.clock import ScaledClock
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running
 from tests.support.notifications import BUSY, Watching, client_of, deliver, watching
 from tests.support.receiver import OK
+from tests.support.song_callbacks import done, song
 
 
 def bodies_by_id(receiver: Watching) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from app.notifications.deliver import Notifier
 from app.notifications.outbox import ClaimedNotification
 from app.tasks.notification_rows import NotificationStatus
 from tests.support.backends import Away
-from tests.support.clock import ScaledClock
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running, eventually
 from tests.support.logs import capture_logs
 from tests.support.notifications import (

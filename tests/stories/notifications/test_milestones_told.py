@@ -8,12 +8,12 @@ from standardwebhooks import Webhook
 
 from app.notifications.deliver import Notifier
 from app.runtime import metrics
-from tests.support.bodies import done, song
-from tests.support.clock import ScaledClock
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running, eventually
 from tests.support.notifications import BUSY, Watching, client_of, deliver, reset, signed_by, watching
 from tests.support.receiver import OK, plain
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import done, song
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 
 def read(receiver: Watching, secret: str) -> list[dict[str, Any]]:

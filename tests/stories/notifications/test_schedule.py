@@ -9,13 +9,13 @@ import pytest
 
 from app.notifications.deliver import SCHEDULE_S, Notifier, judge
 from app.notifications.post import Delivered, Failed, Forbidden, Gone, Rejected
-from tests.support.clock import ScaledClock
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import SONG, Running
 from tests.support.logs import capture_logs
+from tests.support.not_none import present
 from tests.support.notifications import BUSY, client_of, deliver, silence, watching
-from tests.support.optional import present
 from tests.support.receiver import OK, endless, plain
-from tests.support.starting import StartGateway
+from tests.support.start_fixtures import StartGateway
 from tests.support.virtual_time import monotonic
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

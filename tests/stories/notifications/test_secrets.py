@@ -5,10 +5,10 @@ from typing import Any
 from standardwebhooks import Webhook
 
 from app.notifications.deliver import Notifier
-from tests.support.bodies import assert_problem
-from tests.support.clock import ScaledClock
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running
 from tests.support.notifications import client_of, deliver, signed_by, watching
+from tests.support.song_callbacks import assert_problem
 
 
 async def listed(gateway: Running, **params: Any) -> Any:

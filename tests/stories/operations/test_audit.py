@@ -9,13 +9,13 @@ import pytest
 
 from app.audit.audit import Actor
 from app.operations.retention import purge
-from tests.support.bodies import assert_problem, done, logged, song
-from tests.support.clock import ScaledClock
 from tests.support.commands import call, environment
 from tests.support.databases import on_sqlite
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import SONG, Running
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import assert_problem, done, logged, song
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 
 @pytest.fixture

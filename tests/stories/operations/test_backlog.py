@@ -13,11 +13,11 @@ from app.database.tables import items, notifications, tasks
 from app.runtime.loops import Loop
 from app.settings import BadSettings, load_settings
 from tests.stories.operations.test_outcomes import value
-from tests.support.bodies import song
 from tests.support.databases import on_sqlite
 from tests.support.gateway import Running, make_settings, running_gateway
 from tests.support.notifications import client_of, write, written
-from tests.support.starting import StartGateway
+from tests.support.song_callbacks import song
+from tests.support.start_fixtures import StartGateway
 from tests.support.virtual_time import utc_now
 
 

@@ -4,11 +4,11 @@ import asyncio
 import re
 from uuid import UUID
 
-from tests.support.bodies import assert_problem, done, song
 from tests.support.databases import on_sqlite
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import ADMIN_KEY, SECRET, Running, eventually
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import assert_problem, done, song
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 RELIED_ON = (
     "gateway_callbacks_total",

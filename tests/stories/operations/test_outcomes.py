@@ -4,11 +4,11 @@ import re
 from uuid import UUID
 
 from app.runtime.metrics import registry
-from tests.support.bodies import done, song
-from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import done, song
+from tests.support.start_fixtures import StartGateway, StartSandbox
 from tests.support.virtual_time import monotonic
 
 

@@ -3,13 +3,13 @@
 import uuid
 from typing import Any
 
-from tests.support.bodies import song
-from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import SECRET, Running, running_gateway
+from tests.support.gateway_warnings import metric, told, warnings
 from tests.support.logs import capture_logs
-from tests.support.starting import StartSandbox
-from tests.support.warnings import metric, told, warnings
+from tests.support.song_callbacks import song
+from tests.support.start_fixtures import StartSandbox
 
 OTHER_SECRET = "another-secret-0123456789abcdef0123456789"
 

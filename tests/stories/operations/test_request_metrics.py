@@ -5,10 +5,10 @@ import re
 import uuid
 
 from app.runtime import metrics
-from tests.support.bodies import done
 from tests.support.databases import on_sqlite
 from tests.support.gateway import Running
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import done
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 pytestmark = on_sqlite
 

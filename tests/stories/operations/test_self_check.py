@@ -7,13 +7,13 @@ import pytest
 
 from app.operations.self_check import AGAIN_S, EVERY_S, START_S, SelfCheck
 from app.wiring import usual_authorities
-from tests.support.clock import ScaledClock
 from tests.support.cut_proxy import answer, answering
 from tests.support.databases import on_sqlite
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running, make_gateway, make_settings, running_gateway
+from tests.support.gateway_warnings import metric, told
 from tests.support.logs import capture_logs
-from tests.support.starting import StartGateway
-from tests.support.warnings import metric, told
+from tests.support.start_fixtures import StartGateway
 
 pytestmark = on_sqlite
 OTHER_SECRET = "another-secret-0123456789abcdef0123456789"

@@ -8,9 +8,9 @@ import pytest
 
 from app.sandbox.calls import Call
 from app.sandbox.state import Sandbox
-from tests.support.clock import ScaledClock
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running, eventually, running_gateway
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 KINDS = ["song.generate", "instrumental.generate", "lyrics.generate", "stems.create", "midi.create"]
 HOURS = 3 * 3600

@@ -9,10 +9,10 @@ from app.drift.log import MOST_PENDING, OTHERS, Drift, listed
 from app.tempolor.drift import DriftKind, Finding
 from tests.support.commands import call, environment
 from tests.support.databases import on_sqlite
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.drift import told
 from tests.support.gateway import Running
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 

@@ -5,9 +5,9 @@ import asyncio
 import uuid
 
 from app.sandbox.works import Work
-from tests.support.clock import ScaledClock
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import eventually
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 DEADLINE_S = 600
 

@@ -1,8 +1,8 @@
 """A question that was claimed long ago is not asked: its lease could end under the call, and another asks then."""
 
 from app.reconcile.ask import ask, claim
-from tests.support.clock import ScaledClock
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.fast_clock import ScaledClock
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 
 async def test_a_process_that_was_frozen_after_its_claim_does_not_ask(

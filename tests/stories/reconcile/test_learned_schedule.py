@@ -7,9 +7,9 @@ from typing import Any
 
 from app.sandbox.state import Sandbox
 from app.tempolor.kinds import overdue_default_s
-from tests.support.clock import ScaledClock
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import PARAMS, Running, running_gateway
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 SCALE = 30
 LONGEST_S = {"instrumental.generate": 150, "stems.create": 100, "lyrics.generate": 60}

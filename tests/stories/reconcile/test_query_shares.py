@@ -11,9 +11,9 @@ from app.database.tables import items
 from app.reconcile.ask import claim, note_in_limits
 from app.sandbox.state import Sandbox
 from app.tempolor.answers import Unanswered
-from tests.support.bodies import assert_problem, song
 from tests.support.gateway import Running, eventually
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import assert_problem, song
+from tests.support.start_fixtures import StartGateway, StartSandbox
 from tests.support.virtual_time import utc_now
 
 FAR = datetime(2100, 1, 1, tzinfo=UTC)

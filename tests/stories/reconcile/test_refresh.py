@@ -12,12 +12,12 @@ from app.reconcile import claims
 from app.sandbox.calls import Call
 from app.sandbox.state import Sandbox
 from app.sandbox.works import Works
-from app.tasks import items
-from tests.support.bodies import assert_problem, done, song
-from tests.support.clock import ScaledClock
-from tests.support.direct import Direct
+from app.tasks import item_rows
+from tests.support.direct_sql import Direct
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running, eventually, running_gateway
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import assert_problem, done, song
+from tests.support.start_fixtures import StartGateway, StartSandbox
 from tests.support.virtual_time import utc_now
 
 PATIENT = {"query_first_after_s": 10_000, "query_rate_per_s": 50}
@@ -406,4 +406,4 @@ async def test_what_is_leased_is_claimed_by_nobody_else(start_gateway: StartGate
     second = await db.write(claims.claim_requested, {("song", "t2m_b"): None}, now, now, lease_end, 10)
     assert [one.item_id for one in second] == ["t2m_b"]
     due = now + timedelta(days=1)
-    assert [one.item_id for one in await db.write(items.claim_due, due, far_now, lease_end, 10)] == ["t2m_c"]
+    assert [one.item_id for one in await db.write(item_rows.claim_due, due, far_now, lease_end, 10)] == ["t2m_c"]

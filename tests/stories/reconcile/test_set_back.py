@@ -9,16 +9,16 @@ import pytest
 import sqlalchemy as sa
 
 from app.database.tables import notifications
-from app.limits import limits
-from app.limits.limits import Limit
+from app.limits import shared_limits
+from app.limits.shared_limits import Limit
 from app.reconcile.replan import Replanner
-from app.rules.availability import Availability
-from tests.support.clock import ScaledClock
+from app.rules.reachable_time import Availability
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running, eventually, running_gateway
 from tests.support.notifications import BUSY as NOT_TODAY
 from tests.support.notifications import client_of, watching, write, written
 from tests.support.receiver import OK
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 HOURS = 3 * 3600
 BUSY = {"operation": "submit", "status": 400006}
@@ -174,7 +174,7 @@ async def test_no_notification_is_due_later_than_its_schedule_has_it(
     assert first == due[0]
     for at in others:
         assert 0 <= (at - now).total_seconds() - longest_s < 30
-    assert (await context.db.read(limits.read))[Limit.QUERY].availability.went_back_at is None
+    assert (await context.db.read(shared_limits.read))[Limit.QUERY].availability.went_back_at is None
 
 
 async def test_until_it_is_planned_again_the_backlog_says_so(start_gateway: StartGateway) -> None:
@@ -188,8 +188,8 @@ async def test_until_it_is_planned_again_the_backlog_says_so(start_gateway: Star
 
 
 def _note_that_it_went_back(conn: sa.Connection, now: datetime) -> None:
-    limit = limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
-    limits.save(conn, Limit.QUERY, replace(limit, availability=Availability(now, (), went_back_at=now)))
+    limit = shared_limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
+    shared_limits.save(conn, Limit.QUERY, replace(limit, availability=Availability(now, (), went_back_at=now)))
 
 
 async def _refused(gateway: Running, task_id: str) -> bool:

@@ -9,15 +9,15 @@ from uuid import UUID
 import httpx
 
 from app.reconcile.ask import Question, postpone
-from app.rules.timing import later
+from app.rules.learned_timing import later
 from app.runtime import metrics
-from app.tasks import items
-from app.tasks.items import ClaimedItem
+from app.tasks import item_rows
+from app.tasks.item_rows import ClaimedItem
 from app.tempolor.answers import Unanswered
-from tests.support.bodies import assert_problem
 from tests.support.gateway import Running, eventually, running_gateway
 from tests.support.receiver import plain
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import assert_problem
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 PATIENT = {"query_first_after_s": 10_000, "query_rate_per_s": 50}
 """Nothing is asked by itself."""
@@ -86,7 +86,7 @@ async def test_what_came_is_shown_to_no_client_whose_item_was_asked_about_with_a
             now = later(context.clock.now(), 3600)
             asked = tuple(ClaimedItem("song", item_id, 0) for item_id in item_ids)
             until = now + timedelta(seconds=30)
-            await context.db.write(items.lease, [one.key for one in asked], until)
+            await context.db.write(item_rows.lease, [one.key for one in asked], until)
             answer = Unanswered(reason, excerpt="what came")
             await context.db.write(postpone, context, Question("song", asked, now, until), answer, now)
 

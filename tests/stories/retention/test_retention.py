@@ -10,13 +10,13 @@ from app.database.database import Lane
 from app.operations.retention import COUNTED, LONGEST_REST_S, REST, Pace, Retainer, purge
 from app.runtime import metrics
 from tests.support.backends import PassedOn
-from tests.support.bodies import done, logged, song
-from tests.support.clock import ScaledClock
-from tests.support.direct import Direct, ids
+from tests.support.direct_sql import Direct, ids
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import SONG, Running, eventually
 from tests.support.notifications import client_of
 from tests.support.retention import BY, DAY_S
-from tests.support.starting import Retain, StartGateway
+from tests.support.song_callbacks import done, logged, song
+from tests.support.start_fixtures import Retain, StartGateway
 
 NOWHERE = "https://receiver.example/hook"
 BIG = "la la " * 200

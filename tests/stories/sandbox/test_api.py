@@ -16,7 +16,7 @@ from app.sandbox.run import running
 from app.sandbox.works import price
 from app.tempolor.kinds import KINDS, QUERY_BATCH
 from tests.stories.sandbox.conftest import LIST_KEYS, PATHS, SONG, Caller, Receiver
-from tests.support.optional import present
+from tests.support.not_none import present
 
 
 @pytest.mark.parametrize("kind", PATHS)

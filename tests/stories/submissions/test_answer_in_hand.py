@@ -7,8 +7,8 @@ import pytest
 
 from app.submissions.dispatch import Dispatcher
 from tests.support.backends import Away
-from tests.support.direct import Direct, ids
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.direct_sql import Direct, ids
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.bodies import assert_problem
 from tests.support.databases import on_sqlite
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import PARAMS, SONG, Running
+from tests.support.song_callbacks import assert_problem
 
 KEY = {"Idempotency-Key": "month-17"}
 

@@ -7,11 +7,11 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.support.bodies import assert_problem, done, said, song
 from tests.support.databases import on_sqlite
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import SONG, Running, running_gateway
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import assert_problem, done, said, song
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 NOBODY = "0192aaaa-0000-7000-8000-000000000000"
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 
 async def test_a_process_that_drains_takes_tasks_and_sends_none(

@@ -14,7 +14,8 @@ import pytest
 from app.tempolor.answers import Accepted, Refused, Response, Unanswered, Unknown
 from app.tempolor.exchange import NoAnswer
 from app.tempolor.kinds import FAMILIES
-from tests.support.exchanges import (
+from tests.support.receiver import endless, plain, receiving
+from tests.support.silent_vendor import (
     ACCEPTED,
     MOST_BYTES,
     closes_after,
@@ -27,7 +28,6 @@ from tests.support.exchanges import (
     unused_port,
     vendor_client,
 )
-from tests.support.receiver import endless, plain, receiving
 from tests.support.virtual_time import monotonic
 
 PROXY_ANSWERS = {

@@ -7,9 +7,9 @@ from typing import Any
 from app.limits.fair_order import lock_next
 from app.sandbox.state import Sandbox
 from app.submissions.dispatch import claim
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import Running, eventually, running_gateway
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 from tests.support.virtual_time import utc_now
 
 INDEX = "ix_tasks_client_name_dispatch_due_at_id"

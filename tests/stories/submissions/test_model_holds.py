@@ -11,16 +11,16 @@ import pytest
 import sqlalchemy as sa
 
 from app.database import tables
-from app.limits import breakers
+from app.limits import breaker_rows
 from app.limits.model_breaker import Breaker, ModelKey
-from app.rules.timing import later
+from app.rules.learned_timing import later
 from app.runtime.metrics import model_held_tasks
 from app.sandbox.calls import Call
 from app.sandbox.config import merged
 from app.sandbox.state import Sandbox
-from tests.support.clock import ScaledClock
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running, eventually, running_gateway
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 GONE, OTHER = "TemPolor v4.5", "tempolor-latest"
 
@@ -360,17 +360,17 @@ async def test_breakers_are_bounded_and_those_that_hold_outlast_the_others(start
 
     def fill(conn: sa.Connection) -> tuple[dict[ModelKey, Breaker], Any]:
         at = context.clock.now()
-        for n in range(3 * breakers.MOST):
+        for n in range(3 * breaker_rows.MOST):
             held_since = at if n % 3 == 0 else None
             breaker = Breaker(1, later(at, n), "model_not_offered", "", held_since, held_since)
-            breakers.save(conn, ModelKey("song.generate", f"m{n}"), breaker)
-        return breakers.find_open(conn), conn.scalar(sa.select(sa.func.count()).select_from(tables.model_breakers))
+            breaker_rows.save(conn, ModelKey("song.generate", f"m{n}"), breaker)
+        return breaker_rows.find_open(conn), conn.scalar(sa.select(sa.func.count()).select_from(tables.model_breakers))
 
     found, count = await context.db.write(fill)
-    assert count == breakers.MOST
-    assert {key.model for key in found} == {f"m{n}" for n in range(0, 3 * breakers.MOST, 3)}
+    assert count == breaker_rows.MOST
+    assert {key.model for key in found} == {f"m{n}" for n in range(0, 3 * breaker_rows.MOST, 3)}
     shown = await held(gateway)
-    assert len(shown) == breakers.MOST
+    assert len(shown) == breaker_rows.MOST
     await gateway.gateway.health.survey()
     series = [one.labels for metric in model_held_tasks.collect() for one in metric.samples]
     assert len(series) == 21, "twenty, and the others together"

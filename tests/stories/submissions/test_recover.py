@@ -19,11 +19,11 @@ import pytest
 
 from app.sandbox.calls import Call
 from app.sandbox.state import Sandbox
-from tests.support.bodies import assert_problem, song
 from tests.support.commands import call, environment
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import Running, running_gateway
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import assert_problem, song
+from tests.support.start_fixtures import StartGateway, StartSandbox
 from tests.support.virtual_time import utc_now
 from tests.support.watching import submit_many
 

@@ -9,11 +9,11 @@ import pytest
 
 from app.sandbox.calls import Call
 from app.sandbox.state import Sandbox
-from tests.support.bodies import assert_problem, song
 from tests.support.commands import call, environment
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import Running, eventually
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import assert_problem, song
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 NOTHING = "0192aaaa-0000-7000-8000-000000000000"
 

@@ -8,7 +8,7 @@ import pytest
 from app.sandbox.calls import Call
 from app.sandbox.state import Sandbox
 from tests.support.gateway import Running, eventually
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 PERMANENT = {
     400003: "bad_parameter",

@@ -9,11 +9,11 @@ import pytest
 
 from app.sandbox.calls import Call
 from app.sandbox.state import Sandbox
-from tests.support.bodies import assert_problem
-from tests.support.clock import ScaledClock
 from tests.support.commands import call, environment
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running, eventually
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import assert_problem
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 
 def sent(sandbox: Sandbox) -> list[Call]:

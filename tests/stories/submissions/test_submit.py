@@ -8,11 +8,11 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.support.bodies import assert_problem
 from tests.support.databases import on_sqlite
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import PARAMS, SONG, Running, eventually
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import assert_problem
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 URL = "https://files.example/a.mp3"
 REFUSED = {

@@ -11,9 +11,9 @@ import pytest
 
 from app.sandbox.calls import Call
 from app.sandbox.state import Sandbox
-from tests.support.clock import ScaledClock
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import eventually, running_gateway
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 
 async def _sent(sandbox: Sandbox, count: int) -> bool:

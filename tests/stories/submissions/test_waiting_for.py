@@ -11,7 +11,7 @@ from app.documents.document import documents
 from app.tasks import task_rows
 from app.tasks.task_rows import TaskFilters
 from tests.support.gateway import Running, eventually, running_gateway
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 from tests.support.watching import sent_statements
 
 REFUSED = [

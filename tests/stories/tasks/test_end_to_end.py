@@ -1,7 +1,7 @@
 """Every kind, from submission to its end, by callbacks alone."""
 
 from app.tempolor.kinds import KINDS
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 
 async def test_a_task_of_every_kind_ends_by_callbacks_without_a_query(

@@ -11,19 +11,19 @@ from uuid import UUID
 
 import pytest
 
+from app.rules.learned_timing import bucket_of
 from app.rules.submission import Claimed
-from app.rules.timing import bucket_of
 from app.rules.transition import Change
 from app.tasks import learned_delays
 from app.tasks.apply import apply
 from app.web import cursors
-from tests.support.bodies import assert_problem, done, song
-from tests.support.clock import ScaledClock
 from tests.support.databases import on_sqlite
-from tests.support.direct import Direct, ids
+from tests.support.direct_sql import Direct, ids
+from tests.support.fast_clock import ScaledClock
 from tests.support.finished_songs import finished_songs
 from tests.support.gateway import SONG, Running
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import assert_problem, done, song
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 
 async def _pages(gateway: Running, between: Callable[..., Awaitable[Any]] | None = None, **params: Any) -> list[Any]:

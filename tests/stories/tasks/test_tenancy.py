@@ -5,10 +5,10 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.bodies import assert_problem, done, said
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import SONG, Running, running_gateway
-from tests.support.optional import present
+from tests.support.not_none import present
+from tests.support.song_callbacks import assert_problem, done, said
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from tests.support.clock import ScaledClock
-from tests.support.events import stream
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running
+from tests.support.server_sent_events import stream
 
 
 async def test_who_was_away_for_an_hour_is_told_of_what_changed_meanwhile(gateway: Running, clock: ScaledClock) -> None:

@@ -8,12 +8,12 @@ from uuid import UUID
 import pytest
 from httpx._models import Response
 
-from tests.support.bodies import assert_problem, done, said, song
 from tests.support.databases import on_sqlite
-from tests.support.direct import Direct, ids
-from tests.support.events import Events, stream
+from tests.support.direct_sql import Direct, ids
 from tests.support.gateway import SONG, Running, eventually
-from tests.support.optional import present
+from tests.support.not_none import present
+from tests.support.server_sent_events import Events, stream
+from tests.support.song_callbacks import assert_problem, done, said, song
 from tests.support.virtual_time import monotonic
 from tests.support.waking import SOON_S, only_woken
 

@@ -11,13 +11,13 @@ from starlette.requests import Request
 from app.errors import Unavailable
 from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.watching.current import Current
-from app.watching.routes import long_poll
+from app.watching.task_routes import long_poll
 from app.watching.waits import GUARD_S, LATEST_ANSWER_S, Until, Waits
 from app.web.request_ids import ARRIVED_AT
-from tests.support.bodies import assert_problem, done, said, song
 from tests.support.databases import on_sqlite
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import Running, eventually
+from tests.support.song_callbacks import assert_problem, done, said, song
 from tests.support.virtual_time import monotonic
 from tests.support.waking import SOON_S, only_woken
 from tests.support.watching import ADMIN

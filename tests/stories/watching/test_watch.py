@@ -10,12 +10,12 @@ import sqlalchemy as sa
 from app.database.listen import MOST_PAYLOAD_BYTES
 from app.runtime.clock import Clock, Ids
 from app.watching.announce import MOST_CHANGED, read_ids, write_payloads
-from tests.support.bodies import done, song
 from tests.support.databases import on_sqlite
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import Running, eventually
-from tests.support.optional import present
-from tests.support.starting import StartGateway
+from tests.support.not_none import present
+from tests.support.song_callbacks import done, song
+from tests.support.start_fixtures import StartGateway
 from tests.support.virtual_time import monotonic
 from tests.support.watching import ADMIN, all_waiting, sent_statements, submit_many, wait_for
 

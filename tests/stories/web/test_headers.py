@@ -5,10 +5,10 @@ from uuid import UUID
 
 import httpx
 
-from tests.support.bodies import song
 from tests.support.databases import on_sqlite
 from tests.support.gateway import Running
 from tests.support.sockets import Line
+from tests.support.song_callbacks import song
 
 SECURITY = {
     "x-content-type-options": "nosniff",

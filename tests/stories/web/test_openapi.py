@@ -18,11 +18,11 @@ from app.rules.task import FailureCode, NotificationType
 from app.tempolor import codes
 from app.tempolor.kinds import FAMILIES, KINDS
 from app.web import problems
-from tests.support.bodies import done, song
 from tests.support.databases import on_sqlite
 from tests.support.gateway import PARAMS, SONG
 from tests.support.notifications import deliver, watching
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import done, song
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 DOCUMENT = rest_api("0").openapi()
 SCHEMAS = DOCUMENT["components"]["schemas"]

@@ -2,10 +2,10 @@
 
 import json
 
-from tests.support.bodies import assert_problem
 from tests.support.databases import on_sqlite
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import SONG, Running
+from tests.support.song_callbacks import assert_problem
 
 CANARY = "canary-5f2b9c"
 

@@ -9,10 +9,10 @@ from uuid import UUID
 import pytest
 
 from app.web.connections import Limits
-from tests.support.bodies import song
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, SONG, Running, eventually
 from tests.support.sockets import Line, answers_of, served, status_of
+from tests.support.song_callbacks import song
 
 pytestmark = on_sqlite
 

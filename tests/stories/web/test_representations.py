@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.bodies import assert_problem
 from tests.support.gateway import Running
-from tests.support.starting import StartGateway
+from tests.support.song_callbacks import assert_problem
+from tests.support.start_fixtures import StartGateway
 
 
 async def _get(gateway: Running, path: str, **headers: str) -> Any:

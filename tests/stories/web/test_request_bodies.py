@@ -7,12 +7,12 @@ from typing import Any
 
 import httpx
 
-from app.submissions.intake import MOST_BATCH_BYTES, MOST_TASK_BYTES
+from app.submissions.task_requests import MOST_BATCH_BYTES, MOST_TASK_BYTES
 from app.web.bodies import SMALL_BYTES
-from tests.support.bodies import assert_problem, raw_body, song
 from tests.support.databases import on_sqlite
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import SONG, Running
+from tests.support.song_callbacks import assert_problem, raw_body, song
 
 TASK = {"kind": "song.generate", "params": SONG}
 

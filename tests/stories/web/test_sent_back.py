@@ -8,13 +8,13 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.bodies import done, song
 from tests.support.databases import on_sqlite
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 from tests.support.gateway import ADMIN_KEY, SECRET, SONG, Running, eventually
 from tests.support.notifications import Watching, client_of, watching
 from tests.support.receiver import plain
-from tests.support.starting import StartGateway, StartSandbox
+from tests.support.song_callbacks import done, song
+from tests.support.start_fixtures import StartGateway, StartSandbox
 
 MARK = "[redacted]"
 SPELLINGS = (

@@ -2,10 +2,10 @@
 
 from uuid import UUID
 
-from app.web.failure_meter import MOST_FAILURES, WINDOW_S
-from tests.support.bodies import assert_problem, song
-from tests.support.direct import Direct
+from app.web.wrong_key_limit import MOST_FAILURES, WINDOW_S
+from tests.support.direct_sql import Direct
 from tests.support.gateway import Running
+from tests.support.song_callbacks import assert_problem, song
 
 
 async def test_keys_and_tokens_share_one_count_and_right_ones_have_none(gateway: Running, db: Direct) -> None:

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
-from app.console.forms import Field
-from app.context import Context
+from app.app_context import Context
+from app.console.kind_forms import Field
 from app.documents import read
 from app.documents.document import Document
 from app.limits import model_holds
 from app.rules.client import Client
-from app.rules.timing import rfc3339
+from app.rules.learned_timing import rfc3339
 from app.tasks.task_rows import TaskFilters
 from app.tempolor.kinds import KINDS
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from app.context import Context
+    from app.app_context import Context
     from app.database.database import Database
 
 T = TypeVar("T")
@@ -18,7 +18,7 @@ def with_database(story: "Callable[[Database], Awaitable[T]]") -> T:
     import asyncio
 
     from app.database.connect import open_database
-    from app.database.schema import check_at_head
+    from app.database.schema_revision import check_at_head
     from app.settings import database_settings
 
     url = database_settings().database_url.get_secret_value()

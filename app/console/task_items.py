@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-from app.archive.zips import Member as ZipMember
+from app.archive.read_zip import Member as ZipMember
 from app.documents.document import Document
 from app.tempolor.values import as_number
 

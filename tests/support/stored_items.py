@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.support.direct import Direct
+from tests.support.direct_sql import Direct
 
 
 def _decoded(value: Any) -> Any:

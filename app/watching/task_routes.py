@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field, field_validator
 
 from app.clients.auth import TheClient, TheContext, scope_of
-from app.documents import lyrics, read
+from app.documents import read, subtitles
 from app.documents.schemas import Task, TaskListPage, Timeline
 from app.errors import ArtifactNotReady, Forbidden
 from app.rules.client import Client
@@ -170,12 +170,12 @@ async def get_lyrics(item_id: str, form: Literal["lrc", "srt"], client: TheClien
     """The aligned lyrics of an item as a subtitle file, made of its `lyrics_sections`."""
     task = await read.item(context, storable(item_id), scope_of(client))
     item = next(item for item in task["items"] if item["item_id"] == item_id)
-    lines = lyrics.lines_of(item["lyrics_sections"])
+    lines = subtitles.lines_of(item["lyrics_sections"])
     if not lines:
         raise ArtifactNotReady("there are no aligned lyrics yet")
     if form == "srt":
-        return Response(lyrics.as_srt(lines), media_type="application/x-subrip")
-    return Response(lyrics.as_lrc(lines, item["title"]), media_type="text/plain")
+        return Response(subtitles.as_srt(lines), media_type="application/x-subrip")
+    return Response(subtitles.as_lrc(lines, item["title"]), media_type="text/plain")
 
 
 @router.get("/items/{item_id:path}", response_model=Task, summary="The task that holds an item")

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from app.database.connect import is_sqlite, parse_url
-from benchmarks import bulk
+from benchmarks import bulk_insert
 from benchmarks.bodies import events_of, uuid7
 from benchmarks.seeding import Copy, Pattern, make_pattern
 
@@ -78,9 +78,9 @@ def seed(url: str, size: int, shares: dict[str, float] | None = None) -> Seeded:
             patterns[name].copy(copies)
     # What the seeding left to be written must not be part of what is measured next.
     if is_sqlite(parse_url(url)):
-        bulk.execute(url, "PRAGMA wal_checkpoint(TRUNCATE)")
+        bulk_insert.execute(url, "PRAGMA wal_checkpoint(TRUNCATE)")
     else:
-        bulk.execute(url, "VACUUM ANALYZE", "CHECKPOINT")
+        bulk_insert.execute(url, "VACUUM ANALYZE", "CHECKPOINT")
     return seeded
 
 

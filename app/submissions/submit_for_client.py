@@ -2,14 +2,14 @@
 
 from typing import Any
 
+from app.app_context import Context
 from app.audit.audit import Actor
 from app.clients.clients import find_active
-from app.context import Context
 from app.database.database import dumps
 from app.documents.document import Document
 from app.errors import InvalidRequest
-from app.submissions.accept import accept, digest_of
-from app.submissions.intake import accepted_documents, check_task, idempotent_request
+from app.submissions.accept_task import accept, digest_of
+from app.submissions.task_requests import accepted_documents, check_task, idempotent_request
 
 
 async def submit_by_hand(

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from app.rules.availability import Absences, absent_s
-from app.rules.loaded import EndedBy, ItemEnded, Loaded, Rules
+from app.rules.item_view import Progress, progress_of
+from app.rules.learned_timing import FAR, later
+from app.rules.loaded_state import EndedBy, ItemEnded, Loaded, Rules
 from app.rules.observation import Source
 from app.rules.policy import Policy
+from app.rules.reachable_time import Absences, absent_s
 from app.rules.schedule import overdue_s, plan_query, waits_for_question
 from app.rules.status import ITEM_FINAL, TASK_FINAL, TASK_USABLE, TaskStatus
 from app.rules.submission import submission_due_at
 from app.rules.task import Item, Submission, Task, derive_status
-from app.rules.timing import FAR, later
-from app.rules.view import Progress, progress_of
 from app.rules.visible_state import ItemsProgress, VisibleState
 
 LAST_QUERY_RETRY = timedelta(seconds=5)

@@ -22,18 +22,18 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 
+from app.app_context import Context
 from app.audit import audit
 from app.audit.audit import Action, Actor, new_entry
-from app.context import Context
 from app.database import dialect
 from app.database.tables import tasks, timeline
 from app.errors import InvalidRequest
-from app.limits import limits
-from app.limits.limits import Limit
+from app.limits import shared_limits
+from app.limits.shared_limits import Limit
+from app.rules.learned_timing import rfc3339
 from app.rules.status import TaskStatus
 from app.rules.submission import MayHaveBeenSent
 from app.rules.task import EntryType
-from app.rules.timing import rfc3339
 from app.rules.transition import Change
 from app.runtime.clock import first_id_of
 from app.tasks.apply import Effects, apply
@@ -188,5 +188,5 @@ def _begin(
         raise InvalidRequest("a recovery is from moments that have passed")
     if sent_since > accepted_before:
         raise InvalidRequest("nothing was accepted before the recovery and sent after it")
-    is_held = limits.read(conn)[Limit.SUBMIT].hold_state.by_hand is not None
+    is_held = shared_limits.read(conn)[Limit.SUBMIT].hold_state.by_hand is not None
     return _Recovery(sent_since, accepted_before, first.at if first is not None else None), is_held

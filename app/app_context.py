@@ -8,7 +8,7 @@ from uuid import UUID
 from app.database.database import Database, Lane
 from app.drift.log import Drift
 from app.limits.heartbeats import Timekeeper
-from app.rules.loaded import Rules
+from app.rules.loaded_state import Rules
 from app.rules.policy import Policy
 from app.runtime.clock import Clock
 from app.runtime.egress import EgressPolicy
@@ -16,9 +16,9 @@ from app.runtime.file_links import FileLinks
 from app.tasks import after_commit
 from app.tasks.apply import Effects
 from app.tasks.learned_delays import Delays
+from app.tempolor.callback_tokens import Tokens
 from app.tempolor.client import VendorClient
 from app.tempolor.redact import Redactor
-from app.tempolor.tokens import Tokens
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 import typer
 
 from app.cli.arguments import AsJson, Cursor, Limit
-from app.cli.connect import with_context, with_database
+from app.cli.database import with_context, with_database
 from app.cli.output import print_json, print_page, print_record, print_table
 
 ACTS: Final = {"AT": "at", "ACTOR": "actor", "ACTION": "action", "TARGET": "target", "DETAIL": "detail"}

@@ -10,9 +10,9 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 
+from app.app_context import Context
 from app.audit import audit
 from app.audit.audit import Action, Actor, new_entry
-from app.context import Context
 from app.documents.document import Document, task_document
 from app.errors import Conflict, IdempotencyMismatch, InvalidRequest, NotFound
 from app.limits import wait_reasons
@@ -23,7 +23,7 @@ from app.rules.task import Entry, Task
 from app.runtime import metrics, traces
 from app.submissions import idempotency
 from app.submissions.idempotency import IdempotentRequest
-from app.tasks import store, task_rows, timeline, upload_refs, writes
+from app.tasks import state_store, task_rows, timeline, upload_refs, writes
 from app.tasks.task_rows import TaskInput, TaskRecord
 from app.tempolor.kinds import KINDS
 from app.web.problems import Place, path_of
@@ -234,7 +234,7 @@ def _taken(
 def _store(conn: sa.Connection, context: Context, records: Sequence[TaskRecord], now: datetime) -> AcceptedTasks:
     entries = [(record.task, Entry(now, "accepted")) for record in records]
     rows = [task_rows.new_row(record.task, record.input) for record in records]
-    store.save(conn, [store.Part({writes.NEW_TASKS: rows, writes.NEW_ENTRIES: timeline.rows_of(entries)})])
+    state_store.save(conn, [state_store.Part({writes.NEW_TASKS: rows, writes.NEW_ENTRIES: timeline.rows_of(entries)})])
     upload_refs.note_uses(
         conn,
         (

@@ -13,10 +13,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from app.rules.item_shape import Artifact, Shape
 from app.rules.join import ItemState
 from app.rules.observation import from_us, to_us
 from app.rules.policy import Policy
-from app.rules.shape import Artifact, Shape
 from app.rules.status import ITEM_FINAL, ItemStatus, SubStatus, item_status
 from app.rules.task import Item, Task
 

@@ -7,13 +7,13 @@ import msgspec
 from fastapi import Header, Request, Response
 from pydantic import ValidationError
 
-from app.context import Context
+from app.app_context import Context
 from app.documents import read
 from app.documents.schemas import MOST_BATCHED, TaskRequest
 from app.errors import InvalidRequest, NotFound, PayloadTooLarge
 from app.rules.join import canonical
 from app.runtime.egress import EgressPolicy
-from app.submissions.accept import AcceptedTasks, ListDigest, NewTask
+from app.submissions.accept_task import AcceptedTasks, ListDigest, NewTask
 from app.submissions.idempotency import IdempotentRequest
 from app.tasks.webhook_url import check_url
 from app.tempolor.kinds import KINDS

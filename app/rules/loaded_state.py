@@ -9,10 +9,10 @@ from uuid import UUID
 
 import msgspec
 
+from app.rules.item_shape import Shape
 from app.rules.join import ItemState
 from app.rules.observation import Source
 from app.rules.policy import Policy
-from app.rules.shape import Shape
 from app.rules.task import Entry, Item, Task
 from app.rules.visible_state import VisibleState
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from app.database import dialect
 from app.database.tables import item_values, items
 from app.rules.task import Item
-from app.tasks.store import ItemKey
+from app.tasks.state_store import ItemKey
 from app.tasks.writes import ITEM_COLUMNS
 
 row_of: Final = attrgetter(*ITEM_COLUMNS)

@@ -6,11 +6,11 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from app.rules.loaded import CopyJob, Loaded
+from app.rules.item_shape import Artifact, Shape
+from app.rules.item_view import ArtifactView, ready_artifact
+from app.rules.loaded_state import CopyJob, Loaded
 from app.rules.schedule import wants_link
-from app.rules.shape import Artifact, Shape
 from app.rules.task import Copy, CopyStatus, Item, Task
-from app.rules.view import ArtifactView, ready_artifact
 
 NOT_ONE_URL = "not_one_url"
 """Why there is no copy of an artifact that the vendor gave as a list or an object of URLs."""

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.clients.auth import SIGNED_IN
 from app.console.pages import HEADERS, HOME, PageRoute, page
-from app.console.visitors import CSRF_HEADER, ScriptVisitor, TheVisitor
+from app.console.signed_in import CSRF_HEADER, ScriptVisitor, TheVisitor
 from app.rules.client import Client
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.shape``: how much of the code one callback, submission, question and notification passes.
+"""``python -m benchmarks.code_shape``: how much of the code one callback, submission, question and notification passes.
 
 Each is carried out in this process, on SQLite against the sandbox, and every function of ours that runs until it is
 done is noted: what somebody opens who wants to follow it. What the plainest request passes as well (the server's
@@ -28,10 +28,10 @@ from app.sandbox.config import SandboxConfig
 from app.sandbox.run import running as running_sandbox
 from app.submissions.dispatch import Dispatcher
 from benchmarks.report import Table, say
-from tests.support.bodies import done
-from tests.support.clock import ScaledClock
+from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running, running_gateway
 from tests.support.receiver import receiving
+from tests.support.song_callbacks import done
 
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "architecture.md"
@@ -216,7 +216,7 @@ class _Stories:
 
 def main() -> None:
     """Show the table, and write it down if asked to."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.shape", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.code_shape", description=__doc__)
     parser.add_argument("--write", action="store_true", help="bring the table of docs/architecture.md up to date")
     parser.add_argument("--names", action="store_true", help="show the functions of each file too")
     given = parser.parse_args()

@@ -15,14 +15,14 @@ from typing import Any, Final
 from markupsafe import Markup
 from sse_starlette import ServerSentEvent
 
+from app.app_context import Context
 from app.archive import rows as archive
 from app.console import plots
 from app.console.pages import render
 from app.console.plots import Plot
-from app.console.series import DAY, HOUR, Series, Span
-from app.context import Context
+from app.console.time_series import DAY, HOUR, Series, Span
 from app.errors import Unavailable
-from app.operations import history, survey
+from app.operations import backlog_counts, history
 from app.operations.health import Health
 from app.operations.history import Arrivals, Contacts, Stretch
 from app.rules.client import Client
@@ -126,7 +126,7 @@ class Overview:
         """What the first part shows. A client sees why things stand still, as `/backlog` tells everybody, and numbers
         of its own tasks; what counts other clients' is for admins."""
         context, db = self._context, self._context.db
-        backlog, state = await self._health.backlog(), await db.read(survey.state, scope)
+        backlog, state = await self._health.backlog(), await db.read(backlog_counts.state, scope)
         shown: dict[str, Any] = {
             "is_admin": scope is None,
             "holds": backlog["standing_still"],
@@ -134,7 +134,7 @@ class Overview:
             "open_tasks": state.open_tasks,
             "pending": state.outbox.pending,
             "dead": state.dead,
-            "most": survey.MOST,
+            "most": backlog_counts.MOST,
         }
         if scope is not None:
             return shown

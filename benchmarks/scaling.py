@@ -19,8 +19,8 @@ from app.reconcile import ask
 from app.submissions import dispatch
 from app.tasks import task_rows
 from app.tasks.task_rows import TaskFilters
-from benchmarks import crowd, plans
-from benchmarks.plan import Plan
+from benchmarks import crowded_database, query_plans
+from benchmarks.repetitions import Plan
 from benchmarks.report import Section, Table, median, number, say
 from benchmarks.seeding import CLIENT, make_settings, take_callbacks
 from benchmarks.subjects import KINDS, Kind, Lab
@@ -46,18 +46,18 @@ class Cost:
     """The median of many runs, in milliseconds, and how the database went about it."""
 
     ms: float
-    access: plans.Access
+    access: query_plans.Access
 
 
 class _Source:
     """Callbacks of tasks that are in flight, and ids to read: each is used once."""
 
-    def __init__(self, seeded: crowd.Seeded) -> None:
+    def __init__(self, seeded: crowded_database.Seeded) -> None:
         self.rng = random.Random(17)
         self.ids = seeded.sample_ids
         self._callbacks = seeded.callbacks()
 
-    def group(self) -> list[crowd.Callback]:
+    def group(self) -> list[crowded_database.Callback]:
         return [next(self._callbacks) for _ in range(GROUP)]
 
 
@@ -81,7 +81,7 @@ def measure(lab: Lab, plan: Plan) -> Section:
             url = lab.database(kind, f"sizes_{size}")
             started = time.monotonic()
             migrate(url)
-            filled.append(_Filled(size, url, _Source(crowd.seed(url, size))))
+            filled.append(_Filled(size, url, _Source(crowded_database.seed(url, size))))
             say(f"  {kind}: {size:,} tasks seeded in {time.monotonic() - started:.0f} s")
         server = lab.postgres if kind == "postgresql" else None
         taken = uvloop.run(_time(filled))
@@ -96,8 +96,8 @@ def measure(lab: Lab, plan: Plan) -> Section:
 
 def _section(costs: Costs, sizes: tuple[int, ...]) -> Section:
     how = (
-        f"Tasks with one item each: {crowd.MIX}. Medians of {WRITES} writes or {READS} reads, in milliseconds, in one "
-        "process with nothing else to do, by turns in the databases of all sizes; the "
+        f"Tasks with one item each: {crowded_database.MIX}. Medians of {WRITES} writes or {READS} reads, in "
+        "milliseconds, in one process with nothing else to do, by turns in the databases of all sizes; the "
         f"{GROUP} callbacks are of as many tasks and go through the writers. "
         f"Target: at most {MOST_RATIO:g} times as slow at {sizes[-1]:,} as at {sizes[0]:,}. PostgreSQL after "
         "`ANALYZE`, SQLite without it, as it is in use."
@@ -155,11 +155,11 @@ async def _time(filled: Sequence[_Filled]) -> dict[tuple[str, int], float]:
     return {key: median(seconds) * 1000 for key, seconds in found.items()}
 
 
-async def _look(filled: Sequence[_Filled], server: PostgresServer | None) -> dict[tuple[str, int], plans.Access]:
+async def _look(filled: Sequence[_Filled], server: PostgresServer | None) -> dict[tuple[str, int], query_plans.Access]:
     """How the database carries out each operation."""
-    accesses: dict[tuple[str, int], plans.Access] = {}
+    accesses: dict[tuple[str, int], query_plans.Access] = {}
     for one in filled:
-        with plans.watching(one.url, server) as watch:
+        with query_plans.watching(one.url, server) as watch:
             async with _opened(one.url) as gateway:
                 for name, (operation, _) in (await _operations(gateway, one.source)).items():
                     # A prepared statement may get another plan once it was run a few times: the last runs count. A

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from app.database import dialect
 from app.database.tables import limits
 from app.limits.hold import HoldState, dump, load
-from app.rules import availability
-from app.rules.availability import Availability
+from app.rules import reachable_time
+from app.rules.reachable_time import Availability
 
 
 class Limit(StrEnum):
@@ -53,7 +53,7 @@ def save(conn: sa.Connection, name: Limit, state: State) -> None:
     """Write a locked limit."""
     statement = limits.update().where(limits.c.name == name.value)
     document = dump(state.hold_state) | {"last_client": state.last_client, "last_permit": state.last_permit}
-    document["operating"] = availability.dump(state.availability)
+    document["operating"] = reachable_time.dump(state.availability)
     conn.execute(statement.values(not_before_at=state.not_before_at, state=document))
 
 
@@ -64,5 +64,5 @@ def _state(row: Any) -> State:
         row.not_before_at,
         document.get("last_client"),
         document.get("last_permit"),
-        availability.load(document.get("operating")),
+        reachable_time.load(document.get("operating")),
     )

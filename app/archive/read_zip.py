@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.archive.store import FileStore
+from app.archive.file_store import FileStore
 from app.errors import ZipRefused
 
 MOST_MEMBERS: Final = 1000
