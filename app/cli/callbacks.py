@@ -78,5 +78,5 @@ def replay_callback(
     from app.audit import audit
     from app.callbacks import replay
 
-    by = audit.command_line()
-    print_json(with_context(lambda context: replay.replay(context, by, callback_id, notify=notify)))
+    actor = audit.command_line()
+    print_json(with_context(lambda context: replay.replay(context, actor, callback_id, notify=notify)))

@@ -29,8 +29,8 @@ def create_client(
     from app.clients import clients
     from app.runtime.clock import Clock
 
-    by = audit.command_line()
-    new = with_database(lambda db: clients.create(db, Clock(), by, name, is_admin=admin))
+    actor = audit.command_line()
+    new = with_database(lambda db: clients.create(db, Clock(), actor, name, is_admin=admin))
     print_json({"name": name, "admin": admin, "api_key": new.api_key, "webhook_secret": new.webhook_secret})
 
 
@@ -58,8 +58,8 @@ def rotate_key(
     from app.clients import keys
     from app.runtime.clock import Clock
 
-    by = audit.command_line()
-    new = with_database(lambda db: keys.rotate(db, Clock(), by, name, overlap_hours * 3600))
+    actor = audit.command_line()
+    new = with_database(lambda db: keys.rotate(db, Clock(), actor, name, overlap_hours * 3600))
     print_json({"name": name, "api_key": new.api_key, "previous_key_until": new.previous_key_until})
 
 
@@ -70,8 +70,8 @@ def drop_old_key(name: str) -> None:
     from app.clients import keys
     from app.runtime.clock import Clock
 
-    by = audit.command_line()
-    with_database(lambda db: keys.drop_previous(db, Clock(), by, name))
+    actor = audit.command_line()
+    with_database(lambda db: keys.drop_previous(db, Clock(), actor, name))
     typer.echo(f"The old key of {name!r} has ended.")
 
 
@@ -82,8 +82,8 @@ def rotate_webhook_secret(name: str, as_json: AlwaysJson = True) -> None:
     from app.clients import clients
     from app.runtime.clock import Clock
 
-    by = audit.command_line()
-    secret = with_database(lambda db: clients.rotate_webhook_secret(db, Clock(), by, name))
+    actor = audit.command_line()
+    secret = with_database(lambda db: clients.rotate_webhook_secret(db, Clock(), actor, name))
     print_json({"name": name, "webhook_secret": secret})
 
 
@@ -105,8 +105,8 @@ def erase_client_data(name: str, as_json: AsJson = False) -> None:
     from app.operations.erase import erase
     from app.runtime.clock import Clock
 
-    by = audit.command_line()
-    erased = with_database(lambda db: erase(db, Clock(), by, name))
+    actor = audit.command_line()
+    erased = with_database(lambda db: erase(db, Clock(), actor, name))
     if as_json:
         print_json({"client": name, "deleted": erased.deleted, "done": erased.done})
     else:

@@ -71,8 +71,8 @@ def _redeliver_one(notification_id: UUID, *, as_json: bool) -> None:
     from app.audit import audit
     from app.notifications import log
 
-    by = audit.command_line()
-    found = with_context(lambda context: log.redeliver(context, by, notification_id, None))
+    actor = audit.command_line()
+    found = with_context(lambda context: log.redeliver(context, actor, notification_id, None))
     if as_json:
         print_json(found)
     else:
@@ -85,17 +85,17 @@ def _redeliver_dead(client: str, since: str, *, dry_run: bool, yes: bool, as_jso
     from app.clients.clients import find_active
     from app.notifications import log
 
-    by, begin = audit.command_line(), time_of(since)
+    actor, begin = audit.command_line(), time_of(since)
 
     async def sent_again(context: Context) -> int:
         await find_active(context.db, client)
-        count = await log.redeliver_dead(context, by, client, begin, dry_run=True)
+        count = await log.redeliver_dead(context, actor, client, begin, dry_run=True)
         if dry_run or not count:
             return count
         typer.echo(f"{count} dead notifications of {client!r} since {since}.", err=True)
         if not yes:
             typer.confirm("Send them again?", abort=True, err=True)
-        return await log.redeliver_dead(context, by, client, begin, dry_run=False)
+        return await log.redeliver_dead(context, actor, client, begin, dry_run=False)
 
     count = with_context(sent_again)
     if as_json:

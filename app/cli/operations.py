@@ -59,8 +59,8 @@ def console_link(
     from app.clients import tickets
     from app.runtime.clock import Clock
 
-    by = audit.command_line()
-    issued = with_database(lambda db: tickets.issue_for_console(db, Clock(), by, name))
+    actor = audit.command_line()
+    issued = with_database(lambda db: tickets.issue_for_console(db, Clock(), actor, name))
     typer.echo(tickets.link(url, issued))
 
 
@@ -74,8 +74,8 @@ def purge(
     from app.operations import retention
     from app.runtime.clock import Clock
 
-    by = audit.command_line()
-    counts = with_database(lambda db: retention.purge(db, Clock(), by, older_than, dry_run=dry_run))
+    actor = audit.command_line()
+    counts = with_database(lambda db: retention.purge(db, Clock(), actor, older_than, dry_run=dry_run))
     if as_json:
         print_json({"deleted": counts, "dry_run": dry_run})
     else:

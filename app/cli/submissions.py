@@ -60,5 +60,5 @@ def recover_tasks(
     from app.submissions.recover_after_restore import recover
 
     since, before = time_of(sent_since), time_of(accepted_before)
-    by = audit.command_line()
-    print_json(with_context(lambda context: recover(context, by, since, before, dry_run=dry_run)))
+    actor = audit.command_line()
+    print_json(with_context(lambda context: recover(context, actor, since, before, dry_run=dry_run)))

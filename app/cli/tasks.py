@@ -122,8 +122,8 @@ def submit_task(
     request |= {name: value for name, value in given.items() if value is not None}
     if metadata is not None:
         request["metadata"] = _json_of("metadata", metadata)
-    by = audit.command_line()
-    task, replayed = with_context(lambda context: submit_by_hand(context, by, client, request, idempotency_key))
+    actor = audit.command_line()
+    task, replayed = with_context(lambda context: submit_by_hand(context, actor, client, request, idempotency_key))
     if replayed:
         typer.echo("This idempotency key made the task before.", err=True)
     _print_id(task, as_json=as_json)
@@ -135,8 +135,8 @@ def retry_task(task_id: TaskId, as_json: AsJson = False) -> None:
     from app.audit import audit
     from app.submissions.accept_task import retry
 
-    by = audit.command_line()
-    [task] = with_context(lambda context: retry(context, by, None, task_id)).documents
+    actor = audit.command_line()
+    [task] = with_context(lambda context: retry(context, actor, None, task_id)).documents
     _print_id(task, as_json=as_json)
 
 
@@ -148,10 +148,10 @@ def cancel_task(task_id: TaskId, as_json: AsJson = False) -> None:
     from app.documents import read
     from app.submissions.cancel import cancel
 
-    by = audit.command_line()
+    actor = audit.command_line()
 
     async def canceled(context: Context) -> "Document":
-        await cancel(context, by, task_id, None)
+        await cancel(context, actor, task_id, None)
         return await read.task(context, task_id, None)
 
     task = with_context(canceled)
@@ -173,12 +173,12 @@ def resolve_task(
 
     if (item is not None) == not_sent:
         fail("Give either --item ITEM_ID or --not-sent.")
-    by = audit.command_line()
+    actor = audit.command_line()
     if item is not None:
-        with_context(lambda context: resolve_sent(context, by, task_id, item))
+        with_context(lambda context: resolve_sent(context, actor, task_id, item))
         typer.echo("Accepted: the item is the task's, and is asked about.")
     else:
-        with_context(lambda context: resolve_not_sent(context, by, task_id))
+        with_context(lambda context: resolve_not_sent(context, actor, task_id))
         typer.echo("Queued: the task is sent again.")
 
 
