@@ -21,7 +21,7 @@ from app.tempolor.callback_tokens import SELF_CHECK, Token
 from app.tempolor.kinds import FAMILIES
 from app.web.decoding import unpacked
 from app.web.problems import Problem, of_error
-from app.web.wrong_key_limit import FailureMeter
+from app.web.wrong_key_limit import FailureMeter, address_of
 
 PREFIX: Final = "/callbacks/"
 ROUTE: Final = "/callbacks/{family}/{token}"
@@ -87,8 +87,7 @@ class CallbackEndpoint:
     async def _answer(self, scope: Scope, receive: Receive, family: str, text: str) -> tuple[Response, str]:
         if scope["method"] != "POST":
             return Problem(405, "method_not_allowed", "Callbacks are posted.", {"Allow": "POST"}), "method"
-        client = scope.get("client")
-        address = client[0] if client else None
+        address = address_of(scope)
         token = self._intake.open(family, text)
         if token is None:
             if self._intake.is_self_check(text):

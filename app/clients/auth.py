@@ -14,7 +14,7 @@ from app.clients.keys import KeyUses
 from app.errors import Forbidden, Unauthenticated
 from app.rules.client import Client
 from app.web.services import service
-from app.web.wrong_key_limit import FailureMeter
+from app.web.wrong_key_limit import FailureMeter, address_of
 
 
 def actor_of(client: Client) -> Actor:
@@ -38,7 +38,7 @@ async def client_of_request(
     try:
         client = await _client_of(request, context)
     except Unauthenticated:
-        meter.fail(request.client.host if request.client else None)
+        meter.fail(address_of(request.scope))
         raise
     key_uses.note(client, context.clock.now())
     structlog.contextvars.bind_contextvars(client=client.name, **_path_ids(request))

@@ -17,7 +17,7 @@ from app.errors import NotFound, Unauthenticated
 from app.web.bodies import SMALL_BYTES
 from app.web.conditional_get import accepts_gzip
 from app.web.services import service
-from app.web.wrong_key_limit import FailureMeter
+from app.web.wrong_key_limit import FailureMeter, address_of
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 TheMeter = Annotated[FailureMeter, service("meter")]
@@ -62,7 +62,7 @@ async def sign_in(
     key, back = form.get("key", "").strip(), _back(form.get("next", ""))
     client = await clients.find_by_key(context.db, context.clock, key)
     if client is None:
-        meter.fail(request.client.host if request.client else None)
+        meter.fail(address_of(request.scope))
         return page("sign_in.html", 401, wrong=True, back=back)
     return _begin(request, sessions, client_rows.key_digest(key), context.clock.now(), back)
 
@@ -84,7 +84,7 @@ async def sign_in_by_link(request: Request, context: TheContext, sessions: TheSe
     try:
         client = await tickets.redeem(context.db, context.clock, ticket, tickets.CONSOLE)
     except Unauthenticated:
-        meter.fail(request.client.host if request.client else None)
+        meter.fail(address_of(request.scope))
         return page("link.html", 401, ended=True)
     return _begin(request, sessions, client.key or b"", context.clock.now(), HOME)
 

@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
+from starlette.types import Scope
+
 from app.errors import TooManyFailures
 
 WINDOW_S: Final = 60.0
@@ -34,6 +36,13 @@ class FailureMeter:
             self._windows.popitem(last=False)
         if count + 1 > self.most_failures:
             raise TooManyFailures("too many wrong keys or tokens from this address", WINDOW_S - (now - started))
+
+
+def address_of(scope: Scope) -> str | None:
+    """The address that a request came from, behind a trusted proxy the one that it forwards; None where the server
+    knows none, on a Unix socket say."""
+    client = scope.get("client")
+    return client[0] if client else None
 
 
 def network_of(address: str | None) -> str:
