@@ -84,10 +84,11 @@ async def redeliver(context: Context, actor: Actor, notification_id: UUID, clien
 
 
 async def redeliver_dead(context: Context, actor: Actor, client_name: str, since: datetime, *, dry_run: bool) -> int:
-    """Send a client's dead notifications written since a time again, ``BATCH`` in a transaction. Returns how many
-    there are. Raises ``Unavailable``: those of earlier batches are sent then, the rest by the next call."""
+    """Send a client's dead notifications written since a time again, ``BATCH`` in a transaction; none if the client was
+    revoked. Returns how many there are. Raises ``Unavailable``: those of earlier batches are sent then, the rest by the
+    next call."""
     if dry_run:
-        return await context.db.read(outbox.count_dead, client_name, since)
+        return (await count_dead(context, client_name, since)).get(client_name, 0)
     if client_name != actor.name:
         await append_now(context.db, context.clock, actor, Action.REDELIVER, client=client_name, since=rfc3339(since))
     started, after_id, count = context.clock.now(), None, 0
@@ -99,8 +100,8 @@ async def redeliver_dead(context: Context, actor: Actor, client_name: str, since
 
 
 async def count_dead(context: Context, client_name: str | None, since: datetime) -> dict[str, int]:
-    """Count dead notifications written since a time, by the client that would be sent them: one, or all (None)."""
-    return await context.db.read(outbox.count_dead_by_client, client_name, since)
+    """Count the dead notifications written since a time that would be sent again, by client: of one, or of all."""
+    return await context.db.read(outbox.count_dead, client_name, since)
 
 
 async def ping(context: Context, sender: WebhookSender, client: Client, url: str) -> Document:

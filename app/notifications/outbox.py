@@ -157,33 +157,26 @@ def redeliver(conn: sa.Connection, notification_id: UUID, client_name: str | Non
 
 
 def _dead(client_name: str | None, since: datetime) -> sa.ColumnElement[bool]:
-    """The dead notifications of a client (None: of all) written since a time."""
+    """The dead notifications written since a time that can be sent again: of one client, or of all (None), but of none
+    that was revoked, since that one is notified of nothing."""
     table = notifications.c
-    dead = sa.and_(DEAD, table.created_at >= since)
+    is_active = sa.exists().where(clients.c.name == table.client_name, clients.c.revoked_at.is_(None))
+    dead = sa.and_(DEAD, table.created_at >= since, is_active)
     return dead if client_name is None else sa.and_(table.client_name == client_name, dead)
 
 
-def count_dead(conn: sa.Connection, client_name: str, since: datetime) -> int:
-    """Count a client's dead notifications written since a time."""
-    return conn.scalar(sa.select(sa.func.count()).select_from(notifications).where(_dead(client_name, since))) or 0
-
-
-def count_dead_by_client(conn: sa.Connection, client_name: str | None, since: datetime) -> dict[str, int]:
-    """Count dead notifications written since a time, by client; of one, or of all that were not revoked, who would be
-    notified of nothing."""
-    table = notifications.c
-    of_active = notifications.join(clients, clients.c.name == table.client_name)
-    counted = sa.select(table.client_name, sa.func.count().label("n")).select_from(of_active)
-    rows = conn.execute(
-        counted.where(_dead(client_name, since), clients.c.revoked_at.is_(None)).group_by(table.client_name)
-    )
+def count_dead(conn: sa.Connection, client_name: str | None, since: datetime) -> dict[str, int]:
+    """Count the dead notifications that ``dead_after`` reads, by client."""
+    counted = sa.select(notifications.c.client_name, sa.func.count().label("n")).where(_dead(client_name, since))
+    rows = conn.execute(counted.group_by(notifications.c.client_name))
     return {row.client_name: row.n for row in sorted(rows)}
 
 
 def dead_after(
     conn: sa.Connection, client_name: str, since: datetime, until: datetime, after_id: UUID | None, limit: int
 ) -> list[UUID]:
-    """The next ``limit`` of a client's dead notifications written from ``since`` to ``until``, by id (keyset page)."""
+    """The next ``limit`` of a client's dead notifications written from ``since`` to ``until``, by id (keyset page);
+    none of one that was revoked."""
     table = notifications.c
     dead = sa.and_(_dead(client_name, since), table.created_at <= until)
     if after_id is not None:

@@ -160,6 +160,11 @@ async def test_all_dead_ones_since_a_time_are_sent_again_or_only_counted(
         assert len(await studio.notifications(status="dead")) == 1
         assert len(await radio.notifications(status="dead")) == 1
         assert (await again(since=since)).json()["count"] == 0
+        assert (await again(None, since=since, client="radio", dry_run=True)).json()["count"] == 1
+        assert (await gateway.api.delete("/v1/clients/radio")).status_code == 204
+        for dry_run in (True, False):
+            revoked = await again(None, since=since, client="radio", dry_run=dry_run)
+            assert revoked.json()["count"] == 0, "who was revoked is notified of nothing"
 
 
 @on_sqlite
