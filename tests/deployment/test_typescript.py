@@ -76,6 +76,7 @@ async def test_the_snippets_of_the_docs_compile_and_the_first_makes_a_song(
     said = await well("node", "build/docs/0.js", cwd=package, env=given)
     assert "http" in said.splitlines()[0]
     assert said.splitlines()[-1].endswith("succeeded")
+    assert (package / "song.mp3").read_bytes().startswith(b"ID3")
 
 
 async def test_the_package_has_what_its_users_import_and_nothing_else(package: Path, tmp_path: Path) -> None:

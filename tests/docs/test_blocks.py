@@ -40,6 +40,7 @@ NOT_RUN = {
     "make setup\n": "it makes .venv anew, and `serve` stays; each of its commands is run by tests/processes",
     "make mutants    ": "it runs much of the suite for each of a hundred faults",
     "cp .env.example .env                  # POSTGRES": "needs a Docker engine; the compose file is checked by itself",
+    "cd sdk/typescript && npm ci": "the package is built, packed and installed by tests/deployment/test_typescript.py",
     "GATEWAY_ARCHIVE_URL=file:///var": "it shows the forms of one setting",
     "docker compose build\n": "needs a Docker engine; the compose file is checked by itself",
     "docker compose stop serve-1 serve-2 worker": "needs a Docker engine; the same without it stands below and is run",
@@ -129,6 +130,24 @@ def test_every_page_is_in_the_table_of_contents() -> None:
 
 def _inline(page: str) -> list[str]:
     return re.findall(r"`([^`\n]+)`", without_blocks(PAGES[page]))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_modules_that_are_named_exist(page: str) -> None:
+    """By their path, by the end of it (`tasks/apply.py`), or by the name of the file alone."""
+    tops = ("app", "benchmarks", "migrations", "sdk", "tests")
+    known = {f"/{path.relative_to(ROOT).as_posix()}" for top in tops for path in (ROOT / top).rglob("*.py")}
+    named = {name for text in _inline(page) for name in re.findall(r"(?<![\w/-])[a-z_/]+\.py\b", text)}
+    assert [name for name in named if not any(path.endswith(f"/{name}") for path in known)] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_services_of_compose_that_are_named_exist(page: str) -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    named = re.findall(r"docker compose (?:exec|run|stop|start|up|logs)(?: --[\w=-]+)*((?: [a-z][\w-]*)+)", PAGES[page])
+    words = [words.split() for words in named]
+    # Behind the first name stand further ones, or the command that is run there.
+    assert [one[0] for one in words if one[0] not in services] == []
 
 
 def _commands_of(page: str) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ import pytest
 from app.runtime.signing import sign
 from tempolor_gateway_client import AsyncGatewayClient
 from tests.chaos.processes import free_port
-from tests.docs.pages import ELSEWHERE, PAGES, ROOT, Block, block, blocks
+from tests.docs.pages import ELSEWHERE, PAGES, Block, block, blocks
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, SONG, Running, eventually
 from tests.support.programs import run_program
@@ -31,12 +31,13 @@ async def studio(start_gateway: StartGateway, start_sandbox: StartSandbox) -> Ru
 
 @on_sqlite
 @pytest.mark.parametrize("program", [one for one in blocks("python") if one.page not in ELSEWHERE], ids=str)
-async def test_a_program_runs_to_its_end(program: Block, studio: Running) -> None:
+async def test_a_program_runs_to_its_end(program: Block, studio: Running, tmp_path: Path) -> None:
     given = {"TEMPOLOR_GATEWAY_URL": studio.url, "TEMPOLOR_GATEWAY_KEY": ADMIN_KEY}
     command = (sys.executable, "-W", "error", "-c", program.text)
-    ended = await run_program(*command, env=ENV | given, cwd=ROOT, timeout_s=90)
+    ended = await run_program(*command, env=ENV | given, cwd=tmp_path, timeout_s=90)
     assert ended.code == 0, ended.text
     if "GatewayClient(" in program.text:
+        assert (tmp_path / "song.mp3").read_bytes().startswith(b"ID3")
         assert " succeeded " in ended.text
         found = await studio.api.get("/v1/tasks", params={"reference": "order-17"})
         assert [task["status"] for task in found.json()["data"]] == ["succeeded"]
