@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 from app.archive.read_zip import Member as ZipMember
 from app.documents.document import Document
-from app.tempolor.values import as_number
 
 PLAYED: Final = ("audio", "audio_hi", "bgm", "stream")
 MOST_DRAWN_BYTES: Final = 20_000_000
@@ -53,15 +52,6 @@ class Member:
     whole: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of aligned lyrics. ``start``: in seconds; ``tag``: what the vendor announces it by, as `[verse]`."""
-
-    start: float
-    text: str
-    tag: str | None = None
-
-
 def files_of(item: Document, now: datetime) -> list[File]:
     """The files of an item, in the order of its artifacts."""
     return [_file(item["item_id"], name, artifact, now) for name, artifact in item["artifacts"].items()]
@@ -75,20 +65,6 @@ def tracks_of(files: Sequence[File]) -> list[Track]:
         for name in PLAYED
         if (file := by_name.get(name)) is not None and file.url is not None and not file.links
     ]
-
-
-def lines_of(sections: Any) -> list[Line]:
-    """The lines of aligned lyrics; what is not understood of them is left out."""
-    lines = []
-    for one in sections if isinstance(sections, list) else ():
-        start, text = (as_number(one.get("start")), one.get("text")) if isinstance(one, dict) else (None, None)
-        if start is None or not isinstance(text, str):
-            continue
-        tags = [line for line in text.splitlines() if line.startswith("[")]
-        words = " ".join(line for line in text.splitlines() if line.strip() and not line.startswith("["))
-        if words:
-            lines.append(Line(float(start), words, " ".join(tags) or None))
-    return lines
 
 
 def members_of(item_id: str, name: str, members: Sequence[ZipMember]) -> list[Member]:

@@ -14,7 +14,7 @@ from app.console.pages import HEADERS, PageRoute, page
 from app.console.phrases import NOTICES
 from app.console.signed_in import AdminVisitor, TheVisitor, Visitor
 from app.database.database import dumps
-from app.documents import read
+from app.documents import read, subtitles
 from app.documents.document import Document
 from app.notifications import log as notifications
 from app.rules.status import TASK_FINAL, TaskStatus
@@ -97,7 +97,7 @@ async def _shown(context: Context, visitor: Visitor, task_id: UUID, mark: str) -
         "items": [
             {
                 **item,
-                "lines": task_items.lines_of(item["lyrics_sections"]),
+                "lines": subtitles.lines_of(item["lyrics_sections"]),
                 "files": (files := task_items.files_of(item, now)),
                 "tracks": task_items.tracks_of(files),
             }

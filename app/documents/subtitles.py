@@ -1,35 +1,43 @@
-"""Aligned lyrics as subtitle files: LRC for players, SRT for video."""
+"""Aligned lyrics: read from the vendor's sections, and written as subtitle files (LRC for players, SRT for video)."""
 
 import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from app.tempolor.values import as_number
+
 LAST_LINE_S: Final = 5.0
 """How long a line is shown that says no end, and after which nothing comes."""
-_TAG: Final = re.compile(r"\[[^\]]*\]")
+BEYOND_S: Final = 360_000.0
+"""A time that is no place in a song: a hundred hours."""
+_TAGS: Final = re.compile(r"\s*((?:\[[^\[\]]*\]\s*)*)(.*)", re.DOTALL)
+"""Tags at the beginning of a line, and what is sung."""
 
 
 class Line(NamedTuple):
-    """A line of lyrics. Times in seconds; ``end`` is None where the vendor gave none."""
+    """A line of lyrics. Times in seconds; ``end`` is None where the vendor gave none. ``tag``: the tags that announce
+    it, as in ``[verse]``."""
 
     start: float
     end: float | None
     text: str
+    tag: str | None = None
 
 
-def lines_of(sections: Sequence[Any] | None) -> list[Line]:
-    """The lines of ``lyrics_sections`` in their order of time. The vendor puts tags such as ``[verse]`` on lines of
-    their own before a line; these, and what has no time or no text, are left out."""
+def lines_of(sections: Any) -> list[Line]:
+    """Read the lines of ``lyrics_sections``, sorted by time. A section may span several lines of text, and tags such as
+    ``[verse]`` stand before the words, most often on lines of their own. What has no time (a time before the beginning
+    is none) or nothing to sing is left out."""
     lines = []
-    for section in sections or ():
+    for section in sections if isinstance(sections, list) else ():
         if not isinstance(section, dict):
             continue
         start, end, text = _time(section.get("start")), _time(section.get("end")), section.get("text")
         if start is None or not isinstance(text, str):
             continue
-        sung = [line.strip() for line in text.splitlines() if line.strip() and not _TAG.fullmatch(line.strip())]
+        tags, sung = _split(text)
         if sung:
-            lines.append(Line(start, end, " ".join(sung)))
+            lines.append(Line(start, end, sung, tags or None))
     return sorted(lines, key=lambda line: line.start)
 
 
@@ -49,9 +57,20 @@ def as_srt(lines: Sequence[Line]) -> str:
     return "\n".join(blocks)
 
 
+def _split(text: str) -> tuple[str, str]:
+    """The tags of a section, and its words on one line."""
+    tags: list[str] = []
+    words: list[str] = []
+    for line in text.splitlines():
+        if found := _TAGS.fullmatch(line):
+            tags.append(found[1])
+            words.append(found[2])
+    return " ".join(" ".join(tags).split()), " ".join(" ".join(words).split())
+
+
 def _time(value: Any) -> float | None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number and value >= 0 else None
+    seconds = as_number(value)
+    return float(seconds) if seconds is not None and 0 <= seconds < BEYOND_S else None
 
 
 def _minutes(seconds: float) -> str:
