@@ -37,14 +37,14 @@ async def holds(request: Request, visitor: AdminVisitor, context: TheContext) ->
 @router.post("/console/holds/hold")
 async def hold(visitor: AdminVisitor, form: TheForm, context: TheContext) -> Response:
     """Hold submissions."""
-    await hold_by_hand.hold(context, visitor.by, " ".join(form.get("reason", "").split()))
+    await hold_by_hand.hold(context, visitor.actor, " ".join(form.get("reason", "").split()))
     return see("/console/holds?done=held")
 
 
 @router.post("/console/holds/release")
 async def release(visitor: AdminVisitor, _form: TheForm, context: TheContext) -> Response:
     """Release them, or what stands still without a hand's doing."""
-    await hold_by_hand.release(context, visitor.by)
+    await hold_by_hand.release(context, visitor.actor)
     return see("/console/holds?done=released")
 
 

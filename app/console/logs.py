@@ -58,7 +58,7 @@ async def callback_page(request: Request, callback_id: str, visitor: AdminVisito
 async def replay_callback(callback_id: str, visitor: AdminVisitor, form: TheForm, context: TheContext) -> Response:
     """Read a callback again and apply it."""
     wanted = uuid_of(callback_id)
-    replayed = await replay(context, visitor.by, wanted, notify="notify" in form)
+    replayed = await replay(context, visitor.actor, wanted, notify="notify" in form)
     return see(f"/console/callbacks/{wanted}?done={phrases.replay_notice(replayed)}")
 
 
@@ -100,7 +100,7 @@ async def redeliver_dead(visitor: TheVisitor, form: TheForm, context: TheContext
     wanted = [name for name in counted if form.get("client", name) == name]
     sent = 0
     for name in wanted:
-        sent += await outbox.redeliver_dead(context, visitor.by, name, since, dry_run=False)
+        sent += await outbox.redeliver_dead(context, visitor.actor, name, since, dry_run=False)
     return see(f"/console/notifications/dead?days={days}&sent={sent}")
 
 
@@ -118,7 +118,7 @@ async def notification_page(
 async def redeliver(notification_id: str, visitor: TheVisitor, _form: TheForm, context: TheContext) -> Response:
     """Send a notification again."""
     wanted = uuid_of(notification_id)
-    await outbox.redeliver(context, visitor.by, wanted, visitor.scope)
+    await outbox.redeliver(context, visitor.actor, wanted, visitor.scope)
     return see(f"/console/notifications/{wanted}?done=redelivered")
 
 

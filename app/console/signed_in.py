@@ -42,7 +42,7 @@ class Visitor:
         return auth.scope_of(self.client)
 
     @property
-    def by(self) -> Actor:
+    def actor(self) -> Actor:
         return auth.actor_of(self.client)
 
 

@@ -24,7 +24,7 @@ router = APIRouter(prefix="/console/tasks/{task_id}", route_class=PageRoute, inc
 async def cancel_task(task_id: str, visitor: TheVisitor, _form: TheForm, context: TheContext) -> Response:
     """Cancel a queued task."""
     wanted = uuid_of(task_id)
-    await cancel(context, visitor.by, wanted, visitor.scope)
+    await cancel(context, visitor.actor, wanted, visitor.scope)
     return see(f"/console/tasks/{wanted}?done=canceled")
 
 
@@ -39,7 +39,7 @@ async def refresh_task(
     """Have the vendor asked about a task now."""
     wanted = uuid_of(task_id)
     with refreshes.place(visitor.client.name):
-        await refresher.refresh(visitor.by, wanted, visitor.scope)
+        await refresher.refresh(visitor.actor, wanted, visitor.scope)
     return see(f"/console/tasks/{wanted}?done=refreshed")
 
 
@@ -48,7 +48,7 @@ async def retry_task(task_id: str, visitor: TheVisitor, form: TheForm, context: 
     """Submit a task that has ended again. A form that is sent twice makes one new task."""
     wanted = uuid_of(task_id)
     key = idempotent_request("POST /console/tasks/{id}/retry", form.get("once"), digest_of({"retry_of": str(wanted)}))
-    accepted = await retry(context, visitor.by, visitor.scope, wanted, key)
+    accepted = await retry(context, visitor.actor, visitor.scope, wanted, key)
     return see(f"/console/tasks/{accepted.task_ids[0]}?done=retried")
 
 
@@ -62,9 +62,9 @@ async def resolve_task(task_id: str, visitor: AdminVisitor, form: TheForm, conte
     if "sure" not in form:
         raise InvalidRequest("tick that you have looked at the vendor: the gateway cannot know")
     if outcome == "sent":
-        await resolve_sent(context, visitor.by, wanted, storable(form.get("item_id", "").strip()))
+        await resolve_sent(context, visitor.actor, wanted, storable(form.get("item_id", "").strip()))
     else:
-        await resolve_not_sent(context, visitor.by, wanted)
+        await resolve_not_sent(context, visitor.actor, wanted)
     return see(f"/console/tasks/{wanted}?done=resolved")
 
 
@@ -76,7 +76,7 @@ async def replay_callback(
     wanted, this = uuid_of(task_id), uuid_of(callback_id)
     if (await inbound_log.read(context, this))["task_id"] != str(wanted):
         raise NotFound("the task has no such callback")
-    replayed = await replay(context, visitor.by, this, notify="notify" in form)
+    replayed = await replay(context, visitor.actor, this, notify="notify" in form)
     return see(f"/console/tasks/{wanted}?done={phrases.replay_notice(replayed)}#callbacks")
 
 
@@ -88,5 +88,5 @@ async def redeliver_notification(
     wanted, this = uuid_of(task_id), uuid_of(notification_id)
     if (await outbox.read(context, this, visitor.scope))["task_id"] != str(wanted):
         raise NotFound("the task has no such notification")
-    await outbox.redeliver(context, visitor.by, this, visitor.scope)
+    await outbox.redeliver(context, visitor.actor, this, visitor.scope)
     return see(f"/console/tasks/{wanted}?done=redelivered#notifications")
