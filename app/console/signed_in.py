@@ -76,8 +76,8 @@ async def admin_of(visitor: TheVisitor) -> Visitor:
 async def visitor_of_script(request: Request, visitor: TheVisitor) -> Visitor:
     """Find who is signed in where a script of the console calls; it brings the session's token in a header. Raises
     ``Forbidden``."""
-    _refuse_other_sites(request)
-    _check(request.headers.get(CSRF_HEADER, ""), visitor)
+    refuse_other_sites(request)
+    check_token(request.headers.get(CSRF_HEADER, ""), visitor)
     return visitor
 
 
@@ -88,7 +88,7 @@ AdminVisitor = Annotated[Visitor, Depends(admin_of)]
 async def read_form(request: Request, most_bytes: int = MOST_FORM_BYTES) -> dict[str, str]:
     """Read a posted form; of a field that stands in it twice the last one counts. Raises ``Forbidden`` for one that
     another site's page posts, ``InvalidRequest``, and what reading a body raises."""
-    _refuse_other_sites(request)
+    refuse_other_sites(request)
     async with body_of(request, most_bytes) as raw:
         try:
             return dict(parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS))
@@ -99,16 +99,18 @@ async def read_form(request: Request, most_bytes: int = MOST_FORM_BYTES) -> dict
 async def form_of(request: Request, visitor: TheVisitor) -> dict[str, str]:
     """Read the form of a change, without its token. Raises ``Forbidden`` where that is not the session's."""
     form = await read_form(request)
-    _check(form.pop("csrf", ""), visitor)
+    check_token(form.pop("csrf", ""), visitor)
     return form
 
 
-def _refuse_other_sites(request: Request) -> None:
+def refuse_other_sites(request: Request) -> None:
+    """Refuse what another site's page sends. Raises ``Forbidden``."""
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise Forbidden("the request was made by another site")
 
 
-def _check(token: str, visitor: Visitor) -> None:
+def check_token(token: str, visitor: Visitor) -> None:
+    """Refuse a CSRF token that is not the session's. Raises ``Forbidden``."""
     if not hmac.compare_digest(token.encode(), visitor.csrf.encode()):
         raise Forbidden("the page is of another session: reload it, and try again")
 

@@ -1,19 +1,32 @@
 """Try it: a form for each kind, which submits a task and leads to its page."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
 from app.app_context import Context
 from app.archive import uploads
+from app.archive.file_store import FileStore
+from app.archive.routes import TheStore, Uploads
 from app.clients.auth import TheContext
 from app.console import api_reference, kind_forms
 from app.console.pages import PageRoute, page, see
-from app.console.signed_in import CSRF_HEADER, TheForm, TheVisitor, Visitor
+from app.console.posted_files import FILE_PREFIX, MULTIPART, brings_files, read_parts
+from app.console.signed_in import (
+    CSRF_HEADER,
+    MOST_FORM_BYTES,
+    TheVisitor,
+    Visitor,
+    check_token,
+    form_of,
+    refuse_other_sites,
+)
 from app.console.try_choices import choices_of
 from app.database.database import dumps
-from app.errors import InvalidRequest, NotFound
+from app.errors import ArchiveOff, InvalidRequest, NotFound
+from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.submissions.accept_task import accept, digest_of
 from app.submissions.task_requests import check_task, idempotent_request
 from app.tempolor.kinds import KINDS
@@ -21,12 +34,24 @@ from app.web.bodies import refuse_secrets
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 FIRST: Final = "song.generate"
+_COVERED: Final = kind_forms.PREFIX + "upload_audio_url"
+_ACTION: Final = kind_forms.PREFIX + "action"
+"""A track that is handed over is to be covered, unless the form says otherwise."""
 _EXAMPLES: Final = {
     "song.generate": {"prompt": "slow pop ballad, piano, a harbour at night", "model": "tempolor-latest"},
     "instrumental.generate": {"prompt": "house, 120 BPM, A minor", "model": "TemPolor i4"},
     "lyrics.generate": {"prompt": "rain on a tin roof"},
 }
 """What the form of a kind is filled with at first."""
+
+
+@dataclass(slots=True)
+class SentFiles:
+    """The files that came with a form. ``digests``: of their bytes, by the references that they have got; ``faults``:
+    why one was refused, by its field."""
+
+    digests: dict[str, str] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
 
 
 @router.get("/console/try")
@@ -44,13 +69,26 @@ async def try_page(request: Request, kind: str, visitor: TheVisitor, context: Th
 
 
 @router.post("/console/try/{kind}")
-async def submit(request: Request, kind: str, visitor: TheVisitor, form: TheForm, context: TheContext) -> Response:
-    """Submit what the form says. One that is sent twice makes one task; what is wrong with it is shown beside its
-    fields."""
-    asked: dict[str, Any] = {"kind": _known(kind), "params": kind_forms.params_of(kind, form)}
+async def submit(
+    request: Request, kind: str, visitor: TheVisitor, context: TheContext, store: TheStore, places: Uploads
+) -> Response:
+    """Submit what the form says, with the files that it brings. One that is sent twice makes one task; what is wrong
+    with it is shown beside its fields."""
+    asked: dict[str, Any] = {"kind": _known(kind)}
+    if brings_files(request):
+        form, sent = await _read_with_files(request, visitor, context, store, places)
+        if sent.faults:
+            refused = InvalidRequest("a file is refused", tuple(sent.faults.items()))
+            return await _form_page(context, kind, visitor, form, refused)
+    else:
+        form, sent = await form_of(request, visitor), SentFiles()
+    params = asked["params"] = kind_forms.params_of(kind, form)
     if reference := form.get("reference", "").strip():
         asked["reference"] = reference
-    digest = digest_of(asked)
+    # A file that is sent twice is stored twice, and is the same.
+    digest = digest_of(
+        asked | {"params": {name: sent.digests.get(str(value), value) for name, value in params.items()}}
+    )
     try:
         refuse_secrets(request, dumps(asked).encode())
         new = check_task(asked, context.egress)
@@ -62,6 +100,33 @@ async def submit(request: Request, kind: str, visitor: TheVisitor, form: TheForm
     except InvalidRequest as error:
         return await _form_page(context, kind, visitor, form, error)
     return see(f"/console/tasks/{accepted.task_ids[0]}?done=submitted")
+
+
+async def _read_with_files(
+    request: Request, visitor: Visitor, context: Context, store: FileStore | None, places: ConcurrencyLimit
+) -> tuple[dict[str, str], SentFiles]:
+    """Read a form whose files become uploads, as those of the API do. The token comes before the files, so that
+    nothing is stored without it."""
+    refuse_other_sites(request)
+    sent = SentFiles()
+
+    async def store_file(fields: dict[str, str], file_name: str, body: AsyncIterator[bytes]) -> str:
+        check_token(fields.get("csrf", ""), visitor)
+        if store is None:
+            raise ArchiveOff("uploads need GATEWAY_ARCHIVE_URL")
+        with places.place(visitor.client.name):
+            stored = await uploads.store_upload(
+                context, store, visitor.client, file_name.replace("\x00", "")[-255:], body
+            )
+        reference = f"upload:{stored.id}"
+        sent.digests[reference] = stored.sha256
+        return reference
+
+    form, sent.faults = await read_parts(request, MOST_FORM_BYTES, store_file)
+    check_token(form.pop("csrf", ""), visitor)
+    if form.get(_COVERED, "").startswith("upload:") and not form.get(_ACTION):
+        form[_ACTION] = "upload_cover"
+    return form, sent
 
 
 async def _form_page(
@@ -90,6 +155,8 @@ async def _form_page(
         uploads=f"{api_reference.PREFIX}/v1/uploads" if context.files is not None else None,
         most_upload_bytes=uploads.MOST_BYTES,
         csrf_header=CSRF_HEADER,
+        file_prefix=FILE_PREFIX,
+        multipart=MULTIPART,
     )
 
 

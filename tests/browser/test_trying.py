@@ -96,6 +96,27 @@ async def test_a_file_is_dropped_or_chosen_and_taken_apart(
 
 
 @on_sqlite
+async def test_a_file_is_handed_over_without_scripts(chromium: Any, gateway: Running, tmp_path: Path) -> None:
+    async with signed_in(chromium, gateway, java_script_enabled=False) as watched:
+        page = watched.page
+        await page.goto("/console/try/song.generate")
+        await page.locator("summary").click()
+        (tmp_path / "false.mp3").write_bytes(b"MZ" + bytes(100))
+        await page.get_by_label("Track to cover: choose a file").set_input_files(tmp_path / "false.mp3")
+        await page.get_by_role("button", name="Submit").click()
+        await page.get_by_text("Track to cover: the body is no mp3, WAV or FLAC").wait_for()
+        watched.faults.clear()  # the browser's own line about an answer of 422
+        (tmp_path / "lights.mp3").write_bytes(MP3)
+        await page.get_by_label("Track to cover: choose a file").set_input_files(tmp_path / "lights.mp3")
+        await page.get_by_role("button", name="Submit").click()
+        await page.wait_for_url("**/console/tasks/*")
+        params = (await gateway.task(page.url.rpartition("/")[2].partition("?")[0]))["params"]
+        assert params["upload_audio_url"].startswith("upload:")
+        assert params["action"] == "upload_cover"
+        assert watched.faults == []
+
+
+@on_sqlite
 async def test_an_upload_shows_how_far_it_is_and_can_be_stopped(watched: Watched, tmp_path: Path) -> None:
     page = watched.page
     session = await page.context.new_cdp_session(page)

@@ -1,6 +1,6 @@
 "use strict";
-// Upload a file that is dropped on a field or chosen for it, and put the reference to it into the field. Without this
-// file, the field takes a URL.
+// Upload a file that is dropped on a field or chosen for it at once, show how far it is, and put the reference to it into
+// the field. Without this file, a chosen file is sent with the form.
 (() => {
   const TAKEN = /\.(mp3|wav|wave|flac)$/i;
   const size = (bytes) => `${(bytes / 1e6).toLocaleString(undefined, { maximumFractionDigits: 1 })} MB`;
@@ -69,7 +69,9 @@
     }
 
     zone.classList.add("ready");
-    zone.querySelector(".pick").hidden = false;
+    // It is uploaded before the form is sent, and not sent with it a second time.
+    file.removeAttribute("name");
+    field.required = field.dataset.required !== undefined;
     file.addEventListener("change", () => { if (file.files[0]) send(file.files[0]); });
     sending.querySelector("button").addEventListener("click", () => call?.abort());
     for (const name of ["dragenter", "dragover"]) {

@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 from uuid import UUID
 
+import httpx
 import pytest
 
+from app.archive import uploads
 from app.console import kind_forms, phrases
 from app.tempolor.kinds import KINDS
 from tests.stories.console.browser import Browser, opened, words_of
@@ -115,3 +117,66 @@ async def test_without_an_archive_a_form_says_that_it_takes_no_file(gateway: Run
     page = await admin.see("/console/try/midi.create")
     assert "data-url" not in page
     assert "GATEWAY_ARCHIVE_URL" in page
+
+
+@on_sqlite
+@pytest.mark.real_time
+async def test_a_file_is_sent_with_the_form_where_no_script_runs(start_gateway: StartGateway, tmp_path: Path) -> None:
+    gateway = await start_gateway(archive_url=f"file://{tmp_path}", workers=False)
+    async with opened(gateway.url) as browser:
+        await browser.sign_in(ADMIN_KEY)
+        page = await browser.see("/console/try/stems.create")
+        assert 'enctype="multipart/form-data"' in page
+        [name] = re.findall(r'<input type="file" name="([^"]+)"', page)
+        fields = {"csrf": await browser.token(), "once": "1", "params.url": "", "reference": "by the form"}
+
+        async def post(content: bytes, **changed: str) -> httpx.Response:
+            files = {name: ("harbour lights.mp3", content, "application/x-whatever")}
+            return await browser.http.post("/console/try/stems.create", data=fields | changed, files=files)
+
+        answer = await post(MP3)
+        assert answer.status_code == 303, words_of(answer.text)
+        task = await gateway.task(answer.headers["location"].rpartition("/")[2].partition("?")[0])
+        assert re.fullmatch(r"upload:[0-9a-f-]{36}", task["params"]["url"])
+        assert task["reference"] == "by the form"
+        [stored] = tmp_path.glob("**/*.mp3")
+        assert (stored.name, stored.read_bytes()) == ("harbour lights.mp3", MP3)
+        # Sent twice it is one task, although the file lies there twice.
+        assert (await post(MP3)).headers["location"] == answer.headers["location"]
+        assert (await post(MP3 + b"x")).headers["location"] != answer.headers["location"]
+        refused = await post(b"MZ" + bytes(2000), reference="kept")
+        assert (refused.status_code, "is no mp3, WAV or FLAC" in refused.text) == (422, True)
+        assert 'id="fault-params.url"' in refused.text
+        assert 'value="kept"' in refused.text
+        too_large = await post(MP3 + bytes(uploads.MOST_BYTES))
+        assert (too_large.status_code, f"over {uploads.MOST_BYTES} bytes" in too_large.text) == (422, True)
+        stolen = await post(MP3, csrf="of another session")
+        assert stolen.status_code == 403
+        assert (await post(b"")).status_code == 422
+        without = await browser.http.post("/console/try/stems.create", data=fields, files={name: ("", b"")})
+        assert (without.status_code, 'id="fault-params.url">it is required<' in without.text) == (422, True)
+        assert len([*tmp_path.glob("**/*.mp3")]) == 3
+
+
+@on_sqlite
+async def test_a_form_in_parts_has_the_limits_of_a_form_and_an_upload(gateway: Running, admin: Browser) -> None:
+    async def post(content: bytes, kind: str = "multipart/form-data; boundary=b", **headers: str) -> int:
+        headers = {"Content-Type": kind, **headers}
+        return (await admin.http.post("/console/try/midi.create", content=content, headers=headers)).status_code
+
+    def part(head: str, body: bytes) -> bytes:
+        return f"--b\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode() + body + b"\r\n"
+
+    signed, end = part('name="csrf"', (await admin.token()).encode()), b"--b--\r\n"
+    file = part('name="file:params.url"; filename="a.mp3"', MP3)
+    assert await post(signed + part('name="params.url"', b"\xff") + end) == 422
+    assert await post(signed + part('name="params.url"', b"x" * 600_000) + end) == 413
+    assert await post(signed + b"".join(part(f'name="{number}"', b"") for number in range(200)) + end) == 422
+    for broken in (b"", signed, b"no parts", signed.replace(b"--b", b"--c")):
+        assert await post(broken) == 422, broken
+    assert await post(signed + end, "multipart/form-data") == 422
+    # Nothing is kept here.
+    assert await post(signed + file + end) == 501
+    # The token comes first, and nothing is taken without one.
+    assert await post(file + signed + end) == 403
+    assert await post(signed + end, **{"Sec-Fetch-Site": "cross-site"}) == 403
