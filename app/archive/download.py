@@ -6,28 +6,33 @@ import hashlib
 import re
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Final
 from urllib.parse import urljoin
 
 import httpcore
 
+from app.archive.body_stream import BodyGuard, BodyStream
 from app.errors import InvalidRequest
 from app.rules.schedule import LINK_DEAD
-from app.runtime.egress import EgressGuard, EgressPolicy, EgressRefused
+from app.runtime.egress import EgressPolicy, EgressRefused
 from app.tasks.webhook_url import read_url
 
 CONNECT_S: Final = 10.0
 READ_S: Final = 30.0
 """A server that says nothing for so long has broken off."""
-MOST_BYTES_PER_S: Final = 64 * 1024 * 1024
-"""Of a process: the event loop that copies is the one that acknowledges callbacks, and more would take most of it."""
+MOST_BYTES_PER_S: Final = 32 * 1024 * 1024
+"""Of a process: the event loop that copies is the one that acknowledges callbacks."""
+GIVE_WAY: Final = 4.0
+"""Seconds by which copies wait longer for each by which the event loop is late, up to half of the rate above."""
 LONGEST_S: Final = 3600.0
 MOST_RESUMES: Final = 10
 MOST_REDIRECTS: Final = 3
-PIECE_BYTES: Final = 256 * 1024
-_READ_BYTES: Final = 64 * 1024
+PIECE_BYTES: Final = 512 * 1024
+"""Passed on at once: to pass on a few bytes takes the event loop as long."""
+_HASHED_BYTES: Final = 64 * 1024
+"""From so many on, another thread hashes them: to have it do so takes the event loop less time."""
 _BUFFERED: Final = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 2 * PIECE_BYTES)]
 _SNIFF_BYTES: Final = 12
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", re.ASCII)
@@ -75,17 +80,20 @@ class Downloader:
     """Makes downloads. ``close()`` it at the end."""
 
     def __init__(self, policy: EgressPolicy, tls: ssl.SSLContext, most_bytes: int) -> None:
-        self._guard = EgressGuard(policy)
+        self._guard = BodyGuard(policy)
         self._tls = tls
         self.most_bytes = most_bytes
         self.longest_s = LONGEST_S
         self._free_at = 0.0
 
     async def pace(self, size: int) -> None:
-        """Wait until so many bytes more may be had, by all downloads together."""
-        now = asyncio.get_running_loop().time()
-        self._free_at = max(self._free_at, now) + size / MOST_BYTES_PER_S
-        await asyncio.sleep(self._free_at - now)
+        """Wait until so many bytes more may be had, by all downloads together; longer while the event loop is late."""
+        loop, least_s = asyncio.get_running_loop(), size / MOST_BYTES_PER_S
+        now = loop.time()
+        due_at = self._free_at = max(self._free_at, now) + least_s
+        await asyncio.sleep(due_at - now)
+        now = loop.time()
+        self._free_at = max(self._free_at, now) + min((now - due_at) * GIVE_WAY, least_s)
 
     def close(self) -> None:
         self._guard.close()
@@ -132,8 +140,15 @@ class Download:
                     raise DownloadFailed("timeout") from None
                 if not gathered:
                     return
+                await self._add_to_hash(gathered)
                 await self._downloader.pace(len(gathered))
                 yield gathered
+
+    async def _add_to_hash(self, piece: bytes) -> None:
+        if len(piece) < _HASHED_BYTES:
+            self._hash.update(piece)
+        else:
+            await asyncio.get_running_loop().run_in_executor(None, self._hash.update, piece)
 
     async def _checked(self) -> AsyncGenerator[bytes, None]:
         head = b""
@@ -162,7 +177,6 @@ class Download:
             try:
                 async with self._downloader.pool() as pool, aclosing(self._exchange(pool)) as pieces:
                     async for piece in pieces:
-                        self._hash.update(piece)
                         self.size += len(piece)
                         if self.size > self._downloader.most_bytes:
                             raise DownloadFailed("too_large", is_final=True)
@@ -187,9 +201,7 @@ class Download:
                 async with pool.stream("GET", target[0], headers=list(headers.items()), extensions=limits) as response:
                     redirect = self._check(response)
                     if redirect is None:
-                        if self._total is not None:
-                            _read_more_at_once(pool)
-                        async for piece in response.aiter_stream():
+                        async for piece in _body_of(response):
                             yield piece
                         if self._total is not None and self.size != self._total:
                             raise DownloadFailed("wrong_length")
@@ -238,22 +250,26 @@ class Download:
         self._total = total
 
 
-def _read_more_at_once(pool: httpcore.AsyncConnectionPool) -> None:
-    """Read a body whose length is known in larger pieces. Few bytes are read at once, since heads can be many and small
-    (see ``notifications/post``); here nothing is parsed any more, and to read would take most of the time of a copy."""
-    for connection in pool.connections:
-        getattr(connection, "_connection").READ_NUM_BYTES = _READ_BYTES  # noqa: B009
+def _body_of(response: httpcore.Response) -> AsyncIterator[bytes]:
+    """The body, by its length past the parser."""
+    stream: BodyStream = response.extensions["network_stream"]
+    headers = {name.lower(): value for name, value in response.headers}
+    if b"transfer-encoding" in headers or b"content-length" not in headers:
+        stream.end_head()
+        return aiter(response.aiter_stream())
+    return stream.body(int(headers[b"content-length"]), READ_S)
 
 
 async def _gather(pieces: AsyncGenerator[bytes, None]) -> bytes:
     """Some pieces as one; empty at the end. Each is passed on to other threads, which takes as long for a few bytes;
     and who is slow to read gets few at once."""
-    gathered = bytearray()
+    gathered, size = list[bytes](), 0
     async for piece in pieces:
-        gathered += piece
-        if len(gathered) >= PIECE_BYTES:
+        gathered.append(piece)
+        size += len(piece)
+        if size >= PIECE_BYTES:
             break
-    return bytes(gathered)
+    return b"".join(gathered)
 
 
 def _read(url: str) -> tuple[httpcore.URL, str]:
