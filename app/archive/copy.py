@@ -85,21 +85,16 @@ class Archiver:
             return None
         if monotonic < self._store_due:
             return self._store_due - monotonic
-        jobs = await self._claim(places)
-        if len(jobs) < places and monotonic >= self._ended_due:
+        with_ended = monotonic >= self._ended_due
+        if with_ended:
             self._ended_due = monotonic + ENDED_EVERY_S
-            jobs += await self._claim(places - len(jobs), ended=True)
-        return 0 if jobs else None
-
-    async def _claim(self, places: int, *, ended: bool = False) -> list[Job]:
-        """Claim jobs, and start copying their files."""
         now, busy = self._context.clock.now(), list(self._busy.elements())
-        claim = functools.partial(rows.claim, ended=ended)
+        claim = functools.partial(rows.claim, with_ended=with_ended)
         jobs = await self._db.write(claim, now, now + LEASE, places, PER_TASK, busy)
         for job in jobs:
             self._busy[job.task_id] += 1
             self._copying.start(self._copy(job), f"copy {job.ref.item_id} {job.ref.name}")
-        return jobs
+        return 0 if jobs else None
 
     async def finish(self, timeout_s: float) -> None:
         """Stop claiming, and wait for what is being copied, at most so long; what is left is given up to its lease."""

@@ -60,27 +60,31 @@ def claim(
     per_task: int,
     busy: Collection[UUID],
     *,
-    ended: bool = False,
+    with_ended: bool = False,
 ) -> list[Job]:
     """Claim due jobs, those whose links end first, at most ``limit``, and of a task so many as are left of
-    ``per_task``. ``busy``: the task of each copy that is under way here. ``ended``: jobs whose links have ended, by
-    what is known; else those whose links have not."""
-    statement = (
-        sa.select(copy_jobs, tasks.c.client_name, tasks.c.created_at.label("task_created_at"))
-        .join(tasks, tasks.c.id == copy_jobs.c.task_id)
-        .where(copy_jobs.c.due_at <= now, copy_jobs.c.ends_at <= now if ended else copy_jobs.c.ends_at > now)
-        .order_by(copy_jobs.c.ends_at, copy_jobs.c.due_at)
-        .limit(limit * 4)
-    )
+    ``per_task``. ``busy``: the task of each copy that is under way here. ``with_ended``: where these leave places, also
+    jobs whose links have ended, by what is known."""
+    ends_at = copy_jobs.c.ends_at
     under_way: list[UUID] = list(busy)
     jobs: list[Job] = []
-    for row in conn.execute(dialect.locked(statement, of=copy_jobs, skip=True)):
-        if len(jobs) == limit or under_way.count(row.task_id) >= per_task:
-            continue
-        under_way.append(row.task_id)
-        ref = ArtifactRef(row.family, row.item_id, row.name)
-        made_at, counts = row.task_created_at, (row.attempts, row.dead_links)
-        jobs.append(Job(ref, row.task_id, row.client_name, made_at, *counts, row.ends_at, leased_until))
+    for chosen in (ends_at > now, ends_at <= now) if with_ended else (ends_at > now,):
+        if len(jobs) == limit:
+            break
+        statement = (
+            sa.select(copy_jobs, tasks.c.client_name, tasks.c.created_at.label("task_created_at"))
+            .join(tasks, tasks.c.id == copy_jobs.c.task_id)
+            .where(copy_jobs.c.due_at <= now, chosen)
+            .order_by(ends_at, copy_jobs.c.due_at)
+            .limit(limit * 4)
+        )
+        for row in conn.execute(dialect.locked(statement, of=copy_jobs, skip=True)):
+            if len(jobs) == limit or under_way.count(row.task_id) >= per_task:
+                continue
+            under_way.append(row.task_id)
+            ref = ArtifactRef(row.family, row.item_id, row.name)
+            made_at, counts = row.task_created_at, (row.attempts, row.dead_links)
+            jobs.append(Job(ref, row.task_id, row.client_name, made_at, *counts, row.ends_at, leased_until))
     for job in jobs:
         conn.execute(copy_jobs.update().where(*_is(job.ref)).values(due_at=leased_until, leased_until=leased_until))
     return jobs
