@@ -53,7 +53,7 @@ _FILE: Final[Responses] = {
     206: {"description": "The range of it that was asked for"},
     304: {"description": "The reader has it already"},
     307: {"description": "The gateway keeps no copy (yet): the vendor's link, while it is good"},
-    416: problem_response("No range within the file, or several", "range_not_satisfiable"),
+    416: problem_response("No range within the file", "range_not_satisfiable"),
 }
 
 
@@ -182,13 +182,15 @@ async def create_upload(
     places: Uploads,
     filename: Annotated[str, Query(max_length=255, description="what the file is called")] = "upload",
 ) -> Response:
-    """The raw body, audio of 50 MB at most. Name its `url` in `params` (`url`, `upload_audio_url`): the vendor gets a
-    link to it that is good until the task's deadline."""
+    """The raw body, audio of 50 MB at most; mp3, WAV and FLAC are recognized, what else it is says its `Content-Type`
+    (`audio/…`). Name its `url` in `params` (`url`, `upload_audio_url`): the vendor gets a link to it that is good until
+    the task's deadline."""
     if store is None:
         raise ArchiveOff("uploads need GATEWAY_ARCHIVE_URL")
     body = pieces_of(request, uploads.MOST_BYTES)
     with places.place(client.name):
-        stored = await uploads.store_upload(context, store, client, storable(filename), body)
+        content_type = request.headers.get("content-type", "")
+        stored = await uploads.store_upload(context, store, client, storable(filename), body, content_type)
     return json_answer(
         {
             "id": str(stored.id),

@@ -5,6 +5,7 @@ good until the task's deadline; the file goes a day after the last of its tasks 
 """
 
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,6 +30,11 @@ MOST_BYTES: Final = 50 * 1024 * 1024
 UNUSED: Final = timedelta(days=1)
 """How long an upload waits for a task, and how long it stays after its last one has ended."""
 _HEAD_BYTES: Final = 12
+_AUDIO: Final = re.compile(r"audio/[a-z0-9][a-z0-9!#$&^_.+-]{0,60}")
+_SAYS_NOTHING: Final = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
+"""What programs send that were not told a type: curl the last one."""
+_DOCUMENTS: Final = (b"<!doctype", b"<html", b"<?xml", b'{"')
+"""How pages and errors begin that a program has saved in place of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +49,18 @@ class Upload:
 
 
 async def store_upload(
-    context: Context, store: FileStore, client: Client, file_name: str, body: AsyncIterator[bytes]
+    context: Context,
+    store: FileStore,
+    client: Client,
+    file_name: str,
+    body: AsyncIterator[bytes],
+    content_type: str = "",
 ) -> Upload:
     """Store an input file, durable when this returns. Raises ``InvalidRequest`` for what is no audio,
     ``PayloadTooLarge``, ``StoreFailed``, and what reading the body raises."""
     upload_id, now = context.ids(), context.clock.now()
     head = await _head(body)
-    media_type = media_type_of(head, UPLOADED)
-    if media_type is None:
-        raise InvalidRequest("the body is no mp3, WAV or FLAC")
+    media_type = _media_type(head, content_type)
     received = _Received()
     stem = file_name.rpartition(".")[0] or file_name
     name, _, ending = readable_name(stem, "audio", media_type).rpartition(".")
@@ -87,6 +96,21 @@ def doom_unused(conn: sa.Connection, now: datetime, limit: int) -> int:
     conn.execute(upload_uses.delete().where(upload_uses.c.upload_id.in_(gone)))
     conn.execute(uploads.delete().where(uploads.c.id.in_(gone)))
     return len(found)
+
+
+def _media_type(head: bytes, content_type: str) -> str:
+    """The media type of an upload: what its first bytes show, else what its sender calls it, since the vendor takes
+    more forms than we know. Raises ``InvalidRequest`` for what is no audio."""
+    named = content_type.partition(";")[0].strip().lower()
+    is_audio = _AUDIO.fullmatch(named) is not None
+    if not is_audio and named not in _SAYS_NOTHING:
+        raise InvalidRequest("the Content-Type of an upload is one of audio")
+    found = media_type_of(head, UPLOADED) or (named if is_audio else None)
+    if found is None:
+        raise InvalidRequest("the body is no mp3, WAV or FLAC: a Content-Type of audio says what else it is")
+    if not head or head.lstrip().lower().startswith(_DOCUMENTS):
+        raise InvalidRequest("the body is no audio")
+    return found
 
 
 async def _head(body: AsyncIterator[bytes]) -> bytes:

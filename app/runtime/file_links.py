@@ -31,6 +31,12 @@ _EXTENSIONS: Final = {
     "audio/wav": "wav",
     "audio/flac": "flac",
     "audio/midi": "mid",
+    "audio/aac": "aac",
+    "audio/mp4": "m4a",
+    "audio/x-m4a": "m4a",
+    "audio/ogg": "ogg",
+    "audio/opus": "opus",
+    "audio/webm": "webm",
     "application/zip": "zip",
 }
 MOST_NAME_CHARS: Final = 80

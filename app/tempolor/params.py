@@ -56,7 +56,7 @@ AudioUrl = Annotated[
     WebAddress,
     Field(
         title="Audio file",
-        description="50 MB at most: a public http(s) URL, or `upload:{id}` for an mp3, WAV or FLAC that was uploaded "
+        description="50 MB at most: a public http(s) URL, or `upload:{id}` for an audio file that was uploaded "
         "to the gateway. The vendor fetches it some time after the submission: a link that lives for minutes may be "
         "dead by then.",
     ),

@@ -187,8 +187,9 @@ export interface paths {
         put?: never;
         /**
          * Upload an input file
-         * @description The raw body, audio of 50 MB at most. Name its `url` in `params` (`url`, `upload_audio_url`): the vendor gets a
-         *     link to it that is good until the task's deadline.
+         * @description The raw body, audio of 50 MB at most; mp3, WAV and FLAC are recognized, what else it is says its `Content-Type`
+         *     (`audio/…`). Name its `url` in `params` (`url`, `upload_audio_url`): the vendor gets a link to it that is good until
+         *     the task's deadline.
          */
         post: operations["createUpload"];
         delete?: never;
@@ -2214,7 +2215,7 @@ export interface components {
             /**
              * Audio file
              * Format: uri
-             * @description 50 MB at most: a public http(s) URL, or `upload:{id}` for an mp3, WAV or FLAC that was uploaded to the gateway. The vendor fetches it some time after the submission: a link that lives for minutes may be dead by then.
+             * @description 50 MB at most: a public http(s) URL, or `upload:{id}` for an audio file that was uploaded to the gateway. The vendor fetches it some time after the submission: a link that lives for minutes may be dead by then.
              */
             url: string;
             /**
@@ -2874,7 +2875,7 @@ export interface components {
             /**
              * Audio file
              * Format: uri
-             * @description 50 MB at most: a public http(s) URL, or `upload:{id}` for an mp3, WAV or FLAC that was uploaded to the gateway. The vendor fetches it some time after the submission: a link that lives for minutes may be dead by then.
+             * @description 50 MB at most: a public http(s) URL, or `upload:{id}` for an audio file that was uploaded to the gateway. The vendor fetches it some time after the submission: a link that lives for minutes may be dead by then.
              */
             url: string;
             /**
@@ -4600,7 +4601,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ArtifactGoneProblem"];
                 };
             };
-            /** @description No range within the file, or several (`range_not_satisfiable`) */
+            /** @description No range within the file (`range_not_satisfiable`) */
             416: {
                 headers: {
                     [name: string]: unknown;
@@ -4868,7 +4869,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["ArtifactGoneProblem"];
                 };
             };
-            /** @description No range within the file, or several (`range_not_satisfiable`) */
+            /** @description No range within the file (`range_not_satisfiable`) */
             416: {
                 headers: {
                     [name: string]: unknown;

@@ -18,6 +18,36 @@ from tests.support.start_fixtures import StartGateway
 pytestmark = pytest.mark.real_time
 
 
+@pytest.mark.parametrize(
+    ("content_type", "body", "found"),
+    [
+        (None, MP3, "audio/mpeg"),
+        ("application/octet-stream", MP3, "audio/mpeg"),
+        ("application/x-www-form-urlencoded", MP3, "audio/mpeg"),  # curl's own
+        ("audio/x-wav", MP3, "audio/mpeg"),
+        ("Audio/Ogg; codecs=opus", b"OggS" + bytes(100), "audio/ogg"),
+        ("audio/mp4", b"\0\0\0\x20ftypM4A " + bytes(100), "audio/mp4"),
+        ("audio/mpeg", bytes(500) + MP3, "audio/mpeg"),  # padding before the first frame
+        ("application/octet-stream", b"OggS" + bytes(100), None),
+        ("text/plain", MP3, None),
+        ("application/json", MP3, None),
+        ("audio/", MP3, None),
+        ("audio/mpeg", b"<!DOCTYPE html><p>Not Found", None),
+        ("audio/mpeg", b'{"error": "not found"}', None),
+        ("audio/mpeg", b"", None),
+    ],
+)
+async def test_an_upload_is_what_its_bytes_show_or_else_the_audio_that_its_sender_calls_it(
+    gateway: Running, content_type: str | None, body: bytes, found: str | None
+) -> None:
+    headers = {"Content-Type": content_type} if content_type is not None else {}
+    answer = await gateway.api.post("/v1/uploads?filename=take", content=body, headers=headers)
+    if found is None:
+        assert_problem(answer, 422, "invalid_request")
+    else:
+        assert (answer.status_code, answer.json()["media_type"]) == (201, found)
+
+
 async def _begun(gateway: Running) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """An upload of which a part has been sent."""
     parts = urlsplit(gateway.url)
