@@ -60,8 +60,10 @@ class FileResponse(Response):
             return
         unit, _, wanted = asked.get("range", "").partition("=")
         status, start, length = 200, 0, file.size
-        # Ranges are defined for GET alone, and a unit that is not known is ignored (RFC 9110, 14.2).
-        if unit.lower() == "bytes" and scope["method"] == "GET" and asked.get("if-range", etag) == etag:
+        # Ranges are defined for GET alone; a unit that is not known is ignored, and several ranges may be (RFC 9110,
+        # 14.2): they are answered with the whole file.
+        is_one = unit.lower() == "bytes" and "," not in wanted
+        if is_one and scope["method"] == "GET" and asked.get("if-range", etag) == etag:
             chosen = _chosen(wanted, file.size)
             if chosen is None:
                 refusal = Problem(416, "range_not_satisfiable", "One range of bytes within the file can be asked for.")
@@ -74,6 +76,8 @@ class FileResponse(Response):
         headers |= {"Content-Type": file.media_type, "Content-Length": str(length)}
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
         if scope["method"] == "HEAD":
+            async with aclosing(file.read(0, min(file.size, 1))) as pieces:
+                await anext(pieces, b"")  # a file that is missing is one for HEAD too
             await send({"type": "http.response.start", "status": status, "headers": raw})
             await send({"type": "http.response.body", "body": b""})
             return
@@ -113,7 +117,7 @@ def disposition(name: str, media_type: str) -> str:
 
 
 def _chosen(text: str, size: int) -> tuple[int, int] | None:
-    """The one range that is asked for, as start and length; None for none within the file, and for several."""
+    """The one range that is asked for, as start and length; None for none within the file."""
     found = _RANGE.fullmatch(text.strip())
     if found is None or found[1] == found[2] == "":
         return None
