@@ -12,7 +12,7 @@ from app.documents.task_warnings import warnings_of
 from app.limits import wait_reasons
 from app.limits.wait_reasons import CurrentHolds
 from app.rules.item_shape import Shape
-from app.rules.item_view import ArtifactStatus, ArtifactView, ItemView, view_item
+from app.rules.item_view import ArtifactStatus, ArtifactView, ItemView, files_in, view_item
 from app.rules.join import ItemState, size_of
 from app.rules.learned_timing import later, rfc3339
 from app.rules.policy import Policy
@@ -191,7 +191,7 @@ def _copy_document(
 def _vendor_document(item_id: str, state: ItemState, values: Document) -> Document:
     """Render the merged vendor item, in the vendor's own names. An odd value of a known field is shown until one of the
     field is understood."""
-    urls = {name: latest[0] for name in state.urls if (latest := state.latest_url(name))}
+    urls = {name: files_in(latest[0]) for name in state.urls if (latest := state.latest_url(name))}
     odd = {name_of(key): value for key, value in values.items() if is_odd(key)}
     others = {name_of(key): value for key, value in values.items() if not is_odd(key)}
     return {"item_id": item_id, **odd, **others, **state.statuses, **urls}

@@ -145,12 +145,16 @@ def ready_artifact(artifact: Artifact, state: ItemState) -> ArtifactView | None:
     if latest is None:
         return None
     text, seen_us = latest
-    url: Any = text
-    if text[:1] in "[{":
-        files = msgspec.json.decode(text)
+    url = files = files_in(text)
+    if not isinstance(files, str):
         shown = [file for file in files if isinstance(file, (str, dict))] if isinstance(files, list) else files
         url = shown if artifact.several and shown else next(_urls_in(files), None)
     return ArtifactView(ArtifactStatus.READY, url, _expires_at(text, from_us(seen_us), artifact.lifetime))
+
+
+def files_in(text: str) -> Any:
+    """A URL as it is kept, or the list or object that the vendor sent in its place, of which the JSON is kept."""
+    return msgspec.json.decode(text) if text[:1] in "[{" else text
 
 
 def _urls_in(value: Any) -> Iterator[str]:

@@ -214,3 +214,4 @@ async def test_files_in_place_of_one_url_are_kept_as_they_come(gateway: Running)
         task = await gateway.task(task_id)
         assert task["status"] == "succeeded"
         assert task["items"][0]["artifacts"]["stems"]["url"] == files
+        assert task["items"][0]["vendor"]["stems_url"] == files
