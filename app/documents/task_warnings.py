@@ -7,8 +7,8 @@ from typing import Final
 from app.rules.item_view import ArtifactStatus, ItemView
 from app.rules.join import ItemState
 from app.rules.status import ITEM_ORDER, SUB_ORDER, TaskStatus
-from app.rules.task import Item
-from app.rules.transition import MOST_ITEMS
+from app.rules.task import Item, Task
+from app.rules.transition import MOST_ITEMS, NOT_WITH_VENDOR
 from app.rules.value_keys import is_left_out, is_odd, name_of
 from app.tasks.task_rows import TaskRecord
 from app.tempolor.misspellings import misspelled_in
@@ -23,6 +23,11 @@ UNKNOWN_PARAM: Final = "unknown_param"
 """The task names a param, behind a colon, that no kind has and that looks like a misspelling. It is passed on."""
 ARTIFACT_FAILED: Final = "artifact_failed"
 """A task that is ``part_failed`` lacks the artifact behind the colon, of one item at least."""
+NAMED_WHILE: Final = "named_while"
+"""The vendor has the task, though we took it for ``queued``, ``canceled``, ``refused`` or ``lapsed`` (its outcome never
+became known): a callback named an item of it."""
+SETTLED_AFTER_EXPIRY: Final = "settled_after_expiry"
+"""The task had expired when the vendor's final word came."""
 ITEMS_LEFT_OUT: Final = "items_left_out"
 """The task has as many items as one can have; further ones are not taken."""
 
@@ -36,8 +41,11 @@ def warnings_of(record: TaskRecord, views: Sequence[tuple[Item, ItemView]], *, s
         (ODD_VALUE, any(_has_odd_value(item.state) for item in items)),
         (VALUES_LEFT_OUT, shortened or any(_has_left_out(item.state) for item in items)),
         (ITEMS_LEFT_OUT, len(items) >= MOST_ITEMS),
+        (SETTLED_AFTER_EXPIRY, _is_settled_after_expiry(record.task)),
     )
     words = [word for word, applies in rules if applies]
+    if items and record.task.submission in NOT_WITH_VENDOR:
+        words.append(f"{NAMED_WHILE}_{record.task.submission}")
     if record.task.status is TaskStatus.PART_FAILED:
         words += [f"{ARTIFACT_FAILED}:{name}" for name in _failed_artifacts(view for _, view in views)]
     return words + [f"{UNKNOWN_PARAM}:{name}" for name in misspelled_in(record.task.kind, record.input.params)]
@@ -47,6 +55,14 @@ def _failed_artifacts(views: Iterable[ItemView]) -> list[str]:
     """The artifacts that failed of any item, and the aligned lyrics as ``lyrics_sections``; each once."""
     lacking = (name for view in views for name, status in view.progress.lacking if status is ArtifactStatus.FAILED)
     return list(dict.fromkeys(lacking))
+
+
+def _is_settled_after_expiry(task: Task) -> bool:
+    """Whether the final word came after the task had expired. One that had ended by then has ``expired_at`` too, if
+    something of it was still missing; it ended before that."""
+    if task.expired_at is None or task.finished_at is None or task.status is TaskStatus.EXPIRED:
+        return False
+    return task.finished_at >= task.expired_at
 
 
 def _has_unknown_status(state: ItemState) -> bool:

@@ -201,6 +201,7 @@ async def test_a_task_expires_only_after_a_last_query_and_a_late_callback_settle
     assert done["status"] == "succeeded"
     assert done["items"][0]["artifacts"]["audio"]["status"] == "ready"
     assert done["version"] > expired["version"]
+    assert (expired["warnings"], done["warnings"]) == ([], ["settled_after_expiry"])
 
 
 async def test_while_the_vendor_cannot_be_asked_nothing_expires_for_as_long_again(
