@@ -10,10 +10,8 @@ import gc
 import os
 import shutil
 import tempfile
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +21,13 @@ import pytest
 from app.database.migrate import migrate
 from app.operations.retention import Retainer
 from app.runtime.logging import set_up
-from app.sandbox.config import SandboxConfig
-from app.sandbox.run import running as running_sandbox
-from app.sandbox.state import Sandbox
 from tests.support.direct_sql import Direct
 from tests.support.fast_clock import ScaledClock
-from tests.support.gateway import Running, running_gateway
+from tests.support.gateway import Running
 from tests.support.postgres import PostgresServer
 from tests.support.reused_database import KeptConnection
-from tests.support.start_fixtures import Retain, StartGateway, StartSandbox
-from tests.support.virtual_time import VirtualLoop, virtual_loop
+from tests.support.start_fixtures import Retain, StartGateway, StartSandbox, gateways, sandboxes
+from tests.support.virtual_time import VirtualLoop
 
 pytest_plugins = ["tests.support.run_summary", "tests.support.statement_cache"]
 BOTH = ("sqlite", "postgresql")
@@ -157,27 +152,14 @@ def db(database_url: str) -> Direct:
 
 @pytest.fixture
 async def start_sandbox() -> AsyncIterator[StartSandbox]:
-    """Start sandboxes (``await start_sandbox(scale=…)``) that end with the test."""
-    async with AsyncExitStack() as stack:
-
-        async def start(config: SandboxConfig | None = None, **given: Any) -> Sandbox:
-            loop = virtual_loop()
-            now = loop.epoch_s if loop else time.time
-            return await stack.enter_async_context(running_sandbox(config or SandboxConfig(**given), now=now))
-
+    async with sandboxes() as start:
         yield start
 
 
 @pytest.fixture
 async def start_gateway(database_url: str) -> AsyncIterator[StartGateway]:
-    """Start gateways on the test's database (``await start_gateway(sandbox, submit_timeout_s=…)``)."""
-    async with AsyncExitStack() as stack:
-
-        async def start(sandbox: Sandbox | None = None, **given: Any) -> Running:
-            if sandbox is not None:
-                given.setdefault("tempolor_base_url", sandbox.base_url)
-            return await stack.enter_async_context(running_gateway(database_url, **given))
-
+    """Starts gateways on the test's database."""
+    async with gateways(database_url) as start:
         yield start
 
 

@@ -1,4 +1,8 @@
-"""Chromium, as Debian packages it. Where there is none, or Playwright is not installed, these tests are skipped."""
+"""Chromium, as Debian packages it. Where there is none, or Playwright is not installed, these tests are skipped.
+
+It is started once in a worker, which costs as much as a short test, and each test has a context of its own in it. So
+these tests and their fixtures share one event loop.
+"""
 
 import os
 import shutil
@@ -8,15 +12,16 @@ from typing import Any, Final
 
 import pytest
 
+from tests.browser.one_loop import fixture
 from tests.browser.watched import Watched, signed_in
 from tests.support.gateway import Running
-from tests.support.start_fixtures import StartGateway, StartSandbox
+from tests.support.start_fixtures import StartGateway, StartSandbox, gateways, sandboxes
 
 CHROMIUM: Final = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 SCREENSHOTS: Final = Path(__file__).parents[2] / "build" / "screenshots"
 
 
-@pytest.fixture
+@fixture(scope="session")
 async def chromium() -> AsyncIterator[Any]:
     playwright = pytest.importorskip("playwright.async_api", reason="Playwright is not installed")
     if CHROMIUM is None:
@@ -29,14 +34,26 @@ async def chromium() -> AsyncIterator[Any]:
         await browser.close()
 
 
-@pytest.fixture
+@fixture
+async def start_sandbox() -> AsyncIterator[StartSandbox]:
+    async with sandboxes() as start:
+        yield start
+
+
+@fixture
+async def start_gateway(database_url: str) -> AsyncIterator[StartGateway]:
+    async with gateways(database_url) as start:
+        yield start
+
+
+@fixture
 async def gateway(start_gateway: StartGateway, start_sandbox: StartSandbox) -> Running:
     """A gateway that works, in front of a sandbox whose songs take some seconds."""
     sandbox = await start_sandbox(scale=40)
     return await start_gateway(sandbox, egress_allow_private=True)
 
 
-@pytest.fixture
+@fixture
 async def watched(chromium: Any, gateway: Running) -> AsyncIterator[Watched]:
     async with signed_in(chromium, gateway, "/") as watched:
         yield watched

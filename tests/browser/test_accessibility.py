@@ -4,13 +4,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
-
+from tests.browser.one_loop import ON_ONE_LOOP, fixture
 from tests.browser.stage import Stage, staged
 from tests.browser.watched import Watched, signed_in
 from tests.support.databases import on_sqlite
 from tests.support.direct_sql import Direct
 from tests.support.start_fixtures import StartGateway, StartSandbox
+
+pytestmark = ON_ONE_LOOP
 
 AXE: Final = Path(__file__).parent / "assets" / "axe.min.js"
 RUN_AXE: Final = """async exclude => {
@@ -66,14 +67,14 @@ NAMED_ROLES: Final = {
 }
 
 
-@pytest.fixture
+@fixture
 async def stage(start_gateway: StartGateway, start_sandbox: StartSandbox, db: Direct, tmp_path: Path) -> Stage:
     sandbox = await start_sandbox(scale=60)
     gateway = await start_gateway(sandbox, egress_allow_private=True, archive_url=f"file://{tmp_path / 'archive'}")
     return await staged(gateway, db)
 
 
-@pytest.fixture
+@fixture
 async def watched(chromium: Any, stage: Stage) -> AsyncIterator[Watched]:
     async with signed_in(chromium, stage.gateway) as watched:
         await watched.page.context.add_init_script(path=AXE)

@@ -3,9 +3,12 @@
 from pathlib import Path
 from uuid import UUID
 
+from tests.browser.one_loop import ON_ONE_LOOP
 from tests.browser.watched import SCHEMES, WIDTHS, Watched
 from tests.support.databases import on_sqlite
 from tests.support.gateway import Running
+
+pytestmark = ON_ONE_LOOP
 
 
 @on_sqlite

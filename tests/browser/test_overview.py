@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-import pytest
-
+from tests.browser.one_loop import ON_ONE_LOOP, fixture
 from tests.browser.watched import SCHEMES, WIDTHS, Watched
 from tests.support.databases import on_sqlite
 from tests.support.gateway import Running
 from tests.support.past import a_busy_day
 
+pytestmark = ON_ONE_LOOP
 
-@pytest.fixture
+
+@fixture
 async def gateway(gateway: Running) -> Running:
     """A gateway with a past, whose submissions stand still."""
     context = gateway.gateway.context

@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from tests.browser.one_loop import ON_ONE_LOOP
 from tests.support.databases import on_sqlite
 from tests.support.kept_sound import SECONDS, archive_in, keep_sound
 from tests.support.start_fixtures import StartGateway
+
+pytestmark = ON_ONE_LOOP
 
 
 @on_sqlite

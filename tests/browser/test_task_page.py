@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-import pytest
-
+from tests.browser.one_loop import ON_ONE_LOOP, fixture
 from tests.browser.watched import SCHEMES, WIDTHS, Watched, signed_in
 from tests.support.databases import on_sqlite
 from tests.support.direct_sql import Direct
@@ -14,18 +13,20 @@ from tests.support.gateway import ADMIN_KEY, Running, eventually
 from tests.support.song_callbacks import done
 from tests.support.start_fixtures import StartGateway, StartSandbox
 
+pytestmark = ON_ONE_LOOP
+
 SILENT_S: Final = 0.25
 PLACE: Final = "document.querySelector('.track audio').currentTime"
 
 
-@pytest.fixture
+@fixture
 async def gateway(start_gateway: StartGateway, start_sandbox: StartSandbox, tmp_path: Path) -> Running:
     """A gateway that keeps copies, in front of a sandbox whose songs take a second or two."""
     sandbox = await start_sandbox(scale=100)
     return await start_gateway(sandbox, archive_url=f"file://{tmp_path / 'archive'}", egress_allow_private=True)
 
 
-@pytest.fixture
+@fixture
 async def watched(chromium: Any, gateway: Running) -> AsyncIterator[Watched]:
     async with signed_in(chromium, gateway) as watched:
         yield watched

@@ -5,14 +5,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from app.audit.audit import Actor
 from app.clients import tickets
+from tests.browser.one_loop import ON_ONE_LOOP, fixture
 from tests.browser.watched import Watched, signed_in
 from tests.support.databases import on_sqlite
 from tests.support.gateway import Running
 from tests.support.start_fixtures import StartGateway, StartSandbox
+
+pytestmark = ON_ONE_LOOP
 
 MP3 = b"ID3\x04" + bytes(300_000)
 DROP = """([zone, name, bytes]) => {
@@ -24,13 +25,13 @@ DROP = """([zone, name, bytes]) => {
 }"""
 
 
-@pytest.fixture
+@fixture
 async def gateway(start_gateway: StartGateway, start_sandbox: StartSandbox, tmp_path: Path) -> Running:
     sandbox = await start_sandbox(scale=60)
     return await start_gateway(sandbox, egress_allow_private=True, archive_url=f"file://{tmp_path / 'archive'}")
 
 
-@pytest.fixture
+@fixture
 async def watched(chromium: Any, gateway: Running) -> AsyncIterator[Watched]:
     async with signed_in(chromium, gateway) as watched:
         yield watched
