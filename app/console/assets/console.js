@@ -55,6 +55,7 @@
     player.play().catch(() => {});
   });
 
+  // Parts settle at once (`defaultSettleDelay`): what somebody opens while they do would be taken for what was before.
   let opened = new Map();
   let scrolled = new Map();
   document.addEventListener("htmx:beforeSwap", () => {
