@@ -52,9 +52,10 @@ def pytest_configure() -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--db``: what stories run on. ``--crash-rounds``: how often the heavy crash tests kill. ``--archive-tasks``: how
     many tasks' files are copied while copiers are killed. ``--record``: keep what the trace tells
-    (``tests/stories/trace``)."""
+    (``tests/stories/trace``). ``--screenshots``: keep pictures of the console's pages."""
     parser.addoption("--db", choices=[*BOTH, "both"], default="sqlite", help="what stories run on (default: sqlite)")
     parser.addoption("--record", action="store_true", help="keep what the trace tells, instead of comparing it")
+    parser.addoption("--screenshots", action="store_true", help="keep the console's pages in build/screenshots")
     parser.addoption("--archive-tasks", type=int, default=40, help="tasks of the test of the archive (default: 40)")
     parser.addoption("--crash-rounds", type=int, default=20, help="kills of each heavy crash test (default: 20)")
 

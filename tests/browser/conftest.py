@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 from tests.browser.one_loop import fixture
-from tests.browser.watched import Watched, signed_in
+from tests.browser.watched import Looks, Watched, signed_in
 from tests.support.gateway import Running
 from tests.support.start_fixtures import StartGateway, StartSandbox, gateways, sandboxes
 
@@ -59,7 +59,6 @@ async def watched(chromium: Any, gateway: Running) -> AsyncIterator[Watched]:
         yield watched
 
 
-@pytest.fixture(scope="session")
-def screenshots() -> Path:
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    return SCREENSHOTS
+@pytest.fixture
+def looks(request: pytest.FixtureRequest) -> Looks:
+    return Looks(SCREENSHOTS if request.config.getoption("--screenshots") else None)

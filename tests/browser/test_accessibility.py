@@ -1,12 +1,13 @@
 """Every page, in light and dark and on a phone, by axe, by keyboard alone, and as a screen reader has it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from tests.browser.one_loop import ON_ONE_LOOP, fixture
 from tests.browser.stage import Stage, staged
-from tests.browser.watched import Watched, signed_in
+from tests.browser.watched import WIDTHS, Looks, Watched, parts_have_come, resize, signed_in
 from tests.support.databases import on_sqlite
 from tests.support.direct_sql import Direct
 from tests.support.start_fixtures import StartGateway, StartSandbox
@@ -14,18 +15,17 @@ from tests.support.start_fixtures import StartGateway, StartSandbox
 pytestmark = ON_ONE_LOOP
 
 AXE: Final = Path(__file__).parent / "assets" / "axe.min.js"
-RUN_AXE: Final = """async exclude => {
-    const found = await axe.run({ exclude }, {
-        resultTypes: ["violations"],
-        runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-    });
+RUN_AXE: Final = """async ([exclude, runOnly]) => {
+    const found = await axe.run({ exclude }, { resultTypes: ["violations"], runOnly });
     return found.violations
         .filter(one => ["serious", "critical"].includes(one.impact))
         .map(one => [one.id, ...one.nodes.slice(0, 3).map(node => `${node.target} ${node.failureSummary}`)].join(" "));
 }"""
 NOT_OURS: Final = {"api": [".swagger-ui"]}
 """What Swagger UI makes of the page."""
-LOOKS: Final = ((1280, "light"), (1280, "dark"), (390, "light"))
+RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+COLOR_RULES: Final = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}
+"""What another scheme of colors can break."""
 
 FOCUSABLE: Final = """() => [...document.querySelectorAll(
     "a[href], button, input:not([type=hidden]), select, textarea, summary, audio[controls], [tabindex='0']")]
@@ -77,7 +77,6 @@ async def stage(start_gateway: StartGateway, start_sandbox: StartSandbox, db: Di
 @fixture
 async def watched(chromium: Any, stage: Stage) -> AsyncIterator[Watched]:
     async with signed_in(chromium, stage.gateway) as watched:
-        await watched.page.context.add_init_script(path=AXE)
         yield watched
 
 
@@ -85,27 +84,35 @@ async def _open(page: Any, path: str) -> None:
     await page.goto(f"/console{path}")
     if path == "/api":
         await page.locator(".opblock").first.wait_for()
-    # Parts that come by themselves: callbacks, and what is in a zip.
-    await page.wait_for_function("() => !document.querySelector('.htmx-request')")
+    await parts_have_come(page)
+
+
+async def _faults(page: Any, rules: object = RULES, *, besides: Sequence[str] = ()) -> list[str]:
+    """What axe finds on a page, of what is serious. ``besides``: selectors of what is not looked at."""
+    if not await page.evaluate("'axe' in window"):
+        await page.evaluate(AXE.read_text())
+    found: list[str] = await page.evaluate(RUN_AXE, [list(besides), rules])
+    return found
 
 
 @on_sqlite
 async def test_axe_finds_nothing_serious_on_any_page(watched: Watched, stage: Stage) -> None:
     page = watched.page
     found: dict[str, list[str]] = {}
-    for width, scheme in LOOKS:
-        await page.set_viewport_size({"width": width, "height": 900})
-        await page.emulate_media(color_scheme=scheme)
-        for name, path in stage.paths.items():
-            await _open(page, path)
-            if faults := await page.evaluate(RUN_AXE, NOT_OURS.get(name, [])):
-                found[f"{name} {width} {scheme}"] = faults
+    for name, path in stage.paths.items():
+        await resize(page, min(WIDTHS))
+        await _open(page, path)
+        for width in WIDTHS:
+            await resize(page, width)
+            found[f"{name} {width}"] = await _faults(page, besides=NOT_OURS.get(name, []))
+        await page.emulate_media(color_scheme="dark")
+        found[f"{name} dark"] = await _faults(page, COLOR_RULES, besides=NOT_OURS.get(name, []))
+        await page.emulate_media(color_scheme="light")
     await page.context.clear_cookies()
     for path in ("/sign-in", "/link"):
         await _open(page, path)
-        if faults := await page.evaluate(RUN_AXE, []):
-            found[path] = faults
-    assert found == {}
+        found[path] = await _faults(page)
+    assert {name: faults for name, faults in found.items() if faults} == {}
 
 
 @on_sqlite
@@ -113,13 +120,11 @@ async def test_everything_is_reached_by_the_tab_key_and_its_focus_is_seen(watche
     for name, path in stage.paths.items():
         if name not in ("api", "missing"):
             await _open(watched.page, path)
+            # A part that came anew meanwhile would have lost its numbers.
+            await watched.page.context.set_offline(True)
             reached, expected = await _tabbed(watched.page)
-            # A part of a page that came anew meanwhile has lost its numbers.
-            for _ in range(2):
-                if reached != expected:
-                    await _open(watched.page, path)
-                    reached, expected = await _tabbed(watched.page)
             assert reached == expected, name
+            await watched.page.context.set_offline(False)
 
 
 async def _tabbed(page: Any) -> tuple[list[int], list[int]]:
@@ -175,7 +180,7 @@ async def test_a_question_is_asked_in_a_sheet_that_escape_leaves(watched: Watche
     sheet = page.get_by_role("dialog")
     await sheet.wait_for()
     assert await page.evaluate("document.activeElement.id") == "reason"
-    assert await page.evaluate(RUN_AXE, []) == []
+    assert await _faults(page) == []
     await page.keyboard.press("Escape")
     await sheet.wait_for(state="hidden")
     assert await page.evaluate("document.activeElement.id") == "ask-hold"
@@ -187,13 +192,8 @@ async def test_a_question_is_asked_in_a_sheet_that_escape_leaves(watched: Watche
 
 
 @on_sqlite
-async def test_pages_fit_and_are_looked_at(watched: Watched, stage: Stage, screenshots: Path) -> None:
-    page = watched.page
-    for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")):
-        await page.set_viewport_size({"width": width, "height": 900})
-        await page.emulate_media(color_scheme=scheme)
-        for name in ("try", "try-stems", "inbox", "callback", "notifications", "notification", "dead", "holds", "api"):
-            await _open(page, stage.paths[name])
-            await page.screenshot(path=screenshots / f"{name}-{width}-{scheme}.png", full_page=name != "api")
-            assert await page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
+async def test_pages_fit_and_are_looked_at(watched: Watched, stage: Stage, looks: Looks) -> None:
+    for name in ("try", "try-stems", "inbox", "callback", "notifications", "notification", "dead", "holds", "api"):
+        load = partial(_open, watched.page, stage.paths[name])
+        await looks.fits(watched.page, name, load, full_page=name != "api")
     assert watched.faults == []

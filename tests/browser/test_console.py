@@ -1,10 +1,9 @@
 """The console in a real browser: from the form to a song that plays, with nothing to scroll for on a phone."""
 
-from pathlib import Path
 from uuid import UUID
 
 from tests.browser.one_loop import ON_ONE_LOOP
-from tests.browser.watched import SCHEMES, WIDTHS, Watched
+from tests.browser.watched import Looks, Watched
 from tests.support.databases import on_sqlite
 from tests.support.gateway import Running
 
@@ -49,7 +48,7 @@ async def _shorten_lyrics(gateway: Running, task_id: str) -> None:
 
 
 @on_sqlite
-async def test_pages_fit_and_are_looked_at(watched: Watched, gateway: Running, screenshots: Path) -> None:
+async def test_pages_fit_and_are_looked_at(watched: Watched, gateway: Running, looks: Looks) -> None:
     page, made = watched.page, {}
     made["song"] = (await gateway.submit(reference="order-17", webhook_url="http://127.0.0.1:9/hooks"))["id"]
     await gateway.until(made["song"], "succeeded", timeout_s=30)
@@ -62,14 +61,12 @@ async def test_pages_fit_and_are_looked_at(watched: Watched, gateway: Running, s
     made["queued"] = (await gateway.submit("lyrics.generate"))["id"]
     paths = {"overview": "", "tasks": "/tasks", "try": "/try/song.generate", "inbox": "/callbacks"}
     paths |= {name: f"/tasks/{task_id}" for name, task_id in made.items()} | {"notifications": "/notifications"}
-    for width in WIDTHS:
-        await page.set_viewport_size({"width": width, "height": 900})
-        for scheme in SCHEMES:
-            await page.emulate_media(color_scheme=scheme)
-            for name, path in paths.items():
-                await page.goto(f"/console{path}")
-                if name == "overview":
-                    await page.get_by_text("points").wait_for()
-                await page.screenshot(path=screenshots / f"{name}-{width}-{scheme}.png", full_page=True)
-                assert await page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
+    for name, path in paths.items():
+
+        async def load(name: str = name, path: str = path) -> None:
+            await page.goto(f"/console{path}")
+            if name == "overview":
+                await page.get_by_text("points").wait_for()
+
+        await looks.fits(page, name, load)
     assert watched.faults == []

@@ -1,9 +1,7 @@
 """The overview in a real browser: a day drawn, followed without a reload, for keyboard and phone."""
 
-from pathlib import Path
-
 from tests.browser.one_loop import ON_ONE_LOOP, fixture
-from tests.browser.watched import SCHEMES, WIDTHS, Watched
+from tests.browser.watched import Looks, Watched
 from tests.support.databases import on_sqlite
 from tests.support.gateway import Running
 from tests.support.past import a_busy_day
@@ -21,18 +19,16 @@ async def gateway(gateway: Running) -> Running:
 
 
 @on_sqlite
-async def test_a_day_is_drawn_and_followed(watched: Watched, gateway: Running, screenshots: Path) -> None:
+async def test_a_day_is_drawn_and_followed(watched: Watched, gateway: Running, looks: Looks) -> None:
     page = watched.page
-    for width in WIDTHS:
-        await page.set_viewport_size({"width": width, "height": 900})
-        for scheme in SCHEMES:
-            await page.emulate_media(color_scheme=scheme)
-            await page.goto("/console")
-            await page.get_by_text("points").wait_for()
-            await page.get_by_text("Live", exact=True).wait_for()
-            await page.wait_for_function("() => !document.body.textContent.includes('to be read')", timeout=60_000)
-            await page.screenshot(path=screenshots / f"overview-day-{width}-{scheme}.png", full_page=True)
-            assert await page.evaluate("document.documentElement.scrollWidth") <= width
+
+    async def load() -> None:
+        await page.goto("/console")
+        await page.get_by_text("points").wait_for()
+        await page.get_by_text("Live", exact=True).wait_for()
+        await page.wait_for_function("() => !document.body.textContent.includes('to be read')", timeout=60_000)
+
+    await looks.fits(page, "overview-day", load)
     # Times of plots are told in the reader's zone, and in his way.
     assert await page.locator(".zone").first.inner_text() == "times in MEZ"
     column = page.locator("#part-hour svg").first.locator("g").last.locator("title")

@@ -8,7 +8,7 @@ from typing import Any
 from app.audit.audit import Actor
 from app.clients import tickets
 from tests.browser.one_loop import ON_ONE_LOOP, fixture
-from tests.browser.watched import Watched, signed_in
+from tests.browser.watched import Looks, Watched, signed_in
 from tests.support.databases import on_sqlite
 from tests.support.gateway import Running
 from tests.support.start_fixtures import StartGateway, StartSandbox
@@ -39,7 +39,7 @@ async def watched(chromium: Any, gateway: Running) -> AsyncIterator[Watched]:
 
 @on_sqlite
 async def test_a_link_opens_the_console_at_one_press_and_only_once(
-    chromium: Any, gateway: Running, screenshots: Path
+    chromium: Any, gateway: Running, looks: Looks
 ) -> None:
     context = gateway.gateway.context
     issued = await tickets.issue_for_console(context.db, context.clock, Actor("cli:root"), "bootstrap")
@@ -50,7 +50,7 @@ async def test_a_link_opens_the_console_at_one_press_and_only_once(
         watched.page.on("request", lambda request, asked=asked: asked.append(f"{request.url} {request.headers}"))
         await watched.page.goto(tickets.link(gateway.url, issued))
         await watched.page.wait_for_function("() => location.hash === ''")
-        await watched.page.screenshot(path=screenshots / "link.png")
+        await looks.keep(watched.page, "link", full_page=False)
         # Nobody was sent the code, and the address does not keep it.
         assert issued.ticket not in "".join(asked) + watched.page.url
         assert await watched.page.evaluate("document.activeElement.textContent") == "Open the console"
@@ -61,13 +61,13 @@ async def test_a_link_opens_the_console_at_one_press_and_only_once(
             assert watched.faults == []
         else:
             await watched.page.get_by_role("heading", name="This link is good no more").wait_for()
-            await watched.page.screenshot(path=screenshots / "link-used.png")
+            await looks.keep(watched.page, "link-used", full_page=False)
         await browser.close()
 
 
 @on_sqlite
 async def test_a_file_is_dropped_or_chosen_and_taken_apart(
-    watched: Watched, gateway: Running, screenshots: Path, tmp_path: Path
+    watched: Watched, gateway: Running, looks: Looks, tmp_path: Path
 ) -> None:
     page = watched.page
     await page.goto("/console/try/stems.create")
@@ -88,7 +88,7 @@ async def test_a_file_is_dropped_or_chosen_and_taken_apart(
     await page.get_by_label("Audio file: choose a file").set_input_files(tmp_path / "lights.mp3")
     await page.get_by_text("lights.mp3 is uploaded (0,3 MB)").wait_for()
     assert await field.input_value() not in ("", dropped)
-    await page.screenshot(path=screenshots / "uploaded.png", full_page=True)
+    await looks.keep(page, "uploaded")
     await page.get_by_role("button", name="Submit").click()
     await page.wait_for_url("**/console/tasks/*")
     task = await gateway.task(page.url.rpartition("/")[2].partition("?")[0])
@@ -147,7 +147,7 @@ async def test_a_track_to_cover_sets_what_makes_it_a_cover(watched: Watched, tmp
 
 @on_sqlite
 async def test_the_reference_calls_the_api_as_who_is_signed_in(
-    watched: Watched, gateway: Running, screenshots: Path
+    watched: Watched, gateway: Running, looks: Looks
 ) -> None:
     page = watched.page
     asked: list[str] = []
@@ -164,7 +164,7 @@ async def test_the_reference_calls_the_api_as_who_is_signed_in(
     assert "csrf" not in curl.lower()
     for scheme in ("light", "dark"):
         await page.emulate_media(color_scheme=scheme)
-        await page.screenshot(path=screenshots / f"api-called-{scheme}.png")
+        await looks.keep(page, f"api-called-{scheme}", full_page=False)
     call = page.locator("#operations-Tasks-createTask")
     await call.get_by_role("button", name="/v1/tasks").first.click()
     await call.get_by_role("button", name="Try it out").click()
