@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -24,7 +24,7 @@ def _token(url: str) -> str:
     return urlsplit(url).path.split("/")[2]
 
 
-def _bad(good: str, gateway: Running, task_id: UUID) -> Iterator[tuple[str, str]]:
+def _bad(good: str, gateway: Running, task_id: UUID, now: datetime) -> Iterator[tuple[str, str]]:
     chance = random.Random(7)
     raw = base64url.decode(good)
     assert raw is not None
@@ -38,7 +38,7 @@ def _bad(good: str, gateway: Running, task_id: UUID) -> Iterator[tuple[str, str]
     for number in range(OF_EACH):
         start, end = sorted(chance.sample(range(len(good) + 1), 2))
         yield "cut", good[:end] if number % 2 and end < len(good) else good[max(start, 1) :]
-    ref, now = ArtifactRef("song", "t2m_1", "audio"), datetime.now(UTC)
+    ref = ArtifactRef("song", "t2m_1", "audio")
     for number in range(OF_EACH):
         other = FileLinks([f"{number:04}{SECRET}"], gateway.url, timedelta(days=7))
         callback = gateway.callback_url("song", task_id if number % 3 else UUID(int=number)).rpartition("/")[2]
@@ -61,7 +61,7 @@ async def test_none_of_a_thousand_bad_tokens_opens_a_file(gateway: Running, file
     assert links is not None
     answers: Counter[tuple[str, int]] = Counter()
     async with httpx.AsyncClient(trust_env=False, base_url=gateway.url) as reader:
-        for number, (what, token) in enumerate(_bad(good, gateway, UUID(task["id"]))):
+        for number, (what, token) in enumerate(_bad(good, gateway, UUID(task["id"]), now)):
             assert token != good
             assert links.verify(token, now) is None
             if number % every:
