@@ -1,6 +1,5 @@
 """The archive moves to another store by a command, beside a gateway that goes on, and can be interrupted."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +11,29 @@ from tests.support.commands import call, environment
 from tests.support.databases import on_sqlite
 from tests.support.file_server import MP3, WAV, File, FileServer
 from tests.support.gateway import Running, running_gateway
-from tests.support.object_store import needs_s3, object_store
 from tests.support.programs import Ended
 
 pytestmark = pytest.mark.real_time
 
 
-@pytest.fixture(params=["directory", pytest.param("s3", marks=needs_s3)])
-async def target(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[tuple[str, dict[str, str]]]:
-    """The new store's URL, and what its users need in their environment."""
-    if request.param == "directory":
-        yield f"file://{tmp_path / 'new'}", {}
-        return
-    async with object_store() as started:
-        for name, value in started.variables.items():
-            monkeypatch.setenv(name, value)
-        yield started.archive_url, started.variables
-
-
 @on_sqlite
 async def test_every_file_is_there_after_a_move_that_was_cut_short(
-    gateway: Running, files: FileServer, directory: Path, database_url: str, target: tuple[str, dict[str, str]]
+    gateway: Running, files: FileServer, directory: Path, tmp_path: Path
 ) -> None:
+    await check_a_move_that_was_cut_short(gateway, files, directory, f"file://{tmp_path / 'new'}", {})
+
+
+async def check_a_move_that_was_cut_short(
+    gateway: Running, files: FileServer, directory: Path, url: str, variables: dict[str, str]
+) -> None:
+    """Move the archive in ``directory`` to ``url``, at first with one file damaged and one gone. ``variables``: what
+    the users of the new store need in their environment."""
+    database_url = gateway.settings.database_url.get_secret_value()
     files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV)}
     task = await _ended_song(gateway, files)
     for name in ("audio", "audio_hi"):
         await _archived(gateway, task["id"], name)
     upload = (await gateway.api.post("/v1/uploads?filename=ü.mp3", content=MP3)).json()
-    url, variables = target
     env = environment(database_url, archive_url=f"file://{directory}") | variables
 
     async def archive(*arguments: str, **settings: Any) -> Ended:

@@ -1,10 +1,8 @@
-"""The same over HTTP to an S3 server, where there is one."""
+"""The archive over HTTP in an S3 server, where there is one."""
 
 import hashlib
-from collections.abc import AsyncIterator
 
 import httpx
-import pytest
 
 from app.archive import rows
 from app.archive.by_hand import fault_of
@@ -16,18 +14,10 @@ from tests.stories.archive.test_lost_writers import OTHER, claimed, reservation_
 from tests.support.fast_clock import ScaledClock
 from tests.support.file_server import MP3, WAV, File, FileServer
 from tests.support.gateway import Running
-from tests.support.object_store import ObjectStore, needs_s3, object_store
+from tests.support.object_store import ObjectStore, needs_s3
 from tests.support.start_fixtures import StartGateway
 
-pytestmark = [pytest.mark.real_time, needs_s3]
-
-
-@pytest.fixture
-async def bucket(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ObjectStore]:
-    async with object_store() as started:
-        for name, value in started.variables.items():
-            monkeypatch.setenv(name, value)
-        yield started
+pytestmark = needs_s3
 
 
 async def test_files_are_kept_in_a_bucket_and_served_from_it(
