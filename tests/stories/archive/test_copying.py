@@ -92,23 +92,35 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("what", BAD)
 async def test_what_is_not_whole_or_not_what_it_says_is_never_kept(
-    gateway: Running, files: FileServer, directory: Path, what: str
+    gateway: Running, files: FileServer, directory: Path
 ) -> None:
-    files.files |= {"a.mp3": File(**vars(BAD[what])), "a.wav": File(WAV)}
-    task = await _ended_song(gateway, files)
-    found = await _archived(gateway, task["id"], "audio_hi")
-    assert any(name == "a.mp3" for name, _ in files.asked)
+    files.files["a.wav"] = File(WAV)
+    tasks: dict[str, str] = {}
+    for number, (what, bad) in enumerate(BAD.items()):
+        files.files[f"{number}.mp3"] = File(**vars(bad))
+        tasks[what] = (await gateway.submit())["id"]
+        done = _done(files, f"{number}.mp3", item_id=f"t2m_{number}")
+        await gateway.call_back("song", done, UUID(tasks[what]))
+    for task_id in tasks.values():
+        await _archived(gateway, task_id, "audio_hi")
+
+    async def all_tried() -> bool:
+        return {name for name, _ in files.asked} == files.files.keys()
+
+    await eventually(all_tried)
     await asyncio.sleep(0.2)
-    found = await gateway.task(task["id"])
-    assert found["items"][0]["artifacts"]["audio"]["archive"]["status"] == "pending"
-    assert [path.name for path in directory.rglob("audio*") if path.is_file()] == ["audio_hi.wav"]
+    states = {what: (await gateway.task(task_id))["items"][0]["artifacts"] for what, task_id in tasks.items()}
+    assert {what: found["audio"]["archive"]["status"] for what, found in states.items()} == dict.fromkeys(
+        BAD, "pending"
+    )
+    assert {path.name for path in directory.rglob("audio*") if path.is_file()} == {"audio_hi.wav"}
     # Once it is right, it is kept.
-    files.files["a.mp3"] = File(MP3)
+    files.files |= {f"{number}.mp3": File(MP3) for number in range(len(BAD))}
     await gateway.gateway.context.db.write(_all_due)
     gateway.gateway.context.wakes.archive.set()
-    await _archived(gateway, task["id"], "audio")
+    for task_id in tasks.values():
+        await _archived(gateway, task_id, "audio")
 
 
 def _all_due(conn: Any) -> None:
