@@ -2,6 +2,7 @@
 
 import base64
 import html
+import itertools
 import json
 import urllib.parse
 from collections.abc import Callable
@@ -95,26 +96,24 @@ def _meant(text: str) -> str:
     return text.lower()
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("name", HELD)
-def test_a_secret_in_any_spelling_is_taken_out(name: str, spelling: str) -> None:
-    spelled = SPELLINGS[spelling](HELD[name])
-    for writer, write in WRITERS.items():
-        raw = f'{{"message":{write(f"bad: {spelled} (x)")},"next":1}}'.encode()
+def test_a_secret_in_any_spelling_is_taken_out(name: str) -> None:
+    for (spelling, spell), (writer, write) in itertools.product(SPELLINGS.items(), WRITERS.items()):
+        raw = f'{{"message":{write(f"bad: {spell(HELD[name])} (x)")},"next":1}}'.encode()
         document = json.loads(REDACTOR.body(raw))
         words = document["message"]
-        assert document["next"] == 1, writer
-        assert MARK in words, (writer, raw)
-        assert ("bad: " in words, "(x)" in words) == (True, True), (writer, raw)
-        assert HELD[name].lower()[4:] not in _meant(words), writer
+        assert document["next"] == 1, (spelling, writer)
+        assert MARK in words, (spelling, writer, raw)
+        assert ("bad: " in words, "(x)" in words) == (True, True), (spelling, writer, raw)
+        assert HELD[name].lower()[4:] not in _meant(words), (spelling, writer)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-@pytest.mark.parametrize("name", HELD)
-def test_a_body_in_another_encoding_stays_readable(name: str, encoding: str) -> None:
-    raw = json.dumps({"songs": [{"item_id": "a", "title": f"x {HELD[name]} y"}]}, ensure_ascii=False).encode(encoding)
-    [reading] = item_readings.read_callback(REDACTOR.body(raw), SONG).readings
-    assert reading.values["title"] == f"x {MARK} y"
+def test_a_body_in_another_encoding_stays_readable(encoding: str) -> None:
+    for name, secret in HELD.items():
+        raw = json.dumps({"songs": [{"item_id": "a", "title": f"x {secret} y"}]}, ensure_ascii=False).encode(encoding)
+        [reading] = item_readings.read_callback(REDACTOR.body(raw), SONG).readings
+        assert reading.values["title"] == f"x {MARK} y", name
 
 
 @pytest.mark.parametrize("before", ["", "u", "us", "user:", "key="])
@@ -176,15 +175,13 @@ def test_only_tokens_of_ours_are_taken_for_tokens() -> None:
 
 
 @pytest.mark.parametrize("slash", ["/", "\\/", "%2F", "%2f", "%252F", "\\u002f", "&#47;", "\\\\/"])
-@pytest.mark.parametrize("case", [str, str.upper, str.lower])
-@pytest.mark.parametrize("cut", [12, 30, 52])
-def test_a_callback_url_loses_its_token_however_it_is_written(
-    slash: str, case: type[str] | Callable[..., Any], cut: int
-) -> None:
-    url = f"https:{slash}{slash}gw.example{slash}callbacks{slash}song{slash}{HELD['token'][:cut]}"
-    kept = REDACTOR.body(f'{{"message":"{case(url).replace("U002F", "u002f")}?"}}'.encode())
-    assert json.loads(kept)["message"].endswith(f"{MARK}?")
-    assert HELD["token"][4:12].lower() not in kept.decode().lower()
+def test_a_callback_url_loses_its_token_however_it_is_written(slash: str) -> None:
+    for cut in (12, 30, 52):
+        url = f"https:{slash}{slash}gw.example{slash}callbacks{slash}song{slash}{HELD['token'][:cut]}"
+        for written in (url, url.upper().replace("U002F", "u002f"), url.lower()):
+            kept = REDACTOR.body(f'{{"message":"{written}?"}}'.encode())
+            assert json.loads(kept)["message"].endswith(f"{MARK}?"), written
+            assert HELD["token"][4:12].lower() not in kept.decode().lower(), written
 
 
 def test_nothing_of_an_everyday_body_is_touched_or_looked_at_closely() -> None:

@@ -125,17 +125,17 @@ def test_a_token_of_an_unknown_secret_costs_what_any_other_does(monkeypatch: pyt
         assert steps == ["digest", "compare_digest"]
 
 
-@pytest.mark.parametrize("bit", range(39 * 8))
-def test_any_flipped_bit_is_refused(bit: int) -> None:
-    raw = bytearray(base64.urlsafe_b64decode(GOOD))
-    raw[bit // 8] ^= 1 << bit % 8
-    assert TOKENS.verify("song", base64.urlsafe_b64encode(raw).decode()) is None
+def test_any_flipped_bit_is_refused() -> None:
+    for bit in range(39 * 8):
+        raw = bytearray(base64.urlsafe_b64decode(GOOD))
+        raw[bit // 8] ^= 1 << bit % 8
+        assert TOKENS.verify("song", base64.urlsafe_b64encode(raw).decode()) is None, bit
 
 
-@pytest.mark.parametrize("length", range(52))
-def test_any_truncation_is_refused(length: int) -> None:
-    assert TOKENS.verify("song", GOOD[:length]) is None
-    assert TOKENS.verify("song", GOOD[:length] + "=" * (52 - length)) is None
+def test_any_truncation_is_refused() -> None:
+    for length in range(52):
+        assert TOKENS.verify("song", GOOD[:length]) is None, length
+        assert TOKENS.verify("song", GOOD[:length] + "=" * (52 - length)) is None, length
 
 
 def tokens_with_both_special_characters() -> str:
