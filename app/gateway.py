@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 from urllib.parse import urlsplit
@@ -59,8 +60,9 @@ TURN_S: Final = 7.0
 """How long a turn of a loop may take to end: no statement takes longer."""
 
 
+@cache
 def release() -> str:
-    """The version of this package."""
+    """The version of this package. To look for it in the installed packages takes milliseconds."""
     try:
         return version("tempolor-gateway")
     except PackageNotFoundError:
