@@ -105,12 +105,16 @@ def changes(before: Document | None, after: Document, names: Names, sign: str = 
     """What changed, a line each; of what is new all that is not empty."""
     if before is None:
         return [f"{key}: {names.line(value)}" for key, value in after.items() if value not in (None, {}, [])]
+    if before == after:
+        return []
     old, new = flat(before), flat(after)
-    return [
-        f"{path}: {names.line(old.get(path))} {sign} {names.line(new.get(path))}"
-        for path in sorted(old.keys() | new.keys())
-        if names.line(old.get(path)) != names.line(new.get(path))
-    ]
+    lines: list[str] = []
+    for path in sorted(old.keys() | new.keys()):
+        # Most are the same, and a line takes longer than to see that.
+        if old.get(path) != new.get(path):
+            was, now = names.line(old.get(path)), names.line(new.get(path))
+            lines += [f"{path}: {was} {sign} {now}"] if was != now else []
+    return lines
 
 
 def difference(kept: Path, told: str, *, is_part: bool = False) -> str:
