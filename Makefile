@@ -14,12 +14,14 @@ ARGS ?=
 
 # Tests start many processes, and each would compile everything anew.
 export PYTHONDONTWRITEBYTECODE :=
+# A make that a test starts would look for the jobs of this one.
+unexport MAKEFLAGS
 
 BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest -q
 # One file is done before further workers have started.
-SPREAD := $(if $(findstring .py,$(ARGS)),,-n $(PYTEST_WORKERS) --dist worksteal)
+SPREAD = $(if $(findstring .py,$(ARGS)),,-n $(PYTEST_WORKERS) --dist worksteal)
 TIMES := $(if $(findstring .py,$(ARGS)),,--slowest 5)
 ALL_TIERS = $(PYTEST) $(SPREAD) $(TIMES) -m "not slow" --db both --hypothesis-profile thorough $(ARGS)
 # Paths in ARGS are chosen instead of the tiers.
@@ -62,7 +64,9 @@ run: $(READY) ## the gateway on SQLite against the sandbox; prints a link that s
 test: $(READY) ## the everyday tiers: rules, stories, database (ARGS=path or '-k callback' chooses; DB=postgresql)
 	$(PYTEST) $(SPREAD) $(TIMES) -m "not slow" --db $(DB) $(EVERYDAY) $(ARGS)
 
+# Much of what real processes take is waiting.
 .PHONY: test-all
+test-all: PYTEST_WORKERS = 4
 test-all: $(READY) ## every tier, stories on both databases, properties with more examples
 	$(ALL_TIERS)
 
@@ -92,13 +96,18 @@ coverage: $(READY) ## lines of app/ that each tier runs, and all of them togethe
 	printf '%-12s %3s %%\n' all $$($(BIN)/coverage report --format total); \
 	if [ -n "$$failed" ]; then echo "tests failed in:$$failed" >&2; exit 1; fi
 
-.PHONY: check
-check: $(READY) ## format, lint, types, layers, every tier
+.PHONY: check style types layers
+check: style types layers test-all ## format, lint, types, layers, every tier
+
+style: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+types: $(READY)
 	$(BIN)/mypy
+
+layers: $(READY)
 	$(BIN)/lint-imports --no-logo
-	$(ALL_TIERS)
 
 .PHONY: trace
 trace: $(READY) ## record anew what the gateway shows of the scripts in tests/stories/trace

@@ -3,6 +3,7 @@ writes them anew)."""
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +15,13 @@ from app.rules.task import FailureCode
 from app.tempolor.kinds import KINDS
 
 PAGE = Path(__file__).parents[2] / "docs" / "parameters.md"
-SCHEMAS = rest_api("0").openapi()["components"]["schemas"]
+
+
+@cache
+def document() -> dict[str, Any]:
+    """Made when a test asks for it: each worker reads this file."""
+    made: dict[str, Any] = rest_api("0").openapi()
+    return made
 
 
 def params_table() -> str:
@@ -24,13 +31,14 @@ def params_table() -> str:
 def codes_table() -> str:
     """Every code of a problem, with its status and what the document says of it."""
     told: dict[str, tuple[str, set[str]]] = {}
-    for methods in rest_api("0").openapi()["paths"].values():
+    codes = document()["components"]["schemas"]["ErrorCode"]["enum"]
+    for methods in document()["paths"].values():
         for operation in methods.values():
             if operation["tags"] == ["Vendor"]:
                 continue
             for status, response in operation["responses"].items():
                 for code in re.findall(r"`([a-z_]+)`", response["description"]):
-                    if code in SCHEMAS["ErrorCode"]["enum"]:
+                    if code in codes:
                         told.setdefault(code, (status, set()))[1].add(operation["operationId"])
     everywhere = max(len(operations) for _, operations in told.values())
     lines = ["| status | `code` | means | operations |", "| --- | --- | --- | --- |"]
@@ -43,8 +51,9 @@ def codes_table() -> str:
 
 
 def _params_of(kind: str) -> str:
-    name = SCHEMAS["TaskRequest"]["discriminator"]["mapping"][kind].rpartition("/")[2]
-    params = SCHEMAS[SCHEMAS[name]["properties"]["params"]["$ref"].rpartition("/")[2]]
+    schemas = document()["components"]["schemas"]
+    name = schemas["TaskRequest"]["discriminator"]["mapping"][kind].rpartition("/")[2]
+    params = schemas[schemas[name]["properties"]["params"]["$ref"].rpartition("/")[2]]
     text = " ".join((KINDS[kind].params.__doc__ or "").split())
     rows = [f"### `{kind}`", "", text, "", "| param | type | |", "| --- | --- | --- |"]
     for field, schema in params["properties"].items():

@@ -21,7 +21,8 @@ def test_ci_runs_what_everybody_can_run_and_may_only_read() -> None:
     assert [step["run"] for step in job["steps"] if "run" in step] == ["bash .ci/run"]
     assert all(re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"]) for step in job["steps"] if "uses" in step)
     script = (ROOT / ".ci" / "run").read_text()
-    assert set(re.findall(r"^make ([a-z-]+)", script, re.MULTILINE)) <= TARGETS
+    asked = [word for line in re.findall(r"^make (.+)", script, re.MULTILINE) for word in line.split()]
+    assert {word for word in asked if not word.startswith("-")} <= TARGETS
 
 
 def test_ci_begins_with_the_oldest_python_that_is_supported() -> None:
