@@ -5,7 +5,6 @@ import contextlib
 import json
 import random
 import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,9 +14,8 @@ from typing import Any
 import httpx
 
 from app.wiring import usual_authorities
-from tests.support.commands import environment
+from tests.support.commands import AnyProcess, environment, started
 from tests.support.gateway import ADMIN_KEY, eventually
-from tests.support.not_none import present
 
 START_S = 60.0
 # Below the range from which the kernel takes ports for outgoing connections: nobody takes one while its owner is dead.
@@ -56,24 +54,17 @@ class Process:
         self._prefix = prefix
         self._cwd = cwd
         self.log = cwd / f"{arguments[0]}-{port or id(self)}.log"
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: AnyProcess | None = None
 
     @property
     def pid(self) -> int | None:
         """The process id while it runs."""
-        running = self._process is not None and self._process.returncode is None
-        return present(self._process).pid if running else None
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
 
     async def start(self, *, wait: bool = True) -> None:
         """Start it; a serve answers when this returns, unless that is not waited for."""
-        with self.log.open("ab") as file:
-            self._process = await asyncio.create_subprocess_exec(
-                *(*self._prefix, sys.executable, "-m", "app", *self._arguments),
-                env=self._env,
-                cwd=self._cwd,
-                stdout=file,
-                stderr=file,
-            )
+        self._process = await started(*self._arguments, env=self._env, cwd=self._cwd, log=self.log, prefix=self._prefix)
         if wait and self.port is not None:
             async with client(self.url) as api:
                 await eventually(partial(self._answers, api), START_S)

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -18,9 +18,11 @@ import httpx
 from app.cli import main
 from app.runtime.logging import set_up
 from app.wiring import usual_authorities
+from tests.support.forked import ForkedProcess, can_be_forked, fork
 from tests.support.gateway import ADMIN_KEY, SECRET, eventually
 from tests.support.programs import Ended, run_program
 
+AnyProcess = asyncio.subprocess.Process | ForkedProcess
 VENDOR_KEY = "Tempo-sandbox-0123456789abcdef0123456789abcdef"
 START_S = 30.0
 
@@ -86,7 +88,7 @@ async def run(*arguments: str, env: dict[str, str], cwd: Path, timeout_s: float 
 class Running:
     """A process that goes on. ``api`` carries the admin's key; ``url`` is where it listens."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path, url: str) -> None:
+    def __init__(self, process: AnyProcess, log: Path, url: str) -> None:
         self.process = process
         self.log = log
         self.url = url
@@ -117,24 +119,32 @@ async def running(*arguments: str, env: dict[str, str], cwd: Path) -> AsyncItera
     if arguments[0] == "serve":
         port = () if "--port" in arguments else ("--port", "0")
         arguments = (*arguments, "--host", "127.0.0.1", *port)
-    with log.open("wb") as file:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "app", *arguments, env=env, cwd=cwd, stdout=file, stderr=file
-        )
-    started: Running | None = None
+    process = await started(*arguments, env=env, cwd=cwd, log=log)
+    answering: Running | None = None
     try:
         port = await eventually(partial(_port, process, log), START_S)
-        started = Running(process, log, f"http://127.0.0.1:{port}")
-        yield started
+        answering = Running(process, log, f"http://127.0.0.1:{port}")
+        yield answering
     finally:
-        if started is not None:
-            await started.api.aclose()
+        if answering is not None:
+            await answering.api.aclose()
         if process.returncode is None:
             process.kill()
             await process.wait()
 
 
-async def _port(process: asyncio.subprocess.Process, log: Path) -> int | None:
+async def started(*arguments: str, env: dict[str, str], cwd: Path, log: Path, prefix: Sequence[str] = ()) -> AnyProcess:
+    """A process of the command line that goes on; what it says is added to ``log``. ``prefix``: a command under which
+    it runs."""
+    with log.open("ab") as file:
+        if can_be_forked(env) and not prefix:
+            return await fork(arguments, env=env, cwd=cwd, output=file)
+        return await asyncio.create_subprocess_exec(
+            *prefix, sys.executable, "-m", "app", *arguments, env=env, cwd=cwd, stdout=file, stderr=file
+        )
+
+
+async def _port(process: AnyProcess, log: Path) -> int | None:
     text = log.read_text()
     assert process.returncode is None, text
     for line in text.splitlines():

@@ -1,0 +1,114 @@
+"""Processes of the gateway that are forked from one that has loaded it, which takes more than a second of a processor.
+
+From there on it is a process of its own: its environment, folder, output, signals and end. ``python -m app`` itself is
+what ``commands.run`` starts, the demo, and everything whose environment is for the interpreter too.
+"""
+
+import asyncio
+import atexit
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, Final
+
+from tests.support.fork_server import MOST_BYTES
+
+ROOT: Final = Path(__file__).parents[2]
+LOOK_S: Final = 0.01
+FOR_THE_INTERPRETER: Final = ("PYTHON", "COVERAGE_", "LD_", "MALLOC_")
+
+
+def can_be_forked(env: Mapping[str, str]) -> bool:
+    """Whether nothing in this environment is for the interpreter, which has started already."""
+    return sys.platform == "linux" and not any(name.startswith(FOR_THE_INTERPRETER) for name in env)
+
+
+class ForkedProcess:
+    """What tests use of ``asyncio.subprocess.Process``."""
+
+    def __init__(self, server: "_Server", pid: int) -> None:
+        self._server = server
+        self.pid = pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._server.code_of(self.pid)
+
+    async def wait(self) -> int:
+        while self.returncode is None:  # noqa: ASYNC110 - processes outlive the loops of tests
+            await asyncio.sleep(LOOK_S)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+
+async def fork(arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: IO[bytes]) -> ForkedProcess:
+    """Run the command line with these arguments in a process of its own."""
+    server = await asyncio.to_thread(_server)
+    return server.fork({"arguments": list(arguments), "env": dict(env), "cwd": str(cwd)}, output.fileno())
+
+
+class _Server:
+    """The process that forks, as this one sees it. It ends with this one."""
+
+    def __init__(self) -> None:
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._codes: dict[int, int] = {}
+        with theirs:
+            self._process = subprocess.Popen(
+                (sys.executable, "-m", "tests.support.fork_server", str(theirs.fileno())),
+                cwd=ROOT,
+                env={"PATH": os.defpath},
+                pass_fds=[theirs.fileno()],
+            )
+        atexit.register(self._close)
+        # Loaded.
+        self._next()
+
+    def fork(self, given: dict[str, Any], output: int) -> ForkedProcess:
+        socket.send_fds(self._channel, [json.dumps(given).encode()], [output])
+        while "forked" not in (told := self._next()):
+            self._codes[told["ended"]] = told["code"]
+        return ForkedProcess(self, told["forked"])
+
+    def code_of(self, pid: int) -> int | None:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                told = self._next(socket.MSG_DONTWAIT)
+                self._codes[told["ended"]] = told["code"]
+        return self._codes.get(pid)
+
+    def _next(self, flags: int = 0) -> dict[str, int]:
+        message = self._channel.recv(MOST_BYTES, flags)
+        assert message, "the process that forks has ended"
+        told: dict[str, int] = json.loads(message)
+        return told
+
+    def _close(self) -> None:
+        self._channel.close()
+        self._process.wait()
+
+
+_first = threading.Lock()
+_made = cache(_Server)
+
+
+def _server() -> _Server:
+    with _first:
+        return _made()
