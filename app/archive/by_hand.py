@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
 import sqlalchemy as sa
 
@@ -56,12 +57,12 @@ async def checked(store: FileStore, row: Any) -> AsyncIterator[bytes]:
         raise Damaged
 
 
-async def retry_failed(context: Context) -> int:
-    """Queue every copy again that was given up, of tasks that are still there, but for those whose retention is over.
-    Returns how many. In transactions of ``BATCH`` items. Raises ``Unavailable``."""
+async def retry_failed(context: Context, task_id: UUID | None = None) -> int:
+    """Queue every copy again that was given up, of one task or of all that are still there, but for those whose
+    retention is over. Returns how many. In transactions of ``BATCH`` items. Raises ``Unavailable``."""
     count, after = 0, ("", "")
     while True:
-        applied, last, queued = await context.db.write(_retry_some, context, after, context.clock.now())
+        applied, last, queued = await context.db.write(_retry_some, context, task_id, after, context.clock.now())
         context.committed(applied)
         count += queued
         if last is None:
@@ -70,7 +71,7 @@ async def retry_failed(context: Context) -> int:
 
 
 def _retry_some(
-    conn: sa.Connection, context: Context, after: ItemKey, now: datetime
+    conn: sa.Connection, context: Context, task_id: UUID | None, after: ItemKey, now: datetime
 ) -> tuple[Effects, ItemKey | None, int]:
     key = sa.tuple_(items.c.family, items.c.item_id)
     statement = (
@@ -80,7 +81,7 @@ def _retry_some(
         .order_by(items.c.family, items.c.item_id)
         .limit(BATCH)
     )
-    page = conn.execute(statement).all()
+    page = conn.execute(statement if task_id is None else statement.where(items.c.task_id == task_id)).all()
     wanted = {(row.family, row.item_id) for row in page}
     found = state.items_of(conn, sorted({row.task_id for row in page}))
     tasks_of_failed = {item.task_id for item in found if item.key in wanted and _retries(item, now)}

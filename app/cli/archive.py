@@ -2,6 +2,7 @@
 moving it to another store."""
 
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -67,12 +68,14 @@ def verify_files(
 
 
 @app.command("retry")
-def retry_copies() -> None:
+def retry_copies(
+    task_id: Annotated[UUID | None, typer.Argument(metavar="ID", help="Of this task; else of all.")] = None,
+) -> None:
     """Have the copies tried again that were given up, as far as the gateway has a link."""
     from app.archive.by_hand import retry_failed
     from app.cli.database import with_context
 
-    typer.echo(f"{with_context(retry_failed)} copies are tried again.")
+    typer.echo(f"{with_context(lambda context: retry_failed(context, task_id))} copies are tried again.")
 
 
 @app.command("move")

@@ -202,6 +202,8 @@ NOTICES: Final = {
     "released": "It is released.",
     "unreadable": "The callback was read again, and still cannot be understood.",
     "resolved": "It is settled.",
+    "copying": "Its files are copied again.",
+    "not_copied": "There is no copy to be tried again.",
 }
 """What a page says after a change, by the word in its address."""
 

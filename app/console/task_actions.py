@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Response
 
+from app.archive.by_hand import retry_failed
 from app.callbacks import inbound_log
 from app.callbacks.replay import replay
 from app.clients.auth import TheContext
@@ -50,6 +51,14 @@ async def retry_task(task_id: str, visitor: TheVisitor, form: TheForm, context: 
     key = idempotent_request("POST /console/tasks/{id}/retry", form.get("once"), digest_of({"retry_of": str(wanted)}))
     accepted = await retry(context, visitor.actor, visitor.scope, wanted, key)
     return see(f"/console/tasks/{accepted.task_ids[0]}?done=retried")
+
+
+@router.post("/copy-again")
+async def copy_files_again(task_id: str, visitor: AdminVisitor, _form: TheForm, context: TheContext) -> Response:
+    """Have the copies of a task's files tried again that were given up."""
+    wanted = uuid_of(task_id)
+    queued = await retry_failed(context, wanted)
+    return see(f"/console/tasks/{wanted}?done={'copying' if queued else 'not_copied'}")
 
 
 @router.post("/resolve")

@@ -17,7 +17,9 @@ from app.database.database import dumps
 from app.documents import read, subtitles
 from app.documents.document import Document
 from app.notifications import log as notifications
+from app.rules.archive_copies import NOT_ONE_URL, RETENTION
 from app.rules.status import TASK_FINAL, TaskStatus
+from app.rules.task import CopyStatus
 from app.web.parameters import uuid_of
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -86,8 +88,9 @@ async def _shown(context: Context, visitor: Visitor, task_id: UUID, mark: str) -
     sent = await notifications.of_task(context, visitor.scope, task_id, MOST_NOTIFICATIONS + 1)
     now, name = context.clock.now(), task_items.name_of(task)
     head = {name: value for name, value in task.items() if name not in ("items", "version", "updated_at")}
+    can = _can(task, visitor)
     parts = {
-        "status": _digest([head, name]),
+        "status": _digest([head, name, can]),
         "items": _digest(task["items"]),
         "history": _digest([head, entries, sent]),
     }
@@ -111,7 +114,7 @@ async def _shown(context: Context, visitor: Visitor, task_id: UUID, mark: str) -
         "seen": ".".join((mark, *parts.values())),
         "every_s": _every_s(task, sent),
         "once": str(context.ids()),
-        "can": _can(task, visitor),
+        "can": can,
     }
 
 
@@ -123,9 +126,20 @@ def _can(task: Document, visitor: Visitor) -> dict[str, bool]:
         # Without an item there is nothing to ask about.
         "refresh": task["status"] != TaskStatus.QUEUED and bool(task["items"]),
         "retry": task["status"] in TASK_FINAL and not task["kind"].endswith(".external"),
+        "copy-again": visitor.client.is_admin and any(map(_was_given_up, _files_of(task))),
         "resolve_sent": visitor.client.is_admin and (task["status"] == TaskStatus.UNCONFIRMED or lost),
         "resolve_not_sent": visitor.client.is_admin and task["status"] == TaskStatus.UNCONFIRMED,
     }
+
+
+def _files_of(task: Document) -> list[Document]:
+    return [file for item in task["items"] for file in item["artifacts"].values()]
+
+
+def _was_given_up(file: Document) -> bool:
+    """Whether no copy of a file could be made. One whose retention is over is not made again."""
+    copy = file["archive"] or {}
+    return copy.get("status") == CopyStatus.FAILED and copy.get("reason") not in (RETENTION, NOT_ONE_URL)
 
 
 def _digest(value: Any) -> str:
@@ -135,6 +149,5 @@ def _digest(value: Any) -> str:
 def _every_s(task: Document, sent: list[Document]) -> int | None:
     if task["status"] not in TASK_FINAL:
         return FOLLOW_S
-    files = [file for item in task["items"] for file in item["artifacts"].values()]
-    pending = any("pending" in (file["status"], (file["archive"] or {}).get("status")) for file in files)
+    pending = any("pending" in (file["status"], (file["archive"] or {}).get("status")) for file in _files_of(task))
     return SETTLE_S if pending or any(one["status"] == "pending" for one in sent) else None

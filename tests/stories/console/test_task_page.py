@@ -1,6 +1,7 @@
 """A task's page: it follows its task, shows its files, lyrics, callbacks and notifications, and what is done there."""
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -11,6 +12,7 @@ from app.console import text
 from tests.stories.console.browser import Browser, opened, words_of
 from tests.support.databases import on_sqlite
 from tests.support.fast_clock import ScaledClock
+from tests.support.file_server import MP3, File, serving_files
 from tests.support.gateway import ADMIN_KEY, Running, eventually
 from tests.support.song_callbacks import done, song
 from tests.support.start_fixtures import StartGateway, StartSandbox
@@ -94,6 +96,42 @@ async def test_lyrics_are_had_with_their_times(gateway: Running, admin: Browser,
     assert "[00:00.50]la" in await admin.see("/console/items/a%2Fb/lyrics.lrc")
     assert "00:00:00,500 --> 00:00:02,500" in await admin.see("/console/items/a%2Fb/lyrics.srt")
     await studio.see("/console/items/a%2Fb/lyrics.lrc", 404)
+
+
+@on_sqlite
+@pytest.mark.real_time
+async def test_an_admin_has_copies_tried_again_that_were_given_up(start_gateway: StartGateway, tmp_path: Path) -> None:
+    gateway = await start_gateway(archive_url=f"file://{tmp_path}", egress_allow_private=True)
+    archiver = gateway.gateway.archiver
+    assert archiver is not None
+    archiver._downloader.most_bytes = 100
+    async with serving_files() as files, opened(gateway.url) as browser:
+        files.files["a.mp3"] = File(MP3)
+        task, other = await gateway.submit(), await gateway.submit()
+        for number, one in enumerate((task, other)):
+            item = {"item_id": f"t2m_{number}", "status": "main_succeeded", "audio_url": files.url("a.mp3")}
+            await gateway.call_back("song", {"songs": [item]}, UUID(one["id"]))
+
+        async def copy_is(one: dict[str, Any], status: str) -> bool:
+            found = await gateway.task(one["id"])
+            return [item["artifacts"]["audio"]["archive"]["status"] for item in found["items"]] == [status]
+
+        await eventually(partial(copy_is, task, "failed"))
+        await eventually(partial(copy_is, other, "failed"))
+        path = f"/console/tasks/{task['id']}"
+        await browser.sign_in(ADMIN_KEY)
+        assert 'id="do-copy-again"' in await browser.see(path)
+        archiver._downloader.most_bytes = 2**20
+        answer = await browser.post(f"{path}/copy-again")
+        assert answer.headers["location"] == f"{path}?done=copying"
+        await eventually(partial(copy_is, task, "kept"))
+        assert await copy_is(other, "failed")
+        assert 'id="do-copy-again"' not in await browser.see(path)
+        answer = await browser.post(f"{path}/copy-again")
+        assert answer.headers["location"] == f"{path}?done=not_copied"
+        made = (await gateway.api.post("/v1/clients", json={"name": "studio"})).json()
+        await browser.sign_in(made["api_key"])
+        assert (await browser.post(f"/console/tasks/{other['id']}/copy-again")).status_code == 403
 
 
 @on_sqlite
