@@ -25,7 +25,9 @@ READ_S: Final = 30.0
 MOST_BYTES_PER_S: Final = 32 * 1024 * 1024
 """Of a process: the event loop that copies is the one that acknowledges callbacks."""
 GIVE_WAY: Final = 4.0
-"""Seconds by which copies wait longer for each by which the event loop is late, up to half of the rate above."""
+"""Seconds by which copies wait longer for each by which the event loop is late."""
+SLOWEST: Final = 4.0
+"""How many times longer they wait at most."""
 LONGEST_S: Final = 3600.0
 MOST_RESUMES: Final = 10
 MOST_REDIRECTS: Final = 3
@@ -93,7 +95,7 @@ class Downloader:
         due_at = self._free_at = max(self._free_at, now) + least_s
         await asyncio.sleep(due_at - now)
         now = loop.time()
-        self._free_at = max(self._free_at, now) + min((now - due_at) * GIVE_WAY, least_s)
+        self._free_at = max(self._free_at, now) + min((now - due_at) * GIVE_WAY, least_s * (SLOWEST - 1))
 
     def close(self) -> None:
         self._guard.close()
