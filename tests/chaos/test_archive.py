@@ -37,8 +37,8 @@ KINDS = ("song.generate", "instrumental.generate", "stems.create", "midi.create"
 FILES = 20
 QUIET_S = 20.0
 MOST_RATIO = 1.5
-"""Of the callbacks' 99th percentile while files are copied to that in quiet. On a machine that others use it says
-little."""
+"""Of the callbacks' 99th percentile while files are copied to that in quiet; less what others who use the machine do to
+a gateway beside it that copies nothing."""
 FAULTS = {"lifetime_s": 8, "short": 0.15, "html": 0.02, "error": 0.05, "slow": 0.05, "slow_s": 1}
 
 
@@ -177,10 +177,14 @@ async def test_memory_and_callbacks_stay_as_they_are_while_large_files_are_copie
             "egress_allow_private": "true",
             "query_first_after_s": 3600,
             "submit_max_in_flight": 1000,
+            # A session of its own is a group of its own for the scheduler, as a service is: what the test itself takes
+            # is not taken from the gateway.
+            "prefix": ("setsid",),
         }
         async with (
             large_files() as large,
             serving(database_url, tmp_path, **settings) as served,
+            serving(f"sqlite:///{tmp_path}/idle.db", tmp_path, **settings) as idle,
             client(served.url) as api,
         ):
             process = psutil.Process(served.pid)
@@ -201,7 +205,7 @@ async def test_memory_and_callbacks_stay_as_they_are_while_large_files_are_copie
             await eventually(partial(kept, 1), timeout_s=120)
             found = (await api.get(f"/v1/tasks/{ids[0]}")).json()["items"]
             first = next(item for item in found if item["item_id"] == "large_0")
-            async with Pulse(served.url) as pulse:
+            async with Pulse(served.url) as pulse, Pulse(idle.url) as idle_pulse:
                 await asyncio.sleep(QUIET_S)
                 before, began_at = process.memory_info().rss, time.monotonic()
                 await large.read_slowly(first["artifacts"]["audio"]["archive"]["url"])
@@ -214,14 +218,20 @@ async def test_memory_and_callbacks_stay_as_they_are_while_large_files_are_copie
                 ended_at = time.monotonic()
                 await asyncio.sleep(QUIET_S)
     assert pulse.refused == []
-    quiet, busy = pulse.seconds(0, began_at) + pulse.seconds(ended_at + 1), pulse.seconds(began_at, ended_at)
+    quiet, busy = _apart(pulse, began_at, ended_at)
+    idle_before, idle_meanwhile = _apart(idle_pulse, began_at, ended_at)
     grown = (most - before) / 2**20
-    ratio = p99(busy) / p99(quiet)
+    ratio, others = p99(busy) / p99(quiet), p99(idle_meanwhile) / p99(idle_before)
     tell(
         f"{FILES} files of 200 MB copied in {ended_at - began_at:.0f} s beside 20 slow readers: memory grew by"
         f" {grown:.0f} MiB at most; callbacks p50 {p50(quiet) * 1000:.1f} and p99 {p99(quiet) * 1000:.1f} ms before and"
         f" after ({len(quiet)}), {p50(busy) * 1000:.1f} and {p99(busy) * 1000:.1f} ms meanwhile ({len(busy)}):"
-        f" {ratio:.2f} times"
+        f" {ratio:.2f} times; a gateway beside it that copies nothing: {others:.2f} times"
     )
     assert grown <= 64
-    assert ratio <= MOST_RATIO
+    assert ratio / max(others, 1) <= MOST_RATIO
+
+
+def _apart(pulse: Pulse, began_at: float, ended_at: float) -> tuple[list[float], list[float]]:
+    """How long callbacks took before and after a time, and within it."""
+    return pulse.seconds(0, began_at) + pulse.seconds(ended_at + 1), pulse.seconds(began_at, ended_at)
