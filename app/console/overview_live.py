@@ -18,7 +18,7 @@ from sse_starlette import ServerSentEvent
 from app.app_context import Context
 from app.archive import rows as archive
 from app.console import plots
-from app.console.pages import render
+from app.console.pages import render_in_slices
 from app.console.plots import Plot
 from app.console.time_series import DAY, HOUR, Series, Span
 from app.errors import Unavailable
@@ -30,15 +30,20 @@ from app.submissions import hold_by_hand
 from app.watching.streams import Stream
 
 FRESH_S: Final = 5.0
-"""How old what is shown may be."""
+"""How old what is shown may be, where a survey is cheap."""
+SHARE: Final = 0.005
+"""Surveys take no more than this of the time: on a full or a busy database they are rarer, so that few callbacks meet
+one."""
+MOST_FRESH_S: Final = 15.0
+"""They are not rarer than that, whatever they take."""
 _SPANS_FRESH_S: Final = {HOUR: 15.0, DAY: 60.0}
 BUDGET_S: Final = 0.25
 FIRST_BUDGET_S: Final = 1.0
 """How long one survey reads for the plots, at most; the rest is for the next one."""
 MOST_SCOPES: Final = 100
 """Clients whose overviews are kept."""
-SPREAD_S: Final = 1.0
-"""So far apart are the readers of a survey, so that they are not all sent it at one moment."""
+SPREAD_S: Final = 2.5
+"""Over so long the readers of a survey are spread, so that they are not all sent it at one moment."""
 RECONNECT_MS: Final = 2000
 AWAY: Final = ServerSentEvent("the database", event="away").encode()
 
@@ -54,8 +59,8 @@ class Part:
 
 @dataclass(slots=True)
 class _Scope:
-    """What is known of one scope. ``unread``: spans of which something was not read yet. ``fault``: why the last survey
-    failed."""
+    """What is known of one scope. ``unread``: spans of which something was not read yet. ``looked_at``: when the last
+    survey began, monotonic, and for how long it is good (``fresh_s``); ``fault``: why it failed."""
 
     arrivals: dict[Span, Series[Arrivals]]
     contacts: dict[Span, Series[Contacts]]
@@ -63,11 +68,12 @@ class _Scope:
     parts: dict[str, Part] = field(default_factory=dict)
     unread: set[Span] = field(default_factory=set)
     looked_at: float = float("-inf")
+    fresh_s: float = FRESH_S
     fault: Unavailable | None = None
 
 
 class Overview:
-    """Surveys for the overview, at most one in ``FRESH_S`` for each scope."""
+    """Surveys for the overview, at most one in ``FRESH_S`` for each scope, and rarer ones where they take long."""
 
     def __init__(self, context: Context, health: Health) -> None:
         self._context = context
@@ -85,12 +91,13 @@ class Overview:
             del self._scopes[next(iter(self._scopes))]
         async with kept.lock:
             now = self._context.clock.monotonic()
-            if now - kept.looked_at >= FRESH_S:
+            if now - kept.looked_at >= kept.fresh_s:
                 kept.looked_at, kept.fault = now, None
                 try:
                     await self._survey(scope, kept)
+                    kept.fresh_s = fresh_for_s(self._context.clock.monotonic() - now)
                 except Unavailable as error:
-                    kept.fault = error
+                    kept.fault, kept.fresh_s = error, FRESH_S
                 except BaseException:
                     # Whoever asked has gone, and the others ask anew.
                     kept.looked_at = float("-inf")
@@ -102,24 +109,23 @@ class Overview:
     def rest_s(self, scope: str | None) -> float:
         """How long the parts of a scope are still good."""
         kept = self._scopes.get(scope)
-        passed_s = self._context.clock.monotonic() - kept.looked_at if kept else FRESH_S
-        return max(FRESH_S - passed_s, 0.0)
+        return max(kept.looked_at + kept.fresh_s - self._context.clock.monotonic(), 0.0) if kept else 0.0
 
     async def _survey(self, scope: str | None, kept: _Scope) -> None:
         self.surveys += 1
         shown = await self._state(scope)
         now = self._context.clock.monotonic()
-        parts = {"state": _part("state", now, **shown)}
+        parts = {"state": await _part("state", now, kept.parts.get("state"), **shown)}
         until = now + (BUDGET_S if kept.parts else FIRST_BUDGET_S)
         for span, fresh_s in _SPANS_FRESH_S.items():
             drawn = kept.parts.get(span.name)
             if drawn is None or span in kept.unread or now - drawn.at >= fresh_s:
                 found = await self._plots(kept, span, until)
                 (kept.unread.add if any(plot.unread for plot in found) else kept.unread.discard)(span)
-                drawn = _part("plots", now, span.name, span=span, plots=found)
+                drawn = await _part("plots", now, drawn, span.name, span=span, plots=found)
             parts[span.name] = drawn
         if scope is None:
-            parts["work"] = _part("work", now, **shown)
+            parts["work"] = await _part("work", now, kept.parts.get("work"), **shown)
         kept.parts = parts
 
     async def _state(self, scope: str | None) -> dict[str, Any]:
@@ -156,7 +162,9 @@ class Overview:
             return clock.monotonic() > until
 
         tasks = await kept.arrivals[span].look(now, is_late)
-        drawn = [plots.of_arrivals(span, tasks), plots.of_durations(span, tasks)]
+        drawn = [plots.of_arrivals(span, tasks)]
+        await asyncio.sleep(0)
+        drawn.append(plots.of_durations(span, tasks))
         if span in kept.contacts:
             drawn.append(plots.of_contacts(span, await kept.contacts[span].look(now, is_late)))
         return drawn
@@ -191,7 +199,7 @@ class OverviewStream(Stream):
 
     async def events(self) -> AsyncIterator[bytes]:
         """Yield the parts that are new, each as an event; ``AWAY`` where they cannot be had."""
-        clock, sent = self._context.clock, dict[str, Part]()
+        clock, sent = self._context.clock, dict[str, bytes]()
         apart_s = random.uniform(0, SPREAD_S)
         yield ServerSentEvent(comment="the overview", retry=RECONNECT_MS).encode()
         while not self.closed.is_set():
@@ -200,16 +208,24 @@ class OverviewStream(Stream):
             except Unavailable:
                 parts = {}
                 yield AWAY
-            for name, part in parts.items():
-                if sent.get(name) is not part:
-                    sent[name] = part
-                    yield part.event
+            # What is new in one piece: a write costs more than what is in it.
+            if news := b"".join(part.event for name, part in parts.items() if sent.get(name) != part.event):
+                sent = {name: part.event for name, part in parts.items()}
+                yield news
             if clock.now() >= self._ends_at:
                 return
             await clock.wait(self.closed, self._overview.rest_s(self.scope) + apart_s)
 
 
-def _part(template: str, at: float, name: str | None = None, **shown: Any) -> Part:
+def fresh_for_s(taken_s: float) -> float:
+    """How long a survey that took so long is good."""
+    return min(max(FRESH_S, taken_s / SHARE), MOST_FRESH_S)
+
+
+async def _part(template: str, at: float, before: Part | None, name: str | None = None, **shown: Any) -> Part:
+    """Render a part; one that says the same as ``before`` is the same event."""
     # On one line: it is sent often, and a third of it would be indentation.
-    html = " ".join(render(f"_{template}.html", **shown).split())
+    html = " ".join((await render_in_slices(f"_{template}.html", **shown)).split())
+    if before is not None and before.html == html:
+        return Part(before.html, before.event, at)
     return Part(Markup(html), ServerSentEvent(html, event=name or template).encode(), at)  # noqa: S704 - a template's

@@ -1,7 +1,9 @@
 """Render the console's pages and errors, with the headers that keep whatever is in them from acting."""
 
+import asyncio
 import gzip
 import hashlib
+import time
 from collections.abc import Callable, Coroutine
 from functools import cache
 from http import HTTPStatus
@@ -31,6 +33,8 @@ HEADERS: Final = {
 }
 _HERE: Final = Path(__file__).parent
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+SLICE_S: Final = 0.002
+"""For so long the event loop may stand still for a page that nobody waits for."""
 FROM_HTMX: Final = "hx-request"
 
 
@@ -91,6 +95,17 @@ def _templates() -> Environment:
 def render(template: str, /, **values: Any) -> str:
     """Render a template."""
     return _templates().get_template(template).render(values)
+
+
+async def render_in_slices(template: str, /, **values: Any) -> str:
+    """Render a large template a few milliseconds at a time, and serve others in between."""
+    pieces, began = [], time.perf_counter()
+    for piece in _templates().get_template(template).generate(values):
+        pieces.append(piece)
+        if time.perf_counter() - began > SLICE_S:
+            await asyncio.sleep(0)
+            began = time.perf_counter()
+    return "".join(pieces)
 
 
 def page(template: str, /, status: int = 200, **values: Any) -> Response:

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from app.console.text import since
 from app.console.time_series import Span
-from app.operations.history import Arrivals, Contacts, merged, quantile
+from app.operations.history import Arrivals, Contacts, quantiles, total
 
 T = TypeVar("T")
 
@@ -24,6 +24,7 @@ GAP: Final = 0.18
 _EACH_S: Final = {"hour": 900, "day": 21_600}
 """Between two labels of the time axis."""
 _SECONDS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400)
+_SHARES: Final = (0.5, 0.95)
 _OUTCOMES: Final = {
     "done": ("Done", ("succeeded",)),
     "part": ("Done, in part", ("part_failed",)),
@@ -99,20 +100,21 @@ class _Drawn:
 
 def of_arrivals(span: Span, found: Sequence[tuple[datetime, Arrivals | None]]) -> Plot:
     """Tasks by when they were accepted and what has become of them."""
-    whole = merged(part for _, part in found if part is not None)
+    read = [part for _, part in found if part is not None]
+    outcomes, is_sample = total(part.outcomes for part in read), any(part.is_sample for part in read)
     plot = Plot(
         "arrivals",
         "Tasks accepted",
         "by when they were accepted, and what has become of them",
         span,
-        [(_count(sum(whole.outcomes.values()), whole.is_sample), "accepted")],
+        [(_count(sum(outcomes.values()), is_sample), "accepted")],
         [
-            (look, f"{label} {_count(count, whole.is_sample)}")
+            (look, f"{label} {_count(count, is_sample)}")
             for look, (label, statuses) in _OUTCOMES.items()
-            if (count := _sum(whole.outcomes, statuses)) or look == "done"
+            if (count := _sum(outcomes, statuses)) or look == "done"
         ],
         ["Accepted", *(label for label, _ in _OUTCOMES.values())],
-        is_sample=whole.is_sample,
+        is_sample=is_sample,
     )
     _draw(plot, found, _outcomes, _step_of_counts)
     return plot
@@ -120,9 +122,9 @@ def of_arrivals(span: Span, found: Sequence[tuple[datetime, Arrivals | None]]) -
 
 def of_durations(span: Span, found: Sequence[tuple[datetime, Arrivals | None]]) -> Plot:
     """How long tasks took to be playable, by when they were accepted: the median, and the 95th percentile."""
-    whole = merged(part for _, part in found if part is not None)
-    p50, p95 = (quantile(whole.playable_s, share) for share in (0.5, 0.95))
-    final = [quantile(whole.final_s, share) for share in (0.5, 0.95)]
+    read = [part for _, part in found if part is not None]
+    p50, p95 = quantiles(total(part.playable_s for part in read), _SHARES)
+    final = quantiles(total(part.final_s for part in read), _SHARES)
     plot = Plot(
         "durations",
         "Time to playable",
@@ -131,7 +133,7 @@ def of_durations(span: Span, found: Sequence[tuple[datetime, Arrivals | None]]) 
         [(_duration(p50), "p50"), (_duration(p95), "p95")],
         [("median", "p50"), ("band", "to p95")],
         ["Playable", "p50", "p95"],
-        is_sample=whole.is_sample,
+        is_sample=any(part.is_sample for part in read),
     )
     if final[0] is not None:
         plot.about += f"; to the end: {_duration(final[0])}, {_duration(final[1])}"
@@ -177,7 +179,7 @@ def _durations(part: Arrivals) -> _Drawn | None:
     if not part.playable_s:
         return None
     # What is under way may take longer than all of those that are there.
-    p50, p95 = (quantile(part.playable_s, share, part.pending) for share in (0.5, 0.95))
+    p50, p95 = quantiles(part.playable_s, _SHARES, part.pending)
     cells = [_count(sum(part.playable_s.values()), part.is_sample), _duration(p50), _duration(p95)]
     if p50 is None:
         return _Drawn([], "", cells)

@@ -4,7 +4,7 @@ Each statement reads one stretch by an index, and at most ``MOST_ROWS`` rows of 
 the beginning is read, and what was counted there is taken for the whole.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -168,28 +168,24 @@ def each(
     return [read(conn, start, end) for start, end in stretches]
 
 
-def merged(parts: Iterable[Arrivals]) -> Arrivals:
-    """Several stretches as one."""
-    whole = Arrivals()
-    for part in parts:
-        _add(whole.outcomes, part.outcomes)
-        _add(whole.playable_s, part.playable_s)
-        _add(whole.final_s, part.final_s)
-        whole.is_sample = whole.is_sample or part.is_sample
+def total(counts: Iterable[Mapping[K, float]]) -> dict[K, float]:
+    """The counts of several stretches added up."""
+    whole: dict[K, float] = {}
+    for one in counts:
+        for key, count in one.items():
+            whole[key] = whole.get(key, 0) + count
     return whole
 
 
-def quantile(durations: Mapping[float, float], share: float, unknown: float = 0) -> float | None:
-    """The duration within which a share (0–1) of them lies, by nearest rank; None without any. ``unknown``: so many
-    more last longer than all of these; None where it is among those."""
-    wanted, passed = share * (sum(durations.values()) + unknown), 0.0
+def quantiles(durations: Mapping[float, float], shares: Sequence[float], unknown: float = 0) -> list[float | None]:
+    """The durations within which shares (0–1, ascending) of them lie, by nearest rank; None without any. ``unknown``:
+    so many more last longer than all of these; None where it is among those."""
+    count, passed = sum(durations.values()) + unknown, 0.0
+    found: list[float | None] = []
     for duration in sorted(durations):
         passed += durations[duration]
-        if passed >= wanted:
-            return duration
-    return None
-
-
-def _add(into: dict[K, float], counts: Mapping[K, float]) -> None:
-    for key, count in counts.items():
-        into[key] = into.get(key, 0) + count
+        while len(found) < len(shares) and passed >= shares[len(found)] * count:
+            found.append(duration)
+        if len(found) == len(shares):
+            break
+    return found + [None] * (len(shares) - len(found))

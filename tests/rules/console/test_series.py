@@ -7,9 +7,9 @@ from typing import Final
 
 import pytest
 
-from app.console import plots
+from app.console import overview_live, plots
 from app.console.time_series import DAY, HOUR, Series
-from app.operations.history import Arrivals, Contacts, quantile
+from app.operations.history import Arrivals, Contacts, quantiles
 
 NOW: Final = datetime(2026, 5, 1, 12, 1, 30, tzinfo=UTC)
 Stretches = list[tuple[datetime, datetime]]
@@ -77,9 +77,10 @@ async def test_a_look_that_is_late_leaves_the_rest_for_the_next() -> None:
 
 def test_a_quantile_knows_what_it_does_not_know() -> None:
     durations = {2.0: 1.0, 5.0: 2.0, 60.0: 1.0}
-    assert [quantile(durations, share) for share in (0.25, 0.5, 0.75, 0.95)] == [2.0, 5.0, 5.0, 60.0]
-    assert [quantile(durations, share, unknown=4) for share in (0.25, 0.5, 0.95)] == [5.0, 60.0, None]
-    assert quantile({}, 0.5) is None
+    assert quantiles(durations, (0.25, 0.5, 0.75, 0.95)) == [2.0, 5.0, 5.0, 60.0]
+    assert quantiles(durations, (0.25, 0.5, 0.95), unknown=4) == [5.0, 60.0, None]
+    assert quantiles({}, (0.5, 0.95)) == [None, None]
+    assert quantiles({}, (0.5,), unknown=3) == [None]
 
 
 def _starts(count: int) -> list[datetime]:
@@ -153,3 +154,8 @@ def test_axes_end_on_round_numbers_and_have_few(most: float) -> None:
 def test_a_sample_says_so() -> None:
     plot = plots.of_arrivals(HOUR, [(_starts(1)[0], Arrivals({"succeeded": 12345.6}, is_sample=True))])
     assert (plot.lead[0][0], plot.is_sample) == ("≈ 12\u202f346", True)
+
+
+@pytest.mark.parametrize(("taken_s", "fresh_s"), [(0.0, 5.0), (0.025, 5.0), (0.05, 10.0), (0.5, 15.0), (60.0, 15.0)])
+def test_a_survey_that_takes_long_is_good_for_longer(taken_s: float, fresh_s: float) -> None:
+    assert overview_live.fresh_for_s(taken_s) == pytest.approx(fresh_s)

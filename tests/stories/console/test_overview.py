@@ -161,6 +161,8 @@ async def test_any_number_of_readers_cost_one_survey(gateway: Running, admin: Br
         assert overview.surveys == 1
         before = asyncio.get_running_loop().time()
         for _ in range(3):
+            # What is as it was is not sent again.
+            await gateway.submit()
             for stream in streams:
                 await stream.parts("state")
         passed_s = asyncio.get_running_loop().time() - before
@@ -198,6 +200,19 @@ async def test_a_page_follows_what_happens(gateway: Running, admin: Browser, clo
         await gateway.submit()
         assert 'data-number="1"' in (await followed.parts("state"))["state"]
         assert _titles(_plot((await followed.parts("hour"))["hour"], "hour-arrivals")) == ["1 accepted; under way 1"]
+
+
+@on_sqlite
+async def test_what_is_as_it_was_is_not_sent_again(gateway: Running, studio: Browser, clock: ScaledClock) -> None:
+    _begin_an_interval(clock)
+    async with following(studio) as followed:
+        await followed.parts("state", "hour", "day")
+        await asyncio.sleep(3 * overview_live.FRESH_S)
+        assert gateway.gateway.services.overview.surveys > 2
+        headers = {"Authorization": f"Bearer {studio.key}"}
+        await gateway.api.post("/v1/tasks", json={"kind": "song.generate", "params": SONG}, headers=headers)
+        name, state = await followed.next()
+        assert (name, 'data-number="1"' in state) == ("state", True)
 
 
 @on_sqlite
