@@ -105,7 +105,7 @@ def of_arrivals(span: Span, found: Sequence[tuple[datetime, Arrivals | None]]) -
     plot = Plot(
         "arrivals",
         "Tasks accepted",
-        "by when they were accepted, and what has become of them",
+        "By when they were accepted, and what has become of them",
         span,
         [(_count(sum(outcomes.values()), is_sample), "accepted")],
         [
@@ -128,7 +128,7 @@ def of_durations(span: Span, found: Sequence[tuple[datetime, Arrivals | None]]) 
     plot = Plot(
         "durations",
         "Time to playable",
-        "since each was accepted, of half of them (p50) and of 95 in 100 (p95)",
+        "Since each was accepted, of half of them (p50) and of 95 in 100 (p95)",
         span,
         [(_duration(p50), "p50"), (_duration(p95), "p95")],
         [("median", "p50"), ("band", "to p95")],
@@ -149,7 +149,7 @@ def of_contacts(span: Span, found: Sequence[tuple[datetime, Contacts | None]]) -
     plot = Plot(
         "contacts",
         "Callbacks and queries",
-        "below the line: what had to be asked for; lost: what a query found and no callback had brought",
+        "Below the line: what had to be asked for; lost: what a query found and no callback had brought",
         span,
         [(_count(received, is_sample), "callbacks"), (_count(lost, is_sample), "lost")],
         [("callbacks", "Callbacks"), ("queries", f"Queries {_count(asked, is_sample)}"), ("lost", "Lost")],

@@ -1,5 +1,6 @@
 """What pages show of items: what can be played, the files and how long each can be had, lyrics, names."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -87,13 +88,23 @@ def members_of(item_id: str, name: str, members: Sequence[ZipMember]) -> list[Me
 def name_of(task: Document) -> str:
     """What a task is called: by the title that the vendor gave, else by what was asked for."""
     titles = [item["title"] for item in task["items"] if item["title"]]
-    asked = (task["params"].get(name) for name in ("prompt", "item_id", "url"))
+    params = task["params"]
+    asked = (params.get("prompt"), params.get("item_id"), _file_name(params.get("url")))
     return str(titles[0]) if titles else next((one for one in asked if isinstance(one, str) and one), task["kind"])
 
 
 def file_url(item_id: str, name: str) -> str:
     """Where a result file is had."""
     return f"/console/items/{quote(item_id, safe='')}/files/{name}"
+
+
+def _file_name(url: Any) -> str | None:
+    """What a file is called by its address."""
+    if not isinstance(url, str):
+        return None
+    if url.startswith("upload:"):
+        return "an uploaded file"
+    return re.split(r"[?#]", url, maxsplit=1)[0].rstrip("/").rpartition("/")[2] or url
 
 
 def _file(item_id: str, name: str, artifact: Document, now: datetime) -> File:

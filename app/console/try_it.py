@@ -74,15 +74,15 @@ async def submit(
 ) -> Response:
     """Submit what the form says, with the files that it brings. One that is sent twice makes one task; what is wrong
     with it is shown beside its fields."""
-    asked: dict[str, Any] = {"kind": _known(kind)}
     if brings_files(request):
         form, sent = await _read_with_files(request, visitor, context, store, places)
         if sent.faults:
             refused = InvalidRequest("a file is refused", tuple(sent.faults.items()))
-            return await _form_page(context, kind, visitor, form, refused)
+            return await _form_page(context, _known(kind), visitor, form, refused)
     else:
         form, sent = await form_of(request, visitor), SentFiles()
-    params = asked["params"] = kind_forms.params_of(kind, form)
+    params = kind_forms.params_of(_known(kind), form)
+    asked: dict[str, Any] = {"kind": kind, "params": params}
     if reference := form.get("reference", "").strip():
         asked["reference"] = reference
     # A file that is sent twice is stored twice, and is the same.

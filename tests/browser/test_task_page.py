@@ -170,7 +170,7 @@ async def test_a_malformed_callback_is_read_again_and_a_dead_notification_sent_a
     await again.click()
     await page.get_by_text("It is being sent again.").wait_for()
     sent = page.locator(".told", has_text="task.succeeded")
-    await sent.get_by_text("pending").wait_for()
+    await sent.get_by_text("To be sent").wait_for()
     await sent.get_by_text("no answer").first.wait_for(timeout=15_000)
 
 

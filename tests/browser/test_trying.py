@@ -60,7 +60,7 @@ async def test_a_link_opens_the_console_at_one_press_and_only_once(
             await watched.page.get_by_role("heading", name="Overview").wait_for()
             assert watched.faults == []
         else:
-            await watched.page.get_by_role("heading", name="This link is good no more").wait_for()
+            await watched.page.get_by_role("heading", name="This link is no longer good").wait_for()
             await looks.keep(watched.page, "link-used", full_page=False)
         await browser.close()
 

@@ -38,7 +38,7 @@ async def test_a_link_signs_in_once(gateway: Running) -> None:
         for browser in (second, first):
             again = await _follow(browser, link)
             assert (again.status_code, "set-cookie" in again.headers) == (401, False)
-            assert "good no more" in words_of(again.text)
+            assert "no longer good" in words_of(again.text)
         assert (await second.http.get("/console")).status_code == 303
 
 

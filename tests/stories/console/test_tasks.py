@@ -74,3 +74,11 @@ async def test_what_can_be_played_has_a_button(gateway: Running, admin: Browser)
         assert 'aria-label="Play Say &#34;&lt;b&gt;&#34;"' in button
         # It comes from elsewhere: no script of the page may read it.
         assert "data-drawn" not in button
+
+
+@on_sqlite
+async def test_a_task_without_a_title_is_called_by_its_file(gateway: Running, admin: Browser) -> None:
+    for url in ("https://files.example/a/harbour%20lights.mp3?auth_key=1#t", "https://files.example/"):
+        await gateway.submit("stems.create", params={"url": url})
+    page = await admin.see("/console/tasks")
+    assert re.findall(r'<span class="name given">([^<]*)</span>', page) == ["files.example", "harbour%20lights.mp3"]
