@@ -114,7 +114,7 @@ trace: $(READY) ## record anew what the gateway shows of the scripts in tests/st
 	$(BIN)/python -m pytest -q tests/stories/trace -k sqlite --record $(ARGS)
 
 .PHONY: bench
-bench: $(READY) ## measure: ARGS='all --write' (callbacks steady overload curve sizes memory purge submissions console)
+bench: $(READY) ## measure: ARGS='all --write' (callbacks steady overload curve sizes memory purge submissions console lists)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: shape
