@@ -58,7 +58,7 @@ def claim_requested(
 def claim_unsuspected(
     conn: sa.Connection, now: datetime, soon: datetime, lease_until: datetime, limit: int
 ) -> list[ClaimedItem]:
-    """Claim as ``items.claim_due``, of the items that are no suspects."""
+    """Claim as ``claim_due`` does, of the items that are no suspects."""
     return claim_due(conn, now, soon, lease_until, limit, but=SUSPECT)
 
 
@@ -146,7 +146,7 @@ def claim_in_turn(
     conn: sa.Connection, last: str | None, requested: LastQueried | None, times: ClaimTimes, limit: int
 ) -> tuple[Permit, list[ClaimedItem]]:
     """Claim a question about at most ``limit`` items, and say what the permit was spent on; no items if there is
-    nothing to ask. ``last``: what the permit before was spent on; ``requested``: see ``reconcile.claim``.
+    nothing to ask. ``last``: what the permit before was spent on; ``requested``: see ``claim_requested``.
 
     A refresh whose turn it is not asks what is due instead, so that no permit is idle and none waits for a
     reconciler that does not run. Call it under the lock of the query limit.

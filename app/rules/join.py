@@ -47,7 +47,7 @@ class ItemState(msgspec.Struct):
     """The joined state of an item. Times are microseconds since the epoch.
 
     ``values``: field → [observed, value]; ``large``: field → [observed, digest of the JSON], the value itself
-    is stored apart. A field is in one of the two, by its key (``fields.py``). ``events``: event → first arrival.
+    is stored apart. A field is in one of the two, by its key (``rules/value_keys``). ``events``: event → first arrival.
     ``left_out``: there were more fields than are kept.
     """
 

@@ -1,6 +1,6 @@
 """Tasks and items: the facts that are stored, and the status that is derived from them.
 
-The facts are the submission (a small guarded machine, ``submission.py``) and ``expired_at``. Items never
+The facts are the submission (a small guarded machine, ``rules/submission``) and ``expired_at``. Items never
 overwrite the submission: that an item exists proves that the vendor has the task, whatever we think we sent.
 """
 

@@ -207,6 +207,8 @@ def test_the_files_of_this_repository_that_are_named_exist(page: str) -> None:
     known = "|".join(("app", "tests", "migrations", "ops", "docs", "benchmarks", *rooms))
     ours = {name for name in named if re.fullmatch(rf"(?:{known})/[\w./-]+", name) and "YYYY" not in name}
     assert [name for name in sorted(ours) if not any(Path(at / name).exists() for at in (ROOT, ROOT / "app"))] == []
+    alone = {name for name in named if re.fullmatch(r"\w+\.py", name)}
+    assert [name for name in sorted(alone) if not any((ROOT / "app").rglob(name))] == []
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -11,6 +11,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FORMS = [path for path in sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")) if path.name != "config.yml"]
+PACKAGES = ("app", "tests", "migrations", "benchmarks", "sdk/python")
+MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
@@ -60,3 +62,19 @@ def test_editors_are_told_the_width_that_the_linter_holds() -> None:
     config = configparser.ConfigParser()
     config.read_string("[top]\n" + (ROOT / ".editorconfig").read_text())
     assert config["*"]["max_line_length"] == str(PROJECT["tool"]["ruff"]["line-length"])
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_modules_that_code_names_exist(package: str) -> None:
+    """Those in two backticks, as `rules/join` or `join.py`, and folders of them."""
+    known = {path.relative_to(ROOT).with_suffix("").as_posix() for path in MODULES}
+    known |= {path.parent.relative_to(ROOT).as_posix() for path in MODULES}
+    rooms = {path.name for path in (ROOT / "app").iterdir() if path.is_dir()} | set(PACKAGES)
+    named = [
+        (f"{path.relative_to(ROOT)}: {text}", text.removesuffix(".py"))
+        for path in MODULES
+        if path.is_relative_to(ROOT / package)
+        for text in re.findall(r"``([\w/]+(?:/\w+|\.py))``", path.read_text())
+        if text.endswith(".py") or text.partition("/")[0] in rooms
+    ]
+    assert [where for where, name in named if not any(f"/{one}".endswith(f"/{name}") for one in known)] == []
