@@ -18,6 +18,7 @@ from app.errors import InvalidRequest
 from app.rules.schedule import LINK_DEAD
 from app.runtime.egress import EgressPolicy, EgressRefused
 from app.tasks.webhook_url import read_url
+from app.tempolor.kinds import ARTIFACTS
 
 CONNECT_S: Final = 10.0
 READ_S: Final = 30.0
@@ -49,13 +50,6 @@ _FORMS: Final[dict[str, Callable[[bytes], bool]]] = {
     "application/zip": lambda head: head[:4] in (b"PK\x03\x04", b"PK\x05\x06"),
     "audio/midi": lambda head: head[:4] == b"MThd",
 }
-_FORMS_OF: Final = {
-    "audio": ("audio/mpeg",),
-    "bgm": ("audio/mpeg",),
-    "audio_hi": ("audio/wav", "audio/flac"),
-    "stems": ("application/zip",),
-    "midi": ("application/zip", "audio/midi"),
-}
 UPLOADED: Final = ("audio/mpeg", "audio/wav", "audio/flac")
 
 
@@ -74,8 +68,9 @@ def media_type_of(head: bytes, allowed: tuple[str, ...]) -> str | None:
 
 
 def forms_of(name: str) -> tuple[str, ...]:
-    """The media types that an artifact of this name may have."""
-    return _FORMS_OF.get(name, tuple(_FORMS))
+    """The media types that an artifact of this name may have; of a name that is not in the registry (any more), all."""
+    artifact = ARTIFACTS.get(name)
+    return tuple(_FORMS) if artifact is None else artifact.media_types
 
 
 class Downloader:

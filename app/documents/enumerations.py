@@ -33,4 +33,4 @@ WaitReason = TypeAliasType("WaitReason", Annotated[str, Field(json_schema_extra=
 def by_artifact_name(schema: dict[str, Any]) -> None:
     """Name each artifact in the schema of an object of them, instead of allowing any name."""
     one_file, files = schema.pop("additionalProperties")["anyOf"]
-    schema["properties"] = {name: dict(files if several else one_file) for name, several in ARTIFACTS.items()}
+    schema["properties"] = {name: dict(files if one.several else one_file) for name, one in ARTIFACTS.items()}

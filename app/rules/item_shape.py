@@ -16,6 +16,7 @@ class Artifact:
     ``required`` artifacts keep an item from being settled until they are there or have failed;
     the others are shown once they are known. ``lifetime`` is how long a URL is valid. ``several``: the vendor may
     send a list or an object of URLs, which is shown as it came; of any other artifact the first URL is shown.
+    ``media_types``: what the file may be; the archive keeps no other.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Artifact:
     required: bool = True
     lifetime: timedelta = timedelta(days=3)
     several: bool = False
+    media_types: tuple[str, ...] = ()
 
     @property
     def lasts(self) -> bool:

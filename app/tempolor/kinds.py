@@ -59,10 +59,13 @@ _STREAM = Artifact(
     required=False,
     lifetime=STREAM_LIFETIME,
 )
-_AUDIO = Artifact("audio", ("audio_url",))
-_AUDIO_HI = Artifact("audio_hi", ("audio_hi_url",), status_field="audio_hi_status")
-_BGM = Artifact("bgm", ("audio_bgm_url",), required=False)
-_STEMS = Artifact("stems", ("stems_url",), several=True)
+_AUDIO = Artifact("audio", ("audio_url",), media_types=("audio/mpeg",))
+_AUDIO_HI = Artifact(
+    "audio_hi", ("audio_hi_url",), status_field="audio_hi_status", media_types=("audio/wav", "audio/flac")
+)
+_BGM = Artifact("bgm", ("audio_bgm_url",), required=False, media_types=("audio/mpeg",))
+_STEMS = Artifact("stems", ("stems_url",), several=True, media_types=("application/zip",))
+_MIDI = Artifact("midi", ("midi_url",), media_types=("application/zip", "audio/midi"))
 _SUB_STATUSES = ("audio_hi_status", "lyrics_sections_status")
 
 SONG = Family(
@@ -83,17 +86,11 @@ INSTRUMENTAL = Family(
 )
 LYRICS = Family("lyrics", "lyrics", Shape(artifacts=()))
 STEMS = Family("stems", "stems", Shape(artifacts=(_STEMS,)))
-MIDI = Family(
-    "midi",
-    "midis",
-    Shape(artifacts=(Artifact("midi", ("midi_url",)), replace(_STEMS, required=False))),
-)
+MIDI = Family("midi", "midis", Shape(artifacts=(_MIDI, replace(_STEMS, required=False))))
 
 FAMILIES: Final = {family.name: family for family in (SONG, INSTRUMENTAL, LYRICS, STEMS, MIDI)}
-ARTIFACTS: Final = {
-    artifact.name: artifact.several for family in FAMILIES.values() for artifact in family.shape.artifacts
-}
-"""The names of all artifacts, and whether one may be several files."""
+ARTIFACTS: Final = {artifact.name: artifact for family in FAMILIES.values() for artifact in family.shape.artifacts}
+"""All artifacts by name. Those of one name may differ by family in their fields, and in whether they are required."""
 
 KINDS: Final = {
     kind.name: kind

@@ -12,9 +12,10 @@ import pytest
 from app.api.app import rest_api
 from app.api.components import meaning_of
 from app.rules.task import FailureCode
-from app.tempolor.kinds import KINDS
+from app.tempolor.kinds import ARTIFACTS, KINDS
 
-PAGE = Path(__file__).parents[2] / "docs" / "parameters.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "parameters.md"
 
 
 @cache
@@ -96,6 +97,20 @@ def test_a_table_is_that_of_the_code(name: str) -> None:
 def test_every_code_of_a_task_that_failed_is_explained() -> None:
     text = (PAGE.parent / "integrate.md").read_text()
     assert [code for code in get_args(FailureCode.__value__) if f"`{code}`" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("page", "mark"),
+    [
+        ("docs/integrate.md", "`"),
+        ("docs/archive.md", "`"),
+        ("sdk/python/tempolor_gateway_client/results.py", "``"),
+    ],
+)
+def test_every_file_that_an_item_may_have_is_named(page: str, mark: str) -> None:
+    text = (ROOT / page).read_text()
+    named = [name for name, artifact in ARTIFACTS.items() if artifact.lasts or page != "docs/archive.md"]
+    assert [name for name in named if f"{mark}{name}{mark}" not in text] == []
 
 
 if __name__ == "__main__":

@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from app.archive.download import forms_of
 from app.tempolor.codes import ON_SUBMIT, SPOILS_BATCH, SUCCESS, UNDOCUMENTED, Remedy, on_submit
-from app.tempolor.kinds import ACCOUNT_PATH, FAMILIES, KINDS, QUERY_BATCH, overdue_default_s
+from app.tempolor.kinds import ACCOUNT_PATH, ARTIFACTS, FAMILIES, KINDS, QUERY_BATCH, overdue_default_s
 
 API = "/open-apis/v1"
 SONG = {"prompt": "slow folk, two guitars", "model": "tempolor-latest"}
 EXTEND = {"item_id": "t2m_81f0", "start_time": 30}
 SOURCE = {"url": "https://files.example/take-3.mp3"}
+KNOWN = set(forms_of("a name that no file has"))
 LEAST: dict[str, dict[str, Any]] = {
     "song.generate": SONG,
     "song.extend": EXTEND,
@@ -96,6 +98,16 @@ def test_each_family_has_its_artifacts_and_ordered_fields(
     assert (shape.sections_field is not None) == (family == "song")
     for artifact in shape.artifacts:
         assert artifact.lifetime == (timedelta(minutes=10) if artifact.name == "stream" else timedelta(days=3))
+
+
+def test_the_archive_can_tell_what_each_file_that_lasts_may_be() -> None:
+    for family in FAMILIES.values():
+        for artifact in family.shape.artifacts:
+            assert artifact.media_types == ARTIFACTS[artifact.name].media_types
+            if artifact.lasts:
+                assert artifact.media_types, artifact.name
+                assert forms_of(artifact.name) == artifact.media_types
+                assert KNOWN.issuperset(artifact.media_types), artifact.name
 
 
 @pytest.mark.parametrize("kind", sorted(LEAST))

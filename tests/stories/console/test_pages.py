@@ -9,14 +9,14 @@ from uuid import UUID
 
 import pytest
 
-from app.console import phrases, text
+from app.console import phrases, task_items, text
 from app.limits.hold import Reason
 from app.limits.wait_reasons import BACKING_OFF
 from app.rules.observation import Disposition
 from app.rules.status import ItemStatus, TaskStatus
 from app.rules.task import EntryType
 from app.tempolor.codes import HOLDING
-from app.tempolor.kinds import FAMILIES, KINDS
+from app.tempolor.kinds import ARTIFACTS, KINDS
 from tests.stories.console.browser import Browser, opened, words_of
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, PARAMS, SONG, Running
@@ -199,12 +199,11 @@ async def test_nothing_that_is_stored_acts_in_a_page(gateway: Running, admin: Br
 
 
 def test_every_word_that_the_gateway_has_is_told_in_words() -> None:
-    artifacts = {artifact.name for family in FAMILIES.values() for artifact in family.shape.artifacts}
     told: list[tuple[Container[str], set[str]]] = [
         (phrases.TASK, set(TaskStatus)),
         (phrases.ITEM, set(ItemStatus)),
         (phrases.KINDS, set(KINDS)),
-        (phrases.ARTIFACTS, artifacts),
+        (phrases.ARTIFACTS, set(ARTIFACTS)),
         (phrases.DISPOSITIONS, set(Disposition)),
         (phrases.REASONS, {*Reason, *HOLDING, BACKING_OFF}),
     ]
@@ -212,6 +211,11 @@ def test_every_word_that_the_gateway_has_is_told_in_words() -> None:
         assert {word for word in words if word not in known} == set()
     for entry_type in set(get_args(EntryType)) - {"changed"}:
         assert phrases.entry({"type": entry_type, "detail": {}}) != entry_type
+
+
+def test_every_file_that_is_a_sound_can_be_played() -> None:
+    sounds = {name for name, one in ARTIFACTS.items() if all(form.startswith("audio/") for form in one.media_types)}
+    assert {*task_items.PLAYED} == sounds
 
 
 @pytest.mark.parametrize(
