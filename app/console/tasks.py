@@ -18,7 +18,7 @@ from app.documents.document import Document
 from app.errors import NotFound
 from app.rules.status import TaskStatus
 from app.tasks.task_rows import TaskFilters
-from app.tempolor.kinds import KINDS
+from app.tempolor.kinds import KINDS, family_of
 from app.web import cursors
 from app.web.parameters import storable
 
@@ -124,4 +124,10 @@ def _shown(task: Document, now: Any) -> Document:
     """A task with its name, what of it can be played, and which cover it has in the gallery."""
     tracks = [track for item in task["items"] for track in task_items.tracks_of(task_items.files_of(item, now))]
     cover = UUID(task["id"]).int % _COVERS
-    return {**task, "name": task_items.name_of(task), "track": tracks[0] if tracks else None, "cover": cover}
+    return {
+        **task,
+        "name": task_items.name_of(task),
+        "family": family_of(task["kind"]),
+        "track": tracks[0] if tracks else None,
+        "cover": cover,
+    }

@@ -13,7 +13,7 @@ from app.limits import model_holds
 from app.rules.client import Client
 from app.rules.learned_timing import rfc3339
 from app.tasks.task_rows import TaskFilters
-from app.tempolor.kinds import KINDS
+from app.tempolor.kinds import KINDS, family_of
 
 NEWEST: Final = 25
 """How many tasks are looked through for works."""
@@ -55,7 +55,7 @@ async def _not_held(context: Context, kind: str, field: Field) -> list[str]:
 def _works(tasks: list[Document], family: str) -> Iterator[Choice]:
     """Works of a family, by the vendor's ids."""
     for task, item, audio in _playable(tasks):
-        if task["kind"].partition(".")[0] == family and audio is not None:
+        if family_of(task["kind"]) == family and audio is not None:
             yield Choice(item["item_id"], _label(task, item))
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field
 
 from app.sandbox.config import Chance, Excess, Form, Garbage, Outcome, Seconds, Strict
+from app.tempolor.kinds import family_of
 
 Operation = Literal["submit", "query", "account"]
 Times = Annotated[int | None, Field(ge=1, description="how often it applies; null: always")]
@@ -153,7 +154,7 @@ def _use(rules: list[tuple[_Rule, int | None]], place: int) -> None:
 
 
 def _same_kind(wanted: str | None, kind: str) -> bool:
-    return wanted is None or wanted in (kind, kind.partition(".")[0])
+    return wanted is None or wanted in (kind, family_of(kind))
 
 
 def _in_prompt(part: str | None, params: dict[str, Any]) -> bool:

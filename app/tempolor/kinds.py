@@ -112,12 +112,18 @@ KINDS: Final = {
 }
 
 
+def family_of(kind_name: str) -> str:
+    """The name of a kind's family. Only that of an external kind is told by its name."""
+    kind = KINDS.get(kind_name)
+    return kind.family.name if kind is not None else kind_name.partition(".")[0]
+
+
 def overdue_default_s(kind_name: str) -> float:
     """Seconds until a callback is overdue while too few of its kind were timed; external kinds as their family."""
     kind = KINDS.get(kind_name)
     if kind is not None:
         return kind.overdue_s
-    family = kind_name.partition(".")[0]
+    family = family_of(kind_name)
     return max(kind.overdue_s for kind in KINDS.values() if kind.family.name == family)
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from app.archive.download import forms_of
 from app.tempolor.codes import ON_SUBMIT, SPOILS_BATCH, SUCCESS, UNDOCUMENTED, Remedy, on_submit
-from app.tempolor.kinds import ACCOUNT_PATH, ARTIFACTS, FAMILIES, KINDS, QUERY_BATCH, overdue_default_s
+from app.tempolor.kinds import ACCOUNT_PATH, ARTIFACTS, FAMILIES, KINDS, QUERY_BATCH, family_of, overdue_default_s
 
 API = "/open-apis/v1"
 SONG = {"prompt": "slow folk, two guitars", "model": "tempolor-latest"}
@@ -51,7 +51,6 @@ def refused(kind: str, **params: Any) -> set[str]:
 def test_every_kind_of_the_reference_is_there(kind: str, path: str, list_key: str, overdue_s: int) -> None:
     entry = KINDS[kind]
     assert (entry.name, entry.path, entry.family.list_key) == (kind, API + path, list_key)
-    assert entry.family.name == kind.partition(".")[0]
     assert entry.overdue_s == overdue_default_s(kind) == overdue_s
 
 
@@ -69,6 +68,7 @@ def test_queries_and_the_account_have_their_paths() -> None:
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_external_tasks_wait_as_long_as_their_family(family: str) -> None:
     assert FAMILIES[family].external_kind == f"{family}.external"
+    assert family_of(f"{family}.external") == family
     waits = [kind.overdue_s for kind in KINDS.values() if kind.family.name == family]
     assert overdue_default_s(f"{family}.external") == max(waits)
 

@@ -16,7 +16,7 @@ from app.rules.observation import Disposition
 from app.rules.status import ItemStatus, TaskStatus
 from app.rules.task import EntryType
 from app.tempolor.codes import HOLDING
-from app.tempolor.kinds import ARTIFACTS, KINDS
+from app.tempolor.kinds import ARTIFACTS, FAMILIES, KINDS
 from tests.stories.console.browser import Browser, opened, words_of
 from tests.support.databases import on_sqlite
 from tests.support.gateway import ADMIN_KEY, PARAMS, SONG, Running
@@ -203,6 +203,7 @@ def test_every_word_that_the_gateway_has_is_told_in_words() -> None:
         (phrases.TASK, set(TaskStatus)),
         (phrases.ITEM, set(ItemStatus)),
         (phrases.KINDS, set(KINDS)),
+        (phrases.FAMILIES, set(FAMILIES)),
         (phrases.ARTIFACTS, set(ARTIFACTS)),
         (phrases.DISPOSITIONS, set(Disposition)),
         (phrases.REASONS, {*Reason, *HOLDING, BACKING_OFF}),

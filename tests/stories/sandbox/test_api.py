@@ -14,7 +14,7 @@ from app.sandbox.config import DEFAULT_KEY, Prices
 from app.sandbox.parameters import QUERY_LIMIT
 from app.sandbox.run import running
 from app.sandbox.works import price
-from app.tempolor.kinds import KINDS, QUERY_BATCH
+from app.tempolor.kinds import KINDS, QUERY_BATCH, family_of
 from tests.stories.sandbox.conftest import LIST_KEYS, PATHS, SONG, Caller, Receiver
 from tests.support.not_none import present
 
@@ -26,7 +26,7 @@ async def test_every_kind_is_accepted_called_back_and_queried(
     caller = await start()
     (item_id,) = await caller.submit(kind)
     await caller.sandbox.settle()
-    family = kind.split(".", maxsplit=1)[0]
+    family = family_of(kind)
     (item,) = await caller.query(family, item_id)
     assert item["item_id"] == item_id
     assert item["status"] == "succeeded"
@@ -208,7 +208,7 @@ async def test_points_are_spent_and_failed_items_paid_back(start: Callable[..., 
 )
 def test_what_a_submission_costs(kind: str, params: dict[str, Any], points: int) -> None:
     _, usual = PATHS[kind]
-    assert price(kind.partition(".")[0], {**usual, **params}, Prices()) == points
+    assert price(family_of(kind), {**usual, **params}, Prices()) == points
 
 
 async def test_prices_are_data(start: Callable[..., Awaitable[Caller]]) -> None:
