@@ -96,7 +96,10 @@ def _limit(number: float | None) -> str | None:
 
 
 def _number(given: str) -> float | str:
-    try:
-        return float(given)
-    except ValueError:
-        return given
+    """What is written as a whole number is one: a param may take no other."""
+    for read in (int, float):
+        try:
+            return read(given)
+        except ValueError:
+            pass
+    return given
