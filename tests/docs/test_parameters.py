@@ -58,6 +58,7 @@ def _params_of(kind: str) -> str:
     text = " ".join((KINDS[kind].params.__doc__ or "").split())
     rows = [f"### `{kind}`", "", text, "", "| param | type | |", "| --- | --- | --- |"]
     for field, schema in params["properties"].items():
+        assert "description" in schema, f"{kind}: {field} is not described"
         needed = " **required**" if field in params["required"] else ""
         rows.append(f"| `{field}`{needed} | {_type_of(schema)} | {schema['description']} |")
     return "\n".join(rows) + "\n"
@@ -65,7 +66,7 @@ def _params_of(kind: str) -> str:
 
 def _type_of(schema: dict[str, Any]) -> str:
     [plain] = [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
-    names = {"string": "text", "number": "number", "boolean": "true or false"}
+    names = {"string": "text", "number": "number", "integer": "whole number", "boolean": "true or false"}
     return ", ".join((names[plain["type"]], *_limits_of(plain)))
 
 
@@ -97,6 +98,11 @@ def test_a_table_is_that_of_the_code(name: str) -> None:
 def test_every_code_of_a_task_that_failed_is_explained() -> None:
     text = (PAGE.parent / "integrate.md").read_text()
     assert [code for code in get_args(FailureCode.__value__) if f"`{code}`" not in text] == []
+
+
+def test_every_kind_is_in_the_table_of_kinds() -> None:
+    table = (ROOT / "docs" / "integrate.md").read_text().partition("| kind | required params |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+\.\w+)`", table)) == set(KINDS)
 
 
 @pytest.mark.parametrize(

@@ -5,4 +5,4 @@ from app.tempolor.kinds import FAMILIES
 
 
 def test_the_help_names_every_family() -> None:
-    assert FAMILY_NAMES == ", ".join(FAMILIES)
+    assert ", ".join(FAMILIES) == FAMILY_NAMES
