@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import uvloop
@@ -212,7 +212,7 @@ async def _operations(gateway: Gateway, source: _Source) -> dict[str, tuple[Oper
         before = await db.read(task_rows.list_page, wanted, 99 * PAGE)
         if len(before) == 99 * PAGE:
             ended = before[-1].task.id
-            pages["hundredth page"] = TaskFilters(wanted.client_name, wanted.statuses, before_id=ended)
+            pages["hundredth page"] = replace(wanted, before_id=ended)
         for page, narrowed in pages.items():
             operations[f"{page}{words}"] = (_page(gateway, narrowed), READS)
     return operations

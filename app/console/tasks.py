@@ -56,7 +56,12 @@ async def list_tasks(request: Request, visitor: TheVisitor, context: TheContext)
             given["reference"], words = words, ""
     statuses = [one for one in asked.getlist("status") if one in set(TaskStatus)]
     client = visitor.scope or given.get("client")
-    filters = TaskFilters(client, tuple(sorted(statuses)), given.get("kind"), given.get("reference"))
+    filters = TaskFilters(
+        client_name=client,
+        statuses=tuple(sorted(statuses)),
+        kind=given.get("kind"),
+        reference=given.get("reference"),
+    )
     bound = (filters, words)
     before_id = cursors.read(cursor, bound)
     found = await _find(context, replace(filters, before_id=before_id), words)
@@ -105,7 +110,9 @@ def _texts_of(task: Document) -> list[str]:
 
 
 async def _is_reference(context: Context, visitor: Visitor, found: str) -> bool:
-    return bool((await read.task_list(context, TaskFilters(visitor.scope, reference=found), 1, summary=True))[0])
+    return bool(
+        (await read.task_list(context, TaskFilters(client_name=visitor.scope, reference=found), 1, summary=True))[0]
+    )
 
 
 async def _id_of(context: Context, visitor: Visitor, found: str) -> str | None:

@@ -37,7 +37,7 @@ async def choices_of(context: Context, client: Client, kind: str, fields: tuple[
             found[field.name] = [Choice(one, "") for one in await _not_held(context, kind, field)]
         elif field.name == "item_id" or field.widget == "audio":
             if tasks is None:
-                tasks, _ = await read.task_list(context, TaskFilters(client.name), NEWEST, summary=True)
+                tasks, _ = await read.task_list(context, TaskFilters(client_name=client.name), NEWEST, summary=True)
             made = _works(tasks, KINDS[kind].family.name) if field.name == "item_id" else _files(context, tasks)
             found[field.name] = list(made)
     return {name: choices for name, choices in found.items() if choices}

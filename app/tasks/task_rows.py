@@ -42,7 +42,7 @@ class TaskRecord:
     input: TaskInput
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFilters:
     """Which tasks a list shows; None: all. ``before_id``: only ids below this, where the page before ended."""
 

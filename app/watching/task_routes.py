@@ -100,14 +100,14 @@ class ListQuery(BaseModel):
 async def list_tasks(query: Annotated[ListQuery, Query()], client: TheClient, context: TheContext) -> Response:
     """Tasks, newest first. A cursor belongs to its filters. Of very large tasks a page has fewer."""
     filters = TaskFilters(
-        _scope(scope_of(client), query.client),
-        tuple(sorted(status.value for status in query.status)),
-        query.kind,
-        query.reference,
-        query.created_after,
-        query.created_before,
-        query.finished_after,
-        query.finished_before,
+        client_name=_scope(scope_of(client), query.client),
+        statuses=tuple(sorted(status.value for status in query.status)),
+        kind=query.kind,
+        reference=query.reference,
+        created_after=query.created_after,
+        created_before=query.created_before,
+        finished_after=query.finished_after,
+        finished_before=query.finished_before,
     )
     before_id = cursors.read(query.cursor, filters)
     tasks, more = await read.task_list(
