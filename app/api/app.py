@@ -7,7 +7,9 @@ from typing import Final
 
 from fastapi import Depends, FastAPI
 from fastapi.telemetry import TelemetryConfig
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import openapi
@@ -40,6 +42,7 @@ from app.web import problems
 from app.web.bodies import BodyBudget
 from app.web.close_on_drain import closing
 from app.web.conditional_get import Representations
+from app.web.head_requests import HeadAsGet
 from app.web.request_ids import RequestIds
 from app.web.services import SERVICES
 from app.web.wrong_key_limit import FailureMeter
@@ -73,13 +76,25 @@ class Services:
     bodies: BodyBudget = field(default_factory=BodyBudget)
 
 
+class Preflights(CORSMiddleware):
+    """The framework's middleware, whose refusals are a line of text: here they are problems, as every other error."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        answer = super().preflight_response(request_headers)
+        if answer.status_code != 400:
+            return answer
+        refusal = problems.Problem(400, "bad_request", f"{bytes(answer.body).decode()}.")
+        refusal.headers.update({name: value for name, value in answer.headers.items() if name not in refusal.headers})
+        return refusal
+
+
 def make_app(
     services: Services, callbacks: CallbackEndpoint, version: str, browser_origins: Sequence[str] = ()
 ) -> ASGIApp:
     """Make the whole of HTTP as one ASGI application. ``browser_origins``: whose pages may call the internal API."""
-    api: ASGIApp = Representations(rest_api(version))
+    api: ASGIApp = HeadAsGet(Representations(rest_api(version)))
     if browser_origins:
-        api = CORSMiddleware(
+        api = Preflights(
             api,
             browser_origins,
             allow_methods=("GET", "POST", "PATCH", "DELETE"),
@@ -108,7 +123,7 @@ def make_health_app(services: Services, version: str) -> ASGIApp:
     )
     api.include_router(health_routes.router)
     problems.install(api)
-    app = RequestIds(api, services.context.redactor.text)
+    app = RequestIds(HeadAsGet(api), services.context.redactor.text)
 
     async def health_alone(scope: Scope, receive: Receive, send: Send) -> None:
         scope[SERVICES] = services

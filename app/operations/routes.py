@@ -45,14 +45,12 @@ class Backlog(BaseModel):
     clock_skew_s: float
 
 
-@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", response_model=Alive, summary="Alive")
 async def get_health() -> Response:
     """The process answers. Touches nothing."""
     return json_answer({"status": "ok"})
 
 
-@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     response_model=Readiness,

@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from app import errors
 from app.errors import InvalidRequest
+from app.web.head_requests import is_stream
 
 Place = tuple[str | int, ...]
 """Where in a document something stands."""
@@ -219,7 +220,8 @@ def _methods(app: FastAPI, path: str) -> list[str]:
     documented = app.openapi()["paths"]
     matching = [template for template in documented if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path)]
     closest = min(matching, key=lambda template: template.count("{"), default=None)
-    return sorted(method.upper() for method in documented[closest]) if closest else []
+    methods = {method.upper() for method in documented[closest]} if closest else set()
+    return sorted(methods | {"HEAD"} if "GET" in methods and not is_stream(path) else methods)
 
 
 def _route(request: Request) -> str:

@@ -67,8 +67,49 @@ async def test_pages_of_allowed_origins_may_call(start_gateway: StartGateway, al
     for headers in ({}, {"Authorization": "Bearer nobody's"}):
         answer = await gateway.api.get("/v1/me", headers={"Origin": PAGE, **headers})
         assert answer.headers.get("access-control-allow-origin") == (PAGE if allowed else None)
-    foreign = await gateway.api.get("/v1/me", headers={"Origin": "https://evil.example"})
-    assert "access-control-allow-origin" not in foreign.headers
+    evil = {"Origin": "https://evil.example"}
+    assert "access-control-allow-origin" not in (await gateway.api.get("/v1/me", headers=evil)).headers
+    refusal = await gateway.api.options("/v1/tasks", headers={**evil, **preflight})
+    assert_problem(refusal, *((400, "bad_request") if allowed else (405, "method_not_allowed")))
+    assert "access-control-allow-origin" not in refusal.headers
+    assert ("Origin" in refusal.headers.get("vary", "")) is allowed
     assert_problem(await gateway.api.get("/v1/me", headers={"Authorization": "", "Origin": PAGE}), 401)
     callback = await gateway.api.post("/callbacks/song/none", headers={"Origin": PAGE})
     assert "access-control-allow-origin" not in callback.headers
+
+
+async def test_head_is_answered_as_get_is_without_the_body(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(workers=False)
+    task = await gateway.submit()
+    for path in (
+        *("/healthz", "/readyz", "/backlog", "/metrics", "/openapi.json"),
+        *("/v1/tasks?limit=1", f"/v1/tasks/{task['id']}", f"/v1/tasks/{task['id']}/timeline", "/v1/me", "/v1/clients"),
+        *("/v1/nothing", "/v1/tasks/nobody", "/v1/tasks?nothing=1", "/v1/items/nobody/artifacts/audio"),
+    ):
+        got, head = await gateway.api.get(path), await gateway.api.head(path)
+        assert (head.status_code, head.content) == (got.status_code, b""), path
+        same = ("content-type", "etag", "cache-control")
+        assert [head.headers.get(name) for name in same] == [got.headers.get(name) for name in same], path
+    assert_problem(await gateway.api.get("/v1/me", headers={"Authorization": ""}), 401)
+    assert (await gateway.api.head("/v1/me", headers={"Authorization": ""})).status_code == 401
+    for path in ("/v1/stream", f"/v1/tasks/{task['id']}/stream", f"/v1/tasks/{task['id']}/cancel"):
+        assert (await gateway.api.head(path)).status_code == 405, path
+    requests = (await gateway.api.get("/metrics")).text
+    assert 'gateway_requests_total{method="HEAD",route="/v1/tasks/{task_id}/timeline",status="200"} 1.0' in requests
+
+
+async def test_a_refused_method_is_told_which_are_allowed(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(workers=False)
+    for path, allowed in (
+        ("/healthz", "GET, HEAD"),
+        ("/backlog", "GET, HEAD"),
+        ("/v1/tasks", "GET, HEAD, POST"),
+        ("/v1/me", "GET, HEAD, PATCH"),
+        ("/v1/items/nobody/artifacts/audio", "GET, HEAD"),
+        ("/v1/stream", "GET"),
+        ("/v1/tasks/nobody/cancel", "POST"),
+        ("/v1/clients/nobody", "DELETE"),
+    ):
+        refusal = await gateway.api.put(path)
+        assert_problem(refusal, 405, "method_not_allowed")
+        assert refusal.headers["allow"] == allowed, path
