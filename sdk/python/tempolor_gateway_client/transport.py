@@ -37,6 +37,8 @@ class Transport:
     ) -> None:
         if not base_url.startswith(("http://", "https://")):
             raise ValueError("the base URL must begin with http:// or https://")
+        if not api_key:
+            raise ValueError("the API key is empty")
         if api_key != api_key.strip() or not api_key.isprintable():
             raise ValueError("the API key has a line break in it, or white space around it")
         self.retries = retries

@@ -34,6 +34,7 @@ export interface Call {
 export class Transport {
   constructor(readonly connection: Connection) {
     if (!/^https?:\/\//.test(connection.url)) throw new TypeError("the URL must begin with http:// or https://");
+    if (connection.apiKey === "") throw new TypeError("the API key is empty");
     if (/^\s|\s$|\p{Cc}/u.test(connection.apiKey)) {
       throw new TypeError("the API key has a line break in it, or white space around it");
     }

@@ -188,6 +188,7 @@ test("what goes wrong is told by its code", async () => {
   const late = await failing(nowhere.waitForTask("x", { timeoutMs: 10 }));
   assert.ok(late instanceof WaitTimeout || late.code === "unreachable");
   assert.throws(() => new GatewayClient({ url: "gateway:8000", apiKey }), TypeError);
+  assert.throws(() => new GatewayClient({ url, apiKey: "" }), /the API key is empty/);
   for (const pasted of [`${apiKey}\n`, ` ${apiKey}`, `(a word\n${apiKey}`]) {
     // It says what is wrong, and does not repeat the key.
     assert.throws(

@@ -209,6 +209,8 @@ def test_a_url_must_name_its_scheme() -> None:
     with pytest.raises(ValueError, match="http"):
         AsyncGatewayClient("gateway:8000", "key")
     # As it is read from a file; what is said does not repeat it.
+    with pytest.raises(ValueError, match="the API key is empty"):
+        AsyncGatewayClient("http://gateway:8000", "")
     for pasted in ("secret-key\n", " secret-key", "a word\nsecret-key"):
         with pytest.raises(ValueError, match="API key") as refused:
             AsyncGatewayClient("http://gateway:8000", pasted)
