@@ -64,6 +64,14 @@ async def test_files_are_copied_and_shown_with_what_was_recorded(
     assert found["version"] > 1
 
 
+async def test_an_accompaniment_is_kept_in_whatever_form_of_sound_it_comes(gateway: Running, files: FileServer) -> None:
+    files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV), "b.wav": File(WAV)}
+    task = await gateway.submit()
+    await gateway.call_back("song", _done(files, audio_bgm_url=files.url("b.wav")), UUID(task["id"]))
+    found = await _archived(gateway, task["id"], "bgm")
+    assert found["items"][0]["artifacts"]["bgm"]["archive"]["media_type"] == "audio/wav"
+
+
 async def test_a_download_that_breaks_off_goes_on_where_it_was(gateway: Running, files: FileServer) -> None:
     files.files |= {"a.mp3": File(MP3, cut_after=5000, cuts=2), "a.wav": File(WAV)}
     task = await _ended_song(gateway, files)
