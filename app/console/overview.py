@@ -8,8 +8,10 @@ from app.clients.auth import TheContext
 from app.console.overview_live import Overview, OverviewStream
 from app.console.pages import PageRoute, page
 from app.console.signed_in import AdminVisitor, TheVisitor
+from app.documents import read
 from app.errors import VendorFailed
 from app.operations.account import Account
+from app.tasks.task_rows import TaskFilters
 from app.watching.stream_routes import EventStream, Heartbeat
 from app.watching.task_routes import TheWatch
 from app.web.services import service
@@ -20,9 +22,11 @@ TheAccount = Annotated[Account, service("account")]
 
 
 @router.get("/console")
-async def overview(visitor: TheVisitor, overview: TheOverview) -> Response:
+async def overview(visitor: TheVisitor, context: TheContext, overview: TheOverview) -> Response:
     """The overview. It follows what happens by the stream."""
-    return page("overview.html", visitor=visitor, here="overview", parts=await overview.parts(visitor.scope))
+    parts = await overview.parts(visitor.scope)
+    tasks, _ = await read.task_list(context, TaskFilters(visitor.scope), 1, summary=True)
+    return page("overview.html", visitor=visitor, here="overview", parts=parts, is_new=not tasks)
 
 
 @router.get("/console/overview/stream")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
+from urllib.parse import urlencode
 
 from app.console.text import since
 from app.console.time_series import Span
@@ -67,7 +68,8 @@ class Tick:
 
 @dataclass(slots=True)
 class Plot:
-    """A plot. ``lead``: its figures, each with what it is of. ``legend``: the looks of marks and what each stands for.
+    """A plot. ``lead``: its figures, each with what it is of. ``legend``: the looks of marks, what each stands for,
+    and where its tasks are.
     ``is_sample``: of some intervals not all was read; ``unread``: of how many nothing yet."""
 
     name: str
@@ -75,7 +77,7 @@ class Plot:
     about: str
     span: Span
     lead: list[tuple[str, str]]
-    legend: list[tuple[str, str]]
+    legend: list[tuple[str, str, str | None]]
     heads: list[str]
     columns: list[Column] = field(default_factory=list)
     y_ticks: list[Tick] = field(default_factory=list)
@@ -109,7 +111,7 @@ def of_arrivals(span: Span, found: Sequence[tuple[datetime, Arrivals | None]]) -
         span,
         [(_count(sum(outcomes.values()), is_sample), "accepted")],
         [
-            (look, f"{label} {_count(count, is_sample)}")
+            (look, f"{label} {_count(count, is_sample)}", _listed(statuses))
             for look, (label, statuses) in _OUTCOMES.items()
             if (count := _sum(outcomes, statuses)) or look == "done"
         ],
@@ -131,7 +133,7 @@ def of_durations(span: Span, found: Sequence[tuple[datetime, Arrivals | None]]) 
         "Since each was accepted, of half of them (p50) and of 95 in 100 (p95)",
         span,
         [(_duration(p50), "p50"), (_duration(p95), "p95")],
-        [("median", "p50"), ("band", "to p95")],
+        [("median", "p50", None), ("band", "to p95", None)],
         ["Playable", "p50", "p95"],
         is_sample=any(part.is_sample for part in read),
     )
@@ -152,7 +154,11 @@ def of_contacts(span: Span, found: Sequence[tuple[datetime, Contacts | None]]) -
         "Below the line: what had to be asked for; lost: what a query found and no callback had brought",
         span,
         [(_count(received, is_sample), "callbacks"), (_count(lost, is_sample), "lost")],
-        [("callbacks", "Callbacks"), ("queries", f"Queries {_count(asked, is_sample)}"), ("lost", "Lost")],
+        [
+            ("callbacks", "Callbacks", None),
+            ("queries", f"Queries {_count(asked, is_sample)}", None),
+            ("lost", "Lost", None),
+        ],
         ["Callbacks", "Queries", "Lost"],
         is_sample=is_sample,
     )
@@ -258,6 +264,10 @@ def _ticks(lowest: float, highest: float, step: float) -> int:
 
 def _tick_of_seconds(value: float) -> str:
     return f"{value:g} s" if value < 60 else since(value)
+
+
+def _listed(statuses: Sequence[str]) -> str:
+    return f"/console/tasks?{urlencode([('status', status) for status in statuses])}"
 
 
 def _sum(counts: Mapping[str, float], names: Sequence[str]) -> float:

@@ -55,6 +55,8 @@ _LINES: Final = (
 _TAGS: Final = {0: "[verse]", 8: "[chorus]", 16: "[verse]", 24: "[outro]"}
 
 LINE_COUNT: Final = 30
+_LINE_S: Final = 2.5
+"""From one line to the next, at most."""
 
 
 def make_title(rng: random.Random) -> str:
@@ -78,7 +80,8 @@ def in_milliseconds(sections: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def make_sections(lyrics: str, duration_s: float, rng: random.Random) -> list[dict[str, Any]]:
-    """The lyrics aligned with the sound: start and end in seconds; a tag stays with the line that it announces.
+    """The lyrics aligned with the sound: start and end in seconds; a tag stays with the line that it announces. The
+    first of them lie within the few seconds that there are to hear.
 
     Source: the vendor's reference (a text may start with a newline and carry tags).
     """
@@ -90,7 +93,7 @@ def make_sections(lyrics: str, duration_s: float, rng: random.Random) -> list[di
         elif line.strip():
             texts.append(tag + line)
             tag = ""
-    step = duration_s / (len(texts) + 1) if texts else 0.0
+    step = min(duration_s / (len(texts) + 1), _LINE_S)
     return [
         {
             "start": round(step * (number + rng.uniform(0.4, 0.6)), 2),

@@ -56,6 +56,11 @@
   });
 
   // Parts settle at once (`defaultSettleDelay`): what somebody opens while they do would be taken for what was before.
+  // What was said of a change is over once the task's status is another.
+  document.addEventListener("htmx:oobAfterSwap", (event) => {
+    if (event.target.id === "status") document.querySelector(".notice")?.remove();
+  });
+
   let opened = new Map();
   let scrolled = new Map();
   document.addEventListener("htmx:beforeSwap", () => {
