@@ -54,7 +54,9 @@ async def list_tasks(request: Request, visitor: TheVisitor, context: TheContext)
             return see(f"/console/tasks/{task_id}")
         if "reference" not in given and await _is_reference(context, visitor, words):
             given["reference"], words = words, ""
-    statuses = [one for one in asked.getlist("status") if one in set(TaskStatus)]
+    # Several also as one choice of the form.
+    wanted = ",".join(asked.getlist("status")).split(",")
+    statuses = [one for one in TaskStatus if one in wanted]
     client = visitor.scope or given.get("client")
     filters = TaskFilters(
         client_name=client,

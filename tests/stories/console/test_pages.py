@@ -8,6 +8,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 
 from app.console import phrases, task_items, text
 from app.limits.hold import Reason
@@ -172,6 +173,10 @@ HOSTILE: Final = {
 }
 
 
+def _give_up(conn: sa.Connection) -> None:
+    conn.execute(sa.text("UPDATE notifications SET status = 'dead', due_at = NULL, last_error = '<script>alert(6)'"))
+
+
 @on_sqlite
 async def test_nothing_that_is_stored_acts_in_a_page(gateway: Running, admin: Browser) -> None:
     asked: dict[str, Any] = {
@@ -186,7 +191,19 @@ async def test_nothing_that_is_stored_acts_in_a_page(gateway: Running, admin: Br
     assert (await gateway.call_back("song", body, UUID(task["id"]))).status_code == 200
     told = (await gateway.api.get("/v1/notifications")).json()["data"][0]["id"]
     called = (await gateway.api.get("/v1/callbacks")).json()["data"][0]["id"]
-    paths = ["tasks", f"tasks/{task['id']}", "notifications", f"notifications/{told}", f"callbacks/{called}"]
+    await gateway.api.post("/v1/submissions/hold", json={"reason": "\u202e<script>alert(5)</script>" + "w" * 100})
+    await gateway.gateway.context.db.write(_give_up)
+    paths = [
+        "tasks",
+        f"tasks/{task['id']}",
+        "notifications",
+        f"notifications/{told}",
+        f"callbacks/{called}",
+        "",
+        "holds",
+    ]
+    paths += ["tasks?view=table", f"tasks/{task['id']}/live?seen=x", f"tasks/{task['id']}/callbacks", "callbacks", ""]
+    paths += ["notifications/dead?days=0", "try/song.extend", "try/stems.create", "holds", "api"]
     for path in paths:
         page = await admin.see(f"/console/{path}")
         assert not re.search(r"<script(?! src=\"/console/assets/[^\"<>]+\" defer></script>)", page), path

@@ -36,6 +36,10 @@ async def test_a_task_is_found_by_status_kind_reference_and_item(gateway: Runnin
     for found in ("mid/1", midi["id"]):
         answer = await admin.http.get("/console/tasks", params={"find": found})
         assert answer.headers["location"] == f"/console/tasks/{midi['id']}"
+    page = await admin.see("/console/tasks?status=running&status=failed")
+    assert _shown(page) == [midi["id"]]
+    assert '<option value="running,failed" selected>Running, Failed</option>' in page
+    assert _shown(await admin.see("/console/tasks?status=running%2Cfailed")) == [midi["id"]]
     await admin.see("/console/tasks?cursor=x", 400)
     await admin.see("/console/tasks?find=%00", 404)
 
