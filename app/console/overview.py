@@ -25,7 +25,7 @@ TheAccount = Annotated[Account, service("account")]
 async def overview(visitor: TheVisitor, context: TheContext, overview: TheOverview) -> Response:
     """The overview. It follows what happens by the stream."""
     parts = await overview.parts(visitor.scope)
-    tasks, _ = await read.task_list(context, TaskFilters(visitor.scope), 1, summary=True)
+    tasks, _ = await read.task_list(context, TaskFilters(client_name=visitor.scope), 1, summary=True)
     return page("overview.html", visitor=visitor, here="overview", parts=parts, is_new=not tasks)
 
 

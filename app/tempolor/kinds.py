@@ -64,9 +64,7 @@ _AUDIO_HI = Artifact(
     "audio_hi", ("audio_hi_url",), status_field="audio_hi_status", media_types=("audio/wav", "audio/flac")
 )
 # Of which form it is the vendor does not say.
-_BGM = Artifact(
-    "bgm", ("audio_bgm_url",), required=False, media_types=("audio/mpeg", "audio/wav", "audio/flac")
-)
+_BGM = Artifact("bgm", ("audio_bgm_url",), required=False, media_types=("audio/mpeg", "audio/wav", "audio/flac"))
 _STEMS = Artifact("stems", ("stems_url",), several=True, media_types=("application/zip",))
 _MIDI = Artifact("midi", ("midi_url",), media_types=("application/zip", "audio/midi"))
 _SUB_STATUSES = ("audio_hi_status", "lyrics_sections_status")
