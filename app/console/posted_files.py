@@ -17,7 +17,7 @@ MULTIPART: Final = "multipart/form-data"
 _MOST_PARTS: Final = 100
 
 _Events = AsyncGenerator[MultipartSegment | bytes | bytearray | None, None]
-StoreFile = Callable[[dict[str, str], str, AsyncIterator[bytes]], Awaitable[str]]
+StoreFile = Callable[[dict[str, str], str, str, AsyncIterator[bytes]], Awaitable[str]]
 
 
 def brings_files(request: Request) -> bool:
@@ -30,9 +30,10 @@ async def read_parts(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Read a form in parts. Returns its fields, and by their names the faults of files that were refused.
 
-    ``store_file``: stores a file and returns the reference, given the fields before it, the file's name and its bytes;
-    an ``InvalidRequest`` or ``PayloadTooLarge`` of it is the file's fault, and the form is read on. Raises
-    ``InvalidRequest`` for what is no form, ``PayloadTooLarge``, and what reading a body raises."""
+    ``store_file``: stores a file and returns the reference, given the fields before it, the file's name, its media type
+    as the browser sees it, and its bytes; an ``InvalidRequest`` or ``PayloadTooLarge`` of it is the file's fault, and
+    the form is read on. Raises ``InvalidRequest`` for what is no form, ``PayloadTooLarge``, and what reading a body
+    raises."""
     fields: dict[str, str] = {}
     faults: dict[str, str] = {}
     left = most_field_bytes
@@ -48,7 +49,8 @@ async def read_parts(
                 if event.filename:
                     field = name.removeprefix(FILE_PREFIX)
                     try:
-                        fields[field] = await store_file(fields, event.filename, body)
+                        media_type = event.content_type or ""
+                        fields[field] = await store_file(fields, event.filename, media_type, body)
                     except (InvalidRequest, PayloadTooLarge) as error:
                         faults[field] = error.detail
                 continue

@@ -34,6 +34,7 @@ from app.web.bodies import refuse_secrets
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 FIRST: Final = "song.generate"
+_SHOWN_BY_BYTES: Final = (".mp3", ".wav", ".wave", ".flac")
 _COVERED: Final = kind_forms.PREFIX + "upload_audio_url"
 _ACTION: Final = kind_forms.PREFIX + "action"
 """A track that is handed over is to be covered, unless the form says otherwise."""
@@ -110,13 +111,16 @@ async def _read_with_files(
     refuse_other_sites(request)
     sent = SentFiles()
 
-    async def store_file(fields: dict[str, str], file_name: str, body: AsyncIterator[bytes]) -> str:
+    async def store_file(fields: dict[str, str], file_name: str, media_type: str, body: AsyncIterator[bytes]) -> str:
         check_token(fields.get("csrf", ""), visitor)
         if store is None:
             raise ArchiveOff("uploads need GATEWAY_ARCHIVE_URL")
         with places.place(visitor.client.name):
+            # A browser goes by the file's ending: that counts only where the bytes could not show better.
+            is_other = media_type.startswith("audio/") and not file_name.lower().endswith(_SHOWN_BY_BYTES)
+            content_type = media_type if is_other else ""
             stored = await uploads.store_upload(
-                context, store, visitor.client, file_name.replace("\x00", "")[-255:], body
+                context, store, visitor.client, file_name.replace("\x00", "")[-255:], body, content_type
             )
         reference = f"upload:{stored.id}"
         sent.digests[reference] = stored.sha256

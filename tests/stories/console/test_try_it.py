@@ -130,8 +130,9 @@ async def test_a_file_is_sent_with_the_form_where_no_script_runs(start_gateway: 
         [name] = re.findall(r'<input type="file" name="([^"]+)"', page)
         fields = {"csrf": await browser.token(), "once": "1", "params.url": "", "reference": "by the form"}
 
-        async def post(content: bytes, **changed: str) -> httpx.Response:
-            files = {name: ("harbour lights.mp3", content, "application/x-whatever")}
+        async def post(content: bytes, media_type: str = "application/x-whatever", **changed: str) -> httpx.Response:
+            ending = "mp3" if media_type == "application/x-whatever" else media_type.partition("/")[2]
+            files = {name: (f"harbour lights.{ending}", content, media_type)}
             return await browser.http.post("/console/try/stems.create", data=fields | changed, files=files)
 
         answer = await post(MP3)
@@ -153,6 +154,8 @@ async def test_a_file_is_sent_with_the_form_where_no_script_runs(start_gateway: 
         stolen = await post(MP3, csrf="of another session")
         assert stolen.status_code == 403
         assert (await post(b"")).status_code == 422
+        assert (await post(b"OggS" + bytes(100), "audio/ogg")).status_code == 303
+        assert (await post(b"MZ" + bytes(100), "audio/mp3")).status_code == 422
         without = await browser.http.post("/console/try/stems.create", data=fields, files={name: ("", b"")})
         assert (without.status_code, 'id="fault-params.url">it is required<' in without.text) == (422, True)
         assert len([*tmp_path.glob("**/*.mp3")]) == 3
