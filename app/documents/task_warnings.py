@@ -8,7 +8,7 @@ from app.rules.item_view import ArtifactStatus, ItemView
 from app.rules.join import ItemState
 from app.rules.status import ITEM_ORDER, SUB_ORDER, TaskStatus
 from app.rules.task import Item, Task
-from app.rules.transition import MOST_ITEMS, NOT_WITH_VENDOR
+from app.rules.transition import ENDED_WITHOUT_VENDOR, MOST_ITEMS
 from app.rules.value_keys import is_left_out, is_odd, name_of
 from app.tasks.task_rows import TaskRecord
 from app.tempolor.misspellings import misspelled_in
@@ -24,8 +24,8 @@ UNKNOWN_PARAM: Final = "unknown_param"
 ARTIFACT_FAILED: Final = "artifact_failed"
 """A task that is ``part_failed`` lacks the artifact behind the colon, of one item at least."""
 NAMED_WHILE: Final = "named_while"
-"""The vendor has the task, though we took it for ``queued``, ``canceled``, ``refused`` or ``lapsed`` (its outcome never
-became known): a callback named an item of it."""
+"""The vendor has the task, though it had ended without it as ``canceled``, ``refused`` or ``lapsed`` (its outcome never
+became known): a callback named an item of it. For a task that was queued yet, nothing is odd: it is running now."""
 SETTLED_AFTER_EXPIRY: Final = "settled_after_expiry"
 """The task had expired when the vendor's final word came."""
 ITEMS_LEFT_OUT: Final = "items_left_out"
@@ -44,7 +44,7 @@ def warnings_of(record: TaskRecord, views: Sequence[tuple[Item, ItemView]], *, s
         (SETTLED_AFTER_EXPIRY, _is_settled_after_expiry(record.task)),
     )
     words = [word for word, applies in rules if applies]
-    if items and record.task.submission in NOT_WITH_VENDOR:
+    if items and record.task.submission in ENDED_WITHOUT_VENDOR:
         words.append(f"{NAMED_WHILE}_{record.task.submission}")
     if record.task.status is TaskStatus.PART_FAILED:
         words += [f"{ARTIFACT_FAILED}:{name}" for name in _failed_artifacts(view for _, view in views)]

@@ -169,7 +169,7 @@ def _find_or_bind(
         _reach(loaded, task, rules, notes_by_task)
         item = loaded.new_item(observation.family, observation.reading.item_id, task, observation.named_by)
         item.created_at = change.at
-        if task.submission in NOT_WITH_VENDOR:
+        if task.submission in (Submission.QUEUED, *ENDED_WITHOUT_VENDOR):
             notes_by_task[task.id].append({"item_id": item.item_id, "flag": f"named_while_{task.submission}"})
         return item, ObservationResult.APPLIED
     owner = loaded.tasks[item.task_id]
@@ -184,8 +184,9 @@ def _find_or_bind(
     return item, ObservationResult.APPLIED
 
 
-NOT_WITH_VENDOR: Final = (Submission.QUEUED, Submission.REFUSED, Submission.CANCELED, Submission.LAPSED)
-"""An item of such a task contradicts what we believe of its submission; the contradiction is flagged."""
+ENDED_WITHOUT_VENDOR: Final = (Submission.REFUSED, Submission.CANCELED, Submission.LAPSED)
+"""An item of such a task, or of one that is still queued, contradicts what we believe of its submission; the
+contradiction is flagged."""
 
 
 def _take_over(
