@@ -13,6 +13,7 @@ from app.clients.auth import SIGNED_IN
 from app.console.pages import HEADERS, HOME, PageRoute, page
 from app.console.signed_in import CSRF_HEADER, ScriptVisitor, TheVisitor
 from app.rules.client import Client
+from app.web.head_requests import HeadAsGet
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 calls = APIRouter(include_in_schema=False)
@@ -44,7 +45,7 @@ class _Passed(Response):
 
     def __init__(self, app: ASGIApp, client: Client) -> None:
         super().__init__()
-        self._app = app
+        self._app = HeadAsGet(app)
         self._client = client
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -35,8 +35,10 @@ async def test_a_session_calls_the_api_as_its_client(gateway: Running, admin: Br
     assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_request")
     assert (await _call(studio, "GET", "/v1/tasks", params={"odd": 1})).status_code == 422
     assert (await _call(studio, "POST", "/v1/tasks", content=b"x" * 2_000_000)).status_code == 413
+    head = await _call(studio, "HEAD", "/v1/tasks")
+    assert (head.status_code, head.content) == (200, b"")
     deleted = await _call(studio, "DELETE", "/v1/tasks")
-    assert (deleted.status_code, deleted.headers["allow"]) == (405, "GET, POST")
+    assert (deleted.status_code, deleted.headers["allow"]) == (405, "GET, HEAD, POST")
     # What an admin does so is on the audit log, under its name.
     await _call(admin, "POST", "/v1/submissions/hold", json={"reason": "tried"})
     [act] = [one for one in (await gateway.api.get("/v1/audit")).json()["data"] if one["action"] == "submissions.hold"]

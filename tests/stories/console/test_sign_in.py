@@ -126,7 +126,7 @@ def test_a_session_is_of_its_secrets_and_of_nothing_else() -> None:
 @on_sqlite
 async def test_no_change_without_the_token_of_the_session(gateway: Running, admin: Browser, studio: Browser) -> None:
     task = await gateway.submit()
-    assert len(CHANGES) == 13
+    assert len(CHANGES) == 14
     for path in CHANGES:
         url = re.sub(r"\{\w+\}", task["id"], path)
         for form in ({}, {"csrf": ""}, {"csrf": await studio.token()}):
