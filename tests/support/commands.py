@@ -137,8 +137,7 @@ async def started(*arguments: str, env: dict[str, str], cwd: Path, log: Path, pr
     """A process of the command line that goes on; what it says is added to ``log``. ``prefix``: a command under which
     it runs."""
     with log.open("ab") as file:
-        # A folder with an `app` of its own runs that one.
-        if can_be_forked(env) and not prefix and not (cwd / "app").is_dir():
+        if can_be_forked(env, cwd) and not prefix:
             return await fork(arguments, env=env, cwd=cwd, output=file)
         return await asyncio.create_subprocess_exec(
             *prefix, sys.executable, "-m", "app", *arguments, env=env, cwd=cwd, stdout=file, stderr=file

@@ -26,9 +26,11 @@ LOOK_S: Final = 0.01
 FOR_THE_INTERPRETER: Final = ("PYTHON", "COVERAGE_", "LD_", "MALLOC_")
 
 
-def can_be_forked(env: Mapping[str, str]) -> bool:
-    """Whether nothing in this environment is for the interpreter, which has started already."""
-    return sys.platform == "linux" and not any(name.startswith(FOR_THE_INTERPRETER) for name in env)
+def can_be_forked(env: Mapping[str, str], cwd: Path) -> bool:
+    """Whether nothing in this environment is for the interpreter, which has started already, and this folder has no
+    ``app`` of its own, which would be the one to run."""
+    is_for_it = any(name.startswith(FOR_THE_INTERPRETER) for name in env)
+    return sys.platform == "linux" and not is_for_it and not (cwd / "app").is_dir()
 
 
 class ForkedProcess:
