@@ -44,8 +44,8 @@
 
     function send(chosen) {
       call?.abort();
-      const isOther = chosen.type.startsWith("audio/") && !TAKEN.test(chosen.name);
-      if (!isOther && !TAKEN.test(chosen.name)) return say(`${chosen.name} is no mp3, WAV or FLAC.`, "fault");
+      const isKnown = TAKEN.test(chosen.name);
+      if (!isKnown && !chosen.type.startsWith("audio/")) return say(`${chosen.name} is no mp3, WAV or FLAC.`, "fault");
       if (chosen.size > Number(zone.dataset.mostBytes)) {
         return say(`${chosen.name} has ${size(chosen.size)}; ${size(Number(zone.dataset.mostBytes))} is the most.`, "fault");
       }
@@ -56,7 +56,7 @@
       say(`Uploading ${chosen.name} …`, "");
       mine.open("POST", `${zone.dataset.url}?filename=${encodeURIComponent(chosen.name.slice(-200))}`);
       mine.setRequestHeader(zone.dataset.csrfHeader, zone.dataset.csrf);
-      mine.setRequestHeader("Content-Type", isOther ? chosen.type : "application/octet-stream");
+      mine.setRequestHeader("Content-Type", isKnown ? "application/octet-stream" : chosen.type);
       mine.upload.addEventListener("progress", (event) => { bar.value = (100 * event.loaded) / event.total; });
       mine.addEventListener("abort", () => { if (call === mine) { say("Stopped.", ""); end(); } });
       mine.addEventListener("loadend", () => {
