@@ -61,7 +61,7 @@ def make_server(app: ASGIApp, *, host: str, port: int, limits: Limits | None = N
             access_log=False,
             server_header=False,
             headers=SECURITY_HEADERS,
-            # Forwarding headers are read by `api/forwarded`, and only where the operator says from whom.
+            # Forwarding headers are read by `web/proxy_headers`, and only where the operator says from whom.
             proxy_headers=False,
             timeout_graceful_shutdown=GRACE_S,
         )

@@ -25,7 +25,7 @@ ARTIFACT_FAILED: Final = "artifact_failed"
 """A task that is ``part_failed`` lacks the artifact behind the colon, of one item at least."""
 NAMED_WHILE: Final = "named_while"
 """The vendor has the task, though it had ended without it as ``canceled``, ``refused`` or ``lapsed`` (its outcome never
-became known): a callback named an item of it. For a task that was queued yet, nothing is odd: it is running now."""
+became known): a callback named an item of it. Nothing is odd about one that was still queued: it is running now."""
 SETTLED_AFTER_EXPIRY: Final = "settled_after_expiry"
 """The task had expired when the vendor's final word came."""
 ITEMS_LEFT_OUT: Final = "items_left_out"
