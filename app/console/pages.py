@@ -86,6 +86,7 @@ def _templates() -> Environment:
         since=text.since,
         size=text.size,
         stamp=rfc3339,
+        warning=phrases.warning,
         when=text.when,
     )
     made.tests.update(link=text.is_link)

@@ -107,7 +107,7 @@ def of_arrivals(span: Span, found: Sequence[tuple[datetime, Arrivals | None]]) -
     plot = Plot(
         "arrivals",
         "Tasks accepted",
-        "By when they were accepted, and what has become of them",
+        "By the time of acceptance, with the status that they have now",
         span,
         [(_count(sum(outcomes.values()), is_sample), "accepted")],
         [
@@ -130,7 +130,7 @@ def of_durations(span: Span, found: Sequence[tuple[datetime, Arrivals | None]]) 
     plot = Plot(
         "durations",
         "Time to playable",
-        "Since each was accepted, of half of them (p50) and of 95 in 100 (p95)",
+        "From acceptance until a task can be played: median and 95th percentile",
         span,
         [(_duration(p50), "p50"), (_duration(p95), "p95")],
         [("median", "p50", None), ("band", "to p95", None)],
@@ -138,7 +138,7 @@ def of_durations(span: Span, found: Sequence[tuple[datetime, Arrivals | None]]) 
         is_sample=any(part.is_sample for part in read),
     )
     if final[0] is not None:
-        plot.about += f"; to the end: {_duration(final[0])}, {_duration(final[1])}"
+        plot.about += f". Until it is done: {_duration(final[0])}, {_duration(final[1])}"
     _draw(plot, found, _durations, _step_of_seconds, _tick_of_seconds)
     return plot
 
@@ -151,7 +151,7 @@ def of_contacts(span: Span, found: Sequence[tuple[datetime, Contacts | None]]) -
     plot = Plot(
         "contacts",
         "Callbacks and queries",
-        "Below the line: what had to be asked for; lost: what a query found and no callback had brought",
+        "Below the line: queries, made where no callback arrived; lost: results that only a query brought",
         span,
         [(_count(received, is_sample), "callbacks"), (_count(lost, is_sample), "lost")],
         [

@@ -173,7 +173,7 @@ async def test_a_question_is_asked_in_a_sheet_that_escape_leaves(watched: Watche
     page = watched.page
     await page.goto("/console/holds")
     await page.get_by_role("button", name="Release submissions").press("Enter")
-    await page.get_by_text("It is released.").wait_for()
+    await page.get_by_text("Submissions are released.").wait_for()
     opener = page.get_by_role("button", name="Hold submissions…")
     await opener.focus()
     await page.keyboard.press("Enter")

@@ -22,7 +22,7 @@ async def test_a_song_is_ordered_followed_and_heard(watched: Watched, gateway: R
     badge = page.locator(".heading .badge").first
     assert await badge.inner_text() in ("Queued", "Being sent", "Running")
     await page.locator(".lyrics .line").first.wait_for(timeout=30_000)
-    await page.get_by_text("Everything has come.").wait_for(timeout=30_000)
+    await page.get_by_text("All its files are ready.").wait_for(timeout=30_000)
     assert await badge.inner_text() == "Done"
     assert await page.evaluate("window.sameDocument") is True
     await _shorten_lyrics(gateway, page.url.rpartition("/")[2].partition("?")[0])

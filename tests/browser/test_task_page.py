@@ -162,15 +162,15 @@ async def test_a_malformed_callback_is_read_again_and_a_dead_notification_sent_a
     assert (await gateway.call_back("song", b'{"songs": [', UUID(task["id"]))).status_code == 400
     await db.execute("UPDATE notifications SET status = 'dead', due_at = NULL")
     await page.goto(f"/console/tasks/{task['id']}")
-    broken = page.locator(".callback", has_text="could not be read")
-    await broken.get_by_role("button", name="Read it again").click()
-    await page.get_by_text("was read again, and still cannot be understood").wait_for()
+    broken = page.locator(".callback", has_text="Malformed")
+    await broken.get_by_role("button", name="Replay").click()
+    await page.get_by_text("was replayed, and still cannot be understood").wait_for()
     assert any(entry["action"] == "callbacks.replay" for entry in await _audit(gateway))
     again = page.get_by_role("button", name="Send again task.succeeded")
     await again.click()
     await page.get_by_text("It is being sent again.").wait_for()
     sent = page.locator(".told", has_text="task.succeeded")
-    await sent.get_by_text("To be sent").wait_for()
+    await sent.get_by_text("Pending").wait_for()
     await sent.get_by_text("no answer").first.wait_for(timeout=15_000)
 
 
@@ -193,7 +193,7 @@ async def test_an_unconfirmed_task_is_settled_only_after_a_look(
     await page.goto(f"/console/sign-in?next=/console/tasks/{task['id']}")
     await page.get_by_label("API key").fill(ADMIN_KEY)
     await page.keyboard.press("Enter")
-    await page.get_by_text("Settle it by hand").wait_for()
+    await page.get_by_text("Resolve by hand").wait_for()
     await parts_have_come(page)
     # It stays open, though its callbacks come just then.
     assert await page.evaluate(OPEN_AS_A_PART_COMES) is True
@@ -202,10 +202,10 @@ async def test_an_unconfirmed_task_is_settled_only_after_a_look(
     await follow.click()
     # The browser asks for the tick, and nothing was sent.
     assert (await gateway.task(task["id"]))["status"] == "unconfirmed"
-    await page.get_by_label("this work is of this submission").check()
+    await page.get_by_label("this work belongs to this submission").check()
     await follow.click()
     await page.get_by_text("It is settled.").wait_for()
-    await page.get_by_text("Everything has come.").wait_for(timeout=30_000)
+    await page.get_by_text("All its files are ready.").wait_for(timeout=30_000)
     await context.close()
 
 

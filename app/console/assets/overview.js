@@ -1,6 +1,7 @@
 "use strict";
 // The overview follows by server-sent events for as long as somebody looks at it: a browser has few connections to a
-// server, and a page in the background needs none. Clock times of the plots are told in the reader's zone.
+// server, and a page in the background needs none. Clock times of the plots are
+// shown in the reader's zone, and large numbers with the separators of the reader's language.
 (() => {
   const AGAIN_MS = 10000;
   const overview = document.getElementById("overview");
@@ -8,6 +9,8 @@
   const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
   const zone = new Intl.DateTimeFormat(undefined, { timeZoneName: "short" })
     .formatToParts(new Date()).find((part) => part.type === "timeZoneName")?.value;
+  const numbers = new Intl.NumberFormat();
+  const inOwnDigits = (text) => text.replace(/\d{1,3}(?:\u202f\d{3})+/g, (found) => numbers.format(Number(found.replaceAll("\u202f", ""))));
   let source, again;
 
   function localize(root) {
@@ -15,10 +18,13 @@
       const at = new Date(one.dataset.clock);
       if (one.tagName === "title") {
         const end = new Date(at.valueOf() + 1000 * one.closest("svg").dataset.interval);
-        one.textContent = `${clock.format(at)} – ${clock.format(end)}${one.textContent.slice(one.textContent.indexOf(": "))}`;
+        one.textContent = `${clock.format(at)} – ${clock.format(end)}${inOwnDigits(one.textContent.slice(one.textContent.indexOf(": ")))}`;
       } else {
         one.textContent = clock.format(at);
       }
+    }
+    for (const one of root.querySelectorAll(".lead strong, .legend li:not(:has(a)), .legend a, .plot .label:not([data-clock]), .plot td")) {
+      one.textContent = inOwnDigits(one.textContent);
     }
     for (const one of root.querySelectorAll(".zone")) one.textContent = `times in ${zone ?? "your zone"}`;
   }

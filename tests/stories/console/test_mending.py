@@ -23,18 +23,18 @@ async def test_submissions_are_held_with_a_reason_and_released(
 ) -> None:
     await gateway.submit()
     page = words_of(await admin.see("/console/holds"))
-    for wanted in ("Nothing is held", "0 of 10 places", "bootstrap 1 task"):
+    for wanted in ("Nothing is on hold", "0 of 10 slots", "bootstrap 1 task"):
         assert wanted in page
     answer = await admin.post("/console/holds/hold", reason="  mending <b>\r\n the receiver ")
     page = await admin.see(answer.headers["location"])
-    assert "Nothing more is sent until it is released." in words_of(page)
+    assert "Submissions are held until somebody releases them." in words_of(page)
     assert "“ mending <b> the receiver ”" in words_of(page)
     shown = (await gateway.api.get("/v1/submissions")).json()["standing_still"]["submissions"]
     assert (shown["reason"], shown["detail"]) == ("held_by_hand", "mending <b> the receiver")
     answer = await admin.post("/console/holds/release")
     page = words_of(await admin.see(answer.headers["location"]))
-    assert "It is released." in page
-    assert "Nothing is held" in page
+    assert "Submissions are released." in page
+    assert "Nothing is on hold" in page
     await studio.see("/console/holds", 403)
     for change in ("hold", "release"):
         assert (await studio.post(f"/console/holds/{change}")).status_code == 403
@@ -61,7 +61,7 @@ async def test_dead_notifications_are_counted_by_client_and_then_sent_again(
 
     async def dead(browser: Browser) -> int:
         page = words_of(await browser.see("/console/notifications?status=dead"))
-        return page.count("Given up") - 1
+        return page.count("Dead") - 1
 
     each = len(re.findall("task\\.", words_of(await studio.see("/console/notifications"))))
     page = words_of(await admin.see("/console/notifications/dead?days=0"))
@@ -110,7 +110,7 @@ async def test_the_inbox_finds_callbacks_by_what_became_of_them_in_words(gateway
     assert counts == {"": 3, "applied": 1, "malformed": 1, "orphan": 1, "repeated": 1, "poisoned": 0}
     assert await found("repeated") == await found("applied")
     page = words_of(await admin.see("/console/callbacks?disposition=orphan"))
-    for wanted in ("Of no task", "Could not be read", "Repeated", "Their task is not here"):
+    for wanted in ("Unknown task", "Malformed", "Repeated", "Their task is not here"):
         assert wanted in page
 
 

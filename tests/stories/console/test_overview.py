@@ -100,13 +100,13 @@ async def test_its_figures_are_what_happened(gateway: Running, admin: Browser, c
     assert _titles(durations) == ["p50 4 min, p95 not known yet"]
     words = words_of(durations)
     assert "1 min 30 s p50 4 min p95" in words
-    assert "to the end: 4 min, 4 min" in words
+    assert "Until it is done: 4 min, 4 min" in words
     assert _titles(contacts) == ["1 callbacks, 0 queries, 0 lost"] * 2 + ["2 callbacks, 0 queries, 0 lost"]
     assert (
         '<a id="open-queued" class="tile" href="/console/tasks?status=queued"><span class="number" data-number="1">'
         in page
     )
-    assert "0 of 10 places in flight" in words_of(page)
+    assert "0 of 10 in flight" in words_of(page)
 
 
 @on_sqlite
@@ -128,10 +128,10 @@ async def test_a_client_sees_no_number_of_anybody_else(
         assert _titles(_plot(shown, "hour-arrivals")) == ["2 accepted; done 1, under way 1"]
         assert re.findall(r'data-number="(\d+)"', shown) == ["1", "0", "0", "0", "0"]
         assert "an admin holds submissions" in shown
-        assert not re.search("contacts|In flight|Loops|Who waits|of the admin|>[79]<", shown)
+        assert not re.search("contacts|In flight|Loops|Waiting tasks|of the admin|>[79]<", shown)
     everybody = await admin.see("/console")
     assert _titles(_plot(everybody, "hour-arrivals")) == ["9 accepted; done 1, under way 8"]
-    assert "Who waits" in everybody
+    assert "Waiting tasks" in everybody
     await studio.see("/console/balance", 403)
 
 

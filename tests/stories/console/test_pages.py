@@ -143,7 +143,7 @@ async def test_a_callback_is_looked_at_and_read_again(gateway: Running, admin: B
     [path] = re.findall(r'href="(/console/callbacks/[\w-]{36})"', page)
     assert "&lt;script&gt;" in await admin.see(path)
     answer = await admin.post(f"{path}/replay")
-    assert "still cannot be understood" in await admin.see(answer.headers["location"])
+    assert "still cannot be read" in await admin.see(answer.headers["location"])
     assert (
         re.findall(r'href="(/console/callbacks/[\w-]{36})"', await admin.see("/console/callbacks?disposition=applied"))
         == []
@@ -158,7 +158,7 @@ async def test_a_notification_is_sent_again(gateway: Running, admin: Browser) ->
     path = re.findall(r'href="(/console/notifications/[\w-]{36})"', page)[0]
     assert task["id"] in await admin.see(path)
     answer = await admin.post(f"{path}/redeliver")
-    assert "It is being sent again." in await admin.see(answer.headers["location"])
+    assert "It is queued to be sent again." in await admin.see(answer.headers["location"])
 
 
 HOSTILE: Final = {
