@@ -11,6 +11,8 @@ LONG_CHARS: Final = 500
 """A text that may be longer has a field of several lines."""
 PREFIX: Final = "params."
 """Before the name of each field in a form: also how a fault of it is named."""
+CHOSEN: Final = "chosen."
+"""Before the name of a field's own list of works: what is chosen there counts where the field is empty."""
 _AT_HAND: Final = frozenset({"lyrics"})
 """Optional fields that are not put away with the others."""
 
@@ -50,7 +52,10 @@ def params_of(kind: str, form: Mapping[str, str]) -> dict[str, Any]:
     the check of the params to say so."""
     params: dict[str, Any] = {}
     for field in fields_of(kind):
-        given = form.get(PREFIX + field.name, "").replace("\r\n", "\n")
+        key = PREFIX + field.name
+        given = form.get(key, "").replace("\r\n", "\n")
+        if not given.strip():
+            given = form.get(CHOSEN + key, "")
         if not given.strip():
             continue
         if field.widget == "yes_no":
@@ -60,6 +65,21 @@ def params_of(kind: str, form: Mapping[str, str]) -> dict[str, Any]:
         else:
             params[field.name] = given if field.widget == "lines" else given.strip()
     return params
+
+
+def filled(kind: str, params: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """The form that stands for params, and the names of those that have no field or no text in it."""
+    form: dict[str, str] = {}
+    left_out = []
+    names = {field.name for field in fields_of(kind)}
+    for name, value in params.items():
+        if value is None or value is False:
+            continue
+        if name in names and isinstance(value, (str, int, float)):
+            form[PREFIX + name] = str(value)
+        else:
+            left_out.append(name)
+    return form, left_out
 
 
 def _field(name: str, schema: dict[str, Any], required: bool) -> Field:

@@ -131,17 +131,17 @@ class PageRoute(APIRoute):
             except Unauthenticated:
                 return _to_sign_in(request)
             except GatewayError as error:
-                return error_page(error)
+                return error_page(error, getattr(request.state, "visitor", None))
 
         return answer
 
 
-def error_page(error: GatewayError) -> Response:
-    """Show an error, with the status and the headers that its problem has."""
+def error_page(error: GatewayError, visitor: Any = None) -> Response:
+    """Show an error, with the status and the headers that its problem has. ``visitor``: who is signed in, if known."""
     problem = problems.of_error(error)
     faults = error.faults if isinstance(error, InvalidRequest) else ()
     title = "This is for admins" if isinstance(error, Forbidden) else HTTPStatus(problem.status_code).phrase
-    shown = page("error.html", problem.status_code, title=title, detail=error.detail, faults=faults)
+    shown = page("error.html", problem.status_code, visitor=visitor, title=title, detail=error.detail, faults=faults)
     for name in ("retry-after", "connection"):
         if name in problem.headers:
             shown.headers[name] = problem.headers[name]

@@ -159,7 +159,7 @@ DELIVERY: Final = {
 """Why a receiver did not take a notification."""
 NOTIFIED: Final = {"pending": "Pending", "delivered": "Delivered", "dead": "Dead"}
 DISPOSITIONS: Final = {
-    "applied": "applied",
+    "applied": "was applied",
     "malformed": "could not be read",
     "mismatched": "names items of another task",
     "orphan": "belongs to no task that is known here",

@@ -63,7 +63,6 @@ class Tick:
     place: float
     label: str
     at: datetime | None = None
-    anchor: str = "middle"
 
 
 @dataclass(slots=True)
@@ -244,8 +243,9 @@ def _times(span: Span, start: datetime) -> list[Tick]:
     for number in range(math.ceil((whole_s - first_s) / each_s)):
         after_s = first_s + number * each_s
         at, place = start + timedelta(seconds=after_s), LEFT + after_s / whole_s * (RIGHT - LEFT)
-        anchor = "start" if place < LEFT + 4 else "end" if place > RIGHT - 4 else "middle"
-        ticks.append(Tick(place, f"{at:%H:%M}", at, anchor))
+        # A label at the very edge would be cut, or meet the next one.
+        if LEFT + 4 <= place <= RIGHT - 4:
+            ticks.append(Tick(place, f"{at:%H:%M}", at))
     return ticks
 
 

@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from app.console import (
     api_reference,
+    clients,
     holds,
     logs,
     overview,
@@ -26,6 +27,7 @@ for one in (
     try_it.router,
     logs.router,
     holds.router,
+    clients.router,
     api_reference.router,
     api_reference.calls,
     sign_in.missing,

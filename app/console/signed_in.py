@@ -60,7 +60,9 @@ async def visitor_of(
         raise Unauthenticated("nobody is signed in")
     key_uses.note(client, now)
     structlog.contextvars.bind_contextvars(client=client.name)
-    return Visitor(client, session.csrf, session.ends_at)
+    visitor = Visitor(client, session.csrf, session.ends_at)
+    request.state.visitor = visitor  # a page that tells of an error has the navigation too
+    return visitor
 
 
 TheVisitor = Annotated[Visitor, Depends(visitor_of)]

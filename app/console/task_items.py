@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from app.archive.read_zip import Member as ZipMember
 from app.documents.document import Document
@@ -93,6 +93,12 @@ def name_of(task: Document) -> str:
     return str(titles[0]) if titles else next((one for one in asked if isinstance(one, str) and one), task["kind"])
 
 
+def prompt_of(task: Document, name: str) -> str | None:
+    """What was asked for in words, where the task is called something else."""
+    prompt = task["params"].get("prompt")
+    return prompt if isinstance(prompt, str) and prompt and prompt != name else None
+
+
 def file_url(item_id: str, name: str) -> str:
     """Where a result file is had."""
     return f"/console/items/{quote(item_id, safe='')}/files/{name}"
@@ -104,7 +110,7 @@ def _file_name(url: Any) -> str | None:
         return None
     if url.startswith("upload:"):
         return "an uploaded file"
-    return re.split(r"[?#]", url, maxsplit=1)[0].rstrip("/").rpartition("/")[2] or url
+    return unquote(re.split(r"[?#]", url, maxsplit=1)[0].rstrip("/").rpartition("/")[2]) or url
 
 
 def _file(item_id: str, name: str, artifact: Document, now: datetime) -> File:

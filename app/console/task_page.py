@@ -13,11 +13,13 @@ from app.console import task_items, task_timeline
 from app.console.pages import HEADERS, PageRoute, page
 from app.console.phrases import NOTICES
 from app.console.signed_in import AdminVisitor, TheVisitor, Visitor
+from app.console.try_choices import forms_for
 from app.database.database import dumps
 from app.documents import read, subtitles
 from app.documents.document import Document
 from app.notifications import log as notifications
 from app.rules.archive_copies import NOT_ONE_URL, RETENTION
+from app.rules.item_view import ArtifactStatus
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.rules.task import CopyStatus
 from app.web.parameters import uuid_of
@@ -32,6 +34,7 @@ SETTLE_S: Final = 10
 _UNMARKED_S: Final = 10
 """What moves no mark of the task (why it waits, an attempt that failed) is seen after so long."""
 _DIGEST_CHARS: Final = 12
+_MOST_READS: Final = 3
 
 
 @router.get("/console/tasks/{task_id}")
@@ -81,11 +84,19 @@ async def _mark(context: Context, visitor: Visitor, task_id: UUID) -> str:
 
 
 async def _shown(context: Context, visitor: Visitor, task_id: UUID, mark: str) -> dict[str, Any]:
-    """What a task's page shows. ``mark``: read before, so that what changes meanwhile is looked at again. ``parts``: a
-    digest of what is in each; ``every_s``: when to look again, None for never."""
-    task = await read.task(context, task_id, visitor.scope)
-    entries, more = await read.task_timeline(context, task_id, visitor.scope, 0, MOST_ENTRIES)
-    sent = await notifications.of_task(context, visitor.scope, task_id, MOST_NOTIFICATIONS + 1)
+    """What a task's page shows. ``mark``: read before. ``parts``: a digest of what is in each; ``every_s``: when to
+    look again, None for never."""
+    reads = 0
+    while True:
+        task = await read.task(context, task_id, visitor.scope)
+        entries, more = await read.task_timeline(context, task_id, visitor.scope, 0, MOST_ENTRIES)
+        sent = await notifications.of_task(context, visitor.scope, task_id, MOST_NOTIFICATIONS + 1)
+        # The parts are read one after the other: a task that moved in between would be queued above a timeline that
+        # has it sent.
+        before, mark = mark, await _mark(context, visitor, task_id)
+        reads += 1
+        if mark == before or reads == _MOST_READS:
+            break
     now, name = context.clock.now(), task_items.name_of(task)
     head = {name: value for name, value in task.items() if name not in ("items", "version", "updated_at")}
     can = _can(task, visitor)
@@ -97,12 +108,14 @@ async def _shown(context: Context, visitor: Visitor, task_id: UUID, mark: str) -
     return {
         "task": task,
         "name": name,
+        "asked": task_items.prompt_of(task, name),
         "items": [
             {
                 **item,
                 "lines": subtitles.lines_of(item["lyrics_sections"]),
                 "files": (files := task_items.files_of(item, now)),
                 "tracks": task_items.tracks_of(files),
+                "forms": forms_for(task, item, now),
             }
             for item in task["items"]
         ],
@@ -137,9 +150,13 @@ def _files_of(task: Document) -> list[Document]:
 
 
 def _was_given_up(file: Document) -> bool:
-    """Whether no copy of a file could be made. One whose retention is over is not made again."""
+    """Whether a file could not be copied, and can be tried again: not one whose retention is over, or that failed."""
     copy = file["archive"] or {}
-    return copy.get("status") == CopyStatus.FAILED and copy.get("reason") not in (RETENTION, NOT_ONE_URL)
+    return (
+        file["status"] == ArtifactStatus.READY
+        and copy.get("status") == CopyStatus.FAILED
+        and copy.get("reason") not in (RETENTION, NOT_ONE_URL)
+    )
 
 
 def _digest(value: Any) -> str:

@@ -86,6 +86,7 @@ async def list_tasks(request: Request, visitor: TheVisitor, context: TheContext)
         view=view,
         views={one: f"/console/tasks?{urlencode([*narrowed, ('view', one), *_at(cursor)])}" for one in VIEWS},
         is_later=before_id is not None,
+        all_url=f"/console/tasks?view={view}" if narrowed else None,
         first_url=f"/console/tasks?{urlencode([*narrowed, ('view', view)])}",
         next_url=f"/console/tasks?{urlencode([*narrowed, ('view', view), *_at(next_cursor)])}" if next_cursor else None,
     )
@@ -132,10 +133,11 @@ async def _id_of(context: Context, visitor: Visitor, found: str) -> str | None:
 def _shown(task: Document, now: Any) -> Document:
     """A task with its name, what of it can be played, and which cover it has in the gallery."""
     tracks = [track for item in task["items"] for track in task_items.tracks_of(task_items.files_of(item, now))]
-    cover = UUID(task["id"]).int % _COVERS
+    cover, name = UUID(task["id"]).int % _COVERS, task_items.name_of(task)
     return {
         **task,
-        "name": task_items.name_of(task),
+        "name": name,
+        "asked": task_items.prompt_of(task, name),
         "family": family_of(task["kind"]),
         "track": tracks[0] if tracks else None,
         "cover": cover,

@@ -1,12 +1,13 @@
 """What a form of "Try it" offers to choose from: models that are offered now, works and files of the client's own
-newest tasks."""
+newest tasks; and the forms that a finished work can go into."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
 
 from app.app_context import Context
-from app.console.kind_forms import Field
+from app.console.kind_forms import PREFIX, Field
 from app.documents import read
 from app.documents.document import Document
 from app.limits import model_holds
@@ -61,13 +62,39 @@ def _works(tasks: list[Document], family: str) -> Iterator[Choice]:
 
 def _files(context: Context, tasks: list[Document]) -> Iterator[Choice]:
     """Links to mp3s: to the copy that is kept, else the vendor's while that lives."""
-    least = rfc3339(context.clock.now() + LEAST_LIFE)
+    now = context.clock.now()
     for task, item, audio in _playable(tasks):
-        copy = audio["archive"] or {}
-        if copy.get("status") == "kept" and copy.get("url"):
-            yield Choice(copy["url"], _label(task, item))
-        elif isinstance(audio["url"], str) and (audio["expires_at"] or "") > least:
-            yield Choice(audio["url"], _label(task, item))
+        if (link := _link_of(audio, now)) is not None:
+            yield Choice(link, _label(task, item))
+
+
+def forms_for(task: Document, item: Document, now: datetime) -> list[Choice]:
+    """The forms that a finished work can go into, with its id or the link to its mp3 filled in: (address, label)."""
+    audio = item["artifacts"].get("audio")
+    if audio is None or audio["status"] != "ready":
+        return []
+    family = family_of(task["kind"])
+    filled = [(f"{family}.extend", "Extend", {"item_id": item["item_id"]})]
+    if (link := _link_of(audio, now)) is not None:
+        filled += [
+            ("song.generate", "Cover", {"upload_audio_url": link, "action": "upload_cover"}),
+            ("stems.create", "Stems", {"url": link}),
+            ("midi.create", "MIDI", {"url": link}),
+        ]
+    return [
+        Choice(f"/console/try/{kind}?{urlencode({PREFIX + name: value for name, value in params.items()})}", label)
+        for kind, label, params in filled
+        if kind in KINDS
+    ]
+
+
+def _link_of(audio: Document, now: datetime) -> str | None:
+    """A link to an mp3 that lives long enough for the vendor to fetch it; None where there is none."""
+    copy = audio["archive"] or {}
+    if copy.get("status") == "kept" and copy.get("url"):
+        return str(copy["url"])
+    lives = (audio["expires_at"] or "") > rfc3339(now + LEAST_LIFE)
+    return audio["url"] if lives and isinstance(audio["url"], str) else None
 
 
 def _playable(tasks: list[Document]) -> Iterator[tuple[Document, Document, Any]]:
@@ -79,5 +106,5 @@ def _playable(tasks: list[Document]) -> Iterator[tuple[Document, Document, Any]]
 
 
 def _label(task: Document, item: Document) -> str:
-    title = item["title"] or item["item_id"]
-    return f"{title}, {task['reference']}" if task["reference"] else str(title)
+    made_at = f"{task['created_at'][:16].replace('T', ' ')} UTC"
+    return ", ".join(filter(None, (str(item["title"] or item["item_id"]), task["reference"], made_at)))

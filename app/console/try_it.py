@@ -1,6 +1,6 @@
 """Try it: a form for each kind, which submits a task and leads to its page."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,12 +25,14 @@ from app.console.signed_in import (
 )
 from app.console.try_choices import choices_of
 from app.database.database import dumps
+from app.documents import read
 from app.errors import ArchiveOff, InvalidRequest, NotFound
 from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.submissions.accept_task import accept, digest_of
 from app.submissions.task_requests import check_task, idempotent_request
 from app.tempolor.kinds import KINDS
 from app.web.bodies import refuse_secrets
+from app.web.parameters import uuid_of
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 FIRST: Final = "song.generate"
@@ -63,10 +65,15 @@ async def try_first(_visitor: TheVisitor) -> Response:
 
 @router.get("/console/try/{kind}")
 async def try_page(request: Request, kind: str, visitor: TheVisitor, context: TheContext) -> Response:
-    """The form of a kind; its fields may be filled by the address, as in `?params.item_id=`."""
-    example = {kind_forms.PREFIX + name: value for name, value in _EXAMPLES.get(_known(kind), {}).items()}
-    given = {**example, **request.query_params, "once": str(context.ids())}
-    return await _form_page(context, kind, visitor, given)
+    """The form of a kind; its fields may be filled by the address, as in `?params.item_id=`, or with what an earlier
+    task was asked, by `?like=` and its id."""
+    filled, left_out = kind_forms.filled(_known(kind), _EXAMPLES.get(kind, {}))
+    if like := request.query_params.get("like"):
+        task = await read.task(context, uuid_of(like), visitor.scope)
+        filled, left_out = kind_forms.filled(kind, task["params"])
+        filled["reference"] = task["reference"] or ""
+    given = {**filled, **request.query_params, "once": str(context.ids())}
+    return await _form_page(context, kind, visitor, given, left_out=left_out)
 
 
 @router.post("/console/try/{kind}")
@@ -134,7 +141,12 @@ async def _read_with_files(
 
 
 async def _form_page(
-    context: Context, kind: str, visitor: Visitor, given: Mapping[str, str], error: InvalidRequest | None = None
+    context: Context,
+    kind: str,
+    visitor: Visitor,
+    given: Mapping[str, str],
+    error: InvalidRequest | None = None,
+    left_out: Sequence[str] = (),
 ) -> Response:
     fields = kind_forms.fields_of(kind)
     faults = dict(error.faults) if error else {}
@@ -152,7 +164,9 @@ async def _form_page(
         fields=fields,
         prefix=kind_forms.PREFIX,
         choices=await choices_of(context, visitor.client, kind, fields),
+        chosen=kind_forms.CHOSEN,
         given=given,
+        left_out=left_out,
         faults=faults,
         others=others,
         # Where uploads go, None where nothing is kept.

@@ -126,7 +126,9 @@ class SongExtend(_Params):
     item_id: SourceItem
     start_time: Annotated[
         StrictFloat,
-        Field(ge=10, le=600, title="Start", description="Where the extension begins, in seconds from the start."),
+        Field(
+            ge=10, le=600, title="Start (seconds)", description="Where the extension begins, in seconds from the start."
+        ),
     ]
     lyrics: Annotated[Lyrics | None, Field(title="Lyrics", description="The words to sing in the extension.")] = None
 
@@ -150,7 +152,8 @@ class InstrumentalExtend(_Params):
 
     item_id: SourceItem
     start_time: Annotated[
-        StrictFloat, Field(ge=0, title="Start", description="Where the extension begins, in seconds from the start.")
+        StrictFloat,
+        Field(ge=0, title="Start (seconds)", description="Where the extension begins, in seconds from the start."),
     ]
 
 

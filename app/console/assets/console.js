@@ -49,7 +49,10 @@
     const players = [...line.closest(".item").querySelectorAll("audio")];
     const player = players.find((one) => !one.paused) ?? players[0];
     if (!player) return;
-    const seek = () => { player.currentTime = Number(line.dataset.start); };
+    const start = Number(line.dataset.start);
+    // A line may begin after the end of the sound.
+    if (player.duration <= start) return;
+    const seek = () => { player.currentTime = start; };
     if (player.readyState > 0) seek();
     else player.addEventListener("loadedmetadata", seek, { once: true });
     player.play().catch(() => {});

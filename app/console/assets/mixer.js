@@ -31,9 +31,10 @@
     row(row) {
       const stem = { row, url: row.dataset.src, muted: row.dataset.whole !== undefined, solo: false, buffer: null };
       const switches = made("div", "switches");
-      stem.mute = made("button", "", { type: "button", "aria-label": `Mute ${row.dataset.part}` });
+      const part = row.querySelector(".part").textContent;
+      stem.mute = made("button", "", { type: "button", "aria-label": `Mute ${part}` });
       stem.mute.textContent = "Mute";
-      stem.soloed = made("button", "", { type: "button", "aria-label": `Solo ${row.dataset.part}` });
+      stem.soloed = made("button", "", { type: "button", "aria-label": `Solo ${part}` });
       stem.soloed.textContent = "Solo";
       stem.mute.addEventListener("click", () => { stem.muted = !stem.muted; this.mix(); });
       stem.soloed.addEventListener("click", () => { stem.solo = !stem.solo; this.mix(); });
@@ -55,7 +56,7 @@
       const solo = this.stems.some((stem) => stem.solo);
       for (const stem of this.stems) {
         const heard = solo ? stem.solo : !stem.muted;
-        stem.mute.setAttribute("aria-pressed", String(stem.muted));
+        stem.mute.setAttribute("aria-pressed", String(stem.muted && !stem.solo));
         stem.soloed.setAttribute("aria-pressed", String(stem.solo));
         stem.row.classList.toggle("silent", !heard);
         stem.level = heard ? 1 : 0;

@@ -3,14 +3,17 @@
 // the field. Without this file, a chosen file is sent with the form.
 (() => {
   const TAKEN = /\.(mp3|wav|wave|flac)$/i;
-  const size = (bytes) => `${(bytes / 1e6).toLocaleString(undefined, { maximumFractionDigits: 1 })} MB`;
+  const size = (bytes) => {
+    const [amount, unit, digits] = bytes < 1e6 ? [bytes / 1e3, "KB", 0] : [bytes / 1e6, "MB", 1];
+    return `${amount.toLocaleString(undefined, { maximumFractionDigits: digits })} ${unit}`;
+  };
   const holdsFile = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
 
   function why(call) {
     try {
       return JSON.parse(call.responseText).detail;
     } catch {
-      return call.status ? `the gateway answered ${call.status}` : "the connection broke off";
+      return call.status ? `the gateway answered ${call.status}` : "the connection was lost";
     }
   }
 
@@ -37,6 +40,7 @@
 
     function done(chosen) {
       field.value = JSON.parse(call.responseText).url;
+      field.dispatchEvent(new Event("input"));
       const other = zone.dataset.set && document.getElementById(zone.dataset.set);
       if (other && !other.value) other.value = zone.dataset.to;
       say(`${chosen.name} is uploaded (${size(chosen.size)}). It is kept for a day, and as long as a task needs it.`, "done");
@@ -72,7 +76,7 @@
     zone.classList.add("ready");
     // It is uploaded before the form is sent, and not sent with it a second time.
     file.removeAttribute("name");
-    field.required = field.dataset.required !== undefined;
+    field.addEventListener("input", () => say("", ""));
     file.addEventListener("change", () => { if (file.files[0]) send(file.files[0]); });
     sending.querySelector("button").addEventListener("click", () => call?.abort());
     for (const name of ["dragenter", "dragover"]) {
@@ -94,6 +98,16 @@
   }
 
   document.querySelectorAll(".drop").forEach(serve);
+  // A work that is chosen from the list fills its field, so that one sees what is sent and can change it.
+  for (const works of document.querySelectorAll(".works")) {
+    const field = document.getElementById(works.name.slice("chosen.".length));
+    works.addEventListener("change", () => {
+      field.value = works.value;
+      field.dispatchEvent(new Event("input"));
+    });
+    field.addEventListener("input", () => { if (field.value !== works.value) works.value = ""; });
+  }
+  for (const field of document.querySelectorAll("[data-required]")) field.required = true;
   // A file that is dropped beside a field would otherwise replace the page, and with it what was filled in.
   for (const name of ["dragover", "drop"]) {
     document.addEventListener(name, (event) => { if (holdsFile(event)) event.preventDefault(); });

@@ -261,3 +261,17 @@ def test_only_addresses_of_the_web_become_links(url: Any, links: bool) -> None:
 )
 def test_lengths_of_time_are_told_by_their_largest_units(seconds: float, shown: str) -> None:
     assert text.since(seconds) == shown
+
+
+@on_sqlite
+async def test_admins_see_who_may_call(gateway: Running, admin: Browser, studio: Browser) -> None:
+    await gateway.api.post("/v1/clients", json={"name": "old <b>"})
+    await gateway.api.delete("/v1/clients/old <b>")
+    page = await admin.see("/console/clients")
+    assert "<b>" not in page
+    words = words_of(page)
+    assert words.index("bootstrap admin") < words.index("studio own tasks") < words.index("old <b> revoked own tasks")
+    assert 'href="/console/tasks?client=studio"' in page
+    await studio.see("/console/clients", 403)
+    # An error has the navigation too.
+    assert 'aria-label="Pages"' in await studio.see("/console/clients", 403)

@@ -38,7 +38,7 @@ async def test_a_page_follows_its_task(gateway: Running, admin: Browser) -> None
     words = words_of(part.text)
     for wanted in ("Harbour Lights", "Done", "MP3", "The vendor called back", "Queued → Done", "task.succeeded"):
         assert wanted in words, wanted
-    assert '<button type="button" class="line given" data-start="0.5">la</button>' in part.text
+    assert '<button type="button" class="line given" data-start="0.5" data-at="0:00">la</button>' in part.text
     [player] = re.findall(r'<audio[^>]+src="([^"]+/audio)"', part.text)
     answer = await admin.http.get(player)
     assert (answer.status_code, answer.headers["location"]) == (307, "https://cdn.example/a.mp3?auth_key=1")
@@ -188,7 +188,7 @@ async def test_what_a_page_offers_is_done(gateway: Running, admin: Browser) -> N
     again = [await admin.post(f"{path}/retry", once="the same form") for _ in range(2)]
     assert len({answer.headers["location"] for answer in again}) == 1
     assert task["id"] in await admin.see(again[0].headers["location"])
-    assert "only a task that is queued" in (await admin.post(f"{path}/cancel")).text
+    assert "Only a task that is queued" in (await admin.post(f"{path}/cancel")).text
 
 
 @on_sqlite

@@ -85,4 +85,4 @@ async def test_a_task_without_a_title_is_called_by_its_file(gateway: Running, ad
     for url in ("https://files.example/a/harbour%20lights.mp3?auth_key=1#t", "https://files.example/"):
         await gateway.submit("stems.create", params={"url": url})
     page = await admin.see("/console/tasks")
-    assert re.findall(r'<span class="name given">([^<]*)</span>', page) == ["files.example", "harbour%20lights.mp3"]
+    assert re.findall(r'<span class="name given">([^<]*)</span>', page) == ["files.example", "harbour lights.mp3"]

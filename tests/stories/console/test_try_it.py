@@ -1,5 +1,6 @@
 """Try it: what its forms ask, explain and offer, and files that are handed over with the session."""
 
+import html
 import re
 from pathlib import Path
 from uuid import UUID
@@ -20,9 +21,11 @@ MP3 = b"ID3\x04" + bytes(2000)
 
 
 def offered(page: str, name: str) -> list[str]:
-    """What a field offers to choose from."""
-    found = re.findall(rf'<datalist id="offered-params.{name}">(.*?)</datalist>', page, re.DOTALL)
-    return re.findall(r'<option value="([^"]*)"', found[0]) if found else []
+    """What a field offers to choose from: words beside it, or a list of works."""
+    field = re.escape(f"params.{name}")
+    list_of = rf'<(?:datalist id="offered-|select class="works" name="chosen\.){field}".*?</(?:datalist|select)>'
+    found = re.findall(list_of, page, re.DOTALL)
+    return re.findall(r'<option value="([^"]+)"', found[0]) if found else []
 
 
 @on_sqlite
@@ -63,12 +66,56 @@ async def test_a_form_offers_the_clients_own_works_and_their_files(
     await gateway.call_back("song", done("t2m_1", title="Harbour <Lights>"), UUID(task["id"]))
     page = await admin.see("/console/try/song.extend")
     assert offered(page, "item_id") == ["t2m_1"]
-    assert 'label="Harbour &lt;Lights&gt;, order-17"' in page
+    assert f"Harbour &lt;Lights&gt;, order-17, {task['created_at'][:10]} " in page
     assert offered(await admin.see("/console/try/instrumental.extend"), "item_id") == []
     for kind in ("stems.create", "midi.create"):
         assert offered(await admin.see(f"/console/try/{kind}"), "url") == ["https://cdn.example/a.mp3?auth_key=1"]
         assert offered(await studio.see(f"/console/try/{kind}"), "url") == []
     assert offered(await studio.see("/console/try/song.extend"), "item_id") == []
+    # What is chosen counts where nothing is written.
+    asked = {"params.start_time": "30", "params.lyrics": "", "params.item_id": "", "chosen.params.item_id": "t2m_1"}
+    for written, meant in (("", "t2m_1"), ("t2m_2", "t2m_2")):
+        answer = await admin.post("/console/try/song.extend", **asked | {"params.item_id": written})
+        made = await gateway.task(answer.headers["location"].rpartition("/")[2].partition("?")[0])
+        assert made["params"] == {"item_id": meant, "start_time": 30}
+
+
+@on_sqlite
+async def test_a_work_leads_to_the_forms_that_take_it(gateway: Running, admin: Browser) -> None:
+    task = await gateway.submit()
+    await gateway.call_back("song", done("t2m_1"), UUID(task["id"]))
+    links = re.findall(r'href="(/console/try/[^"?]+\?params[^"]+)"', await admin.see(f"/console/tasks/{task['id']}"))
+    assert [link.partition("?")[0].rpartition("/")[2] for link in links] == [
+        "song.extend",
+        "song.generate",
+        "stems.create",
+        "midi.create",
+    ]
+    for link, filled in zip(links, ["t2m_1", *["https://cdn.example/a.mp3?auth_key=1"] * 3], strict=True):
+        assert f'value="{filled}"' in await admin.see(html.unescape(link))
+
+
+@on_sqlite
+async def test_a_task_is_edited_and_submitted_again(gateway: Running, admin: Browser, studio: Browser) -> None:
+    params = {
+        "prompt": "metal, <loud>",
+        "model": "m",
+        "lyrics": "la\nla",
+        "instrumental": True,
+        "bpm": 120,
+        "style_negative": None,
+    }
+    task = await gateway.submit(params=params, reference="order-17")
+    await gateway.api.post(f"/v1/tasks/{task['id']}/cancel")
+    path = f"/console/try/song.generate?like={task['id']}"
+    assert html.escape(path, quote=False) in await admin.see(f"/console/tasks/{task['id']}")
+    page = await admin.see(path)
+    assert re.findall(r"<textarea[^>]*>\n([^<]*)</textarea>", page) == ["metal, &lt;loud&gt;", "la\nla"]
+    assert re.search(r'<input type="checkbox" id="params.instrumental"[^>]* checked>', page)
+    assert 'value="order-17"' in page
+    # What has no field here is not lost unseen.
+    assert "Not in this form, and left out: bpm ." in words_of(page)
+    await studio.see(path, 404)
 
 
 @on_sqlite
