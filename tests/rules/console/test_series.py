@@ -127,7 +127,7 @@ def test_how_long_it_took_is_not_told_while_half_of_them_is_under_way() -> None:
     ]
     assert [tick.label for tick in plot.y_ticks] == ["0 s", "30 s", "1 min", "1 min 30 s", "2 min"]
     assert plot.lead == [("1 min", "p50"), ("2 min", "p95")]
-    assert "to the end: 1 min 30 s, 1 min 30 s" in plot.about
+    assert "Until it is done: 1 min 30 s, 1 min 30 s" in plot.about
 
 
 def test_queries_hang_below_the_line_and_what_they_found_is_part_of_them() -> None:

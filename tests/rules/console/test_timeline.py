@@ -83,8 +83,8 @@ def test_a_step_tells_who_did_what_and_what_changed() -> None:
         task_timeline.Effect("t2m_1", "wav_complete", moves, tuple(f"f{number}" for number in range(12)), 11),
     )
     assert (expired.words, expired.moved) == ("", ("running", "expired"))
-    assert kept.words == "A copy was made of MP3"
-    assert failed.words == "No copy could be made of Stems (zip) (it is too large)"
+    assert kept.words == "Copied: MP3"
+    assert failed.words == "Not copied: Stems (zip) (it is too large)"
 
 
 def _parts(*names: str) -> list[tuple[str, bool, bool]]:
