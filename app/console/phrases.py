@@ -76,7 +76,7 @@ ARTIFACTS: Final = {
     "audio_hi": "WAV",
     "bgm": "Accompaniment",
     "stems": "Stems (zip)",
-    "midi": "MIDI (zip)",
+    "midi": "MIDI",
 }
 GLYPHS: Final = {"song": "♫", "instrumental": "♩", "lyrics": "¶", "stems": "≡", "midi": "♯"}
 """What stands for a family where there is nothing to play."""
