@@ -76,8 +76,13 @@ def forms_for(task: Document, item: Document, now: datetime) -> list[Choice]:
     family = family_of(task["kind"])
     filled = [(f"{family}.extend", "Extend", {"item_id": item["item_id"]})]
     if (link := _link_of(audio, now)) is not None:
+        asked = {
+            name: task["params"][name] for name in ("prompt", "model") if isinstance(task["params"].get(name), str)
+        }
+        if family != "song":
+            asked.pop("model", None)  # other families have other models
         filled += [
-            ("song.generate", "Cover", {"upload_audio_url": link, "action": "upload_cover"}),
+            ("song.generate", "Cover", {**asked, "upload_audio_url": link, "action": "upload_cover"}),
             ("stems.create", "Stems", {"url": link}),
             ("midi.create", "MIDI", {"url": link}),
         ]

@@ -23,9 +23,11 @@ from app.console.signed_in import (
     form_of,
     refuse_other_sites,
 )
+from app.console.task_items import name_of
 from app.console.try_choices import choices_of
 from app.database.database import dumps
 from app.documents import read
+from app.documents.document import Document
 from app.errors import ArchiveOff, InvalidRequest, NotFound
 from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.submissions.accept_task import accept, digest_of
@@ -68,12 +70,14 @@ async def try_page(request: Request, kind: str, visitor: TheVisitor, context: Th
     """The form of a kind; its fields may be filled by the address, as in `?params.item_id=`, or with what an earlier
     task was asked, by `?like=` and its id."""
     filled, left_out = kind_forms.filled(_known(kind), _EXAMPLES.get(kind, {}))
-    if like := request.query_params.get("like"):
-        task = await read.task(context, uuid_of(like), visitor.scope)
+    like: Document | None = None
+    if wanted := request.query_params.get("like"):
+        task = await read.task(context, uuid_of(wanted), visitor.scope)
+        like = {**task, "name": name_of(task)}
         filled, left_out = kind_forms.filled(kind, task["params"])
         filled["reference"] = task["reference"] or ""
     given = {**filled, **request.query_params, "once": str(context.ids())}
-    return await _form_page(context, kind, visitor, given, left_out=left_out)
+    return await _form_page(context, kind, visitor, given, left_out=left_out, like=like)
 
 
 @router.post("/console/try/{kind}")
@@ -147,6 +151,7 @@ async def _form_page(
     given: Mapping[str, str],
     error: InvalidRequest | None = None,
     left_out: Sequence[str] = (),
+    like: Document | None = None,
 ) -> Response:
     fields = kind_forms.fields_of(kind)
     faults = dict(error.faults) if error else {}
@@ -167,6 +172,7 @@ async def _form_page(
         chosen=kind_forms.CHOSEN,
         given=given,
         left_out=left_out,
+        like=like,
         faults=faults,
         others=others,
         # Where uploads go, None where nothing is kept.
