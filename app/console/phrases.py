@@ -89,7 +89,7 @@ COPIES: Final = {
     "too_large": "it is too large",
 }
 REASONS: Final = {
-    "held_by_hand": "an admin paused submissions",
+    "held_by_hand": "an admin holds submissions",
     "vendor_key_rejected": "the vendor rejects the gateway's key",
     "insufficient_points": "the vendor's account has no points left",
     "vendor_queue_full": "the vendor's queue is full",
