@@ -39,10 +39,12 @@ class ForkedProcess:
     def __init__(self, server: "_Server", pid: int) -> None:
         self._server = server
         self.pid = pid
+        self.code: int | None = None
 
     @property
     def returncode(self) -> int | None:
-        return self._server.code_of(self.pid)
+        self._server.note_ended()
+        return self.code
 
     async def wait(self) -> int:
         while self.returncode is None:  # noqa: ASYNC110 - processes outlive the loops of tests
@@ -71,7 +73,8 @@ class _Server:
 
     def __init__(self) -> None:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._codes: dict[int, int] = {}
+        # By its id while it lives: afterwards the system gives the id to another one.
+        self._living: dict[int, ForkedProcess] = {}
         with theirs:
             self._process = subprocess.Popen(
                 (sys.executable, "-m", "tests.support.fork_server", str(theirs.fileno())),
@@ -86,15 +89,18 @@ class _Server:
     def fork(self, given: dict[str, Any], output: int) -> ForkedProcess:
         socket.send_fds(self._channel, [json.dumps(given).encode()], [output])
         while "forked" not in (told := self._next()):
-            self._codes[told["ended"]] = told["code"]
-        return ForkedProcess(self, told["forked"])
+            self._end(told)
+        self._living[told["forked"]] = process = ForkedProcess(self, told["forked"])
+        return process
 
-    def code_of(self, pid: int) -> int | None:
+    def note_ended(self) -> None:
+        """Give those that have ended their exit codes."""
         with contextlib.suppress(BlockingIOError):
             while True:
-                told = self._next(socket.MSG_DONTWAIT)
-                self._codes[told["ended"]] = told["code"]
-        return self._codes.get(pid)
+                self._end(self._next(socket.MSG_DONTWAIT))
+
+    def _end(self, told: dict[str, int]) -> None:
+        self._living.pop(told["ended"]).code = told["code"]
 
     def _next(self, flags: int = 0) -> dict[str, int]:
         message = self._channel.recv(MOST_BYTES, flags)
