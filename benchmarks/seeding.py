@@ -17,8 +17,9 @@ import sqlalchemy as sa
 from app.database import tables
 from app.gateway import Gateway, build
 from app.rules.client import Client
-from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
+from app.rules.observation import NamedBy, Observation, Reading, Source
 from app.rules.submission import Claimed, WasAccepted
+from app.rules.times import to_us
 from app.rules.transition import Change
 from app.settings import Settings
 from app.submissions.accept_task import NewTask, accept

@@ -17,8 +17,9 @@ from app.callbacks import inbound_row
 from app.callbacks.inbound_row import Callback
 from app.database.database import StaleRead
 from app.rules.loaded_state import Loaded, Rules
-from app.rules.observation import Disposition, NamedBy, Observation, Source, to_us
+from app.rules.observation import Disposition, NamedBy, Observation, Source
 from app.rules.task import Task
+from app.rules.times import to_us
 from app.rules.transition import Change, ChangeResult, ObservationResult
 from app.tasks import state_store, writes
 from app.tasks.apply import Effects, UnitOfWork, load_parts, save_parts, step_all

@@ -16,8 +16,8 @@ from app.database.database import Database
 from app.database.tables import UNAPPLIED, callbacks
 from app.documents.document import Document
 from app.errors import NotFound
-from app.rules.learned_timing import rfc3339
 from app.rules.observation import Disposition
+from app.rules.times import rfc3339
 
 MOST_LOOKED_AT: Final = 10_000
 _TOO_OLD: Final = (

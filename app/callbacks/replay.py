@@ -19,7 +19,8 @@ from app.callbacks.inbound_log import StoredCallback, callback_document
 from app.documents.document import Document
 from app.errors import Conflict, GatewayError, NotFound
 from app.rules.loaded_state import Loaded
-from app.rules.observation import Disposition, NamedBy, Observation, Reading, Source, to_us
+from app.rules.observation import Disposition, NamedBy, Observation, Reading, Source
+from app.rules.times import to_us
 from app.rules.transition import Change, ChangeResult, ObservationResult
 from app.tasks.apply import Effects, load_locked, save_locked, step_all
 from app.tempolor import decoding, item_readings

@@ -8,7 +8,7 @@ import typer
 from app.cli.arguments import AlwaysJson, AsJson
 from app.cli.database import with_database
 from app.cli.output import print_json, print_table
-from app.rules.learned_timing import rfc3339
+from app.rules.times import rfc3339
 
 if TYPE_CHECKING:
     from app.rules.client import Client

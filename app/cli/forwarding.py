@@ -15,7 +15,7 @@ import typer
 from app.cli.milestones import Milestone, Milestones
 from app.cli.output import text_of
 from app.notifications.post import Answer, Gone, WebhookSender, outcome_of
-from app.rules.observation import from_us
+from app.rules.times import from_us
 from app.runtime.clock import Clock, Ids
 from app.runtime.egress import EgressPolicy, is_loopback
 from app.runtime.retry_after import parse_retry_after

@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 
 import typer
 
-from app.rules.learned_timing import rfc3339
+from app.rules.times import rfc3339
 
 NARROWEST: Final = 24
 """Of the last column of a table, which alone is wrapped, however narrow the terminal is."""

@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from app.console import phrases, text
 from app.errors import Forbidden, GatewayError, InvalidRequest, Unauthenticated
-from app.rules.learned_timing import rfc3339
+from app.rules.times import rfc3339
 from app.web import problems
 
 HOME: Final = "/console"

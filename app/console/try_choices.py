@@ -12,7 +12,7 @@ from app.documents import read
 from app.documents.document import Document
 from app.limits import model_holds
 from app.rules.client import Client
-from app.rules.learned_timing import rfc3339
+from app.rules.times import rfc3339
 from app.tasks.task_rows import TaskFilters
 from app.tempolor.kinds import KINDS, family_of
 

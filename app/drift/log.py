@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from app.database import dialect
 from app.database.database import Database
 from app.database.tables import drift
-from app.rules.learned_timing import rfc3339
+from app.rules.times import rfc3339
 from app.runtime import metrics
 from app.tempolor.drift import DriftKind, Finding
 

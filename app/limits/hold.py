@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from app.rules.learned_timing import later
+from app.rules.times import later
 
 PROBE_S: Final = 30.0
 """Between probes while the key is rejected or points are missing."""

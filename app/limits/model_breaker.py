@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from app.rules.learned_timing import later
+from app.rules.times import later
 
 PROBE_S: Final = 60.0
 MOST_MODEL_CHARS: Final = 200

@@ -20,8 +20,8 @@ from app.database.tables import tasks
 from app.limits import breaker_rows, model_breaker
 from app.limits.fair_order import LockedTasks, lock_next
 from app.limits.model_breaker import Breaker, ModelKey, key_of
-from app.rules.learned_timing import later
 from app.rules.policy import Policy
+from app.rules.times import later
 from app.tasks import task_rows
 from app.tasks.task_rows import TaskRecord, record_of
 from app.tempolor.answers import Accepted, Refused, SubmitAnswer, Unknown

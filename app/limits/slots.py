@@ -9,7 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.database.tables import tasks
-from app.rules.learned_timing import FAR
+from app.rules.times import FAR
 
 MOST_SHOWN: Final = 1000
 MOST_COUNTED: Final = 100_000

@@ -37,7 +37,8 @@ from app.notifications.post import (
     outcome_of,
 )
 from app.notifications.render import rendered
-from app.rules.learned_timing import JITTER, later
+from app.rules.learned_timing import JITTER
+from app.rules.times import later
 from app.rules.transition import Change
 from app.runtime import metrics, traces
 from app.runtime.loops import Background

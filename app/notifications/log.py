@@ -20,7 +20,7 @@ from app.notifications import outbox
 from app.notifications.post import Delivered, Gone, Rejected, WebhookSender, outcome_of
 from app.notifications.render import rendered
 from app.rules.client import Client
-from app.rules.learned_timing import rfc3339
+from app.rules.times import rfc3339
 from app.runtime.signing import sign
 from app.tasks.webhook_url import read_url
 

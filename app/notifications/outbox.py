@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from app.clients.client_rows import webhook_secrets
 from app.database import dialect
 from app.database.tables import DEAD, clients, notifications
-from app.rules.learned_timing import rfc3339
+from app.rules.times import rfc3339
 from app.tasks.notification_rows import NotificationStatus
 
 MOST_ATTEMPTS: Final = 20

@@ -11,7 +11,7 @@ from app.app_context import Context
 from app.database.database import dumps
 from app.documents.document import task_document
 from app.notifications.outbox import ClaimedNotification
-from app.rules.learned_timing import rfc3339
+from app.rules.times import rfc3339
 from app.tasks import item_rows, task_rows
 from app.tasks.notification_rows import Snapshot
 from app.tasks.task_rows import TaskInput, TaskRecord

@@ -7,9 +7,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from app.database.tables import DEAD, items, notifications, tasks
-from app.rules.learned_timing import later
 from app.rules.policy import Thresholds
 from app.rules.status import TASK_FINAL, TaskStatus
+from app.rules.times import later
 
 MOST_OPEN: Final = 1_000_000
 MOST: Final = 10_000

@@ -13,12 +13,12 @@ from app.clients import client_rows
 from app.errors import Conflict, InvalidRequest
 from app.rules.client import EXTERNAL
 from app.rules.derive_task import visible_state
-from app.rules.learned_timing import later
 from app.rules.loaded_state import ItemKey, Loaded, Rules
-from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
+from app.rules.observation import NamedBy, Observation, Reading, Source
 from app.rules.schedule import SUSPECT
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.rules.task import Task
+from app.rules.times import later, to_us
 from app.rules.transition import Change, new_external, step
 from app.submissions.accept_task import AcceptedTasks
 from app.tasks import task_rows

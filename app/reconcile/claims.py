@@ -15,9 +15,9 @@ import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.tables import items
-from app.rules.learned_timing import FAR
 from app.rules.schedule import SUSPECT
 from app.rules.status import ITEM_FINAL
+from app.rules.times import FAR
 from app.tasks import state_store
 from app.tasks.item_rows import ClaimedItem, claim_due, lease, lock_due, unleased
 from app.tasks.state_store import ItemKey

@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from app.rules.item_view import Progress, progress_of
-from app.rules.learned_timing import FAR, later
 from app.rules.loaded_state import EndedBy, ItemEnded, Loaded, Rules
 from app.rules.observation import Source
 from app.rules.policy import Policy
@@ -14,6 +13,7 @@ from app.rules.schedule import overdue_s, plan_query, waits_for_question
 from app.rules.status import ITEM_FINAL, TASK_FINAL, TASK_USABLE, TaskStatus
 from app.rules.submission import submission_due_at
 from app.rules.task import Item, Submission, Task, derive_status
+from app.rules.times import FAR, later
 from app.rules.visible_state import ItemsProgress, VisibleState
 
 LAST_QUERY_RETRY = timedelta(seconds=5)

@@ -15,10 +15,10 @@ import msgspec
 
 from app.rules.item_shape import Artifact, Shape
 from app.rules.join import ItemState
-from app.rules.observation import from_us, to_us
 from app.rules.policy import Policy
 from app.rules.status import ITEM_FINAL, ItemStatus, SubStatus, item_status
 from app.rules.task import Item, Task
+from app.rules.times import from_us, to_us
 
 
 class ArtifactStatus(StrEnum):

@@ -1,4 +1,4 @@
-"""Estimate when a callback is overdue, from delays counted in logarithmic buckets; and the times that follow.
+"""Estimate when a callback is overdue, from delays counted in logarithmic buckets.
 
 A bucket's upper edge is 1.15 times the one before, from 1 s on. The estimate is the upper edge of the bucket
 that holds the 99th percentile, and a callback is overdue a quarter after that: at most 1.44 times a steady
@@ -7,8 +7,7 @@ delay, so a lost one is noticed within twice its usual time.
 
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Final, overload
+from typing import Final
 
 from app.rules.policy import Policy
 
@@ -20,8 +19,6 @@ LEAST_OVERDUE_S: Final = 20.0
 """The vendor recommends no query sooner than about 20 s after the submission."""
 MARGIN: Final = 1.25
 QUANTILE: Final = 0.99
-FAR: Final = datetime(9999, 1, 1, tzinfo=UTC)
-"""Later than anything: settings have no upper bounds, datetimes have."""
 BACKOFF: Final = 1.5
 JITTER: Final = 0.2
 
@@ -65,25 +62,3 @@ def interval_s(attempts: int, jitter: float, policy: Policy) -> float:
     # The exponent is bounded: 1.5**2000 does not fit a float, and any bound above log(max) does.
     base = policy.interval_s * BACKOFF ** min(max(attempts - 1, 0), 64)
     return min(base, policy.max_interval_s) * (1 + JITTER * jitter)
-
-
-@overload
-def rfc3339(at: datetime) -> str: ...
-@overload
-def rfc3339(at: None) -> None: ...
-@overload
-def rfc3339(at: datetime | None) -> str | None: ...
-def rfc3339(at: datetime | None) -> str | None:
-    """Format a time: UTC, with microseconds and a ``Z``; None stays None."""
-    if at is None:
-        return None
-    # Stored times are UTC already; the offset that is cut off is "+00:00".
-    return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat(timespec="microseconds")[:-6] + "Z"
-
-
-def later(at: datetime, seconds: float) -> datetime:
-    """Add seconds to a time; ``FAR`` where the sum is none."""
-    try:
-        return min(at + timedelta(seconds=seconds), FAR)
-    except OverflowError:
-        return FAR

@@ -1,23 +1,10 @@
 """An observation: what a submission's answer, a callback or a query says about one item, at one instant."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import Any, Final
+from typing import Any
 
 import msgspec
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-
-
-def to_us(at: datetime) -> int:
-    """Microseconds since the epoch: the form of times inside an item's state."""
-    return (at - _EPOCH) // _MICROSECOND
-
-
-def from_us(us: int) -> datetime:
-    """The inverse of ``to_us``."""
-    return _EPOCH + timedelta(microseconds=us)
 
 
 class Source(StrEnum):

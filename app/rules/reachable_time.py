@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from app.rules.learned_timing import later
+from app.rules.times import later
 
 STEP_S: Final = 5.0
 """A silence counts for no more than this."""

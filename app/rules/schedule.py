@@ -6,11 +6,12 @@ from datetime import datetime
 from typing import Final
 
 from app.rules.item_view import Progress
-from app.rules.learned_timing import interval_s, later
+from app.rules.learned_timing import interval_s
 from app.rules.loaded_state import Rules
 from app.rules.policy import Policy
 from app.rules.status import ITEM_FINAL
 from app.rules.task import CopyStatus, Item, Task
+from app.rules.times import later
 
 AHEAD_S: Final = 60.0
 """Replicas' clocks differ by some seconds, and a lock may be waited for; nothing else writes a time that lies ahead."""

@@ -16,13 +16,13 @@ from app.rules.client import EXTERNAL
 from app.rules.derive_task import derive, visible_state
 from app.rules.item_view import unseen_since_us
 from app.rules.join import JoinResult, join
-from app.rules.learned_timing import rfc3339
 from app.rules.loaded_state import DelaySample, Loaded, Milestone, Rules, StatusChange
-from app.rules.observation import NamedBy, Observation, Source, earlier, from_us, to_us
+from app.rules.observation import NamedBy, Observation, Source, earlier
 from app.rules.reachable_time import Absences, absent_s
 from app.rules.schedule import is_ahead, plan_after_answer, plan_after_contact, set_back
 from app.rules.submission import SubmissionEvent, advance, lapse
 from app.rules.task import Entry, EntryType, Item, Submission, Task
+from app.rules.times import from_us, rfc3339, to_us
 from app.rules.visible_state import VisibleState
 
 MOST_ITEMS: Final = 100

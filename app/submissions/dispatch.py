@@ -19,9 +19,9 @@ from app.limits import hold as holds
 from app.limits import shared_limits
 from app.limits.model_holds import key_of_task, lock_sendable
 from app.limits.shared_limits import Limit
-from app.rules.learned_timing import later
 from app.rules.submission import Claimed
 from app.rules.task import Failure
+from app.rules.times import later
 from app.rules.transition import Change
 from app.runtime import traces
 from app.runtime.loops import Background

@@ -18,10 +18,10 @@ from app.limits.hold import HoldState, Reason
 from app.limits.model_breaker import Breaker, ModelKey
 from app.limits.model_holds import breaker_after
 from app.limits.shared_limits import Limit
-from app.rules.learned_timing import later, rfc3339
-from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
+from app.rules.observation import NamedBy, Observation, Reading, Source
 from app.rules.submission import OUTCOME_OPEN, GivenBack, SubmissionEvent, WasAccepted, WasRefused, WasUnknown
 from app.rules.task import Failure, Submission
+from app.rules.times import later, rfc3339, to_us
 from app.rules.transition import Change
 from app.tasks import item_rows, task_rows
 from app.tasks.apply import Effects, apply

@@ -30,10 +30,10 @@ from app.database.tables import tasks, timeline
 from app.errors import InvalidRequest
 from app.limits import shared_limits
 from app.limits.shared_limits import Limit
-from app.rules.learned_timing import rfc3339
 from app.rules.status import TaskStatus
 from app.rules.submission import MayHaveBeenSent
 from app.rules.task import EntryType
+from app.rules.times import rfc3339
 from app.rules.transition import Change
 from app.runtime.clock import first_id_of
 from app.tasks.apply import Effects, apply

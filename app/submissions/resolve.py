@@ -14,10 +14,11 @@ from app.limits import hold as holds
 from app.limits import shared_limits
 from app.limits.shared_limits import Limit
 from app.reconcile import claims
-from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
+from app.rules.observation import NamedBy, Observation, Reading, Source
 from app.rules.status import TaskStatus
 from app.rules.submission import FoundNotSent, FoundSent
 from app.rules.task import Submission, Task
+from app.rules.times import to_us
 from app.rules.transition import Change, ObservationResult
 from app.tasks import item_rows, task_rows
 from app.tasks.apply import Effects, apply

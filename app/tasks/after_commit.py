@@ -10,9 +10,9 @@ from typing import Any, Final
 import structlog
 
 from app.rules.loaded_state import EndedBy, ItemEnded
-from app.rules.observation import to_us
 from app.rules.status import TASK_FINAL
 from app.rules.task import Entry, Item, Task
+from app.rules.times import to_us
 from app.runtime import metrics, traces
 from app.tasks.apply import Effects
 from app.tempolor.kinds import FAMILIES, KINDS

@@ -17,7 +17,7 @@ from uuid import UUID
 from app.app_context import Context
 from app.errors import InvalidRequest, Unavailable
 from app.rules.client import Client
-from app.rules.observation import from_us, to_us
+from app.rules.times import from_us, to_us
 from app.watching import store
 from app.watching.current import Current, VisibleState
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
-from app.rules.learned_timing import rfc3339
+from app.rules.times import rfc3339
 
 Responses = dict[int | str, dict[str, Any]]
 SCHEMAS: Final = "#/components/schemas/"

@@ -9,7 +9,7 @@ import pytest
 from app.archive.read_zip import Member
 from app.console import task_items, task_timeline
 from app.console.pages import render
-from app.rules.learned_timing import rfc3339
+from app.rules.times import rfc3339
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

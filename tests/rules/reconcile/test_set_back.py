@@ -9,9 +9,9 @@ from msgspec.structs import replace
 from app.limits import hold as holds
 from app.limits import model_breaker
 from app.limits.hold import NO_HOLD, Reason
-from app.rules.learned_timing import later
 from app.rules.observation import Observation
 from app.rules.schedule import AHEAD_S
+from app.rules.times import later
 from app.runtime.clock import Ids
 from tests.rules.tasks.scene import Story, after, denies, running_story, says, shows, us
 from tests.support.not_none import present

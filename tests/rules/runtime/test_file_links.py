@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from app.rules.learned_timing import FAR
+from app.rules.times import FAR
 from app.runtime.file_links import ArtifactRef, FileLinks, UploadRef
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)

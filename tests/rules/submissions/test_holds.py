@@ -25,7 +25,7 @@ from app.limits.hold import (
     probing,
     refused,
 )
-from app.rules.learned_timing import FAR
+from app.rules.times import FAR
 from tests.rules.tasks.scene import after
 from tests.support.not_none import present
 

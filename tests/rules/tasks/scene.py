@@ -11,11 +11,12 @@ from msgspec.structs import replace
 from app.rules.item_view import ItemView, view_item
 from app.rules.join import ItemState, join
 from app.rules.loaded_state import Loaded, Rules
-from app.rules.observation import NamedBy, Observation, Reading, Source, to_us
+from app.rules.observation import NamedBy, Observation, Reading, Source
 from app.rules.policy import Policy
 from app.rules.reachable_time import Absence, Absences
 from app.rules.submission import Canceled, Claimed, GivenBack, SubmissionEvent, WasAccepted, WasRefused, WasUnknown
 from app.rules.task import EntryType, Failure, Item, Task
+from app.rules.times import to_us
 from app.rules.transition import Change, ChangeResult, step
 from app.tempolor.kinds import FAMILIES
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.rules.learned_timing import FAR
 from app.rules.reachable_time import Absence
 from app.rules.task import Submission
+from app.rules.times import FAR
 from tests.rules.tasks.scene import (
     T0,
     Story,

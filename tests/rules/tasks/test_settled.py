@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.rules.observation import Reading, to_us
+from app.rules.observation import Reading
 from app.rules.policy import Policy
+from app.rules.times import to_us
 from tests.rules.tasks.scene import Story, after, denies, running_story, says, shows
 from tests.rules.tasks.strategies import readings
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from app.rules.learned_timing import FAR
 from app.rules.policy import Policy
 from app.rules.task import Submission
+from app.rules.times import FAR
 from app.rules.transition import ChangeResult
 from tests.rules.tasks.scene import Story, after, denies, fresh_id, new_task, says, shows
 from tests.support.not_none import present

@@ -9,7 +9,7 @@ from uuid import UUID
 import httpx
 
 from app.reconcile.ask import Question, postpone
-from app.rules.learned_timing import later
+from app.rules.times import later
 from app.runtime import metrics
 from app.tasks import item_rows
 from app.tasks.item_rows import ClaimedItem

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from app.database import tables
 from app.limits import breaker_rows
 from app.limits.model_breaker import Breaker, ModelKey
-from app.rules.learned_timing import later
+from app.rules.times import later
 from app.runtime.metrics import model_held_tasks
 from app.sandbox.calls import Call
 from app.sandbox.config import merged
