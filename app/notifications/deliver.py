@@ -37,7 +37,7 @@ from app.notifications.post import (
     outcome_of,
 )
 from app.notifications.render import rendered
-from app.rules.learned_timing import JITTER
+from app.rules.schedule import JITTER
 from app.rules.times import later
 from app.rules.transition import Change
 from app.runtime import metrics, traces

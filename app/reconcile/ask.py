@@ -20,9 +20,8 @@ from app.limits.hold import HoldState, Reason
 from app.limits.shared_limits import Limit
 from app.reconcile import claims
 from app.reconcile.claims import ClaimTimes, claim_in_turn
-from app.rules.learned_timing import interval_s
 from app.rules.observation import Observation, Reading, Source
-from app.rules.schedule import SUSPECT
+from app.rules.schedule import SUSPECT, interval_s
 from app.rules.times import later, to_us
 from app.rules.transition import Change
 from app.runtime import metrics, traces

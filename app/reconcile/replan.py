@@ -22,8 +22,8 @@ from app.limits import hold as holds
 from app.limits.heartbeats import absences
 from app.limits.model_holds import PARKED_S
 from app.notifications.deliver import SCHEDULE_S
-from app.rules.learned_timing import JITTER
 from app.rules.policy import Policy
+from app.rules.schedule import JITTER
 from app.rules.times import later
 from app.rules.transition import Change
 from app.submissions.outcomes import BACK_OFF_S

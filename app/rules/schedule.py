@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Final
 
 from app.rules.item_view import Progress
-from app.rules.learned_timing import interval_s
 from app.rules.loaded_state import Rules
 from app.rules.policy import Policy
 from app.rules.status import ITEM_FINAL
@@ -15,6 +14,8 @@ from app.rules.times import later
 
 AHEAD_S: Final = 60.0
 """Replicas' clocks differ by some seconds, and a lock may be waited for; nothing else writes a time that lies ahead."""
+BACKOFF: Final = 1.5
+JITTER: Final = 0.2
 
 
 def is_ahead(then: datetime | None, at: datetime) -> bool:
@@ -79,6 +80,13 @@ def plan_after_answer(
     item.query_group = SUSPECT if unknown else ""
     item.query_attempts = 1 if news else item.query_attempts + 1
     item.query_due_at = later(asked_at, interval_s(item.query_attempts, rules.jitter(), rules.policy))
+
+
+def interval_s(attempts: int, jitter: float, policy: Policy) -> float:
+    """Seconds until the next question after ``attempts`` (≥1) without news; ``jitter`` is in [-1, 1]."""
+    # The exponent is bounded: 1.5**2000 does not fit a float, and any bound above log(max) does.
+    base = policy.interval_s * BACKOFF ** min(max(attempts - 1, 0), 64)
+    return min(base, policy.max_interval_s) * (1 + JITTER * jitter)
 
 
 def waits_for_question(item: Item, at: datetime) -> bool:

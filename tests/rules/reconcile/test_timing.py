@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from app.rules.learned_timing import bucket_of, interval_s, overdue_s, upper_edge_s
 from app.rules.observation import Observation
 from app.rules.policy import Policy
+from app.rules.schedule import interval_s
 from app.rules.times import FAR, later
+from app.tasks.learned_delays import bucket_of, overdue_s, upper_edge_s
 from tests.rules.tasks.scene import T0, after, denies, running_story, says, shows
 from tests.support.not_none import present
 

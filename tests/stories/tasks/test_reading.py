@@ -11,11 +11,11 @@ from uuid import UUID
 
 import pytest
 
-from app.rules.learned_timing import bucket_of
 from app.rules.submission import Claimed
 from app.rules.transition import Change
 from app.tasks import learned_delays
 from app.tasks.apply import apply
+from app.tasks.learned_delays import bucket_of
 from app.web import cursors
 from tests.support.databases import on_sqlite
 from tests.support.direct_sql import Direct, ids
