@@ -13,8 +13,7 @@ from uuid import UUID
 
 from app.app_context import Context
 from app.callbacks.batch import Writer
-from app.callbacks.commit import Acknowledgement
-from app.callbacks.inbound_row import Callback, digest_of
+from app.callbacks.commit import Acknowledgement, Callback, digest_of
 from app.database.database import Lane
 from app.errors import Unavailable
 from app.runtime import metrics

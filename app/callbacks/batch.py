@@ -11,8 +11,7 @@ import msgspec
 import structlog
 
 from app.app_context import Context
-from app.callbacks.commit import Acknowledgement, GroupResult, commit, store_poisoned
-from app.callbacks.inbound_row import Callback
+from app.callbacks.commit import Acknowledgement, Callback, GroupResult, commit, store_poisoned
 from app.database.database import Lane
 from app.errors import Unavailable
 from app.rules.observation import Disposition

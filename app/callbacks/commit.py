@@ -5,25 +5,54 @@ or left out by itself, so that a task that somebody else is at does not make its
 applied body is counted and goes no further; its first copy's time stays its time, or an old callback would look new.
 """
 
+import hashlib
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
 from msgspec.structs import replace
 
-from app.callbacks import inbound_row
-from app.callbacks.inbound_row import Callback
 from app.database.database import StaleRead
+from app.database.tables import UNCLAIMED, callbacks
 from app.rules.loaded_state import Loaded, Rules
-from app.rules.observation import Disposition, NamedBy, Observation, Source
+from app.rules.observation import Disposition, NamedBy, Observation, Reading, Source
 from app.rules.task import Task
 from app.rules.times import to_us
 from app.rules.transition import Change, ChangeResult, ObservationResult
+from app.runtime.clock import first_id_of
 from app.tasks import state_store, writes
 from app.tasks.apply import Effects, UnitOfWork, load_parts, save_parts, step_all
 from app.tasks.state_store import Receipt
+from app.tasks.writes import Row
+
+MOST_BODIES: Final = 200
+"""Bodies stored per task; later ones are only counted, so that a leaked token cannot fill the disk. As many are stored
+of a purged task, and in a day of an unbound token's callbacks that name no item."""
+BODY_UNIT: Final = 32 * 1024
+"""A body counts once more for each so many bytes of it: an ordinary one has 2 to 8 KB."""
+_DAY: Final = timedelta(days=1)
+
+
+class Callback(msgspec.Struct, frozen=True):
+    """A callback with a valid token, read. ``digest`` is its key in the log: of (task or nobody, family, body).
+    ``fault`` says why it is malformed, and then it has no readings. ``times`` is above 1 where several copies were
+    collapsed. ``fresh``: not a replay."""
+
+    id: UUID
+    digest: bytes
+    task_id: UUID | None
+    family: str
+    body: bytes
+    received_at: datetime
+    address: str | None
+    readings: tuple[Reading, ...]
+    fault: str | None = None
+    times: int = 1
+    fresh: bool = True
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):
@@ -83,7 +112,7 @@ def _decide(
     for callback, _ in to_apply:
         if callback.digest not in receipts:
             for task in _charged(loaded, callback):
-                task.stored_bodies += 1 + len(callback.body) // inbound_row.BODY_UNIT
+                task.stored_bodies += 1 + len(callback.body) // BODY_UNIT
                 # Charged also where nothing of it is applied to the task.
                 loaded.dirty_tasks.add(task.id)
     as_applied = [
@@ -101,26 +130,22 @@ def _decide(
             continue
         receipt, answer = receipts.get(callback.digest), part_answers[callback.digest]
         if receipt is None:
-            unit.callbacks.append(inbound_row.row_of(callback, answer.disposition, callback.fault))
+            unit.callbacks.append(row_of(callback, answer.disposition, callback.fault))
         elif answer.repeated or answer.disposition in (Disposition.ORPHAN, receipt.disposition):
             # A repeat that changes nothing leaves what became of its first copy.
-            unit.callbacks.append(inbound_row.row_of(callback, receipt.disposition))
+            unit.callbacks.append(row_of(callback, receipt.disposition))
         else:
-            unit.settled_callbacks.append(inbound_row.settled_row_of(callback, answer.disposition))
+            unit.settled_callbacks.append(settled_row_of(callback, answer.disposition))
     return part_answers, effects
 
 
 def store_poisoned(conn: sa.Connection, callback: Callback, why: str) -> None:
     """Keep a callback that could not be applied, in a transaction of its own, unless its token has had too many."""
     receipts = state_store.load(conn, (), (), [callback.digest]).receipts
-    if not receipts and not inbound_row.allowance(conn, callback.task_id, callback.family, callback.received_at):
+    if not receipts and not allowance(conn, callback.task_id, callback.family, callback.received_at):
         return
     # A repeat leaves what became of its first copy.
-    row = (
-        inbound_row.row_of(callback, receipts[0].disposition)
-        if receipts
-        else inbound_row.row_of(callback, Disposition.POISONED, why)
-    )
+    row = row_of(callback, receipts[0].disposition) if receipts else row_of(callback, Disposition.POISONED, why)
     state_store.save(conn, [state_store.Part({writes.CALLBACKS: [row]})])
 
 
@@ -164,7 +189,7 @@ def _beyond_limit(loaded: Loaded, group: Iterable[Callback], receipts: Container
         callback.digest
         for callback in group
         if callback.digest not in receipts
-        and any(task.stored_bodies >= inbound_row.MOST_BODIES for task in _charged(loaded, callback))
+        and any(task.stored_bodies >= MOST_BODIES for task in _charged(loaded, callback))
     }
 
 
@@ -179,9 +204,9 @@ def _beyond_allowance(
         if callback.digest not in receipts and (nameless or callback.task_id in orphans):
             by_token.setdefault((callback.task_id, callback.family), []).append(callback)
     beyond: set[bytes] = set()
-    for (task_id, family), callbacks in by_token.items():
-        allowed = inbound_row.allowance(conn, task_id, family, callbacks[0].received_at)
-        beyond.update(callback.digest for callback in callbacks[allowed:])
+    for (task_id, family), its_callbacks in by_token.items():
+        allowed = allowance(conn, task_id, family, its_callbacks[0].received_at)
+        beyond.update(callback.digest for callback in its_callbacks[allowed:])
     return beyond
 
 
@@ -216,3 +241,45 @@ def _answer_to(callback: Callback, result: ChangeResult | None) -> Acknowledgeme
     if callback.task_id is None and not result.observation_results:
         return Acknowledgement(Disposition.ORPHAN, usable)
     return Acknowledgement(Disposition.MISMATCHED if mismatched else Disposition.APPLIED, usable)
+
+
+def digest_of(task_id: UUID | None, family: str, body: bytes) -> bytes:
+    """The key of a callback in the log: never null, so that it can be unique also for those that are bound to
+    nobody."""
+    bound = task_id.hex if task_id else ""
+    digest = hashlib.sha256(f"{bound}\x00{family}\x00".encode())
+    digest.update(body)
+    return digest.digest()
+
+
+def row_of(callback: Callback, disposition: Disposition, detail: str | None = None) -> Row:
+    """The row of a callback, as ``writes`` has it. ``detail``: why it could not be applied."""
+    return (
+        callback.id,
+        callback.digest,
+        callback.task_id,
+        callback.family,
+        disposition.value,
+        callback.body,
+        callback.received_at,
+        callback.received_at,
+        callback.times,
+        callback.address,
+        detail,
+    )
+
+
+def settled_row_of(callback: Callback, disposition: Disposition) -> Row:
+    """The row that updates a first copy, where a repeat of it came to another disposition, as ``writes`` has it."""
+    return (callback.digest, callback.received_at, disposition.value, None, callback.times)
+
+
+def allowance(conn: sa.Connection, task_id: UUID | None, family: str, at: datetime) -> int:
+    """Count how many more bodies may be stored for a task that is no more, or, without a task, for the unbound token of
+    a family on the day before ``at``."""
+    if task_id is not None:
+        charged: sa.ColumnElement[bool] = callbacks.c.task_id == task_id
+    else:
+        charged = sa.and_(callbacks.c.family == family, callbacks.c.id >= first_id_of(at - _DAY), UNCLAIMED)
+    bounded = sa.select(sa.literal(1)).where(charged).limit(MOST_BODIES).subquery()
+    return MOST_BODIES - (conn.scalar(sa.select(sa.func.count()).select_from(bounded)) or 0)

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from app.callbacks.admission import CallbackIntake
-from app.callbacks.inbound_row import Callback, digest_of
+from app.callbacks.commit import Callback, digest_of
 from app.rules.observation import Disposition, Reading
 from app.runtime import metrics
 from app.tempolor import item_readings

@@ -13,8 +13,7 @@ import asyncpg
 import pytest
 
 from app.callbacks.batch import Writer
-from app.callbacks.commit import Acknowledgement, commit
-from app.callbacks.inbound_row import Callback, digest_of
+from app.callbacks.commit import Acknowledgement, Callback, commit, digest_of
 from app.rules.observation import Disposition
 from app.tempolor import item_readings
 from app.tempolor.kinds import FAMILIES

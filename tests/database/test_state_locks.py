@@ -12,8 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.app_context import Context
-from app.callbacks.commit import commit
-from app.callbacks.inbound_row import Callback, digest_of
+from app.callbacks.commit import Callback, commit, digest_of
 from app.tasks import state_store
 from app.tasks.state_store import Rows
 from tests.support.databases import SECOND_ITEM, on_postgresql, waits_for_a_lock

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from app.callbacks.inbound_row import MOST_BODIES
+from app.callbacks.commit import MOST_BODIES
 from app.tasks.apply import MOST_TO_LEAVE
 from tests.support.direct_sql import Direct, ids
 from tests.support.gateway import Running

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from app.callbacks import inbound_row
-from app.callbacks.inbound_row import BODY_UNIT, MOST_BODIES, Callback
+from app.callbacks.commit import BODY_UNIT, MOST_BODIES, Callback, row_of
 from app.rules.join import MOST_OTHER_FIELDS
 from app.rules.observation import Disposition
 from app.tasks import state_store, writes
@@ -38,7 +37,7 @@ async def _fill_log(gateway: Running, count: int, task_id: UUID | None = None) -
         Callback(context.ids(), os.urandom(32), task_id, "song", b"{", context.clock.now(), None, ())
         for _ in range(count)
     ]
-    part = state_store.Part({writes.CALLBACKS: [inbound_row.row_of(row, Disposition.MALFORMED) for row in rows]})
+    part = state_store.Part({writes.CALLBACKS: [row_of(row, Disposition.MALFORMED) for row in rows]})
     await context.db.write(state_store.save, [part])
 
 
