@@ -11,9 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from app.rules.observation import Observation
+from app.rules.observation import Observation, is_known
 from app.rules.status import later_status
-from app.rules.value_keys import is_known
 
 LARGE_BYTES: Final = 512
 """A value whose JSON is longer lives apart from the row that every callback rewrites."""
@@ -47,7 +46,7 @@ class ItemState(msgspec.Struct):
     """The joined state of an item. Times are microseconds since the epoch.
 
     ``values``: field → [observed, value]; ``large``: field → [observed, digest of the JSON], the value itself
-    is stored apart. A field is in one of the two, by its key (``rules/value_keys``). ``events``: event → first arrival.
+    is stored apart. A field is in one of the two, by its key (see ``observation``). ``events``: event → first arrival.
     ``left_out``: there were more fields than are kept.
     """
 

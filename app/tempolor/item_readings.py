@@ -16,8 +16,7 @@ import msgspec
 
 from app.rules.item_shape import Shape
 from app.rules.join import MOST_OTHER_FIELDS, canonical, size_of
-from app.rules.observation import Reading
-from app.rules.value_keys import is_known, key_of, left_out, odd_key
+from app.rules.observation import Reading, is_known, key_of, left_out, odd_key
 from app.tempolor import values
 from app.tempolor.decoding import MOST_INT_DIGITS, Malformed, OddNumber, decode, is_slow
 from app.tempolor.kinds import FAMILIES, Family

@@ -7,9 +7,8 @@ import pytest
 
 from app.documents.document import MOST_PAGE_BYTES, MOST_TASK_BYTES, fit_items, page_of
 from app.rules.join import ItemState, join, size_of
-from app.rules.observation import Observation, Source
+from app.rules.observation import KNOWN, Observation, Source
 from app.rules.transition import MOST_ITEMS
-from app.rules.value_keys import KNOWN
 from app.tempolor import item_readings
 from app.tempolor.kinds import FAMILIES, Family
 from tests.support.song_callbacks import worst_item

@@ -8,9 +8,8 @@ import msgspec
 import pytest
 
 from app.rules.join import ItemState, join
-from app.rules.observation import Observation, Reading, Source
+from app.rules.observation import KNOWN, Observation, Reading, Source, is_known, name_of, odd_key
 from app.rules.status import ItemStatus, item_status
-from app.rules.value_keys import KNOWN, is_known, name_of, odd_key
 from app.tempolor import decoding, item_readings, vocabulary
 from app.tempolor.item_readings import Body
 from app.tempolor.kinds import FAMILIES, INSTRUMENTAL, LYRICS, MIDI, SONG, STEMS, Family
