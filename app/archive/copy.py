@@ -26,10 +26,10 @@ from app.archive.rows import Job, Reservation
 from app.database.database import StaleRead
 from app.errors import Unavailable
 from app.rules.archive_copies import CopyResult
-from app.rules.item_view import ready_artifact
 from app.rules.schedule import LINK_DEAD
 from app.rules.task import Copy, CopyStatus, EntryType
 from app.rules.transition import Change
+from app.rules.views import ready_artifact
 from app.runtime import metrics
 from app.runtime.file_links import extension_of
 from app.runtime.loops import Background

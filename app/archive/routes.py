@@ -17,8 +17,8 @@ from app.archive.serve import FileResponse, StoredFile
 from app.clients.auth import TheClient, TheContext, scope_of
 from app.errors import ArchiveOff, ArtifactGone, ArtifactNotReady, ArtifactUnknown, NotFound
 from app.rules.client import Client
-from app.rules.item_view import ArtifactStatus, ArtifactView, view_item
 from app.rules.task import Copy, CopyStatus, Item
+from app.rules.views import ArtifactStatus, ArtifactView, view_item
 from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.runtime.file_links import ArtifactRef, UploadRef, readable_name
 from app.tasks import item_rows, task_rows

@@ -19,9 +19,9 @@ from app.documents import read, subtitles
 from app.documents.document import Document
 from app.notifications import log as notifications
 from app.rules.archive_copies import NOT_ONE_URL, RETENTION
-from app.rules.item_view import ArtifactStatus
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.rules.task import CopyStatus
+from app.rules.views import ArtifactStatus
 from app.web.parameters import uuid_of
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)

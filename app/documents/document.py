@@ -12,13 +12,13 @@ from app.documents.task_warnings import warnings_of
 from app.limits import wait_reasons
 from app.limits.wait_reasons import CurrentHolds
 from app.rules.item_shape import Shape
-from app.rules.item_view import ArtifactStatus, ArtifactView, ItemView, files_in, view_item
 from app.rules.join import ItemState, size_of
 from app.rules.observation import is_odd, left_out, name_of
 from app.rules.policy import Policy
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.rules.task import Copy, CopyStatus, Failure, Item, Task
 from app.rules.times import later, rfc3339
+from app.rules.views import ArtifactStatus, ArtifactView, ItemView, files_in, view_item
 from app.runtime.file_links import ArtifactRef, readable_name
 from app.tasks import item_rows, state_store
 from app.tasks.learned_delays import Delays

@@ -17,10 +17,10 @@ from pydantic import (
 from typing_extensions import TypeAliasType
 
 from app.documents.enumerations import Family, TaskKind, TimelineType, WaitReason, by_artifact_name
-from app.rules.item_view import ArtifactStatus
 from app.rules.observation import Disposition
 from app.rules.status import ItemStatus, TaskStatus
 from app.rules.task import FailureCode, NotificationType
+from app.rules.views import ArtifactStatus
 from app.tasks.webhook_url import MOST_URL_CHARS, WebhookEvents
 from app.tempolor.kinds import FAMILIES, KINDS
 from app.web.problems import CODES

@@ -4,12 +4,12 @@ shown, and stored nowhere."""
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from app.rules.item_view import ArtifactStatus, ItemView
 from app.rules.join import ItemState
 from app.rules.observation import is_left_out, is_odd, name_of
 from app.rules.status import ITEM_ORDER, SUB_ORDER, TaskStatus
 from app.rules.task import Item, Task
 from app.rules.transition import ENDED_WITHOUT_VENDOR, MOST_ITEMS
+from app.rules.views import ArtifactStatus, ItemView
 from app.tasks.task_rows import TaskRecord
 from app.tempolor.misspellings import misspelled_in
 

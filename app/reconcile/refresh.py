@@ -25,10 +25,10 @@ from app.limits.shared_limits import Limit
 from app.reconcile import claims
 from app.reconcile.ask import Question, ask, claim, fault_in, is_split, items_without_answer
 from app.reconcile.replan import longest_question_s
-from app.rules.item_view import has_expired_link, view_item
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.rules.times import later
 from app.rules.transition import Change
+from app.rules.views import has_expired_link, view_item
 from app.runtime.concurrency_limit import FairQueue
 from app.runtime.loops import Background
 from app.tasks import state_store, task_rows

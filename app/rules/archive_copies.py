@@ -7,10 +7,10 @@ import msgspec
 from msgspec.structs import replace
 
 from app.rules.item_shape import Artifact, Shape
-from app.rules.item_view import ArtifactView, ready_artifact
 from app.rules.loaded_state import CopyJob, Loaded
 from app.rules.schedule import wants_link
 from app.rules.task import Copy, CopyStatus, Item, Task
+from app.rules.views import ArtifactView, ready_artifact
 
 NOT_ONE_URL = "not_one_url"
 """Why there is no copy of an artifact that the vendor gave as a list or an object of URLs."""

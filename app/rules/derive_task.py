@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from app.rules.item_view import Progress, progress_of
 from app.rules.loaded_state import EndedBy, ItemEnded, Loaded, Rules
 from app.rules.observation import Source
 from app.rules.policy import Policy
@@ -14,7 +13,7 @@ from app.rules.status import ITEM_FINAL, TASK_FINAL, TASK_USABLE, TaskStatus
 from app.rules.submission import submission_due_at
 from app.rules.task import Item, Submission, Task, derive_status
 from app.rules.times import FAR, later
-from app.rules.visible_state import ItemsProgress, VisibleState
+from app.rules.views import ItemsProgress, Progress, VisibleState, progress_of
 
 LAST_QUERY_RETRY = timedelta(seconds=5)
 """How soon the clock looks again at a task whose last query is still outstanding; its answer expires it at once."""

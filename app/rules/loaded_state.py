@@ -14,7 +14,7 @@ from app.rules.join import ItemState
 from app.rules.observation import Source
 from app.rules.policy import Policy
 from app.rules.task import Entry, Item, Task
-from app.rules.visible_state import VisibleState
+from app.rules.views import VisibleState
 
 ItemKey = tuple[str, str]
 

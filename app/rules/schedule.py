@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
-from app.rules.item_view import Progress
 from app.rules.loaded_state import Rules
 from app.rules.policy import Policy
 from app.rules.status import ITEM_FINAL
 from app.rules.task import CopyStatus, Item, Task
 from app.rules.times import later
+from app.rules.views import Progress
 
 AHEAD_S: Final = 60.0
 """Replicas' clocks differ by some seconds, and a lock may be waited for; nothing else writes a time that lies ahead."""

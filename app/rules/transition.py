@@ -14,7 +14,6 @@ import msgspec
 from app.rules.archive_copies import CopyResult, note_asked, note_copy, plan_copies
 from app.rules.client import EXTERNAL
 from app.rules.derive_task import derive, visible_state
-from app.rules.item_view import unseen_since_us
 from app.rules.join import JoinResult, join
 from app.rules.loaded_state import DelaySample, Loaded, Milestone, Rules, StatusChange
 from app.rules.observation import NamedBy, Observation, Source, earlier
@@ -23,7 +22,7 @@ from app.rules.schedule import is_ahead, plan_after_answer, plan_after_contact, 
 from app.rules.submission import SubmissionEvent, advance, lapse
 from app.rules.task import Entry, EntryType, Item, Submission, Task
 from app.rules.times import from_us, rfc3339, to_us
-from app.rules.visible_state import VisibleState
+from app.rules.views import VisibleState, unseen_since_us
 
 MOST_ITEMS: Final = 100
 """Items of one task; only a flood under a leaked token reaches it. A further one is as another task's."""

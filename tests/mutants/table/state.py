@@ -65,7 +65,7 @@ DERIVED: Final = (
     Mutation(
         "settle-one-question-more",
         "derived",
-        "app/rules/item_view.py",
+        "app/rules/views.py",
         "(final and item.follow_ups >= policy.follow_ups)",
         "(final and item.follow_ups > policy.follow_ups)",
         "what is missing of a final item is asked for three times",
@@ -74,7 +74,7 @@ DERIVED: Final = (
     Mutation(
         "unknown-without-grace",
         "derived",
-        "app/rules/item_view.py",
+        "app/rules/views.py",
         "    return state.unknown_us - unseen_since_us(item, task) >= policy.unknown_grace_s * 1_000_000\n",
         "    return state.unknown_us >= unseen_since_us(item, task)\n",
         "an item that the vendor does not know yet has its grace",
@@ -83,7 +83,7 @@ DERIVED: Final = (
     Mutation(
         "version-without-links",
         "derived",
-        "app/rules/visible_state.py",
+        "app/rules/views.py",
         "        {name: state.latest_url(name) for name in state.urls},\n",
         "        sorted(state.urls),\n",
         "the version grows with each new link",
@@ -92,7 +92,7 @@ DERIVED: Final = (
     Mutation(
         "late-file-untold",
         "derived",
-        "app/rules/visible_state.py",
+        "app/rules/views.py",
         "(status is not self._task[_STATUS] or self._lacking() != after._lacking())",
         "status is not self._task[_STATUS]",
         "what comes after the end is told again",

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from app.rules.item_view import ItemView, view_item
 from app.rules.join import ItemState, join
 from app.rules.loaded_state import Loaded, Rules
 from app.rules.observation import NamedBy, Observation, Reading, Source
@@ -18,6 +17,7 @@ from app.rules.submission import Canceled, Claimed, GivenBack, SubmissionEvent, 
 from app.rules.task import EntryType, Failure, Item, Task
 from app.rules.times import to_us
 from app.rules.transition import Change, ChangeResult, step
+from app.rules.views import ItemView, view_item
 from app.tempolor.kinds import FAMILIES
 
 T0 = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
