@@ -1,14 +1,14 @@
-"""Admit, read and queue callbacks; none is acknowledged before it is committed (G1).
+"""Admit, read and queue callbacks, bounded in number, bytes and time; none is acknowledged before it is committed (G1).
 
 A request is admitted, read, and handed to a writer; it waits until the writer's group is committed.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 from app.app_context import Context
@@ -17,7 +17,6 @@ from app.callbacks.commit import Acknowledgement, Callback, digest_of
 from app.database.database import Lane
 from app.errors import Unavailable
 from app.runtime import metrics
-from app.runtime.shared_timer import Deadlines
 from app.tasks import state_store
 from app.tempolor import decoding, drift, item_readings
 from app.tempolor.callback_tokens import SELF_CHECK, Token
@@ -30,6 +29,8 @@ ANSWER_TIMEOUT_S: Final = 15.0
 READ_AT_ONCE_BYTES: Final = 32 * 1024
 """What is larger is read beside the loop. The vendor sends a few kilobytes; a megabyte that is made for it, full of
 escapes or nested numbers, takes some tenths of a second."""
+
+T = TypeVar("T", bound=Hashable)
 
 
 class Admission:
@@ -56,6 +57,44 @@ class Admission:
         """Give the place and the bytes back."""
         self._entries -= 1
         self._bytes -= size
+
+
+class Deadlines(Generic[T]):
+    """Calls ``give_up`` for each waiter that is not removed within ``timeout_s``. All have the same time-out, so they
+    expire in the order in which they were added, and only the first needs a timer: one of the event loop for each
+    callback, or a time-out context, costs more than to hash its body. Belongs to one event loop."""
+
+    def __init__(self, timeout_s: float, give_up: Callable[[T], None]) -> None:
+        self._timeout_s = timeout_s
+        self._give_up = give_up
+        self._due: dict[T, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, waiter: T) -> None:
+        """Start a waiter's time-out; restart it if the waiter was added before."""
+        loop = asyncio.get_running_loop()
+        self._due.pop(waiter, None)
+        self._due[waiter] = loop.time() + self._timeout_s
+        self._set_timer()
+
+    def remove(self, waiter: T) -> None:
+        """End a waiter's time-out. Nothing happens if it was given up before."""
+        self._due.pop(waiter, None)
+
+    def _set_timer(self) -> None:
+        if self._timer is None and self._due:
+            first = next(iter(self._due.values()))
+            self._timer = asyncio.get_running_loop().call_at(first, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        try:
+            for waiter in [waiter for waiter, due in self._due.items() if due <= now]:
+                self.remove(waiter)
+                self._give_up(waiter)
+        finally:
+            self._set_timer()
 
 
 def _give_up(answer: asyncio.Future[Acknowledgement]) -> None:

@@ -13,10 +13,9 @@ from typing import Any, Final, cast
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from app.callbacks.admission import FULL, CallbackIntake
+from app.callbacks.admission import FULL, CallbackIntake, Deadlines
 from app.errors import GatewayError, PayloadTooLarge, Unavailable
 from app.runtime import metrics
-from app.runtime.shared_timer import Deadlines
 from app.tempolor.callback_tokens import SELF_CHECK, Token
 from app.tempolor.kinds import FAMILIES
 from app.web.decoding import unpacked

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.runtime.shared_timer import Deadlines
+from app.callbacks.admission import Deadlines
 
 PATIENCE_S = 0.5
 
