@@ -117,41 +117,26 @@ def load_parts(
     rows = state_store.load(conn, *named, digests)
     receipts = {receipt.digest: receipt for receipt in rows.receipts}
     owners = {item.key: item.task_id for item in rows.items}
-    parts = _Parts()
+    # Each name has the label of its part: whoever is named together with it has the same.
+    labels: dict[object, object] = {}
+    firsts: list[object] = []
     for change in changes:
         # An item is called by its task, one that is new by its key. What names nothing is one part with its like: they
         # are counted against one allowance.
         names: list[object] = [owners.get(observation.key, observation.key) for observation in change.observations]
         if change.task_id is not None or not names:
             names.append(change.task_id)
-        parts.add(names)
-    parts_by_name: dict[object, tuple[UnitOfWork, list[int]]] = {}
-    for index, name in enumerate(parts.added):
-        parts_by_name.setdefault(parts.of(name), (UnitOfWork(receipts=receipts), []))[1].append(index)
-    _distribute(rows, lambda task_id: parts_by_name[parts.of(task_id)][0])
-    return list(parts_by_name.values())
-
-
-class _Parts:
-    """Find which names belong together (union-find). ``added``: of each set of names one."""
-
-    def __init__(self) -> None:
-        self.added: list[object] = []
-        self._above: dict[object, object] = {}
-
-    def add(self, names: Sequence[object]) -> None:
-        """Join these names."""
-        first = names[0]
-        self.added.append(first)
-        for name in names:
-            if name != first and (top := self.of(name)) != (whole := self.of(first)):
-                self._above[top] = whole
-
-    def of(self, name: object) -> object:
-        """Find the one name that stands for the part of this one."""
-        while (above := self._above.get(name)) is not None:
-            name = above
-        return name
+        known = [labels[name] for name in names if name in labels]
+        label = known[0] if known else names[0]
+        if any(other != label for other in known):
+            labels.update({name: label for name, former in labels.items() if former in known})
+        labels.update(dict.fromkeys(names, label))
+        firsts.append(names[0])
+    parts: dict[object, tuple[UnitOfWork, list[int]]] = {}
+    for index, name in enumerate(firsts):
+        parts.setdefault(labels[name], (UnitOfWork(receipts=receipts), []))[1].append(index)
+    _distribute(rows, lambda task_id: parts[labels[task_id]][0])
+    return list(parts.values())
 
 
 def _keys_of(changes: Sequence[Change]) -> tuple[set[UUID], set[tuple[str, str]]]:
@@ -214,12 +199,13 @@ def save_parts(
 
 def _needs_transaction(loaded: Loaded) -> bool:
     """Whether something has to be deleted too, which takes further statements."""
+    overfull = (task.timeline_seq > timeline.MOST_ENTRIES for task in _tasks_to_save(loaded))
     flooded = (loaded.tasks[loaded.items[key].task_id].stored_bodies >= MOST_TO_LEAVE for key in loaded.superseded)
-    return bool(loaded.removed or timeline.overfull(_tasks_to_save(loaded)) or any(flooded))
+    return bool(loaded.removed) or any(overfull) or any(flooded)
 
 
 def _delete_leftovers(conn: sa.Connection, loaded: Loaded) -> None:
-    timeline.thin_out(conn, timeline.overfull(_tasks_to_save(loaded)))
+    timeline.thin_out(conn, _tasks_to_save(loaded))
     task_rows.delete(conn, loaded.removed)
     superseded = [
         item for key in sorted(loaded.superseded) if (item := loaded.items[key]).task_id not in loaded.removed
@@ -233,9 +219,11 @@ def _delete_leftovers(conn: sa.Connection, loaded: Loaded) -> None:
 def _part_to_save(unit: UnitOfWork, rules: Rules) -> state_store.Part:
     loaded = unit.loaded
     tasks = _tasks_to_save(loaded)
-    entries = [(task, entry) for task in tasks for entry in loaded.entries.get(task.id, ())]
+    entries: list[Row] = []
     for task in tasks:
-        task.timeline_seq += len(loaded.entries.get(task.id, ()))
+        for entry in loaded.entries.get(task.id, ()):
+            task.timeline_seq += 1
+            entries.append((task.id, task.timeline_seq, entry.at, entry.type, task.version, entry.detail))
     live_items = [
         item for key in sorted(loaded.dirty_items) if (item := loaded.items[key]).task_id not in loaded.removed
     ]
@@ -247,7 +235,7 @@ def _part_to_save(unit: UnitOfWork, rules: Rules) -> state_store.Part:
         writes.NEW_VALUES: [(*key, loaded.large[key]) for key in sorted(loaded.large)],
         writes.CALLBACKS: unit.callbacks,
         writes.SETTLED_CALLBACKS: unit.settled_callbacks,
-        writes.NEW_ENTRIES: timeline.rows_of(entries),
+        writes.NEW_ENTRIES: entries,
         writes.NEW_NOTIFICATIONS: notification_rows.new_rows(loaded, rules),
         writes.COPY_JOBS: [
             (*job.key, job.name, job.task_id, job.at, job.ends_at, job.at, 0)

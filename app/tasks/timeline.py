@@ -1,6 +1,6 @@
 """The timeline of a task: one row for each thing that happened, its effects inside. Rows never change."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -9,8 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.database.tables import timeline
-from app.rules.task import Entry, Task
-from app.tasks.writes import Row
+from app.rules.task import Task
 
 MOST_ENTRIES: Final = 1000
 """Entries kept of a task: the first half, and the newest. Only a flood under a leaked token reaches it."""
@@ -28,29 +27,12 @@ class StoredEntry:
     detail: dict[str, Any]
 
 
-def rows_of(entries: Sequence[tuple[Task, Entry]]) -> list[Row]:
-    """The rows of new entries, in order; the last of a task gets the number ``timeline_seq``, which the caller has
-    moved on."""
-    remaining: dict[UUID, int] = {}
-    for task, _ in entries:
-        remaining[task.id] = remaining.get(task.id, 0) + 1
-    rows: list[Row] = []
-    for task, entry in entries:
-        remaining[task.id] -= 1
-        rows.append((task.id, task.timeline_seq - remaining[task.id], entry.at, entry.type, task.version, entry.detail))
-    return rows
-
-
-def overfull(all_tasks: Iterable[Task]) -> list[Task]:
-    """The tasks that have had more entries than are kept."""
-    return [task for task in all_tasks if task.timeline_seq > MOST_ENTRIES]
-
-
-def thin_out(conn: sa.Connection, full: Iterable[Task]) -> None:
-    """Delete what lies between the first and the newest entries of tasks that are ``overfull``."""
-    for task in full:
-        between = timeline.c.seq.between(_FIRST + 1, task.timeline_seq - (MOST_ENTRIES - _FIRST))
-        conn.execute(timeline.delete().where(timeline.c.task_id == task.id, between))
+def thin_out(conn: sa.Connection, of_tasks: Iterable[Task]) -> None:
+    """Delete what lies between the first and the newest entries of tasks that have had more than are kept."""
+    for task in of_tasks:
+        if task.timeline_seq > MOST_ENTRIES:
+            between = timeline.c.seq.between(_FIRST + 1, task.timeline_seq - (MOST_ENTRIES - _FIRST))
+            conn.execute(timeline.delete().where(timeline.c.task_id == task.id, between))
 
 
 def of_task(conn: sa.Connection, task_id: UUID, after_seq: int = 0, *, limit: int) -> list[StoredEntry]:
