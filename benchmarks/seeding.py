@@ -241,7 +241,7 @@ async def take_callbacks(gateway: Gateway, given: Sequence[tuple[UUID | None, by
     """Have callbacks (task of the token, body) stored and applied at once, as the endpoint does; the gateway must
     have been started."""
     intake, tokens = gateway.intake, gateway.context.tokens
-    addresses = [intake.open(FAMILY, tokens.sign(FAMILY, task_id)) for task_id, _ in given]
+    addresses = [tokens.verify(FAMILY, tokens.sign(FAMILY, task_id)) for task_id, _ in given]
     await asyncio.gather(
         *(intake.receive(to, body, HOST) for to, (_, body) in zip(addresses, given, strict=True) if to is not None)
     )

@@ -19,7 +19,7 @@ from app.errors import Unavailable
 from app.runtime import metrics
 from app.tasks import state_store
 from app.tempolor import decoding, drift, item_readings
-from app.tempolor.callback_tokens import SELF_CHECK, Token
+from app.tempolor.callback_tokens import Token
 from app.tempolor.kinds import FAMILIES
 
 MOST_ENTRIES: Final = 512
@@ -111,6 +111,7 @@ class CallbackIntake:
         patience = asyncio.Lock()
         self.writers = tuple(Writer(context, patience) for _ in range(context.db.groups_at_once))
         self.admission = Admission()
+        self.tokens = context.tokens
         self._reading_large = asyncio.Lock()
 
     async def rehearse(self) -> None:
@@ -120,20 +121,21 @@ class CallbackIntake:
         with contextlib.suppress(Unavailable):
             await asyncio.gather(*(db.attempt(state_store.rehearse) for _ in self.writers))
 
-    def open(self, family: str, text: str) -> Token | None:
-        """Check the token of a callback URL (G7). None for anything but a valid one of this family."""
-        return self._context.tokens.verify(family, text) if family in FAMILIES else None
-
-    def is_self_check(self, text: str) -> bool:
-        """Whether a token is none for callbacks, but comes from a gateway with the same secrets."""
-        return self._context.tokens.verify(SELF_CHECK, text) is not None
-
     async def receive(
         self, token: Token, body: bytes, address: str | None, headers: Iterable[tuple[bytes, bytes]] = ()
     ) -> Acknowledgement:
-        """Have one callback stored and applied; it is durable when this returns. Raises ``Unavailable``."""
-        self._context.drift.note(drift.of_request(token.family, headers, address), self._context.clock.now())
-        callback = await self._read(token, body, address)
+        """Have one callback stored and applied; it is durable when this returns. What is odd in it is counted, what is
+        unknown noted. Raises ``Unavailable``."""
+        context, received_at = self._context, self._context.clock.now()
+        read = partial(self._read, token, body, address, context.ids(), received_at)
+        if len(body) <= READ_AT_ONCE_BYTES:
+            callback, oddities, unknown = read()
+        else:
+            async with self._reading_large:
+                callback, oddities, unknown = await asyncio.to_thread(read)
+        for oddity, times in oddities.items():
+            metrics.callback_oddities.labels(oddity).inc(times)
+        context.drift.note((*drift.of_request(token.family, headers, address), *unknown), received_at)
         writer = self.writers[token.task_id.int % len(self.writers) if token.task_id is not None else 0]
         answer = writer.put(callback)
         self._deadlines.add(answer)
@@ -149,22 +151,7 @@ class CallbackIntake:
         for writer in self.writers:
             writer.fail_all()
 
-    async def _read(self, token: Token, raw: bytes, address: str | None) -> Callback:
-        """Read a body, in a thread if it is large; count what is odd in it, and note what is unknown."""
-        received_at = self._context.clock.now()
-        read = partial(self._read_now, token, raw, address, self._context.ids(), received_at)
-        if len(raw) <= READ_AT_ONCE_BYTES:
-            callback, oddities, unknown = read()
-        else:
-            async with self._reading_large:
-                callback, oddities, unknown = await asyncio.to_thread(read)
-        for oddity, times in oddities.items():
-            metrics.callback_oddities.labels(oddity).inc(times)
-        if unknown:
-            self._context.drift.note(unknown, received_at)
-        return callback
-
-    def _read_now(
+    def _read(
         self, token: Token, raw: bytes, address: str | None, callback_id: UUID, received_at: datetime
     ) -> tuple[Callback, item_readings.Oddities, list[drift.Finding]]:
         """Read a body without our secrets, which the vendor may send back. A repeat is known by what came, with them.

@@ -11,11 +11,12 @@ import msgspec
 import structlog
 
 from app.app_context import Context
-from app.callbacks.commit import Acknowledgement, Callback, GroupResult, commit, store_poisoned
+from app.callbacks.commit import Acknowledgement, Callback, commit, store_poisoned
 from app.database.database import Lane
 from app.errors import Unavailable
 from app.rules.observation import Disposition
 from app.runtime import metrics
+from app.tasks.apply import Effects
 
 GROUP_BYTES: Final = 1024 * 1024
 LOCK_PATIENCE_S: Final = 1.0
@@ -110,19 +111,21 @@ class Writer:
         if pending and not wait:
             callbacks = [waiting.callback for waiting in pending]
             result = await self._db.attempt(commit, callbacks, context.rules, in_one_statement=True)
-            pending = self._resolve(pending, result) if result is not None else pending
+            pending = self._resolve(pending, *result) if result is not None else pending
             metrics.groups_redone.inc(bool(pending))
         if pending:
             callbacks = [waiting.callback for waiting in pending]
-            pending = self._resolve(pending, await self._db.write(commit, callbacks, context.rules, wait=wait))
+            pending = self._resolve(pending, *await self._db.write(commit, callbacks, context.rules, wait=wait))
         for waiting in pending:
             self._defer(waiting)
 
-    def _resolve(self, group: list[_Waiting], result: GroupResult) -> list[_Waiting]:
+    def _resolve(
+        self, group: list[_Waiting], answers: list[Acknowledgement | None], effects: Effects
+    ) -> list[_Waiting]:
         """Answer those whose callbacks are durable now; returns the others."""
-        self._context.committed(result.effects)
+        self._context.committed(effects)
         left_out = []
-        for waiting, answer in zip(group, result.answers, strict=True):
+        for waiting, answer in zip(group, answers, strict=True):
             if answer is None:
                 left_out.append(waiting)
                 continue
@@ -133,15 +136,12 @@ class Writer:
             metrics.group_sizes.observe(len(group) - len(left_out))
         return left_out
 
-    def _is_patient(self, waiting: _Waiting) -> bool:
-        since = waiting.deferred_at
-        return since is not None and self._context.clock.monotonic() - since >= LOCK_PATIENCE_S
-
     def _defer(self, waiting: _Waiting) -> None:
         """Requeue a callback whose task another transaction holds, so that nobody else waits for that lock."""
+        now = self._context.clock.monotonic()
         if waiting.deferred_at is None:
-            waiting.deferred_at = self._context.clock.monotonic()
-        if self._is_patient(waiting):
+            waiting.deferred_at = now
+        if now - waiting.deferred_at >= LOCK_PATIENCE_S:
             task = asyncio.create_task(self._commit_alone(waiting))
             self._alone.add(task)
             task.add_done_callback(self._alone.discard)

@@ -7,7 +7,6 @@ applied body is counted and goes no further; its first copy's time stays its tim
 
 import hashlib
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -40,7 +39,7 @@ _DAY: Final = timedelta(days=1)
 class Callback(msgspec.Struct, frozen=True):
     """A callback with a valid token, read. ``digest`` is its key in the log: of (task or nobody, family, body).
     ``fault`` says why it is malformed, and then it has no readings. ``times`` is above 1 where several copies were
-    collapsed. ``fresh``: not a replay."""
+    collapsed."""
 
     id: UUID
     digest: bytes
@@ -52,7 +51,6 @@ class Callback(msgspec.Struct, frozen=True):
     readings: tuple[Reading, ...]
     fault: str | None = None
     times: int = 1
-    fresh: bool = True
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):
@@ -63,24 +61,21 @@ class Acknowledgement(msgspec.Struct, frozen=True):
     repeated: bool = False
 
 
-@dataclass(slots=True)
-class GroupResult:
-    """``answers`` matches the group; None for a callback that was left out: somebody else is at its task, or has
-    changed it, or it takes a transaction and there was none."""
-
-    answers: list[Acknowledgement | None] = field(default_factory=list)
-    effects: Effects = field(default_factory=Effects)
-
-
 def commit(
     conn: sa.Connection, group: Sequence[Callback], rules: Rules, *, wait: bool = False, in_one_statement: bool = False
-) -> GroupResult:
+) -> tuple[list[Acknowledgement | None], Effects]:
     """Store and apply a group of callbacks, in the caller's transaction; a callback whose task another transaction
-    holds is left out, or with ``wait`` waited for. ``in_one_statement``: without a transaction; those that need one are
-    left out too. Raises ``StaleRead``."""
-    unique = _collapse(group)
+    holds, or has changed, is left out, or with ``wait`` waited for. ``in_one_statement``: without a transaction; those
+    that need one are left out too. Returns an answer for each of the group, None for one that was left out, and the
+    effects. Raises ``StaleRead``."""
+    by_digest: dict[bytes, Callback] = {}
+    for callback in group:
+        # The same key twice in one statement would fail the whole group.
+        first = by_digest.get(callback.digest)
+        by_digest[callback.digest] = callback if first is None else replace(first, times=first.times + callback.times)
+    unique = list(by_digest.values())
     changes = [_change(callback) for callback in unique]
-    parts = load_parts(conn, changes, [callback.digest for callback in unique], wait=wait)
+    parts = load_parts(conn, changes, list(by_digest), wait=wait)
     decisions = [
         _decide(conn, unit, [unique[index] for index in indexes], [changes[index] for index in indexes], rules)
         for unit, indexes in parts
@@ -94,7 +89,7 @@ def commit(
         if is_saved:
             answers |= part_answers
             effects.add(part_effects)
-    return GroupResult([answers.get(callback.digest) for callback in group], effects)
+    return [answers.get(callback.digest) for callback in group], effects
 
 
 def _decide(
@@ -104,7 +99,7 @@ def _decide(
     loaded, receipts = unit.loaded, unit.receipts
     # Tasks that are no more (purged): nothing can be applied to them.
     orphans = frozenset({callback.task_id for callback in group if callback.task_id is not None} - loaded.tasks.keys())
-    not_stored = _beyond_limit(loaded, group, receipts) | _beyond_allowance(conn, group, receipts, orphans)
+    not_stored = _not_stored(conn, loaded, group, receipts, orphans)
     answers = {callback.digest: _known_answer(callback, receipts.get(callback.digest), orphans) for callback in group}
     to_apply = [
         (callback, change) for callback, change in zip(group, changes, strict=True) if answers[callback.digest] is None
@@ -135,7 +130,8 @@ def _decide(
             # A repeat that changes nothing leaves what became of its first copy.
             unit.callbacks.append(row_of(callback, receipt.disposition))
         else:
-            unit.settled_callbacks.append(settled_row_of(callback, answer.disposition))
+            settled = (callback.digest, callback.received_at, answer.disposition.value, None, callback.times)
+            unit.settled_callbacks.append(settled)
     return part_answers, effects
 
 
@@ -149,22 +145,12 @@ def store_poisoned(conn: sa.Connection, callback: Callback, why: str) -> None:
     state_store.save(conn, [state_store.Part({writes.CALLBACKS: [row]})])
 
 
-def _collapse(group: Sequence[Callback]) -> list[Callback]:
-    """Merge callbacks of one key: the same key twice in one statement fails the whole group."""
-    unique: dict[bytes, Callback] = {}
-    for callback in group:
-        first = unique.get(callback.digest)
-        unique[callback.digest] = callback if first is None else replace(first, times=first.times + callback.times)
-    return list(unique.values())
-
-
 def _change(callback: Callback) -> Change:
     """The change that a callback makes, as if this were its first copy."""
     named_by = NamedBy.UNBOUND_TOKEN if callback.task_id is None else NamedBy.BOUND_TOKEN
     observed_us = to_us(callback.received_at)
     observations = tuple(
-        Observation(callback.family, reading, Source.CALLBACK, observed_us, named_by, fresh=callback.fresh)
-        for reading in callback.readings
+        Observation(callback.family, reading, Source.CALLBACK, observed_us, named_by) for reading in callback.readings
     )
     detail = {"callback_id": str(callback.id)} | ({"malformed": callback.fault} if callback.fault else {})
     return Change(callback.received_at, "callback", callback.task_id, observations, detail=detail)
@@ -176,37 +162,35 @@ def _as_repeat(callback: Callback, change: Change, receipt: Receipt | None, not_
     if receipt is None and not not_stored:
         return change
     observed_us = to_us(receipt.received_at if receipt else callback.received_at)
-    fresh = callback.fresh and receipt is None
     observations = tuple(
-        replace(observation, observed_us=observed_us, fresh=fresh) for observation in change.observations
+        replace(observation, observed_us=observed_us, fresh=receipt is None) for observation in change.observations
     )
     return replace(change, entry=None, observations=observations)
 
 
-def _beyond_limit(loaded: Loaded, group: Iterable[Callback], receipts: Container[bytes]) -> set[bytes]:
-    """Callbacks of tasks that have had too many different ones: applied and counted, but not stored."""
-    return {
-        callback.digest
-        for callback in group
-        if callback.digest not in receipts
-        and any(task.stored_bodies >= MOST_BODIES for task in _charged(loaded, callback))
-    }
-
-
-def _beyond_allowance(
-    conn: sa.Connection, group: Iterable[Callback], receipts: Container[bytes], orphans: Container[UUID]
+def _not_stored(
+    conn: sa.Connection,
+    loaded: Loaded,
+    group: Iterable[Callback],
+    receipts: Container[bytes],
+    orphans: Container[UUID],
 ) -> set[bytes]:
-    """The same for callbacks that no task can be charged with: of a purged task, or of an unbound token and naming no
-    item. Their rows in the log are counted instead, for each token: its owner may leak it like any other."""
+    """Callbacks that are applied and counted, but not stored: their tasks have had too many different ones. For those
+    that no task can be charged with (of a purged task, or of an unbound token and naming no item) their rows in the log
+    are counted instead, for each token: its owner may leak it like any other."""
+    beyond: set[bytes] = set()
     by_token: dict[tuple[UUID | None, str], list[Callback]] = {}
     for callback in group:
         nameless = callback.task_id is None and not callback.readings
-        if callback.digest not in receipts and (nameless or callback.task_id in orphans):
+        if callback.digest in receipts:
+            continue
+        if nameless or callback.task_id in orphans:
             by_token.setdefault((callback.task_id, callback.family), []).append(callback)
-    beyond: set[bytes] = set()
-    for (task_id, family), its_callbacks in by_token.items():
-        allowed = allowance(conn, task_id, family, its_callbacks[0].received_at)
-        beyond.update(callback.digest for callback in its_callbacks[allowed:])
+        elif any(task.stored_bodies >= MOST_BODIES for task in _charged(loaded, callback)):
+            beyond.add(callback.digest)
+    for (task_id, family), of_token in by_token.items():
+        allowed = allowance(conn, task_id, family, of_token[0].received_at)
+        beyond.update(callback.digest for callback in of_token[allowed:])
     return beyond
 
 
@@ -267,11 +251,6 @@ def row_of(callback: Callback, disposition: Disposition, detail: str | None = No
         callback.address,
         detail,
     )
-
-
-def settled_row_of(callback: Callback, disposition: Disposition) -> Row:
-    """The row that updates a first copy, where a repeat of it came to another disposition, as ``writes`` has it."""
-    return (callback.digest, callback.received_at, disposition.value, None, callback.times)
 
 
 def allowance(conn: sa.Connection, task_id: UUID | None, family: str, at: datetime) -> int:

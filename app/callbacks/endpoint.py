@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.callbacks.admission import FULL, CallbackIntake, Deadlines
 from app.errors import GatewayError, PayloadTooLarge, Unavailable
+from app.rules.observation import Disposition
 from app.runtime import metrics
 from app.tempolor.callback_tokens import SELF_CHECK, Token
 from app.tempolor.kinds import FAMILIES
@@ -37,20 +38,6 @@ class _Gone(Exception):
     """The sender went away before its body had ended."""
 
 
-class _Reader:
-    """The task that reads a request's body, to be cancelled where it is late."""
-
-    __slots__ = ("is_late", "task")
-
-    def __init__(self, task: asyncio.Task[Any]) -> None:
-        self.task = task
-        self.is_late = False
-
-    def give_up(self) -> None:
-        self.is_late = True
-        self.task.cancel()
-
-
 class CallbackEndpoint:
     """``POST /callbacks/{family}/{token}``. ``allowed``: networks that may call, all if empty."""
 
@@ -66,7 +53,8 @@ class CallbackEndpoint:
         self._intake = intake
         self._meter = meter
         self._most_bytes = most_bytes
-        self._readers: Deadlines[_Reader] = Deadlines(read_timeout_s, _Reader.give_up)
+        self._readers: Deadlines[asyncio.Task[Any]] = Deadlines(read_timeout_s, self._give_up)
+        self._late: set[asyncio.Task[Any]] = set()
         self._allowed = [ipaddress.ip_network(network, strict=False) for network in allowed]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,9 +75,9 @@ class CallbackEndpoint:
         if scope["method"] != "POST":
             return Problem(405, "method_not_allowed", "Callbacks are posted.", {"Allow": "POST"}), "method"
         address = address_of(scope)
-        token = self._intake.open(family, text)
+        token = self._intake.tokens.verify(family, text) if family in FAMILIES else None
         if token is None:
-            if self._intake.is_self_check(text):
+            if self._intake.tokens.verify(SELF_CHECK, text) is not None:
                 # Refused as any other, and known again; it is no guess, and is not counted as one.
                 return Problem(403, SELF_CHECK, "This gateway refuses its own check."), SELF_CHECK
             try:
@@ -112,7 +100,7 @@ class CallbackEndpoint:
             announced, encoding = _about_body(scope)
             if announced > self._most_bytes:
                 raise self._too_large()
-            await self._read_in_time(receive, body)
+            await self._read(receive, body)
             if encoding:
                 self._unpack(body, encoding)
             answer = await self._intake.receive(token, bytes(body), address, scope["headers"])
@@ -124,9 +112,14 @@ class CallbackEndpoint:
             return of_error(error), "unavailable"
         finally:
             admission.leave(len(body))
-        return _response(answer.disposition.value, answer.usable), (
-            "duplicate" if answer.repeated else answer.disposition.value
-        )
+        disposition = answer.disposition.value
+        if answer.usable:
+            response: Response = _SUCCESS
+        elif answer.disposition is Disposition.MISMATCHED:
+            response = Problem(403, "forbidden", "The items of this body belong to another task.")
+        else:
+            response = Problem(400, disposition, "The body is kept in the log; nothing of it could be applied.")
+        return response, "duplicate" if answer.repeated else disposition
 
     def _unpack(self, body: bytearray, encoding: str) -> None:
         """Decompress the body in place: what is stored and applied is what the sender packed. Raises
@@ -135,35 +128,36 @@ class CallbackEndpoint:
         self._intake.admission.hold(len(plain) - len(body))
         body[:] = plain
 
-    async def _read_in_time(self, receive: Receive, body: bytearray) -> None:
-        """Read the body. Raises ``TimeoutError`` where it does not come in time."""
+    async def _read(self, receive: Receive, body: bytearray) -> None:
+        """Read the body, bounded also where its length was not announced. Raises ``TimeoutError`` where it comes too
+        late. What it raises is in no local variable: a frame and its error that hold each other keep the body until the
+        collector comes."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
-        reader = _Reader(task)
         canceled_before = task.cancelling()
-        self._readers.add(reader)
+        self._readers.add(task)
+        more = True
         try:
-            await self._read(receive, body)
+            while more:
+                message: Any = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _Gone
+                chunk = message.get("body", b"")
+                if len(body) + len(chunk) > self._most_bytes:
+                    raise self._too_large()
+                self._intake.admission.hold(len(chunk))
+                body += chunk
+                more = message.get("more_body", False)
         except asyncio.CancelledError:
-            if reader.is_late and task.uncancel() <= canceled_before:
+            if task in self._late and task.uncancel() <= canceled_before:
                 raise TimeoutError from None
             raise
         finally:
-            self._readers.remove(reader)
+            self._readers.remove(task)
+            self._late.discard(task)
 
-    async def _read(self, receive: Receive, body: bytearray) -> None:
-        """Read the body, bounded also where its length was not announced. What it raises is in no local variable: a
-        frame and its error that hold each other keep the body until the collector comes."""
-        more = True
-        while more:
-            message: Any = await receive()
-            if message["type"] == "http.disconnect":
-                raise _Gone
-            chunk = message.get("body", b"")
-            if len(body) + len(chunk) > self._most_bytes:
-                raise self._too_large()
-            self._intake.admission.hold(len(chunk))
-            body += chunk
-            more = message.get("more_body", False)
+    def _give_up(self, task: asyncio.Task[Any]) -> None:
+        self._late.add(task)
+        task.cancel()
 
     def _too_large(self) -> PayloadTooLarge:
         return PayloadTooLarge(f"the body is over {self._most_bytes} bytes")
@@ -186,11 +180,3 @@ def _about_body(scope: Scope) -> tuple[int, str]:
         elif name == b"content-encoding":
             encoding = value.decode("latin-1").strip().lower()
     return length, encoding
-
-
-def _response(disposition: str, usable: bool) -> Response:
-    if usable:
-        return _SUCCESS
-    if disposition == "mismatched":
-        return Problem(403, "forbidden", "The items of this body belong to another task.")
-    return Problem(400, disposition, "The body is kept in the log; nothing of it could be applied.")

@@ -72,7 +72,7 @@ async def committed(gateway: Running, task_id: UUID | None, body: bytes = THEN) 
     context = gateway.gateway.context
     one = received(gateway, task_id, body)
     found = await context.db.attempt(commit, [one], context.rules, in_one_statement=True)
-    return found.answers[0] if found is not None else None
+    return found[0][0] if found is not None else None
 
 
 @pytest.mark.own_database
@@ -144,10 +144,10 @@ async def test_one_busy_task_does_not_make_the_work_of_its_neighbours_void(
         received(gateway, None, THEN.replace(b"t2m_first", b"t2m_new")),
     ]
     committing = context.db.attempt(commit, group, context.rules, in_one_statement=True)
-    found = await between(committing, partial(db.execute, f"{TOUCH} WHERE id = '{task_id}'"))
-    assert [answer is not None for answer in found.answers] == [False, True, True]
-    assert {task.id for task in (change.task for change in found.effects.status_changes)} >= {other}
-    assert task_id not in found.effects.changed
+    answers, effects = await between(committing, partial(db.execute, f"{TOUCH} WHERE id = '{task_id}'"))
+    assert [answer is not None for answer in answers] == [False, True, True]
+    assert {task.id for task in (change.task for change in effects.status_changes)} >= {other}
+    assert task_id not in effects.changed
     rows = await db.rows("SELECT item_id, status FROM items ORDER BY item_id")
     assert [(row["item_id"], row["status"]) for row in rows] == [
         ("t2m_first", "running"),
@@ -194,8 +194,8 @@ async def test_rows_are_inserted_in_the_order_of_their_keys(gateway: Running, db
     context = gateway.gateway.context
     names = [b"t2m_%02d" % (n * 7 % 24) for n in range(24)]
     group = [received(gateway, None, FIRST.replace(b"t2m_first", name)) for name in names]
-    found = present(await context.db.attempt(commit, group, context.rules, in_one_statement=True))
-    assert None not in found.answers
+    answers, _ = present(await context.db.attempt(commit, group, context.rules, in_one_statement=True))
+    assert None not in answers
     for table, key in (("callbacks", "digest"), ("items", "item_id")):
         keys = [row[key] for row in await db.rows(f"SELECT {key} FROM {table} ORDER BY ctid")]
         assert len(keys) == len(names)
@@ -283,10 +283,10 @@ async def test_who_loses_the_race_for_a_new_item_is_done_again(
     """In a transaction, which is run again then: the loser finds whose the item is."""
     context = gateway.gateway.context
     other = received(gateway, UUID((await gateway.submit())["id"]), THEN.replace(b"t2m_first", b"t2m_second"))
-    found = await between(
+    answers, _ = await between(
         context.db.write(commit, [other], context.rules), partial(db.execute, SECOND_ITEM), "timeline"
     )
-    assert found.answers[0].disposition is Disposition.MISMATCHED
+    assert answers[0].disposition is Disposition.MISMATCHED
     rows = await db.rows("SELECT task_id, status FROM items WHERE item_id = 't2m_second'")
     assert rows == [{"task_id": task_id, "status": "running"}]
 

@@ -91,5 +91,5 @@ async def test_a_repeat_is_known_however_the_database_writes_bytes(
     for repeated in (False, True):
         body = b'{"songs": []}'
         one = Callback(other.ids(), digest_of(None, "song", body), None, "song", body, other.clock.now(), None, ())
-        [ruling] = (await other.db.write(commit, [one], other.rules)).answers
+        [ruling], _ = await other.db.write(commit, [one], other.rules)
         assert present(ruling).repeated is repeated

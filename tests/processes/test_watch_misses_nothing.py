@@ -74,7 +74,7 @@ class _Load:
         """As the endpoint does; over HTTP the test's own client would be what is measured."""
         intake = self.there.gateway.intake
         async with self.senders:
-            to = intake.open("song", self.there.gateway.context.tokens.sign("song", UUID(task_id)))
+            to = intake.tokens.verify("song", intake.tokens.sign("song", UUID(task_id)))
             ruling = await intake.receive(present(to), json.dumps(body).encode(), None)
         assert ruling.usable
 
