@@ -12,7 +12,7 @@ from app.audit.audit import Action, Actor, AuditEntry, new_entry
 from app.clients import client_rows
 from app.errors import Conflict, InvalidRequest
 from app.rules.client import EXTERNAL
-from app.rules.derive_task import visible_state
+from app.rules.derive_task import items_progress
 from app.rules.loaded_state import ItemKey, Loaded, Rules
 from app.rules.observation import NamedBy, Observation, Reading, Source
 from app.rules.schedule import SUSPECT
@@ -20,6 +20,7 @@ from app.rules.status import TASK_FINAL, TaskStatus
 from app.rules.task import Task
 from app.rules.times import later, to_us
 from app.rules.transition import Change, new_external, step
+from app.rules.views import VisibleState
 from app.submissions.accept_task import AcceptedTasks
 from app.tasks import task_rows
 from app.tasks.apply import Effects, load_locked, save_locked, step_all
@@ -61,7 +62,7 @@ def _follow(loaded: Loaded, key: ItemKey, client_name: str, at: datetime, rules:
 def _take_over(loaded: Loaded, task: Task, client_name: str, at: datetime, rules: Rules) -> None:
     """Give a task of the client ``external`` to another, with its state. One that has not ended well by itself has
     its deadline anew; what is missing of an expired one is asked for."""
-    loaded.visible[task.id] = visible_state(loaded, task, rules)
+    loaded.visible[task.id] = VisibleState(task, items_progress(loaded, task, rules))
     if task.status not in TASK_FINAL or task.status is TaskStatus.EXPIRED:
         task.expired_at = None
         task.deadline_at = later(at, rules.policy.deadline_s)

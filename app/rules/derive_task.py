@@ -34,28 +34,28 @@ _NOT_TAKEN: Final = (
 """While no item is known of such a task, nothing shows that the vendor has it."""
 
 
-def visible_state(loaded: Loaded, task: Task, rules: Rules) -> VisibleState:
-    """The visible state of a task as it is loaded."""
-    return VisibleState(task, _progress_of_items(loaded, task, rules))
-
-
 def derive(
     loaded: Loaded, task: Task, at: datetime, rules: Rules, absences: Absences | None = ()
 ) -> tuple[VisibleState, bool]:
-    """Derive a task anew; returns its visible state then, and whether it expired now. Returns what it shows then, and
-    whether it expired now. Without ``absences`` it does not expire."""
+    """Derive a task anew; returns its visible state then, and whether it expired now. Without ``absences`` it does not
+    expire."""
     policy = rules.policy
     _note_possession(task, loaded.items_of(task), at, policy)
-    progress_of_items = _progress_of_items(loaded, task, rules)
+    progress_of_items = items_progress(loaded, task, rules)
     expired_before = task.expired_at
     expired = absences is not None and _expire(task, progress_of_items, at, policy, absences)
     if task.expired_at != expired_before:
         # What was still to come has failed now, also of a task that had ended before its deadline.
-        progress_of_items = _progress_of_items(loaded, task, rules)
+        progress_of_items = items_progress(loaded, task, rules)
     task.status = derive_status(
         task.submission, task.expired_at is not None, [progress.status for _, progress in progress_of_items]
     )
-    _note_times(task, at)
+    if task.status in TASK_USABLE and task.playable_at is None:
+        task.playable_at = at
+    if task.status not in TASK_FINAL:
+        task.finished_at = None
+    elif task.finished_at is None:
+        task.finished_at = at
     for item, progress in progress_of_items:
         if progress.final and item.status not in ITEM_FINAL:
             loaded.ended.append(ItemEnded(task, item, _ended_by(loaded, task, item, progress, rules)))
@@ -68,7 +68,8 @@ def derive(
     return VisibleState(task, progress_of_items), expired
 
 
-def _progress_of_items(loaded: Loaded, task: Task, rules: Rules) -> ItemsProgress:
+def items_progress(loaded: Loaded, task: Task, rules: Rules) -> ItemsProgress:
+    """How far the items of a task are as they are loaded."""
     shape = rules.shapes[task.family]
     return [(item, progress_of(item, task, shape, rules.policy)) for item in loaded.items_of(task)]
 
@@ -142,15 +143,6 @@ def _cannot_be_asked(
     return passed_s >= policy.deadline_s and not any(waits_for_question(item, at) for item in open_items)
 
 
-def _note_times(task: Task, at: datetime) -> None:
-    if task.status in TASK_USABLE and task.playable_at is None:
-        task.playable_at = at
-    if task.status not in TASK_FINAL:
-        task.finished_at = None
-    elif task.finished_at is None:
-        task.finished_at = at
-
-
 def _plan(task: Task, progress_of_items: ItemsProgress, at: datetime, policy: Policy, absences: Absences) -> None:
     """Plan when the task is due: to be sent, to be looked at by the clock; and how long it counts as in flight."""
     queued = task.submission is Submission.QUEUED and not progress_of_items
@@ -158,7 +150,12 @@ def _plan(task: Task, progress_of_items: ItemsProgress, at: datetime, policy: Po
     task.timer_due_at = submission_due_at(task, bool(progress_of_items), policy, absences)
     if task.timer_due_at is None:
         task.timer_due_at = _deadline_due(task, progress_of_items, at, absences)
-    task.slot_until = _slot_until(task, bool(progress_of_items), policy)
+    if task.external or task.status in TASK_FINAL or task.status is TaskStatus.QUEUED:
+        task.slot_until = None
+    elif task.submission is Submission.UNKNOWN and not progress_of_items and task.claimed_at is not None:
+        task.slot_until = later(task.claimed_at, policy.unconfirmed_slot_s)
+    else:
+        task.slot_until = FAR
 
 
 def _deadline_due(task: Task, progress_of_items: ItemsProgress, at: datetime, absences: Absences) -> datetime | None:
@@ -172,11 +169,3 @@ def _deadline_due(task: Task, progress_of_items: ItemsProgress, at: datetime, ab
         return None
     deadline = _passes_at(task, task.deadline_at, absences)
     return deadline if at < deadline else at + LAST_QUERY_RETRY
-
-
-def _slot_until(task: Task, has_items: bool, policy: Policy) -> datetime | None:
-    if task.external or task.status in TASK_FINAL or task.status is TaskStatus.QUEUED:
-        return None
-    if task.submission is Submission.UNKNOWN and not has_items and task.claimed_at is not None:
-        return later(task.claimed_at, policy.unconfirmed_slot_s)
-    return FAR

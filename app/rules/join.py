@@ -6,7 +6,6 @@ value never takes part. The gateway's own verdicts are derived elsewhere and nev
 """
 
 import hashlib
-from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -80,10 +79,6 @@ class ItemState(msgspec.Struct):
             return next(iter(urls.items()))
         return max(urls.items(), key=lambda pair: (pair[1], pair[0]))
 
-    def has_url(self, names: Iterable[str]) -> bool:
-        """Whether a URL of any of these fields is known."""
-        return not self.urls.keys().isdisjoint(names)
-
     def value(self, name: str) -> Any:
         """A small value, or None."""
         current = self.values.get(name)
@@ -111,24 +106,19 @@ class JoinResult(msgspec.Struct):
 
 def join(before: ItemState, observation: Observation) -> JoinResult:
     """Join one observation into a state. Pure: ``before`` is not changed; nothing the vendor says raises."""
-    state = before.copy()
+    state, at = before.copy(), observation.observed_us
     result = JoinResult(state, {}, {})
-    _join_sightings(result, observation)
-    if not observation.unknown:
-        _join_statuses(result, observation)
-        _join_urls(result, observation)
-        _join_values(result, observation)
-        _join_event(result, observation)
-    return result
-
-
-def _join_sightings(result: JoinResult, observation: Observation) -> None:
-    state, at = result.state, observation.observed_us
     if observation.unknown:
         if state.unknown_us is None or at > state.unknown_us:
             state.unknown_us = at
-    elif observation.sighted and (state.sighted_us is None or at > state.sighted_us):
+        return result
+    if observation.sighted and (state.sighted_us is None or at > state.sighted_us):
         state.sighted_us = at
+    _join_statuses(result, observation)
+    _join_urls(result, observation)
+    _join_values(result, observation)
+    _join_event(result, observation)
+    return result
 
 
 def _join_statuses(result: JoinResult, observation: Observation) -> None:
@@ -159,7 +149,9 @@ def _join_values(result: JoinResult, observation: Observation) -> None:
     state, at = result.state, observation.observed_us
     for name, value in observation.reading.values.items():
         current = state.values.get(name)
-        if current is not None and _is_same(current[1], value):
+        # Plain values are compared without their JSON.
+        kind = type(value)
+        if current is not None and kind in _PLAIN and kind is type(current[1]) and current[1] == value:
             if at > current[0]:
                 state.values[name] = [at, value]
             continue
@@ -183,12 +175,6 @@ def _join_values(result: JoinResult, observation: Observation) -> None:
             result.large.pop(name, None)
         if theirs != ours:
             result.changed[name] = (ours, theirs)
-
-
-def _is_same(ours: Any, theirs: Any) -> bool:
-    """Compare two plain values without their JSON; false for what is not plain."""
-    kind = type(ours)
-    return kind is type(theirs) and kind in _PLAIN and bool(ours == theirs)
 
 
 def _has_room(result: JoinResult, key: str) -> bool:

@@ -70,11 +70,6 @@ class Observation(msgspec.Struct, frozen=True):
         return (self.family, self.reading.item_id)
 
 
-def earlier(observation: Observation, by_us: int) -> Observation:
-    """Move an observation back in time."""
-    return msgspec.structs.replace(observation, observed_us=observation.observed_us - by_us) if by_us else observation
-
-
 class Disposition(StrEnum):
     """What became of a callback."""
 

@@ -29,7 +29,8 @@ def set_back(task: Task, items: Iterable[Item], at: datetime, policy: Policy) ->
     task was submitted is not changed: whether the vendor knows an item is measured by the same clock."""
     if any(is_ahead(then, at) for then in (task.claimed_at, task.unconfirmed_at, task.submitted_at, task.updated_at)):
         task.claimed_at, task.unconfirmed_at = _past(task.claimed_at, at), _past(task.unconfirmed_at, at)
-        task.deadline_at = _within(task.deadline_at, at, policy)
+        if task.deadline_at is not None:
+            task.deadline_at = min(task.deadline_at, later(at, policy.deadline_s))
     changed = [item for item in items if is_ahead(item.last_query_at, at) or is_ahead(item.last_callback_at, at)]
     for item in changed:
         item.last_query_at, item.last_callback_at = _past(item.last_query_at, at), _past(item.last_callback_at, at)
@@ -38,10 +39,6 @@ def set_back(task: Task, items: Iterable[Item], at: datetime, policy: Policy) ->
 
 def _past(then: datetime | None, at: datetime) -> datetime | None:
     return at if is_ahead(then, at) else then
-
-
-def _within(deadline: datetime | None, at: datetime, policy: Policy) -> datetime | None:
-    return deadline if deadline is None else min(deadline, later(at, policy.deadline_s))
 
 
 def plan_after_contact(item: Item, task: Task, at: datetime, rules: Rules) -> None:

@@ -222,7 +222,8 @@ def derive_status(submission: Submission, expired: bool, items: Sequence[ItemSta
     While the answer to a submission is outstanding the task is not final: the answer may name more items.
     """
     if items and submission is not Submission.SENDING and all(status in ITEM_FINAL for status in items):
-        return _final_status(items)
+        kinds = set(items)
+        return TaskStatus(kinds.pop()) if len(kinds) == 1 else TaskStatus.PART_FAILED
     if expired:
         return TaskStatus.EXPIRED
     if items:
@@ -230,15 +231,6 @@ def derive_status(submission: Submission, expired: bool, items: Sequence[ItemSta
         playable = any(status in ITEM_USABLE for status in items)
         return TaskStatus.MAIN_SUCCEEDED if all_done and playable else TaskStatus.RUNNING
     return _BY_SUBMISSION[submission]
-
-
-def _final_status(items: Sequence[ItemStatus]) -> TaskStatus:
-    kinds = set(items)
-    if kinds == {ItemStatus.SUCCEEDED}:
-        return TaskStatus.SUCCEEDED
-    if kinds == {ItemStatus.FAILED}:
-        return TaskStatus.FAILED
-    return TaskStatus.PART_FAILED
 
 
 _BY_SUBMISSION = {

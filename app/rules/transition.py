@@ -13,10 +13,10 @@ import msgspec
 
 from app.rules.archive_copies import CopyResult, note_asked, note_copy, plan_copies
 from app.rules.client import EXTERNAL
-from app.rules.derive_task import derive, visible_state
+from app.rules.derive_task import derive, items_progress
 from app.rules.join import JoinResult, join
 from app.rules.loaded_state import DelaySample, Loaded, Milestone, Rules, StatusChange
-from app.rules.observation import NamedBy, Observation, Source, earlier
+from app.rules.observation import NamedBy, Observation, Source
 from app.rules.reachable_time import Absences, absent_s
 from app.rules.schedule import is_ahead, plan_after_answer, plan_after_contact, set_back
 from app.rules.submission import SubmissionEvent, advance, lapse
@@ -97,7 +97,7 @@ def _reach(loaded: Loaded, task: Task, rules: Rules, notes_by_task: dict[UUID, l
     """Open the notes of a task that the change reaches, and keep its visible state from before."""
     notes_by_task.setdefault(task.id, [])
     if task.id not in loaded.visible:
-        loaded.visible[task.id] = visible_state(loaded, task, rules)
+        loaded.visible[task.id] = VisibleState(task, items_progress(loaded, task, rules))
 
 
 def _observe(
@@ -115,8 +115,12 @@ def _observe(
     if observation.fault is not None:
         notes_by_task[task.id] += _note_fault(loaded, item, observation.fault)
         return verdict
-    absent_us = _absent_us(item, task, observation, change.absences or ())
-    joined = join(item.state, earlier(observation, absent_us))
+    seen, absent_us = observation, 0
+    if observation.unknown and change.absences:
+        # Time in which nobody could ask does not count for how long the vendor has not known the item.
+        absent_us = round(absent_s(change.absences, from_us(unseen_since_us(item, task))) * 1_000_000)
+        seen = msgspec.structs.replace(observation, observed_us=observation.observed_us - absent_us)
+    joined = join(item.state, seen)
     if joined.first_event and observation.fresh and not task.external:
         arrival = _arrival(task, item, observation, joined.since_event_us)
         if arrival.delay_s <= rules.policy.deadline_s:
@@ -250,13 +254,6 @@ def _note_contact(item: Item, task: Task, observation: Observation, news: bool, 
         plan_after_contact(item, task, at, rules)
 
 
-def _absent_us(item: Item, task: Task, observation: Observation, absences: Absences) -> int:
-    """Measure how much of the time for which the vendor has not known an item nobody could ask; it does not count."""
-    if not observation.unknown or not absences:
-        return 0
-    return round(absent_s(absences, from_us(unseen_since_us(item, task))) * 1_000_000)
-
-
 def _note_fault(loaded: Loaded, item: Item, fault: str) -> list[dict[str, Any]]:
     """Count a question about an item that brought no usable answer. The first of a row is an entry of the timeline; the
     others are only counted."""
@@ -298,15 +295,13 @@ def _milestones(task: Task, before: VisibleState, now: VisibleState, at: datetim
     ]
 
 
-def _effective_time(at: datetime, updated_at: datetime | None) -> datetime:
-    """The time of a change: one that was taken before a lock was waited for may be older than what was written
-    meanwhile; not by more, or the clock has been set back since."""
-    return at if updated_at is None or is_ahead(updated_at, at) else max(at, updated_at)
-
-
 def _conclude(loaded: Loaded, task: Task, change: Change, notes: list[dict[str, Any]], rules: Rules) -> None:
     """Let time act, derive the task, and write its timeline: one row for the change, with its effects inside."""
-    at = _effective_time(change.at, task.updated_at)
+    at = change.at
+    if task.updated_at is not None and not is_ahead(task.updated_at, at):
+        # It was taken before a lock was waited for, and something was written meanwhile. (Or, where that lies further
+        # ahead, the clock has been set back since.)
+        at = max(at, task.updated_at)
     if change.absences is not None:
         loaded.dirty_items |= set_back(task, loaded.items_of(task), at, rules.policy)
     lapsed = lapse(task, at, bool(loaded.items_of(task)), rules.policy, change.absences)

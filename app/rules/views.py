@@ -51,11 +51,6 @@ class Progress(NamedTuple):
     def final(self) -> bool:
         return self.status in ITEM_FINAL
 
-    @property
-    def complete(self) -> bool:
-        """Final, and nothing is still to come."""
-        return self.final and _nothing_pending(self.lacking)
-
 
 @dataclass(frozen=True, slots=True)
 class ItemView:
@@ -77,11 +72,11 @@ def progress_of(item: Item, task: Task, shape: Shape, policy: Policy) -> Progres
     lacking = [
         (artifact.name, _lack(state, exhausted, artifact.status_field))
         for artifact in shape.required
-        if not state.has_url(artifact.fields)
+        if state.urls.keys().isdisjoint(artifact.fields)
     ]
     if task.sung and shape.sections_field is not None and not state.has(shape.sections_field):
         lacking.append((shape.sections_field, _lack(state, exhausted, shape.sections_status)))
-    settled = final and (exhausted or _nothing_pending(lacking))
+    settled = final and (exhausted or all(lack is not ArtifactStatus.PENDING for _, lack in lacking))
     return Progress(status, unknown, tuple(lacking), settled)
 
 
@@ -125,10 +120,6 @@ def unknown_to_vendor(item: Item, task: Task, policy: Policy) -> bool:
 def unseen_since_us(item: Item, task: Task) -> int:
     """When an item was last seen, or submitted, if it never was."""
     return max(to_us(task.submitted_at or item.created_at), item.state.sighted_us or 0)
-
-
-def _nothing_pending(lacking: Sequence[tuple[str, ArtifactStatus]]) -> bool:
-    return not any(lack is ArtifactStatus.PENDING for _, lack in lacking)
 
 
 def _lack(state: ItemState, exhausted: bool, status_field: str | None) -> ArtifactStatus:

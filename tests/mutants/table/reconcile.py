@@ -133,10 +133,13 @@ EXPIRY: Final = (
         "expiry",
         "app/rules/task.py",
         "    if items and submission is not Submission.SENDING and all(status in ITEM_FINAL for status in items):\n"
-        "        return _final_status(items)\n    if expired:\n        return TaskStatus.EXPIRED\n",
+        "        kinds = set(items)\n"
+        "        return TaskStatus(kinds.pop()) if len(kinds) == 1 else TaskStatus.PART_FAILED\n"
+        "    if expired:\n        return TaskStatus.EXPIRED\n",
         "    if expired:\n        return TaskStatus.EXPIRED\n"
         "    if items and submission is not Submission.SENDING and all(status in ITEM_FINAL for status in items):\n"
-        "        return _final_status(items)\n",
+        "        kinds = set(items)\n"
+        "        return TaskStatus(kinds.pop()) if len(kinds) == 1 else TaskStatus.PART_FAILED\n",
         "a late observation settles an expired task",
         ("tests/rules/tasks/test_derive_status.py",),
     ),

@@ -66,7 +66,7 @@ def test_of_any_other_artifact_the_first_url_is_shown() -> None:
 def test_a_whole_song_is_settled_and_nothing_more_is_asked() -> None:
     story = running_story()
     story.called_back(60, says(**WHOLE))
-    assert (story.view().progress.settled, story.view().progress.complete) == (True, True)
+    assert (story.view().progress.settled, story.view().progress.lacking) == (True, ())
     assert story.item().query_due_at is None
     assert story.task.timer_due_at is None
 
@@ -169,6 +169,6 @@ def test_whatever_is_said_an_unsettled_item_has_its_next_question_and_a_settled_
         story.happens(60 + n, seen, task=story.task)
         view = story.view()
         assert (story.item().query_due_at is None) == view.progress.settled
-        assert view.progress.complete <= view.progress.settled <= view.progress.final
+        assert (view.progress.final and not view.progress.lacking) <= view.progress.settled <= view.progress.final
         for one in view.artifacts.values():
             assert (one.status == "ready") == (one.url is not None) == (one.expires_at is not None)
