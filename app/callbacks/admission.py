@@ -74,27 +74,24 @@ class Deadlines(Generic[T]):
         """Start a waiter's time-out; restart it if the waiter was added before."""
         loop = asyncio.get_running_loop()
         self._due.pop(waiter, None)
-        self._due[waiter] = loop.time() + self._timeout_s
-        self._set_timer()
+        self._due[waiter] = due = loop.time() + self._timeout_s
+        if self._timer is None:
+            self._timer = loop.call_at(due, self._expire)
 
     def remove(self, waiter: T) -> None:
         """End a waiter's time-out. Nothing happens if it was given up before."""
         self._due.pop(waiter, None)
 
-    def _set_timer(self) -> None:
-        if self._timer is None and self._due:
-            first = next(iter(self._due.values()))
-            self._timer = asyncio.get_running_loop().call_at(first, self._expire)
-
     def _expire(self) -> None:
-        self._timer = None
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         try:
             for waiter in [waiter for waiter, due in self._due.items() if due <= now]:
                 self.remove(waiter)
                 self._give_up(waiter)
         finally:
-            self._set_timer()
+            first_due = next(iter(self._due.values()), None)
+            self._timer = loop.call_at(first_due, self._expire) if first_due is not None else None
 
 
 def _give_up(answer: asyncio.Future[Acknowledgement]) -> None:
@@ -135,7 +132,8 @@ class CallbackIntake:
                 callback, oddities, unknown = await asyncio.to_thread(read)
         for oddity, times in oddities.items():
             metrics.callback_oddities.labels(oddity).inc(times)
-        context.drift.note((*drift.of_request(token.family, headers, address), *unknown), received_at)
+        of_request = drift.of_request(token.family, frozenset([name for name, _ in headers]), address)
+        context.drift.note((*of_request, *unknown), received_at)
         writer = self.writers[token.task_id.int % len(self.writers) if token.task_id is not None else 0]
         answer = writer.put(callback)
         self._deadlines.add(answer)

@@ -117,7 +117,16 @@ class OpenFiles:
             )
 
     def _look(self) -> tuple[Identity | None, ...]:
-        return (_identity(self._path), *(_identity(f"{self._real}{suffix}") for suffix in _SIDE_FILES))
+        """Identify the files that are at the paths now."""
+        found: list[Identity | None] = []
+        for path in (str(self._path), *(f"{self._real}{suffix}" for suffix in _SIDE_FILES)):
+            try:
+                stat = os.stat(path)
+            except OSError:
+                found.append(None)
+            else:
+                found.append((stat.st_dev, stat.st_ino))
+        return tuple(found)
 
     def _tell(self, state: State) -> None:
         path = str(self._path)
@@ -257,14 +266,6 @@ def _resolve(done: asyncio.Future[Any], result: Any, fault: BaseException | None
 def _transact(engine: sa.Engine, fn: Callable[[sa.Connection], T]) -> T:
     with engine.begin() as conn:
         return fn(conn)
-
-
-def _identity(path: str | Path) -> Identity | None:
-    try:
-        stat = os.stat(path)
-    except OSError:
-        return None
-    return stat.st_dev, stat.st_ino
 
 
 def create_engine(url: sa.URL, files: OpenFiles, *, begin: str, pool_size: int) -> sa.Engine:

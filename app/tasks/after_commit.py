@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import structlog
 
-from app.rules.loaded_state import EndedBy, ItemEnded
+from app.rules.loaded_state import EndedBy
 from app.rules.status import TASK_FINAL
 from app.rules.task import Entry, Item, Task
 from app.rules.times import to_us
@@ -45,7 +45,17 @@ for _family in FAMILIES.values():
 def report(effects: Effects, now: datetime, most_lag_s: float) -> None:
     """Count, trace and log what a transaction did. ``now`` is when it was durable; a lag above ``most_lag_s`` is taken
     for a wrong clock."""
-    _count_items(effects.ended, now, most_lag_s)
+    for end in effects.ended:
+        _ended(end.task.kind, end.by.value).inc()
+        if end.by is EndedBy.QUERY:
+            _lost(end.task.kind).inc()
+        if end.item.last_query_at is None:
+            _saved(end.task.family).inc()
+        lag_s = lag_of(end.item, now)
+        if lag_s is not None and 0 <= lag_s <= most_lag_s:
+            _lag(end.by.value).observe(lag_s)
+        elif lag_s is not None:
+            metrics.convergence_lag_rejected.inc()
     for change in effects.status_changes:
         # One that is reopened ends again.
         if change.after in TASK_FINAL and change.before not in TASK_FINAL:
@@ -54,23 +64,6 @@ def report(effects: Effects, now: datetime, most_lag_s: float) -> None:
         _trace(effects.entries, effects.applied_ns)
     for task, entry in effects.entries:
         log.info(f"task.{entry.type}", **_fields(task, entry))
-
-
-def _count_items(ended: Iterable[ItemEnded], now: datetime, most_lag_s: float) -> None:
-    """Count items that became final: lost callbacks, how late our word was, and what no question was asked about."""
-    for end in ended:
-        _ended(end.task.kind, end.by.value).inc()
-        if end.by is EndedBy.QUERY:
-            _lost(end.task.kind).inc()
-        if end.item.last_query_at is None:
-            _saved(end.task.family).inc()
-        lag_s = lag_of(end.item, now)
-        if lag_s is None:
-            continue
-        if 0 <= lag_s <= most_lag_s:
-            _lag(end.by.value).observe(lag_s)
-        else:
-            metrics.convergence_lag_rejected.inc()
 
 
 def lag_of(item: Item, now: datetime) -> float | None:

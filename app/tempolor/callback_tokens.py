@@ -79,19 +79,15 @@ class Tokens:
 
     def sign(self, family: str, task_id: UUID | None) -> str:
         """Sign a token for callbacks of one family to one task, or to nobody."""
-        return self._text(self._first, family, task_id or _NOBODY)
+        task_bytes = (task_id or _NOBODY).bytes
+        mac = self._mac(self._first, family, task_bytes)
+        return base64.urlsafe_b64encode(self._first + task_bytes + mac).decode()
 
     def verify(self, family: str, text: str) -> Token | None:
         """Verify a token: None for anything but a valid one, in a time that does not depend on where it differs."""
         # What was found valid is looked up by its hash; a forgery is never in there, however many are tried.
-        token = self.verified.get((family, text))
-        if token is None and (token := self._check(family, text)) is not None:
-            if len(self.verified) >= self._most_verified:
-                self.verified.clear()
-            self.verified[family, text] = token
-        return token
-
-    def _check(self, family: str, text: str) -> Token | None:
+        if (token := self.verified.get((family, text))) is not None:
+            return token
         # Each text of this length and alphabet is one sequence of bytes and the other way round, so that to compare
         # the bytes is to compare the text.
         if _TEXT.fullmatch(text) is None:
@@ -102,11 +98,11 @@ class Tokens:
         expected = self._mac(key_id if is_known_key else self._first, family, task_bytes)
         if not hmac.compare_digest(expected, mac) or not is_known_key:
             return None
-        return Token(family, None if task_bytes == _NOBODY.bytes else UUID(bytes=task_bytes))
-
-    def _text(self, key_id: bytes, family: str, task_id: UUID) -> str:
-        mac = self._mac(key_id, family, task_id.bytes)
-        return base64.urlsafe_b64encode(key_id + task_id.bytes + mac).decode()
+        token = Token(family, None if task_bytes == _NOBODY.bytes else UUID(bytes=task_bytes))
+        if len(self.verified) >= self._most_verified:
+            self.verified.clear()
+        self.verified[family, text] = token
+        return token
 
     def _mac(self, key_id: bytes, family: str, task_bytes: bytes) -> bytes:
         message = b"callback\x00" + family.encode() + b"\x00" + task_bytes

@@ -47,14 +47,10 @@ class Finding(NamedTuple):
     name: str
 
 
-def of_request(family: str, headers: Iterable[tuple[bytes, bytes]], address: str | None) -> tuple[Finding, ...]:
-    """Find unusual headers of a callback, and the network that it came from."""
-    return _of_request(family, frozenset([name for name, _ in headers]), address)
-
-
 @lru_cache(maxsize=1024)
-def _of_request(family: str, names: frozenset[bytes], address: str | None) -> tuple[Finding, ...]:
-    unusual = sorted(names - vocabulary.HEADERS)[:_MOST_ITEMS]
+def of_request(family: str, header_names: frozenset[bytes], address: str | None) -> tuple[Finding, ...]:
+    """Find unusual headers of a callback, and the network that it came from."""
+    unusual = sorted(header_names - vocabulary.HEADERS)[:_MOST_ITEMS]
     findings = [Finding(DriftKind.HEADER, family, _name(header.decode("latin-1"))) for header in unusual]
     network = _network_of(address)
     return (*findings, Finding(DriftKind.NETWORK, family, network)) if network else tuple(findings)

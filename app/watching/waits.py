@@ -49,19 +49,15 @@ class _Waiter:
 
 
 class Waits:
-    """The requests that wait in this process. ``look_up`` is called for a task that has to be read soon."""
+    """The requests that wait in this process: ``waiting``, by the task. ``look_up`` is called for a task that has to be
+    read soon."""
 
     def __init__(self, current: Current, places: ConcurrencyLimit, look_up: Callable[[UUID], None]) -> None:
         self._current = current
         self._places = places
         self._look_up = look_up
-        self._waiting: dict[UUID, set[_Waiter]] = {}
+        self.waiting: dict[UUID, set[_Waiter]] = {}
         self._draining = False
-
-    @property
-    def task_ids(self) -> Collection[UUID]:
-        """The tasks that are waited for."""
-        return self._waiting.keys()
 
     async def wait(
         self, task_id: UUID, client: Client, wait_s: float, until: Until, latest_s: float = LATEST_ANSWER_S
@@ -71,7 +67,7 @@ class Waits:
         meanwhile)."""
         with self._places.place(client.name):
             waiter = _Waiter(client, until, due=self._draining)
-            self._waiting.setdefault(task_id, set()).add(waiter)
+            self.waiting.setdefault(task_id, set()).add(waiter)
             timer = asyncio.get_running_loop().call_later(wait_s, self._end, task_id, waiter)
             self._look_up(task_id)
             try:
@@ -86,8 +82,8 @@ class Waits:
     async def answer(self, woken: Collection[UUID], heads: Mapping[UUID, Head]) -> None:
         """Answer requests whose task has reached what they wait for, or that are due. Raises ``Unavailable``."""
         ready: dict[UUID, list[_Waiter]] = {}
-        for task_id in woken & self._waiting.keys():
-            for waiter in self._waiting[task_id]:
+        for task_id in woken & self.waiting.keys():
+            for waiter in self.waiting[task_id]:
                 head = heads.get(task_id)
                 if head is None or not (waiter.client.is_admin or waiter.client.name == head.client_name):
                     waiter.fail(NotFound("there is no such task"))
@@ -109,17 +105,17 @@ class Waits:
         """Fail requests that must be answered now with this error, since their tasks could not be read; the others
         wait on."""
         for task_id in woken:
-            for waiter in self._waiting.get(task_id, ()):
+            for waiter in self.waiting.get(task_id, ()):
                 if waiter.due or not waiter.looked_up:
                     waiter.fail(error)
 
     def keys(self) -> set[ClientKey]:
         """The API keys by which waiting requests came."""
-        return {(waiter.client.name, waiter.client.key) for waiters in self._waiting.values() for waiter in waiters}
+        return {(waiter.client.name, waiter.client.key) for waiters in self.waiting.values() for waiter in waiters}
 
     def end_keys(self, ended: Collection[ClientKey]) -> None:
         """Fail requests whose API key has ended."""
-        for waiters in self._waiting.values():
+        for waiters in self.waiting.values():
             for waiter in waiters:
                 if (waiter.client.name, waiter.client.key) in ended:
                     waiter.fail(Unauthenticated("nobody has this API key"))
@@ -127,13 +123,13 @@ class Waits:
     def drain(self) -> None:
         """Answer all with the task as it is, from now on."""
         self._draining = True
-        for task_id, waiters in self._waiting.items():
+        for task_id, waiters in self.waiting.items():
             for waiter in waiters:
                 self._end(task_id, waiter)
 
     def close(self) -> None:
         """Fail all that still wait: no task is read any more."""
-        for waiters in self._waiting.values():
+        for waiters in self.waiting.values():
             for waiter in waiters:
                 waiter.fail(Unavailable("the gateway is stopping"))
 
@@ -142,10 +138,10 @@ class Waits:
         self._look_up(task_id)
 
     def _leave(self, task_id: UUID, waiter: _Waiter) -> None:
-        waiters = self._waiting[task_id]
+        waiters = self.waiting[task_id]
         waiters.discard(waiter)
         if not waiters:
-            del self._waiting[task_id]
+            del self.waiting[task_id]
 
 
 def _is_reached(head: Head, until: Until) -> bool:

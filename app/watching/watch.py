@@ -143,7 +143,7 @@ class Watch:
     def note_changed(self, task_ids: Collection[UUID]) -> None:
         """Wake whoever waits for tasks whose change was committed."""
         if not self._client_streams:
-            waited, streamed = self._waits.task_ids, self._task_streams
+            waited, streamed = self._waits.waiting, self._task_streams
             task_ids = [task_id for task_id in task_ids if task_id in waited or task_id in streamed]
         if not task_ids:
             return
@@ -179,7 +179,7 @@ class Watch:
         try:
             if self._context.clock.monotonic() - self._checked_at >= self.poll_s:
                 changed |= await self._check()
-                woken |= {*changed, *self._waits.task_ids, *self._task_streams}
+                woken |= {*changed, *self._waits.waiting, *self._task_streams}
             horizon = self.recent.position
             if woken:
                 heads = {head.task_id: head for head in await self._context.db.read(store.heads, woken)}

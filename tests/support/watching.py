@@ -50,7 +50,7 @@ async def all_waiting(watch: Watch, count: int) -> None:
     """Until so many wait at this process, each with the task at hand."""
 
     async def waiting() -> bool:
-        waiters = [one for some in watch._waits._waiting.values() for one in some]
+        waiters = [one for some in watch._waits.waiting.values() for one in some]
         return len(waiters) == count and all(one.looked_up for one in waiters)
 
     await eventually(waiting)

@@ -35,7 +35,7 @@ async def _settled(gateway: Running, waits: int) -> None:
     watch = gateway.gateway.services.watch
 
     async def wait() -> bool:
-        return sum(len(one) for one in watch._waits._waiting.values()) == waits and not watch._woken
+        return sum(len(one) for one in watch._waits.waiting.values()) == waits and not watch._woken
 
     await eventually(wait)
     await asyncio.sleep(0.05)
