@@ -19,7 +19,7 @@ from app.database.database import StaleRead
 from app.database.tables import UNCLAIMED, callbacks
 from app.rules.loaded_state import Loaded, Rules
 from app.rules.observation import Disposition, NamedBy, Observation, Reading, Source
-from app.rules.task import Task
+from app.rules.task import EntryType, Task
 from app.rules.times import to_us
 from app.rules.transition import Change, ChangeResult, ObservationResult
 from app.runtime.clock import first_id_of
@@ -74,12 +74,11 @@ def commit(
         first = by_digest.get(callback.digest)
         by_digest[callback.digest] = callback if first is None else replace(first, times=first.times + callback.times)
     unique = list(by_digest.values())
-    changes = [_change(callback) for callback in unique]
-    parts = load_parts(conn, changes, list(by_digest), wait=wait)
-    decisions = [
-        _decide(conn, unit, [unique[index] for index in indexes], [changes[index] for index in indexes], rules)
-        for unit, indexes in parts
+    names = [
+        (callback.task_id, [(callback.family, reading.item_id) for reading in callback.readings]) for callback in unique
     ]
+    parts = load_parts(conn, names, list(by_digest), wait=wait)
+    decisions = [_decide(conn, unit, [unique[index] for index in indexes], rules) for unit, indexes in parts]
     saved = save_parts(conn, [unit for unit, _ in parts], rules, in_one_statement=in_one_statement)
     if wait and not all(saved):
         raise StaleRead
@@ -93,37 +92,35 @@ def commit(
 
 
 def _decide(
-    conn: sa.Connection, unit: UnitOfWork, group: Sequence[Callback], changes: Sequence[Change], rules: Rules
+    conn: sa.Connection, unit: UnitOfWork, group: Sequence[Callback], rules: Rules
 ) -> tuple[dict[bytes, Acknowledgement], Effects]:
     """Join a part of a group in memory, and add its rows of the inbound log. Returns what becomes of each callback."""
     loaded, receipts = unit.loaded, unit.receipts
     # Tasks that are no more (purged): nothing can be applied to them.
     orphans = frozenset({callback.task_id for callback in group if callback.task_id is not None} - loaded.tasks.keys())
     not_stored = _not_stored(conn, loaded, group, receipts, orphans)
-    answers = {callback.digest: _known_answer(callback, receipts.get(callback.digest), orphans) for callback in group}
-    to_apply = [
-        (callback, change) for callback, change in zip(group, changes, strict=True) if answers[callback.digest] is None
-    ]
-    for callback, _ in to_apply:
-        if callback.digest not in receipts:
+    answers: dict[bytes, Acknowledgement] = {}
+    to_apply: list[Callback] = []
+    changes: list[Change] = []
+    for callback in group:
+        receipt = receipts.get(callback.digest)
+        if (known := _known_answer(callback, receipt, orphans)) is not None:
+            answers[callback.digest] = known
+            continue
+        if receipt is None:
             for task in _charged(loaded, callback):
                 task.stored_bodies += 1 + len(callback.body) // BODY_UNIT
                 # Charged also where nothing of it is applied to the task.
                 loaded.dirty_tasks.add(task.id)
-    as_applied = [
-        _as_repeat(callback, change, receipts.get(callback.digest), callback.digest in not_stored)
-        for callback, change in to_apply
-    ]
-    effects = step_all(unit, as_applied, rules)
-    answers |= {
-        callback.digest: _answer_to(callback, result)
-        for (callback, _), result in zip(to_apply, effects.results, strict=True)
-    }
-    part_answers = {digest: answer for digest, answer in answers.items() if answer is not None}
+        to_apply.append(callback)
+        changes.append(_change(callback, receipt, is_stored=callback.digest not in not_stored))
+    effects = step_all(unit, changes, rules)
+    for callback, result in zip(to_apply, effects.results, strict=True):
+        answers[callback.digest] = _answer_to(callback, result)
     for callback in group:
         if callback.digest in not_stored:
             continue
-        receipt, answer = receipts.get(callback.digest), part_answers[callback.digest]
+        receipt, answer = receipts.get(callback.digest), answers[callback.digest]
         if receipt is None:
             unit.callbacks.append(row_of(callback, answer.disposition, callback.fault))
         elif answer.repeated or answer.disposition in (Disposition.ORPHAN, receipt.disposition):
@@ -132,7 +129,7 @@ def _decide(
         else:
             settled = (callback.digest, callback.received_at, answer.disposition.value, None, callback.times)
             unit.settled_callbacks.append(settled)
-    return part_answers, effects
+    return answers, effects
 
 
 def store_poisoned(conn: sa.Connection, callback: Callback, why: str) -> None:
@@ -145,27 +142,18 @@ def store_poisoned(conn: sa.Connection, callback: Callback, why: str) -> None:
     state_store.save(conn, [state_store.Part({writes.CALLBACKS: [row]})])
 
 
-def _change(callback: Callback) -> Change:
-    """The change that a callback makes, as if this were its first copy."""
+def _change(callback: Callback, receipt: Receipt | None, *, is_stored: bool) -> Change:
+    """The change that a callback makes. A repeat, or one whose body is not stored, has no entry in the timeline; a
+    repeat is as of the time of its first copy."""
     named_by = NamedBy.UNBOUND_TOKEN if callback.task_id is None else NamedBy.BOUND_TOKEN
-    observed_us = to_us(callback.received_at)
-    observations = tuple(
-        Observation(callback.family, reading, Source.CALLBACK, observed_us, named_by) for reading in callback.readings
-    )
-    detail = {"callback_id": str(callback.id)} | ({"malformed": callback.fault} if callback.fault else {})
-    return Change(callback.received_at, "callback", callback.task_id, observations, detail=detail)
-
-
-def _as_repeat(callback: Callback, change: Change, receipt: Receipt | None, not_stored: bool) -> Change:
-    """The change of a callback that may be a repeat, or whose body is not stored: no entry in the timeline, and as of
-    the time of its first copy."""
-    if receipt is None and not not_stored:
-        return change
     observed_us = to_us(receipt.received_at if receipt else callback.received_at)
     observations = tuple(
-        replace(observation, observed_us=observed_us, fresh=receipt is None) for observation in change.observations
+        Observation(callback.family, reading, Source.CALLBACK, observed_us, named_by, fresh=receipt is None)
+        for reading in callback.readings
     )
-    return replace(change, entry=None, observations=observations)
+    entry: EntryType | None = "callback" if receipt is None and is_stored else None
+    detail = {"callback_id": str(callback.id)} | ({"malformed": callback.fault} if callback.fault else {})
+    return Change(callback.received_at, entry, callback.task_id, observations, detail=detail)
 
 
 def _not_stored(

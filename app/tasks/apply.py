@@ -20,7 +20,7 @@ from app.rules.loaded_state import DelaySample, ItemEnded, Loaded, Rules, Status
 from app.rules.task import Entry, Task
 from app.rules.transition import Change, ChangeResult, step
 from app.tasks import item_rows, notification_rows, state_store, task_rows, timeline, writes
-from app.tasks.state_store import Receipt
+from app.tasks.state_store import ItemKey, Receipt
 from app.tasks.writes import Row
 
 MOST_TO_LEAVE: Final = 16
@@ -84,7 +84,8 @@ def apply(conn: sa.Connection, changes: Sequence[Change], rules: Rules, *, skip_
         effects = step_all(unit, changes, rules)
         save_locked(conn, unit, rules)
         return effects
-    parts = load_parts(conn, changes)
+    names = [(change.task_id, [observation.key for observation in change.observations]) for change in changes]
+    parts = load_parts(conn, names)
     stepped = [step_all(unit, [changes[index] for index in indexes], rules) for unit, indexes in parts]
     are_saved = save_parts(conn, [unit for unit, _ in parts], rules)
     effects = Effects([None] * len(changes))
@@ -99,50 +100,50 @@ def apply(conn: sa.Connection, changes: Sequence[Change], rules: Rules, *, skip_
 def load_locked(conn: sa.Connection, changes: Sequence[Change]) -> UnitOfWork:
     """Lock and load the tasks that changes name and those that own the items they name, with their items. It loads in
     a second statement: what the first one sees may be older than its locks."""
-    named = _keys_of(changes)
-    state_store.lock(conn, *named)
+    task_ids = {change.task_id for change in changes if change.task_id is not None}
+    keys = {observation.key for change in changes for observation in change.observations}
+    state_store.lock(conn, task_ids, keys)
     unit = UnitOfWork()
-    _distribute(state_store.load(conn, *named), lambda _task_id: unit)
+    _distribute(state_store.load(conn, task_ids, keys), lambda _task_id: unit)
     return unit
 
 
 def load_parts(
-    conn: sa.Connection, changes: Sequence[Change], digests: Sequence[bytes] = (), *, wait: bool = False
+    conn: sa.Connection,
+    names: Sequence[tuple[UUID | None, Sequence[ItemKey]]],
+    digests: Sequence[bytes] = (),
+    *,
+    wait: bool = False,
 ) -> list[tuple[UnitOfWork, list[int]]]:
-    """Load without locks (``wait``: with them), in parts that have no task and no item in common; with each part the
-    indexes of its changes. ``digests``: of the callbacks that the changes are, in their order."""
-    named = _keys_of(changes)
+    """Load without locks (``wait``: with them) what changes name, each its task and items, in parts that have no task
+    and no item in common; with each part the indexes of its changes. ``digests``: of callbacks, to be known again."""
+    task_ids = {task_id for task_id, _ in names if task_id is not None}
+    keys = {key for _, its_keys in names for key in its_keys}
     if wait:
-        state_store.lock(conn, *named)
-    rows = state_store.load(conn, *named, digests)
+        state_store.lock(conn, task_ids, keys)
+    rows = state_store.load(conn, task_ids, keys, digests)
     receipts = {receipt.digest: receipt for receipt in rows.receipts}
     owners = {item.key: item.task_id for item in rows.items}
-    # Each name has the label of its part: whoever is named together with it has the same.
+    # Whoever is named together has the same label, which is that of its part.
     labels: dict[object, object] = {}
     firsts: list[object] = []
-    for change in changes:
+    for task_id, its_keys in names:
         # An item is called by its task, one that is new by its key. What names nothing is one part with its like: they
         # are counted against one allowance.
-        names: list[object] = [owners.get(observation.key, observation.key) for observation in change.observations]
-        if change.task_id is not None or not names:
-            names.append(change.task_id)
-        known = [labels[name] for name in names if name in labels]
-        label = known[0] if known else names[0]
+        called: list[object] = [owners.get(key, key) for key in its_keys]
+        if task_id is not None or not called:
+            called.append(task_id)
+        known = [labels[name] for name in called if name in labels]
+        label = known[0] if known else called[0]
         if any(other != label for other in known):
             labels.update({name: label for name, former in labels.items() if former in known})
-        labels.update(dict.fromkeys(names, label))
-        firsts.append(names[0])
+        labels.update(dict.fromkeys(called, label))
+        firsts.append(called[0])
     parts: dict[object, tuple[UnitOfWork, list[int]]] = {}
     for index, name in enumerate(firsts):
         parts.setdefault(labels[name], (UnitOfWork(receipts=receipts), []))[1].append(index)
     _distribute(rows, lambda task_id: parts[labels[task_id]][0])
     return list(parts.values())
-
-
-def _keys_of(changes: Sequence[Change]) -> tuple[set[UUID], set[tuple[str, str]]]:
-    """The ids of tasks and the keys of items that changes name."""
-    keys = {observation.key for change in changes for observation in change.observations}
-    return {change.task_id for change in changes if change.task_id is not None}, keys
 
 
 def _distribute(rows: state_store.Rows, part_of: Callable[[UUID], UnitOfWork]) -> None:
