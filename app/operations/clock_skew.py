@@ -5,15 +5,17 @@ leases for lapsed, or has its own taken: a task is given up while its answer is 
 two. So with too much skew the loops pause until it is good again; what comes in is stored all the same.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+import sqlalchemy as sa
 import structlog
 
 from app.app_context import Context
-from app.database import clock
-from app.database.clock import Comparison
+from app.database import dialect
 from app.runtime import metrics
 
 WARN_S: Final = 2.0
@@ -21,8 +23,29 @@ STOP_S: Final = 10.0
 MEASURE_S: Final = 10.0
 AGAIN_S: Final = 2.0
 """How soon a clock that stops the loops is measured again."""
+ASKED_TIMES: Final = 3
+_TIME: Final = sa.select(sa.func.clock_timestamp(type_=sa.DateTime(timezone=True)))
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The database's time ``at``, read between two readings of our own clock."""
+
+    before: datetime
+    at: datetime
+    after: datetime
+
+    @property
+    def round_trip_s(self) -> float:
+        return (self.after - self.before).total_seconds()
+
+    @property
+    def skew_s(self) -> float:
+        """Seconds by which our clock is ahead of the database's, below 0 if it is behind; off by half the round
+        trip at most."""
+        return (self.before - self.at).total_seconds() + self.round_trip_s / 2
 
 
 class Level(StrEnum):
@@ -45,7 +68,7 @@ class SkewWatch:
     async def step(self) -> float | None:
         """Measure the skew, report it, and decide whether the loops may run. Raises ``Unavailable``, and then the last
         decision stands."""
-        comparison = await self._context.loops_db().read(clock.compare, self._context.clock.now)
+        comparison = await self._context.loops_db().read(compare, self._context.clock.now)
         if comparison is None:
             return MEASURE_S
         self._measured, self._measured_at = comparison, self._context.clock.monotonic()
@@ -72,6 +95,21 @@ class SkewWatch:
     def paused(self) -> dict[str, Any] | None:
         """Why the loops of this process are paused and since when (by its own clock), if they are."""
         return {"reason": "clock_skew", "since": self._since} if self.level is Level.TOO_FAR_OFF else None
+
+
+def compare(conn: sa.Connection, now: Callable[[], datetime]) -> Comparison | None:
+    """Read the database's clock a few times, and return the quickest comparison, which is the most exact one.
+    None on SQLite, whose clock is ours."""
+    if not dialect.is_postgresql(conn):
+        return None
+    # The time of the statement, not that of the transaction, which is when the connection began it.
+    return min((_read(conn, now) for _ in range(ASKED_TIMES)), key=lambda one: one.round_trip_s)
+
+
+def _read(conn: sa.Connection, now: Callable[[], datetime]) -> Comparison:
+    before = now()
+    at: datetime = conn.execute(_TIME).scalar_one()
+    return Comparison(before, at, now())
 
 
 def _level(skew_s: float) -> Level:

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from app.database import clock as database_clock
-from app.database.clock import Comparison
-from app.operations.clock_skew import Level
+from app.operations.clock_skew import Comparison, Level, compare
 from app.runtime import metrics
 from tests.support.databases import on_postgresql
 from tests.support.fast_clock import ScaledClock
@@ -181,7 +179,7 @@ async def test_the_quickest_of_three_readings_counts_and_half_its_round_trip_is_
     db = (await start_gateway()).gateway.context.db
     began = datetime(2026, 3, 1, tzinfo=UTC)
     ours = [began + timedelta(seconds=second) for second in (100, 101, 103, 103.4, 200, 205)]
-    found = await db.read(database_clock.compare, lambda: ours.pop(0))
+    found = await db.read(compare, lambda: ours.pop(0))
     assert (present(found).before, present(found).after) == (
         began + timedelta(seconds=103),
         began + timedelta(seconds=103.4),
@@ -196,7 +194,7 @@ async def test_the_database_tells_the_time_of_now_not_of_when_the_transaction_be
 ) -> None:
     def compare_late(conn: sa.Connection) -> Comparison | None:
         conn.execute(sa.text("SELECT pg_sleep(0.6)"))
-        return database_clock.compare(conn, utc_now)
+        return compare(conn, utc_now)
 
     found = await (await start_gateway()).gateway.context.db.read(compare_late)
     assert abs(present(found).skew_s) < 0.4
