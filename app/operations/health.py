@@ -9,7 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from app.app_context import Context
-from app.database import durability
+from app.database import dialect
 from app.database.database import Database
 from app.database.schema_revision import Schema, compare_schema
 from app.errors import Unavailable
@@ -164,8 +164,14 @@ class Health:
         return holds
 
 
+_READ_ONLY: Final = sa.select(sa.func.current_setting("transaction_read_only", type_=sa.Text))
+
+
 def _check_database(conn: sa.Connection) -> tuple[Schema, bool]:
-    return compare_schema(conn), durability.takes_writes(conn)
+    """Compare the schema; and read whether anything can be stored: not on a standby, nor on a server that is set to
+    read only."""
+    writable = not dialect.is_postgresql(conn) or conn.scalar(_READ_ONLY) == "off"
+    return compare_schema(conn), writable
 
 
 def _shared_holds(conn: sa.Connection) -> tuple[dict[str, dict[str, Any]], datetime | None]:

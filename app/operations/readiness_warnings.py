@@ -6,16 +6,21 @@ URL that does not lead here, a clock that is off. None of them makes a process u
 
 from typing import Any, Final
 
+import sqlalchemy as sa
 import structlog
 
 from app.app_context import Context
-from app.database import durability
+from app.database import dialect
 from app.operations.clock_skew import Level, SkewWatch
 from app.operations.self_check import SelfCheck
 from app.runtime import metrics
 from app.tasks import task_rows
 
 CHECK_S: Final = 60.0
+SETTINGS: Final = ("fsync", "full_page_writes", "synchronous_commit")
+"""Each of them off means that a commit which was confirmed can be lost, or the whole database, when the machine
+stops (PostgreSQL's documentation, "Write Ahead Log"). G1 does not hold then."""
+_LOOK: Final = sa.select(sa.column("name", sa.Text)).select_from(sa.table("pg_settings"))
 
 log = structlog.get_logger(__name__)
 
@@ -34,9 +39,9 @@ class ReadinessWarnings:
         """Check, and log each fault for as long as it lasts. Raises ``Unavailable``, and then the result of the last
         check stands."""
         db = self._context.loops_db()
-        self._unsafe = await db.read(durability.unsafe_settings)
+        self._unsafe = await db.read(unsafe_settings)
         self._unreachable = await db.read(task_rows.count_open_signed_otherwise, self._context.tokens.key_ids)
-        for setting in durability.SETTINGS:
+        for setting in SETTINGS:
             metrics.database_unsafe.labels(setting).set(setting in self._unsafe)
         metrics.callback_secret_missing.set(self._unreachable)
         if self._unsafe:
@@ -63,3 +68,12 @@ class ReadinessWarnings:
             stops = "; the loops of this process stand still" if self._skew.stops_loops() else ""
             warnings.append(("clock_skew", f"the clock is {self._skew.skew_s:+.1f} s off the database's{stops}"))
         return [{"code": code, "detail": detail} for code, detail in warnings]
+
+
+def unsafe_settings(conn: sa.Connection) -> list[str]:
+    """Read which of ``SETTINGS`` are off for this session, by name. None on SQLite, where we set ``synchronous``
+    ourselves."""
+    if not dialect.is_postgresql(conn):
+        return []
+    off = sa.and_(sa.column("name", sa.Text).in_(SETTINGS), sa.column("setting", sa.Text) == "off")
+    return sorted(conn.scalars(_LOOK.where(off)))
