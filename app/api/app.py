@@ -10,7 +10,7 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import openapi
 from app.api.unknown_parameters import only_known_parameters
@@ -40,7 +40,6 @@ from app.watching import stream_routes, task_routes
 from app.watching.watch import Watch
 from app.web import problems
 from app.web.bodies import BodyBudget
-from app.web.close_on_drain import closing
 from app.web.conditional_get import Representations
 from app.web.head_requests import HeadAsGet
 from app.web.request_ids import RequestIds
@@ -105,7 +104,7 @@ def make_app(
 
     async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
         if services.health.draining:
-            send = closing(send)
+            send = _closing(send)
         # The hot path goes around the framework's middleware and routing.
         if scope["type"] == "http" and scope["path"].startswith(PREFIX):
             await callbacks(scope, receive, send)
@@ -114,6 +113,20 @@ def make_app(
             await app(scope, receive, send)
 
     return gateway
+
+
+def _closing(send: Send) -> Send:
+    """Wrap ``send`` so that it closes the connection after the response, while a process drains. A balancer sends no
+    new connections to one that is not ready; those that are kept alive go on bringing requests, and the last of them
+    would be cut off by the end of the process."""
+
+    async def send_and_close(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"connection"]
+            message = {**message, "headers": [*headers, (b"connection", b"close")]}
+        await send(message)
+
+    return send_and_close
 
 
 def make_health_app(services: Services, version: str) -> ASGIApp:

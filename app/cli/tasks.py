@@ -115,7 +115,7 @@ def submit_task(
 ) -> None:
     """Submit a task for a client, and print its id. It is checked as in the API, and sent by the running gateway."""
     from app.audit import audit
-    from app.submissions.submit_for_client import submit_by_hand
+    from app.submissions.task_requests import submit_by_hand
 
     given = {"reference": reference, "webhook_url": webhook_url, "webhook_events": webhook_event or None}
     request = {"kind": kind, "params": _json_of("params", params)}

@@ -8,12 +8,16 @@ from fastapi import Header, Request, Response
 from pydantic import ValidationError
 
 from app.app_context import Context
+from app.audit.audit import Actor
+from app.clients.clients import find_active
+from app.database.database import dumps
 from app.documents import read
+from app.documents.document import Document
 from app.documents.schemas import MOST_BATCHED, TaskRequest
 from app.errors import InvalidRequest, NotFound, PayloadTooLarge
 from app.rules.join import canonical
 from app.runtime.egress import EgressPolicy
-from app.submissions.accept_task import AcceptedTasks, ListDigest, NewTask
+from app.submissions.accept_task import AcceptedTasks, ListDigest, NewTask, accept, digest_of
 from app.submissions.idempotency import IdempotentRequest
 from app.tasks.webhook_url import check_url
 from app.tempolor.kinds import KINDS
@@ -167,3 +171,20 @@ def _faults(task_request: TaskRequest, egress: EgressPolicy, place: Place) -> tu
     if len(canonical(task_request.params).encode()) + len(canonical(task_request.metadata).encode()) > MOST_GIVEN_BYTES:
         return ((path_of([*place, "params"]), f"params and metadata are over {MOST_GIVEN_BYTES} bytes together"),)
     return ()
+
+
+async def submit_by_hand(
+    context: Context, actor: Actor, client_name: str, request: dict[str, Any], idempotency_key: str | None = None
+) -> tuple[Document, bool]:
+    """Store a task in a client's place, to be sent, checked as its own request would be; durable when this returns.
+    ``request``: the decoded body of ``POST /v1/tasks``. ``idempotency_key``: in the same scope as those of the client's
+    own requests. Returns the task, and whether it is a replay. Raises ``InvalidRequest`` with every fault, ``NotFound``
+    where there is no such client, ``IdempotencyMismatch``, ``Unavailable``."""
+    if context.redactor.body(raw := dumps(request).encode()) is not raw:
+        raise InvalidRequest("the request holds a secret of this gateway")
+    new = check_task(request, context.egress)
+    key = idempotent_request("POST /v1/tasks", idempotency_key, digest_of(request))
+    client = await find_active(context.db, client_name)
+    accepted = await accept(context, client, [new], key, actor)
+    [task] = await accepted_documents(context, accepted)
+    return task, accepted.replayed
