@@ -18,10 +18,9 @@ from app.callbacks import inbound_log
 from app.callbacks.inbound_log import StoredCallback, callback_document
 from app.documents.document import Document
 from app.errors import Conflict, GatewayError, NotFound
-from app.rules.loaded_state import Loaded
 from app.rules.observation import Disposition, NamedBy, Observation, Reading, Source
 from app.rules.times import to_us
-from app.rules.transition import Change, ChangeResult, ObservationResult
+from app.rules.transition import Change, ObservationResult
 from app.tasks.apply import Effects, load_locked, save_locked, step_all
 from app.tempolor import decoding, item_readings
 from app.tempolor.kinds import FAMILIES
@@ -63,12 +62,6 @@ def _observations(stored: StoredCallback, readings: Sequence[Reading]) -> tuple[
     )
 
 
-def _hush(loaded: Loaded, effects: Effects) -> None:
-    """Drop the notifications of what was done."""
-    loaded.milestones.clear()
-    effects.notifies = False
-
-
 def _replay(
     conn: sa.Connection, context: Context, callback_id: UUID, audit_entry: AuditEntry, notify: bool
 ) -> ReplayResult:
@@ -88,9 +81,12 @@ def _replay(
     before = {task_id: task.version for task_id, task in unit.loaded.tasks.items()}
     effects = step_all(unit, [change], context.rules)
     if not notify:
-        _hush(unit.loaded, effects)
+        # The notifications of what was done are dropped.
+        unit.loaded.milestones.clear()
+        effects.notifies = False
     [change_result] = effects.results
-    disposition = _disposition(change_result)
+    mismatched = change_result is not None and ObservationResult.MISMATCHED in change_result.observation_results
+    disposition = Disposition.MISMATCHED if mismatched else Disposition.APPLIED
     inbound_log.settle(conn, stored.id, disposition.value, None)
     save_locked(conn, unit, context.rules)
     changed = [task_id for task_id in effects.changed if unit.loaded.tasks[task_id].version > before.get(task_id, 0)]
@@ -101,8 +97,3 @@ def _noted(conn: sa.Connection, stored: StoredCallback, disposition: Disposition
     """Update the disposition of a callback that applies to nothing."""
     inbound_log.settle(conn, stored.id, disposition.value, detail)
     return ReplayResult(replace(stored, disposition=disposition.value, detail=detail), Effects())
-
-
-def _disposition(change_result: ChangeResult | None) -> Disposition:
-    mismatched = change_result is not None and ObservationResult.MISMATCHED in change_result.observation_results
-    return Disposition.MISMATCHED if mismatched else Disposition.APPLIED

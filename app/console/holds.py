@@ -1,6 +1,6 @@
 """Holds: what stands still and why, who has the places at the vendor, and submissions held and released by hand."""
 
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
@@ -21,13 +21,14 @@ async def holds(request: Request, visitor: AdminVisitor, context: TheContext) ->
     """What is held."""
     notice = NOTICES.get(request.query_params.get("done", ""))
     shown = await hold_by_hand.show(context)
+    why = shown["standing_still"]["submissions"]
     return page(
         "holds.html",
         visitor=visitor,
         here="holds",
         notice=notice,
         shown=shown,
-        by_hand=_is_by_hand(shown["standing_still"]["submissions"]),
+        by_hand=why is not None and why["reason"] == Reason.BY_HAND.value,
         most_reason_chars=hold_by_hand.MOST_REASON_CHARS,
         most_slots=MOST_SLOTS,
         most_waiting=MOST_WAITING,
@@ -46,7 +47,3 @@ async def release(visitor: AdminVisitor, _form: TheForm, context: TheContext) ->
     """Release them, or what stands still without a hand's doing."""
     await hold_by_hand.release(context, visitor.actor)
     return see("/console/holds?done=released")
-
-
-def _is_by_hand(why: dict[str, Any] | None) -> bool:
-    return why is not None and why["reason"] == Reason.BY_HAND.value

@@ -30,7 +30,7 @@ async def task_mark(context: Context, task_id: UUID, client_name: str | None) ->
 
 async def tasks_by_id(context: Context, task_ids: tuple[UUID, ...]) -> list[Document]:
     """Read tasks by their ids, in that order."""
-    return await context.db.read(_tasks_by_id, context, task_ids)
+    return await context.db.read(lambda conn: documents(conn, task_rows.find_many(conn, task_ids), context))
 
 
 async def task_list(
@@ -63,10 +63,6 @@ async def item(context: Context, item_id: str, client_name: str | None) -> Docum
 def _task(conn: sa.Connection, context: Context, task_id: UUID, client_name: str | None) -> Document | None:
     record = task_rows.find(conn, task_id, client_name)
     return documents(conn, [record], context)[0] if record else None
-
-
-def _tasks_by_id(conn: sa.Connection, context: Context, task_ids: tuple[UUID, ...]) -> list[Document]:
-    return documents(conn, task_rows.find_many(conn, task_ids), context)
 
 
 def _list(

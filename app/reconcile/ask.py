@@ -192,7 +192,8 @@ def claim(
 def note_in_limits(conn: sa.Connection, context: Context, answer: QueryAnswer, now: datetime) -> None:
     """Apply to the limits what an answer says of asking as such: the key, the rate, the vendor's health. Locks the
     limits alone."""
-    if shared_limits.read(conn)[Limit.QUERY].hold_state.hold is None and not _holds_back(answer):
+    holds_back = isinstance(answer, Unanswered) and (answer.key_rejected or answer.retry_after_s is not None)
+    if shared_limits.read(conn)[Limit.QUERY].hold_state.hold is None and not holds_back:
         return
     limits_before = shared_limits.lock(conn, shared_limits.ALL)
     query, submit = limits_before[Limit.QUERY].hold_state, limits_before[Limit.SUBMIT].hold_state
@@ -213,10 +214,6 @@ def note_in_limits(conn: sa.Connection, context: Context, answer: QueryAnswer, n
     )
     if submit != limits_before[Limit.SUBMIT].hold_state:
         shared_limits.save(conn, Limit.SUBMIT, replace(limits_before[Limit.SUBMIT], hold_state=submit))
-
-
-def _holds_back(answer: QueryAnswer) -> bool:
-    return isinstance(answer, Unanswered) and (answer.key_rejected or answer.retry_after_s is not None)
 
 
 def _with_key_rejected(submit: HoldState, now: datetime, detail: str) -> HoldState:

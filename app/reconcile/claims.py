@@ -55,13 +55,6 @@ def claim_requested(
     return list(claimed_by_key.values())
 
 
-def claim_unsuspected(
-    conn: sa.Connection, now: datetime, soon: datetime, lease_until: datetime, limit: int
-) -> list[ClaimedItem]:
-    """Claim as ``claim_due`` does, of the items that are no suspects."""
-    return claim_due(conn, now, soon, lease_until, limit, but=SUSPECT)
-
-
 def is_suspect(conn: sa.Connection, key: ItemKey) -> bool:
     """Whether an item is asked about among suspects."""
     family, item_id = key
@@ -152,7 +145,7 @@ def claim_in_turn(
     reconciler that does not run. Call it under the lock of the query limit.
     """
     if last in (Permit.SUSPECTS, Permit.REFRESH):
-        claimed = claim_unsuspected(conn, times.now, times.soon, times.leased_until, limit)
+        claimed = claim_due(conn, times.now, times.soon, times.leased_until, limit, but=SUSPECT)
         if claimed:
             return Permit.DUE, claimed
     if requested and last != Permit.REFRESH:

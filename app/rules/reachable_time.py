@@ -5,7 +5,7 @@ set forward lets no time pass at all. Each worker gives a sign of life every few
 share; where signs were missing for longer than ``STEP_S``, the rest of the silence is an absence.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -62,7 +62,9 @@ def beat(before: Availability, sign: Heartbeat) -> Availability:
     """Apply a heartbeat."""
     now, beat_at = sign.at, before.beat_at
     if beat_at is not None and beat_at > later(now, BACK_S):
-        return Availability(now, _up_to(before.absences, now), went_back_at=now)
+        past = (absence for absence in before.absences if absence.since < now)
+        absences = tuple(absence._replace(until=min(absence.until, now)) for absence in past)
+        return Availability(now, absences, went_back_at=now)
     signs = [at for at in (beat_at, sign.last_at) if at is not None and at <= now]
     last_sign_at = max(signs, default=now)
     if beat_at is None or beat_at < now:
@@ -71,10 +73,6 @@ def beat(before: Availability, sign: Heartbeat) -> Availability:
         return before
     absence = Absence(later(last_sign_at, STEP_S), now, jumped=sign.stepped_s > STEP_S)
     return replace(before, absences=(*before.absences, absence)[-MOST_ABSENCES:])
-
-
-def _up_to(absences: Iterable[Absence], now: datetime) -> Absences:
-    return tuple(absence._replace(until=min(absence.until, now)) for absence in absences if absence.since < now)
 
 
 def absent_s(absences: Sequence[Absence], since: datetime, *, jumped_only: bool = False) -> float:

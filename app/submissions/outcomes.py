@@ -68,11 +68,6 @@ class Outcome:
     answer: SubmitAnswer | NotSent | None
     alone: bool = False
 
-    @property
-    def vendor_answer(self) -> SubmitAnswer | None:
-        """The vendor's answer; None if it was not asked."""
-        return None if isinstance(self.answer, NotSent) else self.answer
-
 
 def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], now: datetime) -> Effects:
     """Apply the outcomes of sends, in order, and let them start or end the hold."""
@@ -87,7 +82,7 @@ def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], n
     after, queries_after, breakers_after = before, queries_before, dict(breakers_before)
     changes = []
     for outcome in outcomes:
-        claim, answer = outcome.claim, outcome.vendor_answer
+        claim, answer = outcome.claim, None if isinstance(outcome.answer, NotSent) else outcome.answer
         has_items = isinstance(answer, Unknown) and item_rows.any_named(conn, [claim.task_id])
         breaker = breaker_then = breakers_after[claim.key]
         if not _is_settled(outcome, submissions.get(claim.task_id)):

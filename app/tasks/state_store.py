@@ -331,12 +331,9 @@ def _parameters(write: Write, parts: Sequence[Part]) -> list[Any]:
     parameters: list[Any] = [dumps(texts)]
     for place in write.apart:
         is_json = isinstance(write.table_columns[place].type, sa.JSON)
-        parameters.append([_dumped(row[place]) if is_json else row[place] for row, _ in rows])
+        values = [row[place] for row, _ in rows]
+        parameters.append([value if value is None else dumps(value) for value in values] if is_json else values)
     return parameters
-
-
-def _dumped(value: Any) -> str | None:
-    return None if value is None else dumps(value)
 
 
 @cache

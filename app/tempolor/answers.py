@@ -237,11 +237,6 @@ def _excerpt(response: Response) -> str:
     return item_readings.clean_text(response.content[: 4 * MOST_EXCERPT].decode(errors="replace"))[:MOST_EXCERPT]
 
 
-def read_envelope(content: bytes) -> Envelope | None:
-    """Read the vendor's envelope, or None for anything else."""
-    return _envelope(_document(content))
-
-
 def _document(content: bytes) -> Any:
     """Decode the body as JSON, or None."""
     try:

@@ -57,9 +57,11 @@ class Current:
         rest = iter(task_ids)
         while batch := list(islice(rest, BATCH)):
             for record, document in await self._context.db.read(_read, batch, self._context):
-                state = _visible_state(record, document)
-                states[record.task.id] = state
-                self._keep(record.task.id, state)
+                task = record.task
+                ended = is_over(task.status, task.timer_due_at)
+                state = VisibleState(task.client_name, task.version, ended, msgspec.json.encode(document))
+                states[task.id] = state
+                self._keep(task.id, state)
         return states
 
     def _keep(self, task_id: UUID, state: VisibleState) -> None:
@@ -78,9 +80,3 @@ class Current:
 def _read(conn: sa.Connection, task_ids: Sequence[UUID], context: Context) -> list[tuple[TaskRecord, Document]]:
     records = task_rows.find_many(conn, task_ids)
     return list(zip(records, documents(conn, records, context), strict=True))
-
-
-def _visible_state(record: TaskRecord, document: Document) -> VisibleState:
-    task = record.task
-    ended = is_over(task.status, task.timer_due_at)
-    return VisibleState(task.client_name, task.version, ended, msgspec.json.encode(document))

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.tempolor import codes
-from app.tempolor.answers import Accepted, Refused, Response, Unknown, read_envelope, read_submit_answer
+from app.tempolor.answers import Accepted, Envelope, Refused, Response, Unknown, read_answer, read_submit_answer
 from app.tempolor.codes import Remedy
-from tests.support.not_none import present
 
 
 def envelope(status: int | str = 200000, data: Any = None, **more: Any) -> dict[str, Any]:
@@ -325,8 +324,9 @@ def test_an_envelope_with_an_odd_number_is_no_success(number: str) -> None:
 
 
 def test_an_envelope_keeps_its_data_as_it_came() -> None:
-    found = read_envelope(json.dumps(envelope(data={"balance": 776.56}, extra=1)).encode())
-    assert (present(found).status, present(found).message, present(found).request_id, present(found).data) == (
+    found = read_answer(Response(200, json.dumps(envelope(data={"balance": 776.56}, extra=1)).encode()))
+    assert isinstance(found, Envelope)
+    assert (found.status, found.message, found.request_id, found.data) == (
         200000,
         "m",
         "req-1",
