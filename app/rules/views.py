@@ -43,13 +43,10 @@ class Progress(NamedTuple):
     still to come. ``settled``: final, and nothing that is missing can still come or is still asked for."""
 
     status: ItemStatus
+    final: bool
     unknown_to_vendor: bool
     lacking: tuple[tuple[str, ArtifactStatus], ...]
     settled: bool
-
-    @property
-    def final(self) -> bool:
-        return self.status in ITEM_FINAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +74,7 @@ def progress_of(item: Item, task: Task, shape: Shape, policy: Policy) -> Progres
     if task.sung and shape.sections_field is not None and not state.has(shape.sections_field):
         lacking.append((shape.sections_field, _lack(state, exhausted, shape.sections_status)))
     settled = final and (exhausted or all(lack is not ArtifactStatus.PENDING for _, lack in lacking))
-    return Progress(status, unknown, tuple(lacking), settled)
+    return Progress(status, final, unknown, tuple(lacking), settled)
 
 
 def view_item(item: Item, task: Task, shape: Shape, policy: Policy) -> ItemView:
