@@ -185,9 +185,7 @@ callbacks_unreachable: Final = Gauge(
 )
 
 
-MOST_CLIENTS: Final = 50
 _METHODS: Final = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-_clients: Final[set[str]] = set()
 _requests: Final = lru_cache(maxsize=2048)(requests.labels)
 
 
@@ -201,16 +199,6 @@ def note_request(method: str, route: str, status: int, seconds: float | None = N
     _requests(method if method in _METHODS else "other", route, str(status) if status else "none").inc()
     if seconds is not None:
         request_seconds.labels(route).observe(seconds)
-
-
-def note_client_tasks(client: str, outcome: str, count: int = 1) -> None:
-    """Count tasks of a client. The first clients since the start have series of their own."""
-    if client not in _clients:
-        if len(_clients) >= MOST_CLIENTS:
-            client = "(others)"
-        else:
-            _clients.add(client)
-    client_tasks.labels(client, outcome).inc(count)
 
 
 def note_vendor_call(operation: str, code: str, seconds: float) -> None:

@@ -20,10 +20,10 @@ from app.rules.client import Client
 from app.rules.join import canonical
 from app.rules.status import TASK_FINAL
 from app.rules.task import Task
-from app.runtime import metrics, traces
+from app.runtime import traces
 from app.submissions import idempotency
 from app.submissions.idempotency import IdempotentRequest
-from app.tasks import state_store, task_rows, upload_refs, writes
+from app.tasks import after_commit, state_store, task_rows, upload_refs, writes
 from app.tasks.task_rows import TaskInput, TaskRecord
 from app.tempolor.kinds import KINDS
 from app.web.problems import Place, path_of
@@ -125,7 +125,7 @@ def _announce(context: Context, client_name: str, accepted: AcceptedTasks) -> Ac
     if not accepted.replayed:
         context.announce(accepted.task_ids)
         for document in accepted.documents:
-            metrics.note_client_tasks(document["client"], "accepted")
+            after_commit.note_client_tasks(document["client"], "accepted")
         for task_id in accepted.task_ids:
             log.info("task.accepted", task_id=str(task_id), client=client_name)
     context.wakes.dispatch.set()

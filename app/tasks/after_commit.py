@@ -27,6 +27,8 @@ _NAMED: Final = frozenset(
 )
 MILLISECONDS_FROM: Final = 100_000_000_000
 """The vendor's times are seconds, or milliseconds from here on: in seconds this is the year 5138."""
+MOST_CLIENTS: Final = 50
+_clients: Final[set[str]] = set()
 
 _ended: Final = lru_cache(metrics.items_ended.labels)
 _lost: Final = lru_cache(metrics.callbacks_lost.labels)
@@ -59,11 +61,21 @@ def report(effects: Effects, now: datetime, most_lag_s: float) -> None:
     for change in effects.status_changes:
         # One that is reopened ends again.
         if change.after in TASK_FINAL and change.before not in TASK_FINAL:
-            metrics.note_client_tasks(change.task.client_name, change.after)
+            note_client_tasks(change.task.client_name, change.after)
     if traces.is_on():
         _trace(effects.entries, effects.applied_ns)
     for task, entry in effects.entries:
         log.info(f"task.{entry.type}", **_fields(task, entry))
+
+
+def note_client_tasks(client: str, outcome: str, count: int = 1) -> None:
+    """Count tasks of a client. The first clients since the start have series of their own."""
+    if client not in _clients:
+        if len(_clients) >= MOST_CLIENTS:
+            client = "(others)"
+        else:
+            _clients.add(client)
+    metrics.client_tasks.labels(client, outcome).inc(count)
 
 
 def lag_of(item: Item, now: datetime) -> float | None:
