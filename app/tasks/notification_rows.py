@@ -6,9 +6,7 @@ a callback does not pay for the ten kilobytes that its client will see.
 """
 
 from collections.abc import Collection
-from datetime import datetime
 from enum import StrEnum
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -39,24 +37,6 @@ def client_of(receiver: str) -> str:
     return receiver.partition("\n")[0]
 
 
-def new_row(
-    notification_id: UUID, client_name: str, task_id: UUID, type_: str, url: str, snapshot: Any, at: datetime
-) -> Row:
-    """The row of a new notification, due at once, as ``writes`` has it. ``snapshot``: what its body is made of, as
-    JSON."""
-    receiver = receiver_of(client_name, origin_of(url))
-    pending = NotificationStatus.PENDING.value
-    return (notification_id, client_name, task_id, type_, url, receiver, snapshot, pending, 0, at, at)
-
-
-def snapshots_of(conn: sa.Connection, task_ids: Collection[UUID]) -> list[Any]:
-    """Read the snapshots of all notifications of some tasks."""
-    if not task_ids:
-        return []
-    table = notifications.c
-    return list(conn.scalars(sa.select(table.snapshot).where(dialect.any_of(conn, table.task_id, sorted(task_ids)))))
-
-
 class Snapshot(msgspec.Struct, frozen=True):
     """A task at one moment, as it is kept in the outbox, with the settings that what is shown of it depends on."""
 
@@ -67,24 +47,31 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 def new_rows(loaded: Loaded, rules: Rules) -> list[Row]:
-    """The outbox rows for the milestones that loaded tasks have passed, frozen as this transaction leaves them."""
-    policy = rules.policy
-    rows = []
+    """The outbox rows for the milestones that loaded tasks have passed, frozen as this transaction leaves them and due
+    at once, as ``writes`` has them."""
+    policy, pending = rules.policy, NotificationStatus.PENDING.value
+    rows: list[Row] = []
     for milestone in loaded.milestones:
         if milestone.task_id in loaded.removed:
             continue
-        task = loaded.tasks[milestone.task_id]
+        task, at = loaded.tasks[milestone.task_id], milestone.at
         snapshot = Snapshot(task, loaded.items_of(task), policy.unknown_grace_s, policy.follow_ups)
         type_, url = f"task.{milestone.name}", task.webhook_url or ""
-        rows.append(new_row(rules.new_id(), task.client_name, task.id, type_, url, snapshot, milestone.at))
+        receiver = receiver_of(task.client_name, origin_of(url))
+        row = (rules.new_id(), task.client_name, task.id, type_, url, receiver, snapshot, pending, 0, at, at)
+        rows.append(row)
     return rows
 
 
 def named_digests(conn: sa.Connection, task_ids: Collection[UUID]) -> set[str]:
     """Read which large values notifications of some tasks are made of, by digest."""
+    if not task_ids:
+        return set()
+    table = notifications.c
+    own = dialect.any_of(conn, table.task_id, sorted(task_ids))
     return {
         digest
-        for snapshot in snapshots_of(conn, task_ids)
+        for snapshot in conn.scalars(sa.select(table.snapshot).where(own))
         for item in snapshot.get("items", ())
         for _, digest in item.get("state", {}).get("large", {}).values()
     }

@@ -11,9 +11,9 @@ from typing import Any
 from standardwebhooks import Webhook
 
 from app.notifications.deliver import Notifier
+from app.rules.loaded_state import Loaded, Milestone
 from app.rules.task import Task
 from app.tasks import notification_rows, state_store, writes
-from app.tasks.notification_rows import Snapshot
 from tests.support.gateway import SONG, Running
 from tests.support.receiver import OK, Receiver, Reply, plain
 
@@ -86,11 +86,8 @@ def written(
     context = gateway.gateway.context
     at = at or context.clock.now()
     task = Task(context.ids(), "song.generate", "song", name, True, at, webhook_url=url, updated_at=at)
-    snapshot = Snapshot(task, [], 600.0, 3)
-    return [
-        notification_rows.new_row(context.ids(), name, task.id, "task.succeeded", url, snapshot, at)
-        for _ in range(count)
-    ]
+    loaded = Loaded(tasks={task.id: task}, milestones=[Milestone(task.id, "succeeded", at)] * count)
+    return notification_rows.new_rows(loaded, context.rules)
 
 
 async def write(gateway: Running, rows: Sequence[writes.Row]) -> None:
