@@ -54,8 +54,20 @@ class Writer:
         return waiting.answer
 
     async def step(self) -> float | None:
-        """Commit one group of what waits. Returns 0 if there may be more, None to wait for an arrival."""
-        if group := self._take():
+        """Commit one group of what waits, bounded in number and bytes. Returns 0 if there may be more, None to wait for
+        an arrival."""
+        group: list[_Waiting] = []
+        size = 0
+        while self._queue and len(group) < self._most_entries:
+            if self._queue[0].answer.done():
+                # Nobody waits any more: it was answered 503, and its place has been given to another.
+                self._queue.popleft()
+                continue
+            size += len(self._queue[0].callback.body)
+            if group and size > GROUP_BYTES:
+                break
+            group.append(self._queue.popleft())
+        if group:
             try:
                 await self._commit(group)
             except BaseException:
@@ -68,20 +80,6 @@ class Writer:
         """Answer everybody who waits with 503: the process ends."""
         while self._queue:
             _fail(self._queue.popleft(), "the gateway is stopping")
-
-    def _take(self) -> list[_Waiting]:
-        group: list[_Waiting] = []
-        size = 0
-        while self._queue and len(group) < self._most_entries:
-            if self._queue[0].answer.done():
-                # Nobody waits any more: it was answered 503, and its place has been given to another.
-                self._queue.popleft()
-                continue
-            size += len(self._queue[0].callback.body)
-            if group and size > GROUP_BYTES:
-                break
-            group.append(self._queue.popleft())
-        return group
 
     async def _commit(self, group: list[_Waiting]) -> None:
         """Commit a group. Where the database was away it is tried once more: a connection that died while idle is
