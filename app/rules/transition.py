@@ -121,12 +121,7 @@ def _observe(
         absent_us = round(absent_s(change.absences, from_us(unseen_since_us(item, task))) * 1_000_000)
         seen = msgspec.structs.replace(observation, observed_us=observation.observed_us - absent_us)
     joined = join(item.state, seen)
-    if joined.first_event and observation.fresh and not task.external:
-        arrival = _arrival(task, item, observation, joined.since_event_us)
-        if arrival.delay_s <= rules.policy.deadline_s:
-            loaded.delay_samples.append(arrival)  # else a clock was set, or we were away: no habit of the vendor's
-    _store_joined(loaded, item, joined, rules)
-    loaded.sources[item.key] = observation.source
+    _store_joined(loaded, task, item, observation, joined, rules)
     _note_contact(item, task, observation, bool(joined.changed), change.at, rules)
     note: dict[str, Any] = {"item_id": item.item_id}
     if observation.reading.event is not None:
@@ -142,7 +137,18 @@ def _observe(
     return verdict
 
 
-def _store_joined(loaded: Loaded, item: Item, joined: JoinResult, rules: Rules) -> None:
+def _store_joined(
+    loaded: Loaded, task: Task, item: Item, observation: Observation, joined: JoinResult, rules: Rules
+) -> None:
+    """Store what a join brought: the state, its large values, new links, and how long the vendor took."""
+    if joined.first_event and observation.fresh and not task.external:
+        since_us = joined.since_event_us
+        if since_us is None:
+            since_us = observation.observed_us - to_us(task.claimed_at or task.created_at)
+        delay_s = max(since_us, 0) / 1_000_000
+        if delay_s <= rules.policy.deadline_s:  # else a clock was set, or we were away: no habit of the vendor's
+            loaded.delay_samples.append(DelaySample(task.kind, len(item.state.events), delay_s))
+    loaded.sources[item.key] = observation.source
     item.state = joined.state
     if rules.policy.archives and (links := rules.shapes[item.family].url_fields & joined.changed.keys()):
         loaded.new_links[item.key] = loaded.new_links.get(item.key, frozenset()) | links
@@ -228,13 +234,6 @@ def new_external(loaded: Loaded, at: datetime, family: str, client_name: str, ru
     )
     loaded.add_task(task)
     return task
-
-
-def _arrival(task: Task, item: Item, observation: Observation, since_event_us: int | None) -> DelaySample:
-    stage = len(item.state.events)
-    if since_event_us is None:
-        since_event_us = observation.observed_us - to_us(task.claimed_at or task.created_at)
-    return DelaySample(task.kind, stage, max(since_event_us, 0) / 1_000_000)
 
 
 def _note_contact(item: Item, task: Task, observation: Observation, news: bool, now: datetime, rules: Rules) -> None:
