@@ -17,7 +17,8 @@ from app.database import dialect
 from app.database.tables import ASKED, callbacks, tasks, timeline
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.rules.task import Submission
-from app.runtime.clock import first_id_of, milliseconds
+from app.rules.times import to_us
+from app.runtime.clock import first_id_of
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -157,8 +158,9 @@ def _rate(last: UUID | None, start: datetime, end: datetime) -> float:
     """How many times as long a stretch is as the part of it that was read, up to its last id."""
     if last is None:
         return 1.0
-    read_ms = max((last.int >> 80) - milliseconds(start), 1)
-    return max((milliseconds(end) - milliseconds(start)) / read_ms, 1.0)
+    # The first 48 bits of an id are the milliseconds of its time.
+    read_us = max((last.int >> 80) * 1000 - to_us(start), 1000)
+    return max((to_us(end) - to_us(start)) / read_us, 1.0)
 
 
 def each(

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
+from app.rules.times import to_us
+
 
 class Clock:
     """The machine's clock."""
@@ -53,7 +55,7 @@ class Ids:
         """Make an id."""
         with self._lock:
             # 48 bits of milliseconds and 12 of a counter that starts anew each millisecond, as one number.
-            now = milliseconds(self._now()) << 12
+            now = to_us(self._now()) // 1000 << 12
             # After the clock was set back they follow it, or they would be far from the time that they encode.
             self._last = now if self._last - now > _SET_BACK else max(now, self._last + 1)
             last = self._last
@@ -62,11 +64,6 @@ class Ids:
         return UUID(int=high << 64 | low)
 
 
-def milliseconds(at: datetime) -> int:
-    """The time as UUIDv7 counts it."""
-    return int(at.timestamp() * 1000)
-
-
 def first_id_of(at: datetime, slack_s: float = 0) -> UUID:
     """The smallest UUIDv7 of a millisecond, ``slack_s`` later: a bound for lists by time."""
-    return UUID(int=max(milliseconds(at) + int(slack_s * 1000), 0) << 80)
+    return UUID(int=max(to_us(at) // 1000 + int(slack_s * 1000), 0) << 80)
