@@ -76,7 +76,7 @@ def _replay(
     observations = _observations(stored, readings)
     change = Change(audit_entry.at, "replayed", stored.task_id, observations, detail={"callback_id": str(stored.id)})
     unit = load_locked(conn, [change])
-    if not unit.holds(change):
+    if stored.task_id is not None and stored.task_id not in unit.loaded.tasks:
         return _noted(conn, stored, Disposition.ORPHAN, None)
     before = {task_id: task.version for task_id, task in unit.loaded.tasks.items()}
     effects = step_all(unit, [change], context.rules)

@@ -110,12 +110,12 @@ def _converted(converts: Sequence[Convert | None], rows: Sequence[Sequence[Any]]
 
 
 @lru_cache(maxsize=256)
-def _to_sqlite_all(columns: tuple[sa.Column[Any], ...], sqlite_dialect: sa.Dialect) -> tuple[Convert | None, ...]:
+def _to_sqlite_all(columns: Columns, sqlite_dialect: sa.Dialect) -> tuple[Convert | None, ...]:
     return tuple(_to_sqlite(column.type, sqlite_dialect) for column in columns)
 
 
 @lru_cache(maxsize=256)
-def _from_sqlite_all(columns: tuple[sa.Column[Any], ...], sqlite_dialect: sa.Dialect) -> tuple[Convert | None, ...]:
+def _from_sqlite_all(columns: Columns, sqlite_dialect: sa.Dialect) -> tuple[Convert | None, ...]:
     return tuple(_from_sqlite(column.type, sqlite_dialect) for column in columns)
 
 

@@ -66,14 +66,18 @@ def progress_of(item: Item, task: Task, shape: Shape, policy: Policy) -> Progres
     final = status in ITEM_FINAL
     given_up = status is ItemStatus.FAILED or task.expired_at is not None
     exhausted = given_up or (final and item.follow_ups >= policy.follow_ups)
-    lacking = [
-        (artifact.name, _lack(state, exhausted, artifact.status_field))
+    missing = [
+        (artifact.name, artifact.status_field)
         for artifact in shape.required
         if state.urls.keys().isdisjoint(artifact.fields)
     ]
     if task.sung and shape.sections_field is not None and not state.has(shape.sections_field):
-        lacking.append((shape.sections_field, _lack(state, exhausted, shape.sections_status)))
-    settled = final and (exhausted or all(lack is not ArtifactStatus.PENDING for _, lack in lacking))
+        missing.append((shape.sections_field, shape.sections_status))
+    lacking = []
+    for name, field in missing:
+        sub_failed = field is not None and state.statuses.get(field) == SubStatus.SUB_FAILED
+        lacking.append((name, ArtifactStatus.FAILED if exhausted or sub_failed else ArtifactStatus.PENDING))
+    settled = final and all(lack is ArtifactStatus.FAILED for _, lack in lacking)
     return Progress(status, final, unknown, tuple(lacking), settled)
 
 
@@ -117,11 +121,6 @@ def unknown_to_vendor(item: Item, task: Task, policy: Policy) -> bool:
 def unseen_since_us(item: Item, task: Task) -> int:
     """When an item was last seen, or submitted, if it never was."""
     return max(to_us(task.submitted_at or item.created_at), item.state.sighted_us or 0)
-
-
-def _lack(state: ItemState, exhausted: bool, status_field: str | None) -> ArtifactStatus:
-    sub_failed = status_field is not None and state.statuses.get(status_field) == SubStatus.SUB_FAILED
-    return ArtifactStatus.FAILED if exhausted or sub_failed else ArtifactStatus.PENDING
 
 
 def ready_artifact(artifact: Artifact, state: ItemState) -> ArtifactView | None:

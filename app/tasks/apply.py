@@ -71,10 +71,6 @@ class UnitOfWork:
     task_revisions: dict[UUID, str] = field(default_factory=dict)
     item_revisions: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def holds(self, change: Change) -> bool:
-        """Whether the task that a change names is there still."""
-        return change.task_id is None or change.task_id in self.loaded.tasks
-
 
 def apply(conn: sa.Connection, changes: Sequence[Change], rules: Rules, *, skip_locked: bool = False) -> Effects:
     """Apply changes, in order, in the caller's transaction. Waits for tasks that another transaction holds; with
@@ -159,9 +155,11 @@ def _distribute(rows: state_store.Rows, part_of: Callable[[UUID], UnitOfWork]) -
 
 
 def step_all(unit: UnitOfWork, changes: Sequence[Change], rules: Rules) -> Effects:
-    """Apply changes to what was loaded, in memory."""
-    loaded = unit.loaded
-    effects = Effects([step(loaded, change, rules) if unit.holds(change) else None for change in changes])
+    """Apply changes to what was loaded, in memory, but for those to tasks that are no more."""
+    loaded, effects = unit.loaded, Effects()
+    for change in changes:
+        is_lost = change.task_id is not None and change.task_id not in loaded.tasks
+        effects.results.append(None if is_lost else step(loaded, change, rules))
     effects.changed = loaded.dirty_tasks - loaded.removed
     effects.delay_samples, effects.status_changes = loaded.delay_samples, loaded.status_changes
     effects.ended = loaded.ended

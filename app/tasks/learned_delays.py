@@ -19,8 +19,6 @@ from app.database.tables import delays
 from app.rules.loaded_state import DelaySample
 from app.tempolor.kinds import KINDS, overdue_default_s
 
-Stage = tuple[str, int]
-
 GROWTH: Final = 1.15
 ENOUGH_SAMPLES: Final = 50
 MOST_SAMPLES: Final = 400
@@ -78,9 +76,9 @@ def add(conn: sa.Connection, counts: Mapping[tuple[str, int, int], int], most: i
         _halve(conn, kind, stage, most)
 
 
-def load(conn: sa.Connection) -> dict[Stage, dict[int, int]]:
+def load(conn: sa.Connection) -> dict[tuple[str, int], dict[int, int]]:
     """Read all counts: by (kind, stage), then by bucket."""
-    counts: dict[Stage, dict[int, int]] = {}
+    counts: dict[tuple[str, int], dict[int, int]] = {}
     for row in conn.execute(sa.select(delays)):
         counts.setdefault((row.kind, row.stage), {})[row.bucket] = row.n
     return counts
