@@ -129,9 +129,9 @@ def load_parts(
         called: list[object] = [owners.get(key, key) for key in its_keys]
         if task_id is not None or not called:
             called.append(task_id)
-        known = [labels[name] for name in called if name in labels]
-        label = known[0] if known else called[0]
-        if any(other != label for other in known):
+        known = {labels[name] for name in called if name in labels}
+        label = next(iter(known), called[0])
+        if len(known) > 1:
             labels.update({name: label for name, former in labels.items() if former in known})
         labels.update(dict.fromkeys(called, label))
         firsts.append(called[0])
