@@ -120,8 +120,8 @@ def load_parts(
     rows = state_store.load(conn, task_ids, keys, digests)
     receipts = {receipt.digest: receipt for receipt in rows.receipts}
     owners = {item.key: item.task_id for item in rows.items}
-    # Whoever is named together has the same label, which is that of its part.
-    labels: dict[object, object] = {}
+    # The members of the part that a name is in: a list that they share. The shorter one joins the longer one.
+    members: dict[object, list[object]] = {}
     firsts: list[object] = []
     for task_id, its_keys in names:
         # An item is called by its task, one that is new by its key. What names nothing is one part with its like: they
@@ -129,16 +129,20 @@ def load_parts(
         called: list[object] = [owners.get(key, key) for key in its_keys]
         if task_id is not None or not called:
             called.append(task_id)
-        known = {labels[name] for name in called if name in labels}
-        label = next(iter(known), called[0])
-        if len(known) > 1:
-            labels.update({name: label for name, former in labels.items() if former in known})
-        labels.update(dict.fromkeys(called, label))
         firsts.append(called[0])
-    parts: dict[object, tuple[UnitOfWork, list[int]]] = {}
+        together = members.setdefault(called[0], called[:1])
+        for name in called[1:]:
+            others = members.setdefault(name, [name])
+            if others is together:
+                continue
+            if len(others) > len(together):
+                together, others = others, together
+            together += others
+            members.update(dict.fromkeys(others, together))
+    parts: dict[int, tuple[UnitOfWork, list[int]]] = {}
     for index, name in enumerate(firsts):
-        parts.setdefault(labels[name], (UnitOfWork(receipts=receipts), []))[1].append(index)
-    _distribute(rows, lambda task_id: parts[labels[task_id]][0])
+        parts.setdefault(id(members[name]), (UnitOfWork(receipts=receipts), []))[1].append(index)
+    _distribute(rows, lambda task_id: parts[id(members[task_id])][0])
     return list(parts.values())
 
 

@@ -181,9 +181,8 @@ SAVE: Final = (
         "save-whole-group-or-nothing",
         "save",
         "app/tasks/apply.py",
-        "        known = {labels[name] for name in called if name in labels}\n",
-        "        called = [names[0][0], *called]\n"
-        "        known = {labels[name] for name in called if name in labels}\n",
+        "        firsts.append(called[0])\n",
+        "        called = [names[0][0], *called]\n        firsts.append(called[0])\n",
         "one busy task does not make its neighbours' work void (PostgreSQL)",
         ("tests/database/test_optimistic.py",),
     ),
