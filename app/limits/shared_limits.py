@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -37,24 +38,32 @@ class State:
 ALL: Final = tuple(Limit)
 
 
+# Built once: every loop executes them, at each look.
+_READ: Final = sa.select(limits)
+_SAVE: Final = limits.update().where(limits.c.name == sa.bindparam("limit"))
+
+
+@cache
+def _locked(names: tuple[Limit, ...]) -> sa.Select[Any]:
+    named = _READ.where(limits.c.name.in_([name.value for name in names])).order_by(limits.c.name)
+    return dialect.locked(named, of=limits, skip=False)
+
+
 def lock(conn: sa.Connection, names: tuple[Limit, ...]) -> dict[Limit, State]:
     """Lock limits, in their order."""
-    statement = sa.select(limits).where(limits.c.name.in_([name.value for name in names])).order_by(limits.c.name)
-    rows = conn.execute(dialect.locked(statement, of=limits, skip=False))
-    return {Limit(row.name): _state(row) for row in rows}
+    return {Limit(row.name): _state(row) for row in conn.execute(_locked(names))}
 
 
 def read(conn: sa.Connection) -> dict[Limit, State]:
     """All limits, without locks."""
-    return {Limit(row.name): _state(row) for row in conn.execute(sa.select(limits))}
+    return {Limit(row.name): _state(row) for row in conn.execute(_READ)}
 
 
 def save(conn: sa.Connection, name: Limit, state: State) -> None:
     """Write a locked limit."""
-    statement = limits.update().where(limits.c.name == name.value)
     document = dump(state.hold_state) | {"last_client": state.last_client, "last_permit": state.last_permit}
     document["operating"] = reachable_time.dump(state.availability)
-    conn.execute(statement.values(not_before_at=state.not_before_at, state=document))
+    conn.execute(_SAVE, {"limit": name.value, "not_before_at": state.not_before_at, "state": document})
 
 
 def _state(row: Any) -> State:

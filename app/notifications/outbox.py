@@ -58,24 +58,38 @@ class Attempt:
         return {"at": rfc3339(self.at), "status": self.http_status, "error": self.error, "answer": self.answer}
 
 
-def due_receivers(conn: sa.Connection, now: datetime, cursor: str = "") -> tuple[list[str], str]:
-    """Receivers with due notifications, the most overdue first, by a loose index scan: two probes of the index for
-    each that has anything pending, however much that is. Looks at ``MOST_RECEIVERS`` by name from ``cursor`` on; also
-    returns the next cursor, "" after the last receiver."""
+def _receivers() -> sa.Select[Any]:
+    """A loose index scan: two probes of the index for each receiver that has anything pending, however much that is."""
     table = notifications.c
     pending = table.due_at.is_not(None)
-
-    def next_after(name: Any) -> Any:
-        return sa.select(sa.func.min(table.receiver)).where(pending, table.receiver > name).scalar_subquery()
-
-    first = sa.select(sa.func.min(table.receiver).label("receiver")).where(pending, table.receiver >= cursor)
+    from_cursor = sa.and_(pending, table.receiver >= sa.bindparam("cursor"))
+    first = sa.select(sa.func.min(table.receiver).label("receiver")).where(from_cursor)
     names = first.cte("receivers", recursive=True)
-    names = names.union_all(sa.select(next_after(names.c.receiver)).where(names.c.receiver.is_not(None)))
+    after = sa.select(sa.func.min(table.receiver)).where(pending, table.receiver > names.c.receiver)
+    names = names.union_all(sa.select(after.scalar_subquery()).where(names.c.receiver.is_not(None)))
     earliest = sa.select(sa.func.min(table.due_at)).where(pending, table.receiver == names.c.receiver).scalar_subquery()
     each = sa.select(names.c.receiver, earliest.label("due_at")).where(names.c.receiver.is_not(None))
-    rows = conn.execute(each.limit(MOST_RECEIVERS)).all()
+    return each.limit(MOST_RECEIVERS)
+
+
+_RECEIVERS: Final = _receivers()
+
+
+def due_receivers(conn: sa.Connection, now: datetime, cursor: str = "") -> tuple[list[str], str]:
+    """Receivers with due notifications, the most overdue first. Looks at ``MOST_RECEIVERS`` by name from ``cursor`` on;
+    also returns the next cursor, "" after the last receiver."""
+    rows = conn.execute(_RECEIVERS, {"cursor": cursor}).all()
     next_cursor = rows[-1].receiver if len(rows) == MOST_RECEIVERS else ""
     return [row.receiver for row in sorted(rows, key=lambda row: row.due_at) if row.due_at <= now], next_cursor
+
+
+_DUE: Final = (
+    sa.select(notifications)
+    .where(notifications.c.receiver == sa.bindparam("of_receiver"), notifications.c.due_at <= sa.bindparam("now"))
+    .order_by(notifications.c.due_at, notifications.c.id)
+    .limit(sa.bindparam("most"))
+)
+_LOCKED_DUE: Final = dialect.locked(_DUE, of=notifications, skip=True)
 
 
 def claim(
@@ -83,16 +97,9 @@ def claim(
 ) -> list[ClaimedNotification]:
     """Claim due notifications of one receiver, the oldest first; a claimed one is not due until its lease ends.
     ``rotated_after``: see ``webhook_secrets``."""
-    table = notifications.c
-    due = (
-        sa.select(notifications)
-        .where(table.receiver == receiver, table.due_at <= now)
-        .order_by(table.due_at, table.id)
-        .limit(limit)
-    )
-    rows = conn.execute(dialect.locked(due, of=notifications, skip=True)).all()
+    rows = conn.execute(_LOCKED_DUE, {"of_receiver": receiver, "now": now, "most": limit}).all()
     secrets = webhook_secrets(conn, {row.client_name for row in rows}, rotated_after=rotated_after)
-    leased = dialect.any_of(conn, table.id, [row.id for row in rows])
+    leased = dialect.any_of(conn, notifications.c.id, [row.id for row in rows])
     conn.execute(notifications.update().where(leased).values(due_at=lease_until))
     return [
         ClaimedNotification(

@@ -10,7 +10,6 @@ import sqlalchemy as sa
 
 from app.app_context import Context
 from app.database import dialect
-from app.database.database import Database
 from app.database.schema_revision import Schema, compare_schema
 from app.errors import Unavailable
 from app.limits import model_holds, shared_limits
@@ -18,7 +17,7 @@ from app.limits.hold import Reason
 from app.operations import backlog_counts
 from app.operations.clock_skew import SkewWatch
 from app.operations.readiness_warnings import ReadinessWarnings
-from app.rules.policy import Thresholds
+from app.rules.policy import Policy, Thresholds
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.runtime import metrics
 
@@ -72,10 +71,10 @@ class Health:
         """Count overdue work and stalled loops of this process; ``stuck``: somebody should act."""
         ages_s = self.loop_ages_s()
         stalled = sorted(name for name, age_s in ages_s.items() if age_s > self.thresholds.loop_stalled_s)
-        holds = await self._holds(self.context.db)
-        overdue = await self._overdue(self.context.db, holds)
-        models = await self._held_models(self.context.db)
-        oldest_s = await self._oldest_s(self.context.db)
+        now = self.context.clock.now()
+        found = await self.context.db.read(_read, self.thresholds, self.context.policy, now)
+        holds, models = self._holds(found), found.models
+        overdue, oldest_s = _overdue(found, holds), _oldest_s(found, now)
         # Without a dispatcher nothing is stuck as long as nothing is queued.
         alarms = _ALARMS if oldest_s[TaskStatus.QUEUED] == 0 else (*_ALARMS, NO_DISPATCHER)
         alarming = any(hold["reason"] in alarms for hold in holds.values()) or any(model["waiting"] for model in models)
@@ -101,21 +100,26 @@ class Health:
 
     async def survey(self) -> float | None:
         """Count what is open, for the gauges. A loop iteration, so that scraping costs no statement."""
-        db = self.context.loops_db()
-        for status, count in (await db.read(backlog_counts.open_tasks)).items():
+        now = self.context.clock.now()
+        found, open_tasks, outbox = await self.context.loops_db().read(
+            _read_all, self.thresholds, self.context.policy, now
+        )
+        for status, count in open_tasks.items():
             metrics.tasks.labels(status).set(count)
-        for status, age_s in (await self._oldest_s(db)).items():
+        for status, age_s in _oldest_s(found, now).items():
             metrics.oldest_task_age.labels(status).set(age_s)
-        await self._survey_outbox(db)
+        late_s = (now - outbox.first_due_at).total_seconds() if outbox.first_due_at is not None else 0.0
+        metrics.outbox_pending.set(outbox.pending)
+        metrics.outbox_oldest_due_age.set(max(late_s, 0))
         # Looks are counted, not seconds: a clock that is set, or a machine that was asleep, silences nobody.
         self._looks += 1
-        holds = await self._holds(db)
-        for name, count in (await self._overdue(db, holds)).items():
+        holds = self._holds(found)
+        for name, count in _overdue(found, holds).items():
             metrics.overdue.labels(name.removeprefix("overdue_").removeprefix("undelivered_")).set(count)
         metrics.standing_still.clear()
         for what, hold in holds.items():
             metrics.standing_still.labels(what, hold["reason"]).set(1)
-        self._note_models(await self._held_models(db))
+        self._note_models(found.models)
         return SURVEY_S
 
     def _note_models(self, models: list[dict[str, Any]]) -> None:
@@ -126,45 +130,64 @@ class Health:
         if others := models[MOST_SERIES:]:
             metrics.model_held_tasks.labels("other", "other").set(sum(model["waiting"] for model in others))
 
-    async def _held_models(self, db: Database) -> list[dict[str, Any]]:
-        return await db.read(model_holds.overview, self.context.policy, self.context.clock.now())
-
-    async def _overdue(self, db: Database, holds: Mapping[str, Any]) -> dict[str, int]:
-        """Count overdue work. What a hold keeps back is late, but not overdue."""
-        overdue = await db.read(backlog_counts.overdue, self.context.clock.now(), self.thresholds)
-        return {
-            "overdue_queries": 0 if "query" in holds else overdue.queries,
-            "overdue_submissions": 0 if "submit" in holds else overdue.submissions,
-            "overdue_timers": overdue.timers,
-            "undelivered_notifications": overdue.notifications,
-        }
-
-    async def _oldest_s(self, db: Database) -> dict[str, float]:
-        """The age of the oldest task of each open status; 0 without one."""
-        created_at, now = await db.read(backlog_counts.oldest), self.context.clock.now()
-        names = [status.value for status in TaskStatus if status not in TASK_FINAL]
-        return {name: round(max((now - created_at.get(name, now)).total_seconds(), 0), 3) for name in names}
-
-    async def _survey_outbox(self, db: Database) -> None:
-        outbox, now = await db.read(backlog_counts.outbox), self.context.clock.now()
-        late_s = (now - outbox.first_due_at).total_seconds() if outbox.first_due_at is not None else 0.0
-        metrics.outbox_pending.set(outbox.pending)
-        metrics.outbox_oldest_due_age.set(max(late_s, 0))
-
-    async def _holds(self, db: Database) -> dict[str, dict[str, Any]]:
+    def _holds(self, found: "_Found") -> dict[str, dict[str, Any]]:
         """What is on hold: submissions and queries of all processes, all work where no process dispatches, or the loops
         of this one."""
-        holds, beat_at = await db.read(_shared_holds)
+        holds = dict(found.holds)
         if (paused := self.skew.paused()) is not None:
             holds["loops"] = paused
-        if beat_at != self._beat_at:
-            self._beat_at, self._looks = beat_at, 0
+        if found.beat_at != self._beat_at:
+            self._beat_at, self._looks = found.beat_at, 0
         if self._looks * SURVEY_S > self.thresholds.loop_stalled_s:
-            holds["workers"] = {"reason": NO_DISPATCHER, "since": beat_at or self.started_at}
+            holds["workers"] = {"reason": NO_DISPATCHER, "since": found.beat_at or self.started_at}
         return holds
 
 
 _READ_ONLY: Final = sa.select(sa.func.current_setting("transaction_read_only", type_=sa.Text))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one reading found: what is on hold for all processes, and the last sign of life of any; overdue work; when
+    the oldest task of each open status was accepted; the models that are held."""
+
+    holds: dict[str, dict[str, Any]]
+    beat_at: datetime | None
+    overdue: backlog_counts.Overdue
+    oldest_at: dict[str, datetime]
+    models: list[dict[str, Any]]
+
+
+def _read(conn: sa.Connection, thresholds: Thresholds, policy: Policy, now: datetime) -> _Found:
+    return _Found(
+        *_shared_holds(conn),
+        backlog_counts.overdue(conn, now, thresholds),
+        backlog_counts.oldest(conn),
+        model_holds.overview(conn, policy, now),
+    )
+
+
+def _read_all(
+    conn: sa.Connection, thresholds: Thresholds, policy: Policy, now: datetime
+) -> tuple[_Found, dict[str, int], backlog_counts.Outbox]:
+    """Read also how many tasks of each open status there are, and the outbox."""
+    return _read(conn, thresholds, policy, now), backlog_counts.open_tasks(conn), backlog_counts.outbox(conn)
+
+
+def _overdue(found: _Found, holds: Mapping[str, Any]) -> dict[str, int]:
+    """Overdue work. What a hold keeps back is late, but not overdue."""
+    return {
+        "overdue_queries": 0 if "query" in holds else found.overdue.queries,
+        "overdue_submissions": 0 if "submit" in holds else found.overdue.submissions,
+        "overdue_timers": found.overdue.timers,
+        "undelivered_notifications": found.overdue.notifications,
+    }
+
+
+def _oldest_s(found: _Found, now: datetime) -> dict[str, float]:
+    """The age of the oldest task of each open status; 0 without one."""
+    names = [status.value for status in TaskStatus if status not in TASK_FINAL]
+    return {name: round(max((now - found.oldest_at.get(name, now)).total_seconds(), 0), 3) for name in names}
 
 
 def _check_database(conn: sa.Connection) -> tuple[Schema, bool]:

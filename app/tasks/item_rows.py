@@ -3,6 +3,7 @@
 from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
@@ -80,17 +81,22 @@ def find_owners(conn: sa.Connection, item_id: str) -> list[UUID]:
     return list(conn.scalars(sa.select(items.c.task_id).where(items.c.item_id == item_id).order_by(items.c.family)))
 
 
+@cache
+def _most_overdue(but: str | None) -> sa.Select[str, str]:
+    due = items.c.query_due_at <= sa.bindparam("now")
+    if but is not None:
+        due = sa.and_(due, items.c.query_group != but)
+    first = sa.select(items.c.family, items.c.query_group).where(due).order_by(items.c.query_due_at).limit(1)
+    return dialect.locked(first, of=items, skip=True)
+
+
 def claim_due(
     conn: sa.Connection, now: datetime, soon: datetime, lease_until: datetime, limit: int, *, but: str | None = None
 ) -> list[ClaimedItem]:
     """Claim a full question: the item that is most overdue, and others of its family and group that are due by
     ``soon``; none of the group ``but``. Call it under the lock of the query limit, so that no two claims see the same
     rows."""
-    due = items.c.query_due_at <= now
-    if but is not None:
-        due = sa.and_(due, items.c.query_group != but)
-    most_overdue = sa.select(items.c.family, items.c.query_group).where(due).order_by(items.c.query_due_at).limit(1)
-    first = conn.execute(dialect.locked(most_overdue, of=items, skip=True)).one_or_none()
+    first = conn.execute(_most_overdue(but), {"now": now}).one_or_none()
     if first is None:
         return []
     claimed = lock_due(conn, first.family, first.query_group, now, soon, limit)

@@ -76,10 +76,13 @@ def add(conn: sa.Connection, counts: Mapping[tuple[str, int, int], int], most: i
         _halve(conn, kind, stage, most)
 
 
+_ALL: Final = sa.select(delays)
+
+
 def load(conn: sa.Connection) -> dict[tuple[str, int], dict[int, int]]:
     """Read all counts: by (kind, stage), then by bucket."""
     counts: dict[tuple[str, int], dict[int, int]] = {}
-    for row in conn.execute(sa.select(delays)):
+    for row in conn.execute(_ALL):
         counts.setdefault((row.kind, row.stage), {})[row.bucket] = row.n
     return counts
 

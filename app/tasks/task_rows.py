@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
@@ -76,12 +77,14 @@ def delete(conn: sa.Connection, ids: Iterable[UUID]) -> None:
         conn.execute(tasks.delete().where(dialect.any_of(conn, tasks.c.id, doomed)))
 
 
+_ONE: Final = sa.select(tasks).where(tasks.c.id == sa.bindparam("task"))
+_ONE_OF_CLIENT: Final = _ONE.where(tasks.c.client_name == sa.bindparam("client"))
+
+
 def find(conn: sa.Connection, task_id: UUID, client_name: str | None) -> TaskRecord | None:
     """Read one task, if it is this client's (None: anybody's)."""
-    statement = sa.select(tasks).where(tasks.c.id == task_id)
-    if client_name is not None:
-        statement = statement.where(tasks.c.client_name == client_name)
-    row = conn.execute(statement).one_or_none()
+    statement = _ONE if client_name is None else _ONE_OF_CLIENT
+    row = conn.execute(statement, {"task": task_id, "client": client_name}).one_or_none()
     return record_of(row) if row else None
 
 
@@ -156,18 +159,24 @@ def any_queued(conn: sa.Connection) -> bool:
     return bool(conn.scalar(_ANY_QUEUED))
 
 
+@cache
+def _queued(of_client: bool) -> sa.Select[Any]:
+    statement = (
+        sa.select(tasks)
+        .where(tasks.c.dispatch_due_at <= sa.bindparam("now"))
+        .order_by(tasks.c.dispatch_due_at, tasks.c.id)
+        .limit(sa.bindparam("most"))
+    )
+    if of_client:
+        statement = statement.where(tasks.c.client_name == sa.bindparam("client"))
+    return dialect.locked(statement, of=tasks, skip=True)
+
+
 def lock_queued(conn: sa.Connection, now: datetime, limit: int, client_name: str | None = None) -> list[TaskRecord]:
     """Lock the queued tasks, of one client or of all, that have been due longest. Tasks that another transaction
     holds are passed over."""
-    statement = (
-        sa.select(tasks)
-        .where(tasks.c.dispatch_due_at <= now)
-        .order_by(tasks.c.dispatch_due_at, tasks.c.id)
-        .limit(limit)
-    )
-    if client_name is not None:
-        statement = statement.where(tasks.c.client_name == client_name)
-    return [record_of(row) for row in conn.execute(dialect.locked(statement, of=tasks, skip=True))]
+    given = {"now": now, "most": limit, "client": client_name}
+    return [record_of(row) for row in conn.execute(_queued(client_name is not None), given)]
 
 
 def _waiting() -> sa.Select[Any]:
@@ -199,12 +208,17 @@ def note_claimed(conn: sa.Connection, ids: Sequence[UUID], key_id: str) -> None:
     conn.execute(claimed.values(callback_key_id=key_id, parked_as=None))
 
 
+_DUE_TIMERS: Final = (
+    sa.select(tasks.c.id)
+    .where(tasks.c.timer_due_at <= sa.bindparam("now"))
+    .order_by(tasks.c.timer_due_at, tasks.c.id)
+    .limit(sa.bindparam("most"))
+)
+
+
 def due_timers(conn: sa.Connection, now: datetime, limit: int) -> list[UUID]:
     """Read tasks whose timer is due, the most overdue first."""
-    statement = (
-        sa.select(tasks.c.id).where(tasks.c.timer_due_at <= now).order_by(tasks.c.timer_due_at, tasks.c.id).limit(limit)
-    )
-    return list(conn.scalars(statement))
+    return list(conn.scalars(_DUE_TIMERS, {"now": now, "most": limit}))
 
 
 # An expression: grouped by the column itself, SQLite walks the index of all tasks by client, in their order.
