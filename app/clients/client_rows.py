@@ -19,11 +19,18 @@ def key_digest(api_key: str) -> bytes:
     return hashlib.sha256(api_key.encode()).digest()
 
 
+# Built once: every start executes them.
+_NAME: Final = sa.bindparam("of_name", type_=sa.String)
+_DIGEST: Final = sa.bindparam("digest", type_=sa.LargeBinary)
+_TAKEN: Final = sa.select(clients.c.name).where(sa.or_(clients.c.name == _NAME, clients.c.key_digest == _DIGEST))
+_DROP_OTHER: Final = clients.delete().where(clients.c.key_digest == _DIGEST, clients.c.name != _NAME)
+_DROP_PREVIOUS: Final = clients.update().where(clients.c.previous_key_digest == _DIGEST).values(**NO_PREVIOUS_KEY)
+
+
 def add(conn: sa.Connection, name: str, api_key: str, webhook_secret: str, *, is_admin: bool, now: datetime) -> bool:
     """Add a client; false if the name or the key is taken (also by a revoked client)."""
     digest = key_digest(api_key)
-    taken = sa.or_(clients.c.name == name, clients.c.key_digest == digest)
-    if conn.scalar(sa.select(clients.c.name).where(taken)) is not None:
+    if conn.scalar(_TAKEN, {"of_name": name, "digest": digest}) is not None:
         return False
     insert = dialect.insert(conn, clients).on_conflict_do_nothing(index_elements=["name"])
     values = {"key_digest": digest, "is_admin": is_admin, "webhook_secret": webhook_secret, "created_at": now}
@@ -35,8 +42,8 @@ def restore(
 ) -> None:
     """Make sure that a client exists with this key: added, or un-revoked and given the key."""
     digest = key_digest(api_key)
-    conn.execute(clients.delete().where(clients.c.key_digest == digest, clients.c.name != name))
-    conn.execute(clients.update().where(clients.c.previous_key_digest == digest).values(**NO_PREVIOUS_KEY))
+    conn.execute(_DROP_OTHER, {"of_name": name, "digest": digest})
+    conn.execute(_DROP_PREVIOUS, {"digest": digest})
     if not add(conn, name, api_key, webhook_secret, is_admin=is_admin, now=now):
         used_at = sa.case((clients.c.key_digest == digest, clients.c.key_used_at))
         values = {"key_digest": digest, "is_admin": is_admin, "revoked_at": None, "key_used_at": used_at}
@@ -49,7 +56,6 @@ def drop_expired_name(conn: sa.Connection, name: str, revoked_before: datetime) 
 
 
 # Built once: every request of the API executes it.
-_DIGEST: Final = sa.bindparam("digest", type_=sa.LargeBinary)
 _IS_PREVIOUS: Final = sa.and_(
     clients.c.previous_key_digest == _DIGEST, clients.c.previous_key_until > sa.bindparam("now")
 )

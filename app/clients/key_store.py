@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -32,16 +32,24 @@ def drop_previous(conn: sa.Connection, name: str) -> bool:
     return _update(conn, name, NO_PREVIOUS_KEY)
 
 
+def _note_used(key: sa.Column[Any], used_at: sa.Column[Any]) -> sa.Update:
+    at = sa.bindparam("at", type_=used_at.type)
+    is_later = sa.or_(used_at.is_(None), used_at < at)
+    return clients.update().where(key == sa.bindparam("digest"), is_later).values({used_at: at})
+
+
+_NOTE_USED: Final = (
+    _note_used(clients.c.key_digest, clients.c.key_used_at),
+    _note_used(clients.c.previous_key_digest, clients.c.previous_key_used_at),
+)
+
+
 def note_used(conn: sa.Connection, used: Mapping[bytes, datetime]) -> None:
     """Store when keys were used last, by their digests."""
     if not used:
         return
     rows = [{"digest": digest, "at": at} for digest, at in sorted(used.items())]
-    for key, used_at in (("key_digest", "key_used_at"), ("previous_key_digest", "previous_key_used_at")):
-        known = clients.c[used_at]
-        at = sa.bindparam("at", type_=known.type)
-        is_later = sa.or_(known.is_(None), known < at)
-        statement = clients.update().where(clients.c[key] == sa.bindparam("digest"), is_later).values({known: at})
+    for statement in _NOTE_USED:
         conn.execute(statement, rows)
 
 

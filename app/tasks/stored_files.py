@@ -35,5 +35,7 @@ def doom_uploads(conn: sa.Connection, client_name: str) -> None:
 
 def doom_ownerless(conn: sa.Connection, candidates: Sequence[Any], at: datetime) -> None:
     """Mark those of the files for deletion whose items are gone by now."""
+    if not candidates:
+        return
     owned = owners(conn, [(row.family, row.item_id) for row in candidates])
     doom(conn, [row.path for row in candidates if (row.family, row.item_id) not in owned], at)

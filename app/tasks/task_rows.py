@@ -234,15 +234,21 @@ def in_flight(conn: sa.Connection, now: datetime) -> dict[str, int]:
     return {row.name: row.n for row in conn.execute(_IN_FLIGHT, {"now": now})}
 
 
+_SIGNED_OTHERWISE: Final = sa.select(sa.func.count()).select_from(
+    sa.select(tasks.c.id)
+    .where(
+        tasks.c.timer_due_at.is_not(None),
+        tasks.c.callback_key_id.not_in(sa.bindparam("key_ids", expanding=True)),
+    )
+    .limit(1000)
+    .subquery()
+)
+
+
 def count_open_signed_otherwise(conn: sa.Connection, key_ids: Iterable[str]) -> int:
     """Count open tasks whose callback URL was signed with a secret that is not among these (0–1000, counted no
     further)."""
-    open_tasks = (
-        sa.select(tasks.c.id)
-        .where(tasks.c.timer_due_at.is_not(None), tasks.c.callback_key_id.not_in(list(key_ids)))
-        .limit(1000)
-    )
-    return conn.scalar(sa.select(sa.func.count()).select_from(open_tasks.subquery())) or 0
+    return conn.scalar(_SIGNED_OTHERWISE, {"key_ids": list(key_ids)}) or 0
 
 
 def record_of(row: Any) -> TaskRecord:

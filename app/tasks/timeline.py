@@ -46,7 +46,10 @@ def of_task(conn: sa.Connection, task_id: UUID, after_seq: int = 0, *, limit: in
     return [StoredEntry(row.seq, row.at, row.type, row.version, row.detail) for row in conn.execute(statement)]
 
 
+_NEWEST_AT: Final = sa.select(sa.func.max(timeline.c.at))
+
+
 def newest_at(conn: sa.Connection) -> datetime | None:
     """Read when the last entry of any task was made."""
-    at: datetime | None = conn.scalar(sa.select(sa.func.max(timeline.c.at)))
+    at: datetime | None = conn.scalar(_NEWEST_AT)
     return at
