@@ -8,6 +8,8 @@ from itertools import islice
 from typing import Final
 
 from fastapi import Request
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Cookie, Header, Path
 
 from app.clients.auth import TheClient
 from app.errors import InvalidRequest
@@ -28,10 +30,8 @@ async def only_known_parameters(request: Request, _client: TheClient) -> None:
 
 
 def _parameters_of(request: Request) -> list[str]:
-    route = request.scope["route"]
-    method = "get" if request.method == "HEAD" else request.method.lower()
-    operation = request.app.openapi()["paths"][route.path_format][method]
-    return sorted(parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "query")
+    fields = get_flat_params(request.scope["route"].dependant)
+    return sorted(field.alias for field in fields if not isinstance(field.field_info, (Path, Header, Cookie)))
 
 
 def _message(name: str, known: list[str]) -> str:
