@@ -13,7 +13,7 @@ from app.clients import clients, tickets
 from app.clients.keys import KeyUses
 from app.errors import Forbidden, Unauthenticated
 from app.rules.client import Client
-from app.web.services import service
+from app.web.services import SERVICES, service
 from app.web.wrong_key_limit import FailureMeter, address_of
 
 
@@ -26,15 +26,14 @@ TheContext = Annotated[Context, service("context")]
 _bearer = HTTPBearer(auto_error=False)
 
 
-async def client_of_request(
-    request: Request,
-    context: TheContext,
-    meter: Annotated[FailureMeter, service("meter")],
-    key_uses: Annotated[KeyUses, service("key_uses")],
-    _documented: Annotated[object, Depends(_bearer)],
-) -> Client:
+async def client_of_request(request: Request, _documented: Annotated[object, Depends(_bearer)]) -> Client:
     """Authenticate a request by its bearer key, one for a stream also by its ticket. Raises ``Unauthenticated``,
     ``TooManyFailures``."""
+    # Not as dependencies: the framework would solve each of them twice for every request.
+    services = request.scope[SERVICES]
+    context: Context = services.context
+    meter: FailureMeter = services.meter
+    key_uses: KeyUses = services.key_uses
     try:
         client = await _client_of(request, context)
     except Unauthenticated:
