@@ -2,8 +2,6 @@
 
 import asyncio
 import re
-import statistics
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -50,16 +48,6 @@ async def test_envelope_and_account(start: Callable[..., Awaitable[Caller]]) -> 
     }
     assert re.fullmatch(r"[0-9a-f-]{36}", answer["request_id"])
     assert (await caller.call("/account/billing", {}))["request_id"] != answer["request_id"]
-
-
-async def test_answers_are_not_held_back_by_the_network_stack(start: Callable[..., Awaitable[Caller]]) -> None:
-    caller = await start()
-    took = []
-    for _ in range(30):
-        at = time.perf_counter()
-        await caller.call("/account/billing", {})
-        took.append(time.perf_counter() - at)
-    assert statistics.median(took) < 0.03
 
 
 @pytest.mark.parametrize("key", ["", "Tempo-other", f"Bearer {DEFAULT_KEY}"])
