@@ -256,6 +256,6 @@ async def test_a_megabyte_of_anything_does_not_hold_up_the_others(start_gateway:
         task_id = (await gateway.submit())["id"]
         body = b'{"songs":[{"item_id":"%s","status":"running",%s}]}' % (task_id.encode(), fields)
         calls, longest = await _calls_of_loop(gateway.call_back("song", body, UUID(task_id)))
-        assert calls["_read_now"] == (name == "nothing")
+        assert calls["read_callback"] == (name == "nothing")
         assert longest < MOST_CALLS, name
         assert (await gateway.task(task_id))["items"][0]["status"] == "running"
