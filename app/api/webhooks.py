@@ -3,7 +3,7 @@
 from typing import Any, Final, get_args
 
 from app.api.examples import TASK
-from app.notifications.log import PING
+from app.notifications.outbound_log import PING
 from app.rules.task import NotificationType
 from app.tempolor.kinds import FAMILIES
 from app.web.answers import SCHEMAS, problem_response

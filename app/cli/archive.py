@@ -6,8 +6,8 @@ from uuid import UUID
 
 import typer
 
-from app.cli.arguments import AlwaysJson
 from app.cli.output import fail, print_json
+from app.cli.shared_options import AlwaysJson
 
 if TYPE_CHECKING:
     from app.app_context import Context
@@ -41,7 +41,7 @@ def verify_files(
     """Check that each file that is kept lies in the store with its size. Exit code 1 if one does not."""
     from app.archive import rows
     from app.archive.by_hand import fault_of
-    from app.archive.move import unlisted
+    from app.archive.move_store import unlisted
     from app.cli.database import with_context
 
     store = _store()
@@ -91,7 +91,7 @@ def move_files(
     """Copy every kept file to another store, checking its SHA-256 on the way; what is there already is passed over.
     Nothing is deleted, and the gateway may go on meanwhile. Exit code 1 if a file could not be copied."""
     from app.archive.file_store import FileStore
-    from app.archive.move import Moved, move
+    from app.archive.move_store import Moved, move
     from app.cli.database import with_context
 
     old = FileStore(source, "--from") if source is not None else _store()

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import typer
 
-from app.cli.arguments import FAMILY_NAMES, AlwaysJson, AsJson, Cursor, Limit
 from app.cli.database import with_context, with_database
 from app.cli.output import fail, print_json, print_page
+from app.cli.shared_options import FAMILY_NAMES, AlwaysJson, AsJson, Cursor, Limit
 from app.rules.observation import Disposition
 
 app = typer.Typer(no_args_is_help=True, help="The inbound log.")

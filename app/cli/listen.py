@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from app.cli.arguments import AsJson
 from app.cli.output import fail
+from app.cli.shared_options import AsJson
 
 
 def listen(

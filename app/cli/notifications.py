@@ -5,9 +5,9 @@ from uuid import UUID
 
 import typer
 
-from app.cli.arguments import AsJson, Cursor, Limit, time_of
 from app.cli.database import with_context
 from app.cli.output import fail, print_json, print_page
+from app.cli.shared_options import AsJson, Cursor, Limit, time_of
 
 app = typer.Typer(no_args_is_help=True, help="The outbound log: notifications to clients.")
 
@@ -36,15 +36,15 @@ def list_notifications(
     as_json: AsJson = False,
 ) -> None:
     """List notifications, newest first, with how often each was tried and what its receiver said last."""
-    from app.notifications import log
+    from app.notifications import outbound_log
     from app.web import cursors
 
     if status is not None and status not in STATUSES:
         fail(f"There is no status {status!r}; there are {', '.join(STATUSES)}.")
     filters = ("notifications", client, task, status)
     before_id = cursors.read(cursor, filters)
-    chosen = log.LogFilters(client, task, status, before_id)
-    found = with_context(lambda context: log.list_page(context, chosen, limit + 1))
+    chosen = outbound_log.LogFilters(client, task, status, before_id)
+    found = with_context(lambda context: outbound_log.list_page(context, chosen, limit + 1))
     print_page(cursors.page(found, limit, filters), COLUMNS, as_json=as_json)
 
 
@@ -69,10 +69,10 @@ def redeliver(
 
 def _redeliver_one(notification_id: UUID, *, as_json: bool) -> None:
     from app.audit import audit
-    from app.notifications import log
+    from app.notifications import outbound_log
 
     actor = audit.command_line()
-    found = with_context(lambda context: log.redeliver(context, actor, notification_id, None))
+    found = with_context(lambda context: outbound_log.redeliver(context, actor, notification_id, None))
     if as_json:
         print_json(found)
     else:
@@ -83,19 +83,19 @@ def _redeliver_dead(client: str, since: str, *, dry_run: bool, yes: bool, as_jso
     from app.app_context import Context
     from app.audit import audit
     from app.clients.clients import find_active
-    from app.notifications import log
+    from app.notifications import outbound_log
 
     actor, begin = audit.command_line(), time_of(since)
 
     async def sent_again(context: Context) -> int:
         await find_active(context.db, client)
-        count = await log.redeliver_dead(context, actor, client, begin, dry_run=True)
+        count = await outbound_log.redeliver_dead(context, actor, client, begin, dry_run=True)
         if dry_run or not count:
             return count
         typer.echo(f"{count} dead notifications of {client!r} since {since}.", err=True)
         if not yes:
             typer.confirm("Send them again?", abort=True, err=True)
-        return await log.redeliver_dead(context, actor, client, begin, dry_run=False)
+        return await outbound_log.redeliver_dead(context, actor, client, begin, dry_run=False)
 
     count = with_context(sent_again)
     if as_json:

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from app.cli.arguments import AlwaysJson, time_of
 from app.cli.database import with_context
 from app.cli.output import print_json
+from app.cli.shared_options import AlwaysJson, time_of
 
 app = typer.Typer(no_args_is_help=True, help="Stop and start sending by hand.")
 

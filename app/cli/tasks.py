@@ -7,9 +7,9 @@ from uuid import UUID
 
 import typer
 
-from app.cli.arguments import AsJson, Cursor, Limit, complete_kind, time_of
 from app.cli.database import with_context
 from app.cli.output import fail, print_json, print_page, print_record, print_table
+from app.cli.shared_options import AsJson, Cursor, Limit, complete_kind, time_of
 from app.rules.status import TaskStatus
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def submit_task(
 ) -> None:
     """Submit a task for a client, and print its id. It is checked as in the API, and sent by the running gateway."""
     from app.audit import audit
-    from app.submissions.task_requests import submit_by_hand
+    from app.submissions.check_requests import submit_by_hand
 
     given = {"reference": reference, "webhook_url": webhook_url, "webhook_events": webhook_event or None}
     request = {"kind": kind, "params": _json_of("params", params)}

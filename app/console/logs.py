@@ -15,7 +15,7 @@ from app.console import phrases
 from app.console.pages import PageRoute, page, see
 from app.console.phrases import INBOX, NOTICES
 from app.console.signed_in import AdminVisitor, TheForm, TheVisitor
-from app.notifications import log as outbox
+from app.notifications import outbound_log as outbox
 from app.notifications.routes import NotificationStatusName
 from app.web import cursors
 from app.web.parameters import uuid_of

@@ -10,12 +10,12 @@ from app.console import phrases
 from app.console.pages import PageRoute, see
 from app.console.signed_in import AdminVisitor, TheForm, TheVisitor
 from app.errors import InvalidRequest, NotFound
-from app.notifications import log as outbox
+from app.notifications import outbound_log as outbox
 from app.reconcile.routes import Refreshes, TheRefresher
 from app.submissions.accept_task import digest_of, retry
 from app.submissions.cancel import cancel
+from app.submissions.check_requests import idempotent_request
 from app.submissions.resolve import resolve_not_sent, resolve_sent
-from app.submissions.task_requests import idempotent_request
 from app.web.parameters import storable, uuid_of
 
 router = APIRouter(prefix="/console/tasks/{task_id}", route_class=PageRoute, include_in_schema=False)

@@ -17,7 +17,7 @@ from app.console.try_choices import forms_for
 from app.database.database import dumps
 from app.documents import read, subtitles
 from app.documents.document import Document
-from app.notifications import log as notifications
+from app.notifications import outbound_log as notifications
 from app.rules.archive_copies import NOT_ONE_URL, RETENTION
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.rules.task import CopyStatus

@@ -31,7 +31,7 @@ from app.documents.document import Document
 from app.errors import ArchiveOff, InvalidRequest, NotFound
 from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.submissions.accept_task import accept, digest_of
-from app.submissions.task_requests import check_task, idempotent_request
+from app.submissions.check_requests import check_task, idempotent_request
 from app.tempolor.kinds import KINDS
 from app.web.bodies import refuse_secrets
 from app.web.parameters import uuid_of

@@ -11,7 +11,7 @@ from app.rules.task import Item, Task
 from app.rules.transition import ENDED_WITHOUT_VENDOR, MOST_ITEMS
 from app.rules.views import ArtifactStatus, ItemView
 from app.tasks.task_rows import TaskRecord
-from app.tempolor.misspellings import misspelled_in
+from app.tempolor.misspelled_params import misspelled_in
 
 UNKNOWN_STATUS: Final = "unknown_status"
 """The vendor sent a status that nobody knows. It counts as running, and is shown in ``vendor``."""

@@ -10,7 +10,7 @@ import structlog
 from app.database.database import Database
 from app.limits import shared_limits
 from app.limits.shared_limits import Limit
-from app.rules.reachable_time import Absences, Availability, Heartbeat, beat
+from app.rules.downtime import Absences, Availability, Heartbeat, beat
 from app.runtime.clock import Clock
 from app.tasks import timeline
 

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from app.database import dialect
 from app.database.tables import limits
 from app.limits.hold import HoldState, dump, load
-from app.rules import reachable_time
-from app.rules.reachable_time import Availability
+from app.rules import downtime
+from app.rules.downtime import Availability
 
 
 class Limit(StrEnum):
@@ -62,7 +62,7 @@ def read(conn: sa.Connection) -> dict[Limit, State]:
 def save(conn: sa.Connection, name: Limit, state: State) -> None:
     """Write a locked limit."""
     document = dump(state.hold_state) | {"last_client": state.last_client, "last_permit": state.last_permit}
-    document["operating"] = reachable_time.dump(state.availability)
+    document["operating"] = downtime.dump(state.availability)
     conn.execute(_SAVE, {"limit": name.value, "not_before_at": state.not_before_at, "state": document})
 
 
@@ -73,5 +73,5 @@ def _state(row: Any) -> State:
         row.not_before_at,
         document.get("last_client"),
         document.get("last_permit"),
-        reachable_time.load(document.get("operating")),
+        downtime.load(document.get("operating")),
     )

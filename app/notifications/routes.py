@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr
 
 from app.clients.auth import TheClient, TheContext, actor_of, scope_of
 from app.errors import Forbidden
-from app.notifications import log
+from app.notifications import outbound_log
 from app.notifications.post import WebhookSender
 from app.rules.task import NotificationType
 from app.runtime.concurrency_limit import ConcurrencyLimit
@@ -113,8 +113,8 @@ async def list_notifications(
     """The client's outbound log, newest first, dead ones too; an admin sees all clients'."""
     bound_to = ("notifications", scope_of(client), task_id, status)
     before_id = cursors.read(cursor, bound_to)
-    filters = log.LogFilters(scope_of(client), task_id, status, before_id)
-    return json_answer(cursors.page(await log.list_page(context, filters, limit + 1), limit, bound_to))
+    filters = outbound_log.LogFilters(scope_of(client), task_id, status, before_id)
+    return json_answer(cursors.page(await outbound_log.list_page(context, filters, limit + 1), limit, bound_to))
 
 
 @router.post(
@@ -130,7 +130,7 @@ async def test_webhook(
     the answer."""
     body = parse(PingRequest, await read_json(request))
     with pings.place(client.name):
-        return json_answer(await log.ping(context, sender, client, body.url))
+        return json_answer(await outbound_log.ping(context, sender, client, body.url))
 
 
 @router.post(
@@ -145,17 +145,19 @@ async def redeliver_dead_notifications(request: Request, client: TheClient, cont
     name = body.client if body.client is not None else client.name
     if name != client.name and not client.is_admin:
         raise Forbidden("only an admin sends other clients' notifications again")
-    count = await log.redeliver_dead(context, actor_of(client), name, body.since, dry_run=body.dry_run)
+    count = await outbound_log.redeliver_dead(context, actor_of(client), name, body.since, dry_run=body.dry_run)
     return json_answer({"count": count, "dry_run": body.dry_run})
 
 
 @router.get("/{notification_id}", response_model=NotificationWithBody, summary="Read a notification")
 async def get_notification(notification_id: str, client: TheClient, context: TheContext) -> Response:
     """One notification with its body and its attempts."""
-    return json_answer(await log.read(context, uuid_of(notification_id), scope_of(client)))
+    return json_answer(await outbound_log.read(context, uuid_of(notification_id), scope_of(client)))
 
 
 @router.post("/{notification_id}/redeliver", response_model=Notification, summary="Send a notification again")
 async def redeliver_notification(notification_id: str, client: TheClient, context: TheContext) -> Response:
     """Send it again now, under the same `webhook-id`, and restart its schedule of retries."""
-    return json_answer(await log.redeliver(context, actor_of(client), uuid_of(notification_id), scope_of(client)))
+    return json_answer(
+        await outbound_log.redeliver(context, actor_of(client), uuid_of(notification_id), scope_of(client))
+    )

@@ -18,7 +18,7 @@ from app.database.database import Database
 from app.limits.heartbeats import absences
 from app.operations import retention_store
 from app.operations.retention_store import Keyset, Kind, Page
-from app.rules.reachable_time import absent_s
+from app.rules.downtime import absent_s
 from app.runtime import metrics
 from app.runtime.clock import Clock
 

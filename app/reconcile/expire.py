@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from app.app_context import Context
 from app.limits.heartbeats import absences
-from app.reconcile.replan import Replanner
+from app.reconcile.replan_after_clock_change import Replanner
 from app.rules.transition import Change
 from app.tasks import task_rows
 from app.tasks.apply import Effects, apply

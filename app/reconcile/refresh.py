@@ -24,7 +24,7 @@ from app.limits.hold import HoldState
 from app.limits.shared_limits import Limit
 from app.reconcile import claims
 from app.reconcile.ask import Question, ask, claim, fault_in, is_split, items_without_answer
-from app.reconcile.replan import longest_question_s
+from app.reconcile.replan_after_clock_change import longest_question_s
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.rules.times import later
 from app.rules.transition import Change

@@ -10,7 +10,7 @@ from app.documents.schemas import AdoptRequest, Task, TaskPage
 from app.reconcile.adopt import adopt
 from app.reconcile.refresh import Refresher
 from app.runtime.concurrency_limit import ConcurrencyLimit
-from app.submissions.task_requests import answer_many
+from app.submissions.check_requests import answer_many
 from app.web.answers import CONFLICT, NOT_ASKED, PROBLEMS, json_answer
 from app.web.bodies import documented, parse, read_json
 from app.web.parameters import uuid_of

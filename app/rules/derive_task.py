@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+from app.rules.downtime import Absences, absent_s
 from app.rules.loaded_state import EndedBy, ItemEnded, Loaded, Rules
 from app.rules.observation import Source
 from app.rules.policy import Policy
-from app.rules.reachable_time import Absences, absent_s
 from app.rules.schedule import overdue_s, plan_query, waits_for_question
 from app.rules.status import ITEM_FINAL, TASK_FINAL, TASK_USABLE, TaskStatus
 from app.rules.submission import submission_due_at

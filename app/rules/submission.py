@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from app.rules.downtime import Absences, absent_s
 from app.rules.policy import Policy
-from app.rules.reachable_time import Absences, absent_s
 from app.rules.task import EntryType, Failure, FailureCode, Submission, Task
 from app.rules.times import later
 

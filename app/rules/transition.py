@@ -14,10 +14,10 @@ import msgspec
 from app.rules.archive_copies import CopyResult, note_asked, note_copy, plan_copies
 from app.rules.client import EXTERNAL
 from app.rules.derive_task import derive, items_progress
+from app.rules.downtime import Absences, absent_s
 from app.rules.join import JoinResult, join
 from app.rules.loaded_state import DelaySample, Loaded, Milestone, Rules, StatusChange
 from app.rules.observation import NamedBy, Observation, Source
-from app.rules.reachable_time import Absences, absent_s
 from app.rules.schedule import is_ahead, plan_after_answer, plan_after_contact, set_back
 from app.rules.submission import SubmissionEvent, advance, lapse
 from app.rules.task import Entry, EntryType, Item, Submission, Task

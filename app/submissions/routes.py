@@ -7,8 +7,7 @@ from app.documents import read
 from app.documents.schemas import EXAMPLE_REQUEST, BatchRequest, ResolveRequest, Task, TaskPage, TaskRequest
 from app.submissions.accept_task import accept, digest_of, retry
 from app.submissions.cancel import cancel
-from app.submissions.resolve import resolve_not_sent, resolve_sent
-from app.submissions.task_requests import (
+from app.submissions.check_requests import (
     MOST_TASK_BYTES,
     IdempotencyKey,
     answer_many,
@@ -17,6 +16,7 @@ from app.submissions.task_requests import (
     idempotent_request,
     read_batch,
 )
+from app.submissions.resolve import resolve_not_sent, resolve_sent
 from app.web.answers import CONFLICT, PROBLEMS, json_answer
 from app.web.bodies import documented, parse, read_json
 from app.web.parameters import uuid_of

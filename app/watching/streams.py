@@ -19,7 +19,7 @@ from app.errors import InvalidRequest, Unavailable
 from app.rules.client import Client
 from app.rules.times import from_us, to_us
 from app.watching import store
-from app.watching.current import Current, VisibleState
+from app.watching.current_documents import Current, VisibleState
 
 MOST_PENDING: Final = 1_000
 """Tasks that wait to be sent to one reader."""

@@ -13,7 +13,7 @@ from app.rules.client import Client
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.tempolor.kinds import FAMILIES
-from app.watching.current import BATCH, Current
+from app.watching.current_documents import BATCH, Current
 from app.watching.store import Head
 
 GUARD_S: Final = 15.0

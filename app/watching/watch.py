@@ -19,7 +19,7 @@ from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.runtime.loops import Loop
 from app.watching import store
 from app.watching.announce import Announcements
-from app.watching.current import BATCH, Current
+from app.watching.current_documents import BATCH, Current
 from app.watching.recent import Recent
 from app.watching.store import Head
 from app.watching.streams import ClientStream, Stream, TaskStream, read_position, read_version

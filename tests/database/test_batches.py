@@ -11,7 +11,7 @@ from app.audit.audit import Actor
 from app.clients import clients
 from app.database.database import Database
 from app.errors import Unavailable
-from app.notifications import log
+from app.notifications import outbound_log
 from app.notifications.deliver import Notifier
 from tests.support.direct_sql import Direct
 from tests.support.fast_clock import ScaledClock
@@ -108,13 +108,13 @@ async def test_a_mass_redelivery_that_is_cut_short_is_ended_by_the_next(
     await all_dead(database_url)
     short = replace(context, db=cast(Database, CutShort(context.db, 2, Unavailable("the database is away"))))
     with pytest.raises(Unavailable):
-        await log.redeliver_dead(short, STUDIO, "studio", since, dry_run=False)
+        await outbound_log.redeliver_dead(short, STUDIO, "studio", since, dry_run=False)
     assert await states(database_url) == {"pending": 200, "dead": 55}
     context.wakes.notify.clear()
-    assert await log.redeliver_dead(context, STUDIO, "studio", since, dry_run=True) == 50
+    assert await outbound_log.redeliver_dead(context, STUDIO, "studio", since, dry_run=True) == 50
     assert not context.wakes.notify.is_set()
-    assert await log.redeliver_dead(context, STUDIO, "studio", since, dry_run=False) == 50
+    assert await outbound_log.redeliver_dead(context, STUDIO, "studio", since, dry_run=False) == 50
     assert context.wakes.notify.is_set()
     assert await states(database_url) == {"pending": 250, "dead": 5}
     assert await states(database_url, "radio") == {"dead": 7}
-    assert await log.redeliver_dead(context, STUDIO, "studio", since, dry_run=False) == 0
+    assert await outbound_log.redeliver_dead(context, STUDIO, "studio", since, dry_run=False) == 0

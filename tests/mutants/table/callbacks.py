@@ -163,7 +163,7 @@ BODIES: Final = (
     Mutation(
         "given-metadata-uncounted",
         "bodies",
-        "app/submissions/task_requests.py",
+        "app/submissions/check_requests.py",
         "len(canonical(task_request.params).encode()) + len(canonical(task_request.metadata).encode())",
         "len(canonical(task_request.params).encode())",
         "params and metadata together have a bound",

@@ -1,6 +1,6 @@
 """What is said of arguments, and kept apart from what it is said of so that a command starts quickly."""
 
-from app.cli.arguments import FAMILY_NAMES
+from app.cli.shared_options import FAMILY_NAMES
 from app.tempolor.kinds import FAMILIES
 
 

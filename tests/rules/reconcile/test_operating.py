@@ -2,7 +2,17 @@
 
 import pytest
 
-from app.rules.reachable_time import BACK_S, MOST_ABSENCES, STEP_S, Availability, Heartbeat, absent_s, beat, dump, load
+from app.rules.downtime import (
+    BACK_S,
+    MOST_ABSENCES,
+    STEP_S,
+    Availability,
+    Heartbeat,
+    absent_s,
+    beat,
+    dump,
+    load,
+)
 from tests.rules.tasks.scene import Story, after, away, denies, running_story, shows
 from tests.support.not_none import present
 

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
+from app.rules.downtime import Absence, Absences
 from app.rules.join import ItemState, join
 from app.rules.loaded_state import Loaded, Rules
 from app.rules.observation import NamedBy, Observation, Reading, Source
 from app.rules.policy import Policy
-from app.rules.reachable_time import Absence, Absences
 from app.rules.submission import Canceled, Claimed, GivenBack, SubmissionEvent, WasAccepted, WasRefused, WasUnknown
 from app.rules.task import EntryType, Failure, Item, Task
 from app.rules.times import to_us

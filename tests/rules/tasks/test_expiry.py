@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.rules.reachable_time import Absence
+from app.rules.downtime import Absence
 from app.rules.task import Submission
 from app.rules.times import FAR
 from tests.rules.tasks.scene import (

@@ -11,7 +11,7 @@ import pytest
 from app.errors import InvalidJson, InvalidRequest, PayloadTooLarge
 from app.runtime.egress import EgressPolicy
 from app.submissions.accept_task import ListDigest, digest_of
-from app.submissions.task_requests import MOST_BATCH_BYTES, MOST_GIVEN_BYTES, MOST_TASK_BYTES, _tasks_in, check_task
+from app.submissions.check_requests import MOST_BATCH_BYTES, MOST_GIVEN_BYTES, MOST_TASK_BYTES, _tasks_in, check_task
 from app.web.decoding import decode
 from app.web.problems import message_of
 from tests.support.counted_calls import counted_calls

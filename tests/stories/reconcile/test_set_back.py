@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from app.database.tables import notifications
 from app.limits import shared_limits
 from app.limits.shared_limits import Limit
-from app.reconcile.replan import Replanner
-from app.rules.reachable_time import Availability
+from app.reconcile.replan_after_clock_change import Replanner
+from app.rules.downtime import Availability
 from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running, eventually, running_gateway
 from tests.support.notifications import BUSY as NOT_TODAY

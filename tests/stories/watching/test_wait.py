@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from app.errors import Unavailable
 from app.runtime.concurrency_limit import ConcurrencyLimit
-from app.watching.current import Current
+from app.watching.current_documents import Current
 from app.watching.task_routes import long_poll
 from app.watching.waits import GUARD_S, LATEST_ANSWER_S, Until, Waits
 from app.web.request_ids import ARRIVED_AT

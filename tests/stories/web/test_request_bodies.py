@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from app.submissions.task_requests import MOST_BATCH_BYTES, MOST_TASK_BYTES
+from app.submissions.check_requests import MOST_BATCH_BYTES, MOST_TASK_BYTES
 from app.web.bodies import SMALL_BYTES
 from tests.support.databases import on_sqlite
 from tests.support.direct_sql import Direct
