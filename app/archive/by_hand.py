@@ -87,7 +87,7 @@ def _retry_some(
     tasks_of_failed = {item.task_id for item in found if item.key in wanted and _retries(item, now)}
     unit = load_locked(conn, [Change(now, None, task_id) for task_id in sorted(tasks_of_failed)])
     jobs = [job for key in sorted(wanted & unit.loaded.items.keys()) for job in _retries(unit.loaded.items[key], now)]
-    unit.loaded.copy_jobs += jobs
+    unit.loaded.copy_jobs |= {(job.key, job.name): job for job in jobs}
     results = [(job.task_id, CopyResult(*job.key, job.name, Copy(CopyStatus.PENDING))) for job in jobs]
     changes = [Change(now, "archive_retried", task_id, copies=(result,)) for task_id, result in results]
     applied = step_all(unit, changes, context.rules)

@@ -43,7 +43,7 @@ def plan_copies(loaded: Loaded, task: Task, shape: Shape, at: datetime) -> None:
             if copy is not None and not (is_new_link or is_moved):
                 continue
             if (job := _job(item, artifact, ready, at)) is not None:
-                loaded.copy_jobs.append(job)
+                loaded.copy_jobs[item.key, artifact.name] = job
                 _set(loaded, item, artifact.name, Copy(CopyStatus.PENDING))
             else:
                 _set(loaded, item, artifact.name, Copy(CopyStatus.FAILED, reason=NOT_ONE_URL))

@@ -105,7 +105,8 @@ class Loaded:
     delay_samples: list[DelaySample] = field(default_factory=list)
     status_changes: list[StatusChange] = field(default_factory=list)
     milestones: list[Milestone] = field(default_factory=list)
-    copy_jobs: list[CopyJob] = field(default_factory=list)
+    copy_jobs: dict[tuple[ItemKey, str], CopyJob] = field(default_factory=dict)
+    """By item and artifact: each change of a task plans its copies anew, and PostgreSQL refuses two rows of one key."""
     new_links: dict[ItemKey, frozenset[str]] = field(default_factory=dict)
     """Fields of items that have another URL now."""
     moved: set[ItemKey] = field(default_factory=set)

@@ -242,7 +242,7 @@ def _part_to_save(unit: UnitOfWork, rules: Rules) -> state_store.Part:
         writes.NEW_NOTIFICATIONS: notification_rows.new_rows(loaded, rules),
         writes.COPY_JOBS: [
             (*job.key, job.name, job.task_id, job.at, job.ends_at, job.at, 0)
-            for job in loaded.copy_jobs
+            for job in loaded.copy_jobs.values()
             if job.task_id not in loaded.removed
         ],
     }
