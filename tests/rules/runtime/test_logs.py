@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,20 +10,20 @@ import structlog
 
 from app.runtime import logging
 
-LARGE = {
-    "text": "x" * 8_000_000,
-    "list": [f"t2m_{number}" for number in range(500_000)],
-    "tuple": ("x" * 100_000,) * 100,
-    "object": {f"field {number}": "x" * 100_000 for number in range(1000)},
-    "nested": [[["x" * 100_000] * 100] * 100] * 100,
-    "bytes": b"x" * 1_000_000,
-    "set": set(range(100_000)),
+LARGE: dict[str, Callable[[], Any]] = {
+    "text": lambda: "x" * 8_000_000,
+    "list": lambda: [f"t2m_{number}" for number in range(500_000)],
+    "tuple": lambda: ("x" * 100_000,) * 100,
+    "object": lambda: {f"field {number}": "x" * 100_000 for number in range(1000)},
+    "nested": lambda: [[["x" * 100_000] * 100] * 100] * 100,
+    "bytes": lambda: b"x" * 1_000_000,
+    "set": lambda: set(range(100_000)),
 }
 
 
-@pytest.mark.parametrize("value", LARGE.values(), ids=LARGE)
-def test_a_large_value_is_cut(value: Any) -> None:
-    line = json.dumps(logging.bound(None, "info", {"event": "submit.accepted", "value": value}))
+@pytest.mark.parametrize("make", LARGE.values(), ids=LARGE)
+def test_a_large_value_is_cut(make: Callable[[], Any]) -> None:
+    line = json.dumps(logging.bound(None, "info", {"event": "submit.accepted", "value": make()}))
     assert len(line) < 100_000
     assert '"submit.accepted"' in line
     assert "more" in line or "..." in line
