@@ -17,9 +17,18 @@ that holds tasks those that hold none."""
 _VALUES: Final = ("refusals", "touched_at", "code", "detail", "held_since", "probe_at", "probe_until")
 
 
+# Built once: every outcome of a submission executes one of them.
+_IS: Final = sa.and_(
+    model_breakers.c.kind == sa.bindparam("of_kind"), model_breakers.c.model == sa.bindparam("of_model")
+)
+_ONE: Final = sa.select(model_breakers).where(_IS)
+_DELETE: Final = model_breakers.delete().where(_IS)
+_COUNT: Final = sa.select(sa.func.count()).select_from(model_breakers)
+
+
 def find(conn: sa.Connection, key: ModelKey) -> Breaker | None:
     """Read the breaker of one kind and model; None if nothing is counted of it."""
-    row = conn.execute(sa.select(model_breakers).where(*_is(key))).one_or_none()
+    row = conn.execute(_ONE, _named(key)).one_or_none()
     return _breaker(row) if row else None
 
 
@@ -38,12 +47,12 @@ def find_open(conn: sa.Connection) -> dict[ModelKey, Breaker]:
 def save(conn: sa.Connection, key: ModelKey, breaker: Breaker | None) -> None:
     """Write a breaker, or delete it (None)."""
     if breaker is None:
-        conn.execute(model_breakers.delete().where(*_is(key)))
+        conn.execute(_DELETE, _named(key))
         return
     row = {"kind": key.kind, "model": key.model} | {name: getattr(breaker, name) for name in _VALUES}
-    statement = dialect.insert(conn, model_breakers).values(row)
+    statement = dialect.insert(conn, model_breakers)
     changes = {name: statement.excluded[name] for name in _VALUES}
-    conn.execute(statement.on_conflict_do_update(index_elements=["kind", "model"], set_=changes))
+    conn.execute(statement.on_conflict_do_update(index_elements=["kind", "model"], set_=changes), row)
     _forget_the_oldest(conn)
 
 
@@ -56,15 +65,15 @@ def forget_all(conn: sa.Connection) -> Mapping[ModelKey, Breaker]:
 
 def _forget_the_oldest(conn: sa.Connection) -> None:
     columns = model_breakers.c
-    if (conn.scalar(sa.select(sa.func.count()).select_from(model_breakers)) or 0) <= MOST:
+    if (conn.scalar(_COUNT) or 0) <= MOST:
         return
     order = (columns.held_since.is_not(None).desc(), columns.touched_at.desc())
     for row in conn.execute(sa.select(columns.kind, columns.model).order_by(*order).offset(MOST)).all():
-        conn.execute(model_breakers.delete().where(*_is(ModelKey(row.kind, row.model))))
+        conn.execute(_DELETE, _named(ModelKey(row.kind, row.model)))
 
 
-def _is(key: ModelKey) -> tuple[sa.ColumnElement[bool], ...]:
-    return model_breakers.c.kind == key.kind, model_breakers.c.model == key.model
+def _named(key: ModelKey) -> dict[str, str]:
+    return {"of_kind": key.kind, "of_model": key.model}
 
 
 def _breaker(row: Any) -> Breaker:
