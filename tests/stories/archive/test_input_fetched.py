@@ -11,7 +11,7 @@ from tests.support.gateway import eventually
 from tests.support.start_fixtures import StartGateway, StartSandbox
 
 pytestmark = pytest.mark.real_time
-AFTER_S, SCALE = 3600, 1200
+AFTER_S, SCALE = 3600, 2400
 
 
 @pytest.mark.parametrize(("deadline_s", "is_there"), [(7200, True), (600, False)])
