@@ -92,7 +92,7 @@ def read(gateway: Running, task_id: UUID, one: Sent, start: datetime) -> Callbac
         fault = str(error)
     received_at = start + timedelta(seconds=one.at)
     digest = digest_of(task_id, "song", one.body)
-    return Callback(context.ids(), digest, task_id, "song", one.body, received_at, fault, readings)
+    return Callback(context.ids(), digest, task_id, "song", one.body, received_at, None, readings, fault)
 
 
 async def commit_in_groups(gateway: Running, received: list[Callback], chance: random.Random, most: int) -> None:
