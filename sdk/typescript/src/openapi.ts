@@ -1809,7 +1809,7 @@ export interface components {
              */
             item_id: string;
             /**
-             * Start
+             * Start (seconds)
              * @description Where the extension begins, in seconds from the start.
              */
             start_time: number;
@@ -2724,7 +2724,7 @@ export interface components {
              */
             item_id: string;
             /**
-             * Start
+             * Start (seconds)
              * @description Where the extension begins, in seconds from the start.
              */
             start_time: number;
