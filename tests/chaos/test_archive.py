@@ -116,7 +116,8 @@ async def test_every_file_is_kept_whatever_dies(
     tell: Tell,
 ) -> None:
     tasks = request.config.getoption("--archive-tasks")
-    sandbox = await start_sandbox(scale=60, files=FAULTS)
+    # Two items each: an answer to a query, made since links were dead, brings files of several items of a task at once.
+    sandbox = await start_sandbox(scale=60, files=FAULTS, items_per_submission=2)
     settings: dict[str, Any] = {
         "tempolor_base_url": sandbox.base_url,
         "archive_url": store.archive_url,
