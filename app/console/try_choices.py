@@ -70,8 +70,8 @@ def _files(context: Context, tasks: list[Document]) -> Iterator[Choice]:
 
 def forms_for(task: Document, item: Document, now: datetime) -> list[Choice]:
     """The forms that a finished work can go into, with its id or the link to its mp3 filled in: (address, label)."""
-    audio = item["artifacts"].get("audio")
-    if audio is None or audio["status"] != "ready":
+    audio = _ready_audio(item)
+    if audio is None:
         return []
     family = family_of(task["kind"])
     filled = [(f"{family}.extend", "Extend", {"item_id": item["item_id"]})]
@@ -105,9 +105,14 @@ def _link_of(audio: Document, now: datetime) -> str | None:
 def _playable(tasks: list[Document]) -> Iterator[tuple[Document, Document, Any]]:
     for task in tasks:
         for item in task["items"]:
-            audio = item["artifacts"].get("audio")
-            if audio is not None and audio["status"] == "ready":
+            if (audio := _ready_audio(item)) is not None:
                 yield task, item, audio
+
+
+def _ready_audio(item: Document) -> Any:
+    """The mp3 of an item, as its document has it; None while there is none."""
+    audio = item["artifacts"].get("audio")
+    return audio if audio is not None and audio["status"] == "ready" else None
 
 
 def _label(task: Document, item: Document) -> str:
