@@ -19,11 +19,11 @@ from app.limits import wait_reasons
 from app.rules.client import Client
 from app.rules.join import canonical
 from app.rules.status import TASK_FINAL
-from app.rules.task import Task
+from app.rules.task import Entry, Task
 from app.runtime import traces
 from app.submissions import idempotency
 from app.submissions.idempotency import IdempotentRequest
-from app.tasks import after_commit, state_store, task_rows, upload_refs, writes
+from app.tasks import after_commit, state_store, task_rows, timeline, upload_refs, writes
 from app.tasks.task_rows import TaskInput, TaskRecord
 from app.tempolor.kinds import KINDS
 from app.web.problems import Place, path_of
@@ -233,9 +233,7 @@ def _taken(
 
 def _store(conn: sa.Connection, context: Context, records: Sequence[TaskRecord], now: datetime) -> AcceptedTasks:
     rows = [task_rows.new_row(record.task, record.input) for record in records]
-    entries: list[writes.Row] = [
-        (one.task.id, one.task.timeline_seq, now, "accepted", one.task.version, {}) for one in records
-    ]
+    entries = [timeline.row_of(record.task, Entry(now, "accepted")) for record in records]
     state_store.save(conn, [state_store.Part({writes.NEW_TASKS: rows, writes.NEW_ENTRIES: entries})])
     upload_refs.note_uses(
         conn,

@@ -226,7 +226,7 @@ def _part_to_save(unit: UnitOfWork, rules: Rules) -> state_store.Part:
     for task in tasks:
         for entry in loaded.entries.get(task.id, ()):
             task.timeline_seq += 1
-            entries.append((task.id, task.timeline_seq, entry.at, entry.type, task.version, entry.detail))
+            entries.append(timeline.row_of(task, entry))
     live_items = [
         item for key in sorted(loaded.dirty_items) if (item := loaded.items[key]).task_id not in loaded.removed
     ]

@@ -9,7 +9,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.database.tables import timeline
-from app.rules.task import Task
+from app.rules.task import Entry, Task
+from app.tasks.writes import Row
 
 MOST_ENTRIES: Final = 1000
 """Entries kept of a task: the first half, and the newest. Only a flood under a leaked token reaches it."""
@@ -25,6 +26,11 @@ class StoredEntry:
     type: str
     version: int
     detail: dict[str, Any]
+
+
+def row_of(task: Task, entry: Entry) -> Row:
+    """The row of a new entry, as ``writes`` has it: the last one of its task, whose ``timeline_seq`` is its number."""
+    return task.id, task.timeline_seq, entry.at, entry.type, task.version, entry.detail
 
 
 def thin_out(conn: sa.Connection, of_tasks: Iterable[Task]) -> None:
