@@ -1,23 +1,29 @@
-"""SQLite: one writer thread that serves callbacks before loops, and a few reading threads.
+"""SQLite: one writer that serves callbacks before loops, and a few reading threads.
 
-A whole transaction is one hop to a thread. Several writers would only wait for each other's lock, and a deferred
-BEGIN that reads and then writes fails on a stale snapshot, so writers begin IMMEDIATE.
+Several writers would only wait for each other's lock, and a deferred BEGIN that reads and then writes fails on a stale
+snapshot, so there is one connection that writes, and it begins IMMEDIATE. What the transactions of callbacks and of
+requests do takes less time than giving the interpreter's lock to another thread and back at each of their statements:
+they run on the event loop, and only their COMMIT, which waits for the disk, in the writer's thread. Those of loops may
+take longer (a step of retention, of compaction) and run in the thread as a whole, as all that reads does.
 
 The files are watched: SQLite does not notice that one which it has open was removed or replaced. It goes on writing
 where nobody will look again, and says that all is well.
 """
 
 import asyncio
+import heapq
 import itertools
 import os
-import queue
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import Context
+from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -144,6 +150,14 @@ class OpenFiles:
             )
 
 
+@dataclass(slots=True)
+class _Job:
+    """A transaction that is to write, and who waits for its end."""
+
+    fn: Callable[[sa.Connection], Any]
+    done: asyncio.Future[Any]
+
+
 class SqliteBackend:
     """Connections to one SQLite file."""
 
@@ -153,12 +167,14 @@ class SqliteBackend:
     def __init__(self, url: sa.URL) -> None:
         self.place = place_of(url)
         self._files = OpenFiles(url)
-        self._writer_engine = create_engine(url, self._files, begin="BEGIN IMMEDIATE", pool_size=1)
+        self._writer_engine = create_engine(url, self._files, begin="BEGIN IMMEDIATE", pool_size=1, busy_timeout_s=0)
         self._reader_engine = create_engine(url, self._files, begin="BEGIN", pool_size=READERS)
-        self._jobs: queue.PriorityQueue[tuple[int, int, Callable[[], None] | None]] = queue.PriorityQueue()
+        self._waiting: list[tuple[Lane, int, _Job]] = []
+        """A heap of the transactions that are to write, those of lower lanes first."""
         self._order = itertools.count()
+        self._serving: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sqlite-reader")
-        self._writer: threading.Thread | None = None
         self._closed = False
 
     async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool, whole: bool = True) -> T:
@@ -171,13 +187,13 @@ class SqliteBackend:
             if self._files.state(fresh_s=FRESH_S) is State.LOG_GONE:
                 await self.run(lane, lambda _conn: None, write=True)
             self._files.require_same(fresh_s=FRESH_S)
-            return await loop.run_in_executor(self._readers, _transact, self._reader_engine, fn)
-        done: asyncio.Future[T] = loop.create_future()
-        self._jobs.put((lane, next(self._order), lambda: self._write(fn, loop, done)))
-        if self._writer is None:
-            self._writer = threading.Thread(target=self._serve, name="sqlite-writer", daemon=True)
-            self._writer.start()
-        return await done
+            return await loop.run_in_executor(self._readers, _read, self._reader_engine, fn)
+        job = _Job(fn, loop.create_future())
+        heapq.heappush(self._waiting, (lane, next(self._order), job))
+        if self._serving is None:
+            # In no request's context: it serves those that come later, too.
+            self._serving = loop.create_task(self._serve(), context=Context())
+        return cast(T, await job.done)
 
     def listener(self, _channel: str, _on_payload: Callable[[str], None], _on_lost: Callable[[], None]) -> None:
         """See ``Backend``: a file belongs to one process."""
@@ -185,37 +201,87 @@ class SqliteBackend:
 
     async def close(self) -> None:
         self._closed = True
-        if self._writer is not None:
-            self._jobs.put((len(Lane), next(self._order), None))
-            await asyncio.to_thread(self._writer.join)
+        if self._serving is not None:
+            await self._serving
+        self._thread.shutdown()
         self._readers.shutdown()
         self._writer_engine.dispose()
         self._reader_engine.dispose()
 
-    def _serve(self) -> None:
-        while (job := self._jobs.get()[2]) is not None:
-            job()
+    async def _serve(self) -> None:
+        """Run the transactions that wait, one after the other. Whoever is canceled while his is under way does not stop
+        it: the next one needs the connection."""
+        try:
+            while self._waiting:
+                lane, _, job = heapq.heappop(self._waiting)
+                if not job.done.cancelled():
+                    await self._serve_one(lane, job)
+        finally:
+            self._serving = None
 
-    def _write(
-        self, fn: Callable[[sa.Connection], T], loop: asyncio.AbstractEventLoop, done: asyncio.Future[T]
-    ) -> None:
-        if done.cancelled():
-            return
-        result: Any = None
-        fault: BaseException | None = None
+    async def _serve_one(self, lane: Lane, job: _Job) -> None:
         try:
-            if self._files.state(fresh_s=FRESH_S) is State.LOG_GONE:
-                self._save_log()
-            self._files.require_same(fresh_s=FRESH_S)
-            result = _transact(self._writer_engine, fn)
-            # Not before now is it known that what was committed is where it will be looked for.
-            self._files.require_same()
-        except BaseException as error:
-            fault = error
+            result = await self._write(lane, job.fn)
+        except Exception as error:
+            if not job.done.done():
+                job.done.set_exception(error)
+        else:
+            if not job.done.done():
+                job.done.set_result(result)
+
+    async def _write(self, lane: Lane, fn: Callable[[sa.Connection], T]) -> T:
+        in_thread = partial(asyncio.get_running_loop().run_in_executor, self._thread)
+        if self._files.state(fresh_s=FRESH_S) is State.LOG_GONE:
+            await in_thread(self._save_log)
+        self._files.require_same(fresh_s=FRESH_S)
+        if lane is Lane.LOOPS:
+            result = await in_thread(self._write_whole, fn)
+        else:
+            conn = self._begin_at_once()
+            if conn is None:
+                conn = await in_thread(self._begin)
+            try:
+                result = fn(conn)
+                await in_thread(conn.commit)
+            finally:
+                conn.close()
+        # Not before now is it known that what was committed is where it will be looked for.
+        self._files.require_same()
+        return result
+
+    def _write_whole(self, fn: Callable[[sa.Connection], T]) -> T:
+        with self._begin() as conn:
+            result = fn(conn)
+            conn.commit()
+        return result
+
+    def _begin_at_once(self) -> sa.Connection | None:
+        """Begin to write; None where that has to be waited for: another process writes, or no connection is open."""
+        if not cast(sa.QueuePool, self._writer_engine.pool).checkedin():
+            return None
+        conn = self._writer_engine.connect()
         try:
-            loop.call_soon_threadsafe(_resolve, done, result, fault)
-        except RuntimeError:
-            return  # the loop has ended; so has whoever waited
+            conn.begin()
+        except sqlite3.OperationalError as error:
+            conn.close()
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                return None
+            raise
+        return conn
+
+    def _begin(self) -> sa.Connection:
+        """Begin to write, after another process if need be."""
+        conn = self._writer_engine.connect()
+        try:
+            _set_busy_timeout(conn, BUSY_TIMEOUT_S)
+            try:
+                conn.begin()
+            finally:
+                _set_busy_timeout(conn, 0)
+        except BaseException:
+            conn.close()
+            raise
+        return conn
 
     def _save_log(self) -> None:
         """Bring what is in the log that was removed, and is still open, into the file, and begin another log. The new
@@ -255,21 +321,22 @@ class SqliteBackend:
             done.set()
 
 
-def _resolve(done: asyncio.Future[Any], result: Any, fault: BaseException | None) -> None:
-    if done.done():
-        return
-    if fault is None:
-        done.set_result(result)
-    else:
-        done.set_exception(fault)
-
-
-def _transact(engine: sa.Engine, fn: Callable[[sa.Connection], T]) -> T:
+def _read(engine: sa.Engine, fn: Callable[[sa.Connection], T]) -> T:
     with engine.begin() as conn:
         return fn(conn)
 
 
-def create_engine(url: sa.URL, files: OpenFiles, *, begin: str, pool_size: int) -> sa.Engine:
+def _driver_of(conn: sa.Connection) -> sqlite3.Connection:
+    return cast(sqlite3.Connection, conn.connection.driver_connection)
+
+
+def _set_busy_timeout(conn: sa.Connection, seconds: float) -> None:
+    _driver_of(conn).execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}").close()
+
+
+def create_engine(
+    url: sa.URL, files: OpenFiles, *, begin: str, pool_size: int, busy_timeout_s: float = BUSY_TIMEOUT_S
+) -> sa.Engine:
     """An engine whose transactions begin with ``begin``; WAL, durable at each commit."""
     engine = sa.create_engine(
         url,
@@ -296,7 +363,7 @@ def create_engine(url: sa.URL, files: OpenFiles, *, begin: str, pool_size: int) 
             "journal_mode = WAL",
             "synchronous = FULL",
             "foreign_keys = ON",
-            f"busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}",
+            f"busy_timeout = {int(busy_timeout_s * 1000)}",
         ):
             connection.execute(f"PRAGMA {pragma}").close()
         # The log is opened by the first who reads.
@@ -310,6 +377,6 @@ def create_engine(url: sa.URL, files: OpenFiles, *, begin: str, pool_size: int) 
     @sa.event.listens_for(engine, "begin")
     def begin_transaction(connection: sa.Connection) -> None:
         # By the driver itself: through SQLAlchemy it takes as long as a small transaction besides.
-        cast(sqlite3.Connection, connection.connection.driver_connection).execute(begin)
+        _driver_of(connection).execute(begin)
 
     return engine

@@ -1,7 +1,10 @@
 """What both databases promise to who writes: callbacks first, no wait for rows that refer, deadlocks survived."""
 
 import asyncio
+import contextlib
+import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -35,7 +38,7 @@ async def test_callbacks_come_before_what_else_waits_for_the_one_writer(opened: 
     def note(_conn: sa.Connection, lane: Lane) -> None:
         order.append(lane)
 
-    holding = asyncio.create_task(opened.write(hold))
+    holding = asyncio.create_task(opened.on(Lane.LOOPS).write(hold))
     await asyncio.to_thread(is_busy.wait, 5)
     came = (Lane.LOOPS, Lane.API, Lane.LOOPS, Lane.CALLBACKS)
     writing = [asyncio.create_task(opened.on(lane).write(note, lane)) for lane in came]
@@ -43,6 +46,53 @@ async def test_callbacks_come_before_what_else_waits_for_the_one_writer(opened: 
     may_end.set()
     await asyncio.gather(holding, *writing)
     assert order == [Lane.CALLBACKS, Lane.API, Lane.LOOPS, Lane.LOOPS]
+
+
+@on_sqlite
+@pytest.mark.parametrize("lane", list(Lane))
+async def test_another_process_that_writes_holds_up_who_writes_here_and_nobody_else(
+    database_url: str, opened: Database, lane: Lane
+) -> None:
+    def note(conn: sa.Connection) -> None:
+        conn.exec_driver_sql("INSERT INTO noted VALUES (1)")
+
+    other = sqlite3.connect(database_url.partition("///")[2], isolation_level=None)
+    with contextlib.closing(other):
+        other.execute("CREATE TABLE noted (it)")
+        await opened.on(lane).write(note)
+        other.execute("BEGIN IMMEDIATE")
+        writing = asyncio.create_task(opened.on(lane).write(note))
+        turns_begin = time.monotonic()
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+        assert time.monotonic() - turns_begin < 1
+        assert not writing.done()
+        other.execute("COMMIT")
+        await writing
+        assert other.execute("SELECT count(*) FROM noted").fetchone() == (2,)
+
+
+@on_sqlite
+@pytest.mark.parametrize("lane", list(Lane))
+async def test_whoever_is_canceled_or_fails_leaves_the_writer_to_the_next_one(opened: Database, lane: Lane) -> None:
+    def add(conn: sa.Connection, value: int) -> None:
+        conn.exec_driver_sql("INSERT INTO noted VALUES (?)", (value,))
+        if value == 3:
+            raise ValueError("after it was added")
+
+    database = opened.on(lane)
+    await database.write(lambda conn: conn.exec_driver_sql("CREATE TABLE noted (it)"))
+    under_way, waiting = (asyncio.create_task(database.write(add, value)) for value in (1, 2))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    under_way.cancel()
+    waiting.cancel()
+    with pytest.raises(ValueError, match="after it was added"):
+        await database.write(add, 3)
+    await database.write(add, 4)
+    found = await database.read(lambda conn: conn.exec_driver_sql("SELECT it FROM noted ORDER BY it").scalars().all())
+    # The first one was committed, since it could not be called back any more.
+    assert found == [1, 4]
 
 
 @on_postgresql
