@@ -1,6 +1,7 @@
 """Report what a transaction did to tasks, once it is durable: metrics, spans of their traces, and a log line at
 ``info`` for each new entry of a timeline, so that one task can be followed by its id over the logs of all processes."""
 
+import logging
 import time
 from collections.abc import Iterable
 from datetime import datetime
@@ -9,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 
-from app.rules.loaded_state import EndedBy
+from app.rules.loaded_state import EndedBy, ItemEnded
 from app.rules.status import TASK_FINAL
 from app.rules.task import Entry, Item, Task
 from app.rules.times import to_us
@@ -48,24 +49,29 @@ def report(effects: Effects, now: datetime, most_lag_s: float) -> None:
     """Count, trace and log what a transaction did. ``now`` is when it was durable; a lag above ``most_lag_s`` is taken
     for a wrong clock."""
     for end in effects.ended:
-        _ended(end.task.kind, end.by.value).inc()
-        if end.by is EndedBy.QUERY:
-            _lost(end.task.kind).inc()
-        if end.item.last_query_at is None:
-            _saved(end.task.family).inc()
-        lag_s = lag_of(end.item, now)
-        if lag_s is not None and 0 <= lag_s <= most_lag_s:
-            _lag(end.by.value).observe(lag_s)
-        elif lag_s is not None:
-            metrics.convergence_lag_rejected.inc()
+        _count_end(end, now, most_lag_s)
     for change in effects.status_changes:
         # One that is reopened ends again.
         if change.after in TASK_FINAL and change.before not in TASK_FINAL:
             note_client_tasks(change.task.client_name, change.after)
     if traces.is_on():
         _trace(effects.entries, effects.applied_ns)
-    for task, entry in effects.entries:
-        log.info(f"task.{entry.type}", **_fields(task, entry))
+    if log.is_enabled_for(logging.INFO):
+        for task, entry in effects.entries:
+            log.info(f"task.{entry.type}", **_fields(task, entry))
+
+
+def _count_end(end: ItemEnded, now: datetime, most_lag_s: float) -> None:
+    _ended(end.task.kind, end.by.value).inc()
+    if end.by is EndedBy.QUERY:
+        _lost(end.task.kind).inc()
+    if end.item.last_query_at is None:
+        _saved(end.task.family).inc()
+    lag_s = lag_of(end.item, now)
+    if lag_s is not None and 0 <= lag_s <= most_lag_s:
+        _lag(end.by.value).observe(lag_s)
+    elif lag_s is not None:
+        metrics.convergence_lag_rejected.inc()
 
 
 def note_client_tasks(client: str, outcome: str, count: int = 1) -> None:

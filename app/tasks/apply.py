@@ -167,7 +167,12 @@ def step_all(unit: UnitOfWork, changes: Sequence[Change], rules: Rules) -> Effec
     effects.changed = loaded.dirty_tasks - loaded.removed
     effects.delay_samples, effects.status_changes = loaded.delay_samples, loaded.status_changes
     effects.ended = loaded.ended
-    effects.entries = [(task, entry) for task in _tasks_to_save(loaded) for entry in loaded.entries.get(task.id, ())]
+    effects.entries = [
+        (loaded.tasks[task_id], entry)
+        for task_id, entries in loaded.entries.items()
+        if task_id in effects.changed
+        for entry in entries
+    ]
     effects.applied_ns = time.time_ns()
     effects.notifies = bool(loaded.milestones)
     effects.copies = bool(loaded.copy_jobs)
