@@ -22,8 +22,8 @@ KEPT_BYTES: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class VisibleState:
-    """A task as its client sees it: ``body`` is the JSON. ``ended``: final, and nothing of it is due any more."""
+class EncodedTask:
+    """A task as its client sees it; ``body`` is the JSON. ``ended``: final, and nothing of it is due any more."""
 
     client_name: str
     version: int
@@ -36,10 +36,10 @@ class Current:
 
     def __init__(self, context: Context, *, kept_bytes: int = KEPT_BYTES) -> None:
         self._context = context
-        self._kept: OrderedDict[UUID, VisibleState] = OrderedDict()
+        self._kept: OrderedDict[UUID, EncodedTask] = OrderedDict()
         self._left = kept_bytes
 
-    async def at_least(self, wanted: Mapping[UUID, int]) -> dict[UUID, VisibleState]:
+    async def at_least(self, wanted: Mapping[UUID, int]) -> dict[UUID, EncodedTask]:
         """Tasks in the wanted version or a newer one, from the cache where it has that; missing ones are left out.
         Raises ``Unavailable``."""
         kept = {
@@ -50,21 +50,21 @@ class Current:
         rest = [task_id for task_id in wanted if task_id not in kept]
         return kept | await self.read(rest) if rest else kept
 
-    async def read(self, task_ids: Iterable[UUID]) -> dict[UUID, VisibleState]:
+    async def read(self, task_ids: Iterable[UUID]) -> dict[UUID, EncodedTask]:
         """Read tasks as they are, in batches of one transaction each; missing ones are left out. Raises
         ``Unavailable``."""
-        states: dict[UUID, VisibleState] = {}
+        states: dict[UUID, EncodedTask] = {}
         rest = iter(task_ids)
         while batch := list(islice(rest, BATCH)):
             for record, document in await self._context.db.read(_read, batch, self._context):
                 task = record.task
                 ended = is_over(task.status, task.timer_due_at)
-                state = VisibleState(task.client_name, task.version, ended, msgspec.json.encode(document))
+                state = EncodedTask(task.client_name, task.version, ended, msgspec.json.encode(document))
                 states[task.id] = state
                 self._keep(task.id, state)
         return states
 
-    def _keep(self, task_id: UUID, state: VisibleState) -> None:
+    def _keep(self, task_id: UUID, state: EncodedTask) -> None:
         before = self._kept.pop(task_id, None)
         if before is not None:
             self._left += len(before.body)

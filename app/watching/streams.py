@@ -19,7 +19,7 @@ from app.errors import InvalidRequest, Unavailable
 from app.rules.client import Client
 from app.rules.times import from_us, to_us
 from app.watching import store
-from app.watching.current_documents import Current, VisibleState
+from app.watching.current_documents import Current, EncodedTask
 
 MOST_PENDING: Final = 1_000
 """Tasks that wait to be sent to one reader."""
@@ -208,7 +208,7 @@ class ClientStream(Stream):
 
     async def _send(self, wanted: Mapping[UUID, int | None], position: datetime) -> AsyncIterator[Event]:
         """Send tasks; the last of them carries the new position."""
-        previous: VisibleState | None = None
+        previous: EncodedTask | None = None
         rest = iter(wanted.items())
         while not self.closed.is_set() and (chunk := dict(islice(rest, CHUNK))):
             for task_id, state in await self._read(chunk):
@@ -225,7 +225,7 @@ class ClientStream(Stream):
             yield Event(str(to_us(position)), previous.body)
         self._position = position
 
-    async def _read(self, wanted: Mapping[UUID, int | None]) -> Iterable[tuple[UUID, VisibleState]]:
+    async def _read(self, wanted: Mapping[UUID, int | None]) -> Iterable[tuple[UUID, EncodedTask]]:
         known = {task_id: version for task_id, version in wanted.items() if version is not None}
         unknown = [task_id for task_id, version in wanted.items() if version is None]
         states = await self._current.at_least(known) | await self._current.read(unknown)
