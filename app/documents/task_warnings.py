@@ -2,7 +2,7 @@
 shown, and stored nowhere."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from enum import StrEnum
 
 from app.rules.join import ItemState
 from app.rules.observation import is_left_out, is_odd, name_of
@@ -13,23 +13,30 @@ from app.rules.views import ArtifactStatus, ItemView
 from app.tasks.task_rows import TaskRecord
 from app.tempolor.misspelled_params import misspelled_in
 
-UNKNOWN_STATUS: Final = "unknown_status"
-"""The vendor sent a status that nobody knows. It counts as running, and is shown in ``vendor``."""
-ODD_VALUE: Final = "odd_value"
-"""A known field is of a type or form that is not understood. It is shown in ``vendor`` alone."""
-VALUES_LEFT_OUT: Final = "values_left_out"
-"""A value of the vendor is too long (its length is shown in its place), or one of too many fields."""
-UNKNOWN_PARAM: Final = "unknown_param"
-"""The task names a param, behind a colon, that no kind has and that looks like a misspelling. It is passed on."""
-ARTIFACT_FAILED: Final = "artifact_failed"
-"""A task that is ``part_failed`` lacks the artifact behind the colon, of one item at least."""
-NAMED_WHILE: Final = "named_while"
-"""The vendor has the task, though it had ended without it as ``canceled``, ``refused`` or ``lapsed`` (its outcome never
-became known): a callback named an item of it. Nothing is odd about one that was still queued: it is running now."""
-SETTLED_AFTER_EXPIRY: Final = "settled_after_expiry"
-"""The task had expired when the vendor's final word came."""
-ITEMS_LEFT_OUT: Final = "items_left_out"
-"""The task has as many items as one can have; further ones are not taken."""
+
+class TaskWarning(StrEnum):
+    """The words. Two of them name what they are about, behind a colon."""
+
+    UNKNOWN_STATUS = "unknown_status"
+    """The vendor sent a status that nobody knows. It counts as running, and is shown in ``vendor``."""
+    ODD_VALUE = "odd_value"
+    """A known field is of a type or form that is not understood. It is shown in ``vendor`` alone."""
+    VALUES_LEFT_OUT = "values_left_out"
+    """A value of the vendor is too long (its length is shown in its place), or one of too many fields."""
+    ITEMS_LEFT_OUT = "items_left_out"
+    """The task has as many items as one can have; further ones are not taken."""
+    SETTLED_AFTER_EXPIRY = "settled_after_expiry"
+    """The task had expired when the vendor's final word came."""
+    NAMED_WHILE_CANCELED = "named_while_canceled"
+    """The vendor has the task, though it had ended without it: a callback named an item of it. Nothing is odd about one
+    that was still queued: it is running now."""
+    NAMED_WHILE_REFUSED = "named_while_refused"
+    NAMED_WHILE_LAPSED = "named_while_lapsed"
+    """The same, and the outcome of its submission never became known."""
+    ARTIFACT_FAILED = "artifact_failed"
+    """A task that is ``part_failed`` lacks this artifact, of one item at least."""
+    UNKNOWN_PARAM = "unknown_param"
+    """The task names this param, which no kind has, and which looks like a misspelling. It is passed on."""
 
 
 def warnings_of(record: TaskRecord, views: Sequence[tuple[Item, ItemView]], *, shortened: bool = False) -> list[str]:
@@ -37,18 +44,20 @@ def warnings_of(record: TaskRecord, views: Sequence[tuple[Item, ItemView]], *, s
     kept. A new word is a rule here and a row in ``docs/integrate.md``."""
     items = [item for item, _ in views]
     rules = (
-        (UNKNOWN_STATUS, any(_has_unknown_status(item.state) for item in items)),
-        (ODD_VALUE, any(_has_odd_value(item.state) for item in items)),
-        (VALUES_LEFT_OUT, shortened or any(_has_left_out(item.state) for item in items)),
-        (ITEMS_LEFT_OUT, len(items) >= MOST_ITEMS),
-        (SETTLED_AFTER_EXPIRY, _is_settled_after_expiry(record.task)),
+        (TaskWarning.UNKNOWN_STATUS, any(_has_unknown_status(item.state) for item in items)),
+        (TaskWarning.ODD_VALUE, any(_has_odd_value(item.state) for item in items)),
+        (TaskWarning.VALUES_LEFT_OUT, shortened or any(_has_left_out(item.state) for item in items)),
+        (TaskWarning.ITEMS_LEFT_OUT, len(items) >= MOST_ITEMS),
+        (TaskWarning.SETTLED_AFTER_EXPIRY, _is_settled_after_expiry(record.task)),
     )
-    words = [word for word, applies in rules if applies]
+    words = [str(word) for word, applies in rules if applies]
     if items and record.task.submission in ENDED_WITHOUT_VENDOR:
-        words.append(f"{NAMED_WHILE}_{record.task.submission}")
+        words.append(str(TaskWarning(f"named_while_{record.task.submission}")))
     if record.task.status is TaskStatus.PART_FAILED:
-        words += [f"{ARTIFACT_FAILED}:{name}" for name in _failed_artifacts(view for _, view in views)]
-    return words + [f"{UNKNOWN_PARAM}:{name}" for name in misspelled_in(record.task.kind, record.input.params)]
+        words += [f"{TaskWarning.ARTIFACT_FAILED}:{name}" for name in _failed_artifacts(view for _, view in views)]
+    return words + [
+        f"{TaskWarning.UNKNOWN_PARAM}:{name}" for name in misspelled_in(record.task.kind, record.input.params)
+    ]
 
 
 def _failed_artifacts(views: Iterable[ItemView]) -> list[str]:

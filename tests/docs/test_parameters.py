@@ -11,6 +11,7 @@ import pytest
 
 from app.api.app import rest_api
 from app.api.components import meaning_of
+from app.documents.task_warnings import TaskWarning
 from app.rules.task import FailureCode
 from app.tempolor.kinds import ARTIFACTS, KINDS
 
@@ -98,6 +99,11 @@ def test_a_table_is_that_of_the_code(name: str) -> None:
 def test_every_code_of_a_task_that_failed_is_explained() -> None:
     text = (PAGE.parent / "integrate.md").read_text()
     assert [code for code in get_args(FailureCode.__value__) if f"`{code}`" not in text] == []
+
+
+def test_every_warning_of_a_task_is_explained() -> None:
+    text = (PAGE.parent / "integrate.md").read_text()
+    assert [word for word in TaskWarning if not re.search(rf"`{word}(:NAME)?`", text)] == []
 
 
 def test_every_kind_is_in_the_table_of_kinds() -> None:

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.console import phrases, task_items, text
+from app.documents.task_warnings import TaskWarning
 from app.limits.hold import Reason
 from app.limits.wait_reasons import BACKING_OFF
 from app.rules.observation import Disposition
@@ -223,6 +224,7 @@ def test_every_word_that_the_gateway_has_is_told_in_words() -> None:
         (phrases.FAMILIES, set(FAMILIES)),
         (phrases.ARTIFACTS, set(ARTIFACTS)),
         (phrases.DISPOSITIONS, set(Disposition)),
+        (phrases.WARNINGS, set(TaskWarning)),
         (phrases.REASONS, {*Reason, *HOLDING, BACKING_OFF}),
     ]
     for known, words in told:
