@@ -48,7 +48,8 @@ $(READY): requirements-dev.lock pyproject.toml sdk/python/pyproject.toml
 	fi; \
 	echo "setting up .venv with $$("$$python" --version) …"; \
 	"$$python" -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-dev.lock
+	@# To compile every module of every dependency takes a third of this; what is used is compiled at its first use.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --only-binary :all: -r requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable sdk/python
 	@touch $@
 

@@ -37,7 +37,7 @@ set_up("console", "warning")
 # As the server does: to look for cycles every 700 objects takes a twentieth of the time.
 gc.set_threshold(YOUNG_OBJECTS)
 hypothesis.settings.register_profile("quick", max_examples=20, deadline=None)
-hypothesis.settings.register_profile("thorough", max_examples=150, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=100, deadline=None)
 hypothesis.settings.load_profile("quick")
 
 
