@@ -18,7 +18,7 @@ import httpx
 from app.cli import main
 from app.runtime.logging import set_up
 from app.wiring import usual_authorities
-from tests.support.forked import ForkedProcess, can_be_forked, fork
+from tests.support.forked import ForkedProcess, can_be_forked, fork, run_forked
 from tests.support.gateway import ADMIN_KEY, SECRET, eventually
 from tests.support.programs import Ended, run_program
 
@@ -82,6 +82,8 @@ async def good(*arguments: str, env: dict[str, str]) -> Ended:
 
 async def run(*arguments: str, env: dict[str, str], cwd: Path, timeout_s: float = START_S) -> Ended:
     """Run a command to its end."""
+    if can_be_forked(env, cwd):
+        return await run_forked(*arguments, env=env, cwd=cwd, timeout_s=timeout_s)
     return await run_program(sys.executable, "-m", "app", *arguments, env=env, cwd=cwd, timeout_s=timeout_s)
 
 
@@ -138,7 +140,7 @@ async def started(*arguments: str, env: dict[str, str], cwd: Path, log: Path, pr
     it runs."""
     with log.open("ab") as file:
         if can_be_forked(env, cwd) and not prefix:
-            return await fork(arguments, env=env, cwd=cwd, output=file)
+            return await fork(arguments, env=env, cwd=cwd, output=file, errors=file)
         return await asyncio.create_subprocess_exec(
             *prefix, sys.executable, "-m", "app", *arguments, env=env, cwd=cwd, stdout=file, stderr=file
         )

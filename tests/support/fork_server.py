@@ -1,7 +1,7 @@
 """A process that has loaded the gateway, and forks one that runs it for each message on its channel (``forked``).
 
-A message is the arguments, environment and folder of a process, with the file that its output goes to. The answer is
-its id; when it has ended, its exit code follows. Once the channel is closed, all of them are killed.
+A message is the arguments, environment and folder of a process, with the files that its output and its errors go to.
+The answer is its id; when it has ended, its exit code follows. Once the channel is closed, all of them are killed.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ def serve(channel: socket.socket) -> list[str]:
             _report_ended(channel, living)
         if channel.fileno() not in ready:
             continue
-        message, files, _, _ = socket.recv_fds(channel, MOST_BYTES, 1)
+        message, files, _, _ = socket.recv_fds(channel, MOST_BYTES, 2)
         if not message:
             for pid in living:
                 os.kill(pid, signal.SIGKILL)
@@ -53,9 +53,10 @@ def serve(channel: socket.socket) -> list[str]:
             os.close(woken)
             os.close(wake)
             channel.close()
-            return _become(json.loads(message), files[0])
+            return _become(json.loads(message), files)
         living.add(pid)
-        os.close(files[0])
+        for file in files:
+            os.close(file)
         channel.send(json.dumps({"forked": pid}).encode())
 
 
@@ -69,11 +70,11 @@ def _report_ended(channel: socket.socket, living: set[int]) -> None:
             channel.send(json.dumps({"ended": pid, "code": os.waitstatus_to_exitcode(status)}).encode())
 
 
-def _become(given: dict[str, Any], output: int) -> list[str]:
+def _become(given: dict[str, Any], files: list[int]) -> list[str]:
     """Take on environment, folder and output; the arguments."""
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
+    for file, standard in zip(files, (1, 2), strict=True):
+        os.dup2(file, standard)
+        os.close(file)
     os.chdir(given["cwd"])
     os.environ.clear()
     os.environ.update(given["env"])

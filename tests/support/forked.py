@@ -1,7 +1,8 @@
 """Processes of the gateway that are forked from one that has loaded it, which takes more than a second of a processor.
 
 From there on it is a process of its own: its environment, folder, output, signals and end. ``python -m app`` itself is
-what ``commands.run`` starts, the demo, and everything whose environment is for the interpreter too.
+what the tests of the demo, of the installed command and of what it loads start, and everything whose environment is for
+the interpreter too.
 """
 
 import asyncio
@@ -17,9 +18,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any, Final
 
 from tests.support.fork_server import MOST_BYTES
+from tests.support.programs import Ended
 
 ROOT: Final = Path(__file__).parents[2]
 LOOK_S: Final = 0.01
@@ -62,10 +65,28 @@ class ForkedProcess:
         self.send_signal(signal.SIGTERM)
 
 
-async def fork(arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: IO[bytes]) -> ForkedProcess:
+async def fork(
+    arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: IO[bytes], errors: IO[bytes]
+) -> ForkedProcess:
     """Run the command line with these arguments in a process of its own."""
     server = await asyncio.to_thread(_server)
-    return server.fork({"arguments": list(arguments), "env": dict(env), "cwd": str(cwd)}, output.fileno())
+    given = {"arguments": list(arguments), "env": dict(env), "cwd": str(cwd)}
+    return server.fork(given, [output.fileno(), errors.fileno()])
+
+
+async def run_forked(*arguments: str, env: Mapping[str, str], cwd: Path, timeout_s: float) -> Ended:
+    """Run the command line to its end, as ``run_program`` does."""
+    with TemporaryFile() as output, TemporaryFile() as errors:
+        process = await fork(arguments, env=env, cwd=cwd, output=output, errors=errors)
+        try:
+            code = await asyncio.wait_for(process.wait(), timeout_s)
+        finally:
+            process.kill()
+        texts = []
+        for file in (output, errors):
+            file.seek(0)
+            texts.append(file.read().decode())
+        return Ended(code, *texts)
 
 
 class _Server:
@@ -80,14 +101,15 @@ class _Server:
                 (sys.executable, "-m", "tests.support.fork_server", str(theirs.fileno())),
                 cwd=ROOT,
                 env={"PATH": os.defpath},
+                stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
             )
         atexit.register(self._close)
         # Loaded.
         self._next()
 
-    def fork(self, given: dict[str, Any], output: int) -> ForkedProcess:
-        socket.send_fds(self._channel, [json.dumps(given).encode()], [output])
+    def fork(self, given: dict[str, Any], outputs: list[int]) -> ForkedProcess:
+        socket.send_fds(self._channel, [json.dumps(given).encode()], outputs)
         while "forked" not in (told := self._next()):
             self._end(told)
         self._living[told["forked"]] = process = ForkedProcess(self, told["forked"])
