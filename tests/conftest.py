@@ -9,7 +9,9 @@ import asyncio
 import gc
 import os
 import shutil
+import signal
 import tempfile
+import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -45,11 +47,19 @@ IN_MEMORY = Path("/dev/shm")
 ROOM = 2 * 1024**3
 
 
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
 def pytest_configure() -> None:
     """The tests' files live in memory where there is room: on a disk a third of the time is spent on its flushes."""
     if "TMPDIR" not in os.environ and IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > ROOM:
         os.environ["TMPDIR"] = str(IN_MEMORY)
         tempfile.tempdir = None
+    # asyncio leaves a handler alone that is not Python's own. Its own one is put in place for each fixture and each
+    # test, and each time the standard library forms the text of all that the running task has in its hands.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _interrupt)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
