@@ -19,7 +19,7 @@ from app.gateway import Gateway, build
 from app.main import Server, listen, make_server
 from app.runtime.clock import Clock
 from app.settings import Settings
-from app.wiring import usual_authorities
+from tests.support.plain_http import client as plain_client
 from tests.support.virtual_time import VirtualClock, still_database, virtual_loop
 
 ADMIN_KEY = "admin-key-0123456789abcdef0123456789abcdef"
@@ -176,9 +176,7 @@ async def running_gateway(
     serving = asyncio.create_task(server.serve([listener]))
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     try:
-        async with httpx.AsyncClient(
-            base_url=url, headers=headers, timeout=20, trust_env=False, verify=usual_authorities()
-        ) as api:
+        async with plain_client(url, headers=headers, timeout=20) as api:
             await eventually(partial(_is, server), every_s=0.001)
             yield Running(gateway, url, api, settings)
     finally:

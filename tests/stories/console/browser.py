@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from app.wiring import usual_authorities
+from tests.support.plain_http import client as plain_client
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Browser:
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Browser]:
-    async with httpx.AsyncClient(base_url=url, timeout=20, trust_env=False, verify=usual_authorities()) as http:
+    async with plain_client(url, timeout=20) as http:
         yield Browser(http)
 
 

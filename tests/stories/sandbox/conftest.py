@@ -12,6 +12,7 @@ import pytest
 from app.sandbox.config import SandboxConfig
 from app.sandbox.run import running
 from app.sandbox.state import Sandbox
+from tests.support.plain_http import client as plain_client
 from tests.support.virtual_time import now_s
 
 SONG = {"prompt": "slow pop ballad, piano", "model": "tempolor-latest"}
@@ -125,13 +126,7 @@ async def start(receiver: Receiver) -> AsyncIterator[Callable[..., Awaitable[Cal
             config = {"scale": 4000, **config}
             sandbox = await stack.enter_async_context(running(SandboxConfig.model_validate(config), now=now_s))
             client = await stack.enter_async_context(
-                httpx.AsyncClient(
-                    base_url=sandbox.base_url,
-                    headers={"Authorization": sandbox.config.api_key},
-                    trust_env=False,
-                    verify=False,
-                    timeout=5,
-                )
+                plain_client(sandbox.base_url, headers={"Authorization": sandbox.config.api_key}, timeout=5)
             )
             return Caller(sandbox, client, receiver.url)
 
