@@ -14,7 +14,8 @@ from tests.support.virtual_time import monotonic
 
 def value(name: str, **labels: str) -> float:
     """What a metric shows now; the registry is the process's, so tests compare."""
-    return registry.get_sample_value(name, labels) or 0.0
+    metrics = registry.restricted_registry([name]).collect()
+    return next((one.value for metric in metrics for one in metric.samples if one.labels == labels), 0.0)
 
 
 def ended(by: str, kind: str = "lyrics.generate") -> float:

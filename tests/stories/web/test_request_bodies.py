@@ -89,7 +89,7 @@ async def test_a_body_that_came_as_gzip_is_unpacked_within_its_limit(gateway: Ru
         ("gzip", gzip.compress(plain) + b"x", 415),
         ("gzip", gzip.compress(b"kind=song"), 415),
         ("gzip", gzip.compress(b" " * (MOST_TASK_BYTES + 1)), 413),
-        ("gzip", gzip.compress(b" " * 100_000_000), 413),
+        ("gzip", gzip.compress(b" " * 20_000_000), 413),
         ("", b"kind=song", 400),
     ):
         answer = await _post(gateway, content, **{"Content-Encoding": encoding})
