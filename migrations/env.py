@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from alembic import context
 
 from app.database.connect import is_sqlite, parse_url
-from app.database.sqlite import OpenFiles, create_engine
+from app.database.sqlite import create_engine
+from app.database.sqlite_file import OpenFiles
 from app.database.tables import UtcDateTime, metadata
 
 

@@ -18,9 +18,8 @@ from app.database.postgres import create_engine as create_postgres_engine
 from app.database.postgres import look_at
 from app.database.postgres_url import Target, read_url
 from app.database.schema_revision import MIGRATIONS, head, known_revisions, note_usable, refuse_unknown, revision_of
-from app.database.sqlite import OpenFiles
 from app.database.sqlite import create_engine as create_sqlite_engine
-from app.database.sqlite_file import FileLock, find_file, place_of
+from app.database.sqlite_file import FileLock, OpenFiles, find_file, place_of
 from app.database.tables import metadata
 from app.errors import InvalidRequest, UnsuitableDatabase
 

@@ -5,34 +5,27 @@ snapshot, so there is one connection that writes, and it begins IMMEDIATE. What 
 requests do takes less time than giving the interpreter's lock to another thread and back at each of their statements:
 they run on the event loop, and only their COMMIT, which waits for the disk, in the writer's thread. Those of loops may
 take longer (a step of retention, of compaction) and run in the thread as a whole, as all that reads does.
-
-The files are watched: SQLite does not notice that one which it has open was removed or replaced. It goes on writing
-where nobody will look again, and says that all is well.
 """
 
 import asyncio
 import heapq
 import itertools
-import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import sqlalchemy as sa
 import structlog
 
 from app.database.database import Lane, dumps, loads
-from app.database.sqlite_file import place_of
-from app.errors import Unavailable, UnsuitableDatabase
+from app.database.sqlite_file import OpenFiles, State, place_of
+from app.errors import Unavailable
 
 T = TypeVar("T")
 
@@ -41,113 +34,8 @@ log = structlog.get_logger(__name__)
 READERS: Final = 3
 BUSY_TIMEOUT_S: Final = 5.0
 """How long to wait for another process (a command beside a running server) to end its transaction."""
-_SIDE_FILES: Final = ("-wal", "-shm")
-"""The log, which holds what was committed and is not yet in the file, and its index."""
 FRESH_S: Final = 0.1
 """How long what was seen is believed by those who only begin something."""
-
-Identity = tuple[int, int]
-
-
-class State(Enum):
-    """The state of the files at their paths, compared with those that are open. ``LOG_GONE``: the file is the same; its
-    log or the index was removed, and nobody has made another. ``LOST``: anything else."""
-
-    SAME = "same"
-    LOG_GONE = "its log was removed"
-    LOST = "it was removed or replaced"
-
-
-class OpenFiles:
-    """The files that the connections of this process have open. Used by all its threads."""
-
-    def __init__(self, url: sa.URL) -> None:
-        self._path = Path(place_of(url))
-        self._opened: tuple[Identity, ...] | None = None
-        self._real = ""
-        self._logged_state = State.SAME
-        self._same_at = 0.0
-
-    def before_opening(self) -> None:
-        """Check the files before a connection opens them. Raises ``UnsuitableDatabase``, and ``Unavailable`` where
-        another file than before would be opened."""
-        if self._opened is not None:
-            self.require_same()
-        elif self._path.exists() and self._path.stat().st_nlink > 1:
-            raise UnsuitableDatabase(
-                f"{self._path} (GATEWAY_DATABASE_URL) has several names (hard links): SQLite would keep a log for "
-                "each of them, and damage it. Remove the other names, or make a copy"
-            )
-
-    def note(self) -> None:
-        """Note that a connection has opened the files. Raises ``Unavailable`` if they are not those of the one
-        before."""
-        if self._opened is not None:
-            self.require_same()
-            return
-        # SQLite follows symbolic links, and has the other files beside the one that they lead to.
-        self._real = os.path.realpath(self._path)
-        identities = self._look()
-        if None not in identities:
-            self._opened = tuple(one for one in identities if one is not None)
-
-    def forget(self) -> None:
-        """Note that all connections are closed."""
-        self._opened = None
-
-    def state(self, *, fresh_s: float = 0.0) -> State:
-        """Look at the files, which takes some microseconds, unless they were the same so short a time ago. What changes
-        is logged."""
-        now, opened = time.monotonic(), self._opened
-        if opened is None or now - self._same_at < fresh_s:
-            return State.SAME
-        identities = self._look()
-        state = State.SAME
-        # The writer's thread may have closed these files and opened others while this one looked.
-        if identities != opened and self._opened is opened:
-            removed = all(now in (None, then) for now, then in zip(identities, opened, strict=True))
-            state = State.LOG_GONE if removed and identities[0] is not None else State.LOST
-        self._same_at = now if state is State.SAME else 0.0
-        if state is not self._logged_state:
-            self._logged_state = state
-            self._tell(state)
-        return state
-
-    def require_same(self, *, fresh_s: float = 0.0) -> None:
-        """Check that the files are the same still. Raises ``Unavailable``."""
-        state = self.state(fresh_s=fresh_s)
-        if state is not State.SAME:
-            reason = f"its file is not the one that was opened: {state.value}"
-            raise Unavailable(
-                f"the database is not available: {reason}",
-                operator_detail=f"the database {self._path} is not available: {reason}",
-            )
-
-    def _look(self) -> tuple[Identity | None, ...]:
-        """Identify the files that are at the paths now."""
-        found: list[Identity | None] = []
-        for path in (str(self._path), *(f"{self._real}{suffix}" for suffix in _SIDE_FILES)):
-            try:
-                stat = os.stat(path)
-            except OSError:
-                found.append(None)
-            else:
-                found.append((stat.st_dev, stat.st_ino))
-        return tuple(found)
-
-    def _tell(self, state: State) -> None:
-        path = str(self._path)
-        if state is State.SAME:
-            log.warning("database.file_back", file=path)
-        elif state is State.LOG_GONE:
-            log.error("database.log_removed", file=path, danger="what was committed last was only in it")
-        else:
-            log.error(
-                "database.file_lost",
-                file=path,
-                danger="what was acknowledged is only in this process, and ends with it",
-                remedy="put the file back; or copy what this process has open (docs/operate.md), and then restart it",
-            )
 
 
 @dataclass(slots=True)

@@ -19,8 +19,7 @@ from app.database.connect import open_database, parse_url
 from app.database.database import Database
 from app.database.migrate import migrate
 from app.database.schema_revision import check_at_head
-from app.database.sqlite import OpenFiles, State
-from app.database.sqlite_file import FileLock
+from app.database.sqlite_file import FileLock, OpenFiles, State
 from app.errors import DatabaseInUse, Unavailable, UnsuitableDatabase
 from tests.chaos.conftest import Tell
 from tests.chaos.load import Load, assert_kept, submit
