@@ -90,7 +90,8 @@ class SqliteBackend:
     async def close(self) -> None:
         self._closed = True
         if self._serving is not None:
-            await self._serving
+            # Not awaited itself: whoever is canceled while he waits here would cancel the writer.
+            await asyncio.wait([self._serving])
         self._thread.shutdown()
         self._readers.shutdown()
         self._writer_engine.dispose()

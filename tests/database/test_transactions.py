@@ -95,6 +95,29 @@ async def test_whoever_is_canceled_or_fails_leaves_the_writer_to_the_next_one(op
     assert found == [1, 4]
 
 
+@on_sqlite
+@pytest.mark.parametrize("lane", list(Lane))
+async def test_whoever_is_canceled_while_he_closes_leaves_what_is_being_written_to_its_end(
+    database_url: str, opened: Database, lane: Lane
+) -> None:
+    def note(conn: sa.Connection, value: int) -> None:
+        conn.exec_driver_sql("INSERT INTO noted VALUES (?)", (value,))
+
+    other = sqlite3.connect(database_url.partition("///")[2], isolation_level=None)
+    with contextlib.closing(other):
+        other.execute("CREATE TABLE noted (it)")
+        other.execute("BEGIN IMMEDIATE")
+        writing = [asyncio.create_task(opened.on(lane).write(note, value)) for value in (1, 2)]
+        await asyncio.sleep(0)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await opened.close()
+        other.execute("COMMIT")
+        async with asyncio.timeout(2):
+            await asyncio.gather(*writing)
+        assert other.execute("SELECT it FROM noted ORDER BY it").fetchall() == [(1,), (2,)]
+
+
 @on_postgresql
 async def test_the_victim_of_a_deadlock_is_run_again(opened: Database) -> None:
     begun: list[int] = []
