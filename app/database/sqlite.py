@@ -131,16 +131,21 @@ class SqliteBackend:
                 conn = await in_thread(self._begin)
             try:
                 result = fn(conn)
-                await in_thread(conn.commit)
-            finally:
+            except BaseException:
                 conn.close()
+                raise
+            await in_thread(_commit, conn)
         # Not before now is it known that what was committed is where it will be looked for.
         self._files.require_same()
         return result
 
     def _write_whole(self, fn: Callable[[sa.Connection], T]) -> T:
         with self._begin() as conn:
-            result = fn(conn)
+            try:
+                result = fn(conn)
+            except StopIteration as error:
+                # No future takes it, so the writer would wait for this one for ever.
+                raise RuntimeError("a transaction raised StopIteration") from error
             conn.commit()
         return result
 
@@ -213,6 +218,12 @@ class SqliteBackend:
 def _read(engine: sa.Engine, fn: Callable[[sa.Connection], T]) -> T:
     with engine.begin() as conn:
         return fn(conn)
+
+
+def _commit(conn: sa.Connection) -> None:
+    """Commit and close: both in the thread, which may be at it still when the event loop ends."""
+    with conn:
+        conn.commit()
 
 
 def _driver_of(conn: sa.Connection) -> sqlite3.Connection:
