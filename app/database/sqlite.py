@@ -156,9 +156,9 @@ class SqliteBackend:
         conn = self._writer_engine.connect()
         try:
             conn.begin()
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             conn.close()
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
                 return None
             raise
         return conn

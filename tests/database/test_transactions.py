@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from app.database.connect import open_database
 from app.database.database import Database, Lane
+from app.errors import Unavailable
 from app.tasks import state_store
 from tests.support.databases import on_postgresql, on_sqlite
 from tests.support.gateway import running_gateway
@@ -128,6 +129,30 @@ async def test_no_error_of_a_transaction_stops_the_writer(opened: Database, lane
         with pytest.raises(RuntimeError, match="StopIteration"):
             await opened.on(lane).write(raise_what_no_future_takes)
         assert await opened.write(lambda _conn: "written") == "written"
+
+
+@on_sqlite
+async def test_a_damaged_file_is_said_to_be_so_each_time(database_url: str, opened: Database) -> None:
+    path = database_url.partition("///")[2]
+    await opened.write(lambda conn: conn.exec_driver_sql("CREATE TABLE noted (it)"))
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        # So that no one's copy of the first page is good, and it is read from the file.
+        other.execute("INSERT INTO noted VALUES (1)")
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    _overwrite_header(path)
+    errors = []
+    async with asyncio.timeout(5):
+        for _ in range(3):
+            with pytest.raises(Unavailable, match="not a SQLite database") as caught:
+                await opened.write(lambda _conn: None)
+            # Whoever keeps the error must not keep the connection.
+            errors.append(caught.value)
+    assert len(errors) == 3
+
+
+def _overwrite_header(path: str) -> None:
+    with open(path, "r+b") as file:
+        file.write(b"no database".ljust(100))
 
 
 @on_postgresql
