@@ -167,11 +167,8 @@ class SqliteBackend:
         """Begin to write, after another process if need be."""
         conn = self._writer_engine.connect()
         try:
-            _set_busy_timeout(conn, BUSY_TIMEOUT_S)
-            try:
+            with _waiting_for_others(_driver_of(conn)):
                 conn.begin()
-            finally:
-                _set_busy_timeout(conn, 0)
         except BaseException:
             conn.close()
             raise
@@ -186,8 +183,9 @@ class SqliteBackend:
             open_one = next(engine for engine in engines if cast(sa.QueuePool, engine.pool).checkedin())
             connection = open_one.raw_connection()
             try:
-                driver: Any = connection.driver_connection
-                [busy, _, _] = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                driver = cast(sqlite3.Connection, connection.driver_connection)
+                with _waiting_for_others(driver):
+                    [busy, _, _] = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             finally:
                 connection.close()
             if busy:
@@ -230,8 +228,15 @@ def _driver_of(conn: sa.Connection) -> sqlite3.Connection:
     return cast(sqlite3.Connection, conn.connection.driver_connection)
 
 
-def _set_busy_timeout(conn: sa.Connection, seconds: float) -> None:
-    _driver_of(conn).execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}").close()
+@contextmanager
+def _waiting_for_others(driver: sqlite3.Connection) -> Iterator[None]:
+    """Let a connection wait for another process for a while, where it would fail at once."""
+    [before_ms] = driver.execute("PRAGMA busy_timeout").fetchone()
+    driver.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}").close()
+    try:
+        yield
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {before_ms}").close()
 
 
 def create_engine(

@@ -19,6 +19,7 @@ from app.database.connect import open_database, parse_url
 from app.database.database import Database
 from app.database.migrate import migrate
 from app.database.schema_revision import check_at_head
+from app.database.sqlite import FRESH_S
 from app.database.sqlite_file import FileLock, OpenFiles, State
 from app.errors import DatabaseInUse, Unavailable, UnsuitableDatabase
 from tests.chaos.conftest import Tell
@@ -141,6 +142,25 @@ async def test_a_log_that_is_removed_is_written_into_the_file_at_once(path: str,
             assert other.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert (await gateway.call_back("song", body(6))).status_code == 200
         assert (await gateway.api.get("/readyz")).status_code == 200
+
+
+async def test_a_log_that_is_removed_while_another_process_reads_is_saved_when_it_has_read(path: str) -> None:
+    async with running_gateway(f"sqlite:///{path}") as gateway:
+        assert (await gateway.call_back("song", body(0))).status_code == 200
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN")
+            other.execute("SELECT * FROM items").fetchall()
+            assert (await gateway.call_back("song", body(1))).status_code == 200
+            for suffix in SIDE_FILES:
+                os.unlink(f"{path}{suffix}")
+            # What was seen a moment ago is believed for so long.
+            await asyncio.sleep(2 * FRESH_S)
+            answering = asyncio.create_task(gateway.call_back("song", body(2)))
+            await asyncio.sleep(0.2)
+            other.execute("COMMIT")
+        assert (await answering).status_code == 200
+        with contextlib.closing(sqlite3.connect(path)) as found:
+            assert found.execute("SELECT count(*) FROM items WHERE item_id LIKE 't2m_%'").fetchone() == (3,)
 
 
 def test_files_that_are_opened_anew_while_another_thread_looks_are_the_same(path: str) -> None:
