@@ -100,5 +100,5 @@ class Erased(BaseModel):
 async def erase_client(name: str, admin: TheAdmin, context: TheContext) -> Response:
     """Delete the tasks of a client that was revoked, what was received and sent for them, and its idempotency keys.
     Its name stays taken for its time. Works for ten seconds: repeat until `done`. 409 while a task of it is open."""
-    erased = await erase.erase(context.db, context.clock, actor_of(admin), storable(name), ERASE_S)
+    erased = await erase.erase(context.loops_db(), context.clock, actor_of(admin), storable(name), ERASE_S)
     return json_answer({"client": name, "deleted": erased.deleted, "done": erased.done})

@@ -1,11 +1,15 @@
 """Erasing one client's data: all of it, nobody else's, never under a task that is open, and again after a stop."""
 
+import threading
 from collections.abc import Callable
 from typing import Any, cast
 from uuid import UUID
 
+import sqlalchemy as sa
+
 from app.database.database import Database
 from app.operations.erase import erase
+from tests.support.databases import on_sqlite
 from tests.support.direct_sql import Direct
 from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import SONG, Running
@@ -150,3 +154,23 @@ async def test_stopped_anywhere_it_goes_on(gateway: Running, db: Direct) -> None
         break
     assert runs > 5
     assert await traces(db, "studio") == {"clients", "audit"}
+
+
+@on_sqlite
+async def test_it_does_not_hold_up_the_event_loop(gateway: Running, db: Direct) -> None:
+    """What requests write runs on the event loop, and a part may take long."""
+    await lived_in(gateway, db, "studio")
+    await revoke(gateway, "studio")
+    deleted_by: set[str] = set()
+
+    def note(_conn: sa.Connection, _cursor: Any, statement: str, *_given: Any) -> None:
+        if statement.startswith("DELETE FROM tasks"):
+            deleted_by.add(threading.current_thread().name)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        assert (await gateway.api.delete("/v1/clients/studio/data")).json()["done"]
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    assert deleted_by
+    assert threading.current_thread().name not in deleted_by
