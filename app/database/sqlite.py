@@ -8,10 +8,10 @@ take longer (a step of retention, of compaction) and run in the thread as a whol
 """
 
 import asyncio
-import heapq
 import itertools
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -34,6 +34,9 @@ log = structlog.get_logger(__name__)
 READERS: Final = 3
 BUSY_TIMEOUT_S: Final = 5.0
 """How long to wait for another process (a command beside a running server) to end its transaction."""
+MOST_PASSED_OVER: Final = 4
+"""How often in a row what has waited longest is passed over for a lower lane. While a group of callbacks is committed
+the next request comes, and while that is committed the next group: loops would never have their turn."""
 FRESH_S: Final = 0.1
 """How long what was seen is believed by those who only begin something."""
 
@@ -44,6 +47,7 @@ class _Job:
 
     fn: Callable[[sa.Connection], Any]
     done: asyncio.Future[Any]
+    number: int
 
 
 class SqliteBackend:
@@ -57,9 +61,9 @@ class SqliteBackend:
         self._files = OpenFiles(url)
         self._writer_engine = create_engine(url, self._files, begin="BEGIN IMMEDIATE", pool_size=1, busy_timeout_s=0)
         self._reader_engine = create_engine(url, self._files, begin="BEGIN", pool_size=READERS)
-        self._waiting: list[tuple[Lane, int, _Job]] = []
-        """A heap of the transactions that are to write, those of lower lanes first."""
+        self._waiting = {lane: deque[_Job]() for lane in Lane}
         self._order = itertools.count()
+        self._passed_over = 0
         self._serving: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sqlite-reader")
@@ -76,8 +80,8 @@ class SqliteBackend:
                 await self.run(lane, lambda _conn: None, write=True)
             self._files.require_same(fresh_s=FRESH_S)
             return await loop.run_in_executor(self._readers, _read, self._reader_engine, fn)
-        job = _Job(fn, loop.create_future())
-        heapq.heappush(self._waiting, (lane, next(self._order), job))
+        job = _Job(fn, loop.create_future(), next(self._order))
+        self._waiting[lane].append(job)
         if self._serving is None:
             # In no request's context: it serves those that come later, too.
             self._serving = loop.create_task(self._serve(), context=Context())
@@ -101,12 +105,22 @@ class SqliteBackend:
         """Run the transactions that wait, one after the other. Whoever is canceled while his is under way does not stop
         it: the next one needs the connection."""
         try:
-            while self._waiting:
-                lane, _, job = heapq.heappop(self._waiting)
+            while lanes := [lane for lane in Lane if self._waiting[lane]]:
+                lane = self._choose(lanes)
+                job = self._waiting[lane].popleft()
                 if not job.done.cancelled():
                     await self._serve_one(lane, job)
         finally:
             self._serving = None
+
+    def _choose(self, lanes: list[Lane]) -> Lane:
+        """Choose whose transaction is next: the lowest lane's, or what waits longest after ``MOST_PASSED_OVER``."""
+        longest = min(lanes, key=lambda lane: self._waiting[lane][0].number)
+        if longest is lanes[0] or self._passed_over == MOST_PASSED_OVER:
+            self._passed_over = 0
+            return longest
+        self._passed_over += 1
+        return lanes[0]
 
     async def _serve_one(self, lane: Lane, job: _Job) -> None:
         try:

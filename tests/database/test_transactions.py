@@ -50,6 +50,24 @@ async def test_callbacks_come_before_what_else_waits_for_the_one_writer(opened: 
 
 
 @on_sqlite
+async def test_loops_have_their_turn_while_callbacks_and_requests_never_cease(opened: Database) -> None:
+    async def write_always(lane: Lane) -> None:
+        while True:
+            await opened.on(lane).write(lambda conn: conn.exec_driver_sql("INSERT INTO noted VALUES (1)"))
+
+    await opened.write(lambda conn: conn.exec_driver_sql("CREATE TABLE noted (it)"))
+    flood = [asyncio.create_task(write_always(lane)) for lane in (Lane.CALLBACKS, Lane.CALLBACKS, Lane.API)]
+    await asyncio.sleep(0)
+    count_noted = sa.text("SELECT count(*) FROM noted")
+    before = await opened.read(lambda conn: conn.scalar(count_noted) or 0)
+    async with asyncio.timeout(5):
+        passed_by = await opened.on(Lane.LOOPS).write(lambda conn: conn.scalar(count_noted) or 0) - before
+    for task in flood:
+        task.cancel()
+    assert 0 < passed_by < 50
+
+
+@on_sqlite
 @pytest.mark.parametrize("lane", list(Lane))
 async def test_another_process_that_writes_holds_up_who_writes_here_and_nobody_else(
     database_url: str, opened: Database, lane: Lane
