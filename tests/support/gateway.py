@@ -132,7 +132,7 @@ def make_settings(database_url: str, **given: Any) -> Settings:
         "tempolor_base_url": "http://127.0.0.1:9",
         "bootstrap_admin_key": ADMIN_KEY,
         # On virtual time a look that finds nothing costs as much as ever, and there are more of them in a wait.
-        "loop_idle_s": 1 if virtual_loop() else 0.05,
+        "loop_idle_s": 1 if virtual_loop() else 0.15,
         "drain_s": 0.1,
     }
     return GivenSettings(**(values | given))
