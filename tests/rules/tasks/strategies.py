@@ -38,17 +38,27 @@ events = st.sampled_from(["audio_chunk", "audio_complete", "wav_complete", "lrcs
 seconds = st.integers(-3, 12).map(float) | st.sampled_from([-5000.0, 700.0, 2000.0])
 
 
+# Each strategy is made once: to make and check one takes longer than to draw from it.
+_main_status = st.dictionaries(st.just("status"), item_statuses, max_size=1)
+_file_statuses = st.dictionaries(st.sampled_from(["audio_hi_status", "lyrics_sections_status"]), sub_statuses)
+_urls = st.dictionaries(
+    st.sampled_from(["audio_url", "audio_hi_url", "stream_url", "streamAudioUrl"]), st.sampled_from(URLS)
+)
+_fields = st.dictionaries(value_fields, values, max_size=4)
+_event = st.none() | events
+_one_in_eight = st.integers(0, 7)
+
+
+def _reading(draw: st.DrawFn, item_id: str) -> Reading:
+    statuses = draw(_main_status) | draw(_file_statuses)
+    urls: dict[str, Any] = draw(_urls)
+    fields: dict[str, Any] = draw(_fields)
+    return Reading(item_id, statuses, urls, fields, draw(_event))
+
+
 @st.composite
 def readings(draw: st.DrawFn, item_id: str = "i1") -> Reading:
-    statuses = draw(st.dictionaries(st.just("status"), item_statuses, max_size=1))
-    statuses |= draw(st.dictionaries(st.sampled_from(["audio_hi_status", "lyrics_sections_status"]), sub_statuses))
-    urls = draw(
-        st.dictionaries(
-            st.sampled_from(["audio_url", "audio_hi_url", "stream_url", "streamAudioUrl"]), st.sampled_from(URLS)
-        )
-    )
-    fields: dict[str, Any] = draw(st.dictionaries(value_fields, values, max_size=4))
-    return Reading(item_id, statuses, urls, fields, draw(st.none() | events))
+    return _reading(draw, item_id)
 
 
 @st.composite
@@ -56,9 +66,9 @@ def observations(draw: st.DrawFn, item_ids: tuple[str, ...] = ("i1",)) -> Observ
     """A callback, or a query's answer that shows or denies the item."""
     item_id = draw(st.sampled_from(item_ids))
     at = us(draw(seconds))
-    if draw(st.integers(0, 7)) == 0:
+    if draw(_one_in_eight) == 0:
         return Observation("song", Reading(item_id), Source.QUERY, at, sighted=False, unknown=True)
-    reading = draw(readings(item_id))
+    reading = _reading(draw, item_id)
     if draw(st.booleans()):
         return Observation("song", reading, Source.CALLBACK, at, NamedBy.BOUND_TOKEN)
     return Observation("song", reading, Source.QUERY, at)
