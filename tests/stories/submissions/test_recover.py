@@ -63,7 +63,7 @@ def backup(database_url: str, tmp_path: Path, request: pytest.FixtureRequest) ->
         server = request.getfixturevalue("postgres")
         name = f"restored_{uuid.uuid4().hex}"
         request.addfinalizer(lambda: server.drop_database(name))
-        return server.create_database(name, template=database_url.rpartition("/")[2])
+        return server.create_database(name, template=database_url.rpartition("/")[2].partition("?")[0])
 
     return take
 
