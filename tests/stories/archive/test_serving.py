@@ -205,7 +205,7 @@ def _hostile() -> dict[str, bytes]:
         "latin": bytes(latin),
         "nameless": bytes(nameless),
         "link": linked.getvalue(),
-        "bomb": _zipped(a__flac=bytes(50_000_000)),
+        "bomb": _zipped(a__flac=bytes(5_000_000)),
         "many": many.getvalue(),
         "encrypted": bytes(encrypted),
         "cut short": plain[:-30],
