@@ -86,7 +86,7 @@ def test_the_history_is_read_as_alembic_reads_it() -> None:
 @pytest.fixture
 def head_url(database_url: str) -> str:
     """A database at head."""
-    return database_url.replace("+aiosqlite", "")
+    return database_url.replace("+aiosqlite", "").partition("?")[0]
 
 
 def test_the_tables_in_code_are_those_of_the_history(head_url: str) -> None:
