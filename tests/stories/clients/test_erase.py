@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, cast
 from uuid import UUID
 
+import pytest
 import sqlalchemy as sa
 
 from app.database.database import Database
@@ -157,6 +158,7 @@ async def test_stopped_anywhere_it_goes_on(gateway: Running, db: Direct) -> None
 
 
 @on_sqlite
+@pytest.mark.real_time
 async def test_it_does_not_hold_up_the_event_loop(gateway: Running, db: Direct) -> None:
     """What requests write runs on the event loop, and a part may take long."""
     await lived_in(gateway, db, "studio")
