@@ -61,15 +61,23 @@ def add(conn: sa.Connection, sightings: Mapping[Key, Sightings], forget_before: 
             per_sort[key[0]] += 1
         row_key = key if key in kept else (key[0], "", OTHERS)
         rows[row_key] = rows[row_key].joined(seen) if row_key in rows else seen
-    for (sort, family, name), seen in sorted(rows.items()):
-        statement = dialect.insert(conn, drift).values(sort=sort, family=family, name=name, **seen._asdict())
-        new = statement.excluded
-        changes = {
-            "times": c.times + new.times,
-            "first_seen_at": sa.case((new.first_seen_at < c.first_seen_at, new.first_seen_at), else_=c.first_seen_at),
-            "last_seen_at": sa.case((new.last_seen_at > c.last_seen_at, new.last_seen_at), else_=c.last_seen_at),
-        }
-        conn.execute(statement.on_conflict_do_update(index_elements=["sort", "family", "name"], set_=changes))
+    if not rows:
+        return
+    statement = dialect.insert(conn, drift)
+    new = statement.excluded
+    changes = {
+        "times": c.times + new.times,
+        "first_seen_at": sa.case((new.first_seen_at < c.first_seen_at, new.first_seen_at), else_=c.first_seen_at),
+        "last_seen_at": sa.case((new.last_seen_at > c.last_seen_at, new.last_seen_at), else_=c.last_seen_at),
+    }
+    conn.execute(
+        statement.on_conflict_do_update(index_elements=["sort", "family", "name"], set_=changes),
+        # Two processes that write the same rows must meet at the same one first.
+        [
+            {"sort": sort, "family": family, "name": name, **seen._asdict()}
+            for (sort, family, name), seen in sorted(rows.items())
+        ],
+    )
 
 
 def all_rows(conn: sa.Connection, sort: str | None) -> list[Any]:
