@@ -1,11 +1,13 @@
 """Give a SQLite file's free pages back to the disk, a few at a time, and keep its write-ahead log short."""
 
 import sqlite3
-from typing import Any, Final
+from contextlib import suppress
+from typing import Final, cast
 
 import sqlalchemy as sa
 
 from app.database import dialect
+from app.database.sqlite import busy_timeout
 
 PAGES: Final = 200
 """Pages of one step: less than a megabyte."""
@@ -39,12 +41,7 @@ def _free_pages(conn: sa.Connection) -> int:
 
 def _run_outside(conn: sa.Connection, pragma: str) -> None:
     """Run a pragma as a script. While another process writes, or the disk is full, it is left for the next time."""
-    driver: Any = conn.connection.driver_connection
-    [patience_ms] = driver.execute("PRAGMA busy_timeout").fetchone()
-    try:
+    driver = cast(sqlite3.Connection, conn.connection.driver_connection)
+    with busy_timeout(driver, PATIENCE_MS), suppress(sqlite3.OperationalError):
         # A script commits first what is open.
-        driver.executescript(f"PRAGMA busy_timeout = {PATIENCE_MS}; {pragma};")
-    except sqlite3.OperationalError:
-        return
-    finally:
-        driver.execute(f"PRAGMA busy_timeout = {patience_ms}").close()
+        driver.executescript(f"{pragma};")

@@ -32,7 +32,7 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 READERS: Final = 3
-BUSY_TIMEOUT_S: Final = 5.0
+BUSY_TIMEOUT_MS: Final = 5_000
 """How long to wait for another process (a command beside a running server) to end its transaction."""
 MOST_PASSED_OVER: Final = 4
 """How often in a row what has waited longest is passed over for a lower lane. While a group of callbacks is committed
@@ -59,7 +59,7 @@ class SqliteBackend:
     def __init__(self, url: sa.URL) -> None:
         self.place = place_of(url)
         self._files = OpenFiles(url)
-        self._writer_engine = create_engine(url, self._files, begin="BEGIN IMMEDIATE", pool_size=1, busy_timeout_s=0)
+        self._writer_engine = create_engine(url, self._files, begin="BEGIN IMMEDIATE", pool_size=1, busy_timeout_ms=0)
         self._reader_engine = create_engine(url, self._files, begin="BEGIN", pool_size=READERS)
         self._waiting = {lane: deque[_Job]() for lane in Lane}
         self._order = itertools.count()
@@ -179,9 +179,12 @@ class SqliteBackend:
 
     def _begin(self) -> sa.Connection:
         """Begin to write, after another process if need be."""
+        at_once = self._begin_at_once()
+        if at_once is not None:
+            return at_once
         conn = self._writer_engine.connect()
         try:
-            with _waiting_for_others(_driver_of(conn)):
+            with busy_timeout(_driver_of(conn), BUSY_TIMEOUT_MS):
                 conn.begin()
         except BaseException:
             conn.close()
@@ -198,7 +201,7 @@ class SqliteBackend:
             connection = open_one.raw_connection()
             try:
                 driver = cast(sqlite3.Connection, connection.driver_connection)
-                with _waiting_for_others(driver):
+                with busy_timeout(driver, BUSY_TIMEOUT_MS):
                     [busy, _, _] = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             finally:
                 connection.close()
@@ -243,10 +246,10 @@ def _driver_of(conn: sa.Connection) -> sqlite3.Connection:
 
 
 @contextmanager
-def _waiting_for_others(driver: sqlite3.Connection) -> Iterator[None]:
-    """Let a connection wait for another process for a while, where it would fail at once."""
+def busy_timeout(driver: sqlite3.Connection, milliseconds: int) -> Iterator[None]:
+    """Let a connection wait so long for the locks of others, in place of its own time."""
     [before_ms] = driver.execute("PRAGMA busy_timeout").fetchone()
-    driver.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}").close()
+    driver.execute(f"PRAGMA busy_timeout = {milliseconds}").close()
     try:
         yield
     finally:
@@ -254,7 +257,7 @@ def _waiting_for_others(driver: sqlite3.Connection) -> Iterator[None]:
 
 
 def create_engine(
-    url: sa.URL, files: OpenFiles, *, begin: str, pool_size: int, busy_timeout_s: float = BUSY_TIMEOUT_S
+    url: sa.URL, files: OpenFiles, *, begin: str, pool_size: int, busy_timeout_ms: int = BUSY_TIMEOUT_MS
 ) -> sa.Engine:
     """An engine whose transactions begin with ``begin``; WAL, durable at each commit."""
     engine = sa.create_engine(
@@ -266,7 +269,7 @@ def create_engine(
         poolclass=sa.QueuePool,
         pool_size=pool_size,
         max_overflow=0,
-        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_S, "cached_statements": 256},
+        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000, "cached_statements": 256},
     )
 
     @sa.event.listens_for(engine, "do_connect")
@@ -282,7 +285,7 @@ def create_engine(
             "journal_mode = WAL",
             "synchronous = FULL",
             "foreign_keys = ON",
-            f"busy_timeout = {int(busy_timeout_s * 1000)}",
+            f"busy_timeout = {busy_timeout_ms}",
         ):
             connection.execute(f"PRAGMA {pragma}").close()
         # The log is opened by the first who reads.
