@@ -155,11 +155,7 @@ class SqliteBackend:
 
     def _write_whole(self, fn: Callable[[sa.Connection], T]) -> T:
         with self._begin() as conn:
-            try:
-                result = fn(conn)
-            except StopIteration as error:
-                # No future takes it, so the writer would wait for this one for ever.
-                raise RuntimeError("a transaction raised StopIteration") from error
+            result = _call(fn, conn)
             conn.commit()
         return result
 
@@ -232,7 +228,16 @@ class SqliteBackend:
 
 def _read(engine: sa.Engine, fn: Callable[[sa.Connection], T]) -> T:
     with engine.begin() as conn:
+        return _call(fn, conn)
+
+
+def _call(fn: Callable[[sa.Connection], T], conn: sa.Connection) -> T:
+    """Call what runs in a thread."""
+    try:
         return fn(conn)
+    except StopIteration as error:
+        # No future takes it, and whoever waits for the thread would wait for ever.
+        raise RuntimeError("a transaction raised StopIteration") from error
 
 
 def _commit(conn: sa.Connection) -> None:

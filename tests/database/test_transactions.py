@@ -139,13 +139,15 @@ async def test_whoever_is_canceled_while_he_closes_leaves_what_is_being_written_
 
 @on_sqlite
 @pytest.mark.parametrize("lane", list(Lane))
-async def test_no_error_of_a_transaction_stops_the_writer(opened: Database, lane: Lane) -> None:
+async def test_no_error_of_a_transaction_stops_the_writer_or_who_reads(opened: Database, lane: Lane) -> None:
     def raise_what_no_future_takes(_conn: sa.Connection) -> None:
         next(iter(()))
 
     async with asyncio.timeout(2):
         with pytest.raises(RuntimeError, match="StopIteration"):
             await opened.on(lane).write(raise_what_no_future_takes)
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await opened.on(lane).read(raise_what_no_future_takes)
         assert await opened.write(lambda _conn: "written") == "written"
 
 
