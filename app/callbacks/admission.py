@@ -38,6 +38,7 @@ class Admission:
     chunk."""
 
     def __init__(self) -> None:
+        self.most_bytes = MOST_BYTES
         self._bytes = 0
         self._entries = 0
 
@@ -47,9 +48,9 @@ class Admission:
             raise Unavailable(FULL)
         self._entries += 1
 
-    def hold(self, size: int) -> None:
+    def take_bytes(self, size: int) -> None:
         """Count bytes that arrived. Raises ``Unavailable`` over capacity."""
-        if self._bytes + size > MOST_BYTES:
+        if self._bytes + size > self.most_bytes:
             raise Unavailable(FULL)
         self._bytes += size
 
@@ -105,8 +106,8 @@ class CallbackIntake:
     def __init__(self, context: Context, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self._context = context
         self._deadlines = Deadlines(answer_timeout_s, _give_up)
-        patience = asyncio.Lock()
-        self.writers = tuple(Writer(context, patience) for _ in range(context.db.groups_at_once))
+        lock_waiter = asyncio.Lock()
+        self.writers = tuple(Writer(context, lock_waiter) for _ in range(context.db.groups_at_once))
         self.admission = Admission()
         self.tokens = context.tokens
         self._reading_large = asyncio.Lock()

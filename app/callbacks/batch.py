@@ -34,16 +34,16 @@ class _Waiting(msgspec.Struct):
 
 
 class Writer:
-    """Commit callbacks in groups. ``step`` is called by its loop, which ``arrived`` wakes; several writers share one
-    ``patience``."""
+    """Commit callbacks in groups. ``step`` is called by its loop, which ``arrived`` wakes. The writers of a process
+    share ``lock_waiter``: one callback at a time waits for a row lock."""
 
-    def __init__(self, context: Context, patience: asyncio.Lock) -> None:
+    def __init__(self, context: Context, lock_waiter: asyncio.Lock) -> None:
         self._context = context
         self._db = context.db.on(Lane.CALLBACKS)
         self._most_entries = context.db.entries_at_once // context.db.groups_at_once
         self._queue: deque[_Waiting] = deque()
         self._alone: set[asyncio.Task[None]] = set()
-        self._patience = patience
+        self._lock_waiter = lock_waiter
         self.arrived = asyncio.Event()
 
     def put(self, callback: Callback) -> asyncio.Future[Acknowledgement]:
@@ -147,8 +147,8 @@ class Writer:
             asyncio.get_running_loop().call_later(STEP_BACK_S, self._requeue, waiting)
 
     async def _commit_alone(self, waiting: _Waiting) -> None:
-        # One at a time: each waits on a connection of the callbacks' lane, and the writers need the others.
-        async with self._patience:
+        # Whoever waits keeps a connection of the callbacks' lane, and the writers need the others.
+        async with self._lock_waiter:
             if waiting.answer.done():
                 return  # it was answered 503 meanwhile
             try:
@@ -164,8 +164,13 @@ class Writer:
             self.arrived.set()
 
     async def _poison(self, waiting: _Waiting, error: Exception) -> None:
+        """Keep a callback that could not be applied, and answer 400; 503 where it cannot be kept now."""
         log.error("callback.poisoned", exc_info=error)
-        await self._db.write(store_poisoned, waiting.callback, f"{type(error).__name__} while it was applied")
+        try:
+            await self._db.write(store_poisoned, waiting.callback, f"{type(error).__name__} while it was applied")
+        except Unavailable as away:
+            _fail(waiting, away.detail)
+            return
         if not waiting.answer.done():
             waiting.answer.set_result(Acknowledgement(Disposition.POISONED, usable=False))
 

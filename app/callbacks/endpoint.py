@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from app.callbacks.admission import FULL, CallbackIntake, Deadlines
+from app.callbacks.admission import FULL, MOST_BYTES, CallbackIntake, Deadlines
 from app.errors import GatewayError, PayloadTooLarge, Unavailable
 from app.rules.observation import Disposition
 from app.runtime import metrics
@@ -51,6 +51,8 @@ class CallbackEndpoint:
         read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
         self._intake = intake
+        # There is room for one body of the greatest size that is allowed.
+        intake.admission.most_bytes = max(MOST_BYTES, most_bytes)
         self._meter = meter
         self._most_bytes = most_bytes
         self._readers: Deadlines[asyncio.Task[Any]] = Deadlines(read_timeout_s, self._give_up)
@@ -78,7 +80,7 @@ class CallbackEndpoint:
         token = self._intake.tokens.verify(family, text) if family in FAMILIES else None
         if token is None:
             if self._intake.tokens.verify(SELF_CHECK, text) is not None:
-                # Refused as any other, and known again; it is no guess, and is not counted as one.
+                # Refused like any wrong token, with a code that the self-check recognises. No guess: it is not counted.
                 return Problem(403, SELF_CHECK, "This gateway refuses its own check."), SELF_CHECK
             try:
                 self._meter.fail(address)
@@ -125,7 +127,7 @@ class CallbackEndpoint:
         """Decompress the body in place: what is stored and applied is what the sender packed. Raises
         ``PayloadTooLarge``, ``Unavailable``."""
         plain = unpacked(bytes(body), encoding, self._most_bytes)
-        self._intake.admission.hold(len(plain) - len(body))
+        self._intake.admission.take_bytes(len(plain) - len(body))
         body[:] = plain
 
     async def _read(self, receive: Receive, body: bytearray) -> None:
@@ -144,7 +146,7 @@ class CallbackEndpoint:
                 chunk = message.get("body", b"")
                 if len(body) + len(chunk) > self._most_bytes:
                     raise self._too_large()
-                self._intake.admission.hold(len(chunk))
+                self._intake.admission.take_bytes(len(chunk))
                 body += chunk
                 more = message.get("more_body", False)
         except asyncio.CancelledError:

@@ -14,6 +14,7 @@ import pytest
 
 from app.callbacks.batch import Writer
 from app.callbacks.commit import Acknowledgement, Callback, commit, digest_of
+from app.errors import Unavailable
 from app.rules.observation import Disposition
 from app.tempolor import item_readings
 from app.tempolor.kinds import FAMILIES
@@ -187,6 +188,26 @@ async def test_what_cannot_be_saved_and_is_no_race_fails_alone(gateway: Running,
     await writer.step()
     assert (await fine).disposition is Disposition.APPLIED
     assert (await broken).disposition is Disposition.POISONED
+
+
+@pytest.mark.own_database
+async def test_a_poison_that_cannot_be_kept_now_fails_alone(gateway: Running, db: Direct, task_id: UUID) -> None:
+    """It is answered 503, since nothing of it is stored; its neighbour in the other half of the group is applied."""
+    other = UUID((await gateway.submit())["id"])
+    await db.refuse_items("NEW.item_id = 't2m_other'")
+    await db.execute(
+        "CREATE FUNCTION out_of_room() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END$$",
+        "CREATE TRIGGER out_of_room BEFORE INSERT ON callbacks FOR EACH ROW"
+        " WHEN (NEW.disposition = 'poisoned') EXECUTE FUNCTION out_of_room()",
+    )
+    writer = Writer(gateway.gateway.context, asyncio.Lock())
+    poison = writer.put(received(gateway, other, THEN.replace(b"t2m_first", b"t2m_other")))
+    fine = writer.put(received(gateway, task_id, THEN))
+    await writer.step()
+    with pytest.raises(Unavailable):
+        await poison
+    assert (await fine).disposition is Disposition.APPLIED
 
 
 async def test_rows_are_inserted_in_the_order_of_their_keys(gateway: Running, db: Direct) -> None:

@@ -20,9 +20,9 @@ def fill_and_empty(admission: Admission) -> None:
         admission.enter()
     with pytest.raises(Unavailable):
         admission.enter()
-    admission.hold(MOST_BYTES)
+    admission.take_bytes(MOST_BYTES)
     with pytest.raises(Unavailable):
-        admission.hold(1)
+        admission.take_bytes(1)
     for number in range(MOST_ENTRIES):
         admission.leave(0 if number else MOST_BYTES)
 

@@ -12,8 +12,9 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from app.callbacks.admission import MOST_ENTRIES
+from app.callbacks.admission import MOST_BYTES, MOST_ENTRIES
 from app.callbacks.endpoint import CallbackEndpoint
+from app.errors import Unavailable
 from app.main import listen, make_server
 from app.web.wrong_key_limit import FailureMeter
 from tests.support.counted_calls import counted_calls
@@ -259,3 +260,12 @@ async def test_a_megabyte_of_anything_does_not_hold_up_the_others(start_gateway:
         assert calls["read_callback"] == (name == "nothing")
         assert longest < MOST_CALLS, name
         assert (await gateway.task(task_id))["items"][0]["status"] == "running"
+
+
+@on_sqlite
+async def test_there_is_room_for_a_body_of_the_greatest_size_that_is_allowed(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(workers=False, callback_max_bytes=MOST_BYTES + 1)
+    admission = gateway.gateway.intake.admission
+    admission.take_bytes(MOST_BYTES + 1)
+    with pytest.raises(Unavailable):
+        admission.take_bytes(1)
