@@ -23,12 +23,14 @@ KEPT_BYTES: Final = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class EncodedTask:
-    """A task as its client sees it; ``body`` is the JSON. ``ended``: final, and nothing of it is due any more."""
+    """A task as its client sees it; ``body`` is the JSON. ``ended``: final, and nothing of it is due any more.
+    ``read_at``: when the read began, by the monotonic clock."""
 
     client_name: str
     version: int
     ended: bool
     body: bytes
+    read_at: float
 
 
 class Current:
@@ -41,6 +43,7 @@ class Current:
 
     async def at_least(self, wanted: Mapping[UUID, int]) -> dict[UUID, EncodedTask]:
         """Tasks in the wanted version or a newer one, from the cache where it has that; missing ones are left out.
+        What has no part in a version (why it waits, when it was asked about) is of the moment at which it was read.
         Raises ``Unavailable``."""
         kept = {
             task_id: state
@@ -56,10 +59,11 @@ class Current:
         states: dict[UUID, EncodedTask] = {}
         rest = iter(task_ids)
         while batch := list(islice(rest, BATCH)):
+            began_at = self._context.clock.monotonic()
             for record, document in await self._context.db.read(_read, batch, self._context):
                 task = record.task
                 ended = is_over(task.status, task.timer_due_at)
-                state = EncodedTask(task.client_name, task.version, ended, msgspec.json.encode(document))
+                state = EncodedTask(task.client_name, task.version, ended, msgspec.json.encode(document), began_at)
                 states[task.id] = state
                 self._keep(task.id, state)
         return states
@@ -69,7 +73,7 @@ class Current:
         if before is not None:
             self._left += len(before.body)
             # Two reads may end in the other order than they began.
-            state = max(before, state, key=lambda each: each.version)
+            state = max(before, state, key=lambda each: (each.version, each.read_at))
         self._kept[task_id] = state
         self._left -= len(state.body)
         while self._left < 0:

@@ -92,8 +92,9 @@ class Waits:
                 else:
                     waiter.looked_up = True
         rest = iter(ready)
-        while batch := {task_id: heads[task_id].version for task_id in islice(rest, BATCH)}:
-            states = await self._current.at_least(batch)
+        while batch := list(islice(rest, BATCH)):
+            # Not from the cache: the answer is the task as it is now, also in what changes without a version.
+            states = await self._current.read(batch)
             for task_id in batch:
                 for waiter in ready[task_id]:
                     if task_id not in states:

@@ -60,6 +60,16 @@ async def test_a_tasks_stream_begins_with_what_is_tells_each_change_and_ends_wit
         assert [one["version"] async for one in events.tasks()] == [last["version"]]
 
 
+@on_sqlite
+async def test_a_stream_begins_with_the_task_as_it_is_also_in_what_has_no_version(gateway: Running) -> None:
+    task = await gateway.submit()
+    for reason in (None, "held_by_hand"):
+        async with stream(gateway.api, f"/v1/tasks/{task['id']}/stream") as events:
+            shown = await _next(events)
+            assert ((shown["waiting_for"] or {}).get("reason"), shown["version"]) == (reason, task["version"])
+        assert (await gateway.api.post("/v1/submissions/hold")).status_code == 200
+
+
 @only_woken
 async def test_a_final_task_of_which_something_is_still_to_come_is_followed_to_its_end(gateway: Running) -> None:
     task = await gateway.submit()

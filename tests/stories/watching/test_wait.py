@@ -67,6 +67,16 @@ async def test_it_ends_at_the_moment_at_which_the_task_is_playable_or_final(gate
 
 
 @on_sqlite
+async def test_the_answer_is_the_task_as_it_is_now_also_in_what_has_no_version(gateway: Running) -> None:
+    task = await gateway.submit()
+    for reason, change in ((None, "hold"), ("held_by_hand", "release"), (None, "hold")):
+        shown, _ = await _timed(_wait(gateway, task["id"], 0.01), monotonic())
+        assert shown == await gateway.task(task["id"])
+        assert ((shown["waiting_for"] or {}).get("reason"), shown["version"]) == (reason, task["version"])
+        assert (await gateway.api.post(f"/v1/submissions/{change}")).status_code == 200
+
+
+@on_sqlite
 @only_woken
 async def test_playable_means_final_for_what_has_no_extras(gateway: Running) -> None:
     for kind, key, family in (
