@@ -255,7 +255,9 @@ async def _answer(context: Context, store: FileStore | None, found: _Found) -> R
     if view.status is ArtifactStatus.PENDING:
         raise ArtifactNotReady("the file is not there yet")
     is_good = view.expires_at is not None and view.expires_at > context.clock.now()
-    if view.status is ArtifactStatus.READY and is_good and isinstance(view.url, str):
+    if view.status is ArtifactStatus.READY and is_good:
+        if not isinstance(view.url, str):
+            raise ArtifactGone("it is several files, of which none is kept: their links are in the task")
         return Response(status_code=307, headers={"Location": view.url, "Referrer-Policy": "no-referrer"})
     raise ArtifactGone("the file is not kept, and its link has expired")
 

@@ -28,7 +28,7 @@ from app.reconcile.replan_after_clock_change import longest_question_s
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.rules.times import later
 from app.rules.transition import Change
-from app.rules.views import has_expired_link, view_item
+from app.rules.views import has_expired_link
 from app.runtime.concurrency_limit import FairQueue
 from app.runtime.loops import Background
 from app.tasks import state_store, task_rows
@@ -208,8 +208,7 @@ def _open_items(
     open_items = {
         item.key: OpenItem(item.last_query_at, item.query_due_at)
         for item in state_store.items_of(conn, [task_id])
-        if (item.query_due_at is not None and not ended)
-        or has_expired_link(view_item(item, task, shape, context.policy), shape, now)
+        if (item.query_due_at is not None and not ended) or has_expired_link(item, task, shape, context.policy, now)
     }
     return task.client_name, open_items
 

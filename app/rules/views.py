@@ -97,13 +97,14 @@ def view_item(item: Item, task: Task, shape: Shape, policy: Policy) -> ItemView:
     return ItemView(progress, artifacts, sections)
 
 
-def has_expired_link(view: ItemView, shape: Shape, at: datetime) -> bool:
-    """Whether the link to a file of an item is not valid any more, and the vendor may have a new one."""
-    shown = (view.artifacts.get(artifact.name) for artifact in shape.artifacts if artifact.lasts)
-    return any(
-        artifact_view is not None and artifact_view.expires_at is not None and artifact_view.expires_at <= at
-        for artifact_view in shown
-    )
+def has_expired_link(item: Item, task: Task, shape: Shape, policy: Policy, at: datetime) -> bool:
+    """Whether the link to a file of an item is not valid any more, and the vendor may have a new one. A file that the
+    archive keeps needs none."""
+    copies = (item.copies or {}) if policy.archives else {}
+    kept = {name for name, copy in copies.items() if copy.status is CopyStatus.KEPT}
+    shown = view_item(item, task, shape, policy).artifacts
+    views = (shown.get(artifact.name) for artifact in shape.artifacts if artifact.lasts and artifact.name not in kept)
+    return any(view is not None and view.expires_at is not None and view.expires_at <= at for view in views)
 
 
 def unknown_to_vendor(item: Item, task: Task, policy: Policy) -> bool:

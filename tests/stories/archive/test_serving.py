@@ -5,6 +5,7 @@ import io
 import random
 import struct
 import zipfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -87,6 +88,35 @@ async def test_others_have_no_file_and_what_is_not_there_is_said(gateway: Runnin
     task = await gateway.submit()
     await gateway.call_back("song", song("t2m_2", "running"), UUID(task["id"]))
     assert_problem(await gateway.api.get("/v1/items/t2m_2/artifacts/audio"), 409, "artifact_not_ready")
+
+
+async def test_what_is_kept_needs_no_new_link(
+    start_gateway: StartGateway, files: FileServer, directory: Path, clock: ScaledClock
+) -> None:
+    """Nobody answers for the vendor here: a question would make it 503."""
+    gateway = await start_gateway(archive_url=f"file://{directory}", egress_allow_private=True, clock=clock)
+    files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV)}
+    task = await _ended_song(gateway, files)
+    for name in ("audio", "audio_hi"):
+        await _archived(gateway, task["id"], name)
+    clock.skip(4 * 86400)
+    shown = (await gateway.task(task["id"]))["items"][0]["artifacts"]["audio"]
+    assert datetime.fromisoformat(shown["expires_at"]) < clock.now()
+    answer = await gateway.api.post(f"/v1/tasks/{task['id']}/refresh")
+    assert answer.status_code == 200, answer.text
+    assert [item["last_query_at"] for item in answer.json()["items"]] == [None]
+
+
+async def test_of_several_files_none_is_the_one(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(workers=False)
+    task = await gateway.submit("stems.create")
+    urls = ["https://cdn.example/drums.wav", "https://cdn.example/bass.wav"]
+    body = {"stems": [{"item_id": "stem_1", "status": "succeeded", "stems_url": urls}]}
+    assert (await gateway.call_back("stems", body, UUID(task["id"]))).status_code == 200
+    [item] = (await gateway.task(task["id"]))["items"]
+    assert item["artifacts"]["stems"]["url"] == urls
+    refused = await gateway.api.get("/v1/items/stem_1/artifacts/stems")
+    assert "several files" in assert_problem(refused, 410, "artifact_gone")["detail"]
 
 
 async def test_a_store_that_is_away_or_lost_a_file_is_no_fault_of_ours(
