@@ -19,6 +19,7 @@ from pydantic_core import SchemaValidator, core_schema
 
 from app.tempolor.callback_tokens import TOKEN_CHARS, Tokens
 from app.tempolor.escapes import LETTERS_ESCAPED, TooMuch, layers, peeled_text
+from app.tempolor.kinds import FAMILIES
 
 MARK: Final = "[redacted]"
 """What stands in place of a secret."""
@@ -33,13 +34,16 @@ _BASE64_CHARS: Final = 12
 MOST_PLACES: Final = 1000
 """Places of one text at which a secret may begin. Nobody writes more who means no harm."""
 
+LEAST_LETTERS: Final = 6
+"""A secret whose beginning has fewer different letters is known only as a whole: the beginning alone may be anybody's,
+such as the letter ``a`` sixteen times."""
+
 _BY_FORM: Final = (
-    re.compile(rb"callbacks/[a-z]+/([a-z0-9_-]{8,})"),
     re.compile(rb"(tpg_[a-z0-9_-]{16,})"),
     re.compile(rb"(whsec_[a-z0-9+/_=-]{16,})"),
 )
-"""What is known by its form, in small letters: callback URLs, and the API keys and webhook secrets that are made in
-``clients/keys`` and ``clients/clients``."""
+"""What is known by its form, in small letters: the API keys and webhook secrets that are made in ``clients/keys`` and
+``clients/clients``."""
 _TOKEN_RUN: Final = re.compile(rb"[A-Za-z0-9_-]{1,%d}" % (TOKEN_CHARS + 1))
 _BASE64_RUN: Final = re.compile(rb"[A-Za-z0-9+/_=-]{1,1000}")
 _END: Final = re.compile(rb"\Z|[\"\\<>*\r\n]|\.\.\.|\xe2\x80\xa6")
@@ -63,7 +67,7 @@ class Redactor:
     ) -> None:
         passwords = [one.partition(":")[2] for one in credentials]
         others = [*others, *(one for one in passwords if len(one) >= CUT_CHARS)]
-        least = {**{one: min(PIECE_CHARS, len(one)) for one in others}, key: CUT_CHARS}
+        least = {**{one: _least(one, PIECE_CHARS) for one in others}, key: _least(key, CUT_CHARS)}
         self._ascii_only = all(one.isascii() for one in least)
         self._secrets = {
             (way.lower(), chars)
@@ -76,6 +80,10 @@ class Redactor:
         self._base64 = _base64_pieces([one.encode() for one in in_base64])
         self._tokens = tokens
         self._key_ids = () if tokens is None else tuple(one.encode() for one in tokens.beginnings)
+        # In the URL of a callback also a token is one that was cut short, or that is in capitals or small letters.
+        key_ids = b"|".join(re.escape(one.lower()) for one in self._key_ids)
+        in_url = re.compile(rb"callbacks/(?:%s)/((?:%s)[a-z0-9_-]{4,})" % ("|".join(FAMILIES).encode(), key_ids))
+        self._by_form = (*_BY_FORM, in_url) if tokens is not None else _BY_FORM
         words = [
             *(_beginning(one[:chars]) for secret, chars in least.items() for one in _cases([secret])),
             *(_literal(one.decode()) for one in self._base64),
@@ -141,7 +149,7 @@ class Redactor:
             for start in _places(text, piece):
                 match = _BASE64_RUN.match(text, start)
                 yield start, match.end() if match else start + len(piece)
-        for form in _BY_FORM:
+        for form in self._by_form:
             yield from (match.span(1) for match in form.finditer(low))
         for key_id in self._key_ids:
             for start in _places(low, key_id.lower()):
@@ -158,6 +166,11 @@ class Redactor:
             yield start, start + len(run)
         elif len(match.group()) == TOKEN_CHARS and run in (run.lower(), run.upper()):
             yield start, start + TOKEN_CHARS
+
+
+def _least(secret: str, chars: int) -> int:
+    """The length of a secret's beginning that is taken for it."""
+    return chars if len(set(secret[:PIECE_CHARS])) >= LEAST_LETTERS else len(secret)
 
 
 def _matcher(pattern: str) -> Callable[[bytes], bool]:

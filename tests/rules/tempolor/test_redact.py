@@ -174,6 +174,25 @@ def test_only_tokens_of_ours_are_taken_for_tokens() -> None:
         assert REDACTOR.text(text) is text
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://app.example/callbacks/tempolor/production",
+        "https://app.example/callbacks/song/0123456789abcdef",
+        f"https://app.example/callbacks/song/{Tokens(['somebody-elses-secret-0123456789abcdef']).sign('song', TASK)}",
+    ],
+)
+def test_a_callback_url_of_somebody_else_is_left(url: str) -> None:
+    assert REDACTOR.text(url) is url
+
+
+def test_a_secret_that_may_be_a_text_is_known_as_a_whole_alone() -> None:
+    redactor = Redactor("k" * 32, ["a" * 40])
+    for text in ("a" * 39, "b" * 1000, "k" * 31, f"{'k' * 16} {'a' * 16}"):
+        assert redactor.text(text) is text
+    assert redactor.text(f"{'k' * 32} {'a' * 40}") == f"{MARK} {MARK}"
+
+
 @pytest.mark.parametrize("slash", ["/", "\\/", "%2F", "%2f", "%252F", "\\u002f", "&#47;", "\\\\/"])
 def test_a_callback_url_loses_its_token_however_it_is_written(slash: str) -> None:
     for cut in (12, 30, 52):
@@ -227,7 +246,7 @@ def test_an_escape_is_never_left_in_half() -> None:
         b"\\u0041" * 150_000,
         HELD["token"][:4].encode() * 200_000,
         KEY[:8].encode() * 100_000,
-        b"callbacks/song/abcdefgh " * 40_000,
+        f"callbacks/song/{HELD['token'][:9]} ".encode() * 40_000,
         b"tpg_" + b"0123456789abcdef" * 60_000,
     ],
     ids=lambda flood: repr(flood[:12]),
