@@ -22,7 +22,8 @@ _HEAD: Final = struct.Struct(">BI")
 _MAC_BYTES: Final = 16
 _ARTIFACT: Final = 1
 _UPLOAD: Final = 2
-_HOUR_S: Final = 3600
+_MOST_SAME_S: Final = 3600
+"""How long documents show one link at most, see ``artifact_url``."""
 _FAR_S: Final = 2**32 - 1
 """The last second that a token can tell, in the year 2106."""
 MOST_TOKEN_CHARS: Final = 2048
@@ -65,8 +66,10 @@ class FileLinks:
         self._lifetime = lifetime
 
     def artifact_url(self, ref: ArtifactRef, file_name: str, now: datetime) -> str:
-        """A link to an artifact. It is the same one for an hour: whoever compares documents sees no change."""
-        end_s = -(-int((now + self._lifetime).timestamp()) // _HOUR_S) * _HOUR_S
+        """A link to an artifact. For an hour, or a 24th of its lifetime if that is less, it is the same one: whoever
+        compares documents sees no change. It is good for up to so much longer."""
+        same_s = max(1, min(_MOST_SAME_S, int(self._lifetime.total_seconds()) // 24))
+        end_s = -(-int((now + self._lifetime).timestamp()) // same_s) * same_s
         body = "\0".join((ref.family, ref.name, ref.item_id)).encode()
         return self._url(_ARTIFACT, end_s, body, file_name)
 
