@@ -173,12 +173,15 @@ def read_answer(response: Response) -> Envelope | Unanswered:
 
 
 def _answer(response: Response, document: Any) -> Envelope | Unanswered:
-    http_status = response.http_status
-    if not 200 <= http_status < 300:
-        status = codes.KEY_REJECTED if http_status in (401, 403) else None
-        return Unanswered(f"http_{http_status}", status, response.retry_after_s, _excerpt(response))
-    envelope = _envelope(document)
-    return envelope or Unanswered("no_envelope", None, response.retry_after_s, _excerpt(response))
+    """The envelope, also of a refusal that comes with an HTTP 4xx; any other answer with such a status is none."""
+    http_status, envelope = response.http_status, _envelope(document)
+    if 200 <= http_status < 300:
+        return envelope or Unanswered("no_envelope", None, response.retry_after_s, _excerpt(response))
+    if http_status in (401, 403):
+        return Unanswered(f"http_{http_status}", codes.KEY_REJECTED, response.retry_after_s, _excerpt(response))
+    if 400 <= http_status < 500 and envelope is not None and envelope.status != codes.SUCCESS:
+        return envelope
+    return Unanswered(f"http_{http_status}", None, response.retry_after_s, _excerpt(response))
 
 
 def read_query_answer(response: Response, family: Family) -> QueryAnswer:

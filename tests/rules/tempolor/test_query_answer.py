@@ -112,6 +112,18 @@ def test_what_cannot_be_read_says_why_and_how_it_begins(document: dict[str, Any]
     assert found.excerpt == content.decode()
 
 
+@pytest.mark.parametrize("http_status", [400, 404, 422])
+def test_a_refusal_is_read_also_where_it_comes_with_an_http_status(http_status: int) -> None:
+    assert isinstance(answer(envelope(None, 400008), http_status), Spoiled)
+    rejected = answer(envelope(None, 400002), http_status)
+    assert (rejected.reason, rejected.key_rejected) == ("400002", True)
+
+
+@pytest.mark.parametrize("http_status", [500, 503])
+def test_what_an_ailing_server_says_is_no_word_on_an_item(http_status: int) -> None:
+    assert answer(envelope(None, 400008), http_status).reason == f"http_{http_status}"
+
+
 @pytest.mark.parametrize("http_status", [500, 503, 302, 404, 429, 999])
 def test_of_an_http_error_nothing_is_read(http_status: int) -> None:
     found = answer(envelope({"songs": [ITEM]}), http_status, retry_after_s=7)
