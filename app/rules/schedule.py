@@ -1,4 +1,4 @@
-"""Schedule questions: when the next one about an item is due. Contact postpones it (G4); each answer without an end
+"""Schedule questions: when the next one about an item is due. Contact postpones it (G4); each answer that is not final
 widens the interval; a lease in force is never cut short."""
 
 from collections.abc import Iterable
@@ -83,7 +83,7 @@ def interval_s(attempts: int, jitter: float, policy: Policy) -> float:
     """Seconds until the next question after ``attempts`` (≥1) without news; ``jitter`` is in [-1, 1]."""
     # The exponent is bounded: 1.5**2000 does not fit a float, and any bound above log(max) does.
     base = policy.interval_s * BACKOFF ** min(max(attempts - 1, 0), 64)
-    return min(base, policy.max_interval_s) * (1 + JITTER * jitter)
+    return min(base * (1 + JITTER * jitter), policy.max_interval_s)
 
 
 def waits_for_question(item: Item, at: datetime) -> bool:
