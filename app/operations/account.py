@@ -15,6 +15,7 @@ from app.documents.document import Document
 from app.errors import VendorFailed
 from app.runtime import metrics
 from app.tempolor.answers import Unanswered
+from app.tempolor.values import as_number
 from app.web.answers import PROBLEMS, VENDOR_FAILED, json_answer
 from app.web.services import service
 
@@ -41,7 +42,7 @@ class Account:
                 answer = await self.context.vendor.account()
                 if isinstance(answer, Unanswered):
                     raise VendorFailed(f"the vendor did not tell its account ({answer.reason})")
-                self._known, self._asked_at = {"balance": _number(answer.get("balance")), "vendor": answer}, now
+                self._known, self._asked_at = {"balance": as_number(answer.get("balance")), "vendor": answer}, now
             return {**self._known, "as_of": self._asked_at}
 
     async def watch(self) -> float | None:
@@ -52,11 +53,6 @@ class Account:
             if balance is not None:
                 metrics.vendor_balance.set(balance)
         return WATCH_S
-
-
-def _number(value: Any) -> float | None:
-    """A number as it is; anything else is shown in ``vendor`` alone."""
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 router = APIRouter(prefix="/v1", responses=PROBLEMS, tags=["Account"])

@@ -19,13 +19,20 @@ class Alive(BaseModel):
     status: Literal["ok"]
 
 
+class ReadinessWarning(BaseModel):
+    """`code` is stable, `detail` for people."""
+
+    code: str
+    detail: str
+
+
 class Readiness(BaseModel):
     """`checks`: the result of each check. `warnings`: what should be mended although the process is ready. `reason`:
     why the database cannot be used."""
 
     ready: bool
     checks: dict[str, str]
-    warnings: list[str]
+    warnings: list[ReadinessWarning]
     reason: str | None
 
 

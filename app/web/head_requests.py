@@ -6,6 +6,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _STREAM: Final = re.compile(r"/v1/(?:tasks/[^/]+/)?stream")
+_FILE: Final = re.compile(r"/v1/items/[^/]+/artifacts/[^/]+(?:/members/.+)?")
 _OPEN: Final = frozenset({"/healthz", "/readyz", "/backlog", "/metrics", "/openapi.json"})
 
 
@@ -34,4 +35,4 @@ class HeadAsGet:
 
 
 def _is_run_as_get(path: str) -> bool:
-    return path in _OPEN or (path.startswith("/v1/") and not is_stream(path) and "/artifacts/" not in path)
+    return path in _OPEN or (path.startswith("/v1/") and not is_stream(path) and _FILE.fullmatch(path) is None)

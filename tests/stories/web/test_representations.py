@@ -90,6 +90,7 @@ async def test_head_is_answered_as_get_is_without_the_body(start_gateway: StartG
         *("/healthz", "/readyz", "/backlog", "/metrics", "/openapi.json"),
         *("/v1/tasks?limit=1", f"/v1/tasks/{task['id']}", f"/v1/tasks/{task['id']}/timeline", "/v1/me", "/v1/clients"),
         *("/v1/nothing", "/v1/tasks/nobody", "/v1/tasks?nothing=1", "/v1/items/nobody/artifacts/audio"),
+        "/v1/items/nobody/artifacts/stems/members",
     ):
         got, head = await gateway.api.get(path), await gateway.api.head(path)
         assert (head.status_code, head.content) == (got.status_code, b""), path
