@@ -48,7 +48,7 @@ async def list_callbacks(
 @router.get("/{callback_id}", response_model=CallbackWithBody, summary="Read a received callback")
 async def get_callback(callback_id: str, _admin: TheAdmin, context: TheContext) -> Response:
     """One callback with its raw body."""
-    return json_answer(await inbound_log.read(context, uuid_of(callback_id)))
+    return json_answer(await inbound_log.read(context, uuid_of(callback_id, "callback")))
 
 
 @router.post(
@@ -60,4 +60,4 @@ async def get_callback(callback_id: str, _admin: TheAdmin, context: TheContext) 
 async def replay_callback(callback_id: str, admin: TheAdmin, context: TheContext, notify: Notify = False) -> Response:
     """Read the stored body anew and join it as of the time when it was first received. One that was malformed or
     poisoned and can be read now becomes applied. 409 if it cannot be applied this time either."""
-    return json_answer(await replay.replay(context, actor_of(admin), uuid_of(callback_id), notify=notify))
+    return json_answer(await replay.replay(context, actor_of(admin), uuid_of(callback_id, "callback"), notify=notify))

@@ -50,14 +50,14 @@ async def list_callbacks(request: Request, visitor: AdminVisitor, context: TheCo
 async def callback_page(request: Request, callback_id: str, visitor: AdminVisitor, context: TheContext) -> Response:
     """One callback with its body."""
     notice = NOTICES.get(request.query_params.get("done", ""))
-    callback = await inbound_log.read(context, uuid_of(callback_id))
+    callback = await inbound_log.read(context, uuid_of(callback_id, "callback"))
     return page("callback.html", visitor=visitor, here="callbacks", notice=notice, callback=callback)
 
 
 @router.post("/console/callbacks/{callback_id}/replay")
 async def replay_callback(callback_id: str, visitor: AdminVisitor, form: TheForm, context: TheContext) -> Response:
     """Read a callback again and apply it."""
-    wanted = uuid_of(callback_id)
+    wanted = uuid_of(callback_id, "callback")
     replayed = await replay(context, visitor.actor, wanted, notify="notify" in form)
     return see(f"/console/callbacks/{wanted}?done={phrases.replay_notice(replayed)}")
 
@@ -110,14 +110,14 @@ async def notification_page(
 ) -> Response:
     """One notification with its body, its attempts and their answers."""
     notice = NOTICES.get(request.query_params.get("done", ""))
-    notification = await outbox.read(context, uuid_of(notification_id), visitor.scope)
+    notification = await outbox.read(context, uuid_of(notification_id, "notification"), visitor.scope)
     return page("notification.html", visitor=visitor, here="notifications", notice=notice, notification=notification)
 
 
 @router.post("/console/notifications/{notification_id}/redeliver")
 async def redeliver(notification_id: str, visitor: TheVisitor, _form: TheForm, context: TheContext) -> Response:
     """Send a notification again."""
-    wanted = uuid_of(notification_id)
+    wanted = uuid_of(notification_id, "notification")
     await outbox.redeliver(context, visitor.actor, wanted, visitor.scope)
     return see(f"/console/notifications/{wanted}?done=redelivered")
 

@@ -82,7 +82,7 @@ async def replay_callback(
     task_id: str, callback_id: str, visitor: AdminVisitor, form: TheForm, context: TheContext
 ) -> Response:
     """Read a callback of the task again and apply it."""
-    wanted, this = uuid_of(task_id), uuid_of(callback_id)
+    wanted, this = uuid_of(task_id), uuid_of(callback_id, "callback")
     if (await inbound_log.read(context, this))["task_id"] != str(wanted):
         raise NotFound("the task has no such callback")
     replayed = await replay(context, visitor.actor, this, notify="notify" in form)
@@ -94,7 +94,7 @@ async def redeliver_notification(
     task_id: str, notification_id: str, visitor: TheVisitor, _form: TheForm, context: TheContext
 ) -> Response:
     """Send a notification of the task again."""
-    wanted, this = uuid_of(task_id), uuid_of(notification_id)
+    wanted, this = uuid_of(task_id), uuid_of(notification_id, "notification")
     if (await outbox.read(context, this, visitor.scope))["task_id"] != str(wanted):
         raise NotFound("the task has no such notification")
     await outbox.redeliver(context, visitor.actor, this, visitor.scope)

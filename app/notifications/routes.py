@@ -152,12 +152,14 @@ async def redeliver_dead_notifications(request: Request, client: TheClient, cont
 @router.get("/{notification_id}", response_model=NotificationWithBody, summary="Read a notification")
 async def get_notification(notification_id: str, client: TheClient, context: TheContext) -> Response:
     """One notification with its body and its attempts."""
-    return json_answer(await outbound_log.read(context, uuid_of(notification_id), scope_of(client)))
+    return json_answer(await outbound_log.read(context, uuid_of(notification_id, "notification"), scope_of(client)))
 
 
 @router.post("/{notification_id}/redeliver", response_model=Notification, summary="Send a notification again")
 async def redeliver_notification(notification_id: str, client: TheClient, context: TheContext) -> Response:
     """Send it again now, under the same `webhook-id`, and restart its schedule of retries."""
     return json_answer(
-        await outbound_log.redeliver(context, actor_of(client), uuid_of(notification_id), scope_of(client))
+        await outbound_log.redeliver(
+            context, actor_of(client), uuid_of(notification_id, "notification"), scope_of(client)
+        )
     )

@@ -102,7 +102,7 @@ async def accept(
         for task in new
     ]
     accepted = await context.db.write(_accept, context, client.name, complete, idempotent_request, actor)
-    return _announce(context, client.name, accepted)
+    return _announce(context, accepted)
 
 
 async def retry(
@@ -116,18 +116,17 @@ async def retry(
     (None: all). Raises ``NotFound``, ``Conflict``, ``IdempotencyMismatch``, ``Unavailable``."""
     carried = traces.traceparent()
     return _announce(
-        context, actor.name, await context.db.write(_retry, context, actor, scope, task_id, idempotent_request, carried)
+        context, await context.db.write(_retry, context, actor, scope, task_id, idempotent_request, carried)
     )
 
 
-def _announce(context: Context, client_name: str, accepted: AcceptedTasks) -> AcceptedTasks:
+def _announce(context: Context, accepted: AcceptedTasks) -> AcceptedTasks:
     """Announce new tasks, once they are durable."""
     if not accepted.replayed:
         context.announce(accepted.task_ids)
         for document in accepted.documents:
             after_commit.note_client_tasks(document["client"], "accepted")
-        for task_id in accepted.task_ids:
-            log.info("task.accepted", task_id=str(task_id), client=client_name)
+            log.info("task.accepted", task_id=document["id"], client=document["client"])
     context.wakes.dispatch.set()
     return accepted
 

@@ -32,12 +32,12 @@ def _in_utc(value: datetime) -> datetime:
 RequestTime = Annotated[AwareDatetime, AfterValidator(_in_utc), BeforeValidator(_written_out)]
 
 
-def uuid_of(text: str) -> UUID:
-    """Parse an id in a path. Raises ``NotFound`` for what is no id."""
+def uuid_of(text: str, what: str = "task") -> UUID:
+    """Parse an id in a path. Raises ``NotFound`` for what is no id, as if there were no such ``what``."""
     try:
         return UUID(text)
     except ValueError:
-        raise NotFound("there is no such task") from None
+        raise NotFound(f"there is no such {what}") from None
 
 
 def storable(text: str) -> str:

@@ -67,6 +67,18 @@ async def test_the_logs_name_request_task_item_and_client(
     assert "request_id" not in queried
 
 
+@on_sqlite
+async def test_a_task_that_an_admin_retries_is_logged_as_its_clients(database_url: str, tmp_path: Path) -> None:
+    async with running("serve", "--workers-off", env=environment(database_url), cwd=tmp_path) as served:
+        key = (await served.api.post("/v1/clients", json={"name": "studio"})).json()["api_key"]
+        body = {"kind": "song.generate", "params": SONG}
+        made = await served.api.post("/v1/tasks", json=body, headers={"Authorization": f"Bearer {key}"})
+        for action in ("cancel", "retry"):
+            assert (await served.api.post(f"/v1/tasks/{made.json()['id']}/{action}")).is_success
+        lines = served.lines()
+    assert [line["client"] for line in lines if line["event"] == "task.accepted"] == ["studio", "studio"]
+
+
 @on_postgresql
 async def test_one_task_is_followed_by_its_id_over_the_logs_of_four_processes(
     database_url: str, tmp_path: Path, start_sandbox: StartSandbox
