@@ -69,9 +69,37 @@ def release() -> str:
         return "0"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
+class Workers:
+    """The background loops that claim work under a lease, so that any number of processes share it. ``archiver``:
+    where an archive is set."""
+
+    dispatcher: Dispatcher
+    reconciler: Reconciler
+    expiry: Expiry
+    notifier: Notifier
+    retainer: Retainer
+    archiver: Archiver | None
+
+    def stop_claiming(self) -> None:
+        """Claim nothing more that would be sent, posted or copied; questions go on to the end."""
+        self.dispatcher.stopping = self.notifier.stopping = True
+        if self.archiver is not None:
+            self.archiver.stopping = True
+
+    async def finish(self, submit_timeout_s: float) -> None:
+        """Wait for what is under way: ``submit_timeout_s`` for the answers to submissions."""
+        await self.dispatcher.finish(min(submit_timeout_s, MOST_FINISH_S))
+        await self.reconciler.finish(TURN_S)
+        await self.notifier.finish(TURN_S)
+        if self.archiver is not None:
+            await self.archiver.finish(TURN_S)
+
+
+@dataclass(slots=True, kw_only=True)
 class Gateway:
-    """Everything that one process runs. ``start`` it, serve ``app``, ``drain`` it, ``stop`` it."""
+    """Everything that one process runs. ``start`` it, serve ``app``, ``drain`` it, ``stop`` it. ``workers``: None with
+    ``--workers-off``."""
 
     settings: Settings
     context: Context
@@ -82,14 +110,10 @@ class Gateway:
     readiness_warnings: ReadinessWarnings
     webhooks: WebhookSender
     self_check: SelfCheck | None
-    watch_clock: bool = True
-    dispatcher: Dispatcher | None = None
-    reconciler: Reconciler | None = None
-    notifier: Notifier | None = None
-    retainer: Retainer | None = None
-    file_store: FileStore | None = None
-    archiver: Archiver | None = None
-    file_lock: FileLock | None = None
+    watch_clock: bool
+    workers: Workers | None
+    file_store: FileStore | None
+    file_lock: FileLock | None
     services: Services = field(init=False)
 
     def __post_init__(self) -> None:
@@ -142,26 +166,16 @@ class Gateway:
         """Say not ready, claim nothing more, end waits and streams; everything else goes on."""
         self.health.draining = True
         self.services.watch.drain()
-        if self.dispatcher is not None:
-            self.dispatcher.stopping = True
-        if self.notifier is not None:
-            self.notifier.stopping = True
-        if self.archiver is not None:
-            self.archiver.stopping = True
+        if self.workers is not None:
+            self.workers.stop_claiming()
 
     async def stop(self) -> None:
         """End in order: what was sent is settled, the loops end, the writer of callbacks last."""
         self.drain()
         await self.supervisor.stop(TURN_S)
         await self.services.watch.close()
-        if self.dispatcher is not None:
-            await self.dispatcher.finish(min(self.context.policy.submit_timeout_s, MOST_FINISH_S))
-        if self.reconciler is not None:
-            await self.reconciler.finish(TURN_S)
-        if self.notifier is not None:
-            await self.notifier.finish(TURN_S)
-        if self.archiver is not None:
-            await self.archiver.finish(TURN_S)
+        if self.workers is not None:
+            await self.workers.finish(self.context.policy.submit_timeout_s)
         self.webhooks.close()
         await self.services.refresher.finish(TURN_S)
         self.intake.fail_all()
@@ -169,47 +183,49 @@ class Gateway:
         with contextlib.suppress(TimeoutError, Unavailable):
             async with asyncio.timeout(TURN_S):
                 await self.services.key_uses.flush(self.context.db)
-                await self.context.drift.flush(self.context.db, self.context.clock.now())
+                await self._flush_learned()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TURN_S):
                 await self.context.db.close()
         if self.file_lock is not None:
             self.file_lock.release()
 
+    async def _flush_learned(self) -> float | None:
+        """Write what this process has learned of the vendor: its delays, and what it says that nobody knows."""
+        db = self.context.loops_db()
+        await self.context.delays.flush(db)
+        await self.context.drift.flush(db, self.context.clock.now())
+        return FLUSH_S
+
     def _start_loops(self) -> None:
         context, idle_s, run = self.context, self.settings.loop_idle_s, self.supervisor.start
-        paused = self.skew.stops_loops
-
-        async def flush() -> float | None:
-            await context.delays.flush(context.loops_db())
-            await context.drift.flush(context.loops_db(), context.clock.now())
-            return FLUSH_S
-
         for number, writer in enumerate(self.intake.writers, start=1):
             run(Loop(f"callbacks-{number}", writer.step, idle_s, writer.arrived))
         for loop in self.services.watch.loops():
             run(loop)
-        run(Loop("learn", flush))
+        run(Loop("learn", self._flush_learned))
         # The first check was made before the loops start.
         run(Loop("readiness-warnings", self.readiness_warnings.step, delay_s=CHECK_S))
         run(Loop("survey", self.health.survey))
         run(Loop("keys", lambda: self.services.key_uses.step(context.loops_db())))
         if self.watch_clock:
             run(Loop("skew", self.skew.step))
-        if self.dispatcher is not None:
-            run(Loop("balance", self.services.account.watch, delay_s=WATCH_S))
-            run(Loop("dispatch", self.dispatcher.step, idle_s, context.wakes.dispatch, paused))
-        if self.reconciler is not None:
-            run(Loop("reconcile", self.reconciler.step, idle_s, context.wakes.reconcile, paused))
-            run(Loop("clock", Expiry(context).step, min(idle_s, BEAT_S), paused=paused))
-        if self.notifier is not None:
-            run(Loop("notify", self.notifier.step, idle_s, context.wakes.notify, paused))
-        if self.archiver is not None and self.file_store is not None:
-            run(Loop("archive", self.archiver.step, idle_s, context.wakes.archive, paused))
+        if self.workers is not None:
+            self._start_workers(self.workers)
+
+    def _start_workers(self, workers: Workers) -> None:
+        context, idle_s, wakes = self.context, self.settings.loop_idle_s, self.context.wakes
+        run, paused = self.supervisor.start, self.skew.stops_loops
+        run(Loop("balance", self.services.account.watch, delay_s=WATCH_S))
+        run(Loop("dispatch", workers.dispatcher.step, idle_s, wakes.dispatch, paused))
+        run(Loop("reconcile", workers.reconciler.step, idle_s, wakes.reconcile, paused))
+        run(Loop("clock", workers.expiry.step, min(idle_s, BEAT_S), paused=paused))
+        run(Loop("notify", workers.notifier.step, idle_s, wakes.notify, paused))
+        if workers.archiver is not None and self.file_store is not None:
+            run(Loop("archive", workers.archiver.step, idle_s, wakes.archive, paused))
             cleaner = Cleaner(context, self.file_store, self.settings.archive_retention_days)
             run(Loop("archive-cleanup", cleaner.step, CLEAN_EVERY_S, paused=paused))
-        if self.retainer is not None:
-            run(Loop("retain", self.retainer.step, RETAIN_EVERY_S, paused=paused))
+        run(Loop("retain", workers.retainer.step, RETAIN_EVERY_S, paused=paused))
 
 
 def build(
@@ -227,39 +243,41 @@ def build(
     url = settings.database_url.get_secret_value()
     parsed = parse_url(url)
     context = context_of(settings, database or open_database(url), clock)
-    supervisor, watch = Supervisor(context.clock), SkewWatch(context)
+    supervisor, skew, tls = Supervisor(context.clock), SkewWatch(context), authorities(settings)
     self_check = None
     # A loopback address is reached by nobody else, and needs no proof.
     if settings.self_check and not is_loopback(urlsplit(settings.public_url).hostname or ""):
-        self_check = SelfCheck(context, authorities(settings), settings.public_proxy)
-    warnings = ReadinessWarnings(context, watch, self_check)
-    webhooks = WebhookSender(
-        context.egress,
-        tls=authorities(settings),
-        now=context.clock.now,
-        redact=context.redactor.body,
-    )
+        self_check = SelfCheck(context, tls, settings.public_proxy)
+    readiness_warnings = ReadinessWarnings(context, skew, self_check)
+    webhooks = WebhookSender(context.egress, tls=tls, now=context.clock.now, redact=context.redactor.body)
     store = FileStore(settings.archive_url) if settings.archive_url is not None else None
+    return Gateway(
+        settings=settings,
+        context=context,
+        intake=CallbackIntake(context),
+        supervisor=supervisor,
+        health=Health(context, supervisor.ages_s, skew, readiness_warnings, settings.thresholds()),
+        skew=skew,
+        readiness_warnings=readiness_warnings,
+        webhooks=webhooks,
+        self_check=self_check,
+        watch_clock=watch_clock,
+        workers=_workers(settings, context, webhooks, store) if workers else None,
+        file_store=store,
+        file_lock=FileLock(parsed, ".lock") if is_sqlite(parsed) else None,
+    )
+
+
+def _workers(settings: Settings, context: Context, webhooks: WebhookSender, store: FileStore | None) -> Workers:
     archiver = None
-    if workers and store is not None:
+    if store is not None:
         downloader = Downloader(context.egress, authorities(settings), settings.archive_max_bytes)
         archiver = Archiver(context, store, downloader)
-    return Gateway(
-        settings,
-        context,
-        CallbackIntake(context),
-        supervisor,
-        Health(context, supervisor.ages_s, watch, warnings, settings.thresholds()),
-        watch,
-        warnings,
-        webhooks,
-        self_check,
-        watch_clock,
-        Dispatcher(context) if workers else None,
-        Reconciler(context) if workers else None,
-        Notifier(context, webhooks) if workers else None,
-        Retainer(context, settings.retention_days) if workers else None,
-        store,
-        archiver,
-        FileLock(parsed, ".lock") if is_sqlite(parsed) else None,
+    return Workers(
+        dispatcher=Dispatcher(context),
+        reconciler=Reconciler(context),
+        expiry=Expiry(context),
+        notifier=Notifier(context, webhooks),
+        retainer=Retainer(context, settings.retention_days),
+        archiver=archiver,
     )

@@ -75,7 +75,7 @@ async def test_what_a_killed_process_was_sending_becomes_unconfirmed_within_its_
         await first.until(task["id"], "submitting")
         await asyncio.sleep(0.3)
         # As if the process had died: nothing of its send will ever be settled.
-        for sending in list(present(first.gateway.dispatcher)._sending):
+        for sending in list(present(first.gateway.workers).dispatcher._sending):
             sending.cancel()
     clock = ScaledClock()
     clock.skip(61)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.file_server import MP3, WAV, File, FileServer
 from tests.support.gateway import Running, eventually
+from tests.support.not_none import present
 from tests.support.song_callbacks import song
 
 pytestmark = pytest.mark.real_time
@@ -136,7 +137,7 @@ def _all_due(conn: Any) -> None:
 
 
 async def test_a_file_that_is_too_large_is_given_up(gateway: Running, files: FileServer) -> None:
-    gateway.gateway.archiver._downloader.most_bytes = 4000  # type: ignore[union-attr]
+    present(present(gateway.gateway.workers).archiver)._downloader.most_bytes = 4000
     files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV, chunked=True)}
     task = await _ended_song(gateway, files)
     for name in ("audio", "audio_hi"):
@@ -155,7 +156,7 @@ async def test_without_an_archive_nothing_is_fetched(start_gateway: Any, files: 
 
 
 async def test_a_download_without_end_counts_as_failed(gateway: Running, files: FileServer, directory: Path) -> None:
-    gateway.gateway.archiver._downloader.longest_s = 0.3  # type: ignore[union-attr]
+    present(present(gateway.gateway.workers).archiver)._downloader.longest_s = 0.3
     files.files |= {"a.mp3": File(MP3, pause_s=0.25), "a.wav": File(WAV)}
     task = await _ended_song(gateway, files)
     await _archived(gateway, task["id"], "audio_hi")

@@ -10,6 +10,7 @@ from app.archive.file_store import path_part
 from tests.stories.archive.test_copying import _archived
 from tests.support.file_server import MP3, File, FileServer
 from tests.support.gateway import Running
+from tests.support.not_none import present
 from tests.support.song_callbacks import song
 
 pytestmark = pytest.mark.real_time
@@ -30,7 +31,7 @@ async def test_an_upload_is_taken_whatever_it_is_called(gateway: Running, name: 
     answer = await gateway.api.post("/v1/uploads", params={"filename": f"{name}.mp3"}, content=MP3)
     assert answer.status_code == 201, answer.text
     task = await gateway.submit("stems.create", params={"url": answer.json()["url"]})
-    params: Any = await gateway.gateway.dispatcher._with_links(task["params"])  # type: ignore[union-attr]
+    params: Any = await present(gateway.gateway.workers).dispatcher._with_links(task["params"])
     link = urlsplit(params["url"]).path
     assert link.endswith(".mp3")
     served = await gateway.api.get(link)

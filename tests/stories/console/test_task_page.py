@@ -14,6 +14,7 @@ from tests.support.databases import on_sqlite
 from tests.support.fast_clock import ScaledClock
 from tests.support.file_server import MP3, File, serving_files
 from tests.support.gateway import ADMIN_KEY, Running, eventually
+from tests.support.not_none import present
 from tests.support.song_callbacks import done, song
 from tests.support.start_fixtures import StartGateway, StartSandbox
 
@@ -102,8 +103,7 @@ async def test_lyrics_are_had_with_their_times(gateway: Running, admin: Browser,
 @pytest.mark.real_time
 async def test_an_admin_has_copies_tried_again_that_were_given_up(start_gateway: StartGateway, tmp_path: Path) -> None:
     gateway = await start_gateway(archive_url=f"file://{tmp_path}", egress_allow_private=True)
-    archiver = gateway.gateway.archiver
-    assert archiver is not None
+    archiver = present(present(gateway.gateway.workers).archiver)
     archiver._downloader.most_bytes = 100
     async with serving_files() as files, opened(gateway.url) as browser:
         files.files["a.mp3"] = File(MP3)

@@ -4,11 +4,14 @@ usual time."""
 import asyncio
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from app.sandbox.state import Sandbox
 from app.tempolor.kinds import overdue_default_s
+from tests.support.direct_sql import Direct
 from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import PARAMS, Running, running_gateway
+from tests.support.song_callbacks import song
 from tests.support.start_fixtures import StartGateway, StartSandbox
 
 SCALE = 30
@@ -76,3 +79,10 @@ async def test_what_one_process_has_learned_the_next_one_knows(start_sandbox: St
         learned_s = first.gateway.context.delays.overdue_s("lyrics.generate", 0)
     async with running_gateway(database_url) as second:
         assert second.gateway.context.delays.overdue_s("lyrics.generate", 0) == learned_s != 60
+
+
+async def test_what_a_process_has_just_learned_is_not_lost_when_it_ends(database_url: str, db: Direct) -> None:
+    async with running_gateway(database_url, workers=False) as gateway:
+        task = await gateway.submit()
+        await gateway.call_back("song", song("t2m_1"), UUID(task["id"]))
+    assert [row["n"] for row in await db.rows("SELECT n FROM delays")] == [1]
