@@ -22,8 +22,12 @@ from app.tempolor.drift import DriftKind, Finding
 MOST_ROWS: Final = 1000
 MOST_PER_SORT: Final = 250
 """So that a flood of names of one sort leaves room for the others."""
+MOST_PENDING: Final = 1000
+"""Names that are gathered between two flushes; beyond, they are only counted."""
 OTHERS: Final = "(others)"
 """The name of a sort's overflow row."""
+
+_counter: Final = lru_cache(metrics.drift.labels)
 
 Key = tuple[str, str, str]
 """Sort, family, name."""
@@ -86,13 +90,6 @@ def all_rows(conn: sa.Connection, sort: str | None) -> list[Any]:
     if sort is not None:
         statement = statement.where(drift.c.sort == sort)
     return list(conn.execute(statement))
-
-
-MOST_PENDING: Final = 1000
-"""Names that are gathered between two flushes; beyond, they are only counted."""
-
-
-_counter: Final = lru_cache(metrics.drift.labels)
 
 
 class Drift:

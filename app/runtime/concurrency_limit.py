@@ -9,6 +9,8 @@ from weakref import WeakValueDictionary
 from app.errors import Unavailable
 from app.runtime import metrics
 
+RETRY_AFTER_S = 5.0
+
 
 class FairQueue:
     """A queue of one process: the front one may try for as long as it likes, the others wait without polling. Clients
@@ -25,9 +27,6 @@ class FairQueue:
         own = self._of_client.setdefault(client_name, asyncio.Lock())
         async with own, self._front:
             yield
-
-
-RETRY_AFTER_S = 5.0
 
 
 class ConcurrencyLimit:

@@ -17,6 +17,14 @@ from app.runtime.clock import Clock
 T = TypeVar("T")
 
 
+BACK_OFF_S: Final = (0.1, 10.0)
+
+log = structlog.get_logger(__name__)
+
+Step = Callable[[], Awaitable[float | None]]
+"""One iteration of a loop. Returns seconds until the next one; None to sleep until woken, or for the idle time."""
+
+
 class Background(Generic[T]):
     """Background tasks. ``failed`` is called with the exception of one that raised, ``ended`` after each."""
 
@@ -52,14 +60,6 @@ class Background(Generic[T]):
         self._ended()
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failed(error)
-
-
-BACK_OFF_S: Final = (0.1, 10.0)
-
-log = structlog.get_logger(__name__)
-
-Step = Callable[[], Awaitable[float | None]]
-"""One iteration of a loop. Returns seconds until the next one; None to sleep until woken, or for the idle time."""
 
 
 @dataclass(slots=True)

@@ -28,6 +28,8 @@ LEAST_OVERDUE_S: Final = 20.0
 MARGIN: Final = 1.25
 QUANTILE: Final = 0.99
 
+FLUSH_S = 10.0
+
 _KEY: Final = ("kind", "stage", "bucket")
 
 
@@ -93,9 +95,6 @@ def _halve(conn: sa.Connection, kind: str, stage: int, most: int) -> None:
     if total > most:
         conn.execute(delays.update().where(of_stage).values(n=delays.c.n // 2))
         conn.execute(delays.delete().where(of_stage, delays.c.n == 0))
-
-
-FLUSH_S = 10.0
 
 
 class Delays:

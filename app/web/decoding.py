@@ -15,6 +15,23 @@ import msgspec
 from app.errors import InvalidJson, InvalidRequest, PayloadTooLarge
 from app.web.problems import Place, invalid_at, path_of
 
+S = TypeVar("S", bound=msgspec.Struct)
+
+MOST_DEPTH: Final = 32
+MOST_NESTED: Final = 5000
+"""Lists and objects. Millions of them, kept until a batch is stored, hold up the garbage collector and so everybody."""
+MOST_SEARCHED: Final = 256 * 1024
+"""In a larger body the place of half a character is not reported: it would have to be decoded as a whole."""
+MOST_EXTREME: Final = 1000
+"""Numbers with an exponent of three digits take the decoder some 10 µs each."""
+_EXTREME: Final = re.compile(rb"\d[eE][-+]?\d{3}")
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""Some editors and libraries put one before UTF-8."""
+_POSITION: Final = re.compile(r"\(byte (\d+)\)")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_HALF: Final = re.compile(rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|[c-fC-F])")
+_HALF_MESSAGE: Final = "a text must not hold half of a character (a lone surrogate, such as \\ud83c)"
+_NUL_MESSAGE: Final = "a text must not contain NUL"
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
@@ -33,25 +50,6 @@ def unpacked(body: bytes, encoding: str, most_bytes: int) -> bytes:
     if len(plain) > most_bytes:
         raise PayloadTooLarge(f"the unpacked body is over {most_bytes} bytes")
     return plain if unpacker.eof and not unpacker.unused_data else body
-
-
-S = TypeVar("S", bound=msgspec.Struct)
-
-MOST_DEPTH: Final = 32
-MOST_NESTED: Final = 5000
-"""Lists and objects. Millions of them, kept until a batch is stored, hold up the garbage collector and so everybody."""
-MOST_SEARCHED: Final = 256 * 1024
-"""In a larger body the place of half a character is not reported: it would have to be decoded as a whole."""
-MOST_EXTREME: Final = 1000
-"""Numbers with an exponent of three digits take the decoder some 10 µs each."""
-_EXTREME: Final = re.compile(rb"\d[eE][-+]?\d{3}")
-BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-"""Some editors and libraries put one before UTF-8."""
-_POSITION: Final = re.compile(r"\(byte (\d+)\)")
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_HALF: Final = re.compile(rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|[c-fC-F])")
-_HALF_MESSAGE: Final = "a text must not hold half of a character (a lone surrogate, such as \\ud83c)"
-_NUL_MESSAGE: Final = "a text must not contain NUL"
 
 
 def decode(raw: bytes, place: Place = ()) -> Any:
