@@ -29,8 +29,8 @@ GRACE_S: Final = 10
 INSIST_S: Final = 1.0
 
 YOUNG_OBJECTS: Final = 5_000
-"""Objects made, less those gone, after which the collector looks at them for cycles. While it waits, the tracebacks of
-failed callbacks hold their bodies."""
+"""The garbage collector's threshold for young objects. A higher one frees the bodies of failed callbacks later, which
+their tracebacks hold."""
 _HEAPS: Final = 2
 _M_ARENA_MAX: Final = -8
 """As ``malloc.h`` has it."""

@@ -2,7 +2,8 @@
 
 Everything is read first, decided in memory, and written at once, in parts that have no task in common: each is saved
 or left out by itself, so that a task that somebody else is at does not make its neighbours' work void. A repeat of an
-applied body is counted and goes no further; its first copy's time stays its time, or an old callback would look new.
+applied body is counted and goes no further. It keeps the time of its first copy: a repeat of an old callback must not
+count as new.
 """
 
 import hashlib

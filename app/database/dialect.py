@@ -1,5 +1,5 @@
-"""Where the two databases differ: how values travel, and the lock clause. Beside ``tasks/apply`` and
-``tasks/state_store`` nothing else may ask which one it is."""
+"""Where the two databases differ: how values travel, and the lock clause. Modules that hold SQL ask
+``is_postgresql``; nothing else asks which one it is."""
 
 import sqlite3
 from collections.abc import Callable, Sequence

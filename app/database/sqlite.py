@@ -70,8 +70,8 @@ class SqliteBackend:
         self._closed = False
 
     async def run(self, lane: Lane, fn: Callable[[sa.Connection], T], *, write: bool, whole: bool = True) -> T:
-        """See ``Backend``. There is one writer: what need not be whole is so too. Nothing is read from files that are
-        not those at their paths any more, and nothing that was written to them is taken for durable."""
+        """See ``Backend``. ``whole`` makes no difference here: there is one writer. Raises ``Unavailable`` instead of
+        reading, or of reporting a commit, once the files that are open are not those at their paths any more."""
         if self._closed:
             raise Unavailable("the database is closed")
         loop = asyncio.get_running_loop()

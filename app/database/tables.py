@@ -237,9 +237,9 @@ notifications = sa.Table(
     _optional("ended_at", UtcDateTime),
     _optional("attempt_log", Json),
 )
-"""The outbox: written with the change that it reports. ``receiver``: see ``notifications/outbox``; ``snapshot``: see
-``notifications/render``; ``body``: as it was posted, where it may be posted again;
-``attempt_log``: the latest attempts, see ``outbox``."""
+"""The outbox: written with the change that it reports. ``receiver`` and ``snapshot``: see ``tasks/notification_rows``;
+``body``: as it was posted, where it may be posted again; ``attempt_log``: the latest attempts, see
+``notifications/outbox``."""
 sa.Index(None, notifications.c.client_name, notifications.c.id)
 sa.Index(None, notifications.c.task_id)
 _due_index(notifications, "receiver", "due_at", where="due_at")

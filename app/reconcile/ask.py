@@ -164,7 +164,7 @@ def claim(
     conn: sa.Connection, context: Context, now: datetime, requested: claims.LastQueried | None = None
 ) -> ClaimResult:
     """Claim a question, if the rate and the hold allow one and something is due; or one about the items that
-    are ``requested`` (of one family), due or not, unless it is the turn of what is due (see ``permits``).
+    are ``requested`` (of one family), due or not, unless it is the turn of what is due (see ``claims.claim_in_turn``).
 
     The lock on the limit's row makes all of it one decision: the rate, full calls, and no idle permits.
     """

@@ -109,7 +109,7 @@ class Replanner:
         self._after: Cursor | None = None
 
     async def step(self) -> bool:
-        """Plan again for a moment; returns whether all is done. Whether all is done."""
+        """Plan again for a moment; returns whether all is done."""
         clock, db = self._context.clock, self._context.loops_db()
         end = clock.monotonic() + TURN_S
         await db.write(_bring_limits_back, self._context, clock.now())

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from app.rules.times import later
 
 STEP_S: Final = 5.0
-"""A silence counts for no more than this."""
+"""Of a gap between two heartbeats no more than this counts as time in which the vendor could be asked."""
 MOST_ABSENCES: Final = 100
 """The latest are kept. With the bound even a wait that is always interrupted ends."""
 BACK_S: Final = 30.0

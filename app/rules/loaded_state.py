@@ -50,7 +50,7 @@ class StatusChange(msgspec.Struct, frozen=True):
 
 
 class Milestone(msgspec.Struct, frozen=True):
-    """A milestone of a task that its client is notified of: ``running``, ``playable``, or how it ended."""
+    """A milestone of a task that its client is notified of: ``running``, ``playable``, how it ended, ``archived``."""
 
     task_id: UUID
     name: str

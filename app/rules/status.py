@@ -29,7 +29,7 @@ class SubStatus(StrEnum):
 
 
 class TaskStatus(StrEnum):
-    """Status of a task, derived from its submission and its items; never stored as a fact of its own."""
+    """Status of a task, derived from its submission and its items; stored only so that lists can filter by it."""
 
     QUEUED = "queued"
     SUBMITTING = "submitting"

@@ -120,8 +120,8 @@ def _met_a_full_queue(answer: SubmitAnswer | NotSent | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _RetryHolds:
-    """What a task that is sent again has to wait for: the hold on submissions after the outcome, and the breaker of its
-    kind and model after it, if that was open before: then a refusal of everybody fails no task."""
+    """What a task that goes back to the queue waits for. ``breaker``: that of its kind and model, only if it was open
+    before this outcome; then a refusal that concerns everybody fails no task."""
 
     hold_state: HoldState
     breaker: Breaker | None

@@ -6,9 +6,9 @@ becomes `unconfirmed`: a callback settles it, or a person does, else it fails wi
 
 Exactly: every task that is `queued` or `submitting`, of which no item is known, and that was accepted no later than
 ``accepted_before``, the moment of the recovery. ``sent_since`` is the moment up to which the database surely is
-complete (the end of the backup, the last transaction that was replayed), or any earlier one. It lets no task off,
-for one that had waited for hours before may have been sent right after; it says which recovery this is. The same
-one again goes by the ``accepted_before`` of the first time and passes over what was recovered then, so that an
+complete (the end of the backup, the last transaction that was replayed), or any earlier one. It exempts no
+task: one that had waited for hours before may have been sent right after it. It identifies the recovery: run again with
+the same value, it uses the ``accepted_before`` of the first run and skips what was recovered then, so that an
 interrupted recovery can be repeated, and tasks accepted or queued again since are left alone.
 """
 

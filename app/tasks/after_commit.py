@@ -37,7 +37,7 @@ _saved: Final = lru_cache(metrics.queries_saved.labels)
 _lag: Final = lru_cache(metrics.convergence_lag.labels)
 
 for _family in FAMILIES.values():
-    # A rate needs the zero before the first one.
+    # Prometheus' rate() needs a 0 before the first increment.
     _saved(_family.name)
     for _kind in (_family.external_kind, *(kind.name for kind in KINDS.values() if kind.family is _family)):
         _lost(_kind)

@@ -2,8 +2,8 @@
 
 Submissions' answers, callbacks, queries' answers, the clock and cancellation all come through here, so the order
 of locks (limits → tasks → items → inbox → timeline) and the bookkeeping have one place. What is loaded is saved only
-if nobody else has changed it since. Who must not be refused locks it first; who may come again loads without locks,
-and learns what was left out.
+if nobody else has changed it since. Callers that must succeed lock first (``load_locked``); callers that can try again
+load without locks (``load_parts``), and are told which parts were not saved.
 """
 
 import time
@@ -23,9 +23,9 @@ from app.tasks import item_rows, notification_rows, state_store, task_rows, time
 from app.tasks.state_store import ItemKey, Receipt
 from app.tasks.writes import Row
 
-MOST_TO_LEAVE: Final = 16
-"""A task that had so many bodies leaves no large values that nothing refers to any more. One of the everyday does not
-have so many, and to look for such values takes a transaction."""
+CLEAN_FROM_BODIES: Final = 16
+"""Large values that nothing refers to any more are deleted of tasks with at least so many stored bodies. An ordinary
+task has fewer, and to look for such values takes a transaction."""
 
 
 @dataclass(slots=True)
@@ -124,8 +124,8 @@ def load_parts(
     members: dict[object, list[object]] = {}
     firsts: list[object] = []
     for task_id, its_keys in names:
-        # An item is called by its task, one that is new by its key. What names nothing is one part with its like: they
-        # are counted against one allowance.
+        # An item is called by its task, one that is new by its key. Changes that name neither a task nor an item are
+        # one part: they are counted against one allowance.
         called: list[object] = [owners.get(key, key) for key in its_keys]
         if task_id is not None or not called:
             called.append(task_id)
@@ -208,7 +208,7 @@ def save_parts(
 def _needs_transaction(loaded: Loaded) -> bool:
     """Whether something has to be deleted too, which takes further statements."""
     overfull = (task.timeline_seq > timeline.MOST_ENTRIES for task in _tasks_to_save(loaded))
-    flooded = (loaded.tasks[loaded.items[key].task_id].stored_bodies >= MOST_TO_LEAVE for key in loaded.superseded)
+    flooded = (loaded.tasks[loaded.items[key].task_id].stored_bodies >= CLEAN_FROM_BODIES for key in loaded.superseded)
     return bool(loaded.removed) or any(overfull) or any(flooded)
 
 

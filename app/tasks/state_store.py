@@ -1,8 +1,8 @@
 """Load and save the rows of the state under optimistic locking: they are saved unless somebody else has changed them
 since.
 
-This is optimistic locking, with the version that PostgreSQL itself gives each row (``xmin``): what is loaded is not
-locked, and what is saved is held against the versions that were loaded. ``load`` and ``save`` are one statement each,
+The version is the one that PostgreSQL itself gives each row (``xmin``): what is loaded is not locked, and is saved only
+if the rows still have the versions that were loaded. ``load`` and ``save`` are one statement each,
 and so one round trip each, for any number of tasks. ``save`` needs no transaction around it.
 
 SQLite has one writer: inside its transaction nobody else changes anything, so that all is always saved.
@@ -50,7 +50,7 @@ class Receipt(msgspec.Struct, frozen=True):
 
 class Rows(msgspec.Struct):
     """Rows as a statement saw them: tasks by id, their items in the order in which they were named, the callbacks
-    that are known. ``…_revisions``: their versions, in the same order; empty on SQLite."""
+    that are known. ``…_revisions``: their versions, in the same order; empty texts on SQLite."""
 
     tasks: list[Task]
     items: list[Item]

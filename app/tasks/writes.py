@@ -1,6 +1,6 @@
 """The writes that save the state: for each table the columns, and what is done where a row is there already (upsert).
 
-How they get to the database is in ``store``.
+How they get to the database is in ``state_store``.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from app.callbacks.commit import MOST_BODIES
-from app.tasks.apply import MOST_TO_LEAVE
+from app.tasks.apply import CLEAN_FROM_BODIES
 from tests.support.direct_sql import Direct, ids
 from tests.support.gateway import Running
 from tests.support.song_callbacks import assert_problem, done, logged, raw_body, song
@@ -197,13 +197,13 @@ async def test_a_poisonous_callback_is_kept_apart_and_its_neighbours_are_fine(ga
 async def test_large_values_that_nothing_refers_to_are_not_kept_without_end(gateway: Running, db: Direct) -> None:
     for field in ("lyrics", "lyrics_sections", "news"):
         task_id = (await gateway.submit())["id"]
-        for n in range(MOST_TO_LEAVE + 6):
+        for n in range(CLEAN_FROM_BODIES + 6):
             # Of two turns one brings a small value, which takes the place of the large one too.
             value = [f"line {n} " * 100] if n % 2 else [f"{n}"]
             body = song(f"t2m_{field}", **{field: value})
             assert (await gateway.call_back("song", body, UUID(task_id))).status_code == 200
         [kept] = await db.rows("SELECT count(*) AS n FROM item_values")
-        assert kept["n"] <= MOST_TO_LEAVE // 2 + 1, field
+        assert kept["n"] <= CLEAN_FROM_BODIES // 2 + 1, field
         for value in (["line 99 " * 100], ["small"]):
             body = song(f"t2m_{field}", **{field: value})
             assert (await gateway.call_back("song", body, UUID(task_id))).status_code == 200
@@ -221,7 +221,7 @@ async def test_an_unbound_token_fills_the_log_no_further_for_one_item(gateway: R
         assert (await gateway.call_back("song", with_lyrics(n))).status_code == 200
     assert len(await logged(gateway)) == 1 + 3
     [values] = await db.rows("SELECT count(*) AS n FROM item_values")
-    assert values["n"] <= MOST_TO_LEAVE
+    assert values["n"] <= CLEAN_FROM_BODIES
 
 
 async def test_a_repeat_that_can_be_read_by_now_is_applied(gateway: Running, db: Direct) -> None:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from app.database.tables import notifications
 from app.notifications.deliver import Notifier
-from app.tasks.apply import MOST_TO_LEAVE
+from app.tasks.apply import CLEAN_FROM_BODIES
 from tests.stories.notifications.test_milestones_told import read
 from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running
@@ -68,7 +68,7 @@ async def test_a_flood_takes_nothing_from_what_is_still_to_be_told(
     async with watching() as receiver:
         task = await studio.submit(receiver.url())
         await gateway.call_back("song", done(lyrics="la " * 800), UUID(task["id"]))
-        last = MOST_TO_LEAVE + 4
+        last = CLEAN_FROM_BODIES + 4
         for n in range(last + 1):
             clock.skip(1)
             await gateway.call_back("song", song(lyrics=f"lo {n} " * 300), UUID(task["id"]))
