@@ -2579,9 +2579,19 @@ export interface components {
                 [key: string]: string;
             };
             /** Warnings */
-            warnings: string[];
+            warnings: components["schemas"]["ReadinessWarning"][];
             /** Reason */
             reason: string | null;
+        };
+        /**
+         * ReadinessWarning
+         * @description `code` is stable, `detail` for people.
+         */
+        ReadinessWarning: {
+            /** Code */
+            code: string;
+            /** Detail */
+            detail: string;
         };
         /**
          * RecoverRequest
@@ -3243,7 +3253,7 @@ export interface components {
         };
         /**
          * TaskStatus
-         * @description Status of a task, derived from its submission and its items; never stored as a fact of its own.
+         * @description Status of a task, derived from its submission and its items; stored only so that lists can filter by it.
          * @enum {string}
          */
         TaskStatus: "queued" | "submitting" | "unconfirmed" | "running" | "main_succeeded" | "succeeded" | "part_failed" | "failed" | "expired" | "canceled";

@@ -4,9 +4,12 @@ import asyncio
 import re
 from uuid import UUID
 
+import pytest
+
 from tests.support.databases import on_sqlite
 from tests.support.direct_sql import Direct
 from tests.support.gateway import ADMIN_KEY, SECRET, Running, eventually
+from tests.support.silent_vendor import speaking
 from tests.support.song_callbacks import assert_problem, done, song
 from tests.support.start_fixtures import StartGateway, StartSandbox
 
@@ -54,6 +57,20 @@ async def test_an_account_that_cannot_be_read_is_no_500_and_shows_no_key(
         assert sandbox.config.api_key not in answer.text
     # A failure is not remembered.
     assert (await gateway.api.get("/v1/account")).status_code == 200
+
+
+@on_sqlite
+@pytest.mark.real_time
+async def test_a_balance_that_comes_as_a_text_is_a_number(start_gateway: StartGateway) -> None:
+    async def tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _heard: bytearray) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = b'{"status": 200000, "message": "success", "request_id": "r", "data": {"balance": "776.56"}}'
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    async with speaking(tell) as (port, _):
+        gateway = await start_gateway(workers=False, tempolor_base_url=f"http://127.0.0.1:{port}")
+        shown = (await gateway.api.get("/v1/account")).json()
+    assert (shown["balance"], shown["vendor"]) == (776.56, {"balance": "776.56"})
 
 
 async def test_healthy_and_ready_and_nothing_stuck(gateway: Running) -> None:
