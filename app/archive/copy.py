@@ -132,6 +132,12 @@ class Archiver:
             await self._fail(held.job, error)
         except _LeaseLost:
             log.warning("archive.lease_lost")
+        except Unavailable:
+            raise
+        except Exception as error:
+            # Counted as any failure, or a file of which nobody has thought would be tried for ever.
+            _crashed(error)
+            await self._fail(held.job, DownloadFailed("crashed"))
         else:
             self._store_wait_s = STORE_WAIT_S[0]
             metrics.archive_copies.labels("kept").inc()

@@ -165,7 +165,7 @@ class Download:
     def _note_form(self, head: bytes) -> None:
         found = media_type_of(head, forms_of(self._name))
         if found is None:
-            raise DownloadFailed("wrong_type", is_final=False)
+            raise DownloadFailed("wrong_type")
         self.media_type = found
 
     async def _resumed(self) -> AsyncGenerator[bytes, None]:
@@ -193,9 +193,11 @@ class Download:
             headers = {"Host": target[1], "Accept-Encoding": "identity", "User-Agent": "tempolor-gateway"}
             if self.size:
                 headers |= {"Range": f"bytes={self.size}-", "If-Range": self._validator or ""}
+            # As bytes: the validator is the server's, and need not be ASCII.
+            lines = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
             limits = {"timeout": {"connect": CONNECT_S, "read": READ_S, "write": READ_S, "pool": CONNECT_S}}
             try:
-                async with pool.stream("GET", target[0], headers=list(headers.items()), extensions=limits) as response:
+                async with pool.stream("GET", target[0], headers=lines, extensions=limits) as response:
                     redirect = self._check(response)
                     if redirect is None:
                         async for piece in _body_of(response):
@@ -205,7 +207,10 @@ class Download:
                         return
             except EgressRefused:
                 raise DownloadFailed("address_not_public", is_final=True) from None
-            url = urljoin(url, redirect)
+            try:
+                url = urljoin(url, redirect)
+            except ValueError:
+                raise DownloadFailed("invalid_url", is_final=True) from None
         raise DownloadFailed("too_many_redirects")
 
     def _check(self, response: httpcore.Response) -> str | None:

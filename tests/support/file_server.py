@@ -15,7 +15,7 @@ class File:
     """``status`` in place of the file; ``cut_after``: the connection breaks off after so many bytes, this often;
     ``length``: what Content-Length says, None for none; ``pause_s``: before each piece of 4 KiB; ``etag``: None for
     none; ``then``, ``etag_then``: what is served in its place once it broke off; ``part``: the most of a range that is
-    answered."""
+    answered; ``location``: where it redirects to."""
 
     body: bytes
     media_type: str = "audio/mpeg"
@@ -30,6 +30,7 @@ class File:
     then: bytes | None = None
     etag_then: str | None = None
     part: int | None = None
+    location: str | None = None
 
 
 @dataclass
@@ -61,6 +62,9 @@ class FileServer:
             writer.close()
 
     async def _answer(self, file: File | None, start: int, writer: asyncio.StreamWriter) -> None:
+        if file is not None and file.location is not None:
+            writer.write(f"HTTP/1.1 302 Found\r\nLocation: {file.location}\r\nContent-Length: 0\r\n\r\n".encode())
+            return
         if file is None or file.status != 200:
             writer.write(b"HTTP/1.1 %d Gone\r\nContent-Length: 0\r\n\r\n" % (file.status if file else 404))
             return

@@ -170,3 +170,18 @@ def _attempts(conn: Any) -> Any:
 
 async def _is_alone(directory: Path, name: str) -> bool:
     return [path.name for path in directory.rglob("*") if path.is_file()] == [name]
+
+
+@pytest.mark.parametrize("location", ["http://[x", "//[", "http://h:x/"])
+async def test_a_redirect_to_nowhere_is_given_up(gateway: Running, files: FileServer, location: str) -> None:
+    files.files |= {"a.mp3": File(b"", location=location), "a.wav": File(WAV)}
+    task = await _ended_song(gateway, files)
+    found = await _archived(gateway, task["id"], "audio", "failed")
+    assert found["items"][0]["artifacts"]["audio"]["archive"]["reason"] == "invalid_url"
+
+
+async def test_what_tells_versions_of_a_file_apart_need_not_be_ascii(gateway: Running, files: FileServer) -> None:
+    files.files |= {"a.mp3": File(MP3, etag='"v\xe9"', cut_after=5000), "a.wav": File(WAV)}
+    task = await _ended_song(gateway, files)
+    await _archived(gateway, task["id"], "audio")
+    assert [start for name, start in files.asked if name == "a.mp3"] == [None, "5000"]
