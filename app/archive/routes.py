@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -224,19 +224,24 @@ async def _find(context: Context, item_id: str, name: str, client: Client) -> _F
 def _look(
     conn: sa.Connection, context: Context, item_id: str, name: str, client_name: str | None, family: str | None = None
 ) -> _Found | None:
-    for found_family, task_id in rows.owner_of(conn, item_id, client_name):
+    """Look for an artifact in the items of this id, of which each family may have one. None: there is no such item.
+    Raises ``ArtifactUnknown``."""
+    refusal: ArtifactUnknown | None = None
+    for found_family, task_id in rows.owners_of_item(conn, item_id, client_name):
         record = task_rows.find(conn, task_id, None)
-        if record is None or family not in (None, found_family):
+        items = state.items_of(conn, [task_id])
+        item = next((item for item in items if item.key == (found_family, item_id)), None)
+        if record is None or item is None or family not in (None, found_family):
             continue
-        [item] = [one for one in state.items_of(conn, [task_id]) if one.key == (found_family, item_id)]
         shape = FAMILIES[found_family].shape
-        if name not in {artifact.name for artifact in shape.artifacts}:
-            raise ArtifactUnknown(f"an item of this kind has no {name!r}")
         view = view_item(item, record.task, shape, context.policy).artifacts.get(name)
-        if view is None:
-            raise ArtifactUnknown(f"this item has no {name!r}")
-        ref = ArtifactRef(found_family, item_id, name)
-        return _Found(ref, _title(conn, item), (item.copies or {}).get(name), view)
+        if view is not None:
+            ref = ArtifactRef(found_family, item_id, name)
+            return _Found(ref, _title(conn, item), (item.copies or {}).get(name), view)
+        is_of_kind = name in {artifact.name for artifact in shape.artifacts}
+        refusal = ArtifactUnknown(f"{'this item' if is_of_kind else 'an item of this kind'} has no {name!r}")
+    if refusal is not None:
+        raise refusal
     return None
 
 
@@ -258,7 +263,9 @@ async def _answer(context: Context, store: FileStore | None, found: _Found) -> R
     if view.status is ArtifactStatus.READY and is_good:
         if not isinstance(view.url, str):
             raise ArtifactGone("it is several files, of which none is kept: their links are in the task")
-        return Response(status_code=307, headers={"Location": view.url, "Referrer-Policy": "no-referrer"})
+        # It is what the vendor sent: letters of any script, and line breaks, which would end the header.
+        location = quote(view.url, safe=":/%#?=@[]!$&'()*+,;")
+        return Response(status_code=307, headers={"Location": location, "Referrer-Policy": "no-referrer"})
     raise ArtifactGone("the file is not kept, and its link has expired")
 
 

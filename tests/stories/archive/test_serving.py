@@ -107,6 +107,33 @@ async def test_what_is_kept_needs_no_new_link(
     assert [item["last_query_at"] for item in answer.json()["items"]] == [None]
 
 
+async def test_the_vendors_link_is_a_header_whatever_letters_it_has(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(workers=False)
+    task = await gateway.submit()
+    url = "https://cdn.example/歌 1\r\nX-Evil: 1/a.mp3?auth_key=1-%2Fa&b=[c]"
+    body = song("t2m_1", "succeeded", audio_url=url)
+    assert (await gateway.call_back("song", body, UUID(task["id"]))).status_code == 200
+    answer = await gateway.api.get(PATH)
+    assert (answer.status_code, "x-evil" in answer.headers) == (307, False)
+    location = answer.headers["location"]
+    assert location == "https://cdn.example/%E6%AD%8C%201%0D%0AX-Evil:%201/a.mp3?auth_key=1-%2Fa&b=[c]"
+
+
+async def test_one_id_may_be_that_of_items_of_two_families(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(workers=False)
+    for kind, family, listed, name in (
+        ("song.generate", "song", "songs", "audio_url"),
+        ("midi.create", "midi", "midis", "midi_url"),
+    ):
+        task = await gateway.submit(kind)
+        body = {listed: [{"item_id": "t2m_1", "status": "succeeded", name: f"https://cdn.example/{family}"}]}
+        assert (await gateway.call_back(family, body, UUID(task["id"]))).status_code == 200
+    for name, family in (("audio", "song"), ("midi", "midi")):
+        answer = await gateway.api.get(f"/v1/items/t2m_1/artifacts/{name}")
+        assert (answer.status_code, answer.headers["location"]) == (307, f"https://cdn.example/{family}")
+    assert_problem(await gateway.api.get("/v1/items/t2m_1/artifacts/none"), 404, "artifact_unknown")
+
+
 async def test_of_several_files_none_is_the_one(start_gateway: StartGateway) -> None:
     gateway = await start_gateway(workers=False)
     task = await gateway.submit("stems.create")
