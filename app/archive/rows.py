@@ -67,6 +67,7 @@ def claim(
     jobs whose links have ended, by what is known."""
     ends_at = copy_jobs.c.ends_at
     under_way: list[UUID] = list(busy)
+    full = sorted({task_id for task_id in under_way if under_way.count(task_id) >= per_task})
     jobs: list[Job] = []
     for chosen in (ends_at > now, ends_at <= now) if with_ended else (ends_at > now,):
         if len(jobs) == limit:
@@ -74,7 +75,7 @@ def claim(
         statement = (
             sa.select(copy_jobs, tasks.c.client_name, tasks.c.created_at.label("task_created_at"))
             .join(tasks, tasks.c.id == copy_jobs.c.task_id)
-            .where(copy_jobs.c.due_at <= now, chosen)
+            .where(copy_jobs.c.due_at <= now, chosen, copy_jobs.c.task_id.not_in(full))
             .order_by(ends_at, copy_jobs.c.due_at)
             .limit(limit * 4)
         )
@@ -181,7 +182,7 @@ def left_over(conn: sa.Connection, job: Job, reserved: Reservation) -> list[str]
     return list(conn.scalars(statement.order_by(c.path)))
 
 
-def owner_of(conn: sa.Connection, item_id: str, client_name: str | None) -> list[tuple[str, UUID]]:
+def owners_of_item(conn: sa.Connection, item_id: str, client_name: str | None) -> list[tuple[str, UUID]]:
     """The families and tasks of the items of this id that a client may see (None: all)."""
     statement = (
         sa.select(items.c.family, items.c.task_id)

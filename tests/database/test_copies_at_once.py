@@ -7,6 +7,8 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from app.archive import rows
+from app.archive.copy import LEASE, PER_TASK
 from app.callbacks.commit import Callback, commit, digest_of
 from app.reconcile.ask import apply_answer
 from app.rules.observation import Observation, Source
@@ -62,6 +64,19 @@ async def test_callbacks_of_a_task_in_one_group_are_committed_together(gateway: 
     answers, _ = await context.db.write(commit, group, context.rules)
     assert [answer is not None and answer.usable for answer in answers] == [True] * len(bodies)
     assert await _jobs(db) == BOTH_FILES
+
+
+async def test_a_task_that_has_its_places_leaves_the_others_to_other_tasks(gateway: Running) -> None:
+    """Also where more of its files are due than are looked at."""
+    large, small = UUID((await gateway.submit())["id"]), UUID((await gateway.submit())["id"])
+    for number in range(6):
+        assert (await gateway.call_back("song", done(f"t2m_{number}"), large)).text == "success"
+    assert (await gateway.call_back("song", done("t2m_of_another"), small)).text == "success"
+    context = gateway.gateway.context
+    now = context.clock.now()
+    jobs = await context.db.write(rows.claim, now, now + LEASE, 2, PER_TASK, [large] * PER_TASK)
+    assert {job.task_id for job in jobs} == {small}
+    assert len(jobs) == 2
 
 
 async def _jobs(db: Direct) -> list[tuple[str, str]]:
