@@ -19,6 +19,7 @@ from app.archive import rows
 from app.archive.download import UPLOADED, media_type_of
 from app.archive.file_store import FileStore, path_part
 from app.archive.rows import Reservation
+from app.database import dialect
 from app.database.tables import files, tasks, upload_uses, uploads
 from app.errors import InvalidRequest, PayloadTooLarge, Unavailable
 from app.rules.client import Client
@@ -82,20 +83,21 @@ def doom_unused(conn: sa.Connection, now: datetime, limit: int) -> int:
     """Have uploads deleted that no task needs any more, the oldest first. Returns how many."""
     before = now - UNUSED
     needed = (
-        sa.select(sa.literal(1))
-        .select_from(upload_uses.join(tasks, tasks.c.id == upload_uses.c.task_id))
-        .where(
-            upload_uses.c.upload_id == uploads.c.id,
-            sa.or_(tasks.c.finished_at.is_(None), tasks.c.finished_at > before),
-        )
+        sa.select(upload_uses.c.upload_id)
+        .join(tasks, tasks.c.id == upload_uses.c.task_id)
+        .where(sa.or_(tasks.c.finished_at.is_(None), tasks.c.finished_at > before))
     )
-    old = sa.select(uploads.c.id, uploads.c.path).where(uploads.c.created_at < before, ~needed.exists())
-    found = conn.execute(old.order_by(uploads.c.created_at).limit(limit)).all()
-    gone = [row.id for row in found]
-    stored_files.doom(conn, [row.path for row in found], now)
-    conn.execute(upload_uses.delete().where(upload_uses.c.upload_id.in_(gone)))
-    conn.execute(uploads.delete().where(uploads.c.id.in_(gone)))
-    return len(found)
+    is_needed = needed.where(upload_uses.c.upload_id == uploads.c.id).exists()
+    old = sa.select(uploads.c.id, uploads.c.path).where(uploads.c.created_at < before, ~is_needed)
+    old = old.order_by(uploads.c.created_at).limit(limit)
+    paths = {row.id: row.path for row in conn.execute(dialect.locked(old, of=uploads, skip=True))}
+    # Once more, now that no task can take them: one may have, since the statement that chose them began.
+    for taken in conn.scalars(needed.where(upload_uses.c.upload_id.in_(list(paths)))):
+        paths.pop(taken, None)
+    stored_files.doom(conn, list(paths.values()), now)
+    conn.execute(upload_uses.delete().where(upload_uses.c.upload_id.in_(list(paths))))
+    conn.execute(uploads.delete().where(uploads.c.id.in_(list(paths))))
+    return len(paths)
 
 
 def _media_type(head: bytes, content_type: str) -> str:

@@ -28,13 +28,15 @@ def named_in(params: Mapping[str, Any]) -> dict[str, UUID | None]:
 
 
 def unknown(conn: sa.Connection, upload_ids: Iterable[UUID], client_name: str) -> set[UUID]:
-    """Read which of these uploads a client does not have (any more)."""
+    """Read which of these uploads a client does not have (any more), in the caller's transaction; the others stay until
+    it ends."""
     asked_for = set(upload_ids)
     statement = (
         sa.select(uploads.c.id)
         .join(files, files.c.path == uploads.c.path)
         .where(dialect.any_of(conn, uploads.c.id, sorted(asked_for)), uploads.c.client_name == client_name)
         .where(files.c.doomed_at.is_(None))
+        .with_for_update(read=True, of=uploads)
     )
     return asked_for - set(conn.scalars(statement)) if asked_for else set()
 
