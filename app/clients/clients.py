@@ -58,7 +58,10 @@ async def create(db: Database, clock: Clock, actor: Actor, name: str, *, is_admi
     now = clock.now()
     audit_entry = new_entry(clock, actor, Action.CREATE_CLIENT, name, admin=is_admin)
     if not await db.write(_create, name, api_key, webhook_secret, is_admin, now, audit_entry):
-        raise Conflict(f"the name {name!r} is taken, or was until less than {NAME_RESERVED.days} days ago")
+        raise Conflict(
+            f"the name {name!r} is taken, or was until less than {NAME_RESERVED.days} days ago, or something is kept "
+            "of who had it (`clients erase` removes that)"
+        )
     return NewClient(Client(name, is_admin, now, None), api_key, webhook_secret)
 
 

@@ -241,3 +241,19 @@ async def test_keys_are_rotated_on_the_command_line(gateway: Running, database_u
     for refused in (("rotate", "nobody"), ("drop-old-key", "nobody"), ("rotate", "bootstrap")):
         told += (await command(*refused, code=1)).text
     assert not [key for key in [*keys, ADMIN_KEY] if key in told]
+
+
+async def test_a_name_is_not_given_again_while_something_of_who_had_it_is_kept(
+    start_gateway: StartGateway, clock: ScaledClock, db: Direct
+) -> None:
+    """Whoever gets it sees what is of that name."""
+    gateway = await start_gateway(workers=False, clock=clock)
+    key = await make(gateway)
+    made = await gateway.api.post("/v1/tasks", json={"kind": "song.generate", "params": SONG}, headers=bearer(key))
+    await gateway.api.post(f"/v1/tasks/{made.json()['id']}/cancel")
+    assert (await gateway.api.delete("/v1/clients/studio")).status_code == 204
+    clock.skip(31 * 86400)
+    assert_problem(await gateway.api.post("/v1/clients", json={"name": "studio"}), 409, "conflict")
+    await db.execute("DELETE FROM timeline", "DELETE FROM tasks")
+    key = await make(gateway)
+    assert (await gateway.api.get("/v1/tasks", headers=bearer(key))).json()["data"] == []
