@@ -66,12 +66,12 @@ class Actor:
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
     """One act of an admin. ``target``: what it was done to, by the name or id that the API knows it by, "" for the
-    whole. ``detail`` is JSON and holds no secret."""
+    whole. ``detail`` is JSON and holds no secret. ``action``: an ``Action``, or one of a later release."""
 
     id: UUID
     at: datetime
     actor: Actor
-    action: Action
+    action: str
     target: str
     detail: dict[str, Any]
 
@@ -107,7 +107,7 @@ def _document(entry: AuditEntry) -> dict[str, Any]:
         "id": str(entry.id),
         "at": entry.at,
         "actor": entry.actor.name,
-        "action": entry.action.value,
+        "action": str(entry.action),
         "target": entry.target or None,
         "detail": entry.detail,
         "request_id": entry.actor.request_id,
@@ -121,7 +121,7 @@ def append(conn: sa.Connection, entry: AuditEntry) -> None:
             id=entry.id,
             at=entry.at,
             actor=entry.actor.name,
-            action=entry.action.value,
+            action=str(entry.action),
             target=entry.target,
             detail=entry.detail,
             request_id=entry.actor.request_id,
@@ -145,4 +145,4 @@ def find_first(conn: sa.Connection, action: Action, target: str) -> AuditEntry |
 
 
 def _entry_of_row(row: Any) -> AuditEntry:
-    return AuditEntry(row.id, row.at, Actor(row.actor, row.request_id), Action(row.action), row.target, row.detail)
+    return AuditEntry(row.id, row.at, Actor(row.actor, row.request_id), row.action, row.target, row.detail)

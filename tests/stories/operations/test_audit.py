@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -283,3 +283,12 @@ async def test_upkeep_by_commands_is_recorded_too(database_url: str, gateway: Ru
         {"older_than_days": 30.0},
         {"notify": True},
     ]
+
+
+async def test_an_act_of_a_later_release_is_shown_as_it_is(gateway: Running, db: Direct) -> None:
+    await client_of(gateway, "studio")
+    await db.execute(
+        "INSERT INTO audit (id, at, actor, action, target, detail)"
+        f" SELECT '{uuid4().hex}', at, actor, 'clients.of_tomorrow', target, detail FROM audit"
+    )
+    assert {one["action"] for one in await acts(gateway)} == {"clients.create", "clients.of_tomorrow"}
