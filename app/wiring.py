@@ -27,6 +27,7 @@ from app.tempolor.kinds import FAMILIES
 from app.tempolor.redact import Redactor
 
 LONGEST_LINK_DAYS: Final = 3650
+LONGEST_DRIFT_DAYS: Final = 3650
 DRIFT_RETENTIONS: Final = 3
 """What was not seen for so many times the retention is no news any more, and makes room."""
 
@@ -60,7 +61,7 @@ def context_of(settings: Settings, db: Database, clock: Clock | None = None) -> 
     redactor = redactor_of(settings, tokens)
     logging.redact_with(redactor.text)
     clock = clock or Clock()
-    drift = Drift(redactor.text, settings.retention_days * DRIFT_RETENTIONS)
+    drift = Drift(redactor.text, min(settings.retention_days * DRIFT_RETENTIONS, LONGEST_DRIFT_DAYS))
     vendor = VendorClient(
         settings.tempolor_base_url,
         key,

@@ -107,3 +107,14 @@ async def test_the_command_lists_it(gateway: Running, database_url: str) -> None
         f"field\tsong\t2\t{at}\t{at}\tmood",
     ]
     assert '"next_cursor": null' in as_json.out
+
+
+@on_sqlite
+async def test_it_is_stored_also_where_everything_is_kept_for_longer_than_there_are_dates(
+    start_gateway: StartGateway,
+) -> None:
+    gateway = await start_gateway(workers=False, retention_days=400_000)
+    context = gateway.gateway.context
+    context.drift.note([_field("bpm")], context.clock.now())
+    await context.drift.flush(context.db, context.clock.now())
+    assert [row["name"] for row in await listed(context.db)] == ["bpm"]
