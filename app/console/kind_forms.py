@@ -1,5 +1,6 @@
 """A form for each kind, made of the model that checks its params, and the params that a filled form stands for."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -115,11 +116,13 @@ def _limit(number: float | None) -> str | None:
     return None if number is None else f"{number:g}"
 
 
+_NUMBER: Final = re.compile(r"\s*[+-]?\d{1,30}(\.\d{1,30})?([eE][+-]?\d{1,2})?\s*", re.ASCII)
+
+
 def _number(given: str) -> float | str:
-    """What is written as a whole number is one: a param may take no other."""
-    for read in (int, float):
-        try:
-            return read(given)
-        except ValueError:
-            pass
-    return given
+    """Read a number; what is written as a whole one is one, since a param may take no other. What is none stays as it
+    is, to be refused with the other params."""
+    match = _NUMBER.fullmatch(given)
+    if match is None:
+        return given
+    return float(given) if match[1] or match[2] else int(given)

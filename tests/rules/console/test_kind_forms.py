@@ -14,3 +14,8 @@ def test_a_number_is_what_was_written(written: str, number: Any) -> None:
     """A whole one too: a param that takes no other refuses 30.0."""
     read = params_of("song.extend", {f"{PREFIX}start_time": written})["start_time"]
     assert (read, type(read)) == (number, type(number))
+
+
+@pytest.mark.parametrize("written", ["inf", "-inf", "nan", "1_000", "1e400", "٣", "9" * 5000])
+def test_what_json_has_no_number_for_is_left_to_be_refused(written: str) -> None:
+    assert params_of("song.extend", {f"{PREFIX}start_time": written})["start_time"] == written
