@@ -6,7 +6,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _STREAM: Final = re.compile(r"/v1/(?:tasks/[^/]+/)?stream")
-_FILE: Final = re.compile(r"/v1/items/[^/]+/artifacts/[^/]+(?:/members/.+)?")
+_FILE: Final = re.compile(r"/v1/items/.+/artifacts/[^/]+(?:/members/.+)?")
 _OPEN: Final = frozenset({"/healthz", "/readyz", "/backlog", "/metrics", "/openapi.json"})
 
 
