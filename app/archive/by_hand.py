@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from app.app_context import Context
 from app.archive.file_store import FileMissing, FileStore
+from app.audit.audit import Action, Actor, append_now
 from app.database.tables import items, tasks
 from app.rules.archive_copies import CopyResult, retries
 from app.rules.loaded_state import CopyJob
@@ -57,9 +58,10 @@ async def checked(store: FileStore, row: Any) -> AsyncIterator[bytes]:
         raise Damaged
 
 
-async def retry_failed(context: Context, task_id: UUID | None = None) -> int:
+async def retry_failed(context: Context, actor: Actor, task_id: UUID | None = None) -> int:
     """Queue every copy again that was given up, of one task or of all that are still there, but for those whose
     retention is over. Returns how many. In transactions of ``BATCH`` items. Raises ``Unavailable``."""
+    await append_now(context.db, context.clock, actor, Action.RETRY_COPIES, str(task_id or ""))
     count, after = 0, ("", "")
     while True:
         applied, last, queued = await context.db.write(_retry_some, context, task_id, after, context.clock.now())

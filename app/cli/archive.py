@@ -73,9 +73,11 @@ def retry_copies(
 ) -> None:
     """Have the copies tried again that were given up, as far as the gateway has a link."""
     from app.archive.by_hand import retry_failed
+    from app.audit.audit import command_line
     from app.cli.database import with_context
 
-    typer.echo(f"{with_context(lambda context: retry_failed(context, task_id))} copies are tried again.")
+    count = with_context(lambda context: retry_failed(context, command_line(), task_id))
+    typer.echo(f"{count} copies are tried again.")
 
 
 @app.command("move")

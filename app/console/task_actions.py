@@ -57,7 +57,7 @@ async def retry_task(task_id: str, visitor: TheVisitor, form: TheForm, context: 
 async def copy_files_again(task_id: str, visitor: AdminVisitor, _form: TheForm, context: TheContext) -> Response:
     """Have the copies of a task's files tried again that were given up."""
     wanted = uuid_of(task_id)
-    queued = await retry_failed(context, wanted)
+    queued = await retry_failed(context, visitor.actor, wanted)
     return see(f"/console/tasks/{wanted}?done={'copying' if queued else 'not_copied'}")
 
 

@@ -1183,7 +1183,7 @@ export interface components {
          * @description All kinds of acts that are recorded.
          * @enum {string}
          */
-        Action: "clients.create" | "clients.revoke" | "clients.rotate_key" | "clients.drop_previous_key" | "clients.rotate_webhook_secret" | "clients.erase" | "console.link" | "submissions.hold" | "submissions.release" | "submissions.recover" | "tasks.submit" | "tasks.resolve" | "tasks.adopt" | "tasks.cancel" | "tasks.retry" | "tasks.refresh" | "tasks.verify" | "callbacks.replay" | "notifications.redeliver" | "purge";
+        Action: "clients.create" | "clients.revoke" | "clients.rotate_key" | "clients.drop_previous_key" | "clients.rotate_webhook_secret" | "clients.erase" | "console.link" | "submissions.hold" | "submissions.release" | "submissions.recover" | "tasks.submit" | "tasks.resolve" | "tasks.adopt" | "tasks.cancel" | "tasks.retry" | "tasks.refresh" | "tasks.verify" | "callbacks.replay" | "archive.retry" | "notifications.redeliver" | "purge";
         /**
          * AdoptRequest
          * @description Items that another system had the vendor make, to be followed from now on. `client`: whose tasks they become,
@@ -1597,11 +1597,7 @@ export interface components {
          * @description One unknown name. `family` is null where it belongs to none; `(others)` counts what there was no room for.
          */
         Drift: {
-            /**
-             * Sort
-             * @enum {string}
-             */
-            sort: "field" | "event" | "status" | "code" | "shape" | "header" | "network";
+            sort: components["schemas"]["DriftKind"];
             /** Family */
             family: string | null;
             /** Name */
@@ -1619,6 +1615,12 @@ export interface components {
             /** Count */
             count: number;
         };
+        /**
+         * DriftKind
+         * @description The kinds of drift.
+         * @enum {string}
+         */
+        DriftKind: "field" | "event" | "status" | "code" | "shape" | "header" | "network";
         /** DriftPage */
         DriftPage: {
             /** Data */
@@ -8102,7 +8104,7 @@ export interface operations {
     listDrift: {
         parameters: {
             query?: {
-                sort?: "field" | "event" | "status" | "code" | "shape" | "header" | "network";
+                sort?: components["schemas"]["DriftKind"];
             };
             header?: never;
             path?: never;

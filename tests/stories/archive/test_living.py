@@ -15,7 +15,7 @@ from app.archive.cleanup import Cleaner
 from app.archive.copy import LEASE, Archiver, settle
 from app.archive.download import Downloader
 from app.archive.file_store import FileStore
-from app.audit.audit import Actor
+from app.audit.audit import Actor, command_line
 from app.database.database import Lane
 from app.notifications.deliver import Notifier
 from app.operations.retention import purge
@@ -336,7 +336,7 @@ async def test_what_was_given_up_is_tried_again_by_hand_and_the_store_is_checked
     files.files["a.mp3"] = File(MP3)
     context, store = gateway.gateway.context, gateway.gateway.file_store
     assert store is not None
-    assert await retry_failed(context) == 1
+    assert await retry_failed(context, command_line()) == 1
     await _copy_all(archiver)
     assert (await _copies(gateway, task["id"]))["audio_hi"] == ("kept", None)
     [row] = await context.db.read(rows.list_files, "", 10)

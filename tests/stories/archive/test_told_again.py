@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 
 from app.archive.by_hand import retry_failed
+from app.audit.audit import command_line
 from app.notifications.deliver import Notifier
 from tests.stories.archive.test_copying import _done
 from tests.stories.archive.test_living import _archiver, _copies, _copy_all
@@ -43,7 +44,7 @@ async def test_what_was_given_up_is_told_again_only_where_it_is_kept_after_all(
         assert await told() == 1
         assert (await _copies(gateway, task["id"]))["audio_hi"] == ("failed", "too_large")
         # Tried again by hand, in vain.
-        assert await retry_failed(gateway.gateway.context) == 1
+        assert await retry_failed(gateway.gateway.context, command_line()) == 1
         assert (await _copies(gateway, task["id"]))["audio_hi"] == ("pending", None)
         await deliver(notifier)
         assert await told() == 1
@@ -52,7 +53,7 @@ async def test_what_was_given_up_is_told_again_only_where_it_is_kept_after_all(
         await gateway.call_back("song", _done(files, audio_hi="b.wav"), UUID(task["id"]))
         assert await told() == 1
         archiver._downloader.most_bytes = 2**30
-        assert await retry_failed(gateway.gateway.context) == 1
+        assert await retry_failed(gateway.gateway.context, command_line()) == 1
         assert await told() == 2
         assert (await _copies(gateway, task["id"]))["audio_hi"] == ("kept", None)
-        assert await retry_failed(gateway.gateway.context) == 0
+        assert await retry_failed(gateway.gateway.context, command_line()) == 0

@@ -124,6 +124,8 @@ async def test_an_admin_has_copies_tried_again_that_were_given_up(start_gateway:
         archiver._downloader.most_bytes = 2**20
         answer = await browser.post(f"{path}/copy-again")
         assert answer.headers["location"] == f"{path}?done=copying"
+        [act] = (await gateway.api.get("/v1/audit")).json()["data"]
+        assert (act["actor"], act["action"], act["target"]) == ("bootstrap", "archive.retry", task["id"])
         await eventually(partial(copy_is, task, "kept"))
         assert await copy_is(other, "failed")
         assert 'id="do-copy-again"' not in await browser.see(path)
