@@ -112,7 +112,8 @@ async def get_artifact_member(
     def read(start: int, length: int) -> AsyncGenerator[bytes, None]:
         return zipped.read(member, start, length)
 
-    etag = f"{copy.sha256}-{member.encode().hex()[-16:]}"
+    # A tag belongs to one URL, and so to one member: it changes with the zip.
+    etag = copy.sha256 or ""
     return FileResponse(StoredFile(found.bytes, found.media_type, etag, member.rpartition("/")[2], read))
 
 

@@ -8,11 +8,11 @@ change or delete a row.
 
 import os
 import pwd
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -20,6 +20,8 @@ import sqlalchemy as sa
 from app.database.database import Database
 from app.database.tables import audit
 from app.runtime.clock import Clock, Ids
+
+P = ParamSpec("P")
 
 COMMAND_LINE: Final = "cli:"
 """Prefix of the actor of a command, before the name of the system's user. No client's name begins with it."""
@@ -50,6 +52,7 @@ class Action(StrEnum):
     VERIFY_TASK = "tasks.verify"
     """Only in what earlier releases recorded."""
     REPLAY_CALLBACK = "callbacks.replay"
+    RETRY_COPIES = "archive.retry"
     REDELIVER = "notifications.redeliver"
     PURGE = "purge"
 
@@ -127,6 +130,20 @@ def append(conn: sa.Connection, entry: AuditEntry) -> None:
             request_id=entry.actor.request_id,
         )
     )
+
+
+def recorded(
+    conn: sa.Connection,
+    entry: AuditEntry,
+    change: Callable[Concatenate[sa.Connection, P], bool],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> bool:
+    """Make a change in the caller's transaction, and append its entry, unless it found nothing to change (False)."""
+    if not change(conn, *args, **kwargs):
+        return False
+    append(conn, entry)
+    return True
 
 
 def list_page(conn: sa.Connection, before_id: UUID | None, limit: int) -> Sequence[AuditEntry]:

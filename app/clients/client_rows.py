@@ -78,17 +78,15 @@ def find_by_digest(conn: sa.Connection, digest: bytes, now: datetime) -> Client 
     return replace(_client(row), key=digest) if row else None
 
 
+def is_active(name: str) -> sa.ColumnElement[bool]:
+    """The condition that a client has this name and was not revoked."""
+    return sa.and_(clients.c.name == name, clients.c.revoked_at.is_(None))
+
+
 def find_active(conn: sa.Connection, name: str) -> Client | None:
     """Find a client by its name, unless it was revoked."""
-    matches = sa.and_(clients.c.name == name, clients.c.revoked_at.is_(None))
-    row = conn.execute(sa.select(clients).where(matches)).one_or_none()
+    row = conn.execute(sa.select(clients).where(is_active(name))).one_or_none()
     return _client(row) if row else None
-
-
-def is_active(conn: sa.Connection, name: str) -> bool:
-    """Whether there is a client of this name that was not revoked."""
-    matches = sa.and_(clients.c.name == name, clients.c.revoked_at.is_(None))
-    return conn.scalar(sa.select(clients.c.name).where(matches)) is not None
 
 
 def list_all(conn: sa.Connection) -> Sequence[Client]:
@@ -115,25 +113,22 @@ def webhook_secrets(
 
 def rotate_webhook_secret(conn: sa.Connection, name: str, secret: str, now: datetime) -> bool:
     """Give a client a new secret and keep the old one beside it; false if there is no such client."""
-    matches = sa.and_(clients.c.name == name, clients.c.revoked_at.is_(None))
     values = {"webhook_secret": secret, "previous_webhook_secret": clients.c.webhook_secret, "rotated_at": now}
-    return conn.execute(clients.update().where(matches).values(**values)).rowcount == 1
+    return conn.execute(clients.update().where(is_active(name)).values(**values)).rowcount == 1
 
 
 def set_webhook(conn: sa.Connection, name: str, values: Mapping[str, Any]) -> Client | None:
     """Set a client's default ``webhook_url`` or ``webhook_events``, or both; the client as it is then, None if there is
     no such client."""
-    matches = sa.and_(clients.c.name == name, clients.c.revoked_at.is_(None))
     if values:
-        conn.execute(clients.update().where(matches).values(**values))
-    row = conn.execute(sa.select(clients).where(matches)).one_or_none()
+        conn.execute(clients.update().where(is_active(name)).values(**values))
+    row = conn.execute(sa.select(clients).where(is_active(name))).one_or_none()
     return _client(row) if row else None
 
 
 def revoke(conn: sa.Connection, name: str, now: datetime) -> bool:
     """End a client's key; false if there is no such client, or it was revoked already."""
-    matches = sa.and_(clients.c.name == name, clients.c.revoked_at.is_(None))
-    return conn.execute(clients.update().where(matches).values(revoked_at=now)).rowcount == 1
+    return conn.execute(clients.update().where(is_active(name)).values(revoked_at=now)).rowcount == 1
 
 
 def _client(row: Any) -> Client:

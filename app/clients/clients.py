@@ -9,7 +9,7 @@ import sqlalchemy as sa
 import structlog
 
 from app.audit import audit
-from app.audit.audit import COMMAND_LINE, Action, Actor, AuditEntry, new_entry
+from app.audit.audit import COMMAND_LINE, Action, Actor, new_entry
 from app.clients import client_rows
 from app.clients.keys import BOOTSTRAP, new_api_key
 from app.database.database import Database
@@ -57,7 +57,7 @@ async def create(db: Database, clock: Clock, actor: Actor, name: str, *, is_admi
     webhook_secret = new_webhook_secret()
     now = clock.now()
     audit_entry = new_entry(clock, actor, Action.CREATE_CLIENT, name, admin=is_admin)
-    if not await db.write(_create, name, api_key, webhook_secret, is_admin, now, audit_entry):
+    if not await db.write(audit.recorded, audit_entry, _create, name, api_key, webhook_secret, is_admin, now):
         raise Conflict(
             f"the name {name!r} is taken, or was until less than {NAME_RESERVED.days} days ago, or something is kept "
             "of who had it (`clients erase` removes that)"
@@ -95,7 +95,8 @@ async def revoke(db: Database, clock: Clock, actor: Actor, name: str) -> None:
     """Revoke a client: its key ends at once, its tasks run to their end, and its pending notifications become dead,
     ``BATCH`` in a transaction. Raises ``NotFound``. Where that is cut short, the rest becomes dead at its next attempt:
     nothing is posted for a client that was revoked."""
-    if not await db.write(_revoke, name, clock.now(), new_entry(clock, actor, Action.REVOKE_CLIENT, name)):
+    audit_entry = new_entry(clock, actor, Action.REVOKE_CLIENT, name)
+    if not await db.write(audit.recorded, audit_entry, client_rows.revoke, name, clock.now()):
         raise NotFound("there is no such client")
     try:
         await _end_pending(db, clock, name)
@@ -108,7 +109,7 @@ async def rotate_webhook_secret(db: Database, clock: Clock, actor: Actor, name: 
     ``NotFound``."""
     secret = new_webhook_secret()
     audit_entry = new_entry(clock, actor, Action.ROTATE_WEBHOOK, name)
-    if not await db.write(_rotate_webhook_secret, name, secret, clock.now(), audit_entry):
+    if not await db.write(audit.recorded, audit_entry, client_rows.rotate_webhook_secret, name, secret, clock.now()):
         raise NotFound("there is no such client")
     return secret
 
@@ -144,20 +145,6 @@ async def _end_pending(db: Database, clock: Clock, name: str) -> None:
             return
 
 
-def _revoke(conn: sa.Connection, name: str, now: datetime, audit_entry: AuditEntry) -> bool:
-    if not client_rows.revoke(conn, name, now):
-        return False
-    audit.append(conn, audit_entry)
-    return True
-
-
-def _rotate_webhook_secret(conn: sa.Connection, name: str, secret: str, now: datetime, audit_entry: AuditEntry) -> bool:
-    if not client_rows.rotate_webhook_secret(conn, name, secret, now):
-        return False
-    audit.append(conn, audit_entry)
-    return True
-
-
 def _create(
     conn: sa.Connection,
     name: str,
@@ -165,10 +152,6 @@ def _create(
     webhook_secret: str,
     is_admin: bool,
     now: datetime,
-    audit_entry: AuditEntry,
 ) -> bool:
     client_rows.drop_expired_name(conn, name, now - NAME_RESERVED)
-    if not client_rows.add(conn, name, api_key, webhook_secret, is_admin=is_admin, now=now):
-        return False
-    audit.append(conn, audit_entry)
-    return True
+    return client_rows.add(conn, name, api_key, webhook_secret, is_admin=is_admin, now=now)

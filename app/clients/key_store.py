@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from app.clients.client_rows import NO_PREVIOUS_KEY, key_digest
+from app.clients.client_rows import NO_PREVIOUS_KEY, is_active, key_digest
 from app.database import dialect
 from app.database.tables import clients
 
@@ -73,5 +73,4 @@ def _is_valid(row: Any, key: bytes | None, now: datetime) -> bool:
 
 
 def _update(conn: sa.Connection, name: str, values: Mapping[str, Any]) -> bool:
-    matches = sa.and_(clients.c.name == name, clients.c.revoked_at.is_(None))
-    return conn.execute(clients.update().where(matches).values(**values)).rowcount == 1
+    return conn.execute(clients.update().where(is_active(name)).values(**values)).rowcount == 1

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-import sqlalchemy as sa
-
 from app.audit import audit
-from app.audit.audit import Action, Actor, AuditEntry, new_entry
+from app.audit.audit import Action, Actor, new_entry
 from app.clients import key_store
 from app.database.database import Database
 from app.errors import Conflict, InvalidRequest, NotFound
@@ -50,14 +48,15 @@ async def rotate(db: Database, clock: Clock, actor: Actor, name: str, overlap_s:
     api_key = new_api_key()
     until = clock.now() + timedelta(seconds=overlap_s) if overlap_s else None
     audit_entry = new_entry(clock, actor, Action.ROTATE_KEY, name, overlap_s=overlap_s)
-    if not await db.write(_rotate, name, api_key, until, audit_entry):
+    if not await db.write(audit.recorded, audit_entry, key_store.rotate, name, api_key, until):
         raise NotFound("there is no such client")
     return NewKey(name, api_key, until)
 
 
 async def drop_previous(db: Database, clock: Clock, actor: Actor, name: str) -> None:
     """End the previous key at once, if it is still valid. Raises ``NotFound``."""
-    if not await db.write(_drop_previous, name, new_entry(clock, actor, Action.DROP_KEY, name)):
+    audit_entry = new_entry(clock, actor, Action.DROP_KEY, name)
+    if not await db.write(audit.recorded, audit_entry, key_store.drop_previous, name):
         raise NotFound("there is no such client")
 
 
@@ -88,17 +87,3 @@ class KeyUses:
         except BaseException:
             self._used = used | self._used
             raise
-
-
-def _rotate(conn: sa.Connection, name: str, api_key: str, until: datetime | None, audit_entry: AuditEntry) -> bool:
-    if not key_store.rotate(conn, name, api_key, until):
-        return False
-    audit.append(conn, audit_entry)
-    return True
-
-
-def _drop_previous(conn: sa.Connection, name: str, audit_entry: AuditEntry) -> bool:
-    if not key_store.drop_previous(conn, name):
-        return False
-    audit.append(conn, audit_entry)
-    return True

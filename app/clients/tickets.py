@@ -89,8 +89,7 @@ def _store(conn: sa.Connection, issued: Ticket, name: str, key_digest: bytes | N
 
 
 def _store_for_console(conn: sa.Connection, issued: Ticket, name: str, audit_entry: AuditEntry) -> bool:
-    matches = sa.and_(clients.c.name == name, clients.c.revoked_at.is_(None))
-    key_digest = conn.scalar(sa.select(clients.c.key_digest).where(matches))
+    key_digest = conn.scalar(sa.select(clients.c.key_digest).where(client_rows.is_active(name)))
     if key_digest is None:
         return False
     _store(conn, issued, name, key_digest, audit_entry.at)

@@ -1,7 +1,7 @@
 """What pages show of items: what can be played, the files and how long each can be had, lyrics, names."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote
 
 from app.archive.read_zip import Member as ZipMember
 from app.documents.document import Document
+from app.rules.views import urls_in
 
 PLAYED: Final = ("audio", "audio_hi", "bgm", "stream")
 MOST_DRAWN_BYTES: Final = 20_000_000
@@ -125,7 +126,7 @@ def _file(item_id: str, name: str, artifact: Document, now: datetime) -> File:
     else:
         state = artifact["status"]
     if not kept and isinstance(artifact["url"], (list, dict)):
-        links = tuple(_texts_in(artifact["url"]))
+        links = tuple(urls_in(artifact["url"]))
     url = file_url(item_id, name) if kept or (state == "linked" and not links) else None
     zipped = kept and artifact["archive"]["media_type"] == "application/zip"
     return File(name, state, url, left_s, expires_at, artifact["archive"], links, zipped)
@@ -138,11 +139,3 @@ def _is_drawn(file: File) -> bool:
 
 def _sounds(member: ZipMember) -> bool:
     return member.media_type.startswith("audio/") and member.media_type != "audio/midi"
-
-
-def _texts_in(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, (list, dict)):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _texts_in(part)

@@ -1,7 +1,7 @@
 """Routes for admins: the audit log, drift, and erasing a client's data."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
@@ -10,6 +10,7 @@ from app.audit import audit
 from app.clients.auth import TheAdmin, TheContext, actor_of
 from app.drift import log as drift_log
 from app.operations import erase
+from app.tempolor.drift import DriftKind
 from app.web import cursors
 from app.web.answers import CONFLICT, PROBLEMS, json_answer
 from app.web.parameters import storable
@@ -48,9 +49,6 @@ async def list_audit(
     before_id = cursors.read(cursor, filters)
     acts = await audit.page(context.db, before_id, limit + 1)
     return json_answer(cursors.page(acts, limit, filters))
-
-
-DriftKind = Literal["field", "event", "status", "code", "shape", "header", "network"]
 
 
 class Drift(BaseModel):

@@ -100,7 +100,7 @@ def _adopt(
     now: datetime,
     audit_entry: AuditEntry,
 ) -> tuple[tuple[UUID, ...], Effects]:
-    if not client_rows.is_active(conn, client_name):
+    if client_rows.find_active(conn, client_name) is None:
         raise InvalidRequest("the request is not valid", (("client", "there is no such client, or it was revoked"),))
     named_items = tuple(Observation(family, Reading(item_id), Source.SUBMIT, to_us(now)) for item_id in item_ids)
     unit = load_locked(conn, [Change(now, None, observations=named_items)])

@@ -137,7 +137,7 @@ def ready_artifact(artifact: Artifact, state: ItemState) -> ArtifactView | None:
     url = files = files_in(text)
     if not isinstance(files, str):
         shown = [file for file in files if isinstance(file, (str, dict))] if isinstance(files, list) else files
-        url = shown if artifact.several and shown else next(_urls_in(files), None)
+        url = shown if artifact.several and shown else next(urls_in(files), None)
     return ArtifactView(ArtifactStatus.READY, url, _expires_at(text, from_us(seen_us), artifact.lifetime))
 
 
@@ -146,13 +146,14 @@ def files_in(text: str) -> Any:
     return msgspec.json.decode(text) if text[:1] in "[{" else text
 
 
-def _urls_in(value: Any) -> Iterator[str]:
+def urls_in(value: Any) -> Iterator[str]:
+    """The URLs in a text, list or object, however deep, in their order."""
     if isinstance(value, str):
         if value.strip().lower().startswith(("https://", "http://", "//")):
             yield value
     elif isinstance(value, (list, dict)):
         for part in value.values() if isinstance(value, dict) else value:
-            yield from _urls_in(part)
+            yield from urls_in(part)
 
 
 _AUTH_KEY: Final = re.compile(r"[?&]auth_key=([0-9]{9,11})(?![0-9])", re.ASCII)
