@@ -1,4 +1,4 @@
-"""Which HEAD is run as the GET of its path: not of a stream, nor of a file, whose route answers HEAD without reading."""
+"""Which HEAD is run as the GET of its path: not of a stream, nor of a file, whose route answers HEAD unread."""
 
 import pytest
 
