@@ -31,7 +31,7 @@ from app.operations import account, admin_routes
 from app.operations import routes as health_routes
 from app.operations.account import Account
 from app.operations.health import Health
-from app.reconcile import routes as question_routes
+from app.reconcile import routes as reconcile_routes
 from app.reconcile.refresh import Refresher
 from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.submissions import hold_routes
@@ -165,7 +165,7 @@ def rest_api(version: str) -> FastAPI:
         archive_routes.router,
         task_routes.router,
         stream_routes.router,
-        question_routes.router,
+        reconcile_routes.router,
         own_routes.router,
         account.router,
         callback_routes.router,

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from app.app_context import Context
 from app.archive import read_zip, rows, uploads
+from app.archive.file_response import FileResponse, StoredFile
 from app.archive.file_store import FileStore
-from app.archive.serve import FileResponse, StoredFile
 from app.clients.auth import TheClient, TheContext, scope_of
 from app.errors import ArchiveOff, ArtifactGone, ArtifactNotReady, ArtifactUnknown, NotFound
 from app.rules.client import Client

@@ -87,7 +87,7 @@ def claim(
             made_at, counts = row.task_created_at, (row.attempts, row.dead_links)
             jobs.append(Job(ref, row.task_id, row.client_name, made_at, *counts, row.ends_at, leased_until))
     for job in jobs:
-        conn.execute(copy_jobs.update().where(*_is(job.ref)).values(due_at=leased_until, leased_until=leased_until))
+        conn.execute(copy_jobs.update().where(*_job_of(job.ref)).values(due_at=leased_until, leased_until=leased_until))
     return jobs
 
 
@@ -253,7 +253,7 @@ def totals(conn: sa.Connection) -> tuple[int, int]:
     return row[0], int(row[1])
 
 
-def _is(ref: ArtifactRef) -> tuple[sa.ColumnElement[bool], ...]:
+def _job_of(ref: ArtifactRef) -> tuple[sa.ColumnElement[bool], ...]:
     c = copy_jobs.c
     return (c.family == ref.family, c.item_id == ref.item_id, c.name == ref.name)
 
@@ -263,4 +263,4 @@ def _is_reserved(reserved: Reservation) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def _is_held(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
-    return (*_is(job.ref), copy_jobs.c.leased_until == job.leased_until)
+    return (*_job_of(job.ref), copy_jobs.c.leased_until == job.leased_until)

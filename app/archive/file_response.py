@@ -51,11 +51,11 @@ class FileResponse(Response):
             "X-Content-Type-Options": "nosniff",
             "Content-Security-Policy": "sandbox",
         }
-        if (match := asked.get("if-match")) is not None and not _names(match, etag):
+        if (match := asked.get("if-match")) is not None and not _matches_etag(match, etag):
             refusal = Problem(412, "precondition_failed", "The file is another one than If-Match says.")
             await refusal(scope, receive, send)
             return
-        if _names(asked.get("if-none-match", "").replace("W/", ""), etag):
+        if _matches_etag(asked.get("if-none-match", "").replace("W/", ""), etag):
             await Response(status_code=304, headers=headers)(scope, receive, send)
             return
         unit, _, wanted = asked.get("range", "").partition("=")
@@ -103,7 +103,7 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-def _names(text: str, etag: str) -> bool:
+def _matches_etag(text: str, etag: str) -> bool:
     """Whether a list of entity tags names this one, or any."""
     named = [one.strip() for one in text.split(",")]
     return etag in named or "*" in named
