@@ -18,17 +18,17 @@ from app.limits import shared_limits
 from app.limits.heartbeats import absences
 from app.limits.hold import HoldState, Reason
 from app.limits.shared_limits import Limit
-from app.reconcile import claims
+from app.reconcile import claims, due_items
 from app.reconcile.claims import ClaimTimes, claim_in_turn
+from app.reconcile.due_items import ClaimedItem, Postponed
 from app.rules.observation import Observation, Reading, Source
 from app.rules.schedule import SUSPECT, interval_s
 from app.rules.times import later, to_us
 from app.rules.transition import Change
 from app.runtime import metrics, traces
 from app.runtime.loops import Background
-from app.tasks import item_rows, state_store
+from app.tasks import state_store
 from app.tasks.apply import Effects, apply, load_locked, save_locked, step_all
-from app.tasks.item_rows import ClaimedItem, Postponed
 from app.tempolor.answers import Answered, QueryAnswer, Spoiled, Unanswered, fault_of
 from app.tempolor.client import QUERY_TIMEOUT_S
 from app.tempolor.kinds import FAMILIES, QUERY_BATCH
@@ -225,7 +225,7 @@ def _with_key_rejected(submit: HoldState, now: datetime, detail: str) -> HoldSta
 def split(conn: sa.Connection, context: Context, question: Question, now: datetime) -> None:
     """Split a question in halves that are due at once."""
     state_store.lock(conn, (), [item.key for item in question.items])
-    item_rows.postpone(conn, _halves(context, question, now), question.leased_until)
+    due_items.postpone(conn, _halves(context, question, now), question.leased_until)
 
 
 def postpone(conn: sa.Connection, context: Context, question: Question, answer: QueryAnswer, now: datetime) -> Effects:
@@ -249,7 +249,7 @@ def postpone(conn: sa.Connection, context: Context, question: Question, answer: 
     postponed = [
         Postponed(item.key, _next_try(context, item, now), group, item.attempts + 1) for item in question.items
     ]
-    item_rows.postpone(conn, postponed, question.leased_until)
+    due_items.postpone(conn, postponed, question.leased_until)
     return effects
 
 

@@ -9,23 +9,18 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.tables import items
+from app.reconcile.due_items import ClaimedItem, claim_due, lease, lock_due, unleased
 from app.rules.schedule import SUSPECT
-from app.rules.status import ITEM_FINAL
-from app.rules.times import FAR
-from app.tasks import state_store
-from app.tasks.item_rows import ClaimedItem, claim_due, lease, lock_due, unleased
 from app.tasks.state_store import ItemKey
 
 LastQueried = Mapping[ItemKey, datetime | None]
 """Items, each with when it was asked about last, as far as the asker knows."""
-
-_FINAL: Final = [status.value for status in ITEM_FINAL]
 
 
 def claim_requested(
@@ -73,43 +68,6 @@ def unanswered(conn: sa.Connection, last_queried: LastQueried) -> set[ItemKey]:
 def _is_open(row: Any, last_queried: LastQueried) -> bool:
     """Whether nobody has answered about the item meanwhile."""
     return bool(row.last_query_at == last_queried[(row.family, row.item_id)])
-
-
-def put_off(conn: sa.Connection, planned: Mapping[ItemKey, datetime]) -> None:
-    """Make items that were asked about before their time due again when they would have been. One that is final by now,
-    or that somebody asks about, is left alone."""
-    # As every change of several items of a task: under the task's lock, or a callback could meet it half-way.
-    state_store.lock(conn, (), list(planned))
-    for (family, item_id), due_at in sorted(planned.items()):
-        conn.execute(
-            items.update()
-            .where(
-                items.c.family == family,
-                items.c.item_id == item_id,
-                items.c.query_due_at < due_at,
-                items.c.query_leased_until.is_(None),
-                items.c.status.not_in(_FINAL),
-            )
-            .values(query_due_at=due_at)
-        )
-
-
-def reopen(conn: sa.Connection, keys: Collection[ItemKey]) -> None:
-    """Let settled items be asked about by whoever wants to know of them; they come due for nobody else. Whatever is
-    applied to their task settles them again."""
-    state_store.lock(conn, (), list(keys))
-    for family, item_id in sorted(keys):
-        named = sa.and_(items.c.family == family, items.c.item_id == item_id)
-        conn.execute(items.update().where(named, items.c.query_due_at.is_(None)).values(query_due_at=FAR))
-
-
-def bring_forward(conn: sa.Connection, key: ItemKey, due_at: datetime) -> None:
-    """Have an item asked about by a time at the latest, under the lock of its task. One that somebody asks about, or
-    of which there is nothing to ask, is left alone."""
-    family, item_id = key
-    named = sa.and_(items.c.family == family, items.c.item_id == item_id)
-    later_only = sa.and_(items.c.query_due_at > due_at, items.c.query_leased_until.is_(None))
-    conn.execute(items.update().where(named, later_only).values(query_due_at=due_at))
 
 
 def _named(conn: sa.Connection, keys: Collection[ItemKey]) -> sa.ColumnElement[Any]:

@@ -22,7 +22,7 @@ from app.limits import hold as holds
 from app.limits import shared_limits
 from app.limits.hold import HoldState
 from app.limits.shared_limits import Limit
-from app.reconcile import claims
+from app.reconcile import claims, due_items
 from app.reconcile.ask import Question, ask, claim, fault_in, is_split, items_without_answer
 from app.reconcile.replan_after_clock_change import longest_question_s
 from app.rules.status import TASK_FINAL, TaskStatus
@@ -114,7 +114,7 @@ class Refresher:
         if not settled:
             await self._ask_all(client_name, open_items)
             return
-        await context.db.write(claims.reopen, settled)
+        await context.db.write(due_items.reopen, settled)
         try:
             await self._ask_all(client_name, open_items)
         finally:
@@ -172,7 +172,7 @@ class Refresher:
         answer = await ask(self._context, self._context.db, question, started)
         # Callbacks may come as they should: one early question must not begin a series of them.
         item_keys = {item.key for item in question.items}
-        await self._context.db.write(claims.put_off, {key: at for key, at in planned.items() if key in item_keys})
+        await self._context.db.write(due_items.put_off, {key: at for key, at in planned.items() if key in item_keys})
         return answer
 
     async def _check(self, answer: QueryAnswer | None, question: Question) -> None:

@@ -22,12 +22,12 @@ from app.limits import hold as holds
 from app.limits.heartbeats import absences
 from app.limits.model_holds import PARKED_S
 from app.notifications.deliver import SCHEDULE_S
+from app.reconcile import due_items
 from app.rules.policy import Policy
 from app.rules.schedule import JITTER
 from app.rules.times import later
 from app.rules.transition import Change
 from app.submissions.outcomes import BACK_OFF_S
-from app.tasks import item_rows
 from app.tasks.apply import Effects, apply
 
 Cursor = tuple[datetime, UUID]
@@ -44,7 +44,7 @@ def replan_questions(conn: sa.Connection, now: datetime, reach: datetime, leased
         .limit(limit)
     )
     rows = conn.execute(dialect.locked(far, of=items_table, skip=True)).all()
-    item_rows.lease(
+    due_items.lease(
         conn, [(row.family, row.item_id) for row in rows if row.query_leased_until is not None], leased_until
     )
     for row in rows:

@@ -13,7 +13,7 @@ from app.errors import Conflict, InvalidRequest, NotFound
 from app.limits import hold as holds
 from app.limits import shared_limits
 from app.limits.shared_limits import Limit
-from app.reconcile import claims
+from app.reconcile import due_items
 from app.rules.observation import NamedBy, Observation, Reading, Source
 from app.rules.status import TaskStatus
 from app.rules.submission import FoundNotSent, FoundSent
@@ -62,7 +62,7 @@ def _sent(conn: sa.Connection, context: Context, task_id: UUID, item_id: str, au
     if result is not None and ObservationResult.MISMATCHED in result.observation_results:
         raise Conflict("the item is another task's")
     # It may have been made long ago, and its callbacks have gone nowhere.
-    claims.bring_forward(conn, observation.key, now)
+    due_items.bring_forward(conn, observation.key, now)
     audit.append(conn, audit_entry)
     return effects
 

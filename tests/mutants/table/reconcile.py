@@ -47,7 +47,7 @@ QUESTIONS: Final = (
     Mutation(
         "question-without-a-lease",
         "questions",
-        "app/tasks/item_rows.py",
+        "app/reconcile/due_items.py",
         "    lease(conn, [item.key for item in claimed], lease_until)\n    return claimed\n",
         "    return claimed\n",
         "an item is asked about by one at a time",
@@ -56,7 +56,7 @@ QUESTIONS: Final = (
     Mutation(
         "question-beside-a-lease",
         "questions",
-        "app/tasks/item_rows.py",
+        "app/reconcile/due_items.py",
         "its lease has ended.\n            unleased(now),\n",
         "its lease has ended.\n",
         "what is leased fills up nobody's call",

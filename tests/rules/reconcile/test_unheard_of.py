@@ -3,8 +3,8 @@
 import pytest
 
 from app.reconcile.ask import Question, items_without_answer
+from app.reconcile.due_items import ClaimedItem
 from app.rules.observation import Reading
-from app.tasks.item_rows import ClaimedItem
 from app.tempolor.answers import Answered, QueryAnswer, Spoiled, Unanswered
 from app.tempolor.codes import NO_SUCH_WORK
 from tests.rules.tasks.scene import after

@@ -8,11 +8,10 @@ from uuid import UUID
 import httpx
 import pytest
 
-from app.reconcile import claims
+from app.reconcile import claims, due_items
 from app.sandbox.calls import Call
 from app.sandbox.state import Sandbox
 from app.sandbox.works import Works
-from app.tasks import item_rows
 from tests.support.direct_sql import Direct
 from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running, eventually, running_gateway
@@ -406,4 +405,4 @@ async def test_what_is_leased_is_claimed_by_nobody_else(start_gateway: StartGate
     second = await db.write(claims.claim_requested, {("song", "t2m_b"): None}, now, now, lease_end, 10)
     assert [one.item_id for one in second] == ["t2m_b"]
     due = now + timedelta(days=1)
-    assert [one.item_id for one in await db.write(item_rows.claim_due, due, far_now, lease_end, 10)] == ["t2m_c"]
+    assert [one.item_id for one in await db.write(due_items.claim_due, due, far_now, lease_end, 10)] == ["t2m_c"]
