@@ -5,9 +5,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Final
 
 import sqlalchemy as sa
 
+from app.database.tables import tasks
 from app.tasks import task_rows
 from app.tasks.task_rows import TaskRecord
 
@@ -40,6 +42,29 @@ class LockedTasks:
     has_more: bool = False
 
 
+def _waiting() -> sa.Select[Any]:
+    """A recursive query that goes from one client to the next along the index, so that their tasks are not looked at;
+    each with its oldest."""
+    queued = tasks.c.dispatch_due_at.is_not(None)
+    first = sa.select(sa.func.min(tasks.c.client_name).label("client_name")).where(queued)
+    clients = first.cte("waiting", recursive=True)
+    next_client = sa.select(sa.func.min(tasks.c.client_name)).where(queued, tasks.c.client_name > clients.c.client_name)
+    clients = clients.union_all(sa.select(next_client.scalar_subquery()).where(clients.c.client_name.is_not(None)))
+    oldest = sa.select(sa.func.min(tasks.c.dispatch_due_at)).where(queued, tasks.c.client_name == clients.c.client_name)
+    return sa.select(clients.c.client_name, oldest.scalar_subquery().label("oldest_at")).where(
+        clients.c.client_name.is_not(None)
+    )
+
+
+_WAITING: Final = _waiting()
+
+
+def waiting_clients(conn: sa.Connection, now: datetime) -> list[str]:
+    """Read the clients that have a queued task that is due."""
+    rows = conn.execute(_WAITING)
+    return [row.client_name for row in rows if row.oldest_at is not None and row.oldest_at <= now]
+
+
 def lock_next(
     conn: sa.Connection,
     now: datetime,
@@ -59,7 +84,7 @@ def lock_next(
         return LockedTasks([], last_client)
     if oldest:
         return LockedTasks(task_rows.lock_queued(conn, now, room), last_client)
-    waiting = in_turn(task_rows.waiting(conn, now), last_client)
+    waiting = in_turn(waiting_clients(conn, now), last_client)
     records_of: dict[str, list[TaskRecord]] = {}
     exhausted: set[str] = set()
     while True:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Final
+from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
@@ -22,6 +23,7 @@ import structlog
 from app.app_context import Context
 from app.clients.clients import ROTATION
 from app.database.database import Database
+from app.database.tables import tasks
 from app.errors import Unavailable
 from app.notifications import outbox
 from app.notifications.outbox import Attempt, ClaimedNotification
@@ -43,7 +45,6 @@ from app.rules.transition import Change
 from app.runtime import metrics, traces
 from app.runtime.loops import Background
 from app.runtime.signing import sign
-from app.tasks import task_rows
 from app.tasks.apply import Effects, load_locked, save_locked, step_all
 from app.tasks.notification_rows import NotificationStatus, client_of
 
@@ -290,10 +291,15 @@ async def _traced(db: Database, notification: ClaimedNotification) -> AsyncItera
     if not traces.is_on():
         yield traces.Span()
         return
-    parent = await db.read(task_rows.traceparent_of, notification.task_id)
+    parent = await db.read(_traceparent_of, notification.task_id)
     ids = {"notification_id": str(notification.id), "task_id": str(notification.task_id)}
     with traces.span("notify", parent=parent, kind="client", notification=notification.type, **ids) as span:
         yield span
+
+
+def _traceparent_of(conn: sa.Connection, task_id: UUID) -> str | None:
+    """Read the trace that a task belongs to."""
+    return conn.scalar(sa.select(tasks.c.traceparent).where(tasks.c.id == task_id))
 
 
 def _crashed(error: BaseException) -> None:

@@ -10,6 +10,8 @@ from app.app_context import Context
 from app.audit import audit
 from app.audit.audit import Action, Actor, AuditEntry, new_entry
 from app.clients import client_rows
+from app.database import dialect
+from app.database.tables import tasks
 from app.errors import Conflict, InvalidRequest
 from app.rules.client import EXTERNAL
 from app.rules.derive_task import items_progress
@@ -22,7 +24,6 @@ from app.rules.times import later, to_us
 from app.rules.transition import Change, new_external, step
 from app.rules.views import VisibleState
 from app.submissions.accept_task import AcceptedTasks
-from app.tasks import task_rows
 from app.tasks.apply import Effects, load_locked, save_locked, step_all
 
 
@@ -115,7 +116,13 @@ def _adopt(
     followed = [follow_item(loaded, observation.key, client_name, now, context.rules) for observation in named_items]
     effects = step_all(unit, (), context.rules)
     save_locked(conn, unit, context.rules)
-    task_rows.give(conn, [task.id for task in followed if not task.new], client_name)
+    _give(conn, [task.id for task in followed if not task.new], client_name)
     if effects.changed:
         audit.append(conn, audit_entry)
     return tuple(task.id for task in followed), effects
+
+
+def _give(conn: sa.Connection, ids: Sequence[UUID], client_name: str) -> None:
+    """Give locked tasks to this client."""
+    if ids:
+        conn.execute(tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids))).values(client_name=client_name))

@@ -3,17 +3,24 @@ the rules; here the due tasks are found and the change is applied."""
 
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 import sqlalchemy as sa
 
 from app.app_context import Context
+from app.database.tables import tasks
 from app.limits.heartbeats import absences
 from app.reconcile.replan_after_clock_change import Replanner
 from app.rules.transition import Change
-from app.tasks import task_rows
 from app.tasks.apply import Effects, apply
 
 BATCH: Final = 100
+_DUE_TIMERS: Final = (
+    sa.select(tasks.c.id)
+    .where(tasks.c.timer_due_at <= sa.bindparam("now"))
+    .order_by(tasks.c.timer_due_at, tasks.c.id)
+    .limit(sa.bindparam("most"))
+)
 
 
 class Expiry:
@@ -40,9 +47,14 @@ class Expiry:
 
 def tick(conn: sa.Connection, context: Context, now: datetime) -> Effects:
     """Apply the passing of time to at most a batch of due tasks; those that others hold are left for later."""
-    due = task_rows.due_timers(conn, now, BATCH)
+    due = _due_timers(conn, now, BATCH)
     if not due:
         return Effects()
     away = absences(conn, now)
     changes = [Change(now, None, task_id, absences=away) for task_id in due]
     return apply(conn, changes, context.rules, skip_locked=True)
+
+
+def _due_timers(conn: sa.Connection, now: datetime, limit: int) -> list[UUID]:
+    """Read tasks whose timer is due, the most overdue first."""
+    return list(conn.scalars(_DUE_TIMERS, {"now": now, "most": limit}))

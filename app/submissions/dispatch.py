@@ -5,6 +5,7 @@ fence that distinguishes a late outcome from a current one.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -14,6 +15,8 @@ import sqlalchemy as sa
 import structlog
 
 from app.app_context import Context
+from app.database import dialect
+from app.database.tables import tasks
 from app.errors import Unavailable
 from app.limits import hold as holds
 from app.limits import shared_limits
@@ -35,6 +38,7 @@ from app.tempolor.kinds import KINDS, model_of, sent_params
 
 SENDERS: Final = 64
 """Submissions that one process has under way at most."""
+_ANY_QUEUED: Final = sa.select(sa.exists().where(tasks.c.dispatch_due_at.is_not(None)))
 
 log = structlog.get_logger(__name__)
 
@@ -169,7 +173,7 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
     hold_state = limit.hold_state
     if hold_state.unknown_tasks and item_rows.any_named(conn, [UUID(text) for text in hold_state.unknown_tasks]):
         hold_state = holds.confirmed(hold_state)
-    if not task_rows.any_queued(conn):
+    if not _any_queued(conn):
         if hold_state != limit.hold_state:
             shared_limits.save(conn, Limit.SUBMIT, replace(limit, hold_state=hold_state))
         return Claims((), Effects())
@@ -189,13 +193,24 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
         if result is not None and not result.rejected
     )
     if claims:
-        task_rows.note_claimed(conn, [candidate.task_id for candidate in claims], context.tokens.signing_key_id)
+        _note_claimed(conn, [candidate.task_id for candidate in claims], context.tokens.signing_key_id)
         if allowed is not None:
             hold_state = holds.probing(hold_state, later(now, context.policy.submit_lease_s))
     after = replace(limit, hold_state=hold_state, last_client=locked.last_client)
     if after != limit:
         shared_limits.save(conn, Limit.SUBMIT, after)
     return Claims(claims, effects, locked.has_more)
+
+
+def _any_queued(conn: sa.Connection) -> bool:
+    """Read whether any task is queued, due or parked."""
+    return bool(conn.scalar(_ANY_QUEUED))
+
+
+def _note_claimed(conn: sa.Connection, ids: Sequence[UUID], key_id: str) -> None:
+    """Update tasks that are sent now: which callback secret signs their URLs, and that none is parked any more."""
+    claimed = tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids)))
+    conn.execute(claimed.values(callback_key_id=key_id, parked_as=None))
 
 
 def _claim(context: Context, record: TaskRecord, now: datetime, started: float) -> Claim:

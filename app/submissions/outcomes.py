@@ -12,6 +12,8 @@ import sqlalchemy as sa
 import structlog
 
 from app.app_context import Context
+from app.database import dialect
+from app.database.tables import tasks
 from app.limits import breaker_rows, model_holds, shared_limits
 from app.limits import hold as holds
 from app.limits.hold import HoldState, Reason
@@ -72,7 +74,7 @@ class Outcome:
 def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], now: datetime) -> Effects:
     """Apply the outcomes of sends, in order, and let them start or end the hold."""
     limits_before = shared_limits.lock(conn, shared_limits.ALL)
-    submissions = task_rows.submissions_of(
+    submissions = _submissions_of(
         conn, [outcome.claim.task_id for outcome in outcomes if isinstance(outcome.answer, Refused)]
     )
     before, queries_before = limits_before[Limit.SUBMIT].hold_state, limits_before[Limit.QUERY].hold_state
@@ -104,6 +106,13 @@ def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], n
     if queries_after != queries_before:
         shared_limits.save(conn, Limit.QUERY, replace(limits_before[Limit.QUERY], hold_state=queries_after))
     return effects
+
+
+def _submissions_of(conn: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, tuple[UUID | None, Submission]]:
+    """Read of some tasks the last attempt to send, and its outcome."""
+    columns = (tasks.c.id, tasks.c.submit_id, tasks.c.submission)
+    rows = conn.execute(sa.select(*columns).where(dialect.any_of(conn, tasks.c.id, list(ids)))) if ids else ()
+    return {row.id: (row.submit_id, Submission(row.submission)) for row in rows}
 
 
 def _is_settled(outcome: Outcome, stored: tuple[UUID | None, Submission] | None) -> bool:

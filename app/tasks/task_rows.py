@@ -1,4 +1,4 @@
-"""The rows of tasks: found, listed, counted and claimed. Every function runs in its caller's transaction."""
+"""The rows of tasks: found, listed, counted and locked. Every function runs in its caller's transaction."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.tables import tasks
-from app.rules.task import Submission, Task
+from app.rules.task import Task
 from app.runtime.clock import first_id_of
 from app.tasks.state_store import task_of
 from app.tasks.writes import CHANGING_FACTS, FACTS, Row
@@ -64,12 +64,6 @@ def new_row(task: Task, task_input: TaskInput | None = None) -> Row:
     return (*_facts_of(task), task_input.params, task_input.metadata, task_input.reference, task_input.retry_of)
 
 
-def give(conn: sa.Connection, ids: Sequence[UUID], client_name: str) -> None:
-    """Give locked tasks to this client."""
-    if ids:
-        conn.execute(tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids))).values(client_name=client_name))
-
-
 def delete(conn: sa.Connection, ids: Iterable[UUID]) -> None:
     """Delete tasks with their items and timelines."""
     doomed = sorted(set(ids))
@@ -112,18 +106,6 @@ def inputs_of(conn: sa.Connection, ids: Collection[UUID]) -> dict[UUID, TaskInpu
     return {row.id: TaskInput(row.params, row.metadata_, row.reference, row.retry_of) for row in rows}
 
 
-def submissions_of(conn: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, tuple[UUID | None, Submission]]:
-    """Read of some tasks the last attempt to send, and its outcome."""
-    columns = (tasks.c.id, tasks.c.submit_id, tasks.c.submission)
-    rows = conn.execute(sa.select(*columns).where(dialect.any_of(conn, tasks.c.id, list(ids)))) if ids else ()
-    return {row.id: (row.submit_id, Submission(row.submission)) for row in rows}
-
-
-def traceparent_of(conn: sa.Connection, task_id: UUID) -> str | None:
-    """Read the trace that a task belongs to."""
-    return conn.scalar(sa.select(tasks.c.traceparent).where(tasks.c.id == task_id))
-
-
 def list_page(conn: sa.Connection, filters: TaskFilters, limit: int) -> list[TaskRecord]:
     """Read the newest tasks that match, at most ``limit``: keyset pagination by id, which is by time."""
     statement = sa.select(tasks).order_by(tasks.c.id.desc()).limit(limit)
@@ -151,14 +133,6 @@ def list_page(conn: sa.Connection, filters: TaskFilters, limit: int) -> list[Tas
     return [record_of(row) for row in conn.execute(statement)]
 
 
-_ANY_QUEUED: Final = sa.select(sa.exists().where(tasks.c.dispatch_due_at.is_not(None)))
-
-
-def any_queued(conn: sa.Connection) -> bool:
-    """Read whether any task is queued, due or parked."""
-    return bool(conn.scalar(_ANY_QUEUED))
-
-
 @cache
 def _queued(of_client: bool) -> sa.Select[Any]:
     statement = (
@@ -179,48 +153,6 @@ def lock_queued(conn: sa.Connection, now: datetime, limit: int, client_name: str
     return [record_of(row) for row in conn.execute(_queued(client_name is not None), given)]
 
 
-def _waiting() -> sa.Select[Any]:
-    """A recursive query that goes from one client to the next along the index, so that their tasks are not looked at;
-    each with its oldest."""
-    queued = tasks.c.dispatch_due_at.is_not(None)
-    first = sa.select(sa.func.min(tasks.c.client_name).label("client_name")).where(queued)
-    clients = first.cte("waiting", recursive=True)
-    next_client = sa.select(sa.func.min(tasks.c.client_name)).where(queued, tasks.c.client_name > clients.c.client_name)
-    clients = clients.union_all(sa.select(next_client.scalar_subquery()).where(clients.c.client_name.is_not(None)))
-    oldest = sa.select(sa.func.min(tasks.c.dispatch_due_at)).where(queued, tasks.c.client_name == clients.c.client_name)
-    return sa.select(clients.c.client_name, oldest.scalar_subquery().label("oldest_at")).where(
-        clients.c.client_name.is_not(None)
-    )
-
-
-_WAITING: Final = _waiting()
-
-
-def waiting(conn: sa.Connection, now: datetime) -> list[str]:
-    """Read the clients that have a queued task that is due."""
-    rows = conn.execute(_WAITING)
-    return [row.client_name for row in rows if row.oldest_at is not None and row.oldest_at <= now]
-
-
-def note_claimed(conn: sa.Connection, ids: Sequence[UUID], key_id: str) -> None:
-    """Update tasks that are sent now: which callback secret signs their URLs, and that none is parked any more."""
-    claimed = tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids)))
-    conn.execute(claimed.values(callback_key_id=key_id, parked_as=None))
-
-
-_DUE_TIMERS: Final = (
-    sa.select(tasks.c.id)
-    .where(tasks.c.timer_due_at <= sa.bindparam("now"))
-    .order_by(tasks.c.timer_due_at, tasks.c.id)
-    .limit(sa.bindparam("most"))
-)
-
-
-def due_timers(conn: sa.Connection, now: datetime, limit: int) -> list[UUID]:
-    """Read tasks whose timer is due, the most overdue first."""
-    return list(conn.scalars(_DUE_TIMERS, {"now": now, "most": limit}))
-
-
 # An expression: grouped by the column itself, SQLite walks the index of all tasks by client, in their order.
 _NAME: Final = tasks.c.client_name.concat("").label("name")
 _IN_FLIGHT: Final = (
@@ -232,23 +164,6 @@ def in_flight(conn: sa.Connection, now: datetime) -> dict[str, int]:
     """Count the tasks of each client that the vendor may have. Ask in a statement of its own, after the lock on the
     limit."""
     return {row.name: row.n for row in conn.execute(_IN_FLIGHT, {"now": now})}
-
-
-_SIGNED_OTHERWISE: Final = sa.select(sa.func.count()).select_from(
-    sa.select(tasks.c.id)
-    .where(
-        tasks.c.timer_due_at.is_not(None),
-        tasks.c.callback_key_id.not_in(sa.bindparam("key_ids", expanding=True)),
-    )
-    .limit(1000)
-    .subquery()
-)
-
-
-def count_open_signed_otherwise(conn: sa.Connection, key_ids: Iterable[str]) -> int:
-    """Count open tasks whose callback URL was signed with a secret that is not among these (0–1000, counted no
-    further)."""
-    return conn.scalar(_SIGNED_OTHERWISE, {"key_ids": list(key_ids)}) or 0
 
 
 def record_of(row: Any) -> TaskRecord:

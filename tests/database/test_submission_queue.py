@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.limits import model_holds
-from app.limits.fair_order import lock_next
+from app.limits.fair_order import lock_next, waiting_clients
 from app.tasks import task_rows
 from tests.support.databases import on_postgresql
 from tests.support.direct_sql import Direct
@@ -90,7 +90,7 @@ async def test_the_cost_does_not_grow_with_the_queue(gateway: Running, database_
 def _plans(conn: sa.Connection, now: datetime) -> list[Any]:
     """The plan of each statement that takes turns."""
     with sent_statements(conn) as seen:
-        task_rows.waiting(conn, now)
+        waiting_clients(conn, now)
         task_rows.lock_queued(conn, now, 2, "a")
         task_rows.lock_queued(conn, now, 2, "c")
     explain = "EXPLAIN QUERY PLAN " if conn.dialect.name == "sqlite" else "EXPLAIN "
