@@ -18,9 +18,9 @@ from app.limits import shared_limits
 from app.limits.heartbeats import absences
 from app.limits.hold import HoldState, Reason
 from app.limits.shared_limits import Limit
-from app.reconcile import claims, due_items
-from app.reconcile.claims import ClaimTimes, claim_in_turn
-from app.reconcile.due_items import ClaimedItem, Postponed
+from app.reconcile import due_items
+from app.reconcile.claims import LastQueried, claim_in_turn
+from app.reconcile.due_items import ClaimedItem, ClaimTimes, Postponed
 from app.rules.observation import Observation, Reading, Source
 from app.rules.schedule import SUSPECT, interval_s
 from app.rules.times import later, to_us
@@ -31,7 +31,7 @@ from app.tasks import state_store
 from app.tasks.apply import Effects, apply, load_locked, save_locked, step_all
 from app.tempolor.answers import Answered, QueryAnswer, Spoiled, Unanswered, fault_of
 from app.tempolor.client import QUERY_TIMEOUT_S
-from app.tempolor.kinds import FAMILIES, QUERY_BATCH
+from app.tempolor.kinds import FAMILIES
 
 ASKERS: Final = 8
 """Questions that one process has under way at most; the rate over all replicas is the limit's."""
@@ -160,11 +160,9 @@ def apply_answer(
     return apply(conn, changes, context.rules, skip_locked=skip_locked)
 
 
-def claim(
-    conn: sa.Connection, context: Context, now: datetime, requested: claims.LastQueried | None = None
-) -> ClaimResult:
+def claim(conn: sa.Connection, context: Context, now: datetime, requested: LastQueried | None = None) -> ClaimResult:
     """Claim a question, if the rate and the hold allow one and something is due; or one about the items that
-    are ``requested`` (of one family), due or not, unless it is the turn of what is due (see ``claims.claim_in_turn``).
+    are ``requested`` (of one family), due or not, unless it is the turn of what is due (see ``claim_in_turn``).
 
     The lock on the limit's row makes all of it one decision: the rate, full calls, and no idle permits.
     """
@@ -174,19 +172,16 @@ def claim(
     if limit.not_before_at is not None and limit.not_before_at > now:
         return ClaimResult(None, (limit.not_before_at - now).total_seconds())
     policy = context.policy
-    leased_until = later(now, policy.lease_s)
-    soon = later(now, policy.interval_s / 5)
-    permit, claimed = claim_in_turn(
-        conn, limit.last_permit, requested, ClaimTimes(now, soon, leased_until), QUERY_BATCH
-    )
+    times = ClaimTimes(now, soon=later(now, policy.interval_s / 5), leased_until=later(now, policy.lease_s))
+    permit, claimed = claim_in_turn(conn, limit.last_permit, requested, times)
     if not claimed:
         return ClaimResult(None)
-    hold_state = holds.probing(limit.hold_state, leased_until)
+    hold_state = holds.probing(limit.hold_state, times.leased_until)
     not_before_at = later(now, 1 / policy.query_rate_per_s)
     shared_limits.save(
         conn, Limit.QUERY, replace(limit, hold_state=hold_state, not_before_at=not_before_at, last_permit=permit)
     )
-    return ClaimResult(Question(claimed[0].family, tuple(claimed), now, leased_until))
+    return ClaimResult(Question(claimed[0].family, tuple(claimed), now, times.leased_until))
 
 
 def note_in_limits(conn: sa.Connection, context: Context, answer: QueryAnswer, now: datetime) -> None:

@@ -6,7 +6,6 @@ due, however many of them wait: each is kept to half of the rate.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -15,38 +14,37 @@ import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.tables import items
-from app.reconcile.due_items import ClaimedItem, claim_due, lease, lock_due, unleased
+from app.reconcile.due_items import ClaimedItem, ClaimTimes, claim_due, lease, lock_due, unleased
 from app.rules.schedule import SUSPECT
 from app.tasks.state_store import ItemKey
+from app.tempolor.kinds import QUERY_BATCH
 
 LastQueried = Mapping[ItemKey, datetime | None]
 """Items, each with when it was asked about last, as far as the asker knows."""
 
 
-def claim_requested(
-    conn: sa.Connection, requested: LastQueried, now: datetime, soon: datetime, lease_until: datetime, limit: int
-) -> list[ClaimedItem]:
+def claim_requested(conn: sa.Connection, requested: LastQueried, times: ClaimTimes) -> list[ClaimedItem]:
     """Claim a full question about some of these items of one family, due or not: those of one group that are open,
     that nobody asks about, and that have had no answer since that of ``requested``; and others of their family and
-    group that are due by ``soon``. Call it under the lock of the query limit, as every claim."""
+    group that are soon due. Call it under the lock of the query limit, as every claim."""
     columns = (items.c.family, items.c.item_id, items.c.query_attempts, items.c.query_group, items.c.last_query_at)
     statement = (
         sa.select(*columns)
-        .where(_named(conn, requested), items.c.query_due_at.is_not(None), unleased(now))
+        .where(_named(conn, requested), items.c.query_due_at.is_not(None), unleased(times.now))
         .order_by(items.c.query_group, items.c.item_id)
     )
     rows = [row for row in conn.execute(dialect.locked(statement, of=items, skip=True)) if _is_open(row, requested)]
     if not rows:
         return []
     first = rows[0]
-    rows = [row for row in rows if row.query_group == first.query_group][:limit]
+    rows = [row for row in rows if row.query_group == first.query_group][:QUERY_BATCH]
     claimed_by_key = {
         (row.family, row.item_id): ClaimedItem(row.family, row.item_id, row.query_attempts) for row in rows
     }
-    for item in lock_due(conn, first.family, first.query_group, now, soon, limit):
-        if len(claimed_by_key) < limit:
+    for item in lock_due(conn, first.family, first.query_group, times):
+        if len(claimed_by_key) < QUERY_BATCH:
             claimed_by_key.setdefault(item.key, item)
-    lease(conn, claimed_by_key, lease_until)
+    lease(conn, claimed_by_key, times.leased_until)
     return list(claimed_by_key.values())
 
 
@@ -84,32 +82,23 @@ class Permit(StrEnum):
     REFRESH = "refresh"
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimTimes:
-    """The times of a claim: what is due by ``now`` is asked about, filled with what is by ``soon``."""
-
-    now: datetime
-    soon: datetime
-    leased_until: datetime
-
-
 def claim_in_turn(
-    conn: sa.Connection, last: str | None, requested: LastQueried | None, times: ClaimTimes, limit: int
+    conn: sa.Connection, last: str | None, requested: LastQueried | None, times: ClaimTimes
 ) -> tuple[Permit, list[ClaimedItem]]:
-    """Claim a question about at most ``limit`` items, and say what the permit was spent on; no items if there is
-    nothing to ask. ``last``: what the permit before was spent on; ``requested``: see ``claim_requested``.
+    """Claim a question, and say what the permit was spent on; no items if there is nothing to ask. ``last``: what the
+    permit before was spent on; ``requested``: see ``claim_requested``.
 
     A refresh whose turn it is not asks what is due instead, so that no permit is idle and none waits for a
     reconciler that does not run. Call it under the lock of the query limit.
     """
     if last in (Permit.SUSPECTS, Permit.REFRESH):
-        claimed = claim_due(conn, times.now, times.soon, times.leased_until, limit, but=SUSPECT)
+        claimed = claim_due(conn, times, but=SUSPECT)
         if claimed:
             return Permit.DUE, claimed
     if requested and last != Permit.REFRESH:
-        return Permit.REFRESH, claim_requested(conn, requested, times.now, times.soon, times.leased_until, limit)
-    claimed = claim_due(conn, times.now, times.soon, times.leased_until, limit)
+        return Permit.REFRESH, claim_requested(conn, requested, times)
+    claimed = claim_due(conn, times)
     if requested and not claimed:
-        return Permit.REFRESH, claim_requested(conn, requested, times.now, times.soon, times.leased_until, limit)
+        return Permit.REFRESH, claim_requested(conn, requested, times)
     suspects = bool(claimed) and is_suspect(conn, claimed[0].key)
     return Permit.SUSPECTS if suspects else Permit.DUE, claimed

@@ -14,6 +14,7 @@ from app.rules.status import ITEM_FINAL
 from app.rules.times import FAR
 from app.tasks import state_store
 from app.tasks.state_store import ItemKey
+from app.tempolor.kinds import QUERY_BATCH
 
 _FINAL: Final = [status.value for status in ITEM_FINAL]
 
@@ -29,6 +30,16 @@ class ClaimedItem:
     @property
     def key(self) -> ItemKey:
         return (self.family, self.item_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimTimes:
+    """The times of a claim: what is due by ``now`` is asked about, and the call filled with what is due by
+    ``soon``."""
+
+    now: datetime
+    soon: datetime
+    leased_until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +61,31 @@ def _most_overdue(but: str | None) -> sa.Select[str, str]:
     return dialect.locked(first, of=items, skip=True)
 
 
-def claim_due(
-    conn: sa.Connection, now: datetime, soon: datetime, lease_until: datetime, limit: int, *, but: str | None = None
-) -> list[ClaimedItem]:
-    """Claim a full question: the item that is most overdue, and others of its family and group that are due by
-    ``soon``; none of the group ``but``. Call it under the lock of the query limit, so that no two claims see the same
-    rows."""
-    first = conn.execute(_most_overdue(but), {"now": now}).one_or_none()
+def claim_due(conn: sa.Connection, times: ClaimTimes, *, but: str | None = None) -> list[ClaimedItem]:
+    """Claim a full question: the item that is most overdue, and others of its family and group that are soon due;
+    none of the group ``but``. Call it under the lock of the query limit, so that no two claims see the same rows."""
+    first = conn.execute(_most_overdue(but), {"now": times.now}).one_or_none()
     if first is None:
         return []
-    claimed = lock_due(conn, first.family, first.query_group, now, soon, limit)
-    lease(conn, [item.key for item in claimed], lease_until)
+    claimed = lock_due(conn, first.family, first.query_group, times)
+    lease(conn, [item.key for item in claimed], times.leased_until)
     return claimed
 
 
-def lock_due(
-    conn: sa.Connection, family: str, query_group: str, now: datetime, soon: datetime, limit: int
-) -> list[ClaimedItem]:
-    """Lock the items of a family and group that are due by ``soon`` and that nobody asks about, the most overdue
-    first; those that another transaction holds are passed over."""
+def lock_due(conn: sa.Connection, family: str, query_group: str, times: ClaimTimes) -> list[ClaimedItem]:
+    """Lock the items of a family and group that are soon due and that nobody asks about, as many as one question takes,
+    the most overdue first; those that another transaction holds are passed over."""
     statement = (
         sa.select(items.c.family, items.c.item_id, items.c.query_attempts)
         .where(
             items.c.family == family,
             items.c.query_group == query_group,
-            items.c.query_due_at <= soon,
+            items.c.query_due_at <= times.soon,
             # One that is being asked about comes within reach of a long ``soon`` before its lease has ended.
-            unleased(now),
+            unleased(times.now),
         )
         .order_by(items.c.query_due_at)
-        .limit(limit)
+        .limit(QUERY_BATCH)
     )
     rows = conn.execute(dialect.locked(statement, of=items, skip=True))
     return [ClaimedItem(row.family, row.item_id, row.query_attempts) for row in rows]

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.reconcile import due_items
+from app.reconcile.due_items import ClaimTimes, claim_due
 from tests.support.databases import on_postgresql
 from tests.support.direct_sql import Direct
 from tests.support.gateway import make_gateway, make_settings, running_gateway
@@ -44,7 +44,7 @@ async def claim(database_url: str) -> AsyncIterator[Callable[..., Awaitable[Any]
     gateway = make_gateway(make_settings(database_url), workers=False)
 
     async def claimed() -> list[Any]:
-        found = await gateway.context.loops_db().write(due_items.claim_due, NOW, NOW, LEASE_END, 10)
+        found = await gateway.context.loops_db().write(claim_due, ClaimTimes(NOW, NOW, LEASE_END))
         return [one.item_id for one in found]
 
     yield claimed

@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from app.reconcile import due_items
+from app.reconcile.due_items import ClaimTimes, claim_due
 from tests.support.databases import on_sqlite
 from tests.support.direct_sql import Direct, ids
 from tests.support.fast_clock import ScaledClock
@@ -215,13 +215,13 @@ async def test_what_nobody_has_seen_yet_is_asked_about_apart_from_what_is_known(
     await adopted(gateway, "t2m_a", "t2m_b")
     db = gateway.gateway.context.db
     now = clock.now()
-    lease_end = now + timedelta(days=9)
-    due = [(await db.write(due_items.claim_due, at, at, lease_end, 10)) for at in (now, now + timedelta(days=1))]
+    tomorrow, lease_end = now + timedelta(days=1), now + timedelta(days=9)
+    due = [await db.write(claim_due, ClaimTimes(at, at, lease_end)) for at in (now, tomorrow)]
     assert [sorted(one.item_id for one in asked) for asked in due] == [["t2m_a", "t2m_b"], ["t2m_known"]]
     # Heard of, an item is asked about with the others.
     await adopted(gateway, "t2m_c")
     await gateway.call_back("song", {"songs": [song(f"t2m_{name}")["songs"][0] for name in "cd"]})
-    together = await db.write(due_items.claim_due, now + timedelta(days=1), now + timedelta(days=1), lease_end, 10)
+    together = await db.write(claim_due, ClaimTimes(tomorrow, tomorrow, lease_end))
     assert sorted(one.item_id for one in together) == ["t2m_c", "t2m_d"]
 
 

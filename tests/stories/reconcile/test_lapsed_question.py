@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.reconcile import due_items
+from app.reconcile.due_items import ClaimTimes, claim_due
 from tests.support.gateway import running_gateway
 
 LEASE = timedelta(seconds=30)
@@ -18,7 +18,7 @@ async def test_what_nobody_answered_is_claimed_again_when_the_lease_has_ended(da
         asked_at = context.clock.now() + timedelta(hours=1)
 
         async def claimed(at: datetime) -> list[Any]:
-            found = await context.loops_db().write(due_items.claim_due, at, at, at + LEASE, 10)
+            found = await context.loops_db().write(claim_due, ClaimTimes(at, at, at + LEASE))
             return sorted(one.item_id for one in found)
 
         assert await claimed(asked_at) == ["t2m_1", "t2m_2"]

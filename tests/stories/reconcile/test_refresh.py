@@ -8,7 +8,8 @@ from uuid import UUID
 import httpx
 import pytest
 
-from app.reconcile import claims, due_items
+from app.reconcile.claims import claim_requested
+from app.reconcile.due_items import ClaimTimes, claim_due
 from app.sandbox.calls import Call
 from app.sandbox.state import Sandbox
 from app.sandbox.works import Works
@@ -398,11 +399,12 @@ async def test_what_is_leased_is_claimed_by_nobody_else(start_gateway: StartGate
     db = gateway.gateway.context.db
     now = utc_now()
     far, lease_end = now.replace(year=now.year + 1), now.replace(year=now.year + 2)
-    first = await db.write(claims.claim_requested, {("song", "t2m_a"): None}, now, now, lease_end, 10)
+    first = await db.write(claim_requested, {("song", "t2m_a"): None}, ClaimTimes(now, now, lease_end))
     assert [one.item_id for one in first] == ["t2m_a"]
-    assert await db.write(claims.claim_requested, {("song", "t2m_a"): None}, now, far, lease_end, 10) == []
+    assert await db.write(claim_requested, {("song", "t2m_a"): None}, ClaimTimes(now, far, lease_end)) == []
     far_now = far.replace(year=now.year + 3)
-    second = await db.write(claims.claim_requested, {("song", "t2m_b"): None}, now, now, lease_end, 10)
+    second = await db.write(claim_requested, {("song", "t2m_b"): None}, ClaimTimes(now, now, lease_end))
     assert [one.item_id for one in second] == ["t2m_b"]
     due = now + timedelta(days=1)
-    assert [one.item_id for one in await db.write(due_items.claim_due, due, far_now, lease_end, 10)] == ["t2m_c"]
+    third = await db.write(claim_due, ClaimTimes(due, far_now, lease_end))
+    assert [one.item_id for one in third] == ["t2m_c"]
