@@ -224,10 +224,9 @@ async def _make(gateway: Gateway, item_ids: tuple[str, ...], stage: str, webhook
         Observation(FAMILY, Reading(item_id), Source.SUBMIT, to_us(now), NamedBy.SUBMIT_ANSWER, sighted=False)
         for item_id in item_ids
     )
-    accepted = WasAccepted(submit_id, item_ids, "benchmark")
     changes = [
         Change(now, "submitting", task_id, event=Claimed(submit_id)),
-        Change(now, "submitted", task_id, observations=named, event=accepted),
+        Change(now, "submitted", task_id, observations=named, event=WasAccepted()),
     ]
     await context.db.write(apply, changes, context.rules)
     if stage == "ended":

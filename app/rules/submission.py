@@ -1,7 +1,7 @@
 """The state machine of a submission, with its fence: what each outcome of a send may still change.
 
 The fence is ``submit_id``: each claim writes a fresh one, and an outcome that carries an older one is
-late. ``Accepted`` is always applied, since the vendor has the task whatever we believed meanwhile.
+late. An acceptance carries none and is always applied, since the vendor has the task whatever we believed meanwhile.
 """
 
 from dataclasses import dataclass
@@ -27,19 +27,14 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class GivenBack:
-    """The sender did not send after all (it woke too late, or is shutting down)."""
+    """The sender did not send after all (it woke too late, is shutting down, or could not read the uploads)."""
 
     submit_id: UUID
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class WasAccepted:
-    """The vendor accepted it, and named the items."""
-
-    submit_id: UUID
-    item_ids: tuple[str, ...]
-    request_id: str | None
+    """The vendor accepted it. The items that it named are observations of the same change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +52,6 @@ class WasUnknown:
     """The outcome is unknown: it was sent, and may have been taken (G5)."""
 
     submit_id: UUID
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from app.limits.model_breaker import Breaker, ModelKey
 from app.limits.model_holds import breaker_after
 from app.limits.shared_limits import Limit
 from app.rules.observation import NamedBy, Observation, Reading, Source
-from app.rules.submission import OUTCOME_OPEN, GivenBack, SubmissionEvent, WasAccepted, WasRefused, WasUnknown
+from app.rules.submission import OUTCOME_OPEN, GivenBack, WasAccepted, WasRefused, WasUnknown
 from app.rules.task import Failure, Submission
 from app.rules.times import later, rfc3339, to_us
 from app.rules.transition import Change
@@ -145,23 +145,20 @@ def _change(
     context: Context, claim: Claim, answer: SubmitAnswer | NotSent | None, now: datetime, retry_holds: _RetryHolds
 ) -> Change:
     """What an outcome says of the task."""
-    event: SubmissionEvent
     detail: dict[str, Any]
     match answer:
         case None:
-            event = GivenBack(claim.submit_id, "not sent in time")
-            return Change(now, "given_back", claim.task_id, event=event)
+            return Change(now, "given_back", claim.task_id, event=GivenBack(claim.submit_id))
         case NotSent(failure):
             event = WasRefused(claim.submit_id, failure, None)
             detail = {"code": failure.code, "message": failure.message}
             return Change(now, "refused", claim.task_id, event=event, detail=detail)
         case Accepted(item_ids, request_id, passed_over):
-            event = WasAccepted(claim.submit_id, item_ids, request_id)
             observations = tuple(_named(KINDS[claim.kind].family.name, item_id, claim) for item_id in item_ids)
             detail = {"item_ids": list(item_ids), "vendor_request_id": request_id}
             if passed_over:
                 detail["item_ids_passed_over"] = passed_over
-            return Change(now, "submitted", claim.task_id, observations, event, detail)
+            return Change(now, "submitted", claim.task_id, observations, WasAccepted(), detail)
         case Refused():
             failure = Failure(
                 answer.meaning.code, answer.message, answer.meaning.retryable, answer.status, answer.request_id
@@ -174,8 +171,8 @@ def _change(
                 detail["again_at"] = rfc3339(max(again_at, retry_holds.until(now)))
             return Change(now, "refused", claim.task_id, event=event, detail=detail)
         case Unknown(reason):
-            event = WasUnknown(claim.submit_id, reason)
-            return Change(now, "outcome_unknown", claim.task_id, event=event, detail={"reason": reason})
+            detail = {"reason": reason}
+            return Change(now, "outcome_unknown", claim.task_id, event=WasUnknown(claim.submit_id), detail=detail)
 
 
 def _named(family: str, item_id: str, claim: Claim) -> Observation:

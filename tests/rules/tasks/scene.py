@@ -159,12 +159,10 @@ class Story:
         self.submit_ids[task.id] = fresh_id()
         return self.happens(seconds, event=Claimed(self.submit_ids[task.id]), task=task)
 
-    def accepted(
-        self, seconds: float, item_ids: Sequence[str] = ("i1",), task: Task | None = None, submit_id: UUID | None = None
-    ) -> ChangeResult:
+    def accepted(self, seconds: float, item_ids: Sequence[str] = ("i1",), task: Task | None = None) -> ChangeResult:
         task = task or self.task
-        event = WasAccepted(submit_id or self.submit_ids[task.id], tuple(item_ids), "req-1")
-        return self.happens(seconds, *[names(one, family=task.family) for one in item_ids], event=event, task=task)
+        named = [names(one, family=task.family) for one in item_ids]
+        return self.happens(seconds, *named, event=WasAccepted(), task=task)
 
     def refused(
         self, seconds: float, again_s: float | None = None, task: Task | None = None, submit_id: UUID | None = None
@@ -177,12 +175,12 @@ class Story:
 
     def outcome_unknown(self, seconds: float, task: Task | None = None, submit_id: UUID | None = None) -> ChangeResult:
         task = task or self.task
-        event = WasUnknown(submit_id or self.submit_ids[task.id], "timeout")
+        event = WasUnknown(submit_id or self.submit_ids[task.id])
         return self.happens(seconds, event=event, task=task)
 
     def given_back(self, seconds: float, task: Task | None = None, submit_id: UUID | None = None) -> ChangeResult:
         task = task or self.task
-        return self.happens(seconds, event=GivenBack(submit_id or self.submit_ids[task.id], "woke too late"), task=task)
+        return self.happens(seconds, event=GivenBack(submit_id or self.submit_ids[task.id]), task=task)
 
     def canceled(self, seconds: float, task: Task | None = None) -> ChangeResult:
         return self.happens(seconds, event=Canceled(), task=task or self.task)

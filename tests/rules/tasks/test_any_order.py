@@ -34,10 +34,9 @@ def tell(order: Iterable[Any], answer: str = "accepted") -> Story:
         rounds_without_news += 1
         if one is ACCEPTED:
             if answer == "accepted":
-                event = WasAccepted(SUBMIT_ID, ("i1", "i2"), "req-1")
-                story.happens(0, names("i1"), names("i2"), event=event, task=task)
+                story.happens(0, names("i1"), names("i2"), event=WasAccepted(), task=task)
             else:
-                story.happens(0, event=WasUnknown(SUBMIT_ID, "timeout"), task=task)
+                story.happens(0, event=WasUnknown(SUBMIT_ID), task=task)
         elif one.source is Source.QUERY and one.key not in story.loaded.items:
             waiting.append(one)
             continue

@@ -152,12 +152,11 @@ def test_a_late_accepted_is_always_applied(how: str) -> None:
     assert (task.submitted_at, task.deadline_at, task.finished_at) == (after(1000), after(4600), None)
 
 
-def test_a_late_accepted_is_applied_with_an_older_fence_too() -> None:
+def test_a_late_accepted_is_applied_after_the_next_claim_too() -> None:
     story = sent()
-    old = story.submit_ids[story.task.id]
     story.given_back(1)
     story.claimed(2)
-    assert not story.accepted(3, submit_id=old).rejected
+    assert not story.accepted(3).rejected
     assert story.task.status == "running"
     assert story.outcome_unknown(4).rejected
     assert story.task.status == "running"
@@ -275,7 +274,7 @@ def test_nothing_but_a_queued_task_can_be_canceled_or_claimed(state: Submission)
 def test_a_canceled_task_that_a_late_accepted_names_is_running() -> None:
     story = Story()
     story.canceled(1)
-    story.accepted(5, submit_id=fresh_id())
+    story.accepted(5)
     assert story.task.status == "running"
 
 
