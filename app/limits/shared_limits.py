@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.tables import limits
-from app.limits.hold import HoldState, dump, load
+from app.limits import hold
+from app.limits.hold import HoldState
 from app.rules import downtime
 from app.rules.downtime import Availability
 
@@ -51,26 +52,31 @@ def _locked(names: tuple[Limit, ...]) -> sa.Select[Any]:
 
 def lock(conn: sa.Connection, names: tuple[Limit, ...]) -> dict[Limit, State]:
     """Lock limits, in their order."""
-    return {Limit(row.name): _state(row) for row in conn.execute(_locked(names))}
+    return {Limit(row.name): load(row.state, row.not_before_at) for row in conn.execute(_locked(names))}
 
 
 def read(conn: sa.Connection) -> dict[Limit, State]:
     """All limits, without locks."""
-    return {Limit(row.name): _state(row) for row in conn.execute(_READ)}
+    return {Limit(row.name): load(row.state, row.not_before_at) for row in conn.execute(_READ)}
 
 
 def save(conn: sa.Connection, name: Limit, state: State) -> None:
     """Write a locked limit."""
-    document = dump(state.hold_state) | {"last_client": state.last_client, "last_permit": state.last_permit}
+    conn.execute(_SAVE, {"limit": name.value, "not_before_at": state.not_before_at, "state": dump(state)})
+
+
+def dump(state: State) -> dict[str, Any]:
+    """The JSON document of a limit: all but ``not_before_at``, which has a column."""
+    document = hold.dump(state.hold_state) | {"last_client": state.last_client, "last_permit": state.last_permit}
     document["operating"] = downtime.dump(state.availability)
-    conn.execute(_SAVE, {"limit": name.value, "not_before_at": state.not_before_at, "state": document})
+    return document
 
 
-def _state(row: Any) -> State:
-    document = row.state
+def load(document: dict[str, Any], not_before_at: datetime | None) -> State:
+    """From JSON; an empty object is a limit that nothing has happened to."""
     return State(
-        load(document),
-        row.not_before_at,
+        hold.load(document),
+        not_before_at,
         document.get("last_client"),
         document.get("last_permit"),
         downtime.load(document.get("operating")),
