@@ -4,10 +4,10 @@ One value for each of the two, shared by all replicas. While it holds, nothing i
 the probe is the oldest queued task itself: its answer decides whether to go on or to wait again.
 """
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from app.rules.times import later
 
@@ -213,34 +213,3 @@ def set_back(hold_state: HoldState, now: datetime) -> HoldState:
     probe_until = min(before.probe_until, end) if before.probe_until is not None else None
     hold_ = replace(before, since=min(before.since, now), until=min(before.until, end), probe_until=probe_until)
     return replace(hold_state, hold=hold_)
-
-
-def dump(hold_state: HoldState) -> dict[str, Any]:
-    """As JSON."""
-    document = asdict(hold_state)
-    for part in (document, document["hold"] or {}):
-        for name, value in part.items():
-            if isinstance(value, datetime):
-                part[name] = value.isoformat()
-    return document
-
-
-def load(document: dict[str, Any]) -> HoldState:
-    """From JSON; an empty object is ``NO_HOLD``."""
-    if not document:
-        return NO_HOLD
-    stored = document.get("hold")
-    hold_ = None
-    if stored:
-        times = {name: _time(stored[name]) for name in ("since", "until", "probe_until")}
-        hold_ = Hold(**{**stored, **times, "reason": Reason(stored["reason"])})
-    return HoldState(
-        hold_,
-        document.get("by_hand"),
-        _time(document.get("by_hand_since")),
-        tuple(document.get("unknown_tasks", ())),
-    )
-
-
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None

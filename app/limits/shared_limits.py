@@ -6,13 +6,12 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, Final
 
+import msgspec
 import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.tables import limits
-from app.limits import hold
 from app.limits.hold import HoldState
-from app.rules import downtime
 from app.rules.downtime import Availability
 
 
@@ -67,17 +66,17 @@ def save(conn: sa.Connection, name: Limit, state: State) -> None:
 
 def dump(state: State) -> dict[str, Any]:
     """The JSON document of a limit: all but ``not_before_at``, which has a column."""
-    document = hold.dump(state.hold_state) | {"last_client": state.last_client, "last_permit": state.last_permit}
-    document["operating"] = downtime.dump(state.availability)
-    return document
+    document: dict[str, Any] = msgspec.to_builtins(state.hold_state)
+    document |= {"last_client": state.last_client, "last_permit": state.last_permit}
+    return document | {"operating": msgspec.to_builtins(state.availability)}
 
 
 def load(document: dict[str, Any], not_before_at: datetime | None) -> State:
     """From JSON; an empty object is a limit that nothing has happened to."""
     return State(
-        hold.load(document),
+        msgspec.convert(document, HoldState),
         not_before_at,
         document.get("last_client"),
         document.get("last_permit"),
-        downtime.load(document.get("operating")),
+        msgspec.convert(document.get("operating") or {}, Availability),
     )

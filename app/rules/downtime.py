@@ -8,7 +8,7 @@ share; where signs were missing for longer than ``STEP_S``, the rest of the sile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from app.rules.times import later
 
@@ -84,31 +84,3 @@ def absent_s(absences: Sequence[Absence], since: datetime, *, jumped_only: bool 
         for absence in absences
         if absence.jumped or not jumped_only
     )
-
-
-def dump(availability: Availability) -> dict[str, Any]:
-    """As JSON."""
-    return {
-        "beat_at": _text(availability.beat_at),
-        "absences": [
-            [absence.since.isoformat(), absence.until.isoformat(), absence.jumped] for absence in availability.absences
-        ],
-        "went_back_at": _text(availability.went_back_at),
-    }
-
-
-def load(document: dict[str, Any] | None) -> Availability:
-    """From JSON; from nothing, a gateway that has never run."""
-    if not document:
-        return Availability()
-    read = datetime.fromisoformat
-    absences = tuple(Absence(read(since), read(until), jumped) for since, until, jumped in document["absences"])
-    return Availability(_time(document["beat_at"]), absences, _time(document["went_back_at"]))
-
-
-def _text(at: datetime | None) -> str | None:
-    return at.isoformat() if at is not None else None
-
-
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None

@@ -2,6 +2,8 @@
 
 import pytest
 
+from app.limits.hold import NO_HOLD
+from app.limits.shared_limits import State, dump, load
 from app.rules.downtime import (
     BACK_S,
     MOST_ABSENCES,
@@ -10,8 +12,6 @@ from app.rules.downtime import (
     Heartbeat,
     absent_s,
     beat,
-    dump,
-    load,
 )
 from tests.rules.tasks.scene import Story, after, away, denies, running_story, shows
 from tests.support.not_none import present
@@ -108,8 +108,8 @@ def test_only_the_latest_absences_are_kept_so_that_every_wait_ends() -> None:
 def test_it_is_stored_as_json() -> None:
     known = beat(living(0, 100), Heartbeat(after(50), None))
     for one in (Availability(), known, living(0, 100)):
-        assert load(dump(one)) == one
-    assert load(None) == load({}) == Availability()
+        state = State(NO_HOLD, availability=one)
+        assert load(dump(state), None) == state
 
 
 def test_an_unconfirmed_task_waits_for_its_callback_only_while_one_could_come() -> None:

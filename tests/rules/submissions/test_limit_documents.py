@@ -79,6 +79,11 @@ def test_what_was_stored_before_is_read() -> None:
     assert load(STORED, STATE.not_before_at) == STATE
 
 
+def test_what_a_later_release_adds_is_passed_over() -> None:
+    parts = {name: STORED[name] | {"new": {"of": "later"}} for name in ("hold", "operating")}
+    assert load(STORED | parts | {"new": 1}, STATE.not_before_at) == STATE
+
+
 def test_what_is_stored_is_read_by_the_release_before() -> None:
     written = json.loads(json.dumps(dump(STATE)))
     assert as_read_before(written) == as_read_before(STORED)
