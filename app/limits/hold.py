@@ -57,6 +57,10 @@ class Hold:
     probe_until: datetime | None = None
     in_flight: int | None = None
 
+    def probe_out_until(self, now: datetime) -> datetime | None:
+        """Until when the answer to a probe is awaited; None if none is out."""
+        return self.probe_until if self.probe_until is not None and now < self.probe_until else None
+
 
 @dataclass(frozen=True, slots=True)
 class HoldState:
@@ -79,7 +83,7 @@ def allowed(hold_state: HoldState, now: datetime, in_flight: int) -> int | None:
     hold = hold_state.hold
     if hold is None:
         return None
-    if hold.probe_until is not None and now < hold.probe_until:
+    if hold.probe_out_until(now) is not None:
         return 0
     slot_freed = hold.reason is Reason.QUEUE_FULL and hold.in_flight is not None and in_flight < hold.in_flight
     return 1 if now >= hold.until or slot_freed else 0

@@ -50,6 +50,10 @@ class Breaker:
     def is_open(self) -> bool:
         return self.held_since is not None
 
+    def probe_out_until(self, now: datetime) -> datetime | None:
+        """Until when the answer to a probe is awaited; None if none is out."""
+        return self.probe_until if self.probe_until is not None and now < self.probe_until else None
+
 
 def refused(
     before: Breaker | None, claimed_at: datetime, now: datetime, allowed: int, code: str, detail: str
@@ -81,8 +85,7 @@ def inconclusive(before: Breaker | None, claimed_at: datetime, now: datetime, *,
 
 def probe_is_due(breaker: Breaker, now: datetime) -> bool:
     """Whether a probe may go out now."""
-    out = breaker.probe_until is not None and now < breaker.probe_until
-    return breaker.probe_at is not None and now >= breaker.probe_at and not out
+    return breaker.probe_at is not None and now >= breaker.probe_at and breaker.probe_out_until(now) is None
 
 
 def probing(breaker: Breaker, until: datetime) -> Breaker:

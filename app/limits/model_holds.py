@@ -180,8 +180,8 @@ def overview(conn: sa.Connection, policy: Policy, now: datetime) -> list[dict[st
 
 def next_probe_at(breaker: Breaker, now: datetime) -> datetime | None:
     """When the next probe goes; None while one is out."""
-    out = breaker.probe_until is not None and breaker.probe_until > now
-    return None if out or breaker.probe_at is None else max(breaker.probe_at, now)
+    is_out = breaker.probe_out_until(now) is not None
+    return None if is_out or breaker.probe_at is None else max(breaker.probe_at, now)
 
 
 def _unpark_others(conn: sa.Connection, open_by_key: OpenBreakers, now: datetime) -> bool:

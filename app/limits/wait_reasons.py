@@ -21,7 +21,8 @@ BACKING_OFF: Final = "backing_off"
 
 @dataclass(frozen=True, slots=True)
 class WaitReason:
-    """Why a task waits. ``until``: when something is tried next; None where nobody knows."""
+    """Why a task waits. ``until``: when something is tried next, or the probe that is out is given up; None where
+    nobody knows."""
 
     reason: str
     since: datetime | None
@@ -53,14 +54,10 @@ def wait_reason_of(record: TaskRecord, waits: CurrentHolds) -> WaitReason | None
     if hold_state.by_hand is not None:
         return WaitReason(Reason.BY_HAND.value, hold_state.by_hand_since, None)
     if (hold := hold_state.hold) is not None:
-        return WaitReason(hold.reason.value, hold.since, _next(hold.until, hold.probe_until, now))
+        return WaitReason(hold.reason.value, hold.since, hold.probe_out_until(now) or max(hold.until, now))
     if waits.holds and (breaker := waits.holds.get(key_of_task(record, waits.policy))) is not None:
-        return WaitReason(breaker.code, breaker.held_since, _next(breaker.probe_at or now, breaker.probe_until, now))
+        next_at = breaker.probe_out_until(now) or max(breaker.probe_at or now, now)
+        return WaitReason(breaker.code, breaker.held_since, next_at)
     if task.not_before_at is not None and task.not_before_at > now:
         return WaitReason(BACKING_OFF, task.claimed_at, task.not_before_at)
     return None
-
-
-def _next(probe_at: datetime, probe_until: datetime | None, now: datetime) -> datetime:
-    """When the next probe goes, or when the one that is out is given up."""
-    return probe_until if probe_until is not None and probe_until > now else max(probe_at, now)

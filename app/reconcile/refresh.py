@@ -222,6 +222,5 @@ def _paused_by(hold_state: HoldState, now: datetime) -> VendorPaused:
     hold = hold_state.hold
     if hold is None:
         return VendorPaused("no questions are asked: they are held", HELD_S)
-    probed_until = hold.probe_until if hold.probe_until is not None and hold.probe_until > now else hold.until
-    wait_s = (max(probed_until, hold.until) - now).total_seconds()
+    wait_s = (max(hold.probe_out_until(now) or now, hold.until) - now).total_seconds()
     return VendorPaused(f"no questions are asked now ({hold.reason})", max(wait_s, 1.0))

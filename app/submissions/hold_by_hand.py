@@ -135,13 +135,13 @@ def _why_held(hold_state: HoldState, now: datetime) -> dict[str, Any] | None:
     hold = hold_state.hold
     if hold is None:
         return None
-    probing = hold.probe_until is not None and hold.probe_until > now
+    probe_out_until = hold.probe_out_until(now)
     return {
         "reason": hold.reason.value,
         "detail": hold.detail or None,
         "since": hold.since,
         # A probe that is out has its answer awaited at most so long.
-        "until": hold.probe_until if probing else hold.until,
-        "next_probe_at": None if probing else max(hold.until, now),
+        "until": probe_out_until or hold.until,
+        "next_probe_at": None if probe_out_until is not None else max(hold.until, now),
         "underneath": None,
     }

@@ -169,7 +169,7 @@ HOLDS: Final = (
         "hold-probes-at-once",
         "holds",
         "app/limits/hold.py",
-        "    if hold.probe_until is not None and now < hold.probe_until:\n        return 0\n",
+        "    if hold.probe_out_until(now) is not None:\n        return 0\n",
         "",
         "one probe is out at a time",
         ("tests/rules/submissions/test_holds.py",),
