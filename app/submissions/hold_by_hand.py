@@ -4,7 +4,6 @@ The hold is in the row that all replicas decide by, so it is theirs at once and 
 claimed before is still sent. Other processes than this one find a release at their next turn, LOOP_IDLE_S away.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -19,7 +18,7 @@ from app.errors import InvalidRequest
 from app.limits import breaker_rows, model_holds, shared_limits, slots
 from app.limits import hold as holds
 from app.limits.hold import HoldState, Reason
-from app.limits.shared_limits import Limit
+from app.limits.shared_limits import Limit, State
 from app.rules.policy import Policy
 from app.tasks import task_rows
 
@@ -56,7 +55,8 @@ async def show(context: Context) -> dict[str, Any]:
 
 
 def _hold(conn: sa.Connection, reason: str, now: datetime, audit_entry: AuditEntry) -> None:
-    _change(conn, (Limit.SUBMIT,), lambda hold_state: holds.held_by_hand(hold_state, reason, now))
+    limit = shared_limits.lock(conn, (Limit.SUBMIT,))[Limit.SUBMIT]
+    _save(conn, Limit.SUBMIT, limit, holds.held_by_hand(limit.hold_state, reason, now))
     audit.append(conn, audit_entry)
 
 
@@ -65,7 +65,8 @@ def _release(conn: sa.Connection, now: datetime, audit_entry: AuditEntry) -> lis
     limits_before = shared_limits.lock(conn, shared_limits.ALL)
     by_hand = limits_before[Limit.SUBMIT].hold_state.by_hand is not None
     names = (Limit.SUBMIT,) if by_hand else shared_limits.ALL
-    _change(conn, names, lambda hold_state: holds.released(hold_state, now))
+    for name in names:
+        _save(conn, name, limits_before[name], holds.released(limits_before[name].hold_state, now))
     held_reasons = [_reason(limits_before[name].hold_state) for name in names]
     held_models = {} if by_hand else breaker_rows.forget_all(conn)
     reasons = sorted(
@@ -75,11 +76,9 @@ def _release(conn: sa.Connection, now: datetime, audit_entry: AuditEntry) -> lis
     return reasons
 
 
-def _change(conn: sa.Connection, names: tuple[Limit, ...], change: Callable[[HoldState], HoldState]) -> None:
-    for name, state in shared_limits.lock(conn, names).items():
-        after = change(state.hold_state)
-        if after != state.hold_state:
-            shared_limits.save(conn, name, replace(state, hold_state=after))
+def _save(conn: sa.Connection, name: Limit, before: State, after: HoldState) -> None:
+    if after != before.hold_state:
+        shared_limits.save(conn, name, replace(before, hold_state=after))
 
 
 def _reason(hold_state: HoldState) -> str | None:
