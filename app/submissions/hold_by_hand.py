@@ -92,25 +92,8 @@ def _show(conn: sa.Connection, policy: Policy, now: datetime) -> dict[str, Any]:
     return {
         "max_in_flight": policy.max_in_flight,
         "in_flight": sum(task_rows.in_flight(conn, now).values()),
-        "slots": [
-            {
-                "task_id": str(slot.task_id),
-                "client": slot.client_name,
-                "status": slot.status,
-                "since": slot.since,
-                "until": slot.until,
-            }
-            for slot in slots.list_held(conn, now)
-        ],
-        "waiting": [
-            {
-                "client": waiting.client_name,
-                "count": waiting.count,
-                "oldest_at": waiting.oldest_at,
-                "oldest_age_s": max(round((now - waiting.oldest_at).total_seconds(), 1), 0.0),
-            }
-            for waiting in slots.count_waiting(conn)
-        ],
+        "slots": slots.list_held(conn, now),
+        "waiting": slots.count_waiting(conn, now),
         "standing_still": {
             "submissions": _why(limits_now[Limit.SUBMIT].hold_state, now),
             "queries": _why(limits_now[Limit.QUERY].hold_state, now),
