@@ -24,7 +24,7 @@ import sqlalchemy as sa
 import structlog
 
 from app.database.database import Lane, dumps, loads
-from app.database.sqlite_file import OpenFiles, State, place_of
+from app.database.sqlite_file import FileState, OpenFiles, place_of
 from app.errors import Unavailable
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class SqliteBackend:
             raise Unavailable("the database is closed")
         loop = asyncio.get_running_loop()
         if not write:
-            if self._files.state(fresh_s=FRESH_S) is State.LOG_GONE:
+            if self._files.state(fresh_s=FRESH_S) is FileState.LOG_GONE:
                 await self.run(lane, lambda _conn: None, write=True)
             self._files.require_same(fresh_s=FRESH_S)
             return await loop.run_in_executor(self._readers, _read, self._reader_engine, fn)
@@ -134,7 +134,7 @@ class SqliteBackend:
 
     async def _write(self, lane: Lane, fn: Callable[[sa.Connection], T]) -> T:
         in_thread = partial(asyncio.get_running_loop().run_in_executor, self._thread)
-        if self._files.state(fresh_s=FRESH_S) is State.LOG_GONE:
+        if self._files.state(fresh_s=FRESH_S) is FileState.LOG_GONE:
             await in_thread(self._save_log)
         self._files.require_same(fresh_s=FRESH_S)
         if lane is Lane.LOOPS:

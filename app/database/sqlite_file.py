@@ -75,7 +75,7 @@ def _open_file(path: Path, *, make: bool) -> int:
         raise Unavailable(f"{path.absolute()} (GATEWAY_DATABASE_URL) cannot be opened: {error.strerror}") from None
 
 
-class State(Enum):
+class FileState(Enum):
     """The state of the files at their paths, compared with those that are open. ``LOG_GONE``: the file is the same; its
     log or the index was removed, and nobody has made another. ``LOST``: anything else."""
 
@@ -91,7 +91,7 @@ class OpenFiles:
         self._path = Path(place_of(url))
         self._opened: tuple[Identity, ...] | None = None
         self._real = ""
-        self._logged_state = State.SAME
+        self._logged_state = FileState.SAME
         self._same_at = 0.0
 
     def before_opening(self) -> None:
@@ -121,19 +121,19 @@ class OpenFiles:
         """Note that all connections are closed."""
         self._opened = None
 
-    def state(self, *, fresh_s: float = 0.0) -> State:
+    def state(self, *, fresh_s: float = 0.0) -> FileState:
         """Look at the files, which takes some microseconds, unless they were the same so short a time ago. What changes
         is logged."""
         now, opened = time.monotonic(), self._opened
         if opened is None or now - self._same_at < fresh_s:
-            return State.SAME
+            return FileState.SAME
         identities = self._look()
-        state = State.SAME
+        state = FileState.SAME
         # The writer's thread may have closed these files and opened others while this one looked.
         if identities != opened and self._opened is opened:
             removed = all(now in (None, then) for now, then in zip(identities, opened, strict=True))
-            state = State.LOG_GONE if removed and identities[0] is not None else State.LOST
-        self._same_at = now if state is State.SAME else 0.0
+            state = FileState.LOG_GONE if removed and identities[0] is not None else FileState.LOST
+        self._same_at = now if state is FileState.SAME else 0.0
         if state is not self._logged_state:
             self._logged_state = state
             self._tell(state)
@@ -142,7 +142,7 @@ class OpenFiles:
     def require_same(self, *, fresh_s: float = 0.0) -> None:
         """Check that the files are the same still. Raises ``Unavailable``."""
         state = self.state(fresh_s=fresh_s)
-        if state is not State.SAME:
+        if state is not FileState.SAME:
             reason = f"its file is not the one that was opened: {state.value}"
             raise Unavailable(
                 f"the database is not available: {reason}",
@@ -161,11 +161,11 @@ class OpenFiles:
                 found.append((stat.st_dev, stat.st_ino))
         return tuple(found)
 
-    def _tell(self, state: State) -> None:
+    def _tell(self, state: FileState) -> None:
         path = str(self._path)
-        if state is State.SAME:
+        if state is FileState.SAME:
             log.warning("database.file_back", file=path)
-        elif state is State.LOG_GONE:
+        elif state is FileState.LOG_GONE:
             log.error("database.log_removed", file=path, danger="what was committed last was only in it")
         else:
             log.error(

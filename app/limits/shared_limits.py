@@ -23,7 +23,7 @@ class Limit(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class LimitState:
     """The state of one limit. ``not_before_at``: the next time that a query may be made (queries only).
     ``last_client``: whose turn to submit came last (submissions only). ``last_permit``: what the last query was spent
     on; ``availability``: since when and with which breaks the vendor could be asked (queries only)."""
@@ -49,31 +49,31 @@ def _locked(names: tuple[Limit, ...]) -> sa.Select[Any]:
     return dialect.locked(named, of=limits, skip=False)
 
 
-def lock(conn: sa.Connection, names: tuple[Limit, ...]) -> dict[Limit, State]:
+def lock(conn: sa.Connection, names: tuple[Limit, ...]) -> dict[Limit, LimitState]:
     """Lock limits, in their order."""
     return {Limit(row.name): load(row.state, row.not_before_at) for row in conn.execute(_locked(names))}
 
 
-def read(conn: sa.Connection) -> dict[Limit, State]:
+def read(conn: sa.Connection) -> dict[Limit, LimitState]:
     """All limits, without locks."""
     return {Limit(row.name): load(row.state, row.not_before_at) for row in conn.execute(_READ)}
 
 
-def save(conn: sa.Connection, name: Limit, state: State) -> None:
+def save(conn: sa.Connection, name: Limit, state: LimitState) -> None:
     """Write a locked limit."""
     conn.execute(_SAVE, {"limit": name.value, "not_before_at": state.not_before_at, "state": dump(state)})
 
 
-def dump(state: State) -> dict[str, Any]:
+def dump(state: LimitState) -> dict[str, Any]:
     """The JSON document of a limit: all but ``not_before_at``, which has a column."""
     document: dict[str, Any] = msgspec.to_builtins(state.hold_state)
     document |= {"last_client": state.last_client, "last_permit": state.last_permit}
     return document | {"operating": msgspec.to_builtins(state.availability)}
 
 
-def load(document: dict[str, Any], not_before_at: datetime | None) -> State:
+def load(document: dict[str, Any], not_before_at: datetime | None) -> LimitState:
     """From JSON; an empty object is a limit that nothing has happened to."""
-    return State(
+    return LimitState(
         msgspec.convert(document, HoldState),
         not_before_at,
         document.get("last_client"),

@@ -18,7 +18,7 @@ from app.errors import InvalidRequest
 from app.limits import breaker_rows, model_holds, shared_limits, slots
 from app.limits import hold as holds
 from app.limits.hold import HoldState, Reason
-from app.limits.shared_limits import Limit, State
+from app.limits.shared_limits import Limit, LimitState
 from app.rules.policy import Policy
 from app.tasks import task_rows
 
@@ -76,7 +76,7 @@ def _release(conn: sa.Connection, now: datetime, audit_entry: AuditEntry) -> lis
     return reasons
 
 
-def _save(conn: sa.Connection, name: Limit, before: State, after: HoldState) -> None:
+def _save(conn: sa.Connection, name: Limit, before: LimitState, after: HoldState) -> None:
     if after != before.hold_state:
         shared_limits.save(conn, name, replace(before, hold_state=after))
 

@@ -20,7 +20,7 @@ from app.database.database import Database
 from app.database.migrate import migrate
 from app.database.schema_revision import check_at_head
 from app.database.sqlite import FRESH_S
-from app.database.sqlite_file import FileLock, OpenFiles, State
+from app.database.sqlite_file import FileLock, FileState, OpenFiles
 from app.errors import DatabaseInUse, Unavailable, UnsuitableDatabase
 from tests.chaos.conftest import Tell
 from tests.chaos.load import Load, assert_kept, submit
@@ -180,7 +180,7 @@ def test_files_that_are_opened_anew_while_another_thread_looks_are_the_same(path
     try:
         end = time.monotonic() + 0.5
         while time.monotonic() < end:
-            assert files.state() is State.SAME
+            assert files.state() is FileState.SAME
     finally:
         done.set()
         opening.join()

@@ -3,7 +3,7 @@
 import pytest
 
 from app.limits.hold import NO_HOLD
-from app.limits.shared_limits import State, dump, load
+from app.limits.shared_limits import LimitState, dump, load
 from app.rules.downtime import (
     BACK_S,
     MOST_ABSENCES,
@@ -108,7 +108,7 @@ def test_only_the_latest_absences_are_kept_so_that_every_wait_ends() -> None:
 def test_it_is_stored_as_json() -> None:
     known = beat(living(0, 100), Heartbeat(after(50), None))
     for one in (Availability(), known, living(0, 100)):
-        state = State(NO_HOLD, availability=one)
+        state = LimitState(NO_HOLD, availability=one)
         assert load(dump(state), None) == state
 
 

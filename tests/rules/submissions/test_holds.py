@@ -23,7 +23,7 @@ from app.limits.hold import (
     probing,
     refused,
 )
-from app.limits.shared_limits import State, dump, load
+from app.limits.shared_limits import LimitState, dump, load
 from app.rules.times import FAR
 from tests.rules.tasks.scene import after
 from tests.support.not_none import present
@@ -253,7 +253,7 @@ hold_states = st.builds(
 
 @given(hold_states)
 def test_it_comes_back_from_json_as_it_was(hold_state: HoldState) -> None:
-    state = State(hold_state)
+    state = LimitState(hold_state)
     assert load(json.loads(json.dumps(dump(state))), None) == state
 
 

@@ -23,7 +23,7 @@ from app.limits.hold import (
     refused,
     released,
 )
-from app.limits.shared_limits import State, dump, load
+from app.limits.shared_limits import LimitState, dump, load
 from tests.rules.tasks.scene import after
 
 SAID_BY_THE_VENDOR: dict[str, Callable[[HoldState, datetime], HoldState]] = {
@@ -51,7 +51,7 @@ def test_nothing_the_vendor_says_ends_it_and_what_it_said_is_there_when_it_is_re
         assert (by_hand.by_hand, by_hand.by_hand_since) == ("maintenance", after(0))
         # No probe either, however long it lasts.
         assert {allowed(by_hand, after(second + later), 0) for later in (0, 1000, 10**7)} == {0}
-        state = State(by_hand)
+        state = LimitState(by_hand)
         assert load(dump(state), None) == state
     assert released(by_hand, after(99)) == plain
 

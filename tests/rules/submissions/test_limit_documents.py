@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.limits.hold import NO_HOLD, Hold, HoldState, Reason
-from app.limits.shared_limits import State, dump, load
+from app.limits.shared_limits import LimitState, dump, load
 from app.rules.downtime import Absence, Availability
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -34,7 +34,7 @@ STORED: dict[str, Any] = {
     },
 }
 """As the releases before wrote it."""
-STATE = State(
+STATE = LimitState(
     HoldState(
         Hold(
             Reason.QUEUE_FULL,
@@ -87,7 +87,7 @@ def test_what_a_later_release_adds_is_passed_over() -> None:
 def test_what_is_stored_is_read_by_the_release_before() -> None:
     written = json.loads(json.dumps(dump(STATE)))
     assert as_read_before(written) == as_read_before(STORED)
-    going = json.loads(json.dumps(dump(State(NO_HOLD))))
+    going = json.loads(json.dumps(dump(LimitState(NO_HOLD))))
     assert going == {
         **{"hold": None, "by_hand": None, "by_hand_since": None, "unknown_tasks": []},
         **{"last_client": None, "last_permit": None},
@@ -98,4 +98,4 @@ def test_what_is_stored_is_read_by_the_release_before() -> None:
 def test_of_nothing_it_is_as_it_begins() -> None:
     documents: list[dict[str, Any]] = [{}, {"operating": {}}, {"operating": None}, {"hold": None, "unknown_tasks": []}]
     for document in documents:
-        assert load(document, None) == State(NO_HOLD)
+        assert load(document, None) == LimitState(NO_HOLD)
