@@ -63,7 +63,7 @@ def absences(conn: sa.Connection, now: datetime) -> Absences:
 def _keep(conn: sa.Connection, sign: Heartbeat) -> tuple[Availability, Availability]:
     """Store a heartbeat under the lock of the query limit. The first one ever: an earlier release gave none, and the
     last thing that happened shows when somebody was there."""
-    limit = shared_limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
+    limit = shared_limits.lock_one(conn, Limit.QUERY)
     before = limit.availability
     if before.beat_at is None:
         before = replace(before, beat_at=timeline.newest_at(conn))
@@ -73,7 +73,7 @@ def _keep(conn: sa.Connection, sign: Heartbeat) -> tuple[Availability, Availabil
 
 
 def _note_planned(conn: sa.Connection) -> None:
-    limit = shared_limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
+    limit = shared_limits.lock_one(conn, Limit.QUERY)
     shared_limits.save(conn, Limit.QUERY, replace(limit, availability=replace(limit.availability, went_back_at=None)))
 
 

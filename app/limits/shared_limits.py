@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -35,23 +34,22 @@ class LimitState:
     availability: Availability = field(default_factory=Availability)
 
 
-ALL: Final = tuple(Limit)
-
-
 # Built once: every loop executes them, at each look.
 _READ: Final = sa.select(limits)
+_LOCK_ONE: Final = dialect.locked(_READ.where(limits.c.name == sa.bindparam("limit")), of=limits, skip=False)
+_LOCK_ALL: Final = dialect.locked(_READ.order_by(limits.c.name), of=limits, skip=False)
 _SAVE: Final = limits.update().where(limits.c.name == sa.bindparam("limit"))
 
 
-@cache
-def _locked(names: tuple[Limit, ...]) -> sa.Select[Any]:
-    named = _READ.where(limits.c.name.in_([name.value for name in names])).order_by(limits.c.name)
-    return dialect.locked(named, of=limits, skip=False)
+def lock_one(conn: sa.Connection, name: Limit) -> LimitState:
+    """Lock one limit."""
+    row = conn.execute(_LOCK_ONE, {"limit": name.value}).one()
+    return load(row.state, row.not_before_at)
 
 
-def lock(conn: sa.Connection, names: tuple[Limit, ...]) -> dict[Limit, LimitState]:
-    """Lock limits, in their order."""
-    return {Limit(row.name): load(row.state, row.not_before_at) for row in conn.execute(_locked(names))}
+def lock_all(conn: sa.Connection) -> dict[Limit, LimitState]:
+    """Lock all limits, in their order."""
+    return {Limit(row.name): load(row.state, row.not_before_at) for row in conn.execute(_LOCK_ALL)}
 
 
 def read(conn: sa.Connection) -> dict[Limit, LimitState]:

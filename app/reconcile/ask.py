@@ -166,7 +166,7 @@ def claim(conn: sa.Connection, context: Context, now: datetime, requested: LastQ
 
     The lock on the limit's row makes all of it one decision: the rate, full calls, and no idle permits.
     """
-    limit = shared_limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
+    limit = shared_limits.lock_one(conn, Limit.QUERY)
     if holds.allowed(limit.hold_state, now, 0) == 0:
         return ClaimResult(None, held=limit.hold_state)
     if limit.not_before_at is not None and limit.not_before_at > now:
@@ -190,7 +190,7 @@ def note_in_limits(conn: sa.Connection, context: Context, answer: QueryAnswer, n
     holds_back = isinstance(answer, Unanswered) and (answer.key_rejected or answer.retry_after_s is not None)
     if shared_limits.read(conn)[Limit.QUERY].hold_state.hold is None and not holds_back:
         return
-    limits_before = shared_limits.lock(conn, shared_limits.ALL)
+    limits_before = shared_limits.lock_all(conn)
     query, submit = limits_before[Limit.QUERY].hold_state, limits_before[Limit.SUBMIT].hold_state
     not_before_at = limits_before[Limit.QUERY].not_before_at
     if isinstance(answer, Unanswered) and answer.key_rejected:

@@ -133,7 +133,7 @@ class Replanner:
 
 def _bring_limits_back(conn: sa.Connection, context: Context, now: datetime) -> None:
     next_at = later(now, 1 / context.policy.query_rate_per_s)
-    for name, state in shared_limits.lock(conn, shared_limits.ALL).items():
+    for name, state in shared_limits.lock_all(conn).items():
         not_before_at = min(state.not_before_at, next_at) if state.not_before_at is not None else None
         hold_state = holds.set_back(state.hold_state, now)
         shared_limits.save(conn, name, replace(state, hold_state=hold_state, not_before_at=not_before_at))

@@ -169,7 +169,7 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
     The limit's row is locked first, and what is in flight is counted in a second statement: one statement would
     count by a snapshot from before the lock, and overshoot.
     """
-    limit = shared_limits.lock(conn, (Limit.SUBMIT,))[Limit.SUBMIT]
+    limit = shared_limits.lock_one(conn, Limit.SUBMIT)
     hold_state = limit.hold_state
     if hold_state.unknown_tasks and item_rows.any_named(conn, [UUID(text) for text in hold_state.unknown_tasks]):
         hold_state = holds.confirmed(hold_state)

@@ -55,16 +55,16 @@ async def show(context: Context) -> dict[str, Any]:
 
 
 def _hold(conn: sa.Connection, reason: str, now: datetime, audit_entry: AuditEntry) -> None:
-    limit = shared_limits.lock(conn, (Limit.SUBMIT,))[Limit.SUBMIT]
+    limit = shared_limits.lock_one(conn, Limit.SUBMIT)
     _save(conn, Limit.SUBMIT, limit, holds.held_by_hand(limit.hold_state, reason, now))
     audit.append(conn, audit_entry)
 
 
 def _release(conn: sa.Connection, now: datetime, audit_entry: AuditEntry) -> list[str]:
     """End holds, and return their reasons."""
-    limits_before = shared_limits.lock(conn, shared_limits.ALL)
+    limits_before = shared_limits.lock_all(conn)
     by_hand = limits_before[Limit.SUBMIT].hold_state.by_hand is not None
-    names = (Limit.SUBMIT,) if by_hand else shared_limits.ALL
+    names = (Limit.SUBMIT,) if by_hand else tuple(Limit)
     for name in names:
         _save(conn, name, limits_before[name], holds.released(limits_before[name].hold_state, now))
     held_reasons = [_reason(limits_before[name].hold_state) for name in names]

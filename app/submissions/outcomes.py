@@ -73,7 +73,7 @@ class Outcome:
 
 def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], now: datetime) -> Effects:
     """Apply the outcomes of sends, in order, and let them start or end the hold."""
-    limits_before = shared_limits.lock(conn, shared_limits.ALL)
+    limits_before = shared_limits.lock_all(conn)
     submissions = _submissions_of(
         conn, [outcome.claim.task_id for outcome in outcomes if isinstance(outcome.answer, Refused)]
     )

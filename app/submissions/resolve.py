@@ -68,7 +68,7 @@ def _sent(conn: sa.Connection, context: Context, task_id: UUID, item_id: str, au
 
 
 def _not_sent(conn: sa.Connection, context: Context, task_id: UUID, audit_entry: AuditEntry) -> Effects:
-    limit = shared_limits.lock(conn, (Limit.SUBMIT,))[Limit.SUBMIT]
+    limit = shared_limits.lock_one(conn, Limit.SUBMIT)
     task = _find(conn, task_id)
     change = Change(context.clock.now(), "resolved", task_id, event=FoundNotSent(), detail={"not_sent": True})
     effects = apply(conn, [change], context.rules)

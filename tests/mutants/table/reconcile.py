@@ -75,7 +75,7 @@ QUESTIONS: Final = (
         "question-limit-without-its-lock",
         "questions",
         "app/reconcile/ask.py",
-        "    limit = shared_limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]\n    if holds",
+        "    limit = shared_limits.lock_one(conn, Limit.QUERY)\n    if holds",
         "    limit = shared_limits.read(conn)[Limit.QUERY]\n    if holds",
         "replicas together stay within the rate (PostgreSQL)",
         ("tests/database/test_claims_at_once.py",),

@@ -209,7 +209,7 @@ LIMITS: Final = (
         "limit-read-without-its-lock",
         "limits",
         "app/submissions/dispatch.py",
-        "    limit = shared_limits.lock(conn, (Limit.SUBMIT,))[Limit.SUBMIT]\n    hold_state = limit.hold_state\n",
+        "    limit = shared_limits.lock_one(conn, Limit.SUBMIT)\n    hold_state = limit.hold_state\n",
         "    limit = shared_limits.read(conn)[Limit.SUBMIT]\n    hold_state = limit.hold_state\n",
         "replicas together stay within the tasks in flight (PostgreSQL)",
         ("tests/database/test_replicas.py",),

@@ -188,7 +188,7 @@ async def test_until_it_is_planned_again_the_backlog_says_so(start_gateway: Star
 
 
 def _note_that_it_went_back(conn: sa.Connection, now: datetime) -> None:
-    limit = shared_limits.lock(conn, (Limit.QUERY,))[Limit.QUERY]
+    limit = shared_limits.lock_one(conn, Limit.QUERY)
     shared_limits.save(conn, Limit.QUERY, replace(limit, availability=Availability(now, (), went_back_at=now)))
 
 
