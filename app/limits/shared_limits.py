@@ -1,6 +1,6 @@
 """Limits shared by all replicas: a row's lock is the permit to decide. Locked before anything else."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -60,6 +60,12 @@ def read(conn: sa.Connection) -> dict[Limit, LimitState]:
 def save(conn: sa.Connection, name: Limit, state: LimitState) -> None:
     """Write a locked limit."""
     conn.execute(_SAVE, {"limit": name.value, "not_before_at": state.not_before_at, "state": dump(state)})
+
+
+def save_hold(conn: sa.Connection, name: Limit, before: LimitState, hold_state: HoldState) -> None:
+    """Write the hold of a locked limit, if it has changed."""
+    if hold_state != before.hold_state:
+        save(conn, name, replace(before, hold_state=hold_state))
 
 
 def dump(state: LimitState) -> dict[str, Any]:

@@ -207,8 +207,7 @@ def note_in_limits(conn: sa.Connection, context: Context, answer: QueryAnswer, n
     shared_limits.save(
         conn, Limit.QUERY, replace(limits_before[Limit.QUERY], hold_state=query, not_before_at=not_before_at)
     )
-    if submit != limits_before[Limit.SUBMIT].hold_state:
-        shared_limits.save(conn, Limit.SUBMIT, replace(limits_before[Limit.SUBMIT], hold_state=submit))
+    shared_limits.save_hold(conn, Limit.SUBMIT, limits_before[Limit.SUBMIT], submit)
 
 
 def _with_key_rejected(submit: HoldState, now: datetime, detail: str) -> HoldState:

@@ -174,8 +174,7 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
     if hold_state.unknown_tasks and item_rows.any_named(conn, [UUID(text) for text in hold_state.unknown_tasks]):
         hold_state = holds.confirmed(hold_state)
     if not _any_queued(conn):
-        if hold_state != limit.hold_state:
-            shared_limits.save(conn, Limit.SUBMIT, replace(limit, hold_state=hold_state))
+        shared_limits.save_hold(conn, Limit.SUBMIT, limit, hold_state)
         return Claims((), Effects())
     own_in_flight = task_rows.in_flight(conn, now)
     in_flight = sum(own_in_flight.values())

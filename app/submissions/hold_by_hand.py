@@ -18,7 +18,7 @@ from app.errors import InvalidRequest
 from app.limits import breaker_rows, model_holds, shared_limits, slots
 from app.limits import hold as holds
 from app.limits.hold import HoldState, Reason
-from app.limits.shared_limits import Limit, LimitState
+from app.limits.shared_limits import Limit
 from app.rules.policy import Policy
 from app.tasks import task_rows
 
@@ -56,29 +56,25 @@ async def show(context: Context) -> dict[str, Any]:
 
 def _hold(conn: sa.Connection, reason: str, now: datetime, audit_entry: AuditEntry) -> None:
     limit = shared_limits.lock_one(conn, Limit.SUBMIT)
-    _save(conn, Limit.SUBMIT, limit, holds.held_by_hand(limit.hold_state, reason, now))
+    shared_limits.save_hold(conn, Limit.SUBMIT, limit, holds.held_by_hand(limit.hold_state, reason, now))
     audit.append(conn, audit_entry)
 
 
 def _release(conn: sa.Connection, now: datetime, audit_entry: AuditEntry) -> list[str]:
     """End holds, and return their reasons."""
-    limits_before = shared_limits.lock_all(conn)
-    by_hand = limits_before[Limit.SUBMIT].hold_state.by_hand is not None
-    names = (Limit.SUBMIT,) if by_hand else tuple(Limit)
-    for name in names:
-        _save(conn, name, limits_before[name], holds.released(limits_before[name].hold_state, now))
-    held_reasons = [_reason(limits_before[name].hold_state) for name in names]
+    held = shared_limits.lock_all(conn)
+    by_hand = held[Limit.SUBMIT].hold_state.by_hand is not None
+    if by_hand:
+        del held[Limit.QUERY]
+    for name, limit in held.items():
+        shared_limits.save_hold(conn, name, limit, holds.released(limit.hold_state, now))
+    held_reasons = [_reason(limit.hold_state) for limit in held.values()]
     held_models = {} if by_hand else breaker_rows.forget_all(conn)
     reasons = sorted(
         {reason for reason in held_reasons if reason is not None} | {breaker.code for breaker in held_models.values()}
     )
     audit.append(conn, replace(audit_entry, detail={"was": reasons}))
     return reasons
-
-
-def _save(conn: sa.Connection, name: Limit, before: LimitState, after: HoldState) -> None:
-    if after != before.hold_state:
-        shared_limits.save(conn, name, replace(before, hold_state=after))
 
 
 def _reason(hold_state: HoldState) -> str | None:

@@ -3,7 +3,7 @@ breakers."""
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -73,15 +73,15 @@ class Outcome:
 
 def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], now: datetime) -> Effects:
     """Apply the outcomes of sends, in order, and let them start or end the hold."""
-    limits_before = shared_limits.lock_all(conn)
+    limits = shared_limits.lock_all(conn)
+    submit, query = limits[Limit.SUBMIT], limits[Limit.QUERY]
     submissions = _submissions_of(
         conn, [outcome.claim.task_id for outcome in outcomes if isinstance(outcome.answer, Refused)]
     )
-    before, queries_before = limits_before[Limit.SUBMIT].hold_state, limits_before[Limit.QUERY].hold_state
     breakers_before = {
         key: breaker_rows.find(conn, key) for key in dict.fromkeys(outcome.claim.key for outcome in outcomes)
     }
-    after, queries_after, breakers_after = before, queries_before, dict(breakers_before)
+    after, queries_after, breakers_after = submit.hold_state, query.hold_state, dict(breakers_before)
     changes = []
     for outcome in outcomes:
         claim, answer = outcome.claim, None if isinstance(outcome.answer, NotSent) else outcome.answer
@@ -100,11 +100,9 @@ def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], n
     if holds.waits_for_slot(after) and any(_met_a_full_queue(outcome.answer) for outcome in outcomes):
         # Counted without those that met it.
         after = holds.full_with(after, sum(task_rows.in_flight(conn, now).values()))
-    if after != before:
-        _log_hold(before, after)
-        shared_limits.save(conn, Limit.SUBMIT, replace(limits_before[Limit.SUBMIT], hold_state=after))
-    if queries_after != queries_before:
-        shared_limits.save(conn, Limit.QUERY, replace(limits_before[Limit.QUERY], hold_state=queries_after))
+    _log_hold(submit.hold_state, after)
+    shared_limits.save_hold(conn, Limit.SUBMIT, submit, after)
+    shared_limits.save_hold(conn, Limit.QUERY, query, queries_after)
     return effects
 
 

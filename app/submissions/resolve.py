@@ -1,6 +1,5 @@
 """Resolve by hand a submission whose answer was lost."""
 
-from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
@@ -73,9 +72,7 @@ def _not_sent(conn: sa.Connection, context: Context, task_id: UUID, audit_entry:
     change = Change(context.clock.now(), "resolved", task_id, event=FoundNotSent(), detail={"not_sent": True})
     effects = apply(conn, [change], context.rules)
     _check(effects, task)
-    hold_state = holds.found_not_sent(limit.hold_state, str(task_id))
-    if hold_state != limit.hold_state:
-        shared_limits.save(conn, Limit.SUBMIT, replace(limit, hold_state=hold_state))
+    shared_limits.save_hold(conn, Limit.SUBMIT, limit, holds.found_not_sent(limit.hold_state, str(task_id)))
     audit.append(conn, audit_entry)
     return effects
 
