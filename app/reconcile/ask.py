@@ -16,7 +16,7 @@ from app.database.database import Database
 from app.limits import hold as holds
 from app.limits import shared_limits
 from app.limits.heartbeats import absences
-from app.limits.hold import HoldState, Reason
+from app.limits.hold import Hold, HoldState, Reason
 from app.limits.shared_limits import Limit
 from app.reconcile import due_items
 from app.reconcile.claims import LastQueried, claim_in_turn
@@ -56,7 +56,7 @@ class ClaimResult:
 
     question: Question | None
     wait_s: float | None = None
-    held: HoldState | None = None
+    held: Hold | None = None
 
 
 class Reconciler:
@@ -168,7 +168,7 @@ def claim(conn: sa.Connection, context: Context, now: datetime, requested: LastQ
     """
     limit = shared_limits.lock_one(conn, Limit.QUERY)
     if holds.allowed(limit.hold_state, now, 0) == 0:
-        return ClaimResult(None, held=limit.hold_state)
+        return ClaimResult(None, held=limit.hold_state.hold)
     if limit.not_before_at is not None and limit.not_before_at > now:
         return ClaimResult(None, (limit.not_before_at - now).total_seconds())
     policy = context.policy

@@ -20,7 +20,7 @@ from app.audit.audit import Action, Actor, append_now
 from app.errors import Conflict, NotFound, NotRefreshed, Unavailable, VendorPaused
 from app.limits import hold as holds
 from app.limits import shared_limits
-from app.limits.hold import HoldState
+from app.limits.hold import Hold
 from app.limits.shared_limits import Limit
 from app.reconcile import claims, due_items
 from app.reconcile.ask import Question, ask, claim, fault_in, is_split, items_without_answer
@@ -41,7 +41,8 @@ PATIENCE_S: Final = 8.0
 """How long a caller waits for the vendor's answer."""
 POLL_S: Final = 0.1
 """How often to look whether somebody else's question is answered."""
-HELD_S: Final = 30.0
+CLOCK_WRONG_S: Final = 30.0
+"""After which a caller may try again where this process's clock is wrong."""
 
 log = structlog.get_logger(__name__)
 
@@ -91,7 +92,7 @@ class Refresher:
         if owner != actor.name:
             await append_now(context.db, context.clock, actor, Action.REFRESH_TASK, str(task_id), client=owner)
         if self._paused():
-            raise Unavailable("the clock of this process is not right", HELD_S)
+            raise Unavailable("the clock of this process is not right", CLOCK_WRONG_S)
         refreshing = self._under_way.get(task_id)
         if refreshing is None:
             refreshing = asyncio.create_task(self._refresh(actor.name, task_id, open_items), name=f"refresh {task_id}")
@@ -182,8 +183,8 @@ class Refresher:
         context = self._context
         now = context.clock.now()
         hold_state = (await context.db.read(shared_limits.read))[Limit.QUERY].hold_state
-        if holds.allowed(hold_state, now, 0) == 0:
-            raise _paused_by(hold_state, now)
+        if hold_state.hold is not None and holds.allowed(hold_state, now, 0) == 0:
+            raise _paused_by(hold_state.hold, now)
         wait_s = answer.retry_after_s if isinstance(answer, Unanswered) else None
         fault, _ = fault_in(answer)
         raise NotRefreshed(f"the vendor's answer cannot be used ({fault})", wait_s or context.policy.interval_s)
@@ -218,9 +219,6 @@ def _settle_again(conn: sa.Connection, context: Context, task_id: UUID) -> Effec
     return apply(conn, [Change(context.clock.now(), None, task_id)], context.rules)
 
 
-def _paused_by(hold_state: HoldState, now: datetime) -> VendorPaused:
-    hold = hold_state.hold
-    if hold is None:
-        return VendorPaused("no questions are asked: they are held", HELD_S)
+def _paused_by(hold: Hold, now: datetime) -> VendorPaused:
     wait_s = (max(hold.probe_out_until(now) or now, hold.until) - now).total_seconds()
     return VendorPaused(f"no questions are asked now ({hold.reason})", max(wait_s, 1.0))
