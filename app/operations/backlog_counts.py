@@ -8,13 +8,22 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from app.database.tables import DEAD, items, notifications, tasks
-from app.rules.policy import Thresholds
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.rules.times import later
 
 MOST_OPEN: Final = 1_000_000
 MOST: Final = 10_000
 """Counted no further: somebody acts long before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """How late work may be before ``/backlog`` calls it stuck. In seconds."""
+
+    query_overdue_s: float = 120.0
+    notification_overdue_s: float = 120.0
+    queued_age_s: float = 900.0
+    loop_stalled_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from app.errors import Unavailable
 from app.limits import model_holds, shared_limits
 from app.limits.hold import Reason
 from app.operations import backlog_counts
+from app.operations.backlog_counts import Thresholds
 from app.operations.clock_skew import SkewWatch
 from app.operations.readiness_warnings import ReadinessWarnings
-from app.rules.policy import Policy, Thresholds
+from app.rules.policy import Policy
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.runtime import metrics
 

@@ -5,16 +5,6 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Thresholds:
-    """How late work may be before ``/backlog`` calls it stuck. In seconds."""
-
-    query_overdue_s: float = 120.0
-    notification_overdue_s: float = 120.0
-    queued_age_s: float = 900.0
-    loop_stalled_s: float = 30.0
-
-
-@dataclass(frozen=True, slots=True)
 class Policy:
     """Settings that the domain's rules read. ``first_after_s`` is None where the schedule is learned (``auto``);
     ``model_aliases``: the model that is sent in place of one that a client names; ``archives``: result files are

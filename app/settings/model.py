@@ -23,7 +23,8 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from app.database.connect import is_sqlite, parse_url
 from app.database.postgres_url import read_url
 from app.errors import BadSettings, InvalidRequest
-from app.rules.policy import Policy, Thresholds
+from app.operations.backlog_counts import Thresholds
+from app.rules.policy import Policy
 from app.runtime.egress import EgressPolicy, is_loopback
 from app.runtime.normalize_text import trimmed
 from app.settings.addresses import store_url, web_address, web_origin
