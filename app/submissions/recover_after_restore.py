@@ -32,7 +32,6 @@ from app.limits import shared_limits
 from app.limits.shared_limits import Limit
 from app.rules.status import TaskStatus
 from app.rules.submission import MayHaveBeenSent
-from app.rules.task import EntryType
 from app.rules.times import rfc3339
 from app.rules.transition import Change
 from app.runtime.clock import first_id_of
@@ -40,57 +39,6 @@ from app.tasks.apply import Effects, apply
 from app.tasks.task_rows import ID_LATER_S
 
 MOST_COUNTED: Final = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class PossiblySent:
-    """Tasks in a status, accepted by a moment, without an entry of a type in their timeline since
-    ``without_entry_since`` (None: with or without)."""
-
-    status: TaskStatus
-    accepted_by: datetime
-    entry: EntryType
-    without_entry_since: datetime | None
-
-
-def list_possibly_sent(conn: sa.Connection, possibly_sent: PossiblySent, after: UUID | None, limit: int) -> list[UUID]:
-    """Read the first of these tasks after an id, at most ``limit``, by their ids."""
-    statement = _select(possibly_sent).order_by(tasks.c.id).limit(limit)
-    if after is not None:
-        statement = statement.where(tasks.c.id > after)
-    return list(conn.scalars(statement))
-
-
-def count_possibly_sent(conn: sa.Connection, possibly_sent: PossiblySent) -> int:
-    """Count these tasks, up to ``MOST_COUNTED``."""
-    bounded = _select(possibly_sent).limit(MOST_COUNTED).subquery()
-    return conn.scalar(sa.select(sa.func.count()).select_from(bounded)) or 0
-
-
-def set_callback_key(conn: sa.Connection, ids: Sequence[UUID], key_id: str) -> None:
-    """Note which secret signs the URLs of those tasks of which the database does not know it."""
-    if ids:
-        unknown = sa.and_(dialect.any_of(conn, tasks.c.id, ids), tasks.c.callback_key_id.is_(None))
-        conn.execute(tasks.update().where(unknown).values(callback_key_id=key_id))
-
-
-def _select(possibly_sent: PossiblySent) -> sa.Select[Any]:
-    statement = sa.select(tasks.c.id).where(
-        tasks.c.status == possibly_sent.status.value,
-        # The id's bound is what the index serves; the exact time decides.
-        tasks.c.id < first_id_of(possibly_sent.accepted_by, ID_LATER_S),
-        tasks.c.created_at <= possibly_sent.accepted_by,
-    )
-    if possibly_sent.without_entry_since is None:
-        return statement
-    has_entry = sa.exists().where(
-        timeline.c.task_id == tasks.c.id,
-        timeline.c.type == possibly_sent.entry,
-        timeline.c.at >= possibly_sent.without_entry_since,
-    )
-    return statement.where(~has_entry)
-
-
 BATCH: Final = 100
 ENTRY: Final = "recovered"
 _STATUSES: Final = (TaskStatus.QUEUED, TaskStatus.SUBMITTING)
@@ -110,8 +58,20 @@ class _Recovery:
     def target(self) -> str:
         return self.sent_since.isoformat()
 
-    def possibly_sent(self, status: TaskStatus) -> PossiblySent:
-        return PossiblySent(status, self.accepted_before, ENTRY, self.first_at)
+    def possibly_sent(self, status: TaskStatus) -> sa.Select[UUID]:
+        """The tasks in a status that may have been sent, but for those that were recovered already."""
+        statement = sa.select(tasks.c.id).where(
+            tasks.c.status == status.value,
+            # The id's bound is what the index serves; the exact time decides.
+            tasks.c.id < first_id_of(self.accepted_before, ID_LATER_S),
+            tasks.c.created_at <= self.accepted_before,
+        )
+        if self.first_at is None:
+            return statement
+        has_entry = sa.exists().where(
+            timeline.c.task_id == tasks.c.id, timeline.c.type == ENTRY, timeline.c.at >= self.first_at
+        )
+        return statement.where(~has_entry)
 
 
 async def recover(
@@ -129,7 +89,7 @@ async def recover(
     now, sent_since = context.clock.now(), sent_since.astimezone(UTC)
     recovery, is_held = await context.db.read(_begin, sent_since, accepted_before, now)
     if dry_run:
-        counts = [await context.db.read(count_possibly_sent, recovery.possibly_sent(status)) for status in _STATUSES]
+        counts = [await context.db.read(_count, recovery.possibly_sent(status)) for status in _STATUSES]
         count = sum(counts)
     else:
         if not is_held:
@@ -164,13 +124,13 @@ def _recover_some(
 ) -> tuple[list[UUID], Effects]:
     """Recover one batch. A task that is claimed, named or canceled meanwhile is left to what happened to it: the guard
     looks under its lock."""
-    task_ids = list_possibly_sent(conn, recovery.possibly_sent(status), after, BATCH)
+    task_ids = _list(conn, recovery.possibly_sent(status), after)
     # Made first: its time is that from which on the timelines tell of this recovery.
     audit_entry = new_entry(context.clock, actor, Action.RECOVER, recovery.target)
     detail = {"sent_since": rfc3339(recovery.sent_since)}
     changes = [Change(audit_entry.at, ENTRY, task_id, event=MayHaveBeenSent(), detail=detail) for task_id in task_ids]
     effects = apply(conn, changes, context.rules) if changes else Effects()
-    set_callback_key(conn, sorted(effects.changed), context.tokens.signing_key_id)
+    _set_callback_key(conn, sorted(effects.changed), context.tokens.signing_key_id)
     if task_ids or status is _STATUSES[0]:
         moments = {"sent_since": recovery.target, "accepted_before": recovery.accepted_before.isoformat()}
         audit.append(conn, replace(audit_entry, detail={"tasks": len(effects.changed), **moments}))
@@ -190,3 +150,24 @@ def _begin(
         raise InvalidRequest("nothing was accepted before the recovery and sent after it")
     is_held = shared_limits.read(conn)[Limit.SUBMIT].hold_state.by_hand is not None
     return _Recovery(sent_since, accepted_before, first.at if first is not None else None), is_held
+
+
+def _list(conn: sa.Connection, possibly_sent: sa.Select[UUID], after: UUID | None) -> list[UUID]:
+    """Read the first batch of these tasks after an id, by their ids."""
+    statement = possibly_sent.order_by(tasks.c.id).limit(BATCH)
+    if after is not None:
+        statement = statement.where(tasks.c.id > after)
+    return list(conn.scalars(statement))
+
+
+def _count(conn: sa.Connection, possibly_sent: sa.Select[UUID]) -> int:
+    """Count these tasks, up to ``MOST_COUNTED``."""
+    bounded = possibly_sent.limit(MOST_COUNTED).subquery()
+    return conn.scalar(sa.select(sa.func.count()).select_from(bounded)) or 0
+
+
+def _set_callback_key(conn: sa.Connection, ids: Sequence[UUID], key_id: str) -> None:
+    """Note which secret signs the URLs of those tasks of which the database does not know it."""
+    if ids:
+        unknown = sa.and_(dialect.any_of(conn, tasks.c.id, ids), tasks.c.callback_key_id.is_(None))
+        conn.execute(tasks.update().where(unknown).values(callback_key_id=key_id))
