@@ -10,83 +10,22 @@ while: nothing waits for ever because somebody forgot it, such as a release that
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
-from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
 
-from app.database import dialect
-from app.database.tables import tasks
-from app.limits import breaker_rows, model_breaker
+from app.limits import breaker_rows, model_breaker, parked_tasks
 from app.limits.fair_order import LockedTasks, lock_next
 from app.limits.model_breaker import Breaker, ModelKey, key_of
+from app.limits.parked_tasks import PARKED_S
 from app.rules.policy import Policy
 from app.rules.times import later
 from app.tasks import task_rows
-from app.tasks.task_rows import TaskRecord, record_of
+from app.tasks.task_rows import TaskRecord
 from app.tempolor.answers import Accepted, Refused, SubmitAnswer, Unknown
 from app.tempolor.codes import Remedy
 from app.tempolor.kinds import sent_model
 
-MOST_COUNTED: Final = 10_000
-
-_QUEUED: Final = tasks.c.dispatch_due_at.is_not(None)
-
-
-def park(conn: sa.Connection, ids: Sequence[UUID], key: str, until: datetime) -> None:
-    """Park locked tasks under a key."""
-    if ids:
-        locked = tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids)))
-        conn.execute(locked.values(parked_as=key, dispatch_due_at=until))
-
-
-def unpark(conn: sa.Connection, key: str, now: datetime, limit: int) -> int:
-    """Make the oldest tasks of a key due again, as they were; returns how many. Those that another transaction holds
-    are passed over."""
-    oldest = sa.select(tasks.c.id).where(tasks.c.parked_as == key, _QUEUED).order_by(tasks.c.id).limit(limit)
-    ids = list(conn.scalars(dialect.locked(oldest, of=tasks, skip=True)))
-    if ids:
-        # Made later than now: the clock was set back since.
-        made_at = sa.case((tasks.c.created_at > now, now), else_=tasks.c.created_at)
-        due_at = sa.func.coalesce(tasks.c.not_before_at, made_at)
-        chosen = tasks.update().where(dialect.any_of(conn, tasks.c.id, ids))
-        conn.execute(chosen.values(parked_as=None, dispatch_due_at=due_at))
-    return len(ids)
-
-
-def lock_first(conn: sa.Connection, key: str) -> TaskRecord | None:
-    """Lock the oldest of the tasks of a key that were sent the fewest times: one that can never be accepted must not
-    be the only probe there is. None if there is none, or another transaction holds it."""
-    parked = sa.select(tasks).where(tasks.c.parked_as == key, _QUEUED)
-    fewest_attempts = parked.order_by(tasks.c.submit_attempts, tasks.c.id).limit(1)
-    row = conn.execute(dialect.locked(fewest_attempts, of=tasks, skip=True)).one_or_none()
-    return record_of(row) if row else None
-
-
-def count(conn: sa.Connection, key: str) -> int:
-    """Count the tasks that wait under a key, up to ``MOST_COUNTED``."""
-    bounded = sa.select(sa.literal(1)).where(tasks.c.parked_as == key, _QUEUED).limit(MOST_COUNTED).subquery()
-    return conn.scalar(sa.select(sa.func.count()).select_from(bounded)) or 0
-
-
-def _keys() -> sa.Select[tuple[str]]:
-    """A recursive query that goes from one key to the next along the index, so that their tasks are not looked at."""
-    parked = sa.and_(tasks.c.parked_as.is_not(None), _QUEUED)
-    keys = sa.select(sa.func.min(tasks.c.parked_as).label("key")).where(parked).cte("parked", recursive=True)
-    next_key = sa.select(sa.func.min(tasks.c.parked_as)).where(parked, tasks.c.parked_as > keys.c.key)
-    keys = keys.union_all(sa.select(next_key.scalar_subquery()).where(keys.c.key.is_not(None)))
-    return sa.select(keys.c.key).where(keys.c.key.is_not(None))
-
-
-_KEYS: Final = _keys()
-
-
-def keys(conn: sa.Connection) -> list[str]:
-    """Read the keys under which tasks wait."""
-    return list(conn.scalars(_KEYS))
-
-
-PARKED_S: Final = 3600.0
 MOST_MOVED: Final = 100
 """Tasks that one transaction parks or makes due again."""
 
@@ -171,14 +110,14 @@ def overview(conn: sa.Connection, policy: Policy, now: datetime) -> list[dict[st
             "reason": breaker.code,
             "detail": breaker.detail or None,
             "since": breaker.held_since,
-            "next_probe_at": next_probe_at(breaker, now),
-            "waiting": count(conn, key.text),
+            "next_probe_at": _next_probe_at(breaker, now),
+            "waiting": parked_tasks.count(conn, key.text),
         }
         for key, breaker in open_breakers(conn, policy).items()
     ]
 
 
-def next_probe_at(breaker: Breaker, now: datetime) -> datetime | None:
+def _next_probe_at(breaker: Breaker, now: datetime) -> datetime | None:
     """When the next probe goes; None while one is out."""
     is_out = breaker.probe_out_until(now) is not None
     return None if is_out or breaker.probe_at is None else max(breaker.probe_at, now)
@@ -188,9 +127,9 @@ def _unpark_others(conn: sa.Connection, open_by_key: OpenBreakers, now: datetime
     """Make tasks due again that are parked under a key whose breaker is not open (any more)."""
     open_keys = {key.text for key in open_by_key}
     room = MOST_MOVED
-    for text in keys(conn):
+    for text in parked_tasks.keys(conn):
         if text not in open_keys and room > 0:
-            room -= unpark(conn, text, now, room)
+            room -= parked_tasks.unpark(conn, text, now, room)
     return room < MOST_MOVED
 
 
@@ -201,7 +140,7 @@ def _lock_probes(
     for key, breaker in open_by_key.items():
         if len(probes) >= room or not model_breaker.probe_is_due(breaker, now):
             continue
-        record = lock_first(conn, key.text)
+        record = parked_tasks.lock_first(conn, key.text)
         if record is not None:
             breaker_rows.save(conn, key, model_breaker.probing(breaker, later(now, policy.submit_lease_s)))
             probes.append(record)
@@ -222,7 +161,7 @@ def _park(
     for record in list(waiting.values())[:MOST_MOVED]:
         by_key.setdefault(key_of_task(record, policy).text, []).append(record.task.id)
     for text, ids in sorted(by_key.items()):
-        park(conn, ids, text, later(now, PARKED_S))
+        parked_tasks.park(conn, ids, text, later(now, PARKED_S))
     return bool(waiting)
 
 

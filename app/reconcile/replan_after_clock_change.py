@@ -20,7 +20,7 @@ from app.database.tables import notifications, tasks
 from app.limits import breaker_rows, model_breaker, shared_limits
 from app.limits import hold as holds
 from app.limits.heartbeats import absences
-from app.limits.model_holds import PARKED_S
+from app.limits.parked_tasks import PARKED_S
 from app.notifications.deliver import SCHEDULE_S
 from app.reconcile import due_items
 from app.rules.policy import Policy

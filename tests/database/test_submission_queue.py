@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from app.limits import model_holds
+from app.limits import parked_tasks
 from app.limits.fair_order import lock_next, waiting_clients
 from app.tasks import task_rows
 from tests.support.databases import on_postgresql
@@ -133,9 +133,9 @@ async def test_what_is_parked_is_found_by_an_index_of_its_own(gateway: Running, 
 
     def plans(conn: sa.Connection) -> list[Any]:
         with sent_statements(conn) as seen:
-            model_holds.keys(conn)
-            model_holds.lock_first(conn, "song.generate x")
-            model_holds.count(conn, "song.generate x")
+            parked_tasks.keys(conn)
+            parked_tasks.lock_first(conn, "song.generate x")
+            parked_tasks.count(conn, "song.generate x")
         if conn.dialect.name == "postgresql":
             # A hundred rows are quicker read than looked up.
             conn.exec_driver_sql("SET LOCAL enable_seqscan = off")
