@@ -16,6 +16,10 @@ AHEAD_S: Final = 60.0
 """Replicas' clocks differ by some seconds, and a lock may be waited for; nothing else writes a time that lies ahead."""
 BACKOFF: Final = 1.5
 JITTER: Final = 0.2
+LINK_DEAD: Final = "link_dead"
+"""Why a copy waits for a new link, or was given up."""
+SUSPECT: Final = "suspect"
+"""The group of items that the vendor did not know: asked among themselves, so that they do not spoil others."""
 
 
 def is_ahead(then: datetime | None, at: datetime) -> bool:
@@ -54,12 +58,6 @@ def overdue_s(item: Item, task: Task, rules: Rules) -> float:
     """Seconds of silence after which the next callback of an item is overdue."""
     wait_s = rules.policy.first_after_s
     return rules.overdue_s(task.kind, len(item.state.events)) if wait_s is None else wait_s
-
-
-LINK_DEAD: Final = "link_dead"
-"""Why a copy waits for a new link, or was given up."""
-SUSPECT: Final = "suspect"
-"""The group of items that the vendor did not know: asked among themselves, so that they do not spoil others."""
 
 
 def plan_after_answer(
