@@ -50,33 +50,30 @@ async def read(context: Context, callback_id: UUID) -> Document:
     return {**callback_document(callback), **body_document(context.redactor.body(callback.body))}
 
 
-async def page(
-    db: Database,
-    *,
-    task_id: UUID | None,
-    disposition: str | None,
-    family: str | None = None,
-    before_id: UUID | None = None,
-    limit: int,
-    repeated: bool = False,
-) -> list[Document]:
-    """The newest callbacks that match, without their bodies; those that came more than once, among the newest."""
-    stored = await db.read(
-        list_page,
-        task_id=task_id,
-        disposition=disposition,
-        family=family,
-        before_id=before_id,
-        limit=limit,
-        repeated=repeated,
-    )
-    return [callback_document(callback) for callback in stored]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackFilters:
+    """Which callbacks a list shows; None: all. ``repeated``: only those that came more than once, which no index finds,
+    so that no more than the newest ``MOST_LOOKED_AT`` are looked at. ``before_id``: only ids below this, where the page
+    before ended."""
+
+    task_id: UUID | None = None
+    disposition: str | None = None
+    family: str | None = None
+    repeated: bool = False
+    before_id: UUID | None = None
+
+
+async def page(db: Database, filters: CallbackFilters, limit: int) -> list[Document]:
+    """The newest callbacks that match, without their bodies."""
+    return [callback_document(callback) for callback in await db.read(list_page, filters, limit)]
 
 
 async def bodies_of_task(context: Context, task_id: UUID, limit: int) -> list[Document]:
     """The newest callbacks of a task with their bodies, of which a task stores no more than a few megabytes."""
-    stored = await context.db.read(list_page, task_id=task_id, disposition=None, limit=limit)
-    return [{**callback_document(one), **body_document(context.redactor.body(one.body))} for one in stored]
+    stored = await context.db.read(list_page, CallbackFilters(task_id=task_id), limit)
+    return [
+        {**callback_document(callback), **body_document(context.redactor.body(callback.body))} for callback in stored
+    ]
 
 
 def callback_document(stored: StoredCallback) -> Document:
@@ -114,29 +111,19 @@ def settle(conn: sa.Connection, callback_id: UUID, disposition: str, detail: str
     conn.execute(row.values(disposition=disposition, detail=detail))
 
 
-def list_page(
-    conn: sa.Connection,
-    *,
-    task_id: UUID | None,
-    disposition: str | None,
-    limit: int,
-    family: str | None = None,
-    before_id: UUID | None = None,
-    repeated: bool = False,
-) -> list[StoredCallback]:
-    """The newest callbacks that match, at most ``limit``. ``repeated``: those that came more than once, which no index
-    finds, so that no more than the newest ``MOST_LOOKED_AT`` are looked at."""
+def list_page(conn: sa.Connection, filters: CallbackFilters, limit: int) -> list[StoredCallback]:
+    """The newest callbacks that match, at most ``limit`` (keyset page)."""
     statement = sa.select(callbacks).order_by(callbacks.c.id.desc()).limit(limit)
-    filters = ((callbacks.c.task_id, task_id), (callbacks.c.disposition, disposition), (callbacks.c.family, family))
-    for column, value in filters:
+    equal = {"task_id": filters.task_id, "disposition": filters.disposition, "family": filters.family}
+    for name, value in equal.items():
         if value is not None:
-            statement = statement.where(column == value)
-    if disposition not in (None, Disposition.APPLIED.value):
+            statement = statement.where(callbacks.c[name] == value)
+    if filters.disposition not in (None, Disposition.APPLIED.value):
         statement = statement.where(UNAPPLIED)
-    if repeated:
+    if filters.repeated:
         statement = statement.where(callbacks.c.times > 1, sa.or_(_TOO_OLD.is_(None), callbacks.c.id > _TOO_OLD))
-    if before_id is not None:
-        statement = statement.where(callbacks.c.id < before_id)
+    if filters.before_id is not None:
+        statement = statement.where(callbacks.c.id < filters.before_id)
     return [_stored(row) for row in conn.execute(statement)]
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from app.callbacks import inbound_log, replay
+from app.callbacks.inbound_log import CallbackFilters
 from app.clients.auth import TheAdmin, TheContext, actor_of
 from app.documents.schemas import CallbackPage, CallbackWithBody, LoggedCallback
 from app.rules.observation import Disposition
@@ -34,15 +35,13 @@ async def list_callbacks(
     cursor: str | None = None,
 ) -> Response:
     """Callbacks, newest first, without their bodies."""
-    filters = ("callbacks", task_id, disposition)
-    page = await inbound_log.page(
-        context.db,
+    bound_to = ("callbacks", task_id, disposition)
+    filters = CallbackFilters(
         task_id=task_id,
-        disposition=disposition.value if disposition is not None else None,
-        before_id=cursors.read(cursor, filters),
-        limit=limit + 1,
+        disposition=disposition.value if disposition else None,
+        before_id=cursors.read(cursor, bound_to),
     )
-    return json_answer(cursors.page(page, limit, filters))
+    return json_answer(cursors.page(await inbound_log.page(context.db, filters, limit + 1), limit, bound_to))
 
 
 @router.get("/{callback_id}", response_model=CallbackWithBody, summary="Read a received callback")

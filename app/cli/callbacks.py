@@ -53,19 +53,15 @@ def list_callbacks(
     from app.callbacks import inbound_log
     from app.web import cursors
 
-    filters = ("callbacks", disposition, family, task)
-    before_id = cursors.read(cursor, filters)
-    callbacks = with_database(
-        lambda db: inbound_log.page(
-            db,
-            task_id=task,
-            disposition=disposition.value if disposition else None,
-            family=family,
-            before_id=before_id,
-            limit=limit + 1,
-        )
+    bound_to = ("callbacks", disposition, family, task)
+    filters = inbound_log.CallbackFilters(
+        task_id=task,
+        disposition=disposition.value if disposition else None,
+        family=family,
+        before_id=cursors.read(cursor, bound_to),
     )
-    print_page(cursors.page(callbacks, limit, filters), COLUMNS, as_json=as_json)
+    callbacks = with_database(lambda db: inbound_log.page(db, filters, limit + 1))
+    print_page(cursors.page(callbacks, limit, bound_to), COLUMNS, as_json=as_json)
 
 
 @app.command("replay")

@@ -37,15 +37,16 @@ def list_notifications(
 ) -> None:
     """List notifications, newest first, with how often each was tried and what its receiver said last."""
     from app.notifications import outbound_log
+    from app.notifications.outbox import NotificationFilters
     from app.web import cursors
 
     if status is not None and status not in STATUSES:
         fail(f"There is no status {status!r}; there are {', '.join(STATUSES)}.")
-    filters = ("notifications", client, task, status)
-    before_id = cursors.read(cursor, filters)
-    chosen = outbound_log.LogFilters(client, task, status, before_id)
-    found = with_context(lambda context: outbound_log.list_page(context, chosen, limit + 1))
-    print_page(cursors.page(found, limit, filters), COLUMNS, as_json=as_json)
+    bound_to = ("notifications", client, task, status)
+    before_id = cursors.read(cursor, bound_to)
+    filters = NotificationFilters(client_name=client, task_id=task, status=status, before_id=before_id)
+    notifications = with_context(lambda context: outbound_log.list_page(context, filters, limit + 1))
+    print_page(cursors.page(notifications, limit, bound_to), COLUMNS, as_json=as_json)
 
 
 @app.command("redeliver")

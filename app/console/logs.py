@@ -9,13 +9,15 @@ from fastapi import APIRouter, Request, Response
 
 from app.app_context import Context
 from app.callbacks import inbound_log
+from app.callbacks.inbound_log import CallbackFilters
 from app.callbacks.replay import replay
 from app.clients.auth import TheContext
 from app.console import phrases
 from app.console.pages import PageRoute, page, see
 from app.console.phrases import INBOX, NOTICES
 from app.console.signed_in import AdminVisitor, TheForm, TheVisitor
-from app.notifications import outbound_log as outbox
+from app.notifications import outbound_log
+from app.notifications.outbox import NotificationFilters
 from app.notifications.routes import NotificationStatusName
 from app.web import cursors
 from app.web.parameters import uuid_of
@@ -33,16 +35,15 @@ async def list_callbacks(request: Request, visitor: AdminVisitor, context: TheCo
     """The inbound log, newest first."""
     chosen = _one_of(INBOX, request.query_params.get("disposition"))
     task_id = _task_in(request)
-    filters = ("console callbacks", task_id, chosen)
-    found = await inbound_log.page(
-        context.db,
+    bound_to = ("console callbacks", task_id, chosen)
+    filters = CallbackFilters(
         task_id=task_id,
         disposition=None if chosen == REPEATED else chosen,
-        before_id=_before(request, filters),
-        limit=PAGE + 1,
         repeated=chosen == REPEATED,
+        before_id=_before(request, bound_to),
     )
-    listed = _listed(request, found, filters, {"disposition": chosen, "task_id": task_id})
+    callbacks = await inbound_log.page(context.db, filters, PAGE + 1)
+    listed = _listed(request, callbacks, bound_to, {"disposition": chosen, "task_id": task_id})
     return page("callbacks.html", visitor=visitor, here="callbacks", **listed)
 
 
@@ -66,10 +67,11 @@ async def replay_callback(callback_id: str, visitor: AdminVisitor, form: TheForm
 async def list_notifications(request: Request, visitor: TheVisitor, context: TheContext) -> Response:
     """The outbound log, newest first."""
     chosen, task_id = _one_of(_OUTCOMES, request.query_params.get("status")), _task_in(request)
-    filters = ("console notifications", visitor.scope, task_id, chosen)
-    wanted = outbox.LogFilters(visitor.scope, task_id, chosen, _before(request, filters))
-    found = await outbox.list_page(context, wanted, PAGE + 1)
-    listed = _listed(request, found, filters, {"status": chosen, "task_id": task_id})
+    bound_to = ("console notifications", visitor.scope, task_id, chosen)
+    before_id = _before(request, bound_to)
+    filters = NotificationFilters(client_name=visitor.scope, task_id=task_id, status=chosen, before_id=before_id)
+    notifications = await outbound_log.list_page(context, filters, PAGE + 1)
+    listed = _listed(request, notifications, bound_to, {"status": chosen, "task_id": task_id})
     return page("notifications.html", visitor=visitor, here="notifications", outcomes=_OUTCOMES, **listed)
 
 
@@ -77,7 +79,7 @@ async def list_notifications(request: Request, visitor: TheVisitor, context: The
 async def dead_notifications(request: Request, visitor: TheVisitor, context: TheContext) -> Response:
     """How many dead notifications of whom would be sent again, and a form that does it."""
     days = _days(request.query_params.get("days"))
-    counted = await outbox.count_dead(context, visitor.scope, _since(context, days))
+    counted = await outbound_log.count_dead(context, visitor.scope, _since(context, days))
     sent = request.query_params.get("sent", "")
     return page(
         "dead.html",
@@ -96,11 +98,11 @@ async def redeliver_dead(visitor: TheVisitor, form: TheForm, context: TheContext
     """Send the dead notifications of one client again, or of all that the page counted, in batches."""
     days = _days(form.get("days"))
     since = _since(context, days)
-    counted = await outbox.count_dead(context, visitor.scope, since)
+    counted = await outbound_log.count_dead(context, visitor.scope, since)
     wanted = [name for name in counted if form.get("client", name) == name]
     sent = 0
     for name in wanted:
-        sent += await outbox.redeliver_dead(context, visitor.actor, name, since, dry_run=False)
+        sent += await outbound_log.redeliver_dead(context, visitor.actor, name, since, dry_run=False)
     return see(f"/console/notifications/dead?days={days}&sent={sent}")
 
 
@@ -110,7 +112,7 @@ async def notification_page(
 ) -> Response:
     """One notification with its body, its attempts and their answers."""
     notice = NOTICES.get(request.query_params.get("done", ""))
-    notification = await outbox.read(context, uuid_of(notification_id, "notification"), visitor.scope)
+    notification = await outbound_log.read(context, uuid_of(notification_id, "notification"), visitor.scope)
     return page("notification.html", visitor=visitor, here="notifications", notice=notice, notification=notification)
 
 
@@ -118,7 +120,7 @@ async def notification_page(
 async def redeliver(notification_id: str, visitor: TheVisitor, _form: TheForm, context: TheContext) -> Response:
     """Send a notification again."""
     wanted = uuid_of(notification_id, "notification")
-    await outbox.redeliver(context, visitor.actor, wanted, visitor.scope)
+    await outbound_log.redeliver(context, visitor.actor, wanted, visitor.scope)
     return see(f"/console/notifications/{wanted}?done=redelivered")
 
 
@@ -139,18 +141,18 @@ def _task_in(request: Request) -> UUID | None:
     return uuid_of(given) if given else None
 
 
-def _before(request: Request, filters: Any) -> UUID | None:
-    return cursors.read(request.query_params.get("cursor") or None, filters)
+def _before(request: Request, bound_to: Any) -> UUID | None:
+    return cursors.read(request.query_params.get("cursor") or None, bound_to)
 
 
-def _listed(request: Request, found: list[dict[str, Any]], filters: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """A page of a log, and where the next one is. ``given``: its filters as they stand in the address."""
-    listed = cursors.page(found, PAGE, filters)
-    narrowed = {name: str(value) for name, value in given.items() if value is not None}
+def _listed(request: Request, rows: list[dict[str, Any]], bound_to: Any, in_url: dict[str, Any]) -> dict[str, Any]:
+    """A page of a log, and where the next one is. ``in_url``: its filters as they stand in the address."""
+    listed = cursors.page(rows, PAGE, bound_to)
+    narrowed = {name: str(value) for name, value in in_url.items() if value is not None}
     following = urlencode({**narrowed, "cursor": listed["next_cursor"]}) if listed["next_cursor"] else None
     return {
         "rows": listed["data"],
-        "chosen": next(iter(given.values())),
-        "task_id": given["task_id"],
+        "chosen": next(iter(in_url.values())),
+        "task_id": in_url["task_id"],
         "next_url": f"{request.url.path}?{following}" if following else None,
     }

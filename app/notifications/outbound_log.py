@@ -1,6 +1,6 @@
 """The outbound log as clients see it: list notifications, send them again, and test a receiver."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,7 @@ from app.database.database import dumps
 from app.documents.document import Document
 from app.errors import InvalidRequest, NotFound, Unauthenticated
 from app.notifications import outbox
+from app.notifications.outbox import NotificationFilters
 from app.notifications.post import Delivered, Gone, Rejected, WebhookSender, outcome_of
 from app.notifications.render import rendered
 from app.rules.client import Client
@@ -27,40 +28,15 @@ from app.tasks.webhook_url import read_url
 PING = "gateway.ping"
 
 
-@dataclass(frozen=True, slots=True)
-class LogFilters:
-    """Which notifications a page lists; None: all. ``before_id``: the last one of the page before."""
-
-    client_name: str | None = None
-    task_id: UUID | None = None
-    status: str | None = None
-    before_id: UUID | None = None
-
-
-async def list_page(context: Context, filters: LogFilters, limit: int) -> list[Document]:
+async def list_page(context: Context, filters: NotificationFilters, limit: int) -> list[Document]:
     """Read a page of notifications, newest first, without their bodies."""
-    rows = await context.db.read(
-        outbox.list_page,
-        client_name=filters.client_name,
-        task_id=filters.task_id,
-        status=filters.status,
-        before_id=filters.before_id,
-        limit=limit,
-    )
-    return [_document(row) for row in rows]
+    return [_document(row) for row in await context.db.read(outbox.list_page, filters, limit)]
 
 
 async def of_task(context: Context, client_name: str | None, task_id: UUID, limit: int) -> list[Document]:
     """Read the newest notifications of a task with their attempts, if they are this client's (None: anybody's)."""
-    rows = await context.db.read(
-        outbox.list_page,
-        client_name=client_name,
-        task_id=task_id,
-        status=None,
-        before_id=None,
-        limit=limit,
-        attempts=True,
-    )
+    filters = NotificationFilters(client_name=client_name, task_id=task_id)
+    rows = await context.db.read(outbox.list_page, filters, limit, attempts=True)
     return [{**_document(row), "attempt_log": row.attempt_log or []} for row in rows]
 
 

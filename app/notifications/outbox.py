@@ -58,6 +58,16 @@ class Attempt:
         return {"at": rfc3339(self.at), "status": self.http_status, "error": self.error, "answer": self.answer}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotificationFilters:
+    """Which notifications a list shows; None: all. ``before_id``: only ids below this, where the page before ended."""
+
+    client_name: str | None = None
+    task_id: UUID | None = None
+    status: str | None = None
+    before_id: UUID | None = None
+
+
 def _receivers() -> sa.Select[Any]:
     """A loose index scan: two probes of the index for each receiver that has anything pending, however much that is."""
     table = notifications.c
@@ -207,28 +217,20 @@ def find(conn: sa.Connection, notification_id: UUID, client_name: str | None) ->
     return conn.execute(statement).one_or_none()
 
 
-def list_page(
-    conn: sa.Connection,
-    *,
-    client_name: str | None,
-    task_id: UUID | None,
-    status: str | None,
-    before_id: UUID | None,
-    limit: int,
-    attempts: bool = False,
-) -> list[Any]:
+def list_page(conn: sa.Connection, filters: NotificationFilters, limit: int, *, attempts: bool = False) -> list[Any]:
     """Read the newest rows that match, without their snapshots, at most ``limit`` (keyset page). ``attempts``: with
     what was answered."""
     table = notifications.c
     shown = (*_SHOWN, table.attempt_log) if attempts else _SHOWN
     statement = sa.select(*shown).order_by(table.id.desc()).limit(limit)
-    for column, value in ((table.client_name, client_name), (table.task_id, task_id), (table.status, status)):
+    equal = {"client_name": filters.client_name, "task_id": filters.task_id, "status": filters.status}
+    for name, value in equal.items():
         if value is not None:
-            statement = statement.where(column == value)
-    if status in _BY_INDEX:
-        statement = statement.where(_BY_INDEX[status])
-    if before_id is not None:
-        statement = statement.where(table.id < before_id)
+            statement = statement.where(table[name] == value)
+    if filters.status in _BY_INDEX:
+        statement = statement.where(_BY_INDEX[filters.status])
+    if filters.before_id is not None:
+        statement = statement.where(table.id < filters.before_id)
     return list(conn.execute(statement))
 
 

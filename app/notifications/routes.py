@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, StrictBool, StrictStr
 from app.clients.auth import TheClient, TheContext, actor_of, scope_of
 from app.errors import Forbidden
 from app.notifications import outbound_log
+from app.notifications.outbox import NotificationFilters
 from app.notifications.post import WebhookSender
 from app.rules.task import NotificationType
 from app.runtime.concurrency_limit import ConcurrencyLimit
@@ -113,7 +114,7 @@ async def list_notifications(
     """The client's outbound log, newest first, dead ones too; an admin sees all clients'."""
     bound_to = ("notifications", scope_of(client), task_id, status)
     before_id = cursors.read(cursor, bound_to)
-    filters = outbound_log.LogFilters(scope_of(client), task_id, status, before_id)
+    filters = NotificationFilters(client_name=scope_of(client), task_id=task_id, status=status, before_id=before_id)
     return json_answer(cursors.page(await outbound_log.list_page(context, filters, limit + 1), limit, bound_to))
 
 
