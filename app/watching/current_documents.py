@@ -36,10 +36,10 @@ class EncodedTask:
 class Current:
     """Reads tasks through an LRU cache, so that many streams of the same tasks cost one read."""
 
-    def __init__(self, context: Context, *, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
         self._kept: OrderedDict[UUID, EncodedTask] = OrderedDict()
-        self._left = kept_bytes
+        self._left = KEPT_BYTES
 
     async def at_least(self, wanted: Mapping[UUID, int]) -> dict[UUID, EncodedTask]:
         """Tasks in the wanted version or a newer one, from the cache where it has that; missing ones are left out.

@@ -19,21 +19,20 @@ from app.watching.store import Head
 
 TRANSACTION_S: Final = 25.0
 """Longer than a transaction takes: a connection to be made and a few statements, each with a time-out of 5 s."""
-OVERLAP_S: Final = ANSWER_TIMEOUT_S + 2 * TRANSACTION_S + STOP_S
+OVERLAP: Final = timedelta(seconds=ANSWER_TIMEOUT_S + 2 * TRANSACTION_S + STOP_S)
 """How much later than its ``at`` a row may become visible: a callback waits to be answered, its group is committed,
 perhaps twice; and the clock of the process may be off by as much as lets its loops run."""
 LATELY: Final = timedelta(seconds=5)
 MOST_OFFERED: Final = 50_000
-OVERLAP: Final = timedelta(seconds=OVERLAP_S)
 
 
 class Recent:
     """Recent changes, and the versions that the streams of this process were offered. ``start`` it before the first
     stream, ``forget`` after the last. ``overlap``: how late a row may become visible at most."""
 
-    def __init__(self, context: Context, overlap: timedelta = OVERLAP) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
-        self.overlap = overlap
+        self.overlap = OVERLAP
         self._offered: dict[UUID, int] = {}
         self._offered_before: dict[UUID, int] = {}
         self._rotated_at = self._checked_at = self._certain_until = context.clock.now()

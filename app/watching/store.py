@@ -73,14 +73,14 @@ def changed_between(conn: sa.Connection, lately: datetime, since: datetime, unti
     return {row.task_id: row.version for row in conn.execute(statement)}
 
 
-def changed_after(conn: sa.Connection, after: datetime, client_name: str | None, rows: int = PAGE_ROWS) -> Page:
+def changed_after(conn: sa.Connection, after: datetime, client_name: str | None) -> Page:
     """A page of the tasks of a client (None: of all) whose last change is later than ``after``.
 
     Its work is bounded however long ago that is and however few of the changes are this client's: the page ends
-    after so many rows of anybody's. Two statements.
+    after ``PAGE_ROWS`` rows of anybody's. Two statements.
     """
     at = timeline.c.at
-    until = conn.scalar(sa.select(at).where(at > after).order_by(at).offset(rows - 1).limit(1))
+    until = conn.scalar(sa.select(at).where(at > after).order_by(at).offset(PAGE_ROWS - 1).limit(1))
     last_row = sa.and_(tasks.c.id == timeline.c.task_id, tasks.c.timeline_seq == timeline.c.seq)
     statement = sa.select(tasks.c.id).select_from(timeline.join(tasks, last_row)).where(at > after).order_by(at)
     if until is not None:

@@ -115,7 +115,7 @@ class TaskStream(Stream):
 class ClientStream(Stream):
     """A stream of all tasks that a client may see. Event ids are positions in time, in microseconds: everything that
     happened more than ``overlap`` before one was sent before it. ``resume_at``: the position to resume from; None: from
-    now on. ``most_pending``: tasks that are noted for a slow reader; beyond, it catches up from the timeline."""
+    now on. A slow reader, for whom more than ``most_pending`` tasks wait, catches up from the timeline."""
 
     def __init__(
         self, client: Client, context: Context, current: Current, overlap: timedelta, resume_at: datetime | None

@@ -33,20 +33,12 @@ MOST_WOKEN: Final = 20_000
 
 
 class Watch:
-    """The hub. ``waits`` and ``streams`` limit how many requests wait and how many streams are open. ``poll_s``: how
-    often the tables are polled for everything that is waited for."""
+    """The hub. ``poll_s``: how often the tables are polled for everything that is waited for."""
 
-    def __init__(
-        self,
-        context: Context,
-        *,
-        waits: ConcurrencyLimit | None = None,
-        streams: ConcurrencyLimit | None = None,
-        poll_s: float = POLL_S,
-    ) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
-        self.poll_s = poll_s
-        self._places = streams or ConcurrencyLimit("streams", 500, 0.2)
+        self.poll_s = POLL_S
+        self._places = ConcurrencyLimit("streams", 500, 0.2)
         self._pages: set[Stream] = set()
         self._page_places = ConcurrencyLimit("pages", 500, 0.5)
         self._task_streams: dict[UUID, set[TaskStream]] = {}
@@ -57,7 +49,7 @@ class Watch:
         self._stepped_at = self._checked_at = 0.0
         self._opening = asyncio.Lock()
         self._current = Current(context)
-        self._waits = Waits(self._current, waits or ConcurrencyLimit("waits", 5000, 0.5), self._look_up)
+        self._waits = Waits(self._current, ConcurrencyLimit("waits", 5000, 0.5), self._look_up)
         self.recent = Recent(context)
         self.wake = asyncio.Event()
         self.announcements = Announcements(context, self.note_changed, self.note_gap)

@@ -65,15 +65,15 @@ class Limits:
     spare: int = SPARE_CONNECTIONS
 
 
-def limits_of_process(wanted: int = MOST_CONNECTIONS) -> Limits:
+def limits_of_process() -> Limits:
     """Make limits that fit the number of files that the process may open, which is raised as far as allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted + SPARE_CONNECTIONS + OTHER_FILES
+    needed = MOST_CONNECTIONS + SPARE_CONNECTIONS + OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < needed:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     room = needed if soft == resource.RLIM_INFINITY else soft
-    return Limits(most_connections=max(OTHER_FILES, min(wanted, room - SPARE_CONNECTIONS - OTHER_FILES)))
+    return Limits(most_connections=max(OTHER_FILES, min(MOST_CONNECTIONS, room - SPARE_CONNECTIONS - OTHER_FILES)))
 
 
 def guarded(limits: Limits) -> type[asyncio.Protocol]:

@@ -19,8 +19,8 @@ class FailureMeter:
     """Counts failures per address in a window of a minute. Bounded: the address that failed longest ago is forgotten.
     An IPv6 address counts for its /64, which is what one subscriber gets."""
 
-    def __init__(self, most_failures: int = MOST_FAILURES, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self.most_failures = most_failures
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.most_failures = MOST_FAILURES
         self._monotonic = monotonic
         self._windows: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
