@@ -17,6 +17,7 @@ from app.callbacks.admission import FULL, MOST_BYTES, CallbackIntake, Deadlines
 from app.errors import GatewayError, PayloadTooLarge, Unavailable
 from app.rules.observation import Disposition
 from app.runtime import metrics
+from app.runtime.addresses import parse_address
 from app.tempolor.callback_tokens import SELF_CHECK, Token
 from app.tempolor.kinds import FAMILIES
 from app.web.decoding import unpacked
@@ -165,12 +166,8 @@ class CallbackEndpoint:
         return PayloadTooLarge(f"the body is over {self._most_bytes} bytes")
 
     def _is_allowed(self, address: str | None) -> bool:
-        try:
-            parsed = ipaddress.ip_address(address or "")
-        except ValueError:
-            return False
-        mapped = getattr(parsed, "ipv4_mapped", None)
-        return any((mapped or parsed) in network for network in self._allowed)
+        parsed = parse_address(address or "")
+        return parsed is not None and any(parsed in network for network in self._allowed)
 
 
 def _about_body(scope: Scope) -> tuple[int, str]:

@@ -18,6 +18,8 @@ from typing import Any, Final
 import httpcore
 import structlog
 
+from app.runtime.addresses import Address, parse_address, unmapped
+
 log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -25,7 +27,6 @@ CONNECT_TIMEOUT_S: Final = 5.0
 _RESOLVER_THREADS: Final = 80
 """More than all posts that a process has under way, so that none waits for another's slow name server."""
 
-Address = IPv4Address | IPv6Address
 Resolve = Callable[..., Sequence[tuple[Any, Any, Any, Any, Any]]]
 """Called as ``socket.getaddrinfo`` is, in a thread; raises ``OSError`` where it finds nothing."""
 
@@ -57,7 +58,7 @@ class EgressPolicy:
 
     def allows(self, address: Address) -> bool:
         """Whether a connection to this address may be made."""
-        plain = address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+        plain = unmapped(address)
         return self.allow_private or is_public(address) or any(plain in network for network in self.networks)
 
     def allows_host(self, host: str) -> bool:
@@ -76,17 +77,8 @@ def is_loopback(host: str) -> bool:
     name = host.removesuffix(".")
     if name == "localhost" or name.endswith(".localhost"):
         return True
-    address = address_of(name)
+    address = parse_address(name)
     return address is not None and address.is_loopback
-
-
-def address_of(host: str) -> Address | None:
-    """Parse a host without brackets as an IP address, an IPv4 address mapped to IPv6 as IPv4. None for a name."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return None
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
 class EgressRefused(Exception):

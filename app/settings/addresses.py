@@ -4,7 +4,7 @@ import re
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from app.runtime.egress import address_of
+from app.runtime.addresses import parse_address
 
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _PATH: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*")
@@ -80,7 +80,7 @@ def _split(value: str) -> SplitResult:
 
 
 def _is_host(host: str) -> bool:
-    if address_of(host) is not None:
+    if parse_address(host) is not None:
         return True
     labels = host.removesuffix(".").split(".")
     # What ends in a number is read as an IPv4 address, and is none.

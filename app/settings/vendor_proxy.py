@@ -12,7 +12,8 @@ import ssl
 from typing import Final
 from urllib.parse import SplitResult
 
-from app.runtime.egress import address_of, is_loopback
+from app.runtime.addresses import Address, parse_address
+from app.runtime.egress import is_loopback
 from app.settings.addresses import proxy_address
 from app.settings.sources import plain
 
@@ -48,14 +49,14 @@ def _excepts(entry: str, host: str, port: int) -> bool:
     if with_port is not None and int(with_port["port"]) != port:
         return False
     name = (with_port["host"] if with_port is not None else entry).replace("[", "").replace("]", "").lower()
-    address = address_of(host)
+    address = parse_address(host)
     if address is not None:
         return _contains(name, address)
     name = name.removeprefix("*").strip(".")
     return bool(name) and f".{host}".endswith(f".{name}")
 
 
-def _contains(network: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+def _contains(network: str, address: Address) -> bool:
     try:
         return address in ipaddress.ip_network(network, strict=False)
     except ValueError:

@@ -14,6 +14,7 @@ from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
 from app.rules.observation import Reading
+from app.runtime.addresses import parse_address
 from app.tempolor import decoding, vocabulary
 from app.tempolor.item_readings import clean_text
 from app.tempolor.kinds import FAMILIES, Family
@@ -161,11 +162,9 @@ def _decoded(body: bytes) -> Any:
 
 def _network_of(address: str | None) -> str | None:
     """The network around an address: /24, or /48 in IPv6."""
-    try:
-        parsed = ipaddress.ip_address(address or "")
-    except ValueError:
+    parsed = parse_address(address or "")
+    if parsed is None:
         return None
-    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
     bits = 24 if parsed.version == 4 else 48
     return str(ipaddress.ip_network(f"{parsed}/{bits}", strict=False))
 

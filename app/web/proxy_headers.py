@@ -12,7 +12,8 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+from app.runtime.addresses import Address, parse_address
+
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 ANYBODY: Final = "*"
@@ -47,7 +48,7 @@ def _as_forwarded(scope: Scope, trusted: Sequence[IpNetwork]) -> Scope:
     return {**scope, "scheme": scheme} | ({} if client is peer else {"client": (str(client), 0)})
 
 
-def _last_untrusted(peer: IpAddress, forwarded: str, trusted: Sequence[IpNetwork]) -> IpAddress:
+def _last_untrusted(peer: Address, forwarded: str, trusted: Sequence[IpNetwork]) -> Address:
     """The last address of the list that is no trusted proxy; if there is none, the first one up to which all could be
     read."""
     for text in reversed(forwarded.split(",")):
@@ -60,20 +61,16 @@ def _last_untrusted(peer: IpAddress, forwarded: str, trusted: Sequence[IpNetwork
     return peer
 
 
-def read_address(text: str) -> IpAddress | None:
+def read_address(text: str) -> Address | None:
     """Parse an address as proxies write it: bare, with a port, in brackets; an IPv4 one mapped to IPv6 as IPv4."""
     text = text.strip()
     if text.startswith("[") and "]" in text:
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
-    try:
-        # The name of an interface, of any length, may follow a % in IPv6: it means nothing here.
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
+    # The name of an interface, of any length, may follow a % in IPv6: it means nothing here.
+    return parse_address(text.partition("%")[0])
 
 
-def _is_in(address: IpAddress, networks: Sequence[IpNetwork]) -> bool:
+def _is_in(address: Address, networks: Sequence[IpNetwork]) -> bool:
     return any(address in network for network in networks)

@@ -1,14 +1,15 @@
 """Rate-limit wrong keys and tokens per address: guessing is slowed down, a valid one never is."""
 
-import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from ipaddress import IPv6Address
 from typing import Final
 
 from starlette.types import Scope
 
 from app.errors import TooManyFailures
+from app.runtime.addresses import parse_address
 
 WINDOW_S: Final = 60.0
 MOST_FAILURES: Final = 100
@@ -47,11 +48,7 @@ def address_of(scope: Scope) -> str | None:
 
 def network_of(address: str | None) -> str:
     """The network that shares one count: an IPv4 address, however it is written, or the /64 of an IPv6 address."""
-    try:
-        parsed = ipaddress.ip_address(address or "")
-    except ValueError:
+    parsed = parse_address(address or "")
+    if parsed is None:
         return "unknown"
-    if isinstance(parsed, ipaddress.IPv6Address):
-        mapped = parsed.ipv4_mapped
-        return str(mapped) if mapped else str(ipaddress.IPv6Address(int(parsed) >> 64 << 64))
-    return str(parsed)
+    return str(IPv6Address(int(parsed) >> 64 << 64) if isinstance(parsed, IPv6Address) else parsed)
