@@ -7,7 +7,7 @@ count as new.
 """
 
 import hashlib
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -209,11 +209,18 @@ def _answer_to(callback: Callback, result: ChangeResult | None) -> Acknowledgeme
         raise AssertionError("a ready callback's tasks are all loaded")
     if callback.fault is not None:
         return Acknowledgement(Disposition.MALFORMED, usable=False)
-    usable = not result.observation_results or ObservationResult.APPLIED in result.observation_results
-    mismatched = ObservationResult.MISMATCHED in result.observation_results
-    if callback.task_id is None and not result.observation_results:
-        return Acknowledgement(Disposition.ORPHAN, usable)
-    return Acknowledgement(Disposition.MISMATCHED if mismatched else Disposition.APPLIED, usable)
+    results = result.observation_results
+    return Acknowledgement(
+        disposition_of(callback.task_id, results), usable=not results or ObservationResult.APPLIED in results
+    )
+
+
+def disposition_of(task_id: UUID | None, results: Collection[ObservationResult]) -> Disposition:
+    """What became of a callback that could be read, by what became of its observations. ``task_id``: of its token; one
+    that is bound to nobody and names no item is an orphan."""
+    if task_id is None and not results:
+        return Disposition.ORPHAN
+    return Disposition.MISMATCHED if ObservationResult.MISMATCHED in results else Disposition.APPLIED
 
 
 def digest_of(task_id: UUID | None, family: str, body: bytes) -> bytes:

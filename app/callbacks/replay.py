@@ -15,12 +15,13 @@ from app.app_context import Context
 from app.audit import audit
 from app.audit.audit import Action, Actor, AuditEntry, new_entry
 from app.callbacks import inbound_log
+from app.callbacks.commit import disposition_of
 from app.callbacks.inbound_log import StoredCallback, callback_document
 from app.documents.document import Document
 from app.errors import Conflict, GatewayError, NotFound
 from app.rules.observation import Disposition, NamedBy, Observation, Reading, Source
 from app.rules.times import to_us
-from app.rules.transition import Change, ObservationResult
+from app.rules.transition import Change
 from app.tasks.apply import Effects, load_locked, save_locked, step_all
 from app.tempolor import decoding, item_readings
 from app.tempolor.kinds import FAMILIES
@@ -84,9 +85,10 @@ def _replay(
         # The notifications of what was done are dropped.
         unit.loaded.milestones.clear()
         effects.notifies = False
-    [change_result] = effects.results
-    mismatched = change_result is not None and ObservationResult.MISMATCHED in change_result.observation_results
-    disposition = Disposition.MISMATCHED if mismatched else Disposition.APPLIED
+    [result] = effects.results
+    if result is None:
+        raise AssertionError("the task of a callback that is replayed is loaded")
+    disposition = disposition_of(stored.task_id, result.observation_results)
     inbound_log.settle(conn, stored.id, disposition.value, None)
     save_locked(conn, unit, context.rules)
     changed = [task_id for task_id in effects.changed if unit.loaded.tasks[task_id].version > before.get(task_id, 0)]

@@ -126,6 +126,14 @@ async def test_strangers_and_orphans(gateway: Running, db: Direct) -> None:
     assert (await gateway.task(again))["items"][0]["title"] == "Stranger"
 
 
+async def test_what_names_nothing_and_is_bound_to_nobody_stays_an_orphan(gateway: Running) -> None:
+    assert (await gateway.call_back("song", {"songs": []})).status_code == 200
+    [row] = await logged(gateway)
+    assert row["disposition"] == "orphan"
+    assert await replay(gateway, row["id"]) == {**row, "changed": []}
+    assert await logged(gateway) == [row]
+
+
 async def test_it_is_an_admins(gateway: Running) -> None:
     studio = await client_of(gateway)
     await gateway.call_back("song", song("t2m_1"))
