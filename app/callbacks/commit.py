@@ -146,15 +146,25 @@ def store_poisoned(conn: sa.Connection, callback: Callback, why: str) -> None:
 def _change(callback: Callback, receipt: Receipt | None, *, is_stored: bool) -> Change:
     """The change that a callback makes. A repeat, or one whose body is not stored, has no entry in the timeline; a
     repeat is as of the time of its first copy."""
-    named_by = NamedBy.UNBOUND_TOKEN if callback.task_id is None else NamedBy.BOUND_TOKEN
-    observed_us = to_us(receipt.received_at if receipt else callback.received_at)
-    observations = tuple(
-        Observation(callback.family, reading, Source.CALLBACK, observed_us, named_by, fresh=receipt is None)
-        for reading in callback.readings
+    first_received_at = receipt.received_at if receipt else callback.received_at
+    observations = observations_of(
+        callback.task_id, callback.family, callback.readings, first_received_at, fresh=receipt is None
     )
     entry: EntryType | None = "callback" if receipt is None and is_stored else None
     detail = {"callback_id": str(callback.id)} | ({"malformed": callback.fault} if callback.fault else {})
     return Change(callback.received_at, entry, callback.task_id, observations, detail=detail)
+
+
+def observations_of(
+    task_id: UUID | None, family: str, readings: Iterable[Reading], first_received_at: datetime, *, fresh: bool
+) -> tuple[Observation, ...]:
+    """The observations that a callback makes, as of the time of its first copy. ``task_id``: of its token, None of an
+    unbound one. ``fresh``: it is that first copy, as it arrives."""
+    named_by = NamedBy.UNBOUND_TOKEN if task_id is None else NamedBy.BOUND_TOKEN
+    observed_us = to_us(first_received_at)
+    return tuple(
+        Observation(family, reading, Source.CALLBACK, observed_us, named_by, fresh=fresh) for reading in readings
+    )
 
 
 def _not_stored(

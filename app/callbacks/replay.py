@@ -4,7 +4,6 @@ The way is that of any callback, the same reading and the same one door; only th
 is learned of the vendor's timing, and nobody is notified unless that is asked for.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -15,12 +14,11 @@ from app.app_context import Context
 from app.audit import audit
 from app.audit.audit import Action, Actor, AuditEntry, new_entry
 from app.callbacks import inbound_log
-from app.callbacks.commit import disposition_of
+from app.callbacks.commit import disposition_of, observations_of
 from app.callbacks.inbound_log import StoredCallback, callback_document
 from app.documents.document import Document
 from app.errors import Conflict, GatewayError, NotFound
-from app.rules.observation import Disposition, NamedBy, Observation, Reading, Source
-from app.rules.times import to_us
+from app.rules.observation import Disposition
 from app.rules.transition import Change
 from app.tasks.apply import Effects, load_locked, save_locked, step_all
 from app.tempolor import decoding, item_readings
@@ -54,15 +52,6 @@ async def replay(context: Context, actor: Actor, callback_id: UUID, *, notify: b
     return {**callback_document(result.stored), "changed": [str(task_id) for task_id in result.changed]}
 
 
-def _observations(stored: StoredCallback, readings: Sequence[Reading]) -> tuple[Observation, ...]:
-    """The observations of a stored callback, as of the time of its first copy."""
-    named_by = NamedBy.UNBOUND_TOKEN if stored.task_id is None else NamedBy.BOUND_TOKEN
-    observed_us = to_us(stored.received_at)
-    return tuple(
-        Observation(stored.family, reading, Source.CALLBACK, observed_us, named_by, fresh=False) for reading in readings
-    )
-
-
 def _replay(
     conn: sa.Connection, context: Context, callback_id: UUID, audit_entry: AuditEntry, notify: bool
 ) -> ReplayResult:
@@ -74,7 +63,7 @@ def _replay(
         readings = item_readings.read_callback(context.redactor.body(stored.body), FAMILIES[stored.family]).readings
     except decoding.Malformed as error:
         return _noted(conn, stored, Disposition.MALFORMED, str(error))
-    observations = _observations(stored, readings)
+    observations = observations_of(stored.task_id, stored.family, readings, stored.received_at, fresh=False)
     change = Change(audit_entry.at, "replayed", stored.task_id, observations, detail={"callback_id": str(stored.id)})
     unit = load_locked(conn, [change])
     if stored.task_id is not None and stored.task_id not in unit.loaded.tasks:
