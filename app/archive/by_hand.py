@@ -14,11 +14,11 @@ from app.audit.audit import Action, Actor, append_now
 from app.database.tables import items, tasks
 from app.rules.archive_copies import CopyResult, retries
 from app.rules.loaded_state import CopyJob
+from app.rules.observation import ItemKey
 from app.rules.task import Copy, CopyStatus, Item
 from app.rules.transition import Change
 from app.tasks import state_store as state
 from app.tasks.apply import Effects, load_locked, save_locked, step_all
-from app.tasks.state_store import ItemKey
 from app.tempolor.kinds import FAMILIES
 
 BATCH: Final = 200

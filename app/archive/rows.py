@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.tables import copy_jobs, files, items, tasks
+from app.rules.observation import ItemKey
 from app.rules.task import Copy
 from app.runtime.file_links import ArtifactRef
 
@@ -39,7 +40,7 @@ class Job:
     leased_until: datetime
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> ItemKey:
         return (self.ref.family, self.ref.item_id)
 
 

@@ -15,8 +15,8 @@ from app.database.tables import tasks
 from app.errors import Conflict, InvalidRequest
 from app.rules.client import EXTERNAL
 from app.rules.derive_task import items_progress
-from app.rules.loaded_state import ItemKey, Loaded, Rules
-from app.rules.observation import NamedBy, Observation, Reading, Source
+from app.rules.loaded_state import Loaded, Rules
+from app.rules.observation import ItemKey, NamedBy, Observation, Reading, Source
 from app.rules.schedule import SUSPECT
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.rules.task import Task

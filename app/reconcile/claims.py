@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from app.database import dialect
 from app.database.tables import items
 from app.reconcile.due_items import ClaimedItem, ClaimTimes, claim_due, lease, lock_due, unleased
+from app.rules.observation import ItemKey
 from app.rules.schedule import SUSPECT
-from app.tasks.state_store import ItemKey
 from app.tempolor.kinds import QUERY_BATCH
 
 LastQueried = Mapping[ItemKey, datetime | None]

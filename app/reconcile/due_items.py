@@ -10,10 +10,10 @@ import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.tables import items
+from app.rules.observation import ItemKey
 from app.rules.status import ITEM_FINAL
 from app.rules.times import FAR
 from app.tasks import state_store
-from app.tasks.state_store import ItemKey
 from app.tempolor.kinds import QUERY_BATCH
 
 _FINAL: Final = [status.value for status in ITEM_FINAL]

@@ -25,6 +25,7 @@ from app.limits.shared_limits import Limit
 from app.reconcile import claims, due_items
 from app.reconcile.ask import Question, ask, claim, fault_in, is_split, items_without_answer
 from app.reconcile.replan_after_clock_change import longest_question_s
+from app.rules.observation import ItemKey
 from app.rules.status import TASK_FINAL, TaskStatus
 from app.rules.times import later
 from app.rules.transition import Change
@@ -33,7 +34,6 @@ from app.runtime.concurrency_limit import FairQueue
 from app.runtime.loops import Background
 from app.tasks import state_store, task_rows
 from app.tasks.apply import Effects, apply
-from app.tasks.state_store import ItemKey
 from app.tempolor.answers import QueryAnswer, Unanswered
 from app.tempolor.kinds import FAMILIES
 

@@ -11,12 +11,10 @@ import msgspec
 
 from app.rules.item_shape import Shape
 from app.rules.join import ItemState
-from app.rules.observation import Source
+from app.rules.observation import ItemKey, Source
 from app.rules.policy import Policy
 from app.rules.task import Entry, Item, Task
 from app.rules.views import VisibleState
-
-ItemKey = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
+ItemKey = tuple[str, str]
+"""What names an item: its family, and the vendor's id."""
+
 
 class Source(StrEnum):
     SUBMIT = "submit"
@@ -66,7 +69,7 @@ class Observation(msgspec.Struct, frozen=True):
     """Of a question that brought no answer that could be used: what was wrong. It says nothing of the item."""
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> ItemKey:
         return (self.family, self.reading.item_id)
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from app.rules.loaded_state import Rules
+from app.rules.observation import ItemKey
 from app.rules.policy import Policy
 from app.rules.status import ITEM_FINAL
 from app.rules.task import CopyStatus, Item, Task
@@ -27,7 +28,7 @@ def is_ahead(then: datetime | None, at: datetime) -> bool:
     return then is not None and then > later(at, AHEAD_S)
 
 
-def set_back(task: Task, items: Iterable[Item], at: datetime, policy: Policy) -> set[tuple[str, str]]:
+def set_back(task: Task, items: Iterable[Item], at: datetime, policy: Policy) -> set[ItemKey]:
     """Bring back times that lie ahead, after the clock was set back: what has happened is as if it had happened now,
     and a deadline that was counted from it counts from now. Returns the keys of the items that were changed. When a
     task was submitted is not changed: whether the vendor knows an item is measured by the same clock."""

@@ -15,6 +15,7 @@ import msgspec
 from typing_extensions import TypeAliasType
 
 from app.rules.join import ItemState
+from app.rules.observation import ItemKey
 from app.rules.status import ITEM_FINAL, ITEM_USABLE, ItemStatus, TaskStatus
 
 
@@ -163,7 +164,7 @@ class Item(msgspec.Struct):
     new: bool = False
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> ItemKey:
         return (self.family, self.item_id)
 
 

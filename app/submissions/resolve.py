@@ -13,7 +13,7 @@ from app.limits import hold as holds
 from app.limits import shared_limits
 from app.limits.shared_limits import Limit
 from app.reconcile import due_items
-from app.rules.observation import NamedBy, Observation, Reading, Source
+from app.rules.observation import ItemKey, NamedBy, Observation, Reading, Source
 from app.rules.status import TaskStatus
 from app.rules.submission import FoundNotSent, FoundSent
 from app.rules.task import Submission, Task
@@ -21,7 +21,6 @@ from app.rules.times import to_us
 from app.rules.transition import Change, ObservationResult
 from app.tasks import item_rows, task_rows
 from app.tasks.apply import Effects, apply
-from app.tasks.state_store import ItemKey
 
 MOST_ITEM_ID_CHARS: Final = 200
 

@@ -17,10 +17,11 @@ import sqlalchemy as sa
 from app.database import dialect
 from app.database.database import StaleRead
 from app.rules.loaded_state import DelaySample, ItemEnded, Loaded, Rules, StatusChange
+from app.rules.observation import ItemKey
 from app.rules.task import Entry, Task
 from app.rules.transition import Change, ChangeResult, step
 from app.tasks import item_rows, notification_rows, state_store, task_rows, timeline, writes
-from app.tasks.state_store import ItemKey, Receipt
+from app.tasks.state_store import Receipt
 from app.tasks.writes import Row
 
 CLEAN_FROM_BODIES: Final = 16
@@ -69,7 +70,7 @@ class UnitOfWork:
     callbacks: list[Row] = field(default_factory=list)
     settled_callbacks: list[Row] = field(default_factory=list)
     task_revisions: dict[UUID, str] = field(default_factory=dict)
-    item_revisions: dict[tuple[str, str], str] = field(default_factory=dict)
+    item_revisions: dict[ItemKey, str] = field(default_factory=dict)
 
 
 def apply(conn: sa.Connection, changes: Sequence[Change], rules: Rules, *, skip_locked: bool = False) -> Effects:

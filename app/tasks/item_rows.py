@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.tables import item_values, items
+from app.rules.observation import ItemKey
 from app.rules.task import Item
-from app.tasks.state_store import ItemKey
 from app.tasks.writes import ITEM_COLUMNS
 
 row_of: Final = attrgetter(*ITEM_COLUMNS)

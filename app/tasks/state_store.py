@@ -27,12 +27,10 @@ from app.database.database import StaleRead, dumps, loads
 from app.database.faults import violated_constraint
 from app.database.tables import callbacks, items, tasks
 from app.rules.join import ItemState
-from app.rules.observation import Disposition
+from app.rules.observation import Disposition, ItemKey
 from app.rules.status import ItemStatus, TaskStatus
 from app.rules.task import Copy, Failure, Item, Submission, Task
 from app.tasks.writes import FACTS, ITEM_COLUMNS, WRITES, Row, Write
-
-ItemKey = tuple[str, str]
 
 
 class Receipt(msgspec.Struct, frozen=True):
