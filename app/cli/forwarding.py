@@ -14,7 +14,7 @@ import typer
 
 from app.cli.milestones import Milestone, Milestones
 from app.cli.output import text_of
-from app.notifications.post import Answer, Gone, WebhookSender, outcome_of
+from app.notifications.post import Answer, Answered, WebhookSender, outcome_of
 from app.rules.times import from_us
 from app.runtime.clock import Clock, Ids
 from app.runtime.egress import EgressPolicy, is_loopback
@@ -141,21 +141,22 @@ class Forwarder:
         self._print(task, milestone, webhook_id, answer)
 
     def _print(self, task: dict[str, Any], milestone: Milestone, webhook_id: UUID, answer: Answer) -> None:
-        status = 410 if isinstance(answer, Gone) else getattr(answer, "status", None)
+        answered = answer if isinstance(answer, Answered) else None
         told = {
             "at": milestone.at,
             "type": milestone.type,
             "task_id": task["id"],
             "webhook_id": str(webhook_id),
             "outcome": outcome_of(answer),
-            "status": status,
-            "answer": getattr(answer, "text", None),
+            "status": answered.status if answered else None,
+            "answer": answered.text if answered else None,
         }
         if self._as_json:
             typer.echo(json.dumps(told))
         else:
             said = text_of(told["answer"] or "")[:MOST_SHOWN_CHARS]
-            typer.echo(f"{milestone.at}  {milestone.type}  {task['id']}  {status or told['outcome']}  {said}".rstrip())
+            result = told["status"] or told["outcome"]
+            typer.echo(f"{milestone.at}  {milestone.type}  {task['id']}  {result}  {said}".rstrip())
 
 
 def _check(response: httpx.Response) -> None:

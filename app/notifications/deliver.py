@@ -29,8 +29,8 @@ from app.notifications import outbox
 from app.notifications.outbox import Attempt, ClaimedNotification
 from app.notifications.post import (
     Answer,
+    Answered,
     Delivered,
-    Failed,
     Forbidden,
     Gone,
     Rejected,
@@ -199,15 +199,6 @@ class Notifier:
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
-    """Why a notification was not delivered, as the outbound log shows it."""
-
-    http_status: int | None
-    error: str
-    retry_after_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Claimed:
     """A batch of notifications under a lease, and the body of each; None where the snapshot cannot be decoded.
     ``cursor``: the receiver at which the next claim begins."""
@@ -249,17 +240,17 @@ def _by_client(busy: Counter[str]) -> Counter[str]:
 def judge(attempts: int, answer: Answer | Unreadable | None, now: datetime) -> Attempt:
     """Decide between delivered, retry and dead after attempt number ``attempts`` + 1. Dead at once: its client was
     revoked (no answer), the receiver wants no more, or its address may not be called."""
-    text = answer.text[:MOST_ANSWER_CHARS] if isinstance(answer, (Delivered, Gone, Rejected)) else None
+    answered = answer if isinstance(answer, Answered) else None
+    status, text = (answered.status, answered.text[:MOST_ANSWER_CHARS]) if answered else (None, None)
     if isinstance(answer, Delivered):
-        return Attempt(NotificationStatus.DELIVERED, now, None, answer.status, None, text)
-    failure = _failure(answer)
+        return Attempt(NotificationStatus.DELIVERED, now, None, status, None, text)
+    outcome = outcome_of(answer)
     if answer is None or isinstance(answer, (Gone, Forbidden)) or attempts >= len(SCHEDULE_S):
-        return Attempt(NotificationStatus.DEAD, now, None, failure.http_status, failure.error, text)
+        return Attempt(NotificationStatus.DEAD, now, None, status, outcome, text)
     wait_s = SCHEDULE_S[attempts] * (1 + JITTER * random.uniform(-1, 1))
-    if failure.retry_after_s is not None:
-        wait_s = max(failure.retry_after_s, 1.0 if attempts < PROMPT_ATTEMPTS else wait_s)
-    due_at = later(now, wait_s)
-    return Attempt(NotificationStatus.PENDING, now, due_at, failure.http_status, failure.error, text)
+    if isinstance(answer, Rejected) and answer.retry_after_s is not None:
+        wait_s = max(answer.retry_after_s, 1.0 if attempts < PROMPT_ATTEMPTS else wait_s)
+    return Attempt(NotificationStatus.PENDING, now, later(now, wait_s), status, outcome, text)
 
 
 def settle(
@@ -304,13 +295,3 @@ def _traceparent_of(conn: sa.Connection, task_id: UUID) -> str | None:
 
 def _crashed(error: BaseException) -> None:
     log.error("notification.crashed", exc_info=error)
-
-
-def _failure(answer: Gone | Rejected | Failed | Forbidden | Unreadable | None) -> _Failure:
-    match answer:
-        case Rejected(status, retry_after_s):
-            return _Failure(status, outcome_of(answer), retry_after_s)
-        case Gone():
-            return _Failure(410, outcome_of(answer))
-        case _:
-            return _Failure(None, outcome_of(answer))

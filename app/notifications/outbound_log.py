@@ -18,7 +18,7 @@ from app.documents.document import Document
 from app.errors import InvalidRequest, NotFound, Unauthenticated
 from app.notifications import outbox
 from app.notifications.outbox import NotificationFilters
-from app.notifications.post import Delivered, Gone, Rejected, WebhookSender, outcome_of
+from app.notifications.post import Answered, Delivered, WebhookSender, outcome_of
 from app.notifications.render import rendered
 from app.rules.client import Client
 from app.rules.times import rfc3339
@@ -93,13 +93,13 @@ async def ping(context: Context, sender: WebhookSender, client: Client, url: str
         raise Unauthenticated("nobody has this API key")
     body = dumps({"type": PING, "timestamp": rfc3339(now), "data": {"client": client.name}}).encode()
     answer = await sender.post(url, sign(str(webhook_id), body, secrets[client.name], now))
-    answered = isinstance(answer, (Delivered, Gone, Rejected))
+    answered = answer if isinstance(answer, Answered) else None
     return {
         "webhook_id": str(webhook_id),
         "delivered": isinstance(answer, Delivered),
         "outcome": outcome_of(answer),
-        "status": 410 if isinstance(answer, Gone) else getattr(answer, "status", None),
-        "answer": getattr(answer, "text", None) if answered else None,
+        "status": answered.status if answered else None,
+        "answer": answered.text if answered else None,
     }
 
 

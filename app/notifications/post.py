@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import httpcore
 import httpx
@@ -49,6 +49,7 @@ class Delivered:
 class Gone:
     """410: the receiver wants no more of these."""
 
+    status: ClassVar[int] = 410
     text: str = ""
 
 
@@ -75,7 +76,9 @@ class Forbidden:
     reason: ForbidReason
 
 
-Answer = Delivered | Gone | Rejected | Failed | Forbidden
+Answered = Delivered | Gone | Rejected
+"""The receiver answered: there is a status, and a text."""
+Answer = Answered | Failed | Forbidden
 
 
 class Unreadable:
