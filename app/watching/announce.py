@@ -5,7 +5,6 @@ may be lost; the watch also polls the tables once per second.
 """
 
 import asyncio
-import base64
 import secrets
 from collections.abc import Callable, Collection
 from itertools import islice
@@ -15,6 +14,7 @@ from uuid import UUID
 from app.app_context import Context
 from app.database.listen import MOST_PAYLOAD_BYTES, notify
 from app.errors import Unavailable
+from app.runtime import base64url
 from app.runtime.loops import Loop
 
 CHANNEL: Final = "gateway_changes"
@@ -119,7 +119,7 @@ def write_payloads(process: str, task_ids: Collection[UUID]) -> list[str]:
     if len(task_ids) > MOST_CHANGED:
         return [f"{process} {EVERYTHING}"]
     most = (MOST_PAYLOAD_BYTES - len(process) - 1) // _ID_CHARS
-    rest = iter(base64.urlsafe_b64encode(task_id.bytes).decode()[:_ID_CHARS] for task_id in task_ids)
+    rest = iter(base64url.encode(task_id.bytes) for task_id in task_ids)
     payloads = []
     while batch := list(islice(rest, most)):
         payloads.append(f"{process} {''.join(batch)}")
@@ -128,8 +128,10 @@ def write_payloads(process: str, task_ids: Collection[UUID]) -> list[str]:
 
 def read_ids(text: str) -> set[UUID] | None:
     """Decode the tasks of a payload; None for "everything", and for what cannot be read."""
-    parts = [text[start : start + _ID_CHARS] for start in range(0, len(text), _ID_CHARS)]
-    try:
-        return {UUID(bytes=base64.urlsafe_b64decode(f"{part}==")) for part in parts}
-    except ValueError:
-        return None
+    task_ids: set[UUID] = set()
+    for start in range(0, len(text), _ID_CHARS):
+        raw = base64url.decode(text[start : start + _ID_CHARS])
+        if raw is None or len(raw) != 16:
+            return None
+        task_ids.add(UUID(bytes=raw))
+    return task_ids
