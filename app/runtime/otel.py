@@ -5,7 +5,7 @@ Exporters, sampling, resource and time-outs are set by the standard ``OTEL_*`` v
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Final
 
 from opentelemetry import trace
@@ -44,11 +44,8 @@ class Otel:
         self._provider = provider
         self._tracer = provider.get_tracer("tempolor-gateway")
 
-    def span(self, name: str, parent: str | None, kind: Kind, attributes: Attributes) -> AbstractContextManager[Span]:
-        return self._span(name, parent, kind, attributes)
-
     @contextmanager
-    def _span(self, name: str, parent: str | None, kind: Kind, attributes: Attributes) -> Iterator[Span]:
+    def span(self, name: str, parent: str | None, kind: Kind, attributes: Attributes) -> Iterator[Span]:
         context = None if parent is None else _context_of(parent)
         # An exception's text may hold a secret: only its type is recorded.
         with self._tracer.start_as_current_span(
