@@ -59,9 +59,7 @@ async def body_of(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
     """Read a body and decompress it; it counts against the budget as long as the block lasts. Raises
     ``PayloadTooLarge``, ``TooSlow``, ``Unavailable``, and ``UnknownEncoding`` in place of the block's ``InvalidJson``
     where the body's encoding may be why it is no JSON."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > most_bytes:
-        raise _too_large(most_bytes)
+    _check_announced(request, most_bytes)
     budget = budget_of(request)
     encoding = request.headers.get("content-encoding", "").strip().lower()
     raw = bytearray()
@@ -91,9 +89,7 @@ async def body_of(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
 async def pieces_of(request: Request, most_bytes: int) -> AsyncGenerator[bytes, None]:
     """Read a body piece by piece, none of which is kept. Raises ``PayloadTooLarge`` where the body says that it is too
     large (it may say nothing: count it too), ``TooSlow`` where no piece comes for as long as a small body has."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > most_bytes:
-        raise _too_large(most_bytes)
+    _check_announced(request, most_bytes)
     pieces, within_s = aiter(request.stream()), budget_of(request).within_s
     while True:
         try:
@@ -142,6 +138,13 @@ def documented(model: type[BaseModel], example: dict[str, Any], *, required: boo
     schema = {"$ref": SCHEMAS + model.__name__}
     content = {"application/json": {"schema": schema, "example": example}}
     return {"requestBody": {"required": required, "content": content}}
+
+
+def _check_announced(request: Request, most_bytes: int) -> None:
+    """Refuse a body that says that it is too large before any of it is read. Raises ``PayloadTooLarge``."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > most_bytes:
+        raise _too_large(most_bytes)
 
 
 def _too_large(most_bytes: int) -> PayloadTooLarge:
