@@ -20,6 +20,7 @@ from starlette.responses import Response
 from app import errors
 from app.errors import InvalidRequest
 from app.web.head_requests import is_stream
+from app.web.request_ids import route_of
 
 Place = tuple[str | int, ...]
 """Where in a document something stands."""
@@ -210,7 +211,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
-        log.error("request.failed", method=request.method, route=_route(request), exc_info=error)
+        log.error("request.failed", method=request.method, route=route_of(request.scope), exc_info=error)
         return Problem(500, "internal_error", "The gateway failed to answer this; it is in its log.")
 
 
@@ -222,8 +223,3 @@ def _methods(app: FastAPI, path: str) -> list[str]:
     closest = min(matching, key=lambda template: template.count("{"), default=None)
     methods = {method.upper() for method in documented[closest]} if closest else set()
     return sorted(methods | {"HEAD"} if "GET" in methods and not is_stream(path) else methods)
-
-
-def _route(request: Request) -> str:
-    """The route's template: a path as it came may hold a token."""
-    return str(getattr(request.scope.get("route"), "path", "unknown"))

@@ -46,8 +46,8 @@ class RequestIds:
             parent = _header(scope["headers"], b"traceparent")
             with traces.span(scope["method"], parent=parent, kind="server", request_id=request_id) as span:
                 status = await self._answer(scope, receive, send, request_id)
-                span.rename(f"{scope['method']} {_route(scope)}")
-                span.note(**{"http.route": _route(scope), "http.response.status_code": status})
+                span.rename(f"{scope['method']} {route_of(scope)}")
+                span.note(**{"http.route": route_of(scope), "http.response.status_code": status})
                 if status >= 500:
                     span.fail(str(status))
         else:
@@ -70,8 +70,7 @@ class RequestIds:
         finally:
             metrics.note_request(scope["method"], _measured_route(scope), status, seconds)
             ms = round((time.perf_counter() - started) * 1000, 1)
-            # The route's template and never the path: that may hold a secret.
-            log.debug("request", method=scope["method"], route=_route(scope), status=status, ms=ms)
+            log.debug("request", method=scope["method"], route=route_of(scope), status=status, ms=ms)
         return status
 
 
@@ -90,11 +89,12 @@ def _header(headers: Any, wanted: bytes) -> str | None:
     return None
 
 
-def _route(scope: Scope) -> str:
+def route_of(scope: Scope) -> str:
+    """The template of a request's route, for logs, traces and metrics: the path itself may hold a secret."""
     return str(getattr(scope.get("route"), "path", "unknown"))
 
 
 def _measured_route(scope: Scope) -> str:
     """The route, and whether it holds its response on purpose."""
-    route = _route(scope)
+    route = route_of(scope)
     return f"{route}?wait" if route == LONG_POLL and b"wait=" in scope["query_string"] else route
