@@ -16,10 +16,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.runtime import metrics
 from app.web.coalesce_writes import JoinedWrites
+from app.web.head_requests import HEALTH_PATHS
 from app.web.problems import Problem
 
-HEALTH_PATHS: Final = frozenset({"/healthz", "/readyz", "/backlog", "/metrics"})
-"""Answered also while there are too many connections, so that the process can be monitored."""
 SECURITY_HEADERS: Final = [
     ("x-content-type-options", "nosniff"),
     ("cache-control", "no-store"),
@@ -342,6 +341,8 @@ def _without_chunks(app: ASGIApp, cycle: RequestResponseCycle) -> ASGIApp:
 
 
 def _health_alone(app: Any) -> ASGIApp:
+    """Wrap the application for a connection beyond the limit, so that the process can still be monitored."""
+
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] in HEALTH_PATHS:
             await app(scope, receive, send)

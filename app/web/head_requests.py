@@ -7,7 +7,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 _STREAM: Final = re.compile(r"/v1/(?:tasks/[^/]+/)?stream")
 _FILE: Final = re.compile(r"/v1/items/.+/artifacts/[^/]+(?:/members/.+)?")
-_OPEN: Final = frozenset({"/healthz", "/readyz", "/backlog", "/metrics", "/openapi.json"})
+HEALTH_PATHS: Final = frozenset({"/healthz", "/readyz", "/backlog", "/metrics"})
+"""What monitors ask for, of a process in whatever state it is."""
+_OPEN: Final = HEALTH_PATHS | {"/openapi.json"}
 
 
 def is_stream(path: str) -> bool:
