@@ -2,7 +2,7 @@
 
 import sqlite3
 from contextlib import suppress
-from typing import Final, cast
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -41,7 +41,7 @@ def _free_pages(conn: sa.Connection) -> int:
 
 def _run_outside(conn: sa.Connection, pragma: str) -> None:
     """Run a pragma as a script. While another process writes, or the disk is full, it is left for the next time."""
-    driver = cast(sqlite3.Connection, conn.connection.driver_connection)
+    driver = dialect.sqlite_driver_of(conn.connection)
     with busy_timeout(driver, PATIENCE_MS), suppress(sqlite3.OperationalError):
         # A script commits first what is open.
         driver.executescript(f"{pragma};")

@@ -85,18 +85,23 @@ def fetch_on_postgresql(conn: sa.Connection, sql: str, parameters: tuple[Any, ..
         raise
 
 
+def sqlite_driver_of(connection: sa.PoolProxiedConnection) -> sqlite3.Connection:
+    """The driver's own connection, of one of the pool."""
+    return cast(sqlite3.Connection, connection.driver_connection)
+
+
 def fetch_on_sqlite(
     conn: sa.Connection, sql: str, parameters: tuple[Any, ...], columns: Columns
 ) -> list[tuple[Any, ...]]:
     """Run a statement, and return its rows with each value as that of its column; JSON stays text, to be read into its
     own type."""
-    driver = cast(sqlite3.Connection, conn.connection.driver_connection)
+    driver = sqlite_driver_of(conn.connection)
     return _converted(_from_sqlite_all(columns, conn.dialect), driver.execute(sql, parameters).fetchall())
 
 
 def write_on_sqlite(conn: sa.Connection, sql: str, columns: Columns, rows: Sequence[Sequence[Any]]) -> None:
     """Run a statement for each row. ``columns``: those of the values of a row, in the order of its placeholders."""
-    driver = cast(sqlite3.Connection, conn.connection.driver_connection)
+    driver = sqlite_driver_of(conn.connection)
     driver.executemany(sql, _converted(_to_sqlite_all(columns, conn.dialect), rows))
 
 

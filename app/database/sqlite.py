@@ -24,6 +24,7 @@ import sqlalchemy as sa
 import structlog
 
 from app.database.database import Lane, dumps, loads
+from app.database.dialect import sqlite_driver_of
 from app.database.sqlite_file import FileState, OpenFiles, place_of
 from app.errors import Unavailable
 
@@ -180,7 +181,7 @@ class SqliteBackend:
             return at_once
         conn = self._writer_engine.connect()
         try:
-            with busy_timeout(_driver_of(conn), BUSY_TIMEOUT_MS):
+            with busy_timeout(sqlite_driver_of(conn.connection), BUSY_TIMEOUT_MS):
                 conn.begin()
         except BaseException:
             conn.close()
@@ -196,7 +197,7 @@ class SqliteBackend:
             open_one = next(engine for engine in engines if cast(sa.QueuePool, engine.pool).checkedin())
             connection = open_one.raw_connection()
             try:
-                driver = cast(sqlite3.Connection, connection.driver_connection)
+                driver = sqlite_driver_of(connection)
                 with busy_timeout(driver, BUSY_TIMEOUT_MS):
                     [busy, _, _] = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             finally:
@@ -244,10 +245,6 @@ def _commit(conn: sa.Connection) -> None:
     """Commit and close: both in the thread, which may be at it still when the event loop ends."""
     with conn:
         conn.commit()
-
-
-def _driver_of(conn: sa.Connection) -> sqlite3.Connection:
-    return cast(sqlite3.Connection, conn.connection.driver_connection)
 
 
 @contextmanager
@@ -304,6 +301,6 @@ def create_engine(
     @sa.event.listens_for(engine, "begin")
     def begin_transaction(connection: sa.Connection) -> None:
         # By the driver itself: through SQLAlchemy it takes as long as a small transaction besides.
-        _driver_of(connection).execute(begin)
+        sqlite_driver_of(connection.connection).execute(begin)
 
     return engine
