@@ -216,6 +216,9 @@ def _values(write: Write, first: int) -> list[str]:
     return values
 
 
+_IS_HELD: Final = "new.part = ANY (ARRAY(SELECT part FROM held))"
+
+
 def _written(write: Write, first: int) -> str:
     """The statement that writes rows of the parts that are held, from the parameter ``first`` on. Rows are inserted in
     the order in which they are given: whatever way the planner takes, two processes must meet at the same row first."""
@@ -225,13 +228,12 @@ def _written(write: Write, first: int) -> str:
         conflict = f"ON CONFLICT {write.on_conflict}" if write.on_conflict else ""
         return (
             f"INSERT INTO {write.table.name} ({', '.join(write.names)}) SELECT {', '.join(values)} FROM {new}"
-            f" WHERE new.part = ANY (ARRAY(SELECT part FROM held)) ORDER BY new.place {conflict}"
+            f" WHERE {_IS_HELD} ORDER BY new.place {conflict}"
         )
     pairs = list(zip(write.names, values, strict=True))
     changes = write.changes(dict(pairs))
     same = " AND ".join(f"{write.table.name}.{name} = {value}" for name, value in pairs if name in write.keys)
-    held = "new.part = ANY (ARRAY(SELECT part FROM held))"
-    return f"UPDATE {write.table.name} SET {changes} FROM {new} WHERE {same} AND {held}"
+    return f"UPDATE {write.table.name} SET {changes} FROM {new} WHERE {same} AND {_IS_HELD}"
 
 
 _HELD: Final = """WITH held_tasks AS (
