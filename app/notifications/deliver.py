@@ -268,12 +268,12 @@ def settle(
     }
     changes = [Change(attempt.at, "notification", notification.task_id, detail=detail)]
     # The task's lock comes before the outbox everywhere.
-    loaded = load_locked(conn, changes)
+    unit = load_locked(conn, changes)
     if not outbox.settle(conn, notification, attempt, body):
         return Effects()
-    applied = step_all(loaded, changes, context.rules)
-    save_locked(conn, loaded, context.rules)
-    return applied
+    effects = step_all(unit, changes, context.rules)
+    save_locked(conn, unit, context.rules)
+    return effects
 
 
 @asynccontextmanager

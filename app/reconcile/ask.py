@@ -230,15 +230,15 @@ def postpone(conn: sa.Connection, context: Context, question: Question, answer: 
         for item in question.items
     )
     away = absences(conn, now)
-    loaded = load_locked(conn, [Change(now, FAULTY, observations=observations)])
+    unit = load_locked(conn, [Change(now, FAULTY, observations=observations)])
     detail: dict[str, Any] = {"fault": fault}
-    if words and len({task.client_name for task in loaded.loaded.tasks.values()}) == 1:
+    if words and len({task.client_name for task in unit.loaded.tasks.values()}) == 1:
         # What came may speak of every item that was asked about, and no client is shown what is another's.
         detail["answer"] = words
     effects = step_all(
-        loaded, [Change(now, FAULTY, observations=observations, detail=detail, absences=away)], context.rules
+        unit, [Change(now, FAULTY, observations=observations, detail=detail, absences=away)], context.rules
     )
-    save_locked(conn, loaded, context.rules)
+    save_locked(conn, unit, context.rules)
     group = SUSPECT if isinstance(answer, Spoiled) else ""
     postponed = [
         Postponed(item.key, _next_try(context, item, now), group, item.attempts + 1) for item in question.items
