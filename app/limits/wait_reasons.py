@@ -34,7 +34,7 @@ class CurrentHolds:
     """The holds and open breakers at one moment."""
 
     hold_state: HoldState
-    holds: OpenBreakers
+    open_breakers: OpenBreakers
     policy: Policy
     now: datetime
 
@@ -55,7 +55,7 @@ def wait_reason_of(record: TaskRecord, waits: CurrentHolds) -> WaitReason | None
         return WaitReason(Reason.BY_HAND.value, hold_state.by_hand_since, None)
     if (hold := hold_state.hold) is not None:
         return WaitReason(hold.reason.value, hold.since, hold.probe_out_until(now) or max(hold.until, now))
-    if waits.holds and (breaker := waits.holds.get(key_of_task(record, waits.policy))) is not None:
+    if waits.open_breakers and (breaker := waits.open_breakers.get(key_of_task(record, waits.policy))) is not None:
         next_at = breaker.probe_out_until(now) or max(breaker.probe_at or now, now)
         return WaitReason(breaker.code, breaker.held_since, next_at)
     if task.not_before_at is not None and task.not_before_at > now:

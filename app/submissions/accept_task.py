@@ -243,8 +243,8 @@ def _store(conn: sa.Connection, context: Context, records: Sequence[TaskRecord],
             if upload_id is not None
         ),
     )
-    retry_holds = wait_reasons.read(conn, context.policy, now)
-    documents = tuple(task_document(record, [], {}, context, retry_holds) for record in records)
+    current_holds = wait_reasons.read(conn, context.policy, now)
+    documents = tuple(task_document(record, [], {}, context, current_holds) for record in records)
     return AcceptedTasks(tuple(record.task.id for record in records), documents=documents)
 
 
