@@ -50,7 +50,7 @@ from app.submissions.dispatch import Dispatcher
 from app.tasks.learned_delays import FLUSH_S
 from app.watching.watch import Watch
 from app.web.proxy_headers import trust_proxies
-from app.wiring import authorities, context_of
+from app.wiring import context_of, tls_context
 
 MOST_FINISH_S: Final = 30.0
 """How long a stopping process waits at most for the vendor's answers that it still expects: a submission whose
@@ -243,7 +243,7 @@ def build(
     url = settings.database_url.get_secret_value()
     parsed = parse_url(url)
     context = context_of(settings, database or open_database(url), clock)
-    supervisor, skew, tls = Supervisor(context.clock), SkewWatch(context), authorities(settings)
+    supervisor, skew, tls = Supervisor(context.clock), SkewWatch(context), tls_context(settings)
     self_check = None
     # A loopback address is reached by nobody else, and needs no proof.
     if settings.self_check and not is_loopback(urlsplit(settings.public_url).hostname or ""):
@@ -271,7 +271,7 @@ def build(
 def _workers(settings: Settings, context: Context, webhooks: WebhookSender, store: FileStore | None) -> Workers:
     archiver = None
     if store is not None:
-        downloader = Downloader(context.egress, authorities(settings), settings.archive_max_bytes)
+        downloader = Downloader(context.egress, tls_context(settings), settings.archive_max_bytes)
         archiver = Archiver(context, store, downloader)
     return Workers(
         dispatcher=Dispatcher(context),

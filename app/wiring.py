@@ -19,7 +19,7 @@ from app.runtime.clock import Clock, Ids
 from app.runtime.file_links import FileLinks
 from app.runtime.metrics import note_vendor_call
 from app.settings import Settings
-from app.settings.vendor_proxy import authorities_in
+from app.settings.vendor_proxy import load_tls_context
 from app.tasks.learned_delays import Delays
 from app.tempolor.callback_tokens import Tokens
 from app.tempolor.client import VendorClient
@@ -33,17 +33,17 @@ DRIFT_RETENTIONS: Final = 3
 
 
 @functools.cache
-def usual_authorities() -> ssl.SSLContext:
-    """Whom everybody trusts. Read once for all that call out: it takes longer than everything else that a process does
-    before it serves."""
+def default_tls_context() -> ssl.SSLContext:
+    """The TLS context with the default certificate authorities. Read once for all that call out: it takes longer than
+    everything else that a process does before it serves."""
     return httpx.create_ssl_context(trust_env=False)
 
 
-def authorities(settings: Settings) -> ssl.SSLContext:
-    """Whom we trust: the usual authorities, or those of ``SSL_CERT_FILE`` or ``SSL_CERT_DIR``."""
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """The TLS context with the default certificate authorities, or those of ``SSL_CERT_FILE`` or ``SSL_CERT_DIR``."""
     if settings.ssl_cert_file is None and settings.ssl_cert_dir is None:
-        return usual_authorities()
-    return authorities_in(settings.ssl_cert_file, settings.ssl_cert_dir)
+        return default_tls_context()
+    return load_tls_context(settings.ssl_cert_file, settings.ssl_cert_dir)
 
 
 def redactor_of(settings: Settings, tokens: Tokens) -> Redactor:
@@ -65,7 +65,7 @@ def context_of(settings: Settings, db: Database, clock: Clock | None = None) -> 
     vendor = VendorClient(
         settings.tempolor_base_url,
         key,
-        authorities(settings),
+        tls_context(settings),
         note_vendor_call,
         settings.vendor_proxy,
         redactor,

@@ -29,7 +29,7 @@ from app.runtime.egress import EgressPolicy, is_loopback
 from app.runtime.normalize_text import trimmed
 from app.settings.addresses import store_url, web_address, web_origin
 from app.settings.sources import SHARED, NotText, PlainDotEnv, lower_case_first, members, plain
-from app.settings.vendor_proxy import applies_to, authorities_in, usable_proxy
+from app.settings.vendor_proxy import applies_to, load_tls_context, usable_proxy
 
 PREFIX = "GATEWAY_"
 LEAST_SECRET_CHARS = 32
@@ -242,7 +242,7 @@ class Settings(DatabaseSettings):
     @classmethod
     def _cert_file(cls, value: str | None) -> str | None:
         if value is not None:
-            authorities_in(plain(value), None)
+            load_tls_context(plain(value), None)
         return value
 
     @field_validator("ssl_cert_dir")
@@ -250,7 +250,7 @@ class Settings(DatabaseSettings):
     def _cert_dir(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None or info.data.get("ssl_cert_file") is not None:
             return None
-        authorities_in(None, plain(value))
+        load_tls_context(None, plain(value))
         return value
 
     @property

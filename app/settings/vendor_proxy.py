@@ -68,8 +68,9 @@ _HASHED: Final = re.compile(r"[0-9a-f]{8}\.\d+")
 
 
 @functools.cache
-def authorities_in(file: str | None, folders: str | None) -> ssl.SSLContext:
-    """Load certificate authorities of a file, or else of folders. Cached, since it is slow. Raises ``ValueError``."""
+def load_tls_context(file: str | None, folders: str | None) -> ssl.SSLContext:
+    """Make a TLS context with the certificate authorities of a file, or else of folders. Cached, since that is slow.
+    Raises ``ValueError``."""
     if file is not None:
         return _of_file(file)
     for folder in (folders or "").split(os.pathsep):

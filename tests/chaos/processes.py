@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from app.wiring import usual_authorities
+from app.wiring import default_tls_context
 from tests.support.commands import AnyProcess, environment, started
 from tests.support.gateway import ADMIN_KEY, eventually
 
@@ -110,7 +110,7 @@ def client(url: str, connections: int = 100, *, verify: bool = True) -> httpx.As
         base_url=url,
         headers={"Authorization": f"Bearer {ADMIN_KEY}"},
         timeout=30,
-        verify=usual_authorities() if verify else False,
+        verify=default_tls_context() if verify else False,
         trust_env=False,
         limits=httpx.Limits(max_connections=connections),
     )

@@ -20,7 +20,7 @@ import uvloop
 from app.tempolor.answers import Response
 from app.tempolor.exchange import NoAnswer, exchange
 from app.tempolor.kinds import FAMILIES
-from app.wiring import usual_authorities
+from app.wiring import default_tls_context
 from tests.support.receiver import CERTIFICATE, Reply, endless, plain, raw, receiving
 from tests.support.silent_vendor import (
     ACCEPTED,
@@ -96,7 +96,7 @@ async def test_through_a_tunnel_a_certificate_for_another_name_keeps_the_request
     assert vendor.bodies == []
 
 
-@pytest.mark.parametrize("verify", [trusting, usual_authorities], ids=["another name", "nobody vouches"])
+@pytest.mark.parametrize("verify", [trusting, default_tls_context], ids=["another name", "nobody vouches"])
 async def test_a_certificate_that_is_not_trusted_keeps_the_request_here(verify: Callable[[], ssl.SSLContext]) -> None:
     async with receiving(tls=server_tls()) as vendor:
         found = await post(f"https://127.0.0.1:{vendor.port}", verify=verify())
@@ -258,7 +258,7 @@ def test_of_what_waits_at_a_socket_little_is_taken_at_once() -> None:
             connection.sendall(content)
 
     async def most_taken(url: str) -> int:
-        async with httpx.AsyncClient(base_url=url, trust_env=False, verify=usual_authorities()) as http:
+        async with httpx.AsyncClient(base_url=url, trust_env=False, verify=default_tls_context()) as http:
             tracemalloc.start()
             found = await asyncio.gather(*(exchange(http, "/", BODY, 20, 256 * 1024) for _ in range(8)))
             _, most = tracemalloc.get_traced_memory()

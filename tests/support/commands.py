@@ -17,7 +17,7 @@ import httpx
 
 from app.cli import main
 from app.runtime.logging import set_up
-from app.wiring import usual_authorities
+from app.wiring import default_tls_context
 from tests.support.forked import ForkedProcess, can_be_forked, fork, run_forked
 from tests.support.gateway import ADMIN_KEY, SECRET, eventually
 from tests.support.programs import Ended, run_program
@@ -96,7 +96,7 @@ class Running:
         self.url = url
         headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
         self.api = httpx.AsyncClient(
-            base_url=url, headers=headers, timeout=20, trust_env=False, verify=usual_authorities()
+            base_url=url, headers=headers, timeout=20, trust_env=False, verify=default_tls_context()
         )
 
     def lines(self) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 from app.notifications.post import WebhookSender
 from app.runtime.egress import EgressPolicy
 from app.runtime.signing import Signed
-from app.wiring import usual_authorities
+from app.wiring import default_tls_context
 
 CERTIFICATE = Path(__file__).with_name("receiver.pem")
 """Self-signed, for the name ``receiver.test`` alone, from 2020 to 2120; with its key, which protects nothing."""
@@ -115,7 +115,7 @@ async def receiving(
 def calling(*, allow_private: bool = True, networks: Sequence[str] = (), **given: Any) -> Iterator[WebhookSender]:
     """A sender that may reach this machine, unless told otherwise."""
     policy = EgressPolicy(allow_private, tuple(map(ip_network, networks)))
-    caller = WebhookSender(policy, **{"timeout_s": 5.0, "tls": usual_authorities(), **given})
+    caller = WebhookSender(policy, **{"timeout_s": 5.0, "tls": default_tls_context(), **given})
     try:
         yield caller
     finally:

@@ -16,7 +16,7 @@ from app.tempolor.answers import Response, SubmitAnswer
 from app.tempolor.client import VendorClient
 from app.tempolor.exchange import NoAnswer, exchange
 from app.tempolor.kinds import KINDS
-from app.wiring import usual_authorities
+from app.wiring import default_tls_context
 
 Talk = Callable[[StreamReader, StreamWriter, bytearray], Awaitable[None]]
 """What a server does with one connection; what it was sent is added to the last."""
@@ -30,7 +30,7 @@ async def post(
     base_url: str, *, timeout_s: float = 2.0, most_bytes: int = MOST_BYTES, **given: Any
 ) -> Response | NoAnswer:
     """One call of ``exchange``, by a client of its own."""
-    given.setdefault("verify", usual_authorities())
+    given.setdefault("verify", default_tls_context())
     async with httpx.AsyncClient(base_url=base_url, trust_env=False, **given) as http:
         return await exchange(http, "/song/generate", BODY, timeout_s, most_bytes)
 
@@ -83,7 +83,7 @@ def closes_after(needed: bytes, ending: Callable[[StreamWriter], None] = lambda 
 
 @asynccontextmanager
 async def vendor_client(base_url: str, api_key: str = "Tempo-0123") -> AsyncIterator[VendorClient]:
-    client = VendorClient(base_url, api_key, usual_authorities())
+    client = VendorClient(base_url, api_key, default_tls_context())
     try:
         yield client
     finally:

@@ -6,12 +6,12 @@ import pytest
 
 from app.archive.download import MOST_BYTES_PER_S, Downloader
 from app.runtime.egress import EgressPolicy
-from app.wiring import usual_authorities
+from app.wiring import default_tls_context
 
 
 async def test_all_downloads_together_keep_the_pace() -> None:
     loop = asyncio.get_running_loop()
-    downloader = Downloader(EgressPolicy(), usual_authorities(), 2**30)
+    downloader = Downloader(EgressPolicy(), default_tls_context(), 2**30)
     began_at = loop.time()
 
     async def one() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.wiring import authorities, usual_authorities
+from app.wiring import default_tls_context, tls_context
 from tests.rules.settings.conftest import Faults, Load
 
 PROXY = "http://proxy.example:3128"
@@ -141,7 +141,7 @@ def test_who_is_trusted_is_what_the_file_says_and_no_variable_read_later(
     load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = Path(__file__).parents[2] / "support" / "receiver.pem"
-    assert authorities(load(SSL_CERT_FILE=f"{own}\n")).cert_store_stats()["x509"] == 1
+    assert tls_context(load(SSL_CERT_FILE=f"{own}\n")).cert_store_stats()["x509"] == 1
     monkeypatch.setenv("SSL_CERT_FILE", "/none")
-    usual_authorities.cache_clear()
-    assert authorities(load()).cert_store_stats()["x509"] > 50
+    default_tls_context.cache_clear()
+    assert tls_context(load()).cert_store_stats()["x509"] > 50

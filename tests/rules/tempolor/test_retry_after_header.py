@@ -7,7 +7,7 @@ import pytest
 from app.tempolor.answers import Refused, Unanswered
 from app.tempolor.client import VendorClient
 from app.tempolor.kinds import FAMILIES, KINDS
-from app.wiring import usual_authorities
+from app.wiring import default_tls_context
 from tests.support.start_fixtures import StartSandbox
 
 
@@ -16,7 +16,7 @@ async def client(start_sandbox: StartSandbox) -> AsyncIterator[VendorClient]:
     sandbox = await start_sandbox()
     for operation in ("submit", "query"):
         sandbox.add_rules(answers=[{"operation": operation, "http_status": 429, "retry_after_s": 7}])
-    client = VendorClient(sandbox.base_url, sandbox.config.api_key, usual_authorities())
+    client = VendorClient(sandbox.base_url, sandbox.config.api_key, default_tls_context())
     yield client
     await client.close()
 

@@ -21,7 +21,7 @@ from app.notifications.deliver import Notifier
 from app.operations.retention import purge
 from app.rules.task import Copy, CopyStatus
 from app.runtime.egress import EgressPolicy
-from app.wiring import context_of, usual_authorities
+from app.wiring import context_of, default_tls_context
 from tests.stories.archive.test_copying import _done, _ended_song
 from tests.support.fast_clock import ScaledClock
 from tests.support.file_server import MP3, WAV, File, FileServer
@@ -42,7 +42,7 @@ async def gateway(start_gateway: StartGateway, directory: Path, clock: ScaledClo
 def _archiver(gateway: Running) -> Archiver:
     store = gateway.gateway.file_store
     assert store is not None
-    downloader = Downloader(EgressPolicy(allow_private=True), usual_authorities(), 2**30)
+    downloader = Downloader(EgressPolicy(allow_private=True), default_tls_context(), 2**30)
     return Archiver(gateway.gateway.context, store, downloader)
 
 

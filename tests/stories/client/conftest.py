@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.wiring import usual_authorities
+from app.wiring import default_tls_context
 from tempolor_gateway_client import AsyncGatewayClient, Retries
 from tests.support.gateway import ADMIN_KEY, Running
 from tests.support.start_fixtures import StartGateway, StartSandbox
@@ -22,7 +22,7 @@ async def connect() -> AsyncIterator[Callable[..., AsyncGatewayClient]]:
         def make(url: str, api_key: str = ADMIN_KEY, **given: Any) -> AsyncGatewayClient:
             if "trust_env" not in given:
                 # To make a context of its own takes longer than what most of these tests do.
-                given = {"trust_env": False, "tls": usual_authorities(), **given}
+                given = {"trust_env": False, "tls": default_tls_context(), **given}
             client = AsyncGatewayClient(url, api_key, **{"retries": QUICK, **given})
             stack.push_async_callback(client.close)
             return client

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from app.operations.self_check import AGAIN_S, EVERY_S, START_S, SelfCheck
-from app.wiring import usual_authorities
+from app.wiring import default_tls_context
 from tests.support.cut_proxy import answer, answering
 from tests.support.databases import on_sqlite
 from tests.support.fast_clock import ScaledClock
@@ -21,7 +21,7 @@ OTHER_SECRET = "another-secret-0123456789abcdef0123456789"
 
 def _check(gateway: Running, url: str) -> SelfCheck:
     """That of a replica of this gateway whose public URL is ``url``."""
-    return SelfCheck(replace(gateway.gateway.context, public_url=url), usual_authorities(), None)
+    return SelfCheck(replace(gateway.gateway.context, public_url=url), default_tls_context(), None)
 
 
 async def _counted(gateway: Running, disposition: str) -> bool:
@@ -80,7 +80,7 @@ async def test_the_gateway_of_another_deployment_is_not_taken_for_ours(database_
     clock = ScaledClock()
     async with running_gateway(database_url, workers=False, clock=clock) as gateway:
         ours = make_gateway(make_settings(database_url, callback_secrets=OTHER_SECRET), workers=False, clock=clock)
-        check = SelfCheck(replace(ours.context, public_url=gateway.url), usual_authorities(), None)
+        check = SelfCheck(replace(ours.context, public_url=gateway.url), default_tls_context(), None)
         await check.step()
         assert check.fault == "answered 403, by somebody else than this gateway"
         await ours.context.db.close()

@@ -6,7 +6,7 @@ import pytest
 
 from app.tempolor.answers import Unanswered
 from app.tempolor.client import VendorClient
-from app.wiring import usual_authorities
+from app.wiring import default_tls_context
 from tests.support.cut_proxy import answer, answering
 
 ACCOUNT = '{"status": 200000, "message": "ok", "data": {"balance": 5}}'
@@ -14,7 +14,7 @@ KEY = "Tempo-0123456789abcdef0123456789abcdef"
 
 
 async def ask(base_url: str, proxy: str | None) -> object:
-    client = VendorClient(base_url, KEY, usual_authorities(), proxy=proxy)
+    client = VendorClient(base_url, KEY, default_tls_context(), proxy=proxy)
     try:
         return await client.account()
     finally:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from app.tempolor.answers import Accepted
 from app.tempolor.client import VendorClient
 from app.tempolor.kinds import FAMILIES, KINDS
-from app.wiring import usual_authorities
+from app.wiring import default_tls_context
 
 DATA = {"item_ids": ["t2m_1"], "songs": [{"item_id": "t2m_1", "status": "running"}]}
 ANSWER = json.dumps({"status": 200000, "message": "", "request_id": "r", "data": DATA}).encode()
@@ -36,7 +36,7 @@ async def test_each_submission_has_a_connection_of_its_own_and_questions_share_o
     vendor, song = KeepingVendor(), FAMILIES["song"]
     async with await asyncio.start_server(vendor.serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        client = VendorClient(f"http://127.0.0.1:{port}", "key-0123", usual_authorities())
+        client = VendorClient(f"http://127.0.0.1:{port}", "key-0123", default_tls_context())
         for _ in range(3):
             answer = await client.submit(KINDS["song.generate"], {"prompt": "x"}, "https://gw.example/callbacks/x", 5)
             assert isinstance(answer, Accepted)
