@@ -38,8 +38,8 @@ BUSY_TIMEOUT_MS: Final = 5_000
 MOST_PASSED_OVER: Final = 4
 """How often in a row what has waited longest is passed over for a lower lane. While a group of callbacks is committed
 the next request comes, and while that is committed the next group: loops would never have their turn."""
-FRESH_S: Final = 0.1
-"""How long what was seen is believed by those who only begin something."""
+FILES_MAX_AGE_S: Final = 0.1
+"""How long ago the files may have been looked at for those who only begin something."""
 
 
 @dataclass(slots=True)
@@ -77,9 +77,9 @@ class SqliteBackend:
             raise Unavailable("the database is closed")
         loop = asyncio.get_running_loop()
         if not write:
-            if self._files.state(fresh_s=FRESH_S) is FileState.LOG_GONE:
+            if self._files.state(max_age_s=FILES_MAX_AGE_S) is FileState.LOG_GONE:
                 await self.run(lane, lambda _conn: None, write=True)
-            self._files.require_same(fresh_s=FRESH_S)
+            self._files.require_same(max_age_s=FILES_MAX_AGE_S)
             return await loop.run_in_executor(self._readers, _read, self._reader_engine, fn)
         job = _Job(fn, loop.create_future(), next(self._order))
         self._waiting[lane].append(job)
@@ -135,9 +135,9 @@ class SqliteBackend:
 
     async def _write(self, lane: Lane, fn: Callable[[sa.Connection], T]) -> T:
         in_thread = partial(asyncio.get_running_loop().run_in_executor, self._thread)
-        if self._files.state(fresh_s=FRESH_S) is FileState.LOG_GONE:
+        if self._files.state(max_age_s=FILES_MAX_AGE_S) is FileState.LOG_GONE:
             await in_thread(self._save_log)
-        self._files.require_same(fresh_s=FRESH_S)
+        self._files.require_same(max_age_s=FILES_MAX_AGE_S)
         if lane is Lane.LOOPS:
             result = await in_thread(self._write_whole, fn)
         else:

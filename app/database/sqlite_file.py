@@ -115,23 +115,23 @@ class OpenFiles:
         self._real = os.path.realpath(self._path)
         identities = self._look()
         if None not in identities:
-            self._opened = tuple(one for one in identities if one is not None)
+            self._opened = tuple(identity for identity in identities if identity is not None)
 
     def forget(self) -> None:
         """Note that all connections are closed."""
         self._opened = None
 
-    def state(self, *, fresh_s: float = 0.0) -> FileState:
-        """Look at the files, which takes some microseconds, unless they were the same so short a time ago. What changes
-        is logged."""
+    def state(self, *, max_age_s: float = 0.0) -> FileState:
+        """Look at the files, which takes some microseconds, unless they were the same less than ``max_age_s`` ago. What
+        changes is logged."""
         now, opened = time.monotonic(), self._opened
-        if opened is None or now - self._same_at < fresh_s:
+        if opened is None or now - self._same_at < max_age_s:
             return FileState.SAME
         identities = self._look()
         state = FileState.SAME
         # The writer's thread may have closed these files and opened others while this one looked.
         if identities != opened and self._opened is opened:
-            removed = all(now in (None, then) for now, then in zip(identities, opened, strict=True))
+            removed = all(current in (None, at_open) for current, at_open in zip(identities, opened, strict=True))
             state = FileState.LOG_GONE if removed and identities[0] is not None else FileState.LOST
         self._same_at = now if state is FileState.SAME else 0.0
         if state is not self._logged_state:
@@ -139,9 +139,9 @@ class OpenFiles:
             self._tell(state)
         return state
 
-    def require_same(self, *, fresh_s: float = 0.0) -> None:
+    def require_same(self, *, max_age_s: float = 0.0) -> None:
         """Check that the files are the same still. Raises ``Unavailable``."""
-        state = self.state(fresh_s=fresh_s)
+        state = self.state(max_age_s=max_age_s)
         if state is not FileState.SAME:
             reason = f"its file is not the one that was opened: {state.value}"
             raise Unavailable(
@@ -151,15 +151,15 @@ class OpenFiles:
 
     def _look(self) -> tuple[Identity | None, ...]:
         """Identify the files that are at the paths now."""
-        found: list[Identity | None] = []
+        identities: list[Identity | None] = []
         for path in (str(self._path), *(f"{self._real}{suffix}" for suffix in _SIDE_FILES)):
             try:
                 stat = os.stat(path)
             except OSError:
-                found.append(None)
+                identities.append(None)
             else:
-                found.append((stat.st_dev, stat.st_ino))
-        return tuple(found)
+                identities.append((stat.st_dev, stat.st_ino))
+        return tuple(identities)
 
     def _tell(self, state: FileState) -> None:
         path = str(self._path)

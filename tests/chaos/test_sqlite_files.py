@@ -19,7 +19,7 @@ from app.database.connect import open_database, parse_url
 from app.database.database import Database
 from app.database.migrate import migrate
 from app.database.schema_revision import check_at_head
-from app.database.sqlite import FRESH_S
+from app.database.sqlite import FILES_MAX_AGE_S
 from app.database.sqlite_file import FileLock, FileState, OpenFiles
 from app.errors import DatabaseInUse, Unavailable, UnsuitableDatabase
 from tests.chaos.conftest import Tell
@@ -154,7 +154,7 @@ async def test_a_log_that_is_removed_while_another_process_reads_is_saved_when_i
             for suffix in SIDE_FILES:
                 os.unlink(f"{path}{suffix}")
             # What was seen a moment ago is believed for so long.
-            await asyncio.sleep(2 * FRESH_S)
+            await asyncio.sleep(2 * FILES_MAX_AGE_S)
             answering = asyncio.create_task(gateway.call_back("song", body(2)))
             await asyncio.sleep(0.2)
             other.execute("COMMIT")
