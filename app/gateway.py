@@ -56,8 +56,8 @@ MOST_FINISH_S: Final = 30.0
 """How long a stopping process waits at most for the vendor's answers that it still expects: a submission whose
 answer is not read becomes unconfirmed."""
 
-TURN_S: Final = 7.0
-"""How long a turn of a loop may take to end: no statement takes longer."""
+ITERATION_S: Final = 7.0
+"""How long an iteration of a loop may take to end: no statement takes longer."""
 
 
 @cache
@@ -90,10 +90,10 @@ class Workers:
     async def finish(self, submit_timeout_s: float) -> None:
         """Wait for what is under way: ``submit_timeout_s`` for the answers to submissions."""
         await self.dispatcher.finish(min(submit_timeout_s, MOST_FINISH_S))
-        await self.reconciler.finish(TURN_S)
-        await self.notifier.finish(TURN_S)
+        await self.reconciler.finish(ITERATION_S)
+        await self.notifier.finish(ITERATION_S)
         if self.archiver is not None:
-            await self.archiver.finish(TURN_S)
+            await self.archiver.finish(ITERATION_S)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -172,20 +172,20 @@ class Gateway:
     async def stop(self) -> None:
         """End in order: what was sent is settled, the loops end, the writer of callbacks last."""
         self.drain()
-        await self.supervisor.stop(TURN_S)
+        await self.supervisor.stop(ITERATION_S)
         await self.services.watch.close()
         if self.workers is not None:
             await self.workers.finish(self.context.policy.submit_timeout_s)
         self.webhooks.close()
-        await self.services.refresher.finish(TURN_S)
+        await self.services.refresher.finish(ITERATION_S)
         self.intake.fail_all()
         await self.context.vendor.close()
         with contextlib.suppress(TimeoutError, Unavailable):
-            async with asyncio.timeout(TURN_S):
+            async with asyncio.timeout(ITERATION_S):
                 await self.services.key_uses.flush(self.context.db)
                 await self._flush_learned()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TURN_S):
+            async with asyncio.timeout(ITERATION_S):
                 await self.context.db.close()
         if self.file_lock is not None:
             self.file_lock.release()

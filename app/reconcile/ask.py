@@ -68,7 +68,7 @@ class Reconciler:
         self._asking = Background[QueryAnswer | None](_crashed)
 
     async def step(self) -> float | None:
-        """Claim one question and start asking it. Returns seconds until the next turn, None to idle."""
+        """Claim one question and start asking it. Returns seconds until the next iteration, None to idle."""
         if len(self._asking) >= ASKERS:
             await self._asking.any_ended()
         await self._context.timekeeper.beat(self._db)

@@ -29,7 +29,8 @@ from app.submissions.outcomes import BACK_OFF_S
 from app.tasks.apply import Effects, apply
 
 BATCH: Final = 100
-TURN_S: Final = 1.0
+ITERATION_S: Final = 1.0
+"""How long one step goes on; the next one goes on from there."""
 
 Cursor = tuple[datetime, UUID]
 
@@ -44,9 +45,9 @@ class Replanner:
         self._after: Cursor | None = None
 
     async def step(self) -> bool:
-        """Plan again for a moment. Returns whether all is done."""
+        """Plan again for ``ITERATION_S``. Returns whether all is done."""
         clock, db = self._context.clock, self._context.loops_db()
-        end = clock.monotonic() + TURN_S
+        end = clock.monotonic() + ITERATION_S
         await db.write(_bring_limits_back, self._context, clock.now())
         for bring in (_bring_questions, _bring_submissions, _bring_notifications):
             while await db.write(bring, self._context, clock.now()):

@@ -1,7 +1,7 @@
 """Hold submissions by hand, release them, and show what holds them.
 
 The hold is in the row that all replicas decide by, so it is theirs at once and outlives them; what a sender has
-claimed before is still sent. Other processes than this one find a release at their next turn, LOOP_IDLE_S away.
+claimed before is still sent. Other processes than this one find a release at their next iteration, LOOP_IDLE_S away.
 """
 
 from dataclasses import replace

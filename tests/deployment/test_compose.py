@@ -13,7 +13,7 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from app.gateway import MOST_FINISH_S, TURN_S
+from app.gateway import ITERATION_S, MOST_FINISH_S
 from app.main import GRACE_S
 from app.settings import Settings
 
@@ -23,7 +23,7 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
 SERVES = ("serve-1", "serve-2")
 OURS = ("migrate", *SERVES, "worker")
-MOST_TO_END_S = GRACE_S + TURN_S + MOST_FINISH_S + 4 * TURN_S
+MOST_TO_END_S = GRACE_S + ITERATION_S + MOST_FINISH_S + 4 * ITERATION_S
 """After the drain: answers under way, then what `Gateway.stop` waits for, one after the other: the loops, submissions,
 queries, notifications, refreshes, the database."""
 
