@@ -143,9 +143,9 @@ def _served_at(target: str) -> list[str]:
     """Read the revisions whose releases a schema at the target serves: itself, and back to the last one that
     contracts."""
     served: list[str] = []
-    for one in ScriptDirectory.from_config(alembic_config()).iterate_revisions(target, "base"):
-        served.append(one.revision)
-        if getattr(one.module, "contracts", False):
+    for script in ScriptDirectory.from_config(alembic_config()).iterate_revisions(target, "base"):
+        served.append(script.revision)
+        if getattr(script.module, "contracts", False):
             break
     return served
 
@@ -153,15 +153,15 @@ def _served_at(target: str) -> list[str]:
 def _path(current: str, target: str) -> list[str]:
     """Read the revisions from the one to the other, with both: an upgrade of several steps rests at each."""
     upper, lower = (current, target) if _is_down(current, target) else (target, current)
-    script = ScriptDirectory.from_config(alembic_config())
-    return [one.revision for one in script.iterate_revisions(upper, lower, inclusive=True)]
+    scripts = ScriptDirectory.from_config(alembic_config()).iterate_revisions(upper, lower, inclusive=True)
+    return [script.revision for script in scripts]
 
 
 def _is_down(current: str | None, revision: str) -> bool:
     if revision in ("head", "base") or current is None:
         return revision == "base"
     history = ScriptDirectory.from_config(alembic_config()).iterate_revisions(current, "base")
-    return revision != current and revision in {one.revision for one in history}
+    return revision != current and revision in {script.revision for script in history}
 
 
 def _run_apart(work: Callable[[], Any]) -> None:

@@ -151,7 +151,7 @@ def _hosts(value: str) -> str | list[str]:
 
 
 def _ports(value: str) -> int | list[int]:
-    ports = [int(one) if one.isdecimal() else 0 for one in value.split(",")]
+    ports = [int(port) if port.isdecimal() else 0 for port in value.split(",")]
     if not all(0 < port < 65536 for port in ports):
         raise ValueError("it must be a number between 1 and 65535")
     return ports if len(ports) > 1 else ports[0]
@@ -230,7 +230,7 @@ _PARAMETERS: Final[dict[str, Callable[[str], Any]]] = {
 def _listed(value: Any) -> list[str]:
     if value is None:
         return []
-    return [str(one) for one in value] if isinstance(value, list) else [str(value)]
+    return [str(part) for part in value] if isinstance(value, list) else [str(value)]
 
 
 def _bracketed(host: str) -> str:

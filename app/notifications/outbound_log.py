@@ -43,10 +43,10 @@ async def of_task(context: Context, client_name: str | None, task_id: UUID, limi
 async def read(context: Context, notification_id: UUID, client_name: str | None) -> Document:
     """Read one notification with its body and its attempts, if it is this client's (None: anybody's). A body that was
     not posted yet is rendered as it would be. Raises ``NotFound``."""
-    found = await context.db.read(_read, notification_id, client_name, context)
-    if found is None:
+    document = await context.db.read(_read, notification_id, client_name, context)
+    if document is None:
         raise NotFound("there is no such notification")
-    return found
+    return document
 
 
 async def redeliver(context: Context, actor: Actor, notification_id: UUID, client_name: str | None) -> Document:

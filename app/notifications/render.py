@@ -24,7 +24,7 @@ def rendered(conn: sa.Connection, batch: Sequence[ClaimedNotification], context:
     posted before is kept. Reads in the caller's transaction: two statements, however many there are."""
     decoded = {notification.id: _decode(notification) for notification in batch if notification.body is None}
     snapshots = {notification_id: snapshot for notification_id, snapshot in decoded.items() if snapshot is not None}
-    given = task_rows.inputs_of(conn, {snapshot.task.id for snapshot in snapshots.values()})
+    inputs = task_rows.inputs_of(conn, {snapshot.task.id for snapshot in snapshots.values()})
     values = item_rows.values_of(conn, (item for snapshot in snapshots.values() for item in snapshot.items))
     bodies: list[bytes | None] = []
     for notification in batch:
@@ -33,7 +33,7 @@ def rendered(conn: sa.Connection, batch: Sequence[ClaimedNotification], context:
             bodies.append(notification.body)
             continue
         # A task that was purged meanwhile is still rendered, without what its client sent.
-        record = TaskRecord(snapshot.task, given.get(snapshot.task.id, TaskInput({}, {})))
+        record = TaskRecord(snapshot.task, inputs.get(snapshot.task.id, TaskInput({}, {})))
         policy_then = replace(context.policy, unknown_grace_s=snapshot.unknown_grace_s, follow_ups=snapshot.follow_ups)
         document = task_document(record, snapshot.items, values, context, policy=policy_then)
         body = {"type": notification.type, "timestamp": rfc3339(notification.created_at), "data": document}

@@ -101,4 +101,5 @@ def _is_open(row: Any, last_queried: LastQueried) -> bool:
 def _named(conn: sa.Connection, keys: Collection[ItemKey]) -> sa.ColumnElement[Any]:
     """Items of one family by their keys."""
     [family] = {family for family, _ in keys}
-    return sa.and_(items.c.family == family, dialect.any_of(conn, items.c.item_id, sorted(one for _, one in keys)))
+    item_ids = sorted(item_id for _, item_id in keys)
+    return sa.and_(items.c.family == family, dialect.any_of(conn, items.c.item_id, item_ids))

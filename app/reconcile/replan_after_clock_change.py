@@ -99,8 +99,8 @@ def _bring_questions(conn: sa.Connection, context: Context, now: datetime) -> in
     due_items.lease(conn, leased, later(now, context.policy.lease_s))
     for row in rows:
         if row.query_leased_until is None:
-            one = sa.and_(table.family == row.family, table.item_id == row.item_id)
-            conn.execute(items.update().where(one).values(query_due_at=now))
+            named = sa.and_(table.family == row.family, table.item_id == row.item_id)
+            conn.execute(items.update().where(named).values(query_due_at=now))
     return len(rows)
 
 
@@ -143,7 +143,7 @@ def _timers(conn: sa.Connection, after: Cursor | None) -> list[Cursor]:
     statement = sa.select(due_at, task_id).where(due_at.is_not(None)).order_by(due_at.desc(), task_id.desc())
     if after is not None:
         bound: Any = sa.tuple_(
-            *(sa.literal(value, one.type) for value, one in zip(after, (due_at, task_id), strict=True))
+            *(sa.literal(value, column.type) for value, column in zip(after, (due_at, task_id), strict=True))
         )
         statement = statement.where(sa.tuple_(due_at, task_id) < bound)
     return [(row.timer_due_at, row.id) for row in conn.execute(statement.limit(BATCH))]

@@ -58,20 +58,20 @@ class Availability:
         return (*self.absences, Absence(later(self.beat_at, STEP_S), now, jumped=True))
 
 
-def beat(before: Availability, sign: Heartbeat) -> Availability:
+def beat(before: Availability, heartbeat: Heartbeat) -> Availability:
     """Apply a heartbeat."""
-    now, beat_at = sign.at, before.beat_at
+    now, beat_at = heartbeat.at, before.beat_at
     if beat_at is not None and beat_at > later(now, BACK_S):
         past = (absence for absence in before.absences if absence.since < now)
         absences = tuple(absence._replace(until=min(absence.until, now)) for absence in past)
         return Availability(now, absences, went_back_at=now)
-    signs = [at for at in (beat_at, sign.last_at) if at is not None and at <= now]
+    signs = [at for at in (beat_at, heartbeat.last_at) if at is not None and at <= now]
     last_sign_at = max(signs, default=now)
     if beat_at is None or beat_at < now:
         before = replace(before, beat_at=now)
     if later(last_sign_at, STEP_S) >= now:
         return before
-    absence = Absence(later(last_sign_at, STEP_S), now, jumped=sign.stepped_s > STEP_S)
+    absence = Absence(later(last_sign_at, STEP_S), now, jumped=heartbeat.stepped_s > STEP_S)
     return replace(before, absences=(*before.absences, absence)[-MOST_ABSENCES:])
 
 

@@ -85,11 +85,11 @@ async def read_batch(request: Request, egress: EgressPolicy) -> tuple[list[NewTa
     async with body_of(request, MOST_BATCH_BYTES) as raw:
         async with budget.turn(len(raw)):
             tasks = _tasks_in(raw)
-        for index, one in enumerate(tasks):
+        for index, raw_task in enumerate(tasks):
             await asyncio.sleep(0)
             place = ("tasks", index)
             try:
-                task = bytes(one)
+                task = bytes(raw_task)
                 async with budget.turn(len(task)):
                     refuse_secrets(request, task)
                     document = decode(task, place)

@@ -149,8 +149,8 @@ def _queued(of_client: bool) -> sa.Select[Any]:
 def lock_queued(conn: sa.Connection, now: datetime, limit: int, client_name: str | None = None) -> list[TaskRecord]:
     """Lock the queued tasks, of one client or of all, that have been due longest. Tasks that another transaction
     holds are passed over."""
-    given = {"now": now, "most": limit, "client": client_name}
-    return [record_of(row) for row in conn.execute(_queued(client_name is not None), given)]
+    parameters = {"now": now, "most": limit, "client": client_name}
+    return [record_of(row) for row in conn.execute(_queued(client_name is not None), parameters)]
 
 
 # An expression: grouped by the column itself, SQLite walks the index of all tasks by client, in their order.
