@@ -41,9 +41,9 @@ async def test_410_is_gone() -> None:
     ("header", "seconds"),
     [
         ("Retry-After: 120", 120.0),
-        ("retry-after: 0", 0.0),
+        ("retry-after: 0", 1.0),
         ("Retry-After: " + email.utils.format_datetime(NOW + timedelta(minutes=5), usegmt=True), 300.0),
-        ("Retry-After: " + email.utils.format_datetime(NOW - timedelta(days=1), usegmt=True), 0.0),
+        ("Retry-After: " + email.utils.format_datetime(NOW - timedelta(days=1), usegmt=True), 1.0),
         ("Retry-After: 99999999999", 86_400.0),
         ("Retry-After: soon", None),
         ("Retry-After: -5", None),
