@@ -249,7 +249,7 @@ def judge(attempts: int, answer: Answer | Unreadable | None, now: datetime) -> A
         return Attempt(NotificationStatus.DEAD, now, None, status, outcome, text)
     wait_s = SCHEDULE_S[attempts] * (1 + JITTER * random.uniform(-1, 1))
     if isinstance(answer, Rejected) and answer.retry_after_s is not None:
-        wait_s = max(answer.retry_after_s, 1.0 if attempts < PROMPT_ATTEMPTS else wait_s)
+        wait_s = answer.retry_after_s if attempts < PROMPT_ATTEMPTS else max(answer.retry_after_s, wait_s)
     return Attempt(NotificationStatus.PENDING, now, later(now, wait_s), status, outcome, text)
 
 
