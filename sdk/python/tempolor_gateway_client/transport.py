@@ -43,18 +43,31 @@ class Transport:
             raise ValueError("the API key has a line break in it, or white space around it")
         self.retries = retries
         self._timeout_s = timeout_s
+        try:
+            url = httpx.URL(base_url)
+        except httpx.InvalidURL as error:
+            raise ValueError("the base URL cannot be read") from error
+        if not url.host:
+            raise ValueError("the base URL cannot be read: it names no host")
         # Keys are any printable text, and the gateway reads them as UTF-8.
         headers = {b"authorization": b"Bearer " + api_key.encode(), b"user-agent": b"tempolor-gateway-client"}
         # This machine is never asked through a proxy, and what the variables hold need not be usable for it.
-        heeds_proxies = trust_env and not _is_loopback(base_url)
+        heeds_proxies = trust_env and not _is_loopback(url.host)
+        try:
+            verify = tls or httpx.create_ssl_context(trust_env=trust_env)
+        except OSError as error:
+            raise ValueError(
+                "the authorities of the environment cannot be read (SSL_CERT_FILE, SSL_CERT_DIR): mend them, or say "
+                "trust_env=False"
+            ) from error
         try:
             self._http = httpx.AsyncClient(
-                base_url=base_url,
+                base_url=url,
                 headers=headers,
                 # Waits and streams hold a connection each; how many there may be is the gateway's to say.
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
                 trust_env=heeds_proxies,
-                verify=tls or httpx.create_ssl_context(trust_env=trust_env),
+                verify=verify,
             )
         except (ImportError, ValueError, httpx.InvalidURL) as error:
             raise ValueError(
@@ -165,8 +178,8 @@ def _body(document: Any, headers: dict[str, str]) -> dict[str, Any]:
     return {"headers": headers | {"Content-Type": "application/json"}, "content": content}
 
 
-def _is_loopback(base_url: str) -> bool:
-    host = httpx.URL(base_url).host.removesuffix(".")
+def _is_loopback(host: str) -> bool:
+    host = host.removesuffix(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -208,6 +209,10 @@ async def test_errors_are_told_apart(start_gateway: StartGateway, connect: Calla
 def test_a_url_must_name_its_scheme() -> None:
     with pytest.raises(ValueError, match="http"):
         AsyncGatewayClient("gateway:8000", "key")
+    for unreadable in ("http://[::1", "http://gateway:port", "https://", "http://:8000"):
+        for trust_env in (True, False):
+            with pytest.raises(ValueError, match="the base URL cannot be read"):
+                AsyncGatewayClient(unreadable, "key", trust_env=trust_env)
     # As it is read from a file; what is said does not repeat it.
     with pytest.raises(ValueError, match="the API key is empty"):
         AsyncGatewayClient("http://gateway:8000", "")
@@ -251,3 +256,14 @@ async def test_variables_that_cannot_be_used_are_named(
     with pytest.raises(ValueError, match=name.upper()):
         connect("http://gateway.example:8000", trust_env=True)
     connect("http://gateway.example:8000")
+
+
+async def test_authorities_that_cannot_be_read_are_named(
+    monkeypatch: pytest.MonkeyPatch, connect: Callable[..., AsyncGatewayClient], tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty.pem"
+    empty.touch()
+    for path in (tmp_path / "missing.pem", empty):
+        monkeypatch.setenv("SSL_CERT_FILE", str(path))
+        with pytest.raises(ValueError, match="SSL_CERT_FILE"):
+            connect("http://gateway.example:8000", trust_env=True)
