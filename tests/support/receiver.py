@@ -76,7 +76,7 @@ class Receiver:
         headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:] if line)}
         self.targets.append(head[0].split(" ")[1])
         self.headers.append(headers)
-        self.bodies.append(await reader.readexactly(int(headers["content-length"])))
+        self.bodies.append(await reader.readexactly(int(headers.get("content-length", "0"))))
 
 
 @asynccontextmanager

@@ -31,6 +31,10 @@ from tempolor_gateway_client.transport import Transport
 
 MOST_HOLD_S: Final = 60.0
 """The gateway holds an answer no longer than this."""
+WEBHOOK_TIMEOUT_S: Final = 15.0
+"""How long the gateway waits for a receiver's answer."""
+VENDOR_TIMEOUT_S: Final = 20.0
+"""How long the gateway waits for the vendor's answer."""
 GRACE_S: Final = 1.0
 """How much later than the gateway the client ends a wait, so that the last state still arrives."""
 _PAUSE_S: Final = 0.5
@@ -255,11 +259,12 @@ class AsyncGatewayClient:
     async def test_webhook(self, url: str) -> PingAnswer:
         """Have the gateway post a signed ``gateway.ping`` to a URL, and tell what was answered. Raises
         ``InvalidRequest``."""
-        return results.read(account.ping_answer, await self._transport.post("/v1/notifications/test", {"url": url}))
+        found = await self._transport.post("/v1/notifications/test", {"url": url}, hold_s=WEBHOOK_TIMEOUT_S)
+        return results.read(account.ping_answer, found)
 
     async def account(self) -> Account:
         """The vendor's account. Raises ``Unavailable`` while the vendor does not tell it."""
-        return results.read(account.account, await self._transport.get("/v1/account"))
+        return results.read(account.account, await self._transport.get("/v1/account", hold_s=VENDOR_TIMEOUT_S))
 
     async def me(self) -> Me:
         """The client of this key."""

@@ -87,11 +87,13 @@ class Transport:
         """The text of a GET. Raises ``GatewayError``."""
         return str(await self._call("GET", path, is_json=False))
 
-    async def post(self, path: str, document: Any = None, *, idempotency_key: str | None = None) -> Any:
+    async def post(
+        self, path: str, document: Any = None, *, idempotency_key: str | None = None, hold_s: float = 0.0
+    ) -> Any:
         """The JSON of a POST. It is repeated like a GET, so it must be one that may arrive twice. Raises
         ``GatewayError``."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else {}
-        return await self._call("POST", path, **_body(document, headers))
+        return await self._call("POST", path, hold_s=hold_s, **_body(document, headers))
 
     async def post_bytes(self, path: str, content: bytes, query: Query, media_type: str) -> Any:
         """The JSON of a POST of raw bytes, which is repeated like a GET. Raises ``GatewayError``."""

@@ -24,8 +24,8 @@ from tempolor_gateway_client import (
 from tests.support.databases import on_sqlite
 from tests.support.file_server import MP3, File, serving_files
 from tests.support.gateway import SONG, Running, eventually
-from tests.support.notifications import watching
-from tests.support.receiver import plain
+from tests.support.notifications import after_s, watching
+from tests.support.receiver import plain, receiving
 from tests.support.song_callbacks import done, song
 from tests.support.start_fixtures import StartGateway
 
@@ -61,7 +61,7 @@ async def test_a_client_reads_and_changes_itself(
 
 
 async def test_a_secret_is_rotated_once_or_not_at_all(connect: Callable[..., AsyncGatewayClient]) -> None:
-    async with watching(plain("503 Busy"), plain("503 Busy")) as gateway:
+    async with receiving(plain("503 Busy")) as gateway:
         with pytest.raises(Unavailable):
             await connect(gateway.url(path="")).rotate_webhook_secret()
         assert len(gateway.targets) == 1
@@ -101,6 +101,20 @@ async def test_notifications_are_looked_into_and_sent_again(studio: tuple[Runnin
 
 
 @on_sqlite
+async def test_the_account_of_a_slow_vendor_is_waited_for(connect: Callable[..., AsyncGatewayClient]) -> None:
+    body = b'{"balance": 5, "as_of": "2026-01-31T12:00:00Z", "vendor": {}}'
+    async with receiving(after_s(19, plain("200 OK", body=body))) as gateway:
+        assert (await connect(gateway.url(path="")).account()).balance == 5
+        assert gateway.connections == 1
+
+
+@on_sqlite
+async def test_a_ping_of_a_slow_receiver_is_sent_once(studio: tuple[Running, AsyncGatewayClient]) -> None:
+    async with watching(after_s(14)) as receiver:
+        assert (await studio[1].test_webhook(receiver.url())).delivered
+        assert receiver.connections == 1
+
+
 async def test_lists_are_light_and_narrowed_by_the_end(
     start_gateway: StartGateway, connect: Callable[..., AsyncGatewayClient]
 ) -> None:
