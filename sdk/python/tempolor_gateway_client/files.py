@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 from tempolor_gateway_client.errors import Unavailable
@@ -15,11 +15,11 @@ async def save(transport: Transport, path: str, to: Path) -> int:
     Returns how many bytes it has. Raises ``GatewayError``, and ``OSError`` for what cannot be written."""
     outage: Outage | None = None
     while True:
-        handle, name = await asyncio.to_thread(tempfile.mkstemp, prefix=f".{to.name}.", dir=to.parent)
-        part = Path(name)
+        # A short name, so that ``to`` may have one as long as any; and no mkstemp, whose files nobody else may read.
+        part = to.with_name(f".{secrets.token_hex(8)}.part")
         try:
             size = 0
-            with open(handle, "wb") as file:  # noqa: ASYNC230 - each write is in a thread
+            with await asyncio.to_thread(part.open, "xb") as file:
                 async with transport.download(path) as pieces:
                     async for piece in pieces:
                         size += await asyncio.to_thread(file.write, piece)

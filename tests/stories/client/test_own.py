@@ -195,6 +195,16 @@ async def test_files_are_uploaded_fetched_and_taken_out_of_a_zip(
     assert member.name == "folder/vocals é.flac"
     assert await client.save_artifact("mss_1", "stems", to, member=member.name) == member.bytes == 1004
     assert to.read_bytes().startswith(b"fLaC")
-    assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".stems")] == []
+    assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".")] == []
     with pytest.raises(GatewayError):
         await client.save_artifact("mss_1", "midi", to)
+async def test_a_saved_file_has_the_usual_mode_and_any_name(
+    connect: Callable[..., AsyncGatewayClient], tmp_path: Path
+) -> None:
+    to = tmp_path / ("n" * 251 + ".mp3")
+    async with receiving(plain("200 OK", body=MP3)) as gateway:
+        assert await connect(gateway.url(path="")).save_artifact("t2m_1", "audio", to) == len(MP3)
+    beside = tmp_path / "beside"
+    beside.touch()
+    assert to.stat().st_mode == beside.stat().st_mode
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["beside", to.name]
