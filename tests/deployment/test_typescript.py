@@ -53,7 +53,7 @@ async def test_it_works_from_node(
         },
     )
     assert "# fail 0" in said, said
-    assert "# pass 9" in said, said
+    assert "# pass 10" in said, said
 
 
 @on_sqlite

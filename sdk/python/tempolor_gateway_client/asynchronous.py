@@ -185,12 +185,13 @@ class AsyncGatewayClient:
         there are none yet."""
         return await self._transport.get_text(f"/v1/items/{_segment(item_id)}/lyrics.{form}")
 
-    async def upload(self, audio: bytes, filename: str = "upload") -> UploadedFile:
+    async def upload(
+        self, audio: bytes, filename: str = "upload", media_type: str = "application/octet-stream"
+    ) -> UploadedFile:
         """Hand an audio file of 50 MB at most to the gateway, for the vendor to fetch: its ``url`` is for ``params``.
-        Raises ``InvalidRequest``, ``GatewayError`` (``archive_off``)."""
-        found = await self._transport.post_bytes(
-            "/v1/uploads", audio, {"filename": filename}, "application/octet-stream"
-        )
+        ``media_type``: as in ``audio/mp4``; mp3, WAV and FLAC need none. An attempt may take a second longer than
+        ``timeout_s`` for each 128 KB. Raises ``InvalidRequest``, ``GatewayError`` (``archive_off``)."""
+        found = await self._transport.post_bytes("/v1/uploads", audio, {"filename": filename}, media_type)
         return results.read(account.uploaded_file, found)
 
     async def timeline(self, task_id: str) -> tuple[TimelineEntry, ...]:

@@ -146,9 +146,11 @@ class GatewayClient:
         """The aligned lyrics of an item as the text of a subtitle file."""
         return self._thread.run(self._client.lyrics(item_id, form))
 
-    def upload(self, audio: bytes, filename: str = "upload") -> UploadedFile:
+    def upload(
+        self, audio: bytes, filename: str = "upload", media_type: str = "application/octet-stream"
+    ) -> UploadedFile:
         """Hand an audio file to the gateway, for the vendor to fetch."""
-        return self._thread.run(self._client.upload(audio, filename))
+        return self._thread.run(self._client.upload(audio, filename, media_type))
 
     def timeline(self, task_id: str) -> tuple[TimelineEntry, ...]:
         """Everything that happened to a task, oldest first."""

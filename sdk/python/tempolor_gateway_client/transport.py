@@ -16,6 +16,8 @@ from tempolor_gateway_client.sse import Event, read_events
 
 QUIET_S: Final = 60.0
 """A stream that is silent for so long is dead: the gateway sends a heartbeat every 15 s."""
+SLOW_LINE_BYTES_PER_S: Final = 128 * 1024
+"""What an upload is sent at, at least."""
 _NO_CONTENT: Final = 204
 _BROKEN: Final = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError)
 
@@ -41,14 +43,14 @@ class Transport:
             raise ValueError("the API key is empty")
         if api_key != api_key.strip() or not api_key.isprintable():
             raise ValueError("the API key has a line break in it, or white space around it")
-        self.retries = retries
-        self._timeout_s = timeout_s
         try:
             url = httpx.URL(base_url)
         except httpx.InvalidURL as error:
             raise ValueError("the base URL cannot be read") from error
         if not url.host:
             raise ValueError("the base URL cannot be read: it names no host")
+        self.retries = retries
+        self._timeout_s = timeout_s
         # Keys are any printable text, and the gateway reads them as UTF-8.
         headers = {b"authorization": b"Bearer " + api_key.encode(), b"user-agent": b"tempolor-gateway-client"}
         # This machine is never asked through a proxy, and what the variables hold need not be usable for it.
@@ -96,8 +98,11 @@ class Transport:
         return await self._call("POST", path, hold_s=hold_s, **_body(document, headers))
 
     async def post_bytes(self, path: str, content: bytes, query: Query, media_type: str) -> Any:
-        """The JSON of a POST of raw bytes, which is repeated like a GET. Raises ``GatewayError``."""
-        return await self._call("POST", path, headers={"Content-Type": media_type}, content=content, params=query)
+        """The JSON of a POST of raw bytes, which is repeated like a GET. An attempt may take longer by what the bytes
+        take on a slow line. Raises ``GatewayError``."""
+        headers = {"Content-Type": media_type}
+        hold_s = len(content) / SLOW_LINE_BYTES_PER_S
+        return await self._call("POST", path, hold_s=hold_s, headers=headers, content=content, params=query)
 
     @asynccontextmanager
     async def download(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:

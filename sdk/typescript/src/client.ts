@@ -7,6 +7,11 @@ import type * as api from "./types.js";
 
 /** The gateway holds an answer no longer than this. */
 const MOST_HOLD_MS = 60_000;
+/** How long the gateway waits for the answer of a receiver, and for the vendor's. */
+const WEBHOOK_TIMEOUT_MS = 15_000;
+const VENDOR_TIMEOUT_MS = 20_000;
+/** What an upload is sent at, at least: 128 KB a second. */
+const SLOW_LINE_BYTES_PER_MS = 131;
 const PAUSE_MS = 500;
 
 /** How to reach a gateway; what is left out is as usual. */
@@ -162,13 +167,19 @@ export class GatewayClient {
     return this.transport.json("GET", path, { isText: true, signal: options.signal });
   }
 
-  /** Hands an audio file of 50 MB at most to the gateway, for the vendor to fetch: its `url` is for `params`. */
+  /**
+   * Hands an audio file of 50 MB at most to the gateway, for the vendor to fetch: its `url` is for `params`.
+   * `mediaType`: as in `audio/mp4`, if it is not the blob's; mp3, WAV and FLAC need none. An attempt may take a second
+   * longer than `timeoutMs` for each 128 KB.
+   */
   createUpload(
     audio: Blob | Uint8Array<ArrayBuffer>,
-    options: CallOptions & { filename?: string | undefined } = {},
+    options: CallOptions & { filename?: string | undefined; mediaType?: string | undefined } = {},
   ): Promise<api.UploadedFile> {
     const query = { filename: options.filename ?? "upload" };
-    return this.post("/v1/uploads", options, { file: audio, query });
+    const [size, itsType] = audio instanceof Blob ? [audio.size, audio.type] : [audio.byteLength, ""];
+    const mediaType = options.mediaType ?? (itsType || "application/octet-stream");
+    return this.post("/v1/uploads", options, { file: audio, mediaType, query, holdMs: size / SLOW_LINE_BYTES_PER_MS });
   }
 
   /** Everything that happened to a task, oldest first. */
@@ -215,7 +226,7 @@ export class GatewayClient {
   }
 
   getAccount(options: CallOptions = {}): Promise<api.Account> {
-    return this.get("/v1/account", options);
+    return this.transport.json("GET", "/v1/account", { signal: options.signal, holdMs: VENDOR_TIMEOUT_MS });
   }
 
   /** The client of this key. */
@@ -261,7 +272,7 @@ export class GatewayClient {
 
   /** Has the gateway post a signed `gateway.ping` to a URL, and tells what was answered. */
   testWebhook(url: string, options: CallOptions = {}): Promise<api.PingAnswer> {
-    return this.post("/v1/notifications/test", options, { body: { url } });
+    return this.post("/v1/notifications/test", options, { body: { url }, holdMs: WEBHOOK_TIMEOUT_MS });
   }
 
   private once(): Transport {

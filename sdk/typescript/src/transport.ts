@@ -24,6 +24,8 @@ export interface Call {
   isText?: boolean;
   /** A body that is sent as it is. */
   file?: Blob | Uint8Array<ArrayBuffer>;
+  /** What `file` is. */
+  mediaType?: string;
   idempotencyKey?: string | undefined;
   /** How long the gateway may hold the answer. */
   holdMs?: number;
@@ -89,7 +91,7 @@ export class Transport {
     const init: { headers: Record<string, string>; body?: BodyInit } = { headers };
     if (call.idempotencyKey !== undefined) headers["Idempotency-Key"] = call.idempotencyKey;
     if (call.file !== undefined) {
-      headers["Content-Type"] = "application/octet-stream";
+      headers["Content-Type"] = call.mediaType ?? "application/octet-stream";
       init.body = call.file;
     }
     if (call.body !== undefined) {

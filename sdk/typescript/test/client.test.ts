@@ -142,6 +142,10 @@ test("files are uploaded, listed and fetched, or the reason is told", async () =
   const audio = new Uint8Array(Buffer.from("fLaC" + "x".repeat(2000)));
   const uploaded = await gateway.createUpload(audio, { filename: "harbour.flac" });
   assert.equal(uploaded.bytes, audio.length);
+  const unknown = new Uint8Array(Buffer.from("x".repeat(2000)));
+  assert.equal((await gateway.createUpload(unknown, { mediaType: "audio/mp4" })).media_type, "audio/mp4");
+  assert.equal((await gateway.createUpload(new Blob([unknown], { type: "audio/ogg" }))).media_type, "audio/ogg");
+  assert.equal((await failing(gateway.createUpload(unknown))).code, "invalid_request");
   const task = await gateway.createTask({ kind: "stems.create", params: { url: uploaded.url } });
   const ended = await gateway.waitForTask(task.id, { timeoutMs: 60_000 });
   const item = ended.items[0];
@@ -204,6 +208,23 @@ test("a wait that is over tells the last state, and an aborted one its reason", 
   assert.ok(late instanceof WaitTimeout);
   assert.equal(late.task?.id, task.id);
   await assert.rejects(gateway.waitForTask(task.id, { signal: AbortSignal.abort(new Error("enough")) }), /enough/);
+});
+
+test("what the gateway itself waits for, and a large file, have the time that they take", async () => {
+  const began = performance.now();
+  const hasTime: boolean[] = [];
+  const slow: typeof fetch = async (_input, init) => {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    hasTime.push(!init?.signal?.aborted);
+    return new Response("{}");
+  };
+  const hasty = new GatewayClient({ url, apiKey, timeoutMs: 10, retries: { totalMs: 0 }, fetch: slow });
+  await hasty.getAccount();
+  await hasty.testWebhook(hook);
+  await hasty.createUpload(new Uint8Array(128 * 1024));
+  await hasty.getMe();
+  assert.deepEqual(hasTime, [true, true, true, false]);
+  assert.ok(performance.now() - began < 5_000);
 });
 
 test("a call is repeated after what passes, and once only where a repeat would harm", async () => {

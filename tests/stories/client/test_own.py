@@ -18,6 +18,7 @@ from tempolor_gateway_client import (
     GatewayError,
     InvalidRequest,
     NotFound,
+    Retries,
     TaskStream,
     Unavailable,
 )
@@ -101,6 +102,12 @@ async def test_notifications_are_looked_into_and_sent_again(studio: tuple[Runnin
 
 
 @on_sqlite
+async def test_a_ping_of_a_slow_receiver_is_sent_once(studio: tuple[Running, AsyncGatewayClient]) -> None:
+    async with watching(after_s(14)) as receiver:
+        assert (await studio[1].test_webhook(receiver.url())).delivered
+        assert receiver.connections == 1
+
+
 async def test_the_account_of_a_slow_vendor_is_waited_for(connect: Callable[..., AsyncGatewayClient]) -> None:
     body = b'{"balance": 5, "as_of": "2026-01-31T12:00:00Z", "vendor": {}}'
     async with receiving(after_s(19, plain("200 OK", body=body))) as gateway:
@@ -109,12 +116,6 @@ async def test_the_account_of_a_slow_vendor_is_waited_for(connect: Callable[...,
 
 
 @on_sqlite
-async def test_a_ping_of_a_slow_receiver_is_sent_once(studio: tuple[Running, AsyncGatewayClient]) -> None:
-    async with watching(after_s(14)) as receiver:
-        assert (await studio[1].test_webhook(receiver.url())).delivered
-        assert receiver.connections == 1
-
-
 async def test_lists_are_light_and_narrowed_by_the_end(
     start_gateway: StartGateway, connect: Callable[..., AsyncGatewayClient]
 ) -> None:
@@ -198,6 +199,25 @@ async def test_files_are_uploaded_fetched_and_taken_out_of_a_zip(
     assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".")] == []
     with pytest.raises(GatewayError):
         await client.save_artifact("mss_1", "midi", to)
+
+
+async def test_an_upload_has_its_type_and_the_time_that_its_size_takes(
+    connect: Callable[..., AsyncGatewayClient],
+) -> None:
+    body = (
+        b'{"id": "x", "url": "upload:x", "bytes": 4, "sha256": "", "media_type": "audio/mp4",'
+        b' "expires_at": "2026-01-31T12:00:00Z"}'
+    )
+    async with receiving(after_s(25, plain("201 Created", body=body))) as gateway:
+        client = connect(gateway.url(path=""))
+        assert (await client.upload(bytes(2 * 1024 * 1024), "Harbour.m4a", "audio/mp4")).media_type == "audio/mp4"
+        assert [one["content-type"] for one in gateway.headers] == ["audio/mp4"]
+    async with receiving(after_s(25, plain("201 Created", body=body))) as gateway:
+        with pytest.raises(Unavailable):
+            await connect(gateway.url(path=""), retries=Retries(total_s=0)).upload(b"1234")
+        assert [one["content-type"] for one in gateway.headers] == ["application/octet-stream"]
+
+
 async def test_a_saved_file_has_the_usual_mode_and_any_name(
     connect: Callable[..., AsyncGatewayClient], tmp_path: Path
 ) -> None:
