@@ -3,8 +3,7 @@
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Response
 
@@ -19,7 +18,7 @@ from app.tempolor.values import as_number
 from app.web.answers import PROBLEMS, VENDOR_FAILED, json_answer
 from app.web.services import service
 
-ACCOUNT_FRESH = timedelta(seconds=60)
+FRESH_S: Final = 60.0
 WATCH_S: Final = 900.0
 
 
@@ -29,21 +28,30 @@ class Account:
 
     context: Context
     _known: Document | None = None
-    _asked_at: Any = None
-    _lock: asyncio.Lock | None = None
+    _known_since: float = 0.0
+    _call: asyncio.Task[Document] | None = None
 
     async def get(self) -> Document:
-        """``balance`` and whatever else the vendor sends, with ``as_of``. Raises ``VendorFailed``."""
-        self._lock = self._lock or asyncio.Lock()
-        async with self._lock:
-            now = self.context.clock.now()
-            # Asked later than now: the clock was set back since.
-            if self._known is None or not timedelta() <= now - self._asked_at < ACCOUNT_FRESH:
-                answer = await self.context.vendor.account()
-                if isinstance(answer, Unanswered):
-                    raise VendorFailed(f"the vendor did not tell its account ({answer.reason})")
-                self._known, self._asked_at = {"balance": as_number(answer.get("balance")), "vendor": answer}, now
-            return {**self._known, "as_of": self._asked_at}
+        """``balance`` and whatever else the vendor sends, with ``as_of``. Who comes while the vendor is asked shares
+        what comes of it. Raises ``VendorFailed``, which is not remembered."""
+        if self._known is not None and self.context.clock.monotonic() - self._known_since < FRESH_S:
+            return self._known
+        if self._call is None:
+            self._call = asyncio.create_task(self._ask(), name="ask for the account")
+        # A caller that goes away takes nothing from those who share it.
+        return await asyncio.shield(self._call)
+
+    async def _ask(self) -> Document:
+        now, since = self.context.clock.now(), self.context.clock.monotonic()
+        try:
+            answer = await self.context.vendor.account()
+        finally:
+            self._call = None
+        if isinstance(answer, Unanswered):
+            raise VendorFailed(f"the vendor did not tell its account ({answer.reason})")
+        self._known_since = since
+        self._known = {"balance": as_number(answer.get("balance")), "vendor": answer, "as_of": now}
+        return self._known
 
     async def watch(self) -> float | None:
         """Read it every quarter of an hour, for the gauge; one that is set where somebody asks would be stale. A loop

@@ -6,12 +6,14 @@ from uuid import UUID
 
 import pytest
 
+from app.errors import VendorFailed
 from tests.support.databases import on_sqlite
 from tests.support.direct_sql import Direct
 from tests.support.gateway import ADMIN_KEY, SECRET, Running, eventually
 from tests.support.silent_vendor import speaking
 from tests.support.song_callbacks import assert_problem, done, song
 from tests.support.start_fixtures import StartGateway, StartSandbox
+from tests.support.virtual_time import monotonic
 
 RELIED_ON = (
     "gateway_callbacks_total",
@@ -57,6 +59,29 @@ async def test_an_account_that_cannot_be_read_is_no_500_and_shows_no_key(
         assert sandbox.config.api_key not in answer.text
     # A failure is not remembered.
     assert (await gateway.api.get("/v1/account")).status_code == 200
+
+
+@on_sqlite
+async def test_one_call_for_the_account_answers_all_who_wait_for_it(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
+    sandbox = await start_sandbox(balance=776.56)
+    sandbox.add_rules(answers=[{"operation": "account", "hang_s": 600}, {"operation": "account", "delay_s": 10}])
+    account = (await start_gateway(sandbox)).gateway.services.account
+    began = monotonic()
+    # The vendor hangs: it is one call that all of them wait for.
+    assert [type(one) for one in await asyncio.gather(*(account.get() for _ in range(5)), return_exceptions=True)] == [
+        VendorFailed
+    ] * 5
+    assert monotonic() - began == pytest.approx(20, abs=0.1)
+    assert len(sandbox.calls) == 1
+    # One of them goes away, the first of all; the others have their answer.
+    first, *others = (asyncio.create_task(account.get()) for _ in range(5))
+    await asyncio.sleep(5)
+    first.cancel()
+    assert [one["balance"] for one in await asyncio.gather(*others)] == [776.56] * 4
+    assert first.cancelled()
+    assert len(sandbox.calls) == 2
 
 
 @on_sqlite
