@@ -5,12 +5,15 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 import httpx
 import pytest
 
+from app.runtime.file_links import FileLinks
 from tests.chaos.conftest import Tell
 from tests.chaos.load import TOKENS, assert_kept
 from tests.chaos.processes import Process, client, free_port, serving
@@ -19,7 +22,7 @@ from tests.docs.pages import ROOT, Block, block, blocks
 from tests.processes.upgrades.flow import faults
 from tests.support import nginx
 from tests.support.databases import on_postgresql, on_sqlite
-from tests.support.gateway import ADMIN_KEY, SONG
+from tests.support.gateway import ADMIN_KEY, SECRET, SONG
 from tests.support.not_none import present
 from tests.support.song_callbacks import song
 
@@ -90,7 +93,10 @@ def test_nginx_takes_what_the_pages_show_a_part_of(fragment: Block, tmp_path: Pa
 
 @on_sqlite
 async def test_callbacks_come_from_outside_and_all_else_from_inside(tmp_path: Path, database_url: str) -> None:
-    async with serving(database_url, tmp_path, workers=False, forwarded_allow_ips="127.0.0.1") as served:
+    archive_url = f"file://{tmp_path / 'archive'}"
+    async with serving(
+        database_url, tmp_path, workers=False, forwarded_allow_ips="127.0.0.1", archive_url=archive_url
+    ) as served:
         port = present(served.port)
         for name, ports in (("one.conf", [port]), ("two.conf", [port, port])):
             place = tmp_path / name
@@ -98,11 +104,15 @@ async def test_callbacks_come_from_outside_and_all_else_from_inside(tmp_path: Pa
             with _before(_config(name), place, *ports) as (outside, inside):
                 async with _client(outside) as vendor, _client(inside) as api:
                     await _drive(vendor, api)
+            _assert_no_file_on_disk(place)
 
 
 @on_sqlite
 async def test_the_proxy_of_the_compose_file(tmp_path: Path, database_url: str) -> None:
-    async with serving(database_url, tmp_path, workers=False, forwarded_allow_ips="127.0.0.1") as served:
+    archive_url = f"file://{tmp_path / 'archive'}"
+    async with serving(
+        database_url, tmp_path, workers=False, forwarded_allow_ips="127.0.0.1", archive_url=archive_url
+    ) as served:
         outside, inside = free_port(), free_port()
         given = {f"serve-{number}:8000": f"127.0.0.1:{served.port}" for number in (1, 2)}
         given |= {"listen 8080": f"listen 127.0.0.1:{outside}", "listen 8000": f"listen 127.0.0.1:{inside}"}
@@ -110,6 +120,13 @@ async def test_the_proxy_of_the_compose_file(tmp_path: Path, database_url: str) 
             async with _client(f"http://127.0.0.1:{outside}") as vendor, _client(f"http://127.0.0.1:{inside}") as api:
                 await _drive(vendor, api)
                 assert (await api.get("/proxy")).status_code == 204
+        _assert_no_file_on_disk(tmp_path)
+
+
+def _assert_no_file_on_disk(place: Path) -> None:
+    """nginx passed on what was uploaded and read as it came; only a batch may be whole on its disk."""
+    buffered = re.findall(r"\[warn\].*temporary file.*", (place / "error.log").read_text())
+    assert [line for line in buffered if "POST /v1/tasks/batch" not in line] == []
 
 
 async def _drive(vendor: httpx.AsyncClient, api: httpx.AsyncClient) -> None:
@@ -119,7 +136,7 @@ async def _drive(vendor: httpx.AsyncClient, api: httpx.AsyncClient) -> None:
     for path in ("/v1/tasks", "/metrics", "/backlog", "/readyz", "/openapi.json"):
         assert (await vendor.get(path)).status_code == 404
     # A forged link is refused by the gateway, not by the proxy.
-    assert (await vendor.get("/files/forged/a.mp3")).json()["code"] in ("forbidden", "archive_off")
+    assert (await vendor.get("/files/forged/a.mp3")).json()["code"] == "forbidden"
     assert (await api.get("/readyz")).status_code == 200
     task = {"kind": "song.generate", "params": SONG, "metadata": {"text": "x" * 50_000}}
     many = await api.post("/v1/tasks/batch", json={"tasks": [task] * 30})
@@ -131,6 +148,25 @@ async def _drive(vendor: httpx.AsyncClient, api: httpx.AsyncClient) -> None:
         await asyncio.wait_for(_until(lines, "event: task"), 5)
         await api.post(f"/v1/tasks/{task_id}/cancel")
         await asyncio.wait_for(_until(lines, "event: task"), 5)
+    await _send_and_read_files(vendor, api)
+
+
+async def _send_and_read_files(vendor: httpx.AsyncClient, api: httpx.AsyncClient) -> None:
+    audio = b"fLaC" + bytes(20 * 1024 * 1024)
+    uploaded = await api.post("/v1/uploads", content=audio)
+    assert uploaded.status_code == 201, uploaded.text
+    # Who is not signed in is told so, however much comes with it.
+    for path in ("/v1/uploads", "/console/api/v1/uploads", "/console/try/stems.create"):
+        refused = await api.post(path, content=audio, headers={"Authorization": "Bearer nobodys"})
+        assert refused.status_code in (303, 401, 403), (path, refused.status_code)
+    now = datetime.now(UTC)
+    link = FileLinks([SECRET], "", timedelta(days=1)).upload_url(
+        UUID(uploaded.json()["id"]), "a.flac", now + timedelta(minutes=1)
+    )
+    async with vendor.stream("GET", link) as answer:
+        # By a reader who takes his time.
+        await asyncio.sleep(1)
+        assert len(await answer.aread()) == len(audio)
 
 
 async def test_no_log_of_nginx_has_a_token(tmp_path: Path) -> None:

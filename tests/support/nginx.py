@@ -27,7 +27,8 @@ def program() -> str:
 
 def write(place: Path, blocks: str, given: Mapping[str, str]) -> Path:
     """A whole configuration around ``blocks`` of http, in which names of machines, ports and files are replaced by
-    those of the test. All else is as nginx has it by default, but for a log that says how long it waited."""
+    those of the test. All else is as nginx has it by default, but for a log that says how long it waited, and one with
+    warnings."""
     for name, here in given.items():
         assert name in blocks, name
         blocks = blocks.replace(name, here)
@@ -38,7 +39,7 @@ def write(place: Path, blocks: str, given: Mapping[str, str]) -> Path:
     )
     config = place / "nginx.conf"
     config.write_text(
-        f"daemon off; master_process off; pid {place / 'nginx.pid'}; error_log {place / 'error.log'};\n"
+        f"daemon off; master_process off; pid {place / 'nginx.pid'}; error_log {place / 'error.log'} warn;\n"
         f"events {{}}\nhttp {{\nlog_format timed '$status $upstream_response_time $request';\n"
         f"access_log {place / 'access.log'} timed;\n{bodies}\n{blocks}\n}}\n"
     )
