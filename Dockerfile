@@ -42,7 +42,7 @@ LABEL org.opencontainers.image.title="tempolor-gateway" \
 # What could install or build something goes, the base's own pip too; and no program keeps a right to become root.
 RUN groupadd --gid 10001 gateway \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin gateway \
- && install -d -o gateway -g gateway -m 0750 /data \
+ && install -d -o gateway -g gateway -m 0750 /data /data/archive \
  && find / -xdev \( -path "*/python3*/ensurepip" -o -path "*-packages/pip" -o -path "*-packages/pip-*" \
       -o -path "*-packages/setuptools" -o -path "*-packages/setuptools-*" -o -path "*-packages/wheel" \
       -o -path "*-packages/wheel-*" -o -path "*/bin/pip" -o -path "*/bin/pip3*" \) -prune -exec rm -rf {} + \
@@ -56,7 +56,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     TMPDIR=/tmp
 # By number, so that an orchestrator can see that it is not root.
 USER 10001:10001
-# The default database is ./gateway.db: it lives in the volume, and nothing else is ever written.
+# The default database is ./gateway.db: it lives in the volume, beside an archive if there is one in a directory, and
+# nothing else is ever written.
 WORKDIR /data
 VOLUME /data
 EXPOSE 8000

@@ -80,6 +80,16 @@ def test_the_proxy_finds_each_serve_at_an_address_that_stays() -> None:
     assert SERVICES["proxy"]["depends_on"].keys() == set(SERVES)
 
 
+def test_an_archive_in_a_directory_is_one_volume_that_lasts_and_is_the_gateways() -> None:
+    assert [name for name in SERVICES if "archive:/data/archive" in SERVICES[name].get("volumes", ())] == [
+        *SERVES,
+        "worker",
+    ]
+    assert "archive" in COMPOSE["volumes"]
+    # A new volume has the owner and the mode of the image's directory.
+    assert "install -d -o gateway -g gateway -m 0750 /data /data/archive" in (ROOT / "Dockerfile").read_text()
+
+
 def test_secrets_are_where_they_are_needed() -> None:
     assert [name for name, service in SERVICES.items() if "env_file" in service] == [*SERVES, "worker"]
     for name in (*SERVES, "worker"):
