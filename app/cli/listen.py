@@ -47,7 +47,9 @@ def listen(
     signing = secret or new_webhook_secret()
     if not check_secret(signing):
         fail("--secret: it must be whsec_ and base64, as Standard Webhooks have it.")
-    typer.echo(f"Forwarding from {url} to {to}\nSigned with {signing}", err=True)
+    typer.echo(f"Forwarding from {url} to {to}", err=True)
+    if not secret:
+        typer.echo(f"Signed with {signing}", err=True)
     try:
         asyncio.run(Forwarder(url, key, to, signing, as_json=as_json).run())
     except StreamRefused as error:

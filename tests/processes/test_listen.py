@@ -145,6 +145,8 @@ async def test_json_lines_and_a_secret_that_stays(tmp_path: Path, database_url: 
             await eventually(came)
             [line] = [json.loads(line) for line in listens.out.splitlines()]
     assert told(receiver, WEBHOOK_SECRET) == [("task.canceled", task)]
+    # It is known already, and what is printed is kept by terminals and by logs.
+    assert WEBHOOK_SECRET not in listens.out + listens.err
     assert (line["type"], line["task_id"], line["status"], line["outcome"]) == ("task.canceled", task, 200, "delivered")
     assert line["webhook_id"] == receiver.headers[0]["webhook-id"]
 
