@@ -36,7 +36,7 @@ _WITHOUT_ERROR: Final = {
     "internal_error": "A fault of the gateway, which is in its log.",
     "malformed": "The body is not JSON, or not of the documented shape; it is kept in the log.",
     "method_not_allowed": "The path is there, and not for this method.",
-    "poisoned": "The body could not be applied by any way; it is kept in the log.",
+    "poisoned": "The body could not be applied in any way; it is kept in the log.",
     "range_not_satisfiable": "One range of bytes within the file can be asked for.",
 }
 

@@ -52,7 +52,7 @@ class FileResponse(Response):
             "Content-Security-Policy": "sandbox",
         }
         if (match := asked.get("if-match")) is not None and not _matches_etag(match, etag):
-            refusal = Problem(412, "precondition_failed", "The file is another one than If-Match says.")
+            refusal = Problem(412, "precondition_failed", "The file is not the one that If-Match names.")
             await refusal(scope, receive, send)
             return
         if _matches_etag(asked.get("if-none-match", "").replace("W/", ""), etag):

@@ -275,7 +275,7 @@ def _kept(found: _Found, store: FileStore | None) -> tuple[Copy, FileStore]:
     copy = found.copy
     if store is not None and copy is not None and copy.status is CopyStatus.KEPT:
         if copy.media_type != "application/zip":
-            raise ArtifactUnknown("the file is no zip")
+            raise ArtifactUnknown("the file is not a zip")
         return copy, store
     if store is not None and (
         copy.status is CopyStatus.PENDING if copy else found.view.status is ArtifactStatus.PENDING

@@ -106,12 +106,12 @@ def _media_type(head: bytes, content_type: str) -> str:
     named = content_type.partition(";")[0].strip().lower()
     is_audio = _AUDIO.fullmatch(named) is not None
     if not is_audio and named not in _SAYS_NOTHING:
-        raise InvalidRequest("the Content-Type of an upload is one of audio")
+        raise InvalidRequest("an upload needs a Content-Type of audio/…")
     found = media_type_of(head, UPLOADED) or (named if is_audio else None)
     if found is None:
-        raise InvalidRequest("the body is no mp3, WAV or FLAC: a Content-Type of audio says what else it is")
+        raise InvalidRequest("the body is not mp3, WAV or FLAC; for another audio format, send its Content-Type")
     if not head or head.lstrip().lower().startswith(_DOCUMENTS):
-        raise InvalidRequest("the body is no audio")
+        raise InvalidRequest("the body is not audio")
     return found
 
 

@@ -169,4 +169,4 @@ def _check(response: httpx.Response) -> None:
     if status in (429, 503) or status >= 500:
         pause_s = parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
         raise _NotNow(f"the gateway answered {status}", pause_s)
-    raise StreamRefused(f"There is no gateway's stream at this URL (it answered {status}).")
+    raise StreamRefused(f"This URL has no stream of a gateway (it answered {status}).")

@@ -83,7 +83,7 @@ def sandbox(
         config = load_config(faults, scale=scale, seed=seed, api_key=key)
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        fail("The sandbox cannot be configured so:\n  " + "\n  ".join(lines))
+        fail("The sandbox cannot be configured like this:\n  " + "\n  ".join(lines))
     except ValueError as error:
         fail(str(error))
     sandbox_process.main(host, port, config)

@@ -12,7 +12,7 @@ FAMILY_NAMES: Final = "song, instrumental, lyrics, stems, midi"
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, as the API has it.")]
 AlwaysJson = Annotated[bool, typer.Option("--json", help="Changes nothing: this command always prints JSON.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many, the newest first.")]
-Cursor = Annotated[str | None, typer.Option(help="Go on where the page before ended, as it told.")]
+Cursor = Annotated[str | None, typer.Option(help="Go on where the page before ended, by the cursor that it printed.")]
 
 
 @overload
@@ -29,7 +29,7 @@ def time_of(text: str | None) -> datetime | None:
             raise ValueError
         return time.astimezone(UTC)
     except (ValueError, OverflowError):
-        fail(f"{text!r} is no time with its offset, such as 2026-01-31T13:30:00Z.")
+        fail(f"{text!r} is not a time with an offset, such as 2026-01-31T13:30:00Z.")
 
 
 def complete_kind(begun: str) -> list[str]:

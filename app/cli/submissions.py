@@ -20,7 +20,7 @@ def hold_submissions(
     from app.submissions import hold_by_hand
 
     with_context(lambda context: hold_by_hand.hold(context, audit.command_line(), reason))
-    typer.echo("Submissions are held. What is being sent now is still sent; 'submissions show' tells when it is not.")
+    typer.echo("Submissions are held. What is being sent now is still sent: 'submissions show' lists it.")
 
 
 @app.command("release")

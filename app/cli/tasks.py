@@ -103,14 +103,18 @@ def show_timeline(
 def submit_task(
     kind: Annotated[str, typer.Argument(help="What is to be made, as song.generate.", autocompletion=complete_kind)],
     client: Annotated[str, typer.Option(help="Whose task it is.")],
-    params: Annotated[str, typer.Option(metavar="JSON", help="An object; @FILE reads it from there, - from input.")],
+    params: Annotated[
+        str, typer.Option(metavar="JSON", help="A JSON object; @FILE reads it from a file, - from standard input.")
+    ],
     reference: Annotated[str | None, typer.Option(help="The client's own name for it.")] = None,
-    metadata: Annotated[str | None, typer.Option(metavar="JSON", help="An object, given as params are.")] = None,
+    metadata: Annotated[str | None, typer.Option(metavar="JSON", help="A JSON object, given like --params.")] = None,
     webhook_url: Annotated[str | None, typer.Option(help="Where its milestones are posted.")] = None,
     webhook_event: Annotated[
-        list[str] | None, typer.Option(metavar="TYPE", help="Only these types are; may be given several times.")
+        list[str] | None, typer.Option(metavar="TYPE", help="Only this type of them; may be given several times.")
     ] = None,
-    idempotency_key: Annotated[str | None, typer.Option(help="The same key and task again make no second one.")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="The same key and task again make no second task.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Submit a task for a client, and print its id. It is checked as in the API, and sent by the running gateway."""

@@ -55,14 +55,14 @@ async def _client_of(request: Request, context: Context) -> Client:
         raise Unauthenticated("the request carries no API key")
     client = await clients.find_by_key(context.db, context.clock, api_key)
     if client is None:
-        raise Unauthenticated("nobody has this API key")
+        raise Unauthenticated("no client has this API key")
     return client
 
 
 async def admin(client: Annotated[Client, Depends(client_of_request)]) -> Client:
     """Authenticate a request of an admin. Raises ``Forbidden``."""
     if not client.is_admin:
-        raise Forbidden("this is an admin's")
+        raise Forbidden("this needs an admin's key")
     return client
 
 

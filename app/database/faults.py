@@ -25,7 +25,7 @@ _AWAY_STATES: Final = {
     "25P03": "a transaction stood idle for too long",
     "25P04": "a transaction took too long",
     "55P02": "it refused the connection",
-    "42501": "our user has not the rights",
+    "42501": "our user lacks the rights",
     "58030": "it cannot read or write its files",
     "XX001": "its data are damaged",
     "XX002": "its data are damaged",

@@ -90,7 +90,7 @@ async def ping(context: Context, sender: WebhookSender, client: Client, url: str
     webhook_id, now = context.ids(), context.clock.now()
     secrets = await context.db.read(client_rows.webhook_secrets, [client.name], rotated_after=now - ROTATION)
     if client.name not in secrets:
-        raise Unauthenticated("nobody has this API key")
+        raise Unauthenticated("no client has this API key")
     body = dumps({"type": PING, "timestamp": rfc3339(now), "data": {"client": client.name}}).encode()
     answer = await sender.post(url, sign(str(webhook_id), body, secrets[client.name], now))
     answered = answer if isinstance(answer, Answered) else None

@@ -48,7 +48,7 @@ class Account:
         finally:
             self._call = None
         if isinstance(answer, Unanswered):
-            raise VendorFailed(f"the vendor did not tell its account ({answer.reason})")
+            raise VendorFailed(f"the vendor's account could not be read ({answer.reason})")
         self._known_since = since
         self._known = {"balance": as_number(answer.get("balance")), "vendor": answer, "as_of": now}
         return self._known

@@ -159,7 +159,7 @@ def _erase(conn: sa.Connection, name: str, audit_entry: AuditEntry | None, rows:
         number = f"{still_open} or more" if still_open == MOST_COUNTED else str(still_open)
         raise Conflict(
             f"{number} tasks of {name!r} are open or wait for something to come; cancel those that are queued, and "
-            "come again when the others have ended"
+            "try again when the others have ended"
         )
     part = erase_part(conn, name, rows)
     if audit_entry is not None and not part.ended:

@@ -78,7 +78,7 @@ def _fault(answer: Response | NoAnswer) -> str | None:
         return f"was not reached ({answer.reason})"
     if answer.http_status == 403 and _code(answer.content) == SELF_CHECK:
         return None
-    whose = ", by somebody else than this gateway" if answer.http_status == 403 else ""
+    whose = ", by something other than this gateway" if answer.http_status == 403 else ""
     return f"answered {answer.http_status}{whose}"
 
 

@@ -221,4 +221,4 @@ def _settle_again(conn: sa.Connection, context: Context, task_id: UUID) -> Effec
 
 def _paused_by(hold: Hold, now: datetime) -> VendorPaused:
     wait_s = (max(hold.probe_out_until(now) or now, hold.until) - now).total_seconds()
-    return VendorPaused(f"no questions are asked now ({hold.reason})", max(wait_s, 1.0))
+    return VendorPaused(f"the vendor is not asked now ({hold.reason})", max(wait_s, 1.0))

@@ -75,7 +75,7 @@ def _split(value: str) -> SplitResult:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("it must be an http or https URL")
     if port == 0 or not _is_host(parts.hostname):
-        raise ValueError("its host or port cannot be one")
+        raise ValueError("its host or port is not valid")
     return parts
 
 

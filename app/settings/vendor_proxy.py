@@ -36,7 +36,7 @@ def usable_proxy(value: str) -> str:
     """Check the URL of an http or https proxy. Raises ``ValueError``."""
     scheme, separator, _ = plain(value).partition("://")
     if separator and scheme.lower() not in ("http", "https"):
-        raise ValueError("proxies are asked over http or https only, as in http://proxy.example:3128")
+        raise ValueError("a proxy is called over http or https only, as in http://proxy.example:3128")
     return proxy_address(value)
 
 

@@ -204,7 +204,7 @@ def _check_uploads(conn: sa.Connection, context: Context, client_name: str, new:
     upload_ids = {upload_id for _, upload_id in named if upload_id is not None}
     is_off = context.files is None
     missing = (upload_ids if is_off else upload_refs.unknown(conn, upload_ids, client_name)) | {None}
-    why = "the gateway keeps no uploads (GATEWAY_ARCHIVE_URL)" if is_off else "there is no such upload of yours"
+    why = "the gateway keeps no uploads (GATEWAY_ARCHIVE_URL)" if is_off else "you have no such upload"
     faults = tuple((path_of(place), why) for place, upload_id in named if upload_id in missing)
     if faults:
         raise InvalidRequest("the request is not valid", faults)

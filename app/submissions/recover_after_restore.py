@@ -145,7 +145,7 @@ def _begin(
     if accepted_before is None:
         accepted_before = datetime.fromisoformat(first.detail["accepted_before"]) if first is not None else now
     if max(sent_since, accepted_before) > now:
-        raise InvalidRequest("a recovery is from moments that have passed")
+        raise InvalidRequest("the times of a recovery must be in the past")
     if sent_since > accepted_before:
         raise InvalidRequest("nothing was accepted before the recovery and sent after it")
     is_held = shared_limits.read(conn)[Limit.SUBMIT].hold_state.by_hand is not None

@@ -119,7 +119,7 @@ class Waits:
         for waiters in self.waiting.values():
             for waiter in waiters:
                 if (waiter.client.name, waiter.client.key) in ended:
-                    waiter.fail(Unauthenticated("nobody has this API key"))
+                    waiter.fail(Unauthenticated("no client has this API key"))
 
     def drain(self) -> None:
         """Answer all with the task as it is, from now on."""

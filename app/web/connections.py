@@ -42,7 +42,7 @@ SPARE_CONNECTIONS: Final = 64
 HTTP_VERSIONS: Final = frozenset({"1.0", "1.1"})
 _NO_HTTP: Final = (400, "bad_request", "This is not a valid HTTP request.")
 _OTHER_VERSION: Final = (505, "http_version", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
-_NO_PROXY: Final = (501, "no_proxy", "The gateway is no proxy: there is no CONNECT.")
+_NO_PROXY: Final = (501, "no_proxy", "The gateway is not a proxy: it has no CONNECT.")
 
 
 @dataclass(frozen=True, slots=True)

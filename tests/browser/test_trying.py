@@ -74,11 +74,11 @@ async def test_a_file_is_dropped_or_chosen_and_taken_apart(
     field, state = page.get_by_label("Audio file", exact=True), page.locator(".state")
     zone = await page.locator(".drop").element_handle()
     await page.evaluate(DROP, [zone, "notes.txt", list(b"words")])
-    assert await state.inner_text() == "notes.txt is no mp3, WAV or FLAC."
+    assert await state.inner_text() == "notes.txt is not mp3, WAV or FLAC."
     # It calls itself one, and is none: the gateway says so.
     await page.evaluate(DROP, [zone, "false.mp3", list(b"MZ" + bytes(100))])
     await page.get_by_text("Not uploaded: ").wait_for()
-    assert "is no mp3, WAV or FLAC" in await state.inner_text()
+    assert "is not mp3, WAV or FLAC" in await state.inner_text()
     assert len(watched.faults) == 1
     watched.faults.clear()  # the browser's own line about an answer of 422
     await page.evaluate(DROP, [zone, "harbour.mp3", list(MP3[:5000])])
@@ -105,7 +105,7 @@ async def test_a_file_is_handed_over_without_scripts(chromium: Any, gateway: Run
         (tmp_path / "false.mp3").write_bytes(b"MZ" + bytes(100))
         await page.get_by_label("Track to cover: choose a file").set_input_files(tmp_path / "false.mp3")
         await page.get_by_role("button", name="Submit").click()
-        await page.get_by_text("Track to cover: the body is no mp3, WAV or FLAC").wait_for()
+        await page.get_by_text("Track to cover: the body is not mp3, WAV or FLAC").wait_for()
         watched.faults.clear()  # the browser's own line about an answer of 422
         (tmp_path / "lights.mp3").write_bytes(MP3)
         await page.get_by_label("Track to cover: choose a file").set_input_files(tmp_path / "lights.mp3")

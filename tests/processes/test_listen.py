@@ -179,4 +179,4 @@ async def test_a_wrong_key_ends_it(tmp_path: Path, database_url: str) -> None:
         none = await run(
             "listen", "--to", "http://127.0.0.1:9", "--url", elsewhere, "--key", "wrong", env=env, cwd=tmp_path
         )
-        assert (none.code, "no gateway's stream" in none.err) == (1, True)
+        assert (none.code, "no stream of a gateway" in none.err) == (1, True)

@@ -90,11 +90,11 @@ def test_rights_that_are_missing_are_named(make_database: Callable[..., str], po
     name = url.rpartition("/")[2]
     try:
         said = why(theirs)
-        assert "our user has not the rights (permission denied for schema public)" in said
+        assert "our user lacks the rights (permission denied for schema public)" in said
         assert f"{user}@127.0.0.1:{postgres.port}/{name}" in said
         # Rights to none of the tables.
         migrate(url)
-        assert "our user has not the rights (permission denied for table" in why(theirs)
+        assert "our user lacks the rights (permission denied for table" in why(theirs)
     finally:
         postgres.execute(f"DROP ROLE {user}")
 

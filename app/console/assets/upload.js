@@ -49,7 +49,7 @@
     function send(chosen) {
       call?.abort();
       const isKnown = TAKEN.test(chosen.name);
-      if (!isKnown && !chosen.type.startsWith("audio/")) return say(`${chosen.name} is no mp3, WAV or FLAC.`, "fault");
+      if (!isKnown && !chosen.type.startsWith("audio/")) return say(`${chosen.name} is not mp3, WAV or FLAC.`, "fault");
       if (chosen.size > Number(zone.dataset.mostBytes)) {
         return say(`${chosen.name} has ${size(chosen.size)}; ${size(Number(zone.dataset.mostBytes))} is the most.`, "fault");
       }

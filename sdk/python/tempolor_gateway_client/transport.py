@@ -203,7 +203,7 @@ async def _pieces_of(answer: httpx.Response) -> AsyncGenerator[bytes, None]:
 
 async def _events_of(answer: httpx.Response) -> AsyncGenerator[Event, None]:
     if not answer.headers.get("content-type", "").startswith("text/event-stream"):
-        raise UnexpectedAnswer("the answer is no event stream", status=answer.status_code, code="unexpected_answer")
+        raise UnexpectedAnswer("the answer is not an event stream", status=answer.status_code, code="unexpected_answer")
     with _translated():
         async with aclosing(read_events(answer.aiter_bytes())) as events:
             async for event in events:

@@ -101,7 +101,7 @@ async function* watched(
   callers: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array, void, void> {
   if (!answer.headers.get("content-type")?.startsWith("text/event-stream") || answer.body === null) {
-    throw new GatewayError("the answer is no event stream", "unexpected_answer", { status: answer.status });
+    throw new GatewayError("the answer is not an event stream", "unexpected_answer", { status: answer.status });
   }
   const reader = answer.body.getReader();
   try {

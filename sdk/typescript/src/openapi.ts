@@ -2496,7 +2496,7 @@ export interface components {
         };
         /**
          * PoisonedProblem
-         * @description The problem `poisoned`: The body could not be applied by any way; it is kept in the log.
+         * @description The problem `poisoned`: The body could not be applied in any way; it is kept in the log.
          * @example {
          *       "type": "about:blank",
          *       "title": "Bad Request",

@@ -30,7 +30,7 @@ export async function verifyNotification(
   const id = header(headers, "webhook-id");
   const timestamp = header(headers, "webhook-timestamp");
   const signatures = header(headers, "webhook-signature").split(" ");
-  if (!/^\d{1,15}$/.test(timestamp)) throw new BadSignature("its timestamp is no number");
+  if (!/^\d{1,15}$/.test(timestamp)) throw new BadSignature("its timestamp is not a number");
   if (Math.abs(Date.now() / 1000 - Number(timestamp)) > toleranceS) throw new BadSignature("it is too old, or too new");
   const raw = typeof body === "string" ? new TextEncoder().encode(body) : body;
   const signed = joined(new TextEncoder().encode(`${id}.${timestamp}.`), raw);

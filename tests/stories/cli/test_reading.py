@@ -103,7 +103,7 @@ async def test_what_cannot_be_shown_is_told_in_a_line(gateway: Running, env: dic
     for command, said in (
         (["tasks", "show", NOBODYS], "there is no such task"),
         (["tasks", "timeline", NOBODYS], "there is no such task"),
-        (["tasks", "list", "--created-after", "today"], "no time with its offset"),
+        (["tasks", "list", "--created-after", "today"], "not a time with an offset"),
         (["tasks", "list", "--cursor", "nonsense"], "cursor"),
         (["notifications", "list", "--status", "lost"], "pending, delivered, dead"),
     ):
@@ -125,4 +125,4 @@ async def test_the_account_is_that_of_the_vendor(
     assert printed == answered
     assert ["balance", str(answered["balance"])] in await lines("account", env=env)
     away = await call("account", env=environment(database_url))
-    assert (away.code, "the vendor did not tell its account" in away.err) == (1, True)
+    assert (away.code, "the vendor's account could not be read" in away.err) == (1, True)

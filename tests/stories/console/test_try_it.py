@@ -193,7 +193,7 @@ async def test_a_file_is_sent_with_the_form_where_no_script_runs(start_gateway: 
         assert (await post(MP3)).headers["location"] == answer.headers["location"]
         assert (await post(MP3 + b"x")).headers["location"] != answer.headers["location"]
         refused = await post(b"MZ" + bytes(2000), reference="kept")
-        assert (refused.status_code, "is no mp3, WAV or FLAC" in refused.text) == (422, True)
+        assert (refused.status_code, "is not mp3, WAV or FLAC" in refused.text) == (422, True)
         assert 'id="fault-params.url"' in refused.text
         assert 'value="kept"' in refused.text
         too_large = await post(MP3 + bytes(uploads.MOST_BYTES))

@@ -48,7 +48,7 @@ async def test_a_check_that_arrives_leaves_nothing_and_is_no_guess(database_url:
     [
         ("404 Not Found", "answered 404"),
         ("200 OK", "answered 200"),
-        ("403 Forbidden", "answered 403, by somebody else than this gateway"),
+        ("403 Forbidden", "answered 403, by something other than this gateway"),
         ("301 Moved Permanently\r\nLocation: https://elsewhere.example", "answered 301"),
     ],
 )
@@ -82,7 +82,7 @@ async def test_the_gateway_of_another_deployment_is_not_taken_for_ours(database_
         ours = make_gateway(make_settings(database_url, callback_secrets=OTHER_SECRET), workers=False, clock=clock)
         check = SelfCheck(replace(ours.context, public_url=gateway.url), default_tls_context(), None)
         await check.step()
-        assert check.fault == "answered 403, by somebody else than this gateway"
+        assert check.fault == "answered 403, by something other than this gateway"
         await ours.context.db.close()
 
 
