@@ -183,9 +183,9 @@ async def create_upload(
     places: Uploads,
     filename: Annotated[str, Query(max_length=255, description="what the file is called")] = "upload",
 ) -> Response:
-    """The raw body, audio of 50 MB at most; mp3, WAV and FLAC are recognized, what else it is says its `Content-Type`
-    (`audio/…`). Name its `url` in `params` (`url`, `upload_audio_url`): the vendor gets a link to it that is good until
-    the task's deadline."""
+    """The raw body, audio of 50 MB at most; mp3, WAV and FLAC are recognized, other formats need their
+    `Content-Type` (`audio/…`). Name its `url` in `params` (`url`, `upload_audio_url`): the vendor gets a link to it
+    that is good until the task's deadline."""
     if store is None:
         raise ArchiveOff("uploads need GATEWAY_ARCHIVE_URL")
     body = pieces_of(request, uploads.MOST_BYTES)

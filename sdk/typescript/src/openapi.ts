@@ -187,9 +187,9 @@ export interface paths {
         put?: never;
         /**
          * Upload an input file
-         * @description The raw body, audio of 50 MB at most; mp3, WAV and FLAC are recognized, what else it is says its `Content-Type`
-         *     (`audio/…`). Name its `url` in `params` (`url`, `upload_audio_url`): the vendor gets a link to it that is good until
-         *     the task's deadline.
+         * @description The raw body, audio of 50 MB at most; mp3, WAV and FLAC are recognized, other formats need their
+         *     `Content-Type` (`audio/…`). Name its `url` in `params` (`url`, `upload_audio_url`): the vendor gets a link to it
+         *     that is good until the task's deadline.
          */
         post: operations["createUpload"];
         delete?: never;
