@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 from urllib.parse import urlsplit
 
+import structlog
 from starlette.types import ASGIApp
 
 from app.api.app import Services, make_app
@@ -27,7 +28,6 @@ from app.database.database import Database
 from app.database.migrate import migrate
 from app.database.schema_revision import check_at_head
 from app.database.sqlite_file import FileLock
-from app.errors import Unavailable
 from app.limits.heartbeats import BEAT_S
 from app.notifications.deliver import Notifier
 from app.notifications.post import WebhookSender
@@ -51,6 +51,8 @@ from app.tasks.learned_delays import FLUSH_S
 from app.watching.watch import Watch
 from app.web.proxy_headers import trust_proxies
 from app.wiring import context_of, tls_context
+
+log = structlog.get_logger(__name__)
 
 MOST_FINISH_S: Final = 30.0
 """How long a stopping process waits at most for the vendor's answers that it still expects: a submission whose
@@ -180,10 +182,13 @@ class Gateway:
         await self.services.refresher.finish(ITERATION_S)
         self.intake.fail_all()
         await self.context.vendor.close()
-        with contextlib.suppress(TimeoutError, Unavailable):
+        try:
             async with asyncio.timeout(ITERATION_S):
                 await self.services.key_uses.flush(self.context.db)
                 await self._flush_learned()
+        except Exception as error:
+            # Away, or without our tables: neither may hide why the process ends, nor keep the rest from being closed.
+            log.warning("stop.not_flushed", error=type(error).__name__)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ITERATION_S):
                 await self.context.db.close()

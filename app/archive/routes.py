@@ -28,7 +28,7 @@ from app.tempolor.values import as_text
 from app.web.answers import PROBLEMS, Responses, json_answer, problem_response
 from app.web.bodies import pieces_of
 from app.web.parameters import storable
-from app.web.problems import Problem
+from app.web.problems import Problem, invalid_at
 from app.web.services import service
 
 router = APIRouter(responses=PROBLEMS, tags=["Files"])
@@ -188,10 +188,12 @@ async def create_upload(
     that is good until the task's deadline."""
     if store is None:
         raise ArchiveOff("uploads need GATEWAY_ARCHIVE_URL")
+    if "\x00" in filename:
+        raise invalid_at(("filename",), "a text must not contain NUL")
     body = pieces_of(request, uploads.MOST_BYTES)
     with places.place(client.name):
         content_type = request.headers.get("content-type", "")
-        stored = await uploads.store_upload(context, store, client, storable(filename), body, content_type)
+        stored = await uploads.store_upload(context, store, client, filename, body, content_type)
     return json_answer(
         {
             "id": str(stored.id),

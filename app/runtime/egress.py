@@ -66,7 +66,8 @@ class EgressPolicy:
         address that is not allowed, however it is written (127.1, 0x7f.1, 2130706433). A name is looked up and checked
         at each call."""
         try:
-            infos = socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+            # A dot at the end makes a name of an address, which the resolver reads as the address all the same.
+            infos = socket.getaddrinfo(host.removesuffix("."), None, flags=socket.AI_NUMERICHOST)
         except (OSError, UnicodeError):
             return True
         return all(self.allows(ip_address(sockaddr[0])) for *_, sockaddr in infos)

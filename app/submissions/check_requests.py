@@ -168,7 +168,8 @@ def _faults(task_request: TaskRequest, egress: EgressPolicy, place: Place) -> tu
         KINDS[task_request.kind].params.model_validate(task_request.params)
     except ValidationError as error:
         return faults_of(error, (*place, "params"))
-    if len(canonical(task_request.params).encode()) + len(canonical(task_request.metadata).encode()) > MOST_GIVEN_BYTES:
+    given = [canonical(part).encode() for part in (task_request.params, task_request.metadata) if part]
+    if sum(map(len, given)) > MOST_GIVEN_BYTES:
         return ((path_of([*place, "params"]), f"params and metadata are over {MOST_GIVEN_BYTES} bytes together"),)
     return ()
 

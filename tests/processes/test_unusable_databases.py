@@ -99,6 +99,19 @@ def test_rights_that_are_missing_are_named(make_database: Callable[..., str], po
         postgres.execute(f"DROP ROLE {user}")
 
 
+async def test_a_database_that_was_not_migrated_is_told(make_database: Callable[..., str], tmp_path: Path) -> None:
+    said = await refused(make_database(), tmp_path, "serve --port 0", "worker", "submissions show")
+    assert said.count("run 'tempolor-gateway migrate'") == 3
+
+
+async def test_a_file_of_a_later_release_is_told(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "gateway.db") as conn:
+        conn.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+        conn.execute("INSERT INTO alembic_version VALUES ('9999')")
+    said = await refused(f"sqlite:///{tmp_path}/gateway.db", tmp_path, "serve --port 0", "worker")
+    assert said.count("9999") == 2
+
+
 def test_a_schema_that_is_not_there_is_told(make_database: Callable[..., str]) -> None:
     said = why(f"{make_database()}?search_path=nowhere")
     assert "there is no schema in which its tables could be (no schema has been selected to create in)" in said

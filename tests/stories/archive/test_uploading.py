@@ -105,3 +105,8 @@ async def test_of_an_upload_that_could_not_be_recorded_nothing_stays(
     clock.skip(rows.RESERVED.total_seconds() + 1)
     await Cleaner(context, store, 0).step()
     assert not [path for path in directory.rglob("*") if path.is_file()]
+
+
+async def test_a_name_that_cannot_be_stored_is_refused_by_its_place(gateway: Running) -> None:
+    answer = await gateway.api.post("/v1/uploads?filename=%00", content=MP3)
+    assert [fault["path"] for fault in assert_problem(answer, 422, "invalid_request")["errors"]] == ["filename"]

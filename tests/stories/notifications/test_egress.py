@@ -177,6 +177,7 @@ BAD_URLS = [
 
 
 LITERALS = ["http://127.0.0.1:8000/", "http://10.1.2.3/", "http://[::1]/", "http://0x7f.1/", "http://2130706433/"]
+LITERALS += ["http://127.0.0.1./", "http://10.1.2.3.:8000/"]
 
 
 @pytest.mark.parametrize("url", LITERALS)

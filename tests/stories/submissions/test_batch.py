@@ -92,7 +92,7 @@ async def test_a_hundred_are_taken_and_one_more_is_not(gateway: Running, db: Dir
 
 async def test_the_limit_of_64_kib_is_each_tasks_own(gateway: Running) -> None:
     """A hundred tasks of the greatest size fit into one body."""
-    frame = len(json.dumps({**SONG, "x": ""}, separators=(",", ":"))) + len("{}")
+    frame = len(json.dumps({**SONG, "x": ""}, separators=(",", ":")))
     full = {"kind": "song.generate", "params": {**SONG, "x": "x" * (64 * 1024 - frame)}}
     answer = await _post(gateway, {"tasks": [full] * 100})
     assert answer.status_code == 202

@@ -76,6 +76,8 @@ async def test_clients_are_made_listed_and_ended(gateway: Running, db: Direct) -
     assert (await gateway.task(task["id"]))["status"] == "succeeded"
     assert_problem(await gateway.api.post("/v1/clients", json={"name": "studio"}), 409, "conflict")
     await db.execute("UPDATE clients SET revoked_at = '2020-01-01 00:00:00' WHERE name = 'studio'")
+    assert_problem(await gateway.api.post("/v1/clients", json={"name": "studio"}), 409, "conflict")
+    await db.execute("DELETE FROM callbacks", "DELETE FROM tasks")
     again = await gateway.api.post("/v1/clients", json={"name": "studio"})
     assert again.status_code == 201
     assert again.json()["api_key"] != secrets["api_key"]
