@@ -112,13 +112,19 @@ async def test_no_secret_is_logged(tmp_path: Path, database_url: str, start_sand
     settings = {"query_first_after_s": 0.2, "query_interval_s": 0.2, "query_rate_per_s": 20, "log_level": "debug"}
     env = environment(database_url, tempolor_base_url=sandbox.base_url, **settings)
     async with running("serve", env=env, cwd=tmp_path) as served:
-        await _submit(served)
-        task_id = await _submit(served)
 
-        async def ended() -> bool:
-            return (await served.api.get(f"/v1/tasks/{task_id}")).json()["status"] == "succeeded"
+        async def submitted(until: str) -> str:
+            made = await _submit(served)
 
-        await eventually(ended)
+            async def is_there() -> bool:
+                return (await served.api.get(f"/v1/tasks/{made}")).json()["status"] == until
+
+            await eventually(is_there)
+            return made
+
+        # One after the other: of two at once the second may be the one that meets the garbage.
+        await submitted("unconfirmed")
+        task_id = await submitted("succeeded")
         await _callback(served, task_id, 1)
         token = TOKENS.sign("song", UUID(task_id))
         await served.api.post(f"/callbacks/song/{token}", content=b"{")
