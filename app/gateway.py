@@ -259,7 +259,7 @@ def build(
     return Gateway(
         settings=settings,
         context=context,
-        intake=CallbackIntake(context),
+        intake=CallbackIntake(context, most_body_bytes=settings.callback_max_bytes),
         supervisor=supervisor,
         health=Health(context, supervisor.ages_s, skew, readiness_warnings, settings.thresholds()),
         skew=skew,

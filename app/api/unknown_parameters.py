@@ -25,7 +25,8 @@ async def only_known_parameters(request: Request, _client: TheClient) -> None:
     if not request.scope["query_string"]:
         return
     endpoint = request.scope["endpoint"]
-    known = _KNOWN.get(endpoint) or _KNOWN.setdefault(endpoint, _parameters_of(request))
+    if (known := _KNOWN.get(endpoint)) is None:
+        known = _KNOWN[endpoint] = _parameters_of(request)
     unknown = islice((name for name in request.query_params if name and name not in known), MOST_FAULTS)
     faults = tuple((name, _message(name, known)) for name in unknown)
     if faults:

@@ -231,11 +231,13 @@ def _look(
     Raises ``ArtifactUnknown``."""
     refusal: ArtifactUnknown | None = None
     for found_family, task_id in rows.owners_of_item(conn, item_id, client_name):
+        if family not in (None, found_family):
+            continue
         record = task_rows.find(conn, task_id, None)
         items = state.items_of(conn, [task_id])
         item = next((item for item in items if item.key == (found_family, item_id)), None)
-        if record is None or item is None or family not in (None, found_family):
-            continue
+        if record is None or item is None:
+            continue  # it is gone, or another task's, by now
         shape = FAMILIES[found_family].shape
         view = view_item(item, record.task, shape, context.policy).artifacts.get(name)
         if view is not None:

@@ -37,8 +37,8 @@ class Admission:
     """Bound what is read or waits to be committed, in entries and bytes: half-read bodies count from their first
     chunk."""
 
-    def __init__(self) -> None:
-        self.most_bytes = MOST_BYTES
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._most_bytes = most_bytes
         self._bytes = 0
         self._entries = 0
 
@@ -50,7 +50,7 @@ class Admission:
 
     def take_bytes(self, size: int) -> None:
         """Count bytes that arrived. Raises ``Unavailable`` over capacity."""
-        if self._bytes + size > self.most_bytes:
+        if self._bytes + size > self._most_bytes:
             raise Unavailable(FULL)
         self._bytes += size
 
@@ -103,12 +103,15 @@ def _give_up(answer: asyncio.Future[Acknowledgement]) -> None:
 class CallbackIntake:
     """Read callbacks and hand them to the writers: all of one task to the same writer, so that two never meet."""
 
-    def __init__(self, context: Context, *, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+    def __init__(
+        self, context: Context, *, most_body_bytes: int = 0, answer_timeout_s: float = ANSWER_TIMEOUT_S
+    ) -> None:
         self._context = context
         self._deadlines = Deadlines(answer_timeout_s, _give_up)
         lock_waiter = asyncio.Lock()
         self.writers = tuple(Writer(context, lock_waiter) for _ in range(context.db.groups_at_once))
-        self.admission = Admission()
+        # There is room for one body of the greatest size that is allowed.
+        self.admission = Admission(max(MOST_BYTES, most_body_bytes))
         self.tokens = context.tokens
         self._reading_large = asyncio.Lock()
 

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from app.callbacks.admission import FULL, MOST_BYTES, CallbackIntake, Deadlines
+from app.callbacks.admission import FULL, CallbackIntake, Deadlines
 from app.errors import GatewayError, PayloadTooLarge, Unavailable
 from app.rules.observation import Disposition
 from app.runtime import metrics
@@ -52,8 +52,6 @@ class CallbackEndpoint:
         read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
         self._intake = intake
-        # There is room for one body of the greatest size that is allowed.
-        intake.admission.most_bytes = max(MOST_BYTES, most_bytes)
         self._meter = meter
         self._most_bytes = most_bytes
         self._readers: Deadlines[asyncio.Task[Any]] = Deadlines(read_timeout_s, self._give_up)
