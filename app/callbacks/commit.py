@@ -197,7 +197,8 @@ def _charged(loaded: Loaded, callback: Callback) -> list[Task]:
     """The tasks that a stored body is charged to: that of its token, or those that own the items that an unbound one
     names."""
     if callback.task_id is not None:
-        return [loaded.tasks[callback.task_id]] if callback.task_id in loaded.tasks else []
+        task = loaded.tasks.get(callback.task_id)
+        return [] if task is None else [task]
     owned_items = (loaded.items.get((callback.family, reading.item_id)) for reading in callback.readings)
     return [loaded.tasks[task_id] for task_id in sorted({item.task_id for item in owned_items if item is not None})]
 

@@ -1,7 +1,7 @@
 """Tasks and items as they are loaded and changed in memory; and what is to be saved of them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -85,34 +85,38 @@ class ItemEnded(msgspec.Struct, frozen=True):
     by: EndedBy
 
 
-@dataclass(slots=True)
-class Loaded:
+class Loaded(msgspec.Struct):
     """Tasks with their items, as they were loaded and then changed in memory; ``dirty_*`` and ``entries`` are what must
     be written back. ``large``: new large values by family, item and digest; ``superseded``: items of which a large
     value is not referred to any more."""
 
-    tasks: dict[UUID, Task] = field(default_factory=dict)
-    items: dict[ItemKey, Item] = field(default_factory=dict)
-    by_task: dict[UUID, list[Item]] = field(default_factory=dict)
-    entries: dict[UUID, list[Entry]] = field(default_factory=dict)
-    large: dict[tuple[str, str, str], Any] = field(default_factory=dict)
-    superseded: set[ItemKey] = field(default_factory=set)
-    dirty_tasks: set[UUID] = field(default_factory=set)
-    dirty_items: set[ItemKey] = field(default_factory=set)
-    removed: set[UUID] = field(default_factory=set)
-    delay_samples: list[DelaySample] = field(default_factory=list)
-    status_changes: list[StatusChange] = field(default_factory=list)
-    milestones: list[Milestone] = field(default_factory=list)
-    copy_jobs: dict[tuple[ItemKey, str], CopyJob] = field(default_factory=dict)
+    tasks: dict[UUID, Task] = {}
+    items: dict[ItemKey, Item] = {}
+    by_task: dict[UUID, list[Item]] = {}
+    entries: dict[UUID, list[Entry]] = {}
+    large: dict[tuple[str, str, str], Any] = {}
+    superseded: set[ItemKey] = set()
+    dirty_tasks: set[UUID] = set()
+    dirty_items: set[ItemKey] = set()
+    removed: set[UUID] = set()
+    delay_samples: list[DelaySample] = []
+    status_changes: list[StatusChange] = []
+    milestones: list[Milestone] = []
+    copy_jobs: dict[tuple[ItemKey, str], CopyJob] = {}
     """By item and artifact: each change of a task plans its copies anew, and PostgreSQL refuses two rows of one key."""
-    new_links: dict[ItemKey, frozenset[str]] = field(default_factory=dict)
+    new_links: dict[ItemKey, frozenset[str]] = {}
     """Fields of items that have another URL now."""
-    moved: set[ItemKey] = field(default_factory=set)
+    moved: set[ItemKey] = set()
     """Items that belong to another task now."""
-    sources: dict[ItemKey, Source] = field(default_factory=dict)
+    sources: dict[ItemKey, Source] = {}
     """Who spoke of an item last."""
-    ended: list[ItemEnded] = field(default_factory=list)
-    visible: dict[UUID, VisibleState] = field(default_factory=dict)
+    ended: list[ItemEnded] = []
+    visible: dict[UUID, VisibleState] = {}
+
+    @property
+    def changed(self) -> set[UUID]:
+        """The tasks that have changed and stay."""
+        return self.dirty_tasks - self.removed
 
     def add_task(self, task: Task) -> None:
         self.tasks[task.id] = task

@@ -8,10 +8,10 @@ load without locks (``load_parts``), and are told which parts were not saved.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
+import msgspec
 import sqlalchemy as sa
 
 from app.database import dialect
@@ -29,17 +29,16 @@ CLEAN_FROM_BODIES: Final = 16
 task has fewer, and to look for such values takes a transaction."""
 
 
-@dataclass(slots=True)
-class Effects:
+class Effects(msgspec.Struct):
     """What a unit of work did, for what follows its commit. ``results`` matches the changes; None for one whose task is
     no more, or that was not saved since another transaction was at it."""
 
-    results: list[ChangeResult | None] = field(default_factory=list)
-    changed: set[UUID] = field(default_factory=set)
-    delay_samples: list[DelaySample] = field(default_factory=list)
-    status_changes: list[StatusChange] = field(default_factory=list)
-    ended: list[ItemEnded] = field(default_factory=list)
-    entries: list[tuple[Task, Entry]] = field(default_factory=list)
+    results: list[ChangeResult | None] = []
+    changed: set[UUID] = set()
+    delay_samples: list[DelaySample] = []
+    status_changes: list[StatusChange] = []
+    ended: list[ItemEnded] = []
+    entries: list[tuple[Task, Entry]] = []
     """New in the timelines of tasks."""
     applied_ns: int = 0
     """When the changes were applied, in the transaction: nanoseconds since the epoch."""
@@ -59,18 +58,17 @@ class Effects:
         self.copies |= other.copies
 
 
-@dataclass(slots=True)
-class UnitOfWork:
+class UnitOfWork(msgspec.Struct):
     """A unit of work: tasks with their items, as they were loaded and then changed in memory, saved together or not
     at all. ``receipts``: of the callbacks that are known, by digest. ``callbacks`` and ``settled_callbacks``: rows of
     the log to be saved with it, see ``writes``. ``…_revisions``: the versions of the rows that were loaded."""
 
-    loaded: Loaded = field(default_factory=Loaded)
-    receipts: dict[bytes, Receipt] = field(default_factory=dict)
-    callbacks: list[Row] = field(default_factory=list)
-    settled_callbacks: list[Row] = field(default_factory=list)
-    task_revisions: dict[UUID, str] = field(default_factory=dict)
-    item_revisions: dict[ItemKey, str] = field(default_factory=dict)
+    loaded: Loaded = msgspec.field(default_factory=Loaded)
+    receipts: dict[bytes, Receipt] = {}
+    callbacks: list[Row] = []
+    settled_callbacks: list[Row] = []
+    task_revisions: dict[UUID, str] = {}
+    item_revisions: dict[ItemKey, str] = {}
 
 
 def apply(conn: sa.Connection, changes: Sequence[Change], rules: Rules, *, skip_locked: bool = False) -> Effects:
@@ -165,7 +163,7 @@ def step_all(unit: UnitOfWork, changes: Sequence[Change], rules: Rules) -> Effec
     for change in changes:
         is_lost = change.task_id is not None and change.task_id not in loaded.tasks
         effects.results.append(None if is_lost else step(loaded, change, rules))
-    effects.changed = loaded.dirty_tasks - loaded.removed
+    effects.changed = loaded.changed
     effects.delay_samples, effects.status_changes = loaded.delay_samples, loaded.status_changes
     effects.ended = loaded.ended
     effects.entries = [
@@ -194,27 +192,26 @@ def save_parts(
     changed rows, and its notifications; large values that nothing refers to any more are deleted. Returns which were
     saved. ``in_one_statement``: there is no transaction around it, and parts that need further statements are not
     saved."""
-    rows = [_part_to_save(unit, rules) for unit in parts]
-    needs_transaction = [_needs_transaction(unit.loaded) for unit in parts]
+    to_save = [_part_to_save(unit, rules) for unit in parts]
     without_transaction = in_one_statement and dialect.is_postgresql(conn)
-    chosen = [index for index, needs in enumerate(needs_transaction) if not (without_transaction and needs)]
+    chosen = [index for index, part in enumerate(to_save) if not (without_transaction and part.needs_transaction)]
     saved = [False] * len(parts)
-    for index, is_saved in zip(chosen, state_store.save(conn, [rows[index] for index in chosen]), strict=True):
+    for index, is_saved in zip(chosen, state_store.save(conn, [to_save[index] for index in chosen]), strict=True):
         saved[index] = is_saved
-        if is_saved and (needs_transaction[index] or not in_one_statement):
+        if is_saved and (to_save[index].needs_transaction or not in_one_statement):
             _delete_leftovers(conn, parts[index].loaded)
     return saved
 
 
-def _needs_transaction(loaded: Loaded) -> bool:
+def _needs_transaction(loaded: Loaded, changed_tasks: Sequence[Task]) -> bool:
     """Whether something has to be deleted too, which takes further statements."""
-    overfull = (task.timeline_seq > timeline.MOST_ENTRIES for task in _tasks_to_save(loaded))
+    overfull = (task.timeline_seq > timeline.MOST_ENTRIES for task in changed_tasks)
     flooded = (loaded.tasks[loaded.items[key].task_id].stored_bodies >= CLEAN_FROM_BODIES for key in loaded.superseded)
     return bool(loaded.removed) or any(overfull) or any(flooded)
 
 
 def _delete_leftovers(conn: sa.Connection, loaded: Loaded) -> None:
-    timeline.thin_out(conn, _tasks_to_save(loaded))
+    timeline.thin_out(conn, _changed_tasks(loaded))
     task_rows.delete(conn, loaded.removed)
     superseded = [
         item for key in sorted(loaded.superseded) if (item := loaded.items[key]).task_id not in loaded.removed
@@ -227,7 +224,7 @@ def _delete_leftovers(conn: sa.Connection, loaded: Loaded) -> None:
 
 def _part_to_save(unit: UnitOfWork, rules: Rules) -> state_store.Part:
     loaded = unit.loaded
-    tasks = _tasks_to_save(loaded)
+    tasks = _changed_tasks(loaded)
     entries: list[Row] = []
     for task in tasks:
         for entry in loaded.entries.get(task.id, ()):
@@ -252,9 +249,9 @@ def _part_to_save(unit: UnitOfWork, rules: Rules) -> state_store.Part:
             if job.task_id not in loaded.removed
         ],
     }
-    return state_store.Part(rows, unit.task_revisions, unit.item_revisions)
+    return state_store.Part(rows, unit.task_revisions, unit.item_revisions, _needs_transaction(loaded, tasks))
 
 
-def _tasks_to_save(loaded: Loaded) -> list[Task]:
+def _changed_tasks(loaded: Loaded) -> list[Task]:
     """The tasks that have changed and stay, by id."""
-    return [loaded.tasks[task_id] for task_id in sorted(loaded.dirty_tasks) if task_id not in loaded.removed]
+    return [loaded.tasks[task_id] for task_id in sorted(loaded.changed)]

@@ -12,7 +12,6 @@ with an array beside it for each column of JSON or bytes; to SQLite they go one 
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from operator import itemgetter
@@ -57,13 +56,14 @@ class Rows(msgspec.Struct):
     item_revisions: list[str] = []
 
 
-@dataclass(slots=True)
-class Part:
-    """What is saved together or not at all: the rows to write, and the versions that they were made of."""
+class Part(msgspec.Struct):
+    """What is saved together or not at all: the rows to write, and the versions that they were made of.
+    ``needs_transaction``: something has to be deleted too, in further statements."""
 
     rows: dict[Write, Sequence[Row]]
-    task_revisions: Mapping[UUID, str] = field(default_factory=dict)
-    item_revisions: Mapping[ItemKey, str] = field(default_factory=dict)
+    task_revisions: Mapping[UUID, str] = {}
+    item_revisions: Mapping[ItemKey, str] = {}
+    needs_transaction: bool = False
 
 
 # --- load
@@ -323,12 +323,9 @@ def _parameters(write: Write, parts: Sequence[Part]) -> list[Any]:
     rows = [(row, number) for number, part in enumerate(parts) for row in part.rows.get(write, ())]
     if write.sorted_by:
         rows.sort(key=lambda each: write.order(each[0]))
-    names = ["place", "part", *(write.names[place] for place in write.in_json)]
     pick = itemgetter(*write.in_json)
-    texts = [
-        dict(zip(names, (place, number, *pick(row)), strict=True)) for place, (row, number) in enumerate(rows, start=1)
-    ]
-    parameters: list[Any] = [dumps(texts)]
+    in_json = [write.json_row(place, number, *pick(row)) for place, (row, number) in enumerate(rows, start=1)]
+    parameters: list[Any] = [dumps(in_json)]
     for place in write.apart:
         is_json = isinstance(write.table_columns[place].type, sa.JSON)
         values = [row[place] for row, _ in rows]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
+import msgspec
 import sqlalchemy as sa
 
 from app.database.tables import callbacks, copy_jobs, item_values, items, notifications, tasks, timeline
@@ -45,7 +46,7 @@ class Write:
     @cached_property
     def names(self) -> list[str]:
         """The columns as the database calls them."""
-        return [column.name for column in self.table_columns]
+        return [str(column.name) for column in self.table_columns]
 
     @cached_property
     def order(self) -> Callable[[Row], tuple[Any, ...]]:
@@ -72,6 +73,11 @@ class Write:
     def in_json(self) -> list[int]:
         """The places of the columns that travel in the JSON text."""
         return [place for place in range(len(self.columns)) if place not in self.apart]
+
+    @cached_property
+    def json_row(self) -> type[msgspec.Struct]:
+        """A row of the JSON text: its number, the part that it belongs to, and the columns that travel there."""
+        return msgspec.defstruct(self.table.name, ["place", "part", *(self.names[place] for place in self.in_json)])
 
 
 # In the order in which SQLite writes them: no row comes before one that it refers to. (PostgreSQL looks at references
