@@ -117,6 +117,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _has_ended(self, _future: Any) -> None:
         self.working -= 1
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Wait for the end of the threads, which comes in real time: the limit that newer Pythons set would pass at
+        once."""
+        await super().shutdown_default_executor()
+
     async def create_server(  # type: ignore[override]
         self, protocol_factory: Factory, host: Any = None, port: int = 0, *, sock: Any = None, **options: Any
     ) -> Any:

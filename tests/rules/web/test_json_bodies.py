@@ -39,7 +39,7 @@ def test_what_is_json_is_read_with_a_byte_order_mark_too(value: Any) -> None:
         (b'"\xff"', "not UTF-8"),
         (b'["\xe6\xb8"]', "not UTF-8"),
         (json.dumps("x").encode("utf-16"), "byte 0"),
-        (b'{"a":"' + HALF + b'",}', "character 14"),
+        (b'{"a":"' + HALF + b'" 1}', "character 14"),
     ],
 )
 def test_what_is_no_json_is_told_with_its_place(raw: bytes, told: str) -> None:
