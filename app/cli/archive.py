@@ -17,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, help="Kept copies of result files, and u
 
 
 @app.command("status")
-def show_status(as_json: AlwaysJson = False) -> None:
+def show_status(_as_json: AlwaysJson = True) -> None:
     """Show how many files are kept, their bytes, and how many wait to be copied since when."""
     from app.archive import rows
     from app.cli.database import with_context
@@ -27,7 +27,6 @@ def show_status(as_json: AlwaysJson = False) -> None:
         pending, oldest_at = await context.db.read(rows.backlog)
         return {"kept": kept, "bytes": size, "pending": pending, "oldest_pending_since": oldest_at}
 
-    del as_json
     print_json(with_context(look))
 
 

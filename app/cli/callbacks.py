@@ -68,7 +68,7 @@ def list_callbacks(
 def replay_callback(
     callback_id: UUID,
     notify: Annotated[bool, typer.Option("--notify", help="Tell the client what changes.")] = False,
-    as_json: AlwaysJson = True,
+    _as_json: AlwaysJson = True,
 ) -> None:
     """Read a stored callback anew and apply it, as of the time when it was first received."""
     from app.audit import audit

@@ -22,7 +22,7 @@ HEADERS: Final = ("NAME", "ROLE", "CREATED", "STATE", "KEY", "OLD KEY")
 def create_client(
     name: str,
     admin: Annotated[bool, typer.Option("--admin", help="May see and do everything.")] = False,
-    as_json: AlwaysJson = True,
+    _as_json: AlwaysJson = True,
 ) -> None:
     """Make a client, and print its API key and webhook secret this once."""
     from app.audit import audit
@@ -51,7 +51,7 @@ def list_clients(as_json: AsJson = False) -> None:
 def rotate_key(
     name: str,
     overlap_hours: Annotated[float, typer.Option(min=0, help="How long the old key goes on; 0 ends it.")] = 24,
-    as_json: AlwaysJson = True,
+    _as_json: AlwaysJson = True,
 ) -> None:
     """Make a new API key, and print it this once; the old one goes on beside it for a while."""
     from app.audit import audit
@@ -76,7 +76,7 @@ def drop_old_key(name: str) -> None:
 
 
 @app.command("rotate-webhook-secret")
-def rotate_webhook_secret(name: str, as_json: AlwaysJson = True) -> None:
+def rotate_webhook_secret(name: str, _as_json: AlwaysJson = True) -> None:
     """Make a new webhook secret, and print it this once; the old one signs beside it for a day."""
     from app.audit import audit
     from app.clients import clients

@@ -11,6 +11,7 @@ FAMILY_NAMES: Final = "song, instrumental, lyrics, stems, midi"
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, as the API has it.")]
 AlwaysJson = Annotated[bool, typer.Option("--json", help="Changes nothing: this command always prints JSON.")]
+"""Taken and not read, so that a script may say ``--json`` to whatever prints a document."""
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many, the newest first.")]
 Cursor = Annotated[str | None, typer.Option(help="Go on where the page before ended, by the cursor that it printed.")]
 

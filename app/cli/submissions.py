@@ -37,7 +37,7 @@ def release_submissions() -> None:
 
 
 @app.command("show")
-def show_submissions(as_json: AlwaysJson = True) -> None:
+def show_submissions(_as_json: AlwaysJson = True) -> None:
     """Show as JSON who holds each slot and since when, who waits, and why things stand still."""
     from app.submissions import hold_by_hand
 
@@ -50,7 +50,7 @@ def recover_tasks(
         str | None, typer.Option(metavar="TIME", help="The moment of the recovery; now, if not given.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
-    as_json: AlwaysJson = True,
+    _as_json: AlwaysJson = True,
 ) -> None:
     """After a restore or failover: tasks that may have been sent already become unconfirmed, and are not sent again.
 
