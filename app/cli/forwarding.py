@@ -41,7 +41,7 @@ class StreamRefused(Exception):
 
 
 class _NotNow(Exception):
-    """It may give it later. ``pause_s``: when, if it said."""
+    """The gateway does not give the stream now, and may later. ``pause_s``: after how long, where it names a time."""
 
     def __init__(self, why: str, pause_s: float | None) -> None:
         super().__init__(why)
@@ -142,7 +142,7 @@ class Forwarder:
 
     def _print(self, task: dict[str, Any], milestone: Milestone, webhook_id: UUID, answer: Answer) -> None:
         answered = answer if isinstance(answer, Answered) else None
-        told = {
+        forwarded = {
             "at": milestone.at,
             "type": milestone.type,
             "task_id": task["id"],
@@ -152,11 +152,11 @@ class Forwarder:
             "answer": answered.text if answered else None,
         }
         if self._as_json:
-            typer.echo(json.dumps(told))
+            typer.echo(json.dumps(forwarded))
         else:
-            said = text_of(told["answer"] or "")[:MOST_SHOWN_CHARS]
-            result = told["status"] or told["outcome"]
-            typer.echo(f"{milestone.at}  {milestone.type}  {task['id']}  {result}  {said}".rstrip())
+            text = text_of(forwarded["answer"] or "")[:MOST_SHOWN_CHARS]
+            result = forwarded["status"] or forwarded["outcome"]
+            typer.echo(f"{milestone.at}  {milestone.type}  {task['id']}  {result}  {text}".rstrip())
 
 
 def _check(response: httpx.Response) -> None:

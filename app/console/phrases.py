@@ -233,8 +233,8 @@ def reason(code: str) -> str:
 
 def warning(word: str) -> str:
     """A warning of a task, with the file or parameter that it names behind a colon: ``artifact_failed:audio_hi``."""
-    said, _, about = word.partition(":")
-    meaning = WARNINGS.get(said, said)
+    name, _, about = word.partition(":")
+    meaning = WARNINGS.get(name, name)
     return f"{meaning} ({ARTIFACTS.get(about, about)})" if about else meaning
 
 
@@ -254,11 +254,11 @@ def entry(happened: Mapping[str, Any]) -> str:
         return f"The client was sent {detail.get('notification')}: {detail.get('outcome')}{times}"
     if happened["type"] in ("archived", "archive_ended"):
         return _archived(happened) or _ENTRIES[happened["type"]]
-    said = _ENTRIES.get(happened["type"], str(happened["type"]))
+    sentence = _ENTRIES.get(happened["type"], str(happened["type"]))
     why = detail.get("message") or detail.get("reason") or detail.get("fault") or detail.get("malformed")
     if isinstance(why, str):
-        said += f" ({reason(why)})"
-    return said + (", late" if detail.get("late") else "")
+        sentence += f" ({reason(why)})"
+    return sentence + (", late" if detail.get("late") else "")
 
 
 def _archived(happened: Mapping[str, Any]) -> str:
@@ -270,8 +270,8 @@ def _archived(happened: Mapping[str, Any]) -> str:
     parts = []
     for note in notes:
         name, why = str(note["artifact"]), note.get("reason")
-        told = f" ({copy_reason(str(why))})" if why and happened["type"] == "archived" else ""
-        parts.append(f"{done.get(str(note.get('copy')), 'In the archive:')} {ARTIFACTS.get(name, name)}{told}")
+        suffix = f" ({copy_reason(str(why))})" if why and happened["type"] == "archived" else ""
+        parts.append(f"{done.get(str(note.get('copy')), 'In the archive:')} {ARTIFACTS.get(name, name)}{suffix}")
     return "; ".join(parts)
 
 

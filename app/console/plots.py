@@ -1,7 +1,7 @@
 """Plots of time series, as what a template draws: marks, ticks and words, in per cent of a picture of any width.
 
 A picture has no coordinates of its own, so that it fits a phone and a wide screen with the same letters. What is drawn
-is said too: each column by its title, and all of them by a table.
+is in words too: each column by its title, and all of them by a table.
 """
 
 import math
@@ -46,13 +46,13 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One interval. ``said``: what happened in it; ``cells``: the same for the table."""
+    """One interval. ``title``: what happened in it; ``cells``: the same for the table."""
 
     at: datetime
     x: float
     width: float
     marks: list[Mark]
-    said: str
+    title: str
     cells: list[str]
 
 
@@ -95,7 +95,7 @@ class _Drawn:
     """What is drawn of an interval, in the units of the plot: (look, from, to)."""
 
     marks: list[tuple[str, float, float]]
-    said: str
+    title: str
     cells: list[str]
 
 
@@ -169,15 +169,15 @@ def _outcomes(part: Arrivals) -> _Drawn | None:
     if not part.outcomes:
         return None
     marks, passed, cells = [], 0.0, [_count(sum(part.outcomes.values()), part.is_sample)]
-    said = []
+    counts = []
     for look, (label, statuses) in _OUTCOMES.items():
         count = _sum(part.outcomes, statuses)
         cells.append(_count(count, part.is_sample))
         if count:
             marks.append((look, passed, passed + count))
-            said.append(f"{label.lower()} {cells[-1]}")
+            counts.append(f"{label.lower()} {cells[-1]}")
             passed += count
-    return _Drawn(marks, f"{cells[0]} accepted; {', '.join(said)}", cells)
+    return _Drawn(marks, f"{cells[0]} accepted; {', '.join(counts)}", cells)
 
 
 def _durations(part: Arrivals) -> _Drawn | None:
@@ -197,8 +197,8 @@ def _contacts(part: Contacts) -> _Drawn | None:
         return None
     cells = [_count(number, part.is_sample) for number in (part.callbacks, part.queries, part.found)]
     marks = [("callbacks", 0, part.callbacks), ("lost", -part.found, 0), ("queries", -part.queries, -part.found)]
-    said = f"{cells[0]} callbacks, {cells[1]} queries, {cells[2]} lost"
-    return _Drawn([mark for mark in marks if mark[1] != mark[2]], said, cells)
+    title = f"{cells[0]} callbacks, {cells[1]} queries, {cells[2]} lost"
+    return _Drawn([mark for mark in marks if mark[1] != mark[2]], title, cells)
 
 
 def _draw(
@@ -231,7 +231,8 @@ def _draw(
     for number, (at, one) in enumerate(drawn):
         marks = [Mark(look, y_of(high), y_of(low) - y_of(high)) for look, low, high in one.marks] if one else []
         x = LEFT + number * place + gap / 2
-        plot.columns.append(Column(at, x, place - gap, marks, one.said if one else "nothing", one.cells if one else []))
+        title, cells = (one.title, one.cells) if one else ("nothing", [])
+        plot.columns.append(Column(at, x, place - gap, marks, title, cells))
     plot.x_ticks = list(_times(plot.span, drawn[0][0]))
 
 

@@ -99,8 +99,8 @@ def test_a_column_is_as_high_as_what_it_stands_for() -> None:
     for below, above in pairwise(marks):
         assert above.y + above.height == pytest.approx(below.y)
     assert marks[0].y + marks[0].height == pytest.approx(plots.BOTTOM)
-    assert plot.columns[2].said == "12 accepted; done 6, failed 4, under way 2"
-    assert [column.said for column in plot.columns[:2]] == ["nothing", "nothing"]
+    assert plot.columns[2].title == "12 accepted; done 6, failed 4, under way 2"
+    assert [column.title for column in plot.columns[:2]] == ["nothing", "nothing"]
     # No figure is told before all is known.
     assert (plot.unread, plot.is_empty, plot.lead) == (1, False, [("…", "accepted")])
 
@@ -113,7 +113,7 @@ def test_how_long_it_took_is_not_told_while_half_of_them_is_under_way() -> None:
         Arrivals({"failed": 3}),
     ]
     plot = plots.of_durations(HOUR, list(zip(_starts(4), read, strict=True)))
-    assert [column.said for column in plot.columns] == [
+    assert [column.title for column in plot.columns] == [
         "p50 1 min, p95 2 min",
         "p50 50 s, p95 not known yet",
         "",
