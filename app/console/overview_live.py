@@ -24,7 +24,7 @@ from app.console.time_series import DAY, HOUR, Series, Span
 from app.errors import Unavailable
 from app.operations import backlog_counts, history
 from app.operations.health import Health
-from app.operations.history import Arrivals, Contacts, Stretch
+from app.operations.history import Arrivals, Contacts, Interval
 from app.rules.client import Client
 from app.submissions import hold_by_hand
 from app.watching.streams import Stream
@@ -172,11 +172,11 @@ class Overview:
     def _make_scope(self, scope: str | None) -> _Scope:
         db = self._context.db
 
-        async def arrivals(stretches: list[Stretch]) -> list[Arrivals]:
-            return await db.read(history.each, partial(history.arrivals, client_name=scope), stretches)
+        async def arrivals(intervals: list[Interval]) -> list[Arrivals]:
+            return await db.read(history.each, partial(history.arrivals, client_name=scope), intervals)
 
-        async def contacts(stretches: list[Stretch]) -> list[Contacts]:
-            return await db.read(history.each, history.contacts, stretches)
+        async def contacts(intervals: list[Interval]) -> list[Contacts]:
+            return await db.read(history.each, history.contacts, intervals)
 
         # The inbox is the admins'.
         of_contacts = {span: Series(span, contacts, lambda _: False) for span in _SPANS_FRESH_S if scope is None}

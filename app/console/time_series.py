@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, TypeVar
 
+from app.operations.history import Interval
+
 T = TypeVar("T")
 
 LEAST_AGE_S: Final = 5.0
@@ -57,7 +59,7 @@ class Series(Generic[T]):
     def __init__(
         self,
         span: Span,
-        read: Callable[[list[tuple[datetime, datetime]]], Awaitable[list[T]]],
+        read: Callable[[list[Interval]], Awaitable[list[T]]],
         is_open: Callable[[T], bool],
     ) -> None:
         self.span = span

@@ -1,6 +1,6 @@
-"""What happened in a stretch of time, for plots: tasks by outcome and how long they took, callbacks, queries.
+"""What happened in an interval of time, for plots: tasks by outcome and how long they took, callbacks, queries.
 
-Each statement reads one stretch by an index, and at most ``MOST_ROWS`` rows of it. Of a stretch in which more happened
+Each statement reads one interval by an index, and at most ``MOST_ROWS`` rows of it. Of one in which more happened
 the beginning is read, and what was counted there is taken for the whole.
 """
 
@@ -22,7 +22,8 @@ from app.runtime.clock import first_id_of
 
 K = TypeVar("K")
 T = TypeVar("T")
-Stretch = tuple[datetime, datetime]
+Interval = tuple[datetime, datetime]
+"""From its start until its end, which is not in it any more."""
 
 MOST_ROWS: Final = 10_000
 _USABLE: Final = (TaskStatus.MAIN_SUCCEEDED.value, TaskStatus.SUCCEEDED.value, TaskStatus.PART_FAILED.value)
@@ -30,12 +31,12 @@ _OPEN: Final = [status.value for status in TaskStatus if status not in TASK_FINA
 _FOUND: Final = (*_USABLE, TaskStatus.FAILED.value)
 _TENTHS: Final = ((600, 1), (6_000, 10))
 """Durations are told apart by tenths of a second up to a minute, by seconds up to ten minutes, then by ten seconds: so
-many different ones at most does a stretch have."""
+many different ones at most does an interval have."""
 
 
 @dataclass(slots=True)
 class Arrivals:
-    """Tasks that were accepted in a stretch of time. ``outcomes``: how many are in each status now. ``playable_s`` and
+    """Tasks that were accepted in an interval. ``outcomes``: how many are in each status now. ``playable_s`` and
     ``final_s``: how many took so many seconds, from their acceptance on. ``is_sample``: they are estimates."""
 
     outcomes: dict[str, float] = field(default_factory=dict)
@@ -56,7 +57,7 @@ class Arrivals:
 
 @dataclass(slots=True)
 class Contacts:
-    """What the vendor told in a stretch of time. ``callbacks``: distinct bodies. ``queries``: answers to queries, one
+    """What came from the vendor in an interval. ``callbacks``: distinct bodies. ``queries``: answers to queries, one
     for each task asked about; ``found`` of them brought a result that no callback had brought."""
 
     callbacks: float = 0
@@ -100,7 +101,7 @@ def contacts(conn: sa.Connection, start: datetime, end: datetime, most_rows: int
 
 @cache
 def _arrivals(of_client: bool, is_postgresql: bool) -> sa.Select[Any] | sa.CompoundSelect[Any]:
-    """Count the tasks of a stretch by status, and how many of them took how long."""
+    """Count the tasks of an interval by status, and how many of them took how long."""
     lags = [
         sa.func.round(dialect.seconds_between(is_postgresql, tasks.c.created_at, at) * 10).label(name)
         for name, at in (("playable", tasks.c.playable_at), ("final", tasks.c.finished_at))
@@ -155,7 +156,7 @@ _RECEIVED: Final = sa.select(_COUNT).select_from(_ids(callbacks.c.id).limit(sa.b
 
 
 def _rate(last: UUID | None, start: datetime, end: datetime) -> float:
-    """How many times as long a stretch is as the part of it that was read, up to its last id."""
+    """How many times as long an interval is as the part of it that was read, up to its last id."""
     if last is None:
         return 1.0
     # The first 48 bits of an id are the milliseconds of its time.
@@ -164,14 +165,14 @@ def _rate(last: UUID | None, start: datetime, end: datetime) -> float:
 
 
 def each(
-    conn: sa.Connection, read: Callable[[sa.Connection, datetime, datetime], T], stretches: Iterable[Stretch]
+    conn: sa.Connection, read: Callable[[sa.Connection, datetime, datetime], T], intervals: Iterable[Interval]
 ) -> list[T]:
-    """Read several stretches in one transaction."""
-    return [read(conn, start, end) for start, end in stretches]
+    """Read several intervals in one transaction."""
+    return [read(conn, start, end) for start, end in intervals]
 
 
 def total(counts: Iterable[Mapping[K, float]]) -> dict[K, float]:
-    """The counts of several stretches added up."""
+    """The counts of several intervals added up."""
     whole: dict[K, float] = {}
     for one in counts:
         for key, count in one.items():

@@ -1,4 +1,4 @@
-"""What happened in a stretch of time, as the plots count it: exactly where all is read, else estimated."""
+"""What happened in an interval of time, as the plots count it: exactly where all is read, else estimated."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final

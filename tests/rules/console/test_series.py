@@ -9,10 +9,9 @@ import pytest
 
 from app.console import overview_live, plots
 from app.console.time_series import DAY, HOUR, Series
-from app.operations.history import Arrivals, Contacts, quantiles
+from app.operations.history import Arrivals, Contacts, Interval, quantiles
 
 NOW: Final = datetime(2026, 5, 1, 12, 1, 30, tzinfo=UTC)
-Stretches = list[tuple[datetime, datetime]]
 
 
 def _never() -> bool:
@@ -26,10 +25,10 @@ class _Counted:
         self.read: list[datetime] = []
         self.series = Series(HOUR, self._read, is_open)
 
-    async def _read(self, stretches: Stretches) -> list[datetime]:
-        assert all(end - start == timedelta(minutes=2) for start, end in stretches)
-        self.read += [start for start, _ in stretches]
-        return [start for start, _ in stretches]
+    async def _read(self, intervals: list[Interval]) -> list[datetime]:
+        assert all(end - start == timedelta(minutes=2) for start, end in intervals)
+        self.read += [start for start, _ in intervals]
+        return [start for start, _ in intervals]
 
     async def look(self, seconds: float = 0) -> int:
         """How many intervals a look reads, so many seconds later."""
