@@ -35,7 +35,7 @@ router = APIRouter(responses=PROBLEMS, tags=["Files"])
 links = APIRouter()
 """What needs no key."""
 TheStore = Annotated[FileStore | None, service("file_store")]
-Uploads = Annotated[ConcurrencyLimit, service("uploads")]
+UploadLimit = Annotated[ConcurrencyLimit, service("uploads")]
 ArtifactNameInPath = Annotated[
     str, Path(alias="name", description="The name of an artifact.", json_schema_extra={"enum": [*ARTIFACTS]})
 ]
@@ -180,7 +180,7 @@ async def create_upload(
     client: TheClient,
     context: TheContext,
     store: TheStore,
-    places: Uploads,
+    limit: UploadLimit,
     filename: Annotated[str, Query(max_length=255, description="what the file is called")] = "upload",
 ) -> Response:
     """The raw body, audio of 50 MB at most; mp3, WAV and FLAC are recognized, other formats need their
@@ -191,7 +191,7 @@ async def create_upload(
     if "\x00" in filename:
         raise invalid_at(("filename",), "a text must not contain NUL")
     body = pieces_of(request, uploads.MOST_BYTES)
-    with places.place(client.name):
+    with limit.place(client.name):
         content_type = request.headers.get("content-type", "")
         stored = await uploads.store_upload(context, store, client, filename, body, content_type)
     return json_answer(

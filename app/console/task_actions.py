@@ -11,7 +11,7 @@ from app.console.pages import PageRoute, see
 from app.console.signed_in import AdminVisitor, TheForm, TheVisitor
 from app.errors import InvalidRequest, NotFound
 from app.notifications import outbound_log as outbox
-from app.reconcile.routes import Refreshes, TheRefresher
+from app.reconcile.routes import RefreshLimit, TheRefresher
 from app.submissions.accept_task import digest_of, retry
 from app.submissions.cancel import cancel
 from app.submissions.check_requests import idempotent_request
@@ -35,11 +35,11 @@ async def refresh_task(
     visitor: TheVisitor,
     _form: TheForm,
     refresher: TheRefresher,
-    refreshes: Refreshes,
+    limit: RefreshLimit,
 ) -> Response:
     """Have the vendor asked about a task now."""
     wanted = uuid_of(task_id)
-    with refreshes.place(visitor.client.name):
+    with limit.place(visitor.client.name):
         await refresher.refresh(visitor.actor, wanted, visitor.scope)
     return see(f"/console/tasks/{wanted}?done=refreshed")
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from app.app_context import Context
 from app.archive import uploads
 from app.archive.file_store import FileStore
-from app.archive.routes import TheStore, Uploads
+from app.archive.routes import TheStore, UploadLimit
 from app.clients.auth import TheContext
 from app.console import api_reference, kind_forms
 from app.console.pages import PageRoute, page, see
@@ -82,12 +82,12 @@ async def try_page(request: Request, kind: str, visitor: TheVisitor, context: Th
 
 @router.post("/console/try/{kind}")
 async def submit(
-    request: Request, kind: str, visitor: TheVisitor, context: TheContext, store: TheStore, places: Uploads
+    request: Request, kind: str, visitor: TheVisitor, context: TheContext, store: TheStore, limit: UploadLimit
 ) -> Response:
     """Submit what the form says, with the files that it brings. One that is sent twice makes one task; what is wrong
     with it is shown beside its fields."""
     if brings_files(request):
-        form, sent = await _read_with_files(request, visitor, context, store, places)
+        form, sent = await _read_with_files(request, visitor, context, store, limit)
         if sent.faults:
             refused = InvalidRequest("a file is refused", tuple(sent.faults.items()))
             return await _form_page(context, _known(kind), visitor, form, refused)
@@ -115,7 +115,7 @@ async def submit(
 
 
 async def _read_with_files(
-    request: Request, visitor: Visitor, context: Context, store: FileStore | None, places: ConcurrencyLimit
+    request: Request, visitor: Visitor, context: Context, store: FileStore | None, limit: ConcurrencyLimit
 ) -> tuple[dict[str, str], SentFiles]:
     """Read a form whose files become uploads, as those of the API do. The token comes before the files, so that
     nothing is stored without it."""
@@ -126,7 +126,7 @@ async def _read_with_files(
         check_token(fields.get("csrf", ""), visitor)
         if store is None:
             raise ArchiveOff("uploads need GATEWAY_ARCHIVE_URL")
-        with places.place(visitor.client.name):
+        with limit.place(visitor.client.name):
             # A browser goes by the file's ending: that counts only where the bytes could not show better.
             is_other = media_type.startswith("audio/") and not file_name.lower().endswith(_SHOWN_BY_BYTES)
             content_type = media_type if is_other else ""

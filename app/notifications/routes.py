@@ -99,7 +99,7 @@ class Redelivered(BaseModel):
 
 router = APIRouter(prefix="/v1/notifications", responses=PROBLEMS, tags=["Notifications"])
 TheSender = Annotated[WebhookSender, service("sender")]
-Pings = Annotated[ConcurrencyLimit, service("pings")]
+PingLimit = Annotated[ConcurrencyLimit, service("pings")]
 
 
 @router.get("", response_model=NotificationPage, summary="List notifications")
@@ -125,12 +125,12 @@ async def list_notifications(
     summary="Try a receiver",
 )
 async def test_webhook(
-    request: Request, client: TheClient, context: TheContext, sender: TheSender, pings: Pings
+    request: Request, client: TheClient, context: TheContext, sender: TheSender, limit: PingLimit
 ) -> Response:
     """Post a signed `gateway.ping` to a URL, by the code and the egress rules that notifications go by, and show
     the answer."""
     body = parse(PingRequest, await read_json(request))
-    with pings.place(client.name):
+    with limit.place(client.name):
         return json_answer(await outbound_log.ping(context, sender, client, body.url))
 
 

@@ -18,7 +18,7 @@ from app.web.services import service
 
 router = APIRouter(prefix="/v1/tasks", responses=PROBLEMS)
 TheRefresher = Annotated[Refresher, service("refresher")]
-Refreshes = Annotated[ConcurrencyLimit, service("refreshes")]
+RefreshLimit = Annotated[ConcurrencyLimit, service("refreshes")]
 
 MOST_ADOPT_BYTES: Final = 128 * 1024
 """Fifty long ids, also where each of their characters is written as an escape."""
@@ -54,7 +54,7 @@ async def adopt_items(request: Request, admin: TheAdmin, context: TheContext) ->
     tags=["Tasks"],
 )
 async def refresh_task(
-    task_id: str, client: TheClient, context: TheContext, refresher: TheRefresher, refreshes: Refreshes
+    task_id: str, client: TheClient, context: TheContext, refresher: TheRefresher, limit: RefreshLimit
 ) -> Response:
     """Ask the vendor about the task's open items, and answer the task as it is then. A task that has ended is
     answered without a call, unless a link of it has expired: then the vendor is asked for a new one. One of which it
@@ -63,6 +63,6 @@ async def refresh_task(
     does not come in time (`not_refreshed`). Of each client one refresh asks at a time, and while questions are due at
     least every second one is one of them."""
     task_uuid, scope = uuid_of(task_id), scope_of(client)
-    with refreshes.place(client.name):
+    with limit.place(client.name):
         await refresher.refresh(actor_of(client), task_uuid, scope)
     return json_answer(await read.task(context, task_uuid, scope))
