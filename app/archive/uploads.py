@@ -21,7 +21,7 @@ from app.archive.file_store import FileStore, path_part
 from app.archive.rows import Reservation
 from app.database import dialect
 from app.database.tables import files, tasks, upload_uses, uploads
-from app.errors import InvalidRequest, PayloadTooLarge, Unavailable
+from app.errors import ArchiveOff, InvalidRequest, PayloadTooLarge, Unavailable
 from app.rules.client import Client
 from app.rules.task import Copy, CopyStatus
 from app.runtime.file_links import readable_name
@@ -51,14 +51,16 @@ class Upload:
 
 async def store_upload(
     context: Context,
-    store: FileStore,
+    store: FileStore | None,
     client: Client,
     file_name: str,
     body: AsyncIterator[bytes],
     content_type: str = "",
 ) -> Upload:
-    """Store an input file, durable when this returns. Raises ``InvalidRequest`` for what is no audio,
-    ``PayloadTooLarge``, ``StoreFailed``, and what reading the body raises."""
+    """Store an input file, durable when this returns. Raises ``ArchiveOff`` (there is no store), ``InvalidRequest`` for
+    what is no audio, ``PayloadTooLarge``, ``StoreFailed``, and what reading the body raises."""
+    if store is None:
+        raise ArchiveOff("uploads need GATEWAY_ARCHIVE_URL")
     upload_id, now = context.ids(), context.clock.now()
     head = await _head(body)
     media_type = _media_type(head, content_type)

@@ -28,7 +28,7 @@ from app.console.try_choices import choices_of
 from app.database.database import dumps
 from app.documents import read
 from app.documents.document import Document
-from app.errors import ArchiveOff, InvalidRequest, NotFound
+from app.errors import InvalidRequest, NotFound
 from app.runtime.concurrency_limit import ConcurrencyLimit
 from app.submissions.accept_task import accept, digest_of
 from app.submissions.check_requests import check_task, idempotent_request
@@ -124,8 +124,6 @@ async def _read_with_files(
 
     async def store_file(fields: dict[str, str], file_name: str, media_type: str, body: AsyncIterator[bytes]) -> str:
         check_token(fields.get("csrf", ""), visitor)
-        if store is None:
-            raise ArchiveOff("uploads need GATEWAY_ARCHIVE_URL")
         with limit.place(visitor.client.name):
             # A browser goes by the file's ending: that counts only where the bytes could not show better.
             is_other = media_type.startswith("audio/") and not file_name.lower().endswith(_SHOWN_BY_BYTES)
