@@ -27,8 +27,8 @@ from app.tempolor.kinds import ARTIFACTS, FAMILIES
 from app.tempolor.values import as_text
 from app.web.answers import PROBLEMS, Responses, json_answer, problem_response
 from app.web.bodies import pieces_of
-from app.web.parameters import storable
-from app.web.problems import Problem, invalid_at
+from app.web.parameters import RequestText, storable
+from app.web.problems import Problem
 from app.web.services import service
 
 router = APIRouter(responses=PROBLEMS, tags=["Files"])
@@ -181,13 +181,11 @@ async def create_upload(
     context: TheContext,
     store: TheStore,
     limit: UploadLimit,
-    filename: Annotated[str, Query(max_length=255, description="what the file is called")] = "upload",
+    filename: Annotated[RequestText, Query(max_length=255, description="what the file is called")] = "upload",
 ) -> Response:
     """The raw body, audio of 50 MB at most; mp3, WAV and FLAC are recognized, other formats need their
     `Content-Type` (`audio/…`). Name its `url` in `params` (`url`, `upload_audio_url`): the vendor gets a link to it
     that is good until the task's deadline."""
-    if "\x00" in filename:
-        raise invalid_at(("filename",), "a text must not contain NUL")
     body = pieces_of(request, uploads.MOST_BYTES)
     with limit.place(client.name):
         content_type = request.headers.get("content-type", "")

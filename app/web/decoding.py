@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from app.errors import InvalidJson, InvalidRequest, PayloadTooLarge
+from app.web.parameters import NUL_MESSAGE, has_nul
 from app.web.problems import Place, invalid_at, path_of
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -31,7 +32,6 @@ _POSITION: Final = re.compile(r"\(byte (\d+)\)")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _HALF: Final = re.compile(rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|[c-fC-F])")
 _HALF_MESSAGE: Final = "a text must not hold half of a character (a lone surrogate, such as \\ud83c)"
-_NUL_MESSAGE: Final = "a text must not contain NUL"
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
@@ -68,7 +68,7 @@ def decode(raw: bytes, place: Place = ()) -> Any:
     _check_nesting(document)
     # A NUL can only come as an escape; few bodies have one, and only they are searched.
     if b"\\u0000" in raw:
-        _refuse_texts(document, place, lambda text: "\x00" in text, _NUL_MESSAGE)
+        _refuse_texts(document, place, has_nul, NUL_MESSAGE)
     return document
 
 

@@ -1,4 +1,5 @@
-"""Parse parameters of requests: ids and names in paths, and times as RFC 3339 with an offset and in no other form."""
+"""Parse parameters of requests: ids and names in paths, texts, and times as RFC 3339 with an offset and in no other
+form."""
 
 import re
 from datetime import UTC, datetime
@@ -11,6 +12,12 @@ from app.errors import NotFound
 
 _BLANK_FOR_PLUS: Final = re.compile(r" \d{2}:?\d{2}$")
 _BEGINNING: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}")
+NUL_MESSAGE: Final = "a text must not contain NUL"
+
+
+def has_nul(text: str) -> bool:
+    """Whether a text holds NUL, which PostgreSQL does not store, nor looks for."""
+    return "\x00" in text
 
 
 def _written_out(value: Any) -> Any:
@@ -29,6 +36,13 @@ def _in_utc(value: datetime) -> datetime:
         raise ValueError("the time is out of range") from None
 
 
+def _without_nul(text: str) -> str:
+    if has_nul(text):
+        raise ValueError(NUL_MESSAGE)
+    return text
+
+
+RequestText = Annotated[str, AfterValidator(_without_nul)]
 RequestTime = Annotated[AwareDatetime, AfterValidator(_in_utc), BeforeValidator(_written_out)]
 
 
@@ -42,6 +56,6 @@ def uuid_of(text: str, what: str = "task") -> UUID:
 
 def storable(text: str) -> str:
     """Check a name in a path. Raises ``NotFound`` for what cannot be stored."""
-    if "\x00" in text:
+    if has_nul(text):
         raise NotFound("there is no such thing")
     return text
