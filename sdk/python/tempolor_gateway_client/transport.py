@@ -49,6 +49,8 @@ class Transport:
             raise ValueError("the base URL cannot be read") from error
         if not url.host:
             raise ValueError("the base URL cannot be read: it names no host")
+        if url.port is not None and not 0 < url.port < 65536:
+            raise ValueError("the base URL cannot be read: there is no such port")
         self.retries = retries
         self._timeout_s = timeout_s
         # Keys are any printable text, and the gateway reads them as UTF-8.

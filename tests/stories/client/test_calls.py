@@ -209,7 +209,7 @@ async def test_errors_are_told_apart(start_gateway: StartGateway, connect: Calla
 def test_a_url_must_name_its_scheme() -> None:
     with pytest.raises(ValueError, match="http"):
         AsyncGatewayClient("gateway:8000", "key")
-    for unreadable in ("http://[::1", "http://gateway:port", "https://", "http://:8000"):
+    for unreadable in ("http://[::1", "http://gateway:port", "http://gateway:65536", "https://", "http://:8000"):
         for trust_env in (True, False):
             with pytest.raises(ValueError, match="the base URL cannot be read"):
                 AsyncGatewayClient(unreadable, "key", trust_env=trust_env)
