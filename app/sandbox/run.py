@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import typer
 import uvicorn
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -101,7 +102,7 @@ def make_app(sandbox: Sandbox, connections: Connections) -> ASGIApp:
     control = ControlApi(sandbox).router()
     files = ResultFiles(sandbox, connections.cut)
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         if path.startswith(API_PREFIX):
             await vendor(scope, receive, send)
@@ -111,6 +112,11 @@ def make_app(sandbox: Sandbox, connections: Connections) -> ASGIApp:
             await control(scope, receive, send)
         else:
             await Response("not found", 404)(scope, receive, send)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        # Who left in the middle of a request is no fault of the sandbox, and has no answer.
+        with contextlib.suppress(ClientDisconnect):
+            await answer(scope, receive, send)
 
     return app
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -23,6 +24,25 @@ ORDINARY = ["audio_complete", "lrcsections_complete", "wav_complete"]
 async def submission(caller: Caller, **params: Any) -> httpx.Response:
     """A song's submission, whatever it answers."""
     return await caller.post("/song/generate", {**SONG, "callback_url": caller.callback_url, **params})
+
+
+# --- who calls
+
+
+async def test_a_caller_that_leaves_is_no_error(
+    start: Callable[..., Awaitable[Caller]], caplog: pytest.LogCaptureFixture
+) -> None:
+    caller = await start()
+    place = urlsplit(caller.sandbox.base_url)
+    for path in ("/open-apis/v1/song/generate", "/_sandbox/script"):
+        _, writer = await asyncio.open_connection(place.hostname, place.port)
+        writer.write(f"POST {path} HTTP/1.1\r\nHost: vendor\r\nContent-Length: 100\r\n\r\n{{".encode())
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.close()
+        await asyncio.sleep(0.1)
+    assert [call["fault"] for call in (await caller.control("GET", "/calls"))["data"]] == ["broken"]
+    assert caplog.records == []
 
 
 # --- callbacks
