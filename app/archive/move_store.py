@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from app.archive import rows
-from app.archive.by_hand import DAMAGED, MISSING, Damaged, checked, fault_of
 from app.archive.file_store import FileMissing, FileStore
+from app.archive.verify_and_retry import DAMAGED, MISSING, Damaged, checked, fault_of
 from app.database.database import Database
 
 AT_ONCE: Final = 4

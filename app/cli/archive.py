@@ -20,7 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="Kept copies of result files, and u
 def show_status(_as_json: AlwaysJson = True) -> None:
     """Show how many files are kept, their bytes, and how many wait to be copied since when."""
     from app.archive import rows
-    from app.cli.database import with_context
+    from app.cli.run_on_database import with_context
 
     async def look(context: "Context") -> dict[str, Any]:
         kept, size = await context.db.read(rows.totals)
@@ -39,9 +39,9 @@ def verify_files(
 ) -> None:
     """Check that each file that is kept lies in the store with its size. Exit code 1 if one does not."""
     from app.archive import rows
-    from app.archive.by_hand import fault_of
     from app.archive.move_store import unlisted
-    from app.cli.database import with_context
+    from app.archive.verify_and_retry import fault_of
+    from app.cli.run_on_database import with_context
 
     store = _store()
 
@@ -71,9 +71,9 @@ def retry_copies(
     task_id: Annotated[UUID | None, typer.Argument(metavar="ID", help="Of this task; else of all.")] = None,
 ) -> None:
     """Have the copies tried again that were given up, as far as the gateway has a link."""
-    from app.archive.by_hand import retry_failed
+    from app.archive.verify_and_retry import retry_failed
     from app.audit.audit import command_line
-    from app.cli.database import with_context
+    from app.cli.run_on_database import with_context
 
     count = with_context(lambda context: retry_failed(context, command_line(), task_id))
     typer.echo(f"{count} copies are tried again.")
@@ -93,7 +93,7 @@ def move_files(
     Nothing is deleted, and the gateway may go on meanwhile. Exit code 1 if a file could not be copied."""
     from app.archive.file_store import FileStore
     from app.archive.move_store import Moved, move
-    from app.cli.database import with_context
+    from app.cli.run_on_database import with_context
 
     old = FileStore(source, "--from") if source is not None else _store()
     new = FileStore(target, "the URL")

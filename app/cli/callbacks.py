@@ -5,8 +5,8 @@ from uuid import UUID
 
 import typer
 
-from app.cli.database import with_context, with_database
 from app.cli.output import fail, print_json, print_page
+from app.cli.run_on_database import with_context, with_database
 from app.cli.shared_options import FAMILY_NAMES, AlwaysJson, AsJson, Cursor, Limit
 from app.rules.observation import Disposition
 

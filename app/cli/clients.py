@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from app.cli.database import with_database
 from app.cli.output import print_json, print_table
+from app.cli.run_on_database import with_database
 from app.cli.shared_options import AlwaysJson, AsJson
 from app.rules.times import rfc3339
 

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import typer
 
-from app.cli.database import with_context
 from app.cli.output import fail, print_json, print_page
+from app.cli.run_on_database import with_context
 from app.cli.shared_options import AsJson, Cursor, Limit, time_of
 
 app = typer.Typer(no_args_is_help=True, help="The outbound log: notifications to clients.")

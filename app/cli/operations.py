@@ -4,8 +4,8 @@ from typing import Annotated, Final
 
 import typer
 
-from app.cli.database import with_context, with_database
 from app.cli.output import print_json, print_page, print_record, print_table
+from app.cli.run_on_database import with_context, with_database
 from app.cli.shared_options import AsJson, Cursor, Limit
 
 ACTS: Final = {"AT": "at", "ACTOR": "actor", "ACTION": "action", "TARGET": "target", "DETAIL": "detail"}

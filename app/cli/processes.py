@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from app.cli.database import print_database, require_database
 from app.cli.output import fail
+from app.cli.run_on_database import print_database, require_database
 
 if TYPE_CHECKING:
     from app.settings import Settings

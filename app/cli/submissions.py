@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from app.cli.database import with_context
 from app.cli.output import print_json
+from app.cli.run_on_database import with_context
 from app.cli.shared_options import AlwaysJson, time_of
 
 app = typer.Typer(no_args_is_help=True, help="Stop and start sending by hand.")

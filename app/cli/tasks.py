@@ -7,8 +7,8 @@ from uuid import UUID
 
 import typer
 
-from app.cli.database import with_context
 from app.cli.output import fail, print_json, print_page, print_record, print_table
+from app.cli.run_on_database import with_context
 from app.cli.shared_options import AsJson, Cursor, Limit, complete_kind, time_of
 from app.rules.status import TaskStatus
 

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from app.archive.by_hand import retry_failed
+from app.archive.verify_and_retry import retry_failed
 from app.callbacks import inbound_log
 from app.callbacks.replay import replay
 from app.clients.auth import TheContext

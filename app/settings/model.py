@@ -27,8 +27,8 @@ from app.operations.backlog_counts import Thresholds
 from app.rules.policy import Policy
 from app.runtime.egress import EgressPolicy, is_loopback
 from app.runtime.normalize_text import trimmed
-from app.settings.addresses import store_url, web_address, web_origin
 from app.settings.sources import SHARED, NotText, PlainDotEnv, lower_case_first, members, plain
+from app.settings.urls import store_url, web_address, web_origin
 from app.settings.vendor_proxy import applies_to, load_tls_context, usable_proxy
 
 PREFIX = "GATEWAY_"

@@ -14,8 +14,8 @@ from urllib.parse import SplitResult
 
 from app.runtime.addresses import Address, parse_address
 from app.runtime.egress import is_loopback
-from app.settings.addresses import proxy_address
 from app.settings.sources import plain
+from app.settings.urls import proxy_address
 
 _BY_SCHEME: Final = {"https": "https_proxy", "http": "http_proxy"}
 _PORTS: Final = {"https": 443, "http": 80}

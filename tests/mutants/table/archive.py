@@ -94,7 +94,7 @@ ARCHIVE: Final = (
     Mutation(
         "move-unchecked",
         "archive",
-        "app/archive/by_hand.py",
+        "app/archive/verify_and_retry.py",
         "if digest.hexdigest() != row.sha256:",
         "if not row.sha256:",
         "a damaged file is not moved as a whole one",

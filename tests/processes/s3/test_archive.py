@@ -5,8 +5,8 @@ import hashlib
 import httpx
 
 from app.archive import rows
-from app.archive.by_hand import fault_of
 from app.archive.copy import LEASE, settle
+from app.archive.verify_and_retry import fault_of
 from app.rules.task import Copy, CopyStatus
 from tests.stories.archive.test_copying import _archived, _ended_song
 from tests.stories.archive.test_living import _archiver, _copies, _copy_all

@@ -6,7 +6,7 @@ import pytest
 
 from app.runtime.egress import is_loopback
 from app.settings import BadSettings, database_settings
-from app.settings.addresses import web_address
+from app.settings.urls import web_address
 from tests.rules.settings.conftest import VENDOR_KEY, Faults, Load
 from tests.support.not_none import present
 

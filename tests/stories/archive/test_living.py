@@ -10,11 +10,11 @@ from uuid import UUID
 import pytest
 
 from app.archive import rows
-from app.archive.by_hand import fault_of, retry_failed
 from app.archive.cleanup import Cleaner
 from app.archive.copy import LEASE, Archiver, settle
 from app.archive.download import Downloader
 from app.archive.file_store import FileStore
+from app.archive.verify_and_retry import fault_of, retry_failed
 from app.audit.audit import Actor, command_line
 from app.database.database import Lane
 from app.notifications.deliver import Notifier

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from app.archive import rows
-from app.archive.by_hand import fault_of
 from app.archive.cleanup import Cleaner
 from app.archive.copy import LEASE, path_of, settle
 from app.archive.file_store import FileStore
+from app.archive.verify_and_retry import fault_of
 from app.audit.audit import Actor
 from app.database.database import Lane
 from app.operations.retention import purge

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from app.archive.by_hand import retry_failed
+from app.archive.verify_and_retry import retry_failed
 from app.audit.audit import command_line
 from app.notifications.deliver import Notifier
 from tests.stories.archive.test_copying import _done
