@@ -1,4 +1,4 @@
-"""A task of a song, as the gateway shows it once its mp3 is there."""
+"""The example of a task in the OpenAPI document: a song, as the gateway shows it once its mp3 is there."""
 
 from typing import Any, Final
 

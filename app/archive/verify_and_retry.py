@@ -1,4 +1,4 @@
-"""By hand: look whether the store holds what it should, and try copies again that were given up."""
+"""Verify kept files against the store, and retry copies that were given up: what an operator does by hand."""
 
 import hashlib
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Run short commands on the configured database, beside whatever else uses it."""
+"""Run a short command on the configured database, beside whatever else uses it."""
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar

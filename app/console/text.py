@@ -1,4 +1,5 @@
-"""Show stored content as text: whatever anybody put into it, it neither acts nor disturbs the page around it."""
+"""Show values on pages as text: times, sizes, JSON, and stored content, which neither acts nor disturbs the page around
+it, whatever anybody put into it."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Find tasks that changed lately by polling the timeline: what streams rely on when an announcement was lost.
+"""Find recent changes of tasks by polling the timeline: what streams rely on when an announcement was lost.
 
 ``at`` of a row is when the change happened, and the row becomes visible later, at its commit. So each check reads two
 windows: the last few seconds, where nearly everything turns up; and, from where the check before ended, what is old
