@@ -142,7 +142,7 @@ ANSWERS: Final = (
         "        if item.item_id in shown or answer.whole\n",
         "",
         "of an answer that is not whole nothing is concluded of what is absent",
-        ("tests/rules/reconcile/test_unheard_of.py",),
+        ("tests/rules/reconcile/test_items_without_answer.py",),
     ),
     Mutation(
         "sent-once-the-body-is-out",

@@ -1,4 +1,4 @@
-"""Of what an answer concludes nothing: absent is unknown in a whole list alone."""
+"""The items of a question of which an answer says nothing: absent is unknown in a whole list alone."""
 
 import pytest
 
@@ -15,7 +15,7 @@ READINGS = (Reading("t2m_shown", {"status": "running"}),)
 
 
 @pytest.mark.parametrize(
-    ("answer", "unheard"),
+    ("answer", "without_answer"),
     [
         (Answered(READINGS, {}, whole=True), ()),
         (Answered(READINGS, {}, whole=False), (ABSENT,)),
@@ -26,6 +26,6 @@ READINGS = (Reading("t2m_shown", {"status": "running"}),)
     ids=["whole", "in part", "empty in part", "none", "spoiled"],
 )
 def test_of_what_is_absent_only_a_whole_answer_says_something(
-    answer: QueryAnswer, unheard: tuple[ClaimedItem, ...]
+    answer: QueryAnswer, without_answer: tuple[ClaimedItem, ...]
 ) -> None:
-    assert items_without_answer(QUESTION, answer) == unheard
+    assert items_without_answer(QUESTION, answer) == without_answer
