@@ -34,7 +34,8 @@ class EncodedTask:
 
 
 class Current:
-    """Reads tasks through an LRU cache, so that many streams of the same tasks cost one read."""
+    """Reads tasks through a bounded cache of those that were read last, so that many streams of the same tasks cost one
+    read."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
