@@ -9,7 +9,7 @@ from structlog.contextvars import get_contextvars
 
 from app.app_context import Context
 from app.audit.audit import Actor
-from app.clients import clients, tickets
+from app.clients import client_rows, tickets
 from app.clients.keys import KeyUses
 from app.errors import Forbidden, Unauthenticated
 from app.rules.client import Client
@@ -40,7 +40,8 @@ async def client_of_request(request: Request, _documented: Annotated[object, Dep
         meter.fail(address_of(request.scope))
         raise
     key_uses.note(client, context.clock.now())
-    structlog.contextvars.bind_contextvars(client=client.name, **_path_ids(request))
+    ids = {name: str(value)[:MOST_ID_CHARS] for name, value in request.path_params.items() if name in _IDS}
+    structlog.contextvars.bind_contextvars(client=client.name, **ids)
     return client
 
 
@@ -53,7 +54,8 @@ async def _client_of(request: Request, context: Context) -> Client:
         return await tickets.redeem(context.db, context.clock, ticket, tickets.STREAM)
     if api_key is None:
         raise Unauthenticated("the request carries no API key")
-    client = await clients.find_by_key(context.db, context.clock, api_key)
+    # Never cached, so that a revoked key is refused everywhere at once.
+    client = await context.db.read(client_rows.find_by_digest, client_rows.key_digest(api_key), context.clock.now())
     if client is None:
         raise Unauthenticated("no client has this API key")
     return client
@@ -70,6 +72,7 @@ SIGNED_IN: Final = "gateway.signed_in"
 """Where the ASGI scope of a call that the console passes on holds the client whose session it came with."""
 _STREAM: Final = "/stream"
 _IDS: Final = frozenset({"task_id", "item_id", "callback_id", "notification_id"})
+"""Parameters of paths that are in the log lines of a request."""
 MOST_ID_CHARS: Final = 64
 TheClient = Annotated[Client, Depends(client_of_request)]
 TheAdmin = Annotated[Client, Depends(admin)]
@@ -78,11 +81,6 @@ TheAdmin = Annotated[Client, Depends(admin)]
 def scope_of(client: Client) -> str | None:
     """The client whose tasks a client may see: itself, or None for all."""
     return None if client.is_admin else client.name
-
-
-def _path_ids(request: Request) -> dict[str, str]:
-    """The ids in a request's path, for its log lines."""
-    return {name: str(value)[:MOST_ID_CHARS] for name, value in request.path_params.items() if name in _IDS}
 
 
 def _bearer_key(request: Request) -> str | None:

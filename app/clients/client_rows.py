@@ -67,13 +67,9 @@ _BY_KEY: Final = sa.select(clients).where(
 )
 
 
-def find_by_key(conn: sa.Connection, api_key: str, now: datetime) -> Client | None:
-    """Find the active client of a key, the present one or the one before while it is still valid."""
-    return find_by_digest(conn, key_digest(api_key), now)
-
-
 def find_by_digest(conn: sa.Connection, digest: bytes, now: datetime) -> Client | None:
-    """Find the active client of a key by the digest of the key."""
+    """Find the active client of a key by the digest of the key: the present one, or the one before while it is still
+    valid."""
     row = conn.execute(_BY_KEY, {"digest": digest, "now": now}).one_or_none()
     return replace(_client(row), key=digest) if row else None
 

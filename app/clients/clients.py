@@ -123,11 +123,6 @@ async def set_webhook(db: Database, name: str, values: Mapping[str, Any]) -> Cli
     return client
 
 
-async def find_by_key(db: Database, clock: Clock, api_key: str) -> Client | None:
-    """Find the client of a key. Never cached, so that a revoked key is refused everywhere at once."""
-    return await db.read(client_rows.find_by_key, api_key, clock.now())
-
-
 async def ensure_bootstrap(db: Database, clock: Clock, api_key: str) -> None:
     """Make sure that the admin ``bootstrap`` exists with this key."""
     await db.write(client_rows.restore, BOOTSTRAP, api_key, new_webhook_secret(), is_admin=True, now=clock.now())

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Request, Response
 
-from app.clients import client_rows, clients, tickets
+from app.clients import client_rows, tickets
 from app.clients.auth import TheContext
 from app.console.pages import HEADERS, HOME, SIGN_IN, PageRoute, assets, packed_asset, page, see
 from app.console.session import LIFETIME, Sessions
@@ -60,11 +60,12 @@ async def sign_in(
     """Begin a session of whose key it is. A wrong one counts like any other. Raises ``TooManyFailures``."""
     form = await read_form(request, SMALL_BYTES)
     key, back = form.get("key", "").strip(), _back(form.get("next", ""))
-    client = await clients.find_by_key(context.db, context.clock, key)
+    digest, now = client_rows.key_digest(key), context.clock.now()
+    client = await context.db.read(client_rows.find_by_digest, digest, now)
     if client is None:
         meter.fail(address_of(request.scope))
         return page("sign_in.html", 401, wrong=True, back=back)
-    return _begin(request, sessions, client_rows.key_digest(key), context.clock.now(), back)
+    return _begin(request, sessions, digest, now, back)
 
 
 @router.get("/console/link")
