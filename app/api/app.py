@@ -13,7 +13,6 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import openapi
-from app.api.unknown_parameters import only_known_parameters
 from app.app_context import Context
 from app.archive import routes as archive_routes
 from app.archive.file_store import FileStore
@@ -21,6 +20,7 @@ from app.callbacks import routes as callback_routes
 from app.callbacks.endpoint import PREFIX, CallbackEndpoint
 from app.clients import own_routes
 from app.clients import routes as client_routes
+from app.clients.auth import client_of_request
 from app.clients.keys import KeyUses
 from app.console import routes as console_routes
 from app.console.overview_live import Overview
@@ -42,6 +42,7 @@ from app.web import problems
 from app.web.bodies import BodyBudget
 from app.web.conditional_get import Representations
 from app.web.head_requests import HeadAsGet
+from app.web.parameters import only_known_parameters
 from app.web.request_ids import RequestIds
 from app.web.services import SERVICES
 from app.web.wrong_key_limit import FailureMeter
@@ -174,9 +175,11 @@ def rest_api(version: str) -> FastAPI:
         admin_routes.router,
         hold_routes.router,
     ):
-        app.include_router(router, dependencies=[Depends(only_known_parameters)])
+        # A wrong key is reported first.
+        app.include_router(router, dependencies=[Depends(client_of_request), Depends(only_known_parameters)])
     app.include_router(archive_routes.links)
     app.include_router(console_routes.router)
+    # These have no parameters and ignore all: balancers and monitors add their own.
     app.include_router(health_routes.router)
     problems.install(app)
     openapi.complete(app)
