@@ -19,8 +19,8 @@ from app.limits.heartbeats import absences
 from app.limits.hold import Hold, HoldState, Reason
 from app.limits.shared_limits import Limit
 from app.reconcile import due_items
-from app.reconcile.claims import LastQueried, claim_in_turn
-from app.reconcile.due_items import ClaimedItem, ClaimTimes, Postponed
+from app.reconcile.claims import ClaimedItem, ClaimTimes, LastQueried, claim_in_turn
+from app.reconcile.due_items import Postponed
 from app.rules.observation import Observation, Reading, Source
 from app.rules.schedule import SUSPECT, interval_s
 from app.rules.times import later, to_us

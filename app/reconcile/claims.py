@@ -5,22 +5,46 @@ nobody has seen yet) and refreshes come in any number. Neither is given two perm
 due, however many of them wait: each is kept to half of the rate.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.tables import items
-from app.reconcile.due_items import ClaimedItem, ClaimTimes, claim_due, lease, lock_due, unleased
 from app.rules.observation import ItemKey
 from app.rules.schedule import SUSPECT
 from app.tempolor.kinds import QUERY_BATCH
 
 LastQueried = Mapping[ItemKey, datetime | None]
 """Items, each with when it was asked about last, as far as the asker knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedItem:
+    """An item that was claimed for a question. ``attempts``: questions since the vendor last sent news of it."""
+
+    family: str
+    item_id: str
+    attempts: int
+
+    @property
+    def key(self) -> ItemKey:
+        return (self.family, self.item_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimTimes:
+    """The times of a claim: what is due by ``now`` is asked about, and the call filled with what is due by
+    ``soon``."""
+
+    now: datetime
+    soon: datetime
+    leased_until: datetime
 
 
 class Permit(StrEnum):
@@ -53,6 +77,45 @@ def claim_in_turn(
     return Permit.SUSPECTS if suspects else Permit.DUE, claimed
 
 
+@cache
+def _most_overdue(but: str | None) -> sa.Select[str, str]:
+    due = items.c.query_due_at <= sa.bindparam("now")
+    if but is not None:
+        due = sa.and_(due, items.c.query_group != but)
+    first = sa.select(items.c.family, items.c.query_group).where(due).order_by(items.c.query_due_at).limit(1)
+    return dialect.locked(first, of=items, skip=True)
+
+
+def claim_due(conn: sa.Connection, times: ClaimTimes, *, but: str | None = None) -> list[ClaimedItem]:
+    """Claim a full question: the item that is most overdue, and others of its family and group that are soon due;
+    none of the group ``but``. Call it under the lock of the query limit, so that no two claims see the same rows."""
+    first = conn.execute(_most_overdue(but), {"now": times.now}).one_or_none()
+    if first is None:
+        return []
+    claimed = _lock_due(conn, first.family, first.query_group, times)
+    lease(conn, [item.key for item in claimed], times.leased_until)
+    return claimed
+
+
+def _lock_due(conn: sa.Connection, family: str, query_group: str, times: ClaimTimes) -> list[ClaimedItem]:
+    """Lock the items of a family and group that are soon due and that nobody asks about, as many as one question takes,
+    the most overdue first; those that another transaction holds are passed over."""
+    statement = (
+        sa.select(items.c.family, items.c.item_id, items.c.query_attempts)
+        .where(
+            items.c.family == family,
+            items.c.query_group == query_group,
+            items.c.query_due_at <= times.soon,
+            # One that is being asked about comes within reach of a long ``soon`` before its lease has ended.
+            _unleased(times.now),
+        )
+        .order_by(items.c.query_due_at)
+        .limit(QUERY_BATCH)
+    )
+    rows = conn.execute(dialect.locked(statement, of=items, skip=True))
+    return [ClaimedItem(row.family, row.item_id, row.query_attempts) for row in rows]
+
+
 def claim_requested(conn: sa.Connection, requested: LastQueried, times: ClaimTimes) -> list[ClaimedItem]:
     """Claim a full question about some of these items of one family, due or not: those of one group that are open,
     that nobody asks about, and that have had no answer since that of ``requested``; and others of their family and
@@ -60,7 +123,7 @@ def claim_requested(conn: sa.Connection, requested: LastQueried, times: ClaimTim
     columns = (items.c.family, items.c.item_id, items.c.query_attempts, items.c.query_group, items.c.last_query_at)
     statement = (
         sa.select(*columns)
-        .where(_named(conn, requested), items.c.query_due_at.is_not(None), unleased(times.now))
+        .where(_named(conn, requested), items.c.query_due_at.is_not(None), _unleased(times.now))
         .order_by(items.c.query_group, items.c.item_id)
     )
     rows = [row for row in conn.execute(dialect.locked(statement, of=items, skip=True)) if _is_open(row, requested)]
@@ -71,11 +134,30 @@ def claim_requested(conn: sa.Connection, requested: LastQueried, times: ClaimTim
     claimed_by_key = {
         (row.family, row.item_id): ClaimedItem(row.family, row.item_id, row.query_attempts) for row in rows
     }
-    for item in lock_due(conn, first.family, first.query_group, times):
+    for item in _lock_due(conn, first.family, first.query_group, times):
         if len(claimed_by_key) < QUERY_BATCH:
             claimed_by_key.setdefault(item.key, item)
     lease(conn, claimed_by_key, times.leased_until)
     return list(claimed_by_key.values())
+
+
+_LEASE: Final = (
+    items.update()
+    .where(items.c.family == sa.bindparam("its_family"), items.c.item_id == sa.bindparam("its_id"))
+    .values(query_due_at=sa.bindparam("until"), query_leased_until=sa.bindparam("until"))
+)
+
+
+def _unleased(now: datetime) -> sa.ColumnElement[bool]:
+    """The condition that nobody asks about the item now."""
+    return sa.or_(items.c.query_leased_until.is_(None), items.c.query_leased_until <= now)
+
+
+def lease(conn: sa.Connection, keys: Iterable[ItemKey], until: datetime) -> None:
+    """Take items out of the due range until the lease ends."""
+    rows = [{"its_family": family, "its_id": item_id, "until": until} for family, item_id in sorted(keys)]
+    if rows:
+        conn.execute(_LEASE, rows)
 
 
 def unanswered(conn: sa.Connection, last_queried: LastQueried) -> set[ItemKey]:

@@ -1,45 +1,19 @@
-"""The questions that items are due for: claimed under leases, postponed, put off and brought forward."""
+"""Change when items are asked about: postpone a question, put it off, bring it forward."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from typing import Final
 
 import sqlalchemy as sa
 
-from app.database import dialect
 from app.database.tables import items
 from app.rules.observation import ItemKey
 from app.rules.status import ITEM_FINAL
 from app.rules.times import FAR
 from app.tasks import state_store
-from app.tempolor.kinds import QUERY_BATCH
 
 _FINAL: Final = [status.value for status in ITEM_FINAL]
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimedItem:
-    """An item that was claimed for a question. ``attempts``: questions since the vendor last sent news of it."""
-
-    family: str
-    item_id: str
-    attempts: int
-
-    @property
-    def key(self) -> ItemKey:
-        return (self.family, self.item_id)
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimTimes:
-    """The times of a claim: what is due by ``now`` is asked about, and the call filled with what is due by
-    ``soon``."""
-
-    now: datetime
-    soon: datetime
-    leased_until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,64 +24,6 @@ class Postponed:
     due_at: datetime
     group: str
     attempts: int
-
-
-@cache
-def _most_overdue(but: str | None) -> sa.Select[str, str]:
-    due = items.c.query_due_at <= sa.bindparam("now")
-    if but is not None:
-        due = sa.and_(due, items.c.query_group != but)
-    first = sa.select(items.c.family, items.c.query_group).where(due).order_by(items.c.query_due_at).limit(1)
-    return dialect.locked(first, of=items, skip=True)
-
-
-def claim_due(conn: sa.Connection, times: ClaimTimes, *, but: str | None = None) -> list[ClaimedItem]:
-    """Claim a full question: the item that is most overdue, and others of its family and group that are soon due;
-    none of the group ``but``. Call it under the lock of the query limit, so that no two claims see the same rows."""
-    first = conn.execute(_most_overdue(but), {"now": times.now}).one_or_none()
-    if first is None:
-        return []
-    claimed = lock_due(conn, first.family, first.query_group, times)
-    lease(conn, [item.key for item in claimed], times.leased_until)
-    return claimed
-
-
-def lock_due(conn: sa.Connection, family: str, query_group: str, times: ClaimTimes) -> list[ClaimedItem]:
-    """Lock the items of a family and group that are soon due and that nobody asks about, as many as one question takes,
-    the most overdue first; those that another transaction holds are passed over."""
-    statement = (
-        sa.select(items.c.family, items.c.item_id, items.c.query_attempts)
-        .where(
-            items.c.family == family,
-            items.c.query_group == query_group,
-            items.c.query_due_at <= times.soon,
-            # One that is being asked about comes within reach of a long ``soon`` before its lease has ended.
-            unleased(times.now),
-        )
-        .order_by(items.c.query_due_at)
-        .limit(QUERY_BATCH)
-    )
-    rows = conn.execute(dialect.locked(statement, of=items, skip=True))
-    return [ClaimedItem(row.family, row.item_id, row.query_attempts) for row in rows]
-
-
-_LEASE: Final = (
-    items.update()
-    .where(items.c.family == sa.bindparam("its_family"), items.c.item_id == sa.bindparam("its_id"))
-    .values(query_due_at=sa.bindparam("until"), query_leased_until=sa.bindparam("until"))
-)
-
-
-def unleased(now: datetime) -> sa.ColumnElement[bool]:
-    """The condition that nobody asks about the item now."""
-    return sa.or_(items.c.query_leased_until.is_(None), items.c.query_leased_until <= now)
-
-
-def lease(conn: sa.Connection, keys: Iterable[ItemKey], until: datetime) -> None:
-    """Take items out of the due range until the lease ends."""
-    rows = [{"its_family": family, "its_id": item_id, "until": until} for family, item_id in sorted(keys)]
-    if rows:
-        conn.execute(_LEASE, rows)
 
 
 def postpone(conn: sa.Connection, postponed: Sequence[Postponed], leased_until: datetime) -> None:

@@ -20,7 +20,7 @@ from app.limits import hold as holds
 from app.limits.heartbeats import absences
 from app.limits.parked_tasks import PARKED_S
 from app.notifications.deliver import SCHEDULE_S
-from app.reconcile import due_items
+from app.reconcile import claims
 from app.rules.policy import Policy
 from app.rules.schedule import JITTER
 from app.rules.times import later
@@ -96,7 +96,7 @@ def _bring_questions(conn: sa.Connection, context: Context, now: datetime) -> in
     )
     rows = conn.execute(dialect.locked(far, of=items, skip=True)).all()
     leased = [(row.family, row.item_id) for row in rows if row.query_leased_until is not None]
-    due_items.lease(conn, leased, later(now, context.policy.lease_s))
+    claims.lease(conn, leased, later(now, context.policy.lease_s))
     for row in rows:
         if row.query_leased_until is None:
             named = sa.and_(table.family == row.family, table.item_id == row.item_id)

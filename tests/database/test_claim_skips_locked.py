@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.reconcile.due_items import ClaimTimes, claim_due
+from app.reconcile.claims import ClaimTimes, claim_due
 from tests.support.databases import on_postgresql
 from tests.support.direct_sql import Direct
 from tests.support.gateway import make_gateway, make_settings, running_gateway

@@ -47,7 +47,7 @@ QUESTIONS: Final = (
     Mutation(
         "question-without-a-lease",
         "questions",
-        "app/reconcile/due_items.py",
+        "app/reconcile/claims.py",
         "    lease(conn, [item.key for item in claimed], times.leased_until)\n    return claimed\n",
         "    return claimed\n",
         "an item is asked about by one at a time",
@@ -56,8 +56,8 @@ QUESTIONS: Final = (
     Mutation(
         "question-beside-a-lease",
         "questions",
-        "app/reconcile/due_items.py",
-        "its lease has ended.\n            unleased(times.now),\n",
+        "app/reconcile/claims.py",
+        "its lease has ended.\n            _unleased(times.now),\n",
         "its lease has ended.\n",
         "what is leased fills up nobody's call",
         ("tests/stories/reconcile/test_refresh.py", "tests/stories/reconcile"),

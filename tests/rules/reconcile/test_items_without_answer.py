@@ -3,7 +3,7 @@
 import pytest
 
 from app.reconcile.ask import Question, items_without_answer
-from app.reconcile.due_items import ClaimedItem
+from app.reconcile.claims import ClaimedItem
 from app.rules.observation import Reading
 from app.tempolor.answers import Answered, QueryAnswer, Spoiled, Unanswered
 from app.tempolor.codes import NO_SUCH_WORK

@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from app.reconcile.due_items import ClaimTimes, claim_due
+from app.reconcile.claims import ClaimTimes, claim_due
 from tests.support.databases import on_sqlite
 from tests.support.direct_sql import Direct, ids
 from tests.support.fast_clock import ScaledClock

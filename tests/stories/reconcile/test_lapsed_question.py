@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.reconcile.due_items import ClaimTimes, claim_due
+from app.reconcile.claims import ClaimTimes, claim_due
 from tests.support.gateway import running_gateway
 
 LEASE = timedelta(seconds=30)

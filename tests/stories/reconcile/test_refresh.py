@@ -8,8 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from app.reconcile.claims import claim_requested
-from app.reconcile.due_items import ClaimTimes, claim_due
+from app.reconcile.claims import ClaimTimes, claim_due, claim_requested
 from app.sandbox.calls import Call
 from app.sandbox.state import Sandbox
 from app.sandbox.works import Works

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import httpx
 
-from app.reconcile import due_items
+from app.reconcile import claims
 from app.reconcile.ask import Question, postpone
-from app.reconcile.due_items import ClaimedItem
+from app.reconcile.claims import ClaimedItem
 from app.rules.times import later
 from app.runtime import metrics
 from app.tempolor.answers import Unanswered
@@ -86,7 +86,7 @@ async def test_what_came_is_shown_to_no_client_whose_item_was_asked_about_with_a
             now = later(context.clock.now(), 3600)
             asked = tuple(ClaimedItem("song", item_id, 0) for item_id in item_ids)
             until = now + timedelta(seconds=30)
-            await context.db.write(due_items.lease, [one.key for one in asked], until)
+            await context.db.write(claims.lease, [one.key for one in asked], until)
             answer = Unanswered(reason, excerpt="what came")
             await context.db.write(postpone, context, Question("song", asked, now, until), answer, now)
 
