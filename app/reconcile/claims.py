@@ -26,11 +26,13 @@ LastQueried = Mapping[ItemKey, datetime | None]
 
 @dataclass(frozen=True, slots=True)
 class ClaimedItem:
-    """An item that was claimed for a question. ``attempts``: questions since the vendor last sent news of it."""
+    """An item that was claimed for a question. ``attempts``: questions since the vendor last sent news of it.
+    ``group``: see ``query_group``."""
 
     family: str
     item_id: str
     attempts: int
+    group: str = ""
 
     @property
     def key(self) -> ItemKey:
@@ -73,8 +75,7 @@ def claim_in_turn(
     claimed = claim_due(conn, times)
     if requested and not claimed:
         return Permit.REFRESH, claim_requested(conn, requested, times)
-    suspects = bool(claimed) and _is_suspect(conn, claimed[0].key)
-    return Permit.SUSPECTS if suspects else Permit.DUE, claimed
+    return Permit.SUSPECTS if claimed and claimed[0].group == SUSPECT else Permit.DUE, claimed
 
 
 @cache
@@ -113,7 +114,7 @@ def _lock_due(conn: sa.Connection, family: str, query_group: str, times: ClaimTi
         .limit(QUERY_BATCH)
     )
     rows = conn.execute(dialect.locked(statement, of=items, skip=True))
-    return [ClaimedItem(row.family, row.item_id, row.query_attempts) for row in rows]
+    return [ClaimedItem(row.family, row.item_id, row.query_attempts, query_group) for row in rows]
 
 
 def claim_requested(conn: sa.Connection, requested: LastQueried, times: ClaimTimes) -> list[ClaimedItem]:
@@ -132,7 +133,8 @@ def claim_requested(conn: sa.Connection, requested: LastQueried, times: ClaimTim
     first = rows[0]
     rows = [row for row in rows if row.query_group == first.query_group][:QUERY_BATCH]
     claimed_by_key = {
-        (row.family, row.item_id): ClaimedItem(row.family, row.item_id, row.query_attempts) for row in rows
+        (row.family, row.item_id): ClaimedItem(row.family, row.item_id, row.query_attempts, row.query_group)
+        for row in rows
     }
     for item in _lock_due(conn, first.family, first.query_group, times):
         if len(claimed_by_key) < QUERY_BATCH:
@@ -166,13 +168,6 @@ def unanswered(conn: sa.Connection, last_queried: LastQueried) -> set[ItemKey]:
         _named(conn, last_queried), items.c.query_due_at.is_not(None)
     )
     return {(row.family, row.item_id) for row in conn.execute(statement) if _is_open(row, last_queried)}
-
-
-def _is_suspect(conn: sa.Connection, key: ItemKey) -> bool:
-    """Whether an item is asked about among suspects."""
-    family, item_id = key
-    matches = sa.and_(items.c.family == family, items.c.item_id == item_id)
-    return conn.scalar(sa.select(items.c.query_group).where(matches)) == SUSPECT
 
 
 def _is_open(row: Any, last_queried: LastQueried) -> bool:
