@@ -102,17 +102,17 @@ async def ask(context: Context, db: Database, question: Question, started: float
     metrics.queries.labels(question.family, type(answer).__name__.lower()).inc()
     metrics.queried_items.labels(question.family).inc(len(question.items))
     await db.write(note_in_limits, context, answer, now)
-    observations = _observations(question, answer)
+    observations = observations_of(question, answer)
     if observations:
         await _apply(context, db, observations, now)
-    if unanswered := items_without_answer(question, answer):
+    if unanswered := items_without_answer(question, observations):
         await _put_off(context, db, replace(question, items=unanswered), answer, now)
     return answer
 
 
-def items_without_answer(question: Question, answer: QueryAnswer) -> tuple[ClaimedItem, ...]:
-    """The items of a question of which an answer says nothing."""
-    answered = {observation.key for observation in _observations(question, answer)}
+def items_without_answer(question: Question, observations: Sequence[Observation]) -> tuple[ClaimedItem, ...]:
+    """The items of a question of which its answer made no observation."""
+    answered = {observation.key for observation in observations}
     return tuple(item for item in question.items if item.key not in answered)
 
 
@@ -276,7 +276,7 @@ def _next_try(context: Context, claimed: ClaimedItem, now: datetime) -> datetime
     return later(now, interval_s(claimed.attempts + 1, context.rules.jitter(), context.policy))
 
 
-def _observations(question: Question, answer: QueryAnswer) -> list[Observation]:
+def observations_of(question: Question, answer: QueryAnswer) -> list[Observation]:
     """The observations that an answer makes of the items that were asked about: as they were shown, or as unknown; none
     where it says nothing of one. What was not asked is passed over."""
     if isinstance(answer, Unanswered):

@@ -23,7 +23,7 @@ from app.limits import shared_limits
 from app.limits.hold import Hold
 from app.limits.shared_limits import Limit
 from app.reconcile import claims, due_items
-from app.reconcile.ask import Question, ask, claim, fault_in, is_split, items_without_answer
+from app.reconcile.ask import Question, ask, claim, fault_in, is_split, items_without_answer, observations_of
 from app.reconcile.replan_after_clock_change import longest_question_s
 from app.rules.observation import ItemKey
 from app.rules.status import TASK_FINAL, TaskStatus
@@ -178,7 +178,9 @@ class Refresher:
 
     async def _check(self, answer: QueryAnswer | None, question: Question) -> None:
         """Raise if an answer says nothing about the items, and to ask again at once would not help."""
-        if answer is None or is_split(question, answer) or not items_without_answer(question, answer):
+        if answer is None or is_split(question, answer):
+            return
+        if not items_without_answer(question, observations_of(question, answer)):
             return
         context = self._context
         now = context.clock.now()

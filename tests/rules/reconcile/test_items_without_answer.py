@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.reconcile.ask import Question, items_without_answer
+from app.reconcile.ask import Question, items_without_answer, observations_of
 from app.reconcile.claims import ClaimedItem
 from app.rules.observation import Reading
 from app.tempolor.answers import Answered, QueryAnswer, Spoiled, Unanswered
@@ -28,4 +28,4 @@ READINGS = (Reading("t2m_shown", {"status": "running"}),)
 def test_of_what_is_absent_only_a_whole_answer_says_something(
     answer: QueryAnswer, without_answer: tuple[ClaimedItem, ...]
 ) -> None:
-    assert items_without_answer(QUESTION, answer) == without_answer
+    assert items_without_answer(QUESTION, observations_of(QUESTION, answer)) == without_answer
