@@ -14,7 +14,7 @@ from app.app_context import Context
 from app.audit import audit
 from app.audit.audit import Action, Actor, new_entry
 from app.documents.document import Document, task_document
-from app.errors import Conflict, IdempotencyMismatch, InvalidRequest, NotFound
+from app.errors import Conflict, InvalidRequest, NotFound
 from app.limits import wait_reasons
 from app.rules.client import Client
 from app.rules.join import canonical
@@ -143,9 +143,10 @@ def _retry(
     now = context.clock.now()
     new_id = context.ids()
     # Before the task is looked at: a retry that was made stays made, also where the task has been reopened since.
-    replayed = _taken(conn, actor.name, idempotent_request, (new_id,), now)
-    if replayed is not None:
-        return replayed
+    if idempotent_request is not None:
+        first_ids = idempotency.take(conn, actor.name, idempotent_request, (new_id,), now)
+        if first_ids is not None:
+            return AcceptedTasks(first_ids, replayed=True)
     original = task_rows.find(conn, task_id, scope)
     if original is None:
         raise NotFound("there is no such task")
@@ -184,9 +185,10 @@ def _accept(
     now = context.clock.now()
     records = [_record(context.ids(), client_name, new_task, now) for new_task in new]
     task_ids = tuple(record.task.id for record in records)
-    replayed = _taken(conn, client_name, idempotent_request, task_ids, now)
-    if replayed is not None:
-        return replayed
+    if idempotent_request is not None:
+        first_ids = idempotency.take(conn, client_name, idempotent_request, task_ids, now)
+        if first_ids is not None:
+            return AcceptedTasks(first_ids, replayed=True)
     if actor is not None:
         for task_id in task_ids:
             audit.append(conn, new_entry(context.clock, actor, Action.SUBMIT_TASK, str(task_id), client=client_name))
@@ -208,26 +210,6 @@ def _check_uploads(conn: sa.Connection, context: Context, client_name: str, new:
     faults = tuple((path_of(place), why) for place, upload_id in named if upload_id in missing)
     if faults:
         raise InvalidRequest("the request is not valid", faults)
-
-
-def _taken(
-    conn: sa.Connection,
-    client_name: str,
-    idempotent_request: IdempotentRequest | None,
-    task_ids: tuple[UUID, ...],
-    now: datetime,
-) -> AcceptedTasks | None:
-    """Take an idempotency key for new tasks; returns what the key made before, if it was taken. Raises
-    ``IdempotencyMismatch``."""
-    if idempotent_request is None:
-        return None
-    stored = idempotency.take(conn, client_name, idempotent_request, task_ids, now)
-    if stored is None:
-        return None
-    digest, first_ids = stored
-    if digest != idempotent_request.digest:
-        raise IdempotencyMismatch("this Idempotency-Key was used with another request")
-    return AcceptedTasks(first_ids, replayed=True)
 
 
 def _store(conn: sa.Connection, context: Context, records: Sequence[TaskRecord], now: datetime) -> AcceptedTasks:

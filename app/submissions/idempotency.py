@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from app.database import dialect
 from app.database.tables import idempotency_keys
+from app.errors import IdempotencyMismatch
 
 _KEY: Final = ("client_name", "route", "key")
 
@@ -25,9 +26,10 @@ class IdempotentRequest:
 
 def take(
     conn: sa.Connection, client_name: str, request: IdempotentRequest, task_ids: Sequence[UUID], now: datetime
-) -> tuple[bytes, tuple[UUID, ...]] | None:
-    """Insert a client's key; returns the digest and the tasks that it stands for if it was taken. The insert waits for
-    whoever is inserting the same key; then one of the two finds it taken."""
+) -> tuple[UUID, ...] | None:
+    """Take a client's key for new tasks; returns those that it stands for if the same request took it before. The
+    insert waits for whoever is inserting the same key; then one of the two finds it taken. Raises
+    ``IdempotencyMismatch``."""
     insert = dialect.insert(conn, idempotency_keys).on_conflict_do_nothing(index_elements=_KEY)
     key = {"client_name": client_name, "route": request.route, "key": request.key}
     row = key | {"digest": request.digest, "task_ids": [str(task_id) for task_id in task_ids], "created_at": now}
@@ -36,4 +38,6 @@ def take(
     columns = idempotency_keys.c
     same = (columns[name] == value for name, value in key.items())
     stored = conn.execute(sa.select(columns.digest, columns.task_ids).where(*same)).one()
-    return stored.digest, tuple(UUID(text) for text in stored.task_ids)
+    if stored.digest != request.digest:
+        raise IdempotencyMismatch("this Idempotency-Key was used with another request")
+    return tuple(UUID(text) for text in stored.task_ids)
