@@ -22,7 +22,7 @@ from app.limits.model_holds import breaker_after
 from app.limits.shared_limits import Limit
 from app.rules.observation import NamedBy, Observation, Reading, Source
 from app.rules.submission import OUTCOME_OPEN, GivenBack, WasAccepted, WasRefused, WasUnknown
-from app.rules.task import Failure, Submission
+from app.rules.task import Failure
 from app.rules.times import later, rfc3339, to_us
 from app.rules.transition import Change
 from app.tasks import item_rows, task_rows
@@ -75,9 +75,8 @@ def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], n
     """Apply the outcomes of sends, in order, and let them start or end the hold."""
     limits = shared_limits.lock_all(conn)
     submit, query = limits[Limit.SUBMIT], limits[Limit.QUERY]
-    submissions = _submissions_of(
-        conn, [outcome.claim.task_id for outcome in outcomes if isinstance(outcome.answer, Refused)]
-    )
+    refused = [outcome.claim for outcome in outcomes if isinstance(outcome.answer, Refused)]
+    counted = _settled(conn, refused) if refused else set()
     breakers_before = {
         key: breaker_rows.find(conn, key) for key in dict.fromkeys(outcome.claim.key for outcome in outcomes)
     }
@@ -87,7 +86,7 @@ def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], n
         claim, answer = outcome.claim, None if isinstance(outcome.answer, NotSent) else outcome.answer
         has_items = isinstance(answer, Unknown) and item_rows.any_named(conn, [claim.task_id])
         breaker = breaker_then = breakers_after[claim.key]
-        if not _is_settled(outcome, submissions.get(claim.task_id)):
+        if claim.submit_id not in counted:
             after = _hold_after(after, claim, answer, now, has_items=has_items)
             queries_after = _queries_after(queries_after, answer, now)
             breaker_then = breaker_after(breaker, claim.claimed_at, answer, now, context.policy, has_items)
@@ -106,19 +105,13 @@ def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], n
     return effects
 
 
-def _submissions_of(conn: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, tuple[UUID | None, Submission]]:
-    """Read of some tasks the last attempt to send, and its outcome."""
-    columns = (tasks.c.id, tasks.c.submit_id, tasks.c.submission)
-    rows = conn.execute(sa.select(*columns).where(dialect.any_of(conn, tasks.c.id, list(ids)))) if ids else ()
-    return {row.id: (row.submit_id, Submission(row.submission)) for row in rows}
-
-
-def _is_settled(outcome: Outcome, stored: tuple[UUID | None, Submission] | None) -> bool:
-    """Whether a refusal was committed before, and only the answer to that commit was lost: it counts once."""
-    if not isinstance(outcome.answer, Refused) or stored is None:
-        return False
-    submit_id, submission = stored
-    return submit_id == outcome.claim.submit_id and submission not in OUTCOME_OPEN
+def _settled(conn: sa.Connection, refused: Sequence[Claim]) -> set[UUID]:
+    """Read which refusals were committed before, and only the answer to that commit was lost: each counts once. By
+    ``submit_id``."""
+    of_tasks = dialect.any_of(conn, tasks.c.id, [claim.task_id for claim in refused])
+    is_settled = tasks.c.submission.not_in([submission.value for submission in OUTCOME_OPEN])
+    last_settled = set(conn.scalars(sa.select(tasks.c.submit_id).where(of_tasks, is_settled)))
+    return last_settled & {claim.submit_id for claim in refused}
 
 
 def _met_a_full_queue(answer: SubmitAnswer | NotSent | None) -> bool:
@@ -152,7 +145,11 @@ def _change(
             detail = {"code": failure.code, "message": failure.message}
             return Change(now, "refused", claim.task_id, event=event, detail=detail)
         case Accepted(item_ids, request_id, passed_over):
-            observations = tuple(_named(KINDS[claim.kind].family.name, item_id, claim) for item_id in item_ids)
+            family, claimed_us, by = KINDS[claim.kind].family.name, to_us(claim.claimed_at), NamedBy.SUBMIT_ANSWER
+            observations = tuple(
+                Observation(family, Reading(item_id), Source.SUBMIT, claimed_us, by, sighted=False)
+                for item_id in item_ids
+            )
             detail = {"item_ids": list(item_ids), "vendor_request_id": request_id}
             if passed_over:
                 detail["item_ids_passed_over"] = passed_over
@@ -171,17 +168,6 @@ def _change(
         case Unknown(reason):
             detail = {"reason": reason}
             return Change(now, "outcome_unknown", claim.task_id, event=WasUnknown(claim.submit_id), detail=detail)
-
-
-def _named(family: str, item_id: str, claim: Claim) -> Observation:
-    return Observation(
-        family,
-        Reading(item_id),
-        Source.SUBMIT,
-        to_us(claim.claimed_at),
-        NamedBy.SUBMIT_ANSWER,
-        sighted=False,
-    )
 
 
 def _again_at(claim: Claim, answer: Refused, now: datetime, *, is_model_held: bool) -> datetime | None:

@@ -91,7 +91,7 @@ FENCE: Final = (
         "answer-counted-again",
         "holds",
         "app/submissions/outcomes.py",
-        "        if not _is_settled(outcome, submissions.get(claim.task_id)):\n",
+        "        if claim.submit_id not in counted:\n",
         "        if True:\n",
         "a refusal whose commit was not confirmed counts once",
         ("tests/stories/submissions/test_answer_in_hand.py",),
