@@ -85,35 +85,33 @@ class Dispatcher:
         structlog.contextvars.bind_contextvars(task_id=str(claim.task_id), client=claim.client_name)
         named = {"task_id": str(claim.task_id), "task_kind": claim.kind, "attempt": claim.attempt}
         with traces.span("dispatch", parent=claim.traceparent, kind="client", **named) as span:
-            await self._send_traced(claim, span)
+            await self._settle(claim, await self._answer_to(claim, span))
 
-    async def _send_traced(self, claim: Claim, span: traces.Span) -> None:
+    async def _answer_to(self, claim: Claim, span: traces.Span) -> SubmitAnswer | NotSent | None:
+        """Send a claimed task; None if it is given back instead."""
         context = self._context
         elapsed = max(
             context.clock.monotonic() - claim.started, (context.clock.now() - claim.claimed_at).total_seconds()
         )
         if elapsed > context.policy.submit_lease_s / 2 or self.stopping:
             # Frozen meanwhile, or ending: somebody else may soon take the lease for lapsed.
-            await self._settle(claim, None)
-            return
+            return None
         kind = KINDS[claim.kind]
         token = context.tokens.sign(kind.family.name, claim.task_id)
         url = callback_url(context.public_url, kind.family.name, token)
         try:
             params = await self._with_links(claim.params)
         except Unavailable:
-            await self._settle(claim, None)
-            return
+            return None
         if isinstance(params, NotSent):
             log.warning("submit.upload_unavailable", reason=params.failure.message)
             span.fail(params.failure.code)
-            await self._settle(claim, params)
-            return
+            return params
         answer = await context.vendor.submit(kind, params, url, context.policy.submit_timeout_s)
         _log_answer(answer)
         if not isinstance(answer, Accepted):
             span.fail(answer.meaning.code if isinstance(answer, Refused) else answer.reason)
-        await self._settle(claim, answer)
+        return answer
 
     async def _with_links(self, params: dict[str, Any]) -> dict[str, Any] | NotSent:
         """Replace the uploads that params name by links, good for as long as the vendor may fetch them. What cannot be
