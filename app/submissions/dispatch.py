@@ -5,7 +5,6 @@ fence that distinguishes a late outcome from a current one.
 """
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -39,6 +38,7 @@ from app.tempolor.kinds import KINDS, model_of, sent_params
 SENDERS: Final = 64
 """Submissions that one process has under way at most."""
 _ANY_QUEUED: Final = sa.select(sa.exists().where(tasks.c.dispatch_due_at.is_not(None)))
+"""Due or parked."""
 
 log = structlog.get_logger(__name__)
 
@@ -171,7 +171,7 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
     hold_state = limit.hold_state
     if hold_state.unknown_tasks and item_rows.any_named(conn, [UUID(text) for text in hold_state.unknown_tasks]):
         hold_state = holds.confirmed(hold_state)
-    if not _any_queued(conn):
+    if not conn.scalar(_ANY_QUEUED):
         shared_limits.save_hold(conn, Limit.SUBMIT, limit, hold_state)
         return Claims((), Effects())
     own_in_flight = task_rows.in_flight(conn, now)
@@ -190,24 +190,15 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
         if result is not None and not result.rejected
     )
     if claims:
-        _note_claimed(conn, [candidate.task_id for candidate in claims], context.tokens.signing_key_id)
+        # Which callback secret signs their URLs, and that none is parked any more.
+        claimed = tasks.update().where(dialect.any_of(conn, tasks.c.id, [task_claim.task_id for task_claim in claims]))
+        conn.execute(claimed.values(callback_key_id=context.tokens.signing_key_id, parked_as=None))
         if allowed is not None:
             hold_state = holds.probing(hold_state, later(now, context.policy.submit_lease_s))
     after = replace(limit, hold_state=hold_state, last_client=locked.last_client)
     if after != limit:
         shared_limits.save(conn, Limit.SUBMIT, after)
     return Claims(claims, effects, locked.has_more)
-
-
-def _any_queued(conn: sa.Connection) -> bool:
-    """Read whether any task is queued, due or parked."""
-    return bool(conn.scalar(_ANY_QUEUED))
-
-
-def _note_claimed(conn: sa.Connection, ids: Sequence[UUID], key_id: str) -> None:
-    """Update tasks that are sent now: which callback secret signs their URLs, and that none is parked any more."""
-    claimed = tasks.update().where(dialect.any_of(conn, tasks.c.id, list(ids)))
-    conn.execute(claimed.values(callback_key_id=key_id, parked_as=None))
 
 
 def _claim(context: Context, record: TaskRecord, now: datetime, started: float) -> Claim:
