@@ -24,7 +24,7 @@ from app.tasks import task_rows
 from app.tasks.task_rows import TaskRecord
 from app.tempolor.answers import Accepted, Refused, SubmitAnswer, Unknown
 from app.tempolor.codes import Remedy
-from app.tempolor.kinds import sent_model
+from app.tempolor.kinds import model_of, sent_params
 
 MOST_MOVED: Final = 100
 """Tasks that one transaction parks or makes due again."""
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 def key_of_task(record: TaskRecord, policy: Policy) -> ModelKey:
     """The key of what a queued task would be sent as now."""
     kind = record.task.kind
-    return key_of(kind, sent_model(kind, record.input.params, policy.model_aliases))
+    return key_of(kind, model_of(kind, sent_params(kind, record.input.params, policy.model_aliases)))
 
 
 def open_breakers(conn: sa.Connection, policy: Policy) -> OpenBreakers:

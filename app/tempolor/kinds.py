@@ -134,17 +134,12 @@ def model_of(kind_name: str, params: Mapping[str, Any]) -> str | None:
     return named if isinstance(named, str) else None
 
 
-def sent_model(kind_name: str, params: Mapping[str, Any], aliases: Mapping[str, str]) -> str | None:
-    """The model that is sent: the alias of the one that is named, or that one itself. An alias is looked up once, so
-    that two names can be exchanged."""
-    named = model_of(kind_name, params)
-    return None if named is None else aliases.get(named, named)
-
-
 def sent_params(kind_name: str, params: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
-    """The params as they are sent."""
-    model = sent_model(kind_name, params, aliases)
-    return dict(params) if model is None else {**params, _field(kind_name): model}
+    """The params as they are sent: with the alias of the model that they name, if it has one. An alias is looked up
+    once, so that two names can be exchanged."""
+    model = model_of(kind_name, params)
+    alias = None if model is None else aliases.get(model)
+    return dict(params) if alias is None else {**params, _field(kind_name): alias}
 
 
 def _field(kind_name: str) -> str:
