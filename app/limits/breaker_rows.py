@@ -18,9 +18,8 @@ _VALUES: Final = ("refusals", "touched_at", "code", "detail", "held_since", "pro
 
 
 # Built once: every outcome of a submission executes one of them.
-_IS: Final = sa.and_(
-    model_breakers.c.kind == sa.bindparam("of_kind"), model_breakers.c.model == sa.bindparam("of_model")
-)
+_IS: Final = sa.and_(model_breakers.c.kind == sa.bindparam("kind"), model_breakers.c.model == sa.bindparam("model"))
+"""By a ``ModelKey``."""
 _ONE: Final = sa.select(model_breakers).where(_IS)
 _DELETE: Final = model_breakers.delete().where(_IS)
 _COUNT: Final = sa.select(sa.func.count()).select_from(model_breakers)
@@ -28,7 +27,7 @@ _COUNT: Final = sa.select(sa.func.count()).select_from(model_breakers)
 
 def find(conn: sa.Connection, key: ModelKey) -> Breaker | None:
     """Read the breaker of one kind and model; None if nothing is counted of it."""
-    row = conn.execute(_ONE, _named(key)).one_or_none()
+    row = conn.execute(_ONE, key._asdict()).one_or_none()
     return _breaker(row) if row else None
 
 
@@ -47,9 +46,9 @@ def find_open(conn: sa.Connection) -> dict[ModelKey, Breaker]:
 def save(conn: sa.Connection, key: ModelKey, breaker: Breaker | None) -> None:
     """Write a breaker, or delete it (None)."""
     if breaker is None:
-        conn.execute(_DELETE, _named(key))
+        conn.execute(_DELETE, key._asdict())
         return
-    row = {"kind": key.kind, "model": key.model} | {name: getattr(breaker, name) for name in _VALUES}
+    row = key._asdict() | {name: getattr(breaker, name) for name in _VALUES}
     statement = dialect.insert(conn, model_breakers)
     changes = {name: statement.excluded[name] for name in _VALUES}
     conn.execute(statement.on_conflict_do_update(index_elements=["kind", "model"], set_=changes), row)
@@ -69,11 +68,7 @@ def _forget_the_oldest(conn: sa.Connection) -> None:
         return
     order = (columns.held_since.is_not(None).desc(), columns.touched_at.desc())
     for row in conn.execute(sa.select(columns.kind, columns.model).order_by(*order).offset(MOST)).all():
-        conn.execute(_DELETE, _named(ModelKey(row.kind, row.model)))
-
-
-def _named(key: ModelKey) -> dict[str, str]:
-    return {"of_kind": key.kind, "of_model": key.model}
+        conn.execute(_DELETE, {"kind": row.kind, "model": row.model})
 
 
 def _breaker(row: Any) -> Breaker:
