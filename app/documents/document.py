@@ -94,6 +94,7 @@ def task_document(
         shown = [{name: value for name, value in item.items() if name not in _NOT_IN_SUMMARY} for item in shown]
         params = {name: value for name, value in params.items() if name != "lyrics"}
     shortened = not summary and fit_items(shown)
+    wait = wait_reasons.wait_reason_of(record, waits) if waits is not None and not own else None
     return {
         "id": str(task.id),
         "kind": task.kind,
@@ -107,7 +108,9 @@ def task_document(
         "webhook_events": task.webhook_events,
         "retry_of": str(task_input.retry_of) if task_input.retry_of else None,
         "items": shown,
-        "waiting_for": _wait_document(record, waits) if waits is not None and not own else None,
+        "waiting_for": {"reason": wait.reason, "since": rfc3339(wait.since), "until": rfc3339(wait.until)}
+        if wait is not None
+        else None,
         "expected_playable_at": None,
         "error": _error_document(failure) if failure else None,
         "warnings": warnings_of(record, views, shortened=shortened),
@@ -211,11 +214,6 @@ def _failure(task: Task, views: list[tuple[Item, ItemView]]) -> Failure | None:
     words = (as_text(item.state.value(name)) for item, _ in views for name in ("err_msg", "error"))
     message = next((word for word in words if word is not None), "The vendor could not make it.")
     return Failure("generation_failed", message, retryable=True)
-
-
-def _wait_document(record: TaskRecord, waits: CurrentHolds) -> Document | None:
-    wait = wait_reasons.wait_reason_of(record, waits)
-    return {"reason": wait.reason, "since": rfc3339(wait.since), "until": rfc3339(wait.until)} if wait else None
 
 
 def _expected_document(task: Task, delays: Delays, now: datetime) -> Document | None:
