@@ -3,6 +3,8 @@ shown, and stored nowhere."""
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from itertools import islice
+from typing import Final
 
 from app.rules.join import ItemState
 from app.rules.observation import is_left_out, is_odd, name_of
@@ -11,7 +13,14 @@ from app.rules.task import Item, Task
 from app.rules.transition import ENDED_WITHOUT_VENDOR, MOST_ITEMS
 from app.rules.views import ArtifactStatus, ItemView
 from app.tasks.task_rows import TaskRecord
-from app.tempolor.misspelled_params import misspelled_in
+from app.tempolor.kinds import KINDS
+
+MOST_PARAMS_LOOKED_AT: Final = 50
+"""Unknown params of one task."""
+MOST_PARAM_CHARS: Final = 40
+SHORT_CHARS: Final = 5
+"""In a name of up to so many one letter may differ, in a longer one two."""
+_KNOWN_PARAMS: Final = frozenset(name for kind in KINDS.values() for name in kind.params.model_fields)
 
 
 class TaskWarning(StrEnum):
@@ -86,3 +95,39 @@ def _has_odd_value(state: ItemState) -> bool:
 
 def _has_left_out(state: ItemState) -> bool:
     return state.left_out or any(is_left_out(value) for _, value in state.values.values())
+
+
+def misspelled_in(kind_name: str, params: Iterable[str]) -> list[str]:
+    """Find params that are probably misspelled: no kind has them, and they differ from one that this kind has by a
+    letter or two. They are passed on, and cost a song that is not as it was meant."""
+    kind = KINDS.get(kind_name)
+    if kind is None:
+        return []
+    unknown = (name for name in params if name not in _KNOWN_PARAMS)
+    return [
+        name
+        for name in islice(unknown, MOST_PARAMS_LOOKED_AT)
+        if any(_is_misspelling(name, documented) for documented in kind.params.model_fields)
+    ]
+
+
+def _is_misspelling(name: str, documented: str) -> bool:
+    allowed = 1 if len(documented) <= SHORT_CHARS else 2
+    if len(name) > MOST_PARAM_CHARS or abs(len(name) - len(documented)) > allowed:
+        return False
+    return _distance(name.lower(), documented) <= allowed
+
+
+def _distance(one: str, other: str) -> int:
+    """The edit distance of two names: letters to be added, left out, replaced, or exchanged with their neighbour."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for at, letter in enumerate(one, 1):
+        above, row, older = row, [at], before
+        before = above
+        for column, target in enumerate(other, 1):
+            steps = min(above[column] + 1, row[-1] + 1, above[column - 1] + (letter != target))
+            if at > 1 and column > 1 and letter == other[column - 2] and one[at - 2] == target:
+                steps = min(steps, older[column - 2] + 1)
+            row.append(steps)
+    return row[-1]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.tempolor.misspelled_params import misspelled_in
+from app.documents.task_warnings import misspelled_in
 
 SONG = "song.generate"
 
