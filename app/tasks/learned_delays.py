@@ -49,14 +49,6 @@ def overdue_s(counts: Mapping[int, int], default_s: float) -> float:
     return max(upper_edge_s(_quantile(counts, QUANTILE)) * MARGIN, LEAST_OVERDUE_S)
 
 
-def usual_range_s(counts: Mapping[int, int]) -> tuple[float, float] | None:
-    """Between which times, in seconds, eight of ten callbacks come; None while there are too few samples."""
-    if sum(counts.values()) < ENOUGH_SAMPLES:
-        return None
-    earliest = _quantile(counts, 0.1)
-    return upper_edge_s(earliest - 1) if earliest else 0.0, upper_edge_s(_quantile(counts, 0.9))
-
-
 def _quantile(counts: Mapping[int, int], share: float) -> int:
     """The bucket that holds a quantile."""
     total, below = sum(counts.values()), 0
@@ -119,9 +111,13 @@ class Delays:
         return self._estimates[key]
 
     def until_playable_s(self, kind: str) -> tuple[float, float] | None:
-        """From when to when after it was sent a task's first callback usually comes, in seconds: that makes it
-        playable. None while too few of its kind were timed."""
-        return usual_range_s(self._counts.get((kind, 0), {}))
+        """From when to when after it was sent the first callback of eight in ten tasks comes, in seconds: that makes
+        them playable. None while too few of their kind were timed."""
+        counts = self._counts.get((kind, 0), {})
+        if sum(counts.values()) < ENOUGH_SAMPLES:
+            return None
+        earliest = _quantile(counts, 0.1)
+        return upper_edge_s(earliest - 1) if earliest else 0.0, upper_edge_s(_quantile(counts, 0.9))
 
     def longest_s(self) -> float:
         """The longest of all overdue times."""
