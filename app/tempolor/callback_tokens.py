@@ -48,6 +48,7 @@ class Tokens:
             raise ValueError("at least one callback secret is needed")
         self._secrets = {_key_id(secret): secret.encode() for secret in reversed(secrets)}
         self._first = _key_id(secrets[0])
+        self.signing_key_id = self._first.hex()
         self._most_verified = most_verified
         self.verified: dict[tuple[str, str], Token] = {}
 
@@ -55,10 +56,6 @@ class Tokens:
     def key_ids(self) -> frozenset[str]:
         """Key ids (hex) that verify. A task whose token has another one cannot be called back any more."""
         return frozenset(key_id.hex() for key_id in self._secrets)
-
-    @property
-    def signing_key_id(self) -> str:
-        return self._first.hex()
 
     @property
     def beginnings(self) -> tuple[str, ...]:
