@@ -6,6 +6,7 @@ being billed twice (G5), so every answer that is not plainly one or the other is
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from app.rules.observation import Reading
@@ -23,13 +24,21 @@ MOST_EXCERPT: Final = 2048
 """Characters shown of an answer that could not be read."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Response:
     """An HTTP response, read to its end. ``retry_after_s``: what ``Retry-After`` asks for, if it is there."""
 
     http_status: int
     content: bytes
     retry_after_s: float | None = None
+
+    @cached_property
+    def document(self) -> Any:
+        """The content, decoded; None where it is no JSON."""
+        try:
+            return decoding.decode(self.content)
+        except decoding.Malformed:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +129,7 @@ def read_submit_answer(response: Response) -> SubmitAnswer:
     that does both contradicts itself, and a task that the vendor may have must not be sent again.
     """
     http_status = response.http_status
-    document = _document(response.content)
-    envelope = _envelope(document)
+    envelope = _envelope(response.document)
     if http_status in _SAYS_NOTHING or not (200 <= http_status < 300 or 400 <= http_status < 500):
         return Unknown(f"http_{http_status}")
     refused = http_status >= 400 or (envelope is not None and envelope.status != codes.SUCCESS)
@@ -132,7 +140,7 @@ def read_submit_answer(response: Response) -> SubmitAnswer:
     if envelope is not None and refused:
         meaning = codes.on_submit(envelope.status, envelope.message)
         return Refused(meaning, envelope.message, envelope.status, envelope.request_id, response.retry_after_s)
-    return _accepted(document, envelope) or Unknown("no_envelope" if envelope is None else "no_item_ids")
+    return _accepted(response.document, envelope) or Unknown("no_envelope" if envelope is None else "no_item_ids")
 
 
 _SAYS_NOTHING: Final = frozenset({408, 499})
@@ -144,15 +152,14 @@ def _accepted(document: Any, envelope: Envelope | None) -> Accepted | None:
     within = envelope.data if envelope else None
     for place in (within, document):
         named = place.get("item_ids") if isinstance(place, dict) else None
-        if isinstance(named, list) and (item_ids := _read_ids(named[:MOST_ITEM_IDS])):
+        if not isinstance(named, list):
+            continue
+        read = (item_readings.read_item_id(one) for one in named[:MOST_ITEM_IDS])
+        item_ids = tuple(dict.fromkeys(item_id for item_id in read if item_id is not None))
+        if item_ids:
             passed_over = max(len(named) - MOST_ITEM_IDS, 0)
             return Accepted(item_ids, _short(document.get("request_id")) or None, passed_over)
     return None
-
-
-def _read_ids(named: list[Any]) -> tuple[str, ...]:
-    read = (item_readings.read_item_id(one) for one in named)
-    return tuple(dict.fromkeys(one for one in read if one is not None))
 
 
 _NAMED: Final = re.compile(rb'"item[_-]?ids?(?:\[\])?"\s*:\s*+(?!null\b|""|\[\s*\]|\{\s*\})', re.IGNORECASE)
@@ -168,13 +175,9 @@ def _refused_http(http_status: int, envelope: Envelope | None, retry_after_s: fl
 
 
 def read_answer(response: Response) -> Envelope | Unanswered:
-    """Read the envelope of an answer to a question, or why there is none."""
-    return _answer(response, _document(response.content))
-
-
-def _answer(response: Response, document: Any) -> Envelope | Unanswered:
-    """The envelope, also of a refusal that comes with an HTTP 4xx; any other answer with such a status is none."""
-    http_status, envelope = response.http_status, _envelope(document)
+    """Read the envelope of an answer to a question, or why there is none. A refusal that comes with an HTTP 4xx has
+    one; any other answer with such a status is none."""
+    http_status, envelope = response.http_status, _envelope(response.document)
     if 200 <= http_status < 300:
         return envelope or Unanswered("no_envelope", None, response.retry_after_s, _excerpt(response))
     if http_status in (401, 403):
@@ -186,8 +189,7 @@ def _answer(response: Response, document: Any) -> Envelope | Unanswered:
 
 def read_query_answer(response: Response, family: Family) -> QueryAnswer:
     """Read the items that the vendor shows, or what it says instead."""
-    document = _document(response.content)
-    envelope = _answer(response, document)
+    envelope = read_answer(response)
     if isinstance(envelope, Envelope) and envelope.status in codes.SPOILS_BATCH:
         return Spoiled(envelope.status, envelope.message)
     if isinstance(envelope, Envelope) and envelope.status != codes.SUCCESS:
@@ -200,7 +202,7 @@ def read_query_answer(response: Response, family: Family) -> QueryAnswer:
         else None
     )
     is_documented = isinstance(listed, list)
-    items = listed if isinstance(listed, list) else _items_elsewhere(document, family)
+    items = listed if isinstance(listed, list) else _items_elsewhere(response.document, family)
     if items is None:
         return envelope if isinstance(envelope, Unanswered) else Unanswered("no_list", None, None, _excerpt(response))
     body = item_readings.read_items(items, family)
@@ -238,14 +240,6 @@ def _is_item(value: Any) -> bool:
 def _excerpt(response: Response) -> str:
     """The beginning of a body, for whoever wants to see what was wrong with it."""
     return item_readings.clean_text(response.content[: 4 * MOST_EXCERPT].decode(errors="replace"))[:MOST_EXCERPT]
-
-
-def _document(content: bytes) -> Any:
-    """Decode the body as JSON, or None."""
-    try:
-        return decoding.decode(content)
-    except decoding.Malformed:
-        return None
 
 
 def _envelope(document: Any) -> Envelope | None:

@@ -71,8 +71,8 @@ def _http_client(
     )
 
 
-FindDrift = Callable[[bytes], list[Finding]]
-"""What finds in an answer what nobody knew."""
+FindDrift = Callable[[Any], list[Finding]]
+"""What finds in a decoded answer what nobody knew."""
 
 
 class VendorClient:
@@ -166,7 +166,7 @@ class VendorClient:
         self, response: Response, read: Callable[[Response], T], find_drift: FindDrift
     ) -> tuple[T, list[Finding]]:
         redacted = replace(response, content=self._redactor.body(response.content))
-        return read(redacted), find_drift(redacted.content)
+        return read(redacted), find_drift(redacted.document)
 
 
 _UNREACHABLE: Final = Meaning("vendor_unreachable", Remedy.BACK_OFF, retryable=True)

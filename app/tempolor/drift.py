@@ -86,9 +86,8 @@ _DOCUMENTED: Final = {
 """And how any other does."""
 
 
-def of_answer(family: str, operation: str, place: Sequence[str], content: bytes) -> list[Finding]:
+def of_answer(family: str, operation: str, place: Sequence[str], document: Any) -> list[Finding]:
     """Find what is unknown in an answer of the vendor. ``place``: where its list is documented, from the top."""
-    document = _decoded(content)
     if not isinstance(document, dict):
         return []
     findings: list[Finding] = []
