@@ -66,40 +66,31 @@ async def exchange(
 ) -> Response | NoAnswer:
     """Post ``body``, and read the answer to its end. Never raises for what the vendor or the network does."""
     tracker = _SendTracker()
+    # Half of the time for connecting: httpx closes the socket when its own time for that is up, and what is left
+    # is for an answer.
+    timeout = httpx.Timeout(None, connect=timeout_s / 2)
+    extensions = {"trace": tracker.note}
     try:
-        async with _timeout(timeout_s):
-            return await _post(http, path, body, timeout_s, most_bytes, tracker)
+        content = msgspec.json.encode(body)
+        async with (
+            _timeout(timeout_s),
+            http.stream("POST", path, content=content, timeout=timeout, extensions=extensions) as response,
+        ):
+            answer = await _read(response, most_bytes)
+        retry_after_s = parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
+        return Response(response.status_code, answer, retry_after_s)
     except Exception as error:
         # Whatever went wrong, also what nobody thought of: what left decides.
         return NoAnswer(_reason(error, tracker.maybe_sent), tracker.maybe_sent)
 
 
-async def _post(
-    http: httpx.AsyncClient,
-    path: str,
-    body: dict[str, Any],
-    timeout_s: float,
-    most_bytes: int,
-    tracker: "_SendTracker",
-) -> Response:
-    # Half of the time for connecting: httpx closes the socket when its own time for that is up, and what is left
-    # is for an answer.
-    timeout = httpx.Timeout(None, connect=timeout_s / 2)
-    content = msgspec.json.encode(body)
-    extensions = {"trace": tracker.note}
-    async with http.stream("POST", path, content=content, timeout=timeout, extensions=extensions) as response:
-        answer = await _read(response, most_bytes)
-    retry_after_s = parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
-    return Response(response.status_code, answer, retry_after_s)
-
-
+@dataclass(slots=True)
 class _SendTracker:
     """Track whether a byte of the request may have gone out on the connection that is to carry it, by the steps that
     the transport reports. The request that opens a tunnel (CONNECT) goes to a proxy, and is none of it."""
 
-    def __init__(self) -> None:
-        self.maybe_sent = False
-        self._connection: Any = None
+    maybe_sent: bool = False
+    _connection: Any = None
 
     async def note(self, event: str, info: dict[str, Any]) -> None:
         """Note a step that httpcore reports (``http11.send_request_headers.started``)."""
@@ -109,16 +100,13 @@ class _SendTracker:
             # The loop takes from a socket what is there, megabytes of it, before anybody can say that it is enough.
             self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         elif step == "send_request_headers.started" and info["request"].method != b"CONNECT":
-            if self._is_reset():
+            connection = self._connection
+            if connection is not None and connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0:
+                # The other side has broken it already, which nobody sees who only writes.
                 raise httpcore.ConnectError("reset before the first byte")
             self.maybe_sent = True
         elif step == "send_request_headers.failed" and isinstance(info["exception"], _NOTHING_WRITTEN):
             self.maybe_sent = False
-
-    def _is_reset(self) -> bool:
-        """Whether the other side has broken the connection already, which nobody sees who only writes."""
-        connection = self._connection
-        return connection is not None and connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
 
 _NOTHING_WRITTEN: Final = (
