@@ -16,9 +16,9 @@ import structlog
 
 from app.app_context import Context
 from app.runtime import metrics
-from app.tempolor.answers import Response
+from app.tempolor.answers import NoAnswer, Response
 from app.tempolor.callback_tokens import SELF_CHECK, callback_url
-from app.tempolor.exchange import NoAnswer, exchange
+from app.tempolor.exchange import exchange
 
 START_S: Final = 1.0
 """After the process has begun to serve."""

@@ -7,7 +7,7 @@ being billed twice (G5), so every answer that is not plainly one or the other is
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from app.rules.observation import Reading
 from app.tempolor import codes, decoding, item_readings
@@ -39,6 +39,27 @@ class Response:
             return decoding.decode(self.content)
         except decoding.Malformed:
             return None
+
+
+Reason = Literal[
+    "timeout",
+    "request_invalid",
+    "connection_failed",
+    "tls_failed",
+    "proxy_failed",
+    "connection_lost",
+    "bad_answer",
+    "answer_too_large",
+    "answer_encoding",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """No answer that can be read. ``maybe_sent``: a byte of the request may have gone out to the vendor."""
+
+    reason: Reason
+    maybe_sent: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import httpx
 
 from app.tempolor import codes, item_readings
 from app.tempolor.answers import (
+    NoAnswer,
     QueryAnswer,
     Refused,
     Response,
@@ -28,7 +29,7 @@ from app.tempolor.answers import (
 )
 from app.tempolor.codes import Meaning, Remedy
 from app.tempolor.drift import Finding, of_answer
-from app.tempolor.exchange import NoAnswer, exchange
+from app.tempolor.exchange import exchange
 from app.tempolor.kinds import ACCOUNT_PATH, Family, Kind
 from app.tempolor.redact import Redactor
 

@@ -12,14 +12,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import httpcore
 import httpx
 import msgspec
 
 from app.runtime.retry_after import parse_retry_after
-from app.tempolor.answers import Response
+from app.tempolor.answers import NoAnswer, Reason, Response
 
 MOST_PIECES: Final = 4096
 """A chunked answer can be cut into single bytes, each of which costs a turn of the parser."""
@@ -31,26 +31,6 @@ PIECES_AT_A_TIME: Final = 64
 httpcore.AsyncHTTP11Connection.READ_NUM_BYTES = 4096
 
 RECEIVE_BUFFER_BYTES: Final = 64 * 1024
-
-Reason = Literal[
-    "timeout",
-    "request_invalid",
-    "connection_failed",
-    "tls_failed",
-    "proxy_failed",
-    "connection_lost",
-    "bad_answer",
-    "answer_too_large",
-    "answer_encoding",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class NoAnswer:
-    """No answer that can be read. ``maybe_sent``: a byte of the request may have gone out to the vendor."""
-
-    reason: Reason
-    maybe_sent: bool
 
 
 class AnswerTooLarge(Exception):

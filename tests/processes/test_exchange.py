@@ -17,8 +17,8 @@ import httpx
 import pytest
 import uvloop
 
-from app.tempolor.answers import Response
-from app.tempolor.exchange import NoAnswer, exchange
+from app.tempolor.answers import NoAnswer, Response
+from app.tempolor.exchange import exchange
 from app.tempolor.kinds import FAMILIES
 from app.wiring import default_tls_context
 from tests.support.receiver import CERTIFICATE, Reply, endless, plain, raw, receiving

@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx
 
-from app.tempolor.answers import Response, SubmitAnswer
+from app.tempolor.answers import NoAnswer, Response, SubmitAnswer
 from app.tempolor.client import VendorClient
-from app.tempolor.exchange import NoAnswer, exchange
+from app.tempolor.exchange import exchange
 from app.tempolor.kinds import KINDS
 from app.wiring import default_tls_context
 

@@ -11,8 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.tempolor.answers import Accepted, Refused, Response, Unanswered, Unknown
-from app.tempolor.exchange import NoAnswer
+from app.tempolor.answers import Accepted, NoAnswer, Refused, Response, Unanswered, Unknown
 from app.tempolor.kinds import FAMILIES
 from tests.support.receiver import endless, plain, receiving
 from tests.support.silent_vendor import (
