@@ -142,13 +142,18 @@ class Envelope:
     data: Any
 
 
-def read_submit_answer(response: Response) -> SubmitAnswer:
+def read_submit_answer(response: Response | NoAnswer) -> SubmitAnswer:
     """Sort an answer to a submission into accepted, refused, and unknown.
 
     Accepted is a 2xx with ids, in an envelope that says success or at the top level without one (a proxy unwrapped
     it). Refused is a plain no: a 4xx, or an envelope with a refusing code, that names no item in any spelling. One
-    that does both contradicts itself, and a task that the vendor may have must not be sent again.
+    that does both contradicts itself, and a task that the vendor may have must not be sent again. Refused is also
+    what surely stayed here.
     """
+    if isinstance(response, NoAnswer):
+        if response.maybe_sent:
+            return Unknown(response.reason)
+        return Refused(codes.UNREACHABLE, f"The vendor could not be reached ({response.reason}).")
     http_status = response.http_status
     envelope = _envelope(response.document)
     if http_status in _SAYS_NOTHING or not (200 <= http_status < 300 or 400 <= http_status < 500):
@@ -208,8 +213,23 @@ def read_answer(response: Response) -> Envelope | Unanswered:
     return Unanswered(f"http_{http_status}", None, response.retry_after_s, _excerpt(response))
 
 
-def read_query_answer(response: Response, family: Family) -> QueryAnswer:
+def read_account(response: Response | NoAnswer) -> dict[str, Any] | Unanswered:
+    """Read the account data that the vendor shows, or what it says instead."""
+    if isinstance(response, NoAnswer):
+        return Unanswered(response.reason)
+    envelope = read_answer(response)
+    if isinstance(envelope, Unanswered):
+        return envelope
+    if envelope.status != codes.SUCCESS or not isinstance(envelope.data, dict):
+        return Unanswered(envelope.message or "no account in the answer", envelope.status)
+    account: dict[str, Any] = item_readings.clean(envelope.data, item_readings.Oddities(int))
+    return account
+
+
+def read_query_answer(response: Response | NoAnswer, family: Family) -> QueryAnswer:
     """Read the items that the vendor shows, or what it says instead."""
+    if isinstance(response, NoAnswer):
+        return Unanswered(response.reason)
     envelope = read_answer(response)
     if isinstance(envelope, Envelope) and envelope.status in codes.SPOILS_BATCH:
         return Spoiled(envelope.status, envelope.message)
@@ -291,10 +311,10 @@ def _short(words: Any) -> str:
     return item_readings.clean_text(words)[:MOST_WORDS] if isinstance(words, str) else ""
 
 
-def result_of(answer: SubmitAnswer | QueryAnswer) -> str:
-    """The label of an answer for metrics: a documented code, or a short word."""
+def result_of(answer: SubmitAnswer | QueryAnswer | dict[str, Any]) -> str:
+    """The label of an answer for metrics: a documented code, or a short word. An account is a dictionary."""
     match answer:
-        case Accepted() | Answered():
+        case Accepted() | Answered() | dict():
             return str(codes.SUCCESS)
         case Refused():
             return str(answer.status) if answer.status in codes.ON_SUBMIT else answer.meaning.code

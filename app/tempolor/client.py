@@ -6,28 +6,24 @@ What an answer means is in ``answers``, how a call is made in ``exchange``; here
 import asyncio
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
 import httpx
 
-from app.tempolor import codes, item_readings
 from app.tempolor.answers import (
     NoAnswer,
     QueryAnswer,
-    Refused,
     Response,
     SubmitAnswer,
     Unanswered,
-    Unknown,
-    read_answer,
+    read_account,
     read_query_answer,
     read_submit_answer,
     result_of,
 )
-from app.tempolor.codes import Meaning, Remedy
 from app.tempolor.drift import Finding, of_answer
 from app.tempolor.exchange import exchange
 from app.tempolor.kinds import ACCOUNT_PATH, Family, Kind
@@ -43,7 +39,7 @@ MOST_SUBMIT_ANSWER_BYTES: Final = 128 * 1024
 READ_AT_ONCE_BYTES: Final = 32 * 1024
 """What is larger is read beside the loop."""
 
-T = TypeVar("T")
+T = TypeVar("T", bound=SubmitAnswer | QueryAnswer | dict[str, Any])
 
 CallObserver = Callable[[str, str, float], None]
 """Told of each call: operation, result (a code or a short word), seconds."""
@@ -106,78 +102,49 @@ class VendorClient:
 
     async def submit(self, kind: Kind, params: dict[str, Any], callback_url: str, timeout_s: float) -> SubmitAnswer:
         """Submit one task. Never raises for what the vendor or the network does."""
-        started = time.perf_counter()
-        answer = await self._submit(kind, params | {"callback_url": callback_url}, timeout_s)
-        self._observer("submit", result_of(answer), time.perf_counter() - started)
-        return answer
+        body = params | {"callback_url": callback_url}
+        call = exchange(self._submissions, kind.path, body, timeout_s, MOST_SUBMIT_ANSWER_BYTES)
+        find_drift = partial(of_answer, kind.family.name, "submit", ("data", "item_ids"))
+        return await self._answer_to("submit", call, read_submit_answer, find_drift)
 
     async def query(self, family: Family, item_ids: list[str]) -> QueryAnswer:
         """Ask about at most ten items of one family. Never raises for what the vendor or the network does."""
-        started = time.perf_counter()
-        answer = await self._query(family, item_ids)
-        self._observer("query", result_of(answer), time.perf_counter() - started)
-        return answer
+        body = {"item_ids": item_ids}
+        call = exchange(self._questions, family.query_path, body, QUERY_TIMEOUT_S, MOST_ANSWER_BYTES)
+        find_drift = partial(of_answer, family.name, "query", ("data", family.list_key))
+        return await self._answer_to("query", call, partial(read_query_answer, family=family), find_drift)
 
     async def account(self) -> dict[str, Any] | Unanswered:
         """Read the vendor's account data (``balance``: points)."""
+        call = exchange(self._questions, ACCOUNT_PATH, {}, QUERY_TIMEOUT_S, MOST_SUBMIT_ANSWER_BYTES)
+        return await self._answer_to("account", call, read_account, partial(of_answer, "", "account", ()))
+
+    async def _answer_to(
+        self,
+        operation: str,
+        call: Awaitable[Response | NoAnswer],
+        read: Callable[[Response | NoAnswer], T],
+        find_drift: FindDrift,
+    ) -> T:
+        """Make a call, read its answer, and report both. A large answer is read in a thread, and one at a time: a
+        hundred kilobytes of brackets take as long as thousands of items, and as much memory."""
         started = time.perf_counter()
-        result = await self._account()
-        outcome = result_of(result) if isinstance(result, Unanswered) else str(codes.SUCCESS)
-        self._observer("account", outcome, time.perf_counter() - started)
-        return result
-
-    async def _submit(self, kind: Kind, body: dict[str, Any], timeout_s: float) -> SubmitAnswer:
-        response = await exchange(self._submissions, kind.path, body, timeout_s, MOST_SUBMIT_ANSWER_BYTES)
+        response = await call
         if isinstance(response, NoAnswer):
-            if response.maybe_sent:
-                return Unknown(response.reason)
-            return Refused(_UNREACHABLE, f"The vendor could not be reached ({response.reason}).")
-        find_drift = partial(of_answer, kind.family.name, "submit", ("data", "item_ids"))
-        return await self._read(response, read_submit_answer, find_drift)
-
-    async def _query(self, family: Family, item_ids: list[str]) -> QueryAnswer:
-        response = await self._ask(family.query_path, {"item_ids": item_ids}, MOST_ANSWER_BYTES)
-        if isinstance(response, Unanswered):
-            return response
-        find_drift = partial(of_answer, family.name, "query", ("data", family.list_key))
-        return await self._read(response, lambda response: read_query_answer(response, family), find_drift)
-
-    async def _account(self) -> dict[str, Any] | Unanswered:
-        response = await self._ask(ACCOUNT_PATH, {}, MOST_SUBMIT_ANSWER_BYTES)
-        if isinstance(response, Unanswered):
-            return response
-        return await self._read(response, _read_account, partial(of_answer, "", "account", ()))
-
-    async def _ask(self, path: str, body: dict[str, Any], most_bytes: int) -> Response | Unanswered:
-        response = await exchange(self._questions, path, body, QUERY_TIMEOUT_S, most_bytes)
-        return Unanswered(response.reason) if isinstance(response, NoAnswer) else response
-
-    async def _read(self, response: Response, read: Callable[[Response], T], find_drift: FindDrift) -> T:
-        """Read an answer without our secrets, which the vendor may repeat. A large one is read in a thread, and one at
-        a time: a hundred kilobytes of brackets take as long as thousands of items, and as much memory."""
-        if len(response.content) <= READ_AT_ONCE_BYTES:
-            answer, findings = self._read_now(response, read, find_drift)
+            answer = read(response)
         else:
-            async with self._reading_large:
-                answer, findings = await asyncio.to_thread(self._read_now, response, read, find_drift)
-        self._on_drift(findings)
+            if len(response.content) <= READ_AT_ONCE_BYTES:
+                answer, findings = self._read(response, read, find_drift)
+            else:
+                async with self._reading_large:
+                    answer, findings = await asyncio.to_thread(self._read, response, read, find_drift)
+            self._on_drift(findings)
+        self._observer(operation, result_of(answer), time.perf_counter() - started)
         return answer
 
-    def _read_now(
+    def _read(
         self, response: Response, read: Callable[[Response], T], find_drift: FindDrift
     ) -> tuple[T, list[Finding]]:
+        """Read an answer without our secrets, which the vendor may repeat."""
         redacted = replace(response, content=self._redactor.body(response.content))
         return read(redacted), find_drift(redacted.document)
-
-
-_UNREACHABLE: Final = Meaning("vendor_unreachable", Remedy.BACK_OFF, retryable=True)
-
-
-def _read_account(response: Response) -> dict[str, Any] | Unanswered:
-    envelope = read_answer(response)
-    if isinstance(envelope, Unanswered):
-        return envelope
-    if envelope.status != codes.SUCCESS or not isinstance(envelope.data, dict):
-        return Unanswered(envelope.message or "no account in the answer", envelope.status)
-    account: dict[str, Any] = item_readings.clean(envelope.data, item_readings.Oddities(int))
-    return account

@@ -63,14 +63,15 @@ ON_SUBMIT: Final = {
     UNSUPPORTED: MODEL_NOT_OFFERED,
     CANNOT_EXTEND: Meaning("work_not_extendable", Remedy.FAIL),
 }
+UNREACHABLE: Final = Meaning("vendor_unreachable", Remedy.BACK_OFF, retryable=True)
 ON_HTTP: Final = {
     401: ON_SUBMIT[KEY_REJECTED],
     403: ON_SUBMIT[KEY_REJECTED],
     # A proxy that the operator named wants credentials: nothing is wrong with the task.
-    407: Meaning("vendor_unreachable", Remedy.BACK_OFF, retryable=True),
+    407: UNREACHABLE,
     # Refused because of the connection that it came on, and invited to come again.
-    421: Meaning("vendor_unreachable", Remedy.BACK_OFF, retryable=True),
-    425: Meaning("vendor_unreachable", Remedy.BACK_OFF, retryable=True),
+    421: UNREACHABLE,
+    425: UNREACHABLE,
     429: Meaning("vendor_rate_limited", Remedy.SLOW_DOWN, retryable=True),
 }
 """What an HTTP status says of a submission whatever the body says; other refusing ones say nothing by themselves."""
