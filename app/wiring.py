@@ -17,7 +17,6 @@ from app.rules.loaded_state import Rules
 from app.runtime import logging
 from app.runtime.clock import Clock, Ids
 from app.runtime.file_links import FileLinks
-from app.runtime.metrics import note_vendor_call
 from app.settings import Settings
 from app.settings.vendor_proxy import load_tls_context
 from app.tasks.learned_delays import Delays
@@ -66,7 +65,6 @@ def context_of(settings: Settings, db: Database, clock: Clock | None = None) -> 
         settings.tempolor_base_url,
         key,
         tls_context(settings),
-        note_vendor_call,
         settings.vendor_proxy,
         redactor,
         lambda found: drift.note(found, clock.now()),

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 import httpx
 
+from app.runtime import metrics
 from app.tempolor.answers import (
     NoAnswer,
     QueryAnswer,
@@ -40,9 +41,6 @@ READ_AT_ONCE_BYTES: Final = 32 * 1024
 """What is larger is read beside the loop."""
 
 T = TypeVar("T", bound=SubmitAnswer | QueryAnswer | dict[str, Any])
-
-CallObserver = Callable[[str, str, float], None]
-"""Told of each call: operation, result (a code or a short word), seconds."""
 
 
 def _http_client(
@@ -82,12 +80,10 @@ class VendorClient:
         base_url: str,
         api_key: str,
         tls: ssl.SSLContext,
-        observer: CallObserver = lambda *_: None,
         proxy: str | None = None,
         redactor: Redactor | None = None,
         on_drift: Callable[[list[Finding]], None] = lambda _found: None,
     ) -> None:
-        self._observer = observer
         self._on_drift = on_drift
         self._redactor = redactor or Redactor(api_key)
         self._reading_large = asyncio.Lock()
@@ -126,7 +122,7 @@ class VendorClient:
         read: Callable[[Response | NoAnswer], T],
         find_drift: FindDrift,
     ) -> T:
-        """Make a call, read its answer, and report both. A large answer is read in a thread, and one at a time: a
+        """Make a call, read its answer, and count both. A large answer is read in a thread, and one at a time: a
         hundred kilobytes of brackets take as long as thousands of items, and as much memory."""
         started = time.perf_counter()
         response = await call
@@ -139,7 +135,7 @@ class VendorClient:
                 async with self._reading_large:
                     answer, findings = await asyncio.to_thread(self._read, response, read, find_drift)
             self._on_drift(findings)
-        self._observer(operation, result_of(answer), time.perf_counter() - started)
+        metrics.note_vendor_call(operation, result_of(answer), time.perf_counter() - started)
         return answer
 
     def _read(
