@@ -1,7 +1,7 @@
 """Accept tasks from clients: durable before they are answered, sent later."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -170,8 +170,7 @@ def _retry(
             context.clock, actor, Action.RETRY_TASK, str(task_id), client=task.client_name, task_id=str(new_id)
         )
         audit.append(conn, audit_entry)
-    _check_uploads(conn, context, task.client_name, [copy])
-    return _store(conn, context, [_record(new_id, task.client_name, copy, now)], now)
+    return _store(conn, context, task.client_name, {new_id: copy}, now)
 
 
 def _accept(
@@ -183,8 +182,8 @@ def _accept(
     actor: Actor | None,
 ) -> AcceptedTasks:
     now = context.clock.now()
-    records = [_record(context.ids(), client_name, new_task, now) for new_task in new]
-    task_ids = tuple(record.task.id for record in records)
+    new_by_id = {context.ids(): new_task for new_task in new}
+    task_ids = tuple(new_by_id)
     if idempotent_request is not None:
         first_ids = idempotency.take(conn, client_name, idempotent_request, task_ids, now)
         if first_ids is not None:
@@ -192,42 +191,42 @@ def _accept(
     if actor is not None:
         for task_id in task_ids:
             audit.append(conn, new_entry(context.clock, actor, Action.SUBMIT_TASK, str(task_id), client=client_name))
-    _check_uploads(conn, context, client_name, new)
-    return _store(conn, context, records, now)
+    return _store(conn, context, client_name, new_by_id, now)
 
 
-def _check_uploads(conn: sa.Connection, context: Context, client_name: str, new: Sequence[NewTask]) -> None:
-    """Raises ``InvalidRequest`` for each upload that the client does not have, and where no archive keeps any."""
+def _uploads_used(
+    conn: sa.Connection, context: Context, client_name: str, new_by_id: Mapping[UUID, NewTask]
+) -> list[tuple[UUID, UUID]]:
+    """Find which new tasks need which uploads, as (upload, task). Raises ``InvalidRequest`` for each upload that the
+    client does not have, and where no archive keeps any."""
     named = [
-        ([*task.place, "params", field], upload_id)
-        for task in new
-        for field, upload_id in upload_refs.named_in(task.params).items()
+        (upload_id, task_id, [*new.place, "params", field])
+        for task_id, new in new_by_id.items()
+        for field, upload_id in upload_refs.named_in(new.params).items()
     ]
-    upload_ids = {upload_id for _, upload_id in named if upload_id is not None}
+    upload_ids = {upload_id for upload_id, _, _ in named if upload_id is not None}
     is_off = context.files is None
     missing = (upload_ids if is_off else upload_refs.unknown(conn, upload_ids, client_name)) | {None}
     why = "the gateway keeps no uploads (GATEWAY_ARCHIVE_URL)" if is_off else "you have no such upload"
-    faults = tuple((path_of(place), why) for place, upload_id in named if upload_id in missing)
+    faults = tuple((path_of(place), why) for upload_id, _, place in named if upload_id in missing)
     if faults:
         raise InvalidRequest("the request is not valid", faults)
+    return [(upload_id, task_id) for upload_id, task_id, _ in named if upload_id is not None]
 
 
-def _store(conn: sa.Connection, context: Context, records: Sequence[TaskRecord], now: datetime) -> AcceptedTasks:
+def _store(
+    conn: sa.Connection, context: Context, client_name: str, new_by_id: Mapping[UUID, NewTask], now: datetime
+) -> AcceptedTasks:
+    """Store new tasks of a client, each under its id, and what uploads they need. Raises ``InvalidRequest``."""
+    uses = _uploads_used(conn, context, client_name, new_by_id)
+    records = [_record(task_id, client_name, new, now) for task_id, new in new_by_id.items()]
     rows = [task_rows.new_row(record.task, record.input) for record in records]
     entries = [timeline.row_of(record.task, Entry(now, "accepted")) for record in records]
     state_store.save(conn, [state_store.Part({writes.NEW_TASKS: rows, writes.NEW_ENTRIES: entries})])
-    upload_refs.note_uses(
-        conn,
-        (
-            (upload_id, record.task.id)
-            for record in records
-            for upload_id in upload_refs.named_in(record.input.params).values()
-            if upload_id is not None
-        ),
-    )
+    upload_refs.note_uses(conn, uses)
     current_holds = wait_reasons.read(conn, context.policy, now)
     documents = tuple(task_document(record, [], {}, context, current_holds) for record in records)
-    return AcceptedTasks(tuple(record.task.id for record in records), documents=documents)
+    return AcceptedTasks(tuple(new_by_id), documents=documents)
 
 
 def _record(task_id: UUID, client_name: str, new: NewTask, now: datetime) -> TaskRecord:
