@@ -91,8 +91,8 @@ def settle(conn: sa.Connection, context: Context, outcomes: Sequence[Outcome], n
             queries_after = _queries_after(queries_after, answer, now)
             breaker_then = breaker_after(breaker, claim.claimed_at, answer, now, context.policy, has_items)
             breakers_after[claim.key] = breaker_then
-        retry_holds = _RetryHolds(after, breaker_then if breaker is not None and breaker.is_open else None)
-        changes.append(_change(context, claim, outcome.answer, now, retry_holds))
+        held_by = breaker_then if breaker is not None and breaker.is_open else None
+        changes.append(_change(claim, outcome.answer, now, after, held_by))
     effects = apply(conn, changes, context.rules)
     for key, breaker in breakers_before.items():
         model_holds.save(conn, key, breaker, breakers_after[key])
@@ -118,24 +118,15 @@ def _met_a_full_queue(answer: SubmitAnswer | NotSent | None) -> bool:
     return isinstance(answer, Refused) and answer.meaning.remedy is Remedy.WAIT_FOR_SLOT
 
 
-@dataclass(frozen=True, slots=True)
-class _RetryHolds:
-    """What a task that goes back to the queue waits for. ``breaker``: that of its kind and model, only if it was open
-    before this outcome; then a refusal that concerns everybody fails no task."""
-
-    hold_state: HoldState
-    breaker: Breaker | None
-
-    def until(self, now: datetime) -> datetime:
-        hold_until = self.hold_state.hold.until if self.hold_state.hold is not None else now
-        probe_at = self.breaker.probe_at if self.breaker is not None else None
-        return max(hold_until, probe_at or now)
-
-
 def _change(
-    context: Context, claim: Claim, answer: SubmitAnswer | NotSent | None, now: datetime, retry_holds: _RetryHolds
+    claim: Claim,
+    answer: SubmitAnswer | NotSent | None,
+    now: datetime,
+    hold_state: HoldState,
+    held_by: Breaker | None,
 ) -> Change:
-    """What an outcome says of the task."""
+    """What an outcome says of the task. ``held_by``: the breaker of its kind and model, if it was open before this
+    outcome; then a refusal that concerns everybody fails no task."""
     detail: dict[str, Any]
     match answer:
         case None:
@@ -145,9 +136,9 @@ def _change(
             detail = {"code": failure.code, "message": failure.message}
             return Change(now, "refused", claim.task_id, event=event, detail=detail)
         case Accepted(item_ids, request_id, passed_over):
-            family, claimed_us, by = KINDS[claim.kind].family.name, to_us(claim.claimed_at), NamedBy.SUBMIT_ANSWER
+            family, claimed_us = KINDS[claim.kind].family.name, to_us(claim.claimed_at)
             observations = tuple(
-                Observation(family, Reading(item_id), Source.SUBMIT, claimed_us, by, sighted=False)
+                Observation(family, Reading(item_id), Source.SUBMIT, claimed_us, NamedBy.SUBMIT_ANSWER, sighted=False)
                 for item_id in item_ids
             )
             detail = {"item_ids": list(item_ids), "vendor_request_id": request_id}
@@ -158,12 +149,14 @@ def _change(
             failure = Failure(
                 answer.meaning.code, answer.message, answer.meaning.retryable, answer.status, answer.request_id
             )
-            again_at = _again_at(claim, answer, now, is_model_held=retry_holds.breaker is not None)
+            again_at = _again_at(claim, answer, now, is_model_held=held_by is not None)
             event = WasRefused(claim.submit_id, failure, again_at)
             detail = {"code": failure.code, "message": failure.message, "vendor_status": failure.vendor_status}
             detail["vendor_request_id"] = failure.vendor_request_id
             if again_at is not None:
-                detail["again_at"] = rfc3339(max(again_at, retry_holds.until(now)))
+                hold_until = hold_state.hold.until if hold_state.hold is not None else now
+                probe_at = held_by.probe_at if held_by is not None else None
+                detail["again_at"] = rfc3339(max(again_at, hold_until, probe_at or now))
             return Change(now, "refused", claim.task_id, event=event, detail=detail)
         case Unknown(reason):
             detail = {"reason": reason}
