@@ -101,7 +101,7 @@ async def ask(context: Context, db: Database, question: Question, started: float
     now = context.clock.now()
     metrics.queries.labels(question.family, type(answer).__name__.lower()).inc()
     metrics.queried_items.labels(question.family).inc(len(question.items))
-    await db.write(note_in_limits, context, answer, now)
+    await db.write(note_in_limits, answer, now)
     observations = observations_of(question, answer)
     if observations:
         await _apply(context, db, observations, now)
@@ -184,7 +184,7 @@ def claim(conn: sa.Connection, context: Context, now: datetime, requested: LastQ
     return ClaimResult(Question(claimed[0].family, tuple(claimed), now, times.leased_until))
 
 
-def note_in_limits(conn: sa.Connection, context: Context, answer: QueryAnswer, now: datetime) -> None:
+def note_in_limits(conn: sa.Connection, answer: QueryAnswer, now: datetime) -> None:
     """Apply to the limits what an answer says of asking as such: the key, the rate, the vendor's health. Locks the
     limits alone."""
     holds_back = isinstance(answer, Unanswered) and (answer.key_rejected or answer.retry_after_s is not None)

@@ -117,7 +117,7 @@ async def test_what_asks_for_nothing_leaves_the_turns_as_they_are(quiet: Running
     assert await permits.next(("lyrics", "l0")) == "lyrics"
     assert await permits.next(("lyrics", "l0")) is None
     context = permits.context
-    await context.db.write(note_in_limits, context, Unanswered("busy", retry_after_s=0.1), permits.now)
+    await context.db.write(note_in_limits, Unanswered("busy", retry_after_s=0.1), permits.now)
     await _named(quiet, "song", ["s0"])
     await _due(quiet, "song", permits.now)
     assert [await permits.next(("lyrics", "l1")) for _ in range(2)] == ["song", "lyrics"]
