@@ -68,9 +68,12 @@ class RequestIds:
         try:
             await self._app(scope, receive, with_id)
         finally:
-            metrics.note_request(scope["method"], _measured_route(scope), status, seconds)
+            method, route = scope["method"], route_of(scope)
+            # One that holds its response on purpose is measured apart.
+            is_long_poll = route == LONG_POLL and b"wait=" in scope["query_string"]
+            metrics.note_request(method, f"{route}?wait" if is_long_poll else route, status, seconds)
             ms = round((time.perf_counter() - started) * 1000, 1)
-            log.debug("request", method=scope["method"], route=route_of(scope), status=status, ms=ms)
+            log.debug("request", method=method, route=route, status=status, ms=ms)
         return status
 
 
@@ -92,9 +95,3 @@ def _header(headers: Any, wanted: bytes) -> str | None:
 def route_of(scope: Scope) -> str:
     """The template of a request's route, for logs, traces and metrics: the path itself may hold a secret."""
     return str(getattr(scope.get("route"), "path", "unknown"))
-
-
-def _measured_route(scope: Scope) -> str:
-    """The route, and whether it holds its response on purpose."""
-    route = route_of(scope)
-    return f"{route}?wait" if route == LONG_POLL and b"wait=" in scope["query_string"] else route
