@@ -19,7 +19,8 @@ from app.database.tables import tasks
 from app.errors import Unavailable
 from app.limits import hold as holds
 from app.limits import shared_limits
-from app.limits.model_holds import key_of_task, lock_sendable
+from app.limits.model_breaker import key_of
+from app.limits.model_holds import lock_sendable
 from app.limits.shared_limits import Limit
 from app.rules.submission import Claimed
 from app.rules.task import Failure
@@ -182,11 +183,10 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
     probes = allowed is not None and not holds.waits_for_slot(hold_state)
     locked = lock_sendable(conn, context.policy, now, room, own_in_flight, limit.last_client, oldest=probes)
     candidates = [_claim(context, record, now, started) for record in locked.records]
-    changes = [_claimed(candidate, record) for candidate, record in zip(candidates, locked.records, strict=True)]
-    effects = apply(conn, changes, context.rules)
+    effects = apply(conn, [change for _, change in candidates], context.rules)
     claims = tuple(
         candidate
-        for candidate, result in zip(candidates, effects.results, strict=True)
+        for (candidate, _), result in zip(candidates, effects.results, strict=True)
         if result is not None and not result.rejected
     )
     if claims:
@@ -201,31 +201,31 @@ def claim(conn: sa.Connection, context: Context, free: int, now: datetime, start
     return Claims(claims, effects, locked.has_more)
 
 
-def _claim(context: Context, record: TaskRecord, now: datetime, started: float) -> Claim:
-    task, aliases = record.task, context.policy.model_aliases
-    return Claim(
+def _claim(context: Context, record: TaskRecord, now: datetime, started: float) -> tuple[Claim, Change]:
+    """A claim of a task, and the change by which it is made; that names the model that is sent, if the client asked for
+    another."""
+    task, submit_id, attempt = record.task, context.ids(), record.task.submit_attempts + 1
+    params = sent_params(task.kind, record.input.params, context.policy.model_aliases)
+    model = model_of(task.kind, params)
+    candidate = Claim(
         task.id,
-        context.ids(),
+        submit_id,
         task.kind,
-        sent_params(task.kind, record.input.params, aliases),
-        key_of_task(record, context.policy),
+        params,
+        key_of(task.kind, model),
         task.created_at,
         now,
-        task.submit_attempts + 1,
+        attempt,
         started,
         task.client_name,
         task.traceparent,
     )
-
-
-def _claimed(claim: Claim, record: TaskRecord) -> Change:
-    """The change that claims a task; it names the model that is sent, if the client asked for another."""
-    sent = model_of(claim.kind, claim.params)
-    other = sent if sent != model_of(claim.kind, record.input.params) else None
-    detail: dict[str, Any] = {"attempt": claim.attempt}
-    if other is not None:
-        detail["submitted_model"] = other
-    return Change(claim.claimed_at, "submitting", claim.task_id, event=Claimed(claim.submit_id, other), detail=detail)
+    detail: dict[str, Any] = {"attempt": attempt}
+    submitted_model = model if model != model_of(task.kind, record.input.params) else None
+    if submitted_model is not None:
+        detail["submitted_model"] = submitted_model
+    event = Claimed(submit_id, submitted_model)
+    return candidate, Change(now, "submitting", task.id, event=event, detail=detail)
 
 
 def _unavailable(message: str) -> NotSent:
