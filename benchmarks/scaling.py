@@ -15,7 +15,7 @@ from app.database.migrate import migrate
 from app.documents import read
 from app.documents.document import Document
 from app.gateway import Gateway, build
-from app.reconcile import ask
+from app.reconcile import claims
 from app.submissions import dispatch
 from app.tasks import task_rows
 from app.tasks.task_rows import TaskFilters
@@ -182,7 +182,7 @@ async def _operations(gateway: Gateway, source: _Source) -> dict[str, tuple[Oper
         return await _timed(take_callbacks(gateway, source.group()))
 
     async def claim_due() -> float:
-        return await _timed(loops.write(ask.claim, context, context.clock.now()), _asked)
+        return await _timed(loops.write(claims.claim, context, context.clock.now()), _asked)
 
     async def claim_queued() -> float:
         started = context.clock.monotonic()
@@ -234,7 +234,7 @@ async def _timed(work: Awaitable[T], check: Callable[[T], bool] | None = None) -
     return taken
 
 
-def _asked(turn: ask.ClaimResult) -> bool:
+def _asked(turn: claims.ClaimResult) -> bool:
     return turn.question is not None and len(turn.question.items) == 10
 
 

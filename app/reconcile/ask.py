@@ -4,7 +4,7 @@ A question that fails because of one bad id is halved until the bad one is alone
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,10 +16,10 @@ from app.database.database import Database
 from app.limits import hold as holds
 from app.limits import shared_limits
 from app.limits.heartbeats import absences
-from app.limits.hold import Hold, HoldState, Reason
+from app.limits.hold import HoldState, Reason
 from app.limits.shared_limits import Limit
 from app.reconcile import due_items
-from app.reconcile.claims import ClaimedItem, ClaimTimes, LastQueried, claim_in_turn
+from app.reconcile.claims import ClaimedItem, Question, claim
 from app.reconcile.due_items import Postponed
 from app.rules.observation import Observation, Reading, Source
 from app.rules.schedule import SUSPECT, interval_s
@@ -37,26 +37,6 @@ ASKERS: Final = 8
 """Questions that one process has under way at most; the rate over all replicas is the limit's."""
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Items of one family, claimed until ``leased_until``."""
-
-    family: str
-    items: tuple[ClaimedItem, ...]
-    asked_at: datetime
-    leased_until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimResult:
-    """The result of a claim: a question, or how many seconds until one may be claimed (None: nothing is due). ``held``:
-    why none may be."""
-
-    question: Question | None
-    wait_s: float | None = None
-    held: Hold | None = None
 
 
 class Reconciler:
@@ -158,30 +138,6 @@ def apply_answer(
     away = absences(conn, now)
     changes = [Change(now, "query", observations=(observation,), absences=away) for observation in observations]
     return apply(conn, changes, context.rules, skip_locked=skip_locked)
-
-
-def claim(conn: sa.Connection, context: Context, now: datetime, requested: LastQueried | None = None) -> ClaimResult:
-    """Claim a question, if the rate and the hold allow one and something is due; or one about the items that
-    are ``requested`` (of one family), due or not, unless it is the turn of what is due (see ``claim_in_turn``).
-
-    The lock on the limit's row makes all of it one decision: the rate, full calls, and no idle permits.
-    """
-    limit = shared_limits.lock_one(conn, Limit.QUERY)
-    if holds.allowed(limit.hold_state, now, 0) == 0:
-        return ClaimResult(None, held=limit.hold_state.hold)
-    if limit.not_before_at is not None and limit.not_before_at > now:
-        return ClaimResult(None, (limit.not_before_at - now).total_seconds())
-    policy = context.policy
-    times = ClaimTimes(now, soon=later(now, policy.interval_s / 5), leased_until=later(now, policy.lease_s))
-    permit, claimed = claim_in_turn(conn, limit.last_permit, requested, times)
-    if not claimed:
-        return ClaimResult(None)
-    hold_state = holds.probing(limit.hold_state, times.leased_until)
-    not_before_at = later(now, 1 / policy.query_rate_per_s)
-    shared_limits.save(
-        conn, Limit.QUERY, replace(limit, hold_state=hold_state, not_before_at=not_before_at, last_permit=permit)
-    )
-    return ClaimResult(Question(claimed[0].family, tuple(claimed), now, times.leased_until))
 
 
 def note_in_limits(conn: sa.Connection, answer: QueryAnswer, now: datetime) -> None:

@@ -1,4 +1,5 @@
-"""Claim questions to the vendor: items under leases, also before they are due where a client wants to know now.
+"""Claim questions to the vendor, within the rate and the hold: items under leases, also before they are due where a
+client wants to know now.
 
 What a permit to ask is spent on is decided by ``claim_in_turn``. Suspects (ids that the vendor did not know, or that
 nobody has seen yet) and refreshes come in any number. Neither is given two permits in a row while something else is
@@ -6,7 +7,7 @@ due, however many of them wait: each is kept to half of the rate.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
@@ -14,10 +15,16 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from app.app_context import Context
 from app.database import dialect
 from app.database.tables import items
+from app.limits import hold as holds
+from app.limits import shared_limits
+from app.limits.hold import Hold
+from app.limits.shared_limits import Limit
 from app.rules.observation import ItemKey
 from app.rules.schedule import SUSPECT
+from app.rules.times import later
 from app.tempolor.kinds import QUERY_BATCH
 
 LastQueried = Mapping[ItemKey, datetime | None]
@@ -49,12 +56,56 @@ class ClaimTimes:
     leased_until: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Items of one family, claimed until ``leased_until``."""
+
+    family: str
+    items: tuple[ClaimedItem, ...]
+    asked_at: datetime
+    leased_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimResult:
+    """The result of a claim: a question, or how many seconds until one may be claimed (None: nothing is due). ``held``:
+    why none may be."""
+
+    question: Question | None
+    wait_s: float | None = None
+    held: Hold | None = None
+
+
 class Permit(StrEnum):
     """What a permit to ask was spent on."""
 
     DUE = "due"
     SUSPECTS = "suspects"
     REFRESH = "refresh"
+
+
+def claim(conn: sa.Connection, context: Context, now: datetime, requested: LastQueried | None = None) -> ClaimResult:
+    """Claim a question, if the rate and the hold allow one and something is due; or one about the items that
+    are ``requested`` (of one family), due or not, unless it is the turn of what is due (see ``claim_in_turn``).
+
+    The lock on the limit's row makes all of it one decision: the rate, full calls, and no idle permits.
+    """
+    limit = shared_limits.lock_one(conn, Limit.QUERY)
+    if holds.allowed(limit.hold_state, now, 0) == 0:
+        return ClaimResult(None, held=limit.hold_state.hold)
+    if limit.not_before_at is not None and limit.not_before_at > now:
+        return ClaimResult(None, (limit.not_before_at - now).total_seconds())
+    policy = context.policy
+    times = ClaimTimes(now, soon=later(now, policy.interval_s / 5), leased_until=later(now, policy.lease_s))
+    permit, claimed = claim_in_turn(conn, limit.last_permit, requested, times)
+    if not claimed:
+        return ClaimResult(None)
+    hold_state = holds.probing(limit.hold_state, times.leased_until)
+    not_before_at = later(now, 1 / policy.query_rate_per_s)
+    shared_limits.save(
+        conn, Limit.QUERY, replace(limit, hold_state=hold_state, not_before_at=not_before_at, last_permit=permit)
+    )
+    return ClaimResult(Question(claimed[0].family, tuple(claimed), now, times.leased_until))
 
 
 def claim_in_turn(

@@ -23,7 +23,8 @@ from app.limits import shared_limits
 from app.limits.hold import Hold
 from app.limits.shared_limits import Limit
 from app.reconcile import claims, due_items
-from app.reconcile.ask import Question, ask, claim, fault_in, is_split, items_without_answer, observations_of
+from app.reconcile.ask import ask, fault_in, is_split, items_without_answer, observations_of
+from app.reconcile.claims import Question, claim
 from app.reconcile.replan_after_clock_change import longest_question_s
 from app.rules.observation import ItemKey
 from app.rules.status import TASK_FINAL, TaskStatus

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.reconcile.ask import claim
+from app.reconcile.claims import claim
 from tests.support.databases import on_postgresql
 from tests.support.fast_clock import ScaledClock
 from tests.support.gateway import Running

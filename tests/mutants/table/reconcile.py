@@ -65,7 +65,7 @@ QUESTIONS: Final = (
     Mutation(
         "question-without-a-rate",
         "questions",
-        "app/reconcile/ask.py",
+        "app/reconcile/claims.py",
         "    if limit.not_before_at is not None and limit.not_before_at > now:\n",
         "    if limit.not_before_at is not None and limit.not_before_at > later(now, 1):\n",
         "questions stay within the rate",
@@ -74,7 +74,7 @@ QUESTIONS: Final = (
     Mutation(
         "question-limit-without-its-lock",
         "questions",
-        "app/reconcile/ask.py",
+        "app/reconcile/claims.py",
         "    limit = shared_limits.lock_one(conn, Limit.QUERY)\n    if holds",
         "    limit = shared_limits.read(conn)[Limit.QUERY]\n    if holds",
         "replicas together stay within the rate (PostgreSQL)",

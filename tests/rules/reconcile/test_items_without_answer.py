@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.reconcile.ask import Question, items_without_answer, observations_of
-from app.reconcile.claims import ClaimedItem
+from app.reconcile.ask import items_without_answer, observations_of
+from app.reconcile.claims import ClaimedItem, Question
 from app.rules.observation import Reading
 from app.tempolor.answers import Answered, QueryAnswer, Spoiled, Unanswered
 from app.tempolor.codes import NO_SUCH_WORK

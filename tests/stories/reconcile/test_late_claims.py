@@ -1,6 +1,7 @@
 """A question that was claimed long ago is not asked: its lease could end under the call, and another asks then."""
 
-from app.reconcile.ask import ask, claim
+from app.reconcile.ask import ask
+from app.reconcile.claims import claim
 from tests.support.fast_clock import ScaledClock
 from tests.support.start_fixtures import StartGateway, StartSandbox
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from app.database.tables import items
-from app.reconcile.ask import claim, note_in_limits
+from app.reconcile.ask import note_in_limits
+from app.reconcile.claims import claim
 from app.sandbox.state import Sandbox
 from app.tempolor.answers import Unanswered
 from tests.support.gateway import Running, eventually

@@ -9,8 +9,8 @@ from uuid import UUID
 import httpx
 
 from app.reconcile import claims
-from app.reconcile.ask import Question, postpone
-from app.reconcile.claims import ClaimedItem
+from app.reconcile.ask import postpone
+from app.reconcile.claims import ClaimedItem, Question
 from app.rules.times import later
 from app.runtime import metrics
 from app.tempolor.answers import Unanswered
