@@ -131,14 +131,12 @@ def idempotent_request(route: str, key: str | None, digest: bytes) -> Idempotent
 async def answer_one(context: Context, accepted: AcceptedTasks) -> Response:
     """Answer a request for one task. Raises ``NotFound`` where a replayed one was purged."""
     [task] = await accepted_documents(context, accepted)
-    headers = {"Location": f"/v1/tasks/{task['id']}"}
-    return json_answer(task, 200 if accepted.replayed else 202, headers | _replayed(accepted))
+    return _answer(task, accepted, {"Location": f"/v1/tasks/{task['id']}"})
 
 
 async def answer_many(context: Context, accepted: AcceptedTasks) -> Response:
     """Answer a request for several tasks, in their order. Raises ``NotFound`` where replayed ones were purged."""
-    document = {"data": await accepted_documents(context, accepted), "next_cursor": None}
-    return json_answer(document, 200 if accepted.replayed else 202, _replayed(accepted))
+    return _answer({"data": await accepted_documents(context, accepted), "next_cursor": None}, accepted, {})
 
 
 async def accepted_documents(context: Context, accepted: AcceptedTasks) -> list[dict[str, Any]]:
@@ -152,8 +150,10 @@ async def accepted_documents(context: Context, accepted: AcceptedTasks) -> list[
     return tasks
 
 
-def _replayed(accepted: AcceptedTasks) -> dict[str, str]:
-    return {"Idempotent-Replayed": "true"} if accepted.replayed else {}
+def _answer(document: Document, accepted: AcceptedTasks, headers: dict[str, str]) -> Response:
+    if accepted.replayed:
+        return json_answer(document, 200, headers | {"Idempotent-Replayed": "true"})
+    return json_answer(document, 202, headers)
 
 
 def _faults(task_request: TaskRequest, egress: EgressPolicy, place: Place) -> tuple[tuple[str, str], ...]:
