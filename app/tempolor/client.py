@@ -42,6 +42,9 @@ READ_AT_ONCE_BYTES: Final = 32 * 1024
 
 T = TypeVar("T", bound=SubmitAnswer | QueryAnswer | dict[str, Any])
 
+FindDrift = Callable[[Any], list[Finding]]
+"""What finds in a decoded answer what nobody knew."""
+
 
 def _http_client(
     base_url: str, api_key: str, keep_alive: int, tls: ssl.SSLContext, proxy: str | None
@@ -64,10 +67,6 @@ def _http_client(
         proxy=None if proxy is None else httpx.Proxy(proxy, ssl_context=tls if over_tls else None),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=keep_alive, keepalive_expiry=15),
     )
-
-
-FindDrift = Callable[[Any], list[Finding]]
-"""What finds in a decoded answer what nobody knew."""
 
 
 class VendorClient:
