@@ -230,18 +230,15 @@ def read_query_answer(response: Response | NoAnswer, family: Family) -> QueryAns
     """Read the items that the vendor shows, or what it says instead."""
     if isinstance(response, NoAnswer):
         return Unanswered(response.reason)
-    envelope = read_answer(response)
-    if isinstance(envelope, Envelope) and envelope.status in codes.SPOILS_BATCH:
-        return Spoiled(envelope.status, envelope.message)
-    if isinstance(envelope, Envelope) and envelope.status != codes.SUCCESS:
-        return Unanswered(str(envelope.status), envelope.status, response.retry_after_s, _excerpt(response))
-    if isinstance(envelope, Unanswered) and envelope.reason != "no_envelope":
+    envelope, listed = read_answer(response), None
+    if isinstance(envelope, Envelope):
+        if envelope.status in codes.SPOILS_BATCH:
+            return Spoiled(envelope.status, envelope.message)
+        if envelope.status != codes.SUCCESS:
+            return Unanswered(str(envelope.status), envelope.status, response.retry_after_s, _excerpt(response))
+        listed = envelope.data.get(family.list_key) if isinstance(envelope.data, dict) else None
+    elif envelope.reason != "no_envelope":
         return envelope
-    listed = (
-        envelope.data.get(family.list_key)
-        if isinstance(envelope, Envelope) and isinstance(envelope.data, dict)
-        else None
-    )
     is_documented = isinstance(listed, list)
     items = listed if isinstance(listed, list) else _items_elsewhere(response.document, family)
     if items is None:
