@@ -55,15 +55,15 @@ def redactor_of(settings: Settings, tokens: Tokens) -> Redactor:
 
 def context_of(settings: Settings, db: Database, clock: Clock | None = None) -> Context:
     """What the stories of a process work with, by its settings."""
-    key = settings.tempolor_api_key.get_secret_value()
-    tokens = Tokens([secret.get_secret_value() for secret in settings.callback_secrets])
+    secrets = [secret.get_secret_value() for secret in settings.callback_secrets]
+    tokens = Tokens(secrets)
     redactor = redactor_of(settings, tokens)
     logging.redact_with(redactor.text)
     clock = clock or Clock()
     drift = Drift(redactor.text, min(settings.retention_days * DRIFT_RETENTIONS, LONGEST_DRIFT_DAYS))
     vendor = VendorClient(
         settings.tempolor_base_url,
-        key,
+        settings.tempolor_api_key.get_secret_value(),
         tls_context(settings),
         settings.vendor_proxy,
         redactor,
@@ -91,11 +91,7 @@ def context_of(settings: Settings, db: Database, clock: Clock | None = None) -> 
         redactor=redactor,
         drift=drift,
         egress=settings.egress(),
-        files=FileLinks(
-            [secret.get_secret_value() for secret in settings.callback_secrets],
-            settings.public_url,
-            timedelta(days=min(settings.file_link_days, LONGEST_LINK_DAYS)),
-        )
+        files=FileLinks(secrets, settings.public_url, timedelta(days=min(settings.file_link_days, LONGEST_LINK_DAYS)))
         if settings.archive_url is not None
         else None,
     )
