@@ -8,7 +8,7 @@ import asyncio
 import socket
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,7 +38,7 @@ class AnswerTooLarge(Exception):
 
 
 class AnswerEncoded(Exception):
-    """The answer is packed in a way that was not asked for and cannot be undone within bounds."""
+    """The answer is packed in a way that cannot be undone within bounds."""
 
 
 async def exchange(
@@ -129,38 +129,25 @@ _LAST_LOOK_S: Final = 0.05
 
 
 async def _read(response: httpx.Response, most_bytes: int) -> bytes:
-    """The body, unpacked, never more of it in memory than may be."""
-    unpack = _unpacker(response.headers.get_list("content-encoding", split_commas=True))
+    """The body, unpacked, never more of it in memory than may be. Nothing packed is asked for, yet a proxy may pack;
+    what is packed twice is meant to explode."""
+    encodings = [name.strip().lower() for name in response.headers.get_list("content-encoding", split_commas=True)]
+    unpacking = None
+    if encodings in (["gzip"], ["x-gzip"], ["deflate"]):
+        unpacking = zlib.decompressobj(zlib.MAX_WBITS | _ANY_HEADER)
+    elif encodings not in ([], ["identity"], [""]):
+        raise AnswerEncoded
     content = bytearray()
     pieces = 0
     async for piece in response.aiter_raw():
-        content += unpack(piece, most_bytes + 1 - len(content))
+        room = most_bytes + 1 - len(content)
+        content += piece[:room] if unpacking is None else unpacking.decompress(piece, room)
         pieces += 1
         if len(content) > most_bytes or pieces > MOST_PIECES:
             raise AnswerTooLarge
         if pieces % PIECES_AT_A_TIME == 0:
             await asyncio.sleep(0)
     return bytes(content)
-
-
-def _unpacker(encodings: list[str]) -> Callable[[bytes, int], bytes]:
-    """Make the function that unpacks a piece to at most so many bytes. Nothing packed is asked for, yet a proxy may
-    pack; what is packed twice is meant to explode."""
-    match [encoding.strip().lower() for encoding in encodings]:
-        case [] | ["identity"] | [""]:
-            return lambda piece, most: piece[:most]
-        case ["gzip" | "x-gzip" | "deflate"]:
-            unpacking = zlib.decompressobj(zlib.MAX_WBITS | _ANY_HEADER)
-
-            def unpack(piece: bytes, most: int) -> bytes:
-                try:
-                    return unpacking.decompress(piece, most)
-                except zlib.error:
-                    raise AnswerEncoded from None
-
-            return unpack
-        case _:
-            raise AnswerEncoded
 
 
 _ANY_HEADER: Final = 32
@@ -173,7 +160,7 @@ def _reason(error: Exception, maybe_sent: bool) -> Reason:
             return "timeout"
         case AnswerTooLarge():
             return "answer_too_large"
-        case AnswerEncoded():
+        case AnswerEncoded() | zlib.error():
             return "answer_encoding"
         case _ if maybe_sent:
             return "bad_answer" if isinstance(error, httpx.ProtocolError) else "connection_lost"
