@@ -41,10 +41,9 @@ def key_of_task(record: TaskRecord, policy: Policy) -> ModelKey:
 
 
 def open_breakers(conn: sa.Connection, policy: Policy) -> OpenBreakers:
-    """Read the open breakers, but for models in whose place this process sends another one."""
-    return {
-        key: breaker for key, breaker in breaker_rows.find_open(conn).items() if key.model not in policy.model_aliases
-    }
+    """Read the open breakers, but for models that this process never sends, since others are sent in their place."""
+    never_sent = policy.model_aliases.keys() - policy.model_aliases.values()
+    return {key: breaker for key, breaker in breaker_rows.find_open(conn).items() if key.model not in never_sent}
 
 
 def lock_sendable(

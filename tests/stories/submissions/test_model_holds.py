@@ -334,6 +334,16 @@ async def test_an_alias_is_looked_up_once_and_params_stay_as_given(
         assert list(sandbox.works)[-1].params == sent_params
 
 
+async def test_a_model_that_stands_in_for_another_is_held_also_where_others_stand_in_for_it(
+    start_gateway: StartGateway, start_sandbox: StartSandbox
+) -> None:
+    sandbox = await start_sandbox(scale=2000, retired_models=["b"])
+    gateway = await start_gateway(sandbox, model_aliases={"a": "b", "b": "c"}, submit_max_in_flight=1)
+    await queue(gateway, [song("a", n) for n in range(6)] + [song("b")])
+    await eventually(partial(are, gateway, failed=3, queued=3, succeeded=1))
+    assert [(one["model"], one["waiting"]) for one in await held(gateway)] == [("b", 3)]
+
+
 async def test_what_is_parked_comes_due_by_itself_where_nobody_holds_it(
     start_gateway: StartGateway, start_sandbox: StartSandbox
 ) -> None:
