@@ -84,6 +84,10 @@ class TaskStream(Stream):
     def position(self) -> str:
         return str(self._sent)
 
+    def begin_anew(self) -> None:
+        """Take the reader for one that has nothing of the task."""
+        self._sent = 0
+
     def offer(self, version: int, *, ended: bool) -> None:
         """Note that there is this version; ``ended``: it may be the last."""
         if version > max(self._sent, self._offered) or ended:

@@ -81,7 +81,10 @@ class Watch:
         except BaseException:
             self.close_stream(stream)
             raise
-        if state.ended and state.version <= after_version:
+        if after_version > state.version:
+            # The id is another stream's, or from before the database was restored: nothing would be newer than it.
+            stream.begin_anew()
+        elif state.ended and state.version == after_version:
             self.close_stream(stream)
             return None
         return stream

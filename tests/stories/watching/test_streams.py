@@ -192,6 +192,18 @@ async def test_an_id_that_is_none_is_refused(gateway: Running) -> None:
         assert (await _next(events))["id"] == task["id"]
 
 
+async def test_a_position_of_another_stream_does_not_silence_a_tasks_stream(gateway: Running) -> None:
+    """Nor does a version from before the database was restored."""
+    task = await gateway.submit()
+    path = f"/v1/tasks/{task['id']}/stream"
+    for ahead in (str(task["version"] + 1), "1795377024995454"):
+        async with stream(gateway.api, path, last_id=ahead) as events:
+            assert (await _next(events), events.last_id) == (task, str(task["version"]))
+    assert (await gateway.api.post(f"/v1/tasks/{task['id']}/cancel")).status_code == 200
+    async with stream(gateway.api, path, last_id="1795377024995454") as events:
+        assert [one["status"] async for one in events.tasks()] == ["canceled"]
+
+
 @on_sqlite
 async def test_who_may_not_read_a_task_cannot_follow_it(gateway: Running) -> None:
     keys = await _clients(gateway, "studio", "radio")
