@@ -194,14 +194,16 @@ def _delete(conn: sa.Connection, sweep: Sweep, rows: int) -> Page | None:
 
 def _count(conn: sa.Connection, sweep: Sweep, rows: int) -> Page:
     kind = sweep.kinds[0]
-    return retention_store.count(conn, kind, _cutoff_of(conn, kind, sweep), sweep.after, rows)
+    return retention_store.count(conn, kind, _cutoff_of(conn, kind, sweep, counting=True), sweep.after, rows)
 
 
-def _cutoff_of(conn: sa.Connection, kind: Kind, sweep: Sweep) -> datetime:
+def _cutoff_of(conn: sa.Connection, kind: Kind, sweep: Sweep, *, counting: bool = False) -> datetime:
     """The cutoff of a kind. Tasks that finished since the oldest idempotency key was written stay, since it may name
-    them."""
+    them. ``counting``: the keys that go before them are still there."""
+    keys_cutoff = min(sweep.cutoff, sweep.now - KEYS_KEPT)
     if kind is Kind.KEYS:
-        return min(sweep.cutoff, sweep.now - KEYS_KEPT)
+        return keys_cutoff
     if kind is Kind.TASKS:
-        return min(sweep.cutoff, retention_store.oldest_key_at(conn) or sweep.cutoff)
+        oldest_key_at = retention_store.oldest_key_at(conn, keys_cutoff if counting else None)
+        return min(sweep.cutoff, oldest_key_at or sweep.cutoff)
     return sweep.cutoff

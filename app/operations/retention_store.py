@@ -74,11 +74,20 @@ def _callback_may_go(cutoff: datetime) -> sa.ColumnElement[bool]:
     return sa.and_(callbacks.c.last_received_at < cutoff, _is_none(needed))
 
 
-def _task_may_go(cutoff: datetime) -> sa.ColumnElement[bool]:
+def _task_may_go(cutoff: datetime, stays: sa.ColumnElement[bool] | None = None) -> sa.ColumnElement[bool]:
     """A task that is final and waits for nothing more; a timer means that something of it is still to come. Its
-    notifications go before it: they are rendered from it when they are sent, also again."""
+    notifications go before it: they are rendered from it when they are sent, also again. ``stays``: which of these hold
+    it back; None: each that is there."""
     notification = sa.select(sa.literal(1)).where(notifications.c.task_id == tasks.c.id).limit(1)
+    if stays is not None:
+        notification = notification.where(stays)
     return sa.and_(tasks.c.timer_due_at.is_(None), tasks.c.updated_at < cutoff, _is_none(notification))
+
+
+def _task_would_go(cutoff: datetime) -> sa.ColumnElement[bool]:
+    """A task that may go once those of its notifications are gone that go before it."""
+    n = notifications.c
+    return _task_may_go(cutoff, sa.or_(n.id >= first_id_of(cutoff), n.due_at.is_not(None), n.ended_at >= cutoff))
 
 
 def _notification_may_go(cutoff: datetime) -> sa.ColumnElement[bool]:
@@ -111,9 +120,10 @@ def try_lock(conn: sa.Connection) -> bool:
     return bool(conn.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_ADVISORY_KEY))))
 
 
-def oldest_key_at(conn: sa.Connection) -> datetime | None:
-    """When the oldest idempotency key was written."""
-    at: datetime | None = conn.scalar(sa.select(sa.func.min(_KEYS.created_at)))
+def oldest_key_at(conn: sa.Connection, since: datetime | None = None) -> datetime | None:
+    """When the oldest idempotency key was written, of those from ``since`` on (None: of all)."""
+    oldest = sa.select(sa.func.min(_KEYS.created_at))
+    at: datetime | None = conn.scalar(oldest if since is None else oldest.where(_KEYS.created_at >= since))
     return at
 
 
@@ -124,13 +134,17 @@ def prefer_index_order(conn: sa.Connection) -> None:
         conn.execute(sa.text("SET LOCAL enable_bitmapscan = off"))
 
 
-def page_statement(kind: Kind, cutoff: datetime, after: Keyset | None, limit: int) -> sa.Select[Any]:
-    """The statement that reads a page: of each row its keyset and its primary key, whether it may go, its weight."""
+def page_statement(
+    kind: Kind, cutoff: datetime, after: Keyset | None, limit: int, *, counting: bool = False
+) -> sa.Select[Any]:
+    """The statement that reads a page: of each row its keyset and its primary key, whether it may go, its weight.
+    ``counting``: nothing was deleted that goes before."""
     rule = _RULES[kind]
+    may_go = _task_would_go(cutoff) if counting and kind is Kind.TASKS else rule.goes(cutoff)
     weight = tasks.c.timeline_seq if kind is Kind.TASKS else sa.literal(0)
     ordered_by = {column.key for column in rule.order}
     keys = [column for column in rule.table.primary_key if column.key not in ordered_by]
-    statement = sa.select(*rule.order, *keys, rule.goes(cutoff).label("may_go"), weight.label("weight"))
+    statement = sa.select(*rule.order, *keys, may_go.label("may_go"), weight.label("weight"))
     statement = statement.where(rule.old(cutoff)).order_by(*rule.order).limit(limit)
     if after is not None and rule.may_go is not None:
         bound = sa.tuple_(*(sa.literal(value, column.type) for value, column in zip(after, rule.order, strict=True)))
@@ -170,7 +184,7 @@ def count(conn: sa.Connection, kind: Kind, cutoff: datetime, after: Keyset | Non
     if rule.may_go is None:
         bounded = sa.select(sa.literal(1)).where(rule.old(cutoff)).limit(MOST_COUNTED).subquery()
         return Page(conn.scalar(sa.select(sa.func.count()).select_from(bounded)) or 0, None, ended=True)
-    found = conn.execute(page_statement(kind, cutoff, after, rows)).all()
+    found = conn.execute(page_statement(kind, cutoff, after, rows, counting=True)).all()
     return _page(kind, found, sum(bool(row.may_go) for row in found), rows)
 
 

@@ -98,7 +98,7 @@ RETENTION: Final = (
         "retention-before-its-key",
         "retention",
         "app/operations/retention.py",
-        "        return min(sweep.cutoff, retention_store.oldest_key_at(conn) or sweep.cutoff)\n",
+        "        return min(sweep.cutoff, oldest_key_at or sweep.cutoff)\n",
         "        return sweep.cutoff\n",
         "a task stays as long as the key that may name it",
         ("tests/stories/retention/test_retention.py",),

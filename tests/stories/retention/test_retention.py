@@ -231,6 +231,25 @@ async def test_a_dry_run_counts_what_goes_and_deletes_nothing(gateway: Running, 
     assert await kept(db) == {open_one}
 
 
+async def test_a_dry_run_counts_tasks_whose_notifications_and_keys_go_before_them(
+    gateway: Running, db: Direct, clock: ScaledClock
+) -> None:
+    context, studio = gateway.gateway.context, await client_of(gateway)
+    for status in ("delivered", "pending"):
+        task = await studio.canceled(NOWHERE)
+        at = clock.now().replace(tzinfo=None).isoformat(" ")
+        if status == "delivered":
+            ended = f"UPDATE notifications SET status = 'delivered', due_at = NULL, ended_at = '{at}'"
+            await db.execute(f"{ended} WHERE task_id IN ({ids([task['id']])})")
+    body = {"kind": "song.generate", "params": SONG}
+    made = await gateway.api.post("/v1/tasks", json=body, headers={"Idempotency-Key": "order-17"})
+    await gateway.api.post(f"/v1/tasks/{made.json()['id']}/cancel")
+    clock.skip(40 * DAY_S)
+    expected = {"idempotency_keys": 1, "notifications": 1, "callbacks": 0, "tasks": 2}
+    assert await purge(context.db, clock, BY, 30, dry_run=True) == expected
+    assert await purge(context.db, clock, BY, 30, dry_run=False) == expected
+
+
 async def test_rows_that_stay_are_passed_over_once(gateway: Running, db: Direct, clock: ScaledClock) -> None:
     """Old rows that must stay do not hide those behind them."""
     context = gateway.gateway.context
