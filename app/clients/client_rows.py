@@ -9,7 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from app.database import dialect
-from app.database.tables import clients, notifications, tasks, uploads
+from app.database.tables import clients, idempotency_keys, notifications, tasks, uploads
 from app.rules.client import Client
 
 NO_PREVIOUS_KEY: Final = {"previous_key_digest": None, "previous_key_until": None, "previous_key_used_at": None}
@@ -53,8 +53,8 @@ def restore(
 def drop_expired_name(conn: sa.Connection, name: str, revoked_before: datetime) -> None:
     """Delete a client that was revoked before a time, so that its name is free; not while anything is kept of it, which
     whoever gets the name next would see."""
-    owned = (tasks.c.client_name, notifications.c.client_name, uploads.c.client_name)
-    kept = [sa.select(sa.literal(1)).where(owner == name).exists() for owner in owned]
+    owned = (tasks, notifications, uploads, idempotency_keys)
+    kept = [sa.select(sa.literal(1)).where(table.c.client_name == name).exists() for table in owned]
     conn.execute(clients.delete().where(clients.c.name == name, clients.c.revoked_at < revoked_before, ~sa.or_(*kept)))
 
 

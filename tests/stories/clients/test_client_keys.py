@@ -257,3 +257,22 @@ async def test_a_name_is_not_given_again_while_something_of_who_had_it_is_kept(
     await db.execute("DELETE FROM timeline", "DELETE FROM tasks")
     key = await make(gateway)
     assert (await gateway.api.get("/v1/tasks", headers=bearer(key))).json()["data"] == []
+
+
+async def test_a_name_is_not_given_again_while_an_idempotency_key_of_it_names_tasks(
+    start_gateway: StartGateway, clock: ScaledClock, db: Direct
+) -> None:
+    """An admin's key names the tasks of others, which whoever got the name would be answered with."""
+    gateway = await start_gateway(workers=False, clock=clock)
+    studio = await make(gateway)
+    ops = (await gateway.api.post("/v1/clients", json={"name": "ops", "admin": True})).json()
+    made = await gateway.api.post("/v1/tasks", json={"kind": "song.generate", "params": SONG}, headers=bearer(studio))
+    task = f"/v1/tasks/{made.json()['id']}"
+    assert (await gateway.api.post(f"{task}/cancel")).status_code == 200
+    headers = {**bearer(ops["api_key"]), "Idempotency-Key": "again"}
+    assert (await gateway.api.post(f"{task}/retry", headers=headers)).status_code == 202
+    assert (await gateway.api.delete("/v1/clients/ops")).status_code == 204
+    clock.skip(31 * 86400)
+    assert_problem(await gateway.api.post("/v1/clients", json={"name": "ops"}), 409, "conflict")
+    await db.execute("DELETE FROM idempotency_keys")
+    assert (await gateway.api.post("/v1/clients", json={"name": "ops"})).status_code == 201
