@@ -25,6 +25,7 @@ from app.database.postgres_url import read_url
 from app.errors import BadSettings, InvalidRequest
 from app.operations.backlog_counts import Thresholds
 from app.rules.policy import Policy
+from app.runtime.addresses import parse_network
 from app.runtime.egress import EgressPolicy, is_loopback
 from app.runtime.normalize_text import trimmed
 from app.settings.sources import SHARED, NotText, PlainDotEnv, lower_case_first, members, plain
@@ -53,7 +54,7 @@ def _secret(value: str) -> str:
 
 def _network(value: str) -> str:
     try:
-        return str(ipaddress.ip_network(value, strict=False))
+        return str(parse_network(value))
     except ValueError:
         raise ValueError("it must be a comma-separated list of networks, as in 203.0.113.0/24") from None
 
@@ -77,7 +78,7 @@ def _aliases(value: Any) -> Any:
 
 def _forwarder(value: str) -> str:
     try:
-        return value if value == "*" else str(ipaddress.ip_network(value, strict=False))
+        return value if value == "*" else str(parse_network(value))
     except ValueError:
         raise ValueError("it must be a comma-separated list of addresses and networks, or *") from None
 

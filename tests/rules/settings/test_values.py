@@ -1,5 +1,6 @@
 """What is checked is what is used: values are trimmed, refused by name, or taken as they are."""
 
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,15 @@ def test_members_of_a_list_are_trimmed_also_over_several_lines(load: Load) -> No
     assert [one.get_secret_value() for one in settings.callback_secrets] == [LONG, VENDOR_KEY]
     assert settings.callback_allow_cidrs == ["10.0.0.0/8", "192.168.0.0/16"]
     assert settings.forwarded_allow_ips == ["10.1.2.3/32", "::1/128"]
+
+
+def test_a_network_that_is_mapped_to_ipv6_is_that_of_ipv4(load: Load) -> None:
+    """As logs of a server that listens on ``::`` show addresses; those that call are compared as IPv4."""
+    mapped = "::ffff:203.0.113.7, ::ffff:10.0.0.0/104, 2001:db8::/32"
+    settings = load(GATEWAY_CALLBACK_ALLOW_CIDRS=mapped, GATEWAY_EGRESS_ALLOW_CIDRS=mapped, FORWARDED_ALLOW_IPS=mapped)
+    read = ["203.0.113.7/32", "10.0.0.0/8", "2001:db8::/32"]
+    assert settings.callback_allow_cidrs == settings.egress_allow_cidrs == settings.forwarded_allow_ips == read
+    assert settings.egress().allows(ip_address("10.1.2.3"))
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\n", "\ufeff\t"])
