@@ -88,8 +88,11 @@ async def body_of(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
 
 async def pieces_of(request: Request, most_bytes: int) -> AsyncGenerator[bytes, None]:
     """Read a body piece by piece, none of which is kept. Raises ``PayloadTooLarge`` where the body says that it is too
-    large (it may say nothing: count it too), ``TooSlow`` where no piece comes for as long as a small body has."""
+    large (it may say nothing: count it too), ``TooSlow`` where no piece comes for as long as a small body has, and
+    ``InvalidRequest`` for a body that is packed."""
     _check_announced(request, most_bytes)
+    if request.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
+        raise InvalidRequest("a file is sent as it is, without a Content-Encoding")
     pieces, within_s = aiter(request.stream()), budget_of(request).within_s
     while True:
         try:

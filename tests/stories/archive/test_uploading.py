@@ -1,6 +1,7 @@
 """Uploads that are slow, many at once, or cannot be recorded."""
 
 import asyncio
+import gzip
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -110,3 +111,13 @@ async def test_of_an_upload_that_could_not_be_recorded_nothing_stays(
 async def test_a_name_that_cannot_be_stored_is_refused_by_its_place(gateway: Running) -> None:
     answer = await gateway.api.post("/v1/uploads?filename=%00", content=MP3)
     assert [fault["path"] for fault in assert_problem(answer, 422, "invalid_request")["errors"]] == ["filename"]
+
+
+async def test_a_file_that_is_packed_is_refused(gateway: Running) -> None:
+    """It would be stored as the audio that its sender calls it, and sent to the vendor."""
+    for encoding, content_type in (("gzip", "audio/mpeg"), ("br", "audio/ogg")):
+        headers = {"Content-Encoding": encoding, "Content-Type": content_type}
+        answer = await gateway.api.post("/v1/uploads", content=gzip.compress(MP3), headers=headers)
+        assert "Content-Encoding" in assert_problem(answer, 422, "invalid_request")["detail"]
+    plain = await gateway.api.post("/v1/uploads", content=MP3, headers={"Content-Encoding": "identity"})
+    assert plain.status_code == 201
