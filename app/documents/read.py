@@ -54,10 +54,15 @@ async def task_timeline(
 
 async def item(context: Context, item_id: str, client_name: str | None) -> Document:
     """Read the task that holds an item. Raises ``NotFound``."""
-    document = await context.db.read(_item, context, item_id, client_name)
-    if document is None:
+    return (await tasks_of_item(context, item_id, client_name))[0]
+
+
+async def tasks_of_item(context: Context, item_id: str, client_name: str | None) -> list[Document]:
+    """Read the tasks that hold an item of this id, of which each family may have one. Raises ``NotFound``."""
+    found = await context.db.read(_tasks_of_item, context, item_id, client_name)
+    if not found:
         raise NotFound("there is no such item")
-    return document
+    return found
 
 
 def _task(conn: sa.Connection, context: Context, task_id: UUID, client_name: str | None) -> Document | None:
@@ -83,9 +88,6 @@ def _timeline(
     return timeline_documents(entries[:limit]), last_seq
 
 
-def _item(conn: sa.Connection, context: Context, item_id: str, client_name: str | None) -> Document | None:
-    for task_id in item_rows.find_owners(conn, item_id):
-        document = _task(conn, context, task_id, client_name)
-        if document is not None:
-            return document
-    return None
+def _tasks_of_item(conn: sa.Connection, context: Context, item_id: str, client_name: str | None) -> list[Document]:
+    found = (_task(conn, context, task_id, client_name) for task_id in item_rows.find_owners(conn, item_id))
+    return [document for document in found if document is not None]

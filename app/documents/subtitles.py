@@ -1,6 +1,7 @@
 """Aligned lyrics: read from the vendor's sections, and written as subtitle files (LRC for players, SRT for video)."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -48,10 +49,12 @@ def as_lrc(lines: Sequence[Line], title: str | None) -> str:
 
 
 def as_srt(lines: Sequence[Line]) -> str:
-    """A numbered block for each line, from its beginning to its end, or else to the beginning of the next."""
+    """A numbered block for each line, from its beginning to its end, or else to the next beginning after its own."""
+    starts = [line.start for line in lines]
     blocks = []
     for number, line in enumerate(lines, start=1):
-        following = lines[number].start if number < len(lines) else line.start + LAST_LINE_S
+        at = bisect_right(starts, line.start)
+        following = starts[at] if at < len(starts) else line.start + LAST_LINE_S
         end = line.end if line.end is not None and line.end > line.start else following
         blocks.append(f"{number}\n{_clock(line.start)} --> {_clock(end)}\n{line.text}\n")
     return "\n".join(blocks)

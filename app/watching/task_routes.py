@@ -161,14 +161,14 @@ _LYRICS: Final[Responses] = {
 )
 async def get_lyrics(item_id: str, form: Literal["lrc", "srt"], client: TheClient, context: TheContext) -> Response:
     """The aligned lyrics of an item as a subtitle file, made of its `lyrics_sections`."""
-    task = await read.item(context, storable(item_id), scope_of(client))
-    item = next(item for item in task["items"] if item["item_id"] == item_id)
-    lines = subtitles.lines_of(item["lyrics_sections"])
-    if not lines:
-        raise ArtifactNotReady("there are no aligned lyrics yet")
-    if form == "srt":
-        return Response(subtitles.as_srt(lines), media_type="application/x-subrip")
-    return Response(subtitles.as_lrc(lines, item["title"]), media_type="text/plain")
+    tasks = await read.tasks_of_item(context, storable(item_id), scope_of(client))
+    for item in (item for task in tasks for item in task["items"] if item["item_id"] == item_id):
+        lines = subtitles.lines_of(item["lyrics_sections"])
+        if lines and form == "srt":
+            return Response(subtitles.as_srt(lines), media_type="application/x-subrip")
+        if lines:
+            return Response(subtitles.as_lrc(lines, item["title"]), media_type="text/plain")
+    raise ArtifactNotReady("there are no aligned lyrics yet")
 
 
 @router.get("/items/{item_id:path}", response_model=Task, summary="The task that holds an item")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.documents.subtitles import Line, as_lrc, lines_of
+from app.documents.subtitles import Line, as_lrc, as_srt, lines_of
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,12 @@ def test_lines_are_in_the_order_of_time() -> None:
 def test_a_time_within_a_text_is_no_line_of_an_lrc_file() -> None:
     lines = lines_of([{"start": 1, "text": "[00:09.00]la\x0b[00:10.00]la"}])
     assert as_lrc(lines, None) == "[00:01.00]la la\n"
+
+
+def test_lines_that_begin_at_once_and_say_no_end_are_all_shown() -> None:
+    shown = as_srt([Line(1, None, "la"), Line(1, None, "oh"), Line(3, 3, "hm")])
+    assert [line for line in shown.splitlines() if "-->" in line] == [
+        "00:00:01,000 --> 00:00:03,000",
+        "00:00:01,000 --> 00:00:03,000",
+        "00:00:03,000 --> 00:00:08,000",
+    ]

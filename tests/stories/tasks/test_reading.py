@@ -396,6 +396,15 @@ async def test_what_part_failed_is_named(gateway: Running) -> None:
     assert "artifact_failed:audio" not in found["warnings"]
 
 
+async def test_aligned_lyrics_are_found_also_where_two_families_have_an_item_of_one_id(gateway: Running) -> None:
+    text, sung = await gateway.submit("lyrics.generate", params={"prompt": "rain"}), await gateway.submit()
+    written = {"lyrics": [{"item_id": "123", "status": "succeeded", "title": "Rain", "lyric": "la"}]}
+    await gateway.call_back("lyrics", written, UUID(text["id"]))
+    sections = [{"start": 1, "end": 2, "text": "la"}]
+    await gateway.call_back("song", {"songs": [{"item_id": "123", "lyrics_sections": sections}]}, UUID(sung["id"]))
+    assert (await gateway.api.get("/v1/items/123/lyrics.lrc")).text == "[00:01.00]la\n"
+
+
 async def test_aligned_lyrics_are_subtitle_files(gateway: Running) -> None:
     task = await gateway.submit()
     sections = [
