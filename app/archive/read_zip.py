@@ -8,6 +8,7 @@ import asyncio
 import io
 import stat
 import struct
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import AsyncGenerator
@@ -144,7 +145,7 @@ def _infos(zipped: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
             or info.filename.startswith(("/", "\\"))
             or ".." in parts
             or ":" in parts[0]
-            or not info.filename.isprintable()
+            or not all(char.isprintable() or unicodedata.category(char) == "Zs" for char in info.filename)
         ):
             raise ZipRefused("a member of the zip has a name that leads elsewhere")
         if stat.S_ISLNK(info.external_attr >> 16):

@@ -225,7 +225,13 @@ async def test_a_zip_of_the_large_form_is_read_as_others(gateway: Running, files
 
 
 async def test_a_member_may_be_called_what_the_routes_are(gateway: Running, files: FileServer) -> None:
-    names = ("artifacts/x.flac", "a/artifacts/stems/members", "x/members/y", "100%/%41 b?c#d.flac")
+    names = (
+        "artifacts/x.flac",
+        "a/artifacts/stems/members",
+        "x/members/y",
+        "100%/%41 b?c#d.flac",
+        "海\u3000風\xa0.flac",
+    )
     path = await _stems(gateway, files, _zipped(**{name: name.encode() for name in names}))
     for name in names:
         assert (await gateway.api.get(f"{path}/{quote(name)}")).text == name
