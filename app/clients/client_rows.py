@@ -23,7 +23,7 @@ def key_digest(api_key: str) -> bytes:
 _NAME: Final = sa.bindparam("of_name", type_=sa.String)
 _DIGEST: Final = sa.bindparam("digest", type_=sa.LargeBinary)
 _TAKEN: Final = sa.select(clients.c.name).where(sa.or_(clients.c.name == _NAME, clients.c.key_digest == _DIGEST))
-_DROP_OTHER: Final = clients.delete().where(clients.c.key_digest == _DIGEST, clients.c.name != _NAME)
+_OTHER: Final = sa.select(clients.c.name).where(clients.c.key_digest == _DIGEST, clients.c.name != _NAME)
 _DROP_PREVIOUS: Final = clients.update().where(clients.c.previous_key_digest == _DIGEST).values(**NO_PREVIOUS_KEY)
 
 
@@ -39,15 +39,19 @@ def add(conn: sa.Connection, name: str, api_key: str, webhook_secret: str, *, is
 
 def restore(
     conn: sa.Connection, name: str, api_key: str, webhook_secret: str, *, is_admin: bool, now: datetime
-) -> None:
-    """Make sure that a client exists with this key: added, or un-revoked and given the key."""
+) -> str | None:
+    """Make sure that a client exists with this key: added, or un-revoked and given the key. Returns the name of another
+    client that has it, revoked or not; nothing is changed then."""
     digest = key_digest(api_key)
-    conn.execute(_DROP_OTHER, {"of_name": name, "digest": digest})
+    other: str | None = conn.scalar(_OTHER, {"of_name": name, "digest": digest})
+    if other is not None:
+        return other
     conn.execute(_DROP_PREVIOUS, {"digest": digest})
     if not add(conn, name, api_key, webhook_secret, is_admin=is_admin, now=now):
         used_at = sa.case((clients.c.key_digest == digest, clients.c.key_used_at))
         values = {"key_digest": digest, "is_admin": is_admin, "revoked_at": None, "key_used_at": used_at}
         conn.execute(clients.update().where(clients.c.name == name).values(**values))
+    return None
 
 
 def drop_expired_name(conn: sa.Connection, name: str, revoked_before: datetime) -> None:

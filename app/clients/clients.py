@@ -13,7 +13,7 @@ from app.audit.audit import COMMAND_LINE, Action, Actor, new_entry
 from app.clients import client_rows
 from app.clients.keys import BOOTSTRAP, new_api_key
 from app.database.database import Database
-from app.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from app.errors import BadSettings, Conflict, InvalidRequest, NotFound, Unavailable
 from app.notifications import outbox
 from app.rules.client import EXTERNAL, Client
 from app.runtime.clock import Clock
@@ -124,8 +124,12 @@ async def set_webhook(db: Database, name: str, values: Mapping[str, Any]) -> Cli
 
 
 async def ensure_bootstrap(db: Database, clock: Clock, api_key: str) -> None:
-    """Make sure that the admin ``bootstrap`` exists with this key."""
-    await db.write(client_rows.restore, BOOTSTRAP, api_key, new_webhook_secret(), is_admin=True, now=clock.now())
+    """Make sure that the admin ``bootstrap`` exists with this key. Raises ``BadSettings`` where it is another
+    client's."""
+    secret = new_webhook_secret()
+    other = await db.write(client_rows.restore, BOOTSTRAP, api_key, secret, is_admin=True, now=clock.now())
+    if other is not None:
+        raise BadSettings([f"GATEWAY_BOOTSTRAP_ADMIN_KEY: it is the API key of the client {other!r}"])
 
 
 async def _end_pending(db: Database, clock: Clock, name: str) -> None:

@@ -5,7 +5,11 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
+
+from app.clients.clients import ensure_bootstrap
 from app.clients.keys import FLUSH_S
+from app.errors import BadSettings
 from tests.support.commands import call, environment
 from tests.support.databases import on_sqlite
 from tests.support.direct_sql import Direct
@@ -198,6 +202,14 @@ async def test_a_key_that_was_taken_for_the_admins_is_nobody_elses(
     answer = await gateway.api.get("/v1/clients", headers=bearer(old))
     assert answer.status_code == 200
     assert [one["previous_key_until"] for one in answer.json()["data"]] == [None, None]
+
+
+async def test_a_clients_key_is_not_taken_for_the_admins(gateway: Running) -> None:
+    """The client would be gone, with its webhook secret, and its tasks would be those of whoever got its name."""
+    key, context = await make(gateway), gateway.gateway.context
+    with pytest.raises(BadSettings, match="GATEWAY_BOOTSTRAP_ADMIN_KEY: it is the API key of the client 'studio'"):
+        await ensure_bootstrap(context.db, context.clock, key)
+    assert (await gateway.api.get("/v1/me", headers=bearer(key))).json()["name"] == "studio"
 
 
 async def test_who_waits_by_a_key_is_answered_when_that_key_ends_and_others_wait_on(gateway: Running) -> None:
