@@ -12,7 +12,7 @@ from app.rules.archive_copies import RETENTION, CopyResult
 from app.rules.task import Copy, CopyStatus
 from app.rules.transition import Change
 from app.tasks import stored_files
-from app.tasks.apply import Effects, apply
+from app.tasks.apply import Effects, load_locked, save_locked, step_all
 
 BATCH: Final = 100
 EVERY_S: Final = 60.0
@@ -60,7 +60,13 @@ def _end_retention(conn: sa.Connection, context: Context, before: datetime, now:
     """Note in their items that files which were kept long enough are kept no more, and have them deleted."""
     old = rows.kept_before(conn, before, BATCH)
     changes = [Change(now, "archive_ended", row.task_id, copies=(_ended(row),)) for row in old if row.task_id]
-    applied = apply(conn, changes, context.rules)
+    unit = load_locked(conn, changes)
+    updated_at = {task_id: task.updated_at for task_id, task in unit.loaded.tasks.items()}
+    applied = step_all(unit, changes, context.rules)
+    for task_id, task in unit.loaded.tasks.items():
+        # It is no news of the task, which would be kept for another retention of its own.
+        task.updated_at = updated_at[task_id]
+    save_locked(conn, unit, context.rules)
     stored_files.doom(conn, [row.path for row in old], now)
     return applied, len(old)
 

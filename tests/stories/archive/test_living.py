@@ -297,6 +297,24 @@ async def test_copies_have_a_retention_of_their_own(
     await Cleaner(gateway.gateway.context, store, 1e300).step()
 
 
+async def test_the_end_of_its_copies_does_not_prolong_a_task(
+    gateway: Running, files: FileServer, clock: ScaledClock
+) -> None:
+    files.files |= {"a.mp3": File(MP3), "a.wav": File(WAV)}
+    task = await _ended_song(gateway, files)
+    await _copy_all(_archiver(gateway))
+    before = await gateway.task(task["id"])
+    context, store = gateway.gateway.context, gateway.gateway.file_store
+    assert store is not None
+    clock.skip(29 * 86_400)
+    await Cleaner(context, store, 20).step()
+    after = await gateway.task(task["id"])
+    assert (after["version"] > before["version"], after["updated_at"]) == (True, before["updated_at"])
+    clock.skip(2 * 86_400)
+    gone = await purge(context.db.on(Lane.LOOPS), context.clock, Actor("cli:test"), 30, dry_run=False)
+    assert (gone["tasks"], gone["callbacks"]) == (1, 1)
+
+
 async def test_an_upload_stays_as_long_as_a_task_needs_it(
     gateway: Running, clock: ScaledClock, directory: Path
 ) -> None:
