@@ -267,7 +267,8 @@ async def _answer(context: Context, store: FileStore | None, found: _Found) -> R
         # It is what the vendor sent: letters of any script, and line breaks, which would end the header.
         location = quote(view.url, safe=":/%#?=@[]!$&'()*+,;")
         return Response(status_code=307, headers={"Location": location, "Referrer-Policy": "no-referrer"})
-    raise ArtifactGone("the file is not kept, and its link has expired")
+    expired = view.status is ArtifactStatus.READY
+    raise ArtifactGone("the file is not kept, and its link has expired" if expired else "the file has not come")
 
 
 def _kept(found: _Found, store: FileStore | None) -> tuple[Copy, FileStore]:

@@ -134,6 +134,15 @@ async def test_one_id_may_be_that_of_items_of_two_families(start_gateway: StartG
     assert_problem(await gateway.api.get("/v1/items/t2m_1/artifacts/none"), 404, "artifact_unknown")
 
 
+async def test_of_a_file_that_never_came_no_link_has_expired(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(workers=False)
+    task = await gateway.submit()
+    body = song("t2m_1", "part_failed", audio_hi_status="sub_failed", audio_url="https://cdn.example/a.mp3")
+    assert (await gateway.call_back("song", body, UUID(task["id"]))).status_code == 200
+    refused = await gateway.api.get("/v1/items/t2m_1/artifacts/audio_hi")
+    assert assert_problem(refused, 410, "artifact_gone")["detail"] == "the file has not come"
+
+
 async def test_of_several_files_none_is_the_one(start_gateway: StartGateway) -> None:
     gateway = await start_gateway(workers=False)
     task = await gateway.submit("stems.create")
