@@ -12,6 +12,7 @@ from app.app_context import Context
 from app.archive.file_store import FileMissing, FileStore
 from app.audit.audit import Action, Actor, append_now
 from app.database.tables import items, tasks
+from app.errors import ArchiveOff
 from app.rules.archive_copies import CopyResult, retries
 from app.rules.loaded_state import CopyJob
 from app.rules.observation import ItemKey
@@ -60,7 +61,9 @@ async def checked(store: FileStore, row: Any) -> AsyncIterator[bytes]:
 
 async def retry_failed(context: Context, actor: Actor, task_id: UUID | None = None) -> int:
     """Queue every copy again that was given up, of one task or of all that are still there, but for those whose
-    retention is over. Returns how many. In transactions of ``BATCH`` items. Raises ``Unavailable``."""
+    retention is over. Returns how many. In transactions of ``BATCH`` items. Raises ``ArchiveOff``, ``Unavailable``."""
+    if context.files is None:
+        raise ArchiveOff("the gateway keeps no files: GATEWAY_ARCHIVE_URL is not set")
     await append_now(context.db, context.clock, actor, Action.RETRY_COPIES, str(task_id or ""))
     count, after = 0, ("", "")
     while True:

@@ -91,12 +91,11 @@ def move_files(
 ) -> None:
     """Copy every kept file to another store, checking its SHA-256 on the way; what is there already is passed over.
     Nothing is deleted, and the gateway may go on meanwhile. Exit code 1 if a file could not be copied."""
-    from app.archive.file_store import FileStore
     from app.archive.move_store import Moved, move
     from app.cli.run_on_database import with_context
 
-    old = FileStore(source, "--from") if source is not None else _store()
-    new = FileStore(target, "the URL")
+    old = _store_at(source, "--from") if source is not None else _store()
+    new = _store_at(target, "the URL")
 
     def tell(moved: "Moved") -> None:
         typer.echo(f"{moved.copied + moved.there} files are there, {moved.bytes} bytes were copied", err=True)
@@ -120,3 +119,14 @@ def _store() -> "FileStore":
     if url is None:
         fail("There is no archive: set GATEWAY_ARCHIVE_URL.")
     return FileStore(url)
+
+
+def _store_at(url: str, named: str) -> "FileStore":
+    """Open a store whose URL could be that of the setting: the library knows others, which keep nothing."""
+    from app.archive.file_store import FileStore
+    from app.settings.addresses import store_url
+
+    try:
+        return FileStore(store_url(url), named)
+    except ValueError as error:
+        fail(f"{named}: {error}.")

@@ -27,10 +27,8 @@ def callback_url(family: Annotated[str, typer.Argument(help=FAMILY_NAMES)], as_j
     """Print a callback URL for tasks that another system submits to the vendor."""
     from app.settings import load_settings
     from app.tempolor import callback_tokens
-    from app.tempolor.kinds import FAMILIES
 
-    if family not in FAMILIES:
-        fail(f"There is no family {family!r}; there are {', '.join(FAMILIES)}.")
+    _require_family(family)
     settings = load_settings()
     signer = callback_tokens.Tokens([secret.get_secret_value() for secret in settings.callback_secrets])
     url = callback_tokens.callback_url(settings.public_url, family, signer.sign(family, None))
@@ -53,6 +51,8 @@ def list_callbacks(
     from app.callbacks import inbound_log
     from app.web import cursors
 
+    if family is not None:
+        _require_family(family)
     bound_to = ("callbacks", disposition, family, task)
     filters = inbound_log.CallbackFilters(
         task_id=task,
@@ -76,3 +76,10 @@ def replay_callback(
 
     actor = audit.command_line()
     print_json(with_context(lambda context: replay.replay(context, actor, callback_id, notify=notify)))
+
+
+def _require_family(name: str) -> None:
+    from app.tempolor.kinds import FAMILIES
+
+    if name not in FAMILIES:
+        fail(f"There is no family {name!r}; there are {', '.join(FAMILIES)}.")

@@ -79,7 +79,7 @@ async def test_files_that_are_nobodys_are_named(gateway: Running, directory: Pat
     )
 
 
-@pytest.mark.parametrize("url", ["ftp://host/place", "nowhere"])
+@pytest.mark.parametrize("url", ["ftp://host/place", "nowhere", "memory:///place", "https://bucket.example/place"])
 async def test_a_place_that_is_no_store_is_refused(
     gateway: Running, directory: Path, database_url: str, url: str
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from app.archive.verify_and_retry import retry_failed
 from app.audit.audit import command_line
+from app.errors import ArchiveOff
 from app.notifications.deliver import Notifier
 from tests.stories.archive.test_copying import _done
 from tests.stories.archive.test_living import _archiver, _copies, _copy_all
@@ -57,3 +58,9 @@ async def test_what_was_given_up_is_told_again_only_where_it_is_kept_after_all(
         assert await told() == 2
         assert (await _copies(gateway, task["id"]))["audio_hi"] == ("kept", None)
         assert await retry_failed(gateway.gateway.context, command_line()) == 0
+
+
+async def test_without_an_archive_no_copy_is_tried_again(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(workers=False)
+    with pytest.raises(ArchiveOff):
+        await retry_failed(gateway.gateway.context, command_line())

@@ -70,6 +70,12 @@ async def test_lists_are_lines_whose_first_field_is_the_id(gateway: Running, env
     assert (shown[-1][0], shown[-1][4]) == ("t2m_1", "Harbour Lights")
 
 
+async def test_a_family_that_there_is_not_is_no_empty_list(gateway: Running, env: dict[str, str]) -> None:
+    refused = await call("callbacks", "list", "--family", "songs", env=env)
+    assert (refused.code, refused.out) == (1, "")
+    assert "There is no family 'songs'" in refused.text
+
+
 async def test_pages_go_on_where_the_one_before_ended(gateway: Running, env: dict[str, str]) -> None:
     ids = [(await gateway.submit())["id"] for _ in range(3)]
     await gateway.api.post(f"/v1/tasks/{ids[0]}/cancel")
