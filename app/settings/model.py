@@ -35,6 +35,8 @@ from app.settings.vendor_proxy import applies_to, load_tls_context, usable_proxy
 PREFIX = "GATEWAY_"
 LEAST_SECRET_CHARS = 32
 LONGEST_S = 10 * 365 * 86_400.0
+LARGEST_COUNT = 2**53
+"""What is more is cut to it: a number that zlib cannot count to made each compressed callback a 500."""
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -84,6 +86,7 @@ def _forwarder(value: str) -> str:
 
 
 Positive = Annotated[float, Field(gt=0), AfterValidator(_finite)]
+Count = Annotated[int, Field(ge=1), AfterValidator(lambda value: min(value, LARGEST_COUNT))]
 Secret = Annotated[SecretStr, AfterValidator(lambda secret: SecretStr(_secret(secret.get_secret_value())))]
 Cidr = Annotated[str, AfterValidator(_network)]
 ArchiveUrl = Annotated[str, AfterValidator(store_url)]
@@ -156,10 +159,10 @@ class Settings(DatabaseSettings):
     tempolor_api_key: Secret
     tempolor_base_url: str = "https://api.tempolor.com"
     bootstrap_admin_key: Secret | None = None
-    submit_max_in_flight: Annotated[int, Field(ge=1)] = 10
+    submit_max_in_flight: Count = 10
     submit_timeout_s: Positive = 30
     submit_confirm_s: Positive = 900
-    submit_refusals_to_hold: Annotated[int, Field(ge=1)] = 3
+    submit_refusals_to_hold: Count = 3
     model_aliases: Annotated[dict[str, str], NoDecode, BeforeValidator(_aliases)] = {}
     query_rate_per_s: Positive = 2
     query_first_after_s: Literal["auto"] | Positive = "auto"
@@ -173,7 +176,7 @@ class Settings(DatabaseSettings):
     backlog_notification_overdue_s: Positive = 120
     backlog_queued_age_s: Positive = 900
     backlog_loop_stalled_s: Positive = 30
-    callback_max_bytes: Annotated[int, Field(ge=1)] = 1_048_576
+    callback_max_bytes: Count = 1_048_576
     callback_allow_cidrs: Annotated[list[Cidr], NoDecode] = []
     egress_allow_private: bool = False
     egress_allow_cidrs: Annotated[list[Cidr], NoDecode] = []
@@ -182,7 +185,7 @@ class Settings(DatabaseSettings):
     retention_days: Annotated[float, Field(ge=0), AfterValidator(_finite)] = 30
     archive_url: ArchiveUrl | None = None
     archive_retention_days: Annotated[float, Field(ge=0), AfterValidator(_finite)] = 0
-    archive_max_bytes: Annotated[int, Field(ge=1)] = 1_073_741_824
+    archive_max_bytes: Count = 1_073_741_824
     file_link_days: Annotated[float, Field(gt=0), AfterValidator(_finite)] = 7
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"

@@ -1,5 +1,6 @@
 """What is checked is what is used: values are trimmed, refused by name, or taken as they are."""
 
+import gzip
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from app.runtime.egress import is_loopback
 from app.settings import BadSettings, database_settings
 from app.settings.urls import web_address
+from app.web.decoding import unpacked
 from tests.rules.settings.conftest import VENDOR_KEY, Faults, Load
 from tests.support.not_none import present
 
@@ -60,6 +62,12 @@ def test_a_network_that_is_mapped_to_ipv6_is_that_of_ipv4(load: Load) -> None:
     read = ["203.0.113.7/32", "10.0.0.0/8", "2001:db8::/32"]
     assert settings.callback_allow_cidrs == settings.egress_allow_cidrs == settings.forwarded_allow_ips == read
     assert settings.egress().allows(ip_address("10.1.2.3"))
+
+
+def test_a_limit_that_is_meant_as_none_is_one_that_everything_can_count_to(load: Load) -> None:
+    settings = load(GATEWAY_CALLBACK_MAX_BYTES=str(10**30), GATEWAY_SUBMIT_MAX_IN_FLIGHT=str(10**30))
+    assert unpacked(gzip.compress(b"{}"), "gzip", settings.callback_max_bytes) == b"{}"
+    assert settings.submit_max_in_flight == 2**53
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\n", "\ufeff\t"])
