@@ -23,8 +23,9 @@ SCHEMES: Final = ("file", "s3", "gs", "az")
 LOCAL_PART_BYTES: Final = 512 * 1024
 REMOTE_PART_BYTES: Final = 5 * 1024 * 1024
 """The least that S3 takes as a part; each copy holds two of them in memory."""
-_STAGED: Final = re.compile(r"#\d+$")
-"""How the library names what is still being written; a path of ours has no such character."""
+_STAGED: Final = re.compile(r"\.[a-z0-9]+#\d+$", re.ASCII)
+"""How the library names what is still being written: our files have an ending and no such character. A directory may
+hold files of others, which are called as they like."""
 MOST_PART_CHARS: Final = 200
 """Of a part of a path: file systems take 255 bytes, and the library adds to a name while it writes."""
 _CUT_CODE: Final = re.compile(r"%[0-9A-F]?$")

@@ -4,6 +4,7 @@ import asyncio
 import os
 import zipfile
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,20 @@ async def test_a_zip_is_read_once_for_its_directory_and_a_small_member(directory
     (directory / "s.zip").unlink()
     assert [member.name for member in zipped.members] == ["bass.flac"]
     assert b"".join([piece async for piece in zipped.read("bass.flac", 1, 3)]) == b"LaC"
+
+
+async def test_what_was_left_half_written_goes_and_nothing_of_others(directory: Path) -> None:
+    store, now = FileStore(f"file://{directory}"), datetime.now(UTC)
+    left = ("studio/2026/audio.mp3#1", "uploads/a/my #1.flac#23")
+    others = ("audio.mp3", "Take #2", "Etude Op. 10#4", "by hand/no. 3#1")
+    for name in (*left, *others, "studio/2026/fresh.wav#1"):
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"RIFF")
+        if "fresh" not in name:
+            os.utime(path, (now.timestamp() - 7200, now.timestamp() - 7200))
+    await store.drop_stale(now - timedelta(hours=1))
+    assert {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()} == {
+        *others,
+        "studio/2026/fresh.wav#1",
+    }
