@@ -98,7 +98,7 @@ def wants_link(item: Item) -> bool:
 
 def plan_query(item: Item, progress: Progress, task: Task, at: datetime, policy: Policy) -> None:
     """Adjust the due time to what the item has become: nothing to ask, artifacts missing, deadline near."""
-    if (progress.settled and not wants_link(item)) or task.expired_at is not None:
+    if (progress.settled or task.expired_at is not None) and not wants_link(item):
         item.query_due_at = item.query_leased_until = None
         item.query_group = ""
         return

@@ -59,7 +59,7 @@ ARCHIVE: Final = (
         "dead-link-not-asked-for",
         "archive",
         "app/rules/schedule.py",
-        "    if (progress.settled and not wants_link(item)) or task.expired_at is not None:\n",
+        "    if (progress.settled or task.expired_at is not None) and not wants_link(item):\n",
         "    if progress.settled or task.expired_at is not None:\n",
         "of a dead link the vendor is asked for a new one",
         (LIVING,),

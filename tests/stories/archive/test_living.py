@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 
 from app.archive import rows
 from app.archive.cleanup import Cleaner
@@ -16,6 +17,7 @@ from app.archive.download import Downloader
 from app.archive.file_store import FileStore
 from app.archive.verify_and_retry import fault_of, retry_failed
 from app.audit.audit import Actor, command_line
+from app.database import tables
 from app.database.database import Lane
 from app.notifications.deliver import Notifier
 from app.operations.retention import purge
@@ -102,6 +104,19 @@ async def test_of_a_dead_link_the_vendor_is_asked_for_a_new_one(
 
 def _query_due(conn: Any) -> Any:
     return conn.exec_driver_sql("SELECT query_due_at FROM items").scalar()
+
+
+async def test_it_is_asked_also_where_the_task_has_expired(
+    gateway: Running, files: FileServer, clock: ScaledClock
+) -> None:
+    files.files["a.mp3"] = File(MP3, status=403)
+    task, context = await gateway.submit(), gateway.gateway.context
+    body = song(status="main_succeeded", audio_url=files.url("a.mp3"))
+    await gateway.call_back("song", body, UUID(task["id"]))
+    await context.db.write(lambda conn: conn.execute(sa.update(tables.tasks).values(expired_at=clock.now())).rowcount)
+    await _copy_all(_archiver(gateway))
+    assert (await gateway.task(task["id"]))["status"] == "expired"
+    assert await context.db.read(_query_due) is not None
 
 
 async def test_a_link_that_stays_dead_is_given_up_with_its_reason(
