@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import httpx
 
-from tempolor_gateway_client.errors import Unavailable, UnexpectedAnswer, error_of
+from tempolor_gateway_client.errors import GatewayError, Unavailable, UnexpectedAnswer, error_of
 from tempolor_gateway_client.retries import Outage, Retries
 from tempolor_gateway_client.sse import Event, read_events
 
@@ -116,7 +116,12 @@ class Transport:
         try:
             if not answer.is_success:
                 with _translated():
-                    raise error_of(answer.status_code, answer.headers, await answer.aread())
+                    error = error_of(answer.status_code, answer.headers, await answer.aread())
+                if answer.history and not isinstance(error, Unavailable):
+                    # It is the vendor's: a 403 there says nothing of the key, a 404 nothing of the item.
+                    detail = f"the vendor's link was answered with HTTP {answer.status_code}"
+                    raise GatewayError(detail, status=answer.status_code, code=error.code)
+                raise error
             yield _pieces_of(answer)
         finally:
             await answer.aclose()

@@ -201,6 +201,24 @@ async def test_files_are_uploaded_fetched_and_taken_out_of_a_zip(
         await client.save_artifact("mss_1", "midi", to)
 
 
+@pytest.mark.real_time
+@on_sqlite
+async def test_what_the_vendors_link_answers_is_not_what_the_gateway_says(
+    start_gateway: StartGateway, connect: Callable[..., AsyncGatewayClient], tmp_path: Path
+) -> None:
+    gateway = await start_gateway(workers=False)
+    task = await gateway.submit()
+    async with serving_files() as files:
+        for status, name in ((403, "a.mp3"), (404, "b.mp3")):
+            files.files[name] = File(MP3, status=status)
+            body = {"songs": [{"item_id": "t2m_1", "status": "main_succeeded", "audio_url": files.url(name)}]}
+            await gateway.call_back("song", body, UUID(task["id"]))
+            with pytest.raises(GatewayError) as refused:
+                await connect(gateway.url).save_artifact("t2m_1", "audio", tmp_path / "a.mp3")
+            assert type(refused.value) is GatewayError
+            assert (refused.value.status, refused.value.code) == (status, f"http_{status}")
+
+
 async def test_an_upload_has_its_type_and_the_time_that_its_size_takes(
     connect: Callable[..., AsyncGatewayClient],
 ) -> None:
