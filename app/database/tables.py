@@ -129,7 +129,7 @@ _due_index(tasks, "slot_until", where="slot_until")
 _due_index(tasks, "finished_at", "id", where="finished_at")
 _parked = sa.and_(tasks.c.parked_as.is_not(None), tasks.c.dispatch_due_at.is_not(None))
 sa.Index(None, tasks.c.parked_as, tasks.c.submit_attempts, tasks.c.id, sqlite_where=_parked, postgresql_where=_parked)
-"""``parked_as``: the kind and model that a queued task waits for; see ``limits/parked_tasks``."""
+"""``parked_as``: the kind of a queued task that is parked, and the model that it names; see ``limits/model_holds``."""
 
 items = sa.Table(
     "items",

@@ -2,9 +2,10 @@
 
 The breakers are rows under the lock of the limit of submissions, so that all replicas decide by the same ones. Tasks
 are moved in batches, when a claim meets them: parked when it finds them due, and due again when nothing holds them
-any more, be it because a probe was accepted, by hand, or because an alias sends another model now. A parked task keeps
-its place in the queue, but its due time is out of the range that a claim looks at. It comes due by itself after a
-while: nothing waits for ever because somebody forgot it, such as a release that knows nothing of this.
+any more, be it because a probe was accepted, by hand, or because an alias sends another model now: they are parked
+under the model that they name, since what is sent in its place may change. A parked task keeps its place in the queue,
+but its due time is out of the range that a claim looks at. It comes due by itself after a while: nothing waits for ever
+because somebody forgot it, such as a release that knows nothing of this.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,8 @@ MOST_MOVED: Final = 100
 """Tasks that one transaction parks or makes due again."""
 
 OpenBreakers = dict[ModelKey, Breaker]
+ParkedNames = dict[ModelKey, list[str]]
+"""The names under which tasks are parked, by the key of what is sent for them now."""
 
 log = structlog.get_logger(__name__)
 
@@ -59,8 +62,9 @@ def lock_sendable(
     """Lock tasks as ``lock_next``, without those of an open breaker, of which the probes that are due go first. Call it
     under the lock of the limit."""
     open_by_key = open_breakers(conn, policy)
-    has_more = _unpark_others(conn, open_by_key, now)
-    probes = _lock_probes(conn, open_by_key, policy, now, room)
+    parked = _parked_names(conn, policy)
+    has_more = _unpark_others(conn, parked, open_by_key, now)
+    probes = _lock_probes(conn, parked, open_by_key, policy, now, room)
     room -= len(probes)
     locked = lock_next(conn, now, room, in_flight, last_client, oldest=oldest)
     if open_by_key and _park(conn, locked, open_by_key, policy, now, oldest=oldest):
@@ -102,6 +106,8 @@ def save(conn: sa.Connection, key: ModelKey, before: Breaker | None, after: Brea
 
 def overview(conn: sa.Connection, policy: Policy, now: datetime) -> list[dict[str, Any]]:
     """Describe what is held, for people: why, since when, how many wait, and when the next probe goes."""
+    open_by_key = open_breakers(conn, policy)
+    parked = _parked_names(conn, policy) if open_by_key else {}
     return [
         {
             "kind": key.kind,
@@ -110,9 +116,9 @@ def overview(conn: sa.Connection, policy: Policy, now: datetime) -> list[dict[st
             "detail": breaker.detail or None,
             "since": breaker.held_since,
             "next_probe_at": _next_probe_at(breaker, now),
-            "waiting": parked_tasks.count(conn, key.text),
+            "waiting": sum(parked_tasks.count(conn, name) for name in parked.get(key, ())),
         }
-        for key, breaker in open_breakers(conn, policy).items()
+        for key, breaker in open_by_key.items()
     ]
 
 
@@ -122,27 +128,34 @@ def _next_probe_at(breaker: Breaker, now: datetime) -> datetime | None:
     return None if is_out or breaker.probe_at is None else max(breaker.probe_at, now)
 
 
-def _unpark_others(conn: sa.Connection, open_by_key: OpenBreakers, now: datetime) -> bool:
-    """Make tasks due again that are parked under a key whose breaker is not open (any more)."""
-    open_keys = {key.text for key in open_by_key}
+def _parked_names(conn: sa.Connection, policy: Policy) -> ParkedNames:
+    parked: ParkedNames = {}
+    for name in parked_tasks.keys(conn):
+        kind, _, model = name.partition(" ")
+        parked.setdefault(key_of(kind, policy.model_aliases.get(model, model)), []).append(name)
+    return parked
+
+
+def _unpark_others(conn: sa.Connection, parked: ParkedNames, open_by_key: OpenBreakers, now: datetime) -> bool:
+    """Make tasks due again for which something is sent now whose breaker is not open (any more)."""
     room = MOST_MOVED
-    for text in parked_tasks.keys(conn):
-        if text not in open_keys and room > 0:
-            room -= parked_tasks.unpark(conn, text, now, room)
+    for name in [name for key, names in parked.items() if key not in open_by_key for name in names]:
+        if room > 0:
+            room -= parked_tasks.unpark(conn, name, now, room)
     return room < MOST_MOVED
 
 
 def _lock_probes(
-    conn: sa.Connection, open_by_key: OpenBreakers, policy: Policy, now: datetime, room: int
+    conn: sa.Connection, parked: ParkedNames, open_by_key: OpenBreakers, policy: Policy, now: datetime, room: int
 ) -> list[TaskRecord]:
     probes: list[TaskRecord] = []
     for key, breaker in open_by_key.items():
         if len(probes) >= room or not model_breaker.probe_is_due(breaker, now):
             continue
-        record = parked_tasks.lock_first(conn, key.text)
-        if record is not None:
+        found = [record for name in parked.get(key, ()) if (record := parked_tasks.lock_first(conn, name)) is not None]
+        if found:
             breaker_rows.save(conn, key, model_breaker.probing(breaker, later(now, policy.submit_lease_s)))
-            probes.append(record)
+            probes.append(min(found, key=lambda record: (record.task.submit_attempts, record.task.id)))
     return probes
 
 
@@ -156,11 +169,12 @@ def _park(
         if len(waiting) < MOST_MOVED:
             ahead = task_rows.lock_queued(conn, now, MOST_MOVED, client_name)
             waiting |= {record.task.id: record for record in _waiting_in(ahead, open_by_key, policy)}
-    by_key: dict[str, list[Any]] = {}
+    by_name: dict[str, list[Any]] = {}
     for record in list(waiting.values())[:MOST_MOVED]:
-        by_key.setdefault(key_of_task(record, policy).text, []).append(record.task.id)
-    for text, ids in sorted(by_key.items()):
-        parked_tasks.park(conn, ids, text, later(now, PARKED_S))
+        kind = record.task.kind
+        by_name.setdefault(key_of(kind, model_of(kind, record.input.params)).text, []).append(record.task.id)
+    for name, ids in sorted(by_name.items()):
+        parked_tasks.park(conn, ids, name, later(now, PARKED_S))
     return bool(waiting)
 
 

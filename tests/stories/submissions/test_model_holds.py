@@ -344,6 +344,24 @@ async def test_a_model_that_stands_in_for_another_is_held_also_where_others_stan
     assert [(one["model"], one["waiting"]) for one in await held(gateway)] == [("b", 3)]
 
 
+@pytest.mark.parametrize("later_aliases", ["a=c", "x=a,a=c"])
+async def test_what_waits_for_one_model_is_sent_as_the_next_that_is_named_in_its_place(
+    database_url: str, start_sandbox: StartSandbox, later_aliases: str
+) -> None:
+    """The breaker that they waited for stays open: others may still be sent as that model."""
+    sandbox = await start_sandbox(scale=2000, retired_models=["a", "b"])
+    given: dict[str, Any] = {"tempolor_base_url": sandbox.base_url, "submit_max_in_flight": 1}
+    first_aliases, held_model = {"a=c": ("a=b", "b"), "x=a,a=c": ("x=a", "a")}[later_aliases]
+    async with running_gateway(database_url, **given, model_aliases=first_aliases) as gateway:
+        ids = await queue(gateway, [song("a", n) for n in range(6)])
+        await eventually(partial(are, gateway, failed=3, queued=3))
+        assert [(one["model"], one["waiting"]) for one in await held(gateway)] == [(held_model, 3)]
+    async with running_gateway(database_url, **given, model_aliases=later_aliases) as gateway:
+        for task_id in ids[3:]:
+            assert (await gateway.until(task_id, "succeeded"))["submitted_model"] == "c"
+        assert [(one["model"], one["waiting"]) for one in await held(gateway)] == [(held_model, 0)]
+
+
 async def test_what_is_parked_comes_due_by_itself_where_nobody_holds_it(
     start_gateway: StartGateway, start_sandbox: StartSandbox
 ) -> None:
