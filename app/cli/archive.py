@@ -124,7 +124,7 @@ def _store() -> "FileStore":
 def _store_at(url: str, named: str) -> "FileStore":
     """Open a store whose URL could be that of the setting: the library knows others, which keep nothing."""
     from app.archive.file_store import FileStore
-    from app.settings.addresses import store_url
+    from app.settings.urls import store_url
 
     try:
         return FileStore(store_url(url), named)
