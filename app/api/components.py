@@ -1,7 +1,6 @@
 """The components of the OpenAPI document that no response model makes: request bodies and problems."""
 
 import json
-from http import HTTPStatus
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -13,7 +12,7 @@ from app.notifications.routes import PingRequest, RedeliverRequest
 from app.submissions.hold_routes import HoldRequest, RecoverRequest
 from app.tempolor.kinds import KINDS
 from app.web.answers import SCHEMAS, problem_name
-from app.web.problems import CODES, TABLE
+from app.web.problems import CODES, TABLE, phrase_of
 
 Schema = dict[str, Any]
 BODIES: Final[tuple[type[BaseModel], ...]] = (
@@ -69,7 +68,7 @@ def problems(document: dict[str, Any]) -> dict[str, Schema]:
         name = problem_name(code)
         if f'{SCHEMAS}{name}"' in text:
             fixed = {"status": {"const": status, "type": "integer"}, "code": {"const": code, "type": "string"}}
-            example = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code}
+            example = {"type": "about:blank", "title": phrase_of(status), "status": status, "code": code}
             made[name] = {
                 "title": name,
                 "type": "object",

@@ -140,7 +140,7 @@ def error_page(error: GatewayError, visitor: Any = None) -> Response:
     """Show an error, with the status and the headers that its problem has. ``visitor``: who is signed in, if known."""
     problem = problems.of_error(error)
     faults = error.faults if isinstance(error, InvalidRequest) else ()
-    title = "This is for admins" if isinstance(error, Forbidden) else HTTPStatus(problem.status_code).phrase
+    title = "This is for admins" if isinstance(error, Forbidden) else problems.phrase_of(problem.status_code)
     shown = page("error.html", problem.status_code, visitor=visitor, title=title, detail=error.detail, faults=faults)
     for name in ("retry-after", "connection"):
         if name in problem.headers:

@@ -141,6 +141,20 @@ CODES: Final[dict[str, int]] = {code: status for status, code in TABLE.values()}
 _BY_STATUS: Final = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large", 401: "unauthenticated"}
 
 
+_PHRASES: Final = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
+"""Those of RFC 9110, where Pythons before 3.13 have older ones: an answer must not depend on who runs it."""
+
+
+def phrase_of(status: int) -> str:
+    """The phrase of an HTTP status, which is the title of its problem."""
+    return _PHRASES.get(status) or HTTPStatus(status).phrase
+
+
 class Problem(Response):
     """A problem document. ``code`` is stable; ``detail`` is for people."""
 
@@ -151,7 +165,7 @@ class Problem(Response):
     ) -> None:
         document = {
             "type": "about:blank",
-            "title": HTTPStatus(status).phrase,
+            "title": phrase_of(status),
             "status": status,
             "code": code,
             "detail": detail,

@@ -1778,7 +1778,7 @@ export interface components {
          * @description The problem `idempotency_mismatch`: The idempotency key was used with another body.
          * @example {
          *       "type": "about:blank",
-         *       "title": "Unprocessable Entity",
+         *       "title": "Unprocessable Content",
          *       "status": 422,
          *       "code": "idempotency_mismatch",
          *       "detail": "A sentence for people."
@@ -1939,7 +1939,7 @@ export interface components {
          * @description The problem `invalid_request`: The request is well-formed but says something impossible.
          * @example {
          *       "type": "about:blank",
-         *       "title": "Unprocessable Entity",
+         *       "title": "Unprocessable Content",
          *       "status": 422,
          *       "code": "invalid_request",
          *       "detail": "A sentence for people."
@@ -2448,7 +2448,7 @@ export interface components {
          * @description The problem `payload_too_large`: The body is over the limit.
          * @example {
          *       "type": "about:blank",
-         *       "title": "Request Entity Too Large",
+         *       "title": "Content Too Large",
          *       "status": 413,
          *       "code": "payload_too_large",
          *       "detail": "A sentence for people."
@@ -2546,7 +2546,7 @@ export interface components {
          * @description The problem `range_not_satisfiable`: One range of bytes within the file can be asked for.
          * @example {
          *       "type": "about:blank",
-         *       "title": "Requested Range Not Satisfiable",
+         *       "title": "Range Not Satisfiable",
          *       "status": 416,
          *       "code": "range_not_satisfiable",
          *       "detail": "A sentence for people."
@@ -3666,7 +3666,7 @@ export interface components {
          * @description The problem `zip_refused`: A zip cannot be looked into: it is broken, or built to do harm.
          * @example {
          *       "type": "about:blank",
-         *       "title": "Unprocessable Entity",
+         *       "title": "Unprocessable Content",
          *       "status": 422,
          *       "code": "zip_refused",
          *       "detail": "A sentence for people."
