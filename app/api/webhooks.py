@@ -104,6 +104,21 @@ def _camel(kind: str) -> str:
     return "".join(word.capitalize() for word in kind.replace(".", "_").split("_"))
 
 
+_CALLBACK_BODY: Final = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "description": "The family's list key with a list of items.",
+                "additionalProperties": {"type": "array", "items": {"type": "object"}},
+            },
+            "example": {"songs": [{"item_id": "t2m_81f0", "status": "main_succeeded"}]},
+        }
+    },
+}
+
+
 def vendor_callback() -> dict[str, Any]:
     """The path that the vendor posts to, since its endpoint is not a FastAPI route."""
     return {
@@ -124,19 +139,7 @@ def vendor_callback() -> dict[str, Any]:
                     },
                     {"name": "token", "in": "path", "required": True, "schema": {"type": "string"}},
                 ],
-                "requestBody": {
-                    "required": True,
-                    "content": {
-                        "application/json": {
-                            "schema": {
-                                "type": "object",
-                                "description": "The family's list key with a list of items.",
-                                "additionalProperties": {"type": "array", "items": {"type": "object"}},
-                            },
-                            "example": {"songs": [{"item_id": "t2m_81f0", "status": "main_succeeded"}]},
-                        }
-                    },
-                },
+                "requestBody": _CALLBACK_BODY,
                 "responses": {
                     "200": {
                         "description": "Stored and applied",

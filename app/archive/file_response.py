@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from app.web.problems import Problem
 
@@ -75,19 +75,24 @@ class FileResponse(Response):
             headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{file.size}"
         headers |= {"Content-Type": file.media_type, "Content-Length": str(length)}
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+        head: Message = {"type": "http.response.start", "status": status, "headers": raw}
         if scope["method"] == "HEAD":
             async with aclosing(file.read(0, min(file.size, 1))) as pieces:
                 await anext(pieces, b"")  # a file that is missing is one for HEAD too
-            await send({"type": "http.response.start", "status": status, "headers": raw})
+            await send(head)
             await send({"type": "http.response.body", "body": b""})
             return
+        await self._send_bytes(start, length, head, receive, send)
+
+    async def _send_bytes(self, start: int, length: int, head: Message, receive: Receive, send: Send) -> None:
+        """Send the head and so many bytes of the file, until its reader has gone."""
         # The server drops what is sent to a reader who has gone, and does not tell.
         gone = asyncio.create_task(_disconnected(receive))
         try:
-            async with aclosing(file.read(start, length)) as pieces:
+            async with aclosing(self._file.read(start, length)) as pieces:
                 # The first piece before the head: a store that fails is an error still, and no file that is cut short.
                 first = await anext(pieces, b"")
-                await send({"type": "http.response.start", "status": status, "headers": raw})
+                await send(head)
                 await send({"type": "http.response.body", "body": first, "more_body": True})
                 async for piece in pieces:
                     if gone.done():
