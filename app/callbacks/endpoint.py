@@ -4,7 +4,6 @@ In this order: token, address, size, body (G7), and ``success`` only after the c
 """
 
 import asyncio
-import ipaddress
 import time
 from collections.abc import Sequence
 from functools import lru_cache
@@ -17,7 +16,7 @@ from app.callbacks.admission import FULL, CallbackIntake, Deadlines
 from app.errors import GatewayError, PayloadTooLarge, Unavailable
 from app.rules.observation import Disposition
 from app.runtime import metrics
-from app.runtime.addresses import parse_address
+from app.runtime.addresses import parse_address, parse_network
 from app.tempolor.callback_tokens import SELF_CHECK, Token
 from app.tempolor.kinds import FAMILIES
 from app.web.decoding import unpacked
@@ -56,7 +55,7 @@ class CallbackEndpoint:
         self._most_bytes = most_bytes
         self._readers: Deadlines[asyncio.Task[Any]] = Deadlines(read_timeout_s, self._give_up)
         self._late: set[asyncio.Task[Any]] = set()
-        self._allowed = [ipaddress.ip_network(network, strict=False) for network in allowed]
+        self._allowed = [parse_network(network) for network in allowed]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()

@@ -86,8 +86,8 @@ def _task_may_go(cutoff: datetime, stays: sa.ColumnElement[bool] | None = None) 
 
 def _task_would_go(cutoff: datetime) -> sa.ColumnElement[bool]:
     """A task that may go once those of its notifications are gone that go before it."""
-    n = notifications.c
-    return _task_may_go(cutoff, sa.or_(n.id >= first_id_of(cutoff), n.due_at.is_not(None), n.ended_at >= cutoff))
+    is_new = notifications.c.id >= first_id_of(cutoff)
+    return _task_may_go(cutoff, sa.or_(is_new, sa.not_(_notification_may_go(cutoff))))
 
 
 def _notification_may_go(cutoff: datetime) -> sa.ColumnElement[bool]:

@@ -6,15 +6,12 @@ anybody. Uvicorn's own middleware is not used: it takes any text for an address,
 connects to a socket of IPv6.
 """
 
-import ipaddress
 from collections.abc import Sequence
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.runtime.addresses import Address, parse_address
-
-IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+from app.runtime.addresses import Address, Network, parse_address, parse_network
 
 ANYBODY: Final = "*"
 _EVERYWHERE: Final = ("0.0.0.0/0", "::/0")
@@ -26,7 +23,7 @@ def trust_proxies(app: ASGIApp, proxies: Sequence[str]) -> ASGIApp:
     if not proxies:
         return app
     networks = [network for entry in proxies for network in (_EVERYWHERE if entry == ANYBODY else (entry,))]
-    trusted = [ipaddress.ip_network(network, strict=False) for network in networks]
+    trusted = [parse_network(network) for network in networks]
 
     async def forwarded(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope.get("client") is not None:
@@ -36,7 +33,7 @@ def trust_proxies(app: ASGIApp, proxies: Sequence[str]) -> ASGIApp:
     return forwarded
 
 
-def _as_forwarded(scope: Scope, trusted: Sequence[IpNetwork]) -> Scope:
+def _as_forwarded(scope: Scope, trusted: Sequence[Network]) -> Scope:
     peer = read_address(scope["client"][0])
     if peer is None or not _is_in(peer, trusted):
         return scope
@@ -48,7 +45,7 @@ def _as_forwarded(scope: Scope, trusted: Sequence[IpNetwork]) -> Scope:
     return {**scope, "scheme": scheme} | ({} if client is peer else {"client": (str(client), 0)})
 
 
-def _last_untrusted(peer: Address, forwarded: str, trusted: Sequence[IpNetwork]) -> Address:
+def _last_untrusted(peer: Address, forwarded: str, trusted: Sequence[Network]) -> Address:
     """The last address of the list that is no trusted proxy; if there is none, the first one up to which all could be
     read."""
     for text in reversed(forwarded.split(",")):
@@ -72,5 +69,5 @@ def read_address(text: str) -> Address | None:
     return parse_address(text.partition("%")[0])
 
 
-def _is_in(address: Address, networks: Sequence[IpNetwork]) -> bool:
+def _is_in(address: Address, networks: Sequence[Network]) -> bool:
     return any(address in network for network in networks)
