@@ -5,14 +5,13 @@ The variables are read here and nowhere else: a library that read them itself wo
 """
 
 import functools
-import ipaddress
 import os
 import re
 import ssl
 from typing import Final
 from urllib.parse import SplitResult
 
-from app.runtime.addresses import Address, parse_address
+from app.runtime.addresses import Address, parse_address, parse_network
 from app.runtime.egress import is_loopback
 from app.settings.sources import plain
 from app.settings.urls import proxy_address
@@ -58,7 +57,7 @@ def _excepts(entry: str, host: str, port: int) -> bool:
 
 def _contains(network: str, address: Address) -> bool:
     try:
-        return address in ipaddress.ip_network(network, strict=False)
+        return address in parse_network(network)
     except ValueError:
         return False
 

@@ -63,6 +63,8 @@ def test_this_machine_is_never_asked_through_a_proxy(load: Load, proxy: str) -> 
         ("10.1.2.3", "https://10.1.2.3", True),
         ("10.1.2.3:444", "https://10.1.2.3", False),
         ("10.0.0.0/8", "https://[::ffff:10.1.2.3]", True),
+        ("::ffff:10.0.0.0/104", "https://10.1.2.3", True),
+        ("::ffff:10.0.0.0/104", "https://11.1.2.3", False),
         ("example.com", "https://api.example.com", True),
         (".example.com", "https://api.example.com", True),
         ("*.example.com", "https://api.example.com", True),
